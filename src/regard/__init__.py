@@ -1,0 +1,1 @@
+"""Transformers you can train, solve, scale and see, on your own text."""

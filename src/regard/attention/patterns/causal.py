@@ -1,0 +1,18 @@
+"""Causal attention: a query sees itself and what stands before it (Vaswani et al. 2017, 3.2.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from regard.attention.pattern import Composable
+
+
+@dataclass(frozen=True)
+class Causal(Composable):
+    """Allows ``j <= i``."""
+
+    def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Tell which pairs may attend; see `Pattern.allowed`."""
+        return keys <= queries

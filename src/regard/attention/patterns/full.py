@@ -1,0 +1,20 @@
+"""Full attention: every query sees every key (Vaswani et al. 2017, section 3.2). Cost: n * m."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from regard.attention.pattern import Composable
+
+
+@dataclass(frozen=True)
+class Full(Composable):
+    """Allows every pair."""
+
+    def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Tell which pairs may attend; see `Pattern.allowed`."""
+        shape = torch.broadcast_shapes(queries.shape, keys.shape)
+        return torch.ones(shape, dtype=torch.bool, device=queries.device)

@@ -1,0 +1,425 @@
+"""Settings: nested frozen structs to and from TOML, changed by words, described for help.
+
+The structs live beside the classes they configure; this file knows only their fields.  A section
+is a field whose type is a struct, a setting any other field, and both are named by a dotted path
+(``optimizer.learning_rate``).  A value may be a number, a truth value, text, a `Literal`, an enum,
+a tuple of these, or one of several, `None` included; `None` is written ``none``.
+
+Conventions for the structs: checks stand in ``__post_init__`` and raise
+``ValueError("dropout must be at least 0 and below 1, not 1.5")``, the setting's name first (or
+``"pattern: the window must be 1 or more"``, where the name is only a label); meanings stand in the
+``Args:`` part of the docstring, Google style.  A field of the outer struct may give a section other
+defaults than the section's own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+import msgspec.inspect as kinds
+import tomli_w
+
+from regard.errors import ConfigError
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_HELP = "regard train --help-config"
+_NONE = "none"
+_WIDEST_CELL = 40  # characters; a longer cell pushes only its own line to the right
+_LONGEST_QUOTE = 60  # characters of a faulty line that a message repeats
+_Reader = Callable[[object, kinds.Type], object]
+_NOUNS = {
+    kinds.BoolType: "true or false",
+    kinds.IntType: "a whole number",
+    kinds.FloatType: "a number",
+    kinds.StrType: "text",
+}
+
+
+def apply_settings(config: T, settings: Sequence[str]) -> T:
+    """Return a copy of a configuration with settings of the command line applied.
+
+    Checks run once, after all settings, so settings that only fit together may come in any order.
+
+    Args:
+        config: The configuration to start from; it is not changed.
+        settings: ``section.key=value`` each, or ``key=value`` at the top; a later one wins.  Digits
+            may be grouped (``8_000``), tuples are separated by commas, `None` is ``none``.
+
+    Returns:
+        The changed configuration, of the same type.
+
+    Raises:
+        ConfigError: A setting is unknown, has no value, or has one that its type or check refuses.
+    """
+    table: dict[str, object] = {}
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        if not separator:
+            raise ConfigError(f'setting "{setting}" has no value.  Write {setting}=VALUE.')
+        _put(table, path.strip().split("."), text)
+    _check_names(_names(type(config)), table)
+    return _build(type(config), table, config, path="", read=_read_word)
+
+
+def to_toml(config: msgspec.Struct) -> str:
+    """Write a configuration as TOML.
+
+    A setting that is `None` is left out where `None` is its default, else written ``"none"``.
+
+    Args:
+        config: The configuration.
+
+    Returns:
+        Text that `from_toml` turns back into an equal configuration.
+
+    Raises:
+        ConfigError: An optional text setting is the word ``none``, which would be read as `None`.
+    """
+    return tomli_w.dumps(_table(config, None, ""))
+
+
+def from_toml(text: str, config_type: type[T], *, name: str) -> T:
+    """Read a configuration from TOML.
+
+    Args:
+        text: The TOML; settings that are left out take their defaults.
+        config_type: The struct to make.
+        name: The file's name for messages, such as ``ende/config.toml``.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: The text is no TOML, a setting is unknown or missing, or a value is refused.
+    """
+    try:
+        table = tomllib.loads(text)
+    except ValueError as error:
+        raise ConfigError(_syntax_error(str(error), text, name)) from error
+    try:
+        _check_names(_names(config_type), table)
+        return _build(config_type, table, None, path="", read=_read_plain)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def describe(config_type: type[msgspec.Struct], section: str | None = None) -> str:
+    """List settings with default, allowed values and meaning: the text of ``--help-config``.
+
+    Args:
+        config_type: The struct to describe.
+        section: The dotted name of a section, or of one setting; everything where `None`.
+
+    Returns:
+        Lines in four aligned columns, ending in a line feed.  Each section is opened by an empty
+        line, its name and the first line of its struct's docstring.
+
+    Raises:
+        ConfigError: There is no such section.
+    """
+    names = _names(config_type)
+    if section is not None and section not in names:
+        raise ConfigError(_unknown(section, "", names, is_section=True))
+    rows = _rows(config_type, None, "")
+    if section is not None:
+        rows = [row for row in rows if f"{row[0]}.".startswith(f"{section}.")]
+    columns = zip(*[row for row in rows if len(row) == 4], strict=True)
+    widths = [min(max(map(len, column)), _WIDEST_CELL) for column in columns]
+    lines = []
+    for row in rows:
+        opening = "" if len(row) == 4 else "\n"
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines.append(opening + "  ".join(cells).rstrip())
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def _section(hint: object) -> type[msgspec.Struct] | None:
+    """Return a field's type if it is a struct."""
+    return hint if isinstance(hint, type) and issubclass(hint, msgspec.Struct) else None
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _names(config_type: type[msgspec.Struct], path: str = "") -> dict[str, bool]:
+    """Return the dotted name of everything in a struct, True for a section."""
+    names: dict[str, bool] = {}
+    for field in msgspec.structs.fields(config_type):
+        name, section = _join(path, field.name), _section(field.type)
+        names[name] = section is not None
+        names |= _names(section, name) if section is not None else {}
+    return names
+
+
+def _put(table: dict[str, object], keys: list[str], value: object) -> None:
+    """Set a value in nested tables, made as needed; an earlier value in the way gives way."""
+    for key in keys[:-1]:
+        inner = table.get(key)
+        if not isinstance(inner, dict):
+            inner = table[key] = {}
+        table = inner
+    table[keys[-1]] = value
+
+
+def _check_names(names: Mapping[str, bool], table: Mapping[str, object], path: str = "") -> None:
+    """Refuse any key in nested tables that is not among the names, or a section without keys."""
+    for key, value in table.items():
+        name = _join(path, f'"{key}"' if "." in key else key)
+        if name not in names:
+            raise ConfigError(_unknown(name, path, names, is_section=isinstance(value, dict)))
+        if isinstance(value, dict):
+            _check_names(names, value, name)
+        elif names[name]:
+            raise ConfigError(f"{name} is a section, not a setting.  All: {_HELP} {name}")
+
+
+def _unknown(name: str, parent: str, names: Mapping[str, bool], *, is_section: bool) -> str:
+    """Compose the message for an unknown name: what it may mean, and where all are listed."""
+    candidates = [known for known, is_table in names.items() if is_table == is_section]
+    closest = _closest(name, candidates) if is_section else _closest_setting(name, candidates)
+    noun = "section" if is_section else "setting"
+    return f"unknown {noun} {name}.{_did_you_mean(closest)}  All: {_HELP} {parent}".rstrip()
+
+
+def _closest_setting(name: str, settings: Sequence[str]) -> str | None:
+    """Return what a misspelt setting may mean: its parent, one beside it, or one elsewhere."""
+    parent, _, leaf = name.rpartition(".")
+    if parent in settings:
+        return parent
+    everywhere = {known.rpartition(".")[2]: known for known in settings}
+    beside = [key for key in everywhere if _join(parent, key) in settings]
+    close = _closest(leaf, beside)
+    return _join(parent, close) if close else everywhere.get(leaf)
+
+
+def _closest(word: str, candidates: Sequence[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(word, candidates, n=1)), None)
+
+
+def _did_you_mean(closest: str | None) -> str:
+    return f"  Did you mean {closest}?" if closest else ""
+
+
+def _fields(
+    config_type: type[msgspec.Struct], base: object
+) -> Iterator[tuple[msgspec.structs.FieldInfo, object]]:
+    """Yield every field with its value in `base`, its default without one, or NODEFAULT."""
+    for field in msgspec.structs.fields(config_type):
+        if isinstance(base, msgspec.Struct):
+            yield field, getattr(base, field.name)
+        elif callable(field.default_factory):
+            yield field, field.default_factory()
+        else:
+            yield field, field.default
+
+
+def _build(
+    config_type: type[T], table: Mapping[str, object], base: object, *, path: str, read: _Reader
+) -> T:
+    """Make a struct from a table whose names are known to be right, and from `base` for the rest.
+
+    `path` is this section's dotted name; `read` turns a raw value into what its type converts.
+    """
+    values: dict[str, object] = {}
+    for field, default in _fields(config_type, base):
+        name, section = _join(path, field.name), _section(field.type)
+        value = table.get(field.name, {})
+        if section is not None and isinstance(value, dict):
+            values[field.name] = _build(section, value, default, path=name, read=read)
+        elif field.name in table:
+            values[field.name] = _convert(value, field.type, name, read)
+        elif default is msgspec.NODEFAULT:
+            raise ConfigError(f"setting {name} is missing.  All: {_HELP} {path}".rstrip())
+        else:
+            values[field.name] = default
+    try:
+        return config_type(**values)
+    except ValueError as error:
+        raise ConfigError(_refusal(values, path, str(error))) from error
+
+
+def _refusal(values: Mapping[str, object], path: str, reason: str) -> str:
+    """Say which setting a struct's own check refused: the one that the reason begins with."""
+    word = re.match(r"(\w+(?:\.\w+)*)(: )?", reason)
+    first, *rest = word[1].split(".") if word else [""]
+    value = values.get(first, msgspec.NODEFAULT)
+    for key in rest:
+        value = getattr(value, key) if key in getattr(value, "__struct_fields__", ()) else value
+    if word is None or value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct):
+        return f"{path}: {reason}" if path else reason
+    shown = reason[word.end() :] if word[2] else reason
+    return f"{_join(path, word[1])}={_word(value)}: {shown}"
+
+
+def _table(config: msgspec.Struct, base: object, path: str) -> dict[str, object]:
+    """Return a struct as nested tables of plain values, without what is `None` by default."""
+    table: dict[str, object] = {}
+    for field, default in _fields(type(config), base):
+        value, name = getattr(config, field.name), _join(path, field.name)
+        if isinstance(value, msgspec.Struct):
+            table[field.name] = _table(value, default, name)
+        elif value == _NONE and _is_optional(kinds.type_info(field.type)):
+            raise ConfigError(f'{name}: the text "none" cannot be kept, since it means no value.')
+        elif value is not None:
+            table[field.name] = msgspec.to_builtins(value)
+        elif default is not None:
+            table[field.name] = _NONE
+    return table
+
+
+def _syntax_error(problem: str, text: str, name: str) -> str:
+    """Put a message of `tomllib` into the form that all files share: FILE:LINE: problem."""
+    found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", problem)
+    if found is None:
+        return f"{name}: {problem}."
+    lines = text.splitlines() or [""]
+    line = int(found[2]) if found[2] else len(lines)
+    quote = lines[line - 1].strip()[:_LONGEST_QUOTE] if line <= len(lines) else ""
+    return f'{name}:{line}: {found[1]}.  "{quote}"'
+
+
+def _convert(value: object, hint: object, name: str, read: _Reader) -> object:
+    """Turn one value into its field's type."""
+    kind = kinds.type_info(hint)
+    try:
+        return msgspec.convert(read(value, kind), hint)
+    except msgspec.ValidationError as error:
+        shown, choices = _word(value), [choice for choice, is_value in _choices(kind) if is_value]
+        meant = _did_you_mean(_closest(shown, choices))
+        problem = f"{name}={shown}: {_expectation(kind)} was expected.{meant}"
+        raise ConfigError(problem) from error
+
+
+def _is_optional(kind: kinds.Type) -> bool:
+    return isinstance(kind, kinds.UnionType) and kind.includes_none
+
+
+def _read_plain(value: object, kind: kinds.Type) -> object:
+    """Read a value of a TOML file, where only `None` needs a word."""
+    return None if value == _NONE and _is_optional(kind) else value
+
+
+def _read_word(value: object, kind: kinds.Type) -> object:
+    """Read a word of the command line; what does not fit its type stays text, refused later."""
+    text = str(value)
+    match kind:
+        case kinds.UnionType():
+            return _read_union(text, kind)
+        case kinds.LiteralType() | kinds.EnumType():
+            return next((v for v in _values(kind) if _word(v) == text.strip()), text)
+        case kinds.BoolType():
+            return {"true": True, "false": False}.get(text.strip().lower(), text)
+        case kinds.IntType():
+            return _read_number(int, text)
+        case kinds.FloatType():
+            return _read_number(float, text)
+        case kinds.VarTupleType() | kinds.TupleType():
+            return _read_tuple(text, kind)
+    return text
+
+
+def _read_union(text: str, kind: kinds.UnionType) -> object:
+    """Read a word as the first of several types that it fits, as text last."""
+    if kind.includes_none and text.strip().lower() == _NONE:
+        return None
+    readings = [_read_word(text, member) for member in kind.types]
+    return next((reading for reading in readings if not isinstance(reading, str)), text)
+
+
+def _read_number(number: type[int] | type[float], text: str) -> int | float | str:
+    try:
+        value = number(text)
+    except ValueError:
+        return text
+    return text if math.isnan(value) else value
+
+
+def _read_tuple(text: str, kind: kinds.VarTupleType | kinds.TupleType) -> list[object]:
+    items = [item.strip() for item in text.split(",")] if text.strip() else []
+    if isinstance(kind, kinds.VarTupleType):
+        return [_read_word(item, kind.item_type) for item in items]
+    known = [_read_word(*pair) for pair in zip(items, kind.item_types, strict=False)]
+    return known + items[len(known) :]
+
+
+def _values(kind: kinds.LiteralType | kinds.EnumType) -> list[object]:
+    """Return the plain values of a choice."""
+    members = kind.values if isinstance(kind, kinds.LiteralType) else kind.cls
+    return [msgspec.to_builtins(member) for member in members]
+
+
+def _word(value: object) -> str:
+    """Write a value as the command line takes it."""
+    value = msgspec.to_builtins(value)
+    if isinstance(value, (list, tuple)):
+        return ",".join(_word(item) for item in value)
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _choices(kind: kinds.Type) -> list[tuple[str, bool]]:
+    """Return every alternative of a type, True where it is a value and not a description."""
+    match kind:
+        case kinds.UnionType():
+            members = sorted(kind.types, key=lambda member: isinstance(member, kinds.NoneType))
+            return [choice for member in members for choice in _choices(member)]
+        case kinds.LiteralType() | kinds.EnumType():
+            return [(_word(value), True) for value in _values(kind)]
+        case kinds.VarTupleType():
+            return [(f"a comma-separated list of {_plural(kind.item_type)}", False)]
+        case kinds.TupleType():
+            count, items = len(kind.item_types), _plural(kind.item_types[0])
+            return [(f"a comma-separated list of {count} {items}", False)]
+        case kinds.NoneType():
+            return [(_NONE, True)]
+    return [(_NOUNS[type(kind)], False)]
+
+
+def _expectation(kind: kinds.Type) -> str:
+    """Say what a type takes, as in ``a number or none`` or ``one of pre, post``."""
+    *firsts, last = [choice for choice, _ in _choices(kind)]
+    if firsts and all(is_value for _, is_value in _choices(kind)):
+        return f"one of {', '.join([*firsts, last])}"
+    return f"{', '.join(firsts)} or {last}" if firsts else last
+
+
+def _plural(kind: kinds.Type) -> str:
+    expectation = _expectation(kind).removeprefix("one of ")
+    return f"{expectation[2:]}s" if expectation.startswith("a ") else expectation
+
+
+def _rows(config_type: type[msgspec.Struct], base: object, path: str) -> list[tuple[str, ...]]:
+    """Return four cells a setting, then all of each section after its name and title."""
+    settings: list[tuple[str, ...]] = []
+    sections: list[tuple[str, ...]] = []
+    meanings = _meanings(config_type)
+    for field, default in _fields(config_type, base):
+        name, section = _join(path, field.name), _section(field.type)
+        if section is not None:
+            title = inspect.cleandoc(section.__doc__ or "").partition("\n")[0]
+            sections += [(name, title), *_rows(section, default, name)]
+        else:
+            word = "required" if default is msgspec.NODEFAULT else _word(default)
+            allowed = _expectation(kinds.type_info(field.type)).removeprefix("one of ")
+            settings.append((name, word, allowed.removeprefix("a "), meanings.get(field.name, "")))
+    return settings + sections
+
+
+def _meanings(config_type: type) -> dict[str, str]:
+    """Return the meaning of each argument from the ``Args:`` of a class and those it extends."""
+    meanings: dict[str, str] = {}
+    for owner in reversed(config_type.__mro__):
+        docstring = inspect.cleandoc(vars(owner).get("__doc__") or "")
+        arguments = re.split(r"\n(?=\S)", docstring.partition("\nArgs:\n")[2])[0]
+        for entry in re.split(r"\n(?= {4}\w)", f"\n{arguments}"):
+            name, _, meaning = entry.strip().partition(":")
+            meanings[name.partition(" ")[0]] = " ".join(meaning.split())
+    return meanings

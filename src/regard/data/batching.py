@@ -1,0 +1,150 @@
+"""Token ids in flat arrays, and batches of them: sorted by length, filled to a token budget.
+
+The order of an epoch depends on the seed and the epoch's number only, so that a run continues
+anywhere without replaying what came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_POOL_ROWS = 1 << 17  # rows sorted together: larger pads less, smaller mixes batches more
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch of sentence pairs, padded on the right with 0.
+
+    Args:
+        source_ids: ``[batch, source_length]``.
+        target_ids: Decoder inputs, ``[batch, target_length]``, beginning with ``<s>``.
+        labels: What follows each decoder input, ``[batch, target_length]``, ending with ``</s>``.
+        rows: Row of each pair in its data set, ``[batch]``.
+    """
+
+    source_ids: Tensor
+    target_ids: Tensor
+    labels: Tensor
+    rows: NDArray[np.int64]
+
+    @property
+    def num_target_tokens(self) -> int:
+        """Count the labels that are not padding."""
+        return int((self.labels != 0).sum())
+
+
+class TokenRows:
+    """Rows of token ids in one flat array.
+
+    Args:
+        rows: Token ids of each row.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
+        self.lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        self.ids = np.empty(self.starts[-1], dtype=np.int32)
+        for start, row in zip(self.starts, rows, strict=False):
+            self.ids[start : start + len(row)] = row
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> NDArray[np.int32]:
+        return self.ids[self.starts[row] : self.starts[row + 1]]
+
+    def pad(self, rows: NDArray[np.int64], *, before: int = 0, after: int = 0) -> Tensor:
+        """Lay rows out as ``[rows, length]``, padded with 0.
+
+        Args:
+            rows: Indices.
+            before: Token to put before each row; 0 puts none.
+            after: Token to put behind each row; 0 puts none.
+        """
+        lead = int(before > 0)
+        width = int(self.lengths[rows].max()) + lead + int(after > 0)
+        out = np.zeros((len(rows), width), dtype=np.int64)
+        for place, row in enumerate(rows):
+            ids = self[row]
+            out[place, lead : lead + len(ids)] = ids
+            if after:
+                out[place, lead + len(ids)] = after
+        if before:
+            out[:, 0] = before
+        return torch.from_numpy(out)
+
+
+class PairBatches:
+    """Batches of sentence pairs in a fresh order every epoch.
+
+    Args:
+        sources: Token ids of the sources, without begin and end.
+        targets: Token ids of the targets, without begin and end, as many rows.
+        batch_tokens: Most target tokens in a batch, padding counted; a longer row stands alone.
+        seed: Of the order.
+    """
+
+    def __init__(
+        self, sources: TokenRows, targets: TokenRows, *, batch_tokens: int, seed: int
+    ) -> None:
+        self.sources = sources
+        self.targets = targets
+        self.batch_tokens = batch_tokens
+        self.seed = seed
+
+    def order(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return the rows of every batch of an epoch; the same arguments give the same order.
+
+        Rows are shuffled, then sorted by target and source length, then cut into batches, and the
+        batches are shuffled. Which rows of a length meet in a batch differs from epoch to epoch.
+        """
+        generator = np.random.default_rng([self.seed, epoch])
+        shuffled = generator.permutation(len(self.targets))
+        batches: list[NDArray[np.int64]] = []
+        for start in range(0, len(shuffled), _POOL_ROWS):
+            batches += self._cut(shuffled[start : start + _POOL_ROWS])
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    def in_sequence(self) -> list[NDArray[np.int64]]:
+        """Return the rows of batches that cover the data once, sorted by length, not shuffled."""
+        return self._cut(np.arange(len(self.targets)))
+
+    def batch(self, rows: NDArray[np.int64], *, bos_id: int = 1, eos_id: int = 2) -> Batch:
+        """Build the batch of the given rows."""
+        return Batch(
+            source_ids=self.sources.pad(rows, after=eos_id),
+            target_ids=self.targets.pad(rows, before=bos_id),
+            labels=self.targets.pad(rows, after=eos_id),
+            rows=rows,
+        )
+
+    def padding_share(self, batches: Sequence[NDArray[np.int64]]) -> float:
+        """Measure which share of all source and target places would be padding, 0 to 1."""
+        used = padded = 0
+        for rows in batches:
+            for side in (self.sources, self.targets):
+                lengths = side.lengths[rows] + 1
+                used += int(lengths.sum())
+                padded += int(lengths.max()) * len(rows)
+        return 1 - used / padded if padded else 0.0
+
+    def _cut(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Sort rows by length and cut them where the padded target would pass the budget."""
+        keys = (self.sources.lengths[rows], self.targets.lengths[rows])
+        rows = rows[np.lexsort(keys)]
+        widths = self.targets.lengths[rows] + 1
+        batches, start = [], 0
+        while start < len(rows):
+            end = start + max(1, self.batch_tokens // int(widths[start]))
+            while end > start + 1 and widths[min(end, len(rows)) - 1] * (end - start) > (
+                self.batch_tokens
+            ):
+                end -= 1
+            batches.append(rows[start:end])
+            start = end
+        return batches

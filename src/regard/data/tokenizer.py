@@ -1,0 +1,235 @@
+"""Subword vocabularies: trained, saved and applied by the `tokenizers` library.
+
+Text is taken as UTF-8 bytes (the byte-level alphabet of GPT-2, Radford et al. 2019), so that every Unicode
+string has tokens and comes back exactly, whatever the kind: byte-pair encoding (Sennrich et al. 2016),
+unigram (Kudo 2018), whole words, characters, or the bytes alone. Words and characters that the
+vocabulary lacks fall back to their bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
+
+from regard.errors import ConfigError, WeightsError
+
+SPECIALS = ("<pad>", "<s>", "</s>")
+_MAX_TRAINING_CHARS = 20_000_000
+
+Kind = Literal["bpe", "unigram", "word", "character", "byte"]
+
+
+class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How text becomes tokens.
+
+    Args:
+        kind: bpe, unigram, word, character or byte.
+        vocab_size: Most tokens to keep, at least 300; none chooses by the amount of text.
+        tags: Strings that are always one token, such as target-language tags.
+    """
+
+    kind: Kind = "bpe"
+    vocab_size: int | None = None
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.vocab_size is not None and self.vocab_size < 300:
+            raise ValueError(f"vocab_size must be 300 or more, not {self.vocab_size}")
+
+
+class Tokenizer:
+    """A trained vocabulary, shared by source and target. Ids 0, 1, 2 are pad, begin and end."""
+
+    pad_id, bos_id, eos_id = 0, 1, 2
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        # The text "</s>" in somebody's file is text, not the end of a sentence.
+        self._backend.encode_special_tokens = True
+        self._byte_of = {char: byte for byte, char in enumerate(_byte_alphabet())}
+
+    @classmethod
+    def train(cls, texts: Sequence[str], config: TokenizerConfig) -> Tokenizer:
+        """Learn a vocabulary.
+
+        Args:
+            texts: Sentences of all languages that share it; beyond twenty million characters an
+                evenly spaced sample is used.
+            config: Its kind and size.
+        """
+        texts = _sample(texts)
+        size = config.vocab_size or suggest_vocab_size(texts)
+        backend = _TRAINERS[config.kind](texts, size)
+        backend.add_tokens([AddedToken(tag, normalized=False) for tag in config.tags])
+        return cls(backend)
+
+    @classmethod
+    def from_json(cls, text: str, *, name: str) -> Tokenizer:
+        """Read a vocabulary from the text of a ``tokenizer.json``; `name` stands in messages."""
+        try:
+            return cls(Backend.from_str(text))
+        except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+            raise WeightsError(f"{name}: not a tokenizer file ({error}).") from error
+
+    def to_json(self) -> str:
+        """Return the text of a ``tokenizer.json`` that `from_json` reads."""
+        return self._backend.to_str()
+
+    def __len__(self) -> int:
+        """Return the number of token ids."""
+        return self._backend.get_vocab_size()
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Turn sentences into token ids, without begin and end."""
+        encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
+        """Turn token ids back into sentences; ids 0 to 2 leave no trace."""
+        specials = len(SPECIALS)
+        kept = [[token for token in row if token >= specials] for row in rows]
+        return self._backend.decode_batch(kept, skip_special_tokens=False)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Show each token as readable text; bytes of a split character appear as ``\\xNN``."""
+        return [self._show(self._backend.id_to_token(token)) for token in ids]
+
+    def _show(self, piece: str) -> str:
+        if not all(char in self._byte_of for char in piece):
+            return piece  # an added token, written in plain text
+        content = bytes(self._byte_of[char] for char in piece)
+        return content.decode("utf-8", errors="backslashreplace")
+
+
+def suggest_vocab_size(texts: Sequence[str]) -> int:
+    """Choose a vocabulary size by the number of characters: 500 to 8,000.
+
+    Grows with the square root of the text, as the number of distinct words does (Heaps' law).
+    """
+    num_chars = sum(map(len, texts))
+    return max(500, min(8000, round(3 * math.sqrt(num_chars) / 100) * 100))
+
+
+def _sample(texts: Sequence[str]) -> Sequence[str]:
+    num_chars = sum(map(len, texts))
+    return texts[:: 1 + num_chars // _MAX_TRAINING_CHARS]
+
+
+def _byte_alphabet() -> list[str]:
+    """Return the character that stands for each byte 0 to 255 (Radford et al. 2019)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = (byte for byte in range(256) if byte not in set(printable))
+    chars = {byte: chr(byte) for byte in printable}
+    chars.update({byte: chr(256 + place) for place, byte in enumerate(others)})
+    return [chars[byte] for byte in range(256)]
+
+
+def _specials() -> list[AddedToken]:
+    return [AddedToken(special, special=True, normalized=False) for special in SPECIALS]
+
+
+def _backend(model: Any, *, by_character: bool = False) -> Backend:
+    """Put the byte-level reading and writing around a model.
+
+    One space goes before every text, so that its first word has the tokens it has elsewhere.
+    """
+    backend = Backend(model)
+    backend.normalizer = normalizers.Prepend(" ")
+    split = [pre_tokenizers.Split("", "isolated")] if by_character else []
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            *split,
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    return backend
+
+
+def _train_bpe(texts: Sequence[str], size: int) -> Backend:
+    backend = _backend(models.BPE())
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=_specials(),
+        initial_alphabet=_byte_alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer, length=len(texts))
+    return backend
+
+
+def _train_unigram(texts: Sequence[str], size: int) -> Backend:
+    backend = _backend(models.Unigram())
+    trainer = trainers.UnigramTrainer(
+        vocab_size=size,
+        special_tokens=_specials(),
+        initial_alphabet=_byte_alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer, length=len(texts))
+    return backend
+
+
+def _count_words(texts: Sequence[str], size: int) -> Backend:
+    """Keep the most frequent words; others are written in bytes."""
+    backend = _backend(models.Unigram())
+    reader = backend.pre_tokenizer
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(word for word, _ in reader.pre_tokenize_str(" " + text))
+    return _from_counts(counts, size)
+
+
+def _count_characters(texts: Sequence[str], size: int) -> Backend:
+    """Keep the most frequent characters; others are written in bytes."""
+    alphabet = _byte_alphabet()
+    counts: Counter[str] = Counter()
+    for char, count in Counter(char for text in texts for char in text).items():
+        counts["".join(alphabet[byte] for byte in char.encode())] = count
+    return _from_counts(counts, size)
+
+
+def _bytes_only(texts: Sequence[str], size: int) -> Backend:  # noqa: ARG001 - one signature for all
+    return _from_counts(Counter(), size)
+
+
+def _from_counts(counts: Counter[str], size: int) -> Backend:
+    """Build a vocabulary of bytes and the most frequent longer pieces.
+
+    Every piece has the same score, so the segmentation with the fewest pieces wins: a known piece
+    whole, an unknown one byte by byte.
+    """
+    room = max(0, size - len(SPECIALS) - 256)
+    longer = [piece for piece, _ in counts.most_common() if len(piece) > 1][:room]
+    vocab = [(piece, 0.0) for piece in SPECIALS]
+    vocab += [(piece, -10.0) for piece in [*_byte_alphabet(), *longer]]
+    backend = _backend(models.Unigram(vocab, None, byte_fallback=False))
+    backend.add_special_tokens(_specials())
+    return backend
+
+
+_TRAINERS = {
+    "bpe": _train_bpe,
+    "unigram": _train_unigram,
+    "word": _count_words,
+    "character": _count_characters,
+    "byte": _bytes_only,
+}
+
+
+def check_tags(config: TokenizerConfig) -> None:
+    """Refuse tags that could not be told from ordinary text.
+
+    Raises:
+        ConfigError: A tag is empty or holds a space.
+    """
+    for tag in config.tags:
+        if not tag or any(char.isspace() for char in tag):
+            raise ConfigError(f"tokenizer.tags={tag!r}: a tag is one word, such as <de>.")

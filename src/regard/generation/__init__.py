@@ -1,0 +1,1 @@
+"""From a trained model to text: greedy and beam search over one cache protocol."""

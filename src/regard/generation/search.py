@@ -1,0 +1,244 @@
+"""Beam search with length penalty; a beam of one is greedy search.
+
+Scores follow Wu et al. 2016, equation 14: log-probability over ``((5 + length) / 6) ** alpha``.
+Sentences that are finished leave the batch, so the cost falls as they do. Cost: one decoder step of
+``batch * beam`` rows a token.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+import torch
+from torch import Tensor
+
+
+class State(Protocol):
+    """What a model carries from token to token."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        ...
+
+
+class Decodes(Protocol):
+    """A model that writes one token at a time."""
+
+    def start(self, source_ids: Tensor) -> State:
+        """Read the source, ``[batch, source_length]``."""
+        ...
+
+    def step(self, ids: Tensor, state: State) -> Tensor:
+        """Take the last token of each row, ``[batch]``; return logits ``[batch, vocab]``."""
+        ...
+
+
+class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to search.
+
+    Args:
+        beam: Number of hypotheses kept at every step; 1 is greedy.
+        length_penalty: alpha, 0 (none) or more; 1 is about the mean log-probability.
+        max_length_ratio: Most output tokens for each source token, plus ten.
+        num_best: Number of hypotheses to return for each sentence, at most `beam`.
+    """
+
+    beam: int = 4
+    length_penalty: float = 1.0
+    max_length_ratio: float = 2.0
+    num_best: int = 1
+
+    def __post_init__(self) -> None:
+        if self.beam < 1:
+            raise ValueError(f"beam must be 1 or more, not {self.beam}")
+        if not 1 <= self.num_best <= self.beam:
+            raise ValueError(f"num_best must be 1 to beam ({self.beam}), not {self.num_best}")
+
+
+class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
+    """One output.
+
+    Args:
+        ids: Token ids without begin and end.
+        score: Length-penalised log-probability, natural logarithm; higher is better.
+        log_probability: Of the whole output with its end, natural logarithm.
+        is_finished: Whether it ended by itself, not by the length limit.
+    """
+
+    ids: list[int]
+    score: float
+    log_probability: float
+    is_finished: bool
+
+
+def length_normalizer(length: int, alpha: float) -> float:
+    """Compute the divisor of Wu et al. 2016, equation 14, for an output of `length` tokens."""
+    return ((5.0 + length) / 6.0) ** alpha
+
+
+@torch.inference_mode()
+def search(
+    model: Decodes, source_ids: Tensor, config: SearchConfig, *, bos_id: int = 1, eos_id: int = 2
+) -> list[list[Hypothesis]]:
+    """Decode a batch of sources.
+
+    Args:
+        model: In evaluation mode.
+        source_ids: ``[batch, source_length]``, padded on the right with 0.
+        config: Beam and penalty.
+        bos_id: First decoder input.
+        eos_id: Token that ends an output.
+
+    Returns:
+        For each source the best hypotheses, best first, `config.num_best` of them.
+    """
+    lengths = (source_ids != 0).sum(1)
+    limits = (lengths * config.max_length_ratio).long() + 10  # [batch]
+    if config.beam == 1:
+        return _greedy(model, source_ids, limits, config.length_penalty, bos_id, eos_id)
+    return _Beams(model, source_ids, limits, config, bos_id, eos_id).run()
+
+
+def _greedy(
+    model: Decodes, source_ids: Tensor, limits: Tensor, alpha: float, bos_id: int, eos_id: int
+) -> list[list[Hypothesis]]:
+    """Take the most probable token at every step."""
+    num_rows, device = len(source_ids), source_ids.device
+    state = model.start(source_ids)
+    last = torch.full((num_rows,), bos_id, device=device)
+    alive = torch.arange(num_rows, device=device)
+    total = torch.zeros(num_rows, device=device)
+    outputs: list[list[int]] = [[] for _ in range(num_rows)]
+    results: list[list[Hypothesis]] = [[] for _ in range(num_rows)]
+    length = 0
+    while len(alive):
+        length += 1
+        logits = model.step(last, state).float()
+        best, last = logits.max(-1)
+        total = total + best - logits.logsumexp(-1)
+        ended = last == eos_id
+        done = ended | (limits[alive] <= length)
+        for place, (row, token) in enumerate(zip(alive.tolist(), last.tolist(), strict=True)):
+            if token != eos_id:
+                outputs[row].append(token)
+            if done[place]:
+                log_probability = float(total[place])
+                results[row] = [
+                    Hypothesis(
+                        ids=outputs[row],
+                        score=log_probability / length_normalizer(length, alpha),
+                        log_probability=log_probability,
+                        is_finished=bool(ended[place]),
+                    )
+                ]
+        if done.any():
+            kept = (~done).nonzero().squeeze(1)
+            alive, last, total = alive[kept], last[kept], total[kept]
+            state.select(kept)
+    return results
+
+
+class _Beams:
+    """Beam search over a batch; rows are ``sentence * beam + hypothesis``."""
+
+    def __init__(
+        self,
+        model: Decodes,
+        source_ids: Tensor,
+        limits: Tensor,
+        config: SearchConfig,
+        bos_id: int,
+        eos_id: int,
+    ) -> None:
+        self.model, self.config, self.eos_id = model, config, eos_id
+        num, beam, device = len(source_ids), config.beam, source_ids.device
+        self.limits = limits.tolist()
+        self.state = model.start(source_ids)
+        self.state.select(torch.arange(num, device=device).repeat_interleave(beam))
+        self.alive = list(range(num))
+        self.ids = torch.full((num, beam, 1), bos_id, device=device)  # [sentences, beam, length]
+        # Only the first hypothesis counts at the start: the others are copies of it.
+        self.scores = torch.full((num, beam), -torch.inf, device=device)
+        self.scores[:, 0] = 0.0
+        self.finished: list[list[Hypothesis]] = [[] for _ in range(num)]
+
+    def run(self) -> list[list[Hypothesis]]:
+        while self.alive:
+            self._advance()
+        for found in self.finished:
+            found.sort(key=lambda hypothesis: -hypothesis.score)
+        return [found[: self.config.num_best] for found in self.finished]
+
+    def _advance(self) -> None:
+        """Extend every hypothesis by one token, keep the best, drop sentences that are done."""
+        beam, device = self.config.beam, self.ids.device
+        num = len(self.alive)
+        logits = self.model.step(self.ids[:, :, -1].flatten(), self.state).float()
+        vocab = logits.shape[-1]
+        totals = self.scores[:, :, None] + logits.log_softmax(-1).view(num, beam, vocab)
+        # Twice the beam: at most `beam` of them end, so `beam` always go on.
+        best, places = totals.flatten(1).topk(2 * beam, dim=1)  # [sentences, 2 * beam]
+        origins, tokens = places // vocab, places % vocab
+        ended = tokens == self.eos_id
+        self._collect(best, origins, ended)
+        going = best.masked_fill(ended, -torch.inf)
+        self.scores, chosen = going.topk(beam, dim=1)  # [sentences, beam]
+        origins, tokens = origins.gather(1, chosen), tokens.gather(1, chosen)
+        history = self.ids.gather(1, origins[:, :, None].expand(-1, -1, self.ids.shape[2]))
+        self.ids = torch.cat([history, tokens[:, :, None]], dim=2)
+        kept = [place for place in range(num) if not self._is_done(place)]
+        rows = origins + torch.arange(num, device=device)[:, None] * beam
+        if len(kept) < num:
+            index = torch.tensor(kept, dtype=torch.long, device=device)
+            self.ids, self.scores, rows = self.ids[index], self.scores[index], rows[index]
+            self.alive = [self.alive[place] for place in kept]
+        self.state.select(rows.flatten())
+
+    def _collect(self, best: Tensor, origins: Tensor, ended: Tensor) -> None:
+        """Store hypotheses that end within the best `beam` candidates."""
+        length = self.ids.shape[2]  # begin counts for the end that is added
+        normalizer = length_normalizer(length, self.config.length_penalty)
+        for place, rank in ended[:, : self.config.beam].nonzero().tolist():
+            log_probability = float(best[place, rank])
+            if log_probability == -torch.inf:
+                continue
+            self.finished[self.alive[place]].append(
+                Hypothesis(
+                    ids=self.ids[place, int(origins[place, rank]), 1:].tolist(),
+                    score=log_probability / normalizer,
+                    log_probability=log_probability,
+                    is_finished=True,
+                )
+            )
+
+    def _is_done(self, place: int) -> bool:
+        """Tell whether no hypothesis going on can still beat those that ended."""
+        sentence = self.alive[place]
+        found, length = self.finished[sentence], self.ids.shape[2] - 1
+        if length >= self.limits[sentence]:
+            self._give_up(place)
+            return True
+        if len(found) < self.config.num_best or not found:
+            return False
+        # A log-probability only falls; at the length limit its divisor is largest.
+        largest = length_normalizer(self.limits[sentence], self.config.length_penalty)
+        attainable = float(self.scores[place, 0]) / largest
+        ranked = sorted((hypothesis.score for hypothesis in found), reverse=True)
+        return len(found) >= self.config.beam or ranked[self.config.num_best - 1] >= attainable
+
+    def _give_up(self, place: int) -> None:
+        """At the length limit, fill the list up with hypotheses that have not ended."""
+        found = self.finished[self.alive[place]]
+        length = self.ids.shape[2] - 1
+        normalizer = length_normalizer(length, self.config.length_penalty)
+        for rank in range(self.config.num_best - len(found)):
+            log_probability = float(self.scores[place, rank])
+            found.append(
+                Hypothesis(
+                    ids=self.ids[place, rank, 1:].tolist(),
+                    score=log_probability / normalizer,
+                    log_probability=log_probability,
+                    is_finished=False,
+                )
+            )

@@ -1,0 +1,97 @@
+"""Dropout (Srivastava et al. 2014) with masks cut from a pool of random bits.
+
+Drawing one random number for every activation costs a CPU as much as all matrix products of a
+small Transformer together. Here a pool of random bits is drawn once a step, and every dropout site
+takes a slice of it that begins at a random offset: the masks of two sites are shifts of the
+same bits, each bit independent of the others within a slice. Cost: one multiplication an element.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_POOL_SIZE = 1 << 21
+_LEVELS = 256  # masks are drawn from bytes, so a rate is a multiple of 1/256
+
+
+class MaskPool:
+    """Random bits shared by the dropout layers of one model.
+
+    Args:
+        seed: Seeds the first pool; `reseed` starts another.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._generator = torch.Generator()
+        self._masks: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+        self._size = _POOL_SIZE
+        self._served = 0
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
+        """Start anew: the masks that follow depend on `seed` and the order of calls only."""
+        self._generator.manual_seed(seed)
+        self._masks.clear()
+        self._served = 0
+
+    def mask(self, like: Tensor, threshold: int) -> Tensor:
+        """Cut a mask of the shape, type and device of `like`.
+
+        Args:
+            like: Any tensor.
+            threshold: Elements whose byte is below it are dropped, 0 to 255.
+
+        Returns:
+            Zeros and ``256 / (256 - threshold)``, same shape as `like`.
+        """
+        size = like.numel()
+        self._served += size
+        if 2 * size > self._size or self._served > 64 * self._size:
+            self._size = max(self._size, 2 * size)
+            self._masks.clear()
+            self._served = size
+        key = (threshold, like.dtype, like.device)
+        if key not in self._masks:
+            self._masks[key] = self._draw(threshold).to(like)
+        offset = int(torch.randint(self._size - size + 1, (), generator=self._generator))
+        return self._masks[key][offset : offset + size].view(like.shape)
+
+    def _draw(self, threshold: int) -> Tensor:
+        words = torch.empty((self._size + 7) // 8, dtype=torch.int64)
+        words.random_(-(2**63), None, generator=self._generator)
+        kept = words.view(torch.uint8)[: self._size] >= threshold
+        return kept * (_LEVELS / (_LEVELS - threshold))
+
+
+class Dropout(nn.Module):
+    """Zeroes a share of the activations while training and scales up the others.
+
+    Args:
+        rate: Probability of dropping an element, 0 to below 1; rounded to a multiple of 1/256.
+        pool: The bits to cut masks from, shared by all layers of a model.
+    """
+
+    def __init__(self, rate: float, pool: MaskPool) -> None:
+        super().__init__()
+        self.threshold = round(rate * _LEVELS)
+        self.pool = pool
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a call would drop anything."""
+        return self.training and self.threshold > 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop elements of a tensor of any shape."""
+        return x * self.pool.mask(x, self.threshold) if self.is_active else x
+
+    def add(self, residual: Tensor, x: Tensor) -> Tensor:
+        """Return ``residual + dropout(x)`` in one pass; both of any one shape."""
+        if not self.is_active:
+            return residual + x
+        return torch.addcmul(residual, x, self.pool.mask(x, self.threshold))
+
+    def extra_repr(self) -> str:
+        """Tell the rate as rounded."""
+        return f"rate={self.threshold / _LEVELS:.4f}"

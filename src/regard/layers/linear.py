@@ -1,0 +1,47 @@
+"""A linear map that computes in the type of its input and keeps its weights in their own.
+
+Mixed precision without autocast: parameters stay float32 for the optimizer, activations are
+bfloat16, and each weight is rounded once where it is used; the gradient comes back in float32.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Linear(nn.Module):
+    """``y = x W^T + b``.
+
+    Args:
+        in_dim: Size of the last axis of the input.
+        out_dim: Size of the last axis of the output.
+        bias: Whether to add a bias.
+        gain: Factor on the initial weights, which are uniform in Glorot's bounds
+            ``sqrt(6 / (in + out))`` (Glorot & Bengio 2010, equation 16).
+        num_parts: Number of maps stacked in the output (3 for query, key and value); each part is
+            initialised as if it stood alone.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        bias: bool = True,
+        gain: float = 1.0,
+        num_parts: int = 1,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_dim, in_dim))
+        self.bias = nn.Parameter(torch.zeros(out_dim)) if bias else None
+        bound = gain * math.sqrt(6.0 / (in_dim + out_dim // num_parts))
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., in_dim]`` to ``[..., out_dim]``."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)

@@ -1,0 +1,69 @@
+"""Where a token stands: sinusoidal (Vaswani et al. 2017, section 3.5) and learned positions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoids(num_positions: int, dim: int) -> Tensor:
+    """Compute the sinusoidal position table.
+
+    ``PE[pos, 2i] = sin(pos / 10000^(2i / dim))`` and ``PE[pos, 2i+1] = cos`` of the same angle.
+
+    Args:
+        num_positions: Rows of the table.
+        dim: Columns, even.
+
+    Returns:
+        ``[num_positions, dim]`` float32.
+
+    >>> sinusoids(2, 4)[1].tolist() == [
+    ...     torch.tensor(1.0).sin().item(), torch.tensor(1.0).cos().item(),
+    ...     torch.tensor(0.01).sin().item(), torch.tensor(0.01).cos().item()]
+    True
+    """
+    positions = torch.arange(num_positions, dtype=torch.float64)
+    frequencies = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    angles = positions[:, None] * frequencies
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
+
+
+class SinusoidalPositions(nn.Module):
+    """A fixed table that grows with the longest input seen.
+
+    Args:
+        dim: Size of the embedding, even.
+    """
+
+    table: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.register_buffer("table", sinusoids(256, dim), persistent=False)
+
+    def forward(self, start: int, length: int) -> Tensor:
+        """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
+        while start + length > len(self.table):
+            self.table = sinusoids(2 * len(self.table), self.dim).to(self.table)
+        return self.table[start : start + length]
+
+
+class LearnedPositions(nn.Module):
+    """A trained table; positions past its end take its last row.
+
+    Args:
+        dim: Size of the embedding.
+        num_positions: Rows of the table.
+    """
+
+    def __init__(self, dim: int, num_positions: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_positions, dim))
+        nn.init.normal_(self.weight, std=dim**-0.5)
+
+    def forward(self, start: int, length: int) -> Tensor:
+        """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
+        positions = torch.arange(start, start + length, device=self.weight.device)
+        return self.weight[positions.clamp(max=len(self.weight) - 1)]

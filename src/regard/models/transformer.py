@@ -1,0 +1,214 @@
+"""The Transformer (Vaswani, Shazeer, Parmar et al., "Attention Is All You Need", 2017).
+
+An encoder reads the source once; a decoder writes the target one token at a time, attending to what it
+has written and to the encoder's output. Cost of a pass: O(length^2 dim + length dim^2) a layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.attention import Full
+from regard.layers.attention import KeyValueCache
+from regard.layers.block import BlockConfig, DecoderBlock, EncoderBlock, NormPlace
+from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.embedding import TokenEmbedding
+from regard.layers.feed_forward import Activation
+from regard.layers.norm import LayerNorm
+from regard.layers.positions import LearnedPositions, SinusoidalPositions
+
+PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
+
+
+class TransformerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The dimensions of a Transformer.
+
+    Args:
+        num_encoder_layers: Encoder blocks.
+        num_decoder_layers: Decoder blocks.
+        dim: Size of the model, a multiple of `num_heads`.
+        num_heads: Attention heads in every block.
+        hidden_dim: Size inside the feed-forward networks.
+        dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
+        norm: pre (default) or post (the paper's).
+        activation: relu (the paper's) or gelu.
+        positions: sinusoidal (the paper's) or learned.
+        max_positions: Rows of a learned position table.
+        tied: Which of source, target and output embedding share one table: all, target
+            (target and output), or none.
+    """
+
+    num_encoder_layers: int = 6
+    num_decoder_layers: int = 6
+    dim: int = 512
+    num_heads: int = 8
+    hidden_dim: int = 2048
+    dropout: float = 0.1
+    norm: NormPlace = "pre"
+    activation: Activation = "relu"
+    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    max_positions: int = 512
+    tied: Literal["all", "target", "none"] = "all"
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_heads or self.dim % 2:
+            raise ValueError(
+                f"dim must be even and a multiple of num_heads ({self.num_heads}), not {self.dim}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        for name in ("num_encoder_layers", "num_decoder_layers", "num_heads", "hidden_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+
+
+@dataclass
+class DecoderState:
+    """All that decoding carries from one token to the next.
+
+    Args:
+        memory: Keys and values of the source, one pair a layer, ``[batch, heads, keys, head_dim]``.
+        lengths: Valid source positions of each row, ``[batch]``.
+        caches: Self-attention keys and values, one cache a layer.
+    """
+
+    memory: list[tuple[Tensor, Tensor]]
+    lengths: Tensor
+    caches: list[KeyValueCache]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        self.memory = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.memory]
+        self.select_beams(rows)
+
+    def select_beams(self, rows: Tensor) -> None:
+        """Reorder rows among those of one source: what depends on the source alone stays."""
+        self.lengths = self.lengths.index_select(0, rows)
+        for cache in self.caches:
+            cache.select(rows)
+
+
+class Transformer(nn.Module):
+    """The encoder-decoder.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids, shared by source and target.
+    """
+
+    def __init__(self, config: TransformerConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.compute_dtype = torch.float32
+        self.mask_pool = MaskPool()
+        self.source_embedding = self._embedding(self._table())
+        source = self.source_embedding.weight
+        self.target_embedding = self._embedding(source if config.tied == "all" else self._table())
+        target = self.target_embedding.weight
+        self.output_weight = self._table() if config.tied == "none" else target
+        num_sublayers = 2 * config.num_encoder_layers + 3 * config.num_decoder_layers
+        block = BlockConfig(
+            dim=config.dim,
+            num_heads=config.num_heads,
+            hidden_dim=config.hidden_dim,
+            dropout=config.dropout,
+            norm=config.norm,
+            activation=config.activation,
+            output_gain=1.0 if config.norm == "post" else (num_sublayers / 2) ** -0.5,
+        )
+        self.encoder = nn.ModuleList(
+            EncoderBlock(block, Full(), self.mask_pool) for _ in range(config.num_encoder_layers)
+        )
+        self.decoder = nn.ModuleList(
+            DecoderBlock(block, self.mask_pool) for _ in range(config.num_decoder_layers)
+        )
+        is_pre = config.norm == "pre"
+        self.encoder_norm = LayerNorm(config.dim) if is_pre else nn.Identity()
+        self.decoder_norm = LayerNorm(config.dim) if is_pre else nn.Identity()
+
+    def _table(self) -> nn.Parameter:
+        std = self.config.dim**-0.5
+        return nn.Parameter(torch.empty(self.vocab_size, self.config.dim).normal_(std=std))
+
+    def _embedding(self, table: nn.Parameter) -> TokenEmbedding:
+        config = self.config
+        if config.positions == "learned":
+            positions = LearnedPositions(config.dim, config.max_positions)
+        else:
+            positions = SinusoidalPositions(config.dim)
+        return TokenEmbedding(table, positions, Dropout(config.dropout, self.mask_pool))
+
+    def forward(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """Compute the logits of every next target token.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right with 0.
+            target_ids: Decoder inputs, ``[batch, length]``, beginning with 1 (``<s>``); they are
+                not shifted inside.
+
+        Returns:
+            ``[batch, length, vocab]``.
+        """
+        return self.logits(self.hidden(source_ids, target_ids))
+
+    def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
+        states, lengths = self.encode(source_ids)
+        x = self.target_embedding(target_ids, dtype=self.compute_dtype)
+        for block in self.decoder:
+            x = block(x, block.cross_attention.project(states), lengths)
+        return self.decoder_norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Map states ``[..., dim]`` to logits ``[..., vocab]``."""
+        return F.linear(hidden, self.output_weight.to(hidden.dtype))
+
+    def encode(self, source_ids: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Read the source.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right with 0.
+
+        Returns:
+            States ``[batch, source_length, dim]`` and the valid lengths ``[batch]``, or None where
+            no row is padded.
+        """
+        lengths = (source_ids != PAD_ID).sum(1)
+        padded = bool((lengths < source_ids.shape[1]).any())
+        x = self.source_embedding(source_ids, dtype=self.compute_dtype)
+        for block in self.encoder:
+            x = block(x, lengths if padded else None)
+        return self.encoder_norm(x), lengths if padded else None
+
+    def start(self, source_ids: Tensor) -> DecoderState:
+        """Read the source ``[batch, source_length]`` and prepare to decode."""
+        states, _ = self.encode(source_ids)
+        return DecoderState(
+            memory=[block.cross_attention.project(states) for block in self.decoder],
+            lengths=(source_ids != PAD_ID).sum(1),
+            caches=[KeyValueCache() for _ in self.decoder],
+        )
+
+    def step(self, ids: Tensor, state: DecoderState) -> Tensor:
+        """Decode one token.
+
+        Args:
+            ids: The last token of each row, ``[batch]``.
+            state: From `start`; brought up to date in place.
+
+        Returns:
+            Logits of the next token, ``[batch, vocab]``.
+        """
+        x = self.target_embedding(
+            ids[:, None], start=len(state.caches[0]), dtype=self.compute_dtype
+        )
+        for block, memory, cache in zip(self.decoder, state.memory, state.caches, strict=True):
+            x = block(x, memory, state.lengths, cache)
+        return self.logits(self.decoder_norm(x[:, -1]))
