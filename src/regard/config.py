@@ -3,13 +3,12 @@
 The structs live beside the classes they configure; this file knows only their fields.  A section
 is a field whose type is a struct, a setting any other field, and both are named by a dotted path
 (``optimizer.learning_rate``).  A value may be a number, a truth value, text, a `Literal`, an enum,
-a tuple of these, or one of several, `None` included; `None` is written ``none``.
+a tuple of one of these, or one of several, `None` included; `None` is written ``none``.
 
 Conventions for the structs: checks stand in ``__post_init__`` and raise
 ``ValueError("dropout must be at least 0 and below 1, not 1.5")``, the setting's name first (or
 ``"pattern: the window must be 1 or more"``, where the name is only a label); meanings stand in the
-``Args:`` part of the docstring, Google style.  A field of the outer struct may give a section other
-defaults than the section's own.
+``Args:`` part of the docstring.  An outer struct may give a section other defaults than its own.
 """
 
 from __future__ import annotations
@@ -20,11 +19,12 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import msgspec
 import msgspec.inspect as kinds
 import tomli_w
+from msgspec.structs import FieldInfo, fields
 
 from regard.errors import ConfigError
 
@@ -102,13 +102,12 @@ def from_toml(text: str, config_type: type[T], *, name: str) -> T:
     """
     try:
         table = tomllib.loads(text)
-    except ValueError as error:
-        raise ConfigError(_syntax_error(str(error), text, name)) from error
-    try:
         _check_names(_names(config_type), table)
         return _build(config_type, table, None, path="", read=_read_plain)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
+    except ValueError as error:
+        raise ConfigError(_syntax_error(str(error), text, name)) from error
 
 
 def describe(config_type: type[msgspec.Struct], section: str | None = None) -> str:
@@ -135,9 +134,8 @@ def describe(config_type: type[msgspec.Struct], section: str | None = None) -> s
     widths = [min(max(map(len, column)), _WIDEST_CELL) for column in columns]
     lines = []
     for row in rows:
-        opening = "" if len(row) == 4 else "\n"
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        lines.append(opening + "  ".join(cells).rstrip())
+        cells = map(str.ljust, row, widths) if len(row) == 4 else (f"\n{row[0]}", *row[1:])
+        lines.append("  ".join(cells).rstrip())
     return "\n".join(lines).strip("\n") + "\n"
 
 
@@ -153,10 +151,9 @@ def _join(path: str, name: str) -> str:
 def _names(config_type: type[msgspec.Struct], path: str = "") -> dict[str, bool]:
     """Return the dotted name of everything in a struct, True for a section."""
     names: dict[str, bool] = {}
-    for field in msgspec.structs.fields(config_type):
+    for field in fields(config_type):
         name, section = _join(path, field.name), _section(field.type)
-        names[name] = section is not None
-        names |= _names(section, name) if section is not None else {}
+        names |= {name: True} | _names(section, name) if section else {name: False}
     return names
 
 
@@ -184,51 +181,39 @@ def _check_names(names: Mapping[str, bool], table: Mapping[str, object], path: s
 
 def _unknown(name: str, parent: str, names: Mapping[str, bool], *, is_section: bool) -> str:
     """Compose the message for an unknown name: what it may mean, and where all are listed."""
-    candidates = [known for known, is_table in names.items() if is_table == is_section]
-    closest = _closest(name, candidates) if is_section else _closest_setting(name, candidates)
-    noun = "section" if is_section else "setting"
-    return f"unknown {noun} {name}.{_did_you_mean(closest)}  All: {_HELP} {parent}".rstrip()
+    noun, word = ("section", name) if is_section else ("setting", name.rpartition(".")[2])
+    candidates = {}
+    for known, known_is_section in names.items():
+        above, _, last = known.rpartition(".")
+        if is_section and known_is_section:
+            candidates[known] = known
+        elif not is_section and not known_is_section and (above == parent or last == word):
+            candidates[last] = known
+    meant = _did_you_mean(word, candidates)
+    return f"unknown {noun} {name}.{meant}  All: {_HELP} {parent}".rstrip()
 
 
-def _closest_setting(name: str, settings: Sequence[str]) -> str | None:
-    """Return what a misspelt setting may mean: its parent, one beside it, or one elsewhere."""
-    parent, _, leaf = name.rpartition(".")
-    if parent in settings:
-        return parent
-    everywhere = {known.rpartition(".")[2]: known for known in settings}
-    beside = [key for key in everywhere if _join(parent, key) in settings]
-    close = _closest(leaf, beside)
-    return _join(parent, close) if close else everywhere.get(leaf)
+def _did_you_mean(word: str, candidates: Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(word, candidates, n=1)
+    return f"  Did you mean {candidates[close[0]]}?" if close else ""
 
 
-def _closest(word: str, candidates: Sequence[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(word, candidates, n=1)), None)
-
-
-def _did_you_mean(closest: str | None) -> str:
-    return f"  Did you mean {closest}?" if closest else ""
-
-
-def _fields(
-    config_type: type[msgspec.Struct], base: object
-) -> Iterator[tuple[msgspec.structs.FieldInfo, object]]:
+def _fields(config_type: type, base: object) -> Iterator[tuple[FieldInfo, object]]:
     """Yield every field with its value in `base`, its default without one, or NODEFAULT."""
-    for field in msgspec.structs.fields(config_type):
+    for field in fields(config_type):
         if isinstance(base, msgspec.Struct):
             yield field, getattr(base, field.name)
-        elif callable(field.default_factory):
-            yield field, field.default_factory()
         else:
-            yield field, field.default
+            yield (
+                field,
+                field.default_factory() if callable(field.default_factory) else field.default,
+            )
 
 
 def _build(
     config_type: type[T], table: Mapping[str, object], base: object, *, path: str, read: _Reader
 ) -> T:
-    """Make a struct from a table whose names are known to be right, and from `base` for the rest.
-
-    `path` is this section's dotted name; `read` turns a raw value into what its type converts.
-    """
+    """Make the struct at a dotted path from a table with right names, and `base` for the rest."""
     values: dict[str, object] = {}
     for field, default in _fields(config_type, base):
         name, section = _join(path, field.name), _section(field.type)
@@ -249,11 +234,8 @@ def _build(
 
 def _refusal(values: Mapping[str, object], path: str, reason: str) -> str:
     """Say which setting a struct's own check refused: the one that the reason begins with."""
-    word = re.match(r"(\w+(?:\.\w+)*)(: )?", reason)
-    first, *rest = word[1].split(".") if word else [""]
-    value = values.get(first, msgspec.NODEFAULT)
-    for key in rest:
-        value = getattr(value, key) if key in getattr(value, "__struct_fields__", ()) else value
+    word = re.match(r"(\w+)(: )?", reason)
+    value = values.get(word[1], msgspec.NODEFAULT) if word else msgspec.NODEFAULT
     if word is None or value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct):
         return f"{path}: {reason}" if path else reason
     shown = reason[word.end() :] if word[2] else reason
@@ -267,8 +249,8 @@ def _table(config: msgspec.Struct, base: object, path: str) -> dict[str, object]
         value, name = getattr(config, field.name), _join(path, field.name)
         if isinstance(value, msgspec.Struct):
             table[field.name] = _table(value, default, name)
-        elif value == _NONE and _is_optional(kinds.type_info(field.type)):
-            raise ConfigError(f'{name}: the text "none" cannot be kept, since it means no value.')
+        elif value == _NONE and _is_optional(_kind(field.type)):
+            raise ConfigError(f'{name}: the text "none" is taken, it means that nothing is set.')
         elif value is not None:
             table[field.name] = msgspec.to_builtins(value)
         elif default is not None:
@@ -281,22 +263,30 @@ def _syntax_error(problem: str, text: str, name: str) -> str:
     found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", problem)
     if found is None:
         return f"{name}: {problem}."
-    lines = text.splitlines() or [""]
-    line = int(found[2]) if found[2] else len(lines)
-    quote = lines[line - 1].strip()[:_LONGEST_QUOTE] if line <= len(lines) else ""
-    return f'{name}:{line}: {found[1]}.  "{quote}"'
+    lines = text.split("\n")
+    line = int(found[2] or len(lines))
+    return f'{name}:{line}: {found[1]}.  "{lines[line - 1].strip()[:_LONGEST_QUOTE]}"'
 
 
 def _convert(value: object, hint: object, name: str, read: _Reader) -> object:
     """Turn one value into its field's type."""
-    kind = kinds.type_info(hint)
+    kind = _kind(hint)
     try:
         return msgspec.convert(read(value, kind), hint)
     except msgspec.ValidationError as error:
-        shown, choices = _word(value), [choice for choice, is_value in _choices(kind) if is_value]
-        meant = _did_you_mean(_closest(shown, choices))
-        problem = f"{name}={shown}: {_expectation(kind)} was expected.{meant}"
-        raise ConfigError(problem) from error
+        choices = {choice: choice for choice, is_value in _choices(kind) if is_value}
+        meant, shown = _did_you_mean(_word(value), choices), f"{name}={_word(value)}"
+        raise ConfigError(f"{shown}: {_expectation(kind)} was expected.{meant}") from error
+
+
+def _kind(hint: object) -> kinds.Type:
+    """Return a field's type, with choices in the order of their declaration and enums as such."""
+    kind = kinds.type_info(hint)
+    if isinstance(kind, kinds.UnionType):
+        return kinds.UnionType(tuple(map(_kind, get_args(hint))))
+    if isinstance(kind, kinds.EnumType):
+        return kinds.LiteralType(tuple(member.value for member in kind.cls))
+    return kinds.LiteralType(get_args(hint)) if isinstance(kind, kinds.LiteralType) else kind
 
 
 def _is_optional(kind: kinds.Type) -> bool:
@@ -314,16 +304,16 @@ def _read_word(value: object, kind: kinds.Type) -> object:
     match kind:
         case kinds.UnionType():
             return _read_union(text, kind)
-        case kinds.LiteralType() | kinds.EnumType():
-            return next((v for v in _values(kind) if _word(v) == text.strip()), text)
+        case kinds.LiteralType():
+            return next((v for v in kind.values if _word(v) == text.strip()), text)
         case kinds.BoolType():
             return {"true": True, "false": False}.get(text.strip().lower(), text)
         case kinds.IntType():
             return _read_number(int, text)
         case kinds.FloatType():
             return _read_number(float, text)
-        case kinds.VarTupleType() | kinds.TupleType():
-            return _read_tuple(text, kind)
+        case kinds.VarTupleType(item_type=inner) | kinds.TupleType(item_types=(inner, *_)):
+            return [_read_word(item.strip(), inner) for item in text.split(",") if text.strip()]
     return text
 
 
@@ -340,21 +330,7 @@ def _read_number(number: type[int] | type[float], text: str) -> int | float | st
         value = number(text)
     except ValueError:
         return text
-    return text if math.isnan(value) else value
-
-
-def _read_tuple(text: str, kind: kinds.VarTupleType | kinds.TupleType) -> list[object]:
-    items = [item.strip() for item in text.split(",")] if text.strip() else []
-    if isinstance(kind, kinds.VarTupleType):
-        return [_read_word(item, kind.item_type) for item in items]
-    known = [_read_word(*pair) for pair in zip(items, kind.item_types, strict=False)]
-    return known + items[len(known) :]
-
-
-def _values(kind: kinds.LiteralType | kinds.EnumType) -> list[object]:
-    """Return the plain values of a choice."""
-    members = kind.values if isinstance(kind, kinds.LiteralType) else kind.cls
-    return [msgspec.to_builtins(member) for member in members]
+    return text if isinstance(value, float) and math.isnan(value) else value
 
 
 def _word(value: object) -> str:
@@ -371,8 +347,8 @@ def _choices(kind: kinds.Type) -> list[tuple[str, bool]]:
         case kinds.UnionType():
             members = sorted(kind.types, key=lambda member: isinstance(member, kinds.NoneType))
             return [choice for member in members for choice in _choices(member)]
-        case kinds.LiteralType() | kinds.EnumType():
-            return [(_word(value), True) for value in _values(kind)]
+        case kinds.LiteralType():
+            return [(_word(value), True) for value in kind.values]
         case kinds.VarTupleType():
             return [(f"a comma-separated list of {_plural(kind.item_type)}", False)]
         case kinds.TupleType():
@@ -398,9 +374,7 @@ def _plural(kind: kinds.Type) -> str:
 
 def _rows(config_type: type[msgspec.Struct], base: object, path: str) -> list[tuple[str, ...]]:
     """Return four cells a setting, then all of each section after its name and title."""
-    settings: list[tuple[str, ...]] = []
-    sections: list[tuple[str, ...]] = []
-    meanings = _meanings(config_type)
+    settings, sections, meanings = [], [], _meanings(config_type)
     for field, default in _fields(config_type, base):
         name, section = _join(path, field.name), _section(field.type)
         if section is not None:
@@ -408,7 +382,7 @@ def _rows(config_type: type[msgspec.Struct], base: object, path: str) -> list[tu
             sections += [(name, title), *_rows(section, default, name)]
         else:
             word = "required" if default is msgspec.NODEFAULT else _word(default)
-            allowed = _expectation(kinds.type_info(field.type)).removeprefix("one of ")
+            allowed = _expectation(_kind(field.type)).removeprefix("one of ")
             settings.append((name, word, allowed.removeprefix("a "), meanings.get(field.name, "")))
     return settings + sections
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Looking into a trained model."""

@@ -104,7 +104,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return grad_hidden * scale.to(hidden.dtype), grad_weight * scale, None, None
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None, None, None]:
         hidden, weight, targets = ctx.saved_tensors
         grad_hidden, grad_weight = _gradients(hidden, weight, targets, ctx.smoothing)
         tangent = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
@@ -112,9 +112,4 @@ class _LinearCrossEntropy(torch.autograd.Function):
             tangent = tangent + (grad_hidden * tangents[0]).sum()
         if tangents[1] is not None:
             tangent = tangent + (grad_weight * tangents[1]).sum()
-        return (
-            tangent,
-            torch.zeros_like(tangent),
-            torch.zeros_like(hidden),
-            torch.zeros_like(weight),
-        )
+        return tangent, None, None, None

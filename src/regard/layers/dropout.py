@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 _POOL_SIZE = 1 << 21
+_MOST_SERVED = 64 * _POOL_SIZE  # bits handed out before new ones are drawn
 _LEVELS = 256  # masks are drawn from bytes, so a rate is a multiple of 1/256
 
 
@@ -25,12 +26,11 @@ class MaskPool:
     def __init__(self, seed: int = 0) -> None:
         self._generator = torch.Generator()
         self._masks: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
-        self._size = _POOL_SIZE
         self._served = 0
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
-        """Start anew: the masks that follow depend on `seed` and the order of calls only."""
+        """Start anew: the masks that follow depend on `seed` and the calls since only."""
         self._generator.manual_seed(seed)
         self._masks.clear()
         self._served = 0
@@ -46,21 +46,22 @@ class MaskPool:
             Zeros and ``256 / (256 - threshold)``, same shape as `like`.
         """
         size = like.numel()
+        if 2 * size > _POOL_SIZE:
+            return self._draw(size, threshold).to(like).view(like.shape)
         self._served += size
-        if 2 * size > self._size or self._served > 64 * self._size:
-            self._size = max(self._size, 2 * size)
+        if self._served > _MOST_SERVED:
             self._masks.clear()
             self._served = size
         key = (threshold, like.dtype, like.device)
         if key not in self._masks:
-            self._masks[key] = self._draw(threshold).to(like)
-        offset = int(torch.randint(self._size - size + 1, (), generator=self._generator))
+            self._masks[key] = self._draw(_POOL_SIZE, threshold).to(like)
+        offset = int(torch.randint(_POOL_SIZE - size + 1, (), generator=self._generator))
         return self._masks[key][offset : offset + size].view(like.shape)
 
-    def _draw(self, threshold: int) -> Tensor:
-        words = torch.empty((self._size + 7) // 8, dtype=torch.int64)
+    def _draw(self, size: int, threshold: int) -> Tensor:
+        words = torch.empty((size + 7) // 8, dtype=torch.int64)
         words.random_(-(2**63), None, generator=self._generator)
-        kept = words.view(torch.uint8)[: self._size] >= threshold
+        kept = words.view(torch.uint8)[:size] >= threshold
         return kept * (_LEVELS / (_LEVELS - threshold))
 
 

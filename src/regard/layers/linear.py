@@ -36,6 +36,7 @@ class Linear(nn.Module):
         num_parts: int = 1,
     ) -> None:
         super().__init__()
+        self.num_parts = num_parts
         self.weight = nn.Parameter(torch.empty(out_dim, in_dim))
         self.bias = nn.Parameter(torch.zeros(out_dim)) if bias else None
         bound = gain * math.sqrt(6.0 / (in_dim + out_dim // num_parts))

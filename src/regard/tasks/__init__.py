@@ -1,1 +1,1 @@
-"""TODO"""
+"""The tasks: examples -> batch -> loss, generate -> metric, and the runs made of them."""

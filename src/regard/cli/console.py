@@ -1,0 +1,209 @@
+"""How a run looks: live on a terminal, plain lines elsewhere, or one JSON object an event."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import singledispatch
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from regard.training import events as ev
+
+_SPARKS = "▁▂▃▄▅▆▇█"
+_BAR_WIDTH = 16
+
+
+@contextmanager
+def make_report(*, json: bool) -> Iterator[ev.Report]:
+    """Provide what a run reports to, on standard output.
+
+    Args:
+        json: Write one JSON object a line.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    if json:
+        yield _write_json
+    elif console.is_terminal:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            yield _LiveReport(live)
+    else:
+        yield _PlainReport(lambda text: print(text, flush=True))
+
+
+def _write_json(event: ev.Event) -> None:
+    sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
+    sys.stdout.flush()
+
+
+class _PlainReport:
+    """Writes lines; progress between evaluations is left out."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._has_header = False
+
+    def __call__(self, event: ev.Event) -> None:
+        if isinstance(event, ev.Evaluated) and not self._has_header:
+            self._has_header = True
+            self._write(HEADER)
+        for line in describe(event):
+            self._write(line)
+
+
+class _LiveReport:
+    """Writes the same lines above one that moves."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._plain = _PlainReport(lambda text: live.console.print(Text(text)))
+        self._losses: deque[float] = deque(maxlen=24)
+        self._left = 0.0
+
+    def __call__(self, event: ev.Event) -> None:
+        if isinstance(event, ev.Progress):
+            self._losses.append(event.loss)
+            self._live.update(Text(_moving_line(event, self._losses)), refresh=True)
+            return
+        if isinstance(event, ev.Interrupted | ev.Finished):
+            self._live.update(Text(""), refresh=True)
+        self._plain(event)
+
+
+HEADER = (
+    "  epoch     step    train    valid   shuffled     chrF      tok/s   elapsed      left"
+)
+
+
+def _moving_line(event: ev.Progress, losses: deque[float]) -> str:
+    share = event.step / max(1, event.total_steps)
+    filled = round(share * _BAR_WIDTH)
+    bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
+    return (
+        f"{event.epoch:7d} {bar} {event.step:,}/{event.total_steps:,}   loss {event.loss:.3f} "
+        f"{sparkline(list(losses)[::3])}   {event.tokens_per_second:,.0f} tok/s   "
+        f"{duration(event.left)} left"
+    )
+
+
+def sparkline(values: list[float]) -> str:
+    """Draw numbers as a row of bars.
+
+    >>> sparkline([3.0, 2.0, 1.0])
+    '█▅▁'
+    """
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    return "".join(_SPARKS[round((value - low) / span * (len(_SPARKS) - 1))] for value in values)
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as people read them.
+
+    >>> [duration(s) for s in (4.2, 75, 3600, 8000)]
+    ['4s', '1m15s', '60m00s', '2h13m']
+    """
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 100 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def size(num_bytes: float) -> str:
+    """Write bytes as people read them.
+
+    >>> size(1_140_000_000), size(140_000_000)
+    ('1.1 GB', '140 MB')
+    """
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+
+
+@singledispatch
+def describe(event: ev.Event) -> list[str]:  # noqa: ARG001 - progress and the like have no lines
+    """Write an event as lines of text; none for those that are only seen moving."""
+    return []
+
+
+@describe.register
+def _(event: ev.Data) -> list[str]:
+    languages = event.languages or "languages not known"
+    guess = " (guessed; --lang en-de to fix)" if event.languages_are_guessed else ""
+    line = (
+        f"Data    {event.path}   {event.num_pairs:,} pairs   {languages}{guess}   "
+        f"{event.num_train:,} train / {event.num_valid:,} valid / {event.num_test:,} test"
+    )
+    if not event.dropped:
+        return [line]
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in event.dropped.items())
+    return [line, f"        dropped {sum(event.dropped.values()):,}: {reasons}"]
+
+
+@describe.register
+def _(event: ev.Tokens) -> list[str]:
+    return [
+        f"Tokens  {event.kind} {event.vocab_size:,}, shared   {event.pieces_per_word:.2f} "
+        f"pieces/{event.unit}   unknown 0.00 %"
+    ]
+
+
+@describe.register
+def _(event: ev.Model) -> list[str]:
+    return [f"Model   {event.summary}   {event.num_parameters / 1e6:.1f} M   {event.precision}"]
+
+
+@describe.register
+def _(event: ev.Planned) -> list[str]:
+    stop = f", patience {event.patience}" if event.patience else ""
+    epochs = event.total_steps / event.steps_per_epoch
+    return [
+        f"Plan    {event.optimizer} {event.learning_rate:g}, batch {event.batch_tokens:,} tokens "
+        f"(padding {100 * event.padding_share:.1f} %), {event.total_steps:,} steps = {epochs:.1f} "
+        f"epochs at most{stop}   ~{duration(event.seconds)}, {size(event.memory_bytes)} memory, "
+        f"{size(event.disk_bytes)} disk   (measured on {event.measured_steps} steps)"
+    ]
+
+
+@describe.register
+def _(event: ev.Evaluated) -> list[str]:
+    return [
+        f"{event.epoch:7d} {event.step:8,d} {event.train_loss:8.3f} "
+        f"{event.measures['loss']:8.3f} {event.measures['shuffled_loss']:10.3f} "
+        f"{event.measures['chrf']:8.1f} {event.tokens_per_second:10,.0f} "
+        f"{duration(event.elapsed):>9s} {duration(event.left):>9s}"
+        f"{'   best' if event.is_best else ''}"
+    ]
+
+
+@describe.register
+def _(event: ev.Warned) -> list[str]:
+    return [f"Note    {event.text}"]
+
+
+@describe.register
+def _(event: ev.Interrupted) -> list[str]:
+    return [f"Saved   {event.path} (step {event.step:,}).  Continue: {event.command}"]
+
+
+@describe.register
+def _(event: ev.Finished) -> list[str]:
+    test = event.test
+    shown = (
+        f"   test chrF {test['chrf']:.1f} [{test['chrf_low']:.1f}, {test['chrf_high']:.1f}], "
+        f"BLEU {test['bleu']:.1f}"
+        if test
+        else ""
+    )
+    lines = [
+        f"Done    best step {event.best_step:,}, valid chrF {event.valid['chrf']:.1f}{shown}   "
+        f"{duration(event.seconds)} (estimate {duration(event.estimate)})   "
+        f"card: {event.folder}/README.md"
+    ]
+    return [*lines, *(f"Try     {command}" for command in event.tries)]

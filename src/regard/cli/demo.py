@@ -1,0 +1,74 @@
+"""``regard demo``: train and try a model on the embedded corpus."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from regard.cli.console import make_report
+
+if TYPE_CHECKING:
+    from regard.tasks.demo import DemoReport
+
+Flag = Parameter(negative=())
+
+
+def demo(
+    *,
+    output: Annotated[str, Parameter(name=["--output", "-o"])] = "demo",
+    minutes: float = 3.5,
+    seed: int = 1,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Train and try a model on the embedded corpus, in minutes.
+
+    The corpus is made from Unicode CLDR: dates, times, durations, currency amounts and numbers with
+    units, English into German, French and Chinese. Nothing is downloaded. A model that is already
+    in the folder is used as it is.
+
+    Parameters
+    ----------
+    output
+        Folder of the model.
+    minutes
+        Budget of the training.
+    seed
+        Of corpus and training.
+    json
+        One JSON object per event instead of text.
+    """
+    started = time.monotonic()
+    from regard.tasks.demo import run_demo
+    from regard.training.signals import Stopped
+
+    try:
+        with make_report(json=json) as report:
+            found = run_demo(output, minutes=minutes, seed=seed, report=report, started=started)
+    except Stopped as stopped:
+        return stopped.exit_code
+    if json:
+        print(msgspec.json.encode(found).decode())
+    else:
+        _print(found)
+    return 0
+
+
+def _print(found: DemoReport) -> None:
+    from regard.tasks.demo import draw_alignment
+
+    languages = ", ".join(f"{name} {100 * share:.1f}" for name, share in found.by_language.items())
+    kinds = ", ".join(f"{name} {100 * share:.1f}" for name, share in found.by_kind.items())
+    print(f"\nexact match {100 * found.exact_match:.1f} % of {found.num_phrases:,} ({languages})")
+    print(f"            {kinds}   phrases that training never saw\n")
+    for source, output in found.examples:
+        print(f"  {source}  ->  {output}")
+    source, output = found.examples[0]
+    print(f"\nWhere the model looked while it wrote {output!r}, from {source!r}:\n")
+    print(draw_alignment(found.alignment))
+    print("\nTry     " + f'regard translate {found.folder} "<fr> in 3 hours"')
+    print(f'        regard translate {found.folder} "<zh> May 4, 2031" --align')
+    print(f"        regard info {found.folder}")
+    print("        regard train pairs.tsv -o mymodel      your own text")

@@ -1,0 +1,176 @@
+"""``regard train``: from a file of pairs to a model folder."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from regard.cli.console import make_report
+from regard.errors import ConfigError
+
+Flag = Parameter(negative=())
+
+
+def train(
+    data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    *,
+    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
+    preset: str | None = None,
+    minutes: float | None = None,
+    seed: int | None = None,
+    settings: Annotated[list[str], Parameter(name="--set", negative=())] = [],  # noqa: B006
+    config: str | None = None,
+    targets: str | None = None,
+    valid: str | None = None,
+    test: str | None = None,
+    lang: str | None = None,
+    encoding: str | None = None,
+    drop_overlap: Annotated[bool, Flag] = False,
+    allow_overlap: Annotated[bool, Flag] = False,
+    resume: Annotated[bool, Flag] = False,
+    dry_run: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+    help_config: Annotated[str | None, Parameter(name="--help-config", consume_multiple=False)] = None,
+) -> int:
+    """Train a model on a file of text.
+
+    Parameters
+    ----------
+    data
+        TSV, CSV or JSONL file of sentence pairs, or - for standard input.
+    output
+        Folder of the new model.
+    preset
+        Size of the model: tiny, small, base, or auto (by the amount of data).
+    minutes
+        Wall-clock budget. Without it the run stops when validation stops improving.
+    seed
+        Of everything random.
+    settings
+        section.key=value, such as training.epochs=3; see --help-config.
+    config
+        A config.toml to take the settings from.
+    targets
+        File of target sentences, when DATA holds the source sentences only.
+    valid
+        File of validation pairs; without it some rows are held out.
+    test
+        File of test pairs; without it some rows are held out.
+    lang
+        Language codes, such as en-de.
+    encoding
+        Of the data files, such as latin1.
+    drop_overlap
+        Drop held-out sources that also stand in the training data.
+    allow_overlap
+        Keep them.
+    resume
+        Go on with the run in the output folder.
+    dry_run
+        Measure a few steps, predict time, memory and disk, write nothing.
+    json
+        One JSON object per event instead of text.
+    help_config
+        Explain the settings of a section (or: all).
+    """
+    started = time.monotonic()
+    if help_config is not None:
+        print(_describe(help_config))
+        return 0
+    words = {
+        "preset": preset,
+        "training.minutes": minutes,
+        "training.seed": seed,
+        "data.targets": targets,
+        "data.valid": valid,
+        "data.test": test,
+        "data.languages": lang,
+        "data.encoding": encoding,
+        "data.drop_overlap": "true" if drop_overlap else None,
+        "data.allow_overlap": "true" if allow_overlap else None,
+    }
+    chosen = [f"{key}={value}" for key, value in words.items() if value is not None] + settings
+    if resume:
+        if config is not None and output is None:
+            output = config.removesuffix("config.toml").rstrip("/") or "."
+        return _resume(output, chosen, started, json=json)
+    return _start(data, output, config, chosen, started, dry_run=dry_run, json=json)
+
+
+def _start(
+    data: str | None,
+    output: str | None,
+    config_path: str | None,
+    chosen: list[str],
+    started: float,
+    *,
+    dry_run: bool,
+    json: bool,
+) -> int:
+    from regard.tasks import train as runs
+    from regard.training.signals import Stopped
+
+    base = _read_config(config_path) if config_path else None
+    if data is None and (base is None or base.data.path is None):
+        raise ConfigError("no data.  Name a file: regard train pairs.tsv -o FOLDER")
+    with make_report(json=json) as report:
+        if dry_run:
+            runs.estimate(data, settings=chosen, config=base, report=report)
+            return 0
+        if output is None:
+            raise ConfigError("no output folder.  Add one: -o FOLDER")
+        try:
+            runs.train(data, output, settings=chosen, config=base, report=report, started=started)
+        except Stopped as stopped:
+            return stopped.exit_code
+    return 0
+
+
+def _resume(output: str | None, chosen: list[str], started: float, *, json: bool) -> int:
+    from regard.interchange.folder import ModelFolder
+    from regard.tasks import train as runs
+    from regard.training.signals import Stopped
+
+    if output is None:
+        raise ConfigError("--resume needs the folder of the run: regard train -o FOLDER --resume")
+    if chosen:
+        raise ConfigError(
+            f"--resume takes the saved settings; {chosen[0].split('=')[0]} cannot change.  "
+            "Leave it out, or start anew with another -o."
+        )
+    folder = ModelFolder(output)
+    folder.require_model()
+    if runs.is_finished(folder):
+        print(f"{output}: this run is finished; nothing to resume.  Card: {output}/README.md")
+        return 0
+    with make_report(json=json) as report:
+        try:
+            runs.resume(output, report=report, started=started)
+        except Stopped as stopped:
+            return stopped.exit_code
+    return 0
+
+
+def _read_config(path: str):  # noqa: ANN202 - RunConfig, whose import would load torch
+    from pathlib import Path
+
+    import msgspec
+
+    from regard.config import from_toml
+    from regard.tasks.run_config import RunConfig
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}).") from error
+    found = from_toml(text, RunConfig, name=path)
+    return msgspec.structs.replace(found, data=msgspec.structs.replace(found.data, sha256=""))
+
+
+def _describe(section: str) -> str:
+    from regard.config import describe
+    from regard.tasks.run_config import RunConfig
+
+    return describe(RunConfig, None if section == "all" else section)

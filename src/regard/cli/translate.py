@@ -1,0 +1,138 @@
+"""``regard translate``: text, a file or standard input; one line out for each line in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from regard.tasks.translator import Translation, Translator
+
+Flag = Parameter(negative=())
+
+
+def translate(
+    model: str,
+    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    *,
+    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
+    beam: int = 4,
+    nbest: int = 1,
+    length_penalty: float = 1.0,
+    align: Annotated[bool, Flag] = False,
+    as_text: Annotated[bool, Parameter(name="--text", negative=())] = False,
+    encoding: str = "utf-8",
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Translate text, a file, or standard input.
+
+    Parameters
+    ----------
+    model
+        Folder of a trained model.
+    text
+        A file if one of that name exists, else the text itself; - or nothing reads standard input.
+    output
+        File to write instead of standard output.
+    beam
+        Hypotheses kept in the search; 1 is greedy.
+    nbest
+        Number of translations for each line, best first, at most the beam.
+    length_penalty
+        0 favours short output, 1 is neutral, more favours long output.
+    align
+        Add which source word each output word attended to most, as source-target pairs from 0.
+    as_text
+        Take TEXT as text even where a file of that name exists.
+    encoding
+        Of the input.
+    json
+        One JSON object a line, with scores.
+    """
+    from regard.tasks.translator import Translator, search_config
+
+    search_config(beam=beam, num_best=nbest, length_penalty=length_penalty)
+    translator = Translator.open(model)
+    lines = _input_lines(text, encoding, as_text=as_text)
+    found = translator.stream(lines, beam=beam, num_best=nbest, length_penalty=length_penalty)
+    rows = _format(translator, found, align=align, json=json, numbered=nbest > 1)
+    if output is None:
+        _write(rows, sys.stdout.write)
+    else:
+        _write_file(Path(output), rows)
+    return 0
+
+
+def _input_lines(text: str | None, encoding: str, *, as_text: bool) -> Iterable[str]:
+    from regard.data.files import read_lines
+
+    if text is None or (text == "-" and not as_text):
+        return read_lines("-", encoding=encoding)
+    if not as_text and _is_file(text):
+        return read_lines(text, encoding=encoding)
+    return text.split("\n")
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # a long sentence is no file name
+        return False
+
+
+def _format(
+    translator: Translator,
+    found: Iterable[tuple[str, list[Translation]]],
+    *,
+    align: bool,
+    json: bool,
+    numbered: bool,
+) -> Iterator[str]:
+    """Write each line's translations: plain, tab-separated with scores, or as JSON."""
+    for number, (source, translations) in enumerate(found, start=1):
+        aligned = [
+            translator.align(source, best.text).words() if align else None for best in translations
+        ]
+        if json:
+            yield _json_line(number, source, translations, aligned)
+            continue
+        for translation, pairs in zip(translations, aligned, strict=True):
+            fields = [str(number), f"{translation.score:.4f}"] if numbered else []
+            fields.append(translation.text.replace("\n", " "))
+            if pairs is not None:
+                fields.append(" ".join(f"{s}-{t}" for s, t in pairs))
+            yield "\t".join(fields)
+
+
+def _json_line(
+    number: int,
+    source: str,
+    translations: list[Translation],
+    aligned: list[list[tuple[int, int]] | None],
+) -> str:
+    outputs = []
+    for translation, pairs in zip(translations, aligned, strict=True):
+        entry = msgspec.to_builtins(translation)
+        outputs.append(entry if pairs is None else {**entry, "alignment": pairs})
+    return msgspec.json.encode({"line": number, "source": source, "outputs": outputs}).decode()
+
+
+def _write(rows: Iterable[str], write) -> None:  # noqa: ANN001 - the write of any text stream
+    for row in rows:
+        write(row + "\n")
+        sys.stdout.flush()
+
+
+def _write_file(path: Path, rows: Iterable[str]) -> None:
+    from regard.errors import ConfigError
+
+    try:
+        with path.open("w", encoding="utf-8", newline="\n") as stream:
+            _write(rows, stream.write)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}).") from error

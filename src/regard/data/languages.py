@@ -1,0 +1,208 @@
+"""Which language a text is in: by its script, and for Latin script by its function words.
+
+Counting function words tells languages apart in a few sentences (G. Grefenstette, "Comparing two
+language identification schemes", 1995).  A guess only labels a run; nothing is trained on it.
+Cost: one pass over at most 2,000 sentences, some 50 ms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+from regard.data.pairs import Pairs
+
+_MOST_SENTENCES = 2000
+_MOST_CHARS = 1000  # of one sentence: a page of text in one row must not drown the others
+_LEAST_LETTER_SHARE = 0.003  # rarer letters come from names and loans
+_LEAST_WORD_SHARE = 0.06  # of all words; half of what the sparsest language reaches
+_LEAST_LEAD = 1.25  # over the second language; closer is undecided
+
+_ISO_639_1 = frozenset(
+    """
+    aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da
+    de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz
+    ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln
+    lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi
+    pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv sw ta te tg th
+    ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+    """.split()
+)
+
+# One match is one word, or about as much text as a word: a character of Han or kana, five of Thai.
+_SCRIPTS = {
+    "latin": re.compile(r"[A-Za-zªºÀ-ÖØ-öø-ɏ\u1e00-\u1eff]+"),
+    "han": re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]"),
+    "kana": re.compile(r"[\u3041-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f]"),
+    "hangul": re.compile(r"[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]+"),
+    "cyrillic": re.compile(r"[\u0400-\u052f]+"),
+    "greek": re.compile(r"[\u0370-\u03ff\u1f00-\u1fff]+"),
+    "arabic": re.compile(r"[\u0620-\u065f\u066e-\u06d3\u06fa-\u06ff\u0750-\u077f]+"),
+    "hebrew": re.compile(r"[\u0591-\u05f4]+"),
+    "devanagari": re.compile(r"[\u0900-\u097f]+"),
+    "thai": re.compile(r"[\u0e01-\u0e4e]{1,5}"),
+    "other_unspaced": re.compile(r"[\u0e80-\u0edf\u0f00-\u0fff\u1000-\u109f\u1780-\u17d3]{1,5}"),
+}
+_UNSPACED_SCRIPTS = ("han", "kana", "thai", "other_unspaced")
+_LANGUAGE_OF_SCRIPT = {
+    "han": "zh",
+    "hangul": "ko",
+    "cyrillic": "ru",
+    "greek": "el",
+    "arabic": "ar",
+    "hebrew": "he",
+    "devanagari": "hi",
+    "thai": "th",
+}
+# Letters that the script's other languages lack; the first language found is taken, so one that
+# shares a letter with a later one stands before it.
+_LETTERS = {
+    "cyrillic": {"be": "ў", "ru": "ыэё", "uk": "іїєґ", "mk": "ѓќѕ", "sr": "јљњћђ", "bg": "ъ"},
+    "arabic": {"ur": "ےٹڈڑ", "fa": "پچژگیک"},
+}
+_FUNCTION_WORDS = {
+    "en": "the of and to is for that with this are from which be on by an you not can it a in",
+    "de": "der die das und ist für mit von ein eine den dem nicht zu auf wird werden sie im ist",
+    "fr": "le la les des et est pour une un du dans que ce qui avec sur pas vous au par ne de",
+    "es": "el la los las y es para una un del con que en por se no su como más este de",
+    "it": "il la di e che per un una del della con non sono è si da dei gli nel le questo",
+    "pt": "o os a as de e é para um uma do da que com em não se ao dos das no por este",
+    "nl": "de het een en van is voor met dat niet op te zijn deze aan wordt u ook naar er",
+    "sv": "och att det som för är en ett med av på till den inte kan från eller om du i",
+    "da": "og at det som for er en et med af på til den ikke kan fra eller der du i",
+    "no": "og at det som for er en et med av på til den ikke kan fra eller ble du i",
+    "fi": "ja on ei se että tämä kun tai joka ovat voi oli jos mutta niin kuin sen ole myös",
+    "pl": "i w na z do się nie jest to że dla jak oraz przez po od lub są ten tego o",
+    "cs": "a v na se je to že s z do pro jako nebo není jsou který by tento po od k",
+    "tr": "ve bir bu için ile olarak da de olan daha çok değil gibi en var veya her bir ya",
+    "ro": "și de la în a cu pe un o este care din pentru nu că să sau mai sunt ale",
+    "hu": "a az és hogy nem egy is van ez meg vagy csak de ha mint már azt el kell volt",
+}
+_WORD_VOTES = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
+
+_DELIMITED_CODES = re.compile(
+    r"(?<![A-Za-z0-9])(?:([a-z]{2})[-_]([a-z]{2})|([A-Z]{2})[-_]([A-Z]{2}))(?![A-Za-z0-9])"
+)
+_JOINED_CODES = re.compile(r"(?<![A-Za-z0-9])([a-z]{2})([a-z]{2})(?![A-Za-z0-9])")
+
+
+def is_language_code(text: str) -> bool:
+    """Tell whether a text is an ISO 639-1 code, with or without a region.
+
+    >>> is_language_code("de"), is_language_code("pt-BR"), is_language_code("deutsch")
+    (True, True, False)
+    """
+    code, _, region = text.strip().lower().replace("_", "-").partition("-")
+    return code in _ISO_639_1 and (not region or region.isalpha()) and len(region) <= 4
+
+
+def guess_language(texts: Sequence[str]) -> str | None:
+    """Guess the language that most of some sentences are in.
+
+    Args:
+        texts: Sentences in one language; the first 2,000 are looked at.
+
+    Returns:
+        An ISO 639-1 code, or None when undecided.
+    """
+    texts = _sample(texts)
+    words = _count_words(texts)
+    total = words.total()
+    if words["kana"] and words["han"] + words["kana"] > total / 2:
+        # A few kana also stand in Chinese, as trade names.
+        return "ja" if words["kana"] > 0.05 * words["han"] else "zh"
+    if not total:
+        return None
+    script, count = words.most_common(1)[0]
+    if count <= total / 2:
+        return None
+    if script == "latin":
+        return _guess_by_function_words(texts)
+    return _guess_by_letters(texts, script)
+
+
+def guess_pair(pairs: Pairs, name: str) -> tuple[str | None, str | None]:
+    """Guess the languages of the two sides, by the name of the file or its folder, else the text.
+
+    The text overrules a name only where it is clearly against it: in the opposite order, or in two
+    other languages.
+
+    Args:
+        pairs: The sentences.
+        name: Path of the file, such as ``news.en-de.tsv``, ``en_de/train.tsv`` or ``ende.csv``.
+
+    Returns:
+        ISO 639-1 codes of source and target, each None when undecided.
+    """
+    guessed = guess_language(pairs.sources), guess_language(pairs.targets)
+    named = _codes_in_name(name)
+    if named is None:
+        return guessed
+    is_sure = None not in guessed
+    is_against_name = guessed == named[::-1] or not set(guessed) & set(named)
+    return guessed if is_sure and is_against_name else named
+
+
+def has_spaces_between_words(texts: Sequence[str]) -> bool:
+    """Tell whether words are separated by spaces, as they are not in Chinese, Japanese or Thai.
+
+    Args:
+        texts: Sentences in one language; the first 2,000 are looked at.
+    """
+    words = _count_words(_sample(texts))
+    return 2 * sum(words[script] for script in _UNSPACED_SCRIPTS) <= words.total()
+
+
+def _sample(texts: Sequence[str]) -> list[str]:
+    return [text[:_MOST_CHARS] for text in islice(texts, _MOST_SENTENCES)]
+
+
+def _count_words(texts: Iterable[str]) -> Counter[str]:
+    """Count words by script."""
+    joined = "\n".join(texts)
+    return Counter({script: len(regex.findall(joined)) for script, regex in _SCRIPTS.items()})
+
+
+def _guess_by_letters(texts: Iterable[str], script: str) -> str | None:
+    """Tell apart the languages of one script by letters that the others lack."""
+    letters = Counter("".join(_SCRIPTS[script].findall("\n".join(texts).lower())))
+    least = _LEAST_LETTER_SHARE * letters.total()
+    for language, own in _LETTERS.get(script, {}).items():
+        if sum(letters[letter] for letter in own) > least:
+            return language
+    return _LANGUAGE_OF_SCRIPT.get(script)
+
+
+def _guess_by_function_words(texts: Iterable[str]) -> str | None:
+    """Tell apart the languages of Latin script."""
+    words = Counter(_SCRIPTS["latin"].findall("\n".join(texts).lower()))
+    votes = Counter(
+        {
+            language: sum(words[word] for word in own)
+            for language, own in _WORD_VOTES.items()
+        }
+    )
+    (language, most), (_, second) = votes.most_common(2)
+    is_clear = most >= _LEAST_WORD_SHARE * words.total() and most >= _LEAST_LEAD * second
+    return language if most and is_clear else None
+
+
+def _codes_in_name(name: str) -> tuple[str, str] | None:
+    """Find two language codes in the name of a file, else in that of its folder."""
+    path = Path(name)
+    for part in (path.name, path.absolute().parent.name):
+        for match in _DELIMITED_CODES.finditer(part):
+            source, target = (code.lower() for code in match.groups() if code)
+            if {source, target} <= _ISO_639_1 and source != target:
+                return source, target
+        for source, target in _JOINED_CODES.findall(part):
+            # Only languages that can be guessed: "data" is not Danish and Tamil.
+            if {source, target} <= _GUESSABLE and source != target:
+                return source, target
+    return None
+
+
+_GUESSABLE = {*_FUNCTION_WORDS, *_LANGUAGE_OF_SCRIPT.values(), "ja", "uk"}

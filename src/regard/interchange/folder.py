@@ -1,0 +1,136 @@
+"""A model folder: everything that makes a trained model, in files a person can read or check.
+
+    config.toml          every setting the run was made with, data path and hash among them
+    tokenizer.json       the vocabulary
+    model.safetensors    the weights that are used
+    metrics.jsonl        one line an evaluation
+    README.md            the model card
+    checkpoints/         what a run needs to go on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from torch import Tensor
+
+from regard.config import from_toml, to_toml
+from regard.data.tokenizer import Tokenizer
+from regard.errors import ConfigError, WeightsError
+from regard.interchange.storage import read_tensors, write_atomic, write_tensors
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class ModelFolder:
+    """One model folder.
+
+    Args:
+        path: Its place; need not exist before something is written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def holds_model(self) -> bool:
+        """Whether a run has begun here."""
+        return (self.path / "config.toml").is_file()
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            ConfigError: It cannot be made.
+        """
+        try:
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path}: cannot be written ({error.strerror}).  "
+                "Choose another folder with -o."
+            ) from error
+
+    def require_model(self) -> None:
+        """Refuse a folder that holds no model.
+
+        Raises:
+            WeightsError: With what was found instead.
+        """
+        if not self.path.exists():
+            raise WeightsError(
+                f"{self.path}: no such folder.  Train one: regard train pairs.tsv -o {self.path}"
+            )
+        if not self.path.is_dir():
+            raise WeightsError(f"{self.path}: a file, not a model folder.")
+        if not self.holds_model:
+            raise WeightsError(
+                f"{self.path}: holds no config.toml, so it is no model folder.  "
+                f"Train one: regard train pairs.tsv -o {self.path}"
+            )
+
+    def read_config(self, kind: type[T]) -> T:
+        """Read the settings as a struct of the given type."""
+        self.require_model()
+        path = self.path / "config.toml"
+        return from_toml(self._read_text(path), kind, name=str(path))
+
+    def write_config(self, config: msgspec.Struct) -> None:
+        """Write the settings."""
+        write_atomic(self.path / "config.toml", to_toml(config))
+
+    def read_tokenizer(self) -> Tokenizer:
+        """Read the vocabulary."""
+        path = self.path / "tokenizer.json"
+        if not path.is_file():
+            raise WeightsError(f"{path}: missing.  Restore it, or train anew with another -o.")
+        return Tokenizer.from_json(self._read_text(path), name=str(path))
+
+    def write_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Write the vocabulary."""
+        write_atomic(self.path / "tokenizer.json", tokenizer.to_json())
+
+    @property
+    def weights_path(self) -> Path:
+        """Where the weights stand."""
+        return self.path / "model.safetensors"
+
+    def read_weights(self) -> dict[str, Tensor]:
+        """Read the weights, checked against their checksum."""
+        if not self.weights_path.is_file():
+            raise WeightsError(
+                f"{self.weights_path}: missing; no evaluation has been reached yet.  "
+                f"Continue: regard train -o {self.path} --resume"
+            )
+        return read_tensors(self.weights_path)[0]
+
+    def write_weights(self, tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> None:
+        """Write the weights with a few facts about them."""
+        write_tensors(self.weights_path, tensors, state)
+
+    def read_metrics(self) -> list[dict]:
+        """Read the lines of metrics.jsonl, oldest first; none where the file is missing."""
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return []
+        decoder = msgspec.json.Decoder()
+        return [decoder.decode(line) for line in self._read_text(path).split("\n") if line]
+
+    def write_metrics(self, lines: list[dict]) -> None:
+        """Write all lines of metrics.jsonl."""
+        encoded = [msgspec.json.encode(line).decode() + "\n" for line in lines]
+        write_atomic(self.path / "metrics.jsonl", "".join(encoded))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file such as the model card."""
+        write_atomic(self.path / name, text)
+
+    @staticmethod
+    def _read_text(path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise WeightsError(f"{path}: cannot be read ({error}).") from error

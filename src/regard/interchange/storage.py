@@ -1,0 +1,328 @@
+"""Files written so that nothing is ever lost, and read so that damage is always noticed.
+
+A file appears under its name complete or not at all: the content goes to a temporary folder beside
+it, is forced to disk, takes the name in one step (POSIX ``rename``), and the folder is forced to
+disk too.  A killed writer leaves the previous file and a folder ``.NAME.PID.tmp``, which
+`sweep_temporaries` removes.  While it is written a file needs its size a second time on disk.
+
+Tensors are kept as safetensors (https://huggingface.co/docs/safetensors), never pickle.  The
+header's metadata has one entry, so that equal content makes equal files: ``regard``, the JSON of
+``state`` and of ``sha256`` over everything.  Writing and checked reading cost a pass of SHA-256.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from regard.errors import ConfigError, ResourceError, WeightsError
+
+_MEGABYTE = 1_000_000
+_METADATA = "regard"
+_HEADER_ENTRY = 256  # bytes, a generous share of the header for one tensor
+_LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
+_RESTORE = "Restore the file from a copy, or train anew with another -o."
+_PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")  # the zip of torch.save, or a bare pickle
+
+
+class _Entry(msgspec.Struct):
+    """One tensor in the header of a safetensors file: where its bytes begin and end."""
+
+    data_offsets: tuple[int, int]
+
+
+def write_atomic(path: Path, content: bytes | str, *, advice: str = "") -> None:
+    """Write a file completely or not at all; folders are made as needed.
+
+    Args:
+        path: The file, replaced if it exists.  Its mode follows the umask.
+        content: The bytes, or text, which is written as UTF-8.
+        advice: A sentence for the message of a full disk, such as how to go on.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+        ResourceError: The disk is full, or fails.  The previous file is intact.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with _replacing(path, len(data), "file", advice) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, object], *, advice: str = ""
+) -> None:
+    """Write tensors and a state to one safetensors file, completely or not at all.
+
+    Args:
+        path: The file, replaced if it exists.  Its mode follows the umask.
+        tensors: Dense tensors by name, of any shape, type and device; they may be views of each
+            other, which are written in full each.
+        state: What JSON can hold without loss: dicts with text keys, lists, text, numbers of any
+            size (infinite and NaN too), truth values and `None`.
+        advice: A sentence for the message of a full disk, such as how to go on.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+        ResourceError: The disk is full, or fails.  The previous file is intact.
+        TypeError: The state holds something that would not come back as it is, such as a tuple.
+        ValueError: A tensor has the name ``__metadata__``, which safetensors reserves.
+    """
+    if "__metadata__" in tensors:
+        raise ValueError('a tensor cannot have the name "__metadata__", safetensors reserves it.')
+    _check_json(dict(state), "state")
+    packed = _packed(tensors)
+    text = json.dumps({"sha256": _checksum(packed, dict(state)), "state": dict(state)})
+    size = 2 * len(text) + sum(tensor.nbytes + _HEADER_ENTRY for tensor in packed.values())
+    with _replacing(path, size, "checkpoint", advice) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file(packed, temporary, {_METADATA: text})
+        temporary.chmod(mode)  # safetensors may hide its files from the group
+
+
+def read_tensors(path: Path, *, check: bool = True) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Read tensors and state from a safetensors file.
+
+    Args:
+        path: A file of `write_tensors`, or any safetensors file where `check` is False.
+        check: Whether to compare the content with the checksum that was stored with it.
+
+    Returns:
+        The tensors by name, on the CPU, and the state, empty where the file has none.
+
+    Raises:
+        WeightsError: The file is missing, cut short, damaged, or no safetensors file.
+    """
+    try:
+        if path.is_dir():
+            raise WeightsError(f"{path}: a folder, a .safetensors file was expected.")
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: there is no such file.") from error
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: {_fault(path, str(error))}") from error
+    stored, state = _document(path, metadata)
+    if check:
+        _compare(path, _checksum(tensors, state), stored)
+    return tensors, state
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in a folder; call it before the first write.
+
+    Temporary folders of other running processes are left alone.
+
+    Args:
+        folder: The folder whose files are written; it need not exist.
+    """
+    for leftover in folder.glob(".*.tmp"):
+        writer = re.fullmatch(r"\..+\.(\d{1,9})\.tmp", leftover.name)
+        if writer and leftover.is_dir() and not _is_running_elsewhere(int(writer[1])):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _replacing(path: Path, size: int, noun: str, advice: str) -> Iterator[Path]:
+    """Yield a temporary file's path, which takes the name `path` if the body succeeds."""
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        if _free(path.parent) < size + _MEGABYTE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir(exist_ok=True)
+        yield temporary / path.name
+        _force_to_disk(temporary / path.name)
+        (temporary / path.name).replace(path)
+        _force_to_disk(path.parent)
+    except (OSError, SafetensorError) as error:
+        cause = _system_error(error)
+        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(path, size, noun, advice) from error
+        raise _unwritable(path, cause, noun) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _free(folder: Path) -> float:
+    """Return the free bytes of a folder's disk, made or not; no limit where it does not tell."""
+    usage = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists()))
+    return usage.free if usage.total else math.inf
+
+
+def _system_error(error: OSError | SafetensorError) -> OSError:
+    """Return the system's error that safetensors wraps as text."""
+    if isinstance(error, OSError):
+        return error
+    code = re.search(r"\(os error (\d+)\)", str(error))
+    if code is None:
+        raise error
+    return OSError(int(code[1]), os.strerror(int(code[1])))
+
+
+def _disk_full(path: Path, size: int, noun: str, advice: str) -> ResourceError:
+    need, free = math.ceil(size / _MEGABYTE) + 1, int(_free(path.parent) // _MEGABYTE)
+    problem = f"the disk is full: {need:,} MB are needed, {free:,} MB are free."
+    parts = [f"{path}: {problem}", _reassurance(path, noun), advice]
+    return ResourceError("  ".join(part for part in parts if part))
+
+
+def _unwritable(path: Path, error: OSError, noun: str) -> ConfigError | ResourceError:
+    """Say why a file could not be written: the place is wrong, or the device fails."""
+    place, reason = path.parent, os.strerror(error.errno or errno.EIO)
+    if isinstance(error, FileExistsError):
+        reason = os.strerror(errno.ENOTDIR)  # a file stands where a folder should be made
+    elif isinstance(error, IsADirectoryError):
+        place = path
+    elif not isinstance(error, PermissionError | NotADirectoryError) and error.errno != errno.EROFS:
+        problem = f"{path}: cannot be written ({reason}).  {_reassurance(path, noun)}"
+        return ResourceError(problem.rstrip())
+    return ConfigError(f"{place}: cannot be written ({reason}).  Choose another folder with -o.")
+
+
+def _reassurance(path: Path, noun: str) -> str:
+    return f"The previous {noun} is intact." if path.exists() else ""
+
+
+def _force_to_disk(path: Path) -> None:
+    """Return once a file's content, or a folder's entries, would survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors on the CPU, contiguous, no two of which share memory."""
+    plain = {
+        name: tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        for name, tensor in tensors.items()
+    }
+    end = 0
+    for name, tensor in sorted(plain.items(), key=lambda item: item[1].data_ptr()):
+        start = tensor.data_ptr()
+        if start < end:
+            plain[name] = tensor.clone()
+        end = max(end, start + tensor.nbytes)
+    return plain
+
+
+def _document(path: Path, metadata: Mapping[str, str]) -> tuple[str | None, dict[str, object]]:
+    """Return checksum and state from a header's metadata; none where regard did not write it."""
+    if _METADATA not in metadata:
+        return None, {}
+    try:
+        document = json.loads(metadata[_METADATA])
+        return str(document["sha256"]), dict(document["state"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path}: damaged: the state cannot be read.  {_RESTORE}") from error
+
+
+def _checksum(tensors: Mapping[str, Tensor], state: dict[str, object]) -> str:
+    """Return the SHA-256, in hexadecimal, of contiguous tensors and the state's JSON."""
+    digest = hashlib.sha256(json.dumps(state).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """Return the memory of a contiguous tensor; its strides may be odd where a size is 1."""
+    return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().data
+
+
+def _compare(path: Path, content: str, stored: str | None) -> None:
+    """Refuse a file whose content does not have the stored checksum."""
+    if stored is None:
+        raise WeightsError(f"{path}: has no checksum, so regard did not write it.")
+    if content != stored:
+        found = f"(sha256 of the content {content[:4]}…, stored {stored[:4]}…)"
+        problem = f"damaged: the checksum does not agree {found}."
+        raise WeightsError(f"{path}: {problem}  {_RESTORE}")
+
+
+def _check_json(value: object, where: str) -> None:
+    """Refuse what JSON would change or cannot hold, and say where it stands."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{where}: the key {key!r} is no text, JSON would change it.")
+            _check_json(inner, f"{where}.{key}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_json(inner, f"{where}[{index}]")
+    elif not isinstance(value, str | int | float | None):
+        raise TypeError(f"{where}: JSON cannot keep a {type(value).__name__} as it is.")
+
+
+def _fault(path: Path, problem: str) -> str:
+    """Find out why safetensors cannot read a file: its own word is for programmers."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(9)
+        length = int.from_bytes(start[:8], "little")
+        header = start[8:] + file.read(min(length, _LONGEST_HEADER) - 1 if length else 0)
+    if len(start) < 9:
+        return f"cut short: {size:,} bytes, too few for a header.  {_RESTORE}"
+    if length > _LONGEST_HEADER or header[:1] != b"{":
+        return _foreign(path, start)
+    promised = _promised_size(length, header)
+    if size < promised:
+        return f"cut short: {size:,} bytes, the header promises {promised:,}."
+    reason = problem.removeprefix("Error while deserializing header: ")
+    return f"damaged: {reason}.  {_RESTORE}"
+
+
+def _foreign(path: Path, start: bytes) -> str:
+    """Say what a file is that is no safetensors file."""
+    if not _PICKLE.match(start):
+        return f"not a safetensors file, it begins with {start!r}."
+    load = f"torch.load('{path}', weights_only=True)"
+    return (
+        "a pickle, as torch.save writes it.  Opening one can run any program, so only "
+        '.safetensors is read.  Convert a file that you trust: python -c "import torch, '
+        f"safetensors.torch as s; s.save_file({load}, 'weights.safetensors')\""
+    )
+
+
+def _promised_size(length: int, header: bytes) -> int:
+    """Return the size in bytes of a file with this header, as far as the header can be read."""
+    try:
+        entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+        entries.pop("__metadata__", None)
+        ends = [
+            msgspec.json.decode(entry, type=_Entry).data_offsets[1] for entry in entries.values()
+        ]
+    except ValueError:
+        ends = []
+    return 8 + length + max(ends, default=0)
+
+
+def _is_running_elsewhere(process: int) -> bool:
+    """Return whether another process with this number runs; 0 sends no signal, it only asks."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()

@@ -1,0 +1,151 @@
+"""Muon: momentum, orthogonalised by a Newton-Schulz iteration (Jordan et al. 2024).
+
+Each weight matrix moves by the nearest semi-orthogonal matrix to its momentum, so that every direction
+in its space learns at the same pace. The quintic iteration ``X <- a X + b (X X^T) X + c (X X^T)^2 X``
+needs no decomposition. Here matrices of one shape are taken together in batched products, and for
+those much longer than wide the iteration runs on the small Gram matrix alone.
+
+Cost a step, for a matrix of m x n with m <= n: about 6 m^2 n products an iteration, or 8 m^3 with the
+Gram matrix; a third to a half of the time of one that treats matrices one by one. Steps are scaled to the
+root mean square of an AdamW step (Liu et al. 2025, "Muon is Scalable for LLM Training", equation 4), so
+learning rates and weight decay carry over from AdamW.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.errors import ShapeError
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
+_GRAM_FROM = 2  # length over width from which the Gram matrix alone is iterated
+
+
+def orthogonalize(matrices: Tensor, *, num_steps: int = 5) -> Tensor:
+    """Bring all singular values near 1, leaving the singular vectors.
+
+    Args:
+        matrices: ``[number, rows, columns]``, floating point; computed in its type.
+        num_steps: Newton-Schulz iterations, 1 or more.
+
+    Returns:
+        Same shape; singular values lie within about 0.7 to 1.2 where they were at least 0.01 of the
+        largest.
+    """
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if is_tall else matrices  # [number, short, long]
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    if x.shape[2] >= _GRAM_FROM * x.shape[1]:
+        x = _gram_iteration(torch.bmm(x, x.mT), num_steps) @ x
+    else:
+        for _ in range(num_steps):
+            x = torch.baddbmm(x, _polynomial(torch.bmm(x, x.mT)), x, beta=COEFFICIENTS[0])
+    return x.mT if is_tall else x
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """Compute ``b G + c G^2``, [number, short, short]."""
+    _, b, c = COEFFICIENTS
+    return torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+
+
+def _gram_iteration(gram: Tensor, num_steps: int) -> Tensor:
+    """Find the factor Q for which ``Q X`` is what the iteration makes of X, from ``G = X X^T``.
+
+    Every iterate is ``Q X`` with Q a polynomial in G, and its Gram matrix is ``P^2 G`` for the factor P
+    of the step, since polynomials of one matrix commute.
+    """
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    product: Tensor | None = None
+    for step in range(num_steps):
+        factor = _polynomial(gram) + COEFFICIENTS[0] * identity
+        product = factor if product is None else torch.bmm(factor, product)
+        if step + 1 < num_steps:
+            gram = torch.bmm(factor, torch.bmm(factor, gram))
+    assert product is not None
+    return product
+
+
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised momentum for the weight matrices inside a network.
+
+    Embeddings, output maps, biases and norms want another optimizer, such as AdamW.
+
+    Args:
+        params: Matrices, or groups of them; a group may set ``num_parts``, the number of maps that are
+            stacked in the rows of each of its matrices and are orthogonalised one by one.
+        lr: Learning rate, on AdamW's scale, above 0.
+        momentum: Decay of the mean of gradients, 0 to below 1.
+        weight_decay: Decoupled, 0 or more.
+        num_steps: Newton-Schulz iterations.
+        dtype: Type of the iteration's products; None takes the parameters'.
+
+    Raises:
+        ShapeError: A parameter is no matrix.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: float = 1e-3,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        num_steps: int = 5,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "num_steps": num_steps,
+            "num_parts": 1,
+        }
+        super().__init__(params, defaults)
+        self._dtype = dtype
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.dim() != 2:
+                    raise ShapeError(
+                        f"a parameter of shape {list(parameter.shape)} is no matrix; Muon takes "
+                        "matrices only.  Give the others to AdamW."
+                    )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take one step; `closure`, where given, computes the loss and the gradients first."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            self._step_group(group)
+        return loss
+
+    def _step_group(self, group: dict[str, Any]) -> None:
+        parameters = [p for p in group["params"] if p.grad is not None]
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for parameter in parameters:
+            by_shape.setdefault(parameter.shape, []).append(parameter)
+        for shape, members in by_shape.items():
+            updates = torch.stack([self._update(p, group["momentum"]) for p in members])
+            rows = shape[0] // group["num_parts"]
+            pieces = updates.view(-1, rows, shape[1])  # [members * parts, rows, columns]
+            found = orthogonalize(pieces, num_steps=group["num_steps"]).reshape(updates.shape)
+            scale = group["lr"] * 0.2 * math.sqrt(max(rows, shape[1]))
+            torch._foreach_mul_(members, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(members, list(found.to(members[0].dtype)), alpha=-scale)
+
+    def _update(self, parameter: Tensor, momentum: float) -> Tensor:
+        """Bring the momentum up to date; return Nesterov's look-ahead of it."""
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(buffer, momentum).to(self._dtype or parameter.dtype)

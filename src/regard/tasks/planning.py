@@ -1,0 +1,157 @@
+"""How long a run will take: measured on a few steps of a copy of the model."""
+
+from __future__ import annotations
+
+import copy
+import resource
+import sys
+import time
+
+import msgspec
+import torch
+
+from regard.data.batching import PairBatches
+from regard.generation.search import SearchConfig
+from regard.models.transformer import Transformer
+from regard.tasks.preparation import Prepared
+from regard.tasks.translation import TranslationLoss, decode_rows
+from regard.training.checkpoint import checkpoint_bytes
+from regard.training.events import Planned
+from regard.training.plan import Budget, Plan
+from regard.training.stepping import Stepper
+
+MEASURED_STEPS = 5
+_WARMING_STEPS = 2
+_RESERVED_EVALUATIONS = 4.0  # the final evaluation, with beam search, in units of a regular one
+_WRITING_SECONDS = 2.0
+_TOKENS_WANTED = 20_000_000  # seen in a run that has neither a budget nor a number of epochs
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds of one training step and of one evaluation, and the peak memory in bytes."""
+
+    step_seconds: float
+    evaluation_seconds: float
+    memory_bytes: int
+
+
+def measure(prepared: Prepared) -> Measured:
+    """Take a few steps with a copy of the model on batches of typical sizes."""
+    model = copy.deepcopy(prepared.model)
+    loss = TranslationLoss(prepared.config.training.label_smoothing)
+    stepper = Stepper(model, loss, prepared.config.optimizer)
+    order = sorted(prepared.batches.order(0), key=lambda rows: _size(prepared.batches, rows))
+    count = min(MEASURED_STEPS, len(order))
+    chosen = [order[(2 * place + 1) * len(order) // (2 * count)] for place in range(count)]
+    seconds = []
+    for rows in [*chosen[:_WARMING_STEPS], *chosen]:
+        begun = time.perf_counter()
+        stepper.step(prepared.batches.batch(rows), 0.0)
+        seconds.append(time.perf_counter() - begun)
+    timed = seconds[-count:]
+    return Measured(
+        step_seconds=sum(timed) / len(timed),
+        evaluation_seconds=_measure_evaluation(model, prepared),
+        memory_bytes=peak_memory_bytes(),
+    )
+
+
+def _size(batches: PairBatches, rows: object) -> int:
+    lengths = batches.sources.lengths[rows] + batches.targets.lengths[rows]
+    return int(lengths.sum())
+
+
+@torch.no_grad()
+def _measure_evaluation(model: Transformer, prepared: Prepared) -> float:
+    """Time the decoding of some validation rows to their references' length, and scale it up."""
+    evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
+    num_rows = len(prepared.valid_pairs)
+    sample = list(range(0, num_rows, max(1, num_rows // 32)))[:32]
+    begun = time.perf_counter()
+    decode_rows(
+        evaluated, prepared.valid.sources, sample, SearchConfig(beam=1, max_length_ratio=1.0)
+    )
+    per_row = (time.perf_counter() - begun) / len(sample)
+    return per_row * min(num_rows, 256) * 0.6
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident size of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def make_budget(prepared: Prepared) -> Budget | None:
+    """Build the time budget of a run that has one."""
+    minutes = prepared.config.training.minutes
+    if minutes is None:
+        return None
+    return Budget(
+        seconds=60.0 * minutes,
+        reserve=_WRITING_SECONDS,
+        reserved_evaluations=_RESERVED_EVALUATIONS,
+    )
+
+
+def make_plan(prepared: Prepared, measured: Measured, elapsed: float) -> tuple[Plan, Planned]:
+    """Decide the number of steps, and predict time, memory and disk.
+
+    Args:
+        prepared: The run.
+        measured: Its speed.
+        elapsed: Seconds used so far.
+    """
+    training = prepared.config.training
+    steps_per_epoch = len(prepared.batches.order(0))
+    budget = make_budget(prepared)
+    if budget is not None:
+        steps = budget.steps_left(
+            elapsed,
+            seconds_per_step=measured.step_seconds,
+            evaluation=measured.evaluation_seconds,
+            num_evaluations=training.evaluations,
+        )
+        if training.epochs is not None:
+            steps = min(steps, training.epochs * steps_per_epoch)
+        plan = Plan.of(steps, evaluate_every=max(1, steps // training.evaluations))
+    else:
+        epochs = training.epochs or _choose_epochs(prepared)
+        plan = Plan.of(epochs * steps_per_epoch, evaluate_every=steps_per_epoch)
+    evaluations = plan.evaluations_after(0) + _RESERVED_EVALUATIONS
+    seconds = (
+        elapsed
+        + plan.total_steps * measured.step_seconds
+        + evaluations * measured.evaluation_seconds
+        + _WRITING_SECONDS
+    )
+    return plan, _describe(prepared, measured, plan, steps_per_epoch, seconds)
+
+
+def _choose_epochs(prepared: Prepared) -> int:
+    """Choose the most passes over the data: fewer the more there is, 10 to 60."""
+    num_tokens = int(prepared.batches.targets.lengths.sum())
+    return max(10, min(60, round(_TOKENS_WANTED / max(1, num_tokens))))
+
+
+def _describe(
+    prepared: Prepared, measured: Measured, plan: Plan, steps_per_epoch: int, seconds: float
+) -> Planned:
+    training, optimizer = prepared.config.training, prepared.config.optimizer
+    assert optimizer.learning_rate is not None
+    assert training.batch_tokens is not None
+    weights = 4 * sum(parameter.numel() for parameter in prepared.model.parameters())
+    # While a checkpoint is written the previous one still stands.
+    disk = 2 * checkpoint_bytes(prepared.model) + weights
+    return Planned(
+        optimizer=optimizer.name,
+        learning_rate=optimizer.learning_rate,
+        batch_tokens=training.batch_tokens,
+        padding_share=prepared.batches.padding_share(prepared.batches.order(0)),
+        total_steps=plan.total_steps,
+        steps_per_epoch=steps_per_epoch,
+        seconds=seconds,
+        memory_bytes=measured.memory_bytes,
+        disk_bytes=disk,
+        patience=0 if training.minutes is not None else training.patience,
+        measured_steps=min(MEASURED_STEPS, steps_per_epoch),
+    )

@@ -1,0 +1,75 @@
+"""Sizes of model with the batch and rate that suit them, and how `auto` chooses among them.
+
+The figures come from the experiments in ``docs/experiments.md``.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from regard.errors import ConfigError
+from regard.models.transformer import TransformerConfig
+from regard.tasks.run_config import Preset, RunConfig
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """One preset: dimensions, most target tokens in a batch, peak learning rate."""
+
+    model: TransformerConfig
+    batch_tokens: int
+    learning_rate: float
+
+
+RECIPES: dict[str, Recipe] = {
+    "tiny": Recipe(
+        model=TransformerConfig(
+            num_encoder_layers=2,
+            num_decoder_layers=2,
+            dim=128,
+            num_heads=4,
+            hidden_dim=512,
+            dropout=0.0,
+        ),
+        batch_tokens=1024,
+        learning_rate=2e-3,
+    ),
+    "small": Recipe(
+        model=TransformerConfig(
+            num_encoder_layers=3,
+            num_decoder_layers=3,
+            dim=256,
+            num_heads=4,
+            hidden_dim=1024,
+            dropout=0.1,
+        ),
+        batch_tokens=1024,
+        learning_rate=1e-3,
+    ),
+    "base": Recipe(
+        model=TransformerConfig(norm="post"),
+        batch_tokens=4096,
+        learning_rate=7e-4,
+    ),
+}
+
+
+def choose_preset(num_chars: int) -> Preset:
+    """Choose a size by the characters of target text to learn from."""
+    if num_chars < 2_000_000:
+        return "tiny"
+    return "small" if num_chars < 200_000_000 else "base"
+
+
+def apply_preset(config: RunConfig, preset: Preset) -> RunConfig:
+    """Fill in the dimensions, batch size and rate of a preset."""
+    if preset not in RECIPES:
+        raise ConfigError(f"preset={preset}: one of auto, {', '.join(RECIPES)} was expected.")
+    recipe = RECIPES[preset]
+    replace = msgspec.structs.replace
+    return replace(
+        config,
+        preset=preset,
+        model=recipe.model,
+        training=replace(config.training, batch_tokens=recipe.batch_tokens),
+        optimizer=replace(config.optimizer, learning_rate=recipe.learning_rate),
+    )

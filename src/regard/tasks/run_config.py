@@ -1,0 +1,73 @@
+"""All settings of a translation run: what ``config.toml`` holds and ``--set`` changes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from regard.data.tokenizer import TokenizerConfig
+from regard.generation.search import SearchConfig
+from regard.models.transformer import TransformerConfig
+from regard.training.config import OptimizerConfig, TrainingConfig
+
+Preset = Literal["auto", "tiny", "small", "base"]
+
+
+class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the text comes from.
+
+    Args:
+        path: File of sentence pairs, or of source sentences where `targets` is given; none is the
+            embedded corpus.
+        targets: File of target sentences, line by line with `path`.
+        valid: File of validation pairs; none holds some rows out.
+        test: File of test pairs; none holds some rows out.
+        encoding: Of all files.
+        columns: Names of the source and target column in CSV and JSONL; empty finds them.
+        languages: Codes such as en-de; empty guesses.
+        max_length: Longest sentence to train on, in tokens.
+        allow_overlap: Keep test sources that also stand in the training data.
+        drop_overlap: Drop test sources that also stand in the training data.
+        sha256: Of the file `path`, written by the run.
+    """
+
+    path: str | None = None
+    targets: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    encoding: str = "utf-8"
+    columns: tuple[str, ...] = ()
+    languages: str = ""
+    max_length: int = 256
+    allow_overlap: bool = False
+    drop_overlap: bool = False
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.max_length < 2:
+            raise ValueError(f"max_length must be 2 or more, not {self.max_length}")
+        if len(self.columns) not in (0, 2):
+            raise ValueError(f"columns must be two names, not {len(self.columns)}")
+
+
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A translation run.
+
+    Args:
+        preset: Size of the model: tiny, small, base, or auto by the amount of data.
+        data: Where the text comes from.
+        tokenizer: How text becomes tokens.
+        model: Dimensions of the Transformer.
+        training: How long and in which precision.
+        optimizer: How one step changes the weights.
+        search: How output is searched for.
+    """
+
+    preset: Preset = "auto"
+    data: DataConfig = DataConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: TransformerConfig = TransformerConfig()
+    training: TrainingConfig = TrainingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    search: SearchConfig = SearchConfig()

@@ -1,0 +1,359 @@
+"""Training runs from start to finish: `train` a file of pairs into a model folder, `resume`, `estimate`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from regard.config import apply_settings
+from regard.data.synthetic import cldr_corpus
+from regard.errors import ConfigError, DataError, ResourceError
+from regard.interchange.folder import ModelFolder
+from regard.interchange.storage import sweep_temporaries, write_atomic
+from regard.metrics.translation import score_translations
+from regard.tasks.card import model_card
+from regard.tasks.corpus import Corpus, data_hash, read_corpus
+from regard.tasks.planning import available_memory_bytes, make_budget, make_plan, measure
+from regard.tasks.preparation import Prepared, drop_report, prepare, resolve_sizes
+from regard.tasks.run_config import RunConfig
+from regard.tasks.translation import TranslationEvaluator, TranslationLoss
+from regard.tasks.translator import Translator
+from regard.training.averaging import WeightAverage
+from regard.training.checkpoint import (
+    Counters,
+    checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+)
+from regard.training.events import Evaluated, Event, Finished, Planned, Report, Warned
+from regard.training.loop import Trainer
+from regard.training.stepping import Stepper
+
+_TESTED_ROWS = 500
+_SOURCE_IGNORED = 0.05  # nats per token: a smaller gap means that the source is not used
+
+
+def ignore_events(event: Event) -> None:  # noqa: ARG001 - a report that reports nothing
+    """Take an event and do nothing."""
+
+
+def train(
+    data: str | Path | None,
+    output: str | Path,
+    *,
+    settings: Sequence[str] = (),
+    config: RunConfig | None = None,
+    report: Report = ignore_events,
+    started: float | None = None,
+) -> Translator:
+    """Train a translation model on a file of sentence pairs.
+
+    Args:
+        data: TSV, CSV or JSONL file, ``-`` for standard input, or None for the embedded corpus.
+        output: Folder of the new model; must not hold one yet.
+        settings: ``section.key=value`` each, such as ``training.minutes=15``.
+        config: Settings to start from; None takes the defaults.
+        report: Called with every event of the run.
+        started: Clock (``time.monotonic``) from which the time budget counts; None means now.
+
+    Returns:
+        The trained model, ready to translate.
+
+    Raises:
+        ConfigError: A setting is wrong or the folder already holds a model.
+        DataError: The text cannot be used.
+        ResourceError: Memory or disk does not suffice.
+        Stopped: Ctrl-C or SIGTERM; a checkpoint has been written.
+    """
+    started = time.monotonic() if started is None else started
+    settings = tuple(settings)
+    config = apply_settings(config or RunConfig(), settings)
+    folder = ModelFolder(output)
+    _require_free(folder)
+    folder.create()
+    config = _with_data(config, data, folder.path)
+    return _Run(config, settings, folder, report, started).from_start()
+
+
+def resume(
+    output: str | Path, *, report: Report = ignore_events, started: float | None = None
+) -> Translator:
+    """Go on with a run that was stopped or killed, from its last checkpoint.
+
+    Args:
+        output: The run's folder.
+        report: Called with every event of the run.
+        started: Clock (``time.monotonic``) at which this session began; None means now.
+
+    Returns:
+        The trained model. A run that has finished is left as it is.
+
+    Raises:
+        WeightsError: The folder holds no run, or its checkpoint is damaged.
+        DataError: The training data has changed.
+    """
+    started = time.monotonic() if started is None else started
+    folder = ModelFolder(output)
+    config = folder.read_config(RunConfig)
+    if is_finished(folder):
+        return Translator.open(folder.path)
+    sweep_temporaries(folder.path)
+    sweep_temporaries(folder.path / "checkpoints")
+    run = _Run(config, (), folder, report, started)
+    run.check_data()
+    return run.resumed() if checkpoint_path(folder.path).exists() else run.from_start()
+
+
+def estimate(
+    data: str | Path | None,
+    *,
+    settings: Sequence[str] = (),
+    config: RunConfig | None = None,
+    report: Report = ignore_events,
+) -> Planned:
+    """Predict time, memory and disk of a run from a few measured steps; nothing is written.
+
+    Args:
+        data: As for `train`, but not standard input.
+        settings: As for `train`.
+        config: As for `train`.
+        report: As for `train`.
+    """
+    started = time.monotonic()
+    settings = tuple(settings)
+    config = apply_settings(config or RunConfig(), settings)
+    if data == "-":
+        raise ConfigError("--dry-run reads the data twice: name a file instead of -.")
+    config = _with_data(config, data, None)
+    run = _Run(config, settings, ModelFolder("."), report, started)
+    return run.estimated()
+
+
+def is_finished(folder: ModelFolder) -> bool:
+    """Tell whether the run in a folder has come to its end."""
+    return any(line.get("event") == "finished" for line in folder.read_metrics())
+
+
+def load_corpus(config: RunConfig) -> Corpus:
+    """Read the data of a configuration: its file, or the embedded corpus."""
+    if config.data.path is not None:
+        return read_corpus(config.data, seed=config.training.seed)
+    embedded = cldr_corpus(seed=config.training.seed)
+    return Corpus(
+        path=embedded.train.path,
+        train=embedded.train,
+        valid=embedded.valid,
+        test=embedded.test,
+        dropped=[],
+        languages="",
+        languages_are_guessed=False,
+    )
+
+
+def _require_free(folder: ModelFolder) -> None:
+    if not folder.holds_model:
+        return
+    state = "a finished model" if is_finished(folder) else "a run that can go on"
+    raise ConfigError(
+        f"{folder.path}: already holds {state}; nothing was changed.  "
+        f"Go on with it: regard train -o {folder.path} --resume;  start anew: another -o."
+    )
+
+
+def _with_data(config: RunConfig, data: str | Path | None, folder: Path | None) -> RunConfig:
+    """Note the data's path and hash; standard input is stored so that the run can be resumed."""
+    if data is None and config.data.path is None:
+        return config
+    path = str(data) if data is not None else config.data.path
+    if path == "-" and folder is not None:
+        path = str(_store(sys.stdin.buffer.read(), folder))
+    changed = msgspec.structs.replace(config.data, path=path)
+    changed = msgspec.structs.replace(changed, sha256=data_hash(changed))
+    return msgspec.structs.replace(config, data=changed)
+
+
+def _store(content: bytes, folder: Path) -> Path:
+    suffix = "jsonl" if content.lstrip().startswith(b"{") else "tsv"
+    path = folder / f"data.{suffix}"
+    write_atomic(path, content)
+    return path
+
+
+class _Run:
+    """One session of a run in a folder."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        settings: Sequence[str],
+        folder: ModelFolder,
+        report: Report,
+        started: float,
+    ) -> None:
+        self.config, self.settings, self.folder = config, settings, folder
+        self.started = started
+        self._report = report
+        self._warned = False
+
+    def from_start(self) -> Translator:
+        """Prepare, plan and train."""
+        prepared = self._prepare()
+        self.folder.write_config(self.config)
+        self.folder.write_text("data_report.txt", drop_report(prepared.corpus))
+        prepared.config = self.config = prepared.config
+        self.folder.write_config(self.config)
+        self.folder.write_tokenizer(prepared.tokenizer)
+        plan, planned = make_plan(prepared, measure(prepared), time.monotonic() - self.started)
+        self._report(planned)
+        _require_memory(planned)
+        counters = Counters(plan=plan, estimate=planned.seconds)
+        trainer, average, stepper = self._trainer(prepared)
+        save_checkpoint(self.folder.path, counters, prepared.model, average, stepper)
+        return self._finish(prepared, trainer.run(counters))
+
+    def resumed(self) -> Translator:
+        """Prepare as the first session did, restore the checkpoint, go on."""
+        corpus = load_corpus(self.config)
+        prepared = prepare(self.config, corpus, self._report, stored=self.folder)
+        trainer, average, stepper = self._trainer(prepared)
+        counters = load_checkpoint(self.folder.path, prepared.model, average, stepper)
+        kept = [line for line in self.folder.read_metrics() if line["step"] <= counters.step]
+        self.folder.write_metrics(kept)
+        self._report(
+            Warned(text=f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}.")
+        )
+        return self._finish(prepared, trainer.run(counters))
+
+    def estimated(self) -> Planned:
+        """Prepare and measure, nothing else."""
+        prepared = self._prepare()
+        elapsed = time.monotonic() - self.started
+        _, planned = make_plan(prepared, measure(prepared), elapsed)
+        self._report(planned)
+        _require_memory(planned)
+        return planned
+
+    def check_data(self) -> None:
+        """Refuse data that is not what the run began with."""
+        data = self.config.data
+        if data.path is not None and data_hash(data) != data.sha256:
+            raise DataError(
+                f"{data.path}: has changed since this run began (sha256 differs).  "
+                "Restore the file, or train anew with another -o."
+            )
+
+    def _prepare(self) -> Prepared:
+        corpus = load_corpus(self.config)
+        self.config = apply_settings(resolve_sizes(self.config, corpus), self.settings)
+        return prepare(self.config, corpus, self._report)
+
+    def _trainer(self, prepared: Prepared) -> tuple[Trainer, WeightAverage, Stepper]:
+        model, training = prepared.model, prepared.config.training
+        average = WeightAverage(model, training.average)
+        stepper = Stepper(
+            model, TranslationLoss(training.label_smoothing), prepared.config.optimizer
+        )
+        trainer = Trainer(
+            model=model,
+            average=average,
+            stepper=stepper,
+            batches=prepared.batches,
+            evaluate=TranslationEvaluator(
+                model,
+                prepared.valid.sources,
+                prepared.valid.targets,
+                prepared.valid_pairs.targets,
+                prepared.tokenizer,
+            ),
+            keep_best=lambda kept: self.folder.write_weights(kept.tensors, {}),
+            seed_dropout=lambda step: model.mask_pool.reseed(training.seed * 1_000_003 + step),
+            config=training,
+            folder=self.folder.path,
+            report=self._record,
+            budget=make_budget(prepared),
+            started=self.started,
+        )
+        return trainer, average, stepper
+
+    def _record(self, event: Event) -> None:
+        """Pass an event on, and keep evaluations in metrics.jsonl."""
+        self._report(event)
+        if isinstance(event, Evaluated):
+            self._append(event)
+            gap = event.measures["shuffled_loss"] - event.measures["loss"]
+            if gap < _SOURCE_IGNORED and event.step >= event.total_steps // 2 and not self._warned:
+                self._warned = True
+                self._report(Warned(text=_ignored_source(gap)))
+
+    def _append(self, event: Event) -> None:
+        line = msgspec.to_builtins(event)
+        self.folder.write_metrics([*self.folder.read_metrics(), line])
+
+    def _finish(self, prepared: Prepared, counters: Counters) -> Translator:
+        """Evaluate the kept weights on the test set, and write card and last line."""
+        translator = Translator.open(self.folder.path)
+        test = self._test(translator, prepared.corpus)
+        folder, example = self.folder.path, prepared.corpus.valid.sources[0]
+        finished = Finished(
+            step=counters.step,
+            best_step=counters.best_step,
+            score_name="chrf",
+            valid=counters.best_measures,
+            test=test,
+            seconds=counters.elapsed + self._since(counters),
+            estimate=counters.estimate,
+            folder=str(folder),
+            tries=[f'regard translate {folder} "{example}"'],
+        )
+        num_parameters = sum(parameter.numel() for parameter in translator.model.parameters())
+        card = model_card(self.config, prepared.corpus, finished, num_parameters)
+        self.folder.write_text("README.md", card)
+        self._append(finished)
+        self._report(finished)
+        return translator
+
+    def _since(self, counters: Counters) -> float:
+        """Seconds of this session that the counters do not hold: what followed the last step."""
+        return max(0.0, time.monotonic() - self._trained_at) if counters else 0.0
+
+    def _test(self, translator: Translator, corpus: Corpus) -> dict[str, float]:
+        self._trained_at = time.monotonic()
+        stride = max(1, len(corpus.test) // _TESTED_ROWS)
+        rows = range(0, len(corpus.test), stride)
+        if not rows:
+            return {}
+        test = corpus.test.select(rows)
+        search = self.config.search
+        outputs = translator.translate(
+            test.sources, beam=search.beam, length_penalty=search.length_penalty
+        )
+        scores = score_translations(
+            outputs, test.targets, target_language=corpus.target_language
+        )
+        return {
+            "chrf": scores.chrf.value,
+            "chrf_low": scores.chrf.low,
+            "chrf_high": scores.chrf.high,
+            "bleu": scores.bleu.value,
+        }
+
+
+def _ignored_source(gap: float) -> str:
+    return (
+        f"The output hardly depends on the source: validation loss with shuffled sources is only "
+        f"{gap:.3f} nats higher.  Are the columns aligned line by line?  See: regard check"
+    )
+
+
+def _require_memory(planned: Planned) -> None:
+    free = available_memory_bytes()
+    if free is not None and planned.memory_bytes > free:
+        raise ResourceError(
+            f"needs about {planned.memory_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.  "
+            f"Smaller: --set training.batch_tokens={max(256, planned.batch_tokens // 4)} "
+            "or --preset tiny."
+        )

@@ -1,0 +1,147 @@
+"""Translation as a task: pairs -> batch -> loss; decoding -> chrF.
+
+The two callables that training receives: `translation_loss` and `TranslationEvaluator`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from regard.data.batching import Batch, PairBatches, TokenRows
+from regard.data.tokenizer import Tokenizer
+from regard.generation.search import Hypothesis, SearchConfig, search
+from regard.layers.cross_entropy import linear_cross_entropy
+from regard.metrics.translation import chrf
+from regard.models.transformer import PAD_ID, Transformer
+from regard.training.averaging import WeightAverage
+from regard.training.loop import Evaluation
+from regard.training.stepping import Loss
+
+_DECODING_TOKENS = 4096  # source tokens decoded together
+_DECODED_ROWS = 256  # validation sentences that are really decoded
+
+
+def batch_loss(model: Transformer, batch: Batch, *, label_smoothing: float) -> Loss:
+    """Compute the cross-entropy of a batch, padding left out."""
+    hidden = model.hidden(batch.source_ids, batch.target_ids)  # [batch, length, dim]
+    wanted = batch.labels != PAD_ID
+    if bool(wanted.all()):
+        rows, labels = hidden.flatten(0, 1), batch.labels.flatten()
+    else:
+        rows, labels = hidden[wanted], batch.labels[wanted]
+    loss, nll = linear_cross_entropy(
+        rows, model.output_weight, labels, label_smoothing=label_smoothing
+    )
+    return Loss(loss=loss, nll=nll, num_tokens=len(labels))
+
+
+class TranslationLoss:
+    """The training objective: label-smoothed cross-entropy of the next target token.
+
+    Args:
+        label_smoothing: Share of the target probability spread over the vocabulary.
+    """
+
+    def __init__(self, label_smoothing: float) -> None:
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Loss:
+        """Compute the loss of a batch."""
+        assert isinstance(model, Transformer)
+        return batch_loss(model, batch, label_smoothing=self.label_smoothing)
+
+
+def decode_rows(
+    model: Transformer, sources: TokenRows, rows: Sequence[int], config: SearchConfig
+) -> list[list[Hypothesis]]:
+    """Search for the outputs of some source rows, batched by length, in the order given."""
+    by_length = sorted(range(len(rows)), key=lambda place: sources.lengths[rows[place]])
+    results: list[list[Hypothesis]] = [[] for _ in rows]
+    start = 0
+    while start < len(by_length):
+        end, widest = start, 0
+        while end < len(by_length):
+            widest = int(sources.lengths[rows[by_length[end]]]) + 1
+            if end > start and widest * (end + 1 - start) * config.beam > _DECODING_TOKENS:
+                break
+            end += 1
+        places = by_length[start:end]
+        ids = sources.pad(
+            torch.tensor([rows[place] for place in places]).numpy(), after=Tokenizer.eos_id
+        )
+        for place, found in zip(places, search(model, ids, config), strict=True):
+            results[place] = found
+        start = end
+    return results
+
+
+class TranslationEvaluator:
+    """Evaluates averaged weights: validation loss, its value with shuffled sources, and chrF.
+
+    Where the loss with the sources of other sentences is as low as with the true ones, the model has
+    learned to ignore its source.
+
+    Args:
+        model: Whose copy is evaluated, in its compute type throughout.
+        sources: Token ids of validation sources.
+        targets: Token ids of validation targets.
+        references: Validation targets as text.
+        tokenizer: Turns output into text.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        sources: TokenRows,
+        targets: TokenRows,
+        references: Sequence[str],
+        tokenizer: Tokenizer,
+    ) -> None:
+        self._copy = copy.deepcopy(model).to(model.compute_dtype).eval()
+        self._sources = sources
+        self._batches = PairBatches(sources, targets, batch_tokens=_DECODING_TOKENS, seed=0)
+        self._references = references
+        self._tokenizer = tokenizer
+        stride = max(1, len(references) // _DECODED_ROWS)
+        self._decoded = list(range(0, len(references), stride))[:_DECODED_ROWS]
+
+    def __call__(self, average: WeightAverage) -> Evaluation:
+        """Evaluate the averaged weights."""
+        with torch.no_grad():
+            for name, parameter in self._copy.named_parameters():
+                parameter.copy_(average.tensors[name])
+        measures = {
+            "loss": self._loss(shuffled=False),
+            "shuffled_loss": self._loss(shuffled=True),
+            "chrf": self._chrf(),
+        }
+        return Evaluation(measures=measures, score_name="chrf")
+
+    @torch.no_grad()
+    def _loss(self, *, shuffled: bool) -> float:
+        """Compute the mean cross-entropy in nats per token."""
+        total, num_tokens = 0.0, 0
+        for rows in self._batches.in_sequence():
+            batch = self._batches.batch(rows)
+            found = batch_loss(
+                self._copy, _with_other_sources(batch) if shuffled else batch, label_smoothing=0.0
+            )
+            total += float(found.nll) * found.num_tokens
+            num_tokens += found.num_tokens
+        return total / num_tokens
+
+    def _chrf(self) -> float:
+        found = decode_rows(self._copy, self._sources, self._decoded, SearchConfig(beam=1))
+        outputs = self._tokenizer.decode(hypotheses[0].ids for hypotheses in found)
+        return chrf(outputs, [self._references[row] for row in self._decoded])
+
+
+def _with_other_sources(batch: Batch) -> Batch:
+    shifted: Tensor = batch.source_ids.roll(1, dims=0)
+    return Batch(
+        source_ids=shifted, target_ids=batch.target_ids, labels=batch.labels, rows=batch.rows
+    )

@@ -1,0 +1,37 @@
+"""Exponential moving average of the weights (Polyak & Juditsky 1992; Tarvainen & Valpola 2017)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_EVERY = 4  # steps between updates: the average costs as much memory traffic as the optimizer
+
+
+class WeightAverage:
+    """A slowly following copy of a model's parameters.
+
+    Args:
+        model: Whose parameters are followed.
+        decay: Share of the average that one step keeps, 0 to below 1; 0 follows exactly.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._parameters = dict(model.named_parameters())
+        self.decay = decay
+        self.tensors: dict[str, Tensor] = {
+            name: parameter.detach().clone() for name, parameter in self._parameters.items()
+        }
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Follow the parameters as they stand after `step` steps, 1 or more.
+
+        Early in a run the average follows faster: it spans at most a tenth of the steps so far.
+        """
+        if step % _EVERY:
+            return
+        decay = min(self.decay, 1 - 10 / (step + 10)) ** _EVERY
+        torch._foreach_lerp_(
+            list(self.tensors.values()), list(self._parameters.values()), 1 - decay
+        )

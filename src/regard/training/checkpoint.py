@@ -1,0 +1,109 @@
+"""All that a run needs to go on exactly where it stood, in one file.
+
+``checkpoints/last.safetensors`` holds weights, their average, optimizer state and random state; its
+header holds the counters as JSON. The data order and the dropout masks follow from the seed and
+the counters and need no state of their own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from regard.interchange.storage import read_tensors, write_tensors
+from regard.training.averaging import WeightAverage
+from regard.training.plan import Plan
+from regard.training.stepping import Stepper
+
+
+class Counters(msgspec.Struct, kw_only=True):
+    """Where a run stands.
+
+    Args:
+        plan: Its steps and their revisions.
+        step: Optimizer steps taken.
+        epoch: Passes over the data begun before the current one, from 0.
+        position: Batches of this epoch taken.
+        elapsed: Seconds of work since the run began, over all its sessions.
+        best_score: Of the evaluation that was best; None before the first.
+        best_step: Its step.
+        best_measures: Its figures.
+        evaluations_without_gain: Since the best one.
+        evaluation_seconds: What the last evaluation took.
+        loss_sum: Of the cross-entropy times tokens since the last evaluation, in nats.
+        norm_sum: Of the gradient norms since the last evaluation.
+        num_tokens: Target tokens since the last evaluation.
+        train_seconds: In steps, since the last evaluation.
+        interval_steps: Steps since the last evaluation.
+        estimate: Seconds that were planned for the run.
+    """
+
+    plan: Plan
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    elapsed: float = 0.0
+    best_score: float | None = None
+    best_step: int = 0
+    best_measures: dict[str, float] = {}
+    evaluations_without_gain: int = 0
+    evaluation_seconds: float = 0.0
+    loss_sum: float = 0.0
+    norm_sum: float = 0.0
+    num_tokens: int = 0
+    train_seconds: float = 0.0
+    interval_steps: int = 0
+    estimate: float = 0.0
+
+
+def checkpoint_path(folder: Path) -> Path:
+    """Return where the last checkpoint of a model folder stands."""
+    return folder / "checkpoints" / "last.safetensors"
+
+
+def checkpoint_bytes(model: nn.Module) -> int:
+    """Estimate the size of a checkpoint: weights, average, and two moments, float32 each."""
+    return 4 * sum(4 * parameter.numel() for parameter in model.parameters())
+
+
+def save_checkpoint(
+    folder: Path, counters: Counters, model: nn.Module, average: WeightAverage, stepper: Stepper
+) -> Path:
+    """Write the checkpoint, replacing the previous one only when the new one is complete.
+
+    Raises:
+        ResourceError: The disk is full; the previous checkpoint is intact.
+    """
+    tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
+    tensors |= {f"model.{name}": value for name, value in model.named_parameters()}
+    tensors |= {f"average.{name}": value for name, value in average.tensors.items()}
+    tensors |= {f"optimizer.{name}": value for name, value in stepper.state().items()}
+    path = checkpoint_path(folder)
+    advice = f"Free some space, then: regard train -o {folder} --resume"
+    write_tensors(path, tensors, {"counters": msgspec.to_builtins(counters)}, advice=advice)
+    return path
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, average: WeightAverage, stepper: Stepper
+) -> Counters:
+    """Restore everything `save_checkpoint` wrote, and return the counters.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or made for another model.
+    """
+    tensors, state = read_tensors(checkpoint_path(folder))
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    for name, value in tensors.items():
+        group, _, rest = name.partition(".")
+        if group in groups:
+            groups[group][rest] = value
+    model.load_state_dict(groups["model"])
+    for name, value in groups["average"].items():
+        average.tensors[name].copy_(value)
+    stepper.load(groups["optimizer"])
+    torch.set_rng_state(tensors["random"])
+    return msgspec.convert(state["counters"], Counters)

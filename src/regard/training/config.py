@@ -1,0 +1,93 @@
+"""Settings of a run: how long, how it steps, in which precision."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Precision = Literal["auto", "float32", "bf16"]
+
+
+class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model is trained.
+
+    Args:
+        epochs: Most passes over the data; none chooses by the data's size.
+        minutes: Wall-clock budget, from the start of the command to the evaluated model; the run is
+            planned to use it up. None trains until validation stops improving.
+        batch_tokens: Most target tokens in a batch; none chooses by the preset.
+        evaluations: Evaluations within a run of planned length, at least 1.
+        patience: Stop after so many evaluations without a better score; without `minutes` only.
+        label_smoothing: Share of the target probability spread over the vocabulary, 0 to below 1.
+        precision: float32, bf16 (weights and optimizer stay float32), or auto: bf16 where the
+            processor computes it fast.
+        average: Decay of the running average of the weights that is evaluated and kept, 0 to below
+            1; 0 keeps the weights themselves.
+        checkpoint_seconds: Most seconds of work that a killed run loses.
+        seed: Of initial weights, splits, batch order and dropout.
+    """
+
+    epochs: int | None = None
+    minutes: float | None = None
+    batch_tokens: int | None = None
+    evaluations: int = 8
+    patience: int = 4
+    label_smoothing: float = 0.1
+    precision: Precision = "auto"
+    average: float = 0.998
+    checkpoint_seconds: float = 50.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_tokens", "evaluations", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes must be above 0, not {self.minutes}")
+        for name in ("label_smoothing", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
+                )
+
+
+class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one step changes the weights.
+
+    Args:
+        name: muon (Jordan et al. 2024: orthogonalised momentum for the matrices inside the blocks,
+            adamw for everything else) or adamw (Loshchilov & Hutter 2019).
+        learning_rate: Peak rate, above 0; none takes the preset's.
+        schedule: cosine, linear or constant, after warm-up.
+        warmup: Share of the run in which the rate rises, 0 to below 1.
+        weight_decay: Of matrices; vectors and embeddings have none.
+        beta1: AdamW's decay of the mean of gradients.
+        beta2: AdamW's decay of the mean of squared gradients.
+        momentum: Muon's decay of the mean of gradients.
+        newton_schulz_steps: Muon's iterations a step.
+        clip: Largest norm of the whole gradient.
+    """
+
+    name: Literal["muon", "adamw"] = "muon"
+    learning_rate: float | None = None
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.98
+    momentum: float = 0.95
+    newton_schulz_steps: int = 5
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
+        for name in ("warmup", "beta1", "beta2", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
+                )
+        if not self.clip > 0:
+            raise ValueError(f"clip must be above 0, not {self.clip}")

@@ -1,0 +1,215 @@
+"""What a run tells while it goes: plain values, shown by the console or written as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
+    """Base of all events; ``event`` names the kind in JSON."""
+
+
+class Data(Event):
+    """The data is read, cleaned and split.
+
+    Args:
+        path: File as named.
+        num_pairs: Usable pairs.
+        languages: Such as ``en -> de``, or empty.
+        languages_are_guessed: Whether the languages were found by looking at the text.
+        num_train: Rows in training.
+        num_valid: Rows in validation.
+        num_test: Rows held out for the final test.
+        dropped: Number of rows left out, by reason.
+    """
+
+    path: str
+    num_pairs: int
+    languages: str
+    languages_are_guessed: bool
+    num_train: int
+    num_valid: int
+    num_test: int
+    dropped: dict[str, int]
+
+
+class Tokens(Event):
+    """The vocabulary is there.
+
+    Args:
+        kind: Of the tokenizer.
+        vocab_size: Number of token ids.
+        pieces_per_word: Mean number of tokens for a word, or for a character where words are not
+            separated.
+        unit: ``word`` or ``character``.
+    """
+
+    kind: str
+    vocab_size: int
+    pieces_per_word: float
+    unit: str
+
+
+class Model(Event):
+    """The model is built.
+
+    Args:
+        summary: Its dimensions in words.
+        num_parameters: Trainable numbers.
+        precision: Type of the activations.
+    """
+
+    summary: str
+    num_parameters: int
+    precision: str
+
+
+class Planned(Event):
+    """The length of the run is planned, from a few measured steps.
+
+    Args:
+        optimizer: Name.
+        learning_rate: Peak.
+        batch_tokens: Most target tokens in a batch.
+        padding_share: Share of padding in the batches, 0 to 1.
+        total_steps: Planned.
+        steps_per_epoch: Batches that cover the data once.
+        seconds: Expected for the whole run.
+        memory_bytes: Expected peak of the process.
+        disk_bytes: Expected size of the folder while training.
+        patience: Evaluations without gain after which the run stops; 0 where it runs to its end.
+        measured_steps: Steps the estimate rests on.
+    """
+
+    optimizer: str
+    learning_rate: float
+    batch_tokens: int
+    padding_share: float
+    total_steps: int
+    steps_per_epoch: int
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+    patience: int
+    measured_steps: int
+
+
+class Progress(Event):
+    """Some steps have been taken.
+
+    Args:
+        step: Steps so far.
+        total_steps: As now planned.
+        epoch: Current pass over the data, from 1.
+        loss: Mean cross-entropy of recent steps, nats per token.
+        tokens_per_second: Target tokens.
+        elapsed: Seconds since the run began, over all its sessions.
+        left: Expected seconds to the end.
+    """
+
+    step: int
+    total_steps: int
+    epoch: int
+    loss: float
+    tokens_per_second: float
+    elapsed: float
+    left: float
+
+
+class Evaluated(Event):
+    """The averaged weights were evaluated on the validation set.
+
+    Args:
+        step: Steps so far.
+        epoch: Current pass over the data, from 1.
+        train_loss: Mean cross-entropy since the last evaluation, nats per token.
+        measures: Figures by name; ``loss`` among them.
+        score: The measure that early stopping watches; higher is better.
+        score_name: Its name.
+        is_best: Whether it is the best so far.
+        tokens_per_second: Target tokens, since the last evaluation.
+        gradient_norm: Mean since the last evaluation, before clipping.
+        elapsed: Seconds since the run began, over all its sessions.
+        left: Expected seconds to the end.
+        total_steps: As planned before this evaluation.
+    """
+
+    step: int
+    epoch: int
+    train_loss: float
+    measures: dict[str, float]
+    score: float
+    score_name: str
+    is_best: bool
+    tokens_per_second: float
+    gradient_norm: float
+    elapsed: float
+    left: float
+    total_steps: int
+
+
+class Saved(Event):
+    """A checkpoint is on disk.
+
+    Args:
+        path: File.
+        step: Steps it holds.
+    """
+
+    path: str
+    step: int
+
+
+class Warned(Event):
+    """Something the user should know.
+
+    Args:
+        text: One line.
+    """
+
+    text: str
+
+
+class Interrupted(Event):
+    """The run was asked to stop and has saved.
+
+    Args:
+        path: Checkpoint.
+        step: Steps it holds.
+        command: What goes on from here.
+    """
+
+    path: str
+    step: int
+    command: str
+
+
+class Finished(Event):
+    """The run is over and its model evaluated.
+
+    Args:
+        step: Steps taken.
+        best_step: Steps of the weights that are kept.
+        score_name: Measure that chose them.
+        valid: Validation figures of the kept weights.
+        test: Test figures of the kept weights, empty without a test set.
+        seconds: Of the whole run, over all its sessions.
+        estimate: Seconds that were planned.
+        folder: Where the model is.
+        tries: Commands to try next.
+    """
+
+    step: int
+    best_step: int
+    score_name: str
+    valid: dict[str, float]
+    test: dict[str, float]
+    seconds: float
+    estimate: float
+    folder: str
+    tries: list[str]
+
+
+Report = Callable[[Event], None]

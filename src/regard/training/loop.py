@@ -1,0 +1,263 @@
+"""The training loop: batches in a fixed order, steps, evaluations, checkpoints, an orderly end.
+
+Given the same configuration and data, every number that the loop computes depends on the counters
+in its checkpoint only; a killed run that is resumed ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from regard.errors import WeightsError
+from regard.training.averaging import WeightAverage
+from regard.training.checkpoint import Counters, save_checkpoint
+from regard.training.config import TrainingConfig
+from regard.training.events import Evaluated, Interrupted, Progress, Report, Saved
+from regard.training.plan import Budget
+from regard.training.signals import Stopped, StopRequest
+from regard.training.stepping import Loss, Stepper
+
+_REPORT_SECONDS = 0.25
+
+
+class Batches(Protocol):
+    """Where batches come from."""
+
+    def order(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return the rows of every batch of an epoch, the same for the same epoch."""
+        ...
+
+    def batch(self, rows: NDArray[np.int64]) -> Any:
+        """Build the batch of the given rows."""
+        ...
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """What an evaluation found.
+
+    Args:
+        measures: Figures by name.
+        score_name: The figure that decides; higher is better.
+    """
+
+    measures: dict[str, float]
+    score_name: str
+
+    @property
+    def score(self) -> float:
+        """The figure that decides."""
+        return self.measures[self.score_name]
+
+
+Evaluate = Callable[[WeightAverage], Evaluation]
+"""Evaluates the averaged weights."""
+KeepBest = Callable[[WeightAverage], None]
+"""Stores the averaged weights as the model to use."""
+SeedDropout = Callable[[int], None]
+"""Makes the random choices of a step depend on the given number only."""
+
+
+class Trainer:
+    """Trains one model.
+
+    Args:
+        model: In training mode.
+        average: Of its weights.
+        stepper: Takes the steps.
+        batches: Training data.
+        evaluate: Called with the average at every evaluation.
+        keep_best: Called when an evaluation is the best so far.
+        seed_dropout: Called before every step.
+        config: Settings.
+        folder: Where checkpoints go.
+        report: Told what happens.
+        budget: Where the run has one.
+        started: Clock (``time.monotonic``) at which this session began.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        average: WeightAverage,
+        stepper: Stepper,
+        batches: Batches,
+        evaluate: Evaluate,
+        keep_best: KeepBest,
+        seed_dropout: SeedDropout,
+        config: TrainingConfig,
+        folder: Path,
+        report: Report,
+        budget: Budget | None,
+        started: float,
+    ) -> None:
+        self.model, self.average, self.stepper = model, average, stepper
+        self.batches, self.evaluate, self.keep_best = batches, evaluate, keep_best
+        self.seed_dropout = seed_dropout
+        self.config, self.folder, self.report, self.budget = config, folder, report, budget
+        self._clock = started
+        self._saved_at = self._reported_at = time.monotonic()
+        self._recent_loss = math.nan
+        self._order: list[NDArray[np.int64]] = []
+
+    def run(self, counters: Counters) -> Counters:
+        """Train from where the counters stand to the end of the plan, or of patience.
+
+        Raises:
+            Stopped: A signal asked for it; a checkpoint has been written.
+            WeightsError: Loss or gradient is not finite; the last good state has been written.
+        """
+        self.model.train()
+        self._order = self.batches.order(counters.epoch)
+        with StopRequest() as stop:
+            while not self._is_over(counters):
+                self._take_step(counters)
+                if counters.plan.evaluates_after(counters.step):
+                    self._evaluate(counters)
+                elif time.monotonic() - self._saved_at > self.config.checkpoint_seconds:
+                    self._save(counters)
+                if stop.signum is not None:
+                    self._stop(counters, stop.signum)
+        return counters
+
+    def _is_over(self, counters: Counters) -> bool:
+        out_of_patience = (
+            self.budget is None and counters.evaluations_without_gain >= self.config.patience
+        )
+        return out_of_patience or counters.step >= counters.plan.total_steps
+
+    def _take_step(self, counters: Counters) -> None:
+        begun = time.perf_counter()
+        if counters.position >= len(self._order):
+            counters.epoch, counters.position = counters.epoch + 1, 0
+            self._order = self.batches.order(counters.epoch)
+        rows = self._order[counters.position]
+        self.seed_dropout(counters.step)
+        batch = self.batches.batch(rows)
+        found, norm = self.stepper.step(batch, counters.plan.progress(counters.step))
+        nll = float(found.nll)
+        if not (math.isfinite(nll) and math.isfinite(norm)):
+            self._refuse(counters, nll, norm)
+        counters.step += 1
+        counters.position += 1
+        self.average.update(counters.step)
+        self._count(counters, found, nll, norm, time.perf_counter() - begun)
+
+    def _count(
+        self, counters: Counters, found: Loss, nll: float, norm: float, seconds: float
+    ) -> None:
+        counters.loss_sum += nll * found.num_tokens
+        counters.norm_sum += norm
+        counters.num_tokens += found.num_tokens
+        counters.interval_steps += 1
+        counters.train_seconds += seconds
+        first = math.isnan(self._recent_loss)
+        self._recent_loss = nll if first else 0.95 * self._recent_loss + 0.05 * nll
+        now = time.monotonic()
+        counters.elapsed += now - self._clock
+        self._clock = now
+        if now - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = now
+            self.report(
+                Progress(
+                    step=counters.step,
+                    total_steps=counters.plan.total_steps,
+                    epoch=counters.epoch + 1,
+                    loss=self._recent_loss,
+                    tokens_per_second=counters.num_tokens / counters.train_seconds,
+                    elapsed=counters.elapsed,
+                    left=self._left(counters),
+                )
+            )
+
+    def _left(self, counters: Counters) -> float:
+        steps = counters.plan.total_steps - counters.step
+        per_step = counters.train_seconds / max(1, counters.interval_steps)
+        evaluations = counters.plan.evaluations_after(counters.step)
+        return steps * per_step + evaluations * counters.evaluation_seconds
+
+    def _evaluate(self, counters: Counters) -> None:
+        begun = time.monotonic()
+        found = self.evaluate(self.average)
+        is_best = counters.best_score is None or found.score > counters.best_score
+        if is_best:
+            self.keep_best(self.average)
+            counters.best_score, counters.best_step = found.score, counters.step
+            counters.best_measures = found.measures
+            counters.evaluations_without_gain = 0
+        else:
+            counters.evaluations_without_gain += 1
+        now = time.monotonic()
+        counters.evaluation_seconds = now - begun
+        counters.elapsed += now - self._clock
+        self._clock = now
+        planned = counters.plan.total_steps
+        self._revise(counters)
+        self._report_evaluation(counters, found, planned, is_best)
+        counters.loss_sum = counters.norm_sum = counters.train_seconds = 0.0
+        counters.num_tokens = counters.interval_steps = 0
+        self._save(counters)
+
+    def _revise(self, counters: Counters) -> None:
+        """Move the end of the plan to where the time budget now puts it."""
+        if self.budget is None or counters.step >= counters.plan.total_steps:
+            return
+        left = self.budget.steps_left(
+            counters.elapsed,
+            seconds_per_step=counters.train_seconds / max(1, counters.interval_steps),
+            evaluation=counters.evaluation_seconds,
+            num_evaluations=counters.plan.evaluations_after(counters.step),
+        )
+        counters.plan = counters.plan.revise(counters.step, total_steps=counters.step + left)
+
+    def _report_evaluation(
+        self, counters: Counters, found: Evaluation, planned: int, is_best: bool
+    ) -> None:
+        self.report(
+            Evaluated(
+                step=counters.step,
+                epoch=counters.epoch + 1,
+                train_loss=counters.loss_sum / max(1, counters.num_tokens),
+                measures=found.measures,
+                score=found.score,
+                score_name=found.score_name,
+                is_best=is_best,
+                tokens_per_second=counters.num_tokens / max(1e-9, counters.train_seconds),
+                gradient_norm=counters.norm_sum / max(1, counters.interval_steps),
+                elapsed=counters.elapsed,
+                left=self._left(counters),
+                total_steps=planned,
+            )
+        )
+
+    def _save(self, counters: Counters) -> Path:
+        path = save_checkpoint(self.folder, counters, self.model, self.average, self.stepper)
+        self._saved_at = time.monotonic()
+        self.report(Saved(path=str(path), step=counters.step))
+        return path
+
+    def _stop(self, counters: Counters, signum: int) -> None:
+        """Save, leave a usable model, and end the run."""
+        path = self._save(counters)
+        if counters.best_score is None:
+            self.keep_best(self.average)
+        command = f"regard train -o {self.folder} --resume"
+        self.report(Interrupted(path=str(path), step=counters.step, command=command))
+        raise Stopped(signum)
+
+    def _refuse(self, counters: Counters, nll: float, norm: float) -> None:
+        path = self._save(counters)
+        what = f"loss is {nll}" if not math.isfinite(nll) else f"gradient norm is {norm}"
+        raise WeightsError(
+            f"{what} at step {counters.step + 1}.  Last good: step {counters.step}, saved as "
+            f"{path}.  Try a lower rate: --set optimizer.learning_rate=..., with another -o."
+        )

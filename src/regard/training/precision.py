@@ -1,0 +1,33 @@
+"""Whether a machine computes bfloat16 products fast, and the type to compute in.
+
+Weights and optimizer state are always float32; only activations and the products take the type
+chosen here.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from regard.training.config import Precision
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Tell whether bfloat16 products have hardware of their own (AVX-512 BF16, AMX, or a GPU)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """Replace ``auto`` by what suits the device."""
+    if precision != "auto":
+        return precision
+    return "bf16" if has_fast_bf16(device) else "float32"
+
+
+def compute_dtype(precision: Precision) -> torch.dtype:
+    """Return the type of activations for a resolved precision."""
+    return {"bf16": torch.bfloat16, "float32": torch.float32}[precision]

@@ -1,0 +1,59 @@
+"""Ctrl-C and SIGTERM as a request that the loop heeds between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
+    """A run ended because it was asked to; what it had is saved.
+
+    Args:
+        signum: The signal that asked.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM: 128 and the signal's number."""
+        return 128 + self.signum
+
+
+class StopRequest:
+    """Catches the first signal while inside ``with``; a second one acts as usual.
+
+    Outside the main thread Python gives no signals, and none is caught.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._previous[signum] = signal.signal(signum, self._catch)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _catch(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - Python's form
+        self.signum = signum
+        self._restore()
+
+    def _restore(self) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+        self._previous.clear()

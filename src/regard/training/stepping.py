@@ -1,0 +1,158 @@
+"""One optimizer step: loss, gradient, clipping, update.
+
+AdamW is torch.optim's (Loshchilov & Hutter 2019), Muon our own (Jordan et al. 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from regard.layers.linear import Linear
+from regard.optim import SCHEDULES, Muon
+from regard.training.config import OptimizerConfig
+
+B = TypeVar("B")
+
+
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """What an objective returns.
+
+    Args:
+        loss: Scalar to minimise, mean over tokens, differentiable.
+        nll: Cross-entropy in nats per token without smoothing, a scalar for people to read.
+        num_tokens: Number of tokens it is the mean of.
+    """
+
+    loss: Tensor
+    nll: Tensor
+    num_tokens: int
+
+
+Objective = Callable[[nn.Module, B], Loss]
+
+
+def build_optimizers(
+    model: nn.Module, config: OptimizerConfig, dtype: torch.dtype
+) -> list[torch.optim.Optimizer]:
+    """Build the optimizers of a model, one or two, each with its parameter groups.
+
+    Matrices are the weights of `Linear` maps; embeddings, biases and norms are the others, and have
+    no weight decay.
+
+    Args:
+        model: Whose parameters are trained.
+        config: With a learning rate set.
+        dtype: Type of products that the optimizer computes.
+    """
+    assert config.learning_rate is not None
+    rate = config.learning_rate
+    matrices: dict[int, list[nn.Parameter]] = {}
+    for module in model.modules():
+        if isinstance(module, Linear):
+            matrices.setdefault(module.num_parts, []).append(module.weight)
+    taken = {id(weight) for weights in matrices.values() for weight in weights}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+    groups = [{"params": weights, "num_parts": parts} for parts, weights in matrices.items()]
+    plain: list[dict] = [{"params": others, "weight_decay": 0.0}]
+    if config.name == "muon":
+        muon = Muon(
+            groups,
+            lr=rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            num_steps=config.newton_schulz_steps,
+            dtype=dtype,
+        )
+        return [muon, _adamw(plain, config)]
+    decayed = [{"params": group["params"]} for group in groups]
+    return [_adamw(decayed + plain, config)]
+
+
+def _adamw(groups: list[dict], config: OptimizerConfig) -> torch.optim.Optimizer:
+    assert config.learning_rate is not None
+    return torch.optim.AdamW(
+        groups,
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=1e-9,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+class Stepper:
+    """Takes optimizer steps.
+
+    Args:
+        model: To be trained, in training mode.
+        objective: Computes the loss of a batch.
+        config: Of the optimizer.
+        dtype: Type of products that the optimizer computes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        config: OptimizerConfig,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.config = config
+        self.optimizers = build_optimizers(model, config, dtype)
+        self._parameters = list(model.parameters())
+        self._schedule = SCHEDULES[config.schedule]
+
+    def step(self, batch: object, progress: float) -> tuple[Loss, float]:
+        """Take one step.
+
+        Args:
+            batch: What the objective takes.
+            progress: Share of the run that is done, 0 to 1; sets the learning rate.
+
+        Returns:
+            The loss before the step and the gradient's norm before clipping. Where either is not
+            finite no weight has been changed.
+        """
+        found = self.objective(self.model, batch)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        found.loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self.config.clip, foreach=True))
+        if norm == norm and norm != float("inf"):
+            self._update(progress)
+        return found, norm
+
+    def _update(self, progress: float) -> None:
+        assert self.config.learning_rate is not None
+        rate = self.config.learning_rate * self._schedule(progress, self.config.warmup)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Collect the optimizers' tensors by a name of their place."""
+        return {
+            f"{place}.{index}.{key}": value
+            for place, optimizer in enumerate(self.optimizers)
+            for index, entry in optimizer.state_dict()["state"].items()
+            for key, value in entry.items()
+        }
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Restore what `state` collected."""
+        for place, optimizer in enumerate(self.optimizers):
+            entries: dict[int, dict[str, Tensor]] = {}
+            for name, value in tensors.items():
+                owner, index, key = name.split(".", 2)
+                if int(owner) == place:
+                    entries.setdefault(int(index), {})[key] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": entries, "param_groups": groups})

@@ -1,0 +1,85 @@
+"""Muon against torch's implementation and the singular value decomposition."""
+
+import pytest
+import torch
+
+from regard.errors import ShapeError
+from regard.optim import Muon, orthogonalize
+from regard.optim.muon import _gram_iteration
+
+
+def draw(*shape, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 6, 30), (2, 30, 6), (1, 7, 9)])
+def test_singular_values_come_near_one_and_vectors_stay(shape):
+    matrices = draw(*shape)
+    found = orthogonalize(matrices)
+    u, s, vh = torch.linalg.svd(matrices, full_matrices=False)
+    inner = u.mT @ found @ vh.mT
+    values = inner.diagonal(dim1=1, dim2=2)
+    kept = s > 0.05 * s[:, :1]
+    assert ((values > 0.6) & (values < 1.3))[kept].all()
+    torch.testing.assert_close(inner, torch.diag_embed(values), atol=1e-9, rtol=0)
+
+
+def test_iterating_the_gram_matrix_gives_the_same_as_iterating_the_matrix():
+    x = draw(2, 4, 12)
+    x = x / torch.linalg.matrix_norm(x, keepdim=True)
+    direct = x
+    a, b, c = 3.4445, -4.7750, 2.0315
+    for _ in range(5):
+        gram = direct @ direct.mT
+        direct = a * direct + (b * gram + c * gram @ gram) @ direct
+    torch.testing.assert_close(_gram_iteration(x @ x.mT, 5) @ x, direct, atol=1e-9, rtol=1e-9)
+
+
+def test_several_steps_equal_those_of_torch():
+    ours = torch.nn.Parameter(draw(6, 10, dtype=torch.float32))
+    theirs = torch.nn.Parameter(ours.detach().clone())
+    settings = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.1}
+    first = Muon([ours], **settings, dtype=torch.bfloat16)
+    second = torch.optim.Muon([theirs], **settings, adjust_lr_fn="match_rms_adamw")
+    for step in range(3):
+        gradient = torch.randn(6, 10, generator=torch.Generator().manual_seed(step))
+        ours.grad, theirs.grad = gradient, gradient.clone()
+        first.step()
+        second.step()
+    # Both iterate in bfloat16 (8 bits), in another order of operations.
+    torch.testing.assert_close(ours, theirs, atol=3 * 0.02 * 0.02, rtol=0)
+
+
+def test_stacked_parts_are_orthogonalised_one_by_one():
+    whole = torch.nn.Parameter(torch.zeros(9, 3))
+    parts = [torch.nn.Parameter(torch.zeros(3, 3)) for _ in range(3)]
+    gradient = draw(9, 3, dtype=torch.float32)
+    whole.grad = gradient
+    for part, rows in zip(parts, gradient.chunk(3), strict=True):
+        part.grad = rows
+    Muon([{"params": [whole], "num_parts": 3}], lr=0.1).step()
+    Muon(parts, lr=0.1).step()
+    torch.testing.assert_close(whole.detach(), torch.cat([part.detach() for part in parts]))
+
+
+def test_the_state_restores_the_run_to_the_bit():
+    def run(optimizer, parameter, steps):
+        for step in steps:
+            parameter.grad = torch.full((4, 4), 0.1 * step) + torch.eye(4)
+            optimizer.step()
+
+    straight = torch.nn.Parameter(torch.ones(4, 4))
+    optimizer = Muon([straight], lr=0.1)
+    run(optimizer, straight, range(6))
+    resumed = torch.nn.Parameter(torch.ones(4, 4))
+    first = Muon([resumed], lr=0.1)
+    run(first, resumed, range(3))
+    second = Muon([resumed], lr=0.1)
+    second.load_state_dict(first.state_dict())
+    run(second, resumed, range(3, 6))
+    assert torch.equal(straight, resumed)
+
+
+def test_a_vector_is_refused():
+    with pytest.raises(ShapeError, match=r"shape \[4\] is no matrix; Muon takes matrices only"):
+        Muon([torch.nn.Parameter(torch.zeros(4))])
