@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     try:
-        code = build_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        code = build_app()(
+            words, exit_on_error=False, print_error=False, result_action="return_value"
+        )
     except RegardError as error:
         return _fail(str(error), error.exit_code)
     except CycloptsError as error:

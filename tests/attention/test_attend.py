@@ -11,7 +11,14 @@ from torch.autograd import gradcheck, gradgradcheck
 from regard.attention import Causal, Full, Local, allowed_matrix, attend
 from regard.errors import ConfigError, ShapeError
 
-PATTERNS = [Full(), Causal(), Local(2, 0), Local(1, 1), Causal() & Local(3, 3), Local(0, 0) | Causal()]
+PATTERNS = [
+    Full(),
+    Causal(),
+    Local(2, 0),
+    Local(1, 1),
+    Causal() & Local(3, 3),
+    Local(0, 0) | Causal(),
+]
 
 
 def loop_attention(q, k, v, allowed):

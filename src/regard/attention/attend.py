@@ -1,8 +1,8 @@
 """`attend`: one entry to every method of computing attention. Checks shapes, picks the method.
 
 Below a few hundred keys the dense definition is also the fastest on a CPU (its batched matrix
-products beat the fused kernel's backward pass several times); from there on, and on a GPU, PyTorch's
-`scaled_dot_product_attention` takes over.
+products beat the fused kernel's backward pass several times); from there on, and on a GPU,
+PyTorch's `scaled_dot_product_attention` takes over.
 """
 
 from __future__ import annotations

@@ -75,9 +75,7 @@ class _LiveReport:
         self._plain(event)
 
 
-HEADER = (
-    "  epoch     step    train    valid   shuffled     chrF      tok/s   elapsed      left"
-)
+HEADER = "  epoch     step    train    valid   shuffled     chrF      tok/s   elapsed      left"
 
 
 def _moving_line(event: ev.Progress, losses: deque[float]) -> str:

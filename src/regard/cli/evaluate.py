@@ -54,9 +54,7 @@ def evaluate(
     pairs = read_test_pairs(
         data, translator, drop_overlap=drop_overlap, allow_overlap=allow_overlap
     )
-    report = evaluate_model(
-        translator, pairs, name=model, beam=beam, other=other, num_worst=worst
-    )
+    report = evaluate_model(translator, pairs, name=model, beam=beam, other=other, num_worst=worst)
     if json:
         print(msgspec.json.encode(report).decode())
         return 0
@@ -67,7 +65,9 @@ def evaluate(
 
 
 def _print_report(report: EvaluationReport, beam: int) -> None:
-    print(f"Data    {report.path}   {report.num_pairs:,} pairs   model {report.model}   beam {beam}")
+    print(
+        f"Data    {report.path}   {report.num_pairs:,} pairs   model {report.model}   beam {beam}"
+    )
     for name, score in (("chrF", report.scores.chrf), ("BLEU", report.scores.bleu)):
         print(
             f"{name}    {score.value:.1f} [{score.low:.1f}, {score.high:.1f}]   {score.signature}"
@@ -83,8 +83,8 @@ def _print_report(report: EvaluationReport, beam: int) -> None:
     )
     print(f"Verdict {report.verdict}")
     print(
-        f"Latency p50 {1000 * report.latency_p50:.0f} ms   p95 {1000 * report.latency_p95:.0f} ms   "
-        "(one sentence at a time)"
+        f"Latency p50 {1000 * report.latency_p50:.0f} ms   "
+        f"p95 {1000 * report.latency_p95:.0f} ms   (one sentence at a time)"
     )
     for entry in report.worst:
         print(f"Worst   line {entry.line:,}   chrF {entry.chrf:.1f}")

@@ -32,7 +32,9 @@ def train(
     resume: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
-    help_config: Annotated[str | None, Parameter(name="--help-config", consume_multiple=False)] = None,
+    help_config: Annotated[
+        str | None, Parameter(name="--help-config", consume_multiple=False)
+    ] = None,
 ) -> int:
     """Train a model on a file of text.
 
@@ -153,7 +155,7 @@ def _resume(output: str | None, chosen: list[str], started: float, *, json: bool
     return 0
 
 
-def _read_config(path: str):  # noqa: ANN202 - RunConfig, whose import would load torch
+def _read_config(path: str):
     from pathlib import Path
 
     import msgspec

@@ -122,7 +122,7 @@ def _json_line(
     return msgspec.json.encode({"line": number, "source": source, "outputs": outputs}).decode()
 
 
-def _write(rows: Iterable[str], write) -> None:  # noqa: ANN001 - the write of any text stream
+def _write(rows: Iterable[str], write) -> None:
     for row in rows:
         write(row + "\n")
         sys.stdout.flush()

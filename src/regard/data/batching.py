@@ -134,9 +134,13 @@ class PairBatches:
         return 1 - used / padded if padded else 0.0
 
     def _cut(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Sort rows by length and cut them where the padded target would pass the budget."""
-        keys = (self.sources.lengths[rows], self.targets.lengths[rows])
-        rows = rows[np.lexsort(keys)]
+        """Sort rows by length and cut them where the padded target would pass the budget.
+
+        Sources rise in length through one target length and fall through the next, so that a batch
+        that spans two has no jump in it.
+        """
+        sources, targets = self.sources.lengths[rows], self.targets.lengths[rows]
+        rows = rows[np.lexsort((np.where(targets % 2, -sources, sources), targets))]
         widths = self.targets.lengths[rows] + 1
         batches, start = [], 0
         while start < len(rows):

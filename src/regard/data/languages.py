@@ -17,19 +17,198 @@ from regard.data.pairs import Pairs
 
 _MOST_SENTENCES = 2000
 _MOST_CHARS = 1000  # of one sentence: a page of text in one row must not drown the others
-_LEAST_LETTER_SHARE = 0.003  # rarer letters come from names and loans
-_LEAST_WORD_SHARE = 0.06  # of all words; half of what the sparsest language reaches
+_LEAST_LETTER_SHARE = 0.002  # rarer letters come from names and loans
+_LEAST_WORD_SHARE = 0.1  # of all words; languages without a list here stay below
 _LEAST_LEAD = 1.25  # over the second language; closer is undecided
 
 _ISO_639_1 = frozenset(
-    """
-    aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da
-    de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz
-    ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln
-    lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi
-    pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv sw ta te tg th
-    ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
-    """.split()
+    [
+        "aa",
+        "ab",
+        "ae",
+        "af",
+        "ak",
+        "am",
+        "an",
+        "ar",
+        "as",
+        "av",
+        "ay",
+        "az",
+        "ba",
+        "be",
+        "bg",
+        "bh",
+        "bi",
+        "bm",
+        "bn",
+        "bo",
+        "br",
+        "bs",
+        "ca",
+        "ce",
+        "ch",
+        "co",
+        "cr",
+        "cs",
+        "cu",
+        "cv",
+        "cy",
+        "da",
+        "de",
+        "dv",
+        "dz",
+        "ee",
+        "el",
+        "en",
+        "eo",
+        "es",
+        "et",
+        "eu",
+        "fa",
+        "ff",
+        "fi",
+        "fj",
+        "fo",
+        "fr",
+        "fy",
+        "ga",
+        "gd",
+        "gl",
+        "gn",
+        "gu",
+        "gv",
+        "ha",
+        "he",
+        "hi",
+        "ho",
+        "hr",
+        "ht",
+        "hu",
+        "hy",
+        "hz",
+        "ia",
+        "id",
+        "ie",
+        "ig",
+        "ii",
+        "ik",
+        "io",
+        "is",
+        "it",
+        "iu",
+        "ja",
+        "jv",
+        "ka",
+        "kg",
+        "ki",
+        "kj",
+        "kk",
+        "kl",
+        "km",
+        "kn",
+        "ko",
+        "kr",
+        "ks",
+        "ku",
+        "kv",
+        "kw",
+        "ky",
+        "la",
+        "lb",
+        "lg",
+        "li",
+        "ln",
+        "lo",
+        "lt",
+        "lu",
+        "lv",
+        "mg",
+        "mh",
+        "mi",
+        "mk",
+        "ml",
+        "mn",
+        "mr",
+        "ms",
+        "mt",
+        "my",
+        "na",
+        "nb",
+        "nd",
+        "ne",
+        "ng",
+        "nl",
+        "nn",
+        "no",
+        "nr",
+        "nv",
+        "ny",
+        "oc",
+        "oj",
+        "om",
+        "or",
+        "os",
+        "pa",
+        "pi",
+        "pl",
+        "ps",
+        "pt",
+        "qu",
+        "rm",
+        "rn",
+        "ro",
+        "ru",
+        "rw",
+        "sa",
+        "sc",
+        "sd",
+        "se",
+        "sg",
+        "sh",
+        "si",
+        "sk",
+        "sl",
+        "sm",
+        "sn",
+        "so",
+        "sq",
+        "sr",
+        "ss",
+        "st",
+        "su",
+        "sv",
+        "sw",
+        "ta",
+        "te",
+        "tg",
+        "th",
+        "ti",
+        "tk",
+        "tl",
+        "tn",
+        "to",
+        "tr",
+        "ts",
+        "tt",
+        "tw",
+        "ty",
+        "ug",
+        "uk",
+        "ur",
+        "uz",
+        "ve",
+        "vi",
+        "vo",
+        "wa",
+        "wo",
+        "xh",
+        "yi",
+        "yo",
+        "za",
+        "zh",
+        "zu",
+    ]
 )
 
 # One match is one word, or about as much text as a word: a character of Han or kana, five of Thai.
@@ -65,23 +244,23 @@ _LETTERS = {
 }
 _FUNCTION_WORDS = {
     "en": "the of and to is for that with this are from which be on by an you not can it a in",
-    "de": "der die das und ist für mit von ein eine den dem nicht zu auf wird werden sie im ist",
+    "de": "der die das und ist für mit von ein eine den dem nicht zu auf wird werden sie im oder",
     "fr": "le la les des et est pour une un du dans que ce qui avec sur pas vous au par ne de",
     "es": "el la los las y es para una un del con que en por se no su como más este de",
     "it": "il la di e che per un una del della con non sono è si da dei gli nel le questo",
     "pt": "o os a as de e é para um uma do da que com em não se ao dos das no por este",
     "nl": "de het een en van is voor met dat niet op te zijn deze aan wordt u ook naar er",
-    "sv": "och att det som för är en ett med av på till den inte kan från eller om du i",
-    "da": "og at det som for er en et med af på til den ikke kan fra eller der du i",
-    "no": "og at det som for er en et med av på til den ikke kan fra eller ble du i",
+    "sv": "och att det som för är en ett med av på till den inte kan från efter också sig ska",
+    "da": "og at det som for er en et med af på til den ikke kan fra efter også sig der",
+    "no": "og at det som for er en et med av på til den ikke kan fra etter også seg må",
     "fi": "ja on ei se että tämä kun tai joka ovat voi oli jos mutta niin kuin sen ole myös",
     "pl": "i w na z do się nie jest to że dla jak oraz przez po od lub są ten tego o",
-    "cs": "a v na se je to že s z do pro jako nebo není jsou který by tento po od k",
-    "tr": "ve bir bu için ile olarak da de olan daha çok değil gibi en var veya her bir ya",
+    "cs": "a v na se je to že z do pro jako nebo není jsou který být tento po od pouze při",
+    "tr": "ve bir bu için ile olarak da de olan daha çok değil gibi en var veya her tüm ya",
     "ro": "și de la în a cu pe un o este care din pentru nu că să sau mai sunt ale",
     "hu": "a az és hogy nem egy is van ez meg vagy csak de ha mint már azt el kell volt",
 }
-_WORD_VOTES = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
+_NUM_LANGUAGES_WITH = Counter(" ".join(_FUNCTION_WORDS.values()).split())
 
 _DELIMITED_CODES = re.compile(
     r"(?<![A-Za-z0-9])(?:([a-z]{2})[-_]([a-z]{2})|([A-Z]{2})[-_]([A-Z]{2}))(?![A-Za-z0-9])"
@@ -177,17 +356,21 @@ def _guess_by_letters(texts: Iterable[str], script: str) -> str | None:
 
 
 def _guess_by_function_words(texts: Iterable[str]) -> str | None:
-    """Tell apart the languages of Latin script."""
+    """Tell apart the languages of Latin script: many of its words, and clearly more of its own.
+
+    To compare two languages, a word that k languages share counts 1 / k².
+    """
     words = Counter(_SCRIPTS["latin"].findall("\n".join(texts).lower()))
     votes = Counter(
         {
-            language: sum(words[word] for word in own)
-            for language, own in _WORD_VOTES.items()
+            language: sum(words[word] / _NUM_LANGUAGES_WITH[word] ** 2 for word in own.split())
+            for language, own in _FUNCTION_WORDS.items()
         }
     )
     (language, most), (_, second) = votes.most_common(2)
-    is_clear = most >= _LEAST_WORD_SHARE * words.total() and most >= _LEAST_LEAD * second
-    return language if most and is_clear else None
+    num_function_words = sum(words[word] for word in _FUNCTION_WORDS[language].split())
+    is_clear = num_function_words >= _LEAST_WORD_SHARE * words.total()
+    return language if is_clear and most > _LEAST_LEAD * second else None
 
 
 def _codes_in_name(name: str) -> tuple[str, str] | None:

@@ -1,9 +1,9 @@
 """Subword vocabularies: trained, saved and applied by the `tokenizers` library.
 
-Text is taken as UTF-8 bytes (the byte-level alphabet of GPT-2, Radford et al. 2019), so that every Unicode
-string has tokens and comes back exactly, whatever the kind: byte-pair encoding (Sennrich et al. 2016),
-unigram (Kudo 2018), whole words, characters, or the bytes alone. Words and characters that the
-vocabulary lacks fall back to their bytes.
+Text is taken as UTF-8 bytes (the byte-level alphabet of GPT-2, Radford et al. 2019), so that every
+Unicode string has tokens and comes back exactly, whatever the kind: byte-pair encoding (Sennrich
+et al. 2016), unigram (Kudo 2018), whole words, characters, or the bytes alone. Words and
+characters that the vocabulary lacks fall back to their bytes.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Tokenizer:
         """Read a vocabulary from the text of a ``tokenizer.json``; `name` stands in messages."""
         try:
             return cls(Backend.from_str(text))
-        except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+        except Exception as error:
             raise WeightsError(f"{name}: not a tokenizer file ({error}).") from error
 
     def to_json(self) -> str:
@@ -100,7 +100,8 @@ class Tokenizer:
         """Show each token as readable text; bytes of a split character appear as ``\\xNN``."""
         return [self._show(self._backend.id_to_token(token)) for token in ids]
 
-    def _show(self, piece: str) -> str:
+    def _show(self, piece: str | None) -> str:
+        assert piece is not None
         if not all(char in self._byte_of for char in piece):
             return piece  # an added token, written in plain text
         content = bytes(self._byte_of[char] for char in piece)

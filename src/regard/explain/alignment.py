@@ -1,8 +1,8 @@
 """Which source token each output token looked at, from cross-attention.
 
 The weights of the last-but-one decoder layer, averaged over heads, align best (Garg et al. 2019,
-"Jointly Learning to Align and Translate with Transformer Models", section 4.1). Attention tells where
-information may flow from, not why a word was chosen.
+"Jointly Learning to Align and Translate with Transformer Models", section 4.1). Attention tells
+where information may flow from, not why a word was chosen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def cross_attention(model: Transformer, source_ids: Tensor, target_ids: Tensor) 
         ``[batch, length, source_length]``; row t belongs to the token that follows decoder input
         t, and sums to 1.
     """
-    blocks = model.decoder
+    blocks = model.decoder_blocks
     attention = blocks[max(0, len(blocks) - 2)].cross_attention
     found: list[Tensor] = []
     attention.on_weights = found.append

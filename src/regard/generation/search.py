@@ -7,7 +7,7 @@ Sentences that are finished leave the batch, so the cost falls as they do. Cost:
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 import torch
@@ -22,14 +22,17 @@ class State(Protocol):
         ...
 
 
-class Decodes(Protocol):
+S = TypeVar("S", bound=State)
+
+
+class Decodes(Protocol[S]):
     """A model that writes one token at a time."""
 
-    def start(self, source_ids: Tensor) -> State:
+    def start(self, source_ids: Tensor) -> S:
         """Read the source, ``[batch, source_length]``."""
         ...
 
-    def step(self, ids: Tensor, state: State) -> Tensor:
+    def step(self, ids: Tensor, state: S) -> Tensor:
         """Take the last token of each row, ``[batch]``; return logits ``[batch, vocab]``."""
         ...
 
@@ -79,7 +82,7 @@ def length_normalizer(length: int, alpha: float) -> float:
 
 @torch.inference_mode()
 def search(
-    model: Decodes, source_ids: Tensor, config: SearchConfig, *, bos_id: int = 1, eos_id: int = 2
+    model: Decodes[S], source_ids: Tensor, config: SearchConfig, *, bos_id: int = 1, eos_id: int = 2
 ) -> list[list[Hypothesis]]:
     """Decode a batch of sources.
 
@@ -101,7 +104,7 @@ def search(
 
 
 def _greedy(
-    model: Decodes, source_ids: Tensor, limits: Tensor, alpha: float, bos_id: int, eos_id: int
+    model: Decodes[S], source_ids: Tensor, limits: Tensor, alpha: float, bos_id: int, eos_id: int
 ) -> list[list[Hypothesis]]:
     """Take the most probable token at every step."""
     num_rows, device = len(source_ids), source_ids.device
@@ -139,12 +142,12 @@ def _greedy(
     return results
 
 
-class _Beams:
+class _Beams(Generic[S]):
     """Beam search over a batch; rows are ``sentence * beam + hypothesis``."""
 
     def __init__(
         self,
-        model: Decodes,
+        model: Decodes[S],
         source_ids: Tensor,
         limits: Tensor,
         config: SearchConfig,

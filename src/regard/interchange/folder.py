@@ -1,11 +1,11 @@
 """A model folder: everything that makes a trained model, in files a person can read or check.
 
-    config.toml          every setting the run was made with, data path and hash among them
-    tokenizer.json       the vocabulary
-    model.safetensors    the weights that are used
-    metrics.jsonl        one line an evaluation
-    README.md            the model card
-    checkpoints/         what a run needs to go on
+config.toml          every setting the run was made with, data path and hash among them
+tokenizer.json       the vocabulary
+model.safetensors    the weights that are used
+metrics.jsonl        one line an evaluation
+README.md            the model card
+checkpoints/         what a run needs to go on
 """
 
 from __future__ import annotations

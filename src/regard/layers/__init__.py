@@ -1,1 +1,1 @@
-"""TODO"""
+"""The blocks that every family of models is built from."""

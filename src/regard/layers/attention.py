@@ -1,4 +1,4 @@
-"""Multi-head attention (Vaswani et al. 2017, section 3.2.2): projections, heads, cached decoding."""
+"""Multi-head attention (Vaswani et al. 2017, section 3.2.2): projections, heads, cache."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ class MultiHeadAttention(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, query_offset: int
     ) -> Tensor:
         if self.on_weights is None:
-            out = attend(
-                q, k, v, pattern=self.pattern, lengths=lengths, query_offset=query_offset
-            )
+            out = attend(q, k, v, pattern=self.pattern, lengths=lengths, query_offset=query_offset)
         else:
             out, weights = attend(
                 q,
@@ -126,13 +124,13 @@ class CrossAttention(MultiHeadAttention):
         self.key_value = Linear(dim, 2 * dim, num_parts=2)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute keys and values, ``[batch, heads, keys, head_dim]``, of ``[batch, keys, dim]``."""
+        """Map ``[batch, keys, dim]`` to keys and values, ``[batch, heads, keys, head_dim]``."""
         keys, values = self._heads(self.key_value(memory), 2)
         return keys, values
 
     def forward(
         self, x: Tensor, keys: Tensor, values: Tensor, *, lengths: Tensor | None = None
     ) -> Tensor:
-        """Attend from ``x``, ``[batch, queries, dim]``, over projected memory; same shape as `x`."""
+        """Attend from ``x``, ``[batch, queries, dim]``, over projected memory; same shape."""
         (q,) = self._heads(self.query(x), 1)
         return self._attend(q, keys, values, lengths, 0)

@@ -77,7 +77,7 @@ class EncoderBlock(nn.Module):
         self.feed_forward_residual = Residual(config, pool)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Map ``[batch, length, dim]`` to the same; `lengths` ``[batch]`` are the valid positions."""
+        """Map ``[batch, length, dim]`` to the same; `lengths` ``[batch]`` are valid positions."""
         x = self.attention_residual(x, lambda y: self.self_attention(y, lengths=lengths))
         return self.feed_forward_residual(x, self.feed_forward)
 

@@ -6,8 +6,9 @@ in cache, and the gradient is formed in the same pass as the value (the idea of 
 et al. 2024, and of Cut Cross-Entropy, Wijmans et al. 2024). Label smoothing after Szegedy et al.
 2016: the target distribution is ``(1 - epsilon) onehot + epsilon / vocab``.
 
-Cost: three matrix products of rows x dim x vocab; memory of one chunk of logits. Every derivative of
-any order exists: above the first order the gradient is formed again from differentiable operations.
+Cost: three matrix products of rows x dim x vocab; memory of one chunk of logits. Every derivative
+of any order exists: above the first order the gradient is formed again from differentiable
+operations.
 """
 
 from __future__ import annotations

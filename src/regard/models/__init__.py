@@ -1,1 +1,1 @@
-"""TODO"""
+"""Families of models, one file each."""

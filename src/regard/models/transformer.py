@@ -1,7 +1,8 @@
 """The Transformer (Vaswani, Shazeer, Parmar et al., "Attention Is All You Need", 2017).
 
-An encoder reads the source once; a decoder writes the target one token at a time, attending to what it
-has written and to the encoder's output. Cost of a pass: O(length^2 dim + length dim^2) a layer.
+An encoder reads the source once; a decoder writes the target one token at a time, attending to
+what it has written and to the encoder's output. Cost of a pass: O(length^2 dim + length dim^2) a
+layer.
 """
 
 from __future__ import annotations
@@ -162,9 +163,14 @@ class Transformer(nn.Module):
         """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
         states, lengths = self.encode(source_ids)
         x = self.target_embedding(target_ids, dtype=self.compute_dtype)
-        for block in self.decoder:
+        for block in self.decoder_blocks:
             x = block(x, block.cross_attention.project(states), lengths)
         return self.decoder_norm(x)
+
+    @property
+    def decoder_blocks(self) -> list[DecoderBlock]:
+        """The decoder's blocks, first to last."""
+        return [block for block in self.decoder if isinstance(block, DecoderBlock)]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map states ``[..., dim]`` to logits ``[..., vocab]``."""
@@ -191,7 +197,7 @@ class Transformer(nn.Module):
         """Read the source ``[batch, source_length]`` and prepare to decode."""
         states, _ = self.encode(source_ids)
         return DecoderState(
-            memory=[block.cross_attention.project(states) for block in self.decoder],
+            memory=[block.cross_attention.project(states) for block in self.decoder_blocks],
             lengths=(source_ids != PAD_ID).sum(1),
             caches=[KeyValueCache() for _ in self.decoder],
         )

@@ -1,14 +1,14 @@
 """Muon: momentum, orthogonalised by a Newton-Schulz iteration (Jordan et al. 2024).
 
-Each weight matrix moves by the nearest semi-orthogonal matrix to its momentum, so that every direction
-in its space learns at the same pace. The quintic iteration ``X <- a X + b (X X^T) X + c (X X^T)^2 X``
-needs no decomposition. Here matrices of one shape are taken together in batched products, and for
-those much longer than wide the iteration runs on the small Gram matrix alone.
+Each weight matrix moves by the nearest semi-orthogonal matrix to its momentum, so that every
+direction in its space learns at the same pace. The quintic iteration ``X <- a X + b (X X^T) X + c
+(X X^T)^2 X`` needs no decomposition. Matrices of one shape are taken together in batched products.
+(Iterating the small Gram matrix alone would need fewer operations, but loses its positive
+definiteness to rounding in bfloat16 and diverges.)
 
-Cost a step, for a matrix of m x n with m <= n: about 6 m^2 n products an iteration, or 8 m^3 with the
-Gram matrix; a third to a half of the time of one that treats matrices one by one. Steps are scaled to the
-root mean square of an AdamW step (Liu et al. 2025, "Muon is Scalable for LLM Training", equation 4), so
-learning rates and weight decay carry over from AdamW.
+Cost a step, for a matrix of m x n with m <= n: 4 m^2 n + 2 m^3 operations an iteration. Steps are
+scaled to the root mean square of an AdamW step (Liu et al. 2025, "Muon is Scalable for LLM
+Training", equation 4), so that rates and weight decay are of AdamW's size.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from torch import Tensor
 from regard.errors import ShapeError
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
-_GRAM_FROM = 2  # length over width from which the Gram matrix alone is iterated
 
 
 def orthogonalize(matrices: Tensor, *, num_steps: int = 5) -> Tensor:
@@ -40,35 +39,12 @@ def orthogonalize(matrices: Tensor, *, num_steps: int = 5) -> Tensor:
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if is_tall else matrices  # [number, short, long]
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    if x.shape[2] >= _GRAM_FROM * x.shape[1]:
-        x = _gram_iteration(torch.bmm(x, x.mT), num_steps) @ x
-    else:
-        for _ in range(num_steps):
-            x = torch.baddbmm(x, _polynomial(torch.bmm(x, x.mT)), x, beta=COEFFICIENTS[0])
+    a, b, c = COEFFICIENTS
+    for _ in range(num_steps):
+        gram = torch.bmm(x, x.mT)  # [number, short, short]
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, factor, x, beta=a)
     return x.mT if is_tall else x
-
-
-def _polynomial(gram: Tensor) -> Tensor:
-    """Compute ``b G + c G^2``, [number, short, short]."""
-    _, b, c = COEFFICIENTS
-    return torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-
-
-def _gram_iteration(gram: Tensor, num_steps: int) -> Tensor:
-    """Find the factor Q for which ``Q X`` is what the iteration makes of X, from ``G = X X^T``.
-
-    Every iterate is ``Q X`` with Q a polynomial in G, and its Gram matrix is ``P^2 G`` for the factor P
-    of the step, since polynomials of one matrix commute.
-    """
-    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    product: Tensor | None = None
-    for step in range(num_steps):
-        factor = _polynomial(gram) + COEFFICIENTS[0] * identity
-        product = factor if product is None else torch.bmm(factor, product)
-        if step + 1 < num_steps:
-            gram = torch.bmm(factor, torch.bmm(factor, gram))
-    assert product is not None
-    return product
 
 
 class Muon(torch.optim.Optimizer):
@@ -77,7 +53,8 @@ class Muon(torch.optim.Optimizer):
     Embeddings, output maps, biases and norms want another optimizer, such as AdamW.
 
     Args:
-        params: Matrices, or groups of them; a group may set ``num_parts``, the number of maps that are
+        params: Matrices, or groups of them; a group may set ``num_parts``, the number of maps that
+        are
             stacked in the rows of each of its matrices and are orthogonalised one by one.
         lr: Learning rate, on AdamW's scale, above 0.
         momentum: Decay of the mean of gradients, 0 to below 1.
@@ -138,8 +115,9 @@ class Muon(torch.optim.Optimizer):
             pieces = updates.view(-1, rows, shape[1])  # [members * parts, rows, columns]
             found = orthogonalize(pieces, num_steps=group["num_steps"]).reshape(updates.shape)
             scale = group["lr"] * 0.2 * math.sqrt(max(rows, shape[1]))
-            torch._foreach_mul_(members, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(members, list(found.to(members[0].dtype)), alpha=-scale)
+            shrink = 1 - group["lr"] * group["weight_decay"]
+            for parameter, update in zip(members, found, strict=True):
+                parameter.mul_(shrink).add_(update.to(parameter.dtype), alpha=-scale)
 
     def _update(self, parameter: Tensor, momentum: float) -> Tensor:
         """Bring the momentum up to date; return Nesterov's look-ahead of it."""

@@ -1,7 +1,7 @@
 """Learning-rate schedules: a factor on the peak rate by the share of the run that is done.
 
-Schedules take progress, 0 at the first step and 1 at the end, not a step number, so that a plan whose
-end moves keeps a continuous rate that still reaches its end.
+Schedules take progress, 0 at the first step and 1 at the end, not a step number, so that a plan
+whose end moves keeps a continuous rate that still reaches its end.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ A translation model ({languages}) trained with [regard](https://pypi.org/project
 | parameters | {num_parameters:,} |
 | tokenizer | {config.tokenizer.kind} |
 | data | {corpus.path}, sha256 {config.data.sha256[:16] or "embedded corpus"} |
-| rows | {len(corpus.train):,} train / {len(corpus.valid):,} validation / {len(corpus.test):,} test |
+| rows | {len(corpus.train):,} train / {len(corpus.valid):,} validation / \
+{len(corpus.test):,} test |
 | training | {finished.step:,} steps of {config.training.batch_tokens:,} target tokens at most, \
 {config.optimizer.name}, peak rate {config.optimizer.learning_rate:g}, \
 {config.training.precision}, {finished.seconds / 60:.1f} min |
@@ -36,8 +37,8 @@ A translation model ({languages}) trained with [regard](https://pypi.org/project
 | --- | --- | --- |
 {figures}
 
-Losses are in nats per token. `shuffled_loss` is the loss with the sources of other sentences: a model
-that ignores its source has no gap between the two. Test figures are of beam search \
+Losses are in nats per token. `shuffled_loss` is the loss with the sources of other sentences: a
+model that ignores its source has no gap between the two. Test figures are of beam search \
 ({config.search.beam}).
 
 ## Use
@@ -47,6 +48,6 @@ that ignores its source has no gap between the two. Test figures are of beam sea
 
 ## Limits
 
-The model knows the kind of text it was trained on and nothing else; what it writes may be fluent and
-wrong. Check what matters.
+The model knows the kind of text it was trained on and nothing else; what it writes may be fluent
+and wrong. Check what matters.
 """

@@ -1,4 +1,4 @@
-"""The demonstration: a translator of CLDR phrases, trained and tried on what the package carries."""
+"""The demonstration: a translator of CLDR phrases, trained and tried on the embedded corpus."""
 
 from __future__ import annotations
 

@@ -6,9 +6,12 @@ import copy
 import resource
 import sys
 import time
+from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regard.data.batching import PairBatches
 from regard.generation.search import SearchConfig
@@ -39,7 +42,7 @@ def measure(prepared: Prepared) -> Measured:
     """Take a few steps with a copy of the model on batches of typical sizes."""
     model = copy.deepcopy(prepared.model)
     loss = TranslationLoss(prepared.config.training.label_smoothing)
-    stepper = Stepper(model, loss, prepared.config.optimizer)
+    stepper = Stepper(model, loss, prepared.config.optimizer, model.compute_dtype)
     order = sorted(prepared.batches.order(0), key=lambda rows: _size(prepared.batches, rows))
     count = min(MEASURED_STEPS, len(order))
     chosen = [order[(2 * place + 1) * len(order) // (2 * count)] for place in range(count)]
@@ -56,7 +59,7 @@ def measure(prepared: Prepared) -> Measured:
     )
 
 
-def _size(batches: PairBatches, rows: object) -> int:
+def _size(batches: PairBatches, rows: NDArray[np.int64]) -> int:
     lengths = batches.sources.lengths[rows] + batches.targets.lengths[rows]
     return int(lengths.sum())
 
@@ -79,6 +82,16 @@ def peak_memory_bytes() -> int:
     """Return the largest resident size of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def available_memory_bytes() -> int | None:
+    """Return the memory that this process could still take plus what it has; None if not known."""
+    path = Path("/proc/meminfo")
+    if not path.exists():
+        return None
+    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
+    available = int(fields["MemAvailable"].split()[0]) * 1024
+    return available + peak_memory_bytes()
 
 
 def make_budget(prepared: Prepared) -> Budget | None:

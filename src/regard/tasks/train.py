@@ -1,4 +1,4 @@
-"""Training runs from start to finish: `train` a file of pairs into a model folder, `resume`, `estimate`."""
+"""Training runs from start to finish: `train` a file of pairs, `resume`, `estimate`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TESTED_ROWS = 500
 _SOURCE_IGNORED = 0.05  # nats per token: a smaller gap means that the source is not used
 
 
-def ignore_events(event: Event) -> None:  # noqa: ARG001 - a report that reports nothing
+def ignore_events(event: Event) -> None:
     """Take an event and do nothing."""
 
 
@@ -201,11 +201,11 @@ class _Run:
 
     def from_start(self) -> Translator:
         """Prepare, plan and train."""
+        self.folder.write_config(self.config)
         prepared = self._prepare()
+        self.config = prepared.config
         self.folder.write_config(self.config)
         self.folder.write_text("data_report.txt", drop_report(prepared.corpus))
-        prepared.config = self.config = prepared.config
-        self.folder.write_config(self.config)
         self.folder.write_tokenizer(prepared.tokenizer)
         plan, planned = make_plan(prepared, measure(prepared), time.monotonic() - self.started)
         self._report(planned)
@@ -255,7 +255,10 @@ class _Run:
         model, training = prepared.model, prepared.config.training
         average = WeightAverage(model, training.average)
         stepper = Stepper(
-            model, TranslationLoss(training.label_smoothing), prepared.config.optimizer
+            model,
+            TranslationLoss(training.label_smoothing),
+            prepared.config.optimizer,
+            model.compute_dtype,
         )
         trainer = Trainer(
             model=model,
@@ -295,6 +298,7 @@ class _Run:
 
     def _finish(self, prepared: Prepared, counters: Counters) -> Translator:
         """Evaluate the kept weights on the test set, and write card and last line."""
+        trained_at = time.monotonic()
         translator = Translator.open(self.folder.path)
         test = self._test(translator, prepared.corpus)
         folder, example = self.folder.path, prepared.corpus.valid.sources[0]
@@ -304,7 +308,7 @@ class _Run:
             score_name="chrf",
             valid=counters.best_measures,
             test=test,
-            seconds=counters.elapsed + self._since(counters),
+            seconds=counters.elapsed + time.monotonic() - trained_at,
             estimate=counters.estimate,
             folder=str(folder),
             tries=[f'regard translate {folder} "{example}"'],
@@ -316,12 +320,7 @@ class _Run:
         self._report(finished)
         return translator
 
-    def _since(self, counters: Counters) -> float:
-        """Seconds of this session that the counters do not hold: what followed the last step."""
-        return max(0.0, time.monotonic() - self._trained_at) if counters else 0.0
-
     def _test(self, translator: Translator, corpus: Corpus) -> dict[str, float]:
-        self._trained_at = time.monotonic()
         stride = max(1, len(corpus.test) // _TESTED_ROWS)
         rows = range(0, len(corpus.test), stride)
         if not rows:
@@ -331,9 +330,7 @@ class _Run:
         outputs = translator.translate(
             test.sources, beam=search.beam, length_penalty=search.length_penalty
         )
-        scores = score_translations(
-            outputs, test.targets, target_language=corpus.target_language
-        )
+        scores = score_translations(outputs, test.targets, target_language=corpus.target_language)
         return {
             "chrf": scores.chrf.value,
             "chrf_low": scores.chrf.low,

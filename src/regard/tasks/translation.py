@@ -82,8 +82,8 @@ def decode_rows(
 class TranslationEvaluator:
     """Evaluates averaged weights: validation loss, its value with shuffled sources, and chrF.
 
-    Where the loss with the sources of other sentences is as low as with the true ones, the model has
-    learned to ignore its source.
+    Where the loss with the sources of other sentences is as low as with the true ones, the model
+    has learned to ignore its source.
 
     Args:
         model: Whose copy is evaluated, in its compute type throughout.

@@ -70,7 +70,7 @@ class Alignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _words_of(pieces: Sequence[str]) -> list[int]:
-    """Number the word that each piece belongs to."""
+    """Return the number of the word that each piece belongs to, from 0."""
     words, current = [], -1
     for piece in pieces:
         current += piece.startswith(" ") or current < 0
@@ -174,7 +174,7 @@ class Translator:
         )
 
     def _split(self, text: str) -> list[str]:
-        """Cut a text into parts of at most the trained length, between words where there are any."""
+        """Cut a text into parts of at most the trained length, between words where it can."""
         limit = self.config.data.max_length
         if len(text.encode()) <= limit:
             return [text]
@@ -190,7 +190,9 @@ class Translator:
             room -= length
         return [part.strip() for part in parts]
 
-    def _search(self, rows: Sequence[Sequence[int]], config: SearchConfig) -> list[list[Translation]]:
+    def _search(
+        self, rows: Sequence[Sequence[int]], config: SearchConfig
+    ) -> list[list[Translation]]:
         """Decode token rows; an empty row has an empty translation."""
         filled = [place for place, row in enumerate(rows) if row]
         empty = Translation(text="", score=0.0, confidence=1.0, is_complete=True)

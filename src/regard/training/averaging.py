@@ -32,6 +32,5 @@ class WeightAverage:
         if step % _EVERY:
             return
         decay = min(self.decay, 1 - 10 / (step + 10)) ** _EVERY
-        torch._foreach_lerp_(
-            list(self.tensors.values()), list(self._parameters.values()), 1 - decay
-        )
+        for name, parameter in self._parameters.items():
+            self.tensors[name].lerp_(parameter, 1 - decay)

@@ -11,7 +11,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=st
     """Base of all events; ``event`` names the kind in JSON."""
 
 
-class Data(Event):
+class Data(Event, frozen=True, kw_only=True):
     """The data is read, cleaned and split.
 
     Args:
@@ -35,7 +35,7 @@ class Data(Event):
     dropped: dict[str, int]
 
 
-class Tokens(Event):
+class Tokens(Event, frozen=True, kw_only=True):
     """The vocabulary is there.
 
     Args:
@@ -52,7 +52,7 @@ class Tokens(Event):
     unit: str
 
 
-class Model(Event):
+class Model(Event, frozen=True, kw_only=True):
     """The model is built.
 
     Args:
@@ -66,7 +66,7 @@ class Model(Event):
     precision: str
 
 
-class Planned(Event):
+class Planned(Event, frozen=True, kw_only=True):
     """The length of the run is planned, from a few measured steps.
 
     Args:
@@ -96,7 +96,7 @@ class Planned(Event):
     measured_steps: int
 
 
-class Progress(Event):
+class Progress(Event, frozen=True, kw_only=True):
     """Some steps have been taken.
 
     Args:
@@ -118,7 +118,7 @@ class Progress(Event):
     left: float
 
 
-class Evaluated(Event):
+class Evaluated(Event, frozen=True, kw_only=True):
     """The averaged weights were evaluated on the validation set.
 
     Args:
@@ -150,7 +150,7 @@ class Evaluated(Event):
     total_steps: int
 
 
-class Saved(Event):
+class Saved(Event, frozen=True, kw_only=True):
     """A checkpoint is on disk.
 
     Args:
@@ -162,7 +162,7 @@ class Saved(Event):
     step: int
 
 
-class Warned(Event):
+class Warned(Event, frozen=True, kw_only=True):
     """Something the user should know.
 
     Args:
@@ -172,7 +172,7 @@ class Warned(Event):
     text: str
 
 
-class Interrupted(Event):
+class Interrupted(Event, frozen=True, kw_only=True):
     """The run was asked to stop and has saved.
 
     Args:
@@ -186,7 +186,7 @@ class Interrupted(Event):
     command: str
 
 
-class Finished(Event):
+class Finished(Event, frozen=True, kw_only=True):
     """The run is over and its model evaluated.
 
     Args:

@@ -1,0 +1,121 @@
+"""Floors a translation score is held against: what costs no understanding of the source.
+
+Copying the source, and answering with the target of the most similar training source: TF-IDF
+vectors compared by their cosine (Salton and Buckley 1988, "Term-weighting approaches in automatic
+text retrieval").
+
+Cost: the index holds a row number and a weight for every distinct word of a sentence; a query adds
+up the lists of its words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.errors import DataError, ShapeError
+
+# Scripts written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    r"\U00020000-\U0003ffff"
+)
+_TERM = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+
+
+def copy_floor(sources: Sequence[str]) -> list[str]:
+    """Return the sources themselves as translations."""
+    return list(sources)
+
+
+class NearestNeighbour:
+    """Translates with the target of the most similar training source.
+
+    Words are compared without regard to case; where a script puts no spaces between words, single
+    characters are. Of equally similar sources the first row is taken, also where none is similar.
+
+    Args:
+        sources: Training sources.
+        targets: Their targets, as many.
+
+    Raises:
+        DataError: There are no training pairs.
+        ShapeError: The lengths differ.
+    """
+
+    def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
+        if len(sources) != len(targets):
+            raise ShapeError(
+                f"the numbers of sources ({len(sources):,}) and targets ({len(targets):,}) "
+                "differ.  Give one target for each source."
+            )
+        if not sources:
+            raise DataError("no training pairs to search for the nearest.  Give one or more.")
+        self._targets = list(targets)
+        self._terms: dict[str, int] = {}
+        self._build(sources)
+
+    def translate(self, queries: Sequence[str]) -> list[str]:
+        """Return the target of the training source nearest to each query."""
+        return [self._targets[self._nearest(query)] for query in queries]
+
+    def _build(self, sources: Sequence[str]) -> None:
+        """Fill the inverted index: for each term the rows that hold it, and its weight there."""
+        terms, rows, counts = self._count_terms(sources)
+        document_frequency = np.bincount(terms, minlength=len(self._terms))
+        # One added to numerator, denominator and logarithm: no weight is zero.
+        self._idf = np.log((1 + len(sources)) / (1 + document_frequency)) + 1
+        weights = counts * self._idf[terms]
+        norms = np.sqrt(np.bincount(rows, weights**2, minlength=len(sources)))
+        by_term = np.argsort(terms, kind="stable")
+        self._rows = rows[by_term]
+        self._weights = weights[by_term] / norms[self._rows]
+        self._starts = np.concatenate([[0], np.cumsum(document_frequency)])
+
+    def _count_terms(
+        self, sources: Sequence[str]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return term number, row and count of every distinct term of every source.
+
+        Ordered by row, then by term: equal bags of words get norms that are equal to the last bit.
+        """
+        terms: list[int] = []
+        rows: list[int] = []
+        counts: list[int] = []
+        for row, source in enumerate(sources):
+            numbered = sorted(
+                (self._terms.setdefault(term, len(self._terms)), count)
+                for term, count in Counter(_split_terms(source)).items()
+            )
+            terms += [term for term, _ in numbered]
+            counts += [count for _, count in numbered]
+            rows += [row] * len(numbered)
+        return (
+            np.array(terms, dtype=np.int64),
+            np.array(rows, dtype=np.int64),
+            np.array(counts, dtype=np.int64),
+        )
+
+    def _nearest(self, query: str) -> int:
+        """Return the row with the highest cosine; the query's own norm changes no order."""
+        similarity = np.zeros(len(self._targets))
+        for term, count in Counter(_split_terms(query)).items():
+            number = self._terms.get(term)
+            if number is None:
+                continue
+            postings = slice(self._starts[number], self._starts[number + 1])
+            similarity[self._rows[postings]] += count * self._idf[number] * self._weights[postings]
+        return int(similarity.argmax())
+
+
+def _split_terms(text: str) -> list[str]:
+    """Split a text into words, or characters where its script has no spaces.
+
+    >>> _split_terms("Open the File, 打开文件")
+    ['open', 'the', 'file', '打', '开', '文', '件']
+    """
+    return _TERM.findall(text.casefold())

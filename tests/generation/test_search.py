@@ -1,0 +1,139 @@
+"""Search against exhaustive enumeration on small random language models."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regard.generation.search import SearchConfig, length_normalizer, search
+
+VOCAB, BOS, EOS = 5, 1, 2
+
+
+class Markov:
+    """A model whose next token depends on the source's first token and the last token only."""
+
+    def __init__(self, seed, end_bias=0.0):
+        generator = torch.Generator().manual_seed(seed)
+        self.table = 2 * torch.randn(VOCAB, VOCAB, VOCAB, generator=generator)
+        self.table[:, :, 0] = self.table[:, :, BOS] = -1e9
+        self.table[:, :, EOS] += end_bias
+        self.rows_seen = []
+
+    def start(self, source_ids):
+        return Rows(source_ids[:, 0] % VOCAB)
+
+    def step(self, ids, state):
+        self.rows_seen.append(len(ids))
+        return self.table[state.first, ids]
+
+    def log_probability(self, first, tokens):
+        table = self.table.log_softmax(-1)[first % VOCAB]
+        return sum(float(table[a, b]) for a, b in itertools.pairwise([BOS, *tokens]))
+
+
+class Rows:
+    def __init__(self, first):
+        self.first = first
+
+    def select(self, rows):
+        self.first = self.first[rows]
+
+
+def outputs_of(max_length):
+    for length in range(max_length):
+        for tokens in itertools.product([3, 4], repeat=length):
+            yield [*tokens, EOS]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), alpha=st.sampled_from([0.0, 1.0]))
+def test_a_wide_beam_finds_the_best_of_all_outputs(seed, alpha):
+    model = Markov(seed, end_bias=2.0)
+    source = torch.tensor([[7, 2], [8, 2]])
+    # Only 2 tokens go on, so a beam of 64 keeps every prefix up to 6 tokens.
+    config = SearchConfig(beam=64, length_penalty=alpha, max_length_ratio=0.01)
+    found = search(Wide(model), source, config)
+    for row, hypotheses in enumerate(found):
+        scored = [
+            (
+                model.log_probability(int(source[row, 0]), out)
+                / length_normalizer(len(out), alpha),
+                out,
+            )
+            for out in outputs_of(6)
+        ]
+        best = max(scored)
+        assert hypotheses[0].score >= best[0] - 1e-4
+
+
+class Wide:
+    """Gives a small vocabulary enough columns for a beam wider than it."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def start(self, source_ids):
+        return self.model.start(source_ids)
+
+    def step(self, ids, state):
+        logits = self.model.step(ids.clamp(max=VOCAB - 1), state)
+        return torch.nn.functional.pad(logits, (0, 200), value=-1e9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_greedy_takes_the_most_probable_token_each_time(seed):
+    model = Markov(seed, end_bias=1.0)
+    (found,) = search(model, torch.tensor([[7, 2]]), SearchConfig(beam=1))[0]
+    last, wanted = BOS, []
+    while len(wanted) < 14:
+        last = int(model.table[7 % VOCAB, last].argmax())
+        if last == EOS:
+            break
+        wanted.append(last)
+    assert found.ids == wanted
+
+
+@pytest.mark.parametrize("beam", [1, 2, 4])
+def test_scores_are_those_of_the_output(beam):
+    model = Markov(3, end_bias=1.0)
+    found = search(model, torch.tensor([[7, 2], [9, 2]]), SearchConfig(beam=beam, num_best=beam))
+    for first, hypotheses in zip((7, 9), found, strict=True):
+        assert len(hypotheses) == beam
+        for hypothesis in hypotheses:
+            tokens = [*hypothesis.ids, EOS] if hypothesis.is_finished else hypothesis.ids
+            wanted = model.log_probability(first, tokens)
+            assert hypothesis.log_probability == pytest.approx(wanted, abs=1e-4)
+            divisor = length_normalizer(len(tokens), 1.0)
+            assert hypothesis.score == pytest.approx(wanted / divisor, abs=1e-4)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_batch_gives_what_each_sentence_gives_alone(beam):
+    model, config = Markov(11, end_bias=1.0), SearchConfig(beam=beam)
+    sources = torch.tensor([[5, 2], [6, 2], [7, 2], [8, 2]])
+    together = search(model, sources, config)
+    alone = [search(model, sources[row : row + 1], config)[0] for row in range(4)]
+    assert [[h.ids for h in found] for found in together] == [[h.ids for h in f] for f in alone]
+
+
+def test_finished_sentences_leave_the_batch():
+    model = Markov(1, end_bias=0.5)
+    search(model, torch.tensor([[row, 2] for row in range(5, 25)]), SearchConfig(beam=2))
+    assert model.rows_seen[0] == 40
+    assert model.rows_seen[-1] < 40
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+def test_output_that_never_ends_is_cut_at_the_limit_and_says_so(beam):
+    model = Markov(1, end_bias=-1e9)
+    found = search(model, torch.tensor([[7, 2]]), SearchConfig(beam=beam, num_best=beam))[0]
+    assert [len(hypothesis.ids) for hypothesis in found] == [14] * beam
+    assert not any(hypothesis.is_finished for hypothesis in found)
+
+
+def test_a_longer_list_than_the_beam_is_refused():
+    with pytest.raises(ValueError, match=r"num_best must be 1 to beam \(2\), not 3"):
+        SearchConfig(beam=2, num_best=3)

@@ -1,0 +1,208 @@
+"""Translation scores: equal to sacrebleu's, with sound intervals and paired test."""
+
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from regard.errors import ConfigError, DataError, ShapeError
+from regard.metrics.translation import (
+    bleu,
+    chrf,
+    compare_translations,
+    exact_match,
+    score_translations,
+    worst_translations,
+)
+
+REFERENCES = [
+    "Die Katze saß auf der Matte.",
+    "Wir haben gestern ein neues Haus gekauft.",
+    "Der Zug fährt um acht Uhr ab.",
+    "Ich weiß nicht, wo meine Schlüssel sind.",
+    "Das Buch liegt auf dem Tisch in der Küche.",
+    "Morgen soll es wieder regnen.",
+    "Sie arbeitet seit drei Jahren in Hamburg.",
+    "Kannst du mir bitte das Salz geben?",
+]
+GOOD = [sentence.replace("e", "ee", 1) for sentence in REFERENCES]
+POOR = [" ".join(reversed(sentence.split())) for sentence in REFERENCES]
+SENTENCES = st.lists(
+    st.tuples(st.text(alphabet="ab c.é字", max_size=20), st.text(alphabet="ab c.é字", max_size=20)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(SENTENCES)
+@settings(max_examples=50, deadline=None)
+def test_values_equal_sacrebleu_exactly(pairs: list[tuple[str, str]]) -> None:
+    hypotheses, references = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    scores = score_translations(hypotheses, references, num_samples=2)
+    assert scores.bleu.value == BLEU().corpus_score(hypotheses, [references]).score
+    assert scores.chrf.value == CHRF().corpus_score(hypotheses, [references]).score
+    assert scores.num_sentences == len(pairs)
+
+
+def test_the_single_scores_equal_sacrebleu() -> None:
+    assert chrf(POOR, REFERENCES) == CHRF().corpus_score(POOR, [REFERENCES]).score
+    assert bleu(GOOD, REFERENCES) == BLEU().corpus_score(GOOD, [REFERENCES]).score
+
+
+def test_the_interval_is_that_of_resampled_corpora() -> None:
+    scores = score_translations(POOR, REFERENCES, num_samples=30, seed=5)
+    rows = np.random.default_rng(5).choice(len(POOR), size=(30, len(POOR)), replace=True)
+    for metric, score in ((BLEU(), scores.bleu), (CHRF(), scores.chrf)):
+        resampled = [
+            metric.corpus_score([POOR[i] for i in draw], [[REFERENCES[i] for i in draw]]).score
+            for draw in rows
+        ]
+        assert [score.low, score.high] == pytest.approx(
+            np.percentile(resampled, [2.5, 97.5]), rel=1e-12
+        )
+
+
+def test_the_interval_encloses_the_value() -> None:
+    scores = score_translations(GOOD, REFERENCES)
+    for score in (scores.bleu, scores.chrf):
+        assert 0 < score.low < score.value < score.high < 100
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    assert score_translations(GOOD, REFERENCES, seed=1) == score_translations(
+        GOOD, REFERENCES, seed=1
+    )
+
+
+def test_the_signature_tells_resamples_seed_and_tokenizer() -> None:
+    scores = score_translations(GOOD, REFERENCES, num_samples=10, seed=3)
+    assert "nrefs:1|bs:10|seed:3|case:mixed|eff:no|tok:13a|smooth:exp" in scores.bleu.signature
+    assert "nrefs:1|bs:10|seed:3|case:mixed|eff:yes|nc:6|nw:0|space:no" in scores.chrf.signature
+
+
+@pytest.mark.parametrize("language", ["zh", "zh-Hans", "zh_CN", "ZH"])
+def test_chinese_is_taken_apart_by_characters(language: str) -> None:
+    scores = score_translations(["我们三小时后见"], ["我们三天后见"], target_language=language)
+    assert "|tok:zh|" in scores.bleu.signature
+    assert scores.bleu.value > 0
+
+
+@pytest.mark.parametrize("language", ["ja", "ko", "th"])
+def test_characters_stand_in_where_the_tokenizer_is_not_installed(
+    language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("regard.metrics.translation.find_spec", lambda name: None)
+    scores = score_translations(["三時間後に会う"], ["三日後に会う"], target_language=language)
+    assert "|tok:char|" in scores.bleu.signature
+
+
+def test_the_proper_tokenizer_is_taken_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from regard.metrics.translation import _tokenizer
+
+    monkeypatch.setattr(
+        "regard.metrics.translation.find_spec", lambda name: ModuleSpec(name, loader=None)
+    )
+    assert [_tokenizer("ja-JP"), _tokenizer("ko"), _tokenizer("th")] == [
+        "ja-mecab",
+        "ko-mecab",
+        "char",
+    ]
+
+
+def test_a_system_against_itself_has_no_difference() -> None:
+    scores = compare_translations(GOOD, GOOD, REFERENCES, num_samples=50)
+    for paired in (scores.bleu, scores.chrf):
+        assert (paired.difference, paired.low, paired.high, paired.p_value) == (0, 0, 0, 1)
+
+
+def test_a_clearly_better_system_has_a_small_p_value() -> None:
+    scores = compare_translations(GOOD, POOR, REFERENCES, num_samples=200)
+    assert scores.chrf.low > 0
+    assert scores.chrf.p_value == pytest.approx(1 / 201)
+    assert scores.num_sentences == len(REFERENCES)
+
+
+def test_the_difference_is_of_the_corpus_scores() -> None:
+    paired = compare_translations(GOOD, POOR, REFERENCES, num_samples=20).chrf
+    assert (paired.value, paired.other) == (chrf(GOOD, REFERENCES), chrf(POOR, REFERENCES))
+    assert paired.difference == paired.value - paired.other
+
+
+def test_comparing_the_other_way_round_turns_the_sign() -> None:
+    there = compare_translations(GOOD, POOR, REFERENCES, num_samples=50).bleu
+    back = compare_translations(POOR, GOOD, REFERENCES, num_samples=50).bleu
+    assert (there.difference, there.p_value) == (-back.difference, back.p_value)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
+
+
+def test_systems_that_differ_by_chance_have_a_large_p_value() -> None:
+    rng = np.random.default_rng(0)
+    references = [" ".join(rng.choice(list("abcdefgh"), size=12)) for _ in range(60)]
+    halves = [rng.random(60) < 0.5 for _ in range(2)]
+    first, second = (
+        [ref[::-1] if worse else ref for ref, worse in zip(references, half, strict=True)]
+        for half in halves
+    )
+    assert compare_translations(first, second, references, num_samples=300).chrf.p_value > 0.1
+
+
+def test_the_worst_translations_come_first_with_their_sentence_score() -> None:
+    hypotheses = [REFERENCES[0], "xyz", POOR[2], REFERENCES[3]]
+    worst = worst_translations(hypotheses, REFERENCES[:4], count=3)
+    expected = CHRF().sentence_score(POOR[2], [REFERENCES[2]]).score
+    assert worst == [(1, 0.0), (2, expected), (0, 100.0)]
+
+
+def test_more_worst_translations_than_there_are_gives_all() -> None:
+    assert len(worst_translations(GOOD, REFERENCES, count=99)) == len(REFERENCES)
+
+
+def test_exact_match_is_the_share_of_equal_strings() -> None:
+    assert exact_match(["a", "b ", "c", "d"], ["a", "b", "c", "x"]) == 0.5
+
+
+@pytest.mark.parametrize(
+    "scorer", [chrf, bleu, score_translations, worst_translations, exact_match]
+)
+def test_unequal_lengths_are_refused(scorer) -> None:
+    with pytest.raises(ShapeError) as caught:
+        scorer(["a", "b"], ["a"])
+    assert str(caught.value) == (
+        "the numbers of translations (2) and references (1) differ.  "
+        "Give one reference for each translation."
+    )
+
+
+@pytest.mark.parametrize(
+    "scorer", [chrf, bleu, score_translations, worst_translations, exact_match]
+)
+def test_no_sentences_are_refused(scorer) -> None:
+    with pytest.raises(DataError) as caught:
+        scorer([], [])
+    assert str(caught.value) == "nothing to score: there are no sentences.  Give one or more."
+
+
+def test_a_comparison_checks_the_other_system_too() -> None:
+    with pytest.raises(ShapeError, match=r"translations \(1\) and references \(2\) differ"):
+        compare_translations(["a", "b"], ["a"], ["a", "b"])
+
+
+def test_no_resamples_are_refused() -> None:
+    with pytest.raises(ConfigError, match="num_samples is 0; it must be 1 or more"):
+        score_translations(["a"], ["a"], num_samples=0)
+
+
+def test_importing_the_module_loads_no_sacrebleu_and_no_torch() -> None:
+    program = (
+        "import sys, regard.metrics.translation;"
+        "sys.exit(any(name in sys.modules for name in ('sacrebleu', 'torch')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
