@@ -31,7 +31,7 @@ RECIPES: dict[str, Recipe] = {
             dropout=0.0,
         ),
         batch_tokens=1024,
-        learning_rate=2e-3,
+        learning_rate=8e-3,
     ),
     "small": Recipe(
         model=TransformerConfig(
@@ -43,12 +43,12 @@ RECIPES: dict[str, Recipe] = {
             dropout=0.1,
         ),
         batch_tokens=1024,
-        learning_rate=1e-3,
+        learning_rate=4e-3,
     ),
     "base": Recipe(
         model=TransformerConfig(norm="post"),
         batch_tokens=4096,
-        learning_rate=7e-4,
+        learning_rate=2e-3,
     ),
 }
 

@@ -83,7 +83,8 @@ def save_checkpoint(
     tensors |= {f"optimizer.{name}": value for name, value in stepper.state().items()}
     path = checkpoint_path(folder)
     advice = f"Free some space, then: regard train -o {folder} --resume"
-    write_tensors(path, tensors, {"counters": msgspec.to_builtins(counters)}, advice=advice)
+    state = {"counters": msgspec.json.decode(msgspec.json.encode(counters))}
+    write_tensors(path, tensors, state, advice=advice)
     return path
 
 

@@ -66,6 +66,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         beta1: AdamW's decay of the mean of gradients.
         beta2: AdamW's decay of the mean of squared gradients.
         momentum: Muon's decay of the mean of gradients.
+        other_rate: Rate of AdamW beside Muon, as a share of `learning_rate`.
         newton_schulz_steps: Muon's iterations a step.
         clip: Largest norm of the whole gradient.
     """
@@ -78,6 +79,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     beta1: float = 0.9
     beta2: float = 0.98
     momentum: float = 0.95
+    other_rate: float = 0.25
     newton_schulz_steps: int = 5
     clip: float = 1.0
 

@@ -68,16 +68,15 @@ def build_optimizers(
             num_steps=config.newton_schulz_steps,
             dtype=dtype,
         )
-        return [muon, _adamw(plain, config)]
+        return [muon, _adamw(plain, config, rate * config.other_rate)]
     decayed = [{"params": group["params"]} for group in groups]
-    return [_adamw(decayed + plain, config)]
+    return [_adamw(decayed + plain, config, rate)]
 
 
-def _adamw(groups: list[dict], config: OptimizerConfig) -> torch.optim.Optimizer:
-    assert config.learning_rate is not None
+def _adamw(groups: list[dict], config: OptimizerConfig, rate: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         groups,
-        lr=config.learning_rate,
+        lr=rate,
         betas=(config.beta1, config.beta2),
         eps=1e-9,
         weight_decay=config.weight_decay,
@@ -108,6 +107,7 @@ class Stepper:
         self.optimizers = build_optimizers(model, config, dtype)
         self._parameters = list(model.parameters())
         self._schedule = SCHEDULES[config.schedule]
+        self._peaks = [[g["lr"] for g in optimizer.param_groups] for optimizer in self.optimizers]
 
     def step(self, batch: object, progress: float) -> tuple[Loss, float]:
         """Take one step.
@@ -130,11 +130,10 @@ class Stepper:
         return found, norm
 
     def _update(self, progress: float) -> None:
-        assert self.config.learning_rate is not None
-        rate = self.config.learning_rate * self._schedule(progress, self.config.warmup)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        share = self._schedule(progress, self.config.warmup)
+        for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * share
             optimizer.step()
 
     def state(self) -> dict[str, Tensor]:
