@@ -119,6 +119,34 @@ def test_a_batch_gives_what_each_sentence_gives_alone(beam):
     assert [[h.ids for h in found] for found in together] == [[h.ids for h in f] for f in alone]
 
 
+class Peaked:
+    """Is sure of 3, 3, 3, end; whatever leaves that path ends at once."""
+
+    def start(self, source_ids):
+        return Path(torch.zeros(len(source_ids)), torch.ones(len(source_ids), dtype=torch.bool))
+
+    def step(self, ids, state):
+        state.on_path &= (ids == 3) | (ids == BOS)
+        wanted = torch.where(state.on_path & (state.length < 3), 3, EOS)
+        state.length += 1
+        ending = torch.full_like(wanted, EOS)
+        one_hot = torch.nn.functional.one_hot
+        return 12.0 * one_hot(wanted.long(), VOCAB) + 1.0 * one_hot(ending.long(), VOCAB)
+
+
+class Path:
+    def __init__(self, length, on_path):
+        self.length, self.on_path = length, on_path
+
+    def select(self, rows):
+        self.length, self.on_path = self.length[rows], self.on_path[rows]
+
+
+def test_bad_hypotheses_that_end_early_do_not_end_the_search():
+    (found,) = search(Peaked(), torch.tensor([[7, 2]]), SearchConfig(beam=2))[0]
+    assert found.ids == [3, 3, 3]
+
+
 def test_finished_sentences_leave_the_batch():
     model = Markov(1, end_bias=0.5)
     search(model, torch.tensor([[row, 2] for row in range(5, 25)]), SearchConfig(beam=2))

@@ -222,13 +222,13 @@ class _Beams(Generic[S]):
         if length >= self.limits[sentence]:
             self._give_up(place)
             return True
-        if len(found) < self.config.num_best or not found:
+        if len(found) < self.config.num_best:
             return False
         # A log-probability only falls; at the length limit its divisor is largest.
         largest = length_normalizer(self.limits[sentence], self.config.length_penalty)
         attainable = float(self.scores[place, 0]) / largest
         ranked = sorted((hypothesis.score for hypothesis in found), reverse=True)
-        return len(found) >= self.config.beam or ranked[self.config.num_best - 1] >= attainable
+        return ranked[self.config.num_best - 1] >= attainable
 
     def _give_up(self, place: int) -> None:
         """At the length limit, fill the list up with hypotheses that have not ended."""
