@@ -134,16 +134,23 @@ def test_a_finished_run_is_left_as_it_is(straight):
 
 
 def test_revisions_of_a_time_budget_are_kept_and_the_elapsed_time_survives(tmp_path, pairs_file):
-    settings = (*EVERY_STEP[:-2], "training.minutes=0.05", "training.checkpoint_seconds=0.0")
-    folder = tmp_path / "model"
+    settings = (*TINY[:-1], "training.minutes=0.1")
+    folder, seen = tmp_path / "model", []
+
+    def crash_when_revised(event):
+        seen.append(event)
+        if isinstance(event, Saved) and any(isinstance(e, Evaluated) for e in seen):
+            raise Crash
+
     with pytest.raises(Crash):
-        train(pairs_file, folder, settings=settings, report=crash_after(40))
+        train(pairs_file, folder, settings=settings, report=crash_when_revised)
     _, state = read_tensors(checkpoint_path(folder))
     before = state["counters"]
     resume(folder)
     _, state = read_tensors(checkpoint_path(folder))
     after = state["counters"]
     kept = len(before["plan"]["revisions"])
+    assert kept == 2
     assert after["plan"]["revisions"][:kept] == before["plan"]["revisions"]
     assert after["elapsed"] > before["elapsed"]
 

@@ -19,6 +19,7 @@ Flag = Parameter(negative=())
 def translate(
     model: str,
     text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    /,
     *,
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
     beam: int = 4,

@@ -80,6 +80,7 @@ _FUNCTION_WORDS = {
     "ro": "și de la în a cu pe un o este care din pentru nu că să sau mai sunt ale",
     "hu": "a az és hogy nem egy is van ez meg vagy csak de ha mint már azt el kell volt",
 }
+_GUESSABLE = {*_FUNCTION_WORDS, *_LANGUAGE_OF_SCRIPT.values(), "ja", "uk"}
 _NUM_LANGUAGES_WITH = Counter(" ".join(_FUNCTION_WORDS.values()).split())
 
 _DELIMITED_CODES = re.compile(
@@ -94,8 +95,8 @@ def is_language_code(text: str) -> bool:
     >>> is_language_code("de"), is_language_code("pt-BR"), is_language_code("deutsch")
     (True, True, False)
     """
-    code, _, region = text.strip().lower().replace("_", "-").partition("-")
-    return code in _CODES and (not region or region.isalpha()) and len(region) <= 4
+    code, dash, region = text.strip().lower().replace("_", "-").partition("-")
+    return code in _CODES and (not dash or (region.isalpha() and len(region) <= 4))
 
 
 def guess_language(texts: Sequence[str]) -> str | None:
@@ -206,6 +207,3 @@ def _codes_in_name(name: str) -> tuple[str, str] | None:
             if {source, target} <= _GUESSABLE and source != target:
                 return source, target
     return None
-
-
-_GUESSABLE = {*_FUNCTION_WORDS, *_LANGUAGE_OF_SCRIPT.values(), "ja", "uk"}

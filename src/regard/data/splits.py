@@ -98,8 +98,11 @@ def _too_few(kept: Pairs, drops: Sequence[Drop], min_pairs: int) -> str:
     num_rows = len(kept) + len(drops)
     counts = Counter(drop.reason for drop in drops)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    if not num_rows:
+        return "no usable pair: there are no rows."
     if not kept:
-        return f"no usable pair: all {num_rows:,} rows were dropped ({reasons or 'none given'})."
+        which = "the only row was" if num_rows == 1 else f"all {num_rows:,} rows were"
+        return f"no usable pair: {which} dropped ({reasons})."
     number = _NUMBERS[len(kept)] if len(kept) < len(_NUMBERS) else f"{len(kept):,}"
     noun, rows = "pair" if len(kept) == 1 else "pairs", "row" if num_rows == 1 else "rows"
     others = f"  Dropped: {reasons}." if counts.keys() - {"repeated pair"} else ""
@@ -133,7 +136,7 @@ def split(
     num_rows = len(pairs)
     default = max(1, min(_MOST_ROWS, round(_DEFAULT_SHARE * num_rows)))
     wanted = [default if rows is None else rows for rows in (valid_rows, test_rows)]
-    if sum(wanted) >= num_rows and sum(wanted) > 0:
+    if sum(wanted) >= num_rows:
         raise DataError(
             f"{pairs.path}: cannot hold out {wanted[0]:,} + {wanted[1]:,} rows of {num_rows:,}.  "
             "Add rows, or name files of your own: --valid FILE, --test FILE"
@@ -182,7 +185,7 @@ def without_overlap(train: Pairs, test: Pairs) -> Pairs:
     if shared and not kept:
         raise DataError(
             f"{test.path}: every source also stands in {train.path}: none is left.  "
-            "Name another file;  or keep them: --allow-overlap"
+            "Name another file, or keep them: --allow-overlap"
         )
     return kept
 

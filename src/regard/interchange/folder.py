@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from regard.config import from_toml, to_toml
 from regard.data.tokenizer import Tokenizer
@@ -134,3 +135,28 @@ class ModelFolder:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise WeightsError(f"{path}: cannot be read ({error}).") from error
+
+
+def load_weights(model: nn.Module, tensors: dict[str, Tensor], *, name: str) -> None:
+    """Put weights into a model; every one must be there with its shape.
+
+    Raises:
+        WeightsError: A tensor is missing, surplus or of another shape; the first is named.
+    """
+    wanted = dict(model.named_parameters())
+    for key, parameter in wanted.items():
+        if key not in tensors:
+            raise WeightsError(
+                f"{name}: tensor {key} is missing ({len(tensors)} of {len(wanted)} found)."
+            )
+        if tensors[key].shape != parameter.shape:
+            raise WeightsError(
+                f"{name}: tensor {key} has shape {list(tensors[key].shape)}, "
+                f"config.toml says {list(parameter.shape)}."
+            )
+    surplus = sorted(set(tensors) - set(wanted))
+    if surplus:
+        raise WeightsError(f"{name}: tensor {surplus[0]} is none of this model's.")
+    with torch.no_grad():
+        for key, parameter in wanted.items():
+            parameter.copy_(tensors[key])

@@ -91,7 +91,7 @@ def _read(path: str, config: DataConfig, *, targets: str | None) -> Pairs:
 
 
 def _read_held_out(path: str, config: DataConfig, train: Pairs) -> Pairs:
-    pairs, _ = clean(_read(path, config, targets=None))
+    pairs, _ = clean(_read(path, config, targets=None), min_pairs=1)
     if config.drop_overlap:
         return without_overlap(train, pairs)
     if not config.allow_overlap:
@@ -127,7 +127,7 @@ def encode_pairs(
     sources, targets = tokenizer.encode(pairs.sources), tokenizer.encode(pairs.targets)
     longest = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
     kept = [row for row, length in enumerate(longest) if length <= max_length]
-    reason = f"longer than {max_length} tokens"
+    reason = f"longer than {max_length:,} tokens"
     dropped = [
         Drop(line=pairs.lines[row], reason=reason, text=pairs.sources[row])
         for row, length in enumerate(longest)
@@ -135,7 +135,7 @@ def encode_pairs(
     ]
     if not kept:
         raise DataError(
-            f"{pairs.path}: every pair is longer than {max_length} tokens.  "
+            f"{pairs.path}: every pair is longer than {max_length:,} tokens.  "
             "Raise the limit: --set data.max_length=1024"
         )
     encoded = EncodedPairs(

@@ -74,7 +74,8 @@ def train(
     config = apply_settings(config or RunConfig(), settings)
     folder = ModelFolder(output)
     _require_free(folder)
-    folder.create()
+    if data == "-":
+        folder.create()
     config = _with_data(config, data, folder.path)
     return _Run(config, settings, folder, report, started).from_start()
 
@@ -201,8 +202,10 @@ class _Run:
 
     def from_start(self) -> Translator:
         """Prepare, plan and train."""
+        corpus = load_corpus(self.config)
+        self.folder.create()
         self.folder.write_config(self.config)
-        prepared = self._prepare()
+        prepared = self._prepare(corpus)
         self.config = prepared.config
         self.folder.write_config(self.config)
         self.folder.write_text("data_report.txt", drop_report(prepared.corpus))
@@ -230,7 +233,7 @@ class _Run:
 
     def estimated(self) -> Planned:
         """Prepare and measure, nothing else."""
-        prepared = self._prepare()
+        prepared = self._prepare(load_corpus(self.config))
         elapsed = time.monotonic() - self.started
         _, planned = make_plan(prepared, measure(prepared), elapsed)
         self._report(planned)
@@ -246,8 +249,7 @@ class _Run:
                 "Restore the file, or train anew with another -o."
             )
 
-    def _prepare(self) -> Prepared:
-        corpus = load_corpus(self.config)
+    def _prepare(self, corpus: Corpus) -> Prepared:
         self.config = apply_settings(resolve_sizes(self.config, corpus), self.settings)
         return prepare(self.config, corpus, self._report)
 

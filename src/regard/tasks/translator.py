@@ -9,14 +9,13 @@ from pathlib import Path
 
 import msgspec
 import torch
-from torch import Tensor
 
 from regard.data.batching import TokenRows
 from regard.data.tokenizer import Tokenizer
-from regard.errors import ConfigError, WeightsError
+from regard.errors import ConfigError
 from regard.explain.alignment import cross_attention
 from regard.generation.search import SearchConfig
-from regard.interchange.folder import ModelFolder
+from regard.interchange.folder import ModelFolder, load_weights
 from regard.models.transformer import Transformer
 from regard.tasks.run_config import RunConfig
 from regard.tasks.translation import decode_rows
@@ -179,7 +178,8 @@ class Translator:
         if len(text.encode()) <= limit:
             return [text]
         words = re.findall(r"\s*\S+|\s+$", text)
-        words = [word[at : at + limit] for word in words for at in range(0, len(word), limit)]
+        width = max(1, limit // 5)  # no character has more than 4 tokens, no word more than 1 besides
+        words = [word[at : at + width] for word in words for at in range(0, len(word), width)]
         lengths = [len(row) for row in self.tokenizer.encode(words)]
         parts, room = [""], limit
         for word, length in zip(words, lengths, strict=True):
@@ -223,31 +223,6 @@ def search_config(*, beam: int, num_best: int, length_penalty: float) -> SearchC
         return SearchConfig(beam=beam, num_best=num_best, length_penalty=length_penalty)
     except ValueError as error:
         raise ConfigError(f"{error}.") from error
-
-
-def load_weights(model: Transformer, tensors: dict[str, Tensor], *, name: str) -> None:
-    """Put weights into a model; every one must be there with its shape.
-
-    Raises:
-        WeightsError: A tensor is missing, surplus or of another shape; the first is named.
-    """
-    wanted = dict(model.named_parameters())
-    for key, parameter in wanted.items():
-        if key not in tensors:
-            raise WeightsError(
-                f"{name}: tensor {key} is missing ({len(tensors)} of {len(wanted)} found)."
-            )
-        if tensors[key].shape != parameter.shape:
-            raise WeightsError(
-                f"{name}: tensor {key} has shape {list(tensors[key].shape)}, "
-                f"config.toml says {list(parameter.shape)}."
-            )
-    surplus = sorted(set(tensors) - set(wanted))
-    if surplus:
-        raise WeightsError(f"{name}: tensor {surplus[0]} is none of this model's.")
-    with torch.no_grad():
-        for key, parameter in wanted.items():
-            parameter.copy_(tensors[key])
 
 
 def _confidence(log_probability: float, num_tokens: int) -> float:

@@ -13,6 +13,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from regard.interchange.folder import load_weights
 from regard.interchange.storage import read_tensors, write_tensors
 from regard.training.averaging import WeightAverage
 from regard.training.plan import Plan
@@ -96,13 +97,14 @@ def load_checkpoint(
     Raises:
         WeightsError: The file is missing, damaged, or made for another model.
     """
-    tensors, state = read_tensors(checkpoint_path(folder))
+    path = checkpoint_path(folder)
+    tensors, state = read_tensors(path)
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
     for name, value in tensors.items():
         group, _, rest = name.partition(".")
         if group in groups:
             groups[group][rest] = value
-    model.load_state_dict(groups["model"])
+    load_weights(model, groups["model"], name=str(path))
     for name, value in groups["average"].items():
         average.tensors[name].copy_(value)
     stepper.load(groups["optimizer"])

@@ -1,0 +1,330 @@
+"""Every verb as a user calls it: standard input, --json, exit codes, exact error texts."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from regard.__main__ import main
+from regard.cli.app import VERBS
+from tests.conftest import TINY, toy_pairs, write_tsv
+
+SETTINGS = [word for setting in TINY for word in ("--set", setting)]
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def feed(monkeypatch, text):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8"))
+
+
+def test_help_is_quick_and_loads_no_torch():
+    script = "import sys; from regard.__main__ import main; main(['--help']); "
+    script += "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    times = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - begun)
+    # The bar is 0.25 s on an idle machine; a loaded one may take twice that.
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(capsys, verb):
+    code, out, _ = run(capsys, verb, "--help")
+    assert code == 0
+    assert verb in out
+
+
+def test_an_unknown_verb_is_a_usage_error_with_a_suggestion(capsys):
+    code, _, err = run(capsys, "trian")
+    assert code == 2
+    assert 'Did you mean "train"' in err
+
+
+def test_an_unknown_option_is_a_usage_error_with_a_suggestion(capsys, trained):
+    code, _, err = run(capsys, "translate", trained, "x", "--jsom")
+    assert code == 2
+    assert "--json" in err
+
+
+def test_translate_takes_text(capsys, trained):
+    code, out, _ = run(capsys, "translate", trained, "3 red cat sees the dog")
+    assert code == 0
+    assert out.count("\n") == 1
+
+
+def test_translate_takes_standard_input_line_by_line(capsys, monkeypatch, trained):
+    feed(monkeypatch, "3 red cat sees the dog\n\n5 old dog likes the tree\n")
+    code, out, _ = run(capsys, "translate", trained, "-")
+    assert code == 0
+    lines = out.split("\n")
+    assert len(lines) == 4
+    assert lines[1] == ""
+
+
+def test_translate_takes_a_file_and_writes_one(capsys, trained, tmp_path):
+    source, target = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text("3 red cat sees the dog\r\n4 old dog likes the tree", encoding="utf-8")
+    code, out, _ = run(capsys, "translate", trained, source, "-o", target, "--beam", 1)
+    assert (code, out) == (0, "")
+    assert len(target.read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_the_name_of_a_file_can_be_taken_as_text(capsys, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat").write_text("one\ntwo\n")
+    assert run(capsys, "translate", trained, "cat")[1].count("\n") == 2
+    assert run(capsys, "translate", trained, "cat", "--text")[1].count("\n") == 1
+
+
+def test_several_best_come_numbered_with_scores(capsys, trained):
+    code, out, _ = run(capsys, "translate", trained, "3 red cat", "--nbest", 2, "--beam", 3)
+    assert code == 0
+    fields = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in fields] == ["1", "1"]
+    assert float(fields[0][1]) >= float(fields[1][1])
+
+
+def test_alignment_follows_the_translation(capsys, trained):
+    code, out, _ = run(capsys, "translate", trained, "3 red cat", "--align")
+    assert code == 0
+    text, pairs = out.rstrip("\n").split("\t")
+    assert len(pairs.split()) == len(text.split())
+
+
+def test_translate_json_has_scores_and_alignment(capsys, trained):
+    code, out, _ = run(capsys, "translate", trained, "3 red cat", "--json", "--align")
+    assert code == 0
+    found = json.loads(out)
+    assert found["line"] == 1
+    assert found["source"] == "3 red cat"
+    assert {"text", "score", "confidence", "alignment"} <= set(found["outputs"][0])
+
+
+def test_check_reports_and_names_the_next_command(capsys, pairs_file):
+    code, out, _ = run(capsys, "check", pairs_file)
+    assert code == 0
+    assert "400 pairs" in out
+    assert f"regard train {pairs_file} -o FOLDER" in out
+    code, out, _ = run(capsys, "check", pairs_file, "--json")
+    assert json.loads(out)["num_pairs"] == 400
+
+
+def test_check_takes_standard_input(capsys, monkeypatch):
+    feed(monkeypatch, "".join(f"{s}\t{t}\n" for s, t in toy_pairs(40)))
+    code, out, _ = run(capsys, "check", "-")
+    assert code == 0
+    assert "40 pairs" in out
+
+
+def test_check_lists_every_malformed_row(capsys, tmp_path):
+    data = tmp_path / "pairs.tsv"
+    rows = [f"{s}\t{t}" for s, t in toy_pairs(30)]
+    rows[3], rows[7] = "only one", "and another"
+    data.write_text("\n".join(rows), encoding="utf-8")
+    code, out, err = run(capsys, "check", data)
+    assert code == 3
+    assert f"{data}:4: one column" in out
+    assert f"{data}:8: one column" in out
+    assert "2 rows cannot be read" in err
+
+
+def test_evaluate_prints_scores_floors_verdict_and_latency(capsys, trained, tmp_path):
+    data = write_tsv(tmp_path / "test.tsv", toy_pairs(440)[400:])
+    words = ("evaluate", trained, data, "--beam", 1, "--allow-overlap", "--worst", 2)
+    code, out, _ = run(capsys, *words, "--compare", trained)
+    assert code == 0
+    for word in ("chrF", "BLEU", "Floors", "Verdict", "Latency p50", "Worst", "Compare", "nrefs:1"):
+        assert word in out
+    code, out, _ = run(capsys, *words, "--json")
+    assert json.loads(out)["num_pairs"] == 40
+
+
+def test_info_tells_the_parts(capsys, trained):
+    code, out, _ = run(capsys, "info", trained)
+    assert code == 0
+    assert "encoder.0.self_attention.query_key_value.weight" in out
+    code, out, _ = run(capsys, "info", trained, "--json")
+    assert json.loads(out)["is_finished"] is True
+
+
+def test_train_writes_plain_lines_when_not_on_a_terminal(capsys, tmp_path, pairs_file):
+    code, out, _ = run(capsys, "train", pairs_file, "-o", tmp_path / "model", *SETTINGS)
+    assert code == 0
+    starts = [line.split()[0] for line in out.splitlines() if line.strip()]
+    for word in ("Data", "Tokens", "Model", "Plan", "epoch", "Done", "Try"):
+        assert word in starts
+    assert "\x1b" not in out
+
+
+def test_train_json_is_one_object_an_event(capsys, tmp_path, pairs_file):
+    code, out, _ = run(capsys, "train", pairs_file, "-o", tmp_path / "m", *SETTINGS, "--json")
+    assert code == 0
+    events = [json.loads(line)["event"] for line in out.splitlines()]
+    assert events[0] == "data"
+    assert events[-1] == "finished"
+
+
+def test_train_takes_standard_input_and_keeps_it_for_a_resume(capsys, monkeypatch, tmp_path):
+    feed(monkeypatch, "".join(f"{s}\t{t}\n" for s, t in toy_pairs(60)))
+    code, _, _ = run(capsys, "train", "-", "-o", tmp_path / "model", *SETTINGS)
+    assert code == 0
+    assert len((tmp_path / "model" / "data.tsv").read_text().splitlines()) == 60
+
+
+def test_resuming_a_finished_run_says_so(capsys, trained):
+    code, out, _ = run(capsys, "train", "-o", trained, "--resume")
+    assert code == 0
+    expected = f"{trained}: this run is finished; nothing to resume.  Card: {trained}/README.md\n"
+    assert out == expected
+
+
+def test_a_dry_run_prints_the_plan_only(capsys, tmp_path, pairs_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "train", pairs_file, "--dry-run", *SETTINGS)
+    assert code == 0
+    assert "measured on" in out
+    assert "Done" not in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_config_explains_a_section(capsys):
+    code, out, _ = run(capsys, "train", "--help-config", "optimizer")
+    assert code == 0
+    assert "learning_rate" in out
+
+
+ERRORS = {
+    "empty file": (
+        b"",
+        3,
+        "regard: {path}: the file is empty.  Expected one pair a line: source<TAB>target.\n",
+    ),
+    "one column": (
+        b"Guten Morgen Good morning\n",
+        3,
+        "regard: {path}:1: one column, two expected.  \"Guten Morgen Good morning\"  "
+        "Separated by spaces? Use a tab.\n",
+    ),
+    "latin1": (
+        b"caf\xe9\tKaffee\n",
+        3,
+        "regard: {path}:1: not UTF-8 at byte 4 (0xE9).  Looks like Latin-1.  Convert: "
+        "iconv -f latin1 -t utf8 {path} > fixed.tsv, or pass --encoding latin1\n",
+    ),
+    "NUL": (
+        b"ab\0c\tKaffee\n",
+        3,
+        "regard: {path}:1: a NUL byte at byte 3.  Text files hold none; is this a binary file?\n",
+    ),
+    "only duplicates": (
+        b"cat\tKatze\n" * 500,
+        3,
+        "regard: {path}: only one distinct pair in 500 rows.  Training needs at least 10.\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_bad_data_is_told_with_file_line_cause_and_what_to_do(capsys, tmp_path, name):
+    content, code, text = ERRORS[name]
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes(content)
+    found = run(capsys, "train", path, "-o", tmp_path / "model")
+    assert found[0] == code
+    assert found[2] == text.format(path=path)
+    assert not (tmp_path / "model" / "config.toml").exists()
+
+
+def test_a_directory_is_no_data(capsys, tmp_path):
+    code, _, err = run(capsys, "train", tmp_path, "-o", tmp_path / "model")
+    assert code == 3
+    assert err.startswith(f"regard: {tmp_path}: a directory, not a file.")
+
+
+def test_a_misspelt_setting_is_told_before_anything_is_read(capsys, tmp_path):
+    words = ("train", "nothing.tsv", "-o", tmp_path / "m", "--set", "optimizer.lerning_rate=1")
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert err == (
+        "regard: unknown setting optimizer.lerning_rate.  Did you mean optimizer.learning_rate?  "
+        "All: regard train --help-config optimizer\n"
+    )
+
+
+def test_an_output_folder_with_a_model_is_not_touched(capsys, trained, pairs_file):
+    before = (trained / "model.safetensors").read_bytes()
+    code, _, err = run(capsys, "train", pairs_file, "-o", trained)
+    assert code == 2
+    assert "already holds a finished model; nothing was changed" in err
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+def test_an_output_that_cannot_be_written_is_told(capsys, tmp_path, pairs_file):
+    (tmp_path / "file").write_text("")
+    code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "file" / "model")
+    assert code == 2
+    assert err == (
+        f"regard: {tmp_path}/file/model: cannot be written (Not a directory).  "
+        "Choose another folder with -o.\n"
+    )
+
+
+def test_settings_cannot_change_on_resume(capsys, trained):
+    code, _, err = run(capsys, "train", "-o", trained, "--resume", "--set", "model.dim=32")
+    assert code == 2
+    assert "--resume takes the saved settings; model.dim cannot change." in err
+
+
+def test_a_damaged_model_is_told_by_its_checksum(capsys, trained, tmp_path):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for name in ("config.toml", "tokenizer.json", "model.safetensors"):
+        (folder / name).write_bytes((trained / name).read_bytes())
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-50] ^= 1
+    (folder / "model.safetensors").write_bytes(bytes(content))
+    code, _, err = run(capsys, "translate", folder, "x")
+    assert code == 4
+    assert "damaged: the checksum does not agree" in err
+
+
+def test_too_little_memory_is_told_with_what_would_fit(capsys, tmp_path, pairs_file, monkeypatch):
+    monkeypatch.setattr("regard.tasks.train.available_memory_bytes", lambda: 10_000_000)
+    code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "m", *SETTINGS)
+    assert code == 5
+    assert "GB are free.  Smaller: --set training.batch_tokens=" in err
+
+
+def test_a_full_disk_is_told_and_the_previous_checkpoint_is_intact(
+    capsys, tmp_path, pairs_file, monkeypatch
+):
+    from regard.interchange import storage
+    from regard.training.checkpoint import checkpoint_path
+
+    free = [1e12]
+    monkeypatch.setattr(storage, "_free", lambda folder: free[0])
+    folder = tmp_path / "model"
+
+    def fill_after_first(*arguments, **options):
+        path = original(*arguments, **options)
+        free[0] = 1000.0
+        return path
+
+    from regard.tasks import train as runs
+
+    original = runs.save_checkpoint
+    monkeypatch.setattr(runs, "save_checkpoint", fill_after_first)
+    code, _, err = run(capsys, "train", pairs_file, "-o", folder, *SETTINGS)
+    assert code == 5
+    assert "the disk is full" in err
+    storage.read_tensors(checkpoint_path(folder))

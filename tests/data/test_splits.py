@@ -1,0 +1,272 @@
+"""Cleaning counts what it drops; parts share no text; overlap between files is told."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regard.data.pairs import Pairs
+from regard.data.splits import Drop, check_overlap, clean, overlap, split, without_overlap
+from regard.errors import DataError
+
+WORDS = st.sampled_from(["a", "A", "ａ", "b", "b ", "ß", "ss", "c", "ﬁ", "fi", "d", "e", "f", "g"])
+TEXTS = st.lists(WORDS, min_size=1, max_size=3).map(" ".join)
+
+
+def make(rows, path: str = "pairs.tsv", first_line: int = 1) -> Pairs:
+    rows = list(rows)
+    return Pairs(
+        path=path,
+        sources=[source for source, _ in rows],
+        targets=[target for _, target in rows],
+        lines=list(range(first_line, first_line + len(rows))),
+    )
+
+
+def distinct(count: int) -> Pairs:
+    return make((f"source {row}", f"target {row}") for row in range(count))
+
+
+def texts_of(pairs: Pairs) -> tuple[set[str], set[str]]:
+    def fold(text: str) -> str:
+        return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+    return {fold(text) for text in pairs.sources}, {fold(text) for text in pairs.targets}
+
+
+def sizes(splits) -> tuple[int, int, int, int]:
+    return len(splits.train), len(splits.valid), len(splits.test), len(splits.dropped)
+
+
+# --- cleaning
+
+
+def test_clean_strips_the_space_around_what_it_keeps():
+    kept, drops = clean(make([(" a\u00a0", "\tb\r")]), min_pairs=1)
+    assert (kept.sources, kept.targets, kept.lines, drops) == (["a"], ["b"], [1], [])
+
+
+def test_clean_names_line_reason_and_text_of_each_row_dropped():
+    rows = [("a", "b"), (" ", "c"), ("d", ""), ("a ", "b"), ("e" * 11, "f"), ("g", "h" * 11)]
+    kept, drops = clean(make(rows, first_line=7), max_chars=10, min_pairs=1)
+    assert kept.lines == [7]
+    assert drops == [
+        Drop(line=8, reason="empty side", text="c"),
+        Drop(line=9, reason="empty side", text="d"),
+        Drop(line=10, reason="repeated pair", text="a"),
+        Drop(line=11, reason="longer than 10 characters", text="e" * 11),
+        Drop(line=12, reason="longer than 10 characters", text="g"),
+    ]
+
+
+def test_clean_keeps_other_translations_of_a_source():
+    kept, drops = clean(make([("a", "b"), ("a", "c"), ("d", "b")]), min_pairs=1)
+    assert (len(kept), drops) == (3, [])
+
+
+def test_clean_leaves_its_input_alone():
+    pairs = make([(" a", "b")] * 12)
+    with pytest.raises(DataError):
+        clean(pairs)
+    assert pairs == make([(" a", "b")] * 12)
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), min_size=1, max_size=30))
+def test_clean_keeps_or_drops_every_row(rows):
+    try:
+        kept, drops = clean(make(rows), max_chars=2, min_pairs=1)
+    except DataError as error:
+        assert "no usable pair" in str(error)
+    else:
+        assert sorted(kept.lines + [drop.line for drop in drops]) == list(range(1, len(rows) + 1))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [("", "x")] * 30 + [("e" * 5001, "x")] * 10,
+            "no usable pair: all 40 rows were dropped (30 empty side, "
+            "10 longer than 5,000 characters).",
+        ),
+        ([("", "")], "no usable pair: the only row was dropped (1 empty side)."),
+        ([], "no usable pair: there are no rows."),
+        (
+            [("a", "b")] * 500,
+            "only one distinct pair in 500 rows.  Training needs at least 10.",
+        ),
+        ([("a", "b")], "only one distinct pair in 1 row.  Training needs at least 10."),
+        (
+            [("a", str(row % 9)) for row in range(1200)] + [("a", "")] * 3,
+            "only nine distinct pairs in 1,203 rows.  Training needs at least 10.  "
+            "Dropped: 1,191 repeated pair, 3 empty side.",
+        ),
+    ],
+)
+def test_too_few_rows_to_train_on_are_refused_with_the_reasons(rows, message):
+    with pytest.raises(DataError) as caught:
+        clean(make(rows))
+    assert str(caught.value) == f"pairs.tsv: {message}"
+
+
+def test_a_held_out_file_may_be_small():
+    assert len(clean(make([("a", "b")]), min_pairs=1)[0]) == 1
+
+
+# --- splitting
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=10, max_size=60), st.integers(0, 9))
+def test_parts_share_no_text_and_lose_no_row(rows, seed):
+    pairs = make(rows)
+    try:
+        splits = split(pairs, seed=seed)
+    except DataError as error:
+        assert "no row can be held out" in str(error)
+        return
+    parts = [splits.train, splits.valid, splits.test]
+    for one, other in [(0, 1), (0, 2), (1, 2)]:
+        for texts, others in zip(texts_of(parts[one]), texts_of(parts[other]), strict=True):
+            assert not texts & others
+    lines = [line for part in parts for line in part.lines]
+    assert sorted(lines + [drop.line for drop in splits.dropped]) == pairs.lines
+    assert all(part.lines == sorted(part.lines) and len(part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("rows", "held_out"), [(10, 1), (60, 2), (1000, 25), (39_960, 999), (100_000, 1000)]
+)
+def test_a_fortieth_up_to_a_thousand_rows_is_held_out_twice(rows, held_out):
+    splits = split(distinct(rows), seed=1)
+    assert sizes(splits) == (rows - 2 * held_out, held_out, held_out, 0)
+
+
+def test_sizes_may_be_given():
+    assert sizes(split(distinct(100), seed=1, valid_rows=7, test_rows=30)) == (63, 7, 30, 0)
+
+
+def test_a_part_of_no_rows_may_be_asked_for():
+    assert sizes(split(distinct(100), seed=1, valid_rows=0, test_rows=0)) == (100, 0, 0, 0)
+    assert sizes(split(make([("a", "b")]), seed=1, valid_rows=0, test_rows=0)) == (1, 0, 0, 0)
+
+
+def test_the_seed_alone_decides():
+    first, again, other = (split(distinct(1000), seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first.valid != other.valid
+
+
+def test_rows_that_occur_once_are_held_out_first():
+    rows = [(f"once {row}", f"einmal {row}") for row in range(50)]
+    rows += [(f"twice {row // 2}", f"zweimal {row}") for row in range(950)]
+    splits = split(make(rows), seed=1)
+    assert sizes(splits) == (950, 25, 25, 0)
+    assert all(text.startswith("once") for text in splits.valid.sources + splits.test.sources)
+
+
+def test_groups_move_as_a_whole_where_no_row_occurs_once():
+    splits = split(make((f"s{row // 5}", f"t{row}") for row in range(1000)), seed=1)
+    assert sizes(splits) == (950, 25, 25, 0)
+
+
+def test_a_small_group_is_held_out_where_a_single_row_was_wanted():
+    splits = split(make((f"s{row // 2}", f"t{row}") for row in range(20)), seed=1)
+    assert sizes(splits) == (16, 2, 2, 0)
+
+
+def test_case_width_and_spacing_hide_no_repetition():
+    rows = [(f"S{row}", f"t{row}") for row in range(10)]
+    rows += [(f" ｓ{row}", f"u{row}") for row in range(10)]
+    splits = split(make(rows), seed=1)
+    assert len(splits.valid) == len(splits.test) == 2
+
+
+def test_one_giant_group_gives_up_the_rows_that_would_leak():
+    # Each row shares its source with the row before and its target with the row behind.
+    splits = split(make((f"s{row // 2}", f"t{(row + 1) // 2}") for row in range(2000)), seed=1)
+    assert len(splits.valid) == len(splits.test) == 50
+    assert 100 <= len(splits.dropped) <= 200
+    assert {drop.reason for drop in splits.dropped} == {"repeats across splits"}
+    assert not texts_of(splits.train)[0] & texts_of(splits.test)[0]
+
+
+def test_rows_given_up_are_at_most_a_tenth_where_parts_need_not_be_full():
+    rows = [(f"s{row % 30}", f"t{row // 30}") for row in range(900)]
+    splits = split(make(rows), seed=1)
+    assert min(len(splits.valid), len(splits.test)) >= 1
+    assert len(splits.dropped) <= 0.1 * len(rows) + 60
+
+
+def test_rows_that_all_share_a_target_cannot_be_split():
+    with pytest.raises(DataError) as caught:
+        split(make((f"s{row}", "yes") for row in range(1000)), seed=1)
+    assert str(caught.value) == (
+        "pairs.tsv: no row can be held out: nearly all share a source or a target with others.  "
+        "Name files of your own: --valid FILE, --test FILE"
+    )
+
+
+def test_more_rows_cannot_be_held_out_than_there_are():
+    with pytest.raises(DataError) as caught:
+        split(distinct(1200), seed=1, valid_rows=1000, test_rows=200)
+    assert str(caught.value) == (
+        "pairs.tsv: cannot hold out 1,000 + 200 rows of 1,200.  "
+        "Add rows, or name files of your own: --valid FILE, --test FILE"
+    )
+
+
+@pytest.mark.parametrize("is_one_group", [False, True])
+def test_a_hundred_thousand_rows_are_split_in_two_seconds(is_one_group):
+    step = 2 if is_one_group else 1
+    pairs = make(
+        (f"Das ist Satz {row // step}, größer", f"This is {(row + step - 1) // step}, larger")
+        for row in range(100_000)
+    )
+    start = time.process_time()
+    split(pairs, seed=1)
+    assert time.process_time() - start < 2
+
+
+# --- overlap between files
+
+
+def overlapping() -> tuple[Pairs, Pairs]:
+    train = make([("one", "eins"), ("two", "zwei"), ("Two", "zwo")], "train.tsv", first_line=4016)
+    test = make([("three", "drei"), ("two ", "zwei"), ("one", "x")], "test.tsv", first_line=8)
+    return train, test
+
+
+def test_overlap_names_the_first_row_of_training_with_each_source():
+    assert overlap(*overlapping()) == [(1, 1), (2, 0)]
+
+
+def test_overlap_is_told_in_numbers_with_an_example():
+    with pytest.raises(DataError) as caught:
+        check_overlap(*overlapping())
+    assert str(caught.value) == (
+        "test.tsv: 2 of 3 sources also stand in train.tsv (e.g. line 9 = train 4,017).  "
+        "Scores would be too good.  Drop them: --drop-overlap;  keep: --allow-overlap"
+    )
+
+
+def test_files_that_share_no_source_pass():
+    train, test = overlapping()
+    check_overlap(train, without_overlap(train, test))
+
+
+def test_overlapping_rows_are_dropped_from_test():
+    assert without_overlap(*overlapping()).sources == ["three"]
+
+
+def test_dropping_every_test_row_is_refused():
+    train, test = overlapping()
+    with pytest.raises(DataError) as caught:
+        without_overlap(train, test.select([1, 2]))
+    assert str(caught.value) == (
+        "test.tsv: every source also stands in train.tsv: none is left.  "
+        "Name another file, or keep them: --allow-overlap"
+    )
