@@ -7,10 +7,10 @@ import sys
 import time
 
 import pytest
+from tests.conftest import TINY, toy_pairs, write_tsv
 
 from regard.__main__ import main
 from regard.cli.app import VERBS
-from tests.conftest import TINY, toy_pairs, write_tsv
 
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 
@@ -212,7 +212,7 @@ ERRORS = {
     "one column": (
         b"Guten Morgen Good morning\n",
         3,
-        "regard: {path}:1: one column, two expected.  \"Guten Morgen Good morning\"  "
+        'regard: {path}:1: one column, two expected.  "Guten Morgen Good morning"  '
         "Separated by spaces? Use a tab.\n",
     ),
     "latin1": (

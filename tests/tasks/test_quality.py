@@ -1,6 +1,7 @@
 """What a run learns, and what it says about itself."""
 
 import pytest
+from tests.conftest import TINY, toy_pairs, write_tsv
 
 from regard.data.pairs import Pairs
 from regard.errors import DataError
@@ -8,7 +9,6 @@ from regard.tasks.evaluation import evaluate_model, read_test_pairs
 from regard.tasks.train import estimate, train
 from regard.tasks.translator import Translator
 from regard.training.events import Data, Evaluated, Finished, Model, Planned, Tokens, Warned
-from tests.conftest import TINY, toy_pairs, write_tsv
 
 LEARNING = (
     *TINY,

@@ -1,4 +1,4 @@
-"""A trained model in use: order, empty lines, long lines, n-best, alignment, files as they should be."""
+"""A trained model in use: order, empty and long lines, n-best, alignment, damaged folders."""
 
 import pytest
 import torch
@@ -10,7 +10,12 @@ from regard.models.transformer import Transformer
 from regard.tasks.information import inspect_folder
 from regard.tasks.translator import Alignment, Translation, Translator
 
-SENTENCES = ["3 red cat sees the dog", "", "17 old tree likes the river", "5 small dog finds the cat"]
+SENTENCES = [
+    "3 red cat sees the dog",
+    "",
+    "17 old tree likes the river",
+    "5 small dog finds the cat",
+]
 
 
 @pytest.fixture(scope="module")

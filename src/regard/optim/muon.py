@@ -6,9 +6,10 @@ direction in its space learns at the same pace. The quintic iteration ``X <- a X
 (Iterating the small Gram matrix alone would need fewer operations, but loses its positive
 definiteness to rounding in bfloat16 and diverges.)
 
-Cost a step, for a matrix of m x n with m <= n: 4 m^2 n + 2 m^3 operations an iteration. Steps are
-scaled to the root mean square of an AdamW step (Liu et al. 2025, "Muon is Scalable for LLM
-Training", equation 4), so that rates and weight decay are of AdamW's size.
+Cost a step, for a matrix of m x n with m <= n: 4 m^2 n + 2 m^3 operations an iteration, or 8 m^3
+with the Gram matrix. Steps are scaled to the root mean square of an AdamW step (Liu et al. 2025,
+"Muon is Scalable for LLM Training", equation 4), so that rates and weight decay are of AdamW's
+size.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from regard.errors import ShapeError
 
+_GRAM_FROM = 8  # length over width from which the Gram matrix alone is iterated
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
 
 
@@ -39,18 +41,47 @@ def orthogonalize(matrices: Tensor, *, num_steps: int = 5) -> Tensor:
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if is_tall else matrices  # [number, short, long]
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    a, b, c = COEFFICIENTS
-    for _ in range(num_steps):
-        gram = torch.bmm(x, x.mT)  # [number, short, short]
-        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, factor, x, beta=a)
+    x = _iterate_gram(x, num_steps) if _is_very_long(x) else _iterate(x, num_steps)
     return x.mT if is_tall else x
+
+
+def _is_very_long(matrices: Tensor) -> bool:
+    rows, columns = matrices.shape[-2:]
+    return max(rows, columns) >= _GRAM_FROM * min(rows, columns)
+
+
+def _iterate(x: Tensor, num_steps: int) -> Tensor:
+    """Apply ``X <- a X + b (X X^T) X + c (X X^T)^2 X`` to [number, short, long]."""
+    for _ in range(num_steps):
+        x = torch.baddbmm(x, _polynomial(torch.bmm(x, x.mT)), x, beta=COEFFICIENTS[0])
+    return x
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """Compute ``b G + c G^2``, [number, short, short]."""
+    _, b, c = COEFFICIENTS
+    return torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+
+
+def _iterate_gram(x: Tensor, num_steps: int) -> Tensor:
+    """Do the same by iterating ``G = X X^T`` alone.
+
+    Every iterate is ``Q X`` with Q a polynomial in G, and the next G is ``P^2 G`` for the factor P
+    of the step, since polynomials of one matrix commute.
+    """
+    identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    gram, product = torch.bmm(x, x.mT), identity.expand(len(x), -1, -1)
+    for _ in range(num_steps):
+        factor = _polynomial(gram) + COEFFICIENTS[0] * identity
+        product = torch.bmm(factor, product)
+        gram = torch.bmm(factor, torch.bmm(factor, gram))
+    return torch.bmm(product, x)
 
 
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for the weight matrices inside a network.
 
-    Embeddings, output maps, biases and norms want another optimizer, such as AdamW.
+    Biases and norms want another optimizer, such as AdamW.
 
     Args:
         params: Matrices, or groups of them; a group may set ``num_parts``, the number of maps that
@@ -60,7 +91,8 @@ class Muon(torch.optim.Optimizer):
         momentum: Decay of the mean of gradients, 0 to below 1.
         weight_decay: Decoupled, 0 or more.
         num_steps: Newton-Schulz iterations.
-        dtype: Type of the iteration's products; None takes the parameters'.
+        dtype: Type of the iteration's products; None takes the parameters'. Matrices at least eight
+            times as long as wide always take the parameters'.
 
     Raises:
         ShapeError: A parameter is no matrix.
@@ -111,6 +143,8 @@ class Muon(torch.optim.Optimizer):
             by_shape.setdefault(parameter.shape, []).append(parameter)
         for shape, members in by_shape.items():
             updates = torch.stack([self._update(p, group["momentum"]) for p in members])
+            if self._dtype is not None and not _is_very_long(updates):
+                updates = updates.to(self._dtype)
             rows = shape[0] // group["num_parts"]
             pieces = updates.view(-1, rows, shape[1])  # [members * parts, rows, columns]
             found = orthogonalize(pieces, num_steps=group["num_steps"]).reshape(updates.shape)
@@ -126,4 +160,4 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(buffer, momentum).to(self._dtype or parameter.dtype)
+        return parameter.grad.lerp(buffer, momentum)

@@ -178,7 +178,9 @@ class Translator:
         if len(text.encode()) <= limit:
             return [text]
         words = re.findall(r"\s*\S+|\s+$", text)
-        width = max(1, limit // 5)  # no character has more than 4 tokens, no word more than 1 besides
+        width = max(
+            1, limit // 5
+        )  # no character has more than 4 tokens, no word more than 1 besides
         words = [word[at : at + width] for word in words for at in range(0, len(word), width)]
         lengths = [len(row) for row in self.tokenizer.encode(words)]
         parts, room = [""], limit

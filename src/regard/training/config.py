@@ -57,12 +57,12 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How one step changes the weights.
 
     Args:
-        name: muon (Jordan et al. 2024: orthogonalised momentum for the matrices inside the blocks,
-            adamw for everything else) or adamw (Loshchilov & Hutter 2019).
+        name: muon (Jordan et al. 2024: orthogonalised momentum for matrices, adamw for biases and
+            norms) or adamw (Loshchilov & Hutter 2019).
         learning_rate: Peak rate, above 0; none takes the preset's.
         schedule: cosine, linear or constant, after warm-up.
         warmup: Share of the run in which the rate rises, 0 to below 1.
-        weight_decay: Of matrices; vectors and embeddings have none.
+        weight_decay: Of matrices; biases and norms have none.
         beta1: AdamW's decay of the mean of gradients.
         beta2: AdamW's decay of the mean of squared gradients.
         momentum: Muon's decay of the mean of gradients.

@@ -41,8 +41,8 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Build the optimizers of a model, one or two, each with its parameter groups.
 
-    Matrices are the weights of `Linear` maps; embeddings, biases and norms are the others, and have
-    no weight decay.
+    Matrices, embedding tables among them, have weight decay and are Muon's where Muon is chosen;
+    biases and norms have no decay and are always AdamW's.
 
     Args:
         model: Whose parameters are trained.
@@ -51,13 +51,19 @@ def build_optimizers(
     """
     assert config.learning_rate is not None
     rate = config.learning_rate
+    parts = {
+        id(module.weight): module.num_parts
+        for module in model.modules()
+        if isinstance(module, Linear)
+    }
     matrices: dict[int, list[nn.Parameter]] = {}
-    for module in model.modules():
-        if isinstance(module, Linear):
-            matrices.setdefault(module.num_parts, []).append(module.weight)
-    taken = {id(weight) for weights in matrices.values() for weight in weights}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in taken]
-    groups = [{"params": weights, "num_parts": parts} for parts, weights in matrices.items()]
+    others = []
+    for parameter in model.parameters():
+        if parameter.dim() == 2:
+            matrices.setdefault(parts.get(id(parameter), 1), []).append(parameter)
+        else:
+            others.append(parameter)
+    groups = [{"params": weights, "num_parts": number} for number, weights in matrices.items()]
     plain: list[dict] = [{"params": others, "weight_decay": 0.0}]
     if config.name == "muon":
         muon = Muon(
