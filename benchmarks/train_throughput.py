@@ -21,12 +21,12 @@ from collections.abc import Callable
 import msgspec
 import torch
 import torch.nn.functional as F
-from regard.data.splits import clean, split
 from torch import Tensor, nn
 
 from regard.data.batching import Batch, PairBatches
 from regard.data.files import read_pairs
 from regard.data.pairs import Pairs
+from regard.data.splits import clean, split
 from regard.data.synthetic import cldr_corpus
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.layers.positions import sinusoids
