@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from cyclopts import CycloptsError
 
@@ -23,10 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 ok, 2 usage, 3 data, 4 model, 5 resources, 130 or 143 when stopped.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+    words = _with_section(list(sys.argv[1:] if arguments is None else arguments))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         code = build_app()(
             words, exit_on_error=False, print_error=False, result_action="return_value"
@@ -42,6 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
+
+
+def _with_section(words: list[str]) -> list[str]:
+    """Let ``--help-config`` alone mean all sections."""
+    if "--help-config" not in words:
+        return words
+    place = words.index("--help-config") + 1
+    alone = place == len(words) or words[place].startswith("-")
+    return [*words[:place], "all", *words[place:]] if alone else words
 
 
 def _fail(message: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -35,6 +36,11 @@ def test_help_is_quick_and_loads_no_torch():
         times.append(time.perf_counter() - begun)
     # The bar is 0.25 s on an idle machine; a loaded one may take twice that.
     assert min(times) < 0.5
+
+
+def test_importing_the_package_loads_no_torch():
+    script = "import regard, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -197,6 +203,13 @@ def test_a_dry_run_prints_the_plan_only(capsys, tmp_path, pairs_file, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_help_config_alone_explains_all_sections(capsys):
+    code, out, _ = run(capsys, "train", "--help-config")
+    assert code == 0
+    for name in ("optimizer.learning_rate", "model.dim", "tokenizer.kind"):
+        assert name in out
+
+
 def test_help_config_explains_a_section(capsys):
     code, out, _ = run(capsys, "train", "--help-config", "optimizer")
     assert code == 0
@@ -299,10 +312,15 @@ def test_a_damaged_model_is_told_by_its_checksum(capsys, trained, tmp_path):
 
 
 def test_too_little_memory_is_told_with_what_would_fit(capsys, tmp_path, pairs_file, monkeypatch):
-    monkeypatch.setattr("regard.tasks.train.available_memory_bytes", lambda: 10_000_000)
-    code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "m", *SETTINGS)
+    monkeypatch.setattr("regard.tasks.planning.available_memory_bytes", lambda: 22_000_000_000)
+    more = ("--set", "training.batch_tokens=20000000")
+    code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "m", *SETTINGS, *more)
     assert code == 5
-    assert "GB are free.  Smaller: --set training.batch_tokens=" in err
+    expected = (
+        r"""regard: needs about \d+\.\d GB, 22\.0 GB are free \(batch of 20,000,000 tokens\)\.  """
+    )
+    assert re.match(expected + r"Fits: --set training\.batch_tokens=\d+ \(\d+\.\d GB\)\n", err)
+    assert not (tmp_path / "m" / "model.safetensors").exists()
 
 
 def test_a_full_disk_is_told_and_the_previous_checkpoint_is_intact(

@@ -90,8 +90,8 @@ def test_pieces_of_a_split_character_are_shown_as_bytes():
 
 def test_the_suggested_size_grows_with_the_text():
     assert suggest_vocab_size(["x" * 1000]) == 500
-    assert suggest_vocab_size(["x" * 1_000_000]) == 3000
-    assert suggest_vocab_size(["x" * 1_000_000_000]) == 8000
+    assert suggest_vocab_size(["x" * 1_000_000]) == 1500
+    assert suggest_vocab_size(["x" * 1_000_000_000]) == 16_000
 
 
 def test_a_file_that_is_no_vocabulary_is_refused_by_name():

@@ -3,9 +3,11 @@
 import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
 
+from regard.config import from_toml
 from regard.data.pairs import Pairs
 from regard.errors import DataError
 from regard.tasks.evaluation import evaluate_model, read_test_pairs
+from regard.tasks.run_config import RunConfig
 from regard.tasks.train import estimate, train
 from regard.tasks.translator import Translator
 from regard.training.events import Data, Evaluated, Finished, Model, Planned, Tokens, Warned
@@ -68,6 +70,34 @@ def test_a_model_that_cannot_use_its_source_is_noticed(tmp_path):
     assert any("hardly depends on the source" in text for text in warnings)
 
 
+def test_values_of_a_configuration_file_outrank_the_preset(tmp_path, pairs_file):
+    text = """
+preset = "tiny"
+[model]
+dim = 32
+num_heads = 2
+dropout = 0.3
+[training]
+epochs = 1
+batch_tokens = 128
+"""
+    config = from_toml(text, RunConfig, name="config.toml")
+    translator = train(pairs_file, tmp_path / "model", config=config)
+    found = translator.config
+    assert (found.model.dim, found.model.num_heads, found.model.dropout) == (32, 2, 0.3)
+    assert found.model.hidden_dim == 512
+    assert found.training.batch_tokens == 128
+    assert found.optimizer.learning_rate is not None
+
+
+def test_dropout_is_off_where_the_run_is_short_unless_chosen(tmp_path, pairs_file):
+    short = ["preset=tiny", "training.epochs=1", "model.dim=16", "model.num_heads=2"]
+    found = train(pairs_file, tmp_path / "a", settings=["preset=small", *short[1:]])
+    assert found.config.model.dropout == 0.0
+    kept = train(pairs_file, tmp_path / "b", settings=[*short, "model.dropout=0.1"])
+    assert kept.config.model.dropout == 0.1
+
+
 @pytest.mark.parametrize("kind", ["unigram", "word", "character", "byte"])
 def test_every_kind_of_tokenizer_trains(tmp_path, pairs_file, kind):
     settings = (*TINY, f"tokenizer.kind={kind}", "training.epochs=1")
@@ -92,6 +122,7 @@ def test_every_choice_trains_and_translates(tmp_path, pairs_file, setting):
     assert len(translator.translate(["3 red cat sees the dog"], beam=2)) == 1
 
 
+@pytest.mark.slow
 def test_a_time_budget_is_kept(tmp_path, pairs_file):
     events = []
     settings = (*TINY[:-1], "training.minutes=0.15")

@@ -16,7 +16,7 @@ from regard.interchange.storage import read_tensors
 from regard.tasks.run_config import RunConfig
 from regard.tasks.train import is_finished, resume, train
 from regard.training.checkpoint import checkpoint_path
-from regard.training.events import Evaluated, Progress, Saved
+from regard.training.events import Evaluated, Progress, Saved, Tokens
 from regard.training.signals import Stopped
 
 EVERY_STEP = (*TINY, "training.checkpoint_seconds=0.0")
@@ -133,20 +133,27 @@ def test_a_finished_run_is_left_as_it_is(straight):
     assert essence(straight) == before
 
 
+@pytest.mark.slow
 def test_revisions_of_a_time_budget_are_kept_and_the_elapsed_time_survives(tmp_path, pairs_file):
-    settings = (*TINY[:-1], "training.minutes=0.1")
-    folder, seen = tmp_path / "model", []
+    settings = (*TINY[:-1], "training.minutes=2", "training.evaluations=60")
+    folder = tmp_path / "model"
 
-    def crash_when_revised(event):
-        seen.append(event)
-        if isinstance(event, Saved) and any(isinstance(e, Evaluated) for e in seen):
-            raise Crash
+    def crash_when_revised():
+        seen = []
+
+        def report(event):
+            seen.append(type(event))
+            if isinstance(event, Saved) and Evaluated in seen:
+                raise Crash
+
+        return report
 
     with pytest.raises(Crash):
-        train(pairs_file, folder, settings=settings, report=crash_when_revised)
+        train(pairs_file, folder, settings=settings, report=crash_when_revised())
     _, state = read_tensors(checkpoint_path(folder))
     before = state["counters"]
-    resume(folder)
+    with pytest.raises(Crash):
+        resume(folder, report=crash_when_revised())
     _, state = read_tensors(checkpoint_path(folder))
     after = state["counters"]
     kept = len(before["plan"]["revisions"])
@@ -162,6 +169,21 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(straight, pairs_file):
         f"{straight}: already holds a finished model; nothing was changed.  "
         f"Go on with it: regard train -o {straight} --resume;  start anew: another -o."
     )
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again_with_the_same_settings(
+    tmp_path, pairs_file, straight
+):
+    folder = tmp_path / "model"
+
+    def crash(event):
+        if isinstance(event, Tokens):
+            raise Crash
+
+    with pytest.raises(Crash):
+        train(pairs_file, folder, settings=EVERY_STEP, report=crash)
+    resume(folder)
+    assert essence(folder) == essence(straight)
 
 
 def test_data_that_has_changed_since_is_refused(tmp_path):

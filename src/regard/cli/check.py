@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import Parameter
 
 from regard.errors import DataError
 
+if TYPE_CHECKING:
+    from regard.tasks.corpus import Corpus
+
 Flag = Parameter(negative=())
+_SHOWN_DROPS = 10
 
 
 def check(
@@ -37,41 +41,58 @@ def check(
         One JSON object instead of text.
     """
     from regard.data.files import find_problems
-    from regard.tasks.corpus import read_corpus, summarize_lengths
-    from regard.tasks.preparation import describe_corpus
+    from regard.tasks.corpus import read_corpus
     from regard.tasks.run_config import DataConfig
 
     if data == "-":
         data = _stored_input()
     problems = find_problems(data, targets=targets, encoding=encoding)
     if problems:
-        if json:
-            print(msgspec.json.encode({"path": data, "problems": problems}).decode())
-        for problem in [] if json else problems:
-            print(problem)
+        _print_problems(data, problems, json=json)
         raise DataError(f"{data}: {len(problems):,} rows cannot be read; they are listed above.")
-    corpus = read_corpus(
-        DataConfig(path=data, targets=targets, encoding=encoding, languages=lang), seed=1
-    )
-    event, lengths = describe_corpus(corpus), summarize_lengths(corpus)
+    config = DataConfig(path=data, targets=targets, encoding=encoding, languages=lang)
+    corpus = read_corpus(config, seed=1)
     if json:
-        drops = [msgspec.to_builtins(drop) for drop in corpus.dropped]
-        report = {**msgspec.to_builtins(event), "lengths": lengths, "drops": drops}
-        print(msgspec.json.encode(report).decode())
-        return 0
-    from regard.cli.console import describe
+        _print_json(corpus)
+    else:
+        _print_corpus(corpus)
+    return 0
 
-    for line in describe(event):
+
+def _print_problems(data: str, problems: list[str], *, json: bool) -> None:
+    if json:
+        print(msgspec.json.encode({"path": data, "problems": problems}).decode())
+        return
+    for problem in problems:
+        print(problem)
+
+
+def _print_json(corpus: Corpus) -> None:
+    from regard.tasks.corpus import summarize_lengths
+    from regard.tasks.preparation import describe_corpus
+
+    drops = [msgspec.to_builtins(drop) for drop in corpus.dropped]
+    facts = msgspec.to_builtins(describe_corpus(corpus))
+    report = {**facts, "lengths": summarize_lengths(corpus), "drops": drops}
+    print(msgspec.json.encode(report).decode())
+
+
+def _print_corpus(corpus: Corpus) -> None:
+    from regard.cli.console import describe
+    from regard.tasks.corpus import summarize_lengths
+    from regard.tasks.preparation import describe_corpus
+
+    for line in describe(describe_corpus(corpus)):
         print(line)
-    for side, figures in lengths.items():
+    for side, figures in summarize_lengths(corpus).items():
         shown = "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())
         print(f"Length  {side}: {shown}   (characters)")
-    for drop in corpus.dropped[:10]:
-        print(f"        {data}:{drop.line}: {drop.reason}: {drop.text[:60]}")
-    if len(corpus.dropped) > 10:
-        print(f"        ... and {len(corpus.dropped) - 10:,} more (all of them: --json)")
-    print(f"Next    regard train {data} -o FOLDER")
-    return 0
+    for drop in corpus.dropped[:_SHOWN_DROPS]:
+        print(f"        {corpus.path}:{drop.line}: {drop.reason}: {drop.text[:60]}")
+    if len(corpus.dropped) > _SHOWN_DROPS:
+        more = len(corpus.dropped) - _SHOWN_DROPS
+        print(f"        ... and {more:,} more (all of them: --json)")
+    print(f"Next    regard train {corpus.path} -o FOLDER")
 
 
 def _stored_input() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,6 +14,44 @@ from regard.errors import ConfigError
 Flag = Parameter(negative=())
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DataOptions:
+    """Where the text comes from, as options of the command line.
+
+    Attributes:
+        targets: File of target sentences, when DATA holds the source sentences only.
+        valid: File of validation pairs; without it some rows are held out.
+        test: File of test pairs; without it some rows are held out.
+        lang: Language codes, such as en-de.
+        encoding: Of the data files, such as latin1.
+        drop_overlap: Drop held-out sources that also stand in the training data.
+        allow_overlap: Keep them.
+    """
+
+    targets: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    lang: str | None = None
+    encoding: str | None = None
+    drop_overlap: Annotated[bool, Flag] = False
+    allow_overlap: Annotated[bool, Flag] = False
+
+    def settings(self) -> list[str]:
+        """Write the options that are given as settings."""
+        flags = {"drop_overlap": self.drop_overlap, "allow_overlap": self.allow_overlap}
+        values = {
+            "targets": self.targets,
+            "valid": self.valid,
+            "test": self.test,
+            "languages": self.lang,
+            "encoding": self.encoding,
+        }
+        given = {key: value for key, value in values.items() if value is not None}
+        given |= {key: "true" for key, flag in flags.items() if flag}
+        return [f"data.{key}={value}" for key, value in given.items()]
+
+
 def train(
     data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     *,
@@ -20,21 +59,13 @@ def train(
     preset: str | None = None,
     minutes: float | None = None,
     seed: int | None = None,
-    settings: Annotated[list[str], Parameter(name="--set", negative=())] = [],  # noqa: B006
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     config: str | None = None,
-    targets: str | None = None,
-    valid: str | None = None,
-    test: str | None = None,
-    lang: str | None = None,
-    encoding: str | None = None,
-    drop_overlap: Annotated[bool, Flag] = False,
-    allow_overlap: Annotated[bool, Flag] = False,
+    options: DataOptions = DataOptions(),
     resume: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
-    help_config: Annotated[
-        str | None, Parameter(name="--help-config", consume_multiple=False)
-    ] = None,
+    help_config: str | None = None,
 ) -> int:
     """Train a model on a file of text.
 
@@ -54,20 +85,8 @@ def train(
         section.key=value, such as training.epochs=3; see --help-config.
     config
         A config.toml to take the settings from.
-    targets
-        File of target sentences, when DATA holds the source sentences only.
-    valid
-        File of validation pairs; without it some rows are held out.
-    test
-        File of test pairs; without it some rows are held out.
-    lang
-        Language codes, such as en-de.
-    encoding
-        Of the data files, such as latin1.
-    drop_overlap
-        Drop held-out sources that also stand in the training data.
-    allow_overlap
-        Keep them.
+    options
+        Where the text comes from.
     resume
         Go on with the run in the output folder.
     dry_run
@@ -81,19 +100,9 @@ def train(
     if help_config is not None:
         print(_describe(help_config))
         return 0
-    words = {
-        "preset": preset,
-        "training.minutes": minutes,
-        "training.seed": seed,
-        "data.targets": targets,
-        "data.valid": valid,
-        "data.test": test,
-        "data.languages": lang,
-        "data.encoding": encoding,
-        "data.drop_overlap": "true" if drop_overlap else None,
-        "data.allow_overlap": "true" if allow_overlap else None,
-    }
-    chosen = [f"{key}={value}" for key, value in words.items() if value is not None] + settings
+    words = {"preset": preset, "training.minutes": minutes, "training.seed": seed}
+    chosen = [f"{key}={value}" for key, value in words.items() if value is not None]
+    chosen += [*options.settings(), *settings]
     if resume:
         if config is not None and output is None:
             output = config.removesuffix("config.toml").rstrip("/") or "."

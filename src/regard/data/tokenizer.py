@@ -109,12 +109,12 @@ class Tokenizer:
 
 
 def suggest_vocab_size(texts: Sequence[str]) -> int:
-    """Choose a vocabulary size by the number of characters: 500 to 8,000.
+    """Choose a vocabulary size by the number of characters: 500 to 16,000.
 
     Grows with the square root of the text, as the number of distinct words does (Heaps' law).
     """
     num_chars = sum(map(len, texts))
-    return max(500, min(8000, round(3 * math.sqrt(num_chars) / 100) * 100))
+    return max(500, min(16_000, round(1.5 * math.sqrt(num_chars) / 100) * 100))
 
 
 def _sample(texts: Sequence[str]) -> Sequence[str]:

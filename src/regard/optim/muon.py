@@ -126,7 +126,9 @@ class Muon(torch.optim.Optimizer):
                     )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(  # type: ignore[override] - one method instead of torch's overloads
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
         """Take one step; `closure`, where given, computes the loss and the gradients first."""
         loss = None
         if closure is not None:

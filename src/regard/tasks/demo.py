@@ -111,12 +111,12 @@ def draw_alignment(alignment: Alignment) -> str:
     >>> print(draw_alignment(Alignment(
     ...     source_pieces=[" in", "</s>"], target_pieces=[" im", "</s>"],
     ...     weights=[[0.9, 0.1], [0.2, 0.8]])))
-             0  1
+              0  1
      in   0
      </s> 1
     <BLANKLINE>
-     im      █  ░
-     </s>    ░  ▓
+     im       █  ░
+     </s>     ░  █
     """
     names = [piece.strip() or "␣" for piece in alignment.source_pieces]
     width = max(len(piece) for piece in [*names, *alignment.target_pieces]) + 1

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from regard.data.batching import PairBatches
+from regard.errors import ResourceError
 from regard.generation.search import SearchConfig
 from regard.models.transformer import Transformer
 from regard.tasks.preparation import Prepared
@@ -25,7 +26,7 @@ from regard.training.stepping import Stepper
 
 MEASURED_STEPS = 5
 _WARMING_STEPS = 2
-_RESERVED_EVALUATIONS = 4.0  # the final evaluation, with beam search, in units of a regular one
+_RESERVED_EVALUATIONS = 2.5  # the final evaluation, with beam search, in units of a regular one
 _WRITING_SECONDS = 2.0
 _TOKENS_WANTED = 20_000_000  # seen in a run that has neither a budget nor a number of epochs
 
@@ -82,6 +83,55 @@ def peak_memory_bytes() -> int:
     """Return the largest resident size of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def predict_memory_bytes(model: Transformer, batch_tokens: int, length: int) -> int:
+    """Predict the peak memory of training before a step is taken.
+
+    Counted are what the process has now, gradient, optimizer state and average (four float32
+    numbers a weight), and what the backward pass keeps: about 24 numbers of size `dim` a token and
+    block, and two attention weights for every pair of tokens and head.
+
+    Args:
+        model: Its weights and sizes.
+        batch_tokens: Most target tokens in a batch; as many source tokens are assumed.
+        length: Longest sentence, in tokens.
+    """
+    config = model.config
+    num_weights = sum(parameter.numel() for parameter in model.parameters())
+    num_blocks = config.num_encoder_layers + config.num_decoder_layers
+    per_token = 24 * config.dim + 3 * config.num_heads * length
+    kept = batch_tokens * num_blocks * per_token * model.compute_dtype.itemsize
+    return peak_memory_bytes() + 16 * num_weights + kept
+
+
+def require_memory(prepared: Prepared) -> None:
+    """Refuse a run that would not fit, before it starts.
+
+    Raises:
+        ResourceError: With the batch size that would fit.
+    """
+    free = available_memory_bytes()
+    batch_tokens = prepared.config.training.batch_tokens
+    assert batch_tokens is not None
+    sides = (prepared.batches.sources, prepared.batches.targets)
+    length = max(int(side.lengths.max()) + 1 for side in sides)
+    needed = predict_memory_bytes(prepared.model, max(batch_tokens, length), length)
+    if free is None or needed <= free:
+        return
+    smaller = batch_tokens
+    while smaller > 256 and predict_memory_bytes(prepared.model, smaller, length) > free:
+        smaller //= 2
+    fits = predict_memory_bytes(prepared.model, smaller, length)
+    advice = (
+        f"Fits: --set training.batch_tokens={smaller} ({fits / 1e9:.1f} GB)"
+        if fits <= free
+        else "Smaller: --preset tiny"
+    )
+    raise ResourceError(
+        f"needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free "
+        f"(batch of {batch_tokens:,} tokens).  {advice}"
+    )
 
 
 def available_memory_bytes() -> int | None:

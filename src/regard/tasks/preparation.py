@@ -83,15 +83,17 @@ def prepare(
     precision = resolve_precision(config.training.precision, torch.device("cpu"))
     training = msgspec.structs.replace(config.training, precision=precision)
     config = msgspec.structs.replace(config, training=training)
-    return Prepared(
+    prepared = Prepared(
         config=config,
         corpus=corpus,
         tokenizer=tokenizer,
         batches=batches,
         valid=valid,
         valid_pairs=valid_pairs,
-        model=_build_model(config, tokenizer, report),
+        model=build_model(config, tokenizer),
     )
+    _report_model(prepared, report)
+    return prepared
 
 
 def describe_corpus(corpus: Corpus) -> Data:
@@ -124,18 +126,22 @@ def _report_tokens(
     )
 
 
-def _build_model(config: RunConfig, tokenizer: Tokenizer, report: Report) -> Transformer:
+def build_model(config: RunConfig, tokenizer: Tokenizer) -> Transformer:
+    """Build the model with initial weights that follow from the seed, in training mode."""
     torch.manual_seed(config.training.seed)
     model = Transformer(config.model, len(tokenizer))
     model.compute_dtype = compute_dtype(config.training.precision)
+    return model.train()
+
+
+def _report_model(prepared: Prepared, report: Report) -> None:
     report(
         Model(
-            summary=summarize(config),
-            num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-            precision=config.training.precision,
+            summary=summarize(prepared.config),
+            num_parameters=sum(parameter.numel() for parameter in prepared.model.parameters()),
+            precision=prepared.config.training.precision,
         )
     )
-    return model.train()
 
 
 def summarize(config: RunConfig) -> str:

@@ -62,6 +62,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         training: How long and in which precision.
         optimizer: How one step changes the weights.
         search: How output is searched for.
+        settings: What the user set, as typed; written by the run, so that a later session decides
+            the rest in the same way.
     """
 
     preset: Preset = "auto"
@@ -71,3 +73,4 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     training: TrainingConfig = TrainingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     search: SearchConfig = SearchConfig()
+    settings: tuple[str, ...] = ()

@@ -11,14 +11,21 @@ import msgspec
 
 from regard.config import apply_settings
 from regard.data.synthetic import cldr_corpus
-from regard.errors import ConfigError, DataError, ResourceError
+from regard.errors import ConfigError, DataError
 from regard.interchange.folder import ModelFolder
 from regard.interchange.storage import sweep_temporaries, write_atomic
 from regard.metrics.translation import score_translations
 from regard.tasks.card import model_card
 from regard.tasks.corpus import Corpus, data_hash, read_corpus
-from regard.tasks.planning import available_memory_bytes, make_budget, make_plan, measure
-from regard.tasks.preparation import Prepared, drop_report, prepare, resolve_sizes
+from regard.tasks.planning import make_budget, make_plan, measure, require_memory
+from regard.tasks.preparation import (
+    Prepared,
+    build_model,
+    drop_report,
+    prepare,
+    resolve_sizes,
+)
+from regard.tasks.presets import drop_dropout
 from regard.tasks.run_config import RunConfig
 from regard.tasks.translation import TranslationEvaluator, TranslationLoss
 from regard.tasks.translator import Translator
@@ -70,14 +77,13 @@ def train(
         Stopped: Ctrl-C or SIGTERM; a checkpoint has been written.
     """
     started = time.monotonic() if started is None else started
-    settings = tuple(settings)
-    config = apply_settings(config or RunConfig(), settings)
+    config = _configure(config, settings)
     folder = ModelFolder(output)
     _require_free(folder)
     if data == "-":
         folder.create()
     config = _with_data(config, data, folder.path)
-    return _Run(config, settings, folder, report, started).from_start()
+    return _Run(config, folder, report, started).from_start()
 
 
 def resume(
@@ -104,7 +110,7 @@ def resume(
         return Translator.open(folder.path)
     sweep_temporaries(folder.path)
     sweep_temporaries(folder.path / "checkpoints")
-    run = _Run(config, (), folder, report, started)
+    run = _Run(config, folder, report, started)
     run.check_data()
     return run.resumed() if checkpoint_path(folder.path).exists() else run.from_start()
 
@@ -125,13 +131,11 @@ def estimate(
         report: As for `train`.
     """
     started = time.monotonic()
-    settings = tuple(settings)
-    config = apply_settings(config or RunConfig(), settings)
+    config = _configure(config, settings)
     if data == "-":
         raise ConfigError("--dry-run reads the data twice: name a file instead of -.")
     config = _with_data(config, data, None)
-    run = _Run(config, settings, ModelFolder("."), report, started)
-    return run.estimated()
+    return _Run(config, ModelFolder("."), report, started).estimated()
 
 
 def is_finished(folder: ModelFolder) -> bool:
@@ -153,6 +157,12 @@ def load_corpus(config: RunConfig) -> Corpus:
         languages="",
         languages_are_guessed=False,
     )
+
+
+def _configure(config: RunConfig | None, settings: Sequence[str]) -> RunConfig:
+    """Apply settings, and note them."""
+    config = apply_settings(config or RunConfig(), settings)
+    return msgspec.structs.replace(config, settings=(*config.settings, *settings))
 
 
 def _require_free(folder: ModelFolder) -> None:
@@ -190,12 +200,11 @@ class _Run:
     def __init__(
         self,
         config: RunConfig,
-        settings: Sequence[str],
         folder: ModelFolder,
         report: Report,
         started: float,
     ) -> None:
-        self.config, self.settings, self.folder = config, settings, folder
+        self.config, self.folder = config, folder
         self.started = started
         self._report = report
         self._warned = False
@@ -206,13 +215,12 @@ class _Run:
         self.folder.create()
         self.folder.write_config(self.config)
         prepared = self._prepare(corpus)
-        self.config = prepared.config
+        plan, planned = make_plan(prepared, measure(prepared), time.monotonic() - self.started)
+        self._settle_dropout(prepared, planned)
+        self._report(planned)
         self.folder.write_config(self.config)
         self.folder.write_text("data_report.txt", drop_report(prepared.corpus))
         self.folder.write_tokenizer(prepared.tokenizer)
-        plan, planned = make_plan(prepared, measure(prepared), time.monotonic() - self.started)
-        self._report(planned)
-        _require_memory(planned)
         counters = Counters(plan=plan, estimate=planned.seconds)
         trainer, average, stepper = self._trainer(prepared)
         save_checkpoint(self.folder.path, counters, prepared.model, average, stepper)
@@ -237,7 +245,6 @@ class _Run:
         elapsed = time.monotonic() - self.started
         _, planned = make_plan(prepared, measure(prepared), elapsed)
         self._report(planned)
-        _require_memory(planned)
         return planned
 
     def check_data(self) -> None:
@@ -249,9 +256,18 @@ class _Run:
                 "Restore the file, or train anew with another -o."
             )
 
+    def _settle_dropout(self, prepared: Prepared, planned: Planned) -> None:
+        """Decide on dropout, which only the planned number of epochs can tell."""
+        epochs = planned.total_steps / planned.steps_per_epoch
+        prepared.config = drop_dropout(prepared.config, epochs)
+        prepared.model = build_model(prepared.config, prepared.tokenizer)
+        self.config = prepared.config
+
     def _prepare(self, corpus: Corpus) -> Prepared:
-        self.config = apply_settings(resolve_sizes(self.config, corpus), self.settings)
-        return prepare(self.config, corpus, self._report)
+        self.config = apply_settings(resolve_sizes(self.config, corpus), self.config.settings)
+        prepared = prepare(self.config, corpus, self._report)
+        require_memory(prepared)
+        return prepared
 
     def _trainer(self, prepared: Prepared) -> tuple[Trainer, WeightAverage, Stepper]:
         model, training = prepared.model, prepared.config.training
@@ -346,13 +362,3 @@ def _ignored_source(gap: float) -> str:
         f"The output hardly depends on the source: validation loss with shuffled sources is only "
         f"{gap:.3f} nats higher.  Are the columns aligned line by line?  See: regard check"
     )
-
-
-def _require_memory(planned: Planned) -> None:
-    free = available_memory_bytes()
-    if free is not None and planned.memory_bytes > free:
-        raise ResourceError(
-            f"needs about {planned.memory_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.  "
-            f"Smaller: --set training.batch_tokens={max(256, planned.batch_tokens // 4)} "
-            "or --preset tiny."
-        )
