@@ -110,7 +110,7 @@ def _mask(
 
 
 def _every_query_sees_a_key(mask: Tensor) -> bool:
-    return bool(mask.any(-1).all())
+    return bool(mask.any(-1).all())  # of [batch, heads, queries, keys]
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None) -> None:

@@ -21,11 +21,11 @@ class Pattern(Protocol):
         """Tell which pairs may attend.
 
         Args:
-            queries: Integer query positions, any shape that broadcasts with `keys`.
-            keys: Integer key positions, broadcastable with `queries`.
+            queries: Integer query positions, ``[queries, 1]`` or any that broadcasts with `keys`.
+            keys: Integer key positions, ``[1, keys]`` or any shape that broadcasts with `queries`.
 
         Returns:
-            Boolean tensor of the broadcast shape, True where attention is allowed.
+            Boolean, ``[queries, keys]`` or the broadcast shape, True where attention is allowed.
         """
         ...
 
@@ -73,7 +73,7 @@ class Union(_Pair):
     symbol = "|"
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Tell which pairs may attend; see `Pattern.allowed`."""
+        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return self.left.allowed(queries, keys) | self.right.allowed(queries, keys)
 
 
@@ -83,7 +83,7 @@ class Intersection(_Pair):
     symbol = "&"
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Tell which pairs may attend; see `Pattern.allowed`."""
+        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return self.left.allowed(queries, keys) & self.right.allowed(queries, keys)
 
 

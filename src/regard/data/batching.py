@@ -59,7 +59,7 @@ class TokenRows:
         return self.ids[self.starts[row] : self.starts[row + 1]]
 
     def pad(self, rows: NDArray[np.int64], *, before: int = 0, after: int = 0) -> Tensor:
-        """Lay rows out as ``[rows, length]``, padded with 0.
+        """Lay rows out as ``[batch, length]``, padded with 0.
 
         Args:
             rows: Indices.
@@ -115,7 +115,7 @@ class PairBatches:
         return self._cut(np.arange(len(self.targets)))
 
     def batch(self, rows: NDArray[np.int64], *, bos_id: int = 1, eos_id: int = 2) -> Batch:
-        """Build the batch of the given rows."""
+        """Build the batch of the given rows: ids are ``[batch, length]``."""
         return Batch(
             source_ids=self.sources.pad(rows, after=eos_id),
             target_ids=self.targets.pad(rows, before=bos_id),
@@ -124,7 +124,7 @@ class PairBatches:
         )
 
     def padding_share(self, batches: Sequence[NDArray[np.int64]]) -> float:
-        """Measure which share of all source and target places would be padding, 0 to 1."""
+        """Measure which share of all places, [batch, length] a side, is padding, 0 to 1."""
         used = padded = 0
         for rows in batches:
             for side in (self.sources, self.targets):

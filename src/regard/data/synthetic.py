@@ -1,7 +1,7 @@
 """The embedded corpus: short parallel phrases that CLDR writes alike in every language.
 
 Dates, times, durations, amounts of money and numbers with units, from English into German, French
-and Chinese. The texts come from the Unicode Common Locale Data Repository (https://cldr.unicode.org,
+and Chinese. The texts come from the Unicode Common Locale Data Repository (cldr.unicode.org,
 licence Unicode-3.0) as Babel carries it, so that nothing is downloaded. Babel's releases differ in
 the CLDR they carry; with one release the corpus depends on the seed only.
 

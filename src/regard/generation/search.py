@@ -106,7 +106,7 @@ def search(
 def _greedy(
     model: Decodes[S], source_ids: Tensor, limits: Tensor, alpha: float, bos_id: int, eos_id: int
 ) -> list[list[Hypothesis]]:
-    """Take the most probable token at every step."""
+    """Take the most probable token of [batch, vocab] at every step."""
     num_rows, device = len(source_ids), source_ids.device
     state = model.start(source_ids)
     last = torch.full((num_rows,), bos_id, device=device)
@@ -199,7 +199,7 @@ class _Beams(Generic[S]):
         self.state.select(rows.flatten())
 
     def _collect(self, best: Tensor, origins: Tensor, ended: Tensor) -> None:
-        """Store hypotheses that end within the best `beam` candidates."""
+        """Store hypotheses that end within the best `beam` of [batch, 2 * beam] candidates."""
         length = self.ids.shape[2]  # begin counts for the end that is added
         normalizer = length_normalizer(length, self.config.length_penalty)
         for place, rank in ended[:, : self.config.beam].nonzero().tolist():

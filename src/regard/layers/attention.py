@@ -33,7 +33,7 @@ class KeyValueCache:
         return keys, values
 
     def select(self, rows: Tensor) -> None:
-        """Keep the rows at the given indices, ``[new_batch]``, in that order."""
+        """Keep rows of ``[batch, heads, keys, dim]`` by index, ``[new_batch]``, in that order."""
         if self.keys is not None and self.values is not None:
             self.keys = self.keys.index_select(0, rows)
             self.values = self.values.index_select(0, rows)

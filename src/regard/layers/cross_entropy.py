@@ -43,7 +43,7 @@ def linear_cross_entropy(
 def _gradients(
     hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """Form the gradients of the loss from differentiable operations, all logits at once."""
+    """Form the gradients from differentiable operations, all logits ``[rows, vocab]`` at once."""
     rows, vocab = len(hidden), len(weight)
     weight_used = weight.to(hidden.dtype)
     probabilities = (hidden @ weight_used.T).softmax(-1)

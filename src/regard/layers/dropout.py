@@ -39,7 +39,7 @@ class MaskPool:
         """Cut a mask of the shape, type and device of `like`.
 
         Args:
-            like: Any tensor.
+            like: Any tensor, such as ``[batch, length, dim]``.
             threshold: Elements whose byte is below it are dropped, 0 to 255.
 
         Returns:
@@ -84,11 +84,11 @@ class Dropout(nn.Module):
         return self.training and self.threshold > 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop elements of a tensor of any shape."""
+        """Drop elements of a tensor of any shape, such as ``[batch, length, dim]``."""
         return x * self.pool.mask(x, self.threshold) if self.is_active else x
 
     def add(self, residual: Tensor, x: Tensor) -> Tensor:
-        """Return ``residual + dropout(x)`` in one pass; both of any one shape."""
+        """Return ``residual + dropout(x)`` in one pass; both ``[batch, length, dim]`` or alike."""
         if not self.is_active:
             return residual + x
         return torch.addcmul(residual, x, self.pool.mask(x, self.threshold))

@@ -43,6 +43,6 @@ class Linear(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[..., in_dim]`` to ``[..., out_dim]``."""
+        """Map ``[batch, length, in_dim]`` (any leading axes) to ``[batch, length, out_dim]``."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.linear(x, self.weight.to(x.dtype), bias)

@@ -22,6 +22,6 @@ class LayerNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``[..., dim]``; statistics are taken in float32 at least."""
+        """Normalise ``[batch, length, dim]`` (any leading axes), with statistics in float32."""
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         return F.layer_norm(x, weight.shape, weight, bias, self.epsilon)

@@ -173,7 +173,7 @@ class Transformer(nn.Module):
         return [block for block in self.decoder if isinstance(block, DecoderBlock)]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Map states ``[..., dim]`` to logits ``[..., vocab]``."""
+        """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
         return F.linear(hidden, self.output_weight.to(hidden.dtype))
 
     def encode(self, source_ids: Tensor) -> tuple[Tensor, Tensor | None]:

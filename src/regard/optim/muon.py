@@ -46,7 +46,7 @@ def orthogonalize(matrices: Tensor, *, num_steps: int = 5) -> Tensor:
 
 
 def _is_very_long(matrices: Tensor) -> bool:
-    rows, columns = matrices.shape[-2:]
+    rows, columns = matrices.shape[-2:]  # of [number, rows, columns]
     return max(rows, columns) >= _GRAM_FROM * min(rows, columns)
 
 
@@ -64,7 +64,7 @@ def _polynomial(gram: Tensor) -> Tensor:
 
 
 def _iterate_gram(x: Tensor, num_steps: int) -> Tensor:
-    """Do the same by iterating ``G = X X^T`` alone.
+    """Do the same to [number, short, long] by iterating ``G = X X^T`` alone.
 
     Every iterate is ``Q X`` with Q a polynomial in G, and the next G is ``P^2 G`` for the factor P
     of the step, since polynomials of one matrix commute.
@@ -156,7 +156,7 @@ class Muon(torch.optim.Optimizer):
                 parameter.mul_(shrink).add_(update.to(parameter.dtype), alpha=-scale)
 
     def _update(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Bring the momentum up to date; return Nesterov's look-ahead of it."""
+        """Bring the momentum, [rows, columns], up to date; return Nesterov's look-ahead."""
         assert parameter.grad is not None
         state = self.state[parameter]
         if not state:

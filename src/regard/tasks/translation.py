@@ -50,7 +50,7 @@ class TranslationLoss:
         self.label_smoothing = label_smoothing
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
-        """Compute the loss of a batch."""
+        """Compute the loss of a batch of ids, ``[batch, length]``."""
         assert isinstance(model, Transformer)
         return batch_loss(model, batch, label_smoothing=self.label_smoothing)
 

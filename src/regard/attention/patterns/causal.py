@@ -14,5 +14,5 @@ class Causal(Composable):
     """Allows ``j <= i``."""
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Tell which pairs may attend; see `Pattern.allowed`."""
+        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return keys <= queries

@@ -15,6 +15,6 @@ class Full(Composable):
     """Allows every pair."""
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Tell which pairs may attend; see `Pattern.allowed`."""
+        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         shape = torch.broadcast_shapes(queries.shape, keys.shape)
         return torch.ones(shape, dtype=torch.bool, device=queries.device)

@@ -29,5 +29,5 @@ class Local(Composable):
             )
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Tell which pairs may attend; see `Pattern.allowed`."""
+        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return (keys >= queries - self.before) & (keys <= queries + self.after)
