@@ -135,17 +135,15 @@ def _specials() -> list[AddedToken]:
     return [AddedToken(special, special=True, normalized=False) for special in SPECIALS]
 
 
-def _backend(model: Any, *, by_character: bool = False) -> Backend:
+def _backend(model: Any) -> Backend:
     """Put the byte-level reading and writing around a model.
 
     One space goes before every text, so that its first word has the tokens it has elsewhere.
     """
     backend = Backend(model)
     backend.normalizer = normalizers.Prepend(" ")
-    split = [pre_tokenizers.Split("", "isolated")] if by_character else []
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            *split,
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
@@ -155,26 +153,22 @@ def _backend(model: Any, *, by_character: bool = False) -> Backend:
 
 
 def _train_bpe(texts: Sequence[str], size: int) -> Backend:
-    backend = _backend(models.BPE())
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        special_tokens=_specials(),
-        initial_alphabet=_byte_alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer, length=len(texts))
-    return backend
+    return _train_subwords(texts, size, models.BPE(), trainers.BpeTrainer)
 
 
 def _train_unigram(texts: Sequence[str], size: int) -> Backend:
-    backend = _backend(models.Unigram())
-    trainer = trainers.UnigramTrainer(
+    return _train_subwords(texts, size, models.Unigram(), trainers.UnigramTrainer)
+
+
+def _train_subwords(texts: Sequence[str], size: int, model: Any, trainer: Any) -> Backend:
+    backend = _backend(model)
+    settings = trainer(
         vocab_size=size,
         special_tokens=_specials(),
         initial_alphabet=_byte_alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer, length=len(texts))
+    backend.train_from_iterator(texts, settings, length=len(texts))
     return backend
 
 
