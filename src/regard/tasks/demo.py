@@ -111,19 +111,20 @@ def draw_alignment(alignment: Alignment) -> str:
     >>> print(draw_alignment(Alignment(
     ...     source_pieces=[" in", "</s>"], target_pieces=[" im", "</s>"],
     ...     weights=[[0.9, 0.1], [0.2, 0.8]])))
-              0  1
-     in   0
-     </s> 1
+       0  in
+       1  </s>
     <BLANKLINE>
+              0  1
      im       █  ░
      </s>     ░  █
     """
     names = [piece.strip() or "␣" for piece in alignment.source_pieces]
     width = max(len(piece) for piece in [*names, *alignment.target_pieces]) + 1
+    legend = [f"{place:>4d}  {name}" for place, name in enumerate(names)]
     header = " " * (width + 3) + "".join(f"{place:>3d}" for place in range(len(names)))
-    legend = [f" {name:<{width}s}{place:d}" for place, name in enumerate(names)]
     rows = []
     for piece, weights in zip(alignment.target_pieces, alignment.weights, strict=True):
         cells = [_SHADES[min(4, int(weight * 5 + 0.5))] for weight in weights]
-        rows.append(f" {piece.strip() or '␣':<{width}s}  " + "".join(f"  {cell}" for cell in cells))
-    return "\n".join([header, *legend, "", *rows])
+        row = f" {piece.strip() or '␣':<{width}s}  " + "".join(f"  {cell}" for cell in cells)
+        rows.append(row.rstrip())
+    return "\n".join([*legend, "", header, *rows])

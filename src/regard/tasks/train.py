@@ -154,7 +154,7 @@ def load_corpus(config: RunConfig) -> Corpus:
         valid=embedded.valid,
         test=embedded.test,
         dropped=[],
-        languages="",
+        languages="en-de,fr,zh",
         languages_are_guessed=False,
     )
 
@@ -212,6 +212,8 @@ class _Run:
     def from_start(self) -> Translator:
         """Prepare, plan and train."""
         corpus = load_corpus(self.config)
+        data = msgspec.structs.replace(self.config.data, languages=corpus.languages)
+        self.config = msgspec.structs.replace(self.config, data=data)
         self.folder.create()
         self.folder.write_config(self.config)
         prepared = self._prepare(corpus)
@@ -242,8 +244,7 @@ class _Run:
     def estimated(self) -> Planned:
         """Prepare and measure, nothing else."""
         prepared = self._prepare(load_corpus(self.config))
-        elapsed = time.monotonic() - self.started
-        _, planned = make_plan(prepared, measure(prepared), elapsed)
+        _, planned = make_plan(prepared, measure(prepared), time.monotonic() - self.started)
         self._report(planned)
         return planned
 
