@@ -120,7 +120,7 @@ class Contender:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.seconds.append(time.perf_counter() - begun)
-        self.tokens.append(batch.num_target_tokens)
+        self.tokens.append(int((batch.labels != 0).sum()))
 
     @torch.no_grad()
     def validate(self, batches: list[Batch]) -> float:

@@ -32,7 +32,6 @@ def test_a_batch_holds_shifted_targets_with_begin_and_end():
     assert batch.source_ids.tolist() == [[5, 6, 2], [7, 2, 0]]
     assert batch.target_ids.tolist() == [[1, 8, 0], [1, 9, 10]]
     assert batch.labels.tolist() == [[8, 2, 0], [9, 10, 2]]
-    assert batch.num_target_tokens == 5
 
 
 def test_the_order_depends_on_seed_and_epoch_only():

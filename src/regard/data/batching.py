@@ -32,11 +32,6 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     labels: Tensor
     rows: NDArray[np.int64]
 
-    @property
-    def num_target_tokens(self) -> int:
-        """Count the labels that are not padding."""
-        return int((self.labels != 0).sum())
-
 
 class TokenRows:
     """Rows of token ids in one flat array.

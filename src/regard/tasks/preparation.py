@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import torch
 
@@ -159,7 +157,7 @@ def summarize(config: RunConfig) -> str:
 
 def drop_report(corpus: Corpus) -> str:
     """List every row left out, one a line: line number, reason, beginning of the text."""
-    rows: Sequence[str] = [
+    rows = [
         f"{corpus.path}:{drop.line}: {drop.reason}: {drop.text[:80]}\n" for drop in corpus.dropped
     ]
     return "".join(rows) or "No row was left out.\n"
