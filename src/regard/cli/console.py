@@ -63,7 +63,6 @@ class _LiveReport:
         self._live = live
         self._plain = _PlainReport(lambda text: live.console.print(Text(text)))
         self._losses: deque[float] = deque(maxlen=24)
-        self._left = 0.0
 
     def __call__(self, event: ev.Event) -> None:
         if isinstance(event, ev.Progress):

@@ -22,7 +22,7 @@ from regard.training.loop import Evaluation
 from regard.training.stepping import Loss
 
 _DECODING_TOKENS = 4096  # source tokens decoded together
-_DECODED_ROWS = 256  # validation sentences that are really decoded
+DECODED_ROWS = 256  # validation sentences that are really decoded
 
 
 def batch_loss(model: Transformer, batch: Batch, *, label_smoothing: float) -> Loss:
@@ -106,8 +106,8 @@ class TranslationEvaluator:
         self._batches = PairBatches(sources, targets, batch_tokens=_DECODING_TOKENS, seed=0)
         self._references = references
         self._tokenizer = tokenizer
-        stride = max(1, len(references) // _DECODED_ROWS)
-        self._decoded = list(range(0, len(references), stride))[:_DECODED_ROWS]
+        stride = max(1, len(references) // DECODED_ROWS)
+        self._decoded = list(range(0, len(references), stride))[:DECODED_ROWS]
 
     def __call__(self, average: WeightAverage) -> Evaluation:
         """Evaluate the averaged weights."""
