@@ -1,15 +1,20 @@
 """What a run learns, and what it says about itself."""
 
+import msgspec
 import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
 
-from regard.config import from_toml
+from regard.config import apply_settings, from_toml
 from regard.data.pairs import Pairs
 from regard.errors import DataError
 from regard.tasks.evaluation import evaluate_model, read_test_pairs
+from regard.tasks.planning import Measured, make_plan
+from regard.tasks.preparation import prepare, resolve_sizes
 from regard.tasks.run_config import RunConfig
-from regard.tasks.train import estimate, train
+from regard.tasks.train import estimate, ignore_events, load_corpus, train
+from regard.tasks.translation import TranslationEvaluator
 from regard.tasks.translator import Translator
+from regard.training.averaging import WeightAverage
 from regard.training.events import Data, Evaluated, Finished, Model, Planned, Tokens, Warned
 
 LEARNING = (
@@ -132,6 +137,39 @@ def test_a_time_budget_is_kept(tmp_path, pairs_file):
     assert finished.seconds == pytest.approx(9, abs=2.5)
     evaluations = [event for event in events if isinstance(event, Evaluated)]
     assert 1 <= len(evaluations) <= 12
+
+
+def test_a_short_budget_has_fewer_evaluations(pairs_file):
+    prepared = _prepared(pairs_file, "training.minutes=1")
+    slow = Measured(step_seconds=0.1, evaluation_seconds=2.0, memory_bytes=1)
+    plan, _ = make_plan(prepared, slow, 0.0)
+    assert plan.evaluations_after(0) == 3
+    fast = msgspec.structs.replace(slow, evaluation_seconds=0.1)
+    plan, _ = make_plan(prepared, fast, 0.0)
+    assert plan.evaluations_after(0) == prepared.config.training.evaluations
+
+
+def test_babble_is_not_charged_to_coming_evaluations(pairs_file):
+    prepared = _prepared(pairs_file, "training.minutes=1")
+    model = prepared.model
+    evaluate = TranslationEvaluator(
+        model,
+        prepared.valid.sources,
+        prepared.valid.targets,
+        prepared.valid_pairs.targets,
+        prepared.tokenizer,
+    )
+    found = evaluate(WeightAverage(model, 0.0))
+    assert found.babble_seconds > 0  # random weights never end a sentence
+
+
+def _prepared(pairs_file, setting):
+    config = apply_settings(RunConfig(), (*TINY[:-1], setting))
+    data = msgspec.structs.replace(config.data, path=str(pairs_file))
+    config = msgspec.structs.replace(config, data=data)
+    corpus = load_corpus(config)
+    config = apply_settings(resolve_sizes(config, corpus), (*TINY[:-1], setting))
+    return prepare(config, corpus, ignore_events)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path, pairs_file):

@@ -26,8 +26,9 @@ from regard.training.stepping import Stepper
 
 MEASURED_STEPS = 5
 _WARMING_STEPS = 2
-_RESERVED_EVALUATIONS = 2.5  # the final evaluation, with beam search, in units of a regular one
+_RESERVED_EVALUATIONS = 2.0  # the final evaluation, with beam search, in units of a regular one
 _SAMPLED_ROWS = 32
+_EVALUATION_SHARE = 0.1  # most of a time budget that the regular evaluations may take
 _BATCHING_GAIN = 0.6  # a sentence among many costs less time than one in the small sample
 _WRITING_SECONDS = 2.0
 _TOKENS_WANTED = 20_000_000  # seen in a run that has neither a budget nor a number of epochs
@@ -170,15 +171,17 @@ def make_plan(prepared: Prepared, measured: Measured, elapsed: float) -> tuple[P
     steps_per_epoch = len(prepared.batches.order(0))
     budget = make_budget(prepared)
     if budget is not None:
+        affordable = int(_EVALUATION_SHARE * budget.seconds / measured.evaluation_seconds)
+        num_evaluations = max(1, min(training.evaluations, affordable))
         steps = budget.steps_left(
             elapsed,
             seconds_per_step=measured.step_seconds,
             evaluation=measured.evaluation_seconds,
-            num_evaluations=training.evaluations,
+            num_evaluations=num_evaluations,
         )
         if training.epochs is not None:
             steps = min(steps, training.epochs * steps_per_epoch)
-        plan = Plan.of(steps, evaluate_every=max(1, steps // training.evaluations))
+        plan = Plan.of(steps, evaluate_every=max(1, steps // num_evaluations))
     else:
         epochs = training.epochs or _choose_epochs(prepared)
         plan = Plan.of(epochs * steps_per_epoch, evaluate_every=steps_per_epoch)

@@ -217,13 +217,18 @@ class _Run:
         self.folder.create()
         self.folder.write_config(self.config)
         prepared = self._prepare(corpus)
-        plan, planned = make_plan(prepared, measure(prepared), time.monotonic() - self.started)
+        measured = measure(prepared)
+        plan, planned = make_plan(prepared, measured, time.monotonic() - self.started)
         self._settle_dropout(prepared, planned)
         self._report(planned)
         self.folder.write_config(self.config)
         self.folder.write_text("data_report.txt", drop_report(prepared.corpus))
         self.folder.write_tokenizer(prepared.tokenizer)
-        counters = Counters(plan=plan, estimate=planned.seconds)
+        counters = Counters(
+            plan=plan,
+            estimate=planned.seconds,
+            evaluation_seconds=measured.evaluation_seconds,
+        )
         trainer, average, stepper = self._trainer(prepared)
         save_checkpoint(self.folder.path, counters, prepared.model, average, stepper)
         return self._finish(prepared, trainer.run(counters))

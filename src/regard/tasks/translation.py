@@ -6,6 +6,7 @@ The two callables that training receives: `translation_loss` and `TranslationEva
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Sequence
 
 import torch
@@ -104,6 +105,7 @@ class TranslationEvaluator:
         self._copy = copy.deepcopy(model).to(model.compute_dtype).eval()
         self._sources = sources
         self._batches = PairBatches(sources, targets, batch_tokens=_DECODING_TOKENS, seed=0)
+        self._target_lengths = targets.lengths
         self._references = references
         self._tokenizer = tokenizer
         stride = max(1, len(references) // DECODED_ROWS)
@@ -114,12 +116,9 @@ class TranslationEvaluator:
         with torch.no_grad():
             for name, parameter in self._copy.named_parameters():
                 parameter.copy_(average.tensors[name])
-        measures = {
-            "loss": self._loss(shuffled=False),
-            "shuffled_loss": self._loss(shuffled=True),
-            "chrf": self._chrf(),
-        }
-        return Evaluation(measures=measures, score_name="chrf")
+        measures = {"loss": self._loss(shuffled=False), "shuffled_loss": self._loss(shuffled=True)}
+        measures["chrf"], babble_seconds = self._chrf()
+        return Evaluation(measures=measures, score_name="chrf", babble_seconds=babble_seconds)
 
     @torch.no_grad()
     def _loss(self, *, shuffled: bool) -> float:
@@ -134,10 +133,16 @@ class TranslationEvaluator:
             num_tokens += found.num_tokens
         return total / num_tokens
 
-    def _chrf(self) -> float:
+    def _chrf(self) -> tuple[float, float]:
+        """Decode, and score; tell also the seconds that overlong outputs took."""
+        begun = time.perf_counter()
         found = decode_rows(self._copy, self._sources, self._decoded, SearchConfig(beam=1))
+        seconds = time.perf_counter() - begun
+        written = sum(len(hypotheses[0].ids) for hypotheses in found)
+        wanted = int(self._target_lengths[self._decoded].sum())
         outputs = self._tokenizer.decode(hypotheses[0].ids for hypotheses in found)
-        return chrf(outputs, [self._references[row] for row in self._decoded])
+        score = chrf(outputs, [self._references[row] for row in self._decoded])
+        return score, seconds * max(0.0, 1 - wanted / max(1, written))
 
 
 def _with_other_sources(batch: Batch) -> Batch:

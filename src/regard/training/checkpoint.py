@@ -33,7 +33,7 @@ class Counters(msgspec.Struct, kw_only=True):
         best_step: Its step.
         best_measures: Its figures.
         evaluations_without_gain: Since the best one.
-        evaluation_seconds: What the last evaluation took.
+        evaluation_seconds: What the next evaluation is expected to take.
         loss_sum: Of the cross-entropy times tokens since the last evaluation, in nats.
         norm_sum: Of the gradient norms since the last evaluation.
         num_tokens: Target tokens since the last evaluation.

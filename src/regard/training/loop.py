@@ -47,10 +47,12 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         measures: Figures by name.
         score_name: The figure that decides; higher is better.
+        babble_seconds: What outputs longer than their references cost; a trained model saves it.
     """
 
     measures: dict[str, float]
     score_name: str
+    babble_seconds: float = 0.0
 
     @property
     def score(self) -> float:
@@ -197,7 +199,7 @@ class Trainer:
         else:
             counters.evaluations_without_gain += 1
         now = time.monotonic()
-        counters.evaluation_seconds = now - begun
+        counters.evaluation_seconds = now - begun - found.babble_seconds
         counters.elapsed += now - self._clock
         self._clock = now
         planned = counters.plan.total_steps
