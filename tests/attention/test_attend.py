@@ -8,7 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
-from regard.attention import Causal, Full, Local, allowed_matrix, attend
+from regard.attention import (
+    Causal,
+    Cosine,
+    Full,
+    Global,
+    Hierarchical,
+    Local,
+    Strided,
+    Terms,
+    TopK,
+    allowed_matrix,
+    attend,
+    dense_attention,
+)
 from regard.errors import ConfigError, ShapeError
 
 PATTERNS = [
@@ -53,7 +66,7 @@ def test_attend_equals_the_definition(pattern, queries, keys, offset, lengths):
     lengths = torch.tensor(lengths).clamp(max=keys)
     allowed = allowed_matrix(pattern, queries, keys, query_offset=offset)[None].repeat(2, 1, 1)
     allowed &= torch.arange(keys) < lengths[:, None, None]
-    out = attend(q, k, v, pattern=pattern, lengths=lengths, query_offset=offset)
+    out = attend(q, k, v, pattern=pattern, lengths=(None, lengths), query_offset=offset)
     torch.testing.assert_close(out, loop_attention(q, k, v, allowed), rtol=1e-12, atol=1e-12)
 
 
@@ -86,14 +99,20 @@ def test_the_weights_returned_are_those_used():
     assert (weights.triu(1) == 0).all()
 
 
+def dense_of(q, k, v, pattern, lengths=None):
+    """The definition by `dense_attention`, which the loop above has tested."""
+    terms = Terms(lengths=lengths)
+    mask = terms.mask(allowed_matrix(pattern, q.shape[2], k.shape[2])[None, None], k)
+    return dense_attention(q, k, v, mask=mask, terms=terms)[0]
+
+
 @pytest.mark.parametrize("pattern", [Full(), Causal(), Local(64, 0)], ids=repr)
 @pytest.mark.parametrize("lengths", [None, [600, 37]])
 def test_the_fused_path_of_long_inputs_equals_the_dense_one(pattern, lengths):
     q, k, v = (draw(2, 1, 600, 8, seed=seed, dtype=torch.float32) for seed in range(3))
     lengths = None if lengths is None else torch.tensor(lengths)
-    out = attend(q, k, v, pattern=pattern, lengths=lengths)
-    dense, _ = attend(q, k, v, pattern=pattern, lengths=lengths, return_weights=True)
-    torch.testing.assert_close(out, dense, rtol=1e-4, atol=1e-5)
+    out = attend(q, k, v, pattern=pattern, lengths=(None, lengths))
+    torch.testing.assert_close(out, dense_of(q, k, v, pattern, lengths), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
@@ -122,7 +141,8 @@ def test_the_worked_example_of_softmax():
         ({"q": (2, 4, 8)}, "q has shape [2, 4, 8]; expected 4 axes, [batch, heads, length, dim]."),
         (
             {"k": (2, 2, 5, 6)},
-            "k has shape [2, 2, 5, 6]; expected [2, 2, keys, 8] to fit q [2, 2, 4, 8].",
+            "k has shape [2, 2, 5, 6]; expected [2, 2 or a divisor, keys, 8] "
+            "to fit q [2, 2, 4, 8].",
         ),
         (
             {"v": (2, 2, 4, 8)},
@@ -153,3 +173,130 @@ def test_patterns_compare_and_hash_by_value():
     assert Causal() & Local(2, 0) != Causal() | Local(2, 0)
     assert len({Causal() | Full(), Causal() | Full()}) == 1
     assert repr(Causal() & Full()) == "(Causal() & Full())"
+
+
+SPARSE = [Local(20, 0), Local(5, 5) | Global((3,)), Strided(40) & Causal()]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("pattern", SPARSE, ids=repr)
+def test_weights_of_long_sparse_patterns_are_sparse_and_those_used(pattern, dropout):
+    q, k, v = (draw(2, 2, 530, 4, seed=seed) for seed in range(3))
+    lengths = torch.tensor([530, 200])
+    generator = torch.Generator().manual_seed(3)
+    out, weights = attend(
+        q,
+        k,
+        v,
+        pattern=pattern,
+        lengths=lengths,
+        dropout=dropout,
+        generator=generator,
+        return_weights=True,
+    )
+    assert weights.is_sparse
+    torch.testing.assert_close(weights.to_dense() @ v, out)
+    assert (weights.to_dense()[1, :, 200:] == 0).all()
+
+
+def test_a_row_of_weights_can_be_had_alone():
+    q, k, v = (draw(1, 2, 530, 4, seed=seed) for seed in range(3))
+    pattern = Local(20, 0)
+    _, every = attend(q, k, v, pattern=pattern, return_weights=True)
+    _, one = attend(q[:, :, 77:78], k, v, pattern=pattern, query_offset=77, return_weights=True)
+    torch.testing.assert_close(one[:, :, 0], every.to_dense()[:, :, 77])
+
+
+def test_padded_queries_of_self_attention_give_zeros():
+    q, k, v = (draw(2, 1, 6, 4, seed=seed) for seed in range(3))
+    out, weights = attend(q, k, v, lengths=torch.tensor([6, 2]), return_weights=True)
+    assert (out[1, :, 2:] == 0).all()
+    assert (weights[1, :, 2:] == 0).all()
+    assert (out[1, :, :2] != 0).all()
+    cross = attend(q, k, v, lengths=(None, torch.tensor([6, 2])))
+    assert (cross[1, :, 2:] != 0).all()
+    torch.testing.assert_close(cross[1, :, :2], out[1, :, :2])
+
+
+@pytest.mark.parametrize("pattern", [Causal(), Local(3, 0), Strided(2) & Causal()], ids=repr)
+def test_keys_may_stand_anywhere(pattern):
+    q, k, v = (draw(1, 2, 9, 4, seed=seed) for seed in range(3))
+    wanted = attend(q, k, v, pattern=pattern)
+    order = torch.tensor([4, 8, 0, 6, 2, 1, 3, 7, 5])
+    found = attend(q, k[:, :, order], v[:, :, order], pattern=pattern, key_positions=order)
+    torch.testing.assert_close(found, wanted)
+    empty = torch.cat([order, torch.tensor([-1, -1])])
+    padded = [torch.cat([x[:, :, order], draw(1, 2, 2, 4)], dim=2) for x in (k, v)]
+    found = attend(q, *padded, pattern=pattern, key_positions=empty)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_dropout_keeps_the_share_asked_and_repeats_with_its_seed():
+    q, k, v = (draw(2, 2, 100, 4, seed=seed) for seed in range(3))
+    runs = [
+        attend(
+            q,
+            k,
+            v,
+            dropout=0.25,
+            generator=torch.Generator().manual_seed(seed),
+            return_weights=True,
+        )[1]
+        for seed in (1, 1, 2)
+    ]
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+    assert (runs[0] == 0).double().mean() == pytest.approx(0.25, abs=0.01)
+    plain = attend(q, k, v, return_weights=True)[1]
+    kept = runs[0] != 0
+    torch.testing.assert_close(runs[0][kept], plain[kept] / 0.75)
+
+
+def test_top_k_and_hierarchical_go_through_attend():
+    q, k, v = (draw(2, 2, 12, 4, seed=seed) for seed in range(3))
+    _, weights = attend(q, k, v, pattern=TopK(3, causal=True), return_weights=True)
+    assert ((weights > 0).sum(-1) == torch.arange(1, 13).clamp(max=3)).all()
+    near = attend(q, k, v, pattern=Hierarchical(6))
+    torch.testing.assert_close(near, attend(q, k, v))
+    with pytest.raises(ConfigError, match="does not go with dropout"):
+        attend(q, k, v, pattern=Hierarchical(6), dropout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"bias": torch.zeros(1, 1, 3, 5)},
+            ShapeError,
+            "bias has shape [1, 1, 3, 5]; expected [2 or 1, 2 or 1, 4, 5] to fit q and k.",
+        ),
+        (
+            {"segments": (torch.zeros(2, 4).int(), torch.zeros(2, 4).int())},
+            ShapeError,
+            "segments of keys has shape [2, 4]; expected [2, 5], [batch, keys].",
+        ),
+        (
+            {"key_positions": torch.arange(4)},
+            ShapeError,
+            "key_positions has shape [4]; expected [5], [keys].",
+        ),
+        (
+            {"lengths": torch.tensor([1.0, 2.0])},
+            ShapeError,
+            "lengths is torch.float32; expected integers.",
+        ),
+        (
+            {"score": Cosine(torch.ones(3))},
+            ShapeError,
+            "a tensor of the score or bias has shape [3]; its first axis is expected to be 2 "
+            "(heads, as in q) or 1.",
+        ),
+        ({"query_offset": -1}, ConfigError, "query_offset=-1: must be 0 or more."),
+        ({"dropout": 1.0}, ConfigError, "dropout=1.0: must be at least 0 and below 1."),
+    ],
+)
+def test_a_term_that_does_not_fit_is_named(change, error, message):
+    q, k = torch.zeros(2, 2, 4, 8), torch.zeros(2, 2, 5, 8)
+    with pytest.raises(error) as raised:
+        attend(q, k, k, **change)
+    assert str(raised.value) == message

@@ -1,11 +1,56 @@
 """Attention as a library: tensors in, tensors out, every derivative exact.
 
-`attend` computes it, a `Pattern` says which pairs may attend.
+`attend` computes it; a pattern says which pairs may attend, a score how well they fit, a bias what
+is added by position.
 """
 
 from regard.attention.attend import attend
-from regard.attention.dense import dense_attention
-from regard.attention.pattern import Pattern, allowed_matrix
-from regard.attention.patterns import Causal, Full, Local
+from regard.attention.biases import BIASES, Alibi, Bias, T5Relative, alibi_slopes
+from regard.attention.dense import dense_attention, masked_softmax
+from regard.attention.joined import blockwise_attention
+from regard.attention.parsing import format_pattern, parse_pattern
+from regard.attention.pattern import NoMask, Pattern, allowed_matrix
+from regard.attention.patterns import (
+    Blocks,
+    Causal,
+    Full,
+    Global,
+    Hierarchical,
+    Local,
+    Strided,
+    TopK,
+)
+from regard.attention.scores import SCORES, Additive, Cosine, DotProduct, Score, TransformerXL
+from regard.attention.terms import Terms
 
-__all__ = ["Causal", "Full", "Local", "Pattern", "allowed_matrix", "attend", "dense_attention"]
+__all__ = [
+    "BIASES",
+    "SCORES",
+    "Additive",
+    "Alibi",
+    "Bias",
+    "Blocks",
+    "Causal",
+    "Cosine",
+    "DotProduct",
+    "Full",
+    "Global",
+    "Hierarchical",
+    "Local",
+    "NoMask",
+    "Pattern",
+    "Score",
+    "Strided",
+    "T5Relative",
+    "Terms",
+    "TopK",
+    "TransformerXL",
+    "alibi_slopes",
+    "allowed_matrix",
+    "attend",
+    "blockwise_attention",
+    "dense_attention",
+    "format_pattern",
+    "masked_softmax",
+    "parse_pattern",
+]

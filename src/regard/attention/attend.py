@@ -1,25 +1,31 @@
-"""`attend`: one entry to every method of computing attention. Checks shapes, picks the method.
+"""`attend`: one entry to every method of computing attention. Checks arguments, picks the method.
 
-Below a few hundred keys the dense definition is also the fastest on a CPU (its batched matrix
-products beat the fused kernel's backward pass several times); from there on, and on a GPU,
-PyTorch's `scaled_dot_product_attention` takes over.
+Below a few hundred keys the dense definition is also the fastest on a CPU; from there on attention
+is computed block by block (`joined.py`), in memory linear in the length, or by PyTorch's fused
+attention where the pattern is full or causal and nothing else is asked. Derivatives of any order
+exist whichever is taken.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Literal, overload
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from regard.attention.biases import Bias
+from regard.attention.cost import count_pairs
 from regard.attention.dense import dense_attention
-from regard.attention.pattern import Pattern, allowed_matrix
+from regard.attention.dropout import draw_seed
+from regard.attention.joined import blockwise_attention
+from regard.attention.pattern import NoMask, Pattern
 from regard.attention.patterns import Causal, Full
-from regard.errors import ShapeError
+from regard.attention.scores import DotProduct, Score
+from regard.attention.terms import Lengths, Terms, check_tensors, check_terms, split_lengths
+from regard.attention.unmasked import attend_unmasked
+from regard.attention.weights import sparse_weights, without_rows
 
-_FUSED_FROM_KEYS = 512
+_DENSE_BELOW = 512 * 512  # pairs
 
 
 @overload
@@ -28,9 +34,15 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern = ...,
-    lengths: Tensor | None = ...,
+    pattern: Pattern | NoMask = ...,
+    score: Score = ...,
+    bias: Bias | Tensor | None = ...,
+    lengths: Lengths = ...,
+    segments: tuple[Tensor, Tensor] | None = ...,
     query_offset: int = ...,
+    key_positions: Tensor | None = ...,
+    dropout: float = ...,
+    generator: torch.Generator | None = ...,
     return_weights: Literal[False] = ...,
 ) -> Tensor: ...
 @overload
@@ -39,9 +51,15 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern = ...,
-    lengths: Tensor | None = ...,
+    pattern: Pattern | NoMask = ...,
+    score: Score = ...,
+    bias: Bias | Tensor | None = ...,
+    lengths: Lengths = ...,
+    segments: tuple[Tensor, Tensor] | None = ...,
     query_offset: int = ...,
+    key_positions: Tensor | None = ...,
+    dropout: float = ...,
+    generator: torch.Generator | None = ...,
     return_weights: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
 def attend(
@@ -49,93 +67,118 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern = Full(),  # noqa: B008 - an immutable value
-    lengths: Tensor | None = None,
+    pattern: Pattern | NoMask = Full(),  # noqa: B008 - an immutable value
+    score: Score = DotProduct(),  # noqa: B008 - an immutable value
+    bias: Bias | Tensor | None = None,
+    lengths: Lengths = None,
+    segments: tuple[Tensor, Tensor] | None = None,
     query_offset: int = 0,
+    key_positions: Tensor | None = None,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
     return_weights: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Compute multi-head scaled dot-product attention (Vaswani et al. 2017, equation 1).
+    """Compute multi-head attention (Vaswani et al. 2017, equation 1), differentiable to any order.
 
     Args:
         q: Queries, ``[batch, heads, queries, dim]``, floating point.
-        k: Keys, ``[batch, heads, keys, dim]``.
-        v: Values, ``[batch, heads, keys, value_dim]``.
+        k: Keys, ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads` (grouped queries).
+        v: Values, ``[batch, kv_heads, keys, value_dim]``.
         pattern: Which pairs may attend.
-        lengths: Valid keys of each row, ``[batch]`` integers; keys are padded on the right.
+        score: Of a query and a key; scaled dot product by default.
+        bias: Added to the scores: by position, or ``[batch or 1, heads or 1, queries, keys]``.
+        lengths: Valid keys of each row, ``[batch]`` integers; padding stands on the right. Where
+            there are as many queries as keys and no offset, this is self-attention and padded
+            queries give zeros. A pair ``(query_lengths or None, key_lengths)`` says it outright,
+            as cross-attention should.
+        segments: Segment numbers of the queries ``[batch, queries]`` and of the keys
+            ``[batch, keys]``; only equal ones see each other.
         query_offset: Position of the first query (key j stands at position j), 0 or more.
+        key_positions: Where the keys stand, ``[keys]`` or ``[batch, keys]``, such as those of a
+            ring buffer; a negative one marks an empty place. Computed densely.
+        dropout: Rate on the weights, 0 to below 1. The choice is a hash of a seed and the pair.
+        generator: Draws that seed; None takes PyTorch's default.
         return_weights: Return the attention weights beside the output.
 
     Returns:
         ``[batch, heads, queries, value_dim]``; with `return_weights` also the weights,
-        ``[batch, heads, queries, keys]``, whose rows sum to 1, or to 0 where nothing is allowed.
+        ``[batch, heads, queries, keys]``, whose rows sum to 1 (before dropout), or to 0 where
+        nothing is allowed. From 512 x 512 pairs on the weights of a sparse pattern are a sparse
+        tensor without gradient; ``.to_dense()`` works on either. The weights of one row are those
+        of ``attend(q[:, :, i:i+1], ..., query_offset=i)``.
 
     Raises:
         ShapeError: An argument does not fit the others; the message names it.
+        ConfigError: The rate of dropout is out of range.
 
     >>> q = torch.zeros(1, 1, 1, 2)
     >>> k = torch.zeros(1, 1, 3, 2)
     >>> attend(q, k, torch.tensor([[[[1.0], [2.0], [6.0]]]])).item()
     3.0
     """
-    _check_shapes(q, k, v, lengths)
-    scale = 1.0 / math.sqrt(q.shape[-1])
-    fused = not return_weights and (q.is_cuda or k.shape[2] >= _FUSED_FROM_KEYS)
-    square = q.shape[2] == k.shape[2] and query_offset == 0
-    if fused and lengths is None and isinstance(pattern, Causal) and square:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    mask = _mask(q, k, pattern, lengths, query_offset)
-    if fused and (mask is None or _every_query_sees_a_key(mask)):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    output, weights = dense_attention(q, k, v, scale=scale, mask=mask)
-    return (output, weights) if return_weights else output
+    q, k, v = (_cast_to_autocast(tensor) for tensor in (q, k, v))
+    check_tensors(q, k, v)
+    query_lengths, key_lengths = split_lengths(lengths, q, k, query_offset)
+    terms = Terms(
+        score=score,
+        bias=bias,
+        lengths=key_lengths,
+        segments=segments,
+        query_offset=query_offset,
+        key_positions=key_positions,
+        dropout=dropout,
+        seed=draw_seed(generator, q.device) if dropout > 0 else None,
+    )
+    check_terms(terms, q, k, lengths)
+    out, weights = _compute(q, k, v, pattern, terms, return_weights)
+    if query_lengths is not None:
+        padded = torch.arange(q.shape[2], device=q.device) >= query_lengths[:, None]
+        out = out.masked_fill(padded[:, None, :, None], 0.0)
+        weights = None if weights is None else without_rows(weights, padded)
+    if return_weights:
+        assert weights is not None
+        return out, weights
+    return out
 
 
-def _mask(
-    q: Tensor, k: Tensor, pattern: Pattern, lengths: Tensor | None, query_offset: int
-) -> Tensor | None:
-    """Join the pattern and the lengths, broadcastable to [batch, heads, queries, keys]."""
-    num_queries, num_keys = q.shape[2], k.shape[2]
-    mask = None
+def _compute(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pattern: Pattern | NoMask,
+    terms: Terms,
+    return_weights: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Choose the method."""
+    if isinstance(pattern, NoMask):
+        return attend_unmasked(q, k, v, pattern, terms, return_weights=return_weights)
+    if terms.key_positions is not None or q.shape[2] * k.shape[2] < _DENSE_BELOW:
+        return dense_attention(q, k, v, mask=_mask(q, k, pattern, terms), terms=terms)
+    if not return_weights:
+        return blockwise_attention(q, k, v, pattern=pattern, terms=terms), None
+    if _is_sparse(pattern, q.shape[2], k.shape[2]):
+        out = blockwise_attention(q, k, v, pattern=pattern, terms=terms)
+        return out, sparse_weights(q, k, pattern=pattern, terms=terms)
+    return dense_attention(q, k, v, mask=_mask(q, k, pattern, terms), terms=terms)
+
+
+def _is_sparse(pattern: Pattern, num_queries: int, num_keys: int) -> bool:
+    return count_pairs(pattern.clauses(), num_queries, num_keys) < num_queries * num_keys // 4
+
+
+def _mask(q: Tensor, k: Tensor, pattern: Pattern, terms: Terms) -> Tensor | None:
+    """Join the pattern and the terms, broadcastable to [batch, heads, queries, keys]."""
+    queries, keys = terms.positions(q, k)
     # A single causal query at the end of its keys sees all of them: nothing to mask.
-    sees_all = isinstance(pattern, Causal) and query_offset >= num_keys - 1
-    if not isinstance(pattern, Full) and not sees_all:
-        mask = allowed_matrix(
-            pattern, num_queries, num_keys, query_offset=query_offset, device=q.device
-        )
-    if lengths is not None:
-        valid = torch.arange(num_keys, device=q.device) < lengths[:, None]
-        valid = valid[:, None, None, :]  # [batch, 1, 1, keys]
-        mask = valid if mask is None else mask & valid
-    return mask
+    last_sees_all = terms.key_positions is None and terms.query_offset >= k.shape[2] - 1
+    if isinstance(pattern, Full) or (isinstance(pattern, Causal) and last_sees_all):
+        return terms.mask(None, k)
+    return terms.mask(pattern.allowed(queries[:, None], keys[..., None, None, :]), k)
 
 
-def _every_query_sees_a_key(mask: Tensor) -> bool:
-    return bool(mask.any(-1).all())  # of [batch, heads, queries, keys]
-
-
-def _check_shapes(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None) -> None:
-    for name, tensor in (("q", q), ("k", k), ("v", v)):
-        if tensor.dim() != 4:
-            raise ShapeError(
-                f"{name} has shape {list(tensor.shape)}; expected 4 axes, "
-                "[batch, heads, length, dim]."
-            )
-        if tensor.dtype != q.dtype or tensor.device != q.device:
-            raise ShapeError(
-                f"{name} is {tensor.dtype} on {tensor.device}; "
-                f"expected {q.dtype} on {q.device}, as q."
-            )
-    if k.shape[:2] != q.shape[:2] or k.shape[3] != q.shape[3]:
-        raise ShapeError(
-            f"k has shape {list(k.shape)}; expected "
-            f"[{q.shape[0]}, {q.shape[1]}, keys, {q.shape[3]}] to fit q {list(q.shape)}."
-        )
-    if v.shape[:3] != k.shape[:3]:
-        raise ShapeError(
-            f"v has shape {list(v.shape)}; expected [{', '.join(map(str, k.shape[:3]))}, "
-            f"value_dim] to fit k {list(k.shape)}."
-        )
-    if lengths is not None and lengths.shape != q.shape[:1]:
-        raise ShapeError(
-            f"lengths has shape {list(lengths.shape)}; expected [{q.shape[0]}], one a row."
-        )
+def _cast_to_autocast(tensor: Tensor) -> Tensor:
+    """Cast to the type of an autocast region, as PyTorch's own attention does."""
+    kind = tensor.device.type
+    if tensor.is_floating_point() and torch.is_autocast_enabled(kind):
+        return tensor.to(torch.get_autocast_dtype(kind))
+    return tensor

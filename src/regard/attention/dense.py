@@ -9,30 +9,78 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regard.attention.dropout import keep_pairs
+from regard.attention.terms import Terms
+
 
 def dense_attention(
-    q: Tensor, k: Tensor, v: Tensor, *, scale: float, mask: Tensor | None
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, terms: Terms | None = None
 ) -> tuple[Tensor, Tensor]:
     """Compute attention and its weights.
 
     Args:
         q: Queries, ``[batch, heads, queries, dim]``.
-        k: Keys, ``[batch, heads, keys, dim]``.
-        v: Values, ``[batch, heads, keys, value_dim]``.
-        scale: Factor on the scores, ``1 / sqrt(dim)`` in the paper.
-        mask: Boolean, broadcastable to ``[batch, heads, queries, keys]``, True where allowed.
-            None allows every pair.
+        k: Keys, ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
+        v: Values, ``[batch, kv_heads, keys, value_dim]``.
+        mask: Boolean, broadcastable to ``[batch, heads, queries, keys]``, True where allowed, all
+            things considered. None allows every pair.
+        terms: Score, bias, positions, dropout; None takes scaled dot products alone.
 
     Returns:
         The output ``[batch, heads, queries, value_dim]`` and the weights
         ``[batch, heads, queries, keys]``. A query with nothing allowed gets zeros.
     """
-    scores = torch.matmul(q * scale, k.transpose(-1, -2))  # [batch, heads, queries, keys]
+    terms = Terms() if terms is None else terms
+    weights = drop_weights(masked_softmax(dense_scores(q, k, terms), mask), q, k, terms)
+    v = repeat_heads(v, q.shape[1])
+    return torch.matmul(weights.to(v.dtype), v), weights  # [batch, heads, queries, value_dim]
+
+
+def dense_scores(q: Tensor, k: Tensor, terms: Terms) -> Tensor:
+    """Compute scores plus bias, ``[batch, heads, queries, keys]``."""
+    queries, keys = terms.positions(q, k)
+    queries, keys = queries[:, None], keys[..., None, None, :]  # as [.., heads, queries, keys]
+    score, bias = terms.score, terms.bias
+    scores = score(q, repeat_heads(k, q.shape[1]), queries, keys, score.tensors())
+    if bias is None:
+        return scores
+    return scores + (bias if isinstance(bias, Tensor) else bias(queries, keys, bias.tensors()))
+
+
+def drop_weights(weights: Tensor, q: Tensor, k: Tensor, terms: Terms) -> Tensor:
+    """Drop weights ``[batch, heads, queries, keys]`` at random, and scale up those kept."""
+    if terms.dropout == 0:
+        return weights
+    assert terms.seed is not None
+    queries, keys = terms.positions(q, k)
+    heads = torch.arange(q.shape[0] * q.shape[1], device=q.device).view(*q.shape[:2], 1, 1)
+    kept = keep_pairs(terms.seed, heads, queries[:, None], keys[..., None, None, :], terms.dropout)
+    return weights * kept / (1 - terms.dropout)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Compute the softmax over the allowed keys; rows without any are zeros.
+
+    Args:
+        scores: ``[batch, heads, queries, keys]``.
+        mask: Boolean, broadcastable to the scores, True where allowed; None allows all.
+
+    Returns:
+        Weights, the shape of the scores.
+
+    >>> weights = masked_softmax(torch.tensor([1.0, 2.0, 3.0]), None)
+    >>> [round(weight, 4) for weight in weights.tolist()]
+    [0.09, 0.2447, 0.6652]
+    """
     if mask is None:
-        weights = scores.softmax(-1)
-    else:
-        # The lowest finite value, not -inf: a row of -inf would make NaN, in the gradient too.
-        lowest = torch.finfo(scores.dtype).min
-        weights = scores.masked_fill(~mask, lowest).softmax(-1)
-        weights = weights.masked_fill(~mask.any(-1, keepdim=True), 0.0)
-    return torch.matmul(weights, v), weights  # [batch, heads, queries, value_dim]
+        return scores.softmax(-1)
+    # The lowest finite value, not -inf: a row of -inf would make NaN, in the gradient too.
+    lowest = torch.finfo(scores.dtype).min
+    weights = scores.masked_fill(~mask, lowest).softmax(-1)
+    return weights.masked_fill(~mask.any(-1, keepdim=True), 0.0)
+
+
+def repeat_heads(tensor: Tensor, num_heads: int) -> Tensor:
+    """Give every query head its head of keys or values, ``[batch, heads, keys, dim]``."""
+    repeats = num_heads // tensor.shape[1]
+    return tensor if repeats == 1 else tensor.repeat_interleave(repeats, dim=1)

@@ -1,16 +1,25 @@
 """Attention patterns: which query may look at which key.
 
-A pattern is a predicate over positions, `allowed(i, j)`, True where query position i may attend to
-key position j. Patterns are plain immutable values: they compare, hash, and compose with ``|``
-(either allows) and ``&`` (both allow).
+A mask pattern is a predicate over positions, `allowed(i, j)`, True where query position i may
+attend to key position j. Patterns are plain immutable values: they compare, hash, and compose with
+``|`` (either allows) and ``&`` (both allow). Each also answers its `clauses` (where its pairs are
+to be found, in time linear in their number), its `cost`, and draws itself with `show`.
+
+Two patterns are no masks, because scores or averages decide what a query sees: `TopK` and
+`Hierarchical`. They do not compose, and `allowed` tells the pairs that they draw from.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import NoReturn, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from regard.attention.clause import Clause, both, either
+from regard.attention.cost import Cost, count_pairs
+from regard.attention.drawing import Format, check_num_positions, draw, grid
 
 
 @runtime_checkable
@@ -26,6 +35,49 @@ class Pattern(Protocol):
 
         Returns:
             Boolean, ``[queries, keys]`` or the broadcast shape, True where attention is allowed.
+            Memory grows with this result and no faster.
+        """
+        ...
+
+    def clauses(self) -> tuple[Clause, ...]:
+        """Tell the same as `allowed` as an "or" over simple structures, to find the pairs by."""
+        ...
+
+    def cost(
+        self,
+        queries: int,
+        keys: int,
+        *,
+        dim: int = 64,
+        value_dim: int | None = None,
+        itemsize: int = 4,
+    ) -> Cost:
+        """Count the pairs, the arithmetic and the memory traffic of one head's forward pass.
+
+        Args:
+            queries: Number of queries, at positions 0, 1, ...
+            keys: Number of keys, at positions 0, 1, ...
+            dim: Size of a query and of a key.
+            value_dim: Size of a value; None for `dim`.
+            itemsize: Bytes of a number, 4 for float32.
+
+        Returns:
+            The cost. The n x m matrix is not built for it.
+        """
+        ...
+
+    def show(self, num_positions: int = 24, *, format: Format = "text") -> str:  # noqa: A002
+        """Draw the pattern, queries down and keys across.
+
+        Args:
+            num_positions: Number of queries and of keys, 1 or more.
+            format: ``"text"`` (one character a pair) or ``"svg"`` (a complete small picture).
+
+        Returns:
+            The picture.
+
+        Raises:
+            ConfigError: An argument is out of range.
         """
         ...
 
@@ -34,14 +86,92 @@ class Pattern(Protocol):
     def __and__(self, other: Pattern) -> Pattern: ...
 
 
-class Composable:
-    """Gives a pattern its ``|`` and ``&``."""
+class Composable(ABC):
+    """A mask pattern: gives it ``|``, ``&``, its cost and its picture."""
+
+    @abstractmethod
+    def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
+
+    @abstractmethod
+    def clauses(self) -> tuple[Clause, ...]:
+        """Tell the same as `allowed` as an "or" over simple structures, to find the pairs by."""
+
+    def cost(
+        self,
+        queries: int,
+        keys: int,
+        *,
+        dim: int = 64,
+        value_dim: int | None = None,
+        itemsize: int = 4,
+    ) -> Cost:
+        """Count the pairs, the arithmetic and the memory traffic of one head's forward pass.
+
+        Args:
+            queries: Number of queries, at positions 0, 1, ...
+            keys: Number of keys, at positions 0, 1, ...
+            dim: Size of a query and of a key.
+            value_dim: Size of a value; None for `dim`.
+            itemsize: Bytes of a number, 4 for float32.
+
+        Returns:
+            The cost. The n x m matrix is not built for it.
+        """
+        pairs = count_pairs(self.clauses(), queries, keys)
+        return Cost.of(pairs, queries, keys, dim=dim, value_dim=value_dim, itemsize=itemsize)
+
+    def show(self, num_positions: int = 24, *, format: Format = "text") -> str:  # noqa: A002
+        """Draw the pattern, queries down and keys across.
+
+        Args:
+            num_positions: Number of queries and of keys, 1 or more.
+            format: ``"text"`` (one character a pair) or ``"svg"`` (a complete small picture).
+
+        Returns:
+            The picture.
+
+        Raises:
+            ConfigError: An argument is out of range.
+        """
+        check_num_positions(num_positions)
+        rows = grid(allowed_matrix(self, num_positions, num_positions))
+        return draw(rows, title=repr(self), format=format)
 
     def __or__(self, other: Pattern) -> Pattern:
-        return Union(self, other)  # type: ignore[arg-type]
+        return Union(self, other) if isinstance(other, Composable) else NotImplemented
 
     def __and__(self, other: Pattern) -> Pattern:
-        return Intersection(self, other)  # type: ignore[arg-type]
+        return Intersection(self, other) if isinstance(other, Composable) else NotImplemented
+
+
+class NoMask:
+    """A pattern whose pairs are not fixed by positions alone: ``|`` and ``&`` are refused."""
+
+    causal: bool
+    reason: str  # why it is no mask, the sentence's predicate
+
+    def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Tell which pairs it draws from: all, or those with ``j <= i`` when causal."""
+        return self.clauses()[0].allowed(queries, keys)
+
+    def clauses(self) -> tuple[Clause, ...]:
+        """Tell the same as `allowed`: one clause."""
+        return (Clause(after=0 if self.causal else None),)
+
+    @property
+    def refusal(self) -> str:
+        """The message where ``|`` or ``&`` is tried."""
+        return f"{self!r} {self.reason}: it is no mask and does not compose with | or &."
+
+    def __or__(self, other: object) -> NoReturn:
+        raise TypeError(self.refusal)
+
+    def __and__(self, other: object) -> NoReturn:
+        raise TypeError(self.refusal)
+
+    __ror__ = __or__
+    __rand__ = __and__
 
 
 class _Pair(Composable):
@@ -49,7 +179,7 @@ class _Pair(Composable):
 
     symbol: str
 
-    def __init__(self, left: Pattern, right: Pattern) -> None:
+    def __init__(self, left: Composable, right: Composable) -> None:
         self.left = left
         self.right = right
 
@@ -76,6 +206,10 @@ class Union(_Pair):
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return self.left.allowed(queries, keys) | self.right.allowed(queries, keys)
 
+    def clauses(self) -> tuple[Clause, ...]:
+        """Concatenate the clauses of both sides."""
+        return either(self.left.clauses(), self.right.clauses())
+
 
 class Intersection(_Pair):
     """Allows a pair that both sides allow."""
@@ -85,6 +219,10 @@ class Intersection(_Pair):
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return self.left.allowed(queries, keys) & self.right.allowed(queries, keys)
+
+    def clauses(self) -> tuple[Clause, ...]:
+        """Multiply out the clauses of both sides."""
+        return both(self.left.clauses(), self.right.clauses())
 
 
 def allowed_matrix(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from regard.attention.clause import Clause
 from regard.attention.pattern import Composable
 
 
@@ -16,3 +17,7 @@ class Causal(Composable):
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return keys <= queries
+
+    def clauses(self) -> tuple[Clause, ...]:
+        """One band: everything before, nothing after."""
+        return (Clause(after=0),)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from regard.attention.clause import Clause
 from regard.attention.pattern import Composable
 
 
@@ -18,3 +19,7 @@ class Full(Composable):
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         shape = torch.broadcast_shapes(queries.shape, keys.shape)
         return torch.ones(shape, dtype=torch.bool, device=queries.device)
+
+    def clauses(self) -> tuple[Clause, ...]:
+        """One band without bounds."""
+        return (Clause(),)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from regard.attention.clause import Clause
 from regard.attention.pattern import Composable
 from regard.errors import ConfigError
 
@@ -31,3 +32,7 @@ class Local(Composable):
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return (keys >= queries - self.before) & (keys <= queries + self.after)
+
+    def clauses(self) -> tuple[Clause, ...]:
+        """One band."""
+        return (Clause(before=self.before, after=self.after),)

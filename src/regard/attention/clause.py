@@ -1,0 +1,216 @@
+"""Clauses: a mask pattern as a disjunction of simple structures, from which pairs are found.
+
+`pattern.allowed` tells whether a given pair may attend; it cannot tell where to look for pairs. A
+`Clause` is a conjunction of a band, a stride, sets of positions and block tables, each of which
+names its candidates directly. Every mask pattern is an "or" over a few clauses, so a planner that
+visits the candidates of each clause does work about linear in the number of allowed pairs.
+
+``|`` concatenates clauses and ``&`` multiplies them out (disjunctive normal form); `simplify` keeps
+the list short.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Positions = tuple[int, ...]
+
+
+class BlockTable(Protocol):
+    """A table of blocks: the pair is allowed where ``mask[i // size][j // size]`` is True."""
+
+    @property
+    def mask(self) -> tuple[tuple[bool, ...], ...]:
+        """Rows of query blocks, columns of key blocks."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Positions in a block, 1 or more."""
+        ...
+
+    def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
+        ...
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A conjunction: the pair (i, j) is allowed where every part allows it.
+
+    Args:
+        before: The band reaches back to ``j >= i - before``; 0 or more, None without bound.
+        after: The band reaches ahead to ``j <= i + after``; 0 or more, None without bound.
+        stride: ``i - j`` is a multiple of it, 1 or more.
+        queries: The only query positions allowed, sorted and distinct; None allows all.
+        keys: The only key positions allowed, sorted and distinct; None allows all.
+        blocks: Block tables, all of which must allow the pair.
+    """
+
+    before: int | None = None
+    after: int | None = None
+    stride: int = 1
+    queries: Positions | None = None
+    keys: Positions | None = None
+    blocks: tuple[BlockTable, ...] = ()
+
+    def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
+        shape = torch.broadcast_shapes(queries.shape, keys.shape)
+        allowed = torch.ones(shape, dtype=torch.bool, device=queries.device)
+        if self.before is not None:
+            allowed &= keys >= queries - self.before
+        if self.after is not None:
+            allowed &= keys <= queries + self.after
+        if self.stride > 1:
+            allowed &= queries % self.stride == keys % self.stride
+        if self.queries is not None:
+            allowed &= is_member(queries, self.queries)
+        if self.keys is not None:
+            allowed &= is_member(keys, self.keys)
+        for table in self.blocks:
+            allowed &= table.allowed(queries, keys)
+        return allowed
+
+    def __and__(self, other: Clause) -> Clause:
+        return Clause(
+            before=_smaller(self.before, other.before),
+            after=_smaller(self.after, other.after),
+            stride=math.lcm(self.stride, other.stride),
+            queries=_intersection(self.queries, other.queries),
+            keys=_intersection(self.keys, other.keys),
+            blocks=tuple(dict.fromkeys(self.blocks + other.blocks)),
+        )
+
+    def contains(self, other: Clause) -> bool:
+        """Tell whether every pair of `other` surely belongs to this clause (may miss some)."""
+        is_diagonal = other.before == 0 and other.after == 0  # i = j fits every stride
+        return (
+            _reaches(self.before, other.before)
+            and _reaches(self.after, other.after)
+            and (is_diagonal or other.stride % self.stride == 0)
+            and _includes(self.queries, other.queries)
+            and _includes(self.keys, other.keys)
+            and set(self.blocks) <= set(other.blocks)
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether a set of positions is empty, so that no pair is allowed."""
+        return self.queries == () or self.keys == ()
+
+
+def is_member(positions: Tensor, members: Positions) -> Tensor:
+    """Tell which positions belong to a set.
+
+    Args:
+        positions: Integers, any shape.
+        members: The set.
+
+    Returns:
+        Boolean, the shape of `positions`. Memory grows with the positions, not times the set.
+    """
+    values = torch.tensor(members, dtype=torch.long, device=positions.device)
+    return torch.isin(positions, values)
+
+
+def either(left: Iterable[Clause], right: Iterable[Clause]) -> tuple[Clause, ...]:
+    """Join two disjunctions by "or"."""
+    return simplify((*left, *right))
+
+
+def both(left: Iterable[Clause], right: Iterable[Clause]) -> tuple[Clause, ...]:
+    """Join two disjunctions by "and": every clause of one with every clause of the other."""
+    others = tuple(right)
+    return simplify(first & second for first in left for second in others)
+
+
+def simplify(clauses: Iterable[Clause]) -> tuple[Clause, ...]:
+    """Shorten a disjunction without changing what it allows.
+
+    A band shorter than its stride holds the diagonal only. Clauses that differ in one part alone
+    are merged (two bands both hold offset 0, so their union is a band). Empty clauses and those
+    contained in another are dropped.
+
+    Args:
+        clauses: The disjunction.
+
+    Returns:
+        An equal disjunction, at most as long.
+    """
+    merged = [_shorten(clause) for clause in clauses if not clause.is_empty]
+    merged = _merge(merged, lambda c: replace(c, before=None, after=None), _join_bands)
+    merged = _merge(merged, lambda c: replace(c, queries=None), _join_queries)
+    merged = _merge(merged, lambda c: replace(c, keys=None), _join_keys)
+    kept: list[Clause] = []
+    for clause in merged:
+        if any(other.contains(clause) for other in kept):
+            continue
+        kept = [other for other in kept if not clause.contains(other)]
+        kept.append(clause)
+    return tuple(kept)
+
+
+def _shorten(clause: Clause) -> Clause:
+    if clause.before is None or clause.after is None:
+        return clause
+    is_diagonal = max(clause.before, clause.after) < clause.stride
+    return replace(clause, before=0, after=0, stride=1) if is_diagonal else clause
+
+
+def _merge(
+    clauses: Iterable[Clause],
+    without: Callable[[Clause], Clause],
+    join: Callable[[Clause, Clause], Clause],
+) -> list[Clause]:
+    """Join the clauses that are equal once the part that `without` removes is gone."""
+    groups: dict[Clause, Clause] = {}
+    for clause in clauses:
+        rest = without(clause)
+        groups[rest] = join(groups[rest], clause) if rest in groups else clause
+    return list(groups.values())
+
+
+def _join_bands(left: Clause, right: Clause) -> Clause:
+    before, after = _larger(left.before, right.before), _larger(left.after, right.after)
+    return replace(left, before=before, after=after)
+
+
+def _join_queries(left: Clause, right: Clause) -> Clause:
+    return replace(left, queries=_union(left.queries, right.queries))
+
+
+def _join_keys(left: Clause, right: Clause) -> Clause:
+    return replace(left, keys=_union(left.keys, right.keys))
+
+
+def _smaller(left: int | None, right: int | None) -> int | None:
+    return min((bound for bound in (left, right) if bound is not None), default=None)
+
+
+def _larger(left: int | None, right: int | None) -> int | None:
+    return None if left is None or right is None else max(left, right)
+
+
+def _intersection(left: Positions | None, right: Positions | None) -> Positions | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return tuple(sorted(set(left) & set(right)))
+
+
+def _union(left: Positions | None, right: Positions | None) -> Positions | None:
+    return None if left is None or right is None else tuple(sorted({*left, *right}))
+
+
+def _reaches(bound: int | None, other: int | None) -> bool:
+    return bound is None or (other is not None and other <= bound)
+
+
+def _includes(members: Positions | None, other: Positions | None) -> bool:
+    return members is None or (other is not None and set(other) <= set(members))

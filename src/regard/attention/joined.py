@@ -1,0 +1,138 @@
+"""Attention over any mask pattern, by clauses: each is computed blockwise, the results are joined.
+
+For parts with outputs o_t and log-sum-exps l_t over disjoint sets of keys the whole is
+``sum_t exp(l_t) o_t / sum_t exp(l_t)``. Cost: linear in the allowed pairs, memory linear in the
+length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from regard.attention.block import NOTHING, BlockAttention
+from regard.attention.blockwise import Operation, Shortcut
+from regard.attention.clause import Clause
+from regard.attention.first_order import FirstOrder, Library
+from regard.attention.groups import Group, plan_groups
+from regard.attention.pattern import Pattern
+from regard.attention.roles import Layout, PerHead, PerKey, PerPair, PerQuery, PerRow, Role
+from regard.attention.scores import DotProduct
+from regard.attention.terms import Terms
+
+
+def blockwise_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, pattern: Pattern, terms: Terms
+) -> Tensor:
+    """Compute attention in memory linear in the length.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        pattern: A mask pattern.
+        terms: All else; keys stand at positions 0, 1, ...
+
+    Returns:
+        ``[batch, heads, queries, value_dim]``.
+    """
+    function, tensors, roles = prepare_blocks(q, k, v, terms)
+    return _joined(pattern, function, tensors, roles, terms.query_offset)
+
+
+def prepare_blocks(
+    q: Tensor, k: Tensor, v: Tensor, terms: Terms
+) -> tuple[BlockAttention, list[Tensor], tuple[Role, ...]]:
+    """Build the block function, and list its inputs with their roles."""
+    layout = Layout(q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2])
+    function = BlockAttention(
+        layout=layout,
+        score=terms.score,
+        bias=terms.bias,
+        has_lengths=terms.lengths is not None,
+        has_segments=terms.segments is not None,
+        dropout=terms.dropout,
+    )
+    inputs: list[tuple[Tensor, Role]] = [(q, PerQuery(layout, 0.0))]
+    inputs += [(tensor, PerKey(layout)) for tensor in (k, v)]
+    inputs += [(tensor, PerHead(tensor.shape[0])) for tensor in terms.score.tensors()]
+    bias = terms.bias
+    if isinstance(bias, Tensor):
+        inputs.append((bias, PerPair(tuple(bias.shape))))
+    elif bias is not None:
+        inputs += [(tensor, PerHead(tensor.shape[0])) for tensor in bias.tensors()]
+    if terms.lengths is not None:
+        inputs.append((terms.lengths, PerRow()))
+    if terms.segments is not None:
+        of_queries, of_keys = (ids[:, None, :, None] for ids in terms.segments)
+        inputs += [(of_queries, PerQuery(layout, 0.0)), (of_keys, PerKey(layout))]
+    if terms.seed is not None:
+        inputs.append((terms.seed, PerHead(1)))
+    return function, [tensor for tensor, _ in inputs], tuple(role for _, role in inputs)
+
+
+def _joined(
+    pattern: Pattern,
+    function: BlockAttention,
+    tensors: Sequence[Tensor],
+    roles: tuple[Role, ...],
+    query_offset: int,
+) -> Tensor:
+    layout, q, v = function.layout, tensors[0], tensors[2]
+    plan = plan_groups(pattern.clauses(), layout.queries, layout.keys, query_offset)
+    fast = _shortcut(function, plan, tensors)
+    parts = []
+    for groups in plan:
+        if not groups:
+            continue
+        covered = sum(g.queries.num_blocks * g.queries.width for g in groups) == layout.queries
+        out, lse = (PerQuery(layout, None if covered else fill) for fill in (0.0, NOTHING))
+        inputs = (PerQuery(layout, None if covered else 0.0), *roles[1:])
+        operation = Operation(layout, groups, function, inputs, (out, lse), fast)
+        parts.append(operation(*tensors))
+    if not parts:
+        return v.new_zeros((*q.shape[:3], v.shape[-1]))
+    if len(parts) == 1:
+        return parts[0][0]
+    return join(parts)
+
+
+def join(parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
+    """Join outputs ``[..., value_dim]`` by their log-sum-exps ``[..., 1]``."""
+    highest = torch.stack([lse.detach() for _, lse in parts]).amax(0)
+    shares = [(lse - highest).exp() for _, lse in parts]
+    total = torch.stack(shares).sum(0)
+    weighted = [out * (share / total) for (out, _), share in zip(parts, shares, strict=True)]
+    return torch.stack(weighted).sum(0).to(parts[0][0].dtype)
+
+
+def _shortcut(
+    function: BlockAttention, plan: Sequence[Sequence[Group]], tensors: Sequence[Tensor]
+) -> Shortcut | None:
+    score, q = function.score, tensors[0]
+    if not isinstance(score, DotProduct) or score.soft_cap is not None:
+        return None
+    if function.bias is not None or function.dropout > 0:
+        return None
+    scale = q.shape[-1] ** -0.5 if score.scale is None else score.scale
+    return _library(function.layout, plan, tensors, scale) or FirstOrder(function, scale)
+
+
+def _library(
+    layout: Layout, plan: Sequence[Sequence[Group]], tensors: Sequence[Tensor], scale: float
+) -> Library | None:
+    """Take PyTorch's attention where it computes the same: one full or causal clause, no more."""
+    q, v = tensors[0], tensors[2]
+    if len(tensors) > 3 or len(plan) > 1 or not plan[0]:
+        return None
+    is_plain = q.shape[-1] == v.shape[-1] and (layout.heads == layout.kv_heads or q.is_cuda)
+    if not is_plain or torch._C._are_functorch_transforms_active():  # it has no batching rule
+        return None
+    group = plan[0][0]
+    if group.clause == Clause():
+        return Library(is_causal=False, scale=scale)
+    if group.clause == Clause(after=0) and group.offset == 0 and layout.queries == layout.keys:
+        return Library(is_causal=True, scale=scale)
+    return None

@@ -1,0 +1,44 @@
+"""Global attention: a few positions see all and are seen by all.
+
+Longformer (Beltagy et al. 2020, section 3.1) and BigBird (Zaheer et al. 2020, section 2) add it to
+a local window, so that any two positions are two steps apart. Cost: (n + m) pairs a position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from regard.attention.clause import Clause, is_member, simplify
+from regard.attention.pattern import Composable
+from regard.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Global(Composable):
+    """Allows the pairs with ``i in positions or j in positions``.
+
+    Args:
+        positions: The global positions, each 0 or more, in any order; kept sorted and distinct.
+
+    Raises:
+        ConfigError: A position is negative.
+    """
+
+    positions: tuple[int, ...]
+
+    def __init__(self, positions: Iterable[int]) -> None:
+        ordered = tuple(sorted({int(position) for position in positions}))
+        if ordered and ordered[0] < 0:
+            raise ConfigError(f"Global(positions={ordered}): all must be 0 or more.")
+        object.__setattr__(self, "positions", ordered)  # the class is frozen
+
+    def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
+        return is_member(queries, self.positions) | is_member(keys, self.positions)
+
+    def clauses(self) -> tuple[Clause, ...]:
+        """Their rows and their columns; nothing where there are none."""
+        return simplify((Clause(queries=self.positions), Clause(keys=self.positions)))

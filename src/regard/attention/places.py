@@ -1,0 +1,137 @@
+"""Where the blocks of a blockwise computation stand along the queries or the keys.
+
+A tensor whose axis 1 is a length, ``[heads, length, dim]``, is cut into equally wide blocks,
+``[blocks, heads, width, dim]``, and blocks are put back. Cutting out and adding back are adjoint to
+each other, which is what makes a derivative of a blockwise computation blockwise again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Places(Protocol):
+    """Positions of blocks of equal width."""
+
+    @property
+    def num_blocks(self) -> int:
+        """How many, 1 or more."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Positions in each, 1 or more."""
+        ...
+
+    def take(self, tensor: Tensor) -> Tensor:
+        """Cut blocks ``[blocks, heads, width, dim]`` out of ``[heads, length, dim]``."""
+        ...
+
+    def add(self, total: Tensor, blocks: Tensor) -> None:
+        """Add ``[blocks, heads, width, dim]`` where `take` cut, into ``[heads, length, dim]``."""
+        ...
+
+    def write(self, total: Tensor, blocks: Tensor) -> None:
+        """Write ``[blocks, heads, width, dim]`` where `take` cut; the blocks must not overlap."""
+        ...
+
+    def positions(self, device: torch.device) -> Tensor:
+        """Return the places, ``[blocks, width]`` integers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows at equal distances, overlapping where the step is below the width.
+
+    Args:
+        start: Place where the first begins.
+        width: Length of each, 1 or more.
+        num_blocks: How many, 1 or more.
+        step: From the beginning of one to that of the next, 1 or more.
+    """
+
+    start: int
+    width: int
+    num_blocks: int = 1
+    step: int = 1
+
+    def take(self, tensor: Tensor) -> Tensor:
+        """Cut out as strided views: nothing is copied."""
+        return self._view(tensor, 0, self.width)
+
+    def add(self, total: Tensor, blocks: Tensor) -> None:
+        """Add in pieces one step wide, which do not overlap."""
+        if self.num_blocks == 1:
+            self._view(total, 0, self.width).add_(blocks)
+            return
+        for begin in range(0, self.width, self.step):
+            end = min(begin + self.step, self.width)
+            self._view(total, begin, end).add_(blocks[:, :, begin:end])
+
+    def write(self, total: Tensor, blocks: Tensor) -> None:
+        """Write; the step must not be below the width."""
+        self._view(total, 0, self.width).copy_(blocks)
+
+    def _view(self, tensor: Tensor, begin: int, end: int) -> Tensor:
+        """View columns begin to end of every window."""
+        if self.num_blocks == 1:
+            return tensor[:, self.start + begin : self.start + end].unsqueeze(0)
+        span = (self.num_blocks - 1) * self.step + end - begin
+        rows = tensor.narrow(1, self.start + begin, span)
+        # [heads, blocks, dim, width] -> [blocks, heads, width, dim]
+        return rows.unfold(1, end - begin, self.step).permute(1, 0, 3, 2)
+
+    def positions(self, device: torch.device) -> Tensor:
+        """Return the places, ``[blocks, width]``."""
+        starts = torch.arange(self.num_blocks, device=device) * self.step + self.start
+        return starts[:, None] + torch.arange(self.width, device=device)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Any places, listed.
+
+    Args:
+        index: ``[blocks, width]``. An array and no tensor: plans are kept, and a tensor made within
+            a `torch.func` transform must not outlive it.
+    """
+
+    index: NDArray[np.int64]
+
+    @property
+    def num_blocks(self) -> int:
+        """How many."""
+        return self.index.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Positions in each."""
+        return self.index.shape[1]
+
+    def take(self, tensor: Tensor) -> Tensor:
+        """Gather copies."""
+        index = self.positions(tensor.device)
+        rows = tensor.index_select(1, index.flatten())
+        return rows.unflatten(1, index.shape).transpose(0, 1)
+
+    def add(self, total: Tensor, blocks: Tensor) -> None:
+        """Scatter."""
+        index = self.positions(total.device).flatten()
+        rows = blocks.transpose(0, 1).flatten(1, 2)
+        total.index_add_(1, index, rows.to(total.dtype))
+
+    def write(self, total: Tensor, blocks: Tensor) -> None:
+        """Scatter, replacing."""
+        index = self.positions(total.device).flatten()
+        total[:, index] = blocks.transpose(0, 1).flatten(1, 2)
+
+    def positions(self, device: torch.device) -> Tensor:
+        """Return the places, ``[blocks, width]``."""
+        return torch.from_numpy(self.index).to(device)

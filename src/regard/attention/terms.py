@@ -1,0 +1,176 @@
+"""The terms of a call of `attend` beside q, k, v and the pattern, and the checks of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from regard.attention.biases import Bias
+from regard.attention.scores import DotProduct, Score
+from regard.errors import ConfigError, ShapeError
+
+Lengths = Tensor | tuple[Tensor | None, Tensor | None] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What else decides the weights.
+
+    Args:
+        score: Of queries and keys.
+        bias: Added to the scores: by position, or ``[batch or 1, heads or 1, queries, keys]``.
+        lengths: Valid keys of each row, ``[batch]``.
+        segments: Segment numbers of queries ``[batch, queries]`` and keys ``[batch, keys]``.
+        query_offset: Position of the first query.
+        key_positions: Of the keys, ``[keys]`` or ``[batch, keys]``; None counts from 0.
+        dropout: Rate on the weights, 0 to below 1.
+        seed: ``[1]`` integer, where the rate is above 0.
+    """
+
+    score: Score = DotProduct()  # noqa: RUF009 - an immutable value
+    bias: Bias | Tensor | None = None
+    lengths: Tensor | None = None
+    segments: tuple[Tensor, Tensor] | None = None
+    query_offset: int = 0
+    key_positions: Tensor | None = None
+    dropout: float = 0.0
+    seed: Tensor | None = None
+
+    def positions(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the queries ``[queries]`` and keys ``[keys]``, perhaps a row, stand."""
+        first, device = self.query_offset, q.device
+        queries = torch.arange(first, first + q.shape[2], device=device)
+        if self.key_positions is not None:
+            return queries, self.key_positions
+        return queries, torch.arange(k.shape[2], device=device)
+
+    def mask(self, allowed: Tensor | None, k: Tensor) -> Tensor | None:
+        """Join what a pattern allows with lengths, segments and empty places.
+
+        Args:
+            allowed: ``[queries, keys]``, or with leading axes; None allows all.
+            k: Keys.
+
+        Returns:
+            Boolean, broadcastable to ``[batch, heads, queries, keys]``; None allows all.
+        """
+        masks = [] if allowed is None else [allowed]
+        if self.lengths is not None:
+            valid = torch.arange(k.shape[2], device=k.device) < self.lengths[:, None]
+            masks.append(valid[:, None, None, :])
+        if self.segments is not None:
+            of_queries, of_keys = self.segments
+            masks.append(of_queries[:, None, :, None] == of_keys[:, None, None, :])
+        if self.key_positions is not None:
+            masks.append((self.key_positions >= 0)[..., None, None, :])
+        joined = None
+        for mask in masks:
+            joined = mask if joined is None else joined & mask
+        return joined
+
+
+def split_lengths(
+    lengths: Lengths, q: Tensor, k: Tensor, query_offset: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Tell the valid queries and the valid keys of each row, ``[batch]`` each, None for all."""
+    if isinstance(lengths, tuple):
+        return lengths
+    is_self_attention = q.shape[2] == k.shape[2] and query_offset == 0
+    return lengths if is_self_attention else None, lengths
+
+
+def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Check that queries, keys and values fit each other.
+
+    Raises:
+        ShapeError: With the name of the one that does not.
+    """
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if tensor.dim() != 4:
+            raise ShapeError(
+                f"{name} has shape {list(tensor.shape)}; expected 4 axes, "
+                "[batch, heads, length, dim]."
+            )
+        if tensor.dtype != q.dtype or tensor.device != q.device:
+            raise ShapeError(
+                f"{name} is {tensor.dtype} on {tensor.device}; "
+                f"expected {q.dtype} on {q.device}, as q."
+            )
+        if not tensor.is_floating_point():
+            raise ShapeError(f"{name} is {tensor.dtype}; expected a floating-point type.")
+    fits = k.shape[0] == q.shape[0] and k.shape[3] == q.shape[3]
+    if not fits or k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+        raise ShapeError(
+            f"k has shape {list(k.shape)}; expected "
+            f"[{q.shape[0]}, {q.shape[1]} or a divisor, keys, {q.shape[3]}] "
+            f"to fit q {list(q.shape)}."
+        )
+    if v.shape[:3] != k.shape[:3]:
+        raise ShapeError(
+            f"v has shape {list(v.shape)}; expected [{', '.join(map(str, k.shape[:3]))}, "
+            f"value_dim] to fit k {list(k.shape)}."
+        )
+
+
+def check_terms(terms: Terms, q: Tensor, k: Tensor, lengths: Lengths) -> None:
+    """Check that the other terms fit queries and keys.
+
+    Raises:
+        ShapeError: With the name of the one that does not.
+        ConfigError: A number is out of range.
+    """
+    (batch, heads, queries, _), keys = q.shape, k.shape[2]
+    both = lengths if isinstance(lengths, tuple) else (None, lengths)
+    for name, given in zip(("query lengths", "lengths"), both, strict=True):
+        if given is not None:
+            _require_shape(name, given, (batch,), "one a row")
+    if terms.segments is not None:
+        for of, given, count in zip(
+            ("queries", "keys"), terms.segments, (queries, keys), strict=True
+        ):
+            _require_shape(f"segments of {of}", given, (batch, count), f"[batch, {of}]")
+    if terms.key_positions is not None and terms.key_positions.dim() != 1:
+        _require_shape("key_positions", terms.key_positions, (batch, keys), "[batch, keys]")
+    elif terms.key_positions is not None:
+        _require_shape("key_positions", terms.key_positions, (keys,), "[keys]")
+    if isinstance(terms.bias, Tensor):
+        _require_bias(terms.bias, (batch, heads, queries, keys), q)
+    held = (*terms.score.tensors(), *_bias_tensors(terms.bias))
+    for tensor in held:
+        if tensor.shape[0] not in (1, heads):
+            raise ShapeError(
+                f"a tensor of the score or bias has shape {list(tensor.shape)}; its first axis is "
+                f"expected to be {heads} (heads, as in q) or 1."
+            )
+    if terms.query_offset < 0:
+        raise ConfigError(f"query_offset={terms.query_offset}: must be 0 or more.")
+    if not 0 <= terms.dropout < 1:
+        raise ConfigError(f"dropout={terms.dropout}: must be at least 0 and below 1.")
+
+
+def _bias_tensors(bias: Bias | Tensor | None) -> tuple[Tensor, ...]:
+    return () if bias is None or isinstance(bias, Tensor) else bias.tensors()
+
+
+def _require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:
+    if tensor.shape != shape:
+        raise ShapeError(
+            f"{name} has shape {list(tensor.shape)}; expected {list(shape)}, {meaning}."
+        )
+    if tensor.is_floating_point():
+        raise ShapeError(f"{name} is {tensor.dtype}; expected integers.")
+
+
+def _require_bias(bias: Tensor, shape: tuple[int, int, int, int], q: Tensor) -> None:
+    fits = bias.dim() == 4 and bias.shape[2:] == shape[2:]
+    if not fits or bias.shape[0] not in (1, shape[0]) or bias.shape[1] not in (1, shape[1]):
+        raise ShapeError(
+            f"bias has shape {list(bias.shape)}; expected [{shape[0]} or 1, {shape[1]} or 1, "
+            f"{shape[2]}, {shape[3]}] to fit q and k."
+        )
+    if not bias.is_floating_point() or bias.device != q.device:
+        raise ShapeError(
+            f"bias is {bias.dtype} on {bias.device}; expected floating point on {q.device}."
+        )

@@ -1,0 +1,93 @@
+"""The weights of blockwise attention as a sparse tensor: memory linear in the allowed pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from regard.attention.block import NOTHING
+from regard.attention.groups import plan_groups
+from regard.attention.joined import prepare_blocks
+from regard.attention.pattern import Pattern
+from regard.attention.roles import PerQuery, Place
+from regard.attention.terms import Terms
+
+
+@torch.no_grad()
+def sparse_weights(q: Tensor, k: Tensor, *, pattern: Pattern, terms: Terms) -> Tensor:
+    """Compute the weights that `blockwise_attention` mixes the values by.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        pattern: A mask pattern.
+        terms: All else; keys stand at positions 0, 1, ...
+
+    Returns:
+        ``[batch, heads, queries, keys]``, sparse (COO, coalesced), without gradient.
+    """
+    function, tensors, roles = prepare_blocks(q, k, k.new_zeros((*k.shape[:3], 1)), terms)
+    layout = function.layout
+    plan = plan_groups(pattern.clauses(), layout.queries, layout.keys, terms.query_offset)
+    without_dropout = replace(function, dropout=0.0)
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    total = q.new_full((*q.shape[:3], 1), NOTHING, dtype=dtype)  # log of the sum of exponentials
+    pairs: list[Tensor] = []
+    scores: list[Tensor] = []
+    factors: list[Tensor] = []
+    per_query = PerQuery(layout, None)
+    for groups in plan:
+        for place in layout.places(groups, q.device, fold_heads=False):
+            blocks = tuple(r.take(t, place) for r, t in zip(roles, tensors, strict=True))
+            lse = without_dropout(place, blocks)[1]
+            before = per_query.take(total, place)
+            per_query.put(total, torch.logaddexp(before, lse), place)
+            found, mask, dropped = function.pairs(place, blocks)
+            pairs.append(_indices(place, mask))
+            scores.append(found[mask])
+            factors.append(dropped.expand_as(mask)[mask])
+    shape = (*q.shape[:3], k.shape[2])
+    if not pairs:
+        return q.new_zeros(shape).to_sparse()
+    return _assemble(pairs, scores, factors, total, shape).to(q.dtype)
+
+
+def _assemble(
+    pairs: Sequence[Tensor],
+    scores: Sequence[Tensor],
+    factors: Sequence[Tensor],
+    total: Tensor,
+    shape: tuple[int, ...],
+) -> Tensor:
+    index = torch.cat(list(pairs), dim=1)  # [4, pairs]
+    lse = total[index[0], index[1], index[2], 0]
+    values = (torch.cat(list(scores)) - lse).exp() * torch.cat(list(factors))
+    return torch.sparse_coo_tensor(index, values, shape, check_invariants=False).coalesce()
+
+
+def _indices(place: Place, mask: Tensor) -> Tensor:
+    """List batch, head, query and key of the True entries of [blocks, heads, queries, keys]."""
+    block, head, query, key = mask.nonzero(as_tuple=True)
+    rows = place.group.queries.positions(mask.device)[block, query]
+    columns = place.group.keys.positions(mask.device)[block, key]
+    row = torch.full_like(head, place.row)
+    return torch.stack([row, head + place.heads.start, rows, columns])
+
+
+def without_rows(weights: Tensor, padded: Tensor) -> Tensor:
+    """Set the rows of padded queries to zero.
+
+    Args:
+        weights: ``[batch, heads, queries, keys]``, dense or sparse.
+        padded: ``[batch, queries]``, True where a query is padding.
+    """
+    if not weights.is_sparse:
+        return weights.masked_fill(padded[:, None, :, None], 0.0)
+    index, values = weights.indices(), weights.values()
+    kept = ~padded[index[0], index[2]]
+    return torch.sparse_coo_tensor(
+        index[:, kept], values[kept], weights.shape, is_coalesced=True, check_invariants=False
+    )
