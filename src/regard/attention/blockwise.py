@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,15 @@ from regard.attention.roles import Layout, PerHead, Place, Role
 
 BlockFunction = Callable[[Place, tuple[Tensor, ...]], tuple[Tensor, ...]]
 """Maps blocks of the inputs to blocks of the outputs."""
+
+
+@runtime_checkable
+class HasVjp(Protocol):
+    """A block function that knows its derivative in closed form."""
+
+    def vjp(self, wanted: tuple[int, ...]) -> BlockFunction:
+        """Give the block function of its inputs and output cotangents to cotangents of some."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,19 +83,12 @@ class Operation:
 
     def vjp(self, wanted: tuple[int, ...]) -> Operation:
         """Derive the operation of inputs and output cotangents to the cotangents of some inputs."""
-        count, function = len(self.inputs), self.function
-
-        def pull_back(place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            primals, cotangents = blocks[:count], blocks[count:]
-            _, pull = torch.func.vjp(
-                _of_some(function, place, primals, wanted), *(primals[i] for i in wanted)
-            )[:2]
-            return pull(tuple(cotangents))
-
+        function = self.function
+        closed = function.vjp(wanted) if isinstance(function, HasVjp) else None
         return Operation(
             layout=self.layout,
             groups=self.groups,
-            function=pull_back,
+            function=closed or _pull_back(function, len(self.inputs), wanted),
             inputs=self.inputs + self.outputs,
             outputs=tuple(self.inputs[i] for i in wanted),
         )
@@ -114,6 +116,19 @@ class Operation:
             inputs=self.inputs + tuple(self.inputs[i] for i in wanted),
             outputs=self.outputs,
         )
+
+
+def _pull_back(function: BlockFunction, count: int, wanted: tuple[int, ...]) -> BlockFunction:
+    """Differentiate a block function of `count` blocks automatically."""
+
+    def pull_back(place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        primals, cotangents = blocks[:count], blocks[count:]
+        _, pull = torch.func.vjp(
+            _of_some(function, place, primals, wanted), *(primals[i] for i in wanted)
+        )[:2]
+        return pull(tuple(cotangents))
+
+    return pull_back
 
 
 def _of_some(

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from regard.attention.block import NOTHING, BlockAttention
-from regard.attention.blockwise import Operation, Shortcut
+from regard.attention.blockwise import Operation
 from regard.attention.clause import Clause
+from regard.attention.closed_form import DotProductBlock
 from regard.attention.first_order import FirstOrder, Library
 from regard.attention.groups import Group, plan_groups
 from regard.attention.pattern import Pattern
@@ -82,7 +83,11 @@ def _joined(
 ) -> Tensor:
     layout, q, v = function.layout, tensors[0], tensors[2]
     plan = plan_groups(pattern.clauses(), layout.queries, layout.keys, query_offset)
-    fast = _shortcut(function, plan, tensors)
+    scale = _closed_form_scale(function, q)
+    block, fast = function, None
+    if scale is not None:
+        block = DotProductBlock(function, scale)
+        fast = _library(layout, plan, tensors, scale) or FirstOrder(function, scale)
     parts = []
     for groups in plan:
         if not groups:
@@ -90,8 +95,7 @@ def _joined(
         covered = sum(g.queries.num_blocks * g.queries.width for g in groups) == layout.queries
         out, lse = (PerQuery(layout, None if covered else fill) for fill in (0.0, NOTHING))
         inputs = (PerQuery(layout, None if covered else 0.0), *roles[1:])
-        operation = Operation(layout, groups, function, inputs, (out, lse), fast)
-        parts.append(operation(*tensors))
+        parts.append(Operation(layout, groups, block, inputs, (out, lse), fast)(*tensors))
     if not parts:
         return v.new_zeros((*q.shape[:3], v.shape[-1]))
     if len(parts) == 1:
@@ -108,16 +112,14 @@ def join(parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
     return torch.stack(weighted).sum(0).to(parts[0][0].dtype)
 
 
-def _shortcut(
-    function: BlockAttention, plan: Sequence[Sequence[Group]], tensors: Sequence[Tensor]
-) -> Shortcut | None:
-    score, q = function.score, tensors[0]
+def _closed_form_scale(function: BlockAttention, q: Tensor) -> float | None:
+    """Tell the factor on the dot products where there is nothing but these, else None."""
+    score = function.score
     if not isinstance(score, DotProduct) or score.soft_cap is not None:
         return None
     if function.bias is not None or function.dropout > 0:
         return None
-    scale = q.shape[-1] ** -0.5 if score.scale is None else score.scale
-    return _library(function.layout, plan, tensors, scale) or FirstOrder(function, scale)
+    return q.shape[-1] ** -0.5 if score.scale is None else score.scale
 
 
 def _library(
