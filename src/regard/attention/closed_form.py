@@ -138,9 +138,7 @@ class DotProductSecond:
 
     def _cotangents(self, blocks: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """Give x, y and z, zeros where the gradient was not wanted."""
-        given = dict(
-            zip(self.gradient.wanted, blocks[-len(self.gradient.wanted) :], strict=True)
-        )
+        given = dict(zip(self.gradient.wanted, blocks[-len(self.gradient.wanted) :], strict=True))
         x, y, z = (given.get(i, torch.zeros_like(blocks[i])) for i in range(3))
         return _rows(x), y.squeeze(1), z.squeeze(1)
 

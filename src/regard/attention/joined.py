@@ -16,8 +16,9 @@ from regard.attention.block import NOTHING, BlockAttention
 from regard.attention.blockwise import Operation
 from regard.attention.clause import Clause
 from regard.attention.closed_form import DotProductBlock
-from regard.attention.first_order import FirstOrder, Library
+from regard.attention.first_order import FirstOrder
 from regard.attention.groups import Group, plan_groups
+from regard.attention.library import Library
 from regard.attention.pattern import Pattern
 from regard.attention.roles import Layout, PerHead, PerKey, PerPair, PerQuery, PerRow, Role
 from regard.attention.scores import DotProduct
