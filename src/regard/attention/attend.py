@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from regard.attention.biases import Bias
+from regard.attention.compiled import compiled_attention, is_compilable
 from regard.attention.cost import count_pairs
 from regard.attention.dense import dense_attention
 from regard.attention.dropout import draw_seed
@@ -154,6 +155,8 @@ def _compute(
         return attend_unmasked(q, k, v, pattern, terms, return_weights=return_weights)
     if terms.key_positions is not None or q.shape[2] * k.shape[2] < _DENSE_BELOW:
         return dense_attention(q, k, v, mask=_mask(q, k, pattern, terms), terms=terms)
+    if torch.compiler.is_compiling() and not return_weights and is_compilable(pattern, terms):
+        return compiled_attention(q, k, v, pattern, terms), None
     if not return_weights:
         return blockwise_attention(q, k, v, pattern=pattern, terms=terms), None
     if _is_sparse(pattern, q.shape[2], k.shape[2]):

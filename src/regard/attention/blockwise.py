@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -83,12 +83,12 @@ class Operation:
 
     def vjp(self, wanted: tuple[int, ...]) -> Operation:
         """Derive the operation of inputs and output cotangents to the cotangents of some inputs."""
-        function = self.function
-        closed = function.vjp(wanted) if isinstance(function, HasVjp) else None
+        closed = cast(object, self.function)
+        derived = closed.vjp(wanted) if isinstance(closed, HasVjp) else None
         return Operation(
             layout=self.layout,
             groups=self.groups,
-            function=closed or _pull_back(function, len(self.inputs), wanted),
+            function=derived or _pull_back(self.function, len(self.inputs), wanted),
             inputs=self.inputs + self.outputs,
             outputs=tuple(self.inputs[i] for i in wanted),
         )

@@ -1,0 +1,55 @@
+"""Memory grows linearly with the length for every sparse pattern."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_MEASURE = """
+import sys, torch
+from regard.attention import Blocks, Causal, Global, Local, Strided, attend
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
+def run(length):
+    pattern = eval(sys.argv[1])
+    q, k, v = (torch.randn(1, 2, length, 32, requires_grad=True) for _ in range(3))
+    out = attend(q, k, v, pattern=pattern)
+    order = sys.argv[2]
+    if order != "value":
+        grads = torch.autograd.grad(out.square().sum(), (q, k, v), create_graph=order == "hvp")
+    if order == "hvp":
+        torch.autograd.grad(sum(g.sum() for g in grads), (q, k, v))
+
+torch.set_num_threads(1)
+run(256)
+start = peak()
+run(4096)
+short = peak() - start
+run(16384)
+print((peak() - start) / short)
+"""
+PATTERNS = [
+    "Local(63, 0)",
+    "Local(63, 0) | Global((0, 1))",
+    "Strided(length // 64) & Causal()",
+    "Blocks.random(length // 64, length // 64, 64, per_row=3, seed=1)",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc/self/status")
+@pytest.mark.parametrize("order", ["value", "gradient", "hvp"])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_four_times_the_length_takes_four_times_the_memory(pattern, order):
+    found = subprocess.run(
+        [sys.executable, "-c", _MEASURE, pattern, order],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert float(found.stdout) <= 4.4
