@@ -71,7 +71,7 @@ class _Workspace:
     """
 
     def __init__(self) -> None:
-        self._rooms: dict[str, Tensor] = {}
+        self._rooms: dict[tuple[str, torch.dtype], Tensor] = {}
 
     def scores(self, name: str, rows: Tensor, keys: Tensor, shift: Tensor | None) -> Tensor:
         """Multiply ``[blocks, rows, dim]`` by ``[blocks, keys, dim]``, plus a shift, float32."""
@@ -80,12 +80,21 @@ class _Workspace:
             scores = torch.bmm(rows, transposed)
         else:
             shape = (rows.shape[0], rows.shape[1], keys.shape[1])
-            room = self._rooms.get(name)
-            if room is None or room.shape != shape:
-                room = self._rooms[name] = rows.new_empty(shape)
-            scores = torch.bmm(rows, transposed, out=room)
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+            scores = torch.bmm(rows, transposed, out=self._room(name, shape, rows))
+        scores = self.cast(name, scores, torch.promote_types(scores.dtype, torch.float32))
         return scores if shift is None else scores.add_(shift)
+
+    def cast(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """Cast into the room of that name and type."""
+        if tensor.dtype == dtype or torch._C._are_functorch_transforms_active():
+            return tensor.to(dtype)
+        return self._room(name, tuple(tensor.shape), tensor.new_empty(0, dtype=dtype)).copy_(tensor)
+
+    def _room(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        room = self._rooms.get((name, like.dtype))
+        if room is None or room.shape != shape:
+            room = self._rooms[name, like.dtype] = like.new_empty(shape)
+        return room
 
 
 class _Value:
@@ -104,7 +113,7 @@ class _Value:
         highest = scores.amax(-1, keepdim=True)
         weights = scores.sub_(highest).exp2_()
         total = weights.sum(-1, keepdim=True)
-        out = torch.bmm(weights.to(v.dtype), values).div_(total)
+        out = torch.bmm(self._workspace.cast("scores", weights, v.dtype), values).div_(total)
         lse = total.log2_().add_(highest).div_(_LOG2_E)
         if mask is not None:
             sees_nothing = lse < NOTHING / 2
@@ -135,10 +144,12 @@ class _Gradient:
         shift = shift if mask is None else mask + shift
         weights = self._workspace.scores("weights", rows * (scale * _LOG2_E), keys, shift).exp2_()
         delta = dlse - (dout * out).sum(-1, keepdim=True, dtype=lse.dtype)
-        ds = self._workspace.scores("ds", dout, values, delta).mul_(weights).to(q.dtype)
+        ds = self._workspace.scores("ds", dout, values, delta).mul_(weights)
+        ds = self._workspace.cast("ds", ds, q.dtype)
+        weights = self._workspace.cast("weights", weights, q.dtype)
         dq = torch.bmm(ds, keys).mul_(scale)
         dk = torch.bmm(ds.transpose(1, 2), rows).mul_(scale)
-        dv = torch.bmm(weights.to(q.dtype).transpose(1, 2), dout)
+        dv = torch.bmm(weights.transpose(1, 2), dout)
         return _blocks(dq, q), dk.unsqueeze(1), dv.unsqueeze(1)
 
 
