@@ -277,6 +277,45 @@ def test_a_check_of_the_struct_names_the_setting_or_the_section(setting: str, me
     assert error_of_setting(setting) == message
 
 
+class Layered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Patterns by layer.
+
+    Args:
+        patterns: One, or one for each layer in turn.
+        tags: Words.
+        sizes: Numbers.
+    """
+
+    patterns: str | tuple[str, ...] | None = None
+    tags: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("setting", "changes"),
+    [
+        ("patterns=global:0,5", {"patterns": "global:0,5"}),
+        ('patterns=["global:0,5", "full"]', {"patterns": ("global:0,5", "full")}),
+        ("patterns=none", {}),
+        ("patterns=[full]", {"patterns": "[full]"}),
+        ("tags=[de],[fr]", {"tags": ("[de]", "[fr]")}),
+        ("tags=['a,b', 'c']", {"tags": ("a,b", "c")}),
+        ("sizes=[1, 2]", {"sizes": (1, 2)}),
+    ],
+)
+def test_a_list_may_be_written_as_in_toml(setting: str, changes: dict[str, object]):
+    found = apply_settings(Layered(), [setting])
+    assert found == msgspec.structs.replace(Layered(), **changes)
+    assert from_toml(to_toml(found), Layered, name="x") == found
+
+
+def test_help_tells_that_a_list_beside_a_single_value_is_bracketed():
+    assert describe(Layered).splitlines()[0] == (
+        "patterns  none  text, a bracketed list of text or none  "
+        "One, or one for each layer in turn."
+    )
+
+
 # --- TOML -----------------------------------------------------------------------------------------
 
 

@@ -51,7 +51,8 @@ def apply_settings(config: T, settings: Sequence[str]) -> T:
     Args:
         config: The configuration to start from; it is not changed.
         settings: ``section.key=value`` each, or ``key=value`` at the top; a later one wins.  Digits
-            may be grouped (``8_000``), tuples are separated by commas, `None` is ``none``.
+            may be grouped (``8_000``), tuples are separated by commas or written as in TOML, `None`
+            is ``none``.  Where one value will do too, a tuple takes TOML: ``["a", "b"]``.
 
     Returns:
         The changed configuration, of the same type.
@@ -313,7 +314,8 @@ def _read_word(value: object, kind: kinds.Type) -> object:
         case kinds.FloatType():
             return _read_number(float, text)
         case kinds.VarTupleType(item_type=inner) | kinds.TupleType(item_types=(inner, *_)):
-            return [_read_word(item.strip(), inner) for item in text.split(",") if text.strip()]
+            items = [item.strip() for item in text.split(",") if text.strip()]
+            return _read_array(text) or [_read_word(item, inner) for item in items]
     return text
 
 
@@ -321,8 +323,19 @@ def _read_union(text: str, kind: kinds.UnionType) -> object:
     """Read a word as the first of several types that it fits, as text last."""
     if kind.includes_none and text.strip().lower() == _NONE:
         return None
-    readings = [_read_word(text, member) for member in kind.types]
+    lists = (kinds.VarTupleType, kinds.TupleType)
+    members = [m for m in kind.types if _read_array(text) or not isinstance(m, lists)]
+    readings = [_read_word(text, member) for member in members]
     return next((reading for reading in readings if not isinstance(reading, str)), text)
+
+
+def _read_array(text: str) -> list[object]:
+    """Read an array as TOML writes it; empty where the text is none."""
+    try:
+        items = tomllib.loads(f"items = {text.strip()}")["items"]
+    except tomllib.TOMLDecodeError:
+        return []
+    return items if isinstance(items, list) else []
 
 
 def _read_number(number: type[int] | type[float], text: str) -> int | float | str:
@@ -346,7 +359,8 @@ def _choices(kind: kinds.Type) -> list[tuple[str, bool]]:
     match kind:
         case kinds.UnionType():
             members = sorted(kind.types, key=lambda member: isinstance(member, kinds.NoneType))
-            return [choice for member in members for choice in _choices(member)]
+            choices = [choice for member in members for choice in _choices(member)]
+            return [(c.replace("comma-separated", "bracketed"), v) for c, v in choices]
         case kinds.LiteralType():
             return [(_word(value), True) for value in kind.values]
         case kinds.VarTupleType():

@@ -6,6 +6,10 @@ import msgspec
 import pytest
 import torch
 
+from regard.attention import Causal, Full, Local
+from regard.layers.block import EncoderBlock
+from regard.layers.cache import WindowCache
+from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
 from regard.models.transformer import Transformer, TransformerConfig
 
@@ -16,7 +20,9 @@ SMALL = TransformerConfig(
 
 def build(**changes):
     torch.manual_seed(0)
-    return Transformer(msgspec.structs.replace(SMALL, **changes), 20).double().eval()
+    attention = changes.pop("attention", AttentionConfig())
+    config = msgspec.structs.replace(SMALL, **changes)
+    return Transformer(config, 20, attention).double().eval()
 
 
 def with_dtype(model):
@@ -31,6 +37,8 @@ CONFIGURATIONS = [
     {"tied": "target"},
     {"tied": "none", "activation": "gelu"},
     {"num_encoder_layers": 1, "num_decoder_layers": 3},
+    {"attention": AttentionConfig(pattern="local:1")},
+    {"attention": AttentionConfig(encoder="hierarchical:2", cross="local:2")},
 ]
 
 
@@ -147,3 +155,76 @@ def test_learned_positions_past_the_table_take_its_last_row():
     positions = LearnedPositions(4, 3)
     assert torch.equal(positions(1, 4)[2], positions.weight[2])
     assert torch.equal(positions(1, 4)[3], positions.weight[2])
+
+
+PATTERNS = ["full", "local:3", "strided:2", "global:0", "local:2|global:0", "top_k:3"]
+LONG_SOURCE = torch.tensor([[5, 6, 7, 8, 9, 4, 3, 10, 2], [9, 4, 3, 6, 2, 0, 0, 0, 0]])
+LONG_TARGET = torch.tensor([[1, 10, 11, 12, 4, 5, 6, 7, 8], [1, 13, 14, 15, 9, 8, 7, 6, 5]])
+
+
+def with_attention(**settings):
+    return with_dtype(build(attention=AttentionConfig(**settings)))
+
+
+def assert_decodes_as_it_reads(model):
+    """Compare decoding token by token, rows reordered half-way, with the whole pass."""
+    whole = model(LONG_SOURCE, LONG_TARGET)
+    state = model.start(LONG_SOURCE)
+    rows = torch.arange(2)
+    for t in range(LONG_TARGET.shape[1]):
+        if t == 5:
+            rows = torch.tensor([1, 0, 1])
+            state.select(rows)
+        logits = model.step(LONG_TARGET[rows, t], state)
+        torch.testing.assert_close(logits, whole[rows, t], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_pattern_decodes_with_its_cache_as_it_reads(pattern):
+    assert_decodes_as_it_reads(with_attention(pattern=pattern))
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS, "local:2,1", "causal"])
+def test_every_pattern_of_cross_attention_decodes_as_it_reads(pattern):
+    assert_decodes_as_it_reads(with_attention(cross=pattern))
+
+
+def test_a_list_of_patterns_alternates_over_the_layers():
+    model = with_attention(pattern=("local:1", "full"), cross=("full", "local:3"))
+    blocks = [block for block in model.encoder if isinstance(block, EncoderBlock)]
+    assert [block.self_attention.pattern for block in blocks] == [Local(1, 1), Full()]
+    found = [block.self_attention.pattern for block in model.decoder_blocks]
+    assert found == [Local(1, 0) & Causal(), Causal()]
+    found = [block.cross_attention.pattern for block in model.decoder_blocks]
+    assert found == [Full(), Local(3, 3)]
+    assert_decodes_as_it_reads(model)
+
+
+def test_a_window_bounds_the_cache_of_decoding():
+    model = with_attention(decoder="local:3")
+    state = model.start(LONG_SOURCE)
+    for t in range(LONG_TARGET.shape[1]):
+        model.step(LONG_TARGET[:, t], state)
+    for cache in state.caches:
+        assert isinstance(cache, WindowCache)
+        assert len(cache) == LONG_TARGET.shape[1]
+        assert cache.keys is not None
+        assert cache.keys.shape[2] == 4
+
+
+def test_a_window_limits_what_a_target_token_sees():
+    model = with_attention(decoder="local:1")  # two layers: two positions back
+    changed = LONG_TARGET.clone()
+    changed[:, 2] = 3
+    before, after = model(LONG_SOURCE, LONG_TARGET), model(LONG_SOURCE, changed)
+    torch.testing.assert_close(before[:, 5:], after[:, 5:])
+    assert not torch.allclose(before[:, 4], after[:, 4])
+
+
+def test_padded_sources_as_long_as_the_targets_do_not_blank_the_targets():
+    model = with_attention()
+    weights = []
+    model.decoder_blocks[0].cross_attention.on_weights = weights.append
+    model(LONG_SOURCE, LONG_TARGET)
+    assert LONG_SOURCE.shape == LONG_TARGET.shape
+    torch.testing.assert_close(weights[0].sum(-1), torch.ones(2, 2, 9, dtype=torch.float64))

@@ -24,7 +24,7 @@ def cross_attention(model: Transformer, source_ids: Tensor, target_ids: Tensor) 
 
     Returns:
         ``[batch, length, source_length]``; row t belongs to the token that follows decoder input
-        t, and sums to 1.
+        t, and sums to 1, or to 0 where the pattern of attention allows it nothing.
     """
     blocks = model.decoder_blocks
     attention = blocks[max(0, len(blocks) - 2)].cross_attention
@@ -34,4 +34,4 @@ def cross_attention(model: Transformer, source_ids: Tensor, target_ids: Tensor) 
         model.hidden(source_ids, target_ids)
     finally:
         attention.on_weights = None
-    return found[0].float().mean(1)  # [batch, length, source_length]
+    return found[0].to_dense().float().mean(1)  # [batch, length, source_length]

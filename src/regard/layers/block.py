@@ -12,8 +12,9 @@ from typing import Literal
 import msgspec
 from torch import Tensor, nn
 
-from regard.attention import Causal, Pattern
-from regard.layers.attention import CrossAttention, KeyValueCache, SelfAttention
+from regard.attention import NoMask, Pattern
+from regard.layers.attention import CrossAttention, SelfAttention
+from regard.layers.cache import Cache
 from regard.layers.dropout import Dropout, MaskPool
 from regard.layers.feed_forward import Activation, FeedForward
 from regard.layers.norm import LayerNorm
@@ -60,9 +61,9 @@ class Residual(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Self-attention, then feed-forward."""
+    """Self-attention by `pattern`, then feed-forward."""
 
-    def __init__(self, config: BlockConfig, pattern: Pattern, pool: MaskPool) -> None:
+    def __init__(self, config: BlockConfig, pattern: Pattern | NoMask, pool: MaskPool) -> None:
         super().__init__()
         self.self_attention = SelfAttention(
             config.dim, config.num_heads, pattern=pattern, output_gain=config.output_gain
@@ -83,15 +84,28 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Causal self-attention, cross-attention over the encoder's output, then feed-forward."""
+    """Self-attention, cross-attention over the encoder's output, then feed-forward.
 
-    def __init__(self, config: BlockConfig, pool: MaskPool) -> None:
+    Args:
+        config: Dimensions.
+        pattern: Of self-attention, causal.
+        cross_pattern: Of cross-attention.
+        pool: Of dropout masks.
+    """
+
+    def __init__(
+        self,
+        config: BlockConfig,
+        pattern: Pattern | NoMask,
+        cross_pattern: Pattern | NoMask,
+        pool: MaskPool,
+    ) -> None:
         super().__init__()
         self.self_attention = SelfAttention(
-            config.dim, config.num_heads, pattern=Causal(), output_gain=config.output_gain
+            config.dim, config.num_heads, pattern=pattern, output_gain=config.output_gain
         )
         self.cross_attention = CrossAttention(
-            config.dim, config.num_heads, output_gain=config.output_gain
+            config.dim, config.num_heads, pattern=cross_pattern, output_gain=config.output_gain
         )
         self.feed_forward = FeedForward(
             config.dim,
@@ -108,7 +122,7 @@ class DecoderBlock(nn.Module):
         x: Tensor,
         memory: tuple[Tensor, Tensor],
         memory_lengths: Tensor | None,
-        cache: KeyValueCache | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Map the decoder's stream.
 
@@ -121,8 +135,10 @@ class DecoderBlock(nn.Module):
         Returns:
             Same shape as `x`.
         """
+        start = 0 if cache is None else len(cache)
         x = self.self_residual(x, lambda y: self.self_attention(y, cache=cache))
         x = self.cross_residual(
-            x, lambda y: self.cross_attention(y, *memory, lengths=memory_lengths)
+            x,
+            lambda y: self.cross_attention(y, *memory, lengths=memory_lengths, query_offset=start),
         )
         return self.feed_forward_residual(x, self.feed_forward)

@@ -2,7 +2,7 @@
 
 An encoder reads the source once; a decoder writes the target one token at a time, attending to
 what it has written and to the encoder's output. Cost of a pass: O(length^2 dim + length dim^2) a
-layer.
+layer with full attention; a sparse pattern replaces length^2 by its number of pairs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.attention import Full
-from regard.layers.attention import KeyValueCache
 from regard.layers.block import BlockConfig, DecoderBlock, EncoderBlock, NormPlace
+from regard.layers.cache import Cache, cache_for
 from regard.layers.dropout import Dropout, MaskPool
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import LayerNorm
+from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 
 PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
@@ -81,7 +81,7 @@ class DecoderState:
 
     memory: list[tuple[Tensor, Tensor]]
     lengths: Tensor
-    caches: list[KeyValueCache]
+    caches: list[Cache]
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""
@@ -101,9 +101,15 @@ class Transformer(nn.Module):
     Args:
         config: Its dimensions.
         vocab_size: Number of token ids, shared by source and target.
+        attention: The pattern of each layer.
     """
 
-    def __init__(self, config: TransformerConfig, vocab_size: int) -> None:
+    def __init__(
+        self,
+        config: TransformerConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
         super().__init__()
         self.config = config
         self.vocab_size = vocab_size
@@ -125,10 +131,16 @@ class Transformer(nn.Module):
             output_gain=1.0 if config.norm == "post" else (num_sublayers / 2) ** -0.5,
         )
         self.encoder = nn.ModuleList(
-            EncoderBlock(block, Full(), self.mask_pool) for _ in range(config.num_encoder_layers)
+            EncoderBlock(block, pattern, self.mask_pool)
+            for pattern in attention.encoder_patterns(config.num_encoder_layers)
         )
         self.decoder = nn.ModuleList(
-            DecoderBlock(block, self.mask_pool) for _ in range(config.num_decoder_layers)
+            DecoderBlock(block, pattern, cross_pattern, self.mask_pool)
+            for pattern, cross_pattern in zip(
+                attention.decoder_patterns(config.num_decoder_layers),
+                attention.cross_patterns(config.num_decoder_layers),
+                strict=True,
+            )
         )
         is_pre = config.norm == "pre"
         self.encoder_norm = LayerNorm(config.dim) if is_pre else nn.Identity()
@@ -199,7 +211,7 @@ class Transformer(nn.Module):
         return DecoderState(
             memory=[block.cross_attention.project(states) for block in self.decoder_blocks],
             lengths=(source_ids != PAD_ID).sum(1),
-            caches=[KeyValueCache() for _ in self.decoder],
+            caches=[cache_for(block.self_attention.pattern) for block in self.decoder_blocks],
         )
 
     def step(self, ids: Tensor, state: DecoderState) -> Tensor:

@@ -57,7 +57,7 @@ def inspect_folder(path: str | Path) -> FolderInformation:
     config = folder.read_config(RunConfig)
     vocab_size = len(folder.read_tokenizer())
     with torch.device("meta"):
-        model = Transformer(config.model, vocab_size)
+        model = Transformer(config.model, vocab_size, config.attention)
     layers = [
         (name, " x ".join(map(str, parameter.shape)), parameter.numel())
         for name, parameter in model.named_parameters()

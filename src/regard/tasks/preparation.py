@@ -127,7 +127,7 @@ def _report_tokens(
 def build_model(config: RunConfig, tokenizer: Tokenizer) -> Transformer:
     """Build the model with initial weights that follow from the seed, in training mode."""
     torch.manual_seed(config.training.seed)
-    model = Transformer(config.model, len(tokenizer))
+    model = Transformer(config.model, len(tokenizer), config.attention)
     model.compute_dtype = compute_dtype(config.training.precision)
     return model.train()
 
@@ -146,12 +146,13 @@ def summarize(config: RunConfig) -> str:
     """Describe the model in a line.
 
     >>> summarize(RunConfig(preset="base"))
-    'transformer base   6+6 layers, d=512, 8 heads, ff 2048, pre-norm'
+    'transformer base   6+6 layers, d=512, 8 heads, ff 2048, pre-norm, attention full'
     """
     model = config.model
     return (
         f"transformer {config.preset}   {model.num_encoder_layers}+{model.num_decoder_layers} "
-        f"layers, d={model.dim}, {model.num_heads} heads, ff {model.hidden_dim}, {model.norm}-norm"
+        f"layers, d={model.dim}, {model.num_heads} heads, ff {model.hidden_dim}, "
+        f"{model.norm}-norm, attention {config.attention.summary()}"
     )
 
 

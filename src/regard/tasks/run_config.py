@@ -8,6 +8,7 @@ import msgspec
 
 from regard.data.tokenizer import TokenizerConfig
 from regard.generation.search import SearchConfig
+from regard.layers.patterns import AttentionConfig
 from regard.models.transformer import TransformerConfig
 from regard.training.config import OptimizerConfig, TrainingConfig
 
@@ -59,6 +60,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         data: Where the text comes from.
         tokenizer: How text becomes tokens.
         model: Dimensions of the Transformer.
+        attention: Who may look at whom.
         training: How long and in which precision.
         optimizer: How one step changes the weights.
         search: How output is searched for.
@@ -70,6 +72,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: TransformerConfig = TransformerConfig()
+    attention: AttentionConfig = AttentionConfig()
     training: TrainingConfig = TrainingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     search: SearchConfig = SearchConfig()

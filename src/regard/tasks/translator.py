@@ -101,7 +101,7 @@ class Translator:
         place = ModelFolder(folder)
         config = place.read_config(RunConfig)
         tokenizer = place.read_tokenizer()
-        model = Transformer(config.model, len(tokenizer))
+        model = Transformer(config.model, len(tokenizer), config.attention)
         load_weights(model, place.read_weights(), name=str(place.weights_path))
         return cls(model.eval(), tokenizer, config)
 

@@ -1,0 +1,116 @@
+"""Which pattern each layer attends by: the settings ``attention.*``."""
+
+from __future__ import annotations
+
+import msgspec
+
+from regard.attention import Hierarchical, NoMask, Pattern, parse_pattern
+from regard.errors import ConfigError
+
+PatternText = str | tuple[str, ...]
+
+
+class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may look at whom; a list alternates over the layers.
+
+    Args:
+        pattern: Of self-attention in encoder and decoder, such as full, local:256,
+            local:256|global:0, strided:8 or top_k:16; decoders look back only.
+        encoder: Of the encoder's self-attention, where it is another.
+        decoder: Of the decoder's self-attention, where it is another.
+        cross: Of the decoder's attention over the encoder's output.
+
+    Raises:
+        ConfigError: A text is no pattern, or one that cannot stand where it is to be used.
+    """
+
+    pattern: PatternText = "full"
+    encoder: PatternText | None = None
+    decoder: PatternText | None = None
+    cross: PatternText = "full"
+
+    def __post_init__(self) -> None:
+        for name in ("pattern", "encoder", "decoder", "cross"):
+            if getattr(self, name) is not None:
+                self._parse(name, is_decoder=False)
+        self.encoder_patterns(1)
+        self.decoder_patterns(1)
+        self.cross_patterns(1)
+
+    def encoder_patterns(self, num_layers: int) -> list[Pattern | NoMask]:
+        """Read the pattern of each encoder layer's self-attention."""
+        name = "pattern" if self.encoder is None else "encoder"
+        return _alternate(self._parse(name, is_decoder=False), num_layers)
+
+    def decoder_patterns(self, num_layers: int) -> list[Pattern | NoMask]:
+        """Read the pattern of each decoder layer's self-attention; all are causal."""
+        name = "pattern" if self.decoder is None else "decoder"
+        patterns = self._parse(name, is_decoder=True)
+        instead = "local:256"
+        if name == "pattern":
+            instead += ", or set attention.decoder beside it"
+        self._refuse_hierarchical(name, patterns, "a decoder that writes token by token", instead)
+        return _alternate(patterns, num_layers)
+
+    def cross_patterns(self, num_layers: int) -> list[Pattern | NoMask]:
+        """Read the pattern of each decoder layer's attention over the encoder's output."""
+        patterns = self._parse("cross", is_decoder=False)
+        place = "cross-attention, which has other keys than queries"
+        self._refuse_hierarchical("cross", patterns, place, "full")
+        return _alternate(patterns, num_layers)
+
+    def summary(self) -> str:
+        """Tell the patterns in a line, in the settings' own words.
+
+        >>> AttentionConfig(pattern="local:64", encoder=("local:64", "full")).summary()
+        'encoder local:64 / full, decoder local:64, cross full'
+        """
+        encoder = self.pattern if self.encoder is None else self.encoder
+        decoder = self.pattern if self.decoder is None else self.decoder
+        if encoder == decoder and self.cross == "full":
+            return _join(encoder)
+        return f"encoder {_join(encoder)}, decoder {_join(decoder)}, cross {_join(self.cross)}"
+
+    def _parse(self, name: str, *, is_decoder: bool) -> list[Pattern | NoMask]:
+        texts = _texts(getattr(self, name))
+        if not texts:
+            raise ConfigError(
+                f"attention.{name}=[]: the list is empty.  "
+                'Expected one pattern or more, e.g. ["local:64", "full"].'
+            )
+        return [_parse_one(name, text, is_decoder) for text in texts]
+
+    def _refuse_hierarchical(
+        self, name: str, patterns: list[Pattern | NoMask], place: str, instead: str
+    ) -> None:
+        for text, pattern in zip(_texts(getattr(self, name)), patterns, strict=True):
+            if isinstance(pattern, Hierarchical):
+                raise ConfigError(
+                    f"attention.{name}={text}: averages keys of the queries' own sequence, "
+                    f"which does not go with {place}.  Take another pattern, e.g. {instead}."
+                )
+
+
+def _parse_one(name: str, text: str, is_decoder: bool) -> Pattern | NoMask:
+    if text.lstrip().startswith("["):
+        raise ConfigError(
+            f"attention.{name}={text}: a list has each pattern in double quotes, "
+            f"""e.g. 'attention.{name}=["local:64", "full"]'."""
+        )
+    try:
+        return parse_pattern(text, is_decoder=is_decoder)
+    except ConfigError as error:
+        message = str(error).replace("attention.pattern", f"attention.{name}", 1)
+        raise ConfigError(message) from error
+
+
+def _texts(given: PatternText) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else given
+
+
+def _join(given: PatternText) -> str:
+    return " / ".join(_texts(given))
+
+
+def _alternate(patterns: list[Pattern | NoMask], num_layers: int) -> list[Pattern | NoMask]:
+    return [patterns[layer % len(patterns)] for layer in range(num_layers)]
