@@ -73,8 +73,8 @@ class _Workspace:
     def __init__(self) -> None:
         self._rooms: dict[tuple[str, torch.dtype], Tensor] = {}
 
-    def scores(self, name: str, rows: Tensor, keys: Tensor, shift: Tensor | None) -> Tensor:
-        """Multiply ``[blocks, rows, dim]`` by ``[blocks, keys, dim]``, plus a shift, float32."""
+    def scores(self, name: str, rows: Tensor, keys: Tensor, *shifts: Tensor | None) -> Tensor:
+        """Multiply ``[blocks, rows, dim]`` by ``[blocks, keys, dim]``, plus shifts, float32."""
         transposed = keys.transpose(1, 2)
         if torch._C._are_functorch_transforms_active():  # they take no room given
             scores = torch.bmm(rows, transposed)
@@ -82,7 +82,10 @@ class _Workspace:
             shape = (rows.shape[0], rows.shape[1], keys.shape[1])
             scores = torch.bmm(rows, transposed, out=self._room(name, shape, rows))
         scores = self.cast(name, scores, torch.promote_types(scores.dtype, torch.float32))
-        return scores if shift is None else scores.add_(shift)
+        for shift in shifts:
+            if shift is not None:
+                scores.add_(shift)
+        return scores
 
     def cast(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """Cast into the room of that name and type."""
@@ -137,18 +140,17 @@ class _Gradient:
         scale = self._owner.scale
         q, k, v, *others = blocks[:-4]
         out, lse, dout, dlse = (_rows(block) for block in blocks[-4:])
-        rows, keys, values = _rows(q), k.squeeze(1), v.squeeze(1)
+        rows, keys, values = _rows(q) * scale, k.squeeze(1), v.squeeze(1)
         mask = self._owner.mask(place, others, q)
         # Where nothing is allowed, 2 to the masked scores less 0 is 0.
         shift = lse.masked_fill(lse == NOTHING, 0.0) * -_LOG2_E
-        shift = shift if mask is None else mask + shift
-        weights = self._workspace.scores("weights", rows * (scale * _LOG2_E), keys, shift).exp2_()
+        weights = self._workspace.scores("weights", rows * _LOG2_E, keys, mask, shift).exp2_()
         delta = dlse - (dout * out).sum(-1, keepdim=True, dtype=lse.dtype)
         ds = self._workspace.scores("ds", dout, values, delta).mul_(weights)
         ds = self._workspace.cast("ds", ds, q.dtype)
         weights = self._workspace.cast("weights", weights, q.dtype)
         dq = torch.bmm(ds, keys).mul_(scale)
-        dk = torch.bmm(ds.transpose(1, 2), rows).mul_(scale)
+        dk = torch.bmm(ds.transpose(1, 2), rows)
         dv = torch.bmm(weights.transpose(1, 2), dout)
         return _blocks(dq, q), dk.unsqueeze(1), dv.unsqueeze(1)
 

@@ -15,6 +15,8 @@ VERBS = {
     "demo": "Train and try a model on the embedded corpus, in minutes.",
 }
 
+BENCHES = {"attention": "Time and memory of attention by pattern and length, beside peers."}
+
 
 def build_app() -> App:
     """Build the application; a verb's module is imported when the verb is called."""
@@ -26,4 +28,8 @@ def build_app() -> App:
     )
     for verb, meaning in VERBS.items():
         app.command(f"regard.cli.{verb}:{verb}", name=verb, help=meaning)
+    bench = App(name="bench", help="Measure what parts of a model cost on this machine.")
+    for part, meaning in BENCHES.items():
+        bench.command(f"regard.cli.bench:{part}", name=part, help=meaning)
+    app.command(bench)
     return app
