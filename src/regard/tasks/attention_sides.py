@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal
 
@@ -204,9 +205,7 @@ def local_attention(case: Case) -> Side | str:
         return f"needs a length that the window {before} divides"
     if find_spec("local_attention") is None:
         return "not installed: pip install local-attention"
-    from local_attention import LocalAttention
-
-    module = LocalAttention(
+    module = import_module("local_attention").LocalAttention(
         window_size=before,
         causal=is_causal,
         look_backward=1,
