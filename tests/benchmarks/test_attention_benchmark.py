@@ -4,8 +4,17 @@ import json
 import sys
 
 import pytest
+import torch
 
 from benchmarks import attention
+
+
+@pytest.fixture(autouse=True)
+def same_threads():
+    """Leave the number of threads, on which the bits of other tests depend, as it was."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
