@@ -142,7 +142,17 @@ def test_t5_takes_the_number_of_head_and_bucket():
         (
             lambda: DotProduct(soft_cap=0.0),
             ConfigError,
-            "soft_cap=0.0: must be above 0, or None.",
+            "soft_cap=0.0: must be above 0 and finite, or None.",
+        ),
+        (
+            lambda: DotProduct(soft_cap=math.inf),
+            ConfigError,
+            "soft_cap=inf: must be above 0 and finite, or None.",
+        ),
+        (
+            lambda: alibi_slopes(0),
+            ConfigError,
+            "alibi_slopes(0): the number of heads must be 1 or more.",
         ),
         (
             lambda: Cosine(torch.zeros(2, 1)),

@@ -71,9 +71,14 @@ def alibi_slopes(num_heads: int) -> Tensor:
     Returns:
         ``[heads]`` float32.
 
+    Raises:
+        ConfigError: There is no head.
+
     >>> alibi_slopes(4).tolist()
     [0.25, 0.0625, 0.015625, 0.00390625]
     """
+    if num_heads < 1:
+        raise ConfigError(f"alibi_slopes({num_heads}): the number of heads must be 1 or more.")
     lower = 2 ** int(math.log2(num_heads))
     slopes = [2 ** (-8 * head / lower) for head in range(1, lower + 1)]
     between = [2 ** (-4 * head / lower) for head in range(1, 2 * lower, 2)]

@@ -7,6 +7,7 @@ are made of plain torch operations, so that derivatives of any order exist.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -192,8 +193,8 @@ def _cap(scores: Tensor, soft_cap: float | None) -> Tensor:
 
 
 def _check_soft_cap(soft_cap: float | None) -> None:
-    if soft_cap is not None and not soft_cap > 0:
-        raise ConfigError(f"soft_cap={soft_cap}: must be above 0, or None.")
+    if soft_cap is not None and not 0 < soft_cap < math.inf:
+        raise ConfigError(f"soft_cap={soft_cap}: must be above 0 and finite, or None.")
 
 
 def _check_axes(name: str, tensor: Tensor, expected: str, num_axes: int) -> None:

@@ -1,0 +1,67 @@
+"""Rotary positions (Su et al. 2021, "RoFormer", section 3.2): queries and keys turned by angles.
+
+Coordinates are taken in pairs, and pair i of a vector at position p is turned by the angle
+``p base^(-2i / dim)`` (equation 34). The dot product of a turned query and a turned key depends on
+their positions through the distance alone. Cost: about three operations a number, no weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def rotate(
+    x: Tensor, positions: Tensor, *, base: float = 10000.0, interleaved: bool = False
+) -> Tensor:
+    """Turn every vector by its position.
+
+    Args:
+        x: Queries or keys, ``[batch, heads, length, dim]``; dim is even.
+        positions: Where they stand, ``[length]`` or ``[batch, length]``, in tokens.
+        base: Sets the slowest angle, about ``1 / base`` a token; above 0.
+        interleaved: Pair coordinate 2i with 2i + 1, as the paper and GPT-J do; else i with
+            ``i + dim / 2``, as Llama and GPT-NeoX do. Weights trained one way need it.
+
+    Returns:
+        Same shape and type as `x`.
+
+    >>> x = torch.tensor([[[[1.0, 0.0]]]])
+    >>> [round(value, 3) for value in rotate(x, torch.tensor([1])).flatten().tolist()]
+    [0.54, 0.841]
+    """
+    angles = _angles(positions, x.shape[-1], base)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    cos, sin = angles.cos().to(wide), angles.sin().to(wide)
+    sizes, axis = ((-1, 2), -1) if interleaved else ((2, -1), -2)
+    first, second = x.to(wide).unflatten(-1, sizes).unbind(axis)
+    turned = (first * cos - second * sin, first * sin + second * cos)
+    return torch.stack(turned, dim=axis).flatten(-2).to(x.dtype)
+
+
+class Rotary(nn.Module):
+    """`rotate` as a layer. It holds no tensors, so that no cast of the model blurs the angles.
+
+    Args:
+        base: As for `rotate`.
+        interleaved: As for `rotate`.
+    """
+
+    def __init__(self, *, base: float = 10000.0, interleaved: bool = False) -> None:
+        super().__init__()
+        self.base = base
+        self.interleaved = interleaved
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Turn ``[batch, heads, length, dim]`` by ``[length]`` or ``[batch, length]``."""
+        return rotate(x, positions, base=self.base, interleaved=self.interleaved)
+
+    def extra_repr(self) -> str:
+        """Tell the settings."""
+        return f"base={self.base}, interleaved={self.interleaved}"
+
+
+def _angles(positions: Tensor, dim: int, base: float) -> Tensor:
+    """Compute ``[1 or batch, 1, length, dim / 2]``, in float64: far positions need its digits."""
+    pairs = torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device)
+    return positions[..., None, :, None].double() * base ** (-pairs / dim)
