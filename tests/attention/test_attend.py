@@ -6,18 +6,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 from regard.attention import (
+    Additive,
+    Alibi,
     Causal,
     Cosine,
+    DotProduct,
     Full,
     Global,
     Hierarchical,
     Local,
+    LocalShare,
     Strided,
+    T5Relative,
     Terms,
     TopK,
+    TransformerXL,
     allowed_matrix,
     attend,
     dense_attention,
@@ -128,6 +134,57 @@ def test_non_finite_input_gives_non_finite_output():
     q, k, v = (draw(1, 1, 3, 4, seed=seed) for seed in range(3))
     v[0, 0, 0, 0] = math.nan
     assert attend(q, k, v, pattern=Causal()).isnan().any()
+
+
+@pytest.mark.parametrize("pattern", [Full(), Causal(), Local(9, 0)], ids=repr)
+@pytest.mark.parametrize("length", [9, 600])
+def test_dual_numbers_carry_the_derivative(pattern, length):
+    q, k, v, t = (draw(1, 2, length, 4, seed=seed) for seed in range(4))
+    with forward_ad.dual_level():
+        out = attend(forward_ad.make_dual(q, t), k, forward_ad.make_dual(v, t), pattern=pattern)
+        found = forward_ad.unpack_dual(out).tangent
+    wanted = torch.func.jvp(lambda q, v: dense_of(q, k, v, pattern), (q, v), (t, t))[1]
+    torch.testing.assert_close(found, wanted)
+
+
+SHORT_AND_LONG = pytest.mark.parametrize("length", [3, 600])
+
+
+@SHORT_AND_LONG
+@pytest.mark.parametrize(
+    "pattern",
+    [Full(), Causal(), Local(2, 1), Global((1,)) | Local(1, 0), TopK(2), Hierarchical(2)],
+    ids=repr,
+)
+@pytest.mark.parametrize("name", ["q", "k", "v"])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_an_infinite_number_anywhere_gives_no_finite_output(pattern, length, name, value):
+    inputs = {x: draw(1, 1, length, 2, seed=seed).abs() for seed, x in enumerate("qkv")}
+    inputs[name][0, 0, 0, 0] = value  # the first key is always allowed to the first query
+    assert not torch.isfinite(attend(*inputs.values(), pattern=pattern)[0, 0, 0]).all()
+
+
+@SHORT_AND_LONG
+@pytest.mark.parametrize("score", [None, Cosine(2.0), DotProduct(soft_cap=3.0)], ids=repr)
+def test_a_key_whose_score_is_minus_infinity_is_not_passed_over(score, length):
+    q, k, v = (draw(2, 4, length, 3, seed=seed, dtype=torch.float32) for seed in range(3))
+    k = k[:, :2].contiguous()
+    k[0, 1, 1] = -math.inf
+    out = attend(q.abs(), k, v[:, :2], score=DotProduct() if score is None else score)
+    assert out[0, 2:].isnan().all()  # the heads that share it
+    assert torch.isfinite(out[0, :2]).all()
+    assert torch.isfinite(out[1]).all()
+
+
+@SHORT_AND_LONG
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_largest_finite_keys_are_finite(length, dtype):
+    q, v = (draw(1, 1, length, 2, seed=seed).to(dtype) for seed in range(2))
+    most = torch.finfo(dtype).max
+    k = torch.full_like(q, most)
+    k[0, 0, 1] = -most
+    out = attend(q * 0, k, v, pattern=Local(1, 1))
+    assert torch.isfinite(out).all()
 
 
 def test_the_worked_example_of_softmax():
@@ -288,8 +345,58 @@ def test_top_k_and_hierarchical_go_through_attend():
         (
             {"score": Cosine(torch.ones(3))},
             ShapeError,
-            "a tensor of the score or bias has shape [3]; its first axis is expected to be 2 "
-            "(heads, as in q) or 1.",
+            "temperature has shape [3]; expected [2 or 1] to fit q [2, 2, 4, 8].",
+        ),
+        (
+            {"score": Additive(torch.ones(2, 3))},
+            ShapeError,
+            "weight has shape [2, 3]; expected [2 or 1, 8] to fit q [2, 2, 4, 8].",
+        ),
+        (
+            {"score": Additive(torch.ones(2, 3), query_map=torch.ones(1, 7, 3))},
+            ShapeError,
+            "query_map has shape [1, 7, 3]; expected [2 or 1, 8, 3] to fit q [2, 2, 4, 8].",
+        ),
+        (
+            {"score": Additive(torch.ones(2, 3), key_map=torch.ones(3, 8, 3))},
+            ShapeError,
+            "key_map has shape [3, 8, 3]; expected [2 or 1, 8, 3] to fit q [2, 2, 4, 8].",
+        ),
+        (
+            {"score": TransformerXL(torch.ones(1, 8), torch.ones(2, 7), torch.ones(1, 9, 8))},
+            ShapeError,
+            "position_bias has shape [2, 7]; expected [2 or 1, 8] to fit q [2, 2, 4, 8].",
+        ),
+        (
+            {"score": TransformerXL(torch.ones(1, 6), torch.ones(2, 8), torch.ones(1, 9, 8))},
+            ShapeError,
+            "content_bias has shape [1, 6]; expected [2 or 1, 8] to fit q [2, 2, 4, 8].",
+        ),
+        (
+            {"score": TransformerXL(torch.ones(1, 8), torch.ones(2, 8), torch.ones(1, 9, 5))},
+            ShapeError,
+            "relative has shape [1, 9, 5]; expected [2 or 1, 9, 8] to fit q [2, 2, 4, 8].",
+        ),
+        (
+            {"score": Cosine(torch.ones(2).int())},
+            ShapeError,
+            "temperature is torch.int32 on cpu; expected floating point on cpu.",
+        ),
+        (
+            {"bias": Alibi(torch.ones(3))},
+            ShapeError,
+            "slopes has shape [3]; expected [2 or 1] to fit q [2, 2, 4, 8].",
+        ),
+        (
+            {"bias": T5Relative(torch.ones(4, 32))},
+            ShapeError,
+            "table has shape [4, 32]; expected [2 or 1, 32] to fit q [2, 2, 4, 8].",
+        ),
+        (
+            {"pattern": LocalShare(0.5, 0.0), "key_positions": torch.arange(5)},
+            ConfigError,
+            "LocalShare(before=0.5, after=0.0) depends on the length and does not go with "
+            "key_positions, which do not tell it.  Settle it first: .for_lengths(queries, keys).",
         ),
         ({"query_offset": -1}, ConfigError, "query_offset=-1: must be 0 or more."),
         ({"dropout": 1.0}, ConfigError, "dropout=1.0: must be at least 0 and below 1."),

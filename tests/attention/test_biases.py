@@ -118,11 +118,18 @@ def test_every_row_may_have_keys_of_its_own(bias):
 
 @EVERY
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_million_tokens_apart_is_finite_and_keeps_the_type(bias, dtype):
+def test_a_million_tokens_apart_is_finite_and_wide_enough(bias, dtype):
     held = tuple(tensor.to(dtype) for tensor in bias.tensors())
     found = bias(torch.tensor([[10**6]]), torch.tensor([0, 2 * 10**6]), held)
-    assert found.dtype == dtype
+    assert found.dtype == (torch.float32 if isinstance(bias, Alibi) else dtype)
     assert torch.isfinite(found).all()
+
+
+def test_alibi_of_half_precision_slopes_is_exact_in_the_distance():
+    slopes = alibi_slopes(8).bfloat16()  # powers of two: exact
+    found = Alibi(slopes)(torch.tensor([[3001]]), torch.arange(3002), (slopes,))
+    wanted = Alibi(slopes.double())(torch.tensor([[3001]]), torch.arange(3002), (slopes.double(),))
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=0)
 
 
 def test_keys_after_the_query_share_the_first_bucket_of_a_causal_table():

@@ -12,14 +12,24 @@ from regard.attention.patterns import (
     Global,
     Hierarchical,
     Local,
+    LocalShare,
+    RandomBlocks,
     Strided,
     TopK,
 )
 from regard.errors import ConfigError
 
 KNOWN = (
-    "Known: full, causal, local:B, local:B,A, strided:S, global:P,P,..., top_k:K, hierarchical:B, "
-    "joined by | and & and parentheses."
+    "Known: full, causal, local:B, local:B,A, strided:S, global:P,P,..., random:SIZE:COUNT, "
+    "top_k:K, hierarchical:B, joined by | and & and parentheses."
+)
+LOCAL = (
+    "expected local:B or local:B,A (positions before, after), e.g. local:256, or both a fraction "
+    "of the length, e.g. local:0.1."
+)
+RANDOM = (
+    "expected random:SIZE:COUNT or random:SIZE:COUNT:SEED (positions in a block, blocks that each "
+    "sees), e.g. random:64:3."
 )
 MASKS = st.recursive(
     st.one_of(
@@ -28,6 +38,8 @@ MASKS = st.recursive(
         st.builds(Local, st.integers(0, 300), st.integers(0, 300)),
         st.builds(Strided, st.integers(1, 99)),
         st.builds(Global, st.lists(st.integers(0, 999), min_size=1)),
+        st.builds(LocalShare, st.floats(1e-9, 1.0), st.floats(0.0, 1.0)),
+        st.builds(RandomBlocks, st.integers(1, 99), st.integers(1, 9), st.integers(0, 9)),
     ),
     lambda inner: st.builds(
         lambda left, right, either: left | right if either else left & right,
@@ -62,6 +74,11 @@ NO_MASKS = st.builds(
             (Full() | Strided(2)) & Global([0]),
             (Full() | Strided(2)) & Global([0]) & Causal(),
         ),
+        ("local:0.1", LocalShare(0.1, 0.1), LocalShare(0.1, 0.0) & Causal()),
+        ("local:.25,0", LocalShare(0.25, 0.0), LocalShare(0.25, 0.0) & Causal()),
+        ("local:0,0.5", LocalShare(0.0, 0.5), LocalShare(0.0, 0.5) & Causal()),
+        ("random:64:3", RandomBlocks(64, 3), RandomBlocks(64, 3) & Causal()),
+        ("random:8:2:7", RandomBlocks(8, 2, seed=7), RandomBlocks(8, 2, seed=7) & Causal()),
         ("causal|local:1", Causal() | Local(1, 1), (Causal() | Local(1, 0)) & Causal()),
     ],
 )
@@ -78,7 +95,7 @@ def test_what_is_written_reads_back_the_same(pattern):
 @given(pattern=MASKS | NO_MASKS)
 def test_a_decoders_pattern_is_causal_and_reads_back_the_same(pattern):
     decoder = parse_pattern(format_pattern(pattern), is_decoder=True)
-    assert all(clause.after == 0 for clause in decoder.clauses())
+    assert all(clause.after == 0 for clause in decoder.for_lengths(30, 30).clauses())
     assert parse_pattern(format_pattern(decoder), is_decoder=True) == decoder
 
 
@@ -93,11 +110,33 @@ def test_a_decoders_pattern_is_causal_and_reads_back_the_same(pattern):
         ("causal|x", f'attention.pattern: "x" is not a pattern.  {KNOWN}'),
         ("", f"attention.pattern=: a pattern is missing.  {KNOWN}"),
         ("causal|", f"attention.pattern=causal|: a pattern is missing.  {KNOWN}"),
-        ("local:0", "attention.pattern=local:0: the window must be 1 or more."),
         (
-            "local:-3",
-            "attention.pattern=local:-3: expected local:B or local:B,A (positions before, after), "
-            "e.g. local:256.",
+            "local:0",
+            "attention.pattern=local:0: the window must be 1 or more (or a fraction of the length, "
+            "e.g. local:0.1).",
+        ),
+        (
+            "local:0.0",
+            "attention.pattern=local:0.0: the window must be 1 or more (or a fraction of the "
+            "length, e.g. local:0.1).",
+        ),
+        ("local:-3", f"attention.pattern=local:-3: {LOCAL}"),
+        ("local:0.1,5", f"attention.pattern=local:0.1,5: {LOCAL}"),
+        ("local:0.1,0.1,0.1", f"attention.pattern=local:0.1,0.1,0.1: {LOCAL}"),
+        ("local:1.", f"attention.pattern=local:1.: {LOCAL}"),
+        (
+            "local:1.5",
+            "attention.pattern=local:1.5: LocalShare(before=1.5, after=1.5): both must be 0 to 1, "
+            "and one above 0.",
+        ),
+        ("random", f"attention.pattern=random: {RANDOM}"),
+        ("random:64", f"attention.pattern=random:64: {RANDOM}"),
+        ("random:64,3", f"attention.pattern=random:64,3: {RANDOM}"),
+        ("random:64:3:1:1", f"attention.pattern=random:64:3:1:1: {RANDOM}"),
+        (
+            "random:64:0",
+            "attention.pattern=random:64:0: RandomBlocks(size=64, per_row=0, seed=0): size and "
+            "per_row must be 1 or more, seed 0 or more.",
         ),
         (
             "strided",
@@ -130,7 +169,7 @@ def test_a_text_that_is_no_pattern_is_explained(text, message):
     assert str(raised.value) == message
 
 
-@given(text=st.text(alphabet="fulcastridg:0,12|&() ", max_size=12))
+@given(text=st.text(alphabet="fulcastridgnom:0,.12|&() ", max_size=12))
 def test_any_text_is_read_or_refused(text):
     try:
         pattern = parse_pattern(text)

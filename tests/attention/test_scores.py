@@ -11,9 +11,14 @@ from regard.attention import (
     Alibi,
     Cosine,
     DotProduct,
+    Full,
     T5Relative,
+    Terms,
     TransformerXL,
     alibi_slopes,
+    attend,
+    blockwise_attention,
+    dense_attention,
 )
 from regard.errors import ConfigError, ShapeError
 
@@ -28,6 +33,7 @@ def draw(*shape, seed=0):
 
 Q, K = draw(1, HEADS, QUERIES, DIM, seed=1), draw(1, HEADS, KEYS, DIM, seed=2)
 TAU, W = draw(HEADS, seed=3), draw(HEADS, DIM, seed=4)
+W4, MAP_Q, MAP_K = draw(HEADS, 4, seed=8), draw(HEADS, DIM, 4, seed=9), draw(1, DIM, 4, seed=10)
 U, V, R = draw(HEADS, DIM, seed=5), draw(HEADS, DIM, seed=6), draw(HEADS, 6, DIM, seed=7)
 
 
@@ -40,7 +46,16 @@ FORMULAS = [
     (DotProduct(), lambda q, k, h, i, j: q @ k / math.sqrt(DIM)),
     (DotProduct(scale=2.0, soft_cap=3.0), lambda q, k, h, i, j: 3 * torch.tanh(2 * (q @ k) / 3)),
     (Cosine(TAU), lambda q, k, h, i, j: TAU[h] * (q @ k) / (q.norm() * k.norm())),
+    (Cosine(2.5), lambda q, k, h, i, j: 2.5 * (q @ k) / (q.norm() * k.norm())),
     (Additive(W), lambda q, k, h, i, j: W[h] @ torch.tanh(q + k)),
+    (
+        Additive(W4, MAP_Q, MAP_K),
+        lambda q, k, h, i, j: W4[h] @ torch.tanh(q @ MAP_Q[h] + k @ MAP_K[0]),
+    ),
+    (
+        Additive(W, key_map=MAP_Q[..., :DIM]),
+        lambda q, k, h, i, j: W[h] @ torch.tanh(q + k @ MAP_Q[h, :, :DIM]),
+    ),
     (
         TransformerXL(U, V, R, offset=2),
         lambda q, k, h, i, j: (
@@ -79,15 +94,119 @@ def test_the_score_of_a_block_is_a_part_of_the_whole(score):
     torch.testing.assert_close(part, whole[:, 1:, 1:3, 2:])
 
 
-def test_the_cosine_of_zero_vectors_is_zero_with_finite_derivatives():
+EVERY = pytest.mark.parametrize("score", [score for score, _ in FORMULAS], ids=repr)
+
+
+@EVERY
+def test_keys_of_one_head_serve_all_heads(score):
+    found = score(Q, K[:, :1], I[:, None], J, score.tensors())
+    shared = K[:, :1].expand(-1, HEADS, -1, -1)
+    torch.testing.assert_close(found, score(Q, shared, I[:, None], J, score.tensors()))
+
+
+@EVERY
+def test_torch_func_takes_the_hessian_of_a_score(score):
+    q, k = Q[:, :, :1], K[:, :, :1]
+    direction = draw(*q.shape, seed=11)
+
+    def total(q):
+        return score(q, k, I[:1, None], J[:1], score.tensors()).square().sum()
+
+    found = torch.einsum(
+        "ij,j->i",
+        torch.func.hessian(total)(q).reshape(q.numel(), q.numel()),
+        direction.flatten(),
+    )
+    wanted = torch.func.jvp(torch.func.grad(total), (q,), (direction,))[1]
+    torch.testing.assert_close(found, wanted.flatten())
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_vectors_of_any_type_have_finite_scores_of_that_type(score, dtype):
+    q, k = (torch.full((1, HEADS, 2, DIM), sign * 1e4, dtype=dtype) for sign in (1, -1))
+    found = score(q, k, I[:2, None], J[:2], tuple(x.to(dtype) for x in score.tensors()))
+    assert found.dtype == dtype
+    assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("power", [-36, -20, -3, 0, 19, 37])
+def test_the_cosine_does_not_depend_on_the_norm(dtype, power):
+    q, k = Q.to(dtype) * 10.0**power, K.to(dtype)
+    score = Cosine(torch.ones(1, dtype=dtype))
+    found = score(q, k, I[:, None], J, score.tensors())
+    wanted = torch.nn.functional.cosine_similarity(Q[:, :, :, None], K[:, :, None], dim=-1)
+    torch.testing.assert_close(found, wanted.to(dtype), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", [1e-8, 1e-3, 1.0, 1e8])
+def test_the_cosine_has_exact_derivatives_at_every_norm(norm):
+    unit = Q / Q.norm(dim=-1, keepdim=True)
+
+    def run(direction, k):
+        return Cosine(2.0)(direction * norm, k, I[:, None], J, ())
+
+    inputs = (unit.clone().requires_grad_(), (K * norm).requires_grad_())
+    assert gradcheck(run, (*inputs[:1], K.clone().requires_grad_()))
+    assert gradgradcheck(run, (*inputs[:1], K.clone().requires_grad_()))
+    q = (unit * norm).requires_grad_()
+    score = Cosine(2.0)(q, inputs[1], I[:, None], J, ())
+    (first,) = torch.autograd.grad(score.square().sum(), q, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), q)
+    at_one = unit.clone().requires_grad_()
+    score = Cosine(2.0)(at_one, K, I[:, None], J, ())
+    (wanted,) = torch.autograd.grad(score.square().sum(), at_one, create_graph=True)
+    torch.testing.assert_close(first * norm, wanted)  # the derivative falls with the norm
+    (wanted,) = torch.autograd.grad(wanted.square().sum(), at_one)
+    torch.testing.assert_close(second * norm**3, wanted)
+
+
+@pytest.mark.parametrize("compute", [dense_attention, blockwise_attention])
+def test_long_and_short_vectors_attend_by_their_cosine(compute):
+    def run(scale_q, scale_k):
+        q, k = (Q.float() * scale_q).requires_grad_(), (K.float() * scale_k).requires_grad_()
+        terms = Terms(score=Cosine(3.0))
+        if compute is dense_attention:
+            out = dense_attention(q, k, K.float(), mask=None, terms=terms)[0]
+        else:
+            out = blockwise_attention(q, k, K.float(), pattern=Full(), terms=terms)
+        grads = torch.autograd.grad(out.square().sum(), (q, k))
+        return out, grads[0] * scale_q, grads[1] * scale_k
+
+    torch.testing.assert_close(run(1e20, 1e-20), run(1.0, 1.0))
+
+
+def test_the_cosine_of_zero_vectors_is_zero_and_so_are_its_derivatives():
     q = torch.zeros(1, 1, 2, 3, dtype=torch.float64, requires_grad=True)
     score = Cosine(torch.ones(1, dtype=torch.float64))
     found = score(q, q, I[:2, None], J[:2], score.tensors())
     (first,) = torch.autograd.grad(found.sum(), q, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), q)
     assert (found == 0).all()
-    assert torch.isfinite(first).all()
-    assert torch.isfinite(second).all()
+    assert (first == 0).all()
+    assert (second == 0).all()
+
+
+@pytest.mark.parametrize("compute", [dense_attention, blockwise_attention])
+def test_a_zero_key_among_others_leaves_their_derivatives_exact(compute):
+    k = K.clone()
+    k[:, :, 1] = 0
+    mask = torch.ones(1, dtype=torch.bool)
+
+    def run(q, k, others):
+        k = torch.cat([k, others], dim=2)
+        terms = Terms(score=Cosine(2.0))
+        if compute is dense_attention:
+            return dense_attention(q, k, k, mask=mask, terms=terms)[0]
+        return blockwise_attention(q, k, k, pattern=Full(), terms=terms)
+
+    q, others = Q.clone().requires_grad_(), K[:, :, 2:].clone().requires_grad_()
+    assert gradcheck(lambda q, others: run(q, k[:, :, :2], others), (q, others), fast_mode=True)
+    assert gradgradcheck(lambda q, others: run(q, k[:, :, :2], others), (q, others), fast_mode=True)
+    zero = k[:, :, :2].clone().requires_grad_()
+    (found,) = torch.autograd.grad(run(q, zero, others).sum(), zero)
+    assert torch.isfinite(found).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -96,6 +215,25 @@ def test_the_cosine_of_large_vectors_is_bounded(dtype):
     score = Cosine(torch.ones(1, dtype=dtype))
     found = score(q, -q, I[:2, None], J[:2], score.tensors())
     torch.testing.assert_close(found, torch.full_like(found, -1.0), rtol=1e-2, atol=1e-2)
+
+
+MIXED = [
+    Cosine(TAU.float()),
+    Additive(W4.float(), MAP_Q.float(), MAP_K.float()),
+    TransformerXL(U.float(), V.float(), R.float(), offset=2),
+]
+
+
+@pytest.mark.parametrize("length", [5, 600])
+@pytest.mark.parametrize("score", MIXED, ids=lambda x: type(x).__name__)
+def test_float32_tensors_go_with_half_precision_and_in_autocast(score, length):
+    q, k = (draw(1, HEADS, length, DIM, seed=seed).float() for seed in (1, 2))
+    wanted = attend(q, k, k, score=score)
+    half = attend(q.bfloat16(), k.bfloat16(), k.bfloat16(), score=score)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), wanted, rtol=0.05, atol=0.05)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(attend(q, k, k, score=score), half, rtol=0.05, atol=0.05)
 
 
 def test_alibi_falls_with_the_distance_by_the_slope_of_the_head():
@@ -162,7 +300,25 @@ def test_t5_takes_the_number_of_head_and_bucket():
         (
             lambda: Additive(torch.zeros(3)),
             ShapeError,
-            "weight has shape [3]; expected [heads or 1, dim].",
+            "weight has shape [3]; expected [heads or 1, hidden].",
+        ),
+        (
+            lambda: Additive(W4, query_map=torch.zeros(2, 3)),
+            ShapeError,
+            "query_map has shape [2, 3]; expected [heads or 1, dim, 4], its last axis as of "
+            "weight.",
+        ),
+        (
+            lambda: Additive(W4, key_map=torch.zeros(2, 3, 5)),
+            ShapeError,
+            "key_map has shape [2, 3, 5]; expected [heads or 1, dim, 4], its last axis as of "
+            "weight.",
+        ),
+        (
+            lambda: TransformerXL(U, V, R[:, :0]),
+            ShapeError,
+            "relative has shape [2, 0, 3]; expected one distance or more, "
+            "[heads or 1, distances, dim].",
         ),
         (
             lambda: TransformerXL(U, V, R, offset=6),

@@ -81,12 +81,13 @@ ERRORS = {
     "misspelt pattern": (
         ("--patterns", "full;loca:8"),
         'attention.pattern: "loca:8" is not a pattern.  Did you mean local:8?  Known: full, '
-        "causal, local:B, local:B,A, strided:S, global:P,P,..., top_k:K, hierarchical:B, "
-        "joined by | and & and parentheses.\n",
+        "causal, local:B, local:B,A, strided:S, global:P,P,..., random:SIZE:COUNT, top_k:K, "
+        "hierarchical:B, joined by | and & and parentheses.\n",
     ),
     "window of nothing": (
         ("--patterns", "local:0"),
-        "attention.pattern=local:0: the window must be 1 or more.\n",
+        "attention.pattern=local:0: the window must be 1 or more (or a fraction of the length, "
+        "e.g. local:0.1).\n",
     ),
     "unknown peer": (
         ("--peers", "xformers"),

@@ -7,9 +7,10 @@ from regard.errors import ConfigError
 from regard.layers.patterns import AttentionConfig
 
 KNOWN = (
-    "Known: full, causal, local:B, local:B,A, strided:S, global:P,P,..., top_k:K, hierarchical:B, "
-    "joined by | and & and parentheses."
+    "Known: full, causal, local:B, local:B,A, strided:S, global:P,P,..., random:SIZE:COUNT, "
+    "top_k:K, hierarchical:B, joined by | and & and parentheses."
 )
+NO_WINDOW = "the window must be 1 or more (or a fraction of the length, e.g. local:0.1)."
 
 
 def test_full_is_the_default_everywhere():
@@ -54,8 +55,8 @@ def test_hierarchical_stands_in_the_encoder_where_the_decoder_has_another():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"pattern": "local:0"}, "attention.pattern=local:0: the window must be 1 or more."),
-        ({"decoder": "local:0"}, "attention.decoder=local:0: the window must be 1 or more."),
+        ({"pattern": "local:0"}, f"attention.pattern=local:0: {NO_WINDOW}"),
+        ({"decoder": "local:0"}, f"attention.decoder=local:0: {NO_WINDOW}"),
         (
             {"cross": ("full", "locl:3")},
             f'attention.cross: "locl:3" is not a pattern.  Did you mean local:3?  {KNOWN}',

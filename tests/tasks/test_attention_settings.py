@@ -24,6 +24,7 @@ SETTINGS = (
     'attention.pattern=["local:2", "top_k:3"]',
     "attention.cross=local:20|global:0",
 )
+NO_WINDOW = "the window must be 1 or more (or a fraction of the length, e.g. local:0.1)."
 SENTENCES = ["3 red cat sees the dog", "12 old house likes the river"]
 
 
@@ -120,13 +121,13 @@ def test_a_configuration_from_before_the_section_attends_fully():
 def test_a_bad_pattern_names_the_setting():
     with pytest.raises(ConfigError) as raised:
         apply_settings(RunConfig(), ["attention.decoder=local:0"])
-    assert str(raised.value) == "attention.decoder=local:0: the window must be 1 or more."
+    assert str(raised.value) == f"attention.decoder=local:0: {NO_WINDOW}"
 
 
 def test_a_bad_pattern_in_a_file_names_the_file_too():
     with pytest.raises(ConfigError) as raised:
         from_toml("[attention]\npattern = 'local:0'", RunConfig, name="run.toml")
-    assert str(raised.value) == "run.toml: attention.pattern=local:0: the window must be 1 or more."
+    assert str(raised.value) == f"run.toml: attention.pattern=local:0: {NO_WINDOW}"
 
 
 def test_a_value_of_another_type_says_what_is_expected():

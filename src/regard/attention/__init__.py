@@ -8,6 +8,7 @@ from regard.attention.attend import attend
 from regard.attention.biases import BIASES, Alibi, Bias, T5Relative, alibi_slopes
 from regard.attention.dense import dense_attention, masked_softmax
 from regard.attention.joined import blockwise_attention
+from regard.attention.keeping import kept_bytes, most_kept_bytes
 from regard.attention.parsing import format_pattern, parse_pattern
 from regard.attention.pattern import NoMask, Pattern, allowed_matrix
 from regard.attention.patterns import (
@@ -17,6 +18,8 @@ from regard.attention.patterns import (
     Global,
     Hierarchical,
     Local,
+    LocalShare,
+    RandomBlocks,
     Strided,
     TopK,
 )
@@ -37,8 +40,10 @@ __all__ = [
     "Global",
     "Hierarchical",
     "Local",
+    "LocalShare",
     "NoMask",
     "Pattern",
+    "RandomBlocks",
     "Score",
     "Strided",
     "T5Relative",
@@ -51,6 +56,8 @@ __all__ = [
     "blockwise_attention",
     "dense_attention",
     "format_pattern",
+    "kept_bytes",
     "masked_softmax",
+    "most_kept_bytes",
     "parse_pattern",
 ]

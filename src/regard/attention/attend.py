@@ -8,6 +8,7 @@ exist whichever is taken.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, overload
 
 import torch
@@ -22,11 +23,13 @@ from regard.attention.joined import blockwise_attention
 from regard.attention.pattern import NoMask, Pattern
 from regard.attention.patterns import Causal, Full
 from regard.attention.scores import DotProduct, Score
+from regard.attention.settling import compute_settled
 from regard.attention.terms import Lengths, Terms, check_tensors, check_terms, split_lengths
 from regard.attention.unmasked import attend_unmasked
 from regard.attention.weights import sparse_weights, without_rows
 
-_DENSE_BELOW = 512 * 512  # pairs
+DENSE_BELOW = 512 * 512
+"""Pairs of a query and a key below which the definition is the fastest method."""
 
 
 @overload
@@ -85,7 +88,8 @@ def attend(
         q: Queries, ``[batch, heads, queries, dim]``, floating point.
         k: Keys, ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads` (grouped queries).
         v: Values, ``[batch, kv_heads, keys, value_dim]``.
-        pattern: Which pairs may attend.
+        pattern: Which pairs may attend. One that depends on the length is settled for each row by
+            its valid keys.
         score: Of a query and a key; scaled dot product by default.
         bias: Added to the scores: by position, or ``[batch or 1, heads or 1, queries, keys]``.
         lengths: Valid keys of each row, ``[batch]`` integers; padding stands on the right. Where
@@ -110,7 +114,7 @@ def attend(
 
     Raises:
         ShapeError: An argument does not fit the others; the message names it.
-        ConfigError: The rate of dropout is out of range.
+        ConfigError: A number is out of range, or two arguments do not go together.
 
     >>> q = torch.zeros(1, 1, 1, 2)
     >>> k = torch.zeros(1, 1, 3, 2)
@@ -131,7 +135,8 @@ def attend(
         seed=draw_seed(generator, q.device) if dropout > 0 else None,
     )
     check_terms(terms, q, k, lengths)
-    out, weights = _compute(q, k, v, pattern, terms, return_weights)
+    compute = partial(_compute, return_weights=return_weights)
+    out, weights = compute_settled(compute, q, k, v, pattern, terms)
     if query_lengths is not None:
         padded = torch.arange(q.shape[2], device=q.device) >= query_lengths[:, None]
         out = out.masked_fill(padded[:, None, :, None], 0.0)
@@ -153,7 +158,7 @@ def _compute(
     """Choose the method."""
     if isinstance(pattern, NoMask):
         return attend_unmasked(q, k, v, pattern, terms, return_weights=return_weights)
-    if terms.key_positions is not None or q.shape[2] * k.shape[2] < _DENSE_BELOW:
+    if terms.key_positions is not None or q.shape[2] * k.shape[2] < DENSE_BELOW:
         return dense_attention(q, k, v, mask=_mask(q, k, pattern, terms), terms=terms)
     if torch.compiler.is_compiling() and not return_weights and is_compilable(pattern, terms):
         return compiled_attention(q, k, v, pattern, terms), None

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from regard.attention.scores import require_fit
 from regard.errors import ConfigError, ShapeError
 
 
@@ -20,6 +21,14 @@ class Bias(Protocol):
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return what it depends on, each ``[heads, ...]``, or ``[1, ...]`` for all heads."""
+        ...
+
+    def check(self, q: Tensor) -> None:
+        """Refuse queries ``[batch, heads, queries, dim]`` that its tensors do not fit.
+
+        Raises:
+            ShapeError: With the name of the tensor that does not.
+        """
         ...
 
     def __call__(self, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]) -> Tensor:
@@ -54,9 +63,14 @@ class Alibi:
         """Return the slopes."""
         return (self.slopes,)
 
+    def check(self, q: Tensor) -> None:
+        """Refuse queries ``[batch, heads, queries, dim]`` with other heads than the slopes."""
+        require_fit("slopes", self.slopes, q)
+
     def __call__(self, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]) -> Tensor:
-        """Compute ``[..., heads, queries, keys]``."""
-        return -tensors[0][:, None, None] * (queries - keys).abs()
+        """Compute ``[..., heads, queries, keys]``, float32 at least: distances are exact there."""
+        slopes = tensors[0].to(torch.promote_types(tensors[0].dtype, torch.float32))
+        return -slopes[:, None, None] * (queries - keys).abs()
 
 
 def alibi_slopes(num_heads: int) -> Tensor:
@@ -117,6 +131,10 @@ class T5Relative:
     def tensors(self) -> tuple[Tensor, ...]:
         """Return the table."""
         return (self.table,)
+
+    def check(self, q: Tensor) -> None:
+        """Refuse queries ``[batch, heads, queries, dim]`` with other heads than the table."""
+        require_fit("table", self.table, q, self.table.shape[1])
 
     def __call__(self, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]) -> Tensor:
         """Compute ``[..., heads, queries, keys]``."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.attention.dropout import keep_pairs
+from regard.attention.finite import spoil
 from regard.attention.terms import Terms
 
 
@@ -41,7 +42,7 @@ def dense_scores(q: Tensor, k: Tensor, terms: Terms) -> Tensor:
     queries, keys = terms.positions(q, k)
     queries, keys = queries[:, None], keys[..., None, None, :]  # as [.., heads, queries, keys]
     score, bias = terms.score, terms.bias
-    scores = score(q, repeat_heads(k, q.shape[1]), queries, keys, score.tensors())
+    scores = score(spoil(q, k), repeat_heads(k, q.shape[1]), queries, keys, score.tensors())
     if bias is None:
         return scores
     return scores + (bias if isinstance(bias, Tensor) else bias(queries, keys, bias.tensors()))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from regard.attention.block import NOTHING, BlockAttention
 from regard.attention.blockwise import Operation
+from regard.attention.finite import spoilt_heads
 from regard.attention.roles import Place
 
 _LOG2_E = math.log2(math.e)  # exp(x) = 2^(x log2 e), and powers of two are faster to compute
@@ -35,7 +36,8 @@ class FirstOrder:
 
     def forward(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Compute output ``[batch, heads, queries, value_dim]`` and lse ``[.., queries, 1]``."""
-        return replace(operation, function=_Value(self), fast=None).run(tensors)
+        spoilt = spoilt_heads(tensors[1], operation.layout.kv_heads)
+        return replace(operation, function=_Value(self, spoilt), fast=None).run(tensors)
 
     def backward(
         self,
@@ -103,8 +105,9 @@ class _Workspace:
 class _Value:
     """The block function of the value."""
 
-    def __init__(self, owner: FirstOrder) -> None:
+    def __init__(self, owner: FirstOrder, spoilt: Tensor) -> None:
         self._owner, self._workspace = owner, _Workspace()
+        self._spoilt = spoilt  # [batch, kv_heads, 1, 1]
 
     def __call__(self, place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute ``out [blocks, heads, queries, value_dim]`` and ``lse [.., queries, 1]``."""
@@ -115,7 +118,8 @@ class _Value:
         scores = self._workspace.scores("scores", rows, keys, mask)
         highest = scores.amax(-1, keepdim=True)
         weights = scores.sub_(highest).exp2_()
-        total = weights.sum(-1, keepdim=True)
+        # Adds 0, or what is not a number.
+        total = weights.sum(-1, keepdim=True) + self._spoilt[place.row, place.kv_heads]
         out = torch.bmm(self._workspace.cast("scores", weights, v.dtype), values).div_(total)
         lse = total.log2_().add_(highest).div_(_LOG2_E)
         if mask is not None:

@@ -16,6 +16,7 @@ from regard.attention.block import NOTHING, BlockAttention
 from regard.attention.blockwise import Operation
 from regard.attention.clause import Clause
 from regard.attention.closed_form import DotProductBlock
+from regard.attention.finite import spoil
 from regard.attention.first_order import FirstOrder
 from regard.attention.groups import Group, plan_groups
 from regard.attention.library import Library
@@ -35,12 +36,14 @@ def blockwise_attention(
         k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
         v: ``[batch, kv_heads, keys, value_dim]``.
         pattern: A mask pattern.
-        terms: All else; keys stand at positions 0, 1, ...
+        terms: All else; keys stand at positions 0, 1, ... A pattern that depends on the length
+            takes that of all keys, padded ones included.
 
     Returns:
         ``[batch, heads, queries, value_dim]``.
     """
     function, tensors, roles = prepare_blocks(q, k, v, terms)
+    pattern = pattern.for_lengths(terms.query_offset + q.shape[2], k.shape[2])
     return _joined(pattern, function, tensors, roles, terms.query_offset)
 
 
@@ -86,7 +89,9 @@ def _joined(
     plan = plan_groups(pattern.clauses(), layout.queries, layout.keys, query_offset)
     scale = _closed_form_scale(function, q)
     block, fast = function, None
-    if scale is not None:
+    if scale is None:
+        tensors = (spoil(q, tensors[1]), *tensors[1:])
+    else:
         block = DotProductBlock(function, scale)
         fast = _library(layout, plan, tensors, scale) or FirstOrder(function, scale)
     parts = []

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regard.attention.blockwise import Operation
+from regard.attention.finite import spoilt_heads
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Library:
             out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                 q, k, v, 0.0, self.is_causal, scale=self.scale
             )
-            return out, lse.unsqueeze(-1)
-        return self._attend(q, k, v), q.new_zeros((*q.shape[:3], 1))
+            lse = lse.unsqueeze(-1).clone()  # forward-mode derivatives take no view
+        else:
+            out, lse = self._attend(q, k, v), q.new_zeros((*q.shape[:3], 1))
+        return out.addcmul_(q, spoilt_heads(k, q.shape[1])), lse  # adds 0, or not a number
 
     def backward(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from decimal import Decimal
 
 from regard.attention.pattern import Intersection, NoMask, Pattern, Union
 from regard.attention.patterns import (
@@ -19,27 +20,35 @@ from regard.attention.patterns import (
     Global,
     Hierarchical,
     Local,
+    LocalShare,
+    RandomBlocks,
     Strided,
     TopK,
 )
 from regard.errors import ConfigError
 
 KNOWN = (
-    "full, causal, local:B, local:B,A, strided:S, global:P,P,..., top_k:K, hierarchical:B, "
-    "joined by | and & and parentheses"
+    "full, causal, local:B, local:B,A, strided:S, global:P,P,..., random:SIZE:COUNT, top_k:K, "
+    "hierarchical:B, joined by | and & and parentheses"
 )
 
 _FORMS = {
     "full": "full, without numbers",
     "causal": "causal, without numbers",
-    "local": "local:B or local:B,A (positions before, after), e.g. local:256",
+    "local": "local:B or local:B,A (positions before, after), e.g. local:256, or both a fraction "
+    "of the length, e.g. local:0.1",
     "strided": "strided:S (every S-th key), e.g. strided:8",
     "global": "global:P,P,... (positions from 0), e.g. global:0",
+    "random": "random:SIZE:COUNT or random:SIZE:COUNT:SEED (positions in a block, blocks that each "
+    "sees), e.g. random:64:3",
     "top_k": "top_k:K (keys a query keeps), e.g. top_k:16",
     "hierarchical": "hierarchical:B (positions in a block), e.g. hierarchical:64",
 }
 
-_NUMBERS = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})*")
+_NO_WINDOW = "the window must be 1 or more (or a fraction of the length, e.g. local:0.1)."
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_SHARE = re.compile(r"[0-9]*\.[0-9]+|0")
 _TOKEN = re.compile(r"[|&()]|[^|&()]+")
 
 
@@ -48,9 +57,11 @@ def parse_pattern(text: str, *, is_decoder: bool = False) -> Pattern:
 
     Args:
         text: ``full``, ``causal``, ``local:B`` (B positions before, and B after in an encoder),
-            ``local:B,A`` (B before, A after), ``strided:S``, ``global:P,P,...``, joined by ``|``,
-            ``&`` (binds tighter) and parentheses; or ``top_k:K`` or ``hierarchical:B`` alone, with
-            ``,causal`` for their causal form. Spaces do not matter.
+            ``local:B,A`` (B before, A after), each perhaps as a fraction of the length such as
+            ``local:0.1``, ``strided:S``, ``global:P,P,...``, ``random:SIZE:COUNT:SEED`` (0 where
+            the seed is left out), joined by ``|``, ``&`` (binds tighter) and parentheses; or
+            ``top_k:K`` or ``hierarchical:B`` alone, with ``,causal`` for their causal form. Spaces
+            do not matter.
         is_decoder: Allow only keys at or before the query, whatever the text says.
 
     Returns:
@@ -81,7 +92,7 @@ def format_pattern(pattern: Pattern) -> str:
         is causal already.
 
     Raises:
-        ConfigError: The pattern has no text form (`Blocks`, or one of your own).
+        ConfigError: The pattern has no text form (a table of `Blocks`, or one of your own).
 
     >>> format_pattern((Local(2, 0) | Global([0, 5])) & Causal())
     '(local:2,0|global:0,5)&causal'
@@ -94,6 +105,10 @@ def format_pattern(pattern: Pattern) -> str:
         return type(pattern).__name__.lower()
     if isinstance(pattern, Local):
         return f"local:{pattern.before},{pattern.after}"
+    if isinstance(pattern, LocalShare):
+        return f"local:{_decimal(pattern.before)},{_decimal(pattern.after)}"
+    if isinstance(pattern, RandomBlocks):
+        return f"random:{pattern.size}:{pattern.per_row}:{pattern.seed}"
     if isinstance(pattern, Strided):
         return f"strided:{pattern.stride}"
     if isinstance(pattern, Global) and pattern.positions:
@@ -103,6 +118,11 @@ def format_pattern(pattern: Pattern) -> str:
     if isinstance(pattern, Hierarchical):
         return f"hierarchical:{pattern.block}" + (",causal" if pattern.causal else "")
     raise ConfigError(f"{pattern!r} has no text form.  Known: {KNOWN}.")
+
+
+def _decimal(number: float) -> str:
+    """Write a number with a point and without an exponent, so that it reads back the same."""
+    return f"{Decimal(str(float(number))):f}"
 
 
 def _operand(parent: Union | Intersection, child: Pattern) -> str:
@@ -177,13 +197,25 @@ class _Parser:
         is_causal = self._is_decoder
         if name in ("top_k", "hierarchical") and rest.endswith(",causal"):
             rest, is_causal = rest.removesuffix(",causal"), True
-        numbers = [int(part) for part in rest.split(",")] if _NUMBERS.fullmatch(rest) else []
-        if colon and not numbers:
-            raise self._error(f"expected {_FORMS[name]}.")
         try:
+            if name == "local" and "." in rest:
+                return self._share(rest.split(","))
+            parts = rest.split(":" if name == "random" else ",")
+            numbers = [int(part) for part in parts if _NUMBER.fullmatch(part)]
+            if len(numbers) < len(parts) and colon:
+                raise ConfigError(f"expected {_FORMS[name]}.")
             return self._build(name, numbers, is_causal)
         except ConfigError as error:
             raise self._error(str(error)) from error
+
+    def _share(self, parts: list[str]) -> Pattern:
+        if len(parts) > 2 or not all(_SHARE.fullmatch(part) for part in parts):
+            raise ConfigError(f"expected {_FORMS['local']}.")
+        before, *given = map(float, parts)
+        after = given[0] if given else 0.0 if self._is_decoder else before
+        if before == after == 0:
+            raise ConfigError(_NO_WINDOW)
+        return LocalShare(before, after)
 
     def _build(self, name: str, numbers: list[int], is_causal: bool) -> Pattern:
         match name, numbers:
@@ -192,7 +224,7 @@ class _Parser:
             case "causal", []:
                 return Causal()
             case "local", [0]:
-                raise ConfigError("the window must be 1 or more.")
+                raise ConfigError(_NO_WINDOW)
             case "local", [before]:
                 return Local(before, 0 if self._is_decoder else before)
             case "local", [before, after]:
@@ -201,6 +233,10 @@ class _Parser:
                 return Strided(stride)
             case "global", [_, *_]:
                 return Global(numbers)
+            case "random", [size, per_row]:
+                return RandomBlocks(size, per_row)
+            case "random", [size, per_row, seed]:
+                return RandomBlocks(size, per_row, seed)
             case "top_k", [k]:
                 return TopK(k, causal=is_causal)
             case "hierarchical", [block]:

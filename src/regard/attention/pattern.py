@@ -12,7 +12,7 @@ Two patterns are no masks, because scores or averages decide what a query sees: 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NoReturn, Protocol, runtime_checkable
+from typing import NoReturn, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,23 @@ from regard.attention.drawing import Format, check_num_positions, draw, grid
 @runtime_checkable
 class Pattern(Protocol):
     """What every pattern answers."""
+
+    @property
+    def depends_on_length(self) -> bool:
+        """Whether `allowed` and `clauses` want the lengths settled first, by `for_lengths`."""
+        ...
+
+    def for_lengths(self, queries: int, keys: int) -> Pattern:
+        """Settle the pattern for a number of queries and of keys; most are settled as they are.
+
+        Args:
+            queries: One above the last query's position.
+            keys: Valid keys, at positions 0, 1, ...
+
+        Returns:
+            A pattern that depends on no length.
+        """
+        ...
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Tell which pairs may attend.
@@ -89,6 +106,15 @@ class Pattern(Protocol):
 class Composable(ABC):
     """A mask pattern: gives it ``|``, ``&``, its cost and its picture."""
 
+    @property
+    def depends_on_length(self) -> bool:
+        """Whether `allowed` and `clauses` want the lengths settled first."""
+        return False
+
+    def for_lengths(self, queries: int, keys: int) -> Composable:  # noqa: ARG002
+        """Settle the pattern for a number of queries and of keys: it is already."""
+        return self
+
     @abstractmethod
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
@@ -118,7 +144,7 @@ class Composable(ABC):
         Returns:
             The cost. The n x m matrix is not built for it.
         """
-        pairs = count_pairs(self.clauses(), queries, keys)
+        pairs = count_pairs(self.for_lengths(queries, keys).clauses(), queries, keys)
         return Cost.of(pairs, queries, keys, dim=dim, value_dim=value_dim, itemsize=itemsize)
 
     def show(self, num_positions: int = 24, *, format: Format = "text") -> str:  # noqa: A002
@@ -150,6 +176,11 @@ class NoMask:
 
     causal: bool
     reason: str  # why it is no mask, the sentence's predicate
+    depends_on_length = False
+
+    def for_lengths(self, queries: int, keys: int) -> Self:  # noqa: ARG002
+        """Settle the pattern for a number of queries and of keys: it is already."""
+        return self
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Tell which pairs it draws from: all, or those with ``j <= i`` when causal."""
@@ -182,6 +213,18 @@ class _Pair(Composable):
     def __init__(self, left: Composable, right: Composable) -> None:
         self.left = left
         self.right = right
+
+    @property
+    def depends_on_length(self) -> bool:
+        """Whether a side does."""
+        return self.left.depends_on_length or self.right.depends_on_length
+
+    def for_lengths(self, queries: int, keys: int) -> Composable:
+        """Settle both sides."""
+        if not self.depends_on_length:
+            return self
+        left, right = (side.for_lengths(queries, keys) for side in (self.left, self.right))
+        return type(self)(left, right)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -251,4 +294,5 @@ def allowed_matrix(
     """
     queries = torch.arange(query_offset, query_offset + num_queries, device=device)
     keys = torch.arange(num_keys, device=device)
+    pattern = pattern.for_lengths(query_offset + num_queries, num_keys)
     return pattern.allowed(queries[:, None], keys[None, :])  # [queries, keys]

@@ -2,7 +2,8 @@
 
 A score holds its tensors and is handed them back when called, cut to the heads of a block where
 attention is computed by blocks: they are inputs of the differentiable function like q and k. All
-are made of plain torch operations, so that derivatives of any order exist.
+are made of plain torch operations, so that derivatives of any order exist. Tensors that enter a
+matrix product with queries or keys are cast to their type, as a layer's weights are.
 """
 
 from __future__ import annotations
@@ -22,6 +23,14 @@ class Score(Protocol):
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return what it depends on, each ``[heads, ...]``, or ``[1, ...]`` for all heads."""
+        ...
+
+    def check(self, q: Tensor) -> None:
+        """Refuse queries ``[batch, heads, queries, dim]`` that its tensors do not fit.
+
+        Raises:
+            ShapeError: With the name of the tensor that does not.
+        """
         ...
 
     def __call__(
@@ -61,6 +70,9 @@ class DotProduct:
         """Return nothing: it has no tensors."""
         return ()
 
+    def check(self, q: Tensor) -> None:
+        """Accept all queries."""
+
     def __call__(
         self, q: Tensor, k: Tensor, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]
     ) -> Tensor:
@@ -73,58 +85,87 @@ class DotProduct:
 class Cosine:
     """The cosine of q and k times a learned factor (Henry et al. 2020; Liu et al. 2022).
 
-    A vector x is divided by ``sqrt(|x|^2 + eps)``, never by zero; the cosine of vectors of norm 1
-    is low by about eps: 1e-12 in float64, 1e-6 otherwise.
+    Vectors are divided by their largest entry before they are squared, so that no finite vector is
+    too long or too short. The cosine with a zero vector is 0, and so are its derivatives there.
 
     Args:
-        temperature: The factor, ``[heads]`` or ``[1]``.
+        temperature: The factor, ``[heads]`` or ``[1]``, or one fixed number.
         soft_cap: As for `DotProduct`.
     """
 
-    temperature: Tensor
+    temperature: Tensor | float
     soft_cap: float | None = None
 
     def __post_init__(self) -> None:
         _check_soft_cap(self.soft_cap)
-        _check_axes("temperature", self.temperature, "[heads] or [1]", 1)
+        if isinstance(self.temperature, Tensor):
+            _check_axes("temperature", self.temperature, "[heads] or [1]", 1)
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return the temperature."""
-        return (self.temperature,)
+        """Return the temperature; nothing where it is a number."""
+        return (self.temperature,) if isinstance(self.temperature, Tensor) else ()
+
+    def check(self, q: Tensor) -> None:
+        """Refuse queries ``[batch, heads, queries, dim]`` with other heads than the temperature."""
+        if isinstance(self.temperature, Tensor):
+            require_fit("temperature", self.temperature, q)
 
     def __call__(
         self, q: Tensor, k: Tensor, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]
     ) -> Tensor:
         """Score ``[..., queries, dim]`` with ``[..., keys, dim]``: ``[..., queries, keys]``."""
         cosine = torch.matmul(_unit(q), _unit(k).transpose(-1, -2))
-        return _cap(cosine * tensors[0][:, None, None], self.soft_cap)
+        temperature = tensors[0][:, None, None] if tensors else self.temperature
+        return _cap(cosine * temperature, self.soft_cap)
 
 
 @dataclass(frozen=True, eq=False)
 class Additive:
-    """``w . tanh(q + k)``, q and k mapped before (Bahdanau et al. 2015, appendix A.1.2).
+    """``w . tanh(q W + k U)`` (Bahdanau et al. 2015, appendix A.1.2).
 
-    The paper's W and U are the layer's projections of queries and keys. Cost: holds
-    ``queries * keys * dim`` numbers of a block.
+    Without maps, the paper's W and U are the layer's projections of queries and keys. Cost: holds
+    ``queries * keys * hidden`` numbers of a block.
 
     Args:
-        weight: The paper's v_a, ``[heads, dim]`` or ``[1, dim]``.
+        weight: The paper's v_a, ``[heads, hidden]`` or ``[1, hidden]``.
+        query_map: W, ``[heads or 1, dim, hidden]``; None leaves queries as they are.
+        key_map: U, the same for keys.
     """
 
     weight: Tensor
+    query_map: Tensor | None = None
+    key_map: Tensor | None = None
 
     def __post_init__(self) -> None:
-        _check_axes("weight", self.weight, "[heads or 1, dim]", 2)
+        _check_axes("weight", self.weight, "[heads or 1, hidden]", 2)
+        for name, held in (("query_map", self.query_map), ("key_map", self.key_map)):
+            if held is not None:
+                expected = f"[heads or 1, dim, {self.weight.shape[1]}], its last axis as of weight"
+                _check_axes(name, held, expected, 3, last=self.weight.shape[1])
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return the weight."""
-        return (self.weight,)
+        """Return the weight and the maps there are."""
+        held = (self.weight, self.query_map, self.key_map)
+        return tuple(tensor for tensor in held if tensor is not None)
+
+    def check(self, q: Tensor) -> None:
+        """Refuse queries ``[batch, heads, queries, dim]`` that weight or maps do not fit."""
+        dim, hidden = q.shape[-1], self.weight.shape[1]
+        for name, held in (("query_map", self.query_map), ("key_map", self.key_map)):
+            if held is not None:
+                require_fit(name, held, q, dim, hidden)
+        is_mapped = self.query_map is not None and self.key_map is not None
+        require_fit("weight", self.weight, q, hidden if is_mapped else dim)
 
     def __call__(
         self, q: Tensor, k: Tensor, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]
     ) -> Tensor:
         """Score ``[..., queries, dim]`` with ``[..., keys, dim]``: ``[..., queries, keys]``."""
-        hidden = (q.unsqueeze(-2) + k.unsqueeze(-3)).tanh()  # [..., heads, queries, keys, dim]
+        if self.query_map is not None:
+            q = torch.matmul(q, tensors[1].to(q.dtype))  # [..., heads, queries, hidden]
+        if self.key_map is not None:
+            k = torch.matmul(k, tensors[-1].to(k.dtype))  # [..., heads, keys, hidden]
+        hidden = (q.unsqueeze(-2) + k.unsqueeze(-3)).tanh()  # [..., heads, queries, keys, hidden]
         return (hidden * tensors[0][:, None, None, :]).sum(-1)
 
 
@@ -151,6 +192,11 @@ class TransformerXL:
         _check_axes("content_bias", self.content_bias, "[heads or 1, dim]", 2)
         _check_axes("position_bias", self.position_bias, "[heads or 1, dim]", 2)
         _check_axes("relative", self.relative, "[heads or 1, distances, dim]", 3)
+        if self.relative.shape[1] == 0:
+            raise ShapeError(
+                f"relative has shape {list(self.relative.shape)}; expected one distance or more, "
+                "[heads or 1, distances, dim]."
+            )
         if not 0 <= self.offset < self.relative.shape[1]:
             raise ConfigError(
                 f"TransformerXL(offset={self.offset}): must be 0 to {self.relative.shape[1] - 1}, "
@@ -161,11 +207,18 @@ class TransformerXL:
         """Return u, v and r."""
         return self.content_bias, self.position_bias, self.relative
 
+    def check(self, q: Tensor) -> None:
+        """Refuse queries ``[batch, heads, queries, dim]`` that u, v or r do not fit."""
+        dim = q.shape[-1]
+        require_fit("content_bias", self.content_bias, q, dim)
+        require_fit("position_bias", self.position_bias, q, dim)
+        require_fit("relative", self.relative, q, self.relative.shape[1], dim)
+
     def __call__(
         self, q: Tensor, k: Tensor, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]
     ) -> Tensor:
         """Score ``[..., queries, dim]`` with ``[..., keys, dim]``: ``[..., queries, keys]``."""
-        content_bias, position_bias, relative = tensors
+        content_bias, position_bias, relative = (tensor.to(q.dtype) for tensor in tensors)
         content = torch.matmul(q + content_bias[:, None, :], k.transpose(-1, -2))
         by_distance = torch.matmul(q + position_bias[:, None, :], relative.transpose(-1, -2))
         row = (queries - keys + self.offset).clamp(0, relative.shape[1] - 1)
@@ -181,11 +234,40 @@ SCORES: dict[str, type[DotProduct] | type[Cosine] | type[Additive] | type[Transf
 }
 
 
+def require_fit(name: str, tensor: Tensor, q: Tensor, *last: int) -> None:
+    """Check a tensor that a score or a bias holds.
+
+    Args:
+        name: The argument's.
+        tensor: Expected to be ``[heads or 1, *last]``, floating point, where `q` is.
+        q: Queries, ``[batch, heads, queries, dim]``.
+        last: The axes after the heads.
+
+    Raises:
+        ShapeError: It is not.
+    """
+    heads = q.shape[1]
+    if tensor.shape[0] not in (1, heads) or tensor.shape[1:] != last:
+        expected = ", ".join(map(str, (f"{heads} or 1", *last)))
+        raise ShapeError(
+            f"{name} has shape {list(tensor.shape)}; expected [{expected}] to fit q "
+            f"{list(q.shape)}."
+        )
+    if not tensor.is_floating_point() or tensor.device != q.device:
+        raise ShapeError(
+            f"{name} is {tensor.dtype} on {tensor.device}; expected floating point on {q.device}."
+        )
+
+
 def _unit(x: Tensor) -> Tensor:
-    """Scale ``[..., dim]`` to about norm 1; zero stays zero, with finite derivatives."""
-    eps = 1e-12 if x.dtype == torch.float64 else 1e-6
+    """Scale ``[..., dim]`` to norm 1; zero stays zero, and its derivatives are zero."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    return (wide * (wide.square().sum(-1, keepdim=True) + eps).rsqrt()).to(x.dtype)
+    # The direction does not change with the scale, whose derivative is rightly left out.
+    largest = wide.detach().abs().amax(-1, keepdim=True)
+    is_zero = largest == 0
+    wide = wide / largest.masked_fill(is_zero, 1.0)
+    norm = wide.square().sum(-1, keepdim=True).masked_fill(is_zero, 1.0).sqrt()
+    return (wide / norm).masked_fill(is_zero, 0.0).to(x.dtype)
 
 
 def _cap(scores: Tensor, soft_cap: float | None) -> Tensor:
@@ -197,6 +279,8 @@ def _check_soft_cap(soft_cap: float | None) -> None:
         raise ConfigError(f"soft_cap={soft_cap}: must be above 0 and finite, or None.")
 
 
-def _check_axes(name: str, tensor: Tensor, expected: str, num_axes: int) -> None:
-    if tensor.dim() != num_axes:
+def _check_axes(
+    name: str, tensor: Tensor, expected: str, num_axes: int, *, last: int | None = None
+) -> None:
+    if tensor.dim() != num_axes or last not in (None, tensor.shape[-1]):
         raise ShapeError(f"{name} has shape {list(tensor.shape)}; expected {expected}.")

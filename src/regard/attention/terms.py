@@ -137,21 +137,13 @@ def check_terms(terms: Terms, q: Tensor, k: Tensor, lengths: Lengths) -> None:
         _require_shape("key_positions", terms.key_positions, (keys,), "[keys]")
     if isinstance(terms.bias, Tensor):
         _require_bias(terms.bias, (batch, heads, queries, keys), q)
-    held = (*terms.score.tensors(), *_bias_tensors(terms.bias))
-    for tensor in held:
-        if tensor.shape[0] not in (1, heads):
-            raise ShapeError(
-                f"a tensor of the score or bias has shape {list(tensor.shape)}; its first axis is "
-                f"expected to be {heads} (heads, as in q) or 1."
-            )
+    elif terms.bias is not None:
+        terms.bias.check(q)
+    terms.score.check(q)
     if terms.query_offset < 0:
         raise ConfigError(f"query_offset={terms.query_offset}: must be 0 or more.")
     if not 0 <= terms.dropout < 1:
         raise ConfigError(f"dropout={terms.dropout}: must be at least 0 and below 1.")
-
-
-def _bias_tensors(bias: Bias | Tensor | None) -> tuple[Tensor, ...]:
-    return () if bias is None or isinstance(bias, Tensor) else bias.tensors()
 
 
 def _require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from regard.attention.dense import dense_scores, drop_weights, repeat_heads
+from regard.attention.finite import spoil
 from regard.attention.pattern import NoMask
 from regard.attention.patterns import Causal, Hierarchical, TopK
 from regard.attention.patterns.hierarchical import hierarchical_attention
@@ -42,7 +43,7 @@ def attend_unmasked(
     scale = terms.score.scale
     k, v = (repeat_heads(tensor, q.shape[1]) for tensor in (k, v))
     out = hierarchical_attention(
-        q,
+        spoil(q, k),
         k,
         v,
         block=pattern.block,

@@ -15,7 +15,9 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     Args:
         pattern: Of self-attention in encoder and decoder, such as full, local:256,
-            local:256|global:0, strided:8 or top_k:16; decoders look back only.
+            local:256|global:0, strided:8 or top_k:16; decoders look back only. A fraction of the
+            length, such as local:0.1, and random blocks, such as random:64:3, go with the encoder
+            and across only: a decoder does not know how long its text will be.
         encoder: Of the encoder's self-attention, where it is another.
         decoder: Of the decoder's self-attention, where it is another.
         cross: Of the decoder's attention over the encoder's output.
@@ -50,6 +52,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         if name == "pattern":
             instead += ", or set attention.decoder beside it"
         self._refuse_hierarchical(name, patterns, "a decoder that writes token by token", instead)
+        self._refuse_by_length(name, patterns, instead)
         return _alternate(patterns, num_layers)
 
     def cross_patterns(self, num_layers: int) -> list[Pattern | NoMask]:
@@ -58,6 +61,32 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         place = "cross-attention, which has other keys than queries"
         self._refuse_hierarchical("cross", patterns, place, "full")
         return _alternate(patterns, num_layers)
+
+    def every_pattern(
+        self, num_encoder_layers: int, num_decoder_layers: int
+    ) -> list[Pattern | NoMask]:
+        """Read the pattern of every attention of an encoder and decoder."""
+        return [
+            *self.encoder_patterns(num_encoder_layers),
+            *self.decoder_patterns(num_decoder_layers),
+            *self.cross_patterns(num_decoder_layers),
+        ]
+
+    def replace_no_masks(self, instead: str) -> AttentionConfig:
+        """Put another pattern for self-attention where one is no mask; cross-attention gets full.
+
+        >>> AttentionConfig(pattern=("top_k:4", "full"), encoder="local:9").replace_no_masks(
+        ...     "local:512"
+        ... ).summary()
+        'encoder local:9, decoder local:512, cross full'
+        """
+        changed = {}
+        for name in ("pattern", "encoder", "decoder", "cross"):
+            if getattr(self, name) is not None and any(
+                isinstance(pattern, NoMask) for pattern in self._parse(name, is_decoder=False)
+            ):
+                changed[name] = "full" if name == "cross" else instead
+        return msgspec.structs.replace(self, **changed)
 
     def summary(self) -> str:
         """Tell the patterns in a line, in the settings' own words.
@@ -88,6 +117,14 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 raise ConfigError(
                     f"attention.{name}={text}: averages keys of the queries' own sequence, "
                     f"which does not go with {place}.  Take another pattern, e.g. {instead}."
+                )
+
+    def _refuse_by_length(self, name: str, patterns: list[Pattern | NoMask], instead: str) -> None:
+        for text, pattern in zip(_texts(getattr(self, name)), patterns, strict=True):
+            if pattern.depends_on_length:
+                raise ConfigError(
+                    f"attention.{name}={text}: depends on the length, which a decoder that writes "
+                    f"token by token does not know.  Take a number, e.g. {instead}."
                 )
 
 

@@ -6,6 +6,7 @@ import copy
 import resource
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,9 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regard.attention import most_kept_bytes
 from regard.data.batching import PairBatches
 from regard.errors import ResourceError
 from regard.generation.search import SearchConfig
+from regard.layers.patterns import AttentionConfig
 from regard.models.transformer import Transformer
 from regard.tasks.preparation import Prepared
 from regard.tasks.translation import DECODED_ROWS, TranslationLoss, decode_rows
@@ -31,6 +34,7 @@ _SAMPLED_ROWS = 32
 _EVALUATION_SHARE = 0.1  # most of a time budget that the regular evaluations may take
 _BATCHING_GAIN = 0.6  # a sentence among many costs less time than one in the small sample
 _WRITING_SECONDS = 2.0
+_SPARSE = "local:512"  # keeps nothing by pair where texts are long
 _TOKENS_WANTED = 20_000_000  # seen in a run that has neither a budget nor a number of epochs
 
 
@@ -88,53 +92,80 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def predict_memory_bytes(model: Transformer, batch_tokens: int, length: int) -> int:
+def predict_memory_bytes(
+    model: Transformer, attention: AttentionConfig, batch_tokens: int, length: int
+) -> int:
     """Predict the peak memory of training before a step is taken.
 
     Counted are what the process has now, gradient, optimizer state and average (four float32
     numbers a weight), and what the backward pass keeps: about 24 numbers of size `dim` a token and
-    block, and two attention weights for every pair of tokens and head.
+    block, and the scores and weights of attention.
 
     Args:
         model: Its weights and sizes.
-        batch_tokens: Most target tokens in a batch; as many source tokens are assumed.
+        attention: Its patterns, or others to be tried.
+        batch_tokens: Most target tokens in a batch, a sentence or more; as many source tokens are
+            assumed.
         length: Longest sentence, in tokens.
     """
     config = model.config
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     num_blocks = config.num_encoder_layers + config.num_decoder_layers
-    per_token = 24 * config.dim + 3 * config.num_heads * length
-    kept = batch_tokens * num_blocks * per_token * model.compute_dtype.itemsize
-    return peak_memory_bytes() + 16 * num_weights + kept
+    per_token = 24 * config.dim * num_blocks * model.compute_dtype.itemsize
+    per_token += _attention_bytes(model, attention, length)
+    return peak_memory_bytes() + 16 * num_weights + per_token * max(batch_tokens, length)
+
+
+def _attention_bytes(model: Transformer, attention: AttentionConfig, length: int) -> int:
+    """Predict the bytes of scores and weights that all layers keep for a token."""
+    config = model.config
+    patterns = attention.every_pattern(config.num_encoder_layers, config.num_decoder_layers)
+    size = model.compute_dtype.itemsize
+    return config.num_heads * sum(most_kept_bytes(p, length, itemsize=size) for p in patterns)
 
 
 def require_memory(prepared: Prepared) -> None:
     """Refuse a run that would not fit, before it starts.
 
     Raises:
-        ResourceError: With the batch size that would fit.
+        ResourceError: With what would fit: other patterns, a smaller batch.
     """
     free = available_memory_bytes()
+    model, attention = prepared.model, prepared.config.attention
     batch_tokens = prepared.config.training.batch_tokens
     assert batch_tokens is not None
     sides = (prepared.batches.sources, prepared.batches.targets)
     length = max(int(side.lengths.max()) + 1 for side in sides)
-    needed = predict_memory_bytes(prepared.model, max(batch_tokens, length), length)
+    predict = partial(predict_memory_bytes, model, length=length)
+    needed = predict(attention, batch_tokens)
     if free is None or needed <= free:
         return
-    smaller = batch_tokens
-    while smaller > 256 and predict_memory_bytes(prepared.model, smaller, length) > free:
+    sparse, smaller = attention.replace_no_masks(_SPARSE), batch_tokens
+    while smaller > max(256, length) and predict(attention, smaller) > free:
         smaller //= 2
-    fits = predict_memory_bytes(prepared.model, smaller, length)
-    advice = (
-        f"Fits: --set training.batch_tokens={smaller} ({fits / 1e9:.1f} GB)"
-        if fits <= free
-        else "Smaller: --preset tiny"
-    )
+    found = {
+        _settings(attention, sparse): predict(sparse, batch_tokens),
+        f"--set training.batch_tokens={smaller}": predict(attention, smaller),
+    }
+    fits = [f"{what} ({size / 1e9:.1f} GB)" for what, size in found.items() if size <= free]
+    cause = f"batch of {batch_tokens:,} tokens"
+    if (
+        2 * batch_tokens * _attention_bytes(model, attention, length) > needed
+        and sparse != attention
+    ):
+        cause = f"attention {attention.summary()} at length {length:,}"
     raise ResourceError(
-        f"needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free "
-        f"(batch of {batch_tokens:,} tokens).  {advice}"
+        f"needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free ({cause}).  "
+        + (f"Fits: {' or '.join(fits)}" if fits else "Smaller: --preset tiny")
     )
+
+
+def _settings(given: AttentionConfig, wanted: AttentionConfig) -> str:
+    """Write what turns one configuration into another, as a command line has it."""
+    names = [
+        name for name in given.__struct_fields__ if getattr(given, name) != getattr(wanted, name)
+    ]
+    return " ".join(f"--set attention.{name}={getattr(wanted, name)}" for name in names)
 
 
 def available_memory_bytes() -> int | None:

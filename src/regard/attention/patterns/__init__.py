@@ -1,6 +1,7 @@
 """The attention patterns, one file each."""
 
 from regard.attention.patterns.blocks import Blocks
+from regard.attention.patterns.by_length import LocalShare, RandomBlocks
 from regard.attention.patterns.causal import Causal
 from regard.attention.patterns.full import Full
 from regard.attention.patterns.global_ import Global
@@ -9,4 +10,15 @@ from regard.attention.patterns.local import Local
 from regard.attention.patterns.strided import Strided
 from regard.attention.patterns.top_k import TopK
 
-__all__ = ["Blocks", "Causal", "Full", "Global", "Hierarchical", "Local", "Strided", "TopK"]
+__all__ = [
+    "Blocks",
+    "Causal",
+    "Full",
+    "Global",
+    "Hierarchical",
+    "Local",
+    "LocalShare",
+    "RandomBlocks",
+    "Strided",
+    "TopK",
+]
