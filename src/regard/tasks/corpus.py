@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 
@@ -13,6 +15,8 @@ from regard.data.splits import Drop, check_overlap, clean, split, without_overla
 from regard.data.tokenizer import Tokenizer
 from regard.errors import DataError
 from regard.tasks.run_config import DataConfig
+
+_NAMED_LINES = 3  # of a batch in a message; the others are counted
 
 
 class Corpus(msgspec.Struct, kw_only=True):
@@ -26,6 +30,7 @@ class Corpus(msgspec.Struct, kw_only=True):
         dropped: Rows left out, with the reason.
         languages: Codes such as ``en-de``, or empty.
         languages_are_guessed: Whether the languages were found by looking at the text.
+        is_generated: Whether the text comes from no file.
     """
 
     path: str
@@ -35,11 +40,22 @@ class Corpus(msgspec.Struct, kw_only=True):
     dropped: list[Drop]
     languages: str
     languages_are_guessed: bool
+    is_generated: bool = False
 
     @property
     def target_language(self) -> str | None:
         """Code of the target language, where known."""
         return self.languages.partition("-")[2] or None
+
+    def place(self, rows: Sequence[int]) -> str:
+        """Tell where training rows stand in the file, such as ``lines 12, 88, 204 and 29 more``.
+
+        Args:
+            rows: Indices into `train`, one or more, from 0.
+        """
+        noun = "row" if self.is_generated else "line"
+        lines = [self.train.lines[row] for row in rows]
+        return f"{noun}{'' if len(lines) == 1 else 's'} {describe_lines(lines)}"
 
     def drop_counts(self) -> dict[str, int]:
         """Count the rows left out by reason."""
@@ -47,6 +63,20 @@ class Corpus(msgspec.Struct, kw_only=True):
         for drop in self.dropped:
             counts[drop.reason] = counts.get(drop.reason, 0) + 1
         return counts
+
+
+def describe_lines(lines: Sequence[int]) -> str:
+    """Write line numbers as people read them: all where they are few or adjacent, else the first.
+
+    >>> describe_lines([12_882, 12_881, 12_883]), describe_lines([1204, 12, 881, 5000, 7000])
+    ('12,881-12,883', '12, 881, 1,204 and 2 more')
+    """
+    ordered = sorted(lines)
+    if len(ordered) > 1 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]:,}-{ordered[-1]:,}"
+    shown = ", ".join(f"{line:,}" for line in ordered[:_NAMED_LINES])
+    more = len(ordered) - _NAMED_LINES
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def read_corpus(config: DataConfig, *, seed: int) -> Corpus:

@@ -156,6 +156,7 @@ def load_corpus(config: RunConfig) -> Corpus:
         dropped=[],
         languages="en-de,fr,zh",
         languages_are_guessed=False,
+        is_generated=True,
     )
 
 
@@ -298,6 +299,7 @@ class _Run:
             ),
             keep_best=lambda kept: self.folder.write_weights(kept.tensors, {}),
             seed_dropout=lambda step: model.mask_pool.reseed(training.seed * 1_000_003 + step),
+            place=prepared.corpus.place,
             config=training,
             folder=self.folder.path,
             report=self._record,

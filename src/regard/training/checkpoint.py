@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from regard.interchange.folder import load_weights
 from regard.interchange.storage import read_tensors, write_tensors
 from regard.training.averaging import WeightAverage
+from regard.training.monitor import MonitorState
 from regard.training.plan import Plan
 from regard.training.stepping import Stepper
 
@@ -40,6 +41,7 @@ class Counters(msgspec.Struct, kw_only=True):
         train_seconds: In steps, since the last evaluation.
         interval_steps: Steps since the last evaluation.
         estimate: Seconds that were planned for the run.
+        monitor: What the stability monitor remembers.
     """
 
     plan: Plan
@@ -58,6 +60,7 @@ class Counters(msgspec.Struct, kw_only=True):
     train_seconds: float = 0.0
     interval_steps: int = 0
     estimate: float = 0.0
+    monitor: MonitorState = msgspec.field(default_factory=MonitorState)
 
 
 def checkpoint_path(folder: Path) -> Path:

@@ -118,6 +118,30 @@ class Progress(Event, frozen=True, kw_only=True):
     left: float
 
 
+class Stability(msgspec.Struct, frozen=True, kw_only=True):
+    """How sound the training was since the last evaluation.
+
+    Args:
+        num_samples: Steps that the means by layer are taken over.
+        gradient_norms: Mean norm of the gradient before clipping, by layer.
+        update_ratios: Mean of the norm of a step's change over that of the weights, by layer; about
+            1e-3 is healthy, 1e-1 unsteady, 1e-5 idle.
+        largest_gradient_norm: Of the whole gradient before clipping, over all steps.
+        oscillation: Share of the variance of the training loss that one swing makes up, 0 to 1;
+            None after fewer than 128 steps.
+        gap: Validation less training loss, nats per token; None without a validation loss.
+        alarms: Texts of the alarms that were given.
+    """
+
+    num_samples: int
+    gradient_norms: dict[str, float]
+    update_ratios: dict[str, float]
+    largest_gradient_norm: float
+    oscillation: float | None
+    gap: float | None
+    alarms: list[str]
+
+
 class Evaluated(Event, frozen=True, kw_only=True):
     """The averaged weights were evaluated on the validation set.
 
@@ -134,6 +158,7 @@ class Evaluated(Event, frozen=True, kw_only=True):
         elapsed: Seconds since the run began, over all its sessions.
         left: Expected seconds to the end.
         total_steps: As planned before this evaluation.
+        stability: Figures by layer and alarms, where the run was watched.
     """
 
     step: int
@@ -148,6 +173,7 @@ class Evaluated(Event, frozen=True, kw_only=True):
     elapsed: float
     left: float
     total_steps: int
+    stability: Stability | None = None
 
 
 class Saved(Event, frozen=True, kw_only=True):

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from regard.errors import WeightsError
 from regard.training.averaging import WeightAverage
-from regard.training.checkpoint import Counters, save_checkpoint
+from regard.training.checkpoint import Counters, checkpoint_path, save_checkpoint
 from regard.training.config import TrainingConfig
-from regard.training.events import Evaluated, Interrupted, Progress, Report, Saved
+from regard.training.events import Evaluated, Interrupted, Progress, Report, Saved, Warned
+from regard.training.monitor import Monitor, Step, largest_gradient
+from regard.training.non_finite import (
+    advise,
+    find_non_finite,
+    find_non_finite_output,
+    find_non_finite_weights,
+    name_some,
+)
 from regard.training.plan import Budget
 from regard.training.signals import Stopped, StopRequest
 from regard.training.stepping import Loss, Stepper
@@ -66,6 +74,8 @@ KeepBest = Callable[[WeightAverage], None]
 """Stores the averaged weights as the model to use."""
 SeedDropout = Callable[[int], None]
 """Makes the random choices of a step depend on the given number only."""
+Place = Callable[[Sequence[int]], str]
+"""Tells where rows stand in the data, such as ``lines 12,881-12,913``."""
 
 
 class Trainer:
@@ -79,6 +89,7 @@ class Trainer:
         evaluate: Called with the average at every evaluation.
         keep_best: Called when an evaluation is the best so far.
         seed_dropout: Called before every step.
+        place: Called where a message names the rows of a batch.
         config: Settings.
         folder: Where checkpoints go.
         report: Told what happens.
@@ -96,6 +107,7 @@ class Trainer:
         evaluate: Evaluate,
         keep_best: KeepBest,
         seed_dropout: SeedDropout,
+        place: Place,
         config: TrainingConfig,
         folder: Path,
         report: Report,
@@ -104,12 +116,15 @@ class Trainer:
     ) -> None:
         self.model, self.average, self.stepper = model, average, stepper
         self.batches, self.evaluate, self.keep_best = batches, evaluate, keep_best
-        self.seed_dropout = seed_dropout
+        self.seed_dropout, self.place = seed_dropout, place
+        self.monitor = Monitor(model)
         self.config, self.folder, self.report, self.budget = config, folder, report, budget
         self._clock = started
         self._saved_at = self._reported_at = time.monotonic()
         self._recent_loss = math.nan
         self._order: list[NDArray[np.int64]] = []
+        self._saved_step = 0
+        self._good_norms: Tensor | None = None
 
     def run(self, counters: Counters) -> Counters:
         """Train from where the counters stand to the end of the plan, or of patience.
@@ -119,6 +134,7 @@ class Trainer:
             WeightsError: Loss or gradient is not finite; the last good state has been written.
         """
         self.model.train()
+        self._saved_step = counters.step
         self._order = self.batches.order(counters.epoch)
         with StopRequest() as stop:
             while not self._is_over(counters):
@@ -139,20 +155,39 @@ class Trainer:
 
     def _take_step(self, counters: Counters) -> None:
         begun = time.perf_counter()
+        number = counters.step + 1
         if counters.position >= len(self._order):
             counters.epoch, counters.position = counters.epoch + 1, 0
             self._order = self.batches.order(counters.epoch)
         rows = self._order[counters.position]
         self.seed_dropout(counters.step)
         batch = self.batches.batch(rows)
+        self.monitor.before_step(number, ends_interval=counters.plan.evaluates_after(number))
         found, norm = self.stepper.step(batch, counters.plan.progress(counters.step))
         nll = float(found.nll)
         if not (math.isfinite(nll) and math.isfinite(norm)):
-            self._refuse(counters, nll, norm)
+            self._refuse(counters, batch, nll, norm)
+        self._watch(counters, nll, norm)
         counters.step += 1
         counters.position += 1
         self.average.update(counters.step)
         self._count(counters, found, nll, norm, time.perf_counter() - begun)
+
+    def _watch(self, counters: Counters, nll: float, norm: float) -> None:
+        """Show a sound step to the monitor, while the counters still name its batch."""
+        norms = self.stepper.gradient_norms
+        assert norms is not None
+        step = Step(number=counters.step + 1, loss=nll, norm=norm, norms=norms)
+        alarm = self.monitor.after_step(counters.monitor, step, lambda: self._batch_name(counters))
+        if alarm is not None:
+            self.report(Warned(text=alarm))
+        self._good_norms = norms
+
+    def _batch_name(self, counters: Counters) -> str:
+        """Name the batch that comes next: its number in the epoch, and its rows in the data."""
+        epoch = f" of epoch {counters.epoch + 1:,}" if counters.epoch else ""
+        rows = self._order[counters.position].tolist()
+        return f"batch {counters.position + 1:,}{epoch}, {self.place(rows)}"
 
     def _count(
         self, counters: Counters, found: Loss, nll: float, norm: float, seconds: float
@@ -189,6 +224,7 @@ class Trainer:
 
     def _evaluate(self, counters: Counters) -> None:
         begun = time.monotonic()
+        self._require_finite_weights(counters)
         found = self.evaluate(self.average)
         is_best = counters.best_score is None or found.score > counters.best_score
         if is_best:
@@ -224,11 +260,18 @@ class Trainer:
     def _report_evaluation(
         self, counters: Counters, found: Evaluation, planned: int, is_best: bool
     ) -> None:
+        train_loss = counters.loss_sum / max(1, counters.num_tokens)
+        stability, alarms = self.monitor.after_evaluation(
+            counters.monitor,
+            step=counters.step,
+            train_loss=train_loss,
+            valid_loss=found.measures.get("loss"),
+        )
         self.report(
             Evaluated(
                 step=counters.step,
                 epoch=counters.epoch + 1,
-                train_loss=counters.loss_sum / max(1, counters.num_tokens),
+                train_loss=train_loss,
                 measures=found.measures,
                 score=found.score,
                 score_name=found.score_name,
@@ -238,12 +281,16 @@ class Trainer:
                 elapsed=counters.elapsed,
                 left=self._left(counters),
                 total_steps=planned,
+                stability=stability,
             )
         )
+        for alarm in alarms:
+            self.report(Warned(text=alarm))
 
     def _save(self, counters: Counters) -> Path:
+        self._require_finite_weights(counters)
         path = save_checkpoint(self.folder, counters, self.model, self.average, self.stepper)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), counters.step
         self.report(Saved(path=str(path), step=counters.step))
         return path
 
@@ -256,10 +303,46 @@ class Trainer:
         self.report(Interrupted(path=str(path), step=counters.step, command=command))
         raise Stopped(signum)
 
-    def _refuse(self, counters: Counters, nll: float, norm: float) -> None:
-        path = self._save(counters)
-        what = f"loss is {nll}" if not math.isfinite(nll) else f"gradient norm is {norm}"
+    def _refuse(self, counters: Counters, batch: Any, nll: float, norm: float) -> NoReturn:
+        """Save what the last good step has left, and say where the numbers went wrong."""
+        damaged = find_non_finite_weights(self.model)
+        if not damaged:
+            self._save(counters)
+        is_loss = not math.isfinite(nll)
+        what = f"loss is {nll}" if is_loss else f"gradient norm is {norm}"
+        if damaged:
+            cause = f"Not finite: weights of {name_some(damaged)}."
+        elif is_loss:
+            cause = self._first_non_finite(counters, batch)
+        else:
+            norms = self.stepper.gradient_norms
+            assert norms is not None
+            names = find_non_finite(self.monitor.names, norms)
+            # Gradients flow from the output to the input: the last layer is where it began.
+            cause = f"Not finite: gradient of {name_some(names[::-1]) or 'all layers together'}."
+        where = self._batch_name(counters)
+        self._give_up(counters, f"{what} at step {counters.step + 1:,} ({where})", cause)
+
+    def _first_non_finite(self, counters: Counters, batch: Any) -> str:
+        self.seed_dropout(counters.step)
+        compute = self.stepper.objective
+        return find_non_finite_output(self.model, lambda: compute(self.model, batch).nll)
+
+    def _require_finite_weights(self, counters: Counters) -> None:
+        """Refuse to evaluate or to save weights that a step with a finite gradient has damaged."""
+        damaged = find_non_finite_weights(self.model)
+        if damaged:
+            what = f"weights are not finite after step {counters.step:,}"
+            self._give_up(counters, what, f"Not finite: weights of {name_some(damaged)}.")
+
+    def _give_up(self, counters: Counters, what: str, cause: str) -> NoReturn:
+        """End a run that cannot go on; its last good state is on disk."""
+        norms = self._good_norms
+        largest = ""
+        if norms is not None:
+            found = largest_gradient(self.monitor.names, norms)
+            largest = f"Largest gradient: {found} (step {counters.step:,}).  "
         raise WeightsError(
-            f"{what} at step {counters.step + 1}.  Last good: step {counters.step}, saved as "
-            f"{path}.  Try a lower rate: --set optimizer.learning_rate=..., with another -o."
+            f"{what}.  Last good: step {self._saved_step:,}, saved as "
+            f"{checkpoint_path(self.folder)}.  {cause}  {largest}{advise(self.stepper.config)}"
         )

@@ -5,6 +5,7 @@ AdamW is torch.optim's (Loshchilov & Hutter 2019), Muon our own (Jordan et al. 2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from regard.layers.linear import Linear
 from regard.optim import SCHEDULES, Muon
 from regard.training.config import OptimizerConfig
+from regard.training.monitor import gradient_norms
 
 B = TypeVar("B")
 
@@ -111,6 +113,8 @@ class Stepper:
         self.objective = objective
         self.config = config
         self.optimizers = build_optimizers(model, config, dtype)
+        self.gradient_norms: Tensor | None = None
+        """Of each parameter at the last step, before clipping, ``[parameters]``."""
         self._parameters = list(model.parameters())
         self._schedule = SCHEDULES[config.schedule]
         self._peaks = [[g["lr"] for g in optimizer.param_groups] for optimizer in self.optimizers]
@@ -130,8 +134,11 @@ class Stepper:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         found.loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(self._parameters, self.config.clip, foreach=True))
-        if norm == norm and norm != float("inf"):
+        self.gradient_norms = gradient_norms(self._parameters)
+        total = torch.linalg.vector_norm(self.gradient_norms)
+        norm = float(total)
+        if math.isfinite(norm) and math.isfinite(float(found.nll)):
+            nn.utils.clip_grads_with_norm_(self._parameters, self.config.clip, total, foreach=True)
             self._update(progress)
         return found, norm
 
