@@ -1,6 +1,34 @@
 """Optimization as a library: works on any module or plain function."""
 
+from regard.optim.adam_then_cg import AdamThenCG
+from regard.optim.conjugate_gradient import ConjugateGradient
+from regard.optim.full_batch import FullBatch
+from regard.optim.gradient_descent import GradientDescent
+from regard.optim.lbfgs import LBFGS
+from regard.optim.line_search import Armijo, HagerZhang, StrongWolfe
+from regard.optim.linear_cg import solve
+from regard.optim.minimize import Minimum, minimize
 from regard.optim.muon import Muon, orthogonalize
+from regard.optim.newton_cg import NewtonCG
+from regard.optim.objective import Objective
 from regard.optim.schedules import SCHEDULES, Schedule
 
-__all__ = ["SCHEDULES", "Muon", "Schedule", "orthogonalize"]
+__all__ = [
+    "LBFGS",
+    "SCHEDULES",
+    "AdamThenCG",
+    "Armijo",
+    "ConjugateGradient",
+    "FullBatch",
+    "GradientDescent",
+    "HagerZhang",
+    "Minimum",
+    "Muon",
+    "NewtonCG",
+    "Objective",
+    "Schedule",
+    "StrongWolfe",
+    "minimize",
+    "orthogonalize",
+    "solve",
+]

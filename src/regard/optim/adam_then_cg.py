@@ -1,0 +1,113 @@
+"""Adam while it learns, conjugate gradient for the end.
+
+Adam (Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019) makes way on noisy
+batches; conjugate gradient finishes on the whole data set, without a learning rate. The change
+comes where the loss has stopped to fall: the mean of the last `window` losses is hardly below the
+mean of the `window` before.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from regard.errors import ConfigError
+from regard.optim.conjugate_gradient import ConjugateGradient
+from regard.optim.deterministic import StepReport
+from regard.optim.objective import Closure, Objective, scalar
+
+
+class AdamThenCG(torch.optim.Optimizer):
+    """AdamW, then `ConjugateGradient`.
+
+    Args:
+        params: Parameters or groups.
+        lr: Adam's learning rate, above 0.
+        betas: Adam's decays.
+        weight_decay: Adam's, decoupled; conjugate gradient has none.
+        window: Losses in a mean, 1 or more.
+        threshold: Least decrease from mean to mean, relative, 0 or more.
+        memory: Steps that conjugate gradient remembers.
+
+    Raises:
+        ConfigError: An argument is out of range, or a parameter cannot be optimized.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        *,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+        window: int = 50,
+        threshold: float = 1e-2,
+        memory: int = 11,
+    ) -> None:
+        if window < 1:
+            raise ConfigError(f"window must be 1 or more, not {window}")
+        if not threshold >= 0:
+            raise ConfigError(f"threshold must be 0 or more, not {threshold}")
+        super().__init__(params, {"lr": lr})
+        self._adam = torch.optim.AdamW(
+            self.param_groups, lr=lr, betas=betas, weight_decay=weight_decay
+        )
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        self._cg = ConjugateGradient(parameters, memory=memory)
+        self._window, self._threshold = window, threshold
+        self._losses: list[float] = []
+        self.is_conjugate = False
+        self.last = StepReport()
+
+    def step(  # type: ignore[override] - a closure is required
+        self, closure: Closure | Objective, full_batch: Closure | Objective | None = None
+    ) -> float:
+        """Take one step.
+
+        Args:
+            closure: Computes loss and gradients; on a mini-batch, if you like, where `full_batch`
+                is given.
+            full_batch: What conjugate gradient minimises; none is `closure`.
+
+        Returns:
+            Adam: the loss before the step. Conjugate gradient: the value after it.
+        """
+        if self.is_conjugate:
+            value = self._cg.step(closure if full_batch is None else full_batch)
+            self.last = self._cg.last
+            return value
+        self.zero_grad()
+        with torch.enable_grad():
+            found = closure.gradient() if isinstance(closure, Objective) else closure()
+        value = scalar(found)
+        self._adam.step()
+        self.last = StepReport(value=value, evaluations=1)
+        self._losses.append(value)
+        del self._losses[: -2 * self._window]
+        self.is_conjugate = self._has_stalled()
+        return value
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of both and where the run stands."""
+        return {
+            "adam": self._adam.state_dict(),
+            "cg": self._cg.state_dict(),
+            "losses": list(self._losses),
+            "is_conjugate": self.is_conjugate,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        self._adam.load_state_dict(state_dict["adam"])
+        self._cg.load_state_dict(state_dict["cg"])
+        self._losses = list(state_dict["losses"])
+        self.is_conjugate = state_dict["is_conjugate"]
+
+    def _has_stalled(self) -> bool:
+        if len(self._losses) < 2 * self._window:
+            return False
+        before = math.fsum(self._losses[: self._window])
+        after = math.fsum(self._losses[self._window :])
+        return before - after < self._threshold * abs(before)

@@ -1,0 +1,280 @@
+"""A data set as one deterministic objective, accumulated over micro-batches and processes.
+
+An evaluation is one pass over the data. Losses are summed in float64; under ``torch.distributed``
+loss, number of terms and gradient travel in one all-reduce of float64 (sharded parameters bring
+their own collectives, and two numbers are reduced). So all processes see the same value and
+gradient to the bit, and every decision that depends on them alone is the same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from regard.errors import ConfigError, ShapeError
+from regard.optim.products import GaussNewton, Hessian
+
+Loss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
+"""Returns the mean over the rows of a batch; or a sum and the number of its terms."""
+
+
+class FullBatch:
+    """The mean loss over all data; callable like a closure.
+
+    Args:
+        loader: Micro-batches, the same ones whenever it is iterated: a list, or a DataLoader that
+            does not shuffle. Under ``torch.distributed``, this process's part.
+        loss: Of a batch, ``loss(batch)``; with `outputs`, ``loss(outputs(batch), batch)``. Either
+            the mean over the batch's rows, or a pair: a sum and the number of its terms, which
+            weighs batches rightly where rows have different numbers of terms.
+        outputs: What the model computes from a batch, a tensor; needed for Gauss-Newton products,
+            which want the loss to be convex in it.
+        parameters: With respect to which products are computed; none takes the optimizer's.
+        model: Its dropout is switched off, or frozen, while it is evaluated.
+        dropout: off, or frozen: the same masks throughout a step, new ones in the next.
+        seed_dropout: Called with a number that decides about the masks; none seeds PyTorch's own
+            generator and restores it afterwards.
+        curvature_fraction: Share of the micro-batches, from the first, that products are taken
+            over, above 0 to 1.
+
+    Raises:
+        ConfigError: The loader can be iterated once only, or is empty.
+    """
+
+    def __init__(
+        self,
+        loader: Iterable[Any],
+        loss: Loss,
+        *,
+        outputs: Callable[[Any], Tensor] | None = None,
+        parameters: Iterable[Tensor] | None = None,
+        model: nn.Module | None = None,
+        dropout: Literal["off", "frozen"] = "off",
+        seed_dropout: Callable[[int], None] | None = None,
+        curvature_fraction: float = 1.0,
+    ) -> None:
+        if isinstance(loader, Iterator):
+            raise ConfigError(
+                "the loader is an iterator, which is empty after one pass.  Give a list or a "
+                "DataLoader, or write list(loader)."
+            )
+        if dropout not in ("off", "frozen"):
+            raise ConfigError(f"unknown dropout {dropout!r}.  One of: off, frozen")
+        self._loader, self._loss, self._outputs = loader, loss, outputs
+        self._parameters = None if parameters is None else list(parameters)
+        self._model, self._dropout, self._seed = model, dropout, seed_dropout
+        self.curvature_fraction = curvature_fraction
+        self._num_steps = 0
+        self._held: tuple[object, Hessian | GaussNewton, float] | None = None
+
+    def __call__(self) -> float:
+        """Compute value and gradient, as a closure does."""
+        return self.gradient()
+
+    def bind(self, parameters: Sequence[Tensor]) -> None:
+        """Take an optimizer's parameters, unless some were given."""
+        if self._parameters is None:
+            self._parameters = list(parameters)
+
+    def begin_step(self) -> bool:
+        """Draw new dropout masks where dropout is frozen; return whether the function changed."""
+        if self._dropout == "off":
+            return False
+        self._num_steps += 1
+        return True
+
+    def value(self) -> float:
+        """Compute the mean loss: one pass without gradients."""
+        with torch.no_grad():
+            total, count = self._sums(None)
+        return self._mean(*_reduced(total, count))
+
+    def gradient(self) -> float:
+        """Compute the mean loss, and its gradient into ``grad`` of the parameters: one pass."""
+        parameters = self._bound()
+        for parameter in parameters:
+            parameter.grad = None
+        with torch.enable_grad():
+            total, count = self._sums(Tensor.backward)
+        slopes = [p.grad for p in parameters if p.grad is not None]
+        if any(isinstance(slope, DTensor) for slope in slopes):
+            total, count = _reduced(total, count)
+            factor = dist.get_world_size() / count  # the sharding has averaged over processes
+        else:
+            total, count = _reduced(total, count, slopes)
+            factor = 1 / count
+        for slope in slopes:
+            slope.mul_(float(factor))
+        return self._mean(total, count)
+
+    def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply the Hessian, or that of the part `curvature_fraction`, with a vector."""
+        return self._product(vector, self._hessian_of)
+
+    def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply the Gauss-Newton matrix with a vector.
+
+        Raises:
+            ConfigError: Outputs and loss are not told apart.
+        """
+        if self._outputs is None:
+            raise ConfigError(
+                "Gauss-Newton products need to know the model's outputs.  FullBatch(loader, "
+                "lambda outputs, batch: ..., outputs=lambda batch: model(...)); or take the "
+                "Hessian: curvature='hessian'."
+            )
+        return self._product(vector, self._gauss_newton_of)
+
+    def _bound(self) -> list[Tensor]:
+        if self._parameters is None:
+            raise ConfigError(
+                "the objective does not know its parameters.  Pass it to an optimizer's step, or "
+                "give parameters=model.parameters()."
+            )
+        return self._parameters
+
+    def _sums(self, use: Callable[[Tensor], object] | None) -> tuple[Tensor, Tensor]:
+        """Sum loss and number of terms over this process's data, float64, and use every loss."""
+        total = count = None
+        with self._evaluating():
+            for number, batch in enumerate(self._loader):
+                self._freeze(number)
+                loss, terms = self._terms(batch)
+                if use is not None:
+                    use(loss)
+                added = loss.detach().double()
+                total = added if total is None else total + added
+                terms = torch.as_tensor(terms, dtype=torch.float64, device=added.device)
+                count = terms if count is None else count + terms
+        if total is None or count is None:
+            raise ConfigError("the loader gave no batch.  Is the data set empty?")
+        return total, count
+
+    def _terms(self, batch: Any) -> tuple[Tensor, Tensor | int]:
+        """Compute the sum of the loss over a batch, and the number of terms."""
+        if self._outputs is None:
+            return _as_sum(self._loss(batch), batch)
+        return _as_sum(self._loss(self._outputs(batch), batch), batch)
+
+    def _mean(self, total: Tensor, count: Tensor) -> float:
+        return float(total / count)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Switch dropout off or freeze it, and mixed precision off."""
+        model, parameters = self._model, self._parameters
+        was_training = model is not None and model.training
+        if model is not None and self._dropout == "off":
+            model.eval()
+        kind = parameters[0].device.type if parameters else "cpu"
+        devices = [] if kind == "cpu" else [torch.cuda.current_device()]
+        draws = self._dropout == "frozen" and self._seed is None
+        with torch.autocast(kind, enabled=False), torch.random.fork_rng(devices, enabled=draws):
+            yield
+        if model is not None:
+            model.train(was_training)
+
+    def _freeze(self, number: int) -> None:
+        """Decide about the dropout masks of a micro-batch."""
+        if self._dropout == "off":
+            return
+        seed = self._num_steps * 1_000_003 + number
+        if self._seed is None:
+            torch.manual_seed(seed)
+        else:
+            self._seed(seed)
+
+    def _product(
+        self,
+        vector: Sequence[Tensor],
+        matrix_of: Callable[[Any], tuple[Hessian | GaussNewton, float]],
+    ) -> list[Tensor]:
+        """Sum products over the micro-batches; the graph of a single one is kept between calls."""
+        parameters = self._bound()
+        batches = self._curvature_batches()
+        place = (matrix_of, self._num_steps, [p._version for p in parameters])
+        if self._held is not None and self._held[0] == place:
+            products, count = self._held[1].times(vector), self._held[2]
+        else:
+            products, count = [torch.zeros_like(p) for p in parameters], 0.0
+            with self._evaluating(), torch.enable_grad():
+                for number, batch in enumerate(batches):
+                    self._freeze(number)
+                    matrix, terms = matrix_of(batch)
+                    for product, added in zip(products, matrix.times(vector), strict=True):
+                        product.add_(added)
+                    count += terms
+                    if len(batches) == 1:
+                        self._held = (place, matrix, terms)
+        kind = {"dtype": torch.float64, "device": parameters[0].device}
+        _, total = _reduced(torch.zeros((), **kind), torch.tensor(count, **kind), products)
+        return [product / float(total) for product in products]
+
+    def _curvature_batches(self) -> list[Any]:
+        if self.curvature_fraction == 1:
+            return self._loader if isinstance(self._loader, list) else list(self._loader)
+        batches = list(self._loader)
+        return batches[: max(1, round(self.curvature_fraction * len(batches)))]
+
+    def _hessian_of(self, batch: Any) -> tuple[Hessian, float]:
+        loss, terms = self._terms(batch)
+        return Hessian(loss, self._bound()), float(terms)
+
+    def _gauss_newton_of(self, batch: Any) -> tuple[GaussNewton, float]:
+        assert self._outputs is not None
+        outputs = self._outputs(batch)
+        counted: list[Tensor | int] = []
+
+        def loss(of: Tensor) -> Tensor:
+            summed, terms = _as_sum(self._loss(of, batch), batch)
+            counted.append(terms)
+            return summed
+
+        return GaussNewton(outputs, loss, self._bound()), float(counted[0])
+
+
+def _as_sum(found: object, batch: Any) -> tuple[Tensor, Tensor | int]:
+    """Turn what a loss function returned into a sum and the number of its terms."""
+    if isinstance(found, tuple):
+        loss, terms = found
+    else:
+        terms = _num_rows(batch)
+        loss = found * terms if isinstance(found, Tensor) else found
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        shape = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ShapeError(f"the loss is {shape}; a scalar tensor is expected.  Take its mean.")
+    return loss.reshape(()), terms
+
+
+def _num_rows(batch: Any) -> int:
+    """Count the rows of a batch: the length of its first tensor."""
+    if isinstance(batch, Tensor) and batch.dim():
+        return len(batch)
+    parts = list(batch.values()) if isinstance(batch, dict) else batch
+    if isinstance(parts, list | tuple) and parts:
+        return _num_rows(parts[0])
+    raise ConfigError(
+        f"cannot tell the number of rows of a batch of type {type(batch).__name__}.  Let the loss "
+        "return a pair: the sum and the number of its terms."
+    )
+
+
+def _reduced(
+    total: Tensor, count: Tensor, gradients: Sequence[Tensor] = ()
+) -> tuple[Tensor, Tensor]:
+    """Sum over processes; gradients in place."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return total, count
+    flat = torch.cat([torch.stack([total, count]), *[g.reshape(-1).double() for g in gradients]])
+    dist.all_reduce(flat)
+    start = 2
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view(gradient.shape))
+        start += gradient.numel()
+    return flat[0], flat[1]

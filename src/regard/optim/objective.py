@@ -1,0 +1,145 @@
+"""What deterministic methods minimise: a value, its gradient, and products with its curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from regard.errors import ConfigError, ShapeError
+
+Closure = Callable[[], Tensor | float]
+"""Clears the gradients, computes the loss, calls ``backward`` and returns the loss."""
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """A function of parameters that the objective knows, evaluated where they stand."""
+
+    def value(self) -> float:
+        """Compute the value alone."""
+        ...
+
+    def gradient(self) -> float:
+        """Compute the value, and the gradient into ``grad`` of every parameter."""
+        ...
+
+    def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply the Gauss-Newton matrix with a vector, tensors of the parameters' shapes."""
+        ...
+
+    def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply the Hessian with a vector, tensors of the parameters' shapes."""
+        ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """An objective that wants to know its optimizer's parameters and when a step begins."""
+
+    def bind(self, parameters: Sequence[Tensor]) -> None:
+        """Take the parameters with respect to which products are computed, where none are set."""
+        ...
+
+    def begin_step(self) -> bool:
+        """Get ready for a step; return whether the function has changed."""
+        ...
+
+
+class ClosureObjective:
+    """A closure as an objective; a value costs as much as a gradient, and there are no products.
+
+    Under ``torch.distributed`` the loss is averaged over processes, as DistributedDataParallel does
+    with gradients, so that all take the same decisions.
+
+    Args:
+        closure: To be called.
+        parameters: Whose gradients it computes.
+    """
+
+    def __init__(self, closure: Closure, parameters: Sequence[Tensor]) -> None:
+        self._closure, self._parameters = closure, parameters
+
+    def value(self) -> float:
+        """Call the closure."""
+        return self.gradient()
+
+    def gradient(self) -> float:
+        """Call the closure.
+
+        Raises:
+            ConfigError: It did not compute gradients.
+            ShapeError: The loss is no scalar.
+        """
+        for parameter in self._parameters:
+            parameter.grad = None
+        with torch.enable_grad():
+            loss = self._closure()
+        value = scalar(loss)
+        if all(parameter.grad is None for parameter in self._parameters):
+            require_gradients(self._parameters, "the closure")
+        return _mean_over_ranks(value, self._parameters[0].device)
+
+    def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:  # noqa: ARG002 - protocol
+        """Refuse: a closure has no graph to differentiate again."""
+        raise _no_products()
+
+    def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:  # noqa: ARG002 - protocol
+        """Refuse: a closure has no graph to differentiate again."""
+        raise _no_products()
+
+
+def require_gradients(parameters: Sequence[Tensor], who: str) -> None:
+    """Refuse an evaluation that left no gradients at all, and name missing ones.
+
+    Raises:
+        ConfigError: Some parameters have no gradient.
+    """
+    missing = [number for number, p in enumerate(parameters) if p.grad is None]
+    if len(missing) == len(parameters):
+        raise ConfigError(
+            f"{who} left no gradients: it must call loss.backward() before it returns the loss, "
+            "on the parameters that the optimizer was given."
+        )
+    if missing:
+        first = parameters[missing[0]]
+        raise ConfigError(
+            f"{len(missing)} of {len(parameters)} parameters got no gradient, first number "
+            f"{missing[0]} of shape {list(first.shape)}: the loss does not depend on them.  Give "
+            "the optimizer only parameters that the loss uses."
+        )
+
+
+def scalar(loss: object) -> float:
+    """Turn a loss into a number.
+
+    Raises:
+        ShapeError: It is no scalar.
+    """
+    if isinstance(loss, Tensor):
+        if loss.numel() != 1:
+            raise ShapeError(
+                f"the loss has shape {list(loss.shape)}; a scalar is expected.  Take its mean."
+            )
+        return float(loss.detach())
+    if not isinstance(loss, float | int):
+        raise ShapeError(f"the loss is {type(loss).__name__}; return the scalar that was computed")
+    return float(loss)
+
+
+def _no_products() -> ConfigError:
+    return ConfigError(
+        "this method needs products with the curvature, which a closure cannot give.  Pass "
+        "FullBatch(loader, loss)."
+    )
+
+
+def _mean_over_ranks(value: float, device: torch.device) -> float:
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return float(total) / dist.get_world_size()

@@ -1,0 +1,155 @@
+"""Products of second-derivative matrices with vectors, without the matrices (Pearlmutter 1994).
+
+A vector is a sequence of tensors of the parameters' shapes. `Hessian` and `GaussNewton` keep the
+graph of one evaluation and multiply many vectors with it: a product costs about two gradients with
+the Hessian, three with the Gauss-Newton matrix (Schraudolph 2002).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from regard.errors import ConfigError
+
+_NO_DERIVATIVE = re.compile(r"derivative for (\S+) is not implemented")
+
+
+class Hessian:
+    """The matrix of second derivatives of a scalar.
+
+    Args:
+        loss: Scalar with its graph.
+        parameters: With respect to which.
+    """
+
+    def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
+        self._parameters = list(parameters)
+        with torch.enable_grad():
+            self.gradient: list[Tensor] = _differentiate(
+                loss.reshape(()), self._parameters, None, create_graph=True
+            )
+
+    def times(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply with a vector.
+
+        Raises:
+            ConfigError: An operator in the graph has no second derivative.
+        """
+        return _transposed(self.gradient, self._parameters, vector)
+
+
+class GaussNewton:
+    """J^T H J: J the Jacobian of outputs, H the Hessian of a loss of the outputs.
+
+    Positive semi-definite where the loss is convex in the outputs: cross-entropy and squares are.
+
+    Args:
+        outputs: With their graph, any shape.
+        loss: Of the outputs, a scalar.
+        parameters: With respect to which.
+    """
+
+    def __init__(
+        self, outputs: Tensor, loss: Callable[[Tensor], Tensor], parameters: Sequence[Tensor]
+    ) -> None:
+        self._parameters, self._outputs = list(parameters), outputs
+        with torch.enable_grad():
+            # J v is the derivative of J^T u with respect to u, which J^T u is linear in.
+            self._seed = torch.zeros_like(outputs, requires_grad=True)
+            self._pulled = _differentiate(outputs, self._parameters, self._seed, create_graph=True)
+            self._point = outputs.detach().requires_grad_()
+            self._slope = _differentiate(
+                loss(self._point).reshape(()), [self._point], None, create_graph=True
+            )
+
+    def times(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply with a vector.
+
+        Raises:
+            ConfigError: An operator in the graph has no second derivative.
+        """
+        (moved,) = _transposed(self._pulled, [self._seed], vector)
+        (bent,) = _transposed(self._slope, [self._point], [moved])
+        return _differentiate(self._outputs, self._parameters, bent, create_graph=False)
+
+
+def hessian_product(
+    loss: Callable[[], Tensor], parameters: Sequence[Tensor], vector: Sequence[Tensor]
+) -> list[Tensor]:
+    """Multiply the Hessian of a loss, evaluated anew, with a vector.
+
+    Args:
+        loss: Computes the scalar.
+        parameters: With respect to which.
+        vector: Tensors of their shapes.
+
+    Raises:
+        ConfigError: An operator in the graph has no second derivative.
+    """
+    with torch.enable_grad():
+        return Hessian(loss(), parameters).times(vector)
+
+
+def gauss_newton_product(
+    outputs: Callable[[], Tensor],
+    loss: Callable[[Tensor], Tensor],
+    parameters: Sequence[Tensor],
+    vector: Sequence[Tensor],
+) -> list[Tensor]:
+    """Multiply the Gauss-Newton matrix, evaluated anew, with a vector.
+
+    Args:
+        outputs: Computes the outputs.
+        loss: Of the outputs, a scalar.
+        parameters: With respect to which.
+        vector: Tensors of their shapes.
+
+    Raises:
+        ConfigError: An operator in the graph has no second derivative.
+    """
+    with torch.enable_grad():
+        return GaussNewton(outputs(), loss, parameters).times(vector)
+
+
+def _transposed(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], vector: Sequence[Tensor]
+) -> list[Tensor]:
+    """Differentiate ``outputs . vector``; outputs without a graph are constant."""
+    pairs = [(o, v) for o, v in zip(outputs, vector, strict=True) if o.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(tensor) for tensor in inputs]
+    moving, weights = zip(*pairs, strict=True)
+    return _differentiate(moving, inputs, weights, create_graph=False)
+
+
+def _differentiate(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    weights: Tensor | Sequence[Tensor] | None,
+    *,
+    create_graph: bool,
+) -> list[Tensor]:
+    try:
+        found = torch.autograd.grad(
+            outputs,
+            inputs,
+            weights,
+            create_graph=create_graph,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    except RuntimeError as error:
+        match = _NO_DERIVATIVE.search(str(error))
+        if match is None:
+            raise
+        raise ConfigError(
+            f"{match[1]} has no second derivative in PyTorch, so there are no products with the "
+            "curvature.  Hugging Face models: load with attn_implementation='eager'.  Own modules: "
+            "compute attention by regard.attention.attend."
+        ) from error
+    return list(found)

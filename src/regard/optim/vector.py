@@ -1,0 +1,178 @@
+"""The parameters of an optimizer as one flat vector, so that methods read like their formulas.
+
+A group's ``scale`` changes variables to ``z = x / scale`` (a diagonal preconditioner): gradients
+are multiplied by it on the way in, steps on the way out. Positions are kept unscaled, so that going
+back to one is exact to the bit. Inner products of float32 vectors are summed in blocks, the blocks
+in float64. Parameters that are sharded over processes (DTensor) are taken by their local part, and
+inner products are summed over the processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from regard.errors import ConfigError
+
+_BLOCK = 1 << 18  # entries of one inner product: its rounding grows with its length
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+class ParameterVector:
+    """Parameters, group after group, as one vector of n entries.
+
+    Args:
+        groups: As in ``torch.optim.Optimizer.param_groups``; ``scale`` above 0, default 1.
+
+    Raises:
+        ConfigError: A parameter cannot be optimized, or types or devices differ.
+    """
+
+    def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
+        pairs = [(p, float(g.get("scale", 1.0))) for g in groups for p in g["params"]]
+        pairs.sort(key=lambda pair: not isinstance(pair[0], DTensor))  # sharded ones first
+        self.parameters: list[Tensor] = [parameter for parameter, _ in pairs]
+        self._scales = [scale for _, scale in pairs]
+        _check(self.parameters, self._scales)
+        sizes = [_local(parameter).numel() for parameter in self.parameters]
+        self.size = sum(sizes)
+        sharded = zip(self.parameters, sizes, strict=True)
+        self._num_sharded = sum(size for p, size in sharded if isinstance(p, DTensor))
+        self._spans = list(zip(_starts(sizes), sizes, strict=True))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of all parameters."""
+        return self.parameters[0].dtype
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether a process holds only a part of the parameters."""
+        return self._num_sharded > 0
+
+    def new(self) -> Tensor:
+        """Return a vector of zeros, ``[n]``."""
+        return torch.zeros(self.size, dtype=self.dtype, device=_local(self.parameters[0]).device)
+
+    def position(self, out: Tensor) -> Tensor:
+        """Copy the parameters into `out`, ``[n]``, unscaled."""
+        for parameter, part in zip(self.parameters, self._parts(out), strict=True):
+            part.copy_(_local(parameter).detach())
+        return out
+
+    def gradient(self, out: Tensor) -> Tensor:
+        """Copy the gradients into `out`, ``[n]``, scaled; a missing one is zero."""
+        triples = zip(self.parameters, self._parts(out), self._scales, strict=True)
+        for parameter, part, scale in triples:
+            if parameter.grad is None:
+                part.zero_()
+                continue
+            part.copy_(_local(parameter.grad))
+            if scale != 1.0:
+                part.mul_(scale)
+        return out
+
+    def move(self, start: Tensor, direction: Tensor | None = None, step: float = 0.0) -> None:
+        """Set the parameters to ``start + step * direction``; without a direction, to `start`."""
+        starts = self._parts(start)
+        if direction is None:
+            for parameter, begun in zip(self.parameters, starts, strict=True):
+                _local(parameter.detach()).copy_(begun)
+            return
+        directions = self._parts(direction)
+        rows = zip(self.parameters, starts, directions, self._scales, strict=True)
+        for parameter, begun, along, scale in rows:
+            torch.add(begun, along, alpha=step * scale, out=_local(parameter.detach()))
+
+    def scaled(self, vector: Tensor) -> list[Tensor]:
+        """Cut a step, ``[n]``, into tensors of the parameters' shapes, unscaled."""
+        pairs = zip(self._parts(vector), self._scales, strict=True)
+        return [part if scale == 1.0 else part * scale for part, scale in pairs]
+
+    def joined(self, tensors: Sequence[Tensor], out: Tensor) -> Tensor:
+        """Copy gradients of the parameters' shapes into `out`, ``[n]``, scaled."""
+        for tensor, part, scale in zip(tensors, self._parts(out), self._scales, strict=True):
+            torch.mul(tensor, scale, out=part)
+        return out
+
+    def dot(self, first: Tensor, second: Tensor) -> float:
+        """Compute the inner product of two vectors, ``[n]``."""
+        if not self.is_sharded:
+            return float(_dot(first, second))
+        count = self._num_sharded
+        total = _dot(first[:count], second[:count])
+        dist.all_reduce(total)
+        return float(total + _dot(first[count:], second[count:]))
+
+    def norm(self, vector: Tensor) -> float:
+        """Compute the Euclidean norm of a vector, ``[n]``."""
+        return self.dot(vector, vector) ** 0.5
+
+    def largest(self, vector: Tensor) -> float:
+        """Return the largest absolute entry of a vector, ``[n]``."""
+        found = torch.linalg.vector_norm(vector, float("inf"))
+        if self.is_sharded:
+            dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return float(found)
+
+    def versions(self) -> list[int]:
+        """Return counters that change whenever a parameter is written to."""
+        return [parameter._version for parameter in self.parameters]
+
+    def _parts(self, vector: Tensor) -> list[Tensor]:
+        """View a vector, [n], as tensors of the parameters' shapes."""
+        return [
+            vector[start : start + size].view(_local(parameter).shape)
+            for (start, size), parameter in zip(self._spans, self.parameters, strict=True)
+        ]
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    starts, total = [], 0
+    for size in sizes:
+        starts.append(total)
+        total += size
+    return starts
+
+
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    """Compute an inner product, a scalar of float64."""
+    if first.numel() <= _BLOCK:
+        return torch.dot(first, second).double()
+    blocks = zip(first.split(_BLOCK), second.split(_BLOCK), strict=True)
+    return torch.stack([torch.dot(a, b) for a, b in blocks]).sum(dtype=torch.float64)
+
+
+def _check(parameters: Sequence[Tensor], scales: Sequence[float]) -> None:
+    for number, (parameter, scale) in enumerate(zip(parameters, scales, strict=True)):
+        name = f"parameter {number} of shape {list(parameter.shape)}"
+        if not parameter.is_floating_point():
+            raise ConfigError(
+                f"{name} is {_type_name(parameter)}; these methods take real floating-point "
+                "parameters only.  Leave it out, or keep real and imaginary part as two parameters."
+            )
+        if not parameter.requires_grad:
+            raise ConfigError(
+                f"{name} has requires_grad=False, so it would never move.  Leave it out, or call "
+                "requires_grad_() on it."
+            )
+        if not scale > 0:
+            raise ConfigError(f"scale of {name} must be above 0, not {scale}")
+    kinds = sorted({f"{_type_name(p)} on {p.device}" for p in parameters})
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"parameters are {' and '.join(kinds)}; an inner product over all of them needs one "
+            "type and one device."
+        )
+
+
+def _type_name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
