@@ -71,6 +71,28 @@ def test_a_run_that_crashes_at_random_steps_ends_with_the_same_bits(tmp_path, pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["cg", "newton-cg", "lbfgs", "gradient-descent", "adam-then-cg"])
+def test_a_run_on_all_rows_that_crashes_ends_with_the_same_bits(
+    tmp_path, pairs_file, name, dropout
+):
+    settings = (
+        *EVERY_STEP,
+        f"optimizer.name={name}",
+        f"model.dropout={dropout}",
+        "training.epochs=5",
+        "training.batch_tokens=1024",
+    )
+    train(pairs_file, tmp_path / "straight", settings=settings)
+    with pytest.raises(Crash):
+        train(pairs_file, tmp_path / "broken", settings=settings, report=crash_after(2))
+    with pytest.raises(Crash):
+        resume(tmp_path / "broken", report=crash_after(4))
+    resume(tmp_path / "broken")
+    assert essence(tmp_path / "broken") == essence(tmp_path / "straight")
+
+
+@pytest.mark.slow
 def test_a_run_that_is_killed_at_random_moments_ends_with_the_same_bits(
     tmp_path, pairs_file, straight
 ):

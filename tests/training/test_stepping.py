@@ -29,14 +29,14 @@ def build(name="adamw", **settings):
 BATCH = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
 def test_steps_lower_the_loss(name):
     _, stepper = build(name)
     losses = [float(stepper.step(BATCH, 0.0)[0].nll) for _ in range(60)]
     assert losses[-1] < 0.1 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
 def test_every_parameter_belongs_to_one_optimizer(name):
     model, stepper = build(name)
     owned = [
@@ -48,7 +48,7 @@ def test_every_parameter_belongs_to_one_optimizer(name):
     assert sorted(owned) == sorted(id(parameter) for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
 def test_a_restored_state_goes_on_to_the_same_bits(name):
     model, stepper = build(name)
     for _ in range(3):

@@ -81,6 +81,12 @@ def _moving_line(event: ev.Progress, losses: deque[float]) -> str:
     share = event.step / max(1, event.total_steps)
     filled = round(share * _BAR_WIDTH)
     bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
+    if event.is_full_batch:
+        return (
+            f"{event.step:7,d} {bar} of {event.total_steps:,} steps   loss {event.loss:.4f} "
+            f"{sparkline(list(losses)[::3])}   {event.num_passes:,.0f} passes   "
+            f"gradient {event.gradient_norm:.1e}   {duration(event.left)} left"
+        )
     return (
         f"{event.epoch:7d} {bar} {event.step:,}/{event.total_steps:,}   loss {event.loss:.3f} "
         f"{sparkline(list(losses)[::3])}   {event.tokens_per_second:,.0f} tok/s   "
@@ -160,10 +166,13 @@ def _(event: ev.Model) -> list[str]:
 def _(event: ev.Planned) -> list[str]:
     stop = f", patience {event.patience}" if event.patience else ""
     epochs = event.total_steps / event.steps_per_epoch
+    rate = "" if event.learning_rate is None else f" {event.learning_rate:g}"
+    steps = f"{event.total_steps:,} steps"
+    steps += f" = {epochs:.1f} epochs" if event.steps_per_epoch > 1 else " on all rows"
     return [
-        f"Plan    {event.optimizer} {event.learning_rate:g}, batch {event.batch_tokens:,} tokens "
-        f"(padding {100 * event.padding_share:.1f} %), {event.total_steps:,} steps = {epochs:.1f} "
-        f"epochs at most{stop}   ~{duration(event.seconds)}, {size(event.memory_bytes)} memory, "
+        f"Plan    {event.optimizer}{rate}, batch {event.batch_tokens:,} tokens "
+        f"(padding {100 * event.padding_share:.1f} %), {steps} at most{stop}   "
+        f"~{duration(event.seconds)}, {size(event.memory_bytes)} memory, "
         f"{size(event.disk_bytes)} disk   (measured on {event.measured_steps} steps)"
     ]
 

@@ -107,6 +107,12 @@ class Deterministic(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the state of a saved run at the saved parameters."""
         super().load_state_dict(state_dict)
+        for name, kept in self._state.items():
+            # Where memory begins decides how an inner product is rounded: all vectors are new.
+            if isinstance(kept, Tensor):
+                self._state[name] = kept.clone()
+            elif isinstance(kept, list):
+                self._state[name] = [k.clone() if isinstance(k, Tensor) else k for k in kept]
         self._vector = ParameterVector(self.param_groups)
         self._seen = None
 

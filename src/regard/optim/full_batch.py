@@ -8,8 +8,9 @@ gradient to the bit, and every decision that depends on them alone is the same e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -70,7 +71,8 @@ class FullBatch:
         self._parameters = None if parameters is None else list(parameters)
         self._model, self._dropout, self._seed = model, dropout, seed_dropout
         self.curvature_fraction = curvature_fraction
-        self._num_steps = 0
+        self.num_steps = 0
+        """Steps begun; frozen dropout masks follow from it."""
         self._held: tuple[object, Hessian | GaussNewton, float] | None = None
 
     def __call__(self) -> float:
@@ -86,7 +88,7 @@ class FullBatch:
         """Draw new dropout masks where dropout is frozen; return whether the function changed."""
         if self._dropout == "off":
             return False
-        self._num_steps += 1
+        self.num_steps += 1
         return True
 
     def value(self) -> float:
@@ -184,7 +186,7 @@ class FullBatch:
         """Decide about the dropout masks of a micro-batch."""
         if self._dropout == "off":
             return
-        seed = self._num_steps * 1_000_003 + number
+        seed = self.num_steps * 1_000_003 + number
         if self._seed is None:
             torch.manual_seed(seed)
         else:
@@ -198,7 +200,7 @@ class FullBatch:
         """Sum products over the micro-batches; the graph of a single one is kept between calls."""
         parameters = self._bound()
         batches = self._curvature_batches()
-        place = (matrix_of, self._num_steps, [p._version for p in parameters])
+        place = (matrix_of, self.num_steps, [p._version for p in parameters])
         if self._held is not None and self._held[0] == place:
             products, count = self._held[1].times(vector), self._held[2]
         else:
@@ -217,8 +219,9 @@ class FullBatch:
         return [product / float(total) for product in products]
 
     def _curvature_batches(self) -> list[Any]:
-        if self.curvature_fraction == 1:
-            return self._loader if isinstance(self._loader, list) else list(self._loader)
+        if self.curvature_fraction < 1 and isinstance(self._loader, Sized):
+            count = max(1, round(self.curvature_fraction * len(self._loader)))
+            return list(islice(self._loader, count))
         batches = list(self._loader)
         return batches[: max(1, round(self.curvature_fraction * len(batches)))]
 

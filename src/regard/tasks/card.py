@@ -28,7 +28,7 @@ A translation model ({languages}) trained with [regard](https://pypi.org/project
 | rows | {len(corpus.train):,} train / {len(corpus.valid):,} validation / \
 {len(corpus.test):,} test |
 | training | {finished.step:,} steps of {config.training.batch_tokens:,} target tokens at most, \
-{config.optimizer.name}, peak rate {config.optimizer.learning_rate:g}, \
+{_optimizer(config)}, \
 {config.training.precision}, {finished.seconds / 60:.1f} min |
 | kept weights | running average after step {finished.best_step:,}, best validation \
 {finished.score_name} |
@@ -51,3 +51,9 @@ model that ignores its source has no gap between the two. Test figures are of be
 The model knows the kind of text it was trained on and nothing else; what it writes may be fluent
 and wrong. Check what matters.
 """
+
+
+def _optimizer(config: RunConfig) -> str:
+    rate = config.optimizer.learning_rate
+    name = config.optimizer.name
+    return f"{name}, peak rate {rate:g}" if rate is not None else f"{name} on all rows at once"

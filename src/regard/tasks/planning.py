@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from regard.attention import most_kept_bytes
@@ -23,6 +24,7 @@ from regard.models.transformer import Transformer
 from regard.tasks.preparation import Prepared
 from regard.tasks.translation import DECODED_ROWS, TranslationLoss, decode_rows
 from regard.training.checkpoint import checkpoint_bytes
+from regard.training.config import FULL_BATCH
 from regard.training.events import Planned
 from regard.training.plan import Budget, Plan
 from regard.training.stepping import Stepper
@@ -35,6 +37,10 @@ _EVALUATION_SHARE = 0.1  # most of a time budget that the regular evaluations ma
 _BATCHING_GAIN = 0.6  # a sentence among many costs less time than one in the small sample
 _WRITING_SECONDS = 2.0
 _SPARSE = "local:512"  # keeps nothing by pair where texts are long
+_PASSES = {"cg": 1.5, "lbfgs": 1.2, "gradient-descent": 1.3, "newton-cg": 25.0}
+"""Passes over the data of a step, products counted as one each."""
+_EVALUATIONS = 25  # of such a run
+_MOST_STEPS = 500  # of methods that see all rows at once, without a budget
 _TOKENS_WANTED = 20_000_000  # seen in a run that has neither a budget nor a number of epochs
 
 
@@ -50,7 +56,11 @@ def measure(prepared: Prepared) -> Measured:
     """Take a few steps with a copy of the model on batches of typical sizes."""
     model = copy.deepcopy(prepared.model)
     loss = TranslationLoss(prepared.config.training.label_smoothing)
-    stepper = Stepper(model, loss, prepared.config.optimizer, model.compute_dtype)
+    optimizer = prepared.config.optimizer
+    if optimizer.name in FULL_BATCH:
+        # A pass of such a method costs what an epoch of AdamW costs but for the updates.
+        optimizer = replace(optimizer, name="adamw", learning_rate=optimizer.learning_rate or 1e-3)
+    stepper = Stepper(model, loss, optimizer, model.compute_dtype)
     order = sorted(prepared.batches.order(0), key=lambda rows: _size(prepared.batches, rows))
     count = min(MEASURED_STEPS, len(order))
     chosen = [order[(2 * place + 1) * len(order) // (2 * count)] for place in range(count)]
@@ -60,8 +70,9 @@ def measure(prepared: Prepared) -> Measured:
         stepper.step(prepared.batches.batch(rows), 0.0)
         seconds.append(time.perf_counter() - begun)
     timed = seconds[-count:]
+    num_batches = len(order) * _PASSES.get(prepared.config.optimizer.name, 1 / len(order))
     return Measured(
-        step_seconds=sum(timed) / len(timed),
+        step_seconds=sum(timed) / len(timed) * num_batches,
         evaluation_seconds=_measure_evaluation(model, prepared),
         memory_bytes=peak_memory_bytes(),
     )
@@ -199,7 +210,8 @@ def make_plan(prepared: Prepared, measured: Measured, elapsed: float) -> tuple[P
         elapsed: Seconds used so far.
     """
     training = prepared.config.training
-    steps_per_epoch = len(prepared.batches.order(0))
+    is_full_batch = prepared.config.optimizer.name in _PASSES
+    steps_per_epoch = 1 if is_full_batch else len(prepared.batches.order(0))
     budget = make_budget(prepared)
     if budget is not None:
         affordable = int(_EVALUATION_SHARE * budget.seconds / measured.evaluation_seconds)
@@ -213,6 +225,9 @@ def make_plan(prepared: Prepared, measured: Measured, elapsed: float) -> tuple[P
         if training.epochs is not None:
             steps = min(steps, training.epochs * steps_per_epoch)
         plan = Plan.of(steps, evaluate_every=max(1, steps // num_evaluations))
+    elif is_full_batch:
+        steps = training.epochs or _MOST_STEPS
+        plan = Plan.of(steps, evaluate_every=max(1, steps // _EVALUATIONS))
     else:
         epochs = training.epochs or _choose_epochs(prepared)
         plan = Plan.of(epochs * steps_per_epoch, evaluate_every=steps_per_epoch)
@@ -236,7 +251,6 @@ def _describe(
     prepared: Prepared, measured: Measured, plan: Plan, steps_per_epoch: int, seconds: float
 ) -> Planned:
     training, optimizer = prepared.config.training, prepared.config.optimizer
-    assert optimizer.learning_rate is not None
     assert training.batch_tokens is not None
     weights = 4 * sum(parameter.numel() for parameter in prepared.model.parameters())
     # While a checkpoint is written the previous one still stands.

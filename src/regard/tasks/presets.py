@@ -12,6 +12,7 @@ import msgspec
 from regard.errors import ConfigError
 from regard.models.transformer import TransformerConfig
 from regard.tasks.run_config import Preset, RunConfig
+from regard.training.config import FULL_BATCH
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +57,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 _FEW_EPOCHS = 6.0
+_WITHOUT_RATE = FULL_BATCH - {"adam-then-cg"}
 
 
 def drop_dropout(config: RunConfig, epochs: float) -> RunConfig:
@@ -68,6 +70,33 @@ def drop_dropout(config: RunConfig, epochs: float) -> RunConfig:
         return config
     model = msgspec.structs.replace(config.model, dropout=0.0)
     return msgspec.structs.replace(config, model=model)
+
+
+def suit_full_batch(config: RunConfig) -> RunConfig:
+    """Fill in what methods need that see all rows at once, where nothing else was chosen.
+
+    They compare values that differ by less than bf16's rounding, and want them to depend on the
+    weights alone: float32, no dropout, no average of the weights.
+
+    Raises:
+        ConfigError: bf16 was asked for.
+    """
+    if config.optimizer.name not in FULL_BATCH:
+        return config
+    if config.training.precision == "bf16":
+        raise ConfigError(
+            f"training.precision=bf16: optimizer {config.optimizer.name} compares values that "
+            "differ by less than bf16 can tell.  Take float32, or optimizer.name=muon."
+        )
+    replace = msgspec.structs.replace
+    chosen = {setting.partition("=")[0] for setting in config.settings}
+    average = config.training.average if "training.average" in chosen else 0.0
+    dropout = config.model.dropout if "model.dropout" in chosen else 0.0
+    return replace(
+        config,
+        training=replace(config.training, precision="float32", average=average),
+        model=replace(config.model, dropout=dropout),
+    )
 
 
 def choose_preset(num_chars: int) -> Preset:
@@ -84,12 +113,17 @@ def apply_preset(config: RunConfig, preset: Preset) -> RunConfig:
     recipe = RECIPES[preset]
     replace = msgspec.structs.replace
     training, optimizer = config.training, config.optimizer
-    return replace(
-        config,
-        preset=preset,
-        model=replace(recipe.model, **_changed(config.model)),
-        training=replace(training, batch_tokens=training.batch_tokens or recipe.batch_tokens),
-        optimizer=replace(optimizer, learning_rate=optimizer.learning_rate or recipe.learning_rate),
+    rate = optimizer.learning_rate
+    if rate is None and optimizer.name not in _WITHOUT_RATE:
+        rate = recipe.learning_rate
+    return suit_full_batch(
+        replace(
+            config,
+            preset=preset,
+            model=replace(recipe.model, **_changed(config.model)),
+            training=replace(training, batch_tokens=training.batch_tokens or recipe.batch_tokens),
+            optimizer=replace(optimizer, learning_rate=rate),
+        )
     )
 
 

@@ -36,9 +36,11 @@ from regard.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from regard.training.config import FULL_BATCH
 from regard.training.events import Evaluated, Event, Finished, Planned, Report, Warned
-from regard.training.loop import Trainer
-from regard.training.stepping import Stepper
+from regard.training.full_batch import build_full_batch
+from regard.training.loop import Batches, Trainer
+from regard.training.stepping import Stepper, Stepping
 
 _TESTED_ROWS = 500
 _SOURCE_IGNORED = 0.05  # nats per token: a smaller gap means that the source is not used
@@ -276,20 +278,15 @@ class _Run:
         require_memory(prepared)
         return prepared
 
-    def _trainer(self, prepared: Prepared) -> tuple[Trainer, WeightAverage, Stepper]:
+    def _trainer(self, prepared: Prepared) -> tuple[Trainer, WeightAverage, Stepping]:
         model, training = prepared.model, prepared.config.training
         average = WeightAverage(model, training.average)
-        stepper = Stepper(
-            model,
-            TranslationLoss(training.label_smoothing),
-            prepared.config.optimizer,
-            model.compute_dtype,
-        )
+        stepper, batches = self._stepper(prepared)
         trainer = Trainer(
             model=model,
             average=average,
             stepper=stepper,
-            batches=prepared.batches,
+            batches=batches,
             evaluate=TranslationEvaluator(
                 model,
                 prepared.valid.sources,
@@ -298,7 +295,7 @@ class _Run:
                 prepared.tokenizer,
             ),
             keep_best=lambda kept: self.folder.write_weights(kept.tensors, {}),
-            seed_dropout=lambda step: model.mask_pool.reseed(training.seed * 1_000_003 + step),
+            seed_dropout=lambda step: _seed_dropout(prepared, step),
             place=prepared.corpus.place,
             config=training,
             folder=self.folder.path,
@@ -307,6 +304,20 @@ class _Run:
             started=self.started,
         )
         return trainer, average, stepper
+
+    def _stepper(self, prepared: Prepared) -> tuple[Stepping, Batches]:
+        """Build what takes the steps, and the batches that it takes them on."""
+        model, config = prepared.model, prepared.config
+        loss = TranslationLoss(config.training.label_smoothing)
+        if config.optimizer.name in FULL_BATCH:
+            return build_full_batch(
+                model,
+                loss,
+                config.optimizer,
+                prepared.batches,
+                lambda number: _seed_dropout(prepared, number),
+            )
+        return Stepper(model, loss, config.optimizer, model.compute_dtype), prepared.batches
 
     def _record(self, event: Event) -> None:
         """Pass an event on, and keep evaluations in metrics.jsonl."""
@@ -363,6 +374,11 @@ class _Run:
             "chrf_high": scores.chrf.high,
             "bleu": scores.bleu.value,
         }
+
+
+def _seed_dropout(prepared: Prepared, number: int) -> None:
+    seed = prepared.config.training.seed
+    prepared.model.mask_pool.reseed(seed * 1_000_003 + number)
 
 
 def _ignored_source(gap: float) -> str:

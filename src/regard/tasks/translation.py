@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.data.batching import Batch, PairBatches, TokenRows
@@ -54,6 +55,19 @@ class TranslationLoss:
         """Compute the loss of a batch of ids, ``[batch, length]``."""
         assert isinstance(model, Transformer)
         return batch_loss(model, batch, label_smoothing=self.label_smoothing)
+
+    def outputs(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Compute the logits of all target tokens, ``[tokens, vocab]``."""
+        assert isinstance(model, Transformer)
+        hidden = model.hidden(batch.source_ids, batch.target_ids)
+        return model.logits(hidden[batch.labels != PAD_ID])
+
+    def of_outputs(self, outputs: Tensor, batch: Batch) -> Loss:
+        """Compute the loss from logits, ``[tokens, vocab]``."""
+        labels = batch.labels[batch.labels != PAD_ID]
+        loss = F.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)
+        nll = F.cross_entropy(outputs.detach(), labels)
+        return Loss(loss=loss, nll=nll, num_tokens=len(labels))
 
 
 def decode_rows(

@@ -29,6 +29,10 @@ class WeightAverage:
 
         Early in a run the average follows faster: it spans at most a tenth of the steps so far.
         """
+        if self.decay == 0:
+            for name, parameter in self._parameters.items():
+                self.tensors[name].copy_(parameter)
+            return
         if step % _EVERY:
             return
         decay = min(self.decay, 1 - 10 / (step + 10)) ** _EVERY

@@ -18,7 +18,7 @@ from regard.interchange.storage import read_tensors, write_tensors
 from regard.training.averaging import WeightAverage
 from regard.training.monitor import MonitorState
 from regard.training.plan import Plan
-from regard.training.stepping import Stepper
+from regard.training.stepping import Stepping
 
 
 class Counters(msgspec.Struct, kw_only=True):
@@ -41,6 +41,8 @@ class Counters(msgspec.Struct, kw_only=True):
         train_seconds: In steps, since the last evaluation.
         interval_steps: Steps since the last evaluation.
         estimate: Seconds that were planned for the run.
+        pace: Steps of the first plan that a step now stands for.
+        num_passes: Passes over the data, trial steps of line searches and products among them.
         monitor: What the stability monitor remembers.
     """
 
@@ -60,6 +62,8 @@ class Counters(msgspec.Struct, kw_only=True):
     train_seconds: float = 0.0
     interval_steps: int = 0
     estimate: float = 0.0
+    pace: int = 1
+    num_passes: float = 0.0
     monitor: MonitorState = msgspec.field(default_factory=MonitorState)
 
 
@@ -74,7 +78,7 @@ def checkpoint_bytes(model: nn.Module) -> int:
 
 
 def save_checkpoint(
-    folder: Path, counters: Counters, model: nn.Module, average: WeightAverage, stepper: Stepper
+    folder: Path, counters: Counters, model: nn.Module, average: WeightAverage, stepper: Stepping
 ) -> Path:
     """Write the checkpoint, replacing the previous one only when the new one is complete.
 
@@ -93,7 +97,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, average: WeightAverage, stepper: Stepper
+    folder: Path, model: nn.Module, average: WeightAverage, stepper: Stepping
 ) -> Counters:
     """Restore everything `save_checkpoint` wrote, and return the counters.
 

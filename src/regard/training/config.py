@@ -6,7 +6,21 @@ from typing import Literal
 
 import msgspec
 
+from regard.optim.betas import BetaName
+
 Precision = Literal["auto", "float32", "bf16"]
+OptimizerName = Literal[
+    "muon",
+    "adamw",
+    "sgd",
+    "cg",
+    "newton-cg",
+    "lbfgs",
+    "gradient-descent",
+    "adam-then-cg",
+]
+FULL_BATCH = frozenset({"cg", "newton-cg", "lbfgs", "gradient-descent", "adam-then-cg"})
+"""Methods that see all rows at once, at least in the end."""
 
 
 class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,21 +71,28 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How one step changes the weights.
 
     Args:
-        name: muon (Jordan et al. 2024: orthogonalised momentum for matrices, adamw for biases and
-            norms) or adamw (Loshchilov & Hutter 2019).
-        learning_rate: Peak rate, above 0; none takes the preset's.
+        name: On batches: muon (Jordan et al. 2024: orthogonalised momentum for matrices, adamw for
+            biases and norms), adamw (Loshchilov & Hutter 2019) or sgd with momentum. On all rows at
+            once: cg, newton-cg, lbfgs or gradient-descent. Or adam-then-cg.
+        learning_rate: Peak rate, above 0; none takes the preset's. cg, newton-cg and lbfgs have
+            none; gradient-descent takes Barzilai-Borwein steps where there is none.
         schedule: cosine, linear or constant, after warm-up.
         warmup: Share of the run in which the rate rises, 0 to below 1.
         weight_decay: Of matrices; biases and norms have none.
         beta1: AdamW's decay of the mean of gradients.
         beta2: AdamW's decay of the mean of squared gradients.
-        momentum: Muon's decay of the mean of gradients.
+        momentum: Muon's decay of the mean of gradients, and sgd's.
         other_rate: Rate of AdamW beside Muon, as a share of `learning_rate`.
         newton_schulz_steps: Muon's iterations a step.
-        clip: Largest norm of the whole gradient.
+        clip: Largest norm of the whole gradient, on batches.
+        beta: Formula of cg.
+        memory: Steps that cg and lbfgs remember; 0 for plain conjugate gradient.
+        preconditioner: Of cg and newton-cg: none or adam (the inverse of Adam's denominator).
+        curvature: What newton-cg multiplies with: gauss-newton or hessian.
+        curvature_fraction: Share of the data for newton-cg's products, above 0 to 1.
     """
 
-    name: Literal["muon", "adamw"] = "muon"
+    name: OptimizerName = "muon"
     learning_rate: float | None = None
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = 0.1
@@ -82,6 +103,11 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     other_rate: float = 0.25
     newton_schulz_steps: int = 5
     clip: float = 1.0
+    beta: BetaName = "hager-zhang"
+    memory: int = 11
+    preconditioner: Literal["none", "adam"] = "none"
+    curvature: Literal["gauss-newton", "hessian"] = "gauss-newton"
+    curvature_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None and not self.learning_rate > 0:
@@ -93,3 +119,9 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 )
         if not self.clip > 0:
             raise ValueError(f"clip must be above 0, not {self.clip}")
+        if self.memory < 0:
+            raise ValueError(f"memory must be 0 or more, not {self.memory}")
+        if not 0 < self.curvature_fraction <= 1:
+            raise ValueError(
+                f"curvature_fraction must be above 0 and at most 1, not {self.curvature_fraction}"
+            )

@@ -71,11 +71,11 @@ class Planned(Event, frozen=True, kw_only=True):
 
     Args:
         optimizer: Name.
-        learning_rate: Peak.
+        learning_rate: Peak; None where the method has none.
         batch_tokens: Most target tokens in a batch.
         padding_share: Share of padding in the batches, 0 to 1.
         total_steps: Planned.
-        steps_per_epoch: Batches that cover the data once.
+        steps_per_epoch: Batches that cover the data once; 1 where a step sees all rows.
         seconds: Expected for the whole run.
         memory_bytes: Expected peak of the process.
         disk_bytes: Expected size of the folder while training.
@@ -84,7 +84,7 @@ class Planned(Event, frozen=True, kw_only=True):
     """
 
     optimizer: str
-    learning_rate: float
+    learning_rate: float | None
     batch_tokens: int
     padding_share: float
     total_steps: int
@@ -107,6 +107,9 @@ class Progress(Event, frozen=True, kw_only=True):
         tokens_per_second: Target tokens.
         elapsed: Seconds since the run began, over all its sessions.
         left: Expected seconds to the end.
+        num_passes: Passes over the data so far, trial steps and products counted.
+        gradient_norm: At the last step, before clipping.
+        is_full_batch: Whether a step sees all rows.
     """
 
     step: int
@@ -116,6 +119,9 @@ class Progress(Event, frozen=True, kw_only=True):
     tokens_per_second: float
     elapsed: float
     left: float
+    num_passes: float = 0.0
+    gradient_norm: float = 0.0
+    is_full_batch: bool = False
 
 
 class Stability(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +164,7 @@ class Evaluated(Event, frozen=True, kw_only=True):
         elapsed: Seconds since the run began, over all its sessions.
         left: Expected seconds to the end.
         total_steps: As planned before this evaluation.
+        num_passes: Passes over the data so far, trial steps and products counted.
         stability: Figures by layer and alarms, where the run was watched.
     """
 
@@ -173,6 +180,7 @@ class Evaluated(Event, frozen=True, kw_only=True):
     elapsed: float
     left: float
     total_steps: int
+    num_passes: float = 0.0
     stability: Stability | None = None
 
 

@@ -32,7 +32,7 @@ from regard.training.non_finite import (
 )
 from regard.training.plan import Budget
 from regard.training.signals import Stopped, StopRequest
-from regard.training.stepping import Loss, Stepper
+from regard.training.stepping import Loss, Stepping
 
 _REPORT_SECONDS = 0.25
 
@@ -102,7 +102,7 @@ class Trainer:
         *,
         model: nn.Module,
         average: WeightAverage,
-        stepper: Stepper,
+        stepper: Stepping,
         batches: Batches,
         evaluate: Evaluate,
         keep_best: KeepBest,
@@ -139,7 +139,10 @@ class Trainer:
         with StopRequest() as stop:
             while not self._is_over(counters):
                 self._take_step(counters)
-                if counters.plan.evaluates_after(counters.step):
+                if self.stepper.has_ended:
+                    self.report(Warned(text=_ended(self.stepper.has_ended, counters)))
+                    self._evaluate(counters)
+                elif counters.plan.evaluates_after(counters.step):
                     self._evaluate(counters)
                 elif time.monotonic() - self._saved_at > self.config.checkpoint_seconds:
                     self._save(counters)
@@ -151,11 +154,15 @@ class Trainer:
         out_of_patience = (
             self.budget is None and counters.evaluations_without_gain >= self.config.patience
         )
-        return out_of_patience or counters.step >= counters.plan.total_steps
+        is_at_end = counters.step >= counters.plan.total_steps
+        return out_of_patience or is_at_end or bool(self.stepper.has_ended)
 
     def _take_step(self, counters: Counters) -> None:
         begun = time.perf_counter()
         number = counters.step + 1
+        if counters.pace != self.stepper.pace:
+            counters.plan = counters.plan.slowed(counters.step, self.stepper.pace)
+            counters.pace = self.stepper.pace
         if counters.position >= len(self._order):
             counters.epoch, counters.position = counters.epoch + 1, 0
             self._order = self.batches.order(counters.epoch)
@@ -170,6 +177,7 @@ class Trainer:
         self._watch(counters, nll, norm)
         counters.step += 1
         counters.position += 1
+        counters.num_passes += self.stepper.num_passes or 1 / len(self._order)
         self.average.update(counters.step)
         self._count(counters, found, nll, norm, time.perf_counter() - begun)
 
@@ -213,6 +221,9 @@ class Trainer:
                     tokens_per_second=counters.num_tokens / counters.train_seconds,
                     elapsed=counters.elapsed,
                     left=self._left(counters),
+                    num_passes=counters.num_passes,
+                    gradient_norm=norm,
+                    is_full_batch=len(self._order) == 1 and self.stepper.num_passes > 0,
                 )
             )
 
@@ -281,6 +292,7 @@ class Trainer:
                 elapsed=counters.elapsed,
                 left=self._left(counters),
                 total_steps=planned,
+                num_passes=counters.num_passes,
                 stability=stability,
             )
         )
@@ -346,3 +358,10 @@ class Trainer:
             f"{what}.  Last good: step {self._saved_step:,}, saved as "
             f"{checkpoint_path(self.folder)}.  {cause}  {largest}{advise(self.stepper.config)}"
         )
+
+
+def _ended(why: str, counters: Counters) -> str:
+    return (
+        f"No further step lowers the loss at step {counters.step:,} ({why}).  The run ends here: "
+        "the minimum is reached as far as the precision tells."
+    )

@@ -72,6 +72,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         )
         return msgspec.structs.replace(self, revisions=(*self.revisions, revision))
 
+    def slowed(self, step: int, times: int) -> Plan:
+        """Let each step that is left, from `step` on, stand for so many of those planned.
+
+        >>> Plan.of(100, evaluate_every=20).slowed(60, 10).total_steps
+        64
+        """
+        left = max(1, (self.total_steps - step) // times)
+        every = max(1, self.evaluate_every // times)
+        revised = self.revise(step, total_steps=step + left)
+        return msgspec.structs.replace(revised, evaluate_every=every)
+
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """What of a time budget is left for steps.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 import torch
@@ -19,6 +19,7 @@ from regard.training.config import OptimizerConfig
 from regard.training.monitor import gradient_norms
 
 B = TypeVar("B")
+_SGD_RATE = 10.0  # times AdamW's rate, whose steps do not shrink with the gradient
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +37,50 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Objective = Callable[[nn.Module, B], Loss]
+
+
+class Stepping(Protocol):
+    """What the loop wants of steps."""
+
+    model: nn.Module
+    config: OptimizerConfig
+
+    @property
+    def gradient_norms(self) -> Tensor | None:
+        """Of each parameter at the last step, ``[parameters]``."""
+        ...
+
+    @property
+    def num_passes(self) -> float:
+        """Passes over the data that the last step took; 0 where it saw one batch."""
+        ...
+
+    @property
+    def pace(self) -> int:
+        """Steps of the first plan that a step now stands for."""
+        ...
+
+    @property
+    def has_ended(self) -> str:
+        """Why no further step can be taken; empty where one can."""
+        ...
+
+    @property
+    def objective(self) -> Objective:
+        """Computes the loss of a batch."""
+        ...
+
+    def step(self, batch: object, progress: float) -> tuple[Loss, float]:
+        """Take one step; return the loss and the gradient's norm."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Collect what a later session needs."""
+        ...
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Restore what `state` collected."""
+        ...
 
 
 def build_optimizers(
@@ -78,6 +123,13 @@ def build_optimizers(
         )
         return [muon, _adamw(plain, config, rate * config.other_rate)]
     decayed = [{"params": group["params"]} for group in groups]
+    if config.name == "sgd":
+        momentum, decay = config.momentum, config.weight_decay
+        return [
+            torch.optim.SGD(
+                decayed + plain, lr=_SGD_RATE * rate, momentum=momentum, weight_decay=decay
+            )
+        ]
     return [_adamw(decayed + plain, config, rate)]
 
 
@@ -101,6 +153,10 @@ class Stepper:
         config: Of the optimizer.
         dtype: Type of products that the optimizer computes.
     """
+
+    num_passes = 0.0
+    pace = 1
+    has_ended = ""
 
     def __init__(
         self,
