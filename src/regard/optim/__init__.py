@@ -2,8 +2,11 @@
 
 from regard.optim.adam_then_cg import AdamThenCG
 from regard.optim.conjugate_gradient import ConjugateGradient
+from regard.optim.curvature import CurvatureOperator, gauss_newton_operator, hessian_operator
 from regard.optim.full_batch import FullBatch
 from regard.optim.gradient_descent import GradientDescent
+from regard.optim.hutchinson import diagonal, trace
+from regard.optim.lanczos import lanczos
 from regard.optim.lbfgs import LBFGS
 from regard.optim.line_search import Armijo, HagerZhang, StrongWolfe
 from regard.optim.linear_cg import solve
@@ -12,6 +15,7 @@ from regard.optim.muon import Muon, orthogonalize
 from regard.optim.newton_cg import NewtonCG
 from regard.optim.objective import Objective
 from regard.optim.schedules import SCHEDULES, Schedule
+from regard.optim.spectrum import spectral_density, top_eigenvalues
 
 __all__ = [
     "LBFGS",
@@ -19,6 +23,7 @@ __all__ = [
     "AdamThenCG",
     "Armijo",
     "ConjugateGradient",
+    "CurvatureOperator",
     "FullBatch",
     "GradientDescent",
     "HagerZhang",
@@ -28,7 +33,14 @@ __all__ = [
     "Objective",
     "Schedule",
     "StrongWolfe",
+    "diagonal",
+    "gauss_newton_operator",
+    "hessian_operator",
+    "lanczos",
     "minimize",
     "orthogonalize",
     "solve",
+    "spectral_density",
+    "top_eigenvalues",
+    "trace",
 ]

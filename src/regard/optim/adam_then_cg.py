@@ -61,6 +61,13 @@ class AdamThenCG(torch.optim.Optimizer):
         self.is_conjugate = False
         self.last = StepReport()
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters; what conjugate gradient knew is forgotten."""
+        super().add_param_group(param_group)
+        if hasattr(self, "_cg"):
+            self._adam.add_param_group(self.param_groups[-1])
+            self._cg.add_param_group({"params": self.param_groups[-1]["params"]})
+
     def step(  # type: ignore[override] - a closure is required
         self, closure: Closure | Objective, full_batch: Closure | Objective | None = None
     ) -> float:
@@ -101,6 +108,7 @@ class AdamThenCG(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a saved state."""
         self._adam.load_state_dict(state_dict["adam"])
+        self.param_groups = self._adam.param_groups  # a schedule sets the rate there
         self._cg.load_state_dict(state_dict["cg"])
         self._losses = list(state_dict["losses"])
         self.is_conjugate = state_dict["is_conjugate"]

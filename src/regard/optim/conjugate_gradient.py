@@ -80,7 +80,7 @@ class ConjugateGradient(Deterministic):
     ...     return loss
     >>> while not optimizer.last.gradient_norm < 1e-6:
     ...     value = optimizer.step(closure)
-    >>> [round(float(entry), 6) for entry in x]
+    >>> [round(entry, 6) for entry in x.tolist()]
     [1.0, 1.0]
     """
 
@@ -191,7 +191,7 @@ class ConjugateGradient(Deterministic):
         if state["is_quasi_newton"]:
             return quasi_newton_step(state)
         if "step" not in state:
-            place = vector.largest(vector.position(self._buffer("start")))
+            place = vector.extent(self._buffer("start"))
             return from_scratch(place, vector.largest(state["direction"]), self._value, slope)
         change = min(_MOST_CHANGE, max(1 / _MOST_CHANGE, state["slope"] / slope))
         guess = state["step"] * change

@@ -25,6 +25,7 @@ from regard.optim.vector import ParameterVector
 
 _ROUNDING = 1e-12  # relative error of a value in float64, ten times the unit roundoff in others
 _FLAT = 1e-6  # relative change of the value in a step from which slopes are the better guide
+_NO_MOVE = "the step was too short to move the parameters"
 RETRY_LOOSENESS = 1e4  # a search that failed is repeated downhill with so many times the tolerance
 
 
@@ -93,7 +94,7 @@ class Deterministic(torch.optim.Optimizer):
         self.counts = Counts()
         self._checks_noise = checks_noise
         self._vector = ParameterVector(self.param_groups)
-        self._seen: list[int] | None = None
+        self._seen: list[tuple[int, int]] | None = None
         self._buffers: dict[str, Tensor] = {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -216,7 +217,7 @@ class Deterministic(torch.optim.Optimizer):
         self.counts.values += 1
         first, second = self._value, objective.value()
         rounding = 100 * torch.finfo(self._vector.dtype).eps
-        if abs(first - second) > rounding * max(abs(first), abs(second)):
+        if not abs(first - second) <= rounding * max(abs(first), abs(second)):
             raise ConfigError(
                 f"the loss was {first:.8g} and then {second:.8g} at the same point; "
                 f"{type(self).__name__} needs a loss that depends on the parameters alone.  "
@@ -241,6 +242,9 @@ class Deterministic(torch.optim.Optimizer):
         """
         ray = Ray(self, objective, direction)
         found = search(ray, start)
+        point = found.point
+        if point is not None and point.value == self._value and self._vector.is_at(ray.start):
+            found = Found(None, found.failure or _NO_MOVE)
         if found.point is None:
             self._vector.move(ray.start)
             return found

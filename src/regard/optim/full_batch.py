@@ -8,8 +8,8 @@ gradient to the bit, and every decision that depends on them alone is the same e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim.products import GaussNewton, Hessian
@@ -36,8 +37,10 @@ class FullBatch:
             weighs batches rightly where rows have different numbers of terms.
         outputs: What the model computes from a batch, a tensor; needed for Gauss-Newton products,
             which want the loss to be convex in it.
-        parameters: With respect to which products are computed; none takes the optimizer's.
-        model: Its dropout is switched off, or frozen, while it is evaluated.
+        parameters: With respect to which derivatives are computed where no optimizer asks for
+            them; an optimizer's step puts its own parameters in their place.
+        model: Its dropout is switched off, or frozen, while it is evaluated. One that is wrapped in
+            DistributedDataParallel is kept from reducing gradients batch by batch.
         dropout: off, or frozen: the same masks throughout a step, new ones in the next.
         seed_dropout: Called with a number that decides about the masks; none seeds PyTorch's own
             generator and restores it afterwards.
@@ -45,7 +48,8 @@ class FullBatch:
             over, above 0 to 1.
 
     Raises:
-        ConfigError: The loader can be iterated once only, or is empty.
+        ConfigError: The loader can be iterated once only, or is empty, or an argument is out of
+            range.
     """
 
     def __init__(
@@ -67,12 +71,17 @@ class FullBatch:
             )
         if dropout not in ("off", "frozen"):
             raise ConfigError(f"unknown dropout {dropout!r}.  One of: off, frozen")
+        if not 0 < curvature_fraction <= 1:
+            raise ConfigError(
+                f"curvature_fraction must be above 0 and at most 1, not {curvature_fraction}"
+            )
         self._loader, self._loss, self._outputs = loader, loss, outputs
         self._parameters = None if parameters is None else list(parameters)
         self._model, self._dropout, self._seed = model, dropout, seed_dropout
         self.curvature_fraction = curvature_fraction
         self.num_steps = 0
         """Steps begun; frozen dropout masks follow from it."""
+        self._holds = False  # outside an optimizer's step nobody tells when something changes
         self._held: tuple[object, Hessian | GaussNewton, float] | None = None
 
     def __call__(self) -> float:
@@ -80,12 +89,12 @@ class FullBatch:
         return self.gradient()
 
     def bind(self, parameters: Sequence[Tensor]) -> None:
-        """Take an optimizer's parameters, unless some were given."""
-        if self._parameters is None:
-            self._parameters = list(parameters)
+        """Take an optimizer's parameters."""
+        self._parameters, self._held = list(parameters), None
 
     def begin_step(self) -> bool:
         """Draw new dropout masks where dropout is frozen; return whether the function changed."""
+        self._holds, self._held = True, None
         if self._dropout == "off":
             return False
         self.num_steps += 1
@@ -105,14 +114,12 @@ class FullBatch:
         with torch.enable_grad():
             total, count = self._sums(Tensor.backward)
         slopes = [p.grad for p in parameters if p.grad is not None]
-        if any(isinstance(slope, DTensor) for slope in slopes):
-            total, count = _reduced(total, count)
-            factor = dist.get_world_size() / count  # the sharding has averaged over processes
-        else:
-            total, count = _reduced(total, count, slopes)
-            factor = 1 / count
+        whole = [slope for slope in slopes if not isinstance(slope, DTensor)]
+        total, count = _reduced(total, count, whole)
         for slope in slopes:
-            slope.mul_(float(factor))
+            # Sharding has averaged over processes.
+            num_summed = dist.get_world_size() if isinstance(slope, DTensor) else 1
+            slope.mul_(num_summed / float(count))
         return self._mean(total, count)
 
     def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
@@ -171,16 +178,22 @@ class FullBatch:
     def _evaluating(self) -> Iterator[None]:
         """Switch dropout off or freeze it, and mixed precision off."""
         model, parameters = self._model, self._parameters
-        was_training = model is not None and model.training
+        modes = [] if model is None else [(each, each.training) for each in model.modules()]
         if model is not None and self._dropout == "off":
             model.eval()
         kind = parameters[0].device.type if parameters else "cpu"
         devices = [] if kind == "cpu" else [torch.cuda.current_device()]
         draws = self._dropout == "frozen" and self._seed is None
-        with torch.autocast(kind, enabled=False), torch.random.fork_rng(devices, enabled=draws):
-            yield
-        if model is not None:
-            model.train(was_training)
+        with (
+            torch.autocast(kind, enabled=False),
+            torch.random.fork_rng(devices, enabled=draws),
+            model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext(),
+        ):
+            try:
+                yield
+            finally:
+                for module, was_training in modes:
+                    module.training = was_training
 
     def _freeze(self, number: int) -> None:
         """Decide about the dropout masks of a micro-batch."""
@@ -200,9 +213,11 @@ class FullBatch:
         """Sum products over the micro-batches; the graph of a single one is kept between calls."""
         parameters = self._bound()
         batches = self._curvature_batches()
-        place = (matrix_of, self.num_steps, [p._version for p in parameters])
+        versions = [p._version for p in parameters]
+        place = (matrix_of, self.num_steps, self.curvature_fraction, versions)
         if self._held is not None and self._held[0] == place:
-            products, count = self._held[1].times(vector), self._held[2]
+            with self._evaluating():
+                products, count = self._held[1].times(vector), self._held[2]
         else:
             products, count = [torch.zeros_like(p) for p in parameters], 0.0
             with self._evaluating(), torch.enable_grad():
@@ -212,7 +227,7 @@ class FullBatch:
                     for product, added in zip(products, matrix.times(vector), strict=True):
                         product.add_(added)
                     count += terms
-                    if len(batches) == 1:
+                    if self._holds and len(batches) == 1:
                         self._held = (place, matrix, terms)
         kind = {"dtype": torch.float64, "device": parameters[0].device}
         _, total = _reduced(torch.zeros((), **kind), torch.tensor(count, **kind), products)
@@ -259,7 +274,7 @@ def _num_rows(batch: Any) -> int:
     """Count the rows of a batch: the length of its first tensor."""
     if isinstance(batch, Tensor) and batch.dim():
         return len(batch)
-    parts = list(batch.values()) if isinstance(batch, dict) else batch
+    parts = list(batch.values()) if isinstance(batch, Mapping) else batch
     if isinstance(parts, list | tuple) and parts:
         return _num_rows(parts[0])
     raise ConfigError(

@@ -60,15 +60,14 @@ class FunctionObjective:
         x0: The first point; it is not changed.
         tol: `Solved` is raised at the first point whose gradient has no larger entry.
         max_evaluations: Calls of `fun`, and products, before `OutOfEvaluations`.
-        keeps_graph: Whether products are wanted, for which a gradient keeps its graph.
     """
 
-    def __init__(
-        self, fun: Function, x0: Point, *, tol: float, max_evaluations: int, keeps_graph: bool
-    ) -> None:
-        self._fun, self._like, self._tol = fun, x0, tol
-        self._left, self._keeps_graph = max_evaluations, keeps_graph
-        self.tensors = [tensor.detach().clone().requires_grad_() for tensor in flatten(x0)]
+    def __init__(self, fun: Function, x0: Point, *, tol: float, max_evaluations: int) -> None:
+        self._fun, self._like, self._tol, self._left = fun, x0, tol, max_evaluations
+        self.keeps_graph = False
+        """Whether products are wanted, for which a gradient keeps its graph."""
+        copies = [tensor.detach().clone() for tensor in flatten(x0)]
+        self.tensors = [t.requires_grad_() if t.is_floating_point() else t for t in copies]
         self._slopes: Sequence[Tensor] = ()
         self.num_values = self.num_gradients = self.num_products = 0
         self.best, self.best_value, self.best_norm = self._copy(), math.inf, math.inf
@@ -90,7 +89,7 @@ class FunctionObjective:
             self._slopes = torch.autograd.grad(
                 loss.reshape(()),
                 self.tensors,
-                create_graph=self._keeps_graph,
+                create_graph=self.keeps_graph,
                 allow_unused=True,
                 materialize_grads=True,
             )
@@ -136,7 +135,7 @@ class FunctionObjective:
             default=0.0,
         )
         is_solved = math.isfinite(value) and norm <= self._tol
-        if value < self.best_value or is_solved:
+        if (math.isfinite(value) and value < self.best_value) or is_solved:
             self.best, self.best_value, self.best_norm = self._copy(), value, norm
         if is_solved:
             raise Solved

@@ -166,7 +166,9 @@ class Armijo:
             value = line.value(step)
             bound = origin.value + self.sufficient * step * origin.slope + start.tolerance
             if math.isfinite(value) and value <= bound:
-                return Found(point=line.point(step))
+                point = line.point(step)
+                if point.is_finite:
+                    return Found(point=point)
             step *= self._factor(origin, step, value)
         return Found(point=None, failure=_NO_POINT)
 
@@ -213,9 +215,9 @@ class StrongWolfe:
 
     def _bracket(self, trial: _Trial) -> Found:
         before, point = trial.start.origin, trial.first_point()
+        if not point.is_finite:
+            return trial.failed(_NOT_FINITE)
         while not trial.is_exhausted:
-            if not point.is_finite:
-                return trial.failed(_NOT_FINITE)
             if not self._is_low(trial.start, point) or (before.step and point.value > before.value):
                 return self._zoom(trial, before, point)
             if point.slope >= 0:

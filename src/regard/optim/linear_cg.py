@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from regard.errors import ShapeError
+from regard.errors import ConfigError, ShapeError
 
 Operator = Callable[[Tensor], Tensor]
 """Multiplies a vector, ``[n]``, with a symmetric matrix."""
@@ -70,7 +70,7 @@ class LinearSolution:
 
     @property
     def num_iterations(self) -> int:
-        """Products with the matrix, besides the one that a given start costs."""
+        """Products with the matrix, besides those with a given start and to check a solution."""
         return len(self.residuals) - 1
 
 
@@ -98,10 +98,11 @@ def solve(
         dot: Inner product, for vectors that are spread over processes.
 
     Returns:
-        The solution with its history. Where A is not positive along a direction, the solution so
-        far and that direction.
+        The solution with its history, not converged where rounding allows no more. Where A is not
+        positive along a direction, the solution so far and that direction.
 
     Raises:
+        ConfigError: The preconditioner is not positive, or the right side not finite.
         ShapeError: `right_side` is no vector.
 
     >>> matrix = torch.tensor([[4.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
@@ -116,25 +117,35 @@ def solve(
     size = math.sqrt(dot(right_side, right_side)) or 1.0
     residuals, models = [math.sqrt(dot(residual, residual)) / size], []
     limit = 10 * right_side.numel() if max_iterations is None else max_iterations
-    image = residual if preconditioner is None else preconditioner(residual)
-    direction, strength = image.clone(), dot(residual, image)
-    negative = None
+    direction, strength, negative = torch.zeros_like(x), math.inf, None
+    checked = math.inf  # the last residual that was computed, not carried along
     while residuals[-1] > tolerance and len(models) < limit:
+        image = residual if preconditioner is None else preconditioner(residual)
+        before, strength = strength, dot(residual, image)
+        if not strength > 0:
+            raise ConfigError(
+                f"r.P r is {strength:.3g} for the residual r and the preconditioner P; P must be "
+                "symmetric and positive, and the right side finite."
+            )
+        direction.mul_(strength / before).add_(image)
         product = operator(direction)
         curvature = dot(direction, product)
-        if not curvature > 0:
-            negative = direction
+        if not 0 < curvature < math.inf:
+            negative = direction if curvature <= 0 else None
             break
-        step = strength / curvature
-        x.add_(direction, alpha=step)
-        residual.sub_(product, alpha=step)
+        x.add_(direction, alpha=strength / curvature)
+        residual.sub_(product, alpha=strength / curvature)
         residuals.append(math.sqrt(dot(residual, residual)) / size)
         models.append(-0.5 * (dot(x, right_side) + dot(x, residual)))
         if stop is not None and stop(models):
             break
-        image = residual if preconditioner is None else preconditioner(residual)
-        before, strength = strength, dot(residual, image)
-        direction.mul_(strength / before).add_(image)
+        if residuals[-1] <= tolerance:
+            # Rounding drives the residual that is carried along away from the true one.
+            residual = right_side - operator(x)
+            residuals[-1] = math.sqrt(dot(residual, residual)) / size
+            if not residuals[-1] < 0.5 * checked:
+                break
+            checked, strength = residuals[-1], math.inf
     return LinearSolution(x, residuals, models, residuals[-1] <= tolerance, negative)
 
 
@@ -195,16 +206,19 @@ def steihaug(
         curvature = dot(direction, product)
         length = strength / curvature if curvature > 0 else math.inf
         if not curvature > 0 or square + 2 * length * across + length**2 * along >= radius**2:
-            if math.isinf(radius):
-                # A model without a floor: the best that is known is the step so far, or downhill.
-                length = 0.0 if models else strength / max(abs(curvature), 1e-30)
-            else:
+            is_bounded = not math.isinf(radius)
+            if is_bounded:
                 length = _to_boundary(square, across, along, radius)
+            else:
+                # A model without a floor: the best that is known is the step so far, or downhill.
+                length = 0.0 if models else strength / (abs(curvature) or strength)
             step.add_(direction, alpha=length)
             residual.sub_(product, alpha=length)
             norm = math.sqrt(max(0.0, square + 2 * length * across + length**2 * along))
             model = -0.5 * (dot(step, residual) - dot(step, gradient))
-            return TrustRegionStep(step, model, len(models) + 1, True, not curvature > 0, norm)
+            return TrustRegionStep(
+                step, model, len(models) + 1, is_bounded, not curvature > 0, norm
+            )
         step.add_(direction, alpha=length)
         residual.sub_(product, alpha=length)
         square += 2 * length * across + length**2 * along

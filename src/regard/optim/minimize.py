@@ -123,11 +123,10 @@ def minimize(
         raise ConfigError(f"max_evaluations must be 1 or more, not {max_evaluations}")
     if isinstance(method, str) and method not in METHODS:
         raise ConfigError(f"unknown method {method!r}.  One of: {', '.join(METHODS)}")
-    objective = FunctionObjective(
-        fun, x0, tol=tol, max_evaluations=max_evaluations, keeps_graph=method == "newton-cg"
-    )
+    objective = FunctionObjective(fun, x0, tol=tol, max_evaluations=max_evaluations)
     tensors = objective.tensors
     optimizer = METHODS[method](tensors, memory) if isinstance(method, str) else method(tensors)
+    objective.keeps_graph = isinstance(optimizer, NewtonCG)
     num_steps, message = _run(optimizer, objective, callback)
     return Minimum(
         x=rebuild(x0, objective.best),
@@ -160,7 +159,7 @@ def _run(
             if callback is not None:
                 callback(optimizer)
     except Solved:
-        return num_steps + 1, _SOLVED
+        return num_steps + (objective.num_gradients > 1), _SOLVED
     except OutOfEvaluations:
         return num_steps, "the limit of evaluations was reached"
     except NonFiniteStartError as error:

@@ -30,6 +30,8 @@ Region = Literal["trust-region", "levenberg-marquardt"]
 
 _LOOSEST = 0.5  # residual of the inner iteration
 _POOR, _GOOD = 0.25, 0.75  # reduction ratios (Nocedal & Wright, algorithm 4.1)
+_ZERO = "the gradient is zero"
+_NO_DESCENT = "the model of the curvature gave no descent: are its products finite?"
 _DAMPING_FACTOR = 1.5  # Martens 2010, section 4.1
 
 
@@ -51,7 +53,8 @@ class NewtonCG(Deterministic):
         radius: First radius of the trust region; none begins without one.
         damping: First lambda, above 0; levenberg-marquardt only.
         preconditioner: As for `ConjugateGradient`.
-        curvature_fraction: Share of the data that products are computed over, above 0 to 1.
+        curvature_fraction: Share of the data that products are computed over, above 0 to 1; none
+            leaves it to the objective.
         max_iterations: Products of a step at most.
         checks_noise: Evaluate the first point twice and refuse an objective that differs.
 
@@ -68,7 +71,7 @@ class NewtonCG(Deterministic):
         radius: float | None = None,
         damping: float = 1.0,
         preconditioner: Literal["adam"] | Precondition | None = None,
-        curvature_fraction: float = 1.0,
+        curvature_fraction: float | None = None,
         max_iterations: int = 250,
         checks_noise: bool = True,
     ) -> None:
@@ -78,7 +81,7 @@ class NewtonCG(Deterministic):
         for name, value in (("radius", radius), ("damping", damping)):
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} must be above 0, not {value}")
-        if not 0 < curvature_fraction <= 1:
+        if curvature_fraction is not None and not 0 < curvature_fraction <= 1:
             raise ConfigError(
                 f"curvature_fraction must be above 0 and at most 1, not {curvature_fraction}"
             )
@@ -100,8 +103,10 @@ class NewtonCG(Deterministic):
         state = self._state
         found_step = self._solve(objective)
         state["direction"] = found_step.step
+        if not math.isfinite(found_step.model):
+            return StepReport(failure="a product with the curvature is not finite")
         if not self._vector.dot(self._gradient, found_step.step) < 0:
-            return StepReport(failure="the gradient is zero")
+            return StepReport(failure=_NO_DESCENT if self._gradient.any() else _ZERO)
         before = self._value
         found = self._descend(objective, HagerZhang(), 1.0)
         if found.point is None:
@@ -129,9 +134,9 @@ class NewtonCG(Deterministic):
                 "NewtonCG needs products with the curvature, which a closure cannot give.  Pass "
                 "FullBatch(loader, loss)."
             )
-        if isinstance(objective, Sampled):
+        if self._fraction is not None and isinstance(objective, Sampled):
             objective.curvature_fraction = self._fraction
-        elif self._fraction < 1:
+        elif self._fraction is not None and self._fraction < 1:
             raise ConfigError(
                 f"curvature_fraction={self._fraction} needs an objective with parts, such as "
                 "FullBatch; this one is always evaluated whole."

@@ -92,6 +92,16 @@ class ParameterVector:
         for parameter, begun, along, scale in rows:
             torch.add(begun, along, alpha=step * scale, out=_local(parameter.detach()))
 
+    def is_at(self, position: Tensor) -> bool:
+        """Tell whether the parameters are at a position, ``[n]``, to the bit."""
+        pairs = zip(self.parameters, self._parts(position), strict=True)
+        is_same = all(torch.equal(_local(p.detach()), part) for p, part in pairs)
+        if not self.is_sharded:
+            return is_same
+        everywhere = torch.tensor(int(is_same), device=position.device)
+        dist.all_reduce(everywhere, op=dist.ReduceOp.MIN)
+        return bool(everywhere)
+
     def scaled(self, vector: Tensor) -> list[Tensor]:
         """Cut a step, ``[n]``, into tensors of the parameters' shapes, unscaled."""
         pairs = zip(self._parts(vector), self._scales, strict=True)
@@ -123,9 +133,19 @@ class ParameterVector:
             dist.all_reduce(found, op=dist.ReduceOp.MAX)
         return float(found)
 
-    def versions(self) -> list[int]:
-        """Return counters that change whenever a parameter is written to."""
-        return [parameter._version for parameter in self.parameters]
+    def extent(self, out: Tensor) -> float:
+        """Return the largest absolute entry in scaled variables; `out` receives all."""
+        for part, scale in zip(self._parts(self.position(out)), self._scales, strict=True):
+            if scale != 1.0:
+                part.div_(scale)
+        return self.largest(out)
+
+    def versions(self) -> list[tuple[int, int]]:
+        """Return numbers that change whenever a parameter is written to or gets other storage.
+
+        Writing to ``parameter.data`` in place cannot be seen: PyTorch keeps no record of it.
+        """
+        return [(p._version, _local(p.detach()).data_ptr()) for p in self.parameters]
 
     def _parts(self, vector: Tensor) -> list[Tensor]:
         """View a vector, [n], as tensors of the parameters' shapes."""
@@ -157,7 +177,8 @@ def _check(parameters: Sequence[Tensor], scales: Sequence[float]) -> None:
         if not parameter.is_floating_point():
             raise ConfigError(
                 f"{name} is {_type_name(parameter)}; these methods take real floating-point "
-                "parameters only.  Leave it out, or keep real and imaginary part as two parameters."
+                "parameters only.  Convert it, leave it out, or keep real and imaginary part "
+                "as two parameters."
             )
         if not parameter.requires_grad:
             raise ConfigError(

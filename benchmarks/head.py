@@ -1,0 +1,198 @@
+"""A classifier's head on the frozen encoder of a trained model: no learning rate beside a tuned one.
+
+    python benchmarks/head.py MODEL_FOLDER train.jsonl dev.jsonl test.jsonl [--json]
+
+Rows are JSONL with ``text`` and ``label``. A text's features are the mean and the largest of the
+encoder's states over its tokens, standardised. The head is softmax regression with a penalty on its
+weights. Contenders, for every penalty of one grid:
+
+- conjugate gradient (``regard.optim.ConjugateGradient``, memory 11) on all rows, to a gradient of
+  1e-5; nothing is set
+- AdamW on batches of 64, a grid of learning rates, 30 epochs, the penalty in the loss, evaluated
+  after every epoch; the best epoch of the best rate counts, which flatters it
+
+Figures: validation loss and accuracy of the best, passes over the data that the best run took and
+that the whole search took, and test accuracy of the choice made on the validation rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import regard
+from regard.data.tokenizer import Tokenizer
+from regard.optim import ConjugateGradient, FullBatch
+
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+EPOCHS = 30
+BATCH = 64
+_TOKENS = 256  # of a text that are read
+_ROWS = 32  # texts encoded together
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one run: how good on validation rows, when, and what it cost."""
+
+    setting: str
+    loss: float
+    accuracy: float
+    test_accuracy: float
+    passes: float
+    passes_of_run: float
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """Features, [rows, dim], and labels, [rows]."""
+
+    features: Tensor
+    labels: Tensor
+
+
+@torch.no_grad()
+def encode(folder: str, texts: Sequence[str]) -> Tensor:
+    """Compute the features of texts, [rows, 2 dim]."""
+    translator = regard.load(folder)
+    model = translator.model.eval().float()
+    model.compute_dtype = torch.float32
+    encoded = translator.tokenizer.encode(list(texts))
+    ids = [[*row[:_TOKENS], Tokenizer.eos_id] for row in encoded]
+    found = []
+    for start in range(0, len(ids), _ROWS):
+        rows = [torch.tensor(row) for row in ids[start : start + _ROWS]]
+        padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        states, _ = model.encode(padded)
+        hidden = (padded == 0).unsqueeze(2)
+        mean = states.masked_fill(hidden, 0.0).sum(1) / (~hidden).sum(1)
+        found.append(torch.cat([mean, states.masked_fill(hidden, -torch.inf).amax(1)], dim=1))
+    return torch.cat(found)
+
+
+def read(folder: str, paths: Sequence[str]) -> list[Rows]:
+    """Read files of rows; features are standardised by the first file's."""
+    tables = [[json.loads(line) for line in Path(path).read_text().splitlines()] for path in paths]
+    names = sorted({row["label"] for row in tables[0]})
+    features = [encode(folder, [row["text"] for row in table]) for table in tables]
+    mean, deviation = features[0].mean(0), features[0].std(0) + 1e-6
+    labels = [torch.tensor([names.index(row["label"]) for row in table]) for table in tables]
+    return [Rows((f - mean) / deviation, y) for f, y in zip(features, labels, strict=True)]
+
+
+def loss_of(head: nn.Linear, rows: Rows, penalty: float) -> Tensor:
+    """Compute the penalised loss."""
+    loss = F.cross_entropy(head(rows.features), rows.labels)
+    return loss + 0.5 * penalty * head.weight.square().sum()
+
+
+@torch.no_grad()
+def measure(head: nn.Linear, rows: Rows) -> tuple[float, float]:
+    """Return loss without penalty, and accuracy."""
+    logits = head(rows.features)
+    right = logits.argmax(1) == rows.labels
+    return float(F.cross_entropy(logits, rows.labels)), float(right.double().mean())
+
+
+def new_head(rows: Rows) -> nn.Linear:
+    """Build a head of zeros."""
+    head = nn.Linear(rows.features.shape[1], int(rows.labels.max()) + 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def conjugate_gradient(train: Rows, valid: Rows, test: Rows) -> list[Result]:
+    """Solve for every penalty."""
+    results = []
+    for penalty in PENALTIES:
+        head = new_head(train)
+        optimizer = ConjugateGradient(head.parameters(), memory=11)
+        objective = FullBatch([train], _of_batch(head, penalty))
+        while not optimizer.last.gradient_norm < 1e-5 and not optimizer.last.failure:
+            optimizer.step(objective)
+        counts = optimizer.counts
+        passes = counts.gradients + counts.values / 3
+        loss, accuracy = measure(head, valid)
+        results.append(
+            Result(
+                setting=f"penalty {penalty:g}",
+                loss=loss,
+                accuracy=accuracy,
+                test_accuracy=measure(head, test)[1],
+                passes=passes,
+                passes_of_run=passes,
+            )
+        )
+    return results
+
+
+def _of_batch(head: nn.Linear, penalty: float) -> Callable[[Rows], tuple[Tensor, int]]:
+    return lambda rows: (loss_of(head, rows, penalty), 1)
+
+
+def adamw(train: Rows, valid: Rows, test: Rows) -> list[Result]:
+    """Train with every penalty and rate."""
+    results = []
+    for penalty in PENALTIES:
+        for rate in RATES:
+            torch.manual_seed(1)
+            head = new_head(train)
+            optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=0.0)
+            best: Result | None = None
+            for epoch in range(1, EPOCHS + 1):
+                for rows in torch.randperm(len(train.labels)).split(BATCH):
+                    optimizer.zero_grad()
+                    batch = Rows(train.features[rows], train.labels[rows])
+                    loss_of(head, batch, penalty).backward()
+                    optimizer.step()
+                loss, accuracy = measure(head, valid)
+                if best is None or loss < best.loss:
+                    best = Result(
+                        setting=f"penalty {penalty:g}, rate {rate:g}",
+                        loss=loss,
+                        accuracy=accuracy,
+                        test_accuracy=measure(head, test)[1],
+                        passes=epoch,
+                        passes_of_run=EPOCHS,
+                    )
+            assert best is not None
+            results.append(best)
+    return results
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run both and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("files", nargs=3, metavar="FILE")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    train, valid, test = read(options.model, options.files)
+    shape = tuple(train.features.shape)
+    found = {
+        "conjugate gradient": conjugate_gradient(train, valid, test),
+        "AdamW, grid": adamw(train, valid, test),
+    }
+    best = {name: min(results, key=lambda r: r.loss) for name, results in found.items()}
+    if options.json:
+        print(json.dumps({name: msgspec.to_builtins(r) for name, r in best.items()}))
+        return
+    print(f"{shape[0]:,} rows of {shape[1]:,} features, {int(train.labels.max()) + 1} classes")
+    print(f"{'':20s}{'valid loss':>12s}{'accuracy':>10s}{'test':>8s}{'passes':>8s}{'search':>8s}")
+    for name, result in best.items():
+        search = sum(each.passes_of_run for each in found[name])
+        print(
+            f"{name:20s}{result.loss:12.4f}{result.accuracy:10.3f}{result.test_accuracy:8.3f}"
+            f"{result.passes:8.1f}{search:8.0f}   {result.setting}"
+        )
+
+
+if __name__ == "__main__":
+    main()
