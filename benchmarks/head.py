@@ -1,4 +1,4 @@
-"""A classifier's head on the frozen encoder of a trained model: no learning rate beside a tuned one.
+"""A classifier's head on a frozen, trained encoder: no learning rate beside a tuned one.
 
     python benchmarks/head.py MODEL_FOLDER train.jsonl dev.jsonl test.jsonl [--json]
 
