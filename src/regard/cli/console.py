@@ -179,8 +179,9 @@ def _(event: ev.Planned) -> list[str]:
 
 @describe.register
 def _(event: ev.Evaluated) -> list[str]:
+    passes = max(event.epoch, int(event.num_passes))  # a search passes over the data several times
     return [
-        f"{event.epoch:7d} {event.step:8,d} {event.train_loss:8.3f} "
+        f"{passes:7,d} {event.step:8,d} {event.train_loss:8.3f} "
         f"{event.measures['loss']:8.3f} {event.measures['shuffled_loss']:10.3f} "
         f"{event.measures['chrf']:8.1f} {event.tokens_per_second:10,.0f} "
         f"{duration(event.elapsed):>9s} {duration(event.left):>9s}"

@@ -1,5 +1,7 @@
 """Optimization as a library: works on any module or plain function."""
 
+import torch
+
 from regard.optim.adam_then_cg import AdamThenCG
 from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.curvature import CurvatureOperator, gauss_newton_operator, hessian_operator
@@ -17,8 +19,21 @@ from regard.optim.objective import Objective
 from regard.optim.schedules import SCHEDULES, Schedule
 from regard.optim.spectrum import spectral_density, top_eigenvalues
 
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam-then-cg": AdamThenCG,
+    "adamw": torch.optim.AdamW,
+    "cg": ConjugateGradient,
+    "gradient-descent": GradientDescent,
+    "lbfgs": LBFGS,
+    "muon": Muon,
+    "newton-cg": NewtonCG,
+    "sgd": torch.optim.SGD,
+}
+"""Optimizers by the name that settings have for them."""
+
 __all__ = [
     "LBFGS",
+    "OPTIMIZERS",
     "SCHEDULES",
     "AdamThenCG",
     "Armijo",
