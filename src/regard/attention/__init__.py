@@ -9,6 +9,7 @@ from regard.attention.biases import BIASES, Alibi, Bias, T5Relative, alibi_slope
 from regard.attention.dense import dense_attention, masked_softmax
 from regard.attention.joined import blockwise_attention
 from regard.attention.keeping import kept_bytes, most_kept_bytes
+from regard.attention.mesa import MesaState, mesa
 from regard.attention.parsing import format_pattern, parse_pattern
 from regard.attention.pattern import NoMask, Pattern, allowed_matrix
 from regard.attention.patterns import (
@@ -41,6 +42,7 @@ __all__ = [
     "Hierarchical",
     "Local",
     "LocalShare",
+    "MesaState",
     "NoMask",
     "Pattern",
     "RandomBlocks",
@@ -58,6 +60,7 @@ __all__ = [
     "format_pattern",
     "kept_bytes",
     "masked_softmax",
+    "mesa",
     "most_kept_bytes",
     "parse_pattern",
 ]

@@ -1,0 +1,102 @@
+"""Gated sums over the past, chunk by chunk: what the Mesa layer shares with linear attention.
+
+With forget gates g and write gates b, the sums ``H_t = g_t H_{t-1} + b_t k_t k_t^T`` and
+``G_t = g_t G_{t-1} + b_t v_t k_t^T`` at position t of a chunk are
+
+    H_t = d_t H_start + sum_{i <= t} w_ti k_i k_i^T,
+    d_t = g_1 ... g_t,    w_ti = b_i g_{i+1} ... g_t
+
+with products over the positions of the chunk, and likewise G_t. Only H and G at the start of a
+chunk are computed as matrices, one after the other (the chunkwise form of linear attention: Hua et
+al. 2022, "Transformer Quality in Linear Time"; Yang et al. 2023, arXiv 2312.06635). Both are
+carried as one matrix, H above G. Cost: ``dim (dim + value_dim)`` multiply-adds a position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Chunks:
+    """All positions of a batch, cut.
+
+    Args:
+        q: Queries, ``[batch, heads, num_chunks, chunk, dim]``.
+        k: Keys, likewise.
+        v: Values, ``[batch, heads, num_chunks, chunk, value_dim]``.
+        decays: d, what position t keeps of the state before its chunk,
+            ``[batch or 1, heads or 1, num_chunks, chunk, 1]``.
+        weights: w, what position t keeps of position i, ``[batch or 1, heads or 1, num_chunks,
+            chunk, chunk]``, 0 for the future.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    decays: Tensor
+    weights: Tensor
+
+
+def cut(q: Tensor, k: Tensor, v: Tensor, forget: Tensor, write: Tensor, *, size: int) -> Chunks:
+    """Cut positions into chunks, filled up with positions that have no effect.
+
+    Args:
+        q: Queries, ``[batch, heads, length, dim]``.
+        k: Keys, likewise.
+        v: Values, ``[batch, heads, length, value_dim]``.
+        forget: Logarithms of the forget gates, ``[batch or 1, heads or 1, length, 1]``.
+        write: Write gates, likewise.
+        size: Positions of a chunk, 1 or more.
+
+    Returns:
+        One chunk or more.
+    """
+    num_chunks = max(1, -(-q.shape[2] // size))
+    missing = num_chunks * size - q.shape[2]
+    q, k, v, forget, write = (
+        F.pad(x, (0, 0, 0, missing)).unflatten(2, (num_chunks, size))
+        for x in (q, k, v, forget, write)
+    )
+    kept = forget.cumsum(3)  # [batch, heads, num_chunks, chunk, 1]
+    future = torch.ones(size, size, dtype=torch.bool, device=q.device).triu(1)
+    # Masked before the exponential, which could overflow for the future.
+    weights = (kept - kept.mT).masked_fill(future, float("-inf")).exp() * write.mT
+    return Chunks(q, k, v, kept.exp(), weights)
+
+
+def carry(chunks: Chunks, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Carry H and G through the chunks.
+
+    Args:
+        chunks: The positions.
+        state: Before the first one, H above G, ``[batch, heads, dim + value_dim, dim]``.
+
+    Returns:
+        The states before every chunk, ``[batch, heads, num_chunks, dim + value_dim, dim]``, and the
+        state after the last one.
+    """
+    written = chunks.k * chunks.weights[..., -1:, :].mT
+    products = torch.cat([chunks.k, chunks.v], dim=-1).mT @ written
+    starts = []
+    for kept, product in zip(chunks.decays[..., -1:, :].unbind(2), products.unbind(2), strict=True):
+        starts.append(state)
+        state = torch.addcmul(product, kept, state)
+    return torch.stack(starts, dim=2), state
+
+
+def split_state(state: Tensor) -> tuple[Tensor, Tensor]:
+    """Part H from G.
+
+    Args:
+        state: H above G, ``[..., dim + value_dim, dim]``.
+
+    Returns:
+        H, ``[..., dim, dim]``, and G, ``[..., value_dim, dim]``.
+    """
+    dim = state.shape[-1]
+    return state[..., :dim, :], state[..., dim:, :]
