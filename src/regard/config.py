@@ -3,7 +3,9 @@
 The structs live beside the classes they configure; this file knows only their fields.  A section
 is a field whose type is a struct, a setting any other field, and both are named by a dotted path
 (``optimizer.learning_rate``).  A value may be a number, a truth value, text, a `Literal`, an enum,
-a tuple of one of these, or one of several, `None` included; `None` is written ``none``.
+a tuple of one of these, or one of several, `None` included; `None` is written ``none``.  A section
+may be one of several structs that msgspec tells apart by a tag: the tag is a setting of its own
+(``model.family=lstm``) which begins the section anew from that struct's defaults.
 
 Conventions for the structs: checks stand in ``__post_init__`` and raise
 ``ValueError("dropout must be at least 0 and below 1, not 1.5")``, the setting's name first (or
@@ -19,7 +21,8 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar, get_args
+from types import UnionType
+from typing import NamedTuple, TypeVar, get_args
 
 import msgspec
 import msgspec.inspect as kinds
@@ -66,7 +69,7 @@ def apply_settings(config: T, settings: Sequence[str]) -> T:
         if not separator:
             raise ConfigError(f'setting "{setting}" has no value.  Write {setting}=VALUE.')
         _put(table, path.strip().split("."), text)
-    _check_names(_names(type(config)), table)
+    _check_names(_known(type(config), table, config), table)
     return _build(type(config), table, config, path="", read=_read_word)
 
 
@@ -103,7 +106,7 @@ def from_toml(text: str, config_type: type[T], *, name: str) -> T:
     """
     try:
         table = tomllib.loads(text)
-        _check_names(_names(config_type), table)
+        _check_names(_known(config_type, table, None), table)
         return _build(config_type, table, None, path="", read=_read_plain)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
@@ -125,10 +128,10 @@ def describe(config_type: type[msgspec.Struct], section: str | None = None) -> s
     Raises:
         ConfigError: There is no such section.
     """
-    names = _names(config_type)
-    if section is not None and section not in names:
-        raise ConfigError(_unknown(section, "", names, is_section=True))
     rows = _rows(config_type, None, "")
+    names = {row[0]: len(row) != 4 for row in rows}
+    if section is not None and section not in names:
+        raise ConfigError(_unknown(section, "", _Known(names, {}), is_section=True))
     if section is not None:
         rows = [row for row in rows if f"{row[0]}.".startswith(f"{section}.")]
     columns = zip(*[row for row in rows if len(row) == 4], strict=True)
@@ -140,22 +143,75 @@ def describe(config_type: type[msgspec.Struct], section: str | None = None) -> s
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _section(hint: object) -> type[msgspec.Struct] | None:
-    """Return a field's type if it is a struct."""
-    return hint if isinstance(hint, type) and issubclass(hint, msgspec.Struct) else None
+def _structs(hint: object) -> tuple[type[msgspec.Struct], ...]:
+    """Return the structs that a field's type allows; none where it is no section."""
+    members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    structs = [m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)]
+    return tuple(structs) if len(structs) == len(members) else ()
+
+
+def _tag(struct: type[msgspec.Struct]) -> tuple[str, str]:
+    """Return the tag of one of several structs: the name of the setting, and its value."""
+    config = struct.__struct_config__
+    return str(config.tag_field), str(config.tag)
+
+
+def _chosen(
+    structs: Sequence[type[msgspec.Struct]], table: object, base: object, path: str
+) -> tuple[type[msgspec.Struct], object]:
+    """Choose among the structs of a section by the tag in its table, else by the base.
+
+    Returns:
+        The struct, and the base if that is one of it.
+    """
+    chosen = next((struct for struct in structs if isinstance(base, struct)), structs[0])
+    tag_field, _ = _tag(structs[0])
+    given = table.get(tag_field) if len(structs) > 1 and isinstance(table, dict) else None
+    if given is not None and not isinstance(given, dict):
+        tags = {_tag(struct)[1]: struct for struct in structs}
+        word = _word(given).strip()
+        if word not in tags:
+            meant = _did_you_mean(word, {tag: tag for tag in tags})
+            expected = f"one of {', '.join(tags)} was expected.{meant}"
+            raise ConfigError(f"{_join(path, tag_field)}={word}: {expected}")
+        chosen = tags[word]
+    return chosen, base if isinstance(base, chosen) else None
 
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _names(config_type: type[msgspec.Struct], path: str = "") -> dict[str, bool]:
-    """Return the dotted name of everything in a struct, True for a section."""
-    names: dict[str, bool] = {}
-    for field in fields(config_type):
-        name, section = _join(path, field.name), _section(field.type)
-        names |= {name: True} | _names(section, name) if section else {name: False}
-    return names
+class _Known(NamedTuple):
+    """All names of a configuration.
+
+    `names` are dotted, True for a section; `members` tells of each section that is one of several
+    structs which one it is, and then the others.
+    """
+
+    names: dict[str, bool]
+    members: dict[str, list[type[msgspec.Struct]]]
+
+
+def _known(
+    config_type: type[msgspec.Struct], table: Mapping[str, object], base: object, path: str = ""
+) -> _Known:
+    """Collect the names in a struct, its sections chosen as `_build` will choose them."""
+    known = _Known({}, {})
+    for field, default in _fields(config_type, base):
+        name, structs = _join(path, field.name), _structs(field.type)
+        known.names[name] = bool(structs)
+        if not structs:
+            continue
+        value = table.get(field.name)
+        chosen, inner_base = _chosen(structs, value, default, name)
+        if len(structs) > 1:
+            known.names[_join(name, _tag(chosen)[0])] = False
+            known.members[name] = [chosen, *(struct for struct in structs if struct is not chosen)]
+        inner = _known(chosen, value if isinstance(value, dict) else {}, inner_base, name)
+        known.names.update(inner.names)
+        known.members.update(inner.members)
+    return known
 
 
 def _put(table: dict[str, object], keys: list[str], value: object) -> None:
@@ -168,30 +224,42 @@ def _put(table: dict[str, object], keys: list[str], value: object) -> None:
     table[keys[-1]] = value
 
 
-def _check_names(names: Mapping[str, bool], table: Mapping[str, object], path: str = "") -> None:
+def _check_names(known: _Known, table: Mapping[str, object], path: str = "") -> None:
     """Refuse any key in nested tables that is not among the names, or a section without keys."""
     for key, value in table.items():
         name = _join(path, f'"{key}"' if "." in key else key)
-        if name not in names:
-            raise ConfigError(_unknown(name, path, names, is_section=isinstance(value, dict)))
+        if name not in known.names:
+            raise ConfigError(_unknown(name, path, known, is_section=isinstance(value, dict)))
         if isinstance(value, dict):
-            _check_names(names, value, name)
-        elif names[name]:
+            _check_names(known, value, name)
+        elif known.names[name]:
             raise ConfigError(f"{name} is a section, not a setting.  All: {_HELP} {name}")
 
 
-def _unknown(name: str, parent: str, names: Mapping[str, bool], *, is_section: bool) -> str:
+def _unknown(name: str, parent: str, known: _Known, *, is_section: bool) -> str:
     """Compose the message for an unknown name: what it may mean, and where all are listed."""
     noun, word = ("section", name) if is_section else ("setting", name.rpartition(".")[2])
     candidates = {}
-    for known, known_is_section in names.items():
-        above, _, last = known.rpartition(".")
-        if is_section and known_is_section:
-            candidates[known] = known
-        elif not is_section and not known_is_section and (above == parent or last == word):
-            candidates[last] = known
+    for other, other_is_section in known.names.items():
+        above, _, last = other.rpartition(".")
+        if is_section and other_is_section:
+            candidates[other] = other
+        elif not is_section and not other_is_section and (above == parent or last == word):
+            candidates[last] = other
     meant = _did_you_mean(word, candidates)
+    if not is_section and parent in known.members:
+        meant += _members_hint(parent, word, known.members[parent])
     return f"unknown {noun} {name}.{meant}  All: {_HELP} {parent}".rstrip()
+
+
+def _members_hint(path: str, word: str, members: list[type[msgspec.Struct]]) -> str:
+    """Tell which of several structs has a setting, else what the chosen one, the first, has."""
+    owners = [struct for struct in members if word in struct.__struct_fields__]
+    if owners:
+        tags = " or ".join(_tag(struct)[1] for struct in owners)
+        return f"  It goes with {_join(path, _tag(members[0])[0])}={tags}."
+    tag_field, tag = _tag(members[0])
+    return f"  {_join(path, tag_field)}={tag} has {', '.join(members[0].__struct_fields__)}."
 
 
 def _did_you_mean(word: str, candidates: Mapping[str, str]) -> str:
@@ -217,10 +285,11 @@ def _build(
     """Make the struct at a dotted path from a table with right names, and `base` for the rest."""
     values: dict[str, object] = {}
     for field, default in _fields(config_type, base):
-        name, section = _join(path, field.name), _section(field.type)
+        name, structs = _join(path, field.name), _structs(field.type)
         value = table.get(field.name, {})
-        if section is not None and isinstance(value, dict):
-            values[field.name] = _build(section, value, default, path=name, read=read)
+        if structs and isinstance(value, dict):
+            chosen, inner_base = _chosen(structs, value, default, name)
+            values[field.name] = _build(chosen, value, inner_base, path=name, read=read)
         elif field.name in table:
             values[field.name] = _convert(value, field.type, name, read)
         elif default is msgspec.NODEFAULT:
@@ -249,7 +318,9 @@ def _table(config: msgspec.Struct, base: object, path: str) -> dict[str, object]
     for field, default in _fields(type(config), base):
         value, name = getattr(config, field.name), _join(path, field.name)
         if isinstance(value, msgspec.Struct):
-            table[field.name] = _table(value, default, name)
+            structs = _structs(field.type)
+            tag = dict([_tag(type(value))]) if len(structs) > 1 else {}
+            table[field.name] = tag | _table(value, _chosen(structs, tag, default, name)[1], name)
         elif value == _NONE and _is_optional(_kind(field.type)):
             raise ConfigError(f'{name}: the text "none" is taken, it means that nothing is set.')
         elif value is not None:
@@ -390,15 +461,36 @@ def _rows(config_type: type[msgspec.Struct], base: object, path: str) -> list[tu
     """Return four cells a setting, then all of each section after its name and title."""
     settings, sections, meanings = [], [], _meanings(config_type)
     for field, default in _fields(config_type, base):
-        name, section = _join(path, field.name), _section(field.type)
-        if section is not None:
-            title = inspect.cleandoc(section.__doc__ or "").partition("\n")[0]
-            sections += [(name, title), *_rows(section, default, name)]
+        name, structs = _join(path, field.name), _structs(field.type)
+        if structs:
+            sections += _section_rows(structs, default, name)
         else:
             word = "required" if default is msgspec.NODEFAULT else _word(default)
             allowed = _expectation(_kind(field.type)).removeprefix("one of ")
             settings.append((name, word, allowed.removeprefix("a "), meanings.get(field.name, "")))
     return settings + sections
+
+
+def _section_rows(
+    structs: Sequence[type[msgspec.Struct]], default: object, name: str
+) -> list[tuple[str, ...]]:
+    """Return the rows of a section; of several structs first those of the default, then each."""
+    chosen, default = _chosen(structs, None, default, name)
+    rows: list[tuple[str, ...]] = [(name, _title(chosen))]
+    tag_field, tag = _tag(chosen)
+    if len(structs) > 1:
+        tags = ", ".join(_tag(struct)[1] for struct in structs)
+        rows.append((_join(name, tag_field), tag, tags, "Which of these the section describes."))
+    rows += _rows(chosen, default, name)
+    for struct in structs:
+        if struct is not chosen:
+            rows.append((name, f"({tag_field}={_tag(struct)[1]})  {_title(struct)}"))
+            rows += _rows(struct, None, name)
+    return rows
+
+
+def _title(struct: type[msgspec.Struct]) -> str:
+    return inspect.cleandoc(struct.__doc__ or "").partition("\n")[0]
 
 
 def _meanings(config_type: type) -> dict[str, str]:

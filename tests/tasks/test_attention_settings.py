@@ -142,7 +142,7 @@ def test_attention_has_one_section():
     with pytest.raises(ConfigError) as raised:
         apply_settings(RunConfig(), ["model.attention.pattern=local:3"])
     assert "unknown" in str(raised.value)
-    assert "model.attention" not in describe(RunConfig)
+    assert "model.attention." not in describe(RunConfig)
 
 
 def test_the_meaning_of_the_settings_is_told():

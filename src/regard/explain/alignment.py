@@ -1,20 +1,24 @@
 """Which source token each output token looked at, from cross-attention.
 
-The weights of the last-but-one decoder layer, averaged over heads, align best (Garg et al. 2019,
-"Jointly Learning to Align and Translate with Transformer Models", section 4.1). Attention tells
-where information may flow from, not why a word was chosen.
+Of a Transformer, the weights of the last-but-one decoder layer, averaged over heads, align best
+(Garg et al. 2019, "Jointly Learning to Align and Translate with Transformer Models", section 4.1);
+each family names its own. Attention tells where information may flow from, not why a word was
+chosen.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from regard.models.transformer import Transformer
+from regard.errors import ConfigError
+from regard.models import EncoderDecoder
 
 
 @torch.no_grad()
-def cross_attention(model: Transformer, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+def cross_attention(model: EncoderDecoder[Any], source_ids: Tensor, target_ids: Tensor) -> Tensor:
     """Compute the alignment weights of given outputs.
 
     Args:
@@ -25,13 +29,22 @@ def cross_attention(model: Transformer, source_ids: Tensor, target_ids: Tensor) 
     Returns:
         ``[batch, length, source_length]``; row t belongs to the token that follows decoder input
         t, and sums to 1, or to 0 where the pattern of attention allows it nothing.
+
+    Raises:
+        ConfigError: The model has no attention.
     """
-    blocks = model.decoder_blocks
-    attention = blocks[max(0, len(blocks) - 2)].cross_attention
+    attention = model.aligning_attention
+    if attention is None:
+        raise ConfigError(
+            "the model has no attention over its source to align by.  "
+            "Train one with model.attention=luong or bahdanau."
+        )
     found: list[Tensor] = []
     attention.on_weights = found.append
     try:
         model.hidden(source_ids, target_ids)
     finally:
         attention.on_weights = None
-    return found[0].to_dense().float().mean(1)  # [batch, length, source_length]
+    # A recurrent decoder attends once for each position.
+    weights = torch.cat([part.to_dense() for part in found], dim=2)
+    return weights.float().mean(1)  # [batch, length, source_length]

@@ -11,23 +11,29 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.attention import most_kept_bytes
+from regard.layers.attention import CrossAttention
 from regard.layers.block import BlockConfig, DecoderBlock, EncoderBlock, NormPlace
 from regard.layers.cache import Cache, cache_for
-from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
+from regard.models.encoder_decoder import PAD_ID, EncoderDecoder, Tied, tied_tables, valid_lengths
 
-PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
 
-
-class TransformerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TransformerConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="family",
+    tag="transformer",
+):
     """The dimensions of a Transformer.
 
     Args:
@@ -55,7 +61,7 @@ class TransformerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     activation: Activation = "relu"
     positions: Literal["sinusoidal", "learned"] = "sinusoidal"
     max_positions: int = 512
-    tied: Literal["all", "target", "none"] = "all"
+    tied: Tied = "all"
 
     def __post_init__(self) -> None:
         if self.dim % self.num_heads or self.dim % 2:
@@ -67,6 +73,14 @@ class TransformerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         for name in ("num_encoder_layers", "num_decoder_layers", "num_heads", "hidden_dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        return (
+            f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, d={self.dim}, "
+            f"{self.num_heads} heads, ff {self.hidden_dim}, {self.norm}-norm, "
+            f"attention {attention.summary()}"
+        )
 
 
 @dataclass
@@ -95,7 +109,7 @@ class DecoderState:
             cache.select(rows)
 
 
-class Transformer(nn.Module):
+class Transformer(EncoderDecoder[DecoderState]):
     """The encoder-decoder.
 
     Args:
@@ -110,16 +124,12 @@ class Transformer(nn.Module):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        super().__init__()
+        num_blocks = config.num_encoder_layers + config.num_decoder_layers
+        super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
         self.config = config
-        self.vocab_size = vocab_size
-        self.compute_dtype = torch.float32
-        self.mask_pool = MaskPool()
-        self.source_embedding = self._embedding(self._table())
-        source = self.source_embedding.weight
-        self.target_embedding = self._embedding(source if config.tied == "all" else self._table())
-        target = self.target_embedding.weight
-        self.output_weight = self._table() if config.tied == "none" else target
+        source, target, self.output_weight = tied_tables(vocab_size, config.dim, config.tied)
+        self.source_embedding = self._embedding(source)
+        self.target_embedding = self._embedding(target)
         num_sublayers = 2 * config.num_encoder_layers + 3 * config.num_decoder_layers
         block = BlockConfig(
             dim=config.dim,
@@ -146,10 +156,6 @@ class Transformer(nn.Module):
         self.encoder_norm = LayerNorm(config.dim) if is_pre else nn.Identity()
         self.decoder_norm = LayerNorm(config.dim) if is_pre else nn.Identity()
 
-    def _table(self) -> nn.Parameter:
-        std = self.config.dim**-0.5
-        return nn.Parameter(torch.empty(self.vocab_size, self.config.dim).normal_(std=std))
-
     def _embedding(self, table: nn.Parameter) -> TokenEmbedding:
         config = self.config
         if config.positions == "learned":
@@ -157,19 +163,6 @@ class Transformer(nn.Module):
         else:
             positions = SinusoidalPositions(config.dim)
         return TokenEmbedding(table, positions, Dropout(config.dropout, self.mask_pool))
-
-    def forward(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
-        """Compute the logits of every next target token.
-
-        Args:
-            source_ids: ``[batch, source_length]``, padded on the right with 0.
-            target_ids: Decoder inputs, ``[batch, length]``, beginning with 1 (``<s>``); they are
-                not shifted inside.
-
-        Returns:
-            ``[batch, length, vocab]``.
-        """
-        return self.logits(self.hidden(source_ids, target_ids))
 
     def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
@@ -184,9 +177,17 @@ class Transformer(nn.Module):
         """The decoder's blocks, first to last."""
         return [block for block in self.decoder if isinstance(block, DecoderBlock)]
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
-        return F.linear(hidden, self.output_weight.to(hidden.dtype))
+    @property
+    def aligning_attention(self) -> CrossAttention:
+        """That of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
+        blocks = self.decoder_blocks
+        return blocks[max(0, len(blocks) - 2)].cross_attention
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
+        config, size = self.config, self.compute_dtype.itemsize
+        patterns = attention.every_pattern(config.num_encoder_layers, config.num_decoder_layers)
+        return config.num_heads * sum(most_kept_bytes(p, length, itemsize=size) for p in patterns)
 
     def encode(self, source_ids: Tensor) -> tuple[Tensor, Tensor | None]:
         """Read the source.
@@ -198,12 +199,11 @@ class Transformer(nn.Module):
             States ``[batch, source_length, dim]`` and the valid lengths ``[batch]``, or None where
             no row is padded.
         """
-        lengths = (source_ids != PAD_ID).sum(1)
-        padded = bool((lengths < source_ids.shape[1]).any())
+        lengths = valid_lengths(source_ids)
         x = self.source_embedding(source_ids, dtype=self.compute_dtype)
         for block in self.encoder:
-            x = block(x, lengths if padded else None)
-        return self.encoder_norm(x), lengths if padded else None
+            x = block(x, lengths)
+        return self.encoder_norm(x), lengths
 
     def start(self, source_ids: Tensor) -> DecoderState:
         """Read the source ``[batch, source_length]`` and prepare to decode."""
@@ -215,15 +215,7 @@ class Transformer(nn.Module):
         )
 
     def step(self, ids: Tensor, state: DecoderState) -> Tensor:
-        """Decode one token.
-
-        Args:
-            ids: The last token of each row, ``[batch]``.
-            state: From `start`; brought up to date in place.
-
-        Returns:
-            Logits of the next token, ``[batch, vocab]``.
-        """
+        """Decode one token; as `EncoderDecoder.step`."""
         x = self.target_embedding(
             ids[:, None], start=len(state.caches[0]), dtype=self.compute_dtype
         )

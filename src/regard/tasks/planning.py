@@ -8,6 +8,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,12 +16,11 @@ import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from regard.attention import most_kept_bytes
 from regard.data.batching import PairBatches
 from regard.errors import ResourceError
 from regard.generation.search import SearchConfig
 from regard.layers.patterns import AttentionConfig
-from regard.models.transformer import Transformer
+from regard.models import EncoderDecoder
 from regard.tasks.preparation import Prepared
 from regard.tasks.translation import DECODED_ROWS, TranslationLoss, decode_rows
 from regard.training.checkpoint import checkpoint_bytes
@@ -84,7 +84,7 @@ def _size(batches: PairBatches, rows: NDArray[np.int64]) -> int:
 
 
 @torch.no_grad()
-def _measure_evaluation(model: Transformer, prepared: Prepared) -> float:
+def _measure_evaluation(model: EncoderDecoder[Any], prepared: Prepared) -> float:
     """Time the decoding of some validation rows to their references' length, and scale it up."""
     evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
     num_rows = len(prepared.valid_pairs)
@@ -104,7 +104,7 @@ def peak_memory_bytes() -> int:
 
 
 def predict_memory_bytes(
-    model: Transformer, attention: AttentionConfig, batch_tokens: int, length: int
+    model: EncoderDecoder[Any], attention: AttentionConfig, batch_tokens: int, length: int
 ) -> int:
     """Predict the peak memory of training before a step is taken.
 
@@ -119,20 +119,10 @@ def predict_memory_bytes(
             assumed.
         length: Longest sentence, in tokens.
     """
-    config = model.config
     num_weights = sum(parameter.numel() for parameter in model.parameters())
-    num_blocks = config.num_encoder_layers + config.num_decoder_layers
-    per_token = 24 * config.dim * num_blocks * model.compute_dtype.itemsize
-    per_token += _attention_bytes(model, attention, length)
+    per_token = 24 * model.dim * model.num_blocks * model.compute_dtype.itemsize
+    per_token += model.attention_bytes(attention, length)
     return peak_memory_bytes() + 16 * num_weights + per_token * max(batch_tokens, length)
-
-
-def _attention_bytes(model: Transformer, attention: AttentionConfig, length: int) -> int:
-    """Predict the bytes of scores and weights that all layers keep for a token."""
-    config = model.config
-    patterns = attention.every_pattern(config.num_encoder_layers, config.num_decoder_layers)
-    size = model.compute_dtype.itemsize
-    return config.num_heads * sum(most_kept_bytes(p, length, itemsize=size) for p in patterns)
 
 
 def require_memory(prepared: Prepared) -> None:
@@ -160,10 +150,7 @@ def require_memory(prepared: Prepared) -> None:
     }
     fits = [f"{what} ({size / 1e9:.1f} GB)" for what, size in found.items() if size <= free]
     cause = f"batch of {batch_tokens:,} tokens"
-    if (
-        2 * batch_tokens * _attention_bytes(model, attention, length) > needed
-        and sparse != attention
-    ):
+    if 2 * batch_tokens * model.attention_bytes(attention, length) > needed and sparse != attention:
         cause = f"attention {attention.summary()} at length {length:,}"
     raise ResourceError(
         f"needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free ({cause}).  "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import torch
 
@@ -10,7 +12,7 @@ from regard.data.languages import has_spaces_between_words
 from regard.data.pairs import Pairs
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.interchange.folder import ModelFolder
-from regard.models.transformer import Transformer
+from regard.models import EncoderDecoder, family_of, make_model
 from regard.tasks.corpus import Corpus, EncodedPairs, encode_pairs
 from regard.tasks.presets import apply_preset, choose_preset
 from regard.tasks.run_config import RunConfig
@@ -37,7 +39,7 @@ class Prepared(msgspec.Struct, kw_only=True):
     batches: PairBatches
     valid: EncodedPairs
     valid_pairs: Pairs
-    model: Transformer
+    model: EncoderDecoder[Any]
 
 
 def resolve_sizes(config: RunConfig, corpus: Corpus) -> RunConfig:
@@ -124,10 +126,10 @@ def _report_tokens(
     )
 
 
-def build_model(config: RunConfig, tokenizer: Tokenizer) -> Transformer:
+def build_model(config: RunConfig, tokenizer: Tokenizer) -> EncoderDecoder[Any]:
     """Build the model with initial weights that follow from the seed, in training mode."""
     torch.manual_seed(config.training.seed)
-    model = Transformer(config.model, len(tokenizer), config.attention)
+    model = make_model(config.model, len(tokenizer), config.attention)
     model.compute_dtype = compute_dtype(config.training.precision)
     return model.train()
 
@@ -148,12 +150,8 @@ def summarize(config: RunConfig) -> str:
     >>> summarize(RunConfig(preset="base"))
     'transformer base   6+6 layers, d=512, 8 heads, ff 2048, pre-norm, attention full'
     """
-    model = config.model
-    return (
-        f"transformer {config.preset}   {model.num_encoder_layers}+{model.num_decoder_layers} "
-        f"layers, d={model.dim}, {model.num_heads} heads, ff {model.hidden_dim}, "
-        f"{model.norm}-norm, attention {config.attention.summary()}"
-    )
+    sizes = config.model.summary(config.attention)
+    return f"{family_of(config.model)} {config.preset}   {sizes}"
 
 
 def drop_report(corpus: Corpus) -> str:

@@ -1,6 +1,6 @@
 """Sizes of model with the batch and rate that suit them, and how `auto` chooses among them.
 
-The figures come from the experiments in ``docs/experiments.md``.
+The figures of the Transformer come from the experiments in ``docs/experiments.md``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,13 @@ from typing import Any
 import msgspec
 
 from regard.errors import ConfigError
-from regard.models.transformer import TransformerConfig
+from regard.models import (
+    ConvS2SConfig,
+    LstmConfig,
+    ModelConfig,
+    TransformerConfig,
+    family_of,
+)
 from regard.tasks.run_config import Preset, RunConfig
 from regard.training.config import FULL_BATCH
 
@@ -18,41 +24,77 @@ from regard.training.config import FULL_BATCH
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """One preset: dimensions, most target tokens in a batch, peak learning rate."""
 
-    model: TransformerConfig
+    model: ModelConfig
     batch_tokens: int
     learning_rate: float
 
 
-RECIPES: dict[str, Recipe] = {
-    "tiny": Recipe(
-        model=TransformerConfig(
-            num_encoder_layers=2,
-            num_decoder_layers=2,
-            dim=128,
-            num_heads=4,
-            hidden_dim=512,
-            dropout=0.0,
+RECIPES: dict[str, dict[str, Recipe]] = {
+    "transformer": {
+        "tiny": Recipe(
+            model=TransformerConfig(
+                num_encoder_layers=2,
+                num_decoder_layers=2,
+                dim=128,
+                num_heads=4,
+                hidden_dim=512,
+                dropout=0.0,
+            ),
+            batch_tokens=1024,
+            learning_rate=8e-3,
         ),
-        batch_tokens=1024,
-        learning_rate=8e-3,
-    ),
-    "small": Recipe(
-        model=TransformerConfig(
-            num_encoder_layers=3,
-            num_decoder_layers=3,
-            dim=256,
-            num_heads=4,
-            hidden_dim=1024,
-            dropout=0.1,
+        "small": Recipe(
+            model=TransformerConfig(
+                num_encoder_layers=3,
+                num_decoder_layers=3,
+                dim=256,
+                num_heads=4,
+                hidden_dim=1024,
+                dropout=0.1,
+            ),
+            batch_tokens=1024,
+            learning_rate=6e-3,
         ),
-        batch_tokens=1024,
-        learning_rate=6e-3,
-    ),
-    "base": Recipe(
-        model=TransformerConfig(norm="post"),
-        batch_tokens=4096,
-        learning_rate=2e-3,
-    ),
+        "base": Recipe(
+            model=TransformerConfig(norm="post"),
+            batch_tokens=4096,
+            learning_rate=2e-3,
+        ),
+    },
+    "lstm": {
+        "tiny": Recipe(
+            model=LstmConfig(num_encoder_layers=1, num_decoder_layers=1, dim=192, dropout=0.0),
+            batch_tokens=1024,
+            learning_rate=8e-3,
+        ),
+        "small": Recipe(
+            model=LstmConfig(dim=384),
+            batch_tokens=1024,
+            learning_rate=6e-3,
+        ),
+        "base": Recipe(  # Luong et al. 2015, section 4.1
+            model=LstmConfig(num_encoder_layers=4, num_decoder_layers=4, dim=1000),
+            batch_tokens=4096,
+            learning_rate=2e-3,
+        ),
+    },
+    "conv_s2s": {
+        "tiny": Recipe(
+            model=ConvS2SConfig(num_encoder_layers=3, num_decoder_layers=3, dim=128, dropout=0.0),
+            batch_tokens=1024,
+            learning_rate=8e-3,
+        ),
+        "small": Recipe(
+            model=ConvS2SConfig(num_encoder_layers=4, num_decoder_layers=4, dim=256),
+            batch_tokens=1024,
+            learning_rate=6e-3,
+        ),
+        "base": Recipe(  # Gehring et al. 2017, section 4.2: WMT'16 English-Romanian
+            model=ConvS2SConfig(num_encoder_layers=20, num_decoder_layers=20),
+            batch_tokens=4096,
+            learning_rate=2e-3,
+        ),
+    },
 }
 
 
@@ -108,9 +150,10 @@ def choose_preset(num_chars: int) -> Preset:
 
 def apply_preset(config: RunConfig, preset: Preset) -> RunConfig:
     """Fill in the dimensions, batch size and rate of a preset, where the configuration has none."""
-    if preset not in RECIPES:
-        raise ConfigError(f"preset={preset}: one of auto, {', '.join(RECIPES)} was expected.")
-    recipe = RECIPES[preset]
+    recipes = RECIPES[family_of(config.model)]
+    if preset not in recipes:
+        raise ConfigError(f"preset={preset}: one of auto, {', '.join(recipes)} was expected.")
+    recipe = recipes[preset]
     replace = msgspec.structs.replace
     training, optimizer = config.training, config.optimizer
     rate = optimizer.learning_rate
@@ -127,8 +170,8 @@ def apply_preset(config: RunConfig, preset: Preset) -> RunConfig:
     )
 
 
-def _changed(model: TransformerConfig) -> dict[str, Any]:
+def _changed(model: ModelConfig) -> dict[str, Any]:
     """Return the fields that differ from their defaults: somebody chose them."""
-    default = msgspec.structs.asdict(TransformerConfig())
+    default = msgspec.structs.asdict(type(model)())
     given = msgspec.structs.asdict(model)
     return {name: value for name, value in given.items() if value != default[name]}

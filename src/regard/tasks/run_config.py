@@ -9,7 +9,7 @@ import msgspec
 from regard.data.tokenizer import TokenizerConfig
 from regard.generation.search import SearchConfig
 from regard.layers.patterns import AttentionConfig
-from regard.models.transformer import TransformerConfig
+from regard.models import ModelConfig, TransformerConfig
 from regard.training.config import OptimizerConfig, TrainingConfig
 
 Preset = Literal["auto", "tiny", "small", "base"]
@@ -59,7 +59,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         preset: Size of the model: tiny, small, base, or auto by the amount of data.
         data: Where the text comes from.
         tokenizer: How text becomes tokens.
-        model: Dimensions of the Transformer.
+        model: Family and dimensions of the model.
         attention: Who may look at whom.
         training: How long and in which precision.
         optimizer: How one step changes the weights.
@@ -71,7 +71,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     preset: Preset = "auto"
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
-    model: TransformerConfig = TransformerConfig()
+    model: ModelConfig = TransformerConfig()
     attention: AttentionConfig = AttentionConfig()
     training: TrainingConfig = TrainingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

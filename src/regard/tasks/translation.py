@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,8 @@ from regard.data.tokenizer import Tokenizer
 from regard.generation.search import Hypothesis, SearchConfig, search
 from regard.layers.cross_entropy import linear_cross_entropy
 from regard.metrics.translation import chrf
-from regard.models.transformer import PAD_ID, Transformer
+from regard.models import EncoderDecoder
+from regard.models.encoder_decoder import PAD_ID
 from regard.training.averaging import WeightAverage
 from regard.training.loop import Evaluation
 from regard.training.stepping import Loss
@@ -27,7 +29,7 @@ _DECODING_TOKENS = 4096  # source tokens decoded together
 DECODED_ROWS = 256  # validation sentences that are really decoded
 
 
-def batch_loss(model: Transformer, batch: Batch, *, label_smoothing: float) -> Loss:
+def batch_loss(model: EncoderDecoder[Any], batch: Batch, *, label_smoothing: float) -> Loss:
     """Compute the cross-entropy of a batch, padding left out."""
     hidden = model.hidden(batch.source_ids, batch.target_ids)  # [batch, length, dim]
     wanted = batch.labels != PAD_ID
@@ -53,12 +55,12 @@ class TranslationLoss:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         """Compute the loss of a batch of ids, ``[batch, length]``."""
-        assert isinstance(model, Transformer)
+        assert isinstance(model, EncoderDecoder)
         return batch_loss(model, batch, label_smoothing=self.label_smoothing)
 
     def outputs(self, model: nn.Module, batch: Batch) -> Tensor:
         """Compute the logits of all target tokens, ``[tokens, vocab]``."""
-        assert isinstance(model, Transformer)
+        assert isinstance(model, EncoderDecoder)
         hidden = model.hidden(batch.source_ids, batch.target_ids)
         return model.logits(hidden[batch.labels != PAD_ID])
 
@@ -71,7 +73,7 @@ class TranslationLoss:
 
 
 def decode_rows(
-    model: Transformer, sources: TokenRows, rows: Sequence[int], config: SearchConfig
+    model: EncoderDecoder[Any], sources: TokenRows, rows: Sequence[int], config: SearchConfig
 ) -> list[list[Hypothesis]]:
     """Search for the outputs of some source rows, batched by length, in the order given."""
     by_length = sorted(range(len(rows)), key=lambda place: sources.lengths[rows[place]])
@@ -110,7 +112,7 @@ class TranslationEvaluator:
 
     def __init__(
         self,
-        model: Transformer,
+        model: EncoderDecoder[Any],
         sources: TokenRows,
         targets: TokenRows,
         references: Sequence[str],

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -16,7 +17,7 @@ from regard.errors import ConfigError
 from regard.explain.alignment import cross_attention
 from regard.generation.search import SearchConfig
 from regard.interchange.folder import ModelFolder, load_weights
-from regard.models.transformer import Transformer
+from regard.models import EncoderDecoder, make_model
 from regard.tasks.run_config import RunConfig
 from regard.tasks.translation import decode_rows
 
@@ -86,7 +87,7 @@ class Translator:
         config: The settings it was made with.
     """
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, config: RunConfig) -> None:
+    def __init__(self, model: EncoderDecoder[Any], tokenizer: Tokenizer, config: RunConfig) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
@@ -101,7 +102,7 @@ class Translator:
         place = ModelFolder(folder)
         config = place.read_config(RunConfig)
         tokenizer = place.read_tokenizer()
-        model = Transformer(config.model, len(tokenizer), config.attention)
+        model = make_model(config.model, len(tokenizer), config.attention)
         load_weights(model, place.read_weights(), name=str(place.weights_path))
         return cls(model.eval(), tokenizer, config)
 

@@ -1,0 +1,124 @@
+"""Attention of a decoder over the source with one head, as it was before the Transformer.
+
+Additive (Bahdanau, Cho & Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and
+Translate", appendix A.1.2) and multiplicative (Luong, Pham & Manning 2015, "Effective Approaches to
+Attention-based Neural Machine Translation", equation 8: dot, general). The values are the encoder's
+states themselves. Cost: queries x keys x dim; the additive score also holds as many numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from regard.attention import Additive, DotProduct, NoMask, Pattern, Score, attend
+from regard.layers.linear import Linear
+
+Memory = tuple[Tensor, Tensor]
+"""Keys and values of the source, ``[batch, keys, dim]`` each."""
+
+
+class SourceAttention(nn.Module):
+    """One head of dot products ``s . h``, not scaled, without any map of its own.
+
+    Args:
+        pattern: Which target positions may see which source positions.
+    """
+
+    def __init__(self, pattern: Pattern | NoMask) -> None:
+        super().__init__()
+        self.pattern = pattern
+        self.on_weights: Callable[[Tensor], None] | None = None
+        """Called with the weights ``[batch, 1, queries, keys]`` of every pass, where set.
+
+        A decoder that attends before it knows the next query makes one pass a position.
+        """
+
+    def forward(
+        self,
+        queries: Tensor,
+        memory: Memory,
+        *,
+        lengths: Tensor | None = None,
+        query_offset: int = 0,
+    ) -> Tensor:
+        """Attend over the source.
+
+        Args:
+            queries: ``[batch, queries, dim]``.
+            memory: Keys and values, as from `project` where there is one.
+            lengths: Valid keys of each row, ``[batch]``; None means all.
+            query_offset: Position of the first query.
+
+        Returns:
+            Contexts, ``[batch, queries, value_dim]``.
+        """
+        q, k, v = (tensor[:, None] for tensor in (self._map(queries), *memory))
+        compute = partial(
+            attend,
+            q,
+            k,
+            v,
+            pattern=self.pattern,
+            score=self._score(q.dtype),
+            # As a pair: alone they would be those of the queries too where there are as many.
+            lengths=None if lengths is None else (None, lengths),
+            query_offset=query_offset,
+        )
+        if self.on_weights is None:
+            return compute()[:, 0]
+        out, weights = compute(return_weights=True)
+        self.on_weights(weights)
+        return out[:, 0]
+
+    def _map(self, queries: Tensor) -> Tensor:
+        return queries
+
+    def _score(self, dtype: torch.dtype) -> Score:  # noqa: ARG002 - for those that hold tensors
+        return DotProduct(scale=1.0)
+
+
+class BahdanauAttention(SourceAttention):
+    """``v_a . tanh(W_a s + U_a h)``; W_a and U_a are maps of this layer.
+
+    Args:
+        dim: Size of decoder and encoder states.
+        pattern: As for `SourceAttention`.
+    """
+
+    def __init__(self, dim: int, pattern: Pattern | NoMask) -> None:
+        super().__init__(pattern)
+        self.query = Linear(dim, dim)
+        self.key = Linear(dim, dim, bias=False)
+        self.weight = nn.Parameter(torch.empty(1, dim).normal_(std=dim**-0.5))
+
+    def project(self, states: Tensor) -> Memory:
+        """Map the encoder's states ``[batch, keys, dim]`` to keys; they are the values."""
+        return self.key(states), states
+
+    def _map(self, queries: Tensor) -> Tensor:
+        return self.query(queries)
+
+    def _score(self, dtype: torch.dtype) -> Score:
+        return Additive(self.weight.to(dtype))
+
+
+class LuongAttention(SourceAttention):
+    """``s . h`` (dot) or ``s . W_a h`` (general).
+
+    Args:
+        dim: Size of decoder and encoder states.
+        pattern: As for `SourceAttention`.
+        is_general: Whether there is a map W_a.
+    """
+
+    def __init__(self, dim: int, pattern: Pattern | NoMask, *, is_general: bool) -> None:
+        super().__init__(pattern)
+        self.key = Linear(dim, dim, bias=False) if is_general else nn.Identity()
+
+    def project(self, states: Tensor) -> Memory:
+        """Map the encoder's states ``[batch, keys, dim]`` to keys; they are the values."""
+        return self.key(states), states

@@ -1,0 +1,277 @@
+"""Recurrent encoder-decoders on long short-term memory.
+
+Sutskever, Vinyals & Le 2014, "Sequence to Sequence Learning with Neural Networks": the decoder
+starts from the encoder's last states and sees no more of the source. With attention it looks back
+at every state: additive before each step (Bahdanau et al. 2015, section 3, with a bidirectional
+encoder) or multiplicative after it, with the result fed to the next step (Luong et al. 2015,
+sections 3.1 and 3.3). All read their output off as Luong's equation 5 does. Cost of a pass:
+O(length dim^2) a layer, one position after the other, and O(source x target x dim) for attention.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.attention import most_kept_bytes
+from regard.layers.dropout import Dropout
+from regard.layers.linear import Linear
+from regard.layers.patterns import AttentionConfig
+from regard.layers.recurrent import Lstm, LstmEncoderLayer, LstmState, LstmWeights, lstm_cell
+from regard.layers.source_attention import BahdanauAttention, LuongAttention, Memory
+from regard.models.encoder_decoder import (
+    EncoderDecoder,
+    Tied,
+    describe_cross,
+    require_no_self_attention,
+    tied_tables,
+    valid_lengths,
+)
+
+
+class LstmConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="family",
+    tag="lstm",
+):
+    """The dimensions of a recurrent encoder-decoder.
+
+    Args:
+        num_encoder_layers: Recurrent layers that read.
+        num_decoder_layers: Recurrent layers that write.
+        dim: Size of embeddings and states; even where the encoder is bidirectional.
+        attention: none (Sutskever et al.), bahdanau or luong.
+        luong_score: dot or general, of attention luong.
+        input_feeding: Whether attention luong is fed to the next step; without it all positions of
+            a layer are computed at once.
+        bidirectional: Whether half of each encoder layer reads from right to left.
+        reverse_source: Whether an encoder in one direction reads from right to left.
+        dropout: Rate on embeddings, between layers and on the output, 0 to below 1.
+        tied: Which of source, target and output embedding share one table: all, target
+            (target and output), or none.
+    """
+
+    num_encoder_layers: int = 2
+    num_decoder_layers: int = 2
+    dim: int = 512
+    attention: Literal["none", "bahdanau", "luong"] = "luong"
+    luong_score: Literal["dot", "general"] = "general"
+    input_feeding: bool = True
+    bidirectional: bool = True
+    reverse_source: bool = False
+    dropout: float = 0.2
+    tied: Tied = "all"
+
+    def __post_init__(self) -> None:
+        for name in ("num_encoder_layers", "num_decoder_layers", "dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if self.bidirectional and self.dim % 2:
+            raise ValueError(f"dim must be even with bidirectional=true, not {self.dim}")
+        if self.bidirectional and self.reverse_source:
+            raise ValueError("reverse_source goes with bidirectional=false only")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        sizes = f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, d={self.dim}"
+        direction = ", bidirectional" if self.bidirectional else ""
+        if self.attention == "none":
+            return f"{sizes}{direction}, no attention"
+        score = f" {self.luong_score}" if self.attention == "luong" else ""
+        return f"{sizes}{direction}, attention {self.attention}{score} {describe_cross(attention)}"
+
+
+class Encoded(NamedTuple):
+    """What the encoder found: outputs ``[batch, length, dim]``, and each layer's last state.
+
+    `lengths` are the valid positions ``[batch]``, None where no row is padded.
+    """
+
+    states: Tensor
+    lengths: Tensor | None
+    finals: list[LstmState]
+
+
+@dataclass
+class RecurrentState:
+    """All that decoding carries from one token to the next.
+
+    Args:
+        layers: Output and cell of each decoder layer.
+        fed: What the next step is fed beside its token, ``[batch, dim]``.
+        memory: Keys and values of the source, ``[batch, keys, dim]``; None without attention.
+        lengths: Valid source positions of each row, ``[batch]``; None means all.
+        position: Of the next token.
+    """
+
+    layers: list[LstmState]
+    fed: Tensor
+    memory: Memory | None
+    lengths: Tensor | None
+    position: int = 0
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        if self.memory is not None:
+            keys, values = self.memory
+            self.memory = keys.index_select(0, rows), values.index_select(0, rows)
+        if self.lengths is not None:
+            self.lengths = self.lengths.index_select(0, rows)
+        self.layers = [layer.select(rows) for layer in self.layers]
+        self.fed = self.fed.index_select(0, rows)
+
+
+class LstmEncoderDecoder(EncoderDecoder[RecurrentState]):
+    """The recurrent encoder-decoder.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids, shared by source and target.
+        attention: Only its patterns of cross-attention have a meaning here, the first of them.
+
+    Raises:
+        ConfigError: A pattern of self-attention is set.
+    """
+
+    def __init__(
+        self,
+        config: LstmConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        num_blocks = config.num_encoder_layers + config.num_decoder_layers
+        super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
+        require_no_self_attention("lstm", attention)
+        self.config = config
+        dim = config.dim
+        tables = tied_tables(vocab_size, dim, config.tied)
+        self.source_table, self.target_table, self.output_weight = tables
+        self.dropout = Dropout(config.dropout, self.mask_pool)
+        reversals = (False, True) if config.bidirectional else (config.reverse_source,)
+        self.encoder = nn.ModuleList(
+            LstmEncoderLayer(dim, reversals) for _ in range(config.num_encoder_layers)
+        )
+        widths = [2 * dim if self.feeds_back else dim, *[dim] * (config.num_decoder_layers - 1)]
+        self.decoder = nn.ModuleList(Lstm(width, dim) for width in widths)
+        (pattern,) = attention.cross_patterns(1)
+        self.attention = None
+        if config.attention == "bahdanau":
+            self.attention = BahdanauAttention(dim, pattern)
+        elif config.attention == "luong":
+            is_general = config.luong_score == "general"
+            self.attention = LuongAttention(dim, pattern, is_general=is_general)
+        self.readout = Linear(dim if self.attention is None else 2 * dim, dim)
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether a step needs what the step before it attended to."""
+        config = self.config
+        return config.attention == "bahdanau" or (
+            config.attention == "luong" and config.input_feeding
+        )
+
+    @property
+    def aligning_attention(self) -> BahdanauAttention | LuongAttention | None:
+        """The one attention; None with ``attention="none"``."""
+        return self.attention
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict scores and weights, and what the additive score holds of every pair."""
+        if self.attention is None:
+            return 0
+        size = self.compute_dtype.itemsize
+        (pattern,) = attention.cross_patterns(1)
+        held = length * self.config.dim * size if self.config.attention == "bahdanau" else 0
+        return most_kept_bytes(pattern, length, itemsize=size) + held
+
+    def encode(self, source_ids: Tensor) -> Encoded:
+        """Read the source, ``[batch, source_length]``, padded on the right with 0."""
+        lengths = valid_lengths(source_ids)
+        x = self._embed(source_ids, self.source_table)
+        finals = []
+        for number, layer in enumerate(self.encoder):
+            x, final = layer(self.dropout(x) if number else x, lengths)
+            finals.append(final)
+        return Encoded(x, lengths, finals)
+
+    def start(self, source_ids: Tensor) -> RecurrentState:
+        """Read the source ``[batch, source_length]`` and prepare to decode.
+
+        Each decoder layer starts from the encoder layer that is as far from the top; those that
+        the encoder has no layer for start from its first.
+        """
+        states, lengths, finals = self.encode(source_ids)
+        offset = len(finals) - len(self.decoder)
+        return RecurrentState(
+            layers=[finals[max(0, offset + number)] for number in range(len(self.decoder))],
+            fed=torch.zeros_like(states[:, 0]),
+            memory=None if self.attention is None else self.attention.project(states),
+            lengths=lengths,
+        )
+
+    def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
+        return self._write(target_ids, self.start(source_ids))
+
+    def step(self, ids: Tensor, state: RecurrentState) -> Tensor:
+        """Decode one token; as `EncoderDecoder.step`."""
+        return self.logits(self._write(ids[:, None], state)[:, 0])
+
+    def _write(self, target_ids: Tensor, state: RecurrentState) -> Tensor:
+        """Go on by ``[batch, length]`` tokens; bring the state up to date."""
+        x = self._embed(target_ids, self.target_table)
+        if self.feeds_back:
+            weights = [layer.weights(x.dtype) for layer in self.layers]
+            steps = [self._advance(position, state, weights) for position in x.unbind(1)]
+            return self.dropout(torch.stack(steps, dim=1))
+        for number, layer in enumerate(self.layers):
+            x = self.dropout(x) if number else x
+            x, state.layers[number] = layer(x, state.layers[number])
+        if self.attention is not None:
+            x = torch.cat([x, self._look_back(x, state)], dim=-1)
+        state.position += target_ids.shape[1]
+        return self.dropout(self.readout(x).tanh())
+
+    def _advance(self, x: Tensor, state: RecurrentState, weights: list[LstmWeights]) -> Tensor:
+        """Take one step with an embedding ``[batch, dim]``; Bahdanau attends first, Luong last."""
+        attends_first = self.config.attention == "bahdanau"
+        if attends_first:
+            state.fed = self._look_back(state.layers[-1].hidden[:, None], state)[:, 0]
+        x = torch.cat([x, state.fed], dim=-1)
+        for number, layer_weights in enumerate(weights):
+            x = self.dropout(x) if number else x
+            state.layers[number] = lstm_cell(x, state.layers[number], layer_weights)
+            x = state.layers[number].hidden
+        context = state.fed if attends_first else self._look_back(x[:, None], state)[:, 0]
+        x = self.readout(torch.cat([x, context], dim=-1)).tanh()  # Luong et al., equation 5
+        state.fed = context if attends_first else x
+        state.position += 1
+        return x
+
+    def _look_back(self, queries: Tensor, state: RecurrentState) -> Tensor:
+        """Attend over the source by ``[batch, queries, dim]``."""
+        assert self.attention is not None and state.memory is not None
+        return self.attention(
+            queries, state.memory, lengths=state.lengths, query_offset=state.position
+        )
+
+    @property
+    def layers(self) -> list[Lstm]:
+        """The decoder's layers, first to last."""
+        return [layer for layer in self.decoder if isinstance(layer, Lstm)]
+
+    def _embed(self, ids: Tensor, table: nn.Parameter) -> Tensor:
+        """Embed ``[batch, length]`` with variance 1."""
+        x = F.embedding(ids, table) * math.sqrt(self.config.dim)
+        return self.dropout(x.to(self.compute_dtype))

@@ -1,0 +1,193 @@
+"""Every family of `FAMILIES` keeps the contract of an encoder-decoder."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+
+from regard.data.batching import Batch
+from regard.generation.search import SearchConfig, search
+from regard.models import FAMILIES
+from regard.tasks.translation import batch_loss
+
+VOCAB = 20
+OWN_SIZES = {"transformer": {"num_heads": 2, "hidden_dim": 32}}
+SOURCE = torch.tensor([[5, 6, 7, 8, 9, 2], [9, 4, 2, 0, 0, 0], [3, 2, 0, 0, 0, 0]])
+TARGET = torch.tensor([[1, 10, 11, 12, 4, 7], [1, 13, 14, 15, 9, 8], [1, 3, 3, 5, 6, 12]])
+
+
+def build(family: str, **changes):
+    """Build a small model in float64, in evaluation mode."""
+    torch.manual_seed(0)
+    sizes = {"num_encoder_layers": 2, "num_decoder_layers": 2, "dim": 16, "dropout": 0.1}
+    config_type, model_type = FAMILIES[family]
+    model = (
+        model_type(config_type(**sizes | OWN_SIZES.get(family, {}) | changes), VOCAB)
+        .double()
+        .eval()
+    )
+    model.compute_dtype = torch.float64
+    return model
+
+
+def loss_of(model):
+    return model(SOURCE, TARGET).logsumexp(-1).sum()
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def model(family):
+    return build(family)
+
+
+def test_logits_have_one_row_a_target_token(model):
+    assert model(SOURCE, TARGET).shape == (3, 6, VOCAB)
+
+
+def test_a_target_token_does_not_see_what_follows_it(model):
+    changed = TARGET.clone()
+    changed[:, 4] = 17
+    before, after = model(SOURCE, TARGET), model(SOURCE, changed)
+    torch.testing.assert_close(before[:, :4], after[:, :4])
+    assert not torch.allclose(before[:, 4], after[:, 4])
+
+
+def test_every_source_token_matters_to_the_first_target_token(model):
+    before = model(SOURCE[:1], TARGET[:1])[0, 0]
+    for place in range(SOURCE.shape[1]):
+        changed = SOURCE[:1].clone()
+        changed[0, place] = 17
+        assert not torch.allclose(model(changed, TARGET[:1])[0, 0], before)
+
+
+def test_decoding_token_by_token_equals_the_whole_pass(model):
+    whole = model(SOURCE, TARGET)
+    state, rows = model.start(SOURCE), torch.arange(3)
+    for place in range(TARGET.shape[1]):
+        if place == 3:  # as beam search does: drop, repeat and reorder rows
+            rows = torch.tensor([2, 0, 2, 1])
+            state.select(rows)
+        logits = model.step(TARGET[rows, place], state)
+        torch.testing.assert_close(logits, whole[rows, place], rtol=0, atol=1e-12)
+
+
+def test_padding_of_the_source_changes_nothing(model):
+    whole = model(SOURCE, TARGET)
+    for row, length in enumerate((6, 3, 2)):
+        alone = model(SOURCE[row : row + 1, :length], TARGET[row : row + 1])
+        torch.testing.assert_close(whole[row : row + 1], alone, rtol=0, atol=1e-12)
+
+
+def test_a_row_is_as_alone_where_others_are_in_its_batch(model):
+    alone = model(SOURCE[:1], TARGET[:1])
+    torch.testing.assert_close(model(SOURCE, TARGET)[:1], alone, rtol=0, atol=1e-12)
+
+
+def test_every_parameter_gets_a_gradient(model):
+    model.train()
+    loss_of(model).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_second_derivatives_are_those_of_the_gradient(model):
+    parameters = list(model.parameters())
+    torch.manual_seed(1)
+    direction = [torch.randn_like(parameter) for parameter in parameters]
+    product = torch.autograd.grad(
+        torch.autograd.grad(loss_of(model), parameters, create_graph=True), parameters, direction
+    )
+    step = 1e-7
+    gradients = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            for parameter, along in zip(parameters, direction, strict=True):
+                parameter.add_(along, alpha=sign * step)
+        gradients.append(torch.autograd.grad(loss_of(model), parameters))
+        with torch.no_grad():
+            for parameter, along in zip(parameters, direction, strict=True):
+                parameter.sub_(along, alpha=sign * step)
+    for found, after, before in zip(product, *gradients, strict=True):
+        # Central differences are good to about the square root of the step's rounding.
+        scale = float(found.abs().max()) + 1.0
+        torch.testing.assert_close(found, (after - before) / (2 * step), rtol=0, atol=1e-5 * scale)
+
+
+def test_dropout_is_on_in_training_and_off_in_evaluation(family):
+    model = build(family, dropout=0.5)
+    assert torch.equal(model(SOURCE, TARGET), model(SOURCE, TARGET))
+    model.train()
+    model.mask_pool.reseed(1)
+    first = model(SOURCE, TARGET)
+    assert not torch.allclose(first, model(SOURCE, TARGET))
+    model.mask_pool.reseed(1)
+    torch.testing.assert_close(model(SOURCE, TARGET), first, rtol=0, atol=0)
+
+
+def test_weights_stay_float32_while_activations_are_bfloat16(family):
+    model = build(family).float()
+    model.compute_dtype = torch.bfloat16
+    logits = model(SOURCE, TARGET)
+    assert logits.dtype == torch.bfloat16
+    assert model.step(TARGET[:, 0], model.start(SOURCE)).dtype == torch.bfloat16
+    logits.float().sum().backward()
+    assert {parameter.grad.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_bfloat16_logits_are_near_those_of_float64(family):
+    model = build(family)
+    exact = model(SOURCE, TARGET).detach()
+    model.compute_dtype = torch.bfloat16
+    rounded = model(SOURCE, TARGET).detach().double()
+    # 8 bits of mantissa through two layers on either side.
+    assert float((rounded - exact).abs().max()) < 0.1 * float(exact.std())
+
+
+def test_a_state_dict_round_trip_gives_equal_logits(family):
+    model, other = build(family), build(family)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1)
+    stream = io.BytesIO()
+    torch.save(model.state_dict(), stream)
+    stream.seek(0)
+    other.load_state_dict(torch.load(stream, weights_only=True))
+    assert torch.equal(model(SOURCE, TARGET), other(SOURCE, TARGET))
+
+
+def test_tied_tables_are_one(family):
+    sizes = [
+        sum(parameter.numel() for parameter in build(family, tied=tied).parameters())
+        for tied in ("all", "target", "none")
+    ]
+    assert [larger - sizes[0] for larger in sizes] == [0, VOCAB * 16, 2 * VOCAB * 16]
+
+
+def test_it_learns_a_tiny_set_by_heart(family):
+    model = build(family, dropout=0.0, dim=32).float().train()
+    model.compute_dtype = torch.float32
+    torch.manual_seed(2)
+    words = torch.randint(3, VOCAB, (8, 5))
+    batch = Batch(
+        source_ids=words,
+        target_ids=torch.cat([torch.ones(8, 1, dtype=torch.long), words.flip(1)], dim=1),
+        labels=torch.cat([words.flip(1), torch.full((8, 1), 2)], dim=1),
+        rows=torch.arange(8).numpy(),
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        batch_loss(model, batch, label_smoothing=0.0).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    model.eval()
+    assert float(batch_loss(model, batch, label_smoothing=0.0).nll) < 0.1
+    found = search(model, words, SearchConfig(beam=2))
+    assert [hypotheses[0].ids for hypotheses in found] == words.flip(1).tolist()
