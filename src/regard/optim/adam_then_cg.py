@@ -16,14 +16,14 @@ import torch
 from regard.errors import ConfigError
 from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.deterministic import StepReport
-from regard.optim.objective import Closure, Objective, scalar
+from regard.optim.objective import Closure, Objective, Prepared, scalar
 
 
 class AdamThenCG(torch.optim.Optimizer):
     """AdamW, then `ConjugateGradient`.
 
     Args:
-        params: Parameters or groups.
+        params: Parameters or groups; `ConjugateGradient` minds their ``scale``.
         lr: Adam's learning rate, above 0.
         betas: Adam's decays.
         weight_decay: Adam's, decoupled; conjugate gradient has none.
@@ -54,8 +54,7 @@ class AdamThenCG(torch.optim.Optimizer):
         self._adam = torch.optim.AdamW(
             self.param_groups, lr=lr, betas=betas, weight_decay=weight_decay
         )
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        self._cg = ConjugateGradient(parameters, memory=memory)
+        self._cg = ConjugateGradient(map(_scaled, self.param_groups), memory=memory)
         self._window, self._threshold = window, threshold
         self._losses: list[float] = []
         self.is_conjugate = False
@@ -66,7 +65,7 @@ class AdamThenCG(torch.optim.Optimizer):
         super().add_param_group(param_group)
         if hasattr(self, "_cg"):
             self._adam.add_param_group(self.param_groups[-1])
-            self._cg.add_param_group({"params": self.param_groups[-1]["params"]})
+            self._cg.add_param_group(_scaled(self.param_groups[-1]))
 
     def step(  # type: ignore[override] - a closure is required
         self, closure: Closure | Objective, full_batch: Closure | Objective | None = None
@@ -87,14 +86,22 @@ class AdamThenCG(torch.optim.Optimizer):
             return value
         self.zero_grad()
         with torch.enable_grad():
-            found = closure.gradient() if isinstance(closure, Objective) else closure()
-        value = scalar(found)
+            value = self._evaluate(closure)
         self._adam.step()
         self.last = StepReport(value=value, evaluations=1)
         self._losses.append(value)
         del self._losses[: -2 * self._window]
         self.is_conjugate = self._has_stalled()
         return value
+
+    def _evaluate(self, closure: Closure | Objective) -> float:
+        """Compute the loss and the gradients."""
+        if not isinstance(closure, Objective):
+            return scalar(closure())
+        if isinstance(closure, Prepared):
+            closure.bind([p for group in self.param_groups for p in group["params"]])
+            closure.begin_step()
+        return closure.gradient()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of both and where the run stands."""
@@ -108,7 +115,7 @@ class AdamThenCG(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a saved state."""
         self._adam.load_state_dict(state_dict["adam"])
-        self.param_groups = self._adam.param_groups  # a schedule sets the rate there
+        self.param_groups = list(self._adam.param_groups)  # a schedule sets the rate there
         self._cg.load_state_dict(state_dict["cg"])
         self._losses = list(state_dict["losses"])
         self.is_conjugate = state_dict["is_conjugate"]
@@ -119,3 +126,8 @@ class AdamThenCG(torch.optim.Optimizer):
         before = math.fsum(self._losses[: self._window])
         after = math.fsum(self._losses[self._window :])
         return before - after < self._threshold * abs(before)
+
+
+def _scaled(group: dict[str, Any]) -> dict[str, Any]:
+    """Return what conjugate gradient wants to know of a group."""
+    return {"params": group["params"], "scale": group.get("scale", 1.0)}

@@ -105,7 +105,7 @@ class ConjugateGradient(Deterministic):
         self._preconditioner = preconditioner_named(preconditioner)
 
     def _advance(self, objective: Objective) -> StepReport:
-        self._preconditioner.see(self._gradient, self._state)
+        self._preconditioner.see(self._gradient, self._state, self._vector.largest)
         reason, beta = self._aim()
         found = self._go(objective, 1.0)
         if found.point is None and not self._state["is_steepest"]:

@@ -25,6 +25,8 @@ from regard.optim.vector import ParameterVector
 
 _ROUNDING = 1e-12  # relative error of a value in float64, ten times the unit roundoff in others
 _FLAT = 1e-6  # relative change of the value in a step from which slopes are the better guide
+ZERO = "the gradient is zero"
+NOT_FINITE = "the gradient is not finite"
 _NO_MOVE = "the step was too short to move the parameters"
 RETRY_LOOSENESS = 1e4  # a search that failed is repeated downhill with so many times the tolerance
 
@@ -100,10 +102,15 @@ class Deterministic(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters; what was known of the old ones is forgotten."""
         super().add_param_group(param_group)
+        if not hasattr(self, "_vector"):
+            return
+        try:
+            self._vector = ParameterVector(self.param_groups)
+        except ConfigError:
+            self.param_groups.pop()
+            raise
         self.state.clear()
         self._buffers = {}
-        if hasattr(self, "_vector"):
-            self._vector = ParameterVector(self.param_groups)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the state of a saved run at the saved parameters."""
@@ -137,17 +144,20 @@ class Deterministic(torch.optim.Optimizer):
         objective = self._objective(closure)
         before = Counts(**vars(self.counts))
         self._evaluate_start(objective)
-        report = self._advance(objective)
+        if 0 < self._state["norm"] < math.inf:
+            report = self._advance(objective)
+            self._state["norm"] = self._vector.largest(self._gradient)
+        else:
+            report = StepReport(failure=NOT_FINITE if self._state["norm"] else ZERO)
         self._seen = self._vector.versions()
         made = self.counts.values + self.counts.gradients - before.values - before.gradients
         products = self.counts.products - before.products
-        norm = self._vector.largest(self._gradient)
         self.last = replace(
             report,
             value=self._value,
             evaluations=made,
             cg_iterations=products,
-            gradient_norm=norm,
+            gradient_norm=self._state["norm"],
         )
         return self._value
 
@@ -200,22 +210,24 @@ class Deterministic(torch.optim.Optimizer):
         is_first = "gradient" not in self._state
         if not known and not is_first:
             self._forget()
-        if is_first:
-            self._state["gradient"] = self._vector.new()
-        self._state["value"] = self._evaluate(objective, self._gradient)
+        gradient = self._vector.new() if is_first else self._gradient
+        value = self._evaluate(objective, gradient)
         if is_first:
             require_gradients(self._vector.parameters, "the objective")
-        if not math.isfinite(self._value):
+        if not math.isfinite(value):
             raise NonFiniteStartError(
-                f"the loss is {self._value} at the starting point.  Start from finite weights, and "
+                f"the loss is {value} at the starting point.  Start from finite weights, and "
                 "check the data for non-finite numbers."
             )
         if is_first and self._checks_noise:
-            self._refuse_noise(objective)
+            self._refuse_noise(objective, value)
+        # Only now, so that a call after an error is a first one again.
+        norm = self._vector.largest(gradient)
+        self._state.update(value=value, gradient=gradient, norm=norm)
 
-    def _refuse_noise(self, objective: Objective) -> None:
+    def _refuse_noise(self, objective: Objective, first: float) -> None:
         self.counts.values += 1
-        first, second = self._value, objective.value()
+        second = objective.value()
         rounding = 100 * torch.finfo(self._vector.dtype).eps
         if not abs(first - second) <= rounding * max(abs(first), abs(second)):
             raise ConfigError(

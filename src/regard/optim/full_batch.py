@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -24,6 +25,9 @@ from regard.optim.products import GaussNewton, Hessian
 
 Loss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
 """Returns the mean over the rows of a batch; or a sum and the number of its terms."""
+Matrix: TypeAlias = Hessian | GaussNewton
+
+_EMPTY = "the loader gave no batch.  Is the data set empty?"
 
 
 class FullBatch:
@@ -82,14 +86,23 @@ class FullBatch:
         self.num_steps = 0
         """Steps begun; frozen dropout masks follow from it."""
         self._holds = False  # outside an optimizer's step nobody tells when something changes
-        self._held: tuple[object, Hessian | GaussNewton, float] | None = None
+        self._held: tuple[object, Matrix, float] | None = None
 
     def __call__(self) -> float:
         """Compute value and gradient, as a closure does."""
         return self.gradient()
 
     def bind(self, parameters: Sequence[Tensor]) -> None:
-        """Take an optimizer's parameters."""
+        """Take an optimizer's parameters.
+
+        Raises:
+            ConfigError: They are sharded, and the model is not known.
+        """
+        if self._model is None and any(isinstance(p, DTensor) for p in parameters):
+            raise ConfigError(
+                "the parameters are sharded (FSDP), so FullBatch must know the model, which keeps "
+                "whole copies between evaluations.  Pass model=model."
+            )
         self._parameters, self._held = list(parameters), None
 
     def begin_step(self) -> bool:
@@ -119,7 +132,7 @@ class FullBatch:
         for slope in slopes:
             # Sharding has averaged over processes.
             num_summed = dist.get_world_size() if isinstance(slope, DTensor) else 1
-            slope.mul_(num_summed / float(count))
+            slope.mul_(float(num_summed / count))
         return self._mean(total, count)
 
     def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
@@ -162,7 +175,7 @@ class FullBatch:
                 terms = torch.as_tensor(terms, dtype=torch.float64, device=added.device)
                 count = terms if count is None else count + terms
         if total is None or count is None:
-            raise ConfigError("the loader gave no batch.  Is the data set empty?")
+            raise ConfigError(_EMPTY)
         return total, count
 
     def _terms(self, batch: Any) -> tuple[Tensor, Tensor | int]:
@@ -179,6 +192,7 @@ class FullBatch:
         """Switch dropout off or freeze it, and mixed precision off."""
         model, parameters = self._model, self._parameters
         modes = [] if model is None else [(each, each.training) for each in model.modules()]
+        _drop_copies(model)
         if model is not None and self._dropout == "off":
             model.eval()
         kind = parameters[0].device.type if parameters else "cpu"
@@ -194,6 +208,7 @@ class FullBatch:
             finally:
                 for module, was_training in modes:
                     module.training = was_training
+                _drop_copies(model)
 
     def _freeze(self, number: int) -> None:
         """Decide about the dropout masks of a micro-batch."""
@@ -208,7 +223,7 @@ class FullBatch:
     def _product(
         self,
         vector: Sequence[Tensor],
-        matrix_of: Callable[[Any], tuple[Hessian | GaussNewton, float]],
+        matrix_of: Callable[[Any], tuple[Matrix, float]],
     ) -> list[Tensor]:
         """Sum products over the micro-batches; the graph of a single one is kept between calls."""
         parameters = self._bound()
@@ -234,11 +249,15 @@ class FullBatch:
         return [product / float(total) for product in products]
 
     def _curvature_batches(self) -> list[Any]:
-        if self.curvature_fraction < 1 and isinstance(self._loader, Sized):
-            count = max(1, round(self.curvature_fraction * len(self._loader)))
-            return list(islice(self._loader, count))
-        batches = list(self._loader)
-        return batches[: max(1, round(self.curvature_fraction * len(batches)))]
+        share = self.curvature_fraction
+        if share < 1 and isinstance(self._loader, Sized):
+            batches = list(islice(self._loader, max(1, round(share * len(self._loader)))))
+        else:
+            batches = list(self._loader)
+            batches = batches[: max(1, round(share * len(batches)))]
+        if not batches:
+            raise ConfigError(_EMPTY)
+        return batches
 
     def _hessian_of(self, batch: Any) -> tuple[Hessian, float]:
         loss, terms = self._terms(batch)
@@ -255,6 +274,16 @@ class FullBatch:
             return summed
 
         return GaussNewton(outputs, loss, self._bound()), float(counted[0])
+
+
+def _drop_copies(model: nn.Module | None) -> None:
+    """Free whole parameters that sharding has kept from a pass without gradients.
+
+    The next pass would use them, though the optimizer has moved its parts since.
+    """
+    for module in () if model is None else model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def _as_sum(found: object, batch: Any) -> tuple[Tensor, Tensor | int]:

@@ -58,7 +58,8 @@ class FunctionObjective:
     Args:
         fun: Takes a point, returns a scalar.
         x0: The first point; it is not changed.
-        tol: `Solved` is raised at the first point whose gradient has no larger entry.
+        tol: `Solved` is raised at the first point whose gradient has no larger entry and whose
+            value is no higher than the best.
         max_evaluations: Calls of `fun`, and products, before `OutOfEvaluations`.
     """
 
@@ -129,12 +130,17 @@ class FunctionObjective:
     def _copy(self) -> list[Tensor]:
         return [tensor.detach().clone() for tensor in self.tensors]
 
+    def _is_worse(self, value: float) -> bool:
+        """Tell whether a value is above the best by more than rounding: a plateau overshot to."""
+        if math.isinf(self.best_value):
+            return False
+        eps = torch.finfo(self.tensors[0].dtype).eps
+        return value > self.best_value + eps**0.5 * abs(self.best_value)
+
     def _keep_best(self, value: float) -> None:
-        norm = max(
-            (float(slope.detach().abs().max()) for slope in self._slopes if slope.numel()),
-            default=0.0,
-        )
-        is_solved = math.isfinite(value) and norm <= self._tol
+        largest = [slope.detach().abs().max() for slope in self._slopes if slope.numel()]
+        norm = float(torch.stack(largest).max()) if largest else 0.0  # NaN where one is
+        is_solved = math.isfinite(value) and norm <= self._tol and not self._is_worse(value)
         if (math.isfinite(value) and value < self.best_value) or is_solved:
             self.best, self.best_value, self.best_norm = self._copy(), value, norm
         if is_solved:

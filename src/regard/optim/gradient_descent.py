@@ -56,8 +56,6 @@ class GradientDescent(Deterministic):
             state["direction"] = vector.new()
         direction = torch.neg(self._gradient, out=state["direction"])
         slope = -vector.dot(self._gradient, self._gradient)
-        if slope == 0:
-            return StepReport(failure="the gradient is zero")
         origin = LinePoint(0.0, self._value, slope)
         start = Start(origin, self._first_step(slope), self._allowance())
         search = Armijo() if isinstance(self._rule, str) else _take

@@ -30,8 +30,6 @@ Region = Literal["trust-region", "levenberg-marquardt"]
 
 _LOOSEST = 0.5  # residual of the inner iteration
 _POOR, _GOOD = 0.25, 0.75  # reduction ratios (Nocedal & Wright, algorithm 4.1)
-_ZERO = "the gradient is zero"
-_NO_DESCENT = "the model of the curvature gave no descent: are its products finite?"
 _DAMPING_FACTOR = 1.5  # Martens 2010, section 4.1
 
 
@@ -106,7 +104,7 @@ class NewtonCG(Deterministic):
         if not math.isfinite(found_step.model):
             return StepReport(failure="a product with the curvature is not finite")
         if not self._vector.dot(self._gradient, found_step.step) < 0:
-            return StepReport(failure=_NO_DESCENT if self._gradient.any() else _ZERO)
+            return StepReport(failure="the step of the model does not descend")
         before = self._value
         found = self._descend(objective, HagerZhang(), 1.0)
         if found.point is None:
@@ -146,7 +144,7 @@ class NewtonCG(Deterministic):
             self._forget()
         if state.pop("has_failed", False):
             self._evaluate(objective, self._gradient)
-        self._preconditioner.see(self._gradient, state)
+        self._preconditioner.see(self._gradient, state, self._vector.largest)
 
     def _solve(self, objective: Objective) -> TrustRegionStep:
         """Minimise the model."""

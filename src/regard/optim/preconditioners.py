@@ -12,6 +12,8 @@ from regard.errors import ConfigError
 
 Precondition = Callable[[Tensor], Tensor]
 """Multiplies a vector, ``[n]``, with a symmetric positive matrix."""
+Largest = Callable[[Tensor], float]
+"""Finds the largest absolute entry of a vector, ``[n]``, over all processes."""
 
 
 class Preconditioner(Protocol):
@@ -19,7 +21,7 @@ class Preconditioner(Protocol):
 
     apply: Precondition | None
 
-    def see(self, gradient: Tensor, state: dict[str, Any]) -> None:
+    def see(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
         """Take notice of the gradient at the present point, ``[n]``."""
         ...
 
@@ -30,7 +32,7 @@ class Fixed:
     def __init__(self, apply: Precondition | None) -> None:
         self.apply: Precondition | None = apply
 
-    def see(self, gradient: Tensor, state: dict[str, Any]) -> None:
+    def see(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
         """Do nothing."""
 
 
@@ -46,14 +48,14 @@ class AdamDiagonal:
         self.decay, self.epsilon = decay, epsilon
         self.apply: Precondition | None = None
 
-    def see(self, gradient: Tensor, state: dict[str, Any]) -> None:
+    def see(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
         """Bring the mean of squares up to date."""
         if "squares" not in state:
             state["squares"], state["num_seen"] = torch.zeros_like(gradient), 0
         state["num_seen"] += 1
         state["squares"].lerp_(gradient.square(), 1 - self.decay)
         root = (state["squares"] / (1 - self.decay ** state["num_seen"])).sqrt_()
-        inverse = root.add_(self.epsilon * root.max().clamp_min(1e-30)).reciprocal_()
+        inverse = root.add_(self.epsilon * max(largest(root), 1e-30)).reciprocal_()
         self.apply = inverse.mul
 
 

@@ -119,8 +119,10 @@ class ParameterVector:
             return float(_dot(first, second))
         count = self._num_sharded
         total = _dot(first[:count], second[:count])
+        if dist.get_rank() == 0:  # one process for all: where a part begins decides its rounding
+            total += _dot(first[count:], second[count:])
         dist.all_reduce(total)
-        return float(total + _dot(first[count:], second[count:]))
+        return float(total)
 
     def norm(self, vector: Tensor) -> float:
         """Compute the Euclidean norm of a vector, ``[n]``."""

@@ -1,0 +1,327 @@
+"""Two processes (gloo, on the CPU) against one: iterates, decisions, collectives, sharding.
+
+This file is also the program that the two processes run: all cases in one start, results in files.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from regard.errors import ConfigError
+from regard.optim import LBFGS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
+
+pytestmark = pytest.mark.slow
+
+STEPS = 10
+BUILDERS = {
+    "cg": lambda params: ConjugateGradient(params),
+    "cg with memory": lambda params: ConjugateGradient(params, memory=4),
+    "cg with adam": lambda params: ConjugateGradient(params, preconditioner="adam"),
+    "lbfgs": lambda params: LBFGS(params, memory=4),
+    "gradient-descent": lambda params: GradientDescent(params),
+    "gauss-newton": lambda params: NewtonCG(params),
+    "hessian": lambda params: NewtonCG(params, curvature="hessian"),
+}
+FIRST_ORDER = ["cg", "cg with memory", "cg with adam", "lbfgs", "gradient-descent"]
+SECOND_ORDER = ["gauss-newton", "hessian"]
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+ROWS, LABELS = draw(24, 4), torch.randint(3, (24,), generator=torch.Generator().manual_seed(7))
+UNEVEN = [[17, 7], [[6, 6, 5], [7]]]  # rows of each process, and their micro-batches
+
+
+def network(dropout=0.0):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Dropout(dropout), nn.Linear(5, 3)).double()
+
+
+def share(rank, world):
+    """Cut off a process's rows, in micro-batches of different sizes."""
+    if world == 1:
+        return [(ROWS, LABELS)]
+    rows, labels = ROWS.split(UNEVEN[0])[rank], LABELS.split(UNEVEN[0])[rank]
+    return list(zip(rows.split(UNEVEN[1][rank]), labels.split(UNEVEN[1][rank]), strict=True))
+
+
+def halves(rank, world):
+    return list(zip(ROWS.chunk(world), LABELS.chunk(world), strict=True))[rank]
+
+
+def whole(model, batches, **others):
+    return FullBatch(
+        batches,
+        lambda outputs, batch: F.cross_entropy(outputs, batch[1]),
+        outputs=lambda batch: model(batch[0]),
+        model=model,
+        **others,
+    )
+
+
+def full(parameter):
+    tensor = parameter.detach()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def position(model):
+    return torch.cat([full(p).reshape(-1) for p in model.parameters()]).clone()
+
+
+def run(model, optimizer, objective, steps=STEPS):
+    """Take steps; return points ``[steps, n]`` and what was reported of each."""
+    points, reports = [], []
+    for _ in range(steps):
+        optimizer.step(objective)
+        points.append(position(model))
+        reports.append(repr(optimizer.last))
+    return {"points": torch.stack(points), "reports": reports}
+
+
+# The cases
+
+
+def replicated(name, rank, world):
+    model = network()
+    return run(model, BUILDERS[name](model.parameters()), whole(model, share(rank, world)))
+
+
+def wrapped(name, rank, world):
+    """DistributedDataParallel, whose own reductions are counted."""
+    model = DistributedDataParallel(network())
+    reductions = []
+
+    def hook(state, bucket):
+        state.append(bucket.index())
+        future = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    model.register_comm_hook(reductions, hook)
+    found = run(model, BUILDERS[name](model.parameters()), whole(model, share(rank, world)))
+    return found | {"reductions": len(reductions)}
+
+
+def by_closure(name, rank, world):
+    """A closure over a replicated model: the loss of this process's half, averaged by us."""
+    model = network()
+    rows, labels = halves(rank, world)
+    if world > 1:
+        model = DistributedDataParallel(model)
+    optimizer = BUILDERS[name](model.parameters())
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(rows), labels)
+        loss.backward()
+        return loss
+
+    return run(model, optimizer, closure)
+
+
+def frozen(name, rank, world):
+    model = network(dropout=0.4)
+    objective = whole(model, share(rank, world), dropout="frozen")
+    return run(model, BUILDERS[name](model.parameters()), objective)
+
+
+def sharded(name, rank, world):
+    model = network()
+    if world > 1:
+        for layer in (model[0], model[3]):
+            fully_shard(layer, mesh=dist.init_device_mesh("cpu", (world,)))
+        fully_shard(model, mesh=dist.init_device_mesh("cpu", (world,)))
+        assert any(isinstance(p, DTensor) for p in model.parameters())
+    # Collectives of the sharding come once a micro-batch: all processes have as many.
+    objective = whole(model, [halves(rank, world)])
+    return run(model, BUILDERS[name](model.parameters()), objective)
+
+
+def sharded_and_whole(name, rank, world):
+    """One layer is sharded, the other replicated."""
+    model = network()
+    if world > 1:
+        fully_shard(model[0], mesh=dist.init_device_mesh("cpu", (world,)))
+    objective = whole(model, [halves(rank, world)])
+    return run(model, BUILDERS[name](model.parameters()), objective)
+
+
+def sharded_and_resumed(name, rank, world):
+    model = network()
+    if world > 1:
+        fully_shard(model, mesh=dist.init_device_mesh("cpu", (world,)))
+    objective = whole(model, [halves(rank, world)])
+    first = BUILDERS[name](model.parameters())
+    begun = run(model, first, objective, 4)
+    second = BUILDERS[name](model.parameters())
+    second.load_state_dict(first.state_dict())
+    ended = run(model, second, objective, STEPS - 4)
+    return {
+        "points": torch.cat([begun["points"], ended["points"]]),
+        "reports": begun["reports"] + ended["reports"],
+    }
+
+
+def collectives(rank, world):
+    """Count all-reduces of an evaluation of each kind, and of a whole step."""
+    model = network()
+    objective, calls = whole(model, share(rank, world)), []
+    all_reduce = dist.all_reduce
+
+    def counted(tensor, *args, **others):
+        calls.append(tensor.numel())
+        return all_reduce(tensor, *args, **others)
+
+    dist.all_reduce = counted
+    try:
+        objective.bind(list(model.parameters()))
+        vector = [torch.ones_like(p) for p in model.parameters()]
+        kinds = {}
+        for kind in ("value", "gradient", "hessian", "gauss_newton"):
+            calls.clear()
+            arguments = [vector] if kind in ("hessian", "gauss_newton") else []
+            getattr(objective, kind)(*arguments)
+            kinds[kind] = list(calls)
+        optimizer = ConjugateGradient(model.parameters())
+        calls.clear()
+        for _ in range(3):
+            optimizer.step(objective)
+        made = optimizer.counts.gradients + optimizer.counts.values
+        return {"kinds": kinds, "in_steps": len(calls), "evaluations": made}
+    finally:
+        dist.all_reduce = all_reduce
+
+
+def refusals():
+    """Return what is told of sharded parameters where they cannot be taken."""
+    model, said = network(), []
+    fully_shard(model, mesh=dist.init_device_mesh("cpu", (dist.get_world_size(),)))
+    objective = FullBatch([(ROWS, LABELS)], lambda batch: model(batch[0]).square().mean())
+    attempts = (
+        lambda: NewtonCG(model.parameters()),
+        lambda: ConjugateGradient(model.parameters()).step(objective),
+    )
+    for attempt in attempts:
+        try:
+            attempt()
+        except ConfigError as error:
+            said.append(str(error))
+    return said
+
+
+CASES = {
+    "replicated": (replicated, [*FIRST_ORDER, *SECOND_ORDER]),
+    "wrapped": (wrapped, ["cg", *SECOND_ORDER]),
+    "by_closure": (by_closure, FIRST_ORDER),
+    "frozen": (frozen, ["cg", "gauss-newton"]),
+    "sharded": (sharded, FIRST_ORDER),
+    "sharded_and_whole": (sharded_and_whole, FIRST_ORDER),
+    "sharded_and_resumed": (sharded_and_resumed, ["cg with memory"]),
+}
+NAMES = [(case, name) for case, (_, names) in CASES.items() for name in names]
+
+
+def main(rank, world, folder):
+    """Run all cases as one of the processes."""
+    store = dist.FileStore(str(folder / "store"), world)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    found = {case: CASES[case[0]][0](case[1], rank, world) for case in NAMES}
+    found["collectives"] = collectives(rank, world)
+    found["refusals"] = refusals()
+    torch.save(found, folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """What each of two processes found."""
+    folder = tmp_path_factory.mktemp("ranks")
+    surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), "2", str(folder)],
+            env=surroundings,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=200)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=" ".join)
+def test_both_processes_have_the_same_parameters_and_reports_to_the_bit(both, name):
+    first, second = (found[name] for found in both)
+    assert torch.equal(first["points"], second["points"])
+    assert first["reports"] == second["reports"]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name[0] not in ("frozen", "wrapped")], ids=" ".join
+)
+def test_iterates_of_two_processes_are_those_of_one(both, name):
+    case, method = name
+    expected = CASES[case][0](method, 0, 1)
+    torch.testing.assert_close(both[0][name]["points"], expected["points"], atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("method", CASES["wrapped"][1])
+def test_a_wrapped_model_is_as_good_as_a_bare_one(both, method):
+    wrapped, bare = both[0]["wrapped", method], both[0]["replicated", method]
+    assert torch.equal(wrapped["points"], bare["points"])
+
+
+@pytest.mark.parametrize("method", CASES["wrapped"][1])
+def test_a_wrapped_model_does_not_reduce_by_itself(both, method):
+    assert both[0]["wrapped", method]["reductions"] == 0
+
+
+def test_an_evaluation_is_one_all_reduce(both):
+    size = sum(p.numel() for p in network().parameters())
+    assert both[0]["collectives"]["kinds"] == {
+        "value": [2],
+        "gradient": [2 + size],
+        "hessian": [2 + size],
+        "gauss_newton": [2 + size],
+    }
+
+
+def test_a_step_reduces_nothing_but_its_evaluations(both):
+    counted = both[0]["collectives"]
+    assert counted["in_steps"] == counted["evaluations"]
+
+
+def test_frozen_masks_give_a_descent_that_both_share(both):
+    points = both[0]["frozen", "cg"]["points"]
+    assert not torch.equal(points[0], points[-1])
+
+
+def test_sharded_parameters_are_refused_where_they_cannot_be_taken(both):
+    assert both[0]["refusals"] == [
+        "NewtonCG takes no sharded parameters (FSDP): products would need every parameter whole.  "
+        "Use DistributedDataParallel's replication, or ConjugateGradient.",
+        "the parameters are sharded (FSDP), so FullBatch must know the model, which keeps whole "
+        "copies between evaluations.  Pass model=model.",
+    ]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,321 @@
+"""What a wrong closure, loss or parameter is told, word by word, and that nothing has moved."""
+
+import pytest
+import torch
+from torch import nn
+
+from regard.errors import ConfigError, ShapeError
+from regard.optim import LBFGS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
+
+METHODS = [ConjugateGradient, LBFGS, GradientDescent]
+NO_PRODUCTS = (
+    "this method needs products with the curvature, which a closure cannot give.  Pass "
+    "FullBatch(loader, loss)."
+)
+
+
+def parameter():
+    return nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
+
+
+def refused(optimizer, closure, kind=ConfigError):
+    """Return what a step is refused with, and make sure that it leaves the parameters."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    before = [p.detach().clone() for p in parameters]
+    with pytest.raises(kind) as error:
+        optimizer.step(closure)
+    assert all(torch.equal(p, old) for p, old in zip(parameters, before, strict=True))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_closure_over_another_batch_at_every_call_is_noisy(method):
+    x, weights = parameter(), iter([1.0, 1.25])
+
+    def closure():
+        loss = next(weights) * (x * x).sum()
+        loss.backward()
+        return loss
+
+    assert refused(method([x]), closure) == (
+        f"the loss was 5 and then 6.25 at the same point; {method.__name__} needs a loss that "
+        "depends on the parameters alone.  Mini-batches? Pass FullBatch(loader, loss).  Dropout? "
+        "Call model.eval().  For noisy gradients use Adam."
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_dropout_in_the_closure_is_noisy(method):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 1))
+    rows = torch.randn(8, 4)
+
+    def closure():
+        loss = model(rows).square().mean()
+        loss.backward()
+        return loss
+
+    message = refused(method(model.parameters()), closure)
+    assert message.startswith("the loss was ")
+    assert message.endswith("Dropout? Call model.eval().  For noisy gradients use Adam.")
+    model.eval()
+    assert method(model.parameters()).step(closure) > 0
+
+
+def test_a_loss_that_is_not_a_number_at_the_second_look_is_noisy():
+    x, weights = parameter(), iter([1.0, float("nan")])
+
+    def closure():
+        loss = next(weights) * (x * x).sum()
+        loss.backward()
+        return loss
+
+    message = refused(ConjugateGradient([x]), closure)
+    assert message.startswith("the loss was 5 and then nan at the same point; ConjugateGradient ")
+
+
+def test_a_noisy_closure_is_refused_again_at_the_next_call():
+    x, weights = parameter(), iter([1.0, 1.25, 1.5, 1.75])
+
+    def closure():
+        loss = next(weights) * (x * x).sum()
+        loss.backward()
+        return loss
+
+    optimizer = ConjugateGradient([x])
+    refused(optimizer, closure)
+    assert refused(optimizer, closure).startswith("the loss was 7.5 and then 8.75 ")
+
+
+def test_noise_is_not_looked_for_where_it_is_expected():
+    x, calls = parameter(), []
+
+    def closure():
+        calls.append(1)
+        loss = (x * x).sum() * (1 + 1e-3 * len(calls))
+        loss.backward()
+        return loss
+
+    ConjugateGradient([x], checks_noise=False).step(closure)
+
+
+def test_rounding_is_no_noise():
+    x, calls = parameter(), []
+
+    def closure():
+        calls.append(1)
+        loss = (x * x).sum() * (1 + 1e-15 * len(calls))
+        loss.backward()
+        return loss
+
+    ConjugateGradient([x]).step(closure)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_closure_without_backward_is_told(method):
+    x = parameter()
+    assert refused(method([x]), lambda: (x * x).sum()) == (
+        "the closure left no gradients: it must call loss.backward() before it returns the loss, "
+        "on the parameters that the optimizer was given."
+    )
+
+
+def test_gradients_from_before_do_not_hide_a_missing_backward():
+    x = parameter()
+    (x * x).sum().backward()
+    message = refused(ConjugateGradient([x]), lambda: (x * x).sum())
+    assert message.startswith("the closure left no gradients")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_closure_that_does_not_clear_gradients_does_no_harm(method):
+    x, y = parameter(), parameter()
+
+    def clearing():
+        y.grad = None
+        loss = (y**4).sum()
+        loss.backward()
+        return loss
+
+    def keeping():
+        loss = (x**4).sum()
+        loss.backward()
+        return loss
+
+    first, second = method([x]), method([y])
+    for _ in range(5):
+        assert first.step(keeping) == second.step(clearing)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_loss_that_is_no_scalar_is_told(method):
+    x = parameter()
+
+    def closure():
+        loss = x * x
+        loss.sum().backward()
+        return loss
+
+    expected = "the loss has shape [2]; a scalar is expected.  Take its mean."
+    assert refused(method([x]), closure, ShapeError) == expected
+
+
+def test_a_loss_of_one_entry_is_a_scalar():
+    x = parameter()
+
+    def closure():
+        loss = (x * x).sum().reshape(1, 1)
+        loss.backward()
+        return loss
+
+    assert ConjugateGradient([x]).step(closure) < 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_closure_that_returns_nothing_is_told(method):
+    x = parameter()
+
+    def closure():
+        (x * x).sum().backward()
+
+    expected = "the loss is NoneType; return the scalar that was computed"
+    assert refused(method([x]), closure, ShapeError) == expected
+
+
+def test_a_closure_may_return_a_number():
+    x = parameter()
+
+    def closure():
+        loss = (x * x).sum()
+        loss.backward()
+        return loss.item()
+
+    assert ConjugateGradient([x]).step(closure) < 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_parameter_that_gets_no_gradient_is_named(method):
+    x, unused = parameter(), nn.Parameter(torch.zeros(3, 4, dtype=torch.float64))
+
+    def closure():
+        loss = (x * x).sum()
+        loss.backward()
+        return loss
+
+    assert refused(method([x, unused]), closure) == (
+        "1 of 2 parameters got no gradient, first number 1 of shape [3, 4]: the loss does not "
+        "depend on them.  Give the optimizer only parameters that the loss uses."
+    )
+
+
+@pytest.mark.parametrize("method", [*METHODS, NewtonCG])
+def test_a_parameter_that_full_batch_gives_no_gradient_is_named(method):
+    x, unused = parameter(), nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    objective = FullBatch([torch.ones(2, 2).double()], lambda rows: ((rows - x) ** 2).mean())
+    assert refused(method([x, unused]), objective) == (
+        "1 of 2 parameters got no gradient, first number 1 of shape [3]: the loss does not depend "
+        "on them.  Give the optimizer only parameters that the loss uses."
+    )
+
+
+@pytest.mark.parametrize("method", [*METHODS, NewtonCG])
+def test_a_step_without_closure_shows_one(method):
+    optimizer = method([parameter()])
+    assert refused(optimizer, None) == (
+        f"{method.__name__}.step needs a closure: it evaluates the loss at several points of one "
+        "step.  def closure(): optimizer.zero_grad(); loss = ...; loss.backward(); return loss"
+    )
+
+
+@pytest.mark.parametrize("method", [*METHODS, NewtonCG])
+def test_no_parameter_at_all_is_refused(method):
+    with pytest.raises(ValueError, match="optimizer got an empty parameter list"):
+        method([])
+
+
+@pytest.mark.parametrize("method", [*METHODS, NewtonCG])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            lambda: [nn.Parameter(torch.ones(2, dtype=torch.complex128))],
+            "parameter 0 of shape [2] is complex128; these methods take real floating-point "
+            "parameters only.  Convert it, leave it out, or keep real and imaginary part as two "
+            "parameters.",
+        ),
+        (
+            lambda: [torch.ones(2, dtype=torch.int32)],
+            "parameter 0 of shape [2] is int32; these methods take real floating-point parameters "
+            "only.  Convert it, leave it out, or keep real and imaginary part as two parameters.",
+        ),
+        (
+            lambda: [parameter(), nn.Parameter(torch.ones(3).double(), requires_grad=False)],
+            "parameter 1 of shape [3] has requires_grad=False, so it would never move.  Leave it "
+            "out, or call requires_grad_() on it.",
+        ),
+        (
+            lambda: [parameter(), nn.Parameter(torch.ones(3))],
+            "parameters are float32 on cpu and float64 on cpu; an inner product over all of them "
+            "needs one type and one device.",
+        ),
+        (
+            lambda: [{"params": [parameter()], "scale": 0.0}],
+            "scale of parameter 0 of shape [2] must be above 0, not 0.0",
+        ),
+    ],
+    ids=["complex", "integer", "frozen", "mixed", "scale"],
+)
+def test_a_parameter_that_cannot_be_optimized_is_refused(method, wrong, message):
+    with pytest.raises(ConfigError) as error:
+        method(wrong())
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_start_that_is_not_finite_is_refused_until_it_is_mended(method):
+    x = nn.Parameter(torch.tensor([float("nan"), 1.0], dtype=torch.float64))
+
+    def closure():
+        loss = (x * x).sum()
+        loss.backward()
+        return loss
+
+    optimizer = method([x])
+    for _ in range(2):
+        with pytest.raises(ConfigError) as error:
+            optimizer.step(closure)
+        assert str(error.value) == (
+            "the loss is nan at the starting point.  Start from finite weights, and check the data "
+            "for non-finite numbers."
+        )
+    with torch.no_grad():
+        x.fill_(1.0)
+    assert optimizer.step(closure) < 2
+
+
+def test_an_error_in_the_closure_comes_through_as_it_is():
+    x, calls = parameter(), []
+
+    def closure():
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("no data")
+        loss = (x * x).sum()
+        loss.backward()
+        return loss
+
+    optimizer = ConjugateGradient([x])
+    with pytest.raises(RuntimeError, match=r"^no data$"):
+        optimizer.step(closure)
+    assert optimizer.step(closure) < 5
+
+
+def test_a_closure_gives_no_products():
+    from regard.optim.objective import ClosureObjective
+
+    x = parameter()
+    objective = ClosureObjective(lambda: (x * x).sum(), [x])
+    for product in (objective.hessian, objective.gauss_newton):
+        with pytest.raises(ConfigError) as error:
+            product([torch.ones(2)])
+        assert str(error.value) == NO_PRODUCTS
