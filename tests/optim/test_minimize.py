@@ -405,9 +405,7 @@ def test_a_complex_point_is_refused():
 
 def test_a_point_of_two_types_is_refused():
     x0 = {"a": start(1.0), "b": start(1.0, dtype=torch.float32)}
-    with pytest.raises(
-        ConfigError, match=r"^parameters are float32 on cpu and float64 on cpu"
-    ):
+    with pytest.raises(ConfigError, match=r"^parameters are float32 on cpu and float64 on cpu"):
         minimize(lambda x: x["a"].sum() + x["b"].sum(), x0)
 
 

@@ -209,9 +209,7 @@ def test_a_group_is_added_with_its_scale():
 def test_a_group_of_another_type_cannot_be_added_and_leaves_the_optimizer_usable():
     x = nn.Parameter(torch.ones(2, dtype=torch.float64))
     optimizer = ConjugateGradient([x])
-    with pytest.raises(
-        ConfigError, match=r"^parameters are float32 on cpu and float64 on cpu"
-    ):
+    with pytest.raises(ConfigError, match=r"^parameters are float32 on cpu and float64 on cpu"):
         optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))]})
     assert len(optimizer.param_groups) == 1
     assert optimizer.step(closure_of(lambda t: (t**4).sum(), x)) < 2

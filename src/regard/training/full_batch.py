@@ -136,7 +136,7 @@ class FullBatchStepper:
         """Why no further step can be taken; empty where one can."""
         return self.optimizer.last.failure if self._num_failures >= _FAILURES else ""
 
-    def step(self, batch: object, progress: float) -> tuple[Loss, float]:  # noqa: ARG002 - as Stepper
+    def step(self, batch: object, progress: float) -> tuple[Loss, float]:  # noqa: ARG002
         """Take one step.
 
         Args:
