@@ -15,9 +15,10 @@ search starts at the minimiser of the parabola through value and slope here and 
 guess, where values are cheap (their QuadStep).
 
 With ``memory``, a direction is conjugate where the gradient is still nearly orthogonal to the steps
-before. Where it is not, conjugacy is lost, and the direction is that of conjugate gradient with the
-limited-memory BFGS matrix of these steps as P: with the newest step in it, P y is the step itself,
-Hager and Zhang's beta is zero, and the direction is that of L-BFGS (Nocedal 1980).
+before. Where it is not, or where P changes from step to step, conjugacy is lost, and the direction
+is that of conjugate gradient with the limited-memory BFGS matrix of these steps as P: with the
+newest step in it, P y is the step itself, Hager and Zhang's beta is zero, and the direction is that
+of L-BFGS (Nocedal 1980).
 
 Cost of a step: about 1.4 evaluations, 2 to 4 inner products of n entries (and 6 m n operations with
 m steps of memory); four vectors of n entries (and 2 m).
@@ -168,7 +169,7 @@ class ConjugateGradient(Deterministic):
         return state["beta"]
 
     def _has_lost_conjugacy(self, pairs: LimitedMemory) -> bool:
-        if self._num_pairs >= self._vector.size:
+        if self._num_pairs >= self._vector.size or self._preconditioner.changes:
             return True
         return pairs.share_inside(self._gradient) > _CONJUGATE
 

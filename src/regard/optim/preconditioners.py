@@ -20,6 +20,8 @@ class Preconditioner(Protocol):
     """A preconditioner that may learn from the gradients it is shown."""
 
     apply: Precondition | None
+    changes: bool
+    """Whether it is another matrix at every step."""
 
     def see(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
         """Take notice of the gradient at the present point, ``[n]``."""
@@ -28,6 +30,8 @@ class Preconditioner(Protocol):
 
 class Fixed:
     """A given matrix, or none."""
+
+    changes = False
 
     def __init__(self, apply: Precondition | None) -> None:
         self.apply: Precondition | None = apply
@@ -43,6 +47,8 @@ class AdamDiagonal:
         decay: beta2, of the mean of squares, 0 to below 1.
         epsilon: Added to the root, as a share of its largest entry.
     """
+
+    changes = True
 
     def __init__(self, decay: float = 0.99, epsilon: float = 1e-4) -> None:
         self.decay, self.epsilon = decay, epsilon
