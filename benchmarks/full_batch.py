@@ -110,7 +110,7 @@ Build = Callable[[Sequence[nn.Parameter]], Deterministic]
 OURS: dict[str, Build] = {
     "cg, memory 11": lambda p: ConjugateGradient(p, memory=11),
     "cg, memory 0": ConjugateGradient,
-    "cg, adam preconditioner": lambda p: ConjugateGradient(p, preconditioner="adam"),
+    "cg, adam preconditioner": lambda p: ConjugateGradient(p, memory=11, preconditioner="adam"),
     "lbfgs": LBFGS,
     "newton-cg, damped": lambda p: NewtonCG(p, region="levenberg-marquardt"),
     "newton-cg, trust region": NewtonCG,
@@ -154,7 +154,8 @@ def run_reversal(scale: Scale, seeds: Sequence[int]) -> None:
         for rate in RATES:
             model = new_model(seed, scale.dim)
             found = adam(model, new_objective(model, task), rate, limit)
-            print(f"  seed {seed}   {f'Adam, rate {rate:g}':26s}{found:8.1f}", flush=True)
+            shown = f"> {limit:.0f}" if math.isinf(found) else f"{found:.1f}"
+            print(f"  seed {seed}   {f'Adam, rate {rate:g}':26s}{shown:>8s}", flush=True)
             best = min(best, found)
             limit = min(limit, best)
         for name, build in OURS.items():
@@ -253,6 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.small:
         scale = Scale(rows=16, limit=8.0, overhead_rows=2048, dim=8)
     cases = options.only.split(",")
+    unknown = set(cases) - {"reversal", "addition", "overhead"}
+    if unknown:
+        parser.error(f"--only: unknown {', '.join(sorted(unknown))}; reversal, addition, overhead")
     if "reversal" in cases:
         run_reversal(scale, options.seeds)
     if "addition" in cases:

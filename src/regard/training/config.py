@@ -87,7 +87,8 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         clip: Largest norm of the whole gradient, on batches.
         beta: Formula of cg.
         memory: Steps that cg and lbfgs remember; 0 for plain conjugate gradient.
-        preconditioner: Of cg and newton-cg: none or adam (the inverse of Adam's denominator).
+        preconditioner: Of cg and newton-cg: none, adam (the inverse of Adam's denominator), or
+            auto, adam for cg.
         curvature: What newton-cg multiplies with: gauss-newton or hessian.
         curvature_fraction: Share of the data for newton-cg's products, above 0 to 1.
     """
@@ -105,7 +106,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     clip: float = 1.0
     beta: BetaName = "hager-zhang"
     memory: int = 11
-    preconditioner: Literal["none", "adam"] = "none"
+    preconditioner: Literal["auto", "none", "adam"] = "auto"
     curvature: Literal["gauss-newton", "hessian"] = "gauss-newton"
     curvature_fraction: float = 1.0
 

@@ -322,7 +322,7 @@ def _conjugate_gradient(parameters: list[nn.Parameter], config: OptimizerConfig)
         parameters,
         beta=config.beta,
         memory=config.memory,
-        preconditioner="adam" if config.preconditioner == "adam" else None,
+        preconditioner=None if config.preconditioner == "none" else "adam",
     )
 
 
