@@ -125,6 +125,18 @@ def test_adam_may_see_batches_and_conjugate_gradient_all_rows():
     torch.testing.assert_close(found, exact, atol=1e-7, rtol=0)
 
 
+def test_adam_sees_other_frozen_masks_at_every_step():
+    layer, weight = nn.Dropout(0.5), nn.Parameter(torch.ones(64, dtype=torch.float64))
+    objective = FullBatch(
+        [torch.ones(1, 64).double()],
+        lambda rows: (layer(rows) * weight).mean(),
+        model=layer,
+        dropout="frozen",
+    )
+    optimizer = AdamThenCG([weight], lr=0.0)
+    assert len({optimizer.step(objective) for _ in range(4)}) > 1
+
+
 @pytest.mark.parametrize("interrupted_after", [3, 9, 14])
 def test_an_interrupted_run_is_resumed_to_the_bit(interrupted_after):
     def run(optimizer, x, steps):

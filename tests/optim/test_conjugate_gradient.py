@@ -11,6 +11,7 @@ from regard.errors import ConfigError
 from regard.optim import ConjugateGradient, minimize
 from regard.optim.betas import BETAS, Products
 from regard.optim.line_search import Found, HagerZhang
+from regard.optim.preconditioners import AdamDiagonal
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -290,6 +291,17 @@ def test_a_group_with_a_scale_equals_a_substitution_of_variables(memory, precond
         plain.step(closure_of(lambda u, v: fun(u * scales[0], v * scales[1]), u, v))
         assert torch.equal(a, u * scales[0])
         assert torch.equal(b, v * scales[1])
+
+
+def test_adams_diagonal_is_the_inverse_of_its_denominator():
+    preconditioner, state = AdamDiagonal(decay=0.9, epsilon=1e-3), {}
+    first, second = draw(5, seed=1), draw(5, seed=2)
+    for gradient in (first, second):
+        preconditioner.see(gradient, state, lambda vector: float(vector.max()))
+    weights = draw(5, seed=3)
+    mean = (0.9 * 0.1 * first**2 + 0.1 * second**2) / (1 - 0.9**2)
+    expected = weights / (mean.sqrt() + 1e-3 * mean.sqrt().max())
+    torch.testing.assert_close(preconditioner.apply(weights), expected)
 
 
 def test_adams_diagonal_needs_fewer_steps_where_variables_have_different_sizes():

@@ -204,6 +204,15 @@ def collectives(rank, world):
         dist.all_reduce = all_reduce
 
 
+def kinds_between_evaluations(rank, world):
+    """Tell which parameters are still parts after a pass without gradients."""
+    model = network()
+    fully_shard(model, mesh=dist.init_device_mesh("cpu", (world,)))
+    objective = whole(model, [halves(rank, world)])
+    objective.value()
+    return [isinstance(parameter, DTensor) for parameter in model.parameters()]
+
+
 def refusals():
     """Return what is told of sharded parameters where they cannot be taken."""
     model, said = network(), []
@@ -239,6 +248,7 @@ def main(rank, world, folder):
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     found = {case: CASES[case[0]][0](case[1], rank, world) for case in NAMES}
     found["collectives"] = collectives(rank, world)
+    found["kinds"] = kinds_between_evaluations(rank, world)
     found["refusals"] = refusals()
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
@@ -312,6 +322,10 @@ def test_a_step_reduces_nothing_but_its_evaluations(both):
 def test_frozen_masks_give_a_descent_that_both_share(both):
     points = both[0]["frozen", "cg"]["points"]
     assert not torch.equal(points[0], points[-1])
+
+
+def test_no_whole_copies_of_sharded_parameters_are_left(both):
+    assert both[0]["kinds"] == [True] * 4
 
 
 def test_sharded_parameters_are_refused_where_they_cannot_be_taken(both):

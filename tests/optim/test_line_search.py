@@ -218,7 +218,9 @@ def test_an_unknown_search_lists_the_known_ones():
     )
 
 
-@pytest.mark.parametrize("search", NAMES)
+@pytest.mark.parametrize(
+    "search", [*NAMES, Armijo(max_points=3), StrongWolfe(max_points=3), HagerZhang(max_points=3)]
+)
 @pytest.mark.parametrize("method", [ConjugateGradient, LBFGS])
 def test_a_failed_search_restores_the_parameters_to_the_bit(method, search):
     x = torch.nn.Parameter(torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64))

@@ -246,9 +246,9 @@ def test_a_start_that_is_not_finite_is_named(method, bad):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_gradient_that_is_not_finite_in_one_tensor_is_no_success(method):
-    x0 = {"bad": start(0.0), "good": start(0.0), "last": start(0.0)}
+    x0 = {"first": start(0.0), "bad": start(0.0), "last": start(0.0)}
     found = minimize(
-        lambda x: (x["bad"] ** 2).sqrt().sum() + (x["good"] ** 2 + x["last"] ** 2).sum(),
+        lambda x: (x["bad"] ** 2).sqrt().sum() + (x["first"] ** 2 + x["last"] ** 2).sum(),
         x0,
         method=method,
     )

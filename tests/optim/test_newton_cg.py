@@ -183,6 +183,31 @@ def test_a_jump_is_a_failure_that_restores_to_the_bit():
     assert optimizer.last.step == 0.0
 
 
+def test_after_a_failure_products_are_those_at_the_present_point():
+    """An objective may multiply the Hessian of its last point, which was a trial of the search."""
+    x, events = parameter(0.3, -0.4), []
+    before = x.detach().clone()
+
+    class Noted(Plain):
+        def gradient(self):
+            events.append(self._x.detach().clone())
+            return super().gradient()
+
+        def hessian(self, vector):
+            events.append("product")
+            return [0.5 * vector[0]]
+
+    objective = Noted(lambda x: (x * x).sum() + (0.0 if torch.equal(x, before) else 1.0), x)
+    optimizer = NewtonCG([x], curvature="hessian")
+    optimizer.step(objective)
+    assert optimizer.last.failure
+    assert not torch.equal(events[-1], before)
+    events.clear()
+    optimizer.step(objective)
+    assert torch.equal(events[0], before)
+    assert events[1] == "product"
+
+
 def test_products_that_are_not_finite_are_told():
     class Broken(Plain):
         def hessian(self, vector):
