@@ -37,7 +37,7 @@ def grid(allowed: Tensor, *, mark: str = ALLOWED) -> list[str]:
     return ["".join(mark if cell else FORBIDDEN for cell in row) for row in allowed.tolist()]
 
 
-def draw(rows: Sequence[str], *, title: str, format: Format) -> str:  # noqa: A002 - the field's word
+def draw(rows: Sequence[str], *, title: str, format: Format) -> str:  # noqa: A002
     """Draw a grid with numbered rows and columns.
 
     Args:

@@ -133,8 +133,6 @@ class ConjugateGradient(Deterministic):
         apply = self._preconditioner.apply
         return vector if apply is None else apply(vector)
 
-    # Where to
-
     def _aim(self) -> tuple[str, float]:
         """Set the direction; return why it is the steepest descent's, if it is, and beta."""
         state = self._state
@@ -173,8 +171,6 @@ class ConjugateGradient(Deterministic):
             return True
         return pairs.share_inside(self._gradient) > _CONJUGATE
 
-    # How far
-
     def _go(self, objective: Objective, looseness: float) -> Found:
         """Search along the direction."""
         is_cheap = not isinstance(objective, ClosureObjective)
@@ -188,9 +184,9 @@ class ConjugateGradient(Deterministic):
 
     def _first_step(self, objective: Objective, is_cheap: bool) -> float:
         state, vector = self._state, self._vector
-        slope = vector.dot(self._gradient, state["direction"])
         if state["is_quasi_newton"]:
             return quasi_newton_step(state)
+        slope = vector.dot(self._gradient, state["direction"])
         if "step" not in state:
             place = vector.extent(self._buffer("start"))
             return from_scratch(place, vector.largest(state["direction"]), self._value, slope)
@@ -202,8 +198,6 @@ class ConjugateGradient(Deterministic):
         value = ray.value(guess)
         vector.move(ray.start)
         return by_parabola(guess, value - self._value, slope)
-
-    # What was learnt
 
     def _learn(self, found: Found) -> None:
         """Prepare the next direction: the buffer ``next`` holds the gradient before the step."""

@@ -112,15 +112,18 @@ def solve(
     """
     if right_side.dim() != 1:
         raise ShapeError(f"right_side has shape {list(right_side.shape)}; a vector is expected")
-    x = torch.zeros_like(right_side) if initial is None else initial.clone()
-    residual = right_side.clone() if initial is None else right_side - operator(x)
+    precondition = preconditioner or _identity
+    x, residual = torch.zeros_like(right_side), right_side.clone()
+    if initial is not None:
+        x = initial.clone()
+        residual = right_side - operator(x)
     size = math.sqrt(dot(right_side, right_side)) or 1.0
     residuals, models = [math.sqrt(dot(residual, residual)) / size], []
     limit = 10 * right_side.numel() if max_iterations is None else max_iterations
     direction, strength, negative = torch.zeros_like(x), math.inf, None
     checked = math.inf  # the last residual that was computed, not carried along
     while residuals[-1] > tolerance and len(models) < limit:
-        image = residual if preconditioner is None else preconditioner(residual)
+        image = precondition(residual)
         before, strength = strength, dot(residual, image)
         if not strength > 0:
             raise ConfigError(
@@ -147,6 +150,10 @@ def solve(
                 break
             checked, strength = residuals[-1], math.inf
     return LinearSolution(x, residuals, models, residuals[-1] <= tolerance, negative)
+
+
+def _identity(vector: Tensor) -> Tensor:
+    return vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +202,8 @@ def steihaug(
         dot: Inner product.
     """
     step, residual = torch.zeros_like(gradient), gradient.neg()
-    image = residual if preconditioner is None else preconditioner(residual)
+    precondition = preconditioner or _identity
+    image = precondition(residual)
     direction, strength = image.clone(), dot(residual, image)
     end = tolerance**2 * strength
     models: list[float] = []
@@ -225,7 +233,7 @@ def steihaug(
         models.append(-0.5 * (dot(step, residual) - dot(step, gradient)))
         if stop is not None and stop(models):
             break
-        image = residual if preconditioner is None else preconditioner(residual)
+        image = precondition(residual)
         before, strength = strength, dot(residual, image)
         ratio = strength / before
         across = ratio * (across + length * along)
