@@ -179,7 +179,7 @@ def test_revisions_of_a_time_budget_are_kept_and_the_elapsed_time_survives(tmp_p
     _, state = read_tensors(checkpoint_path(folder))
     after = state["counters"]
     kept = len(before["plan"]["revisions"])
-    assert kept == 2
+    assert kept >= 2
     assert after["plan"]["revisions"][:kept] == before["plan"]["revisions"]
     assert after["elapsed"] > before["elapsed"]
 

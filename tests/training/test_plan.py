@@ -1,9 +1,10 @@
 """Plans: progress is continuous, monotone, and ends at 1."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.training.plan import Budget, Plan
+from regard.training.plan import Budget, Plan, Speed
 
 
 @given(
@@ -38,10 +39,40 @@ def test_evaluations_come_regularly_and_at_the_end_but_not_twice_close_together(
 
 def test_a_budget_counts_what_is_reserved():
     budget = Budget(seconds=100.0, reserve=2.0, reserved_evaluations=3.0)
-    steps = budget.steps_left(10.0, seconds_per_step=0.5, evaluation=4.0, num_evaluations=5)
+    steps = budget.steps_left(0, 10.0, seconds_per_step=0.5, evaluation=4.0, num_evaluations=5)
     assert steps == int((100 - 2 - 10 - 8 * 4) / 0.5)
 
 
 def test_a_budget_that_is_used_up_leaves_no_steps():
     budget = Budget(seconds=10.0, reserve=2.0, reserved_evaluations=1.0)
-    assert budget.steps_left(20.0, seconds_per_step=1.0, evaluation=1.0, num_evaluations=1) == 0
+    assert budget.steps_left(0, 20.0, seconds_per_step=1.0, evaluation=1.0, num_evaluations=1) == 0
+
+
+def test_a_budget_with_a_limit_on_the_steps_keeps_to_it():
+    budget = Budget(seconds=100.0, reserve=0.0, reserved_evaluations=0.0, most_steps=50)
+
+    def left(step):
+        return budget.steps_left(
+            step, 10.0, seconds_per_step=1.0, evaluation=0.0, num_evaluations=0
+        )
+
+    assert [left(0), left(30), left(50), left(60)] == [50, 20, 0, 0]
+
+
+def test_a_slow_while_is_soon_forgotten():
+    speed = Speed(window=1.0)
+    for _ in range(10):
+        speed.add(1.0)
+    assert speed.seconds_per_step == 1.0
+    measured = sum(speed.add(0.125) for _ in range(48))
+    assert measured == 6
+    assert speed.seconds_per_step == pytest.approx(0.125, abs=0.02)
+
+
+def test_a_run_that_goes_on_after_its_end_has_progress_left_to_make():
+    plan = Plan.of(100, evaluate_every=30)
+    longer = plan.extend(100, total_steps=400)
+    assert [longer.progress(step) for step in (50, 99)] == [plan.progress(50), plan.progress(99)]
+    assert [longer.progress(step) for step in (100, 250, 400)] == [0.25, 0.625, 1.0]
+    assert not longer.evaluates_after(100 + 1)
+    assert longer.evaluates_after(400)

@@ -178,14 +178,21 @@ def available_memory_bytes() -> int | None:
 
 def make_budget(prepared: Prepared) -> Budget | None:
     """Build the time budget of a run that has one."""
-    minutes = prepared.config.training.minutes
-    if minutes is None:
+    training = prepared.config.training
+    if training.minutes is None:
         return None
+    epochs = training.epochs
     return Budget(
-        seconds=60.0 * minutes,
+        seconds=60.0 * training.minutes,
         reserve=_WRITING_SECONDS,
         reserved_evaluations=_RESERVED_EVALUATIONS,
+        most_steps=None if epochs is None else epochs * _steps_per_epoch(prepared),
     )
+
+
+def _steps_per_epoch(prepared: Prepared) -> int:
+    is_full_batch = prepared.config.optimizer.name in _PASSES
+    return 1 if is_full_batch else len(prepared.batches.order(0))
 
 
 def make_plan(prepared: Prepared, measured: Measured, elapsed: float) -> tuple[Plan, Planned]:
@@ -198,19 +205,18 @@ def make_plan(prepared: Prepared, measured: Measured, elapsed: float) -> tuple[P
     """
     training = prepared.config.training
     is_full_batch = prepared.config.optimizer.name in _PASSES
-    steps_per_epoch = 1 if is_full_batch else len(prepared.batches.order(0))
+    steps_per_epoch = _steps_per_epoch(prepared)
     budget = make_budget(prepared)
     if budget is not None:
         affordable = int(_EVALUATION_SHARE * budget.seconds / measured.evaluation_seconds)
         num_evaluations = max(1, min(training.evaluations, affordable))
         steps = budget.steps_left(
+            0,
             elapsed,
             seconds_per_step=measured.step_seconds,
             evaluation=measured.evaluation_seconds,
             num_evaluations=num_evaluations,
         )
-        if training.epochs is not None:
-            steps = min(steps, training.epochs * steps_per_epoch)
         plan = Plan.of(steps, evaluate_every=max(1, steps // num_evaluations))
     elif is_full_batch:
         steps = training.epochs or _MOST_STEPS

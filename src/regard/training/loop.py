@@ -30,11 +30,14 @@ from regard.training.non_finite import (
     find_non_finite_weights,
     name_some,
 )
-from regard.training.plan import Budget
+from regard.training.plan import Budget, Speed
 from regard.training.signals import Stopped, StopRequest
 from regard.training.stepping import Loss, Stepping
 
 _REPORT_SECONDS = 0.25
+_WINDOW = 5.0  # seconds of steps, at least, by which the end of a run with a budget is moved
+_WINDOW_SHARE = 0.02  # of the budget
+_WORTHWHILE = 0.25  # more steps for which a run at its end goes on, per step taken
 
 
 class Batches(Protocol):
@@ -125,6 +128,7 @@ class Trainer:
         self._order: list[NDArray[np.int64]] = []
         self._saved_step = 0
         self._good_norms: Tensor | None = None
+        self._speed = Speed(max(_WINDOW, _WINDOW_SHARE * budget.seconds) if budget else math.inf)
 
     def run(self, counters: Counters) -> Counters:
         """Train from where the counters stand to the end of the plan, or of patience.
@@ -179,7 +183,10 @@ class Trainer:
         counters.position += 1
         counters.num_passes += self.stepper.num_passes or 1 / len(self._order)
         self.average.update(counters.step)
-        self._count(counters, found, nll, norm, time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        self._count(counters, found, nll, norm, seconds)
+        if self._speed.add(seconds) and not counters.plan.evaluates_after(counters.step):
+            self._revise(counters)
 
     def _watch(self, counters: Counters, nll: float, norm: float) -> None:
         """Show a sound step to the monitor, while the counters still name its batch."""
@@ -229,9 +236,12 @@ class Trainer:
 
     def _left(self, counters: Counters) -> float:
         steps = counters.plan.total_steps - counters.step
-        per_step = counters.train_seconds / max(1, counters.interval_steps)
+        per_step = self._speed.seconds_per_step or self._interval_seconds(counters)
         evaluations = counters.plan.evaluations_after(counters.step)
         return steps * per_step + evaluations * counters.evaluation_seconds
+
+    def _interval_seconds(self, counters: Counters) -> float:
+        return counters.train_seconds / max(1, counters.interval_steps)
 
     def _evaluate(self, counters: Counters) -> None:
         begun = time.monotonic()
@@ -257,16 +267,25 @@ class Trainer:
         self._save(counters)
 
     def _revise(self, counters: Counters) -> None:
-        """Move the end of the plan to where the time budget now puts it."""
-        if self.budget is None or counters.step >= counters.plan.total_steps:
+        """Move the end of the plan to where the time budget now puts it.
+
+        A run at its end goes on only where the machine has become so much faster that many more
+        steps fit.
+        """
+        if self.budget is None:
             return
         left = self.budget.steps_left(
+            counters.step,
             counters.elapsed,
-            seconds_per_step=counters.train_seconds / max(1, counters.interval_steps),
+            seconds_per_step=self._speed.seconds_per_step or self._interval_seconds(counters),
             evaluation=counters.evaluation_seconds,
             num_evaluations=counters.plan.evaluations_after(counters.step),
         )
-        counters.plan = counters.plan.revise(counters.step, total_steps=counters.step + left)
+        end = counters.step + left
+        if counters.step < counters.plan.total_steps:
+            counters.plan = counters.plan.revise(counters.step, total_steps=end)
+        elif left > _WORTHWHILE * counters.step:
+            counters.plan = counters.plan.extend(counters.step, total_steps=end)
 
     def _report_evaluation(
         self, counters: Counters, found: Evaluation, planned: int, is_best: bool

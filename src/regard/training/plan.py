@@ -2,8 +2,9 @@
 
 A run with a time budget cannot know its number of steps beforehand. The plan maps steps to progress
 (0 to 1), from which the learning rate follows; a revision keeps the progress made and stretches or
-shrinks what is left, so the rate is continuous and reaches its end with the run. Revisions are
-kept, hence a resumed run repeats the same rates to the bit.
+shrinks what is left, so the rate is continuous and reaches its end with the run. Only where a run
+ends with much of its time unused, progress is set back for more steps. Revisions are kept, hence a
+resumed run repeats the same rates to the bit.
 """
 
 from __future__ import annotations
@@ -72,6 +73,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         )
         return msgspec.structs.replace(self, revisions=(*self.revisions, revision))
 
+    def extend(self, step: int, *, total_steps: int) -> Plan:
+        """Let a run that is at its end go on, its progress set back to its share of the steps.
+
+        >>> plan = Plan.of(100, evaluate_every=25).extend(100, total_steps=400)
+        >>> plan.progress(99), plan.progress(100), plan.progress(400)
+        (0.99, 0.25, 1.0)
+        """
+        revision = Revision(step=step, progress=step / total_steps, total_steps=total_steps)
+        return msgspec.structs.replace(self, revisions=(*self.revisions, revision))
+
     def slowed(self, step: int, times: int) -> Plan:
         """Let each step that is left, from `step` on, stand for so many of those planned.
 
@@ -84,6 +95,41 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(revised, evaluate_every=every)
 
 
+class Speed:
+    """Seconds that a step takes, measured anew from time to time.
+
+    Args:
+        window: Seconds of steps that make one measurement.
+    """
+
+    def __init__(self, window: float) -> None:
+        self.window = window
+        self.seconds_per_step: float | None = None
+        self._seconds, self._num_steps = 0.0, 0
+
+    def add(self, seconds: float) -> bool:
+        """Take a step into account, and tell whether it completed a measurement.
+
+        A measurement counts as much as all before it together: a machine that was busy for a
+        while is soon forgotten.
+
+        >>> speed = Speed(window=2.0)
+        >>> speed.add(1.0), speed.add(1.0), speed.seconds_per_step
+        (False, True, 1.0)
+        >>> speed.add(3.0), speed.seconds_per_step
+        (True, 2.0)
+        """
+        self._seconds += seconds
+        self._num_steps += 1
+        if self._seconds < self.window:
+            return False
+        found = self._seconds / self._num_steps
+        known = self.seconds_per_step
+        self.seconds_per_step = found if known is None else (known + found) / 2
+        self._seconds, self._num_steps = 0.0, 0
+        return True
+
+
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """What of a time budget is left for steps.
 
@@ -91,18 +137,27 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         seconds: The whole budget.
         reserve: Seconds to keep for writing after the last step.
         reserved_evaluations: What the final evaluation takes, in units of a regular one.
+        most_steps: Of the whole run, where its epochs are limited too.
     """
 
     seconds: float
     reserve: float
     reserved_evaluations: float
+    most_steps: int | None = None
 
     def steps_left(
-        self, elapsed: float, *, seconds_per_step: float, evaluation: float, num_evaluations: int
+        self,
+        step: int,
+        elapsed: float,
+        *,
+        seconds_per_step: float,
+        evaluation: float,
+        num_evaluations: int,
     ) -> int:
         """Count the steps that still fit.
 
         Args:
+            step: Steps taken so far.
             elapsed: Seconds used so far.
             seconds_per_step: Measured.
             evaluation: Seconds of one evaluation, measured.
@@ -113,4 +168,5 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         """
         evaluations = num_evaluations + self.reserved_evaluations
         left = self.seconds - self.reserve - elapsed - evaluations * evaluation
-        return max(0, int(left / seconds_per_step))
+        steps = max(0, int(left / seconds_per_step))
+        return steps if self.most_steps is None else max(0, min(steps, self.most_steps - step))
