@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from regard.attention import Causal, Full, Local
-from regard.layers.block import EncoderBlock
+from regard.layers.block import Block
 from regard.layers.cache import WindowCache
 from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
@@ -191,7 +191,7 @@ def test_every_pattern_of_cross_attention_decodes_as_it_reads(pattern):
 
 def test_a_list_of_patterns_alternates_over_the_layers():
     model = with_attention(pattern=("local:1", "full"), cross=("full", "local:3"))
-    blocks = [block for block in model.encoder if isinstance(block, EncoderBlock)]
+    blocks = [block for block in model.encoder if isinstance(block, Block)]
     assert [block.self_attention.pattern for block in blocks] == [Local(1, 1), Full()]
     found = [block.self_attention.pattern for block in model.decoder_blocks]
     assert found == [Local(1, 0) & Causal(), Causal()]

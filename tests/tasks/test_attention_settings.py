@@ -7,7 +7,7 @@ from regard.attention import Causal, Full, Local, TopK
 from regard.config import apply_settings, describe, from_toml, to_toml
 from regard.errors import ConfigError
 from regard.interchange.folder import ModelFolder
-from regard.layers.block import EncoderBlock
+from regard.layers.block import Block
 from regard.layers.patterns import AttentionConfig
 from regard.tasks.information import inspect_folder
 from regard.tasks.presets import apply_preset
@@ -48,7 +48,7 @@ def folder(tmp_path_factory, pairs_file):
 @pytest.mark.slow
 def test_an_opened_folder_attends_as_it_was_trained(folder):
     model = Translator.open(folder).model
-    blocks = [block for block in model.encoder if isinstance(block, EncoderBlock)]
+    blocks = [block for block in model.encoder if isinstance(block, Block)]
     assert [block.self_attention.pattern for block in blocks] == [Local(2, 2)]
     found = [block.self_attention.pattern for block in model.decoder_blocks]
     assert found == [Local(2, 0) & Causal(), TopK(3, causal=True)]

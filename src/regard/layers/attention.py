@@ -5,30 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from regard.attention import Full, NoMask, Pattern, attend
-from regard.layers.cache import Cache
+from regard.layers.cache import Cache, cache_for
 from regard.layers.linear import Linear
+from regard.layers.rotary import Rotary
 
 
 class MultiHeadAttention(nn.Module):
     """What self- and cross-attention share: heads, the call of `attend`, the output map.
 
     Args:
-        dim: Size of the model, a multiple of `num_heads`.
+        dim: Size of the model.
         num_heads: Number of heads.
         pattern: Which positions may see which; causal where it is to be decoded.
         output_gain: Factor on the initial weights of the output map.
+        head_dim: Size of a head; None is ``dim / num_heads``.
+        bias: Whether the maps have biases.
     """
 
     def __init__(
-        self, dim: int, num_heads: int, *, pattern: Pattern | NoMask, output_gain: float
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        pattern: Pattern | NoMask,
+        output_gain: float,
+        head_dim: int | None = None,
+        bias: bool = True,
     ) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.head_dim = head_dim or dim // num_heads
         self.pattern = pattern
-        self.output = Linear(dim, dim, gain=output_gain)
+        self.output = Linear(num_heads * self.head_dim, dim, bias=bias, gain=output_gain)
         self.on_weights: Callable[[Tensor], None] | None = None
         """Called with the weights ``[batch, heads, queries, keys]`` of every pass, where set.
 
@@ -37,7 +48,7 @@ class MultiHeadAttention(nn.Module):
 
     def _heads(self, x: Tensor, num_parts: int) -> tuple[Tensor, ...]:
         """Split [batch, length, parts * dim] into parts of [batch, heads, length, head_dim]."""
-        split = x.unflatten(-1, (num_parts, self.num_heads, -1))
+        split = x.unflatten(-1, (num_parts, -1, self.head_dim))
         return split.permute(2, 0, 3, 1, 4).unbind(0)
 
     def _attend(
@@ -69,13 +80,44 @@ class MultiHeadAttention(nn.Module):
 
 
 class SelfAttention(MultiHeadAttention):
-    """Attention of a sequence over itself; arguments as for `MultiHeadAttention`."""
+    """Attention of a sequence over itself.
+
+    Args:
+        dim: Size of the model.
+        num_heads: Number of heads.
+        pattern: Which positions may see which; causal where it is to be decoded.
+        output_gain: Factor on the initial weights of the output map.
+        head_dim: Size of a head; None is ``dim / num_heads``.
+        bias: Whether the maps have biases.
+        num_kv_heads: Heads of keys and values, which divide `num_heads`: each is shared by as many
+            queries (Ainslie et al. 2023); None is one for each.
+        rotary: Turns queries and keys by their positions; None leaves them as they are.
+    """
 
     def __init__(
-        self, dim: int, num_heads: int, *, pattern: Pattern | NoMask, output_gain: float
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        pattern: Pattern | NoMask,
+        output_gain: float,
+        head_dim: int | None = None,
+        bias: bool = True,
+        num_kv_heads: int | None = None,
+        rotary: Rotary | None = None,
     ) -> None:
-        super().__init__(dim, num_heads, pattern=pattern, output_gain=output_gain)
-        self.query_key_value = Linear(dim, 3 * dim, num_parts=3)
+        super().__init__(
+            dim, num_heads, pattern=pattern, output_gain=output_gain, head_dim=head_dim, bias=bias
+        )
+        self.rotary = rotary
+        self.is_grouped = num_kv_heads not in (None, num_heads)
+        width = num_heads * self.head_dim
+        if num_kv_heads is None or not self.is_grouped:
+            self.query_key_value = Linear(dim, 3 * width, bias=bias, num_parts=3)
+        else:
+            self.query = Linear(dim, width, bias=bias)
+            shared = 2 * num_kv_heads * self.head_dim
+            self.key_value = Linear(dim, shared, bias=bias, num_parts=2)
 
     def forward(
         self, x: Tensor, *, lengths: Tensor | None = None, cache: Cache | None = None
@@ -90,24 +132,42 @@ class SelfAttention(MultiHeadAttention):
         Returns:
             Same shape as `x`.
         """
-        q, k, v = self._heads(self.query_key_value(x), 3)
+        q, k, v = self._project(x)
+        query_offset = 0 if cache is None else len(cache)
+        if self.rotary is not None:
+            places = torch.arange(query_offset, query_offset + x.shape[1], device=x.device)
+            q, k = self.rotary(q, places), self.rotary(k, places)
         if cache is None:
             return self._attend(q, k, v, lengths=lengths, query_offset=0)
-        query_offset = len(cache)
         k, v = cache.append(k, v)
         return self._attend(
             q, k, v, lengths=lengths, query_offset=query_offset, key_positions=cache.positions
         )
+
+    def make_cache(self) -> Cache:
+        """Make the smallest cache that decoding by the pattern can do with, empty."""
+        return cache_for(self.pattern)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map [batch, length, dim] to queries, keys, values: [batch, heads, length, head_dim]."""
+        if self.is_grouped:
+            (q,) = self._heads(self.query(x), 1)
+            k, v = self._heads(self.key_value(x), 2)
+        else:
+            q, k, v = self._heads(self.query_key_value(x), 3)
+        return q, k, v
 
 
 class CrossAttention(MultiHeadAttention):
     """Attention of one sequence over another.
 
     Args:
-        dim: Size of the model, a multiple of `num_heads`.
+        dim: Size of the model.
         num_heads: Number of heads.
         pattern: Which query positions may see which key positions.
         output_gain: Factor on the initial weights of the output map.
+        head_dim: Size of a head; None is ``dim / num_heads``.
+        bias: Whether the maps have biases.
     """
 
     def __init__(
@@ -117,10 +177,15 @@ class CrossAttention(MultiHeadAttention):
         *,
         pattern: Pattern | NoMask = Full(),  # noqa: B008 - an immutable value
         output_gain: float,
+        head_dim: int | None = None,
+        bias: bool = True,
     ) -> None:
-        super().__init__(dim, num_heads, pattern=pattern, output_gain=output_gain)
-        self.query = Linear(dim, dim)
-        self.key_value = Linear(dim, 2 * dim, num_parts=2)
+        super().__init__(
+            dim, num_heads, pattern=pattern, output_gain=output_gain, head_dim=head_dim, bias=bias
+        )
+        width = num_heads * self.head_dim
+        self.query = Linear(dim, width, bias=bias)
+        self.key_value = Linear(dim, 2 * width, bias=bias, num_parts=2)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``[batch, keys, dim]`` to keys and values, ``[batch, heads, keys, head_dim]``."""

@@ -7,17 +7,18 @@ warm-up trouble (Xiong et al. 2020) and is the default here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 from torch import Tensor, nn
 
 from regard.attention import NoMask, Pattern
 from regard.layers.attention import CrossAttention, SelfAttention
-from regard.layers.cache import Cache
+from regard.layers.cache import Cache, LayerCache
 from regard.layers.dropout import Dropout, MaskPool
 from regard.layers.feed_forward import Activation, FeedForward
-from regard.layers.norm import LayerNorm
+from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
+from regard.layers.rotary import Rotary
 
 NormPlace = Literal["pre", "post"]
 
@@ -26,13 +27,19 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The dimensions of one block.
 
     Args:
-        dim: Size of the model, a multiple of `num_heads`.
+        dim: Size of the model.
         num_heads: Number of attention heads.
         hidden_dim: Size inside the feed-forward network.
         dropout: Rate on the output of each sub-layer, 0 to below 1.
         norm: Where normalisation stands.
         activation: Of the feed-forward network.
         output_gain: Factor on the initial weights of every map that writes to the residual stream.
+        norm_kind: Which normalisation.
+        epsilon: Of the normalisation.
+        bias: Whether linear maps have biases.
+        head_dim: Size of a head; None is ``dim / num_heads``.
+        num_kv_heads: Heads of keys and values of self-attention; None is `num_heads`.
+        rotary_base: Of rotary positions; None has none.
     """
 
     dim: int
@@ -42,6 +49,53 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     norm: NormPlace
     activation: Activation
     output_gain: float
+    norm_kind: NormKind = "layer"
+    epsilon: float = 1e-5
+    bias: bool = True
+    head_dim: int | None = None
+    num_kv_heads: int | None = None
+    rotary_base: float | None = None
+
+    def self_attention(self, pattern: Pattern | NoMask) -> SelfAttention:
+        """Make the self-attention of a block, by the given pattern."""
+        return SelfAttention(
+            self.dim,
+            self.num_heads,
+            pattern=pattern,
+            output_gain=self.output_gain,
+            head_dim=self.head_dim,
+            bias=self.bias,
+            num_kv_heads=self.num_kv_heads,
+            rotary=None if self.rotary_base is None else Rotary(base=self.rotary_base),
+        )
+
+    def feed_forward(self) -> FeedForward:
+        """Make the feed-forward network of a block."""
+        return FeedForward(
+            self.dim,
+            self.hidden_dim,
+            activation=self.activation,
+            bias=self.bias,
+            output_gain=self.output_gain,
+        )
+
+    def make_norm(self) -> LayerNorm | RMSNorm:
+        """Make one normalisation."""
+        return NORMS[self.norm_kind](self.dim, self.epsilon)
+
+
+class Mixer(Protocol):
+    """What a block lets positions exchange by: self-attention, or what stands in its place."""
+
+    def __call__(
+        self, x: Tensor, *, lengths: Tensor | None = None, cache: Any | None = None
+    ) -> Tensor:
+        """Map ``[batch, length, dim]`` to the same; arguments as for `SelfAttention`."""
+        ...
+
+    def make_cache(self) -> LayerCache:
+        """Make what it keeps of the positions seen, empty."""
+        ...
 
 
 class Residual(nn.Module):
@@ -49,7 +103,7 @@ class Residual(nn.Module):
 
     def __init__(self, config: BlockConfig, pool: MaskPool) -> None:
         super().__init__()
-        self.norm = LayerNorm(config.dim)
+        self.norm = config.make_norm()
         self.dropout = Dropout(config.dropout, pool)
         self.is_pre = config.norm == "pre"
 
@@ -60,26 +114,37 @@ class Residual(nn.Module):
         return self.norm(self.dropout.add(x, sublayer(x)))
 
 
-class EncoderBlock(nn.Module):
-    """Self-attention by `pattern`, then feed-forward."""
+class Block(nn.Module):
+    """Self-attention, then feed-forward: a layer of an encoder, or of a decoder that stands alone.
 
-    def __init__(self, config: BlockConfig, pattern: Pattern | NoMask, pool: MaskPool) -> None:
+    Args:
+        config: Dimensions.
+        self_attention: By which positions see one another, such as ``config.self_attention``
+            makes it.
+        pool: Of dropout masks.
+    """
+
+    def __init__(self, config: BlockConfig, self_attention: Mixer, pool: MaskPool) -> None:
         super().__init__()
-        self.self_attention = SelfAttention(
-            config.dim, config.num_heads, pattern=pattern, output_gain=config.output_gain
-        )
-        self.feed_forward = FeedForward(
-            config.dim,
-            config.hidden_dim,
-            activation=config.activation,
-            output_gain=config.output_gain,
-        )
+        self.self_attention = self_attention
+        self.feed_forward = config.feed_forward()
         self.attention_residual = Residual(config, pool)
         self.feed_forward_residual = Residual(config, pool)
 
-    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Map ``[batch, length, dim]`` to the same; `lengths` ``[batch]`` are valid positions."""
-        x = self.attention_residual(x, lambda y: self.self_attention(y, lengths=lengths))
+    def forward(self, x: Tensor, lengths: Tensor | None = None, cache: Any | None = None) -> Tensor:
+        """Map a sequence.
+
+        Args:
+            x: New positions, ``[batch, length, dim]``.
+            lengths: Valid positions of each row, ``[batch]``; None means all.
+            cache: What self-attention keeps of the positions before `x`; None where there are none.
+
+        Returns:
+            Same shape as `x`.
+        """
+        x = self.attention_residual(
+            x, lambda y: self.self_attention(y, lengths=lengths, cache=cache)
+        )
         return self.feed_forward_residual(x, self.feed_forward)
 
 
@@ -88,7 +153,7 @@ class DecoderBlock(nn.Module):
 
     Args:
         config: Dimensions.
-        pattern: Of self-attention, causal.
+        self_attention: Causal.
         cross_pattern: Of cross-attention.
         pool: Of dropout masks.
     """
@@ -96,23 +161,21 @@ class DecoderBlock(nn.Module):
     def __init__(
         self,
         config: BlockConfig,
-        pattern: Pattern | NoMask,
+        self_attention: Mixer,
         cross_pattern: Pattern | NoMask,
         pool: MaskPool,
     ) -> None:
         super().__init__()
-        self.self_attention = SelfAttention(
-            config.dim, config.num_heads, pattern=pattern, output_gain=config.output_gain
-        )
+        self.self_attention = self_attention
         self.cross_attention = CrossAttention(
-            config.dim, config.num_heads, pattern=cross_pattern, output_gain=config.output_gain
-        )
-        self.feed_forward = FeedForward(
             config.dim,
-            config.hidden_dim,
-            activation=config.activation,
+            config.num_heads,
+            pattern=cross_pattern,
             output_gain=config.output_gain,
+            head_dim=config.head_dim,
+            bias=config.bias,
         )
+        self.feed_forward = config.feed_forward()
         self.self_residual = Residual(config, pool)
         self.cross_residual = Residual(config, pool)
         self.feed_forward_residual = Residual(config, pool)

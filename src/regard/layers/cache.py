@@ -7,10 +7,24 @@ memory linear in the length), one that looks back at most `before` positions nee
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from regard.attention import NoMask, Pattern
+
+
+class LayerCache(Protocol):
+    """What one layer keeps of the positions seen, of any family."""
+
+    def __len__(self) -> int:
+        """Count the positions seen."""
+        ...
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        ...
 
 
 class KeyValueCache:

@@ -1,7 +1,8 @@
-"""The position-wise feed-forward network (Vaswani et al. 2017, equation 2)."""
+"""The position-wise feed-forward network (Vaswani et al. 2017, equation 2), plain or gated."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch.nn.functional as F
@@ -9,28 +10,47 @@ from torch import Tensor, nn
 
 from regard.layers.linear import Linear
 
-Activation = Literal["relu", "gelu"]
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+Activation = Literal["relu", "gelu", "gelu_tanh", "swiglu"]
+ACTIVATIONS = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "swiglu": F.silu,
+}
 
 
 class FeedForward(nn.Module):
-    """``W2 activation(W1 x + b1) + b2``.
+    """``W2 activation(W1 x + b1) + b2``, or gated: ``W2 (silu(W1 x) * V x)``.
 
     Args:
         dim: Size of input and output.
         hidden_dim: Size in between, 4 times `dim` in the paper.
-        activation: ``relu`` (the paper) or ``gelu`` (Hendrycks & Gimpel 2016).
+        activation: ``relu`` (the paper), ``gelu`` (Hendrycks & Gimpel 2016), ``gelu_tanh`` (its
+            approximation, as GPT-2 has it) or ``swiglu`` (Shazeer 2020, equation 6), which is gated
+            and stacks W1 and V in one map.
+        bias: Whether the maps have biases.
         output_gain: Factor on the initial weights of the second map.
     """
 
     def __init__(
-        self, dim: int, hidden_dim: int, *, activation: Activation, output_gain: float
+        self,
+        dim: int,
+        hidden_dim: int,
+        *,
+        activation: Activation,
+        bias: bool = True,
+        output_gain: float,
     ) -> None:
         super().__init__()
-        self.inner = Linear(dim, hidden_dim)
-        self.outer = Linear(hidden_dim, dim, gain=output_gain)
+        self.num_parts = 2 if activation == "swiglu" else 1
+        self.inner = Linear(dim, self.num_parts * hidden_dim, bias=bias, num_parts=self.num_parts)
+        self.outer = Linear(hidden_dim, dim, bias=bias, gain=output_gain)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, length, dim]`` to the same shape."""
-        return self.outer(self.activation(self.inner(x)))
+        inner = self.inner(x)
+        if self.num_parts == 1:
+            return self.outer(self.activation(inner))
+        activated, gate = inner.chunk(2, dim=-1)
+        return self.outer(self.activation(activated) * gate)

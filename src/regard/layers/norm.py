@@ -1,10 +1,17 @@
-"""Layer normalisation (Ba et al. 2016), with float32 weights over inputs of any floating type."""
+"""Layer normalisation (Ba et al. 2016) and RMS normalisation (Zhang & Sennrich 2019).
+
+Weights are float32 over inputs of any floating type.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+NormKind = Literal["layer", "rms"]
 
 
 class LayerNorm(nn.Module):
@@ -25,3 +32,26 @@ class LayerNorm(nn.Module):
         """Normalise ``[batch, length, dim]`` (any leading axes), with statistics in float32."""
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         return F.layer_norm(x, weight.shape, weight, bias, self.epsilon)
+
+
+class RMSNorm(nn.Module):
+    """``x / sqrt(mean(x^2) + epsilon) * weight`` over the last axis (equation 4 of the paper).
+
+    Args:
+        dim: Size of the last axis.
+        epsilon: Added to the mean square.
+    """
+
+    def __init__(self, dim: int, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[batch, length, dim]`` (any leading axes), with statistics in float32."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        normal = wide * (wide.square().mean(-1, keepdim=True) + self.epsilon).rsqrt()
+        return normal.to(x.dtype) * self.weight.to(x.dtype)
+
+
+NORMS: dict[NormKind, type[LayerNorm | RMSNorm]] = {"layer": LayerNorm, "rms": RMSNorm}

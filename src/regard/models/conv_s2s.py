@@ -31,8 +31,8 @@ from regard.models.encoder_decoder import (
     describe_cross,
     require_no_self_attention,
     tied_tables,
-    valid_lengths,
 )
+from regard.models.text_model import valid_lengths
 
 _HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
 _EMBEDDED = 0.1  # standard deviation of embeddings, section 3.5: gates begin half open

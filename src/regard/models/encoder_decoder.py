@@ -9,38 +9,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Generic, Literal, TypeVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.layers.attention import MultiHeadAttention
-from regard.layers.dropout import MaskPool
 from regard.layers.patterns import AttentionConfig
 from regard.layers.source_attention import SourceAttention
+from regard.models.text_model import TextModel, token_table
 
-PAD_ID = 0
 Tied = Literal["all", "target", "none"]
 S = TypeVar("S")
 
 
-class EncoderDecoder(nn.Module, Generic[S]):
+class EncoderDecoder(TextModel, Generic[S]):
     """A model that reads a source and writes a target; `S` is what it carries between tokens.
 
-    Args:
-        vocab_size: Number of token ids, shared by source and target.
-        dim: Size of its states.
-        num_blocks: Layers of encoder and decoder together.
+    Source and target share one vocabulary; `num_blocks` counts the layers of both sides.
     """
-
-    output_weight: nn.Parameter
-    """Maps hidden states to logits, ``[vocab, dim]``."""
-
-    def __init__(self, vocab_size: int, *, dim: int, num_blocks: int) -> None:
-        super().__init__()
-        self.vocab_size, self.dim, self.num_blocks = vocab_size, dim, num_blocks
-        self.compute_dtype = torch.float32
-        self.mask_pool = MaskPool()
 
     def forward(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Compute the logits of every next target token.
@@ -54,10 +39,6 @@ class EncoderDecoder(nn.Module, Generic[S]):
             ``[batch, length, vocab]``.
         """
         return self.logits(self.hidden(source_ids, target_ids))
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
-        return F.linear(hidden, self.output_weight.to(hidden.dtype))
 
     @abstractmethod
     def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
@@ -79,15 +60,6 @@ class EncoderDecoder(nn.Module, Generic[S]):
             Logits of the next token, ``[batch, vocab]``.
         """
 
-    @abstractmethod
-    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict what attention keeps of a target token for the backward pass, in bytes.
-
-        Args:
-            attention: Its patterns, or others to be tried.
-            length: Of source and target, in tokens.
-        """
-
     @property
     @abstractmethod
     def aligning_attention(self) -> MultiHeadAttention | SourceAttention | None:
@@ -97,24 +69,10 @@ class EncoderDecoder(nn.Module, Generic[S]):
 def tied_tables(
     vocab_size: int, dim: int, tied: Tied
 ) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
-    """Make the tables of source, target and output, ``[vocab, dim]``; tied ones are the same.
-
-    Entries are normal with variance ``1 / dim``: times ``sqrt(dim)`` they embed with variance 1,
-    as they are they map to logits of variance 1.
-    """
-
-    def table() -> nn.Parameter:
-        return nn.Parameter(torch.empty(vocab_size, dim).normal_(std=dim**-0.5))
-
-    source = table()
-    target = source if tied == "all" else table()
-    return source, target, table() if tied == "none" else target
-
-
-def valid_lengths(source_ids: Tensor) -> Tensor | None:
-    """Count the tokens of each row of ``[batch, length]``; None where no row is padded."""
-    lengths = (source_ids != PAD_ID).sum(1)
-    return lengths if bool((lengths < source_ids.shape[1]).any()) else None
+    """Make the tables of source, target and output, ``[vocab, dim]``; tied ones are the same."""
+    source = token_table(vocab_size, dim)
+    target = source if tied == "all" else token_table(vocab_size, dim)
+    return source, target, token_table(vocab_size, dim) if tied == "none" else target
 
 
 def describe_cross(attention: AttentionConfig) -> str:

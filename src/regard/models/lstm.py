@@ -31,8 +31,8 @@ from regard.models.encoder_decoder import (
     describe_cross,
     require_no_self_attention,
     tied_tables,
-    valid_lengths,
 )
+from regard.models.text_model import valid_lengths
 
 
 class LstmConfig(

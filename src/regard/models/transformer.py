@@ -15,15 +15,16 @@ from torch import Tensor, nn
 
 from regard.attention import most_kept_bytes
 from regard.layers.attention import CrossAttention
-from regard.layers.block import BlockConfig, DecoderBlock, EncoderBlock, NormPlace
-from regard.layers.cache import Cache, cache_for
+from regard.layers.block import Block, BlockConfig, DecoderBlock, NormPlace
+from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
-from regard.models.encoder_decoder import PAD_ID, EncoderDecoder, Tied, tied_tables, valid_lengths
+from regard.models.encoder_decoder import EncoderDecoder, Tied, tied_tables
+from regard.models.text_model import PAD_ID, valid_lengths
 
 
 class TransformerConfig(
@@ -95,7 +96,7 @@ class DecoderState:
 
     memory: list[tuple[Tensor, Tensor]]
     lengths: Tensor
-    caches: list[Cache]
+    caches: list[LayerCache]
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""
@@ -141,11 +142,11 @@ class Transformer(EncoderDecoder[DecoderState]):
             output_gain=1.0 if config.norm == "post" else (num_sublayers / 2) ** -0.5,
         )
         self.encoder = nn.ModuleList(
-            EncoderBlock(block, pattern, self.mask_pool)
+            Block(block, block.self_attention(pattern), self.mask_pool)
             for pattern in attention.encoder_patterns(config.num_encoder_layers)
         )
         self.decoder = nn.ModuleList(
-            DecoderBlock(block, pattern, cross_pattern, self.mask_pool)
+            DecoderBlock(block, block.self_attention(pattern), cross_pattern, self.mask_pool)
             for pattern, cross_pattern in zip(
                 attention.decoder_patterns(config.num_decoder_layers),
                 attention.cross_patterns(config.num_decoder_layers),
@@ -211,7 +212,7 @@ class Transformer(EncoderDecoder[DecoderState]):
         return DecoderState(
             memory=[block.cross_attention.project(states) for block in self.decoder_blocks],
             lengths=(source_ids != PAD_ID).sum(1),
-            caches=[cache_for(block.self_attention.pattern) for block in self.decoder_blocks],
+            caches=[block.self_attention.make_cache() for block in self.decoder_blocks],
         )
 
     def step(self, ids: Tensor, state: DecoderState) -> Tensor:

@@ -20,7 +20,7 @@ from regard.generation.search import Hypothesis, SearchConfig, search
 from regard.layers.cross_entropy import linear_cross_entropy
 from regard.metrics.translation import chrf
 from regard.models import EncoderDecoder
-from regard.models.encoder_decoder import PAD_ID
+from regard.models.text_model import PAD_ID
 from regard.training.averaging import WeightAverage
 from regard.training.loop import Evaluation
 from regard.training.stepping import Loss

@@ -1,0 +1,61 @@
+"""What every model of text has: a vocabulary, a size, and logits from its last states."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.layers.dropout import MaskPool
+from regard.layers.patterns import AttentionConfig
+
+PAD_ID = 0
+
+
+class TextModel(nn.Module):
+    """A model that gives logits of tokens.
+
+    Args:
+        vocab_size: Number of token ids.
+        dim: Size of its states.
+        num_blocks: Layers, of all its parts together.
+    """
+
+    output_weight: nn.Parameter
+    """Maps last states to logits, ``[vocab, dim]``."""
+
+    def __init__(self, vocab_size: int, *, dim: int, num_blocks: int) -> None:
+        super().__init__()
+        self.vocab_size, self.dim, self.num_blocks = vocab_size, dim, num_blocks
+        self.compute_dtype = torch.float32
+        self.mask_pool = MaskPool()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
+        return F.linear(hidden, self.output_weight.to(hidden.dtype))
+
+    @abstractmethod
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict what attention keeps of a token for the backward pass, in bytes.
+
+        Args:
+            attention: Its patterns, or others to be tried.
+            length: Of the text (of source and target, where there are two), in tokens.
+        """
+
+
+def token_table(vocab_size: int, dim: int) -> nn.Parameter:
+    """Make a table of token embeddings, ``[vocab, dim]``.
+
+    Entries are normal with variance ``1 / dim``: times ``sqrt(dim)`` they embed with variance 1,
+    as they are they map to logits of variance 1.
+    """
+    return nn.Parameter(torch.empty(vocab_size, dim).normal_(std=dim**-0.5))
+
+
+def valid_lengths(ids: Tensor) -> Tensor | None:
+    """Count the tokens of each row of ``[batch, length]``; None where no row is padded."""
+    lengths = (ids != PAD_ID).sum(1)
+    return lengths if bool((lengths < ids.shape[1]).any()) else None
