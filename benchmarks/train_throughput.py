@@ -32,7 +32,7 @@ from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.layers.positions import sinusoids
 from regard.models.transformer import Transformer, TransformerConfig
 from regard.tasks.corpus import encode_pairs
-from regard.tasks.translation import batch_loss
+from regard.tasks.translation import TranslationLoss
 
 DIM, HIDDEN, HEADS, LAYERS, VOCAB, DROPOUT, SMOOTHING = 256, 1024, 4, 4, 8000, 0.1, 0.1
 RATE = 5e-4
@@ -134,7 +134,7 @@ class Contender:
 def our_loss(model: nn.Module, batch: Batch, smoothing: float) -> Tensor:
     """Loss by our own chunked cross-entropy."""
     assert isinstance(model, Transformer)
-    return batch_loss(model, batch, label_smoothing=smoothing).loss
+    return TranslationLoss(label_smoothing=smoothing)(model, batch).loss
 
 
 def plain_loss(bf16: bool, is_marian: bool) -> Callable[[nn.Module, Batch, float], Tensor]:

@@ -32,9 +32,9 @@ def load(folder: str | Path) -> Translator:
     Raises:
         regard.errors.WeightsError: The folder is missing, incomplete or damaged.
     """
-    from regard.tasks.translator import Translator
+    from regard.tasks.registry import open_model
 
-    return Translator.open(folder)
+    return open_model(folder)
 
 
 def train(

@@ -1,4 +1,4 @@
-"""Every family of `FAMILIES` keeps the contract of an encoder-decoder."""
+"""Every family of `ENCODER_DECODERS` keeps the contract of an encoder-decoder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 from regard.data.batching import Batch
 from regard.generation.search import SearchConfig, search
-from regard.models import FAMILIES
-from regard.tasks.translation import batch_loss
+from regard.models import ENCODER_DECODERS
+from regard.tasks.translation import TranslationLoss
 
 VOCAB = 20
 OWN_SIZES = {"transformer": {"num_heads": 2, "hidden_dim": 32}}
@@ -22,7 +22,7 @@ def build(family: str, **changes):
     """Build a small model in float64, in evaluation mode."""
     torch.manual_seed(0)
     sizes = {"num_encoder_layers": 2, "num_decoder_layers": 2, "dim": 16, "dropout": 0.1}
-    config_type, model_type = FAMILIES[family]
+    config_type, model_type = ENCODER_DECODERS[family]
     model = (
         model_type(config_type(**sizes | OWN_SIZES.get(family, {}) | changes), VOCAB)
         .double()
@@ -36,7 +36,7 @@ def loss_of(model):
     return model(SOURCE, TARGET).logsumexp(-1).sum()
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=ENCODER_DECODERS)
 def family(request):
     return request.param
 
@@ -184,10 +184,10 @@ def test_it_learns_a_tiny_set_by_heart(family):
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(60):
         optimizer.zero_grad()
-        batch_loss(model, batch, label_smoothing=0.0).loss.backward()
+        TranslationLoss(label_smoothing=0.0)(model, batch).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     model.eval()
-    assert float(batch_loss(model, batch, label_smoothing=0.0).nll) < 0.1
+    assert float(TranslationLoss(label_smoothing=0.0)(model, batch).nll) < 0.1
     found = search(model, words, SearchConfig(beam=2))
     assert [hypotheses[0].ids for hypotheses in found] == words.flip(1).tolist()

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
 
@@ -20,7 +19,6 @@ NOW = 10**9
 
 def prepared(attention, batch_tokens, length):
     """What of a prepared run decides its memory."""
-    side = SimpleNamespace(lengths=np.array([7, length - 1]))
     return cast(
         Any,
         SimpleNamespace(
@@ -28,7 +26,7 @@ def prepared(attention, batch_tokens, length):
             config=SimpleNamespace(
                 attention=attention, training=SimpleNamespace(batch_tokens=batch_tokens)
             ),
-            batches=SimpleNamespace(sources=side, targets=side),
+            batches=SimpleNamespace(longest=length),
         ),
     )
 

@@ -9,10 +9,10 @@ from regard.data.pairs import Pairs
 from regard.errors import DataError
 from regard.tasks.evaluation import evaluate_model, read_test_pairs
 from regard.tasks.planning import Measured, make_plan
-from regard.tasks.preparation import prepare, resolve_sizes
+from regard.tasks.preparation import resolve_sizes
 from regard.tasks.run_config import RunConfig
-from regard.tasks.train import estimate, ignore_events, load_corpus, train
-from regard.tasks.translation import TranslationEvaluator
+from regard.tasks.train import estimate, ignore_events, train
+from regard.tasks.translation_task import Translation
 from regard.tasks.translator import Translator
 from regard.training.averaging import WeightAverage
 from regard.training.events import Data, Evaluated, Finished, Model, Planned, Tokens, Warned
@@ -151,15 +151,7 @@ def test_a_short_budget_has_fewer_evaluations(pairs_file):
 
 def test_babble_is_not_charged_to_coming_evaluations(pairs_file):
     prepared = _prepared(pairs_file, "training.minutes=1")
-    model = prepared.model
-    evaluate = TranslationEvaluator(
-        model,
-        prepared.valid.sources,
-        prepared.valid.targets,
-        prepared.valid_pairs.targets,
-        prepared.tokenizer,
-    )
-    found = evaluate(WeightAverage(model, 0.0))
+    found = prepared.evaluator()(WeightAverage(prepared.model, 0.0))
     assert found.babble_seconds > 0  # random weights never end a sentence
 
 
@@ -167,9 +159,9 @@ def _prepared(pairs_file, setting):
     config = apply_settings(RunConfig(), (*TINY[:-1], setting))
     data = msgspec.structs.replace(config.data, path=str(pairs_file))
     config = msgspec.structs.replace(config, data=data)
-    corpus = load_corpus(config)
+    corpus = Translation().read(config)
     config = apply_settings(resolve_sizes(config, corpus), (*TINY[:-1], setting))
-    return prepare(config, corpus, ignore_events)
+    return Translation().prepare(config, corpus, ignore_events)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path, pairs_file):

@@ -9,7 +9,9 @@ from regard import __version__
 VERBS = {
     "train": "Train a model on a file of text.",
     "translate": "Translate text, a file, or standard input.",
-    "evaluate": "Score a model on a file of pairs, beside floors and another model.",
+    "classify": "Tell the label of a text, or of every line of a file.",
+    "generate": "Continue a text.",
+    "evaluate": "Score a model on a file, beside floors and another model.",
     "check": "Report on a data file, without training.",
     "info": "Tell what a model folder holds.",
     "demo": "Train and try a model on the embedded corpus, in minutes.",

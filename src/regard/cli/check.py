@@ -69,18 +69,19 @@ def _print_problems(data: str, problems: list[str], *, json: bool) -> None:
 
 def _print_json(corpus: Corpus) -> None:
     from regard.tasks.corpus import summarize_lengths
-    from regard.tasks.preparation import describe_corpus
+    from regard.tasks.translation_task import describe_corpus
 
     drops = [msgspec.to_builtins(drop) for drop in corpus.dropped]
     facts = msgspec.to_builtins(describe_corpus(corpus))
-    report = {**facts, "lengths": summarize_lengths(corpus), "drops": drops}
+    num_pairs = sum(map(len, (corpus.train, corpus.valid, corpus.test)))
+    report = {**facts, "num_pairs": num_pairs, "lengths": summarize_lengths(corpus), "drops": drops}
     print(msgspec.json.encode(report).decode())
 
 
 def _print_corpus(corpus: Corpus) -> None:
     from regard.cli.console import describe
     from regard.tasks.corpus import summarize_lengths
-    from regard.tasks.preparation import describe_corpus
+    from regard.tasks.translation_task import describe_corpus
 
     for line in describe(describe_corpus(corpus)):
         print(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import singledispatch
 
@@ -51,7 +51,7 @@ class _PlainReport:
     def __call__(self, event: ev.Event) -> None:
         if isinstance(event, ev.Evaluated) and not self._has_header:
             self._has_header = True
-            self._write(HEADER)
+            self._write(header(event.measures))
         for line in describe(event):
             self._write(line)
 
@@ -74,7 +74,27 @@ class _LiveReport:
         self._plain(event)
 
 
-HEADER = "  epoch     step    train    valid   shuffled     chrF      tok/s   elapsed      left"
+_COLUMNS = {
+    "loss": ("valid", 9, 3),
+    "shuffled_loss": ("shuffled", 11, 3),
+    "chrf": ("chrF", 9, 1),
+    "perplexity": ("perplexity", 12, 2),
+    "bits_per_byte": ("bits/byte", 11, 3),
+    "accuracy": ("accuracy", 10, 1),
+    "macro_f1": ("macro F1", 10, 1),
+}
+"""Title, width and digits of each figure of an evaluation."""
+
+
+def header(measures: Collection[str]) -> str:
+    """Write the line above the evaluations.
+
+    >>> header(["loss", "perplexity"])
+    '  epoch     step    train    valid  perplexity      tok/s   elapsed      left'
+    """
+    titles = (f"{_COLUMNS[name][0]:>{_COLUMNS[name][1]}s}" for name in measures)
+    rate = "texts/s" if "accuracy" in measures else "tok/s"
+    return f"  epoch     step    train{''.join(titles)}{rate:>11s}   elapsed      left"
 
 
 def _moving_line(event: ev.Progress, losses: deque[float]) -> str:
@@ -137,10 +157,11 @@ def describe(event: ev.Event) -> list[str]:  # noqa: ARG001 - progress and the l
 
 @describe.register
 def _(event: ev.Data) -> list[str]:
-    languages = event.languages or "languages not known"
     guess = " (guessed; --lang en-de to fix)" if event.languages_are_guessed else ""
+    languages = f"{event.languages}{guess}   " if event.languages else ""
+    total = event.num_train + event.num_valid + event.num_test
     line = (
-        f"Data    {event.path}   {event.num_pairs:,} pairs   {languages}{guess}   "
+        f"Data    {event.path}   {total:,} {event.unit}   {languages}"
         f"{event.num_train:,} train / {event.num_valid:,} valid / {event.num_test:,} test"
     )
     if not event.dropped:
@@ -179,11 +200,14 @@ def _(event: ev.Planned) -> list[str]:
 
 @describe.register
 def _(event: ev.Evaluated) -> list[str]:
+    figures = "".join(
+        f"{value:{_COLUMNS[name][1]},.{_COLUMNS[name][2]}f}"
+        for name, value in event.measures.items()
+    )
     passes = max(event.epoch, int(event.num_passes))  # a search passes over the data several times
     return [
-        f"{passes:7,d} {event.step:8,d} {event.train_loss:8.3f} "
-        f"{event.measures['loss']:8.3f} {event.measures['shuffled_loss']:10.3f} "
-        f"{event.measures['chrf']:8.1f} {event.tokens_per_second:10,.0f} "
+        f"{passes:7,d} {event.step:8,d} {event.train_loss:8.3f}"
+        f"{figures} {event.tokens_per_second:10,.0f} "
         f"{duration(event.elapsed):>9s} {duration(event.left):>9s}"
         f"{'   best' if event.is_best else ''}"
     ]
@@ -201,15 +225,8 @@ def _(event: ev.Interrupted) -> list[str]:
 
 @describe.register
 def _(event: ev.Finished) -> list[str]:
-    test = event.test
-    shown = (
-        f"   test chrF {test['chrf']:.1f} [{test['chrf_low']:.1f}, {test['chrf_high']:.1f}], "
-        f"BLEU {test['bleu']:.1f}"
-        if test
-        else ""
-    )
     lines = [
-        f"Done    best step {event.best_step:,}, valid chrF {event.valid['chrf']:.1f}{shown}   "
+        f"Done    best step {event.best_step:,}, {event.summary}   "
         f"{duration(event.seconds)} (estimate {duration(event.estimate)})   "
         f"card: {event.folder}/README.md"
     ]

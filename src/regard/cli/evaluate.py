@@ -1,15 +1,19 @@
-"""``regard evaluate``: scores with intervals, floors, a verdict, the worst sentences."""
+"""``regard evaluate``: scores beside floors; for translation intervals and the worst sentences."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import Parameter
 
+from regard.errors import ConfigError
+
 if TYPE_CHECKING:
     from regard.metrics.translation import PairedScores
     from regard.tasks.evaluation import EvaluationReport
+    from regard.tasks.text_evaluation import TextReport
 
 Flag = Parameter(negative=())
 
@@ -25,46 +29,71 @@ def evaluate(
     allow_overlap: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
-    """Score a model on a file of pairs, beside floors and another model.
+    """Score a model on a file, beside floors and another model.
 
     Parameters
     ----------
     model
         Folder of a trained model.
     data
-        File of sentence pairs, or - for standard input.
+        File of what the model was trained on: sentence pairs or running text; - reads standard
+        input.
     beam
-        Hypotheses kept in the search; 1 is greedy.
+        Hypotheses kept in the search of a translation; 1 is greedy.
     compare
-        Folder of another model, for a paired bootstrap test.
+        Folder of another model; translations are compared by a paired bootstrap test.
     worst
         Number of worst translations to show.
     drop_overlap
-        Leave out pairs whose source also stands in the training data.
+        Leave out what also stands in the training data.
     allow_overlap
-        Keep them.
+        Keep it.
     json
         One JSON object instead of text.
     """
-    from regard.tasks.evaluation import evaluate_model, read_test_pairs
+    from regard.tasks.registry import open_model
     from regard.tasks.translator import Translator
 
-    translator = Translator.open(model)
-    other = Translator.open(compare) if compare is not None else None
-    pairs = read_test_pairs(
-        data, translator, drop_overlap=drop_overlap, allow_overlap=allow_overlap
-    )
-    report = evaluate_model(translator, pairs, name=model, beam=beam, other=other, num_worst=worst)
+    opened = open_model(model)
+    other = None if compare is None else open_model(compare)
+    if other is not None and type(other) is not type(opened):
+        raise ConfigError(f"{model} and {compare} were trained for different tasks.")
+    overlap = {"drop_overlap": drop_overlap, "allow_overlap": allow_overlap}
+    if isinstance(opened, Translator):
+        from regard.tasks.evaluation import evaluate_model, read_test_pairs
+
+        pairs = read_test_pairs(data, opened, **overlap)
+        report = evaluate_model(opened, pairs, name=model, beam=beam, other=other, num_worst=worst)
+        show = partial(_print_report, report, beam, str(compare))
+    else:
+        from regard.tasks.text_evaluation import evaluate_text, read_test_text
+
+        lines = read_test_text(data, opened, **overlap)
+        report = evaluate_text(opened, lines, name=model, other=other)
+        show = partial(_print_text_report, report, str(compare))
     if json:
         print(msgspec.json.encode(report).decode())
-        return 0
-    _print_report(report, beam)
-    if report.comparison is not None:
-        _print_comparison(report.comparison, model, str(compare))
+    else:
+        show()
     return 0
 
 
-def _print_report(report: EvaluationReport, beam: int) -> None:
+def _print_text_report(report: TextReport, other: str) -> None:
+    print(f"Data    {report.path}   {report.num_chars:,} characters   model {report.model}")
+    print(
+        f"Loss    {report.loss:.3f} nats/token   perplexity {report.perplexity:.2f}   "
+        f"{report.bits_per_byte:.3f} bits/byte"
+    )
+    print(
+        f"Floors  single bytes {report.byte_entropy:.3f} bits/byte   "
+        f"xz {report.compressed:.3f} bits/byte"
+    )
+    if report.compared is not None:
+        difference = report.bits_per_byte - report.compared
+        print(f"Compare {report.model} against {other}: {difference:+.3f} bits/byte")
+
+
+def _print_report(report: EvaluationReport, beam: int, other: str) -> None:
     print(
         f"Data    {report.path}   {report.num_pairs:,} pairs   model {report.model}   beam {beam}"
     )
@@ -94,6 +123,8 @@ def _print_report(report: EvaluationReport, beam: int) -> None:
             ("wanted", entry.reference),
         ):
             print(f"        {label}  {text}")
+    if report.comparison is not None:
+        _print_comparison(report.comparison, report.model, other)
 
 
 def _print_comparison(comparison: PairedScores, model: str, other: str) -> None:

@@ -55,11 +55,12 @@ def translate(
     json
         One JSON object a line, with scores.
     """
+    from regard.cli.inputs import input_lines
     from regard.tasks.translator import Translator, search_config
 
     search_config(beam=beam, num_best=nbest, length_penalty=length_penalty)
     translator = Translator.open(model)
-    lines = _input_lines(text, encoding, as_text=as_text)
+    lines = input_lines(text, encoding, as_text=as_text)
     found = translator.stream(lines, beam=beam, num_best=nbest, length_penalty=length_penalty)
     rows = _format(translator, found, align=align, json=json, numbered=nbest > 1)
     if output is None:
@@ -67,23 +68,6 @@ def translate(
     else:
         _write_file(Path(output), rows)
     return 0
-
-
-def _input_lines(text: str | None, encoding: str, *, as_text: bool) -> Iterable[str]:
-    from regard.data.files import read_lines
-
-    if text is None or (text == "-" and not as_text):
-        return read_lines("-", encoding=encoding)
-    if not as_text and _is_file(text):
-        return read_lines(text, encoding=encoding)
-    return text.split("\n")
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).exists()
-    except (OSError, ValueError):  # a long sentence is no file name
-        return False
 
 
 def _format(

@@ -118,6 +118,20 @@ class PairBatches:
             rows=rows,
         )
 
+    @property
+    def num_tokens(self) -> int:
+        """Target tokens of all rows."""
+        return int(self.targets.lengths.sum())
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest sentence of either side, its end counted."""
+        return 1 + max(int(side.lengths.max()) for side in (self.sources, self.targets))
+
+    def size(self, rows: NDArray[np.int64]) -> int:
+        """Count the tokens of some rows, both sides together."""
+        return int((self.sources.lengths[rows] + self.targets.lengths[rows]).sum())
+
     def padding_share(self, batches: Sequence[NDArray[np.int64]]) -> float:
         """Measure which share of all places, [batch, length] a side, is padding, 0 to 1."""
         used = padded = 0

@@ -40,7 +40,7 @@ _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
-__all__ = ["file_hash", "find_problems", "read_lines", "read_pairs"]
+__all__ = ["file_hash", "find_problems", "read_lines", "read_pairs", "read_records"]
 
 
 def read_pairs(
@@ -85,6 +85,77 @@ def read_pairs(
         expected = "Expected one pair a line: source<TAB>target."
         raise DataError(f"{path}: the file is empty.  {expected}")
     return pairs
+
+
+def read_records(
+    path: str | Path, names: Sequence[str], *, encoding: str = "utf-8"
+) -> Iterator[tuple[int, list[str]]]:
+    """Read the named columns of every row; JSONL by key, CSV and TSV by their header.
+
+    Args:
+        path: The file, or ``-`` for standard input; the format is told as for `read_pairs`.
+        names: Of the columns wanted.
+        encoding: Of the file.
+
+    Yields:
+        The 1-based line of each row, and its texts in the order of `names`; numbers and truth
+        values are written as JSON has them.
+
+    Raises:
+        DataError: The file is missing, or has rows that cannot be read (after the last).
+        ConfigError: The encoding is unknown.
+    """
+    file = TextFile(str(path), encoding, None, problems=[])
+    yield from _named_rows(file, names)
+    if file.problems:
+        more = len(file.problems) - 1
+        raise DataError(file.problems[0] + (f"  And {more:,} more like it." if more else ""))
+
+
+def _named_rows(file: TextFile, names: Sequence[str]) -> _Records:
+    first, lines = _peek(numbered_lines(file))
+    suffix = Path(file.name).suffix.lower()
+    if suffix in (".jsonl", ".json") or first.lstrip().startswith("{"):
+        yield from _json_records(file, lines, names)
+        return
+    is_csv = suffix == ".csv"
+    separator = _csv_separator(first) if is_csv else "\t"
+    records = _csv_records(file, lines, separator) if is_csv else _tab_records(lines)
+    line, header = next(records, (1, []))
+    missing = [name for name in names if name not in header]
+    if missing:
+        file.refuse(line, f'no column "{missing[0]}".  Columns seen: {", ".join(header)}.')
+        return
+    places = [header.index(name) for name in names]
+    for line, cells in records:
+        if len(cells) != len(header):
+            file.refuse(line, _miscount(file.name, cells, len(header), separator))
+        else:
+            yield line, [cells[place] for place in places]
+
+
+def _json_records(file: TextFile, lines: _Lines, names: Sequence[str]) -> _Records:
+    for number, text in lines:
+        if not text.strip():
+            continue
+        try:
+            fields = _json_fields(text)
+            yield number, [_json_text(fields, name) for name in names]
+        except (msgspec.DecodeError, RecursionError) as error:
+            file.refuse(number, f"not JSON: {error}.  {_quote(text)}")
+        except DataError as error:
+            file.refuse(number, f"{error}  {_quote(text)}")
+
+
+def _json_text(fields: dict[str, object], name: str) -> str:
+    if name not in fields:
+        raise DataError(f'no key "{name}".  Keys seen: {", ".join(fields) or "none"}.')
+    value = fields[name]
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return msgspec.json.encode(value).decode()
+    raise DataError(f'"{name}" is no text.')
 
 
 def find_problems(

@@ -169,8 +169,8 @@ def overlap(train: Pairs, test: Pairs) -> list[tuple[int, int]]:
     """
     row_of: dict[str, int] = {}
     for row, text in enumerate(train.sources):
-        row_of.setdefault(_normalize(text), row)
-    found = ((row, row_of.get(_normalize(text))) for row, text in enumerate(test.sources))
+        row_of.setdefault(normalize(text), row)
+    found = ((row, row_of.get(normalize(text))) for row, text in enumerate(test.sources))
     return [(row, same) for row, same in found if same is not None]
 
 
@@ -208,7 +208,7 @@ def check_overlap(train: Pairs, test: Pairs) -> None:
     )
 
 
-def _normalize(text: str) -> str:
+def normalize(text: str) -> str:
     """Bring texts that a reader takes for the same into one form."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
@@ -218,7 +218,7 @@ def _normalize(text: str) -> str:
 def _number_texts(texts: Iterable[str]) -> NDArray[np.int64]:
     """Give each distinct text a number from 0, ``[rows]``."""
     numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(_normalize(text), len(numbers)) for text in texts])
+    return np.array([numbers.setdefault(normalize(text), len(numbers)) for text in texts])
 
 
 def _find_groups(sources: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -90,6 +90,35 @@ class Tokenizer:
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
+    @property
+    def newline_id(self) -> int:
+        """The token that stands for the end of a line."""
+        found = self._backend.token_to_id(_byte_alphabet()[10])
+        assert found is not None
+        return found
+
+    def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
+        """Turn lines into token ids, each with the end of its line behind it."""
+        return [
+            [*row, self.newline_id] if line else [self.newline_id]
+            for line, row in zip(lines, self.encode(lines), strict=True)
+        ]
+
+    def encode_text(self, text: str) -> list[int]:
+        """Turn a text of one line or more into token ids, without begin and end."""
+        rows = self.encode_lines(text.split("\n"))
+        return [token for row in rows for token in row][:-1]
+
+    def decode_text(self, ids: Sequence[int]) -> str:
+        """Turn token ids back into a text of one line or more."""
+        rows: list[list[int]] = [[]]
+        for token in ids:
+            if token == self.newline_id:
+                rows.append([])
+            else:
+                rows[-1].append(token)
+        return "\n".join(self.decode(rows))
+
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Turn token ids back into sentences; ids 0 to 2 leave no trace."""
         specials = len(SPECIALS)

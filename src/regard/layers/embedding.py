@@ -13,22 +13,26 @@ from regard.layers.positions import LearnedPositions, SinusoidalPositions
 
 
 class TokenEmbedding(nn.Module):
-    """``dropout(sqrt(dim) * weight[ids] + positions)``.
+    """``dropout(scale * weight[ids] + positions)``.
 
     Args:
         weight: ``[vocab, dim]`` table, possibly shared with other layers.
-        positions: Where the tokens stand.
+        positions: Where the tokens stand; None where the layers tell, as rotary ones do.
         dropout: On the sum.
+        scale: Factor on the rows of the table; None is the paper's ``sqrt(dim)``.
     """
 
     def __init__(
         self,
         weight: nn.Parameter,
-        positions: SinusoidalPositions | LearnedPositions,
+        positions: SinusoidalPositions | LearnedPositions | None,
         dropout: Dropout,
+        *,
+        scale: float | None = None,
     ) -> None:
         super().__init__()
         self.weight = weight
+        self.scale = math.sqrt(weight.shape[1]) if scale is None else scale
         self.positions = positions
         self.dropout = dropout
 
@@ -40,7 +44,9 @@ class TokenEmbedding(nn.Module):
             start: Position of the first column.
             dtype: Type of the result; None keeps the type of the table.
         """
-        scale = math.sqrt(self.weight.shape[1])
-        tokens = F.embedding(ids, self.weight) * scale
-        x = tokens + self.positions(start, ids.shape[1])
+        x = F.embedding(ids, self.weight)
+        if self.scale != 1:
+            x = x * self.scale
+        if self.positions is not None:
+            x = x + self.positions(start, ids.shape[1])
         return self.dropout(x.to(dtype or self.weight.dtype))

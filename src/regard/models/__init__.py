@@ -1,4 +1,4 @@
-"""Families of models, one file each; `FAMILIES` names those that translate."""
+"""Families of models, one file each, registered by what they are."""
 
 from __future__ import annotations
 
@@ -6,26 +6,57 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from regard.layers.patterns import AttentionConfig
+from regard.models.bert import Bert, BertConfig
+from regard.models.classifier import Classifier
 from regard.models.conv_s2s import ConvS2S, ConvS2SConfig
+from regard.models.decoder import Decoder
+from regard.models.encoder import Encoder
 from regard.models.encoder_decoder import EncoderDecoder
+from regard.models.gpt import Gpt, GptConfig
+from regard.models.longformer import Longformer, LongformerConfig
 from regard.models.lstm import LstmConfig, LstmEncoderDecoder
+from regard.models.mesanet import MesaNet, MesaNetConfig
+from regard.models.text_model import TextModel
 from regard.models.transformer import Transformer, TransformerConfig
+from regard.models.transformer_xl import TransformerXl, TransformerXlConfig
 
-ModelConfig = TransformerConfig | LstmConfig | ConvS2SConfig
+ModelConfig = (
+    TransformerConfig
+    | LstmConfig
+    | ConvS2SConfig
+    | GptConfig
+    | TransformerXlConfig
+    | MesaNetConfig
+    | BertConfig
+    | LongformerConfig
+)
 
 
 class Family(NamedTuple):
     """A family's settings and its model, made of settings, vocabulary size and patterns."""
 
     config: type[ModelConfig]
-    model: Callable[[Any, int, AttentionConfig], EncoderDecoder[Any]]
+    model: Callable[[Any, int, AttentionConfig], TextModel]
 
 
-FAMILIES: dict[str, Family] = {
+ENCODER_DECODERS: dict[str, Family] = {
     "transformer": Family(TransformerConfig, Transformer),
     "lstm": Family(LstmConfig, LstmEncoderDecoder),
     "conv_s2s": Family(ConvS2SConfig, ConvS2S),
 }
+"""Families that read a source and write a target."""
+DECODERS: dict[str, Family] = {
+    "gpt": Family(GptConfig, Gpt),
+    "transformer_xl": Family(TransformerXlConfig, TransformerXl),
+    "mesanet": Family(MesaNetConfig, MesaNet),
+}
+"""Families that continue a text."""
+ENCODERS: dict[str, Family] = {
+    "bert": Family(BertConfig, Bert),
+    "longformer": Family(LongformerConfig, Longformer),
+}
+"""Families that read a text in both directions."""
+FAMILIES = ENCODER_DECODERS | DECODERS | ENCODERS
 
 
 def family_of(config: ModelConfig) -> str:
@@ -37,9 +68,7 @@ def family_of(config: ModelConfig) -> str:
     return str(config.__struct_config__.tag)
 
 
-def make_model(
-    config: ModelConfig, vocab_size: int, attention: AttentionConfig
-) -> EncoderDecoder[Any]:
+def make_model(config: ModelConfig, vocab_size: int, attention: AttentionConfig) -> TextModel:
     """Make the model of a configuration, with random weights.
 
     Args:
@@ -54,16 +83,33 @@ def make_model(
 
 
 __all__ = [
+    "DECODERS",
+    "ENCODERS",
+    "ENCODER_DECODERS",
     "FAMILIES",
+    "Bert",
+    "BertConfig",
+    "Classifier",
     "ConvS2S",
     "ConvS2SConfig",
+    "Decoder",
+    "Encoder",
     "EncoderDecoder",
     "Family",
+    "Gpt",
+    "GptConfig",
+    "Longformer",
+    "LongformerConfig",
     "LstmConfig",
     "LstmEncoderDecoder",
+    "MesaNet",
+    "MesaNetConfig",
     "ModelConfig",
+    "TextModel",
     "Transformer",
     "TransformerConfig",
+    "TransformerXl",
+    "TransformerXlConfig",
     "family_of",
     "make_model",
 ]

@@ -6,8 +6,13 @@ read; `regard.interchange` applies it in both directions. Models never read file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import json
+from collections.abc import Callable, Mapping, Set
+from typing import Any, NamedTuple, TypeVar
+
+from regard.errors import ConfigError
+
+V = TypeVar("V", bool, int, float, str)
 
 
 class Place(NamedTuple):
@@ -15,7 +20,8 @@ class Place(NamedTuple):
 
     Args:
         ours: Name of the parameter in the model.
-        theirs: Names of the tensors that make it up, stacked along the first axis where several.
+        theirs: Names of the tensors that make it up, stacked along the first axis where several,
+            which are of equal sizes then.
         is_transposed: Whether theirs have rows and columns exchanged (GPT-2's ``Conv1D``).
     """
 
@@ -36,6 +42,11 @@ class Layout(NamedTuple):
         prefix: What the names of the bare model's tensors (``AutoModel``) lack: such a checkpoint
             is read as if each name began with it.
         ignored: Ends of names that hold nothing trained, such as masks and position ids.
+        adapt: Fits the configuration to the names of the tensors that a file has, where
+            ``config.json`` does not tell which parts there are.
+        renamed: Ends of names that old files have, each with its end of today.
+        twins: For the name of a tensor, the name of another that it equals where the two are tied:
+            a checkpoint may then have it too, or leave it out.
     """
 
     read: Callable[[Mapping[str, Any]], Any]
@@ -43,3 +54,50 @@ class Layout(NamedTuple):
     places: Callable[[Any], list[Place]]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
+    adapt: Callable[[Any, Set[str]], Any] | None = None
+    renamed: tuple[tuple[str, str], ...] = ()
+    twins: Mapping[str, str] = {}
+
+
+def field_of(fields: Mapping[str, Any], name: str, default: V) -> V:
+    """Take one value from ``config.json``.
+
+    Args:
+        fields: All values.
+        name: Of the wanted one.
+        default: What ``transformers`` takes where it is missing or null; tells the type.
+
+    Raises:
+        ConfigError: The value is of another type; whole numbers do for fractions.
+
+    >>> field_of({"hidden_size": 64}, "hidden_size", 768), field_of({}, "layer_norm_eps", 1e-12)
+    (64, 1e-12)
+    """
+    value = fields.get(name)
+    if value is None:
+        return default
+    allowed = (int, float) if isinstance(default, float) else type(default)
+    if not isinstance(value, allowed) or isinstance(value, bool) != isinstance(default, bool):
+        raise ConfigError(
+            f"config.json: {name}={value!r}: expected a value such as {default!r}, "
+            "the default of transformers."
+        )
+    return type(default)(value)
+
+
+def require_fields(fields: Mapping[str, Any], only: Mapping[str, Any]) -> None:
+    """Refuse fields of ``config.json`` that change what is computed in a way no model here does.
+
+    Args:
+        fields: What the file says.
+        only: The one value of each that is computed; a field that is missing or null has it.
+
+    Raises:
+        ConfigError: A field has another value.
+    """
+    for name, value in only.items():
+        if fields.get(name) not in (value, None):
+            raise ConfigError(
+                f"config.json: {name}={json.dumps(fields[name])}: no such variant here, "
+                f"{name}={json.dumps(value)} alone is computed."
+            )

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from regard.tasks.corpus import Corpus
 from regard.tasks.preparation import summarize
 from regard.tasks.run_config import RunConfig
+from regard.tasks.task import Outcome
 from regard.training.events import Finished
 
 
-def model_card(config: RunConfig, corpus: Corpus, finished: Finished, num_parameters: int) -> str:
+def model_card(
+    config: RunConfig, path: str, outcome: Outcome, finished: Finished, num_parameters: int
+) -> str:
     """Write the card as Markdown."""
-    languages = corpus.languages or "languages not told"
     figures = "\n".join(
         [f"| validation | {name} | {value:.3f} |" for name, value in finished.valid.items()]
         + [f"| test | {name} | {value:.3f} |" for name, value in finished.test.items()]
     )
+    uses = "\n".join(f"    {command}" for command in finished.tries)
     return f"""# {finished.folder}
 
-A translation model ({languages}) trained with [regard](https://pypi.org/project/regard/).
+{outcome.kind} trained with [regard](https://pypi.org/project/regard/).
 
 | | |
 | --- | --- |
 | architecture | {summarize(config)} |
 | parameters | {num_parameters:,} |
 | tokenizer | {config.tokenizer.kind} |
-| data | {corpus.path}, sha256 {config.data.sha256[:16] or "embedded corpus"} |
-| rows | {len(corpus.train):,} train / {len(corpus.valid):,} validation / \
-{len(corpus.test):,} test |
-| training | {finished.step:,} steps of {config.training.batch_tokens:,} target tokens at most, \
+| data | {path}, sha256 {config.data.sha256[:16] or "embedded corpus"} |
+| size | {outcome.rows} |
+| training | {finished.step:,} steps of {config.training.batch_tokens:,} tokens at most, \
 {_optimizer(config)}, \
 {config.training.precision}, {finished.seconds / 60:.1f} min |
 | kept weights | running average after step {finished.best_step:,}, best validation \
@@ -37,14 +38,11 @@ A translation model ({languages}) trained with [regard](https://pypi.org/project
 | --- | --- | --- |
 {figures}
 
-Losses are in nats per token. `shuffled_loss` is the loss with the sources of other sentences: a
-model that ignores its source has no gap between the two. Test figures are of beam search \
-({config.search.beam}).
+Losses are in nats per token. {outcome.notes}
 
 ## Use
 
-    regard translate {finished.folder} "some text"
-    regard evaluate {finished.folder} test.tsv
+{uses}
 
 ## Limits
 

@@ -47,6 +47,11 @@ class Corpus(msgspec.Struct, kw_only=True):
         """Code of the target language, where known."""
         return self.languages.partition("-")[2] or None
 
+    @property
+    def num_chars(self) -> int:
+        """Characters of the training targets."""
+        return sum(map(len, self.train.targets))
+
     def place(self, rows: Sequence[int]) -> str:
         """Tell where training rows stand in the file, such as ``lines 12, 88, 204 and 29 more``.
 

@@ -21,7 +21,7 @@ from regard.metrics.translation import (
     score_translations,
     worst_translations,
 )
-from regard.tasks.train import load_corpus
+from regard.tasks.translation_task import Translation
 from regard.tasks.translator import Translator
 
 _TIMED_SENTENCES = 50
@@ -192,6 +192,6 @@ def read_test_pairs(
 def _training_pairs(translator: Translator) -> Pairs | None:
     """Read the training pairs, where their files are still there."""
     try:
-        return load_corpus(translator.config).train
+        return Translation().read(translator.config).train
     except DataError:
         return None

@@ -9,8 +9,7 @@ import msgspec
 import torch
 
 from regard.interchange.folder import ModelFolder
-from regard.models import make_model
-from regard.tasks.preparation import summarize
+from regard.tasks.preparation import model_of, summarize
 from regard.tasks.run_config import RunConfig
 
 
@@ -57,7 +56,7 @@ def inspect_folder(path: str | Path) -> FolderInformation:
     config = folder.read_config(RunConfig)
     vocab_size = len(folder.read_tokenizer())
     with torch.device("meta"):
-        model = make_model(config.model, vocab_size, config.attention)
+        model = model_of(config, vocab_size)
     layers = [
         (name, " x ".join(map(str, parameter.shape)), parameter.numel())
         for name, parameter in model.named_parameters()

@@ -8,21 +8,14 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
-import torch
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
-from regard.data.batching import PairBatches
 from regard.errors import ResourceError
-from regard.generation.search import SearchConfig
 from regard.layers.patterns import AttentionConfig
-from regard.models import EncoderDecoder
-from regard.tasks.preparation import Prepared
-from regard.tasks.translation import DECODED_ROWS, TranslationLoss, decode_rows
+from regard.models.text_model import TextModel
+from regard.tasks.task import Prepared
 from regard.training.checkpoint import checkpoint_bytes
 from regard.training.config import FULL_BATCH
 from regard.training.events import Planned
@@ -32,9 +25,7 @@ from regard.training.stepping import Stepper
 MEASURED_STEPS = 5
 _WARMING_STEPS = 2
 _RESERVED_EVALUATIONS = 2.0  # the final evaluation, with beam search, in units of a regular one
-_SAMPLED_ROWS = 32
 _EVALUATION_SHARE = 0.1  # most of a time budget that the regular evaluations may take
-_BATCHING_GAIN = 0.6  # a sentence among many costs less time than one in the small sample
 _WRITING_SECONDS = 2.0
 _SPARSE = "local:512"  # keeps nothing by pair where texts are long
 _PASSES = {"cg": 1.5, "lbfgs": 1.2, "gradient-descent": 1.3, "newton-cg": 25.0}
@@ -55,13 +46,13 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 def measure(prepared: Prepared) -> Measured:
     """Take a few steps with a copy of the model on batches of typical sizes."""
     model = copy.deepcopy(prepared.model)
-    loss = TranslationLoss(prepared.config.training.label_smoothing)
+    loss = prepared.objective()
     optimizer = prepared.config.optimizer
     if optimizer.name in FULL_BATCH:
         # A pass of such a method costs what an epoch of AdamW costs but for the updates.
         optimizer = replace(optimizer, name="adamw", learning_rate=optimizer.learning_rate or 1e-3)
     stepper = Stepper(model, loss, optimizer, model.compute_dtype)
-    order = sorted(prepared.batches.order(0), key=lambda rows: _size(prepared.batches, rows))
+    order = sorted(prepared.batches.order(0), key=prepared.batches.size)
     count = min(MEASURED_STEPS, len(order))
     chosen = [order[(2 * place + 1) * len(order) // (2 * count)] for place in range(count)]
     seconds = []
@@ -73,28 +64,9 @@ def measure(prepared: Prepared) -> Measured:
     num_batches = len(order) * _PASSES.get(prepared.config.optimizer.name, 1 / len(order))
     return Measured(
         step_seconds=sum(timed) / len(timed) * num_batches,
-        evaluation_seconds=_measure_evaluation(model, prepared),
+        evaluation_seconds=prepared.evaluation_seconds(model),
         memory_bytes=peak_memory_bytes(),
     )
-
-
-def _size(batches: PairBatches, rows: NDArray[np.int64]) -> int:
-    lengths = batches.sources.lengths[rows] + batches.targets.lengths[rows]
-    return int(lengths.sum())
-
-
-@torch.no_grad()
-def _measure_evaluation(model: EncoderDecoder[Any], prepared: Prepared) -> float:
-    """Time the decoding of some validation rows to their references' length, and scale it up."""
-    evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
-    num_rows = len(prepared.valid_pairs)
-    sample = list(range(0, num_rows, max(1, num_rows // _SAMPLED_ROWS)))[:_SAMPLED_ROWS]
-    begun = time.perf_counter()
-    decode_rows(
-        evaluated, prepared.valid.sources, sample, SearchConfig(beam=1, max_length_ratio=1.0)
-    )
-    per_row = (time.perf_counter() - begun) / len(sample)
-    return per_row * min(num_rows, DECODED_ROWS) * _BATCHING_GAIN
 
 
 def peak_memory_bytes() -> int:
@@ -104,7 +76,7 @@ def peak_memory_bytes() -> int:
 
 
 def predict_memory_bytes(
-    model: EncoderDecoder[Any], attention: AttentionConfig, batch_tokens: int, length: int
+    model: TextModel, attention: AttentionConfig, batch_tokens: int, length: int
 ) -> int:
     """Predict the peak memory of training before a step is taken.
 
@@ -135,8 +107,7 @@ def require_memory(prepared: Prepared) -> None:
     model, attention = prepared.model, prepared.config.attention
     batch_tokens = prepared.config.training.batch_tokens
     assert batch_tokens is not None
-    sides = (prepared.batches.sources, prepared.batches.targets)
-    length = max(int(side.lengths.max()) + 1 for side in sides)
+    length = prepared.batches.longest
     predict = partial(predict_memory_bytes, model, length=length)
     needed = predict(attention, batch_tokens)
     if free is None or needed <= free:
@@ -236,8 +207,7 @@ def make_plan(prepared: Prepared, measured: Measured, elapsed: float) -> tuple[P
 
 def _choose_epochs(prepared: Prepared) -> int:
     """Choose the most passes over the data: fewer the more there is, 10 to 60."""
-    num_tokens = int(prepared.batches.targets.lengths.sum())
-    return max(10, min(60, round(_TOKENS_WANTED / max(1, num_tokens))))
+    return max(10, min(60, round(_TOKENS_WANTED / max(1, prepared.batches.num_tokens))))
 
 
 def _describe(

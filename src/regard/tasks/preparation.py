@@ -1,145 +1,117 @@
-"""From a configuration to everything a run needs: text, vocabulary, token ids, model."""
+"""What every task needs on the way from a configuration to a run: sizes, model, reports."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import torch
 
-from regard.data.batching import PairBatches
-from regard.data.languages import has_spaces_between_words
-from regard.data.pairs import Pairs
-from regard.data.tokenizer import Tokenizer, check_tags
-from regard.interchange.folder import ModelFolder
-from regard.models import EncoderDecoder, family_of, make_model
-from regard.tasks.corpus import Corpus, EncodedPairs, encode_pairs
+from regard.data.tokenizer import Tokenizer
+from regard.errors import ConfigError, WeightsError
+from regard.interchange.folder import ModelFolder, load_weights
+from regard.models import (
+    DECODERS,
+    ENCODER_DECODERS,
+    ENCODERS,
+    Classifier,
+    Decoder,
+    Encoder,
+    EncoderDecoder,
+    family_of,
+    make_model,
+)
+from regard.models.encoder import EncoderConfig
+from regard.models.text_model import TextModel
 from regard.tasks.presets import apply_preset, choose_preset
 from regard.tasks.run_config import RunConfig
-from regard.training.events import Data, Model, Report, Tokens
+from regard.tasks.task import Text
+from regard.training.events import Model, Report
 from regard.training.precision import compute_dtype, resolve_precision
 
-
-class Prepared(msgspec.Struct, kw_only=True):
-    """What a run works on.
-
-    Args:
-        config: With every choice made.
-        corpus: The text.
-        tokenizer: The vocabulary.
-        batches: Of the training pairs.
-        valid: Token ids of the validation pairs.
-        valid_pairs: Their text.
-        model: With initial weights, in training mode.
-    """
-
-    config: RunConfig
-    corpus: Corpus
-    tokenizer: Tokenizer
-    batches: PairBatches
-    valid: EncodedPairs
-    valid_pairs: Pairs
-    model: EncoderDecoder[Any]
+M = TypeVar("M", bound=TextModel)
+_ROLES = {
+    "translation": (EncoderDecoder, ENCODER_DECODERS, "translate"),
+    "language-modeling": (Decoder, DECODERS, "continue a text"),
+    "classification": (Encoder, ENCODERS, "classify"),
+}
+"""What the model of each task is, the families that are, and what they do."""
 
 
-def resolve_sizes(config: RunConfig, corpus: Corpus) -> RunConfig:
+def resolve_sizes(config: RunConfig, text: Text) -> RunConfig:
     """Choose the preset by the data where the configuration says ``auto``, and fill it in."""
-    num_chars = sum(map(len, corpus.train.targets))
-    preset = choose_preset(num_chars) if config.preset == "auto" else config.preset
+    preset = choose_preset(text.num_chars) if config.preset == "auto" else config.preset
     return apply_preset(config, preset)
 
 
-def prepare(
-    config: RunConfig, corpus: Corpus, report: Report, *, stored: ModelFolder | None = None
-) -> Prepared:
-    """Train or read the vocabulary, encode the text, build the model.
-
-    Args:
-        config: With sizes resolved.
-        corpus: The text.
-        report: Told what happens.
-        stored: A folder whose vocabulary is taken; None trains one.
-    """
-    report(describe_corpus(corpus))
-    if stored is None:
-        check_tags(config.tokenizer)
-        texts = [*corpus.train.sources, *corpus.train.targets]
-        tokenizer = Tokenizer.train(texts, config.tokenizer)
-    else:
-        tokenizer = stored.read_tokenizer()
-    max_length = config.data.max_length
-    train, train_pairs, dropped = encode_pairs(corpus.train, tokenizer, max_length=max_length)
-    valid, valid_pairs, _ = encode_pairs(corpus.valid, tokenizer, max_length=max_length)
-    corpus.dropped += dropped
-    corpus.train = train_pairs
-    _report_tokens(config, tokenizer, train, train_pairs, report)
-    assert config.training.batch_tokens is not None
-    batches = PairBatches(
-        train.sources,
-        train.targets,
-        batch_tokens=config.training.batch_tokens,
-        seed=config.training.seed,
-    )
+def settle_precision(config: RunConfig) -> RunConfig:
+    """Replace ``auto`` by the type that this machine computes fast."""
     precision = resolve_precision(config.training.precision, torch.device("cpu"))
     training = msgspec.structs.replace(config.training, precision=precision)
-    config = msgspec.structs.replace(config, training=training)
-    prepared = Prepared(
-        config=config,
-        corpus=corpus,
-        tokenizer=tokenizer,
-        batches=batches,
-        valid=valid,
-        valid_pairs=valid_pairs,
-        model=build_model(config, tokenizer),
-    )
-    _report_model(prepared, report)
-    return prepared
+    return msgspec.structs.replace(config, training=training)
 
 
-def describe_corpus(corpus: Corpus) -> Data:
-    """Tell what the data is."""
-    return Data(
-        path=corpus.path,
-        num_pairs=len(corpus.train) + len(corpus.valid) + len(corpus.test),
-        languages=corpus.languages.replace("-", " -> "),
-        languages_are_guessed=corpus.languages_are_guessed,
-        num_train=len(corpus.train),
-        num_valid=len(corpus.valid),
-        num_test=len(corpus.test),
-        dropped=corpus.drop_counts(),
-    )
-
-
-def _report_tokens(
-    config: RunConfig, tokenizer: Tokenizer, train: EncodedPairs, pairs: Pairs, report: Report
-) -> None:
-    texts = pairs.targets
-    spaced = has_spaces_between_words(texts[:1000])
-    units = sum(len(text.split()) if spaced else len(text) for text in texts)
-    report(
-        Tokens(
-            kind=config.tokenizer.kind,
-            vocab_size=len(tokenizer),
-            pieces_per_word=int(train.targets.lengths.sum()) / max(1, units),
-            unit="word" if spaced else "character",
-        )
-    )
-
-
-def build_model(config: RunConfig, tokenizer: Tokenizer) -> EncoderDecoder[Any]:
+def build_model(config: RunConfig, vocab_size: int) -> TextModel:
     """Build the model with initial weights that follow from the seed, in training mode."""
     torch.manual_seed(config.training.seed)
-    model = make_model(config.model, len(tokenizer), config.attention)
+    model = model_of(config, vocab_size)
     model.compute_dtype = compute_dtype(config.training.precision)
     return model.train()
 
 
-def _report_model(prepared: Prepared, report: Report) -> None:
+def model_of(config: RunConfig, vocab_size: int) -> TextModel:
+    """Make the model of a configuration: its family, and what its task puts on top.
+
+    Raises:
+        ConfigError: The family is not for the task.
+    """
+    sizes = config.model
+    if isinstance(sizes, EncoderConfig):  # a classifier predicts no masked tokens
+        sizes = msgspec.structs.replace(sizes, has_mlm_head=False)
+    model = make_model(sizes, vocab_size, config.attention)
+    role, families, purpose = _ROLES[config.task]
+    if not isinstance(model, role):
+        raise ConfigError(
+            f"model.family={family_of(config.model)}: does not {purpose}.  Take one of "
+            f"{', '.join(families)}."
+        )
+    return Classifier(model, len(config.data.labels)) if isinstance(model, Encoder) else model
+
+
+def open_trained(folder: str | Path, kind: type[M], purpose: str) -> tuple[M, Tokenizer, RunConfig]:
+    """Open a model folder.
+
+    Args:
+        folder: Its place.
+        kind: Of the model that is wanted.
+        purpose: What such a model does, for messages.
+
+    Returns:
+        The model in evaluation mode, its vocabulary and its settings.
+
+    Raises:
+        WeightsError: It is missing, incomplete, damaged, or of another kind.
+    """
+    place = ModelFolder(folder)
+    config = place.read_config(RunConfig)
+    tokenizer = place.read_tokenizer()
+    model = model_of(config, len(tokenizer))
+    if not isinstance(model, kind):
+        raise WeightsError(
+            f"{folder}: a {config.task} model, which does not {purpose}.  See: regard info {folder}"
+        )
+    load_weights(model, place.read_weights(), name=str(place.weights_path))
+    return model.eval(), tokenizer, config
+
+
+def report_model(config: RunConfig, model: TextModel, report: Report) -> None:
+    """Tell the size of a model."""
     report(
         Model(
-            summary=summarize(prepared.config),
-            num_parameters=sum(parameter.numel() for parameter in prepared.model.parameters()),
-            precision=prepared.config.training.precision,
+            summary=summarize(config),
+            num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+            precision=config.training.precision,
         )
     )
 
@@ -154,9 +126,7 @@ def summarize(config: RunConfig) -> str:
     return f"{family_of(config.model)} {config.preset}   {sizes}"
 
 
-def drop_report(corpus: Corpus) -> str:
+def drop_report(text: Text) -> str:
     """List every row left out, one a line: line number, reason, beginning of the text."""
-    rows = [
-        f"{corpus.path}:{drop.line}: {drop.reason}: {drop.text[:80]}\n" for drop in corpus.dropped
-    ]
+    rows = [f"{text.path}:{drop.line}: {drop.reason}: {drop.text[:80]}\n" for drop in text.dropped]
     return "".join(rows) or "No row was left out.\n"

@@ -11,10 +11,15 @@ import msgspec
 
 from regard.errors import ConfigError
 from regard.models import (
+    BertConfig,
     ConvS2SConfig,
+    GptConfig,
+    LongformerConfig,
     LstmConfig,
+    MesaNetConfig,
     ModelConfig,
     TransformerConfig,
+    TransformerXlConfig,
     family_of,
 )
 from regard.tasks.run_config import Preset, RunConfig
@@ -29,6 +34,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float
 
 
+_FROM_SCRATCH: dict[str, Any] = {
+    "norm": "pre",
+    "num_segments": 0,
+    "pooling": "mean",
+    "epsilon": 1e-5,
+}
+"""What suits an encoder that nobody has trained before."""
 RECIPES: dict[str, dict[str, Recipe]] = {
     "transformer": {
         "tiny": Recipe(
@@ -92,6 +104,89 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "base": Recipe(  # Gehring et al. 2017, section 4.2: WMT'16 English-Romanian
             model=ConvS2SConfig(num_encoder_layers=20, num_decoder_layers=20),
             batch_tokens=4096,
+            learning_rate=2e-3,
+        ),
+    },
+    "bert": {
+        "tiny": Recipe(
+            model=BertConfig(num_layers=2, dim=128, num_heads=4, hidden_dim=512, **_FROM_SCRATCH),
+            batch_tokens=2048,
+            learning_rate=4e-3,
+        ),
+        "small": Recipe(
+            model=BertConfig(num_layers=4, dim=256, num_heads=4, hidden_dim=1024, **_FROM_SCRATCH),
+            batch_tokens=4096,
+            learning_rate=3e-3,
+        ),
+        "base": Recipe(model=BertConfig(), batch_tokens=8192, learning_rate=1e-3),
+    },
+    "longformer": {
+        "tiny": Recipe(
+            model=LongformerConfig(
+                num_layers=2, dim=128, num_heads=4, hidden_dim=512, window=64, **_FROM_SCRATCH
+            ),
+            batch_tokens=2048,
+            learning_rate=4e-3,
+        ),
+        "small": Recipe(
+            model=LongformerConfig(
+                num_layers=4, dim=256, num_heads=4, hidden_dim=1024, window=128, **_FROM_SCRATCH
+            ),
+            batch_tokens=4096,
+            learning_rate=3e-3,
+        ),
+        "base": Recipe(model=LongformerConfig(), batch_tokens=8192, learning_rate=1e-3),
+    },
+    "transformer_xl": {
+        "tiny": Recipe(
+            model=TransformerXlConfig(
+                num_layers=4, dim=128, num_heads=4, hidden_dim=512, dropout=0.0
+            ),
+            batch_tokens=2048,
+            learning_rate=8e-3,
+        ),
+        "small": Recipe(
+            model=TransformerXlConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=1024),
+            batch_tokens=4096,
+            learning_rate=6e-3,
+        ),
+        "base": Recipe(
+            model=TransformerXlConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=3072),
+            batch_tokens=8192,
+            learning_rate=2e-3,
+        ),
+    },
+    "mesanet": {
+        "tiny": Recipe(
+            model=MesaNetConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
+            batch_tokens=2048,
+            learning_rate=8e-3,
+        ),
+        "small": Recipe(
+            model=MesaNetConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
+            batch_tokens=4096,
+            learning_rate=6e-3,
+        ),
+        "base": Recipe(
+            model=MesaNetConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
+            batch_tokens=8192,
+            learning_rate=2e-3,
+        ),
+    },
+    "gpt": {
+        "tiny": Recipe(
+            model=GptConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
+            batch_tokens=2048,
+            learning_rate=8e-3,
+        ),
+        "small": Recipe(
+            model=GptConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
+            batch_tokens=4096,
+            learning_rate=6e-3,
+        ),
+        "base": Recipe(
+            model=GptConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
+            batch_tokens=8192,
             learning_rate=2e-3,
         ),
     },

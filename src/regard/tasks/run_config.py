@@ -1,4 +1,4 @@
-"""All settings of a translation run: what ``config.toml`` holds and ``--set`` changes."""
+"""All settings of a run: what ``config.toml`` holds and ``--set`` changes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from regard.models import ModelConfig, TransformerConfig
 from regard.training.config import OptimizerConfig, TrainingConfig
 
 Preset = Literal["auto", "tiny", "small", "base"]
+TaskName = Literal["translation", "language-modeling", "classification"]
 
 
 class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the text comes from.
 
     Args:
-        path: File of sentence pairs, or of source sentences where `targets` is given; none is the
-            embedded corpus.
+        path: File of sentence pairs, of texts with labels, or of running text; none is the embedded
+            corpus.
         targets: File of target sentences, line by line with `path`.
         valid: File of validation pairs; none holds some rows out.
         test: File of test pairs; none holds some rows out.
         encoding: Of all files.
-        columns: Names of the source and target column in CSV and JSONL; empty finds them.
+        columns: Names of the columns in CSV and JSONL (source and target, text and label, or text
+            alone); empty finds them.
         languages: Codes such as en-de; empty guesses.
-        max_length: Longest sentence to train on, in tokens.
+        max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
+            length, texts with labels after it.
         allow_overlap: Keep test sources that also stand in the training data.
         drop_overlap: Drop test sources that also stand in the training data.
+        labels: Names of the labels of a classifier, written by the run.
         sha256: Of the file `path`, written by the run.
     """
 
@@ -43,19 +47,21 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_length: int = 256
     allow_overlap: bool = False
     drop_overlap: bool = False
+    labels: tuple[str, ...] = ()
     sha256: str = ""
 
     def __post_init__(self) -> None:
         if self.max_length < 2:
             raise ValueError(f"max_length must be 2 or more, not {self.max_length}")
-        if len(self.columns) not in (0, 2):
-            raise ValueError(f"columns must be two names, not {len(self.columns)}")
+        if len(self.columns) > 2:
+            raise ValueError(f"columns must be two names at most, not {len(self.columns)}")
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A translation run.
+    """A run.
 
     Args:
+        task: What is learned.
         preset: Size of the model: tiny, small, base, or auto by the amount of data.
         data: Where the text comes from.
         tokenizer: How text becomes tokens.
@@ -68,6 +74,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             the rest in the same way.
     """
 
+    task: TaskName = "translation"
     preset: Preset = "auto"
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()

@@ -5,30 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from regard.config import apply_settings
-from regard.data.synthetic import cldr_corpus
 from regard.errors import ConfigError, DataError
 from regard.interchange.folder import ModelFolder
 from regard.interchange.storage import sweep_temporaries, write_atomic
-from regard.metrics.translation import score_translations
 from regard.tasks.card import model_card
-from regard.tasks.corpus import Corpus, data_hash, read_corpus
+from regard.tasks.corpus import data_hash
 from regard.tasks.planning import make_budget, make_plan, measure, require_memory
-from regard.tasks.preparation import (
-    Prepared,
-    build_model,
-    drop_report,
-    prepare,
-    resolve_sizes,
-)
+from regard.tasks.preparation import build_model, drop_report, resolve_sizes
 from regard.tasks.presets import drop_dropout
+from regard.tasks.registry import TASKS, guess_task
 from regard.tasks.run_config import RunConfig
-from regard.tasks.translation import TranslationEvaluator, TranslationLoss
-from regard.tasks.translator import Translator
+from regard.tasks.task import Prepared, Text
 from regard.training.averaging import WeightAverage
 from regard.training.checkpoint import (
     Counters,
@@ -41,9 +35,6 @@ from regard.training.events import Evaluated, Event, Finished, Planned, Report, 
 from regard.training.full_batch import build_full_batch
 from regard.training.loop import Batches, Trainer
 from regard.training.stepping import Stepper, Stepping
-
-_TESTED_ROWS = 500
-_SOURCE_IGNORED = 0.05  # nats per token: a smaller gap means that the source is not used
 
 
 def ignore_events(event: Event) -> None:
@@ -58,8 +49,8 @@ def train(
     config: RunConfig | None = None,
     report: Report = ignore_events,
     started: float | None = None,
-) -> Translator:
-    """Train a translation model on a file of sentence pairs.
+) -> Any:
+    """Train a model on a file of text.
 
     Args:
         data: TSV, CSV or JSONL file, ``-`` for standard input, or None for the embedded corpus.
@@ -70,7 +61,7 @@ def train(
         started: Clock (``time.monotonic``) from which the time budget counts; None means now.
 
     Returns:
-        The trained model, ready to translate.
+        The trained model, ready for use: a `Translator` or what else the task has.
 
     Raises:
         ConfigError: A setting is wrong or the folder already holds a model.
@@ -79,18 +70,18 @@ def train(
         Stopped: Ctrl-C or SIGTERM; a checkpoint has been written.
     """
     started = time.monotonic() if started is None else started
-    config = _configure(config, settings)
     folder = ModelFolder(output)
     _require_free(folder)
     if data == "-":
         folder.create()
-    config = _with_data(config, data, folder.path)
+        data = _store(sys.stdin.buffer.read(), folder.path)
+    config = _with_data(_configure(config, settings, data), data)
     return _Run(config, folder, report, started).from_start()
 
 
 def resume(
     output: str | Path, *, report: Report = ignore_events, started: float | None = None
-) -> Translator:
+) -> Any:
     """Go on with a run that was stopped or killed, from its last checkpoint.
 
     Args:
@@ -109,7 +100,7 @@ def resume(
     folder = ModelFolder(output)
     config = folder.read_config(RunConfig)
     if is_finished(folder):
-        return Translator.open(folder.path)
+        return TASKS[config.task].open(folder.path)
     sweep_temporaries(folder.path)
     sweep_temporaries(folder.path / "checkpoints")
     run = _Run(config, folder, report, started)
@@ -133,10 +124,9 @@ def estimate(
         report: As for `train`.
     """
     started = time.monotonic()
-    config = _configure(config, settings)
     if data == "-":
         raise ConfigError("--dry-run reads the data twice: name a file instead of -.")
-    config = _with_data(config, data, None)
+    config = _with_data(_configure(config, settings, data), data)
     return _Run(config, ModelFolder("."), report, started).estimated()
 
 
@@ -145,26 +135,23 @@ def is_finished(folder: ModelFolder) -> bool:
     return any(line.get("event") == "finished" for line in folder.read_metrics())
 
 
-def load_corpus(config: RunConfig) -> Corpus:
-    """Read the data of a configuration: its file, or the embedded corpus."""
-    if config.data.path is not None:
-        return read_corpus(config.data, seed=config.training.seed)
-    embedded = cldr_corpus(seed=config.training.seed)
-    return Corpus(
-        path=embedded.train.path,
-        train=embedded.train,
-        valid=embedded.valid,
-        test=embedded.test,
-        dropped=[],
-        languages="en-de,fr,zh",
-        languages_are_guessed=False,
-        is_generated=True,
-    )
-
-
-def _configure(config: RunConfig | None, settings: Sequence[str]) -> RunConfig:
-    """Apply settings, and note them."""
-    config = apply_settings(config or RunConfig(), settings)
+def _configure(
+    config: RunConfig | None, settings: Sequence[str], data: str | Path | None
+) -> RunConfig:
+    """Apply settings to those of the task, which the data tells where nothing else does."""
+    words = {name: value for name, _, value in (s.partition("=") for s in settings)}
+    if config is None:
+        encoding = words.get("data.encoding", "utf-8")
+        guessed = (
+            "translation"
+            if data is None
+            else guess_task(data, has_targets="data.targets" in words, encoding=encoding)
+        )
+        task = words.get("task", guessed)
+        if task not in TASKS:
+            raise ConfigError(f"task={task}: one of {', '.join(TASKS)} was expected.")
+        config = TASKS[task].defaults
+    config = apply_settings(config, settings)
     return msgspec.structs.replace(config, settings=(*config.settings, *settings))
 
 
@@ -178,20 +165,20 @@ def _require_free(folder: ModelFolder) -> None:
     )
 
 
-def _with_data(config: RunConfig, data: str | Path | None, folder: Path | None) -> RunConfig:
-    """Note the data's path and hash; standard input is stored so that the run can be resumed."""
-    if data is None and config.data.path is None:
+def _with_data(config: RunConfig, data: str | Path | None) -> RunConfig:
+    """Note the data's path and hash."""
+    path = config.data.path if data is None else str(data)
+    if path is None:
         return config
-    path = str(data) if data is not None else config.data.path
-    if path == "-" and folder is not None:
-        path = str(_store(sys.stdin.buffer.read(), folder))
     changed = msgspec.structs.replace(config.data, path=path)
     changed = msgspec.structs.replace(changed, sha256=data_hash(changed))
     return msgspec.structs.replace(config, data=changed)
 
 
 def _store(content: bytes, folder: Path) -> Path:
-    suffix = "jsonl" if content.lstrip().startswith(b"{") else "tsv"
+    """Keep standard input, so that the run can be resumed."""
+    first = content.lstrip().partition(b"\n")[0]
+    suffix = "jsonl" if first.startswith(b"{") else "tsv" if b"\t" in first else "txt"
     path = folder / f"data.{suffix}"
     write_atomic(path, content)
     return path
@@ -208,24 +195,24 @@ class _Run:
         started: float,
     ) -> None:
         self.config, self.folder = config, folder
+        self.task = TASKS[config.task]
         self.started = started
         self._report = report
         self._warned = False
 
-    def from_start(self) -> Translator:
+    def from_start(self) -> Any:
         """Prepare, plan and train."""
-        corpus = load_corpus(self.config)
-        data = msgspec.structs.replace(self.config.data, languages=corpus.languages)
-        self.config = msgspec.structs.replace(self.config, data=data)
+        text = self.task.read(self.config)
+        self.config = self.task.note(self.config, text)
         self.folder.create()
         self.folder.write_config(self.config)
-        prepared = self._prepare(corpus)
+        prepared = self._prepare(text)
         measured = measure(prepared)
         plan, planned = make_plan(prepared, measured, time.monotonic() - self.started)
         self._settle_dropout(prepared, planned)
         self._report(planned)
         self.folder.write_config(self.config)
-        self.folder.write_text("data_report.txt", drop_report(prepared.corpus))
+        self.folder.write_text("data_report.txt", drop_report(text))
         self.folder.write_tokenizer(prepared.tokenizer)
         counters = Counters(
             plan=plan,
@@ -236,10 +223,10 @@ class _Run:
         save_checkpoint(self.folder.path, counters, prepared.model, average, stepper)
         return self._finish(prepared, trainer.run(counters))
 
-    def resumed(self) -> Translator:
+    def resumed(self) -> Any:
         """Prepare as the first session did, restore the checkpoint, go on."""
-        corpus = load_corpus(self.config)
-        prepared = prepare(self.config, corpus, self._report, stored=self.folder)
+        text = self.task.read(self.config)
+        prepared = self.task.prepare(self.config, text, self._report, stored=self.folder)
         trainer, average, stepper = self._trainer(prepared)
         counters = load_checkpoint(self.folder.path, prepared.model, average, stepper)
         kept = [line for line in self.folder.read_metrics() if line["step"] <= counters.step]
@@ -251,7 +238,7 @@ class _Run:
 
     def estimated(self) -> Planned:
         """Prepare and measure, nothing else."""
-        prepared = self._prepare(load_corpus(self.config))
+        prepared = self._prepare(self.task.read(self.config))
         _, planned = make_plan(prepared, measure(prepared), time.monotonic() - self.started)
         self._report(planned)
         return planned
@@ -269,12 +256,12 @@ class _Run:
         """Decide on dropout, which only the planned number of epochs can tell."""
         epochs = planned.total_steps / planned.steps_per_epoch
         prepared.config = drop_dropout(prepared.config, epochs)
-        prepared.model = build_model(prepared.config, prepared.tokenizer)
+        prepared.model = build_model(prepared.config, len(prepared.tokenizer))
         self.config = prepared.config
 
-    def _prepare(self, corpus: Corpus) -> Prepared:
-        self.config = apply_settings(resolve_sizes(self.config, corpus), self.config.settings)
-        prepared = prepare(self.config, corpus, self._report)
+    def _prepare(self, text: Text) -> Prepared:
+        self.config = apply_settings(resolve_sizes(self.config, text), self.config.settings)
+        prepared = self.task.prepare(self.config, text, self._report)
         require_memory(prepared)
         return prepared
 
@@ -287,19 +274,13 @@ class _Run:
             average=average,
             stepper=stepper,
             batches=batches,
-            evaluate=TranslationEvaluator(
-                model,
-                prepared.valid.sources,
-                prepared.valid.targets,
-                prepared.valid_pairs.targets,
-                prepared.tokenizer,
-            ),
+            evaluate=prepared.evaluator(),
             keep_best=lambda kept: self.folder.write_weights(kept.tensors, {}),
             seed_dropout=lambda step: _seed_dropout(prepared, step),
-            place=prepared.corpus.place,
+            place=prepared.text.place,
             config=training,
             folder=self.folder.path,
-            report=self._record,
+            report=partial(self._record, prepared),
             budget=make_budget(prepared),
             started=self.started,
         )
@@ -308,7 +289,7 @@ class _Run:
     def _stepper(self, prepared: Prepared) -> tuple[Stepping, Batches]:
         """Build what takes the steps, and the batches that it takes them on."""
         model, config = prepared.model, prepared.config
-        loss = TranslationLoss(config.training.label_smoothing)
+        loss = prepared.objective()
         if config.optimizer.name in FULL_BATCH:
             return build_full_batch(
                 model,
@@ -319,70 +300,45 @@ class _Run:
             )
         return Stepper(model, loss, config.optimizer, model.compute_dtype), prepared.batches
 
-    def _record(self, event: Event) -> None:
+    def _record(self, prepared: Prepared, event: Event) -> None:
         """Pass an event on, and keep evaluations in metrics.jsonl."""
         self._report(event)
         if isinstance(event, Evaluated):
             self._append(event)
-            gap = event.measures["shuffled_loss"] - event.measures["loss"]
-            if gap < _SOURCE_IGNORED and event.step >= event.total_steps // 2 and not self._warned:
+            warning = prepared.warning(event)
+            if warning and not self._warned:
                 self._warned = True
-                self._report(Warned(text=_ignored_source(gap)))
+                self._report(Warned(text=warning))
 
     def _append(self, event: Event) -> None:
         line = msgspec.to_builtins(event)
         self.folder.write_metrics([*self.folder.read_metrics(), line])
 
-    def _finish(self, prepared: Prepared, counters: Counters) -> Translator:
+    def _finish(self, prepared: Prepared, counters: Counters) -> Any:
         """Evaluate the kept weights on the test set, and write card and last line."""
         trained_at = time.monotonic()
-        translator = Translator.open(self.folder.path)
-        test = self._test(translator, prepared.corpus)
-        folder, example = self.folder.path, prepared.corpus.valid.sources[0]
+        opened, folder = self.task.open(self.folder.path), self.folder.path
+        outcome = prepared.finish(opened, counters.best_measures)
         finished = Finished(
             step=counters.step,
             best_step=counters.best_step,
-            score_name="chrf",
+            score_name=counters.best_name,
             valid=counters.best_measures,
-            test=test,
+            test=outcome.test,
+            summary=outcome.summary,
             seconds=counters.elapsed + time.monotonic() - trained_at,
             estimate=counters.estimate,
             folder=str(folder),
-            tries=[f'regard translate {folder} "{example}"'],
+            tries=[f"regard {command.format(folder=folder)}" for command in outcome.tries],
         )
-        num_parameters = sum(parameter.numel() for parameter in translator.model.parameters())
-        card = model_card(self.config, prepared.corpus, finished, num_parameters)
+        num_parameters = sum(parameter.numel() for parameter in prepared.model.parameters())
+        card = model_card(self.config, prepared.text.path, outcome, finished, num_parameters)
         self.folder.write_text("README.md", card)
         self._append(finished)
         self._report(finished)
-        return translator
-
-    def _test(self, translator: Translator, corpus: Corpus) -> dict[str, float]:
-        stride = max(1, len(corpus.test) // _TESTED_ROWS)
-        rows = range(0, len(corpus.test), stride)
-        if not rows:
-            return {}
-        test = corpus.test.select(rows)
-        search = self.config.search
-        outputs = translator.translate(
-            test.sources, beam=search.beam, length_penalty=search.length_penalty
-        )
-        scores = score_translations(outputs, test.targets, target_language=corpus.target_language)
-        return {
-            "chrf": scores.chrf.value,
-            "chrf_low": scores.chrf.low,
-            "chrf_high": scores.chrf.high,
-            "bleu": scores.bleu.value,
-        }
+        return opened
 
 
 def _seed_dropout(prepared: Prepared, number: int) -> None:
     seed = prepared.config.training.seed
     prepared.model.mask_pool.reseed(seed * 1_000_003 + number)
-
-
-def _ignored_source(gap: float) -> str:
-    return (
-        f"The output hardly depends on the source: validation loss with shuffled sources is only "
-        f"{gap:.3f} nats higher.  Are the columns aligned line by line?  See: regard check"
-    )

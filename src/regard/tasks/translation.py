@@ -1,6 +1,6 @@
 """Translation as a task: pairs -> batch -> loss; decoding -> chrF.
 
-The two callables that training receives: `translation_loss` and `TranslationEvaluator`.
+The two callables that training receives: `TranslationLoss` and `TranslationEvaluator`.
 """
 
 from __future__ import annotations
@@ -11,65 +11,32 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.data.batching import Batch, PairBatches, TokenRows
 from regard.data.tokenizer import Tokenizer
 from regard.generation.search import Hypothesis, SearchConfig, search
-from regard.layers.cross_entropy import linear_cross_entropy
 from regard.metrics.translation import chrf
 from regard.models import EncoderDecoder
-from regard.models.text_model import PAD_ID
+from regard.tasks.next_token import NextTokenLoss
 from regard.training.averaging import WeightAverage
 from regard.training.loop import Evaluation
-from regard.training.stepping import Loss
 
 _DECODING_TOKENS = 4096  # source tokens decoded together
 DECODED_ROWS = 256  # validation sentences that are really decoded
 
 
-def batch_loss(model: EncoderDecoder[Any], batch: Batch, *, label_smoothing: float) -> Loss:
-    """Compute the cross-entropy of a batch, padding left out."""
-    hidden = model.hidden(batch.source_ids, batch.target_ids)  # [batch, length, dim]
-    wanted = batch.labels != PAD_ID
-    if bool(wanted.all()):
-        rows, labels = hidden.flatten(0, 1), batch.labels.flatten()
-    else:
-        rows, labels = hidden[wanted], batch.labels[wanted]
-    loss, nll = linear_cross_entropy(
-        rows, model.output_weight, labels, label_smoothing=label_smoothing
-    )
-    return Loss(loss=loss, nll=nll, num_tokens=len(labels))
-
-
-class TranslationLoss:
+class TranslationLoss(NextTokenLoss):
     """The training objective: label-smoothed cross-entropy of the next target token.
 
     Args:
         label_smoothing: Share of the target probability spread over the vocabulary.
     """
 
-    def __init__(self, label_smoothing: float) -> None:
-        self.label_smoothing = label_smoothing
-
-    def __call__(self, model: nn.Module, batch: Batch) -> Loss:
-        """Compute the loss of a batch of ids, ``[batch, length]``."""
+    def hidden(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Compute the decoder's last states, ``[batch, length, dim]``."""
         assert isinstance(model, EncoderDecoder)
-        return batch_loss(model, batch, label_smoothing=self.label_smoothing)
-
-    def outputs(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Compute the logits of all target tokens, ``[tokens, vocab]``."""
-        assert isinstance(model, EncoderDecoder)
-        hidden = model.hidden(batch.source_ids, batch.target_ids)
-        return model.logits(hidden[batch.labels != PAD_ID])
-
-    def of_outputs(self, outputs: Tensor, batch: Batch) -> Loss:
-        """Compute the loss from logits, ``[tokens, vocab]``."""
-        labels = batch.labels[batch.labels != PAD_ID]
-        loss = F.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)
-        nll = F.cross_entropy(outputs.detach(), labels)
-        return Loss(loss=loss, nll=nll, num_tokens=len(labels))
+        return model.hidden(batch.source_ids, batch.target_ids)
 
 
 def decode_rows(
@@ -139,12 +106,10 @@ class TranslationEvaluator:
     @torch.no_grad()
     def _loss(self, *, shuffled: bool) -> float:
         """Compute the mean cross-entropy in nats per token."""
-        total, num_tokens = 0.0, 0
+        loss, total, num_tokens = TranslationLoss(label_smoothing=0.0), 0.0, 0
         for rows in self._batches.in_sequence():
             batch = self._batches.batch(rows)
-            found = batch_loss(
-                self._copy, _with_other_sources(batch) if shuffled else batch, label_smoothing=0.0
-            )
+            found = loss(self._copy, _with_other_sources(batch) if shuffled else batch)
             total += float(found.nll) * found.num_tokens
             num_tokens += found.num_tokens
         return total / num_tokens

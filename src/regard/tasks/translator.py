@@ -16,8 +16,8 @@ from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError
 from regard.explain.alignment import cross_attention
 from regard.generation.search import SearchConfig
-from regard.interchange.folder import ModelFolder, load_weights
-from regard.models import EncoderDecoder, make_model
+from regard.models import EncoderDecoder
+from regard.tasks.preparation import open_trained
 from regard.tasks.run_config import RunConfig
 from regard.tasks.translation import decode_rows
 
@@ -99,12 +99,7 @@ class Translator:
         Raises:
             WeightsError: It is missing, incomplete or damaged.
         """
-        place = ModelFolder(folder)
-        config = place.read_config(RunConfig)
-        tokenizer = place.read_tokenizer()
-        model = make_model(config.model, len(tokenizer), config.attention)
-        load_weights(model, place.read_weights(), name=str(place.weights_path))
-        return cls(model.eval(), tokenizer, config)
+        return cls(*open_trained(folder, EncoderDecoder, "translate"))
 
     def translate(
         self, texts: Sequence[str], *, beam: int = 4, length_penalty: float = 1.0

@@ -33,6 +33,7 @@ class Counters(msgspec.Struct, kw_only=True):
         best_score: Of the evaluation that was best; None before the first.
         best_step: Its step.
         best_measures: Its figures.
+        best_name: The figure that decided.
         evaluations_without_gain: Since the best one.
         evaluation_seconds: What the next evaluation is expected to take.
         loss_sum: Of the cross-entropy times tokens since the last evaluation, in nats.
@@ -54,6 +55,7 @@ class Counters(msgspec.Struct, kw_only=True):
     best_score: float | None = None
     best_step: int = 0
     best_measures: dict[str, float] = {}
+    best_name: str = ""
     evaluations_without_gain: int = 0
     evaluation_seconds: float = 0.0
     loss_sum: float = 0.0

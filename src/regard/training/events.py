@@ -16,17 +16,17 @@ class Data(Event, frozen=True, kw_only=True):
 
     Args:
         path: File as named.
-        num_pairs: Usable pairs.
-        languages: Such as ``en -> de``, or empty.
+        unit: What is counted: pairs, texts or characters.
+        languages: Such as ``en -> de``, or empty where the task has none.
         languages_are_guessed: Whether the languages were found by looking at the text.
-        num_train: Rows in training.
-        num_valid: Rows in validation.
-        num_test: Rows held out for the final test.
+        num_train: In training.
+        num_valid: In validation.
+        num_test: Held out for the final test.
         dropped: Number of rows left out, by reason.
     """
 
     path: str
-    num_pairs: int
+    unit: str
     languages: str
     languages_are_guessed: bool
     num_train: int
@@ -229,6 +229,7 @@ class Finished(Event, frozen=True, kw_only=True):
         score_name: Measure that chose them.
         valid: Validation figures of the kept weights.
         test: Test figures of the kept weights, empty without a test set.
+        summary: The figures in a line for people.
         seconds: Of the whole run, over all its sessions.
         estimate: Seconds that were planned.
         folder: Where the model is.
@@ -240,6 +241,7 @@ class Finished(Event, frozen=True, kw_only=True):
     score_name: str
     valid: dict[str, float]
     test: dict[str, float]
+    summary: str
     seconds: float
     estimate: float
     folder: str

@@ -65,15 +65,15 @@ class WholeData:
     """The data as one batch an epoch, for the loop.
 
     Args:
-        num_rows: Rows of the data.
+        batches: Has ``in_sequence()``, the rows of each batch.
     """
 
-    def __init__(self, num_rows: int) -> None:
-        self._num_rows = num_rows
+    def __init__(self, batches: Any) -> None:
+        self._rows = np.concatenate(batches.in_sequence())
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:  # noqa: ARG002 - always the same
         """Return all rows as one batch."""
-        return [np.arange(self._num_rows)]
+        return [self._rows]
 
     def batch(self, rows: NDArray[np.int64]) -> None:
         """Build nothing: the stepper has the data."""
@@ -370,7 +370,7 @@ def build_full_batch(
         batches: Of the training data.
         seed_dropout: Decides about dropout masks.
     """
-    whole = WholeData(len(batches.targets))
+    whole = WholeData(batches)
     micro_batches = MicroBatches(batches)
     if config.name != "adam-then-cg":
         return FullBatchStepper(model, objective, config, micro_batches, seed_dropout), whole

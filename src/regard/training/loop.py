@@ -57,18 +57,21 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         measures: Figures by name.
-        score_name: The figure that decides; higher is better.
+        score_name: The figure that decides.
+        is_loss: Whether lower is better.
         babble_seconds: What outputs longer than their references cost; a trained model saves it.
     """
 
     measures: dict[str, float]
     score_name: str
+    is_loss: bool = False
     babble_seconds: float = 0.0
 
     @property
     def score(self) -> float:
-        """The figure that decides."""
-        return self.measures[self.score_name]
+        """The figure that decides, its sign turned where lower is better."""
+        value = self.measures[self.score_name]
+        return -value if self.is_loss else value
 
 
 Evaluate = Callable[[WeightAverage], Evaluation]
@@ -251,7 +254,7 @@ class Trainer:
         if is_best:
             self.keep_best(self.average)
             counters.best_score, counters.best_step = found.score, counters.step
-            counters.best_measures = found.measures
+            counters.best_measures, counters.best_name = found.measures, found.score_name
             counters.evaluations_without_gain = 0
         else:
             counters.evaluations_without_gain += 1

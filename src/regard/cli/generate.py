@@ -1,0 +1,93 @@
+"""``regard generate``: what a language model writes after a prompt."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from regard.errors import ConfigError
+
+Flag = Parameter(negative=())
+
+
+def generate(
+    model: str,
+    prompt: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    /,
+    *,
+    max_tokens: int = 200,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    num: int = 1,
+    stop: str | None = None,
+    seed: int | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Continue a text.
+
+    Parameters
+    ----------
+    model
+        Folder of a trained language model.
+    prompt
+        Text to continue; - reads it from standard input, nothing begins a new text.
+    max_tokens
+        Most tokens to write.
+    temperature
+        0 takes the most probable token, 1 samples as the model says, more is wilder.
+    top_k
+        Choose among so many of the most probable tokens only; 0 sets no limit.
+    top_p
+        Choose among the most probable tokens that together reach this probability.
+    num
+        Number of continuations.
+    stop
+        Text to stop at.
+    seed
+        Of the choice; the same seed writes the same text.
+    json
+        One JSON object a continuation.
+    """
+    from regard.tasks.generator import TextGenerator, sampling_config
+
+    config = sampling_config(
+        temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens
+    )
+    if num < 1:
+        raise ConfigError(f"num must be 1 or more, not {num}.")
+    generator = TextGenerator.open(model)
+    text = _read_input() if prompt == "-" else prompt or ""
+    if num == 1 and not json:
+        sys.stdout.write(text)
+        for piece in generator.stream(text, config, stop=stop, seed=seed):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        return 0
+    found = generator.generate(
+        text,
+        num=num,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        stop=stop,
+        seed=seed,
+    )
+    for number, generation in enumerate(found, start=1):
+        if json:
+            entry = {"prompt": text, **msgspec.to_builtins(generation)}
+            print(msgspec.json.encode(entry).decode())
+        else:
+            print(f"--- {number}\n{text}{generation.text}")
+    return 0
+
+
+def _read_input() -> str:
+    from regard.data.files import read_lines
+
+    return "\n".join(read_lines("-"))

@@ -1,0 +1,126 @@
+"""Sampling from a language model: temperature, top-k (Fan et al. 2018), top-p (Holtzman 2020).
+
+Cost: one pass over the prompt, then one position a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
+
+import msgspec
+import torch
+from torch import Tensor
+
+
+class State(Protocol):
+    """What a model carries from token to token."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        ...
+
+
+S = TypeVar("S", bound=State)
+
+
+class Continues(Protocol[S]):
+    """A model that continues a text."""
+
+    def start(self) -> S:
+        """Prepare to read texts from their beginning."""
+        ...
+
+    def advance(self, ids: Tensor, state: S) -> Tensor:
+        """Read the next tokens of each row, ``[batch, new]``; return logits ``[batch, vocab]``."""
+        ...
+
+
+class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to choose the next token.
+
+    Args:
+        temperature: Divides the logits; 0 takes the most probable token, 1 samples as the model
+            says, more is wilder.
+        top_k: Only so many of the most probable tokens may be chosen; 0 sets no limit.
+        top_p: Only the most probable tokens that together reach this probability may be chosen,
+            above 0 to 1.
+        max_tokens: Most tokens to write.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    max_tokens: int = 200
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature must be 0 or more, not {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 or more, not {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be 1 or more, not {self.max_tokens}")
+
+
+def next_probabilities(logits: Tensor, config: SamplingConfig) -> Tensor:
+    """Compute what the next token is drawn from.
+
+    Args:
+        logits: ``[batch, vocab]``.
+        config: Temperature and limits; at temperature 0 all probability is on one token.
+
+    Returns:
+        Probabilities, ``[batch, vocab]`` float32; rows sum to 1.
+
+    >>> logits = torch.tensor([[0.5, 0.3, 0.2]]).log()
+    >>> next_probabilities(logits, SamplingConfig(top_p=0.6)).tolist()
+    [[0.625, 0.375, 0.0]]
+    """
+    logits = logits.float()
+    if config.temperature == 0:
+        best = logits.argmax(-1, keepdim=True)
+        return torch.zeros_like(logits).scatter(-1, best, 1.0)
+    ordered, places = (logits / config.temperature).sort(dim=-1, descending=True, stable=True)
+    probabilities = ordered.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    is_cut = before >= config.top_p
+    is_cut[:, 0] = False
+    if config.top_k:
+        is_cut[:, config.top_k :] = True
+    kept = probabilities.masked_fill(is_cut, 0.0)
+    return torch.zeros_like(kept).scatter(-1, places, kept / kept.sum(-1, keepdim=True))
+
+
+@torch.inference_mode()
+def sample(
+    model: Continues[S],
+    prompt: Sequence[int],
+    config: SamplingConfig,
+    *,
+    num: int = 1,
+    generator: torch.Generator | None = None,
+) -> Iterator[Tensor]:
+    """Continue a prompt.
+
+    Args:
+        model: In evaluation mode.
+        prompt: Token ids, one or more.
+        config: How to choose.
+        num: Continuations to write side by side.
+        generator: Of the choice.
+
+    Yields:
+        The next token of each continuation, ``[num]``, `config.max_tokens` times; the caller stops
+        where it has enough.
+    """
+    state = model.start()
+    logits = model.advance(torch.tensor([list(prompt)]), state).expand(num, -1)
+    state.select(torch.zeros(num, dtype=torch.long))
+    for written in range(1, config.max_tokens + 1):
+        probabilities = next_probabilities(logits, config)
+        tokens = torch.multinomial(probabilities, 1, generator=generator)  # [num, 1]
+        yield tokens.squeeze(1)
+        if written < config.max_tokens:
+            logits = model.advance(tokens, state)

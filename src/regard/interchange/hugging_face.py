@@ -1,0 +1,182 @@
+"""Hugging Face folders: ``config.json`` and safetensors, read and written by a family's `Layout`.
+
+Nothing in a folder is ever run: pickles are refused, and the Python files that ``auto_map`` names
+are left alone. A folder loads completely or not at all, and every tensor that stands in the way is
+named. Reading holds the weights twice in memory until they are in the model, writing too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from regard.errors import ConfigError, WeightsError
+from regard.interchange.hugging_face_places import joined, match, misfits, renamed, sentences, split
+from regard.interchange.hugging_face_tensors import WEIGHTS, read_all_tensors, read_json
+from regard.interchange.hugging_face_tokenizer import TokenIds, tokenizer_settings
+from regard.interchange.storage import write_atomic
+from regard.models.published import Layout, Place
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a Hugging Face folder holds, ready to be put into the family's model.
+
+    Args:
+        folder: Where it was read.
+        model_type: Which layout it has.
+        config: The family's configuration.
+        vocab_size: Number of token ids.
+        places: Where each parameter stands.
+        parts: The tensors of `places`, by their published names, as the files have them.
+    """
+
+    folder: Path
+    model_type: str
+    config: Any
+    vocab_size: int
+    places: list[Place]
+    parts: dict[str, Tensor]
+
+    def load_into(self, model: nn.Module) -> None:
+        """Put the weights into a model of `config`, in the type of its parameters.
+
+        Raises:
+            WeightsError: Tensors have other shapes than the model's, or hold no real numbers.
+        """
+        parameters = dict(model.named_parameters())
+        problems = [
+            problem
+            for place in self.places
+            for problem in misfits(place, parameters[place.ours].shape, self.parts)
+        ]
+        if problems:
+            raise WeightsError(f"{self.folder}/: {sentences(problems)}")
+        with torch.no_grad():
+            for place in self.places:
+                parameters[place.ours].copy_(joined(place, self.parts))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Make the weights by the model's own names, float32."""
+        return {place.ours: joined(place, self.parts).float() for place in self.places}
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Whether a folder is one of Hugging Face's: a ``config.json`` with a ``model_type``."""
+    path = folder / "config.json"
+    if (folder / "config.toml").exists() or not path.is_file():
+        return False
+    return "model_type" in read_json(path)
+
+
+def read_hugging_face(folder: Path, layouts: Mapping[str, Layout]) -> Published:
+    """Read configuration and weights.
+
+    Args:
+        folder: One for which `is_hugging_face` holds.
+        layouts: By ``model_type``.
+
+    Raises:
+        ConfigError: The model is none that a layout of these describes.
+        WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
+    """
+    fields = read_json(folder / "config.json")
+    model_type, layout = _layout_of(folder, fields, layouts)
+    config = _family_config(folder, fields, layout)
+    tensors = renamed(read_all_tensors(folder, _architecture(fields)), layout)
+    if layout.adapt is not None:
+        config = layout.adapt(config, tensors.keys())
+    places = layout.places(config)
+    parts = match(folder, layout, places, tensors)
+    return Published(folder, model_type, config, _vocab_size(folder, fields), places, parts)
+
+
+def write_hugging_face(
+    folder: Path,
+    model: nn.Module,
+    config: Any,
+    layout: Layout,
+    vocab_size: int,
+    tokenizer_json: str | None = None,
+    token_ids: TokenIds = TokenIds(),  # noqa: B008 - an immutable value
+) -> None:
+    """Write a folder that ``transformers`` opens, with float32 weights.
+
+    Args:
+        folder: Its place, made as needed.
+        model: The model, whose attention must be full: published configurations tell no pattern.
+        config: Its configuration.
+        layout: One of its family.
+        vocab_size: Number of token ids.
+        tokenizer_json: Text of a ``tokenizer.json``; None writes none.
+        token_ids: Which ids begin, end and pad a text.
+
+    Raises:
+        ConfigError: The layout has no place for a setting, or the folder is one of regard's own.
+        ResourceError: The disk is full.
+    """
+    if (folder / "config.toml").exists():
+        raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
+    # What the layout says of an id goes before: RoBERTa counts its positions from pad_token_id.
+    fields = token_ids.fields() | layout.write(config, vocab_size)
+    parameters = dict(model.named_parameters())
+    tensors: dict[str, Tensor] = {}
+    for place in layout.places(config):
+        tensors |= split(place, parameters[place.ours].detach())
+    # Releases of transformers before 5 refuse a file that does not tell its format.
+    packed = safetensors.torch.save(tensors, {"format": "pt"})
+    write_atomic(folder / WEIGHTS, packed)
+    if tokenizer_json is not None:
+        write_atomic(folder / "tokenizer.json", tokenizer_json)
+        settings = tokenizer_settings(tokenizer_json, token_ids)
+        write_atomic(folder / "tokenizer_config.json", _dump(settings))
+    write_atomic(folder / "config.json", _dump(fields))
+
+
+def _layout_of(
+    folder: Path, fields: Mapping[str, Any], layouts: Mapping[str, Layout]
+) -> tuple[str, Layout]:
+    given = fields.get("model_type")
+    if isinstance(given, str) and given in layouts:
+        return given, layouts[given]
+    own_code = "  Its own code (auto_map) is never run." if "auto_map" in fields else ""
+    raise ConfigError(
+        f"{folder}/config.json: model_type={json.dumps(given)} is none that can be read.  "
+        f"Supported: {', '.join(sorted(layouts))}.{own_code}"
+    )
+
+
+def _family_config(folder: Path, fields: Mapping[str, Any], layout: Layout) -> Any:
+    """Read the configuration; messages get the folder before the file that they begin with."""
+    try:
+        return layout.read(fields)
+    except ConfigError as error:
+        raise ConfigError(f"{folder}/{error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{folder}/config.json: {error}.") from error
+
+
+def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
+    given = fields.get("vocab_size")
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise ConfigError(
+            f"{folder}/config.json: vocab_size={json.dumps(given)}: "
+            "a whole number of 1 or more was expected."
+        )
+    return given
+
+
+def _architecture(fields: Mapping[str, Any]) -> str:
+    given = fields.get("architectures")
+    return str(given[0]) if isinstance(given, list) and given else ""
+
+
+def _dump(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,116 @@
+"""Self-attention with global tokens (Longformer, Beltagy et al. 2020, section 3.1).
+
+Global tokens see all tokens and are seen by all. What they see, they see through maps of their own;
+all other tokens see by a pattern, such as a window, and the global ones besides. Cost: O(window +
+global tokens) a token with a window.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.attention import Full, Global, NoMask, Pattern, attend
+from regard.layers.attention import SelfAttention
+from regard.layers.linear import Linear
+
+
+class LongformerAttention(SelfAttention):
+    """Self-attention whose first tokens are global.
+
+    Args:
+        dim: Size of the model.
+        num_heads: Number of heads.
+        pattern: Which tokens the others see, beside the global ones; one that is no mask stays as
+            it is, since it chooses among all tokens.
+        num_global: Global tokens, the first of each row; 0 has none.
+        output_gain: Factor on the initial weights of the output map.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        pattern: Pattern | NoMask,
+        num_global: int,
+        output_gain: float = 1.0,
+    ) -> None:
+        if num_global and not isinstance(pattern, NoMask):
+            pattern = pattern | Global(range(num_global))
+        super().__init__(dim, num_heads, pattern=pattern, output_gain=output_gain)
+        self.num_global = num_global
+        self.global_query = Linear(dim, dim)
+        self.global_key_value = Linear(dim, 2 * dim, num_parts=2)
+
+    def forward(
+        self, x: Tensor, *, lengths: Tensor | None = None, cache: Any | None = None
+    ) -> Tensor:
+        """Attend within ``x``, ``[batch, length, dim]``.
+
+        Args:
+            x: All positions of the text.
+            lengths: Valid positions of each row, ``[batch]``; None means all.
+            cache: None, since this reads in both directions.
+
+        Returns:
+            Same shape as `x`.
+        """
+        assert cache is None, "an encoder does not read position by position"
+        num_global = min(self.num_global, x.shape[1])
+        parts = []
+        if num_global:
+            parts.append(self._attend_globally(x, lengths, num_global))
+        if num_global < x.shape[1]:
+            parts.append(self._attend_by_pattern(x, lengths, num_global))
+        if self.on_weights is not None:
+            self.on_weights(_stack([weights for _, weights in parts if weights is not None]))
+        out = torch.cat([out for out, _ in parts], dim=2)  # [batch, heads, length, head_dim]
+        return self.output(out.transpose(1, 2).flatten(2))
+
+    def _attend_globally(
+        self, x: Tensor, lengths: Tensor | None, num_global: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend with the global tokens; output and weights, if wanted, of those rows."""
+        (q,) = self._heads(self.global_query(x[:, :num_global]), 1)
+        k, v = self._heads(self.global_key_value(x), 2)
+        return self._weigh(q, k, v, pattern=Full(), lengths=lengths, first=0)
+
+    def _attend_by_pattern(
+        self, x: Tensor, lengths: Tensor | None, num_global: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend with all other tokens; output and weights, if wanted, of those rows."""
+        q, k, v = self._project(x)
+        if isinstance(self.pattern, NoMask):  # may want as many queries as keys
+            out, weights = self._weigh(q, k, v, pattern=self.pattern, lengths=lengths, first=0)
+            return out[:, :, num_global:], None if weights is None else weights[:, :, num_global:]
+        q = q[:, :, num_global:]
+        return self._weigh(q, k, v, pattern=self.pattern, lengths=lengths, first=num_global)
+
+    def _weigh(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        pattern: Pattern | NoMask,
+        lengths: Tensor | None,
+        first: int,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend with queries from position `first` on; the weights too where they are wanted."""
+        compute = partial(attend, q, k, v, pattern=pattern, query_offset=first)
+        # As a pair: alone they would be those of keys only where there are fewer queries.
+        both = None if lengths is None else ((lengths - first).clamp(min=0), lengths)
+        if self.on_weights is None:
+            return compute(lengths=both), None
+        return compute(lengths=both, return_weights=True)
+
+
+def _stack(weights: list[Tensor]) -> Tensor:
+    """Join weights ``[batch, heads, queries, keys]`` by their queries; sparse where one is."""
+    if any(part.is_sparse for part in weights):
+        weights = [part if part.is_sparse else part.to_sparse() for part in weights]
+    return torch.cat(weights, dim=2)

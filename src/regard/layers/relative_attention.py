@@ -1,0 +1,211 @@
+"""Self-attention with relative positions and a memory (Dai et al. 2019, "Transformer-XL").
+
+    A_ij = ((q_i + u) . k_j + (q_i + v) . W_R R_{i-j}) / sqrt(head_dim)
+
+with R the sinusoids of the distance and u, v shared by all layers (section 3.3); keys and values
+are those of the positions at hand and of a memory of those before them (section 3.2). What is
+remembered is what the layer was given: where normalisation follows the sub-layer these are the
+paper's states h^{n-1}. Cost: that of attention over length + memory keys, and as much once more
+for the products of the queries with the table of distances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from regard.attention import NoMask, Pattern, TransformerXL, attend
+from regard.layers.attention import MultiHeadAttention
+from regard.layers.linear import Linear
+from regard.layers.positions import SinusoidalPositions
+
+Project = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class SegmentMemory:
+    """The last inputs of one layer, without their graph: what training carries on.
+
+    Their keys and values are computed anew, so that the maps learn from them.
+
+    Args:
+        size: Most positions kept, 1 or more.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.inputs: Tensor | None = None  # [batch, kept, dim]
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        if self.inputs is not None:
+            self.inputs = self.inputs.index_select(0, rows)
+
+    def extend(self, x: Tensor, project: Project) -> tuple[Tensor, Tensor]:
+        """Add positions ``[batch, new, dim]``.
+
+        Args:
+            x: The new positions.
+            project: Maps inputs to keys and values, ``[batch, heads, positions, head_dim]``.
+
+        Returns:
+            Keys and values of those kept before and of all new ones.
+        """
+        self._length += x.shape[1]
+        if self.inputs is not None:
+            x = torch.cat([self.inputs, x], dim=1)
+        self.inputs = x[:, -self.size :].detach().clone()
+        return project(x)
+
+
+class KeyValueMemory:
+    """Keys and values of the last inputs of one layer: what generation carries on.
+
+    Args:
+        size: Most positions kept, 1 or more.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.keys: Tensor | None = None  # [batch, heads, kept, head_dim]
+        self.values: Tensor | None = None  # [batch, heads, kept, head_dim]
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        if self.keys is not None and self.values is not None:
+            self.keys = self.keys.index_select(0, rows)
+            self.values = self.values.index_select(0, rows)
+
+    def extend(self, x: Tensor, project: Project) -> tuple[Tensor, Tensor]:
+        """Add positions ``[batch, new, dim]``; as `SegmentMemory.extend`."""
+        self._length += x.shape[1]
+        keys, values = project(x)
+        if self.keys is not None and self.values is not None:
+            keys = torch.cat([self.keys, keys], dim=2)
+            values = torch.cat([self.values, values], dim=2)
+        self.keys, self.values = (part[:, :, -self.size :].clone() for part in (keys, values))
+        return keys, values
+
+
+class RelativePositions(nn.Module):
+    """What the layers of a model share: the sinusoids and the biases u and v.
+
+    Args:
+        dim: Size of the model, even and a multiple of `num_heads`.
+        num_heads: Number of heads.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.sinusoids = SinusoidalPositions(dim)
+        shape = num_heads, dim // num_heads
+        self.content_bias = nn.Parameter(torch.empty(shape).normal_(std=0.02))
+        self.position_bias = nn.Parameter(torch.empty(shape).normal_(std=0.02))
+
+
+class RelativeAttention(MultiHeadAttention):
+    """A `Mixer` that scores by distance and looks back on a memory.
+
+    Args:
+        dim: Size of the model.
+        num_heads: Number of heads.
+        pattern: Which positions may see which, causal. Positions count from the beginning of the
+            text; those that the memory no longer holds are not seen.
+        memory: Most positions before the ones at hand that are seen, 1 or more.
+        shared: Sinusoids and biases, the same for every layer of a model.
+        output_gain: Factor on the initial weights of the output map.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        pattern: Pattern | NoMask,
+        memory: int,
+        shared: RelativePositions,
+        output_gain: float,
+    ) -> None:
+        super().__init__(dim, num_heads, pattern=pattern, output_gain=output_gain, bias=False)
+        self.memory = memory
+        self.shared = shared
+        self.query = Linear(dim, dim, bias=False)
+        self.key_value = Linear(dim, 2 * dim, bias=False, num_parts=2)
+        self.distance = Linear(dim, dim, bias=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        lengths: Tensor | None = None,
+        cache: SegmentMemory | KeyValueMemory | None = None,
+    ) -> Tensor:
+        """Attend within ``x``, ``[batch, length, dim]``, and to the memory before it.
+
+        Args:
+            x: The new positions: each sees those of `x` before it, and all that is remembered.
+            lengths: Valid positions of each row, ``[batch]``; None means all, as a memory demands.
+            cache: What is remembered; brought up to date.
+
+        Returns:
+            Same shape as `x`.
+        """
+        (q,) = self._heads(self.query(x), 1)
+        start = 0 if cache is None else len(cache)
+        k, v = self._keys_values(x) if cache is None else cache.extend(x, self._keys_values)
+        num_kept = k.shape[2] - x.shape[1]
+        key_positions = None
+        if start == num_kept or _is_relative(self.pattern):
+            start = num_kept  # key j stands at j
+        else:
+            key_positions = torch.arange(start - num_kept, start + x.shape[1], device=x.device)
+        compute = partial(
+            attend,
+            *(q, k, v),
+            pattern=self.pattern,
+            score=self._score(k.shape[2], x.dtype),
+            lengths=lengths,
+            query_offset=start,
+            key_positions=key_positions,
+        )
+        if self.on_weights is None:
+            out = compute()
+        else:
+            out, weights = compute(return_weights=True)
+            self.on_weights(weights)
+        return self.output(out.transpose(1, 2).flatten(2))
+
+    def make_cache(self) -> KeyValueMemory:
+        """Make the memory of generation, empty."""
+        return KeyValueMemory(self.memory)
+
+    def make_memory(self) -> SegmentMemory:
+        """Make the memory of training, empty."""
+        return SegmentMemory(self.memory)
+
+    def _keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self._heads(self.key_value(x), 2)
+        return keys, values
+
+    def _score(self, num_distances: int, dtype: torch.dtype) -> TransformerXL:
+        sinusoids = self.shared.sinusoids(0, num_distances).to(dtype)
+        relative = self.distance(sinusoids).unflatten(-1, (-1, self.head_dim)).transpose(0, 1)
+        return TransformerXL(self.shared.content_bias, self.shared.position_bias, relative)
+
+
+def _is_relative(pattern: Pattern | NoMask) -> bool:
+    """Tell whether a pattern depends on the distance of a pair alone."""
+    return all(
+        clause.queries is None and clause.keys is None and not clause.blocks
+        for clause in pattern.clauses()
+    )

@@ -1,0 +1,290 @@
+"""What every encoder of text offers, and the parts of those in the manner of BERT.
+
+Training, classification and planning use `Encoder` alone: last states of all tokens, logits of the
+masked ones, and one vector for a text. A family gives it the attention of each layer; all else
+(Devlin et al. 2019, section 3) is here: embeddings of tokens, positions and segments, summed and
+normalised, blocks, the head of masked-token prediction and the pooler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.attention import NoMask, Pattern, most_kept_bytes
+from regard.errors import ConfigError
+from regard.layers.block import Block, BlockConfig, Mixer, NormPlace
+from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.feed_forward import ACTIVATIONS, Activation
+from regard.layers.linear import Linear
+from regard.layers.norm import LayerNorm
+from regard.layers.patterns import AttentionConfig
+from regard.layers.positions import LearnedPositions
+from regard.models.text_model import TextModel, token_table
+
+Pooling = Literal["first", "mean"]
+HeadActivation = Literal["relu", "gelu", "gelu_tanh"]
+INITIAL_STD = 0.02  # Devlin et al. 2019: initializer_range of every published configuration
+
+
+class EncoderConfig(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family"
+):
+    """The dimensions of an encoder in the manner of BERT.
+
+    Args:
+        num_layers: Blocks.
+        dim: Size of the model, a multiple of `num_heads`.
+        num_heads: Attention heads in every block.
+        hidden_dim: Size inside the feed-forward networks.
+        dropout: Rate on embeddings and sub-layer outputs, 0 to below 1; attention weights are not
+            dropped.
+        norm: post (default, the paper's) or pre.
+        activation: gelu (the paper's), gelu_tanh, relu or swiglu.
+        epsilon: Added to the variance in every normalisation.
+        max_positions: Longest text, in tokens; those after it count as the last.
+        position_offset: Rows of the position table before the first token's.
+        num_segments: Kinds of segments told apart; 0 has no table of them.
+        pad_id: Token that pads on the right.
+        has_mlm_head: Whether it predicts masked tokens; without, it gives states and vectors only.
+        head_activation: Of that head: gelu, gelu_tanh or relu.
+        has_pooler: Whether the first token's vector goes through a trained map and tanh.
+        pooling: What stands for a text: first (its first token) or mean (of all its tokens).
+    """
+
+    num_layers: int = 12
+    dim: int = 768
+    num_heads: int = 12
+    hidden_dim: int = 3072
+    dropout: float = 0.1
+    norm: NormPlace = "post"
+    activation: Activation = "gelu"
+    epsilon: float = 1e-12
+    max_positions: int = 512
+    position_offset: int = 0
+    num_segments: int = 2
+    pad_id: int = 0
+    has_mlm_head: bool = True
+    head_activation: HeadActivation = "gelu"
+    has_pooler: bool = False
+    pooling: Pooling = "first"
+
+    def __post_init__(self) -> None:
+        for name in ("num_layers", "dim", "num_heads", "hidden_dim", "max_positions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        for name in ("position_offset", "num_segments", "pad_id"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim must be a multiple of num_heads ({self.num_heads}): {self.dim}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if self.epsilon <= 0:
+            raise ValueError(f"epsilon must be above 0, not {self.epsilon}")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        return (
+            f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
+            f"ff {self.hidden_dim}, {self.norm}-norm, attention {attention.summary()}"
+        )
+
+    def patterns(self, attention: AttentionConfig) -> list[Pattern | NoMask]:
+        """Tell what the tokens of each layer see."""
+        return attention.encoder_patterns(self.num_layers)
+
+    def block(self) -> BlockConfig:
+        """Give the dimensions of one block."""
+        return BlockConfig(
+            dim=self.dim,
+            num_heads=self.num_heads,
+            hidden_dim=self.hidden_dim,
+            dropout=self.dropout,
+            norm=self.norm,
+            activation=self.activation,
+            output_gain=1.0,
+            epsilon=self.epsilon,
+        )
+
+
+class SegmentedEmbedding(nn.Module):
+    """``dropout(norm(tokens + positions + segments))`` (Devlin et al. 2019, figure 2).
+
+    Args:
+        weight: ``[vocab, dim]`` table of tokens, shared with the output.
+        config: Positions, segments, normalisation and dropout.
+        pool: Of dropout masks.
+    """
+
+    def __init__(self, weight: nn.Parameter, config: EncoderConfig, pool: MaskPool) -> None:
+        super().__init__()
+        self.weight = weight
+        self.offset = config.position_offset
+        self.positions = LearnedPositions(config.dim, config.position_offset + config.max_positions)
+        has_segments = config.num_segments > 0
+        self.segments = (
+            nn.Parameter(torch.empty(config.num_segments, config.dim)) if has_segments else None
+        )
+        self.norm = LayerNorm(config.dim, config.epsilon)
+        self.dropout = Dropout(config.dropout, pool)
+
+    def forward(self, ids: Tensor, segments: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Embed ids ``[batch, length]`` of segments of that shape as ``[batch, length, dim]``.
+
+        Args:
+            ids: Token ids.
+            segments: Segment numbers; None is 0 everywhere.
+            dtype: Type of the result.
+
+        Raises:
+            ConfigError: Segments are given to a model that has none.
+        """
+        x = F.embedding(ids, self.weight) + self.positions(self.offset, ids.shape[1])
+        if self.segments is not None:
+            x = x + (self.segments[0] if segments is None else F.embedding(segments, self.segments))
+        elif segments is not None:
+            raise ConfigError(
+                "segments: the model has no table of them (num_segments=0).  Leave them out."
+            )
+        return self.dropout(self.norm(x).to(dtype))
+
+
+class MaskedTokenHead(nn.Module):
+    """``norm(activation(W h + b)) E^T + c``: which token stood here, E the table of tokens.
+
+    Args:
+        config: Sizes, activation and normalisation.
+        vocab_size: Number of token ids.
+    """
+
+    def __init__(self, config: EncoderConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.dense = Linear(config.dim, config.dim)
+        self.norm = LayerNorm(config.dim, config.epsilon)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        self.activation = ACTIVATIONS[config.head_activation]
+
+    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """Map ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
+        x = self.norm(self.activation(self.dense(hidden)))
+        return F.linear(x, table.to(x.dtype), self.bias.to(x.dtype))
+
+
+class Encoder(TextModel):
+    """A model that reads a text in both directions.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids.
+        mixers: Attention of each layer, first to last.
+    """
+
+    def __init__(self, config: EncoderConfig, vocab_size: int, mixers: Iterable[Mixer]) -> None:
+        super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
+        self.config = config
+        self.output_weight = token_table(vocab_size, config.dim)
+        self.embedding = SegmentedEmbedding(self.output_weight, config, self.mask_pool)
+        block = config.block()
+        self.blocks = nn.ModuleList(Block(block, mixer, self.mask_pool) for mixer in mixers)
+        is_pre = config.norm == "pre"
+        self.norm = LayerNorm(config.dim, config.epsilon) if is_pre else nn.Identity()
+        self.head = MaskedTokenHead(config, vocab_size) if config.has_mlm_head else None
+        self.pooler = Linear(config.dim, config.dim) if config.has_pooler else None
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.normal_(parameter, std=INITIAL_STD)
+
+    def forward(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
+        """Compute the logits of the token at every position; arguments as `hidden`.
+
+        Returns:
+            ``[batch, length, vocab]``; they tell something where the token was masked.
+
+        Raises:
+            ConfigError: The model has no head for them.
+        """
+        return self.logits(self.hidden(ids, segments=segments))
+
+    def hidden(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
+        """Compute the last states.
+
+        Args:
+            ids: ``[batch, length]``, padded on the right with the configuration's `pad_id`.
+            segments: Segment numbers of the same shape; None is 0 everywhere.
+
+        Returns:
+            ``[batch, length, dim]``; those of padding mean nothing.
+        """
+        lengths = self.lengths(ids)
+        some = None if bool((lengths == ids.shape[1]).all()) else lengths
+        x = self.embedding(ids, segments, self.compute_dtype)
+        for block in self.blocks:
+            x = block(x, some)
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Map last states ``[batch, length, dim]`` (any leading axes) to token logits.
+
+        Returns:
+            ``[batch, length, vocab]``.
+
+        Raises:
+            ConfigError: The model has no head for them.
+        """
+        if self.head is None:
+            raise ConfigError(
+                "has_mlm_head=false: the model gives states and vectors, no logits of tokens.  "
+                "Use hidden(ids) or pooled(hidden, ids), or load weights that hold the head."
+            )
+        return self.head(hidden, self.output_weight)
+
+    def pooled(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Compute one vector for each text, ``[batch, dim]``.
+
+        Args:
+            hidden: Last states, ``[batch, length, dim]``.
+            ids: The ids they come from, ``[batch, length]``.
+
+        Returns:
+            The mean over the tokens that are not padding, or the first token's state, through the
+            pooler where there is one.
+        """
+        if self.config.pooling == "mean":
+            lengths = self.lengths(ids)
+            is_valid = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+            summed = (hidden * is_valid[..., None]).sum(1)
+            return summed / lengths.clamp(min=1)[:, None].to(hidden.dtype)
+        first = hidden[:, 0]
+        return first if self.pooler is None else self.pooler(first).tanh()
+
+    def lengths(self, ids: Tensor) -> Tensor:
+        """Count the tokens of each row of ``[batch, length]`` up to the last that is no padding."""
+        places = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+        return ((ids != self.config.pad_id) * places).amax(1)
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
+        patterns, size = self.config.patterns(attention), self.compute_dtype.itemsize
+        kept = sum(most_kept_bytes(pattern, length, itemsize=size) for pattern in patterns)
+        return self.config.num_heads * kept
+
+
+def require_encoder_only(family: str, attention: AttentionConfig) -> None:
+    """Refuse patterns of a decoder for a family that has none.
+
+    Raises:
+        ConfigError: ``attention.decoder`` or ``attention.cross`` has been changed.
+    """
+    default = AttentionConfig()
+    for name in ("decoder", "cross"):
+        if (given := getattr(attention, name)) != getattr(default, name):
+            raise ConfigError(
+                f"attention.{name}={given}: {family} has no decoder.  "
+                f"Leave it out; attention.pattern tells how its tokens attend."
+            )

@@ -1,0 +1,201 @@
+"""Decoders that stand alone: GPT-2 and its modern successor, the layout of Llama and SmolLM.
+
+Radford et al. 2019 ("Language models are unsupervised multitask learners"): pre-norm blocks of
+causal self-attention, learned positions, one table for input and output. Touvron et al. 2023
+("LLaMA") takes RMS norms (Zhang & Sennrich 2019), rotary positions (Su et al. 2021), gated
+feed-forward networks (Shazeer 2020) and no biases; heads may share keys and values (Ainslie et al.
+2023). The second is the default, the first a few settings away. Cost of a pass:
+O(length^2 dim + length dim^2) a layer with full attention; a sparse pattern replaces length^2 by
+its number of pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from regard.attention import most_kept_bytes
+from regard.layers.block import Block, BlockConfig
+from regard.layers.dropout import Dropout
+from regard.layers.embedding import TokenEmbedding
+from regard.layers.feed_forward import Activation
+from regard.layers.norm import NormKind
+from regard.layers.patterns import AttentionConfig
+from regard.layers.positions import LearnedPositions
+from regard.models.decoder import Decoder, LayerCaches
+
+_TABLE_STD = 0.02  # of the tables' initial weights: Radford et al. 2018, section 4.1
+
+
+class GptConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="family",
+    tag="gpt",
+):
+    """The dimensions of a decoder that stands alone.
+
+    Args:
+        num_layers: Blocks.
+        dim: Size of the model.
+        num_heads: Attention heads in every block.
+        num_kv_heads: Heads of keys and values, which divide num_heads; none is one for each.
+        head_dim: Size of a head; none is dim / num_heads.
+        hidden_dim: Size inside the feed-forward networks.
+        dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
+        norm_kind: rms or layer (GPT-2).
+        epsilon: Of the norms, above 0.
+        activation: swiglu, gelu_tanh (GPT-2), gelu or relu.
+        bias: Whether linear maps have biases (GPT-2).
+        positions: rotary or learned (GPT-2).
+        max_positions: Rows of a learned position table; rotary positions know no end.
+        rotary_base: Of rotary positions, above 0; larger for longer texts.
+        tied: Whether input and output share one table.
+    """
+
+    num_layers: int = 6
+    dim: int = 384
+    num_heads: int = 6
+    num_kv_heads: int | None = None
+    head_dim: int | None = None
+    hidden_dim: int = 1536
+    dropout: float = 0.1
+    norm_kind: NormKind = "rms"
+    epsilon: float = 1e-5
+    activation: Activation = "swiglu"
+    bias: bool = False
+    positions: Literal["rotary", "learned"] = "rotary"
+    max_positions: int = 1024
+    rotary_base: float = 10000.0
+    tied: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("num_layers", "dim", "num_heads", "hidden_dim", "max_positions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        self._check_heads()
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        for name in ("epsilon", "rotary_base"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+
+    def _check_heads(self) -> None:
+        heads, shared = self.num_heads, self.num_kv_heads
+        if self.head_dim is None and self.dim % heads:
+            raise ValueError(f"dim must be a multiple of num_heads ({heads}), not {self.dim}")
+        if self.head_dim is not None and self.head_dim < 1:
+            raise ValueError(f"head_dim must be 1 or more, not {self.head_dim}")
+        if self.positions == "rotary" and self.size_of_head % 2:
+            name = "head_dim" if self.head_dim else "dim / num_heads"
+            raise ValueError(f"{name} must be even with rotary positions, not {self.size_of_head}")
+        if shared is not None and (shared < 1 or heads % shared):
+            raise ValueError(f"num_kv_heads must divide num_heads ({heads}), not {shared}")
+
+    @property
+    def size_of_head(self) -> int:
+        """The size of a head, given or not."""
+        return self.head_dim or self.dim // self.num_heads
+
+    @property
+    def model_type(self) -> str:
+        """The published layout that comes nearest, a key of `gpt_published.PUBLISHED`."""
+        return "llama" if self.positions == "rotary" else "gpt2"
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        shared = self.num_kv_heads
+        grouped = "" if shared in (None, self.num_heads) else f" ({shared} of keys and values)"
+        text = attention.pattern if attention.decoder is None else attention.decoder
+        return (
+            f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads{grouped}, "
+            f"ff {self.hidden_dim} {self.activation}, {self.norm_kind} norm, "
+            f"{self.positions} positions, attention {AttentionConfig(pattern=text).summary()}"
+        )
+
+    def block(self) -> BlockConfig:
+        """Make the dimensions of one block."""
+        return BlockConfig(
+            dim=self.dim,
+            num_heads=self.num_heads,
+            hidden_dim=self.hidden_dim,
+            dropout=self.dropout,
+            norm="pre",
+            activation=self.activation,
+            # Each block adds twice to the stream: its variance stays (Radford et al., section 2.3).
+            output_gain=(2 * self.num_layers) ** -0.5,
+            norm_kind=self.norm_kind,
+            epsilon=self.epsilon,
+            bias=self.bias,
+            head_dim=self.head_dim,
+            num_kv_heads=self.num_kv_heads,
+            rotary_base=self.rotary_base if self.positions == "rotary" else None,
+        )
+
+
+class Gpt(Decoder[LayerCaches]):
+    """The decoder.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids.
+        attention: The pattern of each layer.
+    """
+
+    def __init__(
+        self,
+        config: GptConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
+        self.config = config
+        self.output_weight = _table(vocab_size, config.dim)
+        tokens = self.output_weight if config.tied else _table(vocab_size, config.dim)
+        positions = None
+        if config.positions == "learned":
+            positions = LearnedPositions(config.dim, config.max_positions)
+            nn.init.normal_(positions.weight, std=_TABLE_STD)
+        dropout = Dropout(config.dropout, self.mask_pool)
+        self.embedding = TokenEmbedding(tokens, positions, dropout, scale=1.0)
+        block = config.block()
+        self.blocks = nn.ModuleList(
+            Block(block, block.self_attention(pattern), self.mask_pool)
+            for pattern in attention.decoder_patterns(config.num_layers)
+        )
+        self.norm = block.make_norm()
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """Compute the last states, ``[batch, length, dim]``; as `Decoder.hidden`."""
+        x = self.embedding(ids, dtype=self.compute_dtype)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def start(self) -> LayerCaches:
+        """Prepare to read texts from their beginning; windowed layers keep their window alone."""
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        return LayerCaches([block.self_attention.make_cache() for block in blocks])
+
+    def advance(self, ids: Tensor, state: LayerCaches) -> Tensor:
+        """Read the next tokens, ``[batch, new]``; as `Decoder.advance`."""
+        x = self.embedding(ids, start=len(state), dtype=self.compute_dtype)
+        for block, cache in zip(self.blocks, state.caches, strict=True):
+            x = block(x, cache=cache)
+        return self.logits(self.norm(x[:, -1]))
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
+        config, size = self.config, self.compute_dtype.itemsize
+        patterns = attention.decoder_patterns(config.num_layers)
+        return config.num_heads * sum(most_kept_bytes(p, length, itemsize=size) for p in patterns)
+
+
+def _table(rows: int, dim: int) -> nn.Parameter:
+    """Make a table of embeddings, ``[rows, dim]``, that are not scaled where they are used."""
+    return nn.Parameter(torch.empty(rows, dim).normal_(std=_TABLE_STD))

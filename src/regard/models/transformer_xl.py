@@ -1,0 +1,182 @@
+"""Transformer-XL: a decoder that remembers its states, by relative positions (Dai et al. 2019).
+
+A text is read in segments. With a memory of m positions every position of a segment sees itself,
+those of its segment before it, and the m before the segment, in every layer: what n layers see
+reaches back n m positions, and what is kept of a text is bounded. The first m + 1 positions are
+therefore read alike in one piece, in segments or token by token; beyond them token by token every
+position sees exactly the m before it, while a segment read at once sees all of itself. A pattern
+``local:m`` makes these the same too, for a text of any length.
+
+Relative positions are those of section 3.3, with u and v shared by all layers, as there. The
+adaptive softmax of the paper is left out, and so is dropout on attention weights. Cost of a pass:
+O(length (length + memory) dim + length dim^2) a layer with full attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+
+import msgspec
+from torch import Tensor, nn
+
+from regard.attention import most_kept_bytes
+from regard.layers.block import Block, BlockConfig, NormPlace
+from regard.layers.cache import LayerCache
+from regard.layers.dropout import Dropout
+from regard.layers.embedding import TokenEmbedding
+from regard.layers.feed_forward import Activation
+from regard.layers.norm import LayerNorm
+from regard.layers.patterns import AttentionConfig
+from regard.layers.relative_attention import RelativeAttention, RelativePositions
+from regard.models.decoder import Decoder, LayerCaches
+from regard.models.text_model import token_table
+
+
+class TransformerXlConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="family",
+    tag="transformer_xl",
+):
+    """The dimensions of a Transformer-XL.
+
+    Args:
+        num_layers: Blocks.
+        dim: Size of the model, even and a multiple of `num_heads`.
+        num_heads: Attention heads in every block.
+        hidden_dim: Size inside the feed-forward networks.
+        memory: Positions before a segment that every layer remembers, 1 or more.
+        dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
+        norm: pre (default) or post (the paper's).
+        activation: relu (the paper's), gelu, gelu_tanh or swiglu.
+        tied: Whether the embedding and the output share one table.
+    """
+
+    num_layers: int = 6
+    dim: int = 512
+    num_heads: int = 8
+    hidden_dim: int = 2048
+    memory: int = 256
+    dropout: float = 0.1
+    norm: NormPlace = "pre"
+    activation: Activation = "relu"
+    tied: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("num_layers", "num_heads", "hidden_dim", "memory"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if self.dim < 2 or self.dim % self.num_heads or self.dim % 2:
+            raise ValueError(
+                f"dim must be even and a multiple of num_heads ({self.num_heads}), not {self.dim}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        text = attention.pattern if attention.decoder is None else attention.decoder
+        return (
+            f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
+            f"ff {self.hidden_dim}, {self.norm}-norm, memory {self.memory}, "
+            f"attention {AttentionConfig(pattern=text).summary()}"
+        )
+
+
+class TransformerXl(Decoder[LayerCaches]):
+    """The decoder.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids.
+        attention: The pattern of each layer, as for a decoder.
+    """
+
+    def __init__(
+        self,
+        config: TransformerXlConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
+        self.config = config
+        self.output_weight = token_table(vocab_size, config.dim)
+        tokens = self.output_weight if config.tied else token_table(vocab_size, config.dim)
+        self.embedding = TokenEmbedding(tokens, None, Dropout(config.dropout, self.mask_pool))
+        is_pre = config.norm == "pre"
+        block = BlockConfig(
+            dim=config.dim,
+            num_heads=config.num_heads,
+            hidden_dim=config.hidden_dim,
+            dropout=config.dropout,
+            norm=config.norm,
+            activation=config.activation,
+            output_gain=(2 * config.num_layers) ** -0.5 if is_pre else 1.0,
+        )
+        shared = RelativePositions(config.dim, config.num_heads)
+        mixers = (
+            RelativeAttention(
+                config.dim,
+                config.num_heads,
+                pattern=pattern,
+                memory=config.memory,
+                shared=shared,
+                output_gain=block.output_gain,
+            )
+            for pattern in attention.decoder_patterns(config.num_layers)
+        )
+        self.blocks = nn.ModuleList(Block(block, mixer, self.mask_pool) for mixer in mixers)
+        self.norm = LayerNorm(config.dim) if is_pre else nn.Identity()
+
+    @property
+    def mixers(self) -> list[RelativeAttention]:
+        """The layers of attention, first to last."""
+        return [module for module in self.modules() if isinstance(module, RelativeAttention)]
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the bytes of scores and weights over a segment of `length` and the memory."""
+        config, size = self.config, self.compute_dtype.itemsize
+        keys = length + config.memory
+        patterns = attention.decoder_patterns(config.num_layers)
+        return config.num_heads * sum(most_kept_bytes(p, keys, itemsize=size) for p in patterns)
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """Compute the last states, ``[batch, length, dim]``, of rows that begin without memory."""
+        return self._read(ids, [None] * len(self.blocks))
+
+    def hidden_with_memory(
+        self, ids: Tensor, memory: LayerCaches | None = None
+    ) -> tuple[Tensor, LayerCaches]:
+        """Read the next segment of every row, as in training (section 3.2).
+
+        Args:
+            ids: ``[batch, length]``, without padding; a row goes on where it ended in the segment
+                before.
+            memory: Of the segments before; None where there are none. It stays as it is.
+
+        Returns:
+            The last states, ``[batch, length, dim]``, and the memory for the next segment, whose
+            states are cut from the graph and at most ``config.memory`` in number.
+        """
+        if memory is None:
+            caches = [mixer.make_memory() for mixer in self.mixers]
+        else:
+            caches = [copy(cache) for cache in memory.caches]
+        return self._read(ids, caches), LayerCaches(caches)
+
+    def start(self) -> LayerCaches:
+        """Prepare to read a batch of texts from their beginning."""
+        return LayerCaches([mixer.make_cache() for mixer in self.mixers])
+
+    def advance(self, ids: Tensor, state: LayerCaches) -> Tensor:
+        """Read on; as `Decoder.advance`."""
+        return self.logits(self._read(ids, state.caches)[:, -1])
+
+    def _read(self, ids: Tensor, caches: Sequence[LayerCache | None]) -> Tensor:
+        x = self.embedding(ids, dtype=self.compute_dtype)
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x = block(x, cache=cache)
+        return self.norm(x)

@@ -1,0 +1,249 @@
+"""Language modeling as a task: running text -> segments -> a model that continues a text."""
+
+from __future__ import annotations
+
+import copy
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from regard.data.documents import Lines, read_text, split_text, without_repeats
+from regard.data.languages import has_spaces_between_words
+from regard.data.splits import Drop
+from regard.data.stream import StreamBatches, TokenStream
+from regard.data.tokenizer import Tokenizer, check_tags
+from regard.errors import ConfigError, DataError
+from regard.interchange.folder import ModelFolder
+from regard.models import Decoder, GptConfig
+from regard.models.text_model import TextModel
+from regard.tasks.corpus import describe_lines
+from regard.tasks.generator import TextGenerator
+from regard.tasks.language_modeling import (
+    EVALUATED_TOKENS,
+    LanguageModelEvaluator,
+    LanguageModelLoss,
+)
+from regard.tasks.preparation import build_model, report_model, settle_precision
+from regard.tasks.run_config import DataConfig, RunConfig
+from regard.tasks.task import Outcome, Prepared, Task
+from regard.training.config import TrainingConfig
+from regard.training.events import Data, Report, Tokens
+
+_SAMPLED_BATCHES = 2
+_PROMPT_WORDS = 3
+
+
+class Prose(msgspec.Struct, kw_only=True):
+    """The text of a run.
+
+    Args:
+        path: File as named.
+        train: To learn from.
+        valid: To choose the best weights by.
+        test: For the final figures; may be empty.
+        dropped: Lines left out of the held-out parts.
+        tokens: Of the training text; None before it is encoded.
+    """
+
+    path: str
+    train: Lines
+    valid: Lines
+    test: Lines
+    dropped: list[Drop]
+    tokens: TokenStream | None = None
+    length: int = 0
+
+    @property
+    def num_chars(self) -> int:
+        """Characters of the training text."""
+        return self.train.num_chars
+
+    def place(self, rows: Sequence[int]) -> str:
+        """Tell which lines of the file the segments at the given places come from."""
+        assert self.tokens is not None
+        lines: set[int] = set()
+        for row in rows:
+            lines.update(self.tokens.lines_between(row, row + self.length + 1))
+        return f"line{'' if len(lines) == 1 else 's'} {describe_lines(sorted(lines))}"
+
+
+class LanguageModeling(Task):
+    """Running text, of which the next token is learned."""
+
+    @property
+    def defaults(self) -> RunConfig:
+        """A GPT without label smoothing, which would spoil its perplexity."""
+        return RunConfig(
+            task="language-modeling",
+            model=GptConfig(),
+            training=TrainingConfig(label_smoothing=0.0),
+        )
+
+    def read(self, config: RunConfig) -> Prose:
+        """Read the text of a configuration, and hold out what it does not name."""
+        data = config.data
+        if data.path is None:
+            raise DataError("no data.  Name a file: regard train book.txt -o FOLDER")
+        _refuse_pair_settings(data)
+        parts = split_text(
+            _read(data.path, data),
+            seed=config.training.seed,
+            with_valid=not data.valid,
+            with_test=not data.test,
+        )
+        valid, test, dropped = parts.valid, parts.test, parts.dropped
+        if data.valid:
+            valid, repeats = without_repeats(parts.train, _read(data.valid, data))
+            dropped += repeats
+        if data.test:
+            test, repeats = without_repeats(parts.train, _read(data.test, data))
+            dropped += repeats
+        if not len(valid):
+            raise DataError(
+                f"{data.valid or data.path}: no line is left to validate on, all stand in the "
+                "training text too.  Name another file: --valid FILE"
+            )
+        return Prose(path=data.path, train=parts.train, valid=valid, test=test, dropped=dropped)
+
+    def prepare(
+        self, config: RunConfig, text: Prose, report: Report, *, stored: ModelFolder | None = None
+    ) -> PreparedText:
+        """Train or read the vocabulary, encode the text, build the model."""
+        report(_describe(text))
+        if stored is None:
+            check_tags(config.tokenizer)
+            tokenizer = Tokenizer.train(text.train.texts, config.tokenizer)
+        else:
+            tokenizer = stored.read_tokenizer()
+        stream = TokenStream(text.train, tokenizer)
+        _report_tokens(config, tokenizer, text.train, stream, report)
+        assert config.training.batch_tokens is not None
+        batches = StreamBatches(
+            stream,
+            length=config.data.max_length,
+            batch_tokens=config.training.batch_tokens,
+            seed=config.training.seed,
+        )
+        text.tokens, text.length = stream, batches.length
+        config = settle_precision(config)
+        model = build_model(config, len(tokenizer))
+        report_model(config, model, report)
+        return PreparedText(
+            config=config, text=text, tokenizer=tokenizer, batches=batches, model=model
+        )
+
+    def open(self, folder: str | Path) -> TextGenerator:
+        """Open a model folder for generating text."""
+        return TextGenerator.open(folder)
+
+
+class PreparedText(Prepared):
+    """A run of language modeling."""
+
+    text: Prose
+    model: Decoder[Any]
+
+    def objective(self) -> LanguageModelLoss:
+        """Make the cross-entropy."""
+        return LanguageModelLoss(self.config.training.label_smoothing)
+
+    def evaluator(self) -> LanguageModelEvaluator:
+        """Make what computes loss and perplexity."""
+        return LanguageModelEvaluator(
+            self.model,
+            TokenStream(self.text.valid, self.tokenizer),
+            length=self.config.data.max_length,
+            num_bytes=self.text.valid.num_bytes,
+        )
+
+    @torch.no_grad()
+    def evaluation_seconds(self, model: TextModel) -> float:
+        """Time a few batches of the validation text, and scale up."""
+        stream = TokenStream(self.text.valid, self.tokenizer)
+        length = self.config.data.max_length
+        batches = StreamBatches(stream, length=length, batch_tokens=EVALUATED_TOKENS)
+        evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
+        objective, all_rows = self.objective(), batches.in_sequence()
+        sample = all_rows[:_SAMPLED_BATCHES]
+        begun = time.perf_counter()
+        for rows in sample:
+            objective(evaluated, batches.batch(rows))
+        return (time.perf_counter() - begun) / len(sample) * len(all_rows)
+
+    def finish(self, opened: TextGenerator, valid: dict[str, float]) -> Outcome:
+        """Measure the loss on the test text."""
+        text, test = self.text, {}
+        shown = f"valid {_figures(valid)}"
+        if len(text.test):
+            test = opened.measure(text.test)
+            shown += f"   test {_figures(test)}"
+        sizes = [f"{part.num_chars:,}" for part in (text.train, text.valid, text.test)]
+        return Outcome(
+            test=test,
+            summary=shown,
+            tries=[f'generate {{folder}} "{_prompt(text.valid)}"'],
+            kind="A language model",
+            rows=f"{sizes[0]} train / {sizes[1]} validation / {sizes[2]} test characters",
+            notes="`perplexity` is of a token of this vocabulary; `bits_per_byte` can be compared "
+            "between vocabularies.",
+        )
+
+
+def _figures(measures: dict[str, float]) -> str:
+    perplexity, bits = measures["perplexity"], measures["bits_per_byte"]
+    return f"perplexity {perplexity:.2f}, {bits:.3f} bits/byte"
+
+
+def _read(path: str, data: DataConfig) -> Lines:
+    column = data.columns[0] if data.columns else "text"
+    return read_text(path, encoding=data.encoding, column=column)
+
+
+def _refuse_pair_settings(data: DataConfig) -> None:
+    for name in ("targets", "languages"):
+        if getattr(data, name):
+            raise ConfigError(
+                f"data.{name}={getattr(data, name)}: running text has no pairs.  Leave it out, or "
+                "set task=translation."
+            )
+
+
+def _prompt(lines: Lines) -> str:
+    text = next(text for text in lines.texts if text.strip())
+    return " ".join(re.sub(r'["{}]', "", text).split()[:_PROMPT_WORDS])
+
+
+def _describe(text: Prose) -> Data:
+    reasons: dict[str, int] = {}
+    for drop in text.dropped:
+        reasons[drop.reason] = reasons.get(drop.reason, 0) + 1
+    return Data(
+        path=text.path,
+        unit="characters",
+        languages="",
+        languages_are_guessed=False,
+        num_train=text.train.num_chars,
+        num_valid=text.valid.num_chars,
+        num_test=text.test.num_chars,
+        dropped=reasons,
+    )
+
+
+def _report_tokens(
+    config: RunConfig, tokenizer: Tokenizer, lines: Lines, stream: TokenStream, report: Report
+) -> None:
+    spaced = has_spaces_between_words(lines.texts[:1000])
+    units = sum(len(text.split()) if spaced else len(text) for text in lines.texts)
+    report(
+        Tokens(
+            kind=config.tokenizer.kind,
+            vocab_size=len(tokenizer),
+            pieces_per_word=len(stream) / max(1, units),
+            unit="word" if spaced else "character",
+        )
+    )

@@ -1,0 +1,228 @@
+"""Every decoder of `DECODERS` keeps the contract of a language model."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from regard.models import DECODERS
+
+VOCAB = 20
+OWN_SIZES: dict[str, dict[str, Any]] = {"mesanet": {"num_iterations": 50, "tolerance": 1e-13}}
+IDS = torch.tensor(
+    [[1, 5, 6, 7, 8, 9, 10, 11], [1, 12, 13, 4, 4, 14, 3, 9], [1, 19, 18, 6, 5, 3, 3, 2]]
+)
+
+
+def build(family: str, **changes):
+    """Build a small model in float64, in evaluation mode."""
+    torch.manual_seed(0)
+    sizes = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32, "dropout": 0.1}
+    config_type, model_type = DECODERS[family]
+    config = config_type(**sizes | OWN_SIZES.get(family, {}) | changes)
+    model = model_type(config, VOCAB).double().eval()
+    model.compute_dtype = torch.float64
+    return model
+
+
+def loss_of(model):
+    return model(IDS).logsumexp(-1).sum()
+
+
+def nll_of(model, ids):
+    return F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+
+
+def assert_close(found, wanted, tolerance=1e-10):
+    torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
+
+
+@pytest.fixture(params=DECODERS)
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def model(family):
+    return build(family)
+
+
+def test_logits_have_one_row_a_token(model):
+    assert model(IDS).shape == (3, 8, VOCAB)
+
+
+def test_the_last_states_map_to_the_logits(model):
+    hidden = model.hidden(IDS)
+    assert hidden.shape == (3, 8, 16)
+    assert torch.equal(model.logits(hidden), model(IDS))
+
+
+def test_a_token_does_not_see_what_follows_it(model):
+    changed = IDS.clone()
+    changed[:, 4] = 17
+    before, after = model(IDS), model(changed)
+    assert_close(before[:, :4], after[:, :4], tolerance=1e-12)
+    assert not torch.allclose(before[:, 4], after[:, 4])
+
+
+def test_every_token_matters_to_the_last(model):
+    before = model(IDS)[:, -1]
+    for place in range(IDS.shape[1]):
+        changed = IDS.clone()
+        changed[:, place] = 17
+        assert not torch.allclose(model(changed)[:, -1], before, rtol=0, atol=1e-9)
+
+
+def test_the_order_of_tokens_matters(model):
+    swapped = IDS[:, [0, 2, 1, 3, 4, 5, 6, 7]]
+    assert not torch.allclose(model(IDS)[:, -1], model(swapped)[:, -1])
+
+
+@pytest.mark.parametrize("num_first", [1, 2, 5])
+def test_reading_on_from_a_state_equals_the_whole_pass(model, num_first):
+    whole = model(IDS)
+    state, rows = model.start(), torch.arange(3)
+    assert_close(model.advance(IDS[:, :num_first], state), whole[:, num_first - 1])
+    for place in range(num_first, IDS.shape[1]):
+        if place in (5, 6):  # as beam search does: drop, repeat and reorder rows
+            keep = torch.tensor([2, 0, 2, 1])
+            state.select(keep)
+            rows = rows[keep]
+        logits = model.advance(IDS[rows, place : place + 1], state)
+        assert_close(logits, whole[rows, place])
+        assert len(state) == place + 1
+
+
+def test_reading_on_by_several_tokens_equals_the_whole_pass(model):
+    whole, state = model(IDS), model.start()
+    for first, last in ((0, 3), (3, 5), (5, 8)):
+        assert_close(model.advance(IDS[:, first:last], state), whole[:, last - 1])
+
+
+def test_padding_changes_nothing_before_it(model):
+    padded = IDS.clone()
+    padded[1, 5:], padded[2, 3:] = 0, 0
+    whole = model(padded)
+    for row, length in enumerate((8, 5, 3)):
+        assert_close(whole[row : row + 1, :length], model(IDS[row : row + 1, :length]))
+
+
+def test_a_row_is_as_alone_where_others_are_in_its_batch(model):
+    assert_close(model(IDS)[:1], model(IDS[:1]))
+
+
+def test_every_parameter_gets_a_gradient(model):
+    model.train()
+    loss_of(model).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_second_derivatives_are_those_of_the_gradient(model):
+    parameters = list(model.parameters())
+    torch.manual_seed(1)
+    direction = [torch.randn_like(parameter) for parameter in parameters]
+    product = torch.autograd.grad(
+        torch.autograd.grad(loss_of(model), parameters, create_graph=True), parameters, direction
+    )
+    step = 1e-7
+    gradients = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            for parameter, along in zip(parameters, direction, strict=True):
+                parameter.add_(along, alpha=sign * step)
+        gradients.append(torch.autograd.grad(loss_of(model), parameters))
+        with torch.no_grad():
+            for parameter, along in zip(parameters, direction, strict=True):
+                parameter.sub_(along, alpha=sign * step)
+    for found, after, before in zip(product, *gradients, strict=True):
+        # Central differences are good to about the square root of the step's rounding.
+        scale = float(found.abs().max()) + 1.0
+        assert_close(found, (after - before) / (2 * step), tolerance=1e-5 * scale)
+
+
+def test_dropout_is_on_in_training_and_off_in_evaluation(family):
+    model = build(family, dropout=0.5)
+    assert torch.equal(model(IDS), model(IDS))
+    model.train()
+    model.mask_pool.reseed(1)
+    first = model(IDS)
+    assert not torch.allclose(first, model(IDS))
+    model.mask_pool.reseed(1)
+    assert torch.equal(model(IDS), first)
+
+
+def test_weights_stay_float32_while_activations_are_bfloat16(family):
+    model = build(family).float()
+    model.compute_dtype = torch.bfloat16
+    logits = model(IDS)
+    assert logits.dtype == torch.bfloat16
+    state = model.start()
+    assert model.advance(IDS[:, :3], state).dtype == torch.bfloat16
+    assert model.advance(IDS[:, 3:4], state).dtype == torch.bfloat16
+    logits.float().sum().backward()
+    assert {parameter.grad.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_bfloat16_logits_are_near_those_of_float64(family):
+    model = build(family)
+    exact = model(IDS).detach()
+    model.compute_dtype = torch.bfloat16
+    rounded = model(IDS).detach().double()
+    # 8 bits of mantissa through two layers.
+    assert float((rounded - exact).abs().max()) < 0.1 * float(exact.std())
+
+
+def test_a_state_dict_round_trip_gives_equal_logits(family):
+    model, other = build(family), build(family)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1)
+    stream = io.BytesIO()
+    torch.save(model.state_dict(), stream)
+    stream.seek(0)
+    other.load_state_dict(torch.load(stream, weights_only=True))
+    assert torch.equal(model(IDS), other(IDS))
+
+
+def test_a_tied_table_is_one(family):
+    tied, untied = (
+        sum(parameter.numel() for parameter in build(family, tied=is_tied).parameters())
+        for is_tied in (True, False)
+    )
+    assert untied - tied == VOCAB * 16
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_layers", 0), ("num_heads", 0), ("hidden_dim", 0), ("dim", 15), ("dropout", 1.0)],
+)
+def test_a_size_that_cannot_be_is_refused_by_its_name(family, name, value):
+    sizes = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32, "dropout": 0.1}
+    with pytest.raises(ValueError, match=f"^{name} must be "):
+        DECODERS[family][0](**sizes | {name: value})
+
+
+def test_it_learns_a_tiny_set_by_heart(family):
+    model = build(family, dropout=0.0, dim=32).float().train()
+    model.compute_dtype = torch.float32
+    torch.manual_seed(2)
+    texts = torch.cat([torch.arange(3, 11)[:, None], torch.randint(3, VOCAB, (8, 6))], dim=1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nll_of(model, texts).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    model.eval()
+    assert nll_of(model, texts).item() < 0.1
+    state, found = model.start(), texts[:, :1]
+    for _ in range(6):
+        logits = model.advance(found[:, -1:], state)
+        found = torch.cat([found, logits.argmax(-1, keepdim=True)], dim=1)
+    assert found.tolist() == texts.tolist()

@@ -1,0 +1,93 @@
+"""Sampling: what may be drawn, how often, and that the cache is used rightly."""
+
+import pytest
+import torch
+
+from regard.generation.sampling import SamplingConfig, next_probabilities, sample
+
+LOGITS = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.1, 0.1, 0.1, 0.7]]).log()
+
+
+class Counting:
+    """Predicts the sum of all tokens read, modulo ten."""
+
+    def start(self):
+        return Sums()
+
+    def advance(self, ids, state):
+        state.sums = ids.sum(1) if state.sums is None else state.sums + ids.sum(1)
+        return torch.nn.functional.one_hot(state.sums % 10, 10) * 50.0
+
+
+class Sums:
+    sums = None
+
+    def select(self, rows):
+        self.sums = self.sums.index_select(0, rows)
+
+
+def test_without_limits_the_model_is_sampled_as_it_is():
+    found = next_probabilities(LOGITS, SamplingConfig())
+    torch.testing.assert_close(found, LOGITS.exp())
+
+
+def test_temperature_sharpens():
+    found = next_probabilities(LOGITS, SamplingConfig(temperature=0.5))
+    torch.testing.assert_close(found, (2 * LOGITS).softmax(-1))
+
+
+def test_temperature_zero_takes_the_best():
+    found = next_probabilities(LOGITS, SamplingConfig(temperature=0))
+    assert found.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_top_k_keeps_so_many():
+    found = next_probabilities(LOGITS, SamplingConfig(top_k=2))
+    torch.testing.assert_close(found[0], torch.tensor([4 / 7, 3 / 7, 0, 0]))
+
+
+def test_top_p_keeps_the_fewest_that_reach_it():
+    found = next_probabilities(LOGITS, SamplingConfig(top_p=0.65))
+    torch.testing.assert_close(found[0], torch.tensor([4 / 7, 3 / 7, 0, 0]))
+    torch.testing.assert_close(found[1], torch.tensor([0.0, 0, 0, 1]))
+
+
+def test_draws_are_as_frequent_as_the_model_says():
+    generator = torch.Generator().manual_seed(1)
+
+    class Fixed(Counting):
+        def advance(self, ids, state):
+            super().advance(ids, state)
+            return LOGITS[:1].expand(len(ids), -1)
+
+    tokens = next(sample(Fixed(), [1], SamplingConfig(), num=20_000, generator=generator))
+    shares = torch.bincount(tokens, minlength=4) / 20_000
+    torch.testing.assert_close(shares, LOGITS[0].exp(), rtol=0, atol=0.015)  # four deviations
+
+
+def test_every_token_written_is_read():
+    found = sample(Counting(), [1, 2], SamplingConfig(temperature=0, max_tokens=4), num=2)
+    assert [tokens.tolist() for tokens in found] == [[3, 3], [6, 6], [2, 2], [4, 4]]
+
+
+def test_the_same_seed_draws_the_same():
+    def draw(seed):
+        generator = torch.Generator().manual_seed(seed)
+        config = SamplingConfig(temperature=30.0, max_tokens=20)
+        return [tokens.tolist() for tokens in sample(Counting(), [1], config, generator=generator)]
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": -1.0}, "temperature must be 0 or more, not -1.0"),
+        ({"top_k": -1}, "top_k must be 0 or more, not -1"),
+        ({"top_p": 0.0}, "top_p must be above 0 and at most 1, not 0.0"),
+        ({"max_tokens": 0}, "max_tokens must be 1 or more, not 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        SamplingConfig(**changes)

@@ -1,0 +1,60 @@
+"""Random weights of `transformers`, laid into our models by their published layouts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from regard.models.published import Layout
+
+
+def spread(theirs: nn.Module) -> None:
+    """Draw weights large enough, and norms and biases uneven enough, that every part shows."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            is_norm_weight = "norm" in name.lower() and name.endswith("weight")
+            size = 0.3 if parameter.dim() == 1 else 2.0 * parameter.shape[-1] ** -0.5
+            parameter.normal_(1.0 if is_norm_weight else 0.0, size)
+
+
+def fill(ours: nn.Module, layout: Layout, config, theirs: nn.Module) -> set[str]:
+    """Copy the weights as the layout tells; return the names of those left over."""
+    tensors = {
+        name if name.startswith(layout.prefix) or not is_bare(theirs) else layout.prefix + name: t
+        for name, t in theirs.state_dict().items()
+    }
+    parameters, used = dict(ours.named_parameters()), set()
+    places = layout.places(config)
+    assert sorted(place.ours for place in places) == sorted(parameters)
+    with torch.no_grad():
+        for place in places:
+            stacked = torch.cat([tensors[name] for name in place.theirs])
+            assert stacked.shape == parameters[place.ours].shape, place
+            parameters[place.ours].copy_(stacked)
+            used |= set(place.theirs)
+    for name in set(tensors) & set(layout.twins):
+        assert torch.equal(tensors[name], tensors[layout.twins[name]])
+    left_over = set(tensors) - used - set(layout.twins)
+    return {name for name in left_over if not name.endswith(layout.ignored)}
+
+
+def is_bare(theirs: nn.Module) -> bool:
+    """Tell whether it is an ``AutoModel``, whose names lack the prefix."""
+    return theirs.base_model is theirs
+
+
+def assert_near(ours: Tensor, theirs: Tensor, ids: Tensor, pad_id: int) -> None:
+    """Compare the positions that are no padding, by the standard deviation of theirs."""
+    is_valid = ids != pad_id
+    ours, theirs = ours[is_valid].detach(), theirs[is_valid].detach()
+    assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.std())
+
+
+def padded_ids(vocab_size: int, lengths: tuple[int, ...], pad_id: int) -> Tensor:
+    """Draw rows of the given lengths, without the padding's id."""
+    generator = torch.Generator().manual_seed(5)
+    ids = torch.randint(pad_id + 1, vocab_size, (len(lengths), max(lengths)), generator=generator)
+    for row, length in enumerate(lengths):
+        ids[row, length:] = pad_id
+    return ids
