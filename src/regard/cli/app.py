@@ -13,6 +13,7 @@ VERBS = {
     "generate": "Continue a text.",
     "evaluate": "Score a model on a file, beside floors and another model.",
     "check": "Report on a data file, without training.",
+    "export": "Write a model for others to open.",
     "info": "Tell what a model folder holds.",
     "demo": "Train and try a model on the embedded corpus, in minutes.",
 }

@@ -199,6 +199,15 @@ def _(event: ev.Planned) -> list[str]:
 
 
 @describe.register
+def _(event: ev.Started) -> list[str]:
+    figures = "   ".join(
+        f"{_COLUMNS[name][0]} {value:,.{_COLUMNS[name][2]}f}"
+        for name, value in event.measures.items()
+    )
+    return [f"Before  {figures}   (the weights of {event.folder})"]
+
+
+@describe.register
 def _(event: ev.Evaluated) -> list[str]:
     figures = "".join(
         f"{value:{_COLUMNS[name][1]},.{_COLUMNS[name][2]}f}"

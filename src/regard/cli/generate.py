@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, WeightsError
 
 Flag = Parameter(negative=())
 
@@ -53,13 +53,16 @@ def generate(
         One JSON object a continuation.
     """
     from regard.tasks.generator import TextGenerator, sampling_config
+    from regard.tasks.registry import open_model
 
     config = sampling_config(
         temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens
     )
     if num < 1:
         raise ConfigError(f"num must be 1 or more, not {num}.")
-    generator = TextGenerator.open(model)
+    generator = open_model(model)
+    if not isinstance(generator, TextGenerator):
+        raise WeightsError(f"{model}: does not generate text.  See: regard info {model}")
     text = _read_input() if prompt == "-" else prompt or ""
     if num == 1 and not json:
         sys.stdout.write(text)

@@ -56,6 +56,7 @@ def train(
     data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     *,
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
+    start_from: Annotated[str | None, Parameter(name="--from")] = None,
     preset: str | None = None,
     minutes: float | None = None,
     seed: int | None = None,
@@ -72,9 +73,12 @@ def train(
     Parameters
     ----------
     data
-        TSV, CSV or JSONL file of sentence pairs, or - for standard input.
+        Sentence pairs (TSV, CSV, JSONL), texts with labels (JSONL or CSV with text and label), or
+        running text (.txt); - reads standard input.
     output
         Folder of the new model.
+    start_from
+        Folder of a model to go on from: one of your own, or one in Hugging Face's layout.
     preset
         Size of the model: tiny, small, base, or auto (by the amount of data).
     minutes
@@ -100,7 +104,12 @@ def train(
     if help_config is not None:
         print(_describe(help_config))
         return 0
-    words = {"preset": preset, "training.minutes": minutes, "training.seed": seed}
+    words = {
+        "start_from": start_from,
+        "preset": preset,
+        "training.minutes": minutes,
+        "training.seed": seed,
+    }
     chosen = [f"{key}={value}" for key, value in words.items() if value is not None]
     chosen += [*options.settings(), *settings]
     if resume:

@@ -53,17 +53,20 @@ class TokenRows:
     def __getitem__(self, row: int) -> NDArray[np.int32]:
         return self.ids[self.starts[row] : self.starts[row + 1]]
 
-    def pad(self, rows: NDArray[np.int64], *, before: int = 0, after: int = 0) -> Tensor:
-        """Lay rows out as ``[batch, length]``, padded with 0.
+    def pad(
+        self, rows: NDArray[np.int64], *, before: int = 0, after: int = 0, fill: int = 0
+    ) -> Tensor:
+        """Lay rows out as ``[batch, length]``, padded on the right.
 
         Args:
             rows: Indices.
             before: Token to put before each row; 0 puts none.
             after: Token to put behind each row; 0 puts none.
+            fill: Token to pad with.
         """
         lead = int(before > 0)
         width = int(self.lengths[rows].max()) + lead + int(after > 0)
-        out = np.zeros((len(rows), width), dtype=np.int64)
+        out = np.full((len(rows), width), fill, dtype=np.int64)
         for place, row in enumerate(rows):
             ids = self[row]
             out[place, lead : lead + len(ids)] = ids

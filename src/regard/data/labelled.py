@@ -167,16 +167,23 @@ class LabelledBatches:
     """Batches of texts of about equal length, in a fresh order every epoch.
 
     Args:
-        texts: Token ids of the texts.
+        texts: Token ids of the texts, with what stands around each.
         labels: Number of each text's label.
         batch_tokens: Most tokens in a batch, padding counted; a longer text stands alone.
         seed: Of the order.
+        pad_id: Token that pads on the right.
     """
 
     def __init__(
-        self, texts: TokenRows, labels: Sequence[int], *, batch_tokens: int, seed: int = 0
+        self,
+        texts: TokenRows,
+        labels: Sequence[int],
+        *,
+        batch_tokens: int,
+        seed: int = 0,
+        pad_id: int = 0,
     ) -> None:
-        self.texts = texts
+        self.texts, self.pad_id = texts, pad_id
         self.labels = torch.tensor(labels)
         self._by_length = PairBatches(texts, texts, batch_tokens=batch_tokens, seed=seed)
 
@@ -198,9 +205,9 @@ class LabelledBatches:
         """Return the rows of batches that cover the data once, sorted by length."""
         return self._by_length.in_sequence()
 
-    def batch(self, rows: NDArray[np.int64], *, eos_id: int = 2) -> LabelledBatch:
-        """Build the batch of the given rows; every text ends with ``</s>``."""
-        ids = self.texts.pad(rows, after=eos_id)
+    def batch(self, rows: NDArray[np.int64]) -> LabelledBatch:
+        """Build the batch of the given rows."""
+        ids = self.texts.pad(rows, fill=self.pad_id)
         return LabelledBatch(ids=ids, labels=self.labels[rows], rows=rows)
 
     def size(self, rows: NDArray[np.int64]) -> int:

@@ -7,6 +7,7 @@ The order depends on the seed and the epoch's number only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.documents import Lines
-from regard.data.tokenizer import Tokenizer
 
 
 class TextBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ class TextBatch(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         ids: ``[batch, length]``.
-        labels: What follows each, ``[batch, length]``; 0 behind the end of the stream.
+        labels: What follows each, ``[batch, length]``; -1 behind the end of the stream.
         rows: Place of each segment in the stream, ``[batch]``.
     """
 
@@ -32,21 +32,39 @@ class TextBatch(msgspec.Struct, frozen=True, kw_only=True):
     rows: NDArray[np.int64]
 
 
+class ReadsLines(Protocol):
+    """What turns lines into token ids."""
+
+    @property
+    def document_start(self) -> list[int]:
+        """What stands before running text."""
+        ...
+
+    @property
+    def document_end(self) -> list[int]:
+        """What stands after a document."""
+        ...
+
+    def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
+        """Turn lines into token ids, each with the end of its line behind it."""
+        ...
+
+
 class TokenStream:
     """The token ids of running text.
 
-    Each line ends with its newline, each document with ``</s>`` and a newline; the stream begins
-    with a newline, so that whatever begins a line is predicted from one.
+    Each line ends with its newline, each document with the tokenizer's end of one (``</s>`` and a
+    newline); the stream begins as every document does, so that its first word is predicted too.
 
     Args:
         lines: The text.
         tokenizer: Its vocabulary.
     """
 
-    def __init__(self, lines: Lines, tokenizer: Tokenizer) -> None:
+    def __init__(self, lines: Lines, tokenizer: ReadsLines) -> None:
         rows = tokenizer.encode_lines(lines.texts)
-        between = [tokenizer.eos_id, tokenizer.newline_id]
-        flat = [tokenizer.newline_id]
+        between = tokenizer.document_end
+        flat = [*tokenizer.document_start]
         starts = []
         for row, is_end in zip(rows, lines.ends_document, strict=True):
             starts.append(len(flat))
@@ -114,7 +132,8 @@ class StreamBatches:
         inside = places < len(self.stream)
         tokens = np.where(inside, self.stream.ids[np.minimum(places, len(self.stream) - 1)], 0)
         ids = torch.from_numpy(tokens.astype(np.int64))
-        return TextBatch(ids=ids[:, :-1], labels=ids[:, 1:], rows=rows)
+        labels = ids[:, 1:].masked_fill(torch.from_numpy(~inside[:, 1:]), -1)
+        return TextBatch(ids=ids[:, :-1], labels=labels, rows=rows)
 
     def size(self, rows: NDArray[np.int64]) -> int:
         """Count the tokens of the segments at the given places."""

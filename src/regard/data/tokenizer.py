@@ -22,14 +22,14 @@ from regard.errors import ConfigError, WeightsError
 SPECIALS = ("<pad>", "<s>", "</s>")
 _MAX_TRAINING_CHARS = 20_000_000
 
-Kind = Literal["bpe", "unigram", "word", "character", "byte"]
+Kind = Literal["bpe", "unigram", "word", "character", "byte", "published"]
 
 
 class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How text becomes tokens.
 
     Args:
-        kind: bpe, unigram, word, character or byte.
+        kind: bpe, unigram, word, character or byte; published where it came with weights.
         vocab_size: Most tokens to keep, at least 300; none chooses by the amount of text.
         tags: Strings that are always one token, such as target-language tags.
     """
@@ -96,6 +96,20 @@ class Tokenizer:
         found = self._backend.token_to_id(_byte_alphabet()[10])
         assert found is not None
         return found
+
+    @property
+    def document_start(self) -> list[int]:
+        """What stands before running text: a newline, as before every line."""
+        return [self.newline_id]
+
+    @property
+    def document_end(self) -> list[int]:
+        """What stands after a document."""
+        return [self.eos_id, self.newline_id]
+
+    def encode_whole(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
+        """Turn texts into token ids with an end, cut to `max_length` ids."""
+        return [[*row[: max_length - 1], self.eos_id] for row in self.encode(texts)]
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
         """Turn lines into token ids, each with the end of its line behind it."""

@@ -1,7 +1,7 @@
 """A model folder: everything that makes a trained model, in files a person can read or check.
 
 config.toml          every setting the run was made with, data path and hash among them
-tokenizer.json       the vocabulary
+tokenizer.json       the vocabulary (tokenizer_config.json beside one that came with weights)
 model.safetensors    the weights that are used
 metrics.jsonl        one line an evaluation
 README.md            the model card
@@ -21,9 +21,16 @@ from torch import Tensor, nn
 from regard.config import from_toml, to_toml
 from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, WeightsError
+from regard.interchange.hugging_face import is_hugging_face
+from regard.interchange.hugging_face_tokenizer import (
+    PublishedTokenizer,
+    read_tokenizer,
+    tokenizer_settings,
+)
 from regard.interchange.storage import read_tensors, write_atomic, write_tensors
 
 T = TypeVar("T", bound=msgspec.Struct)
+AnyTokenizer = Tokenizer | PublishedTokenizer
 
 
 class ModelFolder:
@@ -83,16 +90,22 @@ class ModelFolder:
         """Write the settings."""
         write_atomic(self.path / "config.toml", to_toml(config))
 
-    def read_tokenizer(self) -> Tokenizer:
-        """Read the vocabulary."""
+    def read_tokenizer(self) -> AnyTokenizer:
+        """Read the vocabulary: of our own making, or one that came with published weights."""
+        if (self.path / "tokenizer_config.json").is_file() or is_hugging_face(self.path):
+            return read_tokenizer(self.path)
         path = self.path / "tokenizer.json"
         if not path.is_file():
             raise WeightsError(f"{path}: missing.  Restore it, or train anew with another -o.")
         return Tokenizer.from_json(self._read_text(path), name=str(path))
 
-    def write_tokenizer(self, tokenizer: Tokenizer) -> None:
+    def write_tokenizer(self, tokenizer: AnyTokenizer) -> None:
         """Write the vocabulary."""
-        write_atomic(self.path / "tokenizer.json", tokenizer.to_json())
+        content = tokenizer.to_json()
+        write_atomic(self.path / "tokenizer.json", content)
+        if isinstance(tokenizer, PublishedTokenizer):
+            settings = tokenizer_settings(content, tokenizer.token_ids)
+            write_atomic(self.path / "tokenizer_config.json", msgspec.json.encode(settings))
 
     @property
     def weights_path(self) -> Path:

@@ -110,6 +110,41 @@ class PublishedTokenizer:
         encodings = backend.encode_batch(list(texts), add_special_tokens=adds_specials)
         return [encoding.ids for encoding in encodings]
 
+    @property
+    def newline_id(self) -> int:
+        """The last token of a line's end."""
+        return self.encode(["\n"])[0][-1]
+
+    @property
+    def document_start(self) -> list[int]:
+        """What stands before running text: the id that begins it, or else that ends one."""
+        first = self.eos_id if self.bos_id is None else self.bos_id
+        return [self.newline_id if first is None else first]
+
+    @property
+    def document_end(self) -> list[int]:
+        """What stands after a document."""
+        return [self.newline_id if self.eos_id is None else self.eos_id]
+
+    def encode_whole(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
+        """Turn texts into token ids with special tokens around each, cut to `max_length` ids."""
+        rows = self.encode(texts, adds_specials=True)
+        return [
+            row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows
+        ]
+
+    def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
+        """Turn lines into token ids, each with the end of its line behind it."""
+        return self.encode([f"{line}\n" for line in lines])
+
+    def encode_text(self, text: str) -> list[int]:
+        """Turn a text of one line or more into token ids, without begin and end."""
+        return self.encode([text])[0]
+
+    def decode_text(self, ids: Sequence[int]) -> str:
+        """Turn token ids back into a text."""
+        return self.decode([ids])[0]
+
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Turn token ids back into texts; special tokens leave no trace."""
         return self._require().decode_batch([list(row) for row in rows], skip_special_tokens=True)

@@ -39,10 +39,13 @@ class Linear(nn.Module):
         self.num_parts = num_parts
         self.weight = nn.Parameter(torch.empty(out_dim, in_dim))
         self.bias = nn.Parameter(torch.zeros(out_dim)) if bias else None
+        self.adaptation: nn.Module | None = None
+        """Computes a change of the map from its input (`regard.layers.lora`), where set."""
         bound = gain * math.sqrt(6.0 / (in_dim + out_dim // num_parts))
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, length, in_dim]`` (any leading axes) to ``[batch, length, out_dim]``."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        y = F.linear(x, self.weight.to(x.dtype), bias)
+        return y if self.adaptation is None else y + self.adaptation(x)

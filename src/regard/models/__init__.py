@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from regard.layers.patterns import AttentionConfig
+from regard.models import bert, gpt_published, longformer
 from regard.models.bert import Bert, BertConfig
 from regard.models.classifier import Classifier
 from regard.models.conv_s2s import ConvS2S, ConvS2SConfig
@@ -16,6 +17,7 @@ from regard.models.gpt import Gpt, GptConfig
 from regard.models.longformer import Longformer, LongformerConfig
 from regard.models.lstm import LstmConfig, LstmEncoderDecoder
 from regard.models.mesanet import MesaNet, MesaNetConfig
+from regard.models.published import Layout
 from regard.models.text_model import TextModel
 from regard.models.transformer import Transformer, TransformerConfig
 from regard.models.transformer_xl import TransformerXl, TransformerXlConfig
@@ -56,6 +58,8 @@ ENCODERS: dict[str, Family] = {
     "longformer": Family(LongformerConfig, Longformer),
 }
 """Families that read a text in both directions."""
+LAYOUTS: dict[str, Layout] = gpt_published.PUBLISHED | bert.PUBLISHED | longformer.PUBLISHED
+"""Published layouts by their ``model_type``."""
 FAMILIES = ENCODER_DECODERS | DECODERS | ENCODERS
 
 
@@ -87,6 +91,7 @@ __all__ = [
     "ENCODERS",
     "ENCODER_DECODERS",
     "FAMILIES",
+    "LAYOUTS",
     "Bert",
     "BertConfig",
     "Classifier",

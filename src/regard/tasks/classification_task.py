@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from regard.data.batching import TokenRows
 from regard.data.labelled import (
     COLUMNS,
     Labelled,
@@ -25,7 +26,7 @@ from regard.data.languages import has_spaces_between_words
 from regard.data.splits import Drop, check_overlap
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import DataError
-from regard.interchange.folder import ModelFolder
+from regard.interchange.folder import AnyTokenizer, ModelFolder
 from regard.metrics.classification import wilson_interval
 from regard.models import BertConfig, Classifier
 from regard.models.text_model import TextModel
@@ -34,7 +35,7 @@ from regard.tasks.classification import (
     ClassificationLoss,
     label_measures,
 )
-from regard.tasks.classifier import CLASSIFIED_TOKENS, TextClassifier, encode_texts
+from regard.tasks.classifier import CLASSIFIED_TOKENS, TextClassifier, longest_text
 from regard.tasks.corpus import describe_lines
 from regard.tasks.preparation import build_model, report_model, settle_precision
 from regard.tasks.run_config import DataConfig, RunConfig
@@ -135,20 +136,23 @@ class TextClassification(Task):
             tokenizer = Tokenizer.train(text.train.texts, config.tokenizer)
         else:
             tokenizer = stored.read_tokenizer()
-        max_length = config.data.max_length
-        rows, num_cut = encode_texts(text.train.texts, tokenizer, max_length=max_length)
+        config = settle_precision(config)
+        model = build_model(config, len(tokenizer))
+        assert isinstance(model, Classifier)
+        longest = longest_text(model, config.data.max_length)
+        rows = TokenRows(tokenizer.encode_whole(text.train.texts, max_length=longest))
         _report_tokens(config, tokenizer, text.train, int(rows.lengths.sum()), report)
+        num_cut = int((rows.lengths == longest).sum())
         if num_cut:
-            report(Warned(text=f"{num_cut:,} texts are cut to their first {max_length:,} tokens."))
+            report(Warned(text=f"{num_cut:,} texts are cut to their first {longest:,} tokens."))
         assert config.training.batch_tokens is not None
         batches = LabelledBatches(
             rows,
             text.numbers(text.train),
             batch_tokens=config.training.batch_tokens,
             seed=config.training.seed,
+            pad_id=model.encoder.config.pad_id,
         )
-        config = settle_precision(config)
-        model = build_model(config, len(tokenizer))
         report_model(config, model, report)
         return PreparedClassification(
             config=config, text=text, tokenizer=tokenizer, batches=batches, model=model
@@ -213,8 +217,14 @@ class PreparedClassification(Prepared):
         )
 
     def _held_out(self, rows: Labelled) -> LabelledBatches:
-        ids, _ = encode_texts(rows.texts, self.tokenizer, max_length=self.config.data.max_length)
-        return LabelledBatches(ids, self.text.numbers(rows), batch_tokens=CLASSIFIED_TOKENS)
+        longest = longest_text(self.model, self.config.data.max_length)
+        ids = TokenRows(self.tokenizer.encode_whole(rows.texts, max_length=longest))
+        return LabelledBatches(
+            ids,
+            self.text.numbers(rows),
+            batch_tokens=CLASSIFIED_TOKENS,
+            pad_id=self.model.encoder.config.pad_id,
+        )
 
 
 def columns_of(data: DataConfig) -> tuple[str, str]:
@@ -252,7 +262,7 @@ def _describe(text: LabelledTexts) -> Data:
 
 
 def _report_tokens(
-    config: RunConfig, tokenizer: Tokenizer, rows: Labelled, num_tokens: int, report: Report
+    config: RunConfig, tokenizer: AnyTokenizer, rows: Labelled, num_tokens: int, report: Report
 ) -> None:
     spaced = has_spaces_between_words(rows.texts[:1000])
     units = sum(len(text.split()) if spaced else len(text) for text in rows.texts)

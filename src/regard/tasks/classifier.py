@@ -11,7 +11,7 @@ import torch
 
 from regard.data.batching import TokenRows
 from regard.data.labelled import LabelledBatches
-from regard.data.tokenizer import Tokenizer
+from regard.interchange.folder import AnyTokenizer
 from regard.models import Classifier
 from regard.tasks.preparation import open_trained
 from regard.tasks.run_config import RunConfig
@@ -43,7 +43,7 @@ class TextClassifier:
         config: The settings it was made with.
     """
 
-    def __init__(self, model: Classifier, tokenizer: Tokenizer, config: RunConfig) -> None:
+    def __init__(self, model: Classifier, tokenizer: AnyTokenizer, config: RunConfig) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
 
     @classmethod
@@ -94,18 +94,17 @@ class TextClassifier:
 
     def batches(self, texts: Sequence[str], labels: Sequence[int]) -> LabelledBatches:
         """Lay texts out with the numbers of their labels."""
-        rows = encode_texts(texts, self.tokenizer, max_length=self.config.data.max_length)[0]
-        return LabelledBatches(rows, labels, batch_tokens=CLASSIFIED_TOKENS)
+        rows = self.tokenizer.encode_whole(
+            texts, max_length=longest_text(self.model, self.config.data.max_length)
+        )
+        return LabelledBatches(
+            TokenRows(rows),
+            labels,
+            batch_tokens=CLASSIFIED_TOKENS,
+            pad_id=self.model.encoder.config.pad_id,
+        )
 
 
-def encode_texts(
-    texts: Sequence[str], tokenizer: Tokenizer, *, max_length: int
-) -> tuple[TokenRows, int]:
-    """Turn texts into token ids, at most `max_length` each.
-
-    Returns:
-        The ids, and how many texts were cut.
-    """
-    rows = tokenizer.encode(texts)
-    num_cut = sum(len(row) > max_length for row in rows)
-    return TokenRows([row[:max_length] for row in rows]), num_cut
+def longest_text(model: Classifier, max_length: int) -> int:
+    """Return how many tokens a model reads of a text, at most `max_length`."""
+    return min(max_length, model.encoder.config.max_positions)

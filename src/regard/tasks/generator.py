@@ -11,9 +11,9 @@ import torch
 
 from regard.data.documents import Lines
 from regard.data.stream import StreamBatches, TokenStream
-from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample
+from regard.interchange.folder import AnyTokenizer
 from regard.models import Decoder
 from regard.tasks.language_modeling import EVALUATED_TOKENS, text_measures
 from regard.tasks.preparation import open_trained
@@ -45,7 +45,7 @@ class TextGenerator:
         config: The settings it was made with.
     """
 
-    def __init__(self, model: Decoder[Any], tokenizer: Tokenizer, config: RunConfig) -> None:
+    def __init__(self, model: Decoder[Any], tokenizer: AnyTokenizer, config: RunConfig) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
 
     @classmethod
@@ -150,7 +150,7 @@ class TextGenerator:
             generator.seed()
         else:
             generator.manual_seed(seed)
-        ids = [self.tokenizer.newline_id, *self.tokenizer.encode_text(prompt)]
+        ids = [*self.tokenizer.document_start, *self.tokenizer.encode_text(prompt)]
         for tokens in sample(self.model, ids, config, num=num, generator=generator):
             yield tokens.tolist()
 

@@ -21,6 +21,8 @@ EVALUATED_TOKENS = 4096  # in a batch of an evaluation
 class LanguageModelLoss(NextTokenLoss):
     """The training objective: cross-entropy of the next token of running text."""
 
+    nothing = -1
+
     def hidden(self, model: nn.Module, batch: TextBatch) -> Tensor:
         """Compute the last states, ``[batch, length, dim]``."""
         assert isinstance(model, Decoder)

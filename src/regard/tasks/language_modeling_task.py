@@ -18,7 +18,7 @@ from regard.data.splits import Drop
 from regard.data.stream import StreamBatches, TokenStream
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import ConfigError, DataError
-from regard.interchange.folder import ModelFolder
+from regard.interchange.folder import AnyTokenizer, ModelFolder
 from regard.models import Decoder, GptConfig
 from regard.models.text_model import TextModel
 from regard.tasks.corpus import describe_lines
@@ -235,7 +235,7 @@ def _describe(text: Prose) -> Data:
 
 
 def _report_tokens(
-    config: RunConfig, tokenizer: Tokenizer, lines: Lines, stream: TokenStream, report: Report
+    config: RunConfig, tokenizer: AnyTokenizer, lines: Lines, stream: TokenStream, report: Report
 ) -> None:
     spaced = has_spaces_between_words(lines.texts[:1000])
     units = sum(len(text.split()) if spaced else len(text) for text in lines.texts)

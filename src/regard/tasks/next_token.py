@@ -16,11 +16,13 @@ from regard.training.stepping import Loss
 class NextTokenLoss(ABC):
     """The training objective: label-smoothed cross-entropy, padding left out.
 
-    A batch has ``labels``, ``[batch, length]``, 0 where nothing is to be predicted.
+    A batch has ``labels``, ``[batch, length]``, `nothing` where nothing is to be predicted.
 
     Args:
         label_smoothing: Share of the target probability spread over the vocabulary.
     """
+
+    nothing = PAD_ID
 
     def __init__(self, label_smoothing: float) -> None:
         self.label_smoothing = label_smoothing
@@ -32,7 +34,7 @@ class NextTokenLoss(ABC):
     def __call__(self, model: nn.Module, batch: Any) -> Loss:
         """Compute the loss of a batch."""
         assert isinstance(model, TextModel)
-        hidden, wanted = self.hidden(model, batch), batch.labels != PAD_ID
+        hidden, wanted = self.hidden(model, batch), batch.labels != self.nothing
         if bool(wanted.all()):
             rows, labels = hidden.flatten(0, 1), batch.labels.flatten()
         else:
@@ -45,11 +47,11 @@ class NextTokenLoss(ABC):
     def outputs(self, model: nn.Module, batch: Any) -> Tensor:
         """Compute the logits of all labels, ``[tokens, vocab]``."""
         assert isinstance(model, TextModel)
-        return model.logits(self.hidden(model, batch)[batch.labels != PAD_ID])
+        return model.logits(self.hidden(model, batch)[batch.labels != self.nothing])
 
     def of_outputs(self, outputs: Tensor, batch: Any) -> Loss:
         """Compute the loss from logits, ``[tokens, vocab]``."""
-        labels = batch.labels[batch.labels != PAD_ID]
+        labels = batch.labels[batch.labels != self.nothing]
         loss = F.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)
         nll = F.cross_entropy(outputs.detach(), labels)
         return Loss(loss=loss, nll=nll, num_tokens=len(labels))

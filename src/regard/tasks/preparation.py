@@ -8,9 +8,8 @@ from typing import TypeVar
 import msgspec
 import torch
 
-from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, WeightsError
-from regard.interchange.folder import ModelFolder, load_weights
+from regard.interchange.folder import AnyTokenizer, ModelFolder, load_weights
 from regard.models import (
     DECODERS,
     ENCODER_DECODERS,
@@ -24,7 +23,8 @@ from regard.models import (
 )
 from regard.models.encoder import EncoderConfig
 from regard.models.text_model import TextModel
-from regard.tasks.presets import apply_preset, choose_preset
+from regard.tasks.fine_tuning import restrict, suit_start
+from regard.tasks.presets import apply_preset, choose_preset, suit_full_batch
 from regard.tasks.run_config import RunConfig
 from regard.tasks.task import Text
 from regard.training.events import Model, Report
@@ -40,7 +40,12 @@ _ROLES = {
 
 
 def resolve_sizes(config: RunConfig, text: Text) -> RunConfig:
-    """Choose the preset by the data where the configuration says ``auto``, and fill it in."""
+    """Choose the preset by the data where the configuration says ``auto``, and fill it in.
+
+    The sizes of weights that a run starts from stay.
+    """
+    if config.start_from is not None:
+        return suit_full_batch(suit_start(config))
     preset = choose_preset(text.num_chars) if config.preset == "auto" else config.preset
     return apply_preset(config, preset)
 
@@ -56,6 +61,7 @@ def build_model(config: RunConfig, vocab_size: int) -> TextModel:
     """Build the model with initial weights that follow from the seed, in training mode."""
     torch.manual_seed(config.training.seed)
     model = model_of(config, vocab_size)
+    restrict(model, config)
     model.compute_dtype = compute_dtype(config.training.precision)
     return model.train()
 
@@ -68,7 +74,8 @@ def model_of(config: RunConfig, vocab_size: int) -> TextModel:
     """
     sizes = config.model
     if isinstance(sizes, EncoderConfig):  # a classifier predicts no masked tokens
-        sizes = msgspec.structs.replace(sizes, has_mlm_head=False)
+        has_pooler = sizes.has_pooler and sizes.pooling == "first"
+        sizes = msgspec.structs.replace(sizes, has_mlm_head=False, has_pooler=has_pooler)
     model = make_model(sizes, vocab_size, config.attention)
     role, families, purpose = _ROLES[config.task]
     if not isinstance(model, role):
@@ -79,7 +86,9 @@ def model_of(config: RunConfig, vocab_size: int) -> TextModel:
     return Classifier(model, len(config.data.labels)) if isinstance(model, Encoder) else model
 
 
-def open_trained(folder: str | Path, kind: type[M], purpose: str) -> tuple[M, Tokenizer, RunConfig]:
+def open_trained(
+    folder: str | Path, kind: type[M], purpose: str
+) -> tuple[M, AnyTokenizer, RunConfig]:
     """Open a model folder.
 
     Args:
@@ -123,7 +132,8 @@ def summarize(config: RunConfig) -> str:
     'transformer base   6+6 layers, d=512, 8 heads, ff 2048, pre-norm, attention full'
     """
     sizes = config.model.summary(config.attention)
-    return f"{family_of(config.model)} {config.preset}   {sizes}"
+    preset = "" if config.preset == "auto" else f" {config.preset}"
+    return f"{family_of(config.model)}{preset}   {sizes}"
 
 
 def drop_report(text: Text) -> str:

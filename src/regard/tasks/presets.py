@@ -194,7 +194,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
 
 
 _FEW_EPOCHS = 6.0
-_WITHOUT_RATE = FULL_BATCH - {"adam-then-cg"}
+WITHOUT_RATE = FULL_BATCH - {"adam-then-cg"}
 
 
 def drop_dropout(config: RunConfig, epochs: float) -> RunConfig:
@@ -252,7 +252,7 @@ def apply_preset(config: RunConfig, preset: Preset) -> RunConfig:
     replace = msgspec.structs.replace
     training, optimizer = config.training, config.optimizer
     rate = optimizer.learning_rate
-    if rate is None and optimizer.name not in _WITHOUT_RATE:
+    if rate is None and optimizer.name not in WITHOUT_RATE:
         rate = recipe.learning_rate
     return suit_full_batch(
         replace(

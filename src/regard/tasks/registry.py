@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from regard.data.files import read_lines
 from regard.errors import DataError
 from regard.interchange.folder import ModelFolder
+from regard.interchange.hugging_face import is_hugging_face
 from regard.tasks.classification_task import TextClassification
 from regard.tasks.language_modeling_task import LanguageModeling
+from regard.tasks.published import open_published
 from regard.tasks.run_config import RunConfig, TaskName
 from regard.tasks.task import Task
 from regard.tasks.translation_task import Translation
@@ -48,7 +51,9 @@ def guess_task(path: str | Path, *, has_targets: bool = False, encoding: str = "
     return "language-modeling" if is_running else "translation"
 
 
-def open_model(folder: str | Path):
-    """Open a model folder by the task it was trained for."""
+def open_model(folder: str | Path) -> Any:
+    """Open a model folder by the task it was trained for, or one in Hugging Face's layout."""
+    if is_hugging_face(Path(folder)):
+        return open_published(folder)
     config = ModelFolder(folder).read_config(RunConfig)
     return TASKS[config.task].open(folder)

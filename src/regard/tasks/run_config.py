@@ -57,6 +57,30 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(f"columns must be two names at most, not {len(self.columns)}")
 
 
+class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is trained of weights that a run starts from.
+
+    Args:
+        method: all, last (the last layers, and the map to the labels), or lora (low-rank changes of
+            every linear map, merged into the weights that are kept).
+        layers: Number of last layers.
+        rank: Of low-rank changes.
+        alpha: Factor on low-rank changes, times the rank.
+    """
+
+    method: Literal["all", "last", "lora"] = "all"
+    layers: int = 1
+    rank: int = 8
+    alpha: float = 16.0
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "rank"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if not self.alpha > 0:
+            raise ValueError(f"alpha must be above 0, not {self.alpha}")
+
+
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A run.
 
@@ -70,6 +94,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         training: How long and in which precision.
         optimizer: How one step changes the weights.
         search: How output is searched for.
+        start_from: Model folder whose weights and vocabulary a run goes on from; none begins anew.
+        fine_tuning: What of these weights is trained.
         settings: What the user set, as typed; written by the run, so that a later session decides
             the rest in the same way.
     """
@@ -83,4 +109,6 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     training: TrainingConfig = TrainingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     search: SearchConfig = SearchConfig()
+    start_from: str | None = None
+    fine_tuning: FineTuningConfig = FineTuningConfig()
     settings: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from regard.interchange.folder import ModelFolder
 from regard.interchange.storage import sweep_temporaries, write_atomic
 from regard.tasks.card import model_card
 from regard.tasks.corpus import data_hash
+from regard.tasks.fine_tuning import kept_weights, load_start, starting_config
 from regard.tasks.planning import make_budget, make_plan, measure, require_memory
 from regard.tasks.preparation import build_model, drop_report, resolve_sizes
 from regard.tasks.presets import drop_dropout
@@ -31,7 +32,7 @@ from regard.training.checkpoint import (
     save_checkpoint,
 )
 from regard.training.config import FULL_BATCH
-from regard.training.events import Evaluated, Event, Finished, Planned, Report, Warned
+from regard.training.events import Evaluated, Event, Finished, Planned, Report, Started, Warned
 from regard.training.full_batch import build_full_batch
 from regard.training.loop import Batches, Trainer
 from regard.training.stepping import Stepper, Stepping
@@ -151,6 +152,8 @@ def _configure(
         if task not in TASKS:
             raise ConfigError(f"task={task}: one of {', '.join(TASKS)} was expected.")
         config = TASKS[task].defaults
+        if "start_from" in words:
+            config = starting_config(words["start_from"], task, config)
     config = apply_settings(config, settings)
     return msgspec.structs.replace(config, settings=(*config.settings, *settings))
 
@@ -209,11 +212,12 @@ class _Run:
         prepared = self._prepare(text)
         measured = measure(prepared)
         plan, planned = make_plan(prepared, measured, time.monotonic() - self.started)
-        self._settle_dropout(prepared, planned)
+        self._settle_model(prepared, planned)
         self._report(planned)
         self.folder.write_config(self.config)
         self.folder.write_text("data_report.txt", drop_report(text))
         self.folder.write_tokenizer(prepared.tokenizer)
+        self._report_start(prepared)
         counters = Counters(
             plan=plan,
             estimate=planned.seconds,
@@ -222,6 +226,13 @@ class _Run:
         trainer, average, stepper = self._trainer(prepared)
         save_checkpoint(self.folder.path, counters, prepared.model, average, stepper)
         return self._finish(prepared, trainer.run(counters))
+
+    def _report_start(self, prepared: Prepared) -> None:
+        """Tell how good the weights are that the run starts from."""
+        if self.config.start_from is None:
+            return
+        found = prepared.evaluator()(WeightAverage(prepared.model, 0.0))
+        self._report(Started(folder=self.config.start_from, measures=found.measures))
 
     def resumed(self) -> Any:
         """Prepare as the first session did, restore the checkpoint, go on."""
@@ -252,16 +263,20 @@ class _Run:
                 "Restore the file, or train anew with another -o."
             )
 
-    def _settle_dropout(self, prepared: Prepared, planned: Planned) -> None:
-        """Decide on dropout, which only the planned number of epochs can tell."""
+    def _settle_model(self, prepared: Prepared, planned: Planned) -> None:
+        """Make the model anew: only the planned number of epochs could tell about dropout."""
         epochs = planned.total_steps / planned.steps_per_epoch
         prepared.config = drop_dropout(prepared.config, epochs)
         prepared.model = build_model(prepared.config, len(prepared.tokenizer))
+        if prepared.config.start_from is not None:
+            load_start(prepared.model, prepared.config)
         self.config = prepared.config
 
     def _prepare(self, text: Text) -> Prepared:
         self.config = apply_settings(resolve_sizes(self.config, text), self.config.settings)
-        prepared = self.task.prepare(self.config, text, self._report)
+        start = self.config.start_from
+        stored = None if start is None else ModelFolder(start)
+        prepared = self.task.prepare(self.config, text, self._report, stored=stored)
         require_memory(prepared)
         return prepared
 
@@ -275,7 +290,9 @@ class _Run:
             stepper=stepper,
             batches=batches,
             evaluate=prepared.evaluator(),
-            keep_best=lambda kept: self.folder.write_weights(kept.tensors, {}),
+            keep_best=lambda kept: self.folder.write_weights(
+                kept_weights(kept.tensors, prepared.config), {}
+            ),
             seed_dropout=lambda step: _seed_dropout(prepared, step),
             place=prepared.text.place,
             config=training,

@@ -30,7 +30,7 @@ from regard.tasks.translation import (
     TranslationLoss,
     decode_rows,
 )
-from regard.tasks.translator import Translator
+from regard.tasks.translator import Translator, own_vocabulary
 from regard.training.events import Data, Evaluated, Report, Tokens
 
 _TESTED_ROWS = 500
@@ -79,7 +79,7 @@ class Translation(Task):
             texts = [*text.train.sources, *text.train.targets]
             tokenizer = Tokenizer.train(texts, config.tokenizer)
         else:
-            tokenizer = stored.read_tokenizer()
+            tokenizer = own_vocabulary(stored.read_tokenizer())
         max_length = config.data.max_length
         train, train_pairs, dropped = encode_pairs(text.train, tokenizer, max_length=max_length)
         valid, valid_pairs, _ = encode_pairs(text.valid, tokenizer, max_length=max_length)

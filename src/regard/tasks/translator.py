@@ -13,9 +13,10 @@ import torch
 
 from regard.data.batching import TokenRows
 from regard.data.tokenizer import Tokenizer
-from regard.errors import ConfigError
+from regard.errors import ConfigError, WeightsError
 from regard.explain.alignment import cross_attention
 from regard.generation.search import SearchConfig
+from regard.interchange.folder import AnyTokenizer
 from regard.models import EncoderDecoder
 from regard.tasks.preparation import open_trained
 from regard.tasks.run_config import RunConfig
@@ -99,7 +100,8 @@ class Translator:
         Raises:
             WeightsError: It is missing, incomplete or damaged.
         """
-        return cls(*open_trained(folder, EncoderDecoder, "translate"))
+        model, tokenizer, config = open_trained(folder, EncoderDecoder, "translate")
+        return cls(model, own_vocabulary(tokenizer), config)
 
     def translate(
         self, texts: Sequence[str], *, beam: int = 4, length_penalty: float = 1.0
@@ -209,6 +211,17 @@ class Translator:
                 for text, hypothesis in zip(texts, hypotheses, strict=True)
             ]
         return results
+
+
+def own_vocabulary(tokenizer: AnyTokenizer) -> Tokenizer:
+    """Refuse a vocabulary that came with published weights, whose special tokens differ.
+
+    Raises:
+        WeightsError: It is one.
+    """
+    if not isinstance(tokenizer, Tokenizer):
+        raise WeightsError("published encoder-decoders give logits; they do not translate yet.")
+    return tokenizer
 
 
 def search_config(*, beam: int, num_best: int, length_penalty: float) -> SearchConfig:

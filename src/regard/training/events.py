@@ -96,6 +96,18 @@ class Planned(Event, frozen=True, kw_only=True):
     measured_steps: int
 
 
+class Started(Event, frozen=True, kw_only=True):
+    """The weights that a run starts from were evaluated on its validation data.
+
+    Args:
+        folder: Where they come from.
+        measures: Figures by name.
+    """
+
+    folder: str
+    measures: dict[str, float]
+
+
 class Progress(Event, frozen=True, kw_only=True):
     """Some steps have been taken.
 

@@ -108,7 +108,8 @@ class FullBatchStepper:
         self._parameters = list(model.parameters())
         self.gradient_norms: Tensor | None = None
         """Of each parameter at the last point, ``[parameters]``."""
-        self.optimizer = BUILDERS[config.name](self._parameters, config)
+        trained = [parameter for parameter in self._parameters if parameter.requires_grad]
+        self.optimizer = BUILDERS[config.name](trained, config)
         has_dropout = any(getattr(module, "threshold", 0) > 0 for module in model.modules())
         settings: dict[str, Any] = {
             "model": model,

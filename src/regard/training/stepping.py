@@ -106,6 +106,8 @@ def build_optimizers(
     matrices: dict[int, list[nn.Parameter]] = {}
     others = []
     for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
         if parameter.dim() == 2:
             matrices.setdefault(parts.get(id(parameter), 1), []).append(parameter)
         else:
