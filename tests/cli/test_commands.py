@@ -158,7 +158,8 @@ def test_evaluate_prints_scores_floors_verdict_and_latency(capsys, trained, tmp_
 def test_info_tells_the_parts(capsys, trained):
     code, out, _ = run(capsys, "info", trained)
     assert code == 0
-    assert "encoder.0.self_attention.query_key_value.weight" in out
+    assert "encoder.0 " in out
+    assert "self-attention, 2 heads of 8, pattern full" in out
     code, out, _ = run(capsys, "info", trained, "--json")
     assert json.loads(out)["is_finished"] is True
 

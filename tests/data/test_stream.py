@@ -82,3 +82,22 @@ def test_epochs_cut_at_different_places(tokenizer):
     batches = StreamBatches(stream_of(tokenizer, "x" * 200), length=20, batch_tokens=40)
     first = {int(np.concatenate(batches.order(epoch)).min()) for epoch in range(6)}
     assert len(first) > 1
+
+
+def test_a_segment_comes_with_what_stands_before_it(tokenizer):
+    batches = StreamBatches(stream_of(tokenizer, "x" * 90), length=8, batch_tokens=24, context=5)
+    ids = batches.stream.ids
+    seen = 0
+    for rows in batches.in_sequence():
+        batch = batches.batch(rows)
+        if rows[0] == 0:
+            assert batch.before is None
+            assert len(rows) == 1
+        else:
+            assert batch.before is not None
+            wanted = [ids[row - 5 : row].tolist() for row in rows]
+            assert batch.before.tolist() == wanted
+        seen += int((batch.labels >= 0).sum())
+    assert seen == len(ids) - 1
+    for rows in batches.order(1):
+        assert batches.batch(rows).before is not None

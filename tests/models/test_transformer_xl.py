@@ -290,3 +290,14 @@ def test_the_summary_tells_memory_and_pattern():
     assert SMALL.summary(AttentionConfig(decoder="local:4")) == (
         "3 layers, d=16, 2 heads, ff 24, pre-norm, memory 4, attention local:4"
     )
+
+
+def test_a_segment_after_another_sees_it_and_sends_no_gradient_there():
+    model = build(memory=4)
+    before, ids = torch.randint(3, VOCAB, (2, 4)), torch.randint(3, VOCAB, (2, 6))
+    _, memory = model.hidden_with_memory(before)
+    wanted = model.hidden_with_memory(ids, memory)[0]
+    found = model.hidden_after(before, ids)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14)
+    assert not torch.allclose(found, model.hidden(ids))
+    assert model.memory_length == 4

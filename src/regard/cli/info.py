@@ -2,30 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from cyclopts import Parameter
 
+from regard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from regard.tasks.information import FolderInformation
+
 Flag = Parameter(negative=())
 
 
-def info(model: str, *, json: Annotated[bool, Flag] = False) -> int:
-    """Tell what a model folder holds: architecture, data, figures.
+def info(
+    model: str,
+    *,
+    diagram: Literal["mermaid"] | None = None,
+    output: Annotated[str | None, Parameter(name=("-o", "--output"))] = None,
+    length: int | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Tell what a model folder holds: architecture, data, figures, cost.
 
     Parameters
     ----------
     model
         Folder of a model.
+    diagram
+        Draw the architecture instead: mermaid writes a flowchart that documentation pages show.
+    output
+        File for the diagram; without, it goes to standard output.
+    length
+        Tokens of the rows that costs are told for; without, the longest that it was trained on.
     json
         One JSON object instead of text.
     """
+    if diagram is not None:
+        if json or length is not None:
+            raise ConfigError("--diagram goes with -o only.  Leave --json and --length out.")
+        return _draw(model, output)
+    if output is not None:
+        raise ConfigError(f"-o {output}: is the file of a diagram.  Add --diagram mermaid.")
     from regard.tasks.information import inspect_folder
 
-    found = inspect_folder(model)
+    found = inspect_folder(model, length=length)
     if json:
         print(msgspec.json.encode(found).decode())
+    else:
+        _print(found)
+    return 0
+
+
+def _draw(model: str, output: str | None) -> int:
+    from regard.tasks.information import draw_folder
+
+    text = draw_folder(model)
+    if output is None:
+        print(text, end="")
         return 0
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written ({error.strerror}).") from error
+    return 0
+
+
+def _print(found: FolderInformation) -> None:
+    from regard.explain.layer_table import format_table
+
     config = found.config
     data = config.data
     source = f"{data.path}   sha256 {data.sha256[:16]}" if data.path else "the embedded corpus"
@@ -34,13 +80,13 @@ def info(model: str, *, json: Annotated[bool, Flag] = False) -> int:
     print(f"Data    {source}   {data.languages or 'languages guessed'}")
     print(
         f"Cost    {found.flops_per_token / 1e6:.1f} MFLOP a target token in training "
-        f"(forward and backward), {found.weight_bytes / 1e6:.1f} MB of weights"
+        f"(forward and backward, length {found.length:,}), "
+        f"{found.weight_bytes / 1e6:.1f} MB of weights"
     )
     state = "finished" if found.is_finished else "not finished"
     print(f"Run     {state}, {found.num_evaluations} evaluations, {found.step:,} steps")
     for name, value in found.figures.items():
         print(f"        {name} {value:.3f}")
-    print("Parts")
-    for name, shape, count in found.layers:
-        print(f"        {name:58s} {shape:>14s} {count:>12,}")
-    return 0
+    print(f"Parts   FLOP of a forward pass at length {found.length:,}")
+    for line in format_table(found.layers):
+        print(f"        {line}")

@@ -25,11 +25,14 @@ class TextBatch(msgspec.Struct, frozen=True, kw_only=True):
         ids: ``[batch, length]``.
         labels: What follows each, ``[batch, length]``; -1 behind the end of the stream.
         rows: Place of each segment in the stream, ``[batch]``.
+        before: The tokens before each segment, ``[batch, context]``; None where none are wanted,
+            or none are there.
     """
 
     ids: Tensor
     labels: Tensor
     rows: NDArray[np.int64]
+    before: Tensor | None = None
 
 
 class ReadsLines(Protocol):
@@ -90,13 +93,21 @@ class StreamBatches:
         length: Of a segment, in tokens; a shorter stream is one segment.
         batch_tokens: Most tokens in a batch; a longer segment stands alone.
         seed: Of the order.
+        context: Tokens before each segment that a batch has too; at most as many as the segment.
     """
 
     def __init__(
-        self, stream: TokenStream, *, length: int, batch_tokens: int, seed: int = 0
+        self,
+        stream: TokenStream,
+        *,
+        length: int,
+        batch_tokens: int,
+        seed: int = 0,
+        context: int = 0,
     ) -> None:
         self.stream = stream
         self.length = min(length, len(stream) - 1)
+        self.context = min(context, self.length)
         self.rows_per_batch = max(1, batch_tokens // self.length)
         self.seed = seed
 
@@ -119,12 +130,17 @@ class StreamBatches:
         generator = np.random.default_rng([self.seed, epoch])
         room = len(self.stream) - 1 - self.length
         first = int(generator.integers(0, min(self.length, room + 1)))
+        if first < self.context <= room:
+            first = min(room, first + self.length)
         starts = np.arange(first, room + 1, self.length, dtype=np.int64)
         return self._cut(generator.permutation(starts))
 
     def in_sequence(self) -> list[NDArray[np.int64]]:
         """Return the places of segments that cover the stream once, from its beginning."""
-        return self._cut(np.arange(0, self.num_tokens, self.length, dtype=np.int64))
+        starts = np.arange(0, self.num_tokens, self.length, dtype=np.int64)
+        if self.context:  # the first has nothing before it
+            return [batch for part in (starts[:1], starts[1:]) for batch in self._cut(part)]
+        return self._cut(starts)
 
     def batch(self, rows: NDArray[np.int64]) -> TextBatch:
         """Build the batch of the segments at the given places."""
@@ -133,7 +149,11 @@ class StreamBatches:
         tokens = np.where(inside, self.stream.ids[np.minimum(places, len(self.stream) - 1)], 0)
         ids = torch.from_numpy(tokens.astype(np.int64))
         labels = ids[:, 1:].masked_fill(torch.from_numpy(~inside[:, 1:]), -1)
-        return TextBatch(ids=ids[:, :-1], labels=labels, rows=rows)
+        before = None
+        if self.context and int(rows.min()) >= self.context:
+            earlier = rows[:, None] + np.arange(-self.context, 0)
+            before = torch.from_numpy(self.stream.ids[earlier].astype(np.int64))
+        return TextBatch(ids=ids[:, :-1], labels=labels, rows=rows, before=before)
 
     def size(self, rows: NDArray[np.int64]) -> int:
         """Count the tokens of the segments at the given places."""
@@ -145,4 +165,4 @@ class StreamBatches:
 
     def _cut(self, starts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         borders = range(self.rows_per_batch, len(starts), self.rows_per_batch)
-        return np.split(starts, borders)
+        return np.split(starts, borders) if len(starts) else []

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from regard.layers.linear import Linear
 
-Activation = Literal["relu", "gelu", "gelu_tanh", "swiglu"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu"]
 ACTIVATIONS = {
     "relu": F.relu,
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
     "swiglu": F.silu,
 }
 
@@ -26,8 +27,8 @@ class FeedForward(nn.Module):
         dim: Size of input and output.
         hidden_dim: Size in between, 4 times `dim` in the paper.
         activation: ``relu`` (the paper), ``gelu`` (Hendrycks & Gimpel 2016), ``gelu_tanh`` (its
-            approximation, as GPT-2 has it) or ``swiglu`` (Shazeer 2020, equation 6), which is gated
-            and stacks W1 and V in one map.
+            approximation, as GPT-2 has it), ``silu`` (Elfwing et al. 2018; also called swish) or
+            ``swiglu`` (Shazeer 2020, equation 6), which is gated and stacks W1 and V in one map.
         bias: Whether the maps have biases.
         output_gain: Factor on the initial weights of the second map.
     """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
+SinusoidOrder = Literal["interleaved", "halves"]
 
-def sinusoids(num_positions: int, dim: int) -> Tensor:
+
+def sinusoids(num_positions: int, dim: int, order: SinusoidOrder = "interleaved") -> Tensor:
     """Compute the sinusoidal position table.
 
     ``PE[pos, 2i] = sin(pos / 10000^(2i / dim))`` and ``PE[pos, 2i+1] = cos`` of the same angle.
@@ -14,17 +18,21 @@ def sinusoids(num_positions: int, dim: int) -> Tensor:
     Args:
         num_positions: Rows of the table.
         dim: Columns, even.
+        order: Of the columns: interleaved (the paper's), or halves, all sines before all cosines.
 
     Returns:
         ``[num_positions, dim]`` float32.
 
     >>> [round(value, 3) for value in sinusoids(2, 4)[1].tolist()]  # sin 1, cos 1, sin .01, cos .01
     [0.841, 0.54, 0.01, 1.0]
+    >>> [round(value, 3) for value in sinusoids(2, 4, "halves")[1].tolist()]
+    [0.841, 0.01, 0.54, 1.0]
     """
     positions = torch.arange(num_positions, dtype=torch.float64)
     frequencies = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     angles = positions[:, None] * frequencies
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
+    axis = 2 if order == "interleaved" else 1
+    return torch.stack([angles.sin(), angles.cos()], dim=axis).flatten(1).float()
 
 
 class SinusoidalPositions(nn.Module):
@@ -32,19 +40,21 @@ class SinusoidalPositions(nn.Module):
 
     Args:
         dim: Size of the embedding, even.
+        order: Of its columns, as in `sinusoids`.
     """
 
     table: Tensor
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, order: SinusoidOrder = "interleaved") -> None:
         super().__init__()
         self.dim = dim
-        self.register_buffer("table", sinusoids(256, dim), persistent=False)
+        self.order: SinusoidOrder = order
+        self.register_buffer("table", sinusoids(256, dim, order), persistent=False)
 
     def forward(self, start: int, length: int) -> Tensor:
         """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
         while start + length > len(self.table):
-            self.table = sinusoids(2 * len(self.table), self.dim).to(self.table)
+            self.table = sinusoids(2 * len(self.table), self.dim, self.order).to(self.table)
         return self.table[start : start + length]
 
 

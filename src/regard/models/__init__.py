@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from regard.layers.patterns import AttentionConfig
-from regard.models import bert, gpt_published, longformer
+from regard.models import bert, gpt_published, longformer, transformer_published
 from regard.models.bert import Bert, BertConfig
 from regard.models.classifier import Classifier
 from regard.models.conv_s2s import ConvS2S, ConvS2SConfig
@@ -58,7 +58,12 @@ ENCODERS: dict[str, Family] = {
     "longformer": Family(LongformerConfig, Longformer),
 }
 """Families that read a text in both directions."""
-LAYOUTS: dict[str, Layout] = gpt_published.PUBLISHED | bert.PUBLISHED | longformer.PUBLISHED
+LAYOUTS: dict[str, Layout] = (
+    gpt_published.PUBLISHED
+    | bert.PUBLISHED
+    | longformer.PUBLISHED
+    | transformer_published.PUBLISHED
+)
 """Published layouts by their ``model_type``."""
 FAMILIES = ENCODER_DECODERS | DECODERS | ENCODERS
 

@@ -43,6 +43,9 @@ S = TypeVar("S")
 class Decoder(TextModel, Generic[S]):
     """A model that continues a text; `S` is what it carries between tokens."""
 
+    memory_length: int = 0
+    """Positions before a segment whose states its training can use."""
+
     def forward(self, ids: Tensor) -> Tensor:
         """Compute the logits of every next token.
 
@@ -58,6 +61,18 @@ class Decoder(TextModel, Generic[S]):
     @abstractmethod
     def hidden(self, ids: Tensor) -> Tensor:
         """Compute the last states, ``[batch, length, dim]``; arguments as `forward`."""
+
+    def hidden_after(self, before: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002 - see memory_length
+        """Compute the last states of a segment whose memory are those of the segment before.
+
+        Args:
+            before: Ids of the positions before, ``[batch, context]``; no gradient flows into them.
+            ids: Of the segment, ``[batch, length]``.
+
+        Returns:
+            ``[batch, length, dim]``; as `hidden` where the family has no memory.
+        """
+        return self.hidden(ids)
 
     @abstractmethod
     def start(self) -> S:

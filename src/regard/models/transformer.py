@@ -3,6 +3,9 @@
 An encoder reads the source once; a decoder writes the target one token at a time, attending to
 what it has written and to the encoder's output. Cost of a pass: O(length^2 dim + length dim^2) a
 layer with full attention; a sparse pattern replaces length^2 by its number of pairs.
+
+Marian's models (Junczys-Dowmunt et al. 2018) are the paper's with sinusoids in another order, a
+bias for each token, and some other options of the configuration.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
 from regard.attention import most_kept_bytes
@@ -24,7 +28,7 @@ from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.models.encoder_decoder import EncoderDecoder, Tied, tied_tables
-from regard.models.text_model import PAD_ID, valid_lengths
+from regard.models.text_model import PAD_ID
 
 
 class TransformerConfig(
@@ -45,11 +49,16 @@ class TransformerConfig(
         hidden_dim: Size inside the feed-forward networks.
         dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
         norm: pre (default) or post (the paper's).
-        activation: relu (the paper's) or gelu.
-        positions: sinusoidal (the paper's) or learned.
+        activation: relu (the paper's), gelu, gelu_tanh, silu or swiglu.
+        positions: sinusoidal (the paper's), sinusoidal_halves (all sines before all cosines) or
+            learned.
         max_positions: Rows of a learned position table.
         tied: Which of source, target and output embedding share one table: all, target
             (target and output), or none.
+        has_embedding_scale: Whether token embeddings are taken times ``sqrt(dim)`` (the paper's).
+        has_output_bias: Whether each token has a bias that is added to its logit.
+        pad_id: Token that fills up the rows of a source.
+        start_id: Token that begins a target.
     """
 
     num_encoder_layers: int = 6
@@ -60,9 +69,13 @@ class TransformerConfig(
     dropout: float = 0.1
     norm: NormPlace = "pre"
     activation: Activation = "relu"
-    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    positions: Literal["sinusoidal", "sinusoidal_halves", "learned"] = "sinusoidal"
     max_positions: int = 512
     tied: Tied = "all"
+    has_embedding_scale: bool = True
+    has_output_bias: bool = False
+    pad_id: int = PAD_ID
+    start_id: int = 1
 
     def __post_init__(self) -> None:
         if self.dim % self.num_heads or self.dim % 2:
@@ -74,6 +87,9 @@ class TransformerConfig(
         for name in ("num_encoder_layers", "num_decoder_layers", "num_heads", "hidden_dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        for name in ("pad_id", "start_id"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
 
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
@@ -129,6 +145,9 @@ class Transformer(EncoderDecoder[DecoderState]):
         super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
         self.config = config
         source, target, self.output_weight = tied_tables(vocab_size, config.dim, config.tied)
+        # With an axis of one before the vocabulary, as published checkpoints have it.
+        has_bias = config.has_output_bias
+        self.output_bias = nn.Parameter(torch.zeros(1, vocab_size)) if has_bias else None
         self.source_embedding = self._embedding(source)
         self.target_embedding = self._embedding(target)
         num_sublayers = 2 * config.num_encoder_layers + 3 * config.num_decoder_layers
@@ -162,8 +181,14 @@ class Transformer(EncoderDecoder[DecoderState]):
         if config.positions == "learned":
             positions = LearnedPositions(config.dim, config.max_positions)
         else:
-            positions = SinusoidalPositions(config.dim)
-        return TokenEmbedding(table, positions, Dropout(config.dropout, self.mask_pool))
+            is_halves = config.positions == "sinusoidal_halves"
+            positions = SinusoidalPositions(config.dim, "halves" if is_halves else "interleaved")
+        return TokenEmbedding(
+            table,
+            positions,
+            Dropout(config.dropout, self.mask_pool),
+            scale=None if config.has_embedding_scale else 1.0,
+        )
 
     def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
@@ -172,6 +197,11 @@ class Transformer(EncoderDecoder[DecoderState]):
         for block in self.decoder_blocks:
             x = block(x, block.cross_attention.project(states), lengths)
         return self.decoder_norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
+        logits = super().logits(hidden)
+        return logits if self.output_bias is None else logits + self.output_bias[0].to(logits.dtype)
 
     @property
     def decoder_blocks(self) -> list[DecoderBlock]:
@@ -194,24 +224,29 @@ class Transformer(EncoderDecoder[DecoderState]):
         """Read the source.
 
         Args:
-            source_ids: ``[batch, source_length]``, padded on the right with 0.
+            source_ids: ``[batch, source_length]``, padded on the right with the configuration's
+                `pad_id`.
 
         Returns:
             States ``[batch, source_length, dim]`` and the valid lengths ``[batch]``, or None where
             no row is padded.
         """
-        lengths = valid_lengths(source_ids)
+        lengths = self._lengths(source_ids)
+        some = lengths if bool((lengths < source_ids.shape[1]).any()) else None
         x = self.source_embedding(source_ids, dtype=self.compute_dtype)
         for block in self.encoder:
-            x = block(x, lengths)
-        return self.encoder_norm(x), lengths
+            x = block(x, some)
+        return self.encoder_norm(x), some
+
+    def _lengths(self, source_ids: Tensor) -> Tensor:
+        return (source_ids != self.config.pad_id).sum(1)  # [batch]
 
     def start(self, source_ids: Tensor) -> DecoderState:
         """Read the source ``[batch, source_length]`` and prepare to decode."""
         states, _ = self.encode(source_ids)
         return DecoderState(
             memory=[block.cross_attention.project(states) for block in self.decoder_blocks],
-            lengths=(source_ids != PAD_ID).sum(1),
+            lengths=self._lengths(source_ids),
             caches=[block.self_attention.make_cache() for block in self.decoder_blocks],
         )
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from copy import copy
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
 from regard.attention import most_kept_bytes
@@ -103,6 +104,7 @@ class TransformerXl(Decoder[LayerCaches]):
     ) -> None:
         super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
         self.config = config
+        self.memory_length = config.memory
         self.output_weight = token_table(vocab_size, config.dim)
         tokens = self.output_weight if config.tied else token_table(vocab_size, config.dim)
         self.embedding = TokenEmbedding(tokens, None, Dropout(config.dropout, self.mask_pool))
@@ -166,6 +168,12 @@ class TransformerXl(Decoder[LayerCaches]):
         else:
             caches = [copy(cache) for cache in memory.caches]
         return self._read(ids, caches), LayerCaches(caches)
+
+    def hidden_after(self, before: Tensor, ids: Tensor) -> Tensor:
+        """Compute the last states of a segment after another; as `Decoder.hidden_after`."""
+        with torch.no_grad():
+            _, memory = self.hidden_with_memory(before)
+        return self.hidden_with_memory(ids, memory)[0]
 
     def start(self) -> LayerCaches:
         """Prepare to read a batch of texts from their beginning."""

@@ -10,12 +10,12 @@ import msgspec
 import torch
 
 from regard.data.documents import Lines
-from regard.data.stream import StreamBatches, TokenStream
+from regard.data.stream import TokenStream
 from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample
 from regard.interchange.folder import AnyTokenizer
 from regard.models import Decoder
-from regard.tasks.language_modeling import EVALUATED_TOKENS, text_measures
+from regard.tasks.language_modeling import evaluation_batches, text_measures
 from regard.tasks.preparation import open_trained
 from regard.tasks.run_config import RunConfig
 
@@ -135,11 +135,8 @@ class TextGenerator:
 
     def measure(self, lines: Lines) -> dict[str, float]:
         """Measure how well the model predicts a text: loss, perplexity, bits a byte."""
-        batches = StreamBatches(
-            TokenStream(lines, self.tokenizer),
-            length=self.config.data.max_length,
-            batch_tokens=EVALUATED_TOKENS,
-        )
+        stream = TokenStream(lines, self.tokenizer)
+        batches = evaluation_batches(self.model, stream, self.config.data.max_length)
         return text_measures(self.model, batches, lines.num_bytes)
 
     def _tokens(

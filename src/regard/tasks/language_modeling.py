@@ -26,7 +26,9 @@ class LanguageModelLoss(NextTokenLoss):
     def hidden(self, model: nn.Module, batch: TextBatch) -> Tensor:
         """Compute the last states, ``[batch, length, dim]``."""
         assert isinstance(model, Decoder)
-        return model.hidden(batch.ids)
+        if batch.before is None:
+            return model.hidden(batch.ids)
+        return model.hidden_after(batch.before, batch.ids)
 
 
 class LanguageModelEvaluator:
@@ -43,7 +45,7 @@ class LanguageModelEvaluator:
         self, model: Decoder[Any], stream: TokenStream, *, length: int, num_bytes: int
     ) -> None:
         self._copy = copy.deepcopy(model).to(model.compute_dtype).eval()
-        self._batches = StreamBatches(stream, length=length, batch_tokens=EVALUATED_TOKENS)
+        self._batches = evaluation_batches(model, stream, length)
         self._num_bytes = num_bytes
 
     def __call__(self, average: WeightAverage) -> Evaluation:
@@ -53,6 +55,13 @@ class LanguageModelEvaluator:
                 parameter.copy_(average.tensors[name])
         measures = text_measures(self._copy, self._batches, self._num_bytes)
         return Evaluation(measures=measures, score_name="loss", is_loss=True)
+
+
+def evaluation_batches(model: Decoder[Any], stream: TokenStream, length: int) -> StreamBatches:
+    """Lay a text out for an evaluation, with the memory that the model's family has."""
+    return StreamBatches(
+        stream, length=length, batch_tokens=EVALUATED_TOKENS, context=model.memory_length
+    )
 
 
 @torch.no_grad()

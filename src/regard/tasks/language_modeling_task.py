@@ -24,9 +24,9 @@ from regard.models.text_model import TextModel
 from regard.tasks.corpus import describe_lines
 from regard.tasks.generator import TextGenerator
 from regard.tasks.language_modeling import (
-    EVALUATED_TOKENS,
     LanguageModelEvaluator,
     LanguageModelLoss,
+    evaluation_batches,
 )
 from regard.tasks.preparation import build_model, report_model, settle_precision
 from regard.tasks.run_config import DataConfig, RunConfig
@@ -122,16 +122,17 @@ class LanguageModeling(Task):
             tokenizer = stored.read_tokenizer()
         stream = TokenStream(text.train, tokenizer)
         _report_tokens(config, tokenizer, text.train, stream, report)
-        assert config.training.batch_tokens is not None
+        config = settle_precision(config)
+        model = build_model(config, len(tokenizer))
+        assert isinstance(model, Decoder) and config.training.batch_tokens is not None
         batches = StreamBatches(
             stream,
             length=config.data.max_length,
             batch_tokens=config.training.batch_tokens,
             seed=config.training.seed,
+            context=model.memory_length,
         )
         text.tokens, text.length = stream, batches.length
-        config = settle_precision(config)
-        model = build_model(config, len(tokenizer))
         report_model(config, model, report)
         return PreparedText(
             config=config, text=text, tokenizer=tokenizer, batches=batches, model=model
@@ -165,8 +166,7 @@ class PreparedText(Prepared):
     def evaluation_seconds(self, model: TextModel) -> float:
         """Time a few batches of the validation text, and scale up."""
         stream = TokenStream(self.text.valid, self.tokenizer)
-        length = self.config.data.max_length
-        batches = StreamBatches(stream, length=length, batch_tokens=EVALUATED_TOKENS)
+        batches = evaluation_batches(self.model, stream, self.config.data.max_length)
         evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
         objective, all_rows = self.objective(), batches.in_sequence()
         sample = all_rows[:_SAMPLED_BATCHES]

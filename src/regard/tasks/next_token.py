@@ -34,6 +34,8 @@ class NextTokenLoss(ABC):
     def __call__(self, model: nn.Module, batch: Any) -> Loss:
         """Compute the loss of a batch."""
         assert isinstance(model, TextModel)
+        if getattr(model, "output_bias", None) is not None:
+            return self.of_outputs(self.outputs(model, batch), batch)
         hidden, wanted = self.hidden(model, batch), batch.labels != self.nothing
         if bool(wanted.all()):
             rows, labels = hidden.flatten(0, 1), batch.labels.flatten()

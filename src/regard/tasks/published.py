@@ -16,8 +16,8 @@ from regard.interchange.hugging_face import read_hugging_face, write_hugging_fac
 from regard.interchange.hugging_face_tokenizer import (
     PublishedTokenizer,
     TokenIds,
-    read_tokenizer,
 )
+from regard.interchange.sentencepiece_tokenizer import read_any_tokenizer
 from regard.layers.patterns import AttentionConfig
 from regard.models import LAYOUTS, Classifier, Decoder, Encoder, family_of, make_model
 from regard.models.text_model import TextModel
@@ -110,7 +110,7 @@ def open_published(
     model = make_model(published.config, published.vocab_size, attention)
     published.load_into(model)
     model.eval()
-    tokenizer = read_tokenizer(place)
+    tokenizer = read_any_tokenizer(place)
     if isinstance(model, Decoder):
         config = RunConfig(task="language-modeling", model=published.config, attention=attention)
         return TextGenerator(model, tokenizer, config)

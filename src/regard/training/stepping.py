@@ -108,7 +108,7 @@ def build_optimizers(
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
-        if parameter.dim() == 2:
+        if parameter.dim() == 2 and min(parameter.shape) > 1:
             matrices.setdefault(parts.get(id(parameter), 1), []).append(parameter)
         else:
             others.append(parameter)

@@ -1,0 +1,92 @@
+"""``regard info``: the layer table, the diagram, and what does not go together."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from regard.__main__ import main
+from regard.explain.layer_table import training_flops_per_token
+from regard.tasks.information import inspect_folder
+
+
+@pytest.fixture
+def info(capsys, trained):
+    """Run ``regard info`` on the finished run; return exit code, output and errors."""
+
+    def run(*words):
+        code = main(["info", str(trained), *map(str, words)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_the_cost_is_that_of_the_layer_table_at_the_length_told(info, trained):
+    code, out, _ = info("--length", 40)
+    found = inspect_folder(trained, length=40)
+    assert code == 0
+    assert found.flops_per_token == training_flops_per_token(found.layers)
+    assert (
+        f"Cost    {found.flops_per_token / 1e6:.1f} MFLOP a target token in training "
+        "(forward and backward, length 40), 0.0 MB of weights\n"
+        "Run     finished"
+    ) in out
+    assert "Parts   FLOP of a forward pass at length 40\n        part " in out
+
+
+def test_longer_rows_cost_more_a_token(trained):
+    assert inspect_folder(trained).length == 256
+    costs = [inspect_folder(trained, length=length).flops_per_token for length in (10, 20, 256)]
+    assert costs == sorted(set(costs))
+
+
+def test_json_has_the_layers_and_the_tensors(info):
+    code, out, _ = info("--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["layers"][0]["name"] == "source_embedding"
+    assert ["output_weight", "351 x 16", 5616] in found["tensors"]
+
+
+def test_a_diagram_goes_to_standard_output(info):
+    code, out, err = info("--diagram", "mermaid")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[1] == "flowchart TB"
+    assert 'subgraph g0["encoder.0: block<br/>' in out
+
+
+def test_a_diagram_goes_to_a_file(info, tmp_path):
+    path = tmp_path / "model.mmd"
+    code, out, _ = info("--diagram", "mermaid", "-o", path)
+    assert (code, out) == (0, "")
+    _, shown, _ = info("--diagram", "mermaid")
+    assert path.read_text(encoding="utf-8") == shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-o", "x.mmd"), "-o x.mmd: is the file of a diagram.  Add --diagram mermaid."),
+        (
+            ("--diagram", "mermaid", "--json"),
+            "--diagram goes with -o only.  Leave --json and --length out.",
+        ),
+        (("--length", 0), "--length 0: must be 1 or more tokens."),
+        (
+            ("--diagram", "mermaid", "-o", "no/such/place.mmd"),
+            "no/such/place.mmd: cannot be written (No such file or directory).",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(info, words, message):
+    code, out, err = info(*words)
+    assert (code, out) == (2, "")
+    assert err == f"regard: {message}\n"
+
+
+def test_another_kind_of_diagram_is_refused(info):
+    code, _, err = info("--diagram", "dot")
+    assert code == 2
+    assert "mermaid" in err
