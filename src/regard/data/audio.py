@@ -1,0 +1,301 @@
+"""Recordings: WAV files read by the standard library, and their log-mel frames.
+
+A frame is the power spectrum of a short window (Hann) taken together in bands that are as wide as
+the ear's: triangles on the mel scale of Slaney's Auditory Toolbox (technical report 1998-010,
+Interval Research), linear below 1000 Hz and logarithmic above, each of unit area; librosa has the
+same by default. Cost: O(log fft_size + num_bands) operations a sample and overlap.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import wave
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from regard.errors import ConfigError, DataError, ShapeError
+
+_HZ_PER_MEL = 200.0 / 3.0  # Slaney 1998: below the break the scale is linear
+_BREAK_HZ = 1000.0
+_BREAK_MEL = _BREAK_HZ / _HZ_PER_MEL
+_LOG_STEP = math.log(6.4) / 27.0  # from 1000 to 6400 Hz in 27 steps
+_SMALLEST_POWER = 1e-10  # below the rounding of 16-bit samples
+_SMALLEST_STD = 1e-5  # a band that does not move is left at zero
+_EXTENSIBLE = b"\xfe\xff"  # WAVE_FORMAT_EXTENSIBLE, little-endian
+_WIDEST = 4  # bytes of a sample
+_LARGEST = 2.0**31  # of 32-bit samples, which narrower ones are widened to
+
+
+class Recording(NamedTuple):
+    """What a WAV file holds.
+
+    Args:
+        samples: ``[samples]`` float32 from -1 to 1, the mean of all channels.
+        sample_rate: Samples a second.
+    """
+
+    samples: Tensor
+    sample_rate: int
+
+
+class LogMelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a recording becomes frames; the defaults are windows of 25 ms, every 10 ms.
+
+    Args:
+        sample_rate: Samples a second.
+        window_size: Samples of a window, at most `fft_size`.
+        hop_size: Samples from one window to the next.
+        fft_size: Samples of the Fourier transform; a shorter window stands in its middle.
+        num_bands: Mel bands, the size of a frame.
+        low_hz: Where the first band begins, 0 or more.
+        high_hz: Where the last band ends, at most half of `sample_rate`; none is that.
+        is_standardized: Whether each band is brought to mean 0 and variance 1 over a recording
+            (Viikki & Laurila 1998), so that loudness and microphone matter less.
+    """
+
+    sample_rate: int = 16_000
+    window_size: int = 400
+    hop_size: int = 160
+    fft_size: int = 512
+    num_bands: int = 40
+    low_hz: float = 0.0
+    high_hz: float | None = None
+    is_standardized: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "window_size", "hop_size", "fft_size", "num_bands"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if self.window_size > self.fft_size:
+            raise ValueError(
+                f"window_size must be at most fft_size ({self.fft_size}), not {self.window_size}"
+            )
+        if not 0 <= self.low_hz < self.top_hz():
+            raise ValueError(
+                f"low_hz must be 0 or more and below high_hz ({self.top_hz():g}), "
+                f"not {self.low_hz:g}"
+            )
+        if self.top_hz() > self.sample_rate / 2:
+            raise ValueError(
+                f"high_hz must be at most half of sample_rate ({self.sample_rate / 2:g}), "
+                f"not {self.top_hz():g}"
+            )
+
+    def top_hz(self) -> float:
+        """Tell where the last band ends, in Hz."""
+        return self.sample_rate / 2 if self.high_hz is None else self.high_hz
+
+    def num_frames(self, num_samples: int) -> int:
+        """Count the frames of a recording.
+
+        >>> LogMelConfig().num_frames(16_000)
+        101
+        """
+        # The transform stands centred on every hop; an odd one reaches a sample less far.
+        return 1 + (num_samples + 2 * (self.fft_size // 2) - self.fft_size) // self.hop_size
+
+
+def read_log_mel(path: str | Path, config: LogMelConfig = LogMelConfig()) -> Tensor:  # noqa: B008
+    """Read the log-mel frames of a WAV file.
+
+    Args:
+        path: The file, of the sample rate of `config`.
+        config: How it becomes frames.
+
+    Returns:
+        ``[frames, num_bands]`` float32.
+
+    Raises:
+        DataError: As `read_wav`.
+        ConfigError: As `mel_filters`.
+    """
+    recording = read_wav(path, sample_rate=config.sample_rate)
+    frames = log_mel(recording.samples, config)
+    return standardized(frames) if config.is_standardized else frames
+
+
+def read_wav(path: str | Path, *, sample_rate: int | None = None) -> Recording:
+    """Read a WAV file of 8-, 16-, 24- or 32-bit PCM; several channels are averaged.
+
+    Args:
+        path: The file.
+        sample_rate: The one that it must have, as nothing is resampled; None takes any.
+
+    Raises:
+        DataError: The file is missing, cut short, empty, no WAV of these widths, or of another
+            rate.
+    """
+    path = Path(path)
+    wav = _read(path)
+    if sample_rate not in (None, wav.sample_rate):
+        raise DataError(
+            f"{path}: {wav.sample_rate:,} samples a second, {sample_rate:,} expected.  "
+            f"Nothing is resampled here.  Resample: {_convert(path, f'-ar {sample_rate}')}"
+        )
+    samples = _decoded(wav.raw, wav.width).reshape(-1, wav.num_channels).mean(axis=1)
+    return Recording(torch.from_numpy(samples.astype(np.float32)), wav.sample_rate)
+
+
+def log_mel(samples: Tensor, config: LogMelConfig = LogMelConfig()) -> Tensor:  # noqa: B008
+    """Compute log-mel frames: ``log(filters |STFT|^2)``, in natural logarithms.
+
+    Args:
+        samples: ``[samples]`` or ``[batch, samples]``, floating point; zeros stand before the first
+            and after the last, so that padding by zeros adds frames and changes none.
+        config: How they become frames; frame i is centred on sample ``i * hop_size``.
+
+    Returns:
+        ``[frames, num_bands]`` or ``[batch, frames, num_bands]``, of the type of `samples`.
+
+    Raises:
+        ShapeError: There are no samples, or they are no vector or matrix of real numbers.
+        ConfigError: As `mel_filters`.
+    """
+    if samples.dim() not in (1, 2) or not samples.shape[-1] or not samples.is_floating_point():
+        raise ShapeError(
+            f"samples are {list(samples.shape)} {str(samples.dtype).removeprefix('torch.')}; "
+            "[samples] or [batch, samples] of floating-point numbers are expected, one or more."
+        )
+    like = {"dtype": samples.dtype, "device": samples.device}
+    spectrum = torch.stft(
+        samples,
+        config.fft_size,
+        hop_length=config.hop_size,
+        win_length=config.window_size,
+        window=torch.hann_window(config.window_size, **like),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    power = spectrum.real.square() + spectrum.imag.square()  # [..., frequencies, frames]
+    bands = mel_filters(config).to(**like) @ power
+    return bands.clamp(min=_SMALLEST_POWER).log().mT
+
+
+def standardized(frames: Tensor) -> Tensor:
+    """Bring each band of a recording, ``[frames, num_bands]``, to mean 0 and variance 1."""
+    centred = frames - frames.mean(0)
+    return centred / centred.square().mean(0).sqrt().clamp(min=_SMALLEST_STD)
+
+
+def mel_filters(config: LogMelConfig) -> Tensor:
+    """Make the triangles that take frequencies together in mel bands.
+
+    Band b rises from edge b to edge b + 1 and falls to edge b + 2, edges evenly spaced in mel,
+    its height ``2 / (edge b + 2 - edge b)`` in Hz, so that its area is 1.
+
+    Args:
+        config: Sizes and limits.
+
+    Returns:
+        ``[num_bands, fft_size // 2 + 1]`` float64.
+
+    Raises:
+        ConfigError: A band is so narrow that it holds none of the frequencies.
+    """
+    frequencies = torch.arange(config.fft_size // 2 + 1, dtype=torch.float64)
+    frequencies *= config.sample_rate / config.fft_size
+    low, high = hz_to_mel(torch.tensor([config.low_hz, config.top_hz()], dtype=torch.float64))
+    steps = torch.linspace(0.0, 1.0, config.num_bands + 2, dtype=torch.float64)
+    edges = mel_to_hz(low + (high - low) * steps)
+    left, centre, right = (edges[at : at + config.num_bands, None] for at in range(3))
+    rising = (frequencies - left) / (centre - left)
+    falling = (right - frequencies) / (right - centre)
+    filters = torch.minimum(rising, falling).clamp(min=0.0) * 2.0 / (right - left)
+    if not bool((filters > 0).any(1).all()):
+        raise ConfigError(
+            f"num_bands={config.num_bands}: some bands lie between two frequencies of "
+            f"fft_size={config.fft_size}.  Take fewer bands or a larger fft_size."
+        )
+    return filters
+
+
+def hz_to_mel(hz: Tensor) -> Tensor:
+    """Turn frequencies of any shape into mels on Slaney's scale; the inverse of `mel_to_hz`.
+
+    >>> hz_to_mel(torch.tensor([200.0, 1000.0, 6400.0]))
+    tensor([ 3., 15., 42.])
+    """
+    above = _BREAK_MEL + (hz.clamp(min=_BREAK_HZ) / _BREAK_HZ).log() / _LOG_STEP
+    return torch.where(hz < _BREAK_HZ, hz / _HZ_PER_MEL, above)
+
+
+def mel_to_hz(mel: Tensor) -> Tensor:
+    """Turn mels of any shape on Slaney's scale into frequencies in Hz."""
+    above = _BREAK_HZ * (_LOG_STEP * (mel.clamp(min=_BREAK_MEL) - _BREAK_MEL)).exp()
+    return torch.where(mel < _BREAK_MEL, mel * _HZ_PER_MEL, above)
+
+
+class _Wav(NamedTuple):
+    """Header and samples of a WAV file, as `wave` has them."""
+
+    width: int  # bytes of a sample
+    num_channels: int
+    sample_rate: int
+    num_frames: int  # by the header
+    raw: bytes
+
+
+def _read(path: Path) -> _Wav:
+    """Read a WAV file; refuse one whose samples are not all there."""
+    try:
+        with wave.open(BytesIO(_without_extension(path.read_bytes()))) as file:
+            num_frames = file.getnframes()
+            form = file.getsampwidth(), file.getnchannels(), file.getframerate(), num_frames
+            wav = _Wav(*form, file.readframes(num_frames))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file.") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror or error}).") from error
+    except (wave.Error, EOFError) as error:
+        raise _refusal(path, str(error) or "it ends within its header") from error
+    if wav.width > _WIDEST:
+        raise _refusal(path, f"{8 * wav.width} bits a sample")
+    num_read = len(wav.raw) // (wav.width * wav.num_channels)
+    if num_read != num_frames:
+        raise DataError(
+            f"{path}: {num_read:,} samples, its header says {num_frames:,}.  "
+            "File cut short?  Copy it anew."
+        )
+    if not num_read:
+        raise DataError(f"{path}: the recording is empty.  Leave it out.")
+    return wav
+
+
+def _without_extension(content: bytes) -> bytes:
+    """Turn a header of WAVE_FORMAT_EXTENSIBLE into a plain one, which `wave` of 3.11 can read.
+
+    Files of more than 16 bits or two channels have it as a rule; what its format is stands in the
+    first two bytes of the sub-format.
+    """
+    start = content.find(b"fmt ", 12, 4096) + 8
+    tag, subformat = content[start : start + 2], content[start + 24 : start + 26]
+    if start < 12 or tag != _EXTENSIBLE or len(subformat) < 2:
+        return content
+    return content[:start] + subformat + content[start + 2 :]
+
+
+def _refusal(path: Path, cause: str) -> DataError:
+    convert = _convert(path, "-c:a pcm_s16le")
+    return DataError(f"{path}: not a WAV file of 8- to 32-bit PCM ({cause}).  Convert: {convert}")
+
+
+def _decoded(raw: bytes, width: int) -> np.ndarray:
+    """Turn little-endian samples of a width in bytes, 1 to 4, into float64 from -1 to 1."""
+    unsigned = np.frombuffer(raw, np.uint8).reshape(-1, width)
+    wide = np.zeros((len(unsigned), 4), np.uint8)
+    wide[:, 4 - width :] = unsigned
+    if width == 1:  # 8 bits alone are stored without a sign, silence at 128
+        wide[:, 3] ^= 0x80
+    return wide.view("<i4")[:, 0] / _LARGEST
+
+
+def _convert(path: Path, options: str) -> str:
+    return f"ffmpeg -i {shlex.quote(str(path))} {options} fixed.wav"

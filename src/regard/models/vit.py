@@ -1,0 +1,271 @@
+"""Vision Transformer: an encoder whose tokens are patches of an image.
+
+Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
+2021. A linear map of each patch, a class token before them, learned positions, pre-norm blocks, a
+norm, and a linear map of the class token's state to the labels (equations 1 to 4). The same encoder
+takes rows of feature vectors in the patches' place: a numeric series, or log-mel frames of a spoken
+word (`regard.data.audio`). Cost of a pass: O(length^2 dim + length dim^2) a layer with full
+attention, length the patches or rows and one; a sparse pattern replaces length^2 by its number of
+pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from regard.attention import NoMask, Pattern, most_kept_bytes
+from regard.errors import ConfigError, ShapeError
+from regard.layers.block import Block, BlockConfig
+from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.feed_forward import Activation
+from regard.layers.front_end import FrontEnd, Patches
+from regard.layers.linear import Linear
+from regard.layers.norm import LayerNorm
+from regard.layers.patterns import AttentionConfig
+from regard.models.encoder import Pooling, require_encoder_only
+
+
+class VitConfig(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="family",
+    tag="vit",
+):
+    """The dimensions of a Vision Transformer; the defaults are those of ViT-B/16.
+
+    Args:
+        input: image, or features: rows of numbers, such as a series or frames of a recording.
+        height: Of an image in pixels, a multiple of patch_height.
+        width: Of an image in pixels, a multiple of patch_width.
+        channels: Of an image: 3 in colour, 1 in grey.
+        patch_height: Of a patch in pixels.
+        patch_width: Of a patch in pixels.
+        num_features: Numbers of a row of features.
+        max_positions: Longest input of features, in rows; those after it count as the last.
+        num_layers: Blocks.
+        dim: Size of the model, a multiple of `num_heads`.
+        num_heads: Attention heads in every block.
+        hidden_dim: Size inside the feed-forward networks.
+        dropout: Rate on embeddings and sub-layer outputs, 0 to below 1; attention weights are not
+            dropped.
+        activation: gelu (the paper's), gelu_tanh, relu or swiglu.
+        epsilon: Added to the variance in every normalisation.
+        pooling: What stands for an input: first (the class token) or mean (of all patches or rows).
+        has_pooler: Whether the class token's state goes through a trained map and tanh.
+        num_labels: Labels told apart; 0 has no head, which gives states and vectors only.
+    """
+
+    input: Literal["image", "features"] = "image"
+    height: int = 224
+    width: int = 224
+    channels: int = 3
+    patch_height: int = 16
+    patch_width: int = 16
+    num_features: int = 40
+    max_positions: int = 512
+    num_layers: int = 12
+    dim: int = 768
+    num_heads: int = 12
+    hidden_dim: int = 3072
+    dropout: float = 0.1
+    activation: Activation = "gelu"
+    epsilon: float = 1e-6
+    pooling: Pooling = "first"
+    has_pooler: bool = False
+    num_labels: int = 2
+
+    def __post_init__(self) -> None:
+        sizes = ("height", "width", "channels", "patch_height", "patch_width", "num_features")
+        for name in (*sizes, "max_positions", "num_layers", "dim", "num_heads", "hidden_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        for name, part in (("height", "patch_height"), ("width", "patch_width")):
+            size, of = getattr(self, name), getattr(self, part)
+            if self.input == "image" and size % of:
+                raise ValueError(f"{name} must be a multiple of {part} ({of}): {size}")
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim must be a multiple of num_heads ({self.num_heads}): {self.dim}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if self.epsilon <= 0:
+            raise ValueError(f"epsilon must be above 0, not {self.epsilon}")
+        if self.num_labels < 0:
+            raise ValueError(f"num_labels must be 0 or more, not {self.num_labels}")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        image = (
+            f"images {self.height}x{self.width}x{self.channels} in patches of "
+            f"{self.patch_height}x{self.patch_width}"
+        )
+        return (
+            f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
+            f"ff {self.hidden_dim}, "
+            f"{image if self.input == 'image' else f'rows of {self.num_features} features'}, "
+            f"attention {attention.summary()}"
+        )
+
+    def patterns(self, attention: AttentionConfig) -> list[Pattern | NoMask]:
+        """Tell what the tokens of each layer see; the class token is the first."""
+        return attention.encoder_patterns(self.num_layers)
+
+    def block(self) -> BlockConfig:
+        """Give the dimensions of one block."""
+        return BlockConfig(
+            dim=self.dim,
+            num_heads=self.num_heads,
+            hidden_dim=self.hidden_dim,
+            dropout=self.dropout,
+            norm="pre",
+            activation=self.activation,
+            output_gain=1.0,
+            epsilon=self.epsilon,
+        )
+
+    def front_end(self, pool: MaskPool) -> FrontEnd:
+        """Make what turns the input into tokens."""
+        if self.input == "image":
+            height, width = self.patch_height, self.patch_width
+            num_positions = self.height // height * (self.width // width)
+            projection = Patches(self.dim, channels=self.channels, height=height, width=width)
+        else:
+            num_positions = self.max_positions
+            projection = Linear(self.num_features, self.dim)
+        dropout = Dropout(self.dropout, pool)
+        return FrontEnd(projection, self.dim, num_positions, has_class_token=True, dropout=dropout)
+
+
+class Vit(nn.Module):
+    """The encoder, with a linear map to labels where the configuration has any.
+
+    Args:
+        config: Its dimensions.
+        attention: The pattern of each layer.
+    """
+
+    def __init__(
+        self,
+        config: VitConfig,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        super().__init__()
+        require_encoder_only("vit", attention)
+        self.config = config
+        self.dim, self.num_blocks = config.dim, config.num_layers
+        self.num_labels = config.num_labels
+        self.compute_dtype = torch.float32
+        self.mask_pool = MaskPool()
+        self.front_end = config.front_end(self.mask_pool)
+        block = config.block()
+        self.blocks = nn.ModuleList(
+            Block(block, block.self_attention(pattern), self.mask_pool)
+            for pattern in config.patterns(attention)
+        )
+        self.norm = LayerNorm(config.dim, config.epsilon)
+        self.pooler = Linear(config.dim, config.dim) if config.has_pooler else None
+        self.head = Linear(config.dim, config.num_labels) if config.num_labels else None
+        if self.head is not None:
+            nn.init.zeros_(self.head.weight)  # the paper, section 3.1
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the logits of the labels; arguments as `hidden`.
+
+        Returns:
+            ``[batch, labels]``.
+
+        Raises:
+            ConfigError: The model has no labels.
+            ShapeError: As `hidden`.
+        """
+        return self.logits(self.pooled(self.hidden(inputs, lengths), lengths))
+
+    def hidden(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the last states.
+
+        Args:
+            inputs: Pixels ``[batch, channels, height, width]``, scaled as they were in training, or
+                rows of features ``[batch, length, num_features]``, padded at the end.
+            lengths: Rows that are no padding, ``[batch]``; None means all. Images have none.
+
+        Returns:
+            ``[batch, patches + 1, dim]`` (or ``length + 1``), the class token's first; those of
+            padding mean nothing.
+
+        Raises:
+            ShapeError: The inputs have another shape, or images come with lengths.
+        """
+        self._check(inputs, lengths)
+        # The class token, which stands before every row, is one more.
+        some = None if lengths is None or bool((lengths == inputs.shape[1]).all()) else lengths + 1
+        x = self.front_end(inputs.to(self.compute_dtype))
+        for block in self.blocks:
+            x = block(x, some)
+        return self.norm(x)
+
+    def pooled(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute one vector for each input, ``[batch, dim]``.
+
+        Args:
+            hidden: Last states, ``[batch, length + 1, dim]``.
+            lengths: As for `hidden`.
+
+        Returns:
+            The mean over the states of patches or rows that are no padding, or the class token's
+            state, through the pooler where there is one.
+        """
+        if self.config.pooling == "first":
+            vectors = hidden[:, 0]
+        elif lengths is None:
+            vectors = hidden[:, 1:].mean(1)
+        else:
+            places = torch.arange(hidden.shape[1] - 1, device=hidden.device)
+            summed = (hidden[:, 1:] * (places < lengths[:, None])[..., None]).sum(1)
+            vectors = summed / lengths.clamp(min=1)[:, None].to(hidden.dtype)
+        return vectors if self.pooler is None else self.pooler(vectors).tanh()
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Map vectors of inputs, ``[batch, dim]``, to logits, ``[batch, labels]``.
+
+        Raises:
+            ConfigError: The model has no labels.
+        """
+        if self.head is None:
+            raise ConfigError(
+                "num_labels=0: the model gives states and vectors, no logits of labels.  "
+                "Use hidden(inputs) or pooled(hidden), or load weights that hold the head."
+            )
+        return self.head(vectors)
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict what attention keeps of a token for the backward pass, in bytes.
+
+        Args:
+            attention: Its patterns, or others to be tried.
+            length: Tokens of an input, with the class token.
+        """
+        patterns, size = self.config.patterns(attention), self.compute_dtype.itemsize
+        kept = sum(most_kept_bytes(pattern, length, itemsize=size) for pattern in patterns)
+        return self.config.num_heads * kept
+
+    def _check(self, inputs: Tensor, lengths: Tensor | None) -> None:
+        config, given = self.config, list(inputs.shape)
+        if config.input == "features":
+            if len(given) != 3 or given[2] != config.num_features:
+                raise ShapeError(
+                    f"features are {given}; [batch, length, {config.num_features}] is expected."
+                )
+            return
+        wanted = [config.channels, config.height, config.width]
+        if len(given) != 4 or given[1:] != wanted:
+            raise ShapeError(
+                f"pixels are {given}; [batch, {', '.join(map(str, wanted))}] is expected "
+                "(channels, height, width).  Scale or crop the images."
+            )
+        if lengths is not None:
+            raise ShapeError("lengths: images have none, all patches are seen.  Leave them out.")
