@@ -73,15 +73,22 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(CONTENDERS))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = [run(name, options.data, options.minutes) for name in options.only.split(",")]
+    found = []
+    for name in options.only.split(","):
+        found.append(run(name, options.data, options.minutes))
+        if not options.json:
+            show(found[-1])
     if options.json:
         print(json.dumps(msgspec.to_builtins(found)))
-        return
-    for result in found:
-        print(
-            f"{result.name:16s} {result.num_parameters / 1e6:5.2f} M   {result.steps:6,d} steps   "
-            f"perplexity {result.perplexity:7.2f}   {result.bits_per_byte:.3f} bits/byte"
-        )
+
+
+def show(result: Result) -> None:
+    """Print a line."""
+    print(
+        f"{result.name:16s} {result.num_parameters / 1e6:5.2f} M   {result.steps:6,d} steps   "
+        f"perplexity {result.perplexity:7.2f}   {result.bits_per_byte:.3f} bits/byte",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

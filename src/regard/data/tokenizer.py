@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -90,7 +91,7 @@ class Tokenizer:
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
-    @property
+    @cached_property
     def newline_id(self) -> int:
         """The token that stands for the end of a line."""
         found = self._backend.token_to_id(_byte_alphabet()[10])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +111,7 @@ class PublishedTokenizer:
         encodings = backend.encode_batch(list(texts), add_special_tokens=adds_specials)
         return [encoding.ids for encoding in encodings]
 
-    @property
+    @cached_property
     def newline_id(self) -> int:
         """The last token of a line's end."""
         return self.encode(["\n"])[0][-1]

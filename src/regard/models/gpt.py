@@ -59,11 +59,11 @@ class GptConfig(
     """
 
     num_layers: int = 6
-    dim: int = 384
-    num_heads: int = 6
+    dim: int = 512
+    num_heads: int = 8
     num_kv_heads: int | None = None
     head_dim: int | None = None
-    hidden_dim: int = 1536
+    hidden_dim: int = 1408
     dropout: float = 0.1
     norm_kind: NormKind = "rms"
     epsilon: float = 1e-5
