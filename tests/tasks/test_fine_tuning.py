@@ -13,8 +13,9 @@ from regard.errors import ConfigError, WeightsError
 from regard.interchange.folder import ModelFolder
 from regard.models import Classifier
 from regard.tasks.classifier import TextClassifier
+from regard.tasks.encoder import TextEncoder
 from regard.tasks.generator import TextGenerator
-from regard.tasks.published import TextEncoder, export_hugging_face
+from regard.tasks.published import export_hugging_face
 from regard.tasks.train import resume, train
 from regard.training.events import Evaluated, Planned, Saved, Started
 
@@ -243,3 +244,21 @@ def test_one_label_is_refused_with_the_exact_words(tmp_path):
         f'{data}: every row has the label "1".  A classifier needs two or more.  '
         "Columns read: text, label.  Wrong column? --set data.columns=text,LABEL"
     )
+
+
+def test_an_encoder_learns_hidden_tokens_and_then_labels(book, reviews, tmp_path):
+    events = []
+    settings = (*TEXT, "task=masked-language-modeling", "training.epochs=12")
+    encoder = train(book, tmp_path / "encoder", settings=settings, report=events.append)
+    assert isinstance(encoder, TextEncoder)
+    found = [event.measures["loss"] for event in events if isinstance(event, Evaluated)]
+    assert found[-1] < 0.7 * found[0]
+    (candidates,) = encoder.fill("7 red cat <mask> the dog.")
+    assert len(candidates) == 5
+    assert sum(probability for _, probability in candidates) <= 1
+    assert encoder.embed(["7 red cat", "old dog"]).shape == (2, 32)
+    settings = (*SHORT, f"start_from={tmp_path / 'encoder'}", "training.epochs=2")
+    classifier = train(reviews, tmp_path / "mood", settings=settings)
+    assert classifier.labels == ("cat", "other")
+    with pytest.raises(ConfigError, match="no mask in it"):
+        encoder.fill("7 red cat")

@@ -233,3 +233,12 @@ def test_the_commands_generate_and_evaluate(run, tmp_path, capsys):
 def test_a_translator_does_not_generate(trained, capsys):
     assert main(["generate", str(trained), "x"]) == 4
     assert "does not generate text" in capsys.readouterr().err
+
+
+def test_the_command_checks_running_text(book, capsys):
+    assert main(["check", str(book)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Task    language-modeling\nData    ")
+    assert "characters" in out
+    assert main(["check", str(book), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["task"] == "language-modeling"

@@ -12,6 +12,7 @@ from regard.errors import DataError
 
 if TYPE_CHECKING:
     from regard.tasks.corpus import Corpus
+    from regard.tasks.run_config import TaskName
 
 Flag = Parameter(negative=())
 _SHOWN_DROPS = 10
@@ -30,7 +31,8 @@ def check(
     Parameters
     ----------
     data
-        TSV, CSV or JSONL file of sentence pairs, or - for standard input.
+        Sentence pairs, texts with labels, or running text; - reads sentence pairs from standard
+        input.
     targets
         File of target sentences, when DATA holds the source sentences only.
     encoding
@@ -42,10 +44,14 @@ def check(
     """
     from regard.data.files import find_problems
     from regard.tasks.corpus import read_corpus
+    from regard.tasks.registry import guess_task
     from regard.tasks.run_config import DataConfig
 
     if data == "-":
         data = _stored_input()
+    task = guess_task(data, has_targets=targets is not None, encoding=encoding)
+    if task != "translation":
+        return _check_text(data, task, encoding, json=json)
     problems = find_problems(data, targets=targets, encoding=encoding)
     if problems:
         _print_problems(data, problems, json=json)
@@ -59,6 +65,28 @@ def check(
     return 0
 
 
+def _check_text(data: str, name: TaskName, encoding: str, *, json: bool) -> int:
+    """Report on texts with labels or running text."""
+    from regard.cli.console import describe
+    from regard.tasks.registry import TASKS
+    from regard.tasks.run_config import DataConfig
+
+    task = TASKS[name]
+    config = msgspec.structs.replace(task.defaults, data=DataConfig(path=data, encoding=encoding))
+    text = task.read(config)
+    found = task.describe(text)
+    if json:
+        print(msgspec.json.encode({"task": name, **msgspec.to_builtins(found)}).decode())
+        return 0
+    print(f"Task    {name}")
+    for line in describe(found):
+        print(line)
+    for drop in text.dropped[:_SHOWN_DROPS]:
+        print(f"        {text.path}:{drop.line}: {drop.reason}: {drop.text[:60]}")
+    print(f"Next    regard train {text.path} -o FOLDER")
+    return 0
+
+
 def _print_problems(data: str, problems: list[str], *, json: bool) -> None:
     if json:
         print(msgspec.json.encode({"path": data, "problems": problems}).decode())
@@ -69,10 +97,10 @@ def _print_problems(data: str, problems: list[str], *, json: bool) -> None:
 
 def _print_json(corpus: Corpus) -> None:
     from regard.tasks.corpus import summarize_lengths
-    from regard.tasks.translation_task import describe_corpus
+    from regard.tasks.translation_task import Translation
 
     drops = [msgspec.to_builtins(drop) for drop in corpus.dropped]
-    facts = msgspec.to_builtins(describe_corpus(corpus))
+    facts = msgspec.to_builtins(Translation().describe(corpus))
     num_pairs = sum(map(len, (corpus.train, corpus.valid, corpus.test)))
     report = {**facts, "num_pairs": num_pairs, "lengths": summarize_lengths(corpus), "drops": drops}
     print(msgspec.json.encode(report).decode())
@@ -81,9 +109,9 @@ def _print_json(corpus: Corpus) -> None:
 def _print_corpus(corpus: Corpus) -> None:
     from regard.cli.console import describe
     from regard.tasks.corpus import summarize_lengths
-    from regard.tasks.translation_task import describe_corpus
+    from regard.tasks.translation_task import Translation
 
-    for line in describe(describe_corpus(corpus)):
+    for line in describe(Translation().describe(corpus)):
         print(line)
     for side, figures in summarize_lengths(corpus).items():
         shown = "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())

@@ -172,9 +172,11 @@ def _(event: ev.Data) -> list[str]:
 
 @describe.register
 def _(event: ev.Tokens) -> list[str]:
+    shared = ", shared" if event.is_shared else ""
+    unknown = "   unknown 0.00 %" if event.knows_all else ""
     return [
-        f"Tokens  {event.kind} {event.vocab_size:,}, shared   {event.pieces_per_word:.2f} "
-        f"pieces/{event.unit}   unknown 0.00 %"
+        f"Tokens  {event.kind} {event.vocab_size:,}{shared}   {event.pieces_per_word:.2f} "
+        f"pieces/{event.unit}{unknown}"
     ]
 
 

@@ -51,6 +51,7 @@ def evaluate(
     json
         One JSON object instead of text.
     """
+    from regard.tasks.generator import TextGenerator
     from regard.tasks.registry import open_model
     from regard.tasks.translator import Translator
 
@@ -65,6 +66,8 @@ def evaluate(
         pairs = read_test_pairs(data, opened, **overlap)
         report = evaluate_model(opened, pairs, name=model, beam=beam, other=other, num_worst=worst)
         show = partial(_print_report, report, beam, str(compare))
+    elif not isinstance(opened, TextGenerator):
+        raise ConfigError(f"{model}: translators and language models can be evaluated on a file.")
     else:
         from regard.tasks.text_evaluation import evaluate_text, read_test_text
 

@@ -98,6 +98,15 @@ class Tokenizer:
         assert found is not None
         return found
 
+    @cached_property
+    def mask_id(self) -> int | None:
+        """The token of the tag ``<mask>``, where the vocabulary has it."""
+        return self._backend.token_to_id("<mask>")
+
+    def encode_masked(self, text: str) -> list[int]:
+        """Turn a text with masks into token ids, as running text has them."""
+        return [*self.document_start, *self.encode([text])[0], self.newline_id]
+
     @property
     def document_start(self) -> list[int]:
         """What stands before running text: a newline, as before every line."""

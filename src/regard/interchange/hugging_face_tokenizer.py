@@ -117,6 +117,15 @@ class PublishedTokenizer:
         return self.encode(["\n"])[0][-1]
 
     @property
+    def mask_id(self) -> int | None:
+        """The id that stands for a hidden token."""
+        return self.id_of("mask")
+
+    def encode_masked(self, text: str) -> list[int]:
+        """Turn a text with masks into token ids, with special tokens around it."""
+        return self.encode([text], adds_specials=True, reads_specials=True)[0]
+
+    @property
     def document_start(self) -> list[int]:
         """What stands before running text: the id that begins it, or else that ends one."""
         first = self.eos_id if self.bos_id is None else self.bos_id

@@ -62,7 +62,7 @@ class Decoder(TextModel, Generic[S]):
     def hidden(self, ids: Tensor) -> Tensor:
         """Compute the last states, ``[batch, length, dim]``; arguments as `forward`."""
 
-    def hidden_after(self, before: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002 - see memory_length
+    def hidden_after(self, before: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002 - may be unused
         """Compute the last states of a segment whose memory are those of the segment before.
 
         Args:

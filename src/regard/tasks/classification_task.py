@@ -115,6 +115,22 @@ class TextClassification(Task):
             path=data.path, train=train, valid=valid, test=test, dropped=dropped, labels=labels
         )
 
+    def describe(self, text: LabelledTexts) -> Data:
+        """Tell what the data is."""
+        reasons: dict[str, int] = {}
+        for drop in text.dropped:
+            reasons[drop.reason] = reasons.get(drop.reason, 0) + 1
+        return Data(
+            path=text.path,
+            unit="texts",
+            languages=f"{len(text.labels)} labels",
+            languages_are_guessed=False,
+            num_train=len(text.train),
+            num_valid=len(text.valid),
+            num_test=len(text.test),
+            dropped=reasons,
+        )
+
     def note(self, config: RunConfig, text: Text) -> RunConfig:
         """Note the labels."""
         assert isinstance(text, LabelledTexts)
@@ -130,7 +146,7 @@ class TextClassification(Task):
         stored: ModelFolder | None = None,
     ) -> PreparedClassification:
         """Train or read the vocabulary, encode the texts, build the model."""
-        report(_describe(text))
+        report(self.describe(text))
         if stored is None:
             check_tags(config.tokenizer)
             tokenizer = Tokenizer.train(text.train.texts, config.tokenizer)
@@ -246,22 +262,6 @@ def _read_held_out(
     return rows
 
 
-def _describe(text: LabelledTexts) -> Data:
-    reasons: dict[str, int] = {}
-    for drop in text.dropped:
-        reasons[drop.reason] = reasons.get(drop.reason, 0) + 1
-    return Data(
-        path=text.path,
-        unit="texts",
-        languages=f"{len(text.labels)} labels",
-        languages_are_guessed=False,
-        num_train=len(text.train),
-        num_valid=len(text.valid),
-        num_test=len(text.test),
-        dropped=reasons,
-    )
-
-
 def _report_tokens(
     config: RunConfig, tokenizer: AnyTokenizer, rows: Labelled, num_tokens: int, report: Report
 ) -> None:
@@ -273,5 +273,6 @@ def _report_tokens(
             vocab_size=len(tokenizer),
             pieces_per_word=num_tokens / max(1, units),
             unit="word" if spaced else "character",
+            knows_all=config.tokenizer.kind != "published",
         )
     )

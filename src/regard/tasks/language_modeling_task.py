@@ -30,7 +30,7 @@ from regard.tasks.language_modeling import (
 )
 from regard.tasks.preparation import build_model, report_model, settle_precision
 from regard.tasks.run_config import DataConfig, RunConfig
-from regard.tasks.task import Outcome, Prepared, Task
+from regard.tasks.task import Evaluator, Outcome, Prepared, Task
 from regard.training.config import TrainingConfig
 from regard.training.events import Data, Report, Tokens
 
@@ -110,11 +110,27 @@ class LanguageModeling(Task):
             )
         return Prose(path=data.path, train=parts.train, valid=valid, test=test, dropped=dropped)
 
+    def describe(self, text: Prose) -> Data:
+        """Tell what the data is."""
+        reasons: dict[str, int] = {}
+        for drop in text.dropped:
+            reasons[drop.reason] = reasons.get(drop.reason, 0) + 1
+        return Data(
+            path=text.path,
+            unit="characters",
+            languages="",
+            languages_are_guessed=False,
+            num_train=text.train.num_chars,
+            num_valid=text.valid.num_chars,
+            num_test=text.test.num_chars,
+            dropped=reasons,
+        )
+
     def prepare(
         self, config: RunConfig, text: Prose, report: Report, *, stored: ModelFolder | None = None
-    ) -> PreparedText:
+    ) -> Prepared:
         """Train or read the vocabulary, encode the text, build the model."""
-        report(_describe(text))
+        report(self.describe(text))
         if stored is None:
             check_tags(config.tokenizer)
             tokenizer = Tokenizer.train(text.train.texts, config.tokenizer)
@@ -124,21 +140,36 @@ class LanguageModeling(Task):
         _report_tokens(config, tokenizer, text.train, stream, report)
         config = settle_precision(config)
         model = build_model(config, len(tokenizer))
-        assert isinstance(model, Decoder) and config.training.batch_tokens is not None
-        batches = StreamBatches(
+        batches = self.lay_out(config, stream, model, tokenizer)
+        text.tokens, text.length = stream, batches.length
+        report_model(config, model, report)
+        return self.gather(
+            config=config, text=text, tokenizer=tokenizer, batches=batches, model=model
+        )
+
+    def lay_out(
+        self,
+        config: RunConfig,
+        stream: TokenStream,
+        model: TextModel,
+        tokenizer: AnyTokenizer,  # noqa: ARG002 - masked language modeling wants it
+    ) -> StreamBatches:
+        """Cut the training text into segments."""
+        assert isinstance(model, Decoder)
+        assert config.training.batch_tokens is not None
+        return StreamBatches(
             stream,
             length=config.data.max_length,
             batch_tokens=config.training.batch_tokens,
             seed=config.training.seed,
             context=model.memory_length,
         )
-        text.tokens, text.length = stream, batches.length
-        report_model(config, model, report)
-        return PreparedText(
-            config=config, text=text, tokenizer=tokenizer, batches=batches, model=model
-        )
 
-    def open(self, folder: str | Path) -> TextGenerator:
+    def gather(self, **parts: Any) -> Prepared:
+        """Put together what the run works on."""
+        return PreparedText(**parts)
+
+    def open(self, folder: str | Path) -> Any:
         """Open a model folder for generating text."""
         return TextGenerator.open(folder)
 
@@ -147,13 +178,13 @@ class PreparedText(Prepared):
     """A run of language modeling."""
 
     text: Prose
-    model: Decoder[Any]
+    model: Any
 
-    def objective(self) -> LanguageModelLoss:
+    def objective(self) -> Any:
         """Make the cross-entropy."""
         return LanguageModelLoss(self.config.training.label_smoothing)
 
-    def evaluator(self) -> LanguageModelEvaluator:
+    def evaluator(self) -> Evaluator:
         """Make what computes loss and perplexity."""
         return LanguageModelEvaluator(
             self.model,
@@ -162,11 +193,15 @@ class PreparedText(Prepared):
             num_bytes=self.text.valid.num_bytes,
         )
 
+    def evaluated(self, lines: Lines) -> StreamBatches:
+        """Lay a held-out text out."""
+        stream = TokenStream(lines, self.tokenizer)
+        return evaluation_batches(self.model, stream, self.config.data.max_length)
+
     @torch.no_grad()
     def evaluation_seconds(self, model: TextModel) -> float:
         """Time a few batches of the validation text, and scale up."""
-        stream = TokenStream(self.text.valid, self.tokenizer)
-        batches = evaluation_batches(self.model, stream, self.config.data.max_length)
+        batches = self.evaluated(self.text.valid)
         evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
         objective, all_rows = self.objective(), batches.in_sequence()
         sample = all_rows[:_SAMPLED_BATCHES]
@@ -176,7 +211,7 @@ class PreparedText(Prepared):
             objective(evaluated, batches.batch(rows))
         return (time.perf_counter() - begun) / len(sample) * len(all_rows)
 
-    def finish(self, opened: TextGenerator, valid: dict[str, float]) -> Outcome:
+    def finish(self, opened: Any, valid: dict[str, float]) -> Outcome:
         """Measure the loss on the test text."""
         text, test = self.text, {}
         shown = f"valid {_figures(valid)}"
@@ -219,22 +254,6 @@ def _prompt(lines: Lines) -> str:
     return " ".join(re.sub(r'["{}]', "", text).split()[:_PROMPT_WORDS])
 
 
-def _describe(text: Prose) -> Data:
-    reasons: dict[str, int] = {}
-    for drop in text.dropped:
-        reasons[drop.reason] = reasons.get(drop.reason, 0) + 1
-    return Data(
-        path=text.path,
-        unit="characters",
-        languages="",
-        languages_are_guessed=False,
-        num_train=text.train.num_chars,
-        num_valid=text.valid.num_chars,
-        num_test=text.test.num_chars,
-        dropped=reasons,
-    )
-
-
 def _report_tokens(
     config: RunConfig, tokenizer: AnyTokenizer, lines: Lines, stream: TokenStream, report: Report
 ) -> None:
@@ -246,5 +265,6 @@ def _report_tokens(
             vocab_size=len(tokenizer),
             pieces_per_word=len(stream) / max(1, units),
             unit="word" if spaced else "character",
+            knows_all=config.tokenizer.kind != "published",
         )
     )

@@ -34,6 +34,7 @@ M = TypeVar("M", bound=TextModel)
 _ROLES = {
     "translation": (EncoderDecoder, ENCODER_DECODERS, "translate"),
     "language-modeling": (Decoder, DECODERS, "continue a text"),
+    "masked-language-modeling": (Encoder, ENCODERS, "tell hidden tokens"),
     "classification": (Encoder, ENCODERS, "classify"),
 }
 """What the model of each task is, the families that are, and what they do."""
@@ -73,7 +74,8 @@ def model_of(config: RunConfig, vocab_size: int) -> TextModel:
         ConfigError: The family is not for the task.
     """
     sizes = config.model
-    if isinstance(sizes, EncoderConfig):  # a classifier predicts no masked tokens
+    is_classifier = config.task == "classification"
+    if is_classifier and isinstance(sizes, EncoderConfig):  # a classifier predicts no masked tokens
         has_pooler = sizes.has_pooler and sizes.pooling == "first"
         sizes = msgspec.structs.replace(sizes, has_mlm_head=False, has_pooler=has_pooler)
     model = make_model(sizes, vocab_size, config.attention)
@@ -83,7 +85,9 @@ def model_of(config: RunConfig, vocab_size: int) -> TextModel:
             f"model.family={family_of(config.model)}: does not {purpose}.  Take one of "
             f"{', '.join(families)}."
         )
-    return Classifier(model, len(config.data.labels)) if isinstance(model, Encoder) else model
+    if is_classifier and isinstance(model, Encoder):
+        return Classifier(model, len(config.data.labels))
+    return model
 
 
 def open_trained(

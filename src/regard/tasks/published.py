@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,58 +20,11 @@ from regard.interchange.sentencepiece_tokenizer import read_any_tokenizer
 from regard.layers.patterns import AttentionConfig
 from regard.models import LAYOUTS, Classifier, Decoder, Encoder, family_of, make_model
 from regard.models.text_model import TextModel
+from regard.tasks.encoder import TextEncoder
 from regard.tasks.generator import TextGenerator
 from regard.tasks.run_config import RunConfig
 
 _CHECKED_TOKENS = 24  # of the text on which an exported model is compared
-
-
-class TextEncoder:
-    """An encoder opened for use.
-
-    Args:
-        model: In evaluation mode.
-        tokenizer: Its vocabulary.
-    """
-
-    def __init__(self, model: Encoder, tokenizer: PublishedTokenizer) -> None:
-        self.model, self.tokenizer = model, tokenizer
-
-    @torch.inference_mode()
-    def embed(self, texts: Sequence[str]) -> Tensor:
-        """Compute one vector for each text: the mean of its last states.
-
-        Returns:
-            ``[texts, dim]``.
-        """
-        longest = self.model.config.max_positions
-        rows = self.tokenizer.encode_whole(texts, max_length=longest)
-        return torch.cat([self.model.hidden(torch.tensor([row])).mean(1) for row in rows])
-
-    @torch.inference_mode()
-    def fill(self, text: str, *, num: int = 5) -> list[list[tuple[str, float]]]:
-        """Tell what may stand at every mask of a text.
-
-        Args:
-            text: With the vocabulary's mask, such as ``[MASK]``.
-            num: Candidates for each.
-
-        Returns:
-            For each mask the most probable tokens with their probabilities.
-
-        Raises:
-            ConfigError: The text has no mask, or the model no head for masked tokens.
-        """
-        (row,) = self.tokenizer.encode([text], adds_specials=True, reads_specials=True)
-        places = [place for place, token in enumerate(row) if token == self.tokenizer.id_of("mask")]
-        if not places:
-            raise ConfigError(f"text={text!r}: no mask in it.  Write [MASK] or the model's own.")
-        logits = self.model(torch.tensor([row]))[0, places]
-        values, tokens = logits.softmax(-1).topk(num)
-        return [
-            list(zip(self.tokenizer.pieces(ids), probabilities, strict=True))
-            for ids, probabilities in zip(tokens.tolist(), values.tolist(), strict=True)
-        ]
 
 
 class PublishedModel:

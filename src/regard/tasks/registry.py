@@ -12,6 +12,7 @@ from regard.interchange.folder import ModelFolder
 from regard.interchange.hugging_face import is_hugging_face
 from regard.tasks.classification_task import TextClassification
 from regard.tasks.language_modeling_task import LanguageModeling
+from regard.tasks.masked_language_modeling import MaskedLanguageModeling
 from regard.tasks.published import open_published
 from regard.tasks.run_config import RunConfig, TaskName
 from regard.tasks.task import Task
@@ -20,6 +21,7 @@ from regard.tasks.translation_task import Translation
 TASKS: dict[TaskName, Task] = {
     "translation": Translation(),
     "language-modeling": LanguageModeling(),
+    "masked-language-modeling": MaskedLanguageModeling(),
     "classification": TextClassification(),
 }
 

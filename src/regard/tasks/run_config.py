@@ -13,7 +13,7 @@ from regard.models import ModelConfig, TransformerConfig
 from regard.training.config import OptimizerConfig, TrainingConfig
 
 Preset = Literal["auto", "tiny", "small", "base"]
-TaskName = Literal["translation", "language-modeling", "classification"]
+TaskName = Literal["translation", "language-modeling", "masked-language-modeling", "classification"]
 
 
 class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

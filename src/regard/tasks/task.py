@@ -20,7 +20,7 @@ from regard.interchange.folder import ModelFolder
 from regard.models.text_model import TextModel
 from regard.tasks.run_config import RunConfig
 from regard.training.averaging import WeightAverage
-from regard.training.events import Evaluated, Report
+from regard.training.events import Data, Evaluated, Report
 from regard.training.loop import Evaluation
 
 
@@ -173,6 +173,10 @@ class Task(ABC):
         Raises:
             DataError: It cannot be used.
         """
+
+    @abstractmethod
+    def describe(self, text: Any) -> Data:
+        """Tell what the data is."""
 
     def note(self, config: RunConfig, text: Text) -> RunConfig:  # noqa: ARG002 - likewise
         """Note in a configuration what the data has told."""

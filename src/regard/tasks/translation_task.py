@@ -63,6 +63,19 @@ class Translation(Task):
             is_generated=True,
         )
 
+    def describe(self, text: Corpus) -> Data:
+        """Tell what the data is."""
+        return Data(
+            path=text.path,
+            unit="pairs",
+            languages=text.languages.replace("-", " -> ") or "languages not known",
+            languages_are_guessed=text.languages_are_guessed,
+            num_train=len(text.train),
+            num_valid=len(text.valid),
+            num_test=len(text.test),
+            dropped=text.drop_counts(),
+        )
+
     def note(self, config: RunConfig, text: Text) -> RunConfig:
         """Note the languages."""
         assert isinstance(text, Corpus)
@@ -73,7 +86,7 @@ class Translation(Task):
         self, config: RunConfig, text: Corpus, report: Report, *, stored: ModelFolder | None = None
     ) -> PreparedTranslation:
         """Train or read the vocabulary, encode the pairs, build the model."""
-        report(describe_corpus(text))
+        report(self.describe(text))
         if stored is None:
             check_tags(config.tokenizer)
             texts = [*text.train.sources, *text.train.targets]
@@ -222,20 +235,6 @@ class PreparedTranslation(Prepared):
         }
 
 
-def describe_corpus(corpus: Corpus) -> Data:
-    """Tell what the data is."""
-    return Data(
-        path=corpus.path,
-        unit="pairs",
-        languages=corpus.languages.replace("-", " -> ") or "languages not known",
-        languages_are_guessed=corpus.languages_are_guessed,
-        num_train=len(corpus.train),
-        num_valid=len(corpus.valid),
-        num_test=len(corpus.test),
-        dropped=corpus.drop_counts(),
-    )
-
-
 def _report_tokens(
     config: RunConfig, tokenizer: Tokenizer, train: EncodedPairs, pairs: Pairs, report: Report
 ) -> None:
@@ -248,5 +247,6 @@ def _report_tokens(
             vocab_size=len(tokenizer),
             pieces_per_word=int(train.targets.lengths.sum()) / max(1, units),
             unit="word" if spaced else "character",
+            is_shared=True,
         )
     )

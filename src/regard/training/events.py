@@ -44,12 +44,16 @@ class Tokens(Event, frozen=True, kw_only=True):
         pieces_per_word: Mean number of tokens for a word, or for a character where words are not
             separated.
         unit: ``word`` or ``character``.
+        is_shared: Whether source and target have it in common.
+        knows_all: Whether every text has tokens.
     """
 
     kind: str
     vocab_size: int
     pieces_per_word: float
     unit: str
+    is_shared: bool = False
+    knows_all: bool = True
 
 
 class Model(Event, frozen=True, kw_only=True):

@@ -1,0 +1,60 @@
+"""Hidden tokens of running text."""
+
+import numpy as np
+import pytest
+
+from regard.data.documents import Lines
+from regard.data.masking import MaskedBatches
+from regard.data.stream import TokenStream
+from regard.data.tokenizer import Tokenizer, TokenizerConfig
+
+MASK_ID = 299
+
+
+@pytest.fixture(scope="module")
+def batches():
+    tokenizer = Tokenizer.train(["hello there"] * 10, TokenizerConfig(kind="byte"))
+    texts = ["the quick brown fox jumps over the lazy dog"] * 200
+    lines = Lines(path="a", texts=texts, numbers=[1] * 200, ends_document=[False] * 200)
+    stream = TokenStream(lines, tokenizer)
+    return MaskedBatches(
+        stream, length=64, batch_tokens=1024, mask_id=MASK_ID, vocab_size=259, seed=3, pad_id=7
+    )
+
+
+def test_fifteen_in_a_hundred_are_hidden_as_the_paper_has_it(batches):
+    ids, labels, plain = [], [], []
+    for rows in batches.in_sequence()[:-1]:
+        batch = batches.batch(rows)
+        ids.append(batch.ids.numpy())
+        labels.append(batch.labels.numpy())
+        plain.append(batches.stream.ids[rows[:, None] + np.arange(64)])
+    shown, wanted, text = (np.concatenate(x) for x in (ids, labels, plain))
+    hidden = wanted >= 0
+    assert np.array_equal(wanted[hidden], text[hidden])
+    assert np.array_equal(shown[~hidden], text[~hidden])
+    num = hidden.sum()
+    assert abs(hidden.mean() - 0.15) < 0.02
+    assert abs((shown[hidden] == MASK_ID).sum() / num - 0.8) < 0.05
+    assert abs((shown[hidden] == text[hidden]).sum() / num - 0.1) < 0.05
+
+
+def test_the_same_places_hide_the_same_tokens_and_others_do_not(batches):
+    rows = np.array([0, 64, 128])
+    first, again = batches.batch(rows), batches.batch(rows)
+    assert np.array_equal(first.ids, again.ids)
+    other = batches.batch(rows + 1)
+    assert not np.array_equal(first.labels >= 0, other.labels >= 0)
+
+
+def test_what_lies_behind_the_end_is_padding(batches):
+    rows = batches.in_sequence()[-1]
+    batch = batches.batch(rows)
+    end = len(batches.stream) - rows[-1]
+    assert (batch.ids[-1, end:] == 7).all()
+    assert (batch.labels[-1, end:] == -1).all()
+
+
+def test_at_least_one_token_is_hidden(batches):
+    for start in range(200):
+        assert (batches.batch(np.array([start])).labels >= 0).any()
