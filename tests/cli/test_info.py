@@ -29,7 +29,7 @@ def test_the_cost_is_that_of_the_layer_table_at_the_length_told(info, trained):
     assert code == 0
     assert found.flops_per_token == training_flops_per_token(found.layers)
     assert (
-        f"Cost    {found.flops_per_token / 1e6:.1f} MFLOP a target token in training "
+        f"Cost    {found.flops_per_token / 1e6:.1f} MFLOP a token in training "
         "(forward and backward, length 40), 0.0 MB of weights\n"
         "Run     finished"
     ) in out

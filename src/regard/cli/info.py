@@ -77,9 +77,11 @@ def _print(found: FolderInformation) -> None:
     source = f"{data.path}   sha256 {data.sha256[:16]}" if data.path else "the embedded corpus"
     print(f"Model   {found.summary}   {found.num_parameters:,} parameters   sha {found.sha}")
     print(f"Tokens  {config.tokenizer.kind} {found.vocab_size:,}")
-    print(f"Data    {source}   {data.languages or 'languages guessed'}")
+    languages = data.languages or "languages guessed"
+    about = languages if config.task == "translation" else config.task
+    print(f"Data    {source}   {about}")
     print(
-        f"Cost    {found.flops_per_token / 1e6:.1f} MFLOP a target token in training "
+        f"Cost    {found.flops_per_token / 1e6:.1f} MFLOP a token in training "
         f"(forward and backward, length {found.length:,}), "
         f"{found.weight_bytes / 1e6:.1f} MB of weights"
     )
