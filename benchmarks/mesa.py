@@ -1,6 +1,6 @@
 """The Mesa layer: what its chunks save, and what it can do that attention without a solve cannot.
 
-    python benchmarks/mesa.py [--seconds 90] [--only speed,recall,regression]
+    python benchmarks/mesa.py [--seconds 60] [--only speed,recall,regression]
 
 speed       forward and backward over 2,048 positions, chunk by chunk beside position by position
             (the same function with a chunk of 1), float32; medians of three, both sides in turn
@@ -180,7 +180,7 @@ def regression(seconds: float) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=90.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--only", default="speed,recall,regression")
     options = parser.parse_args()
     if "speed" in options.only:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.derivatives import assert_every_parameter_has_a_gradient, assert_second_derivatives
 
 from regard.models import DECODERS
 
@@ -22,7 +23,7 @@ def build(family: str, **changes):
     """Build a small model in float64, in evaluation mode."""
     torch.manual_seed(0)
     sizes = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32, "dropout": 0.1}
-    config_type, model_type = DECODERS[family]
+    config_type, model_type, _ = DECODERS[family]
     config = config_type(**sizes | OWN_SIZES.get(family, {}) | changes)
     model = model_type(config, VOCAB).double().eval()
     model.compute_dtype = torch.float64
@@ -116,34 +117,11 @@ def test_a_row_is_as_alone_where_others_are_in_its_batch(model):
 
 
 def test_every_parameter_gets_a_gradient(model):
-    model.train()
-    loss_of(model).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+    assert_every_parameter_has_a_gradient(model, loss_of)
 
 
 def test_second_derivatives_are_those_of_the_gradient(model):
-    parameters = list(model.parameters())
-    torch.manual_seed(1)
-    direction = [torch.randn_like(parameter) for parameter in parameters]
-    product = torch.autograd.grad(
-        torch.autograd.grad(loss_of(model), parameters, create_graph=True), parameters, direction
-    )
-    step = 1e-7
-    gradients = []
-    for sign in (1, -1):
-        with torch.no_grad():
-            for parameter, along in zip(parameters, direction, strict=True):
-                parameter.add_(along, alpha=sign * step)
-        gradients.append(torch.autograd.grad(loss_of(model), parameters))
-        with torch.no_grad():
-            for parameter, along in zip(parameters, direction, strict=True):
-                parameter.sub_(along, alpha=sign * step)
-    for found, after, before in zip(product, *gradients, strict=True):
-        # Central differences are good to about the square root of the step's rounding.
-        scale = float(found.abs().max()) + 1.0
-        assert_close(found, (after - before) / (2 * step), tolerance=1e-5 * scale)
+    assert_second_derivatives(model, loss_of)
 
 
 def test_dropout_is_on_in_training_and_off_in_evaluation(family):

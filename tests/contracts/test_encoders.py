@@ -7,6 +7,7 @@ import io
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.derivatives import assert_every_parameter_has_a_gradient, assert_second_derivatives
 
 from regard.errors import ConfigError
 from regard.layers.patterns import AttentionConfig
@@ -23,7 +24,7 @@ def build(family: str, attention: AttentionConfig | None = None, **changes):
     """Build a small model in float64, in evaluation mode."""
     torch.manual_seed(0)
     sizes = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32, "max_positions": 16}
-    config_type, model_type = ENCODERS[family]
+    config_type, model_type, _ = ENCODERS[family]
     config = config_type(**sizes | OWN_SIZES.get(family, {}) | changes)
     model = model_type(config, VOCAB, attention or AttentionConfig()).double().eval()
     model.compute_dtype = torch.float64
@@ -111,34 +112,11 @@ def test_segments_matter(family):
 
 @pytest.mark.parametrize("changes", [{}, {"norm": "pre", "has_pooler": True}])
 def test_every_parameter_gets_a_gradient(family, changes):
-    model = build(family, **changes).train()
-    loss_of(model).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+    assert_every_parameter_has_a_gradient(build(family, **changes), loss_of)
 
 
 def test_second_derivatives_are_those_of_the_gradient(model):
-    parameters = list(model.parameters())
-    torch.manual_seed(1)
-    direction = [torch.randn_like(parameter) for parameter in parameters]
-    product = torch.autograd.grad(
-        torch.autograd.grad(loss_of(model), parameters, create_graph=True), parameters, direction
-    )
-    step = 1e-7
-    gradients = []
-    for sign in (1, -1):
-        with torch.no_grad():
-            for parameter, along in zip(parameters, direction, strict=True):
-                parameter.add_(along, alpha=sign * step)
-        gradients.append(torch.autograd.grad(loss_of(model), parameters))
-        with torch.no_grad():
-            for parameter, along in zip(parameters, direction, strict=True):
-                parameter.sub_(along, alpha=sign * step)
-    for found, after, before in zip(product, *gradients, strict=True):
-        # Central differences are good to about the square root of the step's rounding.
-        scale = float(found.abs().max()) + 1.0
-        torch.testing.assert_close(found, (after - before) / (2 * step), rtol=0, atol=1e-5 * scale)
+    assert_second_derivatives(model, loss_of)
 
 
 def test_dropout_is_on_in_training_and_off_in_evaluation(family):
@@ -219,7 +197,7 @@ def test_a_state_dict_round_trip_gives_equal_logits(family):
 
 
 def test_parameters_of_the_default_configuration_begin_small(family):
-    config_type, model_type = ENCODERS[family]
+    config_type, model_type, _ = ENCODERS[family]
     model = model_type(config_type(num_layers=1, dim=64, num_heads=2, hidden_dim=64), VOCAB)
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
@@ -229,7 +207,7 @@ def test_parameters_of_the_default_configuration_begin_small(family):
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_it_learns_masked_words_by_heart(family, norm):
     torch.manual_seed(2)
-    config_type, model_type = ENCODERS[family]
+    config_type, model_type, _ = ENCODERS[family]
     sizes = {"num_layers": 2, "dim": 32, "num_heads": 2, "hidden_dim": 64, "dropout": 0.0}
     config = config_type(**sizes | OWN_SIZES.get(family, {}), norm=norm, max_positions=8)
     model = model_type(config, VOCAB)

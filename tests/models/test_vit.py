@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.derivatives import assert_every_parameter_has_a_gradient, assert_second_derivatives
 from tests.models.published_weights import spread
 
 from regard.data.audio import LogMelConfig, log_mel, standardized
@@ -297,33 +298,12 @@ def test_the_mean_leaves_the_class_token_out():
 )
 def test_every_parameter_gets_a_gradient(kind, changes):
     model, inputs = build(kind, **changes, **({"max_positions": 7} if kind == "features" else {}))
-    loss_of(model.train(), inputs).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+    assert_every_parameter_has_a_gradient(model, lambda built: loss_of(built, inputs))
 
 
 def test_second_derivatives_are_those_of_the_gradient(kind):
     model, inputs = build(kind)
-    parameters = list(model.parameters())
-    torch.manual_seed(1)
-    direction = [torch.randn_like(parameter) for parameter in parameters]
-    gradient = torch.autograd.grad(loss_of(model, inputs), parameters, create_graph=True)
-    product = torch.autograd.grad(gradient, parameters, direction)
-    step = 1e-7
-    gradients = []
-    for sign in (1, -1):
-        with torch.no_grad():
-            for parameter, along in zip(parameters, direction, strict=True):
-                parameter.add_(along, alpha=sign * step)
-        gradients.append(torch.autograd.grad(loss_of(model, inputs), parameters))
-        with torch.no_grad():
-            for parameter, along in zip(parameters, direction, strict=True):
-                parameter.sub_(along, alpha=sign * step)
-    for found, after, before in zip(product, *gradients, strict=True):
-        # Central differences are good to about the square root of the step's rounding.
-        scale = float(found.abs().max()) + 1.0
-        torch.testing.assert_close(found, (after - before) / (2 * step), rtol=0, atol=1e-5 * scale)
+    assert_second_derivatives(model, lambda built: loss_of(built, inputs))
 
 
 def test_dropout_is_on_in_training_and_off_in_evaluation(kind):

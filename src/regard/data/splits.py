@@ -42,6 +42,11 @@ class Drop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     text: str
 
 
+def count_reasons(dropped: Iterable[Drop]) -> dict[str, int]:
+    """Count the rows left out by reason, in the order in which the reasons first appear."""
+    return dict(Counter(drop.reason for drop in dropped))
+
+
 class Splits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rows divided into parts that share no source and no target.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from regard.layers.patterns import AttentionConfig
@@ -35,37 +35,43 @@ ModelConfig = (
 
 
 class Family(NamedTuple):
-    """A family's settings and its model, made of settings, vocabulary size and patterns."""
+    """One family.
+
+    Args:
+        config: Its settings.
+        model: Makes the model of settings, vocabulary size and patterns.
+        layouts: Published ones by their ``model_type``.
+    """
 
     config: type[ModelConfig]
     model: Callable[[Any, int, AttentionConfig], TextModel]
+    layouts: Mapping[str, Layout] = {}
 
 
 ENCODER_DECODERS: dict[str, Family] = {
-    "transformer": Family(TransformerConfig, Transformer),
+    "transformer": Family(TransformerConfig, Transformer, transformer_published.PUBLISHED),
     "lstm": Family(LstmConfig, LstmEncoderDecoder),
     "conv_s2s": Family(ConvS2SConfig, ConvS2S),
 }
 """Families that read a source and write a target."""
 DECODERS: dict[str, Family] = {
-    "gpt": Family(GptConfig, Gpt),
+    "gpt": Family(GptConfig, Gpt, gpt_published.PUBLISHED),
     "transformer_xl": Family(TransformerXlConfig, TransformerXl),
     "mesanet": Family(MesaNetConfig, MesaNet),
 }
 """Families that continue a text."""
 ENCODERS: dict[str, Family] = {
-    "bert": Family(BertConfig, Bert),
-    "longformer": Family(LongformerConfig, Longformer),
+    "bert": Family(BertConfig, Bert, bert.PUBLISHED),
+    "longformer": Family(LongformerConfig, Longformer, longformer.PUBLISHED),
 }
 """Families that read a text in both directions."""
-LAYOUTS: dict[str, Layout] = (
-    gpt_published.PUBLISHED
-    | bert.PUBLISHED
-    | longformer.PUBLISHED
-    | transformer_published.PUBLISHED
-)
-"""Published layouts by their ``model_type``."""
 FAMILIES = ENCODER_DECODERS | DECODERS | ENCODERS
+LAYOUTS: dict[str, Layout] = {
+    model_type: layout
+    for family in FAMILIES.values()
+    for model_type, layout in family.layouts.items()
+}
+"""Published layouts of all families by their ``model_type``."""
 
 
 def family_of(config: ModelConfig) -> str:

@@ -185,6 +185,8 @@ class Encoder(TextModel):
         mixers: Attention of each layer, first to last.
     """
 
+    has_plain_logits = False
+
     def __init__(self, config: EncoderConfig, vocab_size: int, mixers: Iterable[Mixer]) -> None:
         super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
         self.config = config

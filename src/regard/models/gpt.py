@@ -102,11 +102,6 @@ class GptConfig(
         """The size of a head, given or not."""
         return self.head_dim or self.dim // self.num_heads
 
-    @property
-    def model_type(self) -> str:
-        """The published layout that comes nearest, a key of `gpt_published.PUBLISHED`."""
-        return "llama" if self.positions == "rotary" else "gpt2"
-
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
         shared = self.num_kv_heads

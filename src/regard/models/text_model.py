@@ -26,6 +26,9 @@ class TextModel(nn.Module):
     output_weight: nn.Parameter
     """Maps last states to logits, ``[vocab, dim]``."""
 
+    has_plain_logits = True
+    """Whether logits are last states times `output_weight`, and nothing else."""
+
     def __init__(self, vocab_size: int, *, dim: int, num_blocks: int) -> None:
         super().__init__()
         self.vocab_size, self.dim, self.num_blocks = vocab_size, dim, num_blocks

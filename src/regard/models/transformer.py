@@ -148,6 +148,7 @@ class Transformer(EncoderDecoder[DecoderState]):
         # With an axis of one before the vocabulary, as published checkpoints have it.
         has_bias = config.has_output_bias
         self.output_bias = nn.Parameter(torch.zeros(1, vocab_size)) if has_bias else None
+        self.has_plain_logits = not has_bias
         self.source_embedding = self._embedding(source)
         self.target_embedding = self._embedding(target)
         num_sublayers = 2 * config.num_encoder_layers + 3 * config.num_decoder_layers

@@ -1,8 +1,6 @@
-"""The two callables that training a classifier receives: its loss and its evaluator."""
+"""What a classifier learns from, and how well it tells labels."""
 
 from __future__ import annotations
-
-import copy
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +9,6 @@ from torch import Tensor, nn
 from regard.data.labelled import LabelledBatch, LabelledBatches
 from regard.metrics.classification import accuracy, macro_f1
 from regard.models import Classifier
-from regard.training.averaging import WeightAverage
-from regard.training.loop import Evaluation
 from regard.training.stepping import Loss
 
 
@@ -41,28 +37,6 @@ class ClassificationLoss:
         loss = F.cross_entropy(wide, batch.labels, label_smoothing=self.label_smoothing)
         nll = F.cross_entropy(wide.detach(), batch.labels)
         return Loss(loss=loss, nll=nll, num_tokens=len(batch.labels))
-
-
-class ClassificationEvaluator:
-    """Evaluates averaged weights by the loss on held-out texts.
-
-    Args:
-        model: Whose copy is evaluated, in its compute type throughout.
-        batches: Of the texts.
-    """
-
-    def __init__(self, model: Classifier, batches: LabelledBatches) -> None:
-        self._copy = copy.deepcopy(model).to(model.compute_dtype).eval()
-        self._batches = batches
-
-    def __call__(self, average: WeightAverage) -> Evaluation:
-        """Evaluate the averaged weights."""
-        with torch.no_grad():
-            for name, parameter in self._copy.named_parameters():
-                parameter.copy_(average.tensors[name])
-        measures = label_measures(self._copy, self._batches)
-        # Accuracy moves in steps of a row; on few rows it would end runs that still improve.
-        return Evaluation(measures=measures, score_name="loss", is_loss=True)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -22,26 +23,25 @@ from regard.data.labelled import (
     require_known,
     split_labelled,
 )
-from regard.data.languages import has_spaces_between_words
-from regard.data.splits import Drop, check_overlap
+from regard.data.splits import Drop, check_overlap, count_reasons
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import DataError
-from regard.interchange.folder import AnyTokenizer, ModelFolder
+from regard.interchange.folder import ModelFolder
 from regard.metrics.classification import wilson_interval
 from regard.models import BertConfig, Classifier
 from regard.models.text_model import TextModel
 from regard.tasks.classification import (
-    ClassificationEvaluator,
     ClassificationLoss,
     label_measures,
 )
 from regard.tasks.classifier import CLASSIFIED_TOKENS, TextClassifier, longest_text
 from regard.tasks.corpus import describe_lines
-from regard.tasks.preparation import build_model, report_model, settle_precision
+from regard.tasks.held_out import LossEvaluator
+from regard.tasks.preparation import build_model, describe_tokens, report_model, settle_precision
 from regard.tasks.run_config import DataConfig, RunConfig
 from regard.tasks.task import Outcome, Prepared, Task, Text
 from regard.training.config import TrainingConfig
-from regard.training.events import Data, Report, Tokens, Warned
+from regard.training.events import Data, Report, Warned
 
 _SAMPLED_BATCHES = 2
 
@@ -117,9 +117,6 @@ class TextClassification(Task):
 
     def describe(self, text: LabelledTexts) -> Data:
         """Tell what the data is."""
-        reasons: dict[str, int] = {}
-        for drop in text.dropped:
-            reasons[drop.reason] = reasons.get(drop.reason, 0) + 1
         return Data(
             path=text.path,
             unit="texts",
@@ -128,7 +125,7 @@ class TextClassification(Task):
             num_train=len(text.train),
             num_valid=len(text.valid),
             num_test=len(text.test),
-            dropped=reasons,
+            dropped=count_reasons(text.dropped),
         )
 
     def note(self, config: RunConfig, text: Text) -> RunConfig:
@@ -157,7 +154,8 @@ class TextClassification(Task):
         assert isinstance(model, Classifier)
         longest = longest_text(model, config.data.max_length)
         rows = TokenRows(tokenizer.encode_whole(text.train.texts, max_length=longest))
-        _report_tokens(config, tokenizer, text.train, int(rows.lengths.sum()), report)
+        num_tokens = int(rows.lengths.sum())
+        report(describe_tokens(config, len(tokenizer), text.train.texts, num_tokens))
         num_cut = int((rows.lengths == longest).sum())
         if num_cut:
             report(Warned(text=f"{num_cut:,} texts are cut to their first {longest:,} tokens."))
@@ -189,9 +187,14 @@ class PreparedClassification(Prepared):
         """Make the cross-entropy of the label."""
         return ClassificationLoss(self.config.training.label_smoothing)
 
-    def evaluator(self) -> ClassificationEvaluator:
-        """Make what computes loss and accuracy."""
-        return ClassificationEvaluator(self.model, self._held_out(self.text.valid))
+    def evaluator(self) -> LossEvaluator:
+        """Make what computes loss and accuracy.
+
+        The loss decides: accuracy moves in steps of a row, and on few rows would end runs that
+        still improve.
+        """
+        batches = self._held_out(self.text.valid)
+        return LossEvaluator(self.model, partial(label_measures, batches=batches))
 
     @torch.no_grad()
     def evaluation_seconds(self, model: TextModel) -> float:
@@ -260,19 +263,3 @@ def _read_held_out(
     if not data.allow_overlap:
         check_overlap(train.as_pairs(), rows.as_pairs())
     return rows
-
-
-def _report_tokens(
-    config: RunConfig, tokenizer: AnyTokenizer, rows: Labelled, num_tokens: int, report: Report
-) -> None:
-    spaced = has_spaces_between_words(rows.texts[:1000])
-    units = sum(len(text.split()) if spaced else len(text) for text in rows.texts)
-    report(
-        Tokens(
-            kind=config.tokenizer.kind,
-            vocab_size=len(tokenizer),
-            pieces_per_word=num_tokens / max(1, units),
-            unit="word" if spaced else "character",
-            knows_all=config.tokenizer.kind != "published",
-        )
-    )

@@ -62,13 +62,6 @@ class Corpus(msgspec.Struct, kw_only=True):
         lines = [self.train.lines[row] for row in rows]
         return f"{noun}{'' if len(lines) == 1 else 's'} {describe_lines(lines)}"
 
-    def drop_counts(self) -> dict[str, int]:
-        """Count the rows left out by reason."""
-        counts: dict[str, int] = {}
-        for drop in self.dropped:
-            counts[drop.reason] = counts.get(drop.reason, 0) + 1
-        return counts
-
 
 def describe_lines(lines: Sequence[int]) -> str:
     """Write line numbers as people read them: all where they are few or adjacent, else the first.

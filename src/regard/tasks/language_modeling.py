@@ -1,24 +1,21 @@
-"""The two callables that training a language model receives: its loss and its evaluator."""
+"""What a language model learns from, and how well it predicts a text."""
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from regard.data.stream import StreamBatches, TextBatch, TokenStream
 from regard.models import Decoder
-from regard.tasks.next_token import NextTokenLoss
-from regard.training.averaging import WeightAverage
-from regard.training.loop import Evaluation
+from regard.tasks.held_out import total_loss
+from regard.tasks.token_loss import TokenLoss
 
 EVALUATED_TOKENS = 4096  # in a batch of an evaluation
 
 
-class LanguageModelLoss(NextTokenLoss):
+class LanguageModelLoss(TokenLoss):
     """The training objective: cross-entropy of the next token of running text."""
 
     nothing = -1
@@ -31,32 +28,6 @@ class LanguageModelLoss(NextTokenLoss):
         return model.hidden_after(batch.before, batch.ids)
 
 
-class LanguageModelEvaluator:
-    """Evaluates averaged weights by the loss on held-out text.
-
-    Args:
-        model: Whose copy is evaluated, in its compute type throughout.
-        stream: Token ids of the text.
-        length: Of a segment, in tokens; the first tokens of each have little before them.
-        num_bytes: Of the text.
-    """
-
-    def __init__(
-        self, model: Decoder[Any], stream: TokenStream, *, length: int, num_bytes: int
-    ) -> None:
-        self._copy = copy.deepcopy(model).to(model.compute_dtype).eval()
-        self._batches = evaluation_batches(model, stream, length)
-        self._num_bytes = num_bytes
-
-    def __call__(self, average: WeightAverage) -> Evaluation:
-        """Evaluate the averaged weights."""
-        with torch.no_grad():
-            for name, parameter in self._copy.named_parameters():
-                parameter.copy_(average.tensors[name])
-        measures = text_measures(self._copy, self._batches, self._num_bytes)
-        return Evaluation(measures=measures, score_name="loss", is_loss=True)
-
-
 def evaluation_batches(model: Decoder[Any], stream: TokenStream, length: int) -> StreamBatches:
     """Lay a text out for an evaluation, with the memory that the model's family has."""
     return StreamBatches(
@@ -64,7 +35,6 @@ def evaluation_batches(model: Decoder[Any], stream: TokenStream, length: int) ->
     )
 
 
-@torch.no_grad()
 def text_measures(model: nn.Module, batches: StreamBatches, num_bytes: int) -> dict[str, float]:
     """Measure how well a model predicts a text.
 
@@ -77,11 +47,7 @@ def text_measures(model: nn.Module, batches: StreamBatches, num_bytes: int) -> d
         ``loss`` in nats a token, ``perplexity``, its exponential, and ``bits_per_byte``, which
         does not depend on the vocabulary.
     """
-    objective, total, num_tokens = LanguageModelLoss(label_smoothing=0.0), 0.0, 0
-    for rows in batches.in_sequence():
-        found = objective(model, batches.batch(rows))
-        total += float(found.nll) * found.num_tokens
-        num_tokens += found.num_tokens
+    total, num_tokens = total_loss(LanguageModelLoss(label_smoothing=0.0), model, batches)
     loss = total / num_tokens
     return {
         "loss": loss,

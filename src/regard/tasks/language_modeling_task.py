@@ -6,6 +6,7 @@ import copy
 import re
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ import msgspec
 import torch
 
 from regard.data.documents import Lines, read_text, split_text, without_repeats
-from regard.data.languages import has_spaces_between_words
-from regard.data.splits import Drop
+from regard.data.splits import Drop, count_reasons
 from regard.data.stream import StreamBatches, TokenStream
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import ConfigError, DataError
@@ -23,16 +23,17 @@ from regard.models import Decoder, GptConfig
 from regard.models.text_model import TextModel
 from regard.tasks.corpus import describe_lines
 from regard.tasks.generator import TextGenerator
+from regard.tasks.held_out import LossEvaluator
 from regard.tasks.language_modeling import (
-    LanguageModelEvaluator,
     LanguageModelLoss,
     evaluation_batches,
+    text_measures,
 )
-from regard.tasks.preparation import build_model, report_model, settle_precision
+from regard.tasks.preparation import build_model, describe_tokens, report_model, settle_precision
 from regard.tasks.run_config import DataConfig, RunConfig
 from regard.tasks.task import Evaluator, Outcome, Prepared, Task
 from regard.training.config import TrainingConfig
-from regard.training.events import Data, Report, Tokens
+from regard.training.events import Data, Report
 
 _SAMPLED_BATCHES = 2
 _PROMPT_WORDS = 3
@@ -72,108 +73,6 @@ class Prose(msgspec.Struct, kw_only=True):
         return f"line{'' if len(lines) == 1 else 's'} {describe_lines(sorted(lines))}"
 
 
-class LanguageModeling(Task):
-    """Running text, of which the next token is learned."""
-
-    @property
-    def defaults(self) -> RunConfig:
-        """A GPT without label smoothing, which would spoil its perplexity."""
-        return RunConfig(
-            task="language-modeling",
-            model=GptConfig(),
-            training=TrainingConfig(label_smoothing=0.0),
-        )
-
-    def read(self, config: RunConfig) -> Prose:
-        """Read the text of a configuration, and hold out what it does not name."""
-        data = config.data
-        if data.path is None:
-            raise DataError("no data.  Name a file: regard train book.txt -o FOLDER")
-        _refuse_pair_settings(data)
-        parts = split_text(
-            _read(data.path, data),
-            seed=config.training.seed,
-            with_valid=not data.valid,
-            with_test=not data.test,
-        )
-        valid, test, dropped = parts.valid, parts.test, parts.dropped
-        if data.valid:
-            valid, repeats = without_repeats(parts.train, _read(data.valid, data))
-            dropped += repeats
-        if data.test:
-            test, repeats = without_repeats(parts.train, _read(data.test, data))
-            dropped += repeats
-        if not len(valid):
-            raise DataError(
-                f"{data.valid or data.path}: no line is left to validate on, all stand in the "
-                "training text too.  Name another file: --valid FILE"
-            )
-        return Prose(path=data.path, train=parts.train, valid=valid, test=test, dropped=dropped)
-
-    def describe(self, text: Prose) -> Data:
-        """Tell what the data is."""
-        reasons: dict[str, int] = {}
-        for drop in text.dropped:
-            reasons[drop.reason] = reasons.get(drop.reason, 0) + 1
-        return Data(
-            path=text.path,
-            unit="characters",
-            languages="",
-            languages_are_guessed=False,
-            num_train=text.train.num_chars,
-            num_valid=text.valid.num_chars,
-            num_test=text.test.num_chars,
-            dropped=reasons,
-        )
-
-    def prepare(
-        self, config: RunConfig, text: Prose, report: Report, *, stored: ModelFolder | None = None
-    ) -> Prepared:
-        """Train or read the vocabulary, encode the text, build the model."""
-        report(self.describe(text))
-        if stored is None:
-            check_tags(config.tokenizer)
-            tokenizer = Tokenizer.train(text.train.texts, config.tokenizer)
-        else:
-            tokenizer = stored.read_tokenizer()
-        stream = TokenStream(text.train, tokenizer)
-        _report_tokens(config, tokenizer, text.train, stream, report)
-        config = settle_precision(config)
-        model = build_model(config, len(tokenizer))
-        batches = self.lay_out(config, stream, model, tokenizer)
-        text.tokens, text.length = stream, batches.length
-        report_model(config, model, report)
-        return self.gather(
-            config=config, text=text, tokenizer=tokenizer, batches=batches, model=model
-        )
-
-    def lay_out(
-        self,
-        config: RunConfig,
-        stream: TokenStream,
-        model: TextModel,
-        tokenizer: AnyTokenizer,  # noqa: ARG002 - masked language modeling wants it
-    ) -> StreamBatches:
-        """Cut the training text into segments."""
-        assert isinstance(model, Decoder)
-        assert config.training.batch_tokens is not None
-        return StreamBatches(
-            stream,
-            length=config.data.max_length,
-            batch_tokens=config.training.batch_tokens,
-            seed=config.training.seed,
-            context=model.memory_length,
-        )
-
-    def gather(self, **parts: Any) -> Prepared:
-        """Put together what the run works on."""
-        return PreparedText(**parts)
-
-    def open(self, folder: str | Path) -> Any:
-        """Open a model folder for generating text."""
-        return TextGenerator.open(folder)
-
-
 class PreparedText(Prepared):
     """A run of language modeling."""
 
@@ -186,12 +85,9 @@ class PreparedText(Prepared):
 
     def evaluator(self) -> Evaluator:
         """Make what computes loss and perplexity."""
-        return LanguageModelEvaluator(
-            self.model,
-            TokenStream(self.text.valid, self.tokenizer),
-            length=self.config.data.max_length,
-            num_bytes=self.text.valid.num_bytes,
-        )
+        valid = self.text.valid
+        measure = partial(text_measures, batches=self.evaluated(valid), num_bytes=valid.num_bytes)
+        return LossEvaluator(self.model, measure)
 
     def evaluated(self, lines: Lines) -> StreamBatches:
         """Lay a held-out text out."""
@@ -230,6 +126,104 @@ class PreparedText(Prepared):
         )
 
 
+class LanguageModeling(Task):
+    """Running text, of which the next token is learned."""
+
+    prepared: type[PreparedText] = PreparedText
+    """What a run works on."""
+
+    @property
+    def defaults(self) -> RunConfig:
+        """A GPT without label smoothing, which would spoil its perplexity."""
+        return RunConfig(
+            task="language-modeling",
+            model=GptConfig(),
+            training=TrainingConfig(label_smoothing=0.0),
+        )
+
+    def read(self, config: RunConfig) -> Prose:
+        """Read the text of a configuration, and hold out what it does not name."""
+        data = config.data
+        if data.path is None:
+            raise DataError("no data.  Name a file: regard train book.txt -o FOLDER")
+        _refuse_pair_settings(data)
+        parts = split_text(
+            _read(data.path, data),
+            seed=config.training.seed,
+            with_valid=not data.valid,
+            with_test=not data.test,
+        )
+        valid, test, dropped = parts.valid, parts.test, parts.dropped
+        if data.valid:
+            valid, repeats = without_repeats(parts.train, _read(data.valid, data))
+            dropped += repeats
+        if data.test:
+            test, repeats = without_repeats(parts.train, _read(data.test, data))
+            dropped += repeats
+        if not len(valid):
+            raise DataError(
+                f"{data.valid or data.path}: no line is left to validate on, all stand in the "
+                "training text too.  Name another file: --valid FILE"
+            )
+        return Prose(path=data.path, train=parts.train, valid=valid, test=test, dropped=dropped)
+
+    def describe(self, text: Prose) -> Data:
+        """Tell what the data is."""
+        return Data(
+            path=text.path,
+            unit="characters",
+            languages="",
+            languages_are_guessed=False,
+            num_train=text.train.num_chars,
+            num_valid=text.valid.num_chars,
+            num_test=text.test.num_chars,
+            dropped=count_reasons(text.dropped),
+        )
+
+    def prepare(
+        self, config: RunConfig, text: Prose, report: Report, *, stored: ModelFolder | None = None
+    ) -> Prepared:
+        """Train or read the vocabulary, encode the text, build the model."""
+        report(self.describe(text))
+        if stored is None:
+            check_tags(config.tokenizer)
+            tokenizer = Tokenizer.train(text.train.texts, config.tokenizer)
+        else:
+            tokenizer = stored.read_tokenizer()
+        stream = TokenStream(text.train, tokenizer)
+        report(describe_tokens(config, len(tokenizer), text.train.texts, len(stream)))
+        config = settle_precision(config)
+        model = build_model(config, len(tokenizer))
+        batches = self.lay_out(config, stream, model, tokenizer)
+        text.tokens, text.length = stream, batches.length
+        report_model(config, model, report)
+        return self.prepared(
+            config=config, text=text, tokenizer=tokenizer, batches=batches, model=model
+        )
+
+    def lay_out(
+        self,
+        config: RunConfig,
+        stream: TokenStream,
+        model: TextModel,
+        tokenizer: AnyTokenizer,  # noqa: ARG002 - masked language modeling wants it
+    ) -> StreamBatches:
+        """Cut the training text into segments."""
+        assert isinstance(model, Decoder)
+        assert config.training.batch_tokens is not None
+        return StreamBatches(
+            stream,
+            length=config.data.max_length,
+            batch_tokens=config.training.batch_tokens,
+            seed=config.training.seed,
+            context=model.memory_length,
+        )
+
+    def open(self, folder: str | Path) -> Any:
+        """Open a model folder for generating text."""
+        return TextGenerator.open(folder)
+
+
 def _figures(measures: dict[str, float]) -> str:
     perplexity, bits = measures["perplexity"], measures["bits_per_byte"]
     return f"perplexity {perplexity:.2f}, {bits:.3f} bits/byte"
@@ -252,19 +246,3 @@ def _refuse_pair_settings(data: DataConfig) -> None:
 def _prompt(lines: Lines) -> str:
     text = next(text for text in lines.texts if text.strip())
     return " ".join(re.sub(r'["{}]', "", text).split()[:_PROMPT_WORDS])
-
-
-def _report_tokens(
-    config: RunConfig, tokenizer: AnyTokenizer, lines: Lines, stream: TokenStream, report: Report
-) -> None:
-    spaced = has_spaces_between_words(lines.texts[:1000])
-    units = sum(len(text.split()) if spaced else len(text) for text in lines.texts)
-    report(
-        Tokens(
-            kind=config.tokenizer.kind,
-            vocab_size=len(tokenizer),
-            pieces_per_word=len(stream) / max(1, units),
-            unit="word" if spaced else "character",
-            knows_all=config.tokenizer.kind != "published",
-        )
-    )

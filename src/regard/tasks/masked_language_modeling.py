@@ -5,13 +5,10 @@ Such an encoder is what classifiers start from: ``regard train reviews.jsonl --f
 
 from __future__ import annotations
 
-import copy
 import math
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-import torch.nn.functional as F
 from msgspec.structs import replace
 from torch import Tensor, nn
 
@@ -24,66 +21,26 @@ from regard.interchange.folder import AnyTokenizer
 from regard.models import BertConfig, Encoder
 from regard.models.text_model import TextModel
 from regard.tasks.encoder import TextEncoder
+from regard.tasks.held_out import LossEvaluator, total_loss
 from regard.tasks.language_modeling import EVALUATED_TOKENS
 from regard.tasks.language_modeling_task import LanguageModeling, PreparedText, Prose
 from regard.tasks.run_config import RunConfig
-from regard.tasks.task import Outcome, Prepared
-from regard.training.averaging import WeightAverage
+from regard.tasks.task import Outcome
+from regard.tasks.token_loss import TokenLoss
 from regard.training.config import TrainingConfig
-from regard.training.loop import Evaluation
-from regard.training.stepping import Loss
 
 
-class MaskedTokenLoss:
-    """The training objective: cross-entropy of the hidden tokens.
+class MaskedTokenLoss(TokenLoss):
+    """The training objective: cross-entropy of the hidden tokens."""
 
-    Args:
-        label_smoothing: Share of the probability spread over the vocabulary.
-    """
+    nothing = -1
 
-    def __init__(self, label_smoothing: float) -> None:
-        self.label_smoothing = label_smoothing
-
-    def __call__(self, model: nn.Module, batch: TextBatch) -> Loss:
-        """Compute the loss of a batch."""
-        return self.of_outputs(self.outputs(model, batch), batch)
-
-    def outputs(self, model: nn.Module, batch: TextBatch) -> Tensor:
-        """Compute the logits of the hidden tokens, ``[tokens, vocab]``."""
+    def hidden(self, model: nn.Module, batch: TextBatch) -> Tensor:
+        """Compute the last states, ``[batch, length, dim]``."""
         assert isinstance(model, Encoder)
-        return model.logits(model.hidden(batch.ids)[batch.labels >= 0])
-
-    def of_outputs(self, outputs: Tensor, batch: TextBatch) -> Loss:
-        """Compute the loss from logits, ``[tokens, vocab]``."""
-        labels = batch.labels[batch.labels >= 0]
-        wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-        loss = F.cross_entropy(wide, labels, label_smoothing=self.label_smoothing)
-        nll = F.cross_entropy(wide.detach(), labels)
-        return Loss(loss=loss, nll=nll, num_tokens=len(labels))
+        return model.hidden(batch.ids)
 
 
-class MaskedEvaluator:
-    """Evaluates averaged weights by the loss of hidden tokens, always the same ones.
-
-    Args:
-        model: Whose copy is evaluated, in its compute type throughout.
-        batches: Of the validation text.
-    """
-
-    def __init__(self, model: Encoder, batches: MaskedBatches) -> None:
-        self._copy = copy.deepcopy(model).to(model.compute_dtype).eval()
-        self._batches = batches
-
-    def __call__(self, average: WeightAverage) -> Evaluation:
-        """Evaluate the averaged weights."""
-        with torch.no_grad():
-            for name, parameter in self._copy.named_parameters():
-                parameter.copy_(average.tensors[name])
-        measures = masked_measures(self._copy, self._batches)
-        return Evaluation(measures=measures, score_name="loss", is_loss=True)
-
-
-@torch.no_grad()
 def masked_measures(model: Encoder, batches: MaskedBatches) -> dict[str, float]:
     """Measure how well a model tells hidden tokens.
 
@@ -94,42 +51,9 @@ def masked_measures(model: Encoder, batches: MaskedBatches) -> dict[str, float]:
     Returns:
         ``loss`` in nats a hidden token, and ``perplexity``, its exponential.
     """
-    objective, total, num_tokens = MaskedTokenLoss(label_smoothing=0.0), 0.0, 0
-    for rows in batches.in_sequence():
-        found = objective(model, batches.batch(rows))
-        total += float(found.nll) * found.num_tokens
-        num_tokens += found.num_tokens
+    total, num_tokens = total_loss(MaskedTokenLoss(label_smoothing=0.0), model, batches)
     loss = total / num_tokens
     return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
-
-
-class MaskedLanguageModeling(LanguageModeling):
-    """Running text, of which hidden tokens are learned."""
-
-    @property
-    def defaults(self) -> RunConfig:
-        """A BERT whose vocabulary has a mask."""
-        return RunConfig(
-            task="masked-language-modeling",
-            model=BertConfig(),
-            tokenizer=TokenizerConfig(tags=(MASK,)),
-            training=TrainingConfig(label_smoothing=0.0),
-        )
-
-    def lay_out(
-        self, config: RunConfig, stream: TokenStream, model: TextModel, tokenizer: AnyTokenizer
-    ) -> MaskedBatches:
-        """Cut the training text into segments, and hide tokens."""
-        assert config.training.batch_tokens is not None
-        return _batches(config, stream, model, tokenizer, config.training.batch_tokens)
-
-    def gather(self, **parts: Any) -> Prepared:
-        """Put together what the run works on."""
-        return PreparedMaskedText(**parts)
-
-    def open(self, folder: str | Path) -> TextEncoder:
-        """Open a model folder for vectors of texts and words under masks."""
-        return TextEncoder.open(folder)
 
 
 class PreparedMaskedText(PreparedText):
@@ -142,9 +66,10 @@ class PreparedMaskedText(PreparedText):
         """Make the cross-entropy of the hidden tokens."""
         return MaskedTokenLoss(self.config.training.label_smoothing)
 
-    def evaluator(self) -> MaskedEvaluator:
+    def evaluator(self) -> LossEvaluator:
         """Make what computes loss and perplexity."""
-        return MaskedEvaluator(self.model, self.evaluated(self.text.valid))
+        batches = self.evaluated(self.text.valid)
+        return LossEvaluator(self.model, partial(masked_measures, batches=batches))
 
     def evaluated(self, lines: Lines) -> MaskedBatches:
         """Lay a held-out text out, its hidden tokens always the same."""
@@ -168,6 +93,33 @@ class PreparedMaskedText(PreparedText):
             rows=f"{sizes[0]} train / {sizes[1]} validation / {sizes[2]} test characters",
             notes="`perplexity` is of a hidden token of this vocabulary.",
         )
+
+
+class MaskedLanguageModeling(LanguageModeling):
+    """Running text, of which hidden tokens are learned."""
+
+    prepared = PreparedMaskedText
+
+    @property
+    def defaults(self) -> RunConfig:
+        """A BERT whose vocabulary has a mask."""
+        return RunConfig(
+            task="masked-language-modeling",
+            model=BertConfig(),
+            tokenizer=TokenizerConfig(tags=(MASK,)),
+            training=TrainingConfig(label_smoothing=0.0),
+        )
+
+    def lay_out(
+        self, config: RunConfig, stream: TokenStream, model: TextModel, tokenizer: AnyTokenizer
+    ) -> MaskedBatches:
+        """Cut the training text into segments, and hide tokens."""
+        assert config.training.batch_tokens is not None
+        return _batches(config, stream, model, tokenizer, config.training.batch_tokens)
+
+    def open(self, folder: str | Path) -> TextEncoder:
+        """Open a model folder for vectors of texts and words under masks."""
+        return TextEncoder.open(folder)
 
 
 def _batches(

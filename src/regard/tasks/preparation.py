@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 import torch
 
+from regard.data.languages import has_spaces_between_words
 from regard.errors import ConfigError, WeightsError
 from regard.interchange.folder import AnyTokenizer, ModelFolder, load_weights
 from regard.models import (
@@ -27,7 +29,7 @@ from regard.tasks.fine_tuning import restrict, suit_start
 from regard.tasks.presets import apply_preset, choose_preset, suit_full_batch
 from regard.tasks.run_config import RunConfig
 from regard.tasks.task import Text
-from regard.training.events import Model, Report
+from regard.training.events import Model, Report, Tokens
 from regard.training.precision import compute_dtype, resolve_precision
 
 M = TypeVar("M", bound=TextModel)
@@ -116,6 +118,28 @@ def open_trained(
         )
     load_weights(model, place.read_weights(), name=str(place.weights_path))
     return model.eval(), tokenizer, config
+
+
+def describe_tokens(
+    config: RunConfig, vocab_size: int, texts: Sequence[str], num_tokens: int
+) -> Tokens:
+    """Tell how a vocabulary cuts the training texts.
+
+    Args:
+        config: Of the run.
+        vocab_size: Number of token ids.
+        texts: What the tokens were made of.
+        num_tokens: How many there are.
+    """
+    spaced = has_spaces_between_words(texts[:1000])
+    units = sum(len(text.split()) if spaced else len(text) for text in texts)
+    return Tokens(
+        kind=config.tokenizer.kind,
+        vocab_size=vocab_size,
+        pieces_per_word=num_tokens / max(1, units),
+        unit="word" if spaced else "character",
+        knows_all=config.tokenizer.kind != "published",
+    )
 
 
 def report_model(config: RunConfig, model: TextModel, report: Report) -> None:

@@ -18,7 +18,7 @@ from regard.interchange.hugging_face_tokenizer import (
 )
 from regard.interchange.sentencepiece_tokenizer import read_any_tokenizer
 from regard.layers.patterns import AttentionConfig
-from regard.models import LAYOUTS, Classifier, Decoder, Encoder, family_of, make_model
+from regard.models import FAMILIES, LAYOUTS, Classifier, Decoder, Encoder, family_of, make_model
 from regard.models.text_model import TextModel
 from regard.tasks.encoder import TextEncoder
 from regard.tasks.generator import TextGenerator
@@ -147,15 +147,13 @@ def _exportable(opened: Any) -> Any:
 def _layout_for(config: Any, vocab_size: int) -> str:
     """Choose the first layout of a family that has a place for all its settings."""
     reasons = []
-    for model_type, layout in LAYOUTS.items():
+    for model_type, layout in FAMILIES[family_of(config)].layouts.items():
         try:
-            fields = layout.write(config, vocab_size)
-            if type(layout.read(fields)) is type(config):
-                return model_type
+            layout.write(config, vocab_size)
         except ConfigError as error:
             reasons.append(str(error))
-        except (AttributeError, TypeError):  # a layout of another family
-            continue
+        else:
+            return model_type
     raise ConfigError(
         f"model.family={family_of(config)}: no published layout has a place for this model.  "
         + "  ".join(reasons)

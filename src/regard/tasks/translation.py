@@ -5,7 +5,6 @@ The two callables that training receives: `TranslationLoss` and `TranslationEval
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,8 @@ from regard.data.tokenizer import Tokenizer
 from regard.generation.search import Hypothesis, SearchConfig, search
 from regard.metrics.translation import chrf
 from regard.models import EncoderDecoder
-from regard.tasks.next_token import NextTokenLoss
+from regard.tasks.held_out import AveragedModel
+from regard.tasks.token_loss import TokenLoss
 from regard.training.averaging import WeightAverage
 from regard.training.loop import Evaluation
 
@@ -26,7 +26,7 @@ _DECODING_TOKENS = 4096  # source tokens decoded together
 DECODED_ROWS = 256  # validation sentences that are really decoded
 
 
-class TranslationLoss(NextTokenLoss):
+class TranslationLoss(TokenLoss):
     """The training objective: label-smoothed cross-entropy of the next target token.
 
     Args:
@@ -85,7 +85,7 @@ class TranslationEvaluator:
         references: Sequence[str],
         tokenizer: Tokenizer,
     ) -> None:
-        self._copy = copy.deepcopy(model).to(model.compute_dtype).eval()
+        self._averaged = AveragedModel(model)
         self._sources = sources
         self._batches = PairBatches(sources, targets, batch_tokens=_DECODING_TOKENS, seed=0)
         self._target_lengths = targets.lengths
@@ -96,9 +96,7 @@ class TranslationEvaluator:
 
     def __call__(self, average: WeightAverage) -> Evaluation:
         """Evaluate the averaged weights."""
-        with torch.no_grad():
-            for name, parameter in self._copy.named_parameters():
-                parameter.copy_(average.tensors[name])
+        self._averaged.take(average)
         measures = {"loss": self._loss(shuffled=False), "shuffled_loss": self._loss(shuffled=True)}
         measures["chrf"], babble_seconds = self._chrf()
         return Evaluation(measures=measures, score_name="chrf", babble_seconds=babble_seconds)
@@ -109,7 +107,7 @@ class TranslationEvaluator:
         loss, total, num_tokens = TranslationLoss(label_smoothing=0.0), 0.0, 0
         for rows in self._batches.in_sequence():
             batch = self._batches.batch(rows)
-            found = loss(self._copy, _with_other_sources(batch) if shuffled else batch)
+            found = loss(self._averaged.model, _with_other_sources(batch) if shuffled else batch)
             total += float(found.nll) * found.num_tokens
             num_tokens += found.num_tokens
         return total / num_tokens
@@ -117,7 +115,9 @@ class TranslationEvaluator:
     def _chrf(self) -> tuple[float, float]:
         """Decode, and score; tell also the seconds that overlong outputs took."""
         begun = time.perf_counter()
-        found = decode_rows(self._copy, self._sources, self._decoded, SearchConfig(beam=1))
+        found = decode_rows(
+            self._averaged.model, self._sources, self._decoded, SearchConfig(beam=1)
+        )
         seconds = time.perf_counter() - begun
         written = sum(len(hypotheses[0].ids) for hypotheses in found)
         wanted = int(self._target_lengths[self._decoded].sum())

@@ -11,8 +11,8 @@ import msgspec
 import torch
 
 from regard.data.batching import PairBatches
-from regard.data.languages import has_spaces_between_words
 from regard.data.pairs import Pairs
+from regard.data.splits import count_reasons
 from regard.data.synthetic import cldr_corpus
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.generation.search import SearchConfig
@@ -21,7 +21,7 @@ from regard.metrics.translation import score_translations
 from regard.models import EncoderDecoder
 from regard.models.text_model import TextModel
 from regard.tasks.corpus import Corpus, EncodedPairs, encode_pairs, read_corpus
-from regard.tasks.preparation import build_model, report_model, settle_precision
+from regard.tasks.preparation import build_model, describe_tokens, report_model, settle_precision
 from regard.tasks.run_config import RunConfig
 from regard.tasks.task import Outcome, Prepared, Task, Text
 from regard.tasks.translation import (
@@ -31,7 +31,7 @@ from regard.tasks.translation import (
     decode_rows,
 )
 from regard.tasks.translator import Translator, own_vocabulary
-from regard.training.events import Data, Evaluated, Report, Tokens
+from regard.training.events import Data, Evaluated, Report
 
 _TESTED_ROWS = 500
 _SOURCE_IGNORED = 0.05  # nats per token: a smaller gap means that the source is not used
@@ -73,7 +73,7 @@ class Translation(Task):
             num_train=len(text.train),
             num_valid=len(text.valid),
             num_test=len(text.test),
-            dropped=text.drop_counts(),
+            dropped=count_reasons(text.dropped),
         )
 
     def note(self, config: RunConfig, text: Text) -> RunConfig:
@@ -98,7 +98,9 @@ class Translation(Task):
         valid, valid_pairs, _ = encode_pairs(text.valid, tokenizer, max_length=max_length)
         text.dropped += dropped
         text.train = train_pairs
-        _report_tokens(config, tokenizer, train, train_pairs, report)
+        num_tokens = int(train.targets.lengths.sum())
+        tokens = describe_tokens(config, len(tokenizer), train_pairs.targets, num_tokens)
+        report(msgspec.structs.replace(tokens, is_shared=True))
         assert config.training.batch_tokens is not None
         batches = PairBatches(
             train.sources,
@@ -233,20 +235,3 @@ class PreparedTranslation(Prepared):
             "chrf_high": scores.chrf.high,
             "bleu": scores.bleu.value,
         }
-
-
-def _report_tokens(
-    config: RunConfig, tokenizer: Tokenizer, train: EncodedPairs, pairs: Pairs, report: Report
-) -> None:
-    texts = pairs.targets
-    spaced = has_spaces_between_words(texts[:1000])
-    units = sum(len(text.split()) if spaced else len(text) for text in texts)
-    report(
-        Tokens(
-            kind=config.tokenizer.kind,
-            vocab_size=len(tokenizer),
-            pieces_per_word=int(train.targets.lengths.sum()) / max(1, units),
-            unit="word" if spaced else "character",
-            is_shared=True,
-        )
-    )

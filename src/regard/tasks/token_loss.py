@@ -1,10 +1,11 @@
-"""Cross-entropy of the next token: what every model that writes text learns from."""
+"""Cross-entropy of tokens: what every model that writes text, or fills it in, learns from."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from regard.models.text_model import PAD_ID, TextModel
 from regard.training.stepping import Loss
 
 
-class NextTokenLoss(ABC):
+class TokenLoss(ABC):
     """The training objective: label-smoothed cross-entropy, padding left out.
 
     A batch has ``labels``, ``[batch, length]``, `nothing` where nothing is to be predicted.
@@ -34,7 +35,7 @@ class NextTokenLoss(ABC):
     def __call__(self, model: nn.Module, batch: Any) -> Loss:
         """Compute the loss of a batch."""
         assert isinstance(model, TextModel)
-        if getattr(model, "output_bias", None) is not None:
+        if not model.has_plain_logits:
             return self.of_outputs(self.outputs(model, batch), batch)
         hidden, wanted = self.hidden(model, batch), batch.labels != self.nothing
         if bool(wanted.all()):
@@ -54,6 +55,7 @@ class NextTokenLoss(ABC):
     def of_outputs(self, outputs: Tensor, batch: Any) -> Loss:
         """Compute the loss from logits, ``[tokens, vocab]``."""
         labels = batch.labels[batch.labels != self.nothing]
-        loss = F.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)
-        nll = F.cross_entropy(outputs.detach(), labels)
+        wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        loss = F.cross_entropy(wide, labels, label_smoothing=self.label_smoothing)
+        nll = F.cross_entropy(wide.detach(), labels)
         return Loss(loss=loss, nll=nll, num_tokens=len(labels))
