@@ -30,7 +30,7 @@ def build(family, patterns=AttentionConfig(), **changes):  # noqa: B008
     sizes = SIZES.get(family, {"num_layers": 3, "dim": 32} | HEADS)
     if family == "longformer":
         sizes = sizes | {"window": 8}
-    config, model = FAMILIES[family]
+    config, model, _ = FAMILIES[family]
     return model(config(**sizes | changes), 50, patterns)
 
 

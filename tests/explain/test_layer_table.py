@@ -48,7 +48,7 @@ def cells_one_by_one(monkeypatch):
 
 def build(family, pattern="full", cross="full", **changes):
     sizes = SIZES.get(family, {"num_layers": 2, "dim": 32} | HEADS)
-    config, model = FAMILIES[family]
+    config, model, _ = FAMILIES[family]
     attention = AttentionConfig(pattern=pattern, cross=cross)
     return model(config(**sizes | changes), VOCAB, attention).eval()
 
