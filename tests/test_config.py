@@ -614,6 +614,11 @@ def test_a_section_within_a_kind_has_settings():
         ),
         (["model.gates=0"], "model.gates=0: gates must be 1 or more, not 0"),
         (
+            ["model.attention.pattern=causal"],
+            "unknown section model.attention.  It goes with model.family=kernel.  "
+            "All: regard train --help-config model",
+        ),
+        (
             ["model.family.x=1"],
             "unknown setting model.family.x.  All: regard train --help-config model.family",
         ),

@@ -247,17 +247,22 @@ def _unknown(name: str, parent: str, known: _Known, *, is_section: bool) -> str:
         elif not is_section and not other_is_section and (above == parent or last == word):
             candidates[last] = other
     meant = _did_you_mean(word, candidates)
-    if not is_section and parent in known.members:
-        meant += _members_hint(parent, word, known.members[parent])
+    if parent in known.members:
+        last = name.rpartition(".")[2]
+        meant += _members_hint(parent, last, known.members[parent], is_section=is_section)
     return f"unknown {noun} {name}.{meant}  All: {_HELP} {parent}".rstrip()
 
 
-def _members_hint(path: str, word: str, members: list[type[msgspec.Struct]]) -> str:
+def _members_hint(
+    path: str, word: str, members: list[type[msgspec.Struct]], *, is_section: bool
+) -> str:
     """Tell which of several structs has a setting, else what the chosen one, the first, has."""
     owners = [struct for struct in members if word in struct.__struct_fields__]
     if owners:
         tags = " or ".join(_tag(struct)[1] for struct in owners)
         return f"  It goes with {_join(path, _tag(members[0])[0])}={tags}."
+    if is_section:
+        return ""
     tag_field, tag = _tag(members[0])
     return f"  {_join(path, tag_field)}={tag} has {', '.join(members[0].__struct_fields__)}."
 

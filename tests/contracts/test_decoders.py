@@ -13,19 +13,31 @@ from tests.derivatives import assert_every_parameter_has_a_gradient, assert_seco
 from regard.models import DECODERS
 
 VOCAB = 20
-OWN_SIZES: dict[str, dict[str, Any]] = {"mesanet": {"num_iterations": 50, "tolerance": 1e-13}}
+OWN_SIZES: dict[str, dict[str, Any]] = {
+    "mesanet": {"num_iterations": 50, "tolerance": 1e-13},
+    "conv_s2s": {"kernel_width": 5},  # two layers see nine tokens
+}
 IDS = torch.tensor(
     [[1, 5, 6, 7, 8, 9, 10, 11], [1, 12, 13, 4, 4, 14, 3, 9], [1, 19, 18, 6, 5, 3, 3, 2]]
 )
 
 
+def settings(family: str, **changes):
+    """Make small settings, by the names that a family has for them."""
+    sizes = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32, "dropout": 0.1}
+    sizes |= OWN_SIZES.get(family, {}) | changes
+    kind = DECODERS[family].config
+    if "num_decoder_layers" in kind.__struct_fields__:  # settings of an encoder-decoder
+        sizes["num_decoder_layers"] = sizes.pop("num_layers")
+        if "tied" in sizes:
+            sizes["tied"] = "target" if sizes["tied"] else "none"
+    return kind(**{name: size for name, size in sizes.items() if name in kind.__struct_fields__})
+
+
 def build(family: str, **changes):
     """Build a small model in float64, in evaluation mode."""
     torch.manual_seed(0)
-    sizes = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32, "dropout": 0.1}
-    config_type, model_type, _ = DECODERS[family]
-    config = config_type(**sizes | OWN_SIZES.get(family, {}) | changes)
-    model = model_type(config, VOCAB).double().eval()
+    model = DECODERS[family].model(settings(family, **changes), VOCAB).double().eval()
     model.compute_dtype = torch.float64
     return model
 
@@ -176,14 +188,29 @@ def test_a_tied_table_is_one(family):
     assert untied - tied == VOCAB * 16
 
 
+IMPOSSIBLE = {
+    "num_layers": 0,
+    "num_decoder_layers": 0,
+    "num_heads": 0,
+    "hidden_dim": 0,
+    "dim": 15,
+    "dropout": 1.0,
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("num_layers", 0), ("num_heads", 0), ("hidden_dim", 0), ("dim", 15), ("dropout", 1.0)],
+    ("family", "name"),
+    [
+        (family, name)
+        for family, made in DECODERS.items()
+        for name in IMPOSSIBLE
+        if name in made.config.__struct_fields__
+    ],
 )
-def test_a_size_that_cannot_be_is_refused_by_its_name(family, name, value):
-    sizes = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32, "dropout": 0.1}
+def test_a_size_that_cannot_be_is_refused_by_its_name(family, name):
+    given = name.replace("_decoder_", "_")
     with pytest.raises(ValueError, match=f"^{name} must be "):
-        DECODERS[family][0](**sizes | {name: value})
+        settings(family, **{given: IMPOSSIBLE[name]})
 
 
 def test_it_learns_a_tiny_set_by_heart(family):

@@ -12,9 +12,12 @@ from tests.derivatives import assert_every_parameter_has_a_gradient, assert_seco
 from regard.errors import ConfigError
 from regard.layers.patterns import AttentionConfig
 from regard.models import ENCODERS
+from regard.models.encoder import EncoderConfig
 
 VOCAB = 20
 OWN_SIZES = {"longformer": {"window": 4}}
+OF_BERT = [name for name, family in ENCODERS.items() if issubclass(family.config, EncoderConfig)]
+"""Families with the options of BERT, and its initial weights."""
 IDS = torch.tensor([[5, 6, 7, 8, 9, 2, 11], [9, 4, 2, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0, 0]])
 LENGTHS = (7, 3, 1)
 IS_VALID = IDS != 0
@@ -23,16 +26,26 @@ IS_VALID = IDS != 0
 def build(family: str, attention: AttentionConfig | None = None, **changes):
     """Build a small model in float64, in evaluation mode."""
     torch.manual_seed(0)
-    sizes = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32, "max_positions": 16}
-    config_type, model_type, _ = ENCODERS[family]
-    config = config_type(**sizes | OWN_SIZES.get(family, {}) | changes)
-    model = model_type(config, VOCAB, attention or AttentionConfig()).double().eval()
+    model = ENCODERS[family].model(
+        settings(family, **changes), VOCAB, attention or AttentionConfig()
+    )
+    model = model.double().eval()
     model.compute_dtype = torch.float64
-    with torch.no_grad():  # larger than initial weights, so that all parts show
+    with torch.no_grad():  # larger than small initial weights, so that all parts show
         for parameter in model.parameters():
-            if parameter.dim() > 1:
+            if parameter.dim() > 1 and family in OF_BERT:
                 parameter.mul_(10.0)
     return model
+
+
+def settings(family: str, **changes):
+    """Make small settings, by the names that a family has for them."""
+    sizes = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32, "max_positions": 16}
+    sizes |= OWN_SIZES.get(family, {}) | changes
+    kind = ENCODERS[family].config
+    if "num_encoder_layers" in kind.__struct_fields__:  # settings of an encoder-decoder
+        sizes["num_encoder_layers"] = sizes.pop("num_layers")
+    return kind(**sizes)
 
 
 def loss_of(model):
@@ -80,7 +93,13 @@ def test_a_row_is_as_alone_where_others_are_in_its_batch(model):
     torch.testing.assert_close(model(IDS)[:1], model(IDS[:1]), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("changes", [{}, {"pooling": "mean"}, {"has_pooler": True}])
+def variants(*changes: dict):
+    """Pair every family with no changes, and those of BERT's options with each of some."""
+    pairs = [(family, {}) for family in ENCODERS]
+    return pairs + [(family, change) for family in OF_BERT for change in changes]
+
+
+@pytest.mark.parametrize(("family", "changes"), variants({"pooling": "mean"}, {"has_pooler": True}))
 def test_the_vector_of_a_text_does_not_depend_on_its_padding(family, changes):
     model = build(family, **changes)
     vectors = model.pooled(model.hidden(IDS), IDS)
@@ -103,6 +122,7 @@ def test_a_batch_of_padding_alone_is_finite(model):
     assert bool(model.pooled(model.hidden(ids), ids).isfinite().all())
 
 
+@pytest.mark.parametrize("family", OF_BERT)
 def test_segments_matter(family):
     model = build(family, num_segments=2)
     segments = torch.ones_like(IDS)
@@ -110,7 +130,7 @@ def test_segments_matter(family):
     torch.testing.assert_close(model(IDS, segments=0 * segments), model(IDS))
 
 
-@pytest.mark.parametrize("changes", [{}, {"norm": "pre", "has_pooler": True}])
+@pytest.mark.parametrize(("family", "changes"), variants({"norm": "pre", "has_pooler": True}))
 def test_every_parameter_gets_a_gradient(family, changes):
     assert_every_parameter_has_a_gradient(build(family, **changes), loss_of)
 
@@ -131,7 +151,7 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(family):
 
 
 def test_weights_stay_float32_while_activations_are_bfloat16(family):
-    model = build(family, has_pooler=True).float()
+    model = build(family, **{"has_pooler": True} if family in OF_BERT else {}).float()
     model.compute_dtype = torch.bfloat16
     hidden = model.hidden(IDS)
     logits, vectors = model.logits(hidden), model.pooled(hidden, IDS)
@@ -196,9 +216,10 @@ def test_a_state_dict_round_trip_gives_equal_logits(family):
     assert torch.equal(model(IDS), other(IDS))
 
 
+@pytest.mark.parametrize("family", OF_BERT)
 def test_parameters_of_the_default_configuration_begin_small(family):
-    config_type, model_type, _ = ENCODERS[family]
-    model = model_type(config_type(num_layers=1, dim=64, num_heads=2, hidden_dim=64), VOCAB)
+    made = ENCODERS[family]
+    model = made.model(made.config(num_layers=1, dim=64, num_heads=2, hidden_dim=64), VOCAB)
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             assert 0.015 < float(parameter.detach().std()) < 0.025, name
@@ -207,10 +228,8 @@ def test_parameters_of_the_default_configuration_begin_small(family):
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_it_learns_masked_words_by_heart(family, norm):
     torch.manual_seed(2)
-    config_type, model_type, _ = ENCODERS[family]
-    sizes = {"num_layers": 2, "dim": 32, "num_heads": 2, "hidden_dim": 64, "dropout": 0.0}
-    config = config_type(**sizes | OWN_SIZES.get(family, {}), norm=norm, max_positions=8)
-    model = model_type(config, VOCAB)
+    sizes = {"dim": 32, "hidden_dim": 64, "dropout": 0.0, "max_positions": 8}
+    model = ENCODERS[family].model(settings(family, **sizes, norm=norm), VOCAB)
     words = torch.randint(3, VOCAB, (8, 6))
     is_masked = torch.zeros(8, 6, dtype=torch.bool)
     is_masked[torch.arange(8), torch.arange(8) % 6] = True

@@ -1,8 +1,12 @@
-"""Every family of `ENCODER_DECODERS` keeps the contract of an encoder-decoder."""
+"""Every family of `ENCODER_DECODERS` keeps the contract of an encoder-decoder.
+
+So does every pair of an encoder and a decoder that `JoinedConfig` allows.
+"""
 
 from __future__ import annotations
 
 import io
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -10,11 +14,23 @@ from tests.derivatives import assert_every_parameter_has_a_gradient, assert_seco
 
 from regard.data.batching import Batch
 from regard.generation.search import SearchConfig, search
-from regard.models import ENCODER_DECODERS
+from regard.models import ENCODER_DECODERS, JoinedConfig
 from regard.tasks.translation import TranslationLoss
 
 VOCAB = 20
-OWN_SIZES = {"transformer": {"num_heads": 2, "hidden_dim": 32}}
+OWN_SIZES: dict[str, dict[str, Any]] = {
+    "transformer": {"num_heads": 2, "hidden_dim": 32},
+    "bert": {"max_positions": 8},
+    "longformer": {"max_positions": 8, "window": 4},
+    "mesanet": {"num_iterations": 50, "tolerance": 1e-13},
+}
+SIDES = {
+    side: {config.__struct_config__.tag: config for config in get_args(hint)}
+    for side, hint in get_type_hints(JoinedConfig).items()
+    if side in ("encoder", "decoder")
+}
+PAIRS = [f"{encoder}+{decoder}" for encoder in SIDES["encoder"] for decoder in SIDES["decoder"]]
+ALONE = [family for family in ENCODER_DECODERS if family != "encoder_decoder"]
 SOURCE = torch.tensor([[5, 6, 7, 8, 9, 2], [9, 4, 2, 0, 0, 0], [3, 2, 0, 0, 0, 0]])
 TARGET = torch.tensor([[1, 10, 11, 12, 4, 7], [1, 13, 14, 15, 9, 8], [1, 3, 3, 5, 6, 12]])
 
@@ -22,22 +38,35 @@ TARGET = torch.tensor([[1, 10, 11, 12, 4, 7], [1, 13, 14, 15, 9, 8], [1, 3, 3, 5
 def build(family: str, **changes):
     """Build a small model in float64, in evaluation mode."""
     torch.manual_seed(0)
-    sizes = {"num_encoder_layers": 2, "num_decoder_layers": 2, "dim": 16, "dropout": 0.1}
-    config_type, model_type, _ = ENCODER_DECODERS[family]
-    model = (
-        model_type(config_type(**sizes | OWN_SIZES.get(family, {}) | changes), VOCAB)
-        .double()
-        .eval()
-    )
+    if "+" in family:
+        model = join(family, changes)
+    else:
+        sizes = {"num_encoder_layers": 2, "num_decoder_layers": 2, "dim": 16, "dropout": 0.1}
+        made = ENCODER_DECODERS[family]
+        model = made.model(made.config(**sizes | OWN_SIZES.get(family, {}) | changes), VOCAB)
+    model = model.double().eval()
     model.compute_dtype = torch.float64
     return model
+
+
+def join(pair: str, changes: dict[str, Any], **of_decoder):
+    """Join an encoder and a decoder, both of the same size where nothing else is said."""
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "dim": 16, "dropout": 0.1}
+    encoder, decoder = pair.split("+")
+    joined = JoinedConfig(
+        encoder=SIDES["encoder"][encoder](**sizes | OWN_SIZES[encoder] | changes),
+        decoder=SIDES["decoder"][decoder](
+            **sizes | OWN_SIZES.get(decoder, {}) | changes | of_decoder
+        ),
+    )
+    return ENCODER_DECODERS["encoder_decoder"].model(joined, VOCAB)
 
 
 def loss_of(model):
     return model(SOURCE, TARGET).logsumexp(-1).sum()
 
 
-@pytest.fixture(params=ENCODER_DECODERS)
+@pytest.fixture(params=ALONE + PAIRS)
 def family(request):
     return request.param
 
@@ -140,12 +169,22 @@ def test_a_state_dict_round_trip_gives_equal_logits(family):
     assert torch.equal(model(SOURCE, TARGET), other(SOURCE, TARGET))
 
 
+@pytest.mark.parametrize("family", ALONE)
 def test_tied_tables_are_one(family):
     sizes = [
         sum(parameter.numel() for parameter in build(family, tied=tied).parameters())
         for tied in ("all", "target", "none")
     ]
     assert [larger - sizes[0] for larger in sizes] == [0, VOCAB * 16, 2 * VOCAB * 16]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_output_of_a_pair_is_tied_to_its_decoder(pair):
+    tied, untied = (
+        sum(parameter.numel() for parameter in join(pair, {}, tied=is_tied).parameters())
+        for is_tied in (True, False)
+    )
+    assert untied - tied == VOCAB * 16
 
 
 def test_it_learns_a_tiny_set_by_heart(family):

@@ -14,7 +14,16 @@ from regard.explain.diagram import draw_diagram
 from regard.explain.mermaid import Flowchart
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
-from regard.models import FAMILIES, Bert, BertConfig, Classifier
+from regard.models import (
+    DECODERS,
+    ENCODERS,
+    FAMILIES,
+    Bert,
+    BertConfig,
+    Classifier,
+    MesaNetConfig,
+    TransformerXlConfig,
+)
 from regard.models.gpt import Gpt, GptConfig
 
 LABEL = r'"([^"\[\]<>]|<br/>|\[|\])*"'
@@ -23,15 +32,29 @@ GROUP = re.compile(rf"subgraph (g\d+)\[{LABEL}\]")
 EDGE = re.compile(rf"(n\d+) (-->|-\.->|-\.-)(\|{LABEL}\|)? (n\d+)")
 HEADS = {"num_heads": 2, "hidden_dim": 48}
 SIDES = {"num_encoder_layers": 3, "num_decoder_layers": 3, "dim": 32}
-SIZES = {"transformer": SIDES | HEADS, "lstm": SIDES, "conv_s2s": SIDES}
+STACK = {"num_layers": 3, "dim": 32} | HEADS
+SIZES = {
+    "transformer": SIDES | HEADS,
+    "lstm": SIDES,
+    "conv_s2s": SIDES,
+    "longformer": STACK | {"window": 8},
+    "encoder_decoder": {
+        "encoder": BertConfig(**STACK | {"dim": 16}),
+        "decoder": TransformerXlConfig(**STACK),
+    },
+}
+SIDES_ALONE = {
+    **{
+        f"{family} as decoder": (DECODERS, family) for family in ("transformer", "lstm", "conv_s2s")
+    },
+    "transformer as encoder": (ENCODERS, "transformer"),
+}
 
 
-def build(family, patterns=AttentionConfig(), **changes):  # noqa: B008
-    sizes = SIZES.get(family, {"num_layers": 3, "dim": 32} | HEADS)
-    if family == "longformer":
-        sizes = sizes | {"window": 8}
-    config, model, _ = FAMILIES[family]
-    return model(config(**sizes | changes), 50, patterns)
+def build(family, patterns=AttentionConfig(), families=FAMILIES, **changes):  # noqa: B008
+    made = families[family]
+    sizes = SIZES.get(family, STACK)
+    return made.model(made.config(**sizes | changes), 50, patterns)
 
 
 class Chart:
@@ -100,6 +123,13 @@ def classifier(**changes):
 
 MODELS = {
     **{family: lambda family=family: build(family) for family in FAMILIES},
+    **{
+        name: lambda families=families, family=family: build(family, families=families)
+        for name, (families, family) in SIDES_ALONE.items()
+    },
+    "mesanet that reads": lambda: build(
+        "encoder_decoder", decoder=MesaNetConfig(num_layers=2, dim=16, **HEADS)
+    ),
     "classifier": classifier,
     "pooled": lambda: classifier(has_pooler=True),
     "mean": lambda: classifier(pooling="mean", has_pooler=True, has_mlm_head=True),
@@ -158,6 +188,15 @@ def test_pre_norm_adds_what_comes_in_and_post_norm_normalises_the_sum():
 def test_cross_attention_reads_the_end_of_the_encoder():
     keys_values = ("encoder_norm: layer norm", "keys, values", "cross-attention")
     assert keys_values in chart_of(build("transformer")).shown()
+
+
+def test_a_joined_decoder_reads_the_end_of_another_family_by_a_map_between_sizes():
+    shown = chart_of(build("encoder_decoder")).shown()
+    assert ("encoder_output: linear", "keys, values", "cross-attention") in shown
+    of_one_size = build("encoder_decoder", encoder=BertConfig(**STACK, norm="pre"))
+    assert ("encoder.norm: layer norm", "keys, values", "cross-attention") in chart_of(
+        of_one_size
+    ).shown()
 
 
 def test_tables_that_are_one_are_tied():

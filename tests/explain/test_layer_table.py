@@ -24,7 +24,16 @@ from regard.layers.mesa import ShortConvolution
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.layers.source_attention import BahdanauAttention
-from regard.models import FAMILIES, Bert, BertConfig, Classifier, EncoderDecoder
+from regard.models import (
+    DECODERS,
+    ENCODER_DECODERS,
+    ENCODERS,
+    FAMILIES,
+    Bert,
+    BertConfig,
+    Classifier,
+    EncoderDecoder,
+)
 from regard.models.gpt import Gpt, GptConfig
 
 VOCAB, LENGTH = 50, 20
@@ -37,7 +46,24 @@ SIZES = {
     "longformer": {"num_layers": 2, "dim": 32, "window": 4, "num_global": 2} | HEADS,
     "transformer_xl": {"num_layers": 2, "dim": 32, "memory": 8} | HEADS,
     "mesanet": {"num_layers": 2, "dim": 32, "tolerance": 0.0, "num_iterations": 3} | HEADS,
+    "encoder_decoder": {
+        "encoder": BertConfig(num_layers=2, dim=16, **HEADS),
+        "decoder": GptConfig(num_layers=3, dim=32, **HEADS),
+    },
 }
+REGISTRIES = {
+    "encoder-decoder": ENCODER_DECODERS,
+    "decoder": DECODERS,
+    "encoder": ENCODERS,
+}
+EVERY_ROLE = pytest.mark.parametrize(
+    ("families", "family"),
+    [
+        pytest.param(families, family, id=f"{family} as {role}")
+        for role, families in REGISTRIES.items()
+        for family in families
+    ],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +72,11 @@ def cells_one_by_one(monkeypatch):
     monkeypatch.setattr(recurrent, "_fused", recurrent.run_cells)
 
 
-def build(family, pattern="full", cross="full", **changes):
+def build(family, pattern="full", cross="full", families=FAMILIES, **changes):
     sizes = SIZES.get(family, {"num_layers": 2, "dim": 32} | HEADS)
-    config, model, _ = FAMILIES[family]
+    made = families[family]
     attention = AttentionConfig(pattern=pattern, cross=cross)
-    return model(config(**sizes | changes), VOCAB, attention).eval()
+    return made.model(made.config(**sizes | changes), VOCAB, attention).eval()
 
 
 def run(model, length):
@@ -94,10 +120,10 @@ def ours(model, length=LENGTH):
     return round(flops)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_operations_of_every_family_are_those_that_are_run(family):
+@EVERY_ROLE
+def test_operations_of_every_family_are_those_that_are_run(families, family):
     pattern = {"longformer": "local:40"}.get(family, "full")  # as wide as the text: all pairs
-    model = build(family, pattern)
+    model = build(family, pattern, families=families)
     assert ours(model) == counted(model) + not_counted(model) - hidden_pairs(model)
 
 
@@ -175,23 +201,29 @@ def test_an_encoder_without_a_head_ends_in_its_states():
 SIZES_OF_BERT = {"num_layers": 2, "dim": 32} | HEADS
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_rows_add_up_to_the_parameters(family):
-    model = build(family)
+@EVERY_ROLE
+def test_rows_add_up_to_the_parameters(families, family):
+    model = build(family, families=families)
     rows = layer_table(model, LENGTH)
     top = [row for row in rows if row.depth == 0]
     assert sum(row.num_parameters for row in top) == sum(p.numel() for p in model.parameters())
     assert sum(row.weight_bytes for row in top) == 4 * sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_rows_within_a_row_add_up_to_it(family):
-    rows = layer_table(build(family), LENGTH)
+@EVERY_ROLE
+def test_rows_within_a_row_add_up_to_it(families, family):
+    rows = layer_table(build(family, families=families), LENGTH)
     for row in rows:
         inner = [part for part in rows if part.depth and part.name.startswith(f"{row.name}.")]
         if inner:
             assert sum(part.num_parameters for part in inner) == row.num_parameters
             assert sum(part.flops_per_token for part in inner) == row.flops_per_token
+
+
+def test_either_side_of_a_joined_model_has_its_own_size():
+    rows = {row.name: row for row in layer_table(build("encoder_decoder"), LENGTH)}
+    names = ("encoder.embedding", "encoder.blocks.0-1", "encoder_output", "decoder.blocks.0-2")
+    assert [rows[name].shape for name in names] == [(20, 16), (20, 16), (20, 32), (20, 32)]
 
 
 def test_layers_with_low_rank_changes_cost_more():

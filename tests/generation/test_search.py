@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regard.data.batching import SpecialIds
 from regard.generation.search import SearchConfig, length_normalizer, search
 
 VOCAB, BOS, EOS = 5, 1, 2
@@ -165,3 +166,48 @@ def test_output_that_never_ends_is_cut_at_the_limit_and_says_so(beam):
 def test_a_longer_list_than_the_beam_is_refused():
     with pytest.raises(ValueError, match=r"num_best must be 1 to beam \(2\), not 3"):
         SearchConfig(beam=2, num_best=3)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_forbidden_tokens_are_never_written_and_the_others_keep_their_probability(beam):
+    model, source = Markov(3), torch.tensor([[7, 2]])
+    config = SearchConfig(beam=beam, num_best=beam, forbidden=(4,), max_length_ratio=0.01)
+    (found,) = search(model, source, config)
+    assert found
+    for hypothesis in found:
+        assert set(hypothesis.ids) <= {3}
+        tokens = [*hypothesis.ids, EOS] if hypothesis.is_finished else hypothesis.ids
+        expected = model.log_probability(7, tokens)
+        assert hypothesis.log_probability == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_the_longest_output_is_kept_to(beam):
+    config = SearchConfig(beam=beam, max_length=4)
+    (found,) = search(Markov(3, end_bias=-9.0), torch.tensor([[7, 3, 4, 3, 2]]), config)
+    assert len(found[0].ids) == 4 or (beam > 1 and found[0].is_finished)
+    (free,) = search(
+        Markov(3, end_bias=-9.0), torch.tensor([[7, 3, 4, 3, 2]]), SearchConfig(beam=1)
+    )
+    assert len(free[0].ids) == 20
+
+
+def test_padding_that_is_not_0_does_not_count():
+    ids = SpecialIds(pad=9, start=BOS, end=EOS)
+    config = SearchConfig(beam=1, max_length_ratio=1.0)
+    source = torch.tensor([[7, 0, 9, 9, 9]])
+    (found,) = search(Markov(3, end_bias=-50.0), source, config, ids)
+    assert len(found[0].ids) == 2 + 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_length": 0}, "max_length must be 1 or more, not 0"),
+        ({"forbidden": (3, -1)}, "forbidden: ids must be 0 or more, not -1"),
+    ],
+)
+def test_limits_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError) as caught:
+        SearchConfig(**settings)
+    assert str(caught.value) == message

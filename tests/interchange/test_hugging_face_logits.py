@@ -221,13 +221,17 @@ def test_the_conversion_that_is_advised_works(transformers, tmp_path):
 
 def test_an_exported_tokenizer_opens_in_transformers(transformers, tmp_path):
     from regard.data.tokenizer import Tokenizer, TokenizerConfig
-    from regard.interchange.hugging_face_tokenizer import TokenIds, read_tokenizer
+    from regard.interchange.hugging_face_tokenizer import (
+        TokenIds,
+        read_tokenizer,
+        vocabulary_files,
+    )
 
     tokenizer = Tokenizer.train(["the red cat sees the old dog"] * 3, TokenizerConfig(kind="byte"))
     config = GptConfig(num_layers=1, dim=8, num_heads=2, hidden_dim=8)
     model, ids = Gpt(config, len(tokenizer)), TokenIds(1, 2, 0)
-    layout, text = PUBLISHED["llama"], tokenizer.to_json()
-    write_hugging_face(tmp_path, model, config, layout, len(tokenizer), text, ids)
+    layout, files = PUBLISHED["llama"], vocabulary_files(tokenizer)
+    write_hugging_face(tmp_path, model, config, layout, len(tokenizer), files=files, token_ids=ids)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     expected = tokenizer.encode(["the naïve cat"])[0]
     assert theirs("the naïve cat", add_special_tokens=False).input_ids == expected

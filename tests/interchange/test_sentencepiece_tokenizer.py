@@ -232,3 +232,25 @@ def test_a_folder_without_any_tokenizer_is_opened(tmp_path):
     assert str(caught.value) == (
         f"{tmp_path}/tokenizer.json: missing, so text cannot be read or written; token ids can."
     )
+
+
+def test_its_files_come_back_as_they_were_with_their_settings(marian):
+    (marian / "tokenizer_config.json").write_text('{"source_lang": "eng"}')
+    found = read_sentencepiece(marian).files()
+    assert sorted(found) == ["source.spm", "target.spm", "tokenizer_config.json", "vocab.json"]
+    assert all((marian / name).read_bytes() == content for name, content in found.items())
+
+
+def test_without_the_package_nothing_is_exported_in_its_place(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    (tmp_path / "spiece.model").touch()
+    tokenizer = read_any_tokenizer(tmp_path)
+    assert tokenizer.is_missing
+    with pytest.raises(WeightsError, match="takes the package sentencepiece"):
+        tokenizer.files()
+
+
+def test_a_text_tells_its_target_language_only_where_the_vocabulary_has_it(marian):
+    tokenizer = read_sentencepiece(marian)
+    texts = (">>deu<< the cat", ">>fra<< the cat", "the cat >>deu<<")
+    assert [tokenizer.tag_of(text) for text in texts] == [">>deu<<", "", ""]

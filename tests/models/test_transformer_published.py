@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.models.published_weights import assert_near
 
+from regard.data.batching import SpecialIds
 from regard.errors import ConfigError, WeightsError
 from regard.generation.search import SearchConfig, search
 from regard.interchange.hugging_face import read_hugging_face, write_hugging_face
@@ -373,7 +374,7 @@ def test_greedy_search_writes_what_generate_writes(tmp_path, transformers):
         wanted = [row[: row.index(0)] if 0 in row else row for row in rows[:, 1:].tolist()]
         ours = read(tmp_path / str(seed))
         search_config = SearchConfig(beam=1, max_length_ratio=0.0)  # 10 tokens at most
-        found = search(ours, source, search_config, bos_id=ours.config.start_id, eos_id=0)
+        found = search(ours, source, search_config, SpecialIds(PAD, ours.config.start_id, 0))
         assert [hypotheses[0].ids for hypotheses in found] == wanted
         outputs += [hypotheses[0] for hypotheses in found]
     assert {output.is_finished for output in outputs} == {True, False}

@@ -16,21 +16,35 @@ from regard.tasks.run_config import RunConfig
 from regard.tasks.train import train
 from regard.tasks.translator import Translator
 
-SMALL = (
+SHORT = (
     "preset=tiny",
-    "model.dim=16",
-    "model.num_encoder_layers=1",
-    "model.num_decoder_layers=1",
     "tokenizer.vocab_size=400",
     "training.batch_tokens=256",
     "training.epochs=1",
 )
+SMALL = (
+    "model.dim=16",
+    "model.num_encoder_layers=1",
+    "model.num_decoder_layers=1",
+    *SHORT,
+)
+PAIR = (
+    "model.encoder.family=longformer",
+    "model.decoder.family=transformer_xl",
+    *(
+        f"model.{side}.{size}"
+        for side, dim in (("encoder", 8), ("decoder", 16))
+        for size in (f"dim={dim}", "num_layers=1", "num_heads=2", "hidden_dim=16")
+    ),
+    *SHORT,
+)
 
 
-@pytest.fixture(scope="module", params=["lstm", "conv_s2s"])
+@pytest.fixture(scope="module", params=["lstm", "conv_s2s", "encoder_decoder"])
 def folder(request, tmp_path_factory, pairs_file):
     path = tmp_path_factory.mktemp("families") / request.param
-    train(pairs_file, path, settings=[f"model.family={request.param}", *SMALL])
+    sizes = PAIR if request.param == "encoder_decoder" else SMALL
+    train(pairs_file, path, settings=[f"model.family={request.param}", *sizes])
     return path
 
 
@@ -51,7 +65,11 @@ def test_its_output_is_aligned_with_its_source(folder):
 
 def test_information_and_card_name_the_family(folder):
     found = inspect_folder(folder)
-    assert found.summary.startswith(f"{folder.name} tiny   1+1 layers, d=16, ")
+    sizes = {
+        "encoder_decoder": "longformer (1 layers, d=8, 2 heads, ff 16, pre-norm, attention full, "
+        "window 128, 1 global) + transformer_xl (1 layers, d=16, "
+    }.get(folder.name, "1+1 layers, d=16, ")
+    assert found.summary.startswith(f"{folder.name} tiny   {sizes}")
     assert found.summary in (folder / "README.md").read_text()
 
 
@@ -84,13 +102,47 @@ def test_every_family_has_every_preset(family, preset):
     assert summarize(config).startswith(f"{family} {preset}   ")
 
 
-@pytest.mark.parametrize("family", ENCODER_DECODERS)
+def test_a_side_of_another_family_has_the_sizes_of_the_transformer():
+    settings = ["model.family=encoder_decoder", "model.decoder.family=mesanet"]
+    settings += ["model.decoder.dropout=0.3", "model.encoder.family=longformer"]
+    config = apply_preset(apply_settings(RunConfig(), settings), "base")
+    encoder, decoder = config.model.encoder, config.model.decoder
+    like = RECIPES["transformer"]["base"].model
+    for side, layers in ((encoder, like.num_encoder_layers), (decoder, like.num_decoder_layers)):
+        assert (side.num_layers, side.dim, side.num_heads) == (layers, like.dim, like.num_heads)
+    assert (encoder.dropout, decoder.dropout, decoder.hidden_dim) == (0.1, 0.3, 1536)
+
+
+def test_dropout_that_nobody_chose_is_dropped_on_both_sides():
+    settings = ("model.family=encoder_decoder", "model.decoder.dropout=0.3")
+    config = apply_settings(RunConfig(settings=settings), settings)
+    found = drop_dropout(apply_preset(config, "small"), 1.0).model
+    assert (found.encoder.dropout, found.decoder.dropout) == (0.0, 0.3)
+    kept = drop_dropout(apply_preset(config, "small"), 10.0).model
+    assert (kept.encoder.dropout, kept.decoder.dropout) == (0.1, 0.3)
+    full_batch = apply_settings(config, ["optimizer.name=lbfgs"])
+    found = apply_preset(full_batch, "small").model
+    assert (found.encoder.dropout, found.decoder.dropout) == (0.0, 0.3)
+
+
+WHOLE = [family for family in ENCODER_DECODERS if family != "encoder_decoder"]
+
+
+@pytest.mark.parametrize("family", WHOLE)
 def test_what_is_set_stays_in_a_preset(family):
     settings = [f"model.family={family}", "model.dim=32", "model.dropout=0.3"]
     config = drop_dropout(apply_preset(apply_settings(RunConfig(), settings), "tiny"), 1.0)
     assert config.model.dim == 32
     assert config.model.dropout == 0.3
     assert config.model.num_encoder_layers == RECIPES[family]["tiny"].model.num_encoder_layers
+
+
+def test_a_configuration_of_two_sides_comes_back_from_toml():
+    settings = ["model.family=encoder_decoder", *PAIR]
+    config = apply_settings(RunConfig(), settings)
+    text = to_toml(config)
+    assert '[model.encoder]\nfamily = "longformer"\n' in text
+    assert from_toml(text, RunConfig, name="config.toml") == config
 
 
 @pytest.mark.parametrize("family", ENCODER_DECODERS)
@@ -110,12 +162,12 @@ def test_a_configuration_without_a_family_is_a_transformer():
         (
             ["model.family=ltsm"],
             "model.family=ltsm: one of transformer, lstm, conv_s2s, gpt, transformer_xl, mesanet, "
-            "bert, longformer was expected.  Did you mean lstm?",
+            "bert, longformer, encoder_decoder, vit was expected.  Did you mean lstm?",
         ),
         (
             ["model.family=lstm", "model.num_heads=2"],
             "unknown setting model.num_heads.  It goes with model.family=transformer or gpt or "
-            "transformer_xl or mesanet or bert or longformer.  "
+            "transformer_xl or mesanet or bert or longformer or vit.  "
             "All: regard train --help-config model",
         ),
         (
@@ -123,6 +175,21 @@ def test_a_configuration_without_a_family_is_a_transformer():
             "unknown setting model.gates.  model.family=conv_s2s has num_encoder_layers, "
             "num_decoder_layers, dim, kernel_width, dropout, positions, max_positions, tied.  "
             "All: regard train --help-config model",
+        ),
+        (
+            ["model.encoder.family=bert"],
+            "unknown section model.encoder.  It goes with model.family=encoder_decoder.  "
+            "All: regard train --help-config model",
+        ),
+        (
+            ["model.family=encoder_decoder", "model.encoder.window=64"],
+            "unknown setting model.encoder.window.  "
+            "It goes with model.encoder.family=longformer.  "
+            "All: regard train --help-config model.encoder",
+        ),
+        (
+            ["model.family=encoder_decoder", "model.encoder.pad_id=1"],
+            "model: encoder.pad_id must be 0, not 1",
         ),
     ],
 )
@@ -135,6 +202,9 @@ def test_a_setting_that_does_not_fit_the_family_is_refused(settings, message):
 def test_help_lists_the_settings_of_every_family():
     text = describe(RunConfig, "model")
     for name in ("model.family", "model.num_heads", "model.luong_score", "model.kernel_width"):
+        assert f"\n{name} " in text
+    text = describe(RunConfig, "model.decoder")
+    for name in ("model.decoder.family", "model.decoder.memory", "model.decoder.conv_width"):
         assert f"\n{name} " in text
 
 

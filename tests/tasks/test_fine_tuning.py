@@ -223,6 +223,14 @@ def test_a_pattern_cannot_be_exported(book, tmp_path):
     )
 
 
+def test_a_pattern_of_an_encoder_cannot_be_exported_either(book, tmp_path):
+    settings = (*TEXT, "task=masked-language-modeling", "training.epochs=1")
+    pattern = "attention.pattern=local:8"
+    encoder = train(book, tmp_path / "encoder", settings=(*settings, pattern, "model.norm=post"))
+    with pytest.raises(ConfigError, match=r"attention local:8: published configurations"):
+        export_hugging_face(encoder, tmp_path / "hf")
+
+
 def test_the_command_classifies(mood, tmp_path, capsys):
     lines = tmp_path / "lines.txt"
     lines.write_text("7 red cat sees the tree\n7 old dog likes the tree\n")

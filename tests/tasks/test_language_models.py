@@ -196,8 +196,8 @@ def test_windowed_attention_trains_and_generates_with_a_bounded_cache(tmp_path, 
     ("setting", "message"),
     [
         (
-            "model.family=lstm",
-            "model.family=lstm: does not continue a text.  Take one of gpt",
+            "model.family=bert",
+            "model.family=bert: does not continue a text.  Take one of gpt",
         ),
         (
             "data.languages=en-de",

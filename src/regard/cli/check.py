@@ -31,8 +31,8 @@ def check(
     Parameters
     ----------
     data
-        Sentence pairs, texts with labels, or running text; - reads sentence pairs from standard
-        input.
+        Sentence pairs, texts or rows of numbers with labels, running text, or a folder of images or
+        recordings; - reads sentence pairs from standard input.
     targets
         File of target sentences, when DATA holds the source sentences only.
     encoding
@@ -66,21 +66,27 @@ def check(
 
 
 def _check_text(data: str, name: TaskName, encoding: str, *, json: bool) -> int:
-    """Report on texts with labels or running text."""
+    """Report on running text, or on what has labels."""
     from regard.cli.console import describe
+    from regard.tasks.input_task import InputData
     from regard.tasks.registry import TASKS
-    from regard.tasks.run_config import DataConfig
 
     task = TASKS[name]
-    config = msgspec.structs.replace(task.defaults, data=DataConfig(path=data, encoding=encoding))
-    text = task.read(config)
+    replace = msgspec.structs.replace
+    defaults = task.defaults
+    text = task.read(replace(defaults, data=replace(defaults.data, path=data, encoding=encoding)))
     found = task.describe(text)
+    facts = text.facts() if isinstance(text, InputData) else {}
     if json:
-        print(msgspec.json.encode({"task": name, **msgspec.to_builtins(found)}).decode())
+        print(msgspec.json.encode({"task": name, **msgspec.to_builtins(found), **facts}).decode())
         return 0
     print(f"Task    {name}")
     for line in describe(found):
         print(line)
+    if isinstance(text, InputData):
+        shown = ", ".join(f"{label} {count:,}" for label, count in text.label_counts().items())
+        print(f"Labels  {shown}")
+        print(f"Sizes   {text.sizes()}")
     for drop in text.dropped[:_SHOWN_DROPS]:
         print(f"        {text.path}:{drop.line}: {drop.reason}: {drop.text[:60]}")
     print(f"Next    regard train {text.path} -o FOLDER")

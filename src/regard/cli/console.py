@@ -93,7 +93,7 @@ def header(measures: Collection[str]) -> str:
     '  epoch     step    train    valid  perplexity      tok/s   elapsed      left'
     """
     titles = (f"{_COLUMNS[name][0]:>{_COLUMNS[name][1]}s}" for name in measures)
-    rate = "texts/s" if "accuracy" in measures else "tok/s"
+    rate = "inputs/s" if "accuracy" in measures else "tok/s"
     return f"  epoch     step    train{''.join(titles)}{rate:>11s}   elapsed      left"
 
 

@@ -12,6 +12,7 @@ from regard.errors import ConfigError
 
 if TYPE_CHECKING:
     from regard.metrics.translation import PairedScores
+    from regard.tasks.classification_report import ClassificationReport
     from regard.tasks.evaluation import EvaluationReport
     from regard.tasks.text_evaluation import TextReport
 
@@ -36,8 +37,8 @@ def evaluate(
     model
         Folder of a trained model.
     data
-        File of what the model was trained on: sentence pairs or running text; - reads standard
-        input.
+        What the model was trained on: a file of sentence pairs, running text or labelled rows, or a
+        folder of images or recordings; - reads standard input, for text.
     beam
         Hypotheses kept in the search of a translation; 1 is greedy.
     compare
@@ -51,7 +52,9 @@ def evaluate(
     json
         One JSON object instead of text.
     """
+    from regard.tasks.classifier import TextClassifier
     from regard.tasks.generator import TextGenerator
+    from regard.tasks.input_classifier import InputClassifier
     from regard.tasks.registry import open_model
     from regard.tasks.translator import Translator
 
@@ -66,8 +69,15 @@ def evaluate(
         pairs = read_test_pairs(data, opened, **overlap)
         report = evaluate_model(opened, pairs, name=model, beam=beam, other=other, num_worst=worst)
         show = partial(_print_report, report, beam, str(compare))
+    elif isinstance(opened, TextClassifier | InputClassifier):
+        from regard.tasks.classification_report import evaluate_classifier
+
+        report = evaluate_classifier(opened, data, name=model, other=other, **overlap)
+        show = partial(_print_labels_report, report, str(compare))
     elif not isinstance(opened, TextGenerator):
-        raise ConfigError(f"{model}: translators and language models can be evaluated on a file.")
+        raise ConfigError(
+            f"{model}: translators, language models and classifiers can be evaluated on a file."
+        )
     else:
         from regard.tasks.text_evaluation import evaluate_text, read_test_text
 
@@ -79,6 +89,18 @@ def evaluate(
     else:
         show()
     return 0
+
+
+def _print_labels_report(report: ClassificationReport, other: str) -> None:
+    print(f"Data    {report.path}   {report.num_inputs:,} {report.unit}   model {report.model}")
+    print(
+        f"Right   {report.accuracy:.1f} % [{report.accuracy_low:.1f}, {report.accuracy_high:.1f}]"
+        f"   macro F1 {report.macro_f1:.1f}   loss {report.loss:.3f}"
+    )
+    print(f"Floors  most frequent label {report.majority:.1f} %")
+    if report.compared is not None:
+        difference = report.accuracy - report.compared
+        print(f"Compare {report.model} against {other}: {difference:+.1f} points")
 
 
 def _print_text_report(report: TextReport, other: str) -> None:

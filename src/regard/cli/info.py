@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from regard.tasks.information import FolderInformation
 
 Flag = Parameter(negative=())
+_SHOWN_LABELS = 10
 
 
 def info(
@@ -29,7 +30,7 @@ def info(
     Parameters
     ----------
     model
-        Folder of a model.
+        Folder of a model: one of your own, or one in Hugging Face's layout.
     diagram
         Draw the architecture instead: mermaid writes a flowchart that documentation pages show.
     output
@@ -72,23 +73,48 @@ def _draw(model: str, output: str | None) -> int:
 def _print(found: FolderInformation) -> None:
     from regard.explain.layer_table import format_table
 
-    config = found.config
-    data = config.data
-    source = f"{data.path}   sha256 {data.sha256[:16]}" if data.path else "the embedded corpus"
     print(f"Model   {found.summary}   {found.num_parameters:,} parameters   sha {found.sha}")
-    print(f"Tokens  {config.tokenizer.kind} {found.vocab_size:,}")
-    languages = data.languages or "languages guessed"
-    about = languages if config.task == "translation" else config.task
-    print(f"Data    {source}   {about}")
+    if found.layout:
+        _print_published(found)
+    else:
+        _print_data(found)
     print(
         f"Cost    {found.flops_per_token / 1e6:.1f} MFLOP a token in training "
         f"(forward and backward, length {found.length:,}), "
         f"{found.weight_bytes / 1e6:.1f} MB of weights"
     )
+    if found.layout:
+        for place, command in enumerate(found.uses):
+            print(f"{'' if place else 'Use':8}{command}")
+    else:
+        _print_run(found)
+    print(f"Parts   FLOP of a forward pass at length {found.length:,}")
+    for line in format_table(found.layers):
+        print(f"        {line}")
+
+
+def _print_published(found: FolderInformation) -> None:
+    print(f"Layout  {found.layout} of transformers, for {found.config.task}")
+    has = "" if found.has_vocabulary else "   no vocabulary in the folder: token ids only, no text"
+    print(f"Tokens  {found.config.tokenizer.kind} {found.vocab_size:,}{has}")
+    if labels := found.config.data.labels:
+        shown = ", ".join(labels[:_SHOWN_LABELS])
+        print(f"Labels  {len(labels):,}: {shown}{', ...' if len(labels) > _SHOWN_LABELS else ''}")
+
+
+def _print_data(found: FolderInformation) -> None:
+    config = found.config
+    data = config.data
+    source = f"{data.path}   sha256 {data.sha256[:16]}" if data.path else "the embedded corpus"
+    if found.vocab_size:
+        print(f"Tokens  {config.tokenizer.kind} {found.vocab_size:,}")
+    languages = data.languages or "languages guessed"
+    about = languages if config.task == "translation" else config.task
+    print(f"Data    {source}   {about}")
+
+
+def _print_run(found: FolderInformation) -> None:
     state = "finished" if found.is_finished else "not finished"
     print(f"Run     {state}, {found.num_evaluations} evaluations, {found.step:,} steps")
     for name, value in found.figures.items():
         print(f"        {name} {value:.3f}")
-    print(f"Parts   FLOP of a forward pass at length {found.length:,}")
-    for line in format_table(found.layers):
-        print(f"        {line}")

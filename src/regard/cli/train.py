@@ -73,8 +73,9 @@ def train(
     Parameters
     ----------
     data
-        Sentence pairs (TSV, CSV, JSONL), texts with labels (JSONL or CSV with text and label), or
-        running text (.txt); - reads standard input.
+        Sentence pairs (TSV, CSV, JSONL), texts with labels (JSONL or CSV with text and label),
+        running text (.txt), rows of numbers with labels (CSV with label), or a folder with one
+        folder of images or WAV files a label; - reads standard input.
     output
         Folder of the new model.
     start_from

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
+from regard.errors import ConfigError, WeightsError
+
 if TYPE_CHECKING:
     from regard.tasks.translator import Translation, Translator
 
@@ -56,10 +58,13 @@ def translate(
         One JSON object a line, with scores.
     """
     from regard.cli.inputs import input_lines
+    from regard.tasks.registry import open_model
     from regard.tasks.translator import Translator, search_config
 
     search_config(beam=beam, num_best=nbest, length_penalty=length_penalty)
-    translator = Translator.open(model)
+    translator = open_model(model)
+    if not isinstance(translator, Translator):
+        raise WeightsError(f"{model}: does not translate.  See: regard info {model}")
     lines = input_lines(text, encoding, as_text=as_text)
     found = translator.stream(lines, beam=beam, num_best=nbest, length_penalty=length_penalty)
     rows = _format(translator, found, align=align, json=json, numbered=nbest > 1)
@@ -114,8 +119,6 @@ def _write(rows: Iterable[str], write) -> None:
 
 
 def _write_file(path: Path, rows: Iterable[str]) -> None:
-    from regard.errors import ConfigError
-
     try:
         with path.open("w", encoding="utf-8", newline="\n") as stream:
             _write(rows, stream.write)

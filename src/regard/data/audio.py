@@ -29,6 +29,7 @@ _LOG_STEP = math.log(6.4) / 27.0  # from 1000 to 6400 Hz in 27 steps
 _SMALLEST_POWER = 1e-10  # below the rounding of 16-bit samples
 _SMALLEST_STD = 1e-5  # a band that does not move is left at zero
 _EXTENSIBLE = b"\xfe\xff"  # WAVE_FORMAT_EXTENSIBLE, little-endian
+_HEADER_BYTES = 4096
 _WIDEST = 4  # bytes of a sample
 _LARGEST = 2.0**31  # of 32-bit samples, which narrower ones are widened to
 
@@ -100,6 +101,37 @@ class LogMelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """
         # The transform stands centred on every hop; an odd one reaches a sample less far.
         return 1 + (num_samples + 2 * (self.fft_size // 2) - self.fft_size) // self.hop_size
+
+
+def config_of_rate(sample_rate: int) -> LogMelConfig:
+    """Make windows of 25 ms, every 10 ms, of recordings of any rate.
+
+    >>> config_of_rate(8_000).window_size, config_of_rate(44_100).fft_size
+    (200, 2048)
+    """
+    window_size = max(1, round(0.025 * sample_rate))
+    return LogMelConfig(
+        sample_rate=sample_rate,
+        window_size=window_size,
+        hop_size=max(1, round(0.01 * sample_rate)),
+        fft_size=1 << (window_size - 1).bit_length(),
+    )
+
+
+def read_sample_rate(path: str | Path) -> int | None:
+    """Tell the sample rate of a WAV file from its first bytes; None where they do not tell it.
+
+    Raises:
+        DataError: The file cannot be opened.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            head = stream.read(_HEADER_BYTES)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror or error}).") from error
+    start = head.find(b"fmt ", 12) + 8
+    rate = head[start + 4 : start + 8]
+    return int.from_bytes(rate, "little") if start >= 20 and len(rate) == 4 else None
 
 
 def read_log_mel(path: str | Path, config: LogMelConfig = LogMelConfig()) -> Tensor:  # noqa: B008
@@ -275,7 +307,7 @@ def _without_extension(content: bytes) -> bytes:
     Files of more than 16 bits or two channels have it as a rule; what its format is stands in the
     first two bytes of the sub-format.
     """
-    start = content.find(b"fmt ", 12, 4096) + 8
+    start = content.find(b"fmt ", 12, _HEADER_BYTES) + 8
     tag, subformat = content[start : start + 2], content[start + 24 : start + 26]
     if start < 12 or tag != _EXTENSIBLE or len(subformat) < 2:
         return content

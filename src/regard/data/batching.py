@@ -7,6 +7,7 @@ anywhere without replaying what came before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,8 +18,22 @@ from torch import Tensor
 _POOL_ROWS = 1 << 17  # rows sorted together: larger pads less, smaller mixes batches more
 
 
+class SpecialIds(NamedTuple):
+    """The tokens around the sentences of pairs; the defaults are those of our own vocabularies.
+
+    Args:
+        pad: Fills up rows on the right.
+        start: Begins what a decoder reads.
+        end: Ends a source and a target.
+    """
+
+    pad: int = 0
+    start: int = 1
+    end: int = 2
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """One batch of sentence pairs, padded on the right with 0.
+    """One batch of sentence pairs, padded on the right.
 
     Args:
         source_ids: ``[batch, source_length]``.
@@ -54,44 +69,53 @@ class TokenRows:
         return self.ids[self.starts[row] : self.starts[row + 1]]
 
     def pad(
-        self, rows: NDArray[np.int64], *, before: int = 0, after: int = 0, fill: int = 0
+        self,
+        rows: NDArray[np.int64],
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        fill: int = 0,
     ) -> Tensor:
         """Lay rows out as ``[batch, length]``, padded on the right.
 
         Args:
             rows: Indices.
-            before: Token to put before each row; 0 puts none.
-            after: Token to put behind each row; 0 puts none.
+            before: Token to put before each row; None puts none.
+            after: Token to put behind each row; None puts none.
             fill: Token to pad with.
         """
-        lead = int(before > 0)
-        width = int(self.lengths[rows].max()) + lead + int(after > 0)
+        lead = int(before is not None)
+        width = int(self.lengths[rows].max()) + lead + int(after is not None)
         out = np.full((len(rows), width), fill, dtype=np.int64)
         for place, row in enumerate(rows):
             ids = self[row]
             out[place, lead : lead + len(ids)] = ids
-            if after:
+            if after is not None:
                 out[place, lead + len(ids)] = after
-        if before:
+        if before is not None:
             out[:, 0] = before
         return torch.from_numpy(out)
 
 
-class PairBatches:
-    """Batches of sentence pairs in a fresh order every epoch.
+class LengthBatches:
+    """Rows of about equal length put together, in a fresh order every epoch.
 
     Args:
-        sources: Token ids of the sources, without begin and end.
-        targets: Token ids of the targets, without begin and end, as many rows.
+        sources: Lengths of the sources, ``[rows]``.
+        targets: Lengths of the targets, ``[rows]``; the sources' own where there is one side.
         batch_tokens: Most target tokens in a batch, padding counted; a longer row stands alone.
         seed: Of the order.
     """
 
     def __init__(
-        self, sources: TokenRows, targets: TokenRows, *, batch_tokens: int, seed: int
+        self,
+        sources: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        *,
+        batch_tokens: int,
+        seed: int,
     ) -> None:
-        self.sources = sources
-        self.targets = targets
+        self._lengths = sources, targets
         self.batch_tokens = batch_tokens
         self.seed = seed
 
@@ -102,7 +126,7 @@ class PairBatches:
         batches are shuffled. Which rows of a length meet in a batch differs from epoch to epoch.
         """
         generator = np.random.default_rng([self.seed, epoch])
-        shuffled = generator.permutation(len(self.targets))
+        shuffled = generator.permutation(len(self._lengths[1]))
         batches: list[NDArray[np.int64]] = []
         for start in range(0, len(shuffled), _POOL_ROWS):
             batches += self._cut(shuffled[start : start + _POOL_ROWS])
@@ -110,37 +134,29 @@ class PairBatches:
 
     def in_sequence(self) -> list[NDArray[np.int64]]:
         """Return the rows of batches that cover the data once, sorted by length, not shuffled."""
-        return self._cut(np.arange(len(self.targets)))
-
-    def batch(self, rows: NDArray[np.int64], *, bos_id: int = 1, eos_id: int = 2) -> Batch:
-        """Build the batch of the given rows: ids are ``[batch, length]``."""
-        return Batch(
-            source_ids=self.sources.pad(rows, after=eos_id),
-            target_ids=self.targets.pad(rows, before=bos_id),
-            labels=self.targets.pad(rows, after=eos_id),
-            rows=rows,
-        )
+        return self._cut(np.arange(len(self._lengths[1])))
 
     @property
     def num_tokens(self) -> int:
         """Target tokens of all rows."""
-        return int(self.targets.lengths.sum())
+        return int(self._lengths[1].sum())
 
     @property
     def longest(self) -> int:
-        """Length of the longest sentence of either side, its end counted."""
-        return 1 + max(int(side.lengths.max()) for side in (self.sources, self.targets))
+        """Length of the longest row of either side, its end counted."""
+        return 1 + max(int(side.max()) for side in self._lengths)
 
     def size(self, rows: NDArray[np.int64]) -> int:
         """Count the tokens of some rows, both sides together."""
-        return int((self.sources.lengths[rows] + self.targets.lengths[rows]).sum())
+        sources, targets = self._lengths
+        return int((sources[rows] + targets[rows]).sum())
 
     def padding_share(self, batches: Sequence[NDArray[np.int64]]) -> float:
         """Measure which share of all places, [batch, length] a side, is padding, 0 to 1."""
         used = padded = 0
         for rows in batches:
-            for side in (self.sources, self.targets):
-                lengths = side.lengths[rows] + 1
+            for side in self._lengths:
+                lengths = side[rows] + 1
                 used += int(lengths.sum())
                 padded += int(lengths.max()) * len(rows)
         return 1 - used / padded if padded else 0.0
@@ -151,9 +167,9 @@ class PairBatches:
         Sources rise in length through one target length and fall through the next, so that a batch
         that spans two has no jump in it.
         """
-        sources, targets = self.sources.lengths[rows], self.targets.lengths[rows]
+        sources, targets = (side[rows] for side in self._lengths)
         rows = rows[np.lexsort((np.where(targets % 2, -sources, sources), targets))]
-        widths = self.targets.lengths[rows] + 1
+        widths = self._lengths[1][rows] + 1
         batches, start = [], 0
         while start < len(rows):
             end = start + max(1, self.batch_tokens // int(widths[start]))
@@ -164,3 +180,37 @@ class PairBatches:
             batches.append(rows[start:end])
             start = end
         return batches
+
+
+class PairBatches(LengthBatches):
+    """Batches of sentence pairs in a fresh order every epoch.
+
+    Args:
+        sources: Token ids of the sources, without begin and end.
+        targets: Token ids of the targets, without begin and end, as many rows.
+        batch_tokens: Most target tokens in a batch, padding counted; a longer row stands alone.
+        seed: Of the order.
+        ids: What pads, begins and ends the rows.
+    """
+
+    def __init__(
+        self,
+        sources: TokenRows,
+        targets: TokenRows,
+        *,
+        batch_tokens: int,
+        seed: int,
+        ids: SpecialIds = SpecialIds(),  # noqa: B008 - an immutable value
+    ) -> None:
+        super().__init__(sources.lengths, targets.lengths, batch_tokens=batch_tokens, seed=seed)
+        self.sources, self.targets, self.ids = sources, targets, ids
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """Build the batch of the given rows: ids are ``[batch, length]``."""
+        pad, start, end = self.ids
+        return Batch(
+            source_ids=self.sources.pad(rows, after=end, fill=pad),
+            target_ids=self.targets.pad(rows, before=start, fill=pad),
+            labels=self.targets.pad(rows, after=end, fill=pad),
+            rows=rows,
+        )

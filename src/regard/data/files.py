@@ -40,7 +40,7 @@ _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
-__all__ = ["file_hash", "find_problems", "read_lines", "read_pairs", "read_records"]
+__all__ = ["file_hash", "find_problems", "read_cells", "read_lines", "read_pairs", "read_records"]
 
 
 def read_pairs(
@@ -110,6 +110,22 @@ def read_records(
     if file.problems:
         more = len(file.problems) - 1
         raise DataError(file.problems[0] + (f"  And {more:,} more like it." if more else ""))
+
+
+def read_cells(file: TextFile) -> Iterator[tuple[int, list[str]]]:
+    """Read every row of CSV or TSV, a header among them, its cells not looked at.
+
+    Args:
+        file: ``.csv`` has commas or semicolons, others tabs where the first line has one. What
+            cannot be read is added to its problems.
+
+    Yields:
+        The 1-based line of each row, and its cells.
+    """
+    first, lines = _peek(numbered_lines(file))
+    is_csv = Path(file.name).suffix.lower() == ".csv" or "\t" not in first
+    separator = _csv_separator(first) if is_csv else "\t"
+    yield from _csv_records(file, lines, separator) if is_csv else _tab_records(lines)
 
 
 def _named_rows(file: TextFile, names: Sequence[str]) -> _Records:

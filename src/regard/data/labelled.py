@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -141,12 +140,6 @@ def split_labelled(
 def repeated(train: Labelled, held_out: Labelled) -> list[int]:
     """Return the rows of a held-out part whose text stands in training too."""
     return [row for row, _ in overlap(train.as_pairs(), held_out.as_pairs())]
-
-
-def majority_share(train: Labelled, test: Labelled) -> float:
-    """Return the accuracy of always answering the most frequent label of training, 0 to 1."""
-    ((label, _),) = Counter(train.labels).most_common(1)
-    return test.labels.count(label) / len(test)
 
 
 class LabelledBatch(msgspec.Struct, frozen=True, kw_only=True):

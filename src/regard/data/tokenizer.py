@@ -91,6 +91,10 @@ class Tokenizer:
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Turn target sentences into token ids: as `encode`, both sides share the vocabulary."""
+        return self.encode(texts)
+
     @cached_property
     def newline_id(self) -> int:
         """The token that stands for the end of a line."""

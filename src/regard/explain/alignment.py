@@ -23,7 +23,7 @@ def cross_attention(model: EncoderDecoder[Any], source_ids: Tensor, target_ids: 
 
     Args:
         model: In evaluation mode.
-        source_ids: ``[batch, source_length]``, padded on the right with 0.
+        source_ids: ``[batch, source_length]``, padded on the right.
         target_ids: Decoder inputs, ``[batch, length]``, beginning with ``<s>``.
 
     Returns:

@@ -18,6 +18,7 @@ from regard.layers.attention import CrossAttention, MultiHeadAttention, SelfAtte
 from regard.layers.convolution import GatedConvolution
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import ACTIVATIONS, FeedForward
+from regard.layers.front_end import FrontEnd, Patches
 from regard.layers.linear import Linear
 from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.mesa import MesaMixer
@@ -87,6 +88,19 @@ def _of_embedding(module: TokenEmbedding) -> Description:
     elif module.positions is not None:
         facts.append("sinusoidal positions")
     return Description("embedding", tuple(facts))
+
+
+def _of_front_end(module: FrontEnd) -> Description:
+    weight = module.projection.weight
+    assert isinstance(weight, nn.Parameter)
+    if isinstance(module.projection, Patches):
+        dim, channels, height, width = weight.shape
+        facts = [f"patches of {height} x {width} x {channels} to {dim:,}"]
+    else:
+        facts = [f"rows of {weight.shape[1]:,} to {weight.shape[0]:,}"]
+    facts.append(f"{module.positions.shape[1]:,} learned positions")
+    facts += [] if module.class_token is None else ["class token"]
+    return Description("front end", tuple(facts))
 
 
 def _of_segmented(module: SegmentedEmbedding) -> Description:
@@ -193,6 +207,7 @@ def _of_relative_positions(module: RelativePositions) -> Description:
 RULES: dict[type[nn.Module], Callable[[Any], Description]] = {
     TokenEmbedding: _of_embedding,
     SegmentedEmbedding: _of_segmented,
+    FrontEnd: _of_front_end,
     SelfAttention: _of_self_attention,
     LongformerAttention: _of_longformer,
     RelativeAttention: _of_relative,

@@ -18,14 +18,14 @@ from regard.explain.parts import Part, fold, is_aside, list_parts, run_name, sub
 from regard.layers.attention import CrossAttention
 from regard.layers.recurrent import Lstm
 from regard.layers.source_attention import BahdanauAttention, SourceAttention
-from regard.models import Classifier, Encoder, TextModel
-from regard.models.conv_s2s import ConvDecoderBlock, ConvEncoderBlock, ConvS2S
+from regard.models import Classifier, Encoder, Model, TextModel, Vit
+from regard.models.conv_s2s import ConvBlock, ConvDecoderBlock, ConvS2S
 from regard.models.lstm import LstmEncoderDecoder
 
 _LENGTH = 1  # the costs of parts are not drawn
 
 
-def draw_diagram(model: TextModel) -> str:
+def draw_diagram(model: Model) -> str:
     """Draw the architecture of a model.
 
     Args:
@@ -52,7 +52,7 @@ class _Artist:
         tokens: Node of the embedding of the side that is being drawn.
     """
 
-    model: TextModel
+    model: Model
     chart: Flowchart = field(default_factory=Flowchart)
     places: dict[str, str] = field(default_factory=dict)
     ties: list[tuple[str, str]] = field(default_factory=list)
@@ -68,7 +68,8 @@ class _Artist:
             if isinstance(self.model, ConvS2S):
                 self.memory = [(end, "keys"), (self._sum(end, self.tokens), "values")]
         target = [part for part in parts if not part.is_source]
-        end = self._side(target, "target tokens" if source else "tokens")
+        what = self.model.config.input if isinstance(self.model, Vit) else "tokens"
+        end = self._side(target, "target tokens" if source else what)
         self.chart.edge(end, self.chart.node([_result(self.model)], "round"))
         if isinstance(self.model, LstmEncoderDecoder):
             self._connect_recurrent(self.model)
@@ -153,6 +154,8 @@ class _Artist:
 
     def _taken(self, part: Part, x: str) -> str:
         """Draw what a classifier takes of the states, before its pooler or else its output."""
+        if isinstance(self.model, Vit):
+            return self._pooled(self.model, part, x)
         if not isinstance(self.model, Classifier):
             return x
         encoder = self.model.encoder
@@ -160,6 +163,17 @@ class _Artist:
         if part.module is not (encoder.pooler if is_first else None):  # the output has no module
             return x
         node = self.chart.node(["first token" if is_first else "mean over tokens"])
+        self.chart.edge(x, node)
+        return node
+
+    def _pooled(self, model: Vit, part: Part, x: str) -> str:
+        """Draw what stands for an image or a series, before the first map that reads it."""
+        first = model.head if model.pooler is None else model.pooler
+        if first is None or part.module is not first:
+            return x
+        is_first = model.config.pooling == "first"
+        what = "patches" if model.config.input == "image" else "rows"
+        node = self.chart.node(["class token" if is_first else f"mean over {what}"])
         self.chart.edge(x, node)
         return node
 
@@ -179,7 +193,7 @@ class _Artist:
         elif model.feeds_back:
             self.chart.edge(readout, decoder[0], "to the next step", is_dotted=True)
 
-    def conv_encoder_block(self, inner: dict[str, Part], x: str) -> str:
+    def conv_block(self, inner: dict[str, Part], x: str) -> str:
         """Draw a convolution with its residual connection."""
         return self._sum(x, self._part(inner["convolution"], x))
 
@@ -190,16 +204,19 @@ class _Artist:
         return self._sum(x, state, self._part(inner["cross_attention"], query))
 
 
-def _result(model: TextModel) -> str:
-    if isinstance(model, Classifier):
+def _result(model: Model) -> str:
+    if isinstance(model, Vit) and model.head is None:
+        return "states" if model.pooler is None else "vector"
+    if isinstance(model, Classifier | Vit):
         return f"logits of {model.num_labels:,} labels"
     if isinstance(model, Encoder) and model.head is None:
         return "states"
+    assert isinstance(model, TextModel)
     return f"logits of {model.vocab_size:,} tokens"
 
 
 _BLOCKS: dict[type[nn.Module], Callable[[_Artist, dict[str, Part], str], str]] = {
-    ConvEncoderBlock: _Artist.conv_encoder_block,
+    ConvBlock: _Artist.conv_block,
     ConvDecoderBlock: _Artist.conv_decoder_block,
 }
 """How blocks are drawn whose connections their modules do not tell."""

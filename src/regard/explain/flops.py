@@ -18,6 +18,7 @@ from torch import nn
 
 from regard.attention import Full, NoMask, Pattern
 from regard.layers.attention import MultiHeadAttention
+from regard.layers.front_end import FrontEnd
 from regard.layers.linear import Linear
 from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.lora import LowRank
@@ -84,6 +85,13 @@ def _of_linear(module: Linear | nn.Linear, sizes: Sizes) -> int:
     return 2 * module.weight.numel() * sizes.length + _of_children(module, sizes)
 
 
+def _of_front_end(module: FrontEnd, sizes: Sizes) -> int:
+    """Count the map of every patch or row; the class token goes through none."""
+    weight = module.projection.weight
+    assert isinstance(weight, nn.Parameter)
+    return 2 * weight.numel() * (sizes.length - (module.class_token is not None))
+
+
 def _of_low_rank(module: LowRank, sizes: Sizes) -> int:
     return 2 * (module.down.numel() + module.up.numel()) * sizes.length
 
@@ -148,6 +156,7 @@ def _of_mesa(module: MesaMixer, sizes: Sizes) -> int:
 RULES: dict[type[nn.Module], Callable[[Any, Sizes], int]] = {
     Linear: _of_linear,
     nn.Linear: _of_linear,
+    FrontEnd: _of_front_end,
     LowRank: _of_low_rank,
     ShortConvolution: _of_short_convolution,
     MultiHeadAttention: _of_heads,

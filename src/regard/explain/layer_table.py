@@ -6,7 +6,7 @@ import msgspec
 
 from regard.explain.flops import TRAINING_FACTOR
 from regard.explain.parts import Part, fold, list_parts, run_name
-from regard.models import TextModel
+from regard.models import Model
 
 
 class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     ties: tuple[str, ...] = ()
 
 
-def layer_table(model: TextModel, length: int) -> list[LayerRow]:
+def layer_table(model: Model, length: int) -> list[LayerRow]:
     """List the parts of a model, first to last.
 
     Args:

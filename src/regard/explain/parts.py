@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -16,9 +17,10 @@ from regard.explain.describe import Description, class_words, describe, describe
 from regard.explain.flops import Sizes, forward_flops
 from regard.layers.block import Residual
 from regard.layers.embedding import TokenEmbedding
+from regard.layers.front_end import FrontEnd
 from regard.layers.linear import Linear
 from regard.layers.relative_attention import RelativePositions
-from regard.models import Classifier, Encoder, EncoderDecoder, TextModel
+from regard.models import Classifier, Encoder, EncoderDecoder, Joined, Model, TextModel, Vit
 from regard.models.encoder import MaskedTokenHead, SegmentedEmbedding
 
 _OUTPUT = ("output_weight", "output_bias")
@@ -60,7 +62,7 @@ class Part:
         return (*own, self.is_source, tuple(part.alike() for part in self.inner))
 
 
-def list_parts(model: TextModel, length: int) -> list[Part]:
+def list_parts(model: Model, length: int) -> list[Part]:
     """List the parts of a model, first to last; those that read a source before all others.
 
     Args:
@@ -112,7 +114,7 @@ def sublayers(module: nn.Module) -> list[tuple[str, str, Residual]]:
     return [(layer, *found) for layer, found in zip(layers, residuals, strict=True)]
 
 
-def is_aside(model: TextModel, module: nn.Module | None) -> bool:
+def is_aside(model: Model, module: nn.Module | None) -> bool:
     """Tell whether a forward pass leaves a part of an encoder out: a head, or the pooler."""
     if module is None:
         return False
@@ -128,7 +130,7 @@ def is_aside(model: TextModel, module: nn.Module | None) -> bool:
 class _Lister:
     """Walks a model once; keeps which part has had which weights first."""
 
-    model: TextModel
+    model: Any
     sizes: Sizes
     owners: dict[int, str] = field(default_factory=dict)
 
@@ -153,7 +155,7 @@ class _Lister:
         weights = list(module.parameters())
         if isinstance(module, MaskedTokenHead) and not is_aside(self.model, module):
             weights.append(self.model.output_weight)  # it multiplies by the table of tokens
-        shape = self._shape(module)
+        shape = self._shape(module, is_source=is_source)
         return self._make(
             name, found, shape, self._flops(module), weights, module=module, is_source=is_source
         )
@@ -166,7 +168,7 @@ class _Lister:
         return self._make(
             name,
             Description(class_words(module)),
-            (self.sizes.length, self.sizes.dim),
+            (self.sizes.length, self._dim(is_source=is_source)),
             sum(part.flops for part in inner),
             list(module.parameters(recurse=False)),
             module=module,
@@ -223,12 +225,20 @@ class _Lister:
             return 0
         if isinstance(self.model, Classifier) and module is self.model.encoder.pooler:
             return forward_flops(module, _one_position(self.sizes))
+        if self._reads_one_vector(module):
+            return forward_flops(module, _one_position(self.sizes))
         flops = forward_flops(module, self.sizes)
         if isinstance(module, MaskedTokenHead):
             flops += 2 * self.model.output_weight.numel() * self.sizes.length
         return flops
 
-    def _shape(self, module: nn.Module) -> tuple[int, ...]:
+    def _dim(self, *, is_source: bool) -> int:
+        """Tell the size of the states on one side."""
+        if is_source and isinstance(self.model, Joined):
+            return self.model.encoder.dim
+        return self.sizes.dim
+
+    def _shape(self, module: nn.Module, *, is_source: bool) -> tuple[int, ...]:
         """Tell the shape of a layer's output for one row."""
         encoder = self.model.encoder if isinstance(self.model, Classifier) else self.model
         if isinstance(module, RelativePositions):
@@ -237,9 +247,16 @@ class _Lister:
             return (encoder.dim,)
         if isinstance(module, MaskedTokenHead):
             return self.sizes.length, encoder.vocab_size
+        if isinstance(module, Linear | nn.Linear) and self._reads_one_vector(module):
+            return (module.weight.shape[0],)
         if isinstance(module, Linear | nn.Linear):
             return self.sizes.length, module.weight.shape[0]
-        return self.sizes.length, self.sizes.dim
+        return self.sizes.length, self._dim(is_source=is_source)
+
+    def _reads_one_vector(self, module: nn.Module) -> bool:
+        """Tell whether a part of a model of images or series reads the vector of an input."""
+        model = self.model
+        return isinstance(model, Vit) and module in (model.pooler, model.head)
 
 
 def _one_position(sizes: Sizes) -> Sizes:
@@ -252,7 +269,7 @@ def _sizes_of(weights: list[nn.Parameter]) -> tuple[int, int]:
     return sum(numbers), sum(w.numel() * w.element_size() for w in weights)
 
 
-def _entries(model: TextModel, prefix: str) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
+def _entries(model: Model, prefix: str) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
     """List what a model has at its top, lists of blocks and models within taken apart."""
     for name, weight in model.named_parameters(recurse=False, remove_duplicate=False):
         is_output = name in _OUTPUT
@@ -268,7 +285,7 @@ def _entries(model: TextModel, prefix: str) -> Iterator[tuple[str, nn.Module | n
             yield prefix + name, child
 
 
-def _shared_modules(model: TextModel) -> Iterator[tuple[str, nn.Module]]:
+def _shared_modules(model: Model) -> Iterator[tuple[str, nn.Module]]:
     """List modules that hold weights and stand at several places, each at its first."""
     places: dict[int, list[tuple[str, nn.Module]]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -287,7 +304,7 @@ def _rank(entry: tuple[str, nn.Module | nn.Parameter], is_double: bool) -> tuple
     last = name.rpartition(".")[2]
     if last == _OUTPUT[0]:
         rank = 4
-    elif isinstance(module, nn.Parameter | TokenEmbedding | SegmentedEmbedding):
+    elif isinstance(module, nn.Parameter | TokenEmbedding | SegmentedEmbedding | FrontEnd):
         rank = 0
     elif last.endswith("_input") or isinstance(module, RelativePositions):
         rank = 1

@@ -13,6 +13,8 @@ import msgspec
 import torch
 from torch import Tensor
 
+from regard.data.batching import SpecialIds
+
 
 class State(Protocol):
     """What a model carries from token to token."""
@@ -44,19 +46,27 @@ class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         beam: Number of hypotheses kept at every step; 1 is greedy.
         length_penalty: alpha, 0 (none) or more; 1 is about the mean log-probability.
         max_length_ratio: Most output tokens for each source token, plus ten.
+        max_length: Most output tokens whatever the source, its end counted; none sets no limit.
         num_best: Number of hypotheses to return for each sentence, at most `beam`.
+        forbidden: Ids of tokens that are never written.
     """
 
     beam: int = 4
     length_penalty: float = 1.0
     max_length_ratio: float = 2.0
+    max_length: int | None = None
     num_best: int = 1
+    forbidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.beam < 1:
             raise ValueError(f"beam must be 1 or more, not {self.beam}")
         if not 1 <= self.num_best <= self.beam:
             raise ValueError(f"num_best must be 1 to beam ({self.beam}), not {self.num_best}")
+        if self.max_length is not None and self.max_length < 1:
+            raise ValueError(f"max_length must be 1 or more, not {self.max_length}")
+        if any(token < 0 for token in self.forbidden):
+            raise ValueError(f"forbidden: ids must be 0 or more, not {min(self.forbidden)}")
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,34 +92,45 @@ def length_normalizer(length: int, alpha: float) -> float:
 
 @torch.inference_mode()
 def search(
-    model: Decodes[S], source_ids: Tensor, config: SearchConfig, *, bos_id: int = 1, eos_id: int = 2
+    model: Decodes[S],
+    source_ids: Tensor,
+    config: SearchConfig,
+    ids: SpecialIds = SpecialIds(),  # noqa: B008 - an immutable value
 ) -> list[list[Hypothesis]]:
     """Decode a batch of sources.
 
     Args:
         model: In evaluation mode.
-        source_ids: ``[batch, source_length]``, padded on the right with 0.
+        source_ids: ``[batch, source_length]``, padded on the right.
         config: Beam and penalty.
-        bos_id: First decoder input.
-        eos_id: Token that ends an output.
+        ids: What pads a source, begins the decoder's input and ends an output.
 
     Returns:
         For each source the best hypotheses, best first, `config.num_best` of them.
     """
-    lengths = (source_ids != 0).sum(1)
+    lengths = (source_ids != ids.pad).sum(1)
     limits = (lengths * config.max_length_ratio).long() + 10  # [batch]
+    if config.max_length is not None:
+        limits = limits.clamp(max=config.max_length)
     if config.beam == 1:
-        return _greedy(model, source_ids, limits, config.length_penalty, bos_id, eos_id)
-    return _Beams(model, source_ids, limits, config, bos_id, eos_id).run()
+        return _greedy(model, source_ids, limits, config, ids)
+    return _Beams(model, source_ids, limits, config, ids).run()
+
+
+def _without(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:
+    """Make tokens impossible in scores ``[batch, vocab]``; the others keep theirs."""
+    if not forbidden:
+        return scores
+    return scores.index_fill(1, torch.tensor(forbidden, device=scores.device), -torch.inf)
 
 
 def _greedy(
-    model: Decodes[S], source_ids: Tensor, limits: Tensor, alpha: float, bos_id: int, eos_id: int
+    model: Decodes[S], source_ids: Tensor, limits: Tensor, config: SearchConfig, ids: SpecialIds
 ) -> list[list[Hypothesis]]:
     """Take the most probable token of [batch, vocab] at every step."""
     num_rows, device = len(source_ids), source_ids.device
     state = model.start(source_ids)
-    last = torch.full((num_rows,), bos_id, device=device)
+    last = torch.full((num_rows,), ids.start, device=device)
     alive = torch.arange(num_rows, device=device)
     total = torch.zeros(num_rows, device=device)
     outputs: list[list[int]] = [[] for _ in range(num_rows)]
@@ -118,19 +139,19 @@ def _greedy(
     while len(alive):
         length += 1
         logits = model.step(last, state).float()
-        best, last = logits.max(-1)
+        best, last = _without(logits, config.forbidden).max(-1)
         total = total + best - logits.logsumexp(-1)
-        ended = last == eos_id
+        ended = last == ids.end
         done = ended | (limits[alive] <= length)
         for place, (row, token) in enumerate(zip(alive.tolist(), last.tolist(), strict=True)):
-            if token != eos_id:
+            if token != ids.end:
                 outputs[row].append(token)
             if done[place]:
                 log_probability = float(total[place])
                 results[row] = [
                     Hypothesis(
                         ids=outputs[row],
-                        score=log_probability / length_normalizer(length, alpha),
+                        score=log_probability / length_normalizer(length, config.length_penalty),
                         log_probability=log_probability,
                         is_finished=bool(ended[place]),
                     )
@@ -151,16 +172,15 @@ class _Beams(Generic[S]):
         source_ids: Tensor,
         limits: Tensor,
         config: SearchConfig,
-        bos_id: int,
-        eos_id: int,
+        ids: SpecialIds,
     ) -> None:
-        self.model, self.config, self.eos_id = model, config, eos_id
+        self.model, self.config, self.end_id = model, config, ids.end
         num, beam, device = len(source_ids), config.beam, source_ids.device
         self.limits = limits.tolist()
         self.state = model.start(source_ids)
         self.state.select(torch.arange(num, device=device).repeat_interleave(beam))
         self.alive = list(range(num))
-        self.ids = torch.full((num, beam, 1), bos_id, device=device)  # [sentences, beam, length]
+        self.ids = torch.full((num, beam, 1), ids.start, device=device)  # [sentences, beam, length]
         # Only the first hypothesis counts at the start: the others are copies of it.
         self.scores = torch.full((num, beam), -torch.inf, device=device)
         self.scores[:, 0] = 0.0
@@ -179,11 +199,12 @@ class _Beams(Generic[S]):
         num = len(self.alive)
         logits = self.model.step(self.ids[:, :, -1].flatten(), self.state).float()
         vocab = logits.shape[-1]
-        totals = self.scores[:, :, None] + logits.log_softmax(-1).view(num, beam, vocab)
+        found = _without(logits.log_softmax(-1), self.config.forbidden)
+        totals = self.scores[:, :, None] + found.view(num, beam, vocab)
         # Twice the beam: at most `beam` of them end, so `beam` always go on.
         best, places = totals.flatten(1).topk(2 * beam, dim=1)  # [sentences, 2 * beam]
         origins, tokens = places // vocab, places % vocab
-        ended = tokens == self.eos_id
+        ended = tokens == self.end_id
         self._collect(best, origins, ended)
         going = best.masked_fill(ended, -torch.inf)
         self.scores, chosen = going.topk(beam, dim=1)  # [sentences, beam]

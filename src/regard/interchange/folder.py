@@ -22,11 +22,8 @@ from regard.config import from_toml, to_toml
 from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, WeightsError
 from regard.interchange.hugging_face import is_hugging_face
-from regard.interchange.hugging_face_tokenizer import (
-    PublishedTokenizer,
-    read_tokenizer,
-    tokenizer_settings,
-)
+from regard.interchange.hugging_face_tokenizer import PublishedTokenizer
+from regard.interchange.sentencepiece_tokenizer import has_sentencepiece, read_any_tokenizer
 from regard.interchange.storage import read_tensors, write_atomic, write_tensors
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -92,8 +89,9 @@ class ModelFolder:
 
     def read_tokenizer(self) -> AnyTokenizer:
         """Read the vocabulary: of our own making, or one that came with published weights."""
-        if (self.path / "tokenizer_config.json").is_file() or is_hugging_face(self.path):
-            return read_tokenizer(self.path)
+        is_published = (self.path / "tokenizer_config.json").is_file()
+        if is_published or has_sentencepiece(self.path) or is_hugging_face(self.path):
+            return read_any_tokenizer(self.path)
         path = self.path / "tokenizer.json"
         if not path.is_file():
             raise WeightsError(f"{path}: missing.  Restore it, or train anew with another -o.")
@@ -101,11 +99,10 @@ class ModelFolder:
 
     def write_tokenizer(self, tokenizer: AnyTokenizer) -> None:
         """Write the vocabulary."""
-        content = tokenizer.to_json()
-        write_atomic(self.path / "tokenizer.json", content)
-        if isinstance(tokenizer, PublishedTokenizer):
-            settings = tokenizer_settings(content, tokenizer.token_ids)
-            write_atomic(self.path / "tokenizer_config.json", msgspec.json.encode(settings))
+        is_published = isinstance(tokenizer, PublishedTokenizer)
+        files = tokenizer.files() if is_published else {"tokenizer.json": tokenizer.to_json()}
+        for name, content in files.items():
+            write_atomic(self.path / name, content)
 
     @property
     def weights_path(self) -> Path:

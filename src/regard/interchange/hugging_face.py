@@ -8,21 +8,32 @@ named. Reading holds the weights twice in memory until they are in the model, wr
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError, WeightsError
 from regard.interchange.hugging_face_places import joined, match, misfits, renamed, sentences, split
-from regard.interchange.hugging_face_tensors import WEIGHTS, read_all_tensors, read_json
-from regard.interchange.hugging_face_tokenizer import TokenIds, tokenizer_settings
+from regard.interchange.hugging_face_tensors import (
+    SHARD_BYTES,
+    dump_json,
+    read_all_tensors,
+    read_json,
+    write_all_tensors,
+)
+from regard.interchange.hugging_face_tokenizer import TokenIds
 from regard.interchange.storage import write_atomic
-from regard.models.published import Layout, Place
+from regard.models.published import LabelHead, Layout, Place
+from regard.models.published_classifiers import (
+    classifier_fields,
+    classifier_places,
+    with_label_head,
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,7 @@ class Published:
         vocab_size: Number of token ids.
         places: Where each parameter stands.
         parts: The tensors of `places`, by their published names, as the files have them.
+        labels: Of a classifier of texts, in the order of its logits; empty where it is none.
     """
 
     folder: Path
@@ -44,6 +56,7 @@ class Published:
     vocab_size: int
     places: list[Place]
     parts: dict[str, Tensor]
+    labels: tuple[str, ...] = ()
 
     def load_into(self, model: nn.Module) -> None:
         """Put the weights into a model of `config`, in the type of its parameters.
@@ -93,9 +106,41 @@ def read_hugging_face(folder: Path, layouts: Mapping[str, Layout]) -> Published:
     tensors = renamed(read_all_tensors(folder, _architecture(fields)), layout)
     if layout.adapt is not None:
         config = layout.adapt(config, tensors.keys())
-    places = layout.places(config)
+    head, labels = _label_head(layout, tensors), ()
+    if head is None:
+        places = layout.places(config)
+    else:
+        labels = _labels(folder, fields, len(tensors[f"{head.output}.weight"]))
+        config = with_label_head(config, head)
+        places = classifier_places(config, layout, head)
+        layout = layout._replace(ignored=(*layout.ignored, *head.ignored))
     parts = match(folder, layout, places, tensors)
-    return Published(folder, model_type, config, _vocab_size(folder, fields), places, parts)
+    vocab_size = _vocab_size(folder, fields)
+    return Published(folder, model_type, config, vocab_size, places, parts, labels)
+
+
+def forbidden_ids(folder: Path) -> tuple[int, ...]:
+    """List the tokens that a folder says are never written; those that end a text are left out.
+
+    Args:
+        folder: Whose ``generation_config.json`` tells, or else its ``config.json``.
+
+    Raises:
+        ConfigError: Sequences of several tokens are forbidden.
+    """
+    path = folder / "generation_config.json"
+    path = path if path.is_file() else folder / "config.json"
+    fields = read_json(path)
+    ends = fields.get("eos_token_id")
+    ends = ends if isinstance(ends, list) else [ends]
+    rows = fields.get("bad_words_ids") or []
+    if any(not isinstance(row, list) or len(row) != 1 for row in rows):
+        raise ConfigError(
+            f"{path}: bad_words_ids={json.dumps(rows)[:80]}: only single tokens can be forbidden.  "
+            "Take out what is longer."
+        )
+    found = [*(row[0] for row in rows), *(fields.get("suppress_tokens") or [])]
+    return tuple(dict.fromkeys(token for token in found if token not in ends))
 
 
 def write_hugging_face(
@@ -104,19 +149,24 @@ def write_hugging_face(
     config: Any,
     layout: Layout,
     vocab_size: int,
-    tokenizer_json: str | None = None,
+    *,
+    files: Mapping[str, str | bytes] = MappingProxyType({}),
     token_ids: TokenIds = TokenIds(),  # noqa: B008 - an immutable value
+    labels: Sequence[str] = (),
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write a folder that ``transformers`` opens, with float32 weights.
 
     Args:
         folder: Its place, made as needed.
         model: The model, whose attention must be full: published configurations tell no pattern.
-        config: Its configuration.
+        config: Its configuration; of a `Classifier` that of its encoder.
         layout: One of its family.
         vocab_size: Number of token ids.
-        tokenizer_json: Text of a ``tokenizer.json``; None writes none.
+        files: Further files by name, such as those of the vocabulary.
         token_ids: Which ids begin, end and pad a text.
+        labels: Of a `Classifier`, in the order of its logits.
+        shard_bytes: Weights larger than this are written to several files with an index.
 
     Raises:
         ConfigError: The layout has no place for a setting, or the folder is one of regard's own.
@@ -125,19 +175,23 @@ def write_hugging_face(
     if (folder / "config.toml").exists():
         raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
     # What the layout says of an id goes before: RoBERTa counts its positions from pad_token_id.
-    fields = token_ids.fields() | layout.write(config, vocab_size)
+    if labels:
+        head = layout.labels
+        if head is None:
+            raise ConfigError("labels: the layout has no classifiers of texts.")
+        written = classifier_fields(config, layout, head, vocab_size, labels)
+        places = classifier_places(config, layout, head)
+    else:
+        written, places = layout.write(config, vocab_size), layout.places(config)
+    fields = token_ids.fields() | written
     parameters = dict(model.named_parameters())
     tensors: dict[str, Tensor] = {}
-    for place in layout.places(config):
+    for place in places:
         tensors |= split(place, parameters[place.ours].detach())
-    # Releases of transformers before 5 refuse a file that does not tell its format.
-    packed = safetensors.torch.save(tensors, {"format": "pt"})
-    write_atomic(folder / WEIGHTS, packed)
-    if tokenizer_json is not None:
-        write_atomic(folder / "tokenizer.json", tokenizer_json)
-        settings = tokenizer_settings(tokenizer_json, token_ids)
-        write_atomic(folder / "tokenizer_config.json", _dump(settings))
-    write_atomic(folder / "config.json", _dump(fields))
+    write_all_tensors(folder, tensors, shard_bytes)
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+    write_atomic(folder / "config.json", dump_json(fields))
 
 
 def _layout_of(
@@ -165,6 +219,8 @@ def _family_config(folder: Path, fields: Mapping[str, Any], layout: Layout) -> A
 
 def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
     given = fields.get("vocab_size")
+    if given is None and "image_size" in fields:
+        return 0  # no text goes in
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
         raise ConfigError(
             f"{folder}/config.json: vocab_size={json.dumps(given)}: "
@@ -173,10 +229,38 @@ def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
     return given
 
 
+def _label_head(layout: Layout, tensors: Mapping[str, Tensor]) -> LabelHead | None:
+    """Find the head of a classifier of texts; one of tokens lacks the map before the labels."""
+    head = layout.labels
+    if head is None or not {f"{head.dense}.weight", f"{head.output}.weight"} <= tensors.keys():
+        return None
+    return head
+
+
+def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, ...]:
+    """Read the names of the labels; `transformers` leaves out those it would make up itself."""
+    problem = fields.get("problem_type")
+    if count < 2 or problem not in (None, "single_label_classification"):
+        kind = problem or "one label"
+        raise ConfigError(
+            f"{folder}/config.json: {kind}: a model of scores, not of one label among several, "
+            "which is the only kind of classifier here."
+        )
+    named = fields.get("id2label")
+    if named is None:
+        return tuple(f"LABEL_{number}" for number in range(count))
+    wanted = [str(number) for number in range(count)]
+    if not isinstance(named, dict) or sorted(named) != sorted(wanted):
+        raise ConfigError(
+            f"{folder}/config.json: id2label={json.dumps(named)[:80]}: "
+            f"a name for each of 0 to {count - 1} was expected."
+        )
+    labels = tuple(str(named[number]) for number in wanted)
+    if len(set(labels)) < count:
+        raise ConfigError(f"{folder}/config.json: id2label gives two labels the same name.")
+    return labels
+
+
 def _architecture(fields: Mapping[str, Any]) -> str:
     given = fields.get("architectures")
     return str(given[0]) if isinstance(given, list) and given else ""
-
-
-def _dump(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, sort_keys=True) + "\n"

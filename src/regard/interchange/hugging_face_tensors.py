@@ -8,17 +8,20 @@ folder itself are opened.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import safetensors.torch
 from torch import Tensor
 
 from regard.errors import WeightsError
-from regard.interchange.storage import read_tensors
+from regard.interchange.storage import read_tensors, write_atomic
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+SHARD_BYTES = 5_000_000_000  # of a file; more weights are written to several
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
 _MEGABYTE = 1_000_000
@@ -64,6 +67,68 @@ def read_all_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
     if (folder / INDEX).is_file():
         return _read_shards(folder)
     raise _no_weights(folder, architecture)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the files of a folder's weights: one, or its shards.
+
+    Raises:
+        WeightsError: The index of shards is damaged.
+    """
+    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+        return [folder / WEIGHTS]
+    return [folder / name for name in _shard_names(folder / INDEX)]
+
+
+def write_all_tensors(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: int) -> None:
+    """Write tensors to one file, or to several with an index; what an earlier export left goes.
+
+    Args:
+        folder: Made as needed.
+        tensors: By name, contiguous, on the CPU.
+        shard_bytes: Most bytes of the tensors of a file; a larger tensor stands alone.
+
+    Raises:
+        ResourceError: The disk is full.
+    """
+    shards = _shards(tensors, shard_bytes)
+    count = len(shards)
+    names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+    names = [WEIGHTS] if count == 1 else names
+    _remove_weights(folder, but=names)
+    for name, shard in zip(names, shards, strict=True):
+        # Releases of transformers before 5 refuse a file that does not tell its format.
+        write_atomic(folder / name, safetensors.torch.save(shard, {"format": "pt"}))
+    if count > 1:
+        total = sum(tensor.nbytes for tensor in tensors.values())
+        places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        index = {"metadata": {"total_size": total}, "weight_map": places}
+        write_atomic(folder / INDEX, dump_json(index))
+
+
+def _shards(tensors: Mapping[str, Tensor], shard_bytes: int) -> list[dict[str, Tensor]]:
+    """Divide tensors, in their order, among as few files as that allows."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    return shards
+
+
+def _remove_weights(folder: Path, *, but: list[str]) -> None:
+    """Remove weights that would be read instead of, or beside, those that are to be written."""
+    for path in [folder / WEIGHTS, folder / INDEX, *folder.glob("model-*-of-*.safetensors")]:
+        if path.name not in but:
+            path.unlink(missing_ok=True)
+
+
+def dump_json(content: Mapping[str, Any]) -> str:
+    """Write a JSON object as all files of an export have it."""
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def _read_shards(folder: Path) -> dict[str, Tensor]:

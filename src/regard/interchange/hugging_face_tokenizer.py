@@ -18,7 +18,7 @@ from tokenizers import Tokenizer as Backend
 
 from regard.data.tokenizer import Tokenizer
 from regard.errors import WeightsError
-from regard.interchange.hugging_face_tensors import read_json
+from regard.interchange.hugging_face_tensors import dump_json, read_json
 
 _ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
 _WORD_PIECE_TOKENS = {
@@ -111,6 +111,12 @@ class PublishedTokenizer:
         encodings = backend.encode_batch(list(texts), add_special_tokens=adds_specials)
         return [encoding.ids for encoding in encodings]
 
+    def encode_targets(
+        self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
+    ) -> list[list[int]]:
+        """Turn target texts into token ids; arguments as for `encode`."""
+        return self.encode(texts, adds_specials=adds_specials, reads_specials=reads_specials)
+
     @cached_property
     def newline_id(self) -> int:
         """The last token of a line's end."""
@@ -178,6 +184,18 @@ class PublishedTokenizer:
         """Return the text of its ``tokenizer.json``."""
         return self._require().to_str()
 
+    def files(self) -> dict[str, str | bytes]:
+        """Make the files that hold it, by name; none where the folder has no tokenizer."""
+        if self._backend is None:
+            return {}
+        settings = tokenizer_settings(self.to_json(), self._ids)
+        return {"tokenizer.json": self.to_json(), "tokenizer_config.json": dump_json(settings)}
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the folder has no tokenizer, or none that can be read."""
+        return self._backend is None
+
     def _require(self) -> Backend:
         if self._backend is None:
             raise WeightsError(
@@ -210,13 +228,28 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     return PublishedTokenizer(backend, path, ids)
 
 
-def tokenizer_settings(tokenizer_json: str, ids: TokenIds) -> dict[str, Any]:
-    """Make the ``tokenizer_config.json`` with which ``transformers`` opens a ``tokenizer.json``."""
+def vocabulary_files(tokenizer: Tokenizer | PublishedTokenizer) -> dict[str, str | bytes]:
+    """Make the files of a vocabulary, by name, as ``transformers`` opens them."""
+    if isinstance(tokenizer, PublishedTokenizer):
+        return tokenizer.files()
+    content = tokenizer.to_json()
+    ids = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "pad": tokenizer.pad_id}
+    settings = tokenizer_settings(content, ids)
+    return {"tokenizer.json": content, "tokenizer_config.json": dump_json(settings)}
+
+
+def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str, Any]:
+    """Make the ``tokenizer_config.json`` with which ``transformers`` opens a ``tokenizer.json``.
+
+    Args:
+        tokenizer_json: Its text.
+        ids: Of special tokens, by their roles, such as eos and mask.
+    """
     backend = Backend.from_str(tokenizer_json)
     settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
-    for role, token_id in zip(("bos", "eos", "pad"), ids, strict=True):
-        if token_id is not None:
-            settings[f"{role}_token"] = backend.id_to_token(token_id)
+    for role in _ROLES:
+        if role in ids and (token := backend.id_to_token(ids[role])) is not None:
+            settings[f"{role}_token"] = token
     return settings
 
 

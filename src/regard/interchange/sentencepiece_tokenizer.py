@@ -21,6 +21,7 @@ from regard.interchange.hugging_face_tokenizer import PublishedTokenizer, read_t
 SOURCE, TARGET, VOCAB = "source.spm", "target.spm", "vocab.json"
 # Whether a file of this name begins and ends a text where the settings tell nothing.
 _SINGLE = {"spiece.model": (False, True), "tokenizer.model": (True, False)}
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 _SPACE = "▁"
 _TAG = re.compile(r">>[^<>]+<<")  # Marian's target language, before the source
 
@@ -42,6 +43,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
         path: Where it stands, for messages.
         ids: Of special tokens, by their roles: bos, eos, pad, unk.
         ends: Ids before and after a text.
+        files: What it was read from, by name.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class SentencePieceTokenizer(PublishedTokenizer):
         path: Path,
         ids: Mapping[str, int],
         ends: tuple[list[int], list[int]],
+        files: Mapping[str, bytes],
     ) -> None:
         super().__init__(None, path, ids)
         self._source, self._target, self._vocab = source, target, vocab
         self._piece_of = {token: piece for piece, token in vocab.items()}
         self._ends = _Ends(*ends)
+        self._files = files
         self._specials = {self._piece_of[token]: token for token in ids.values()}
 
     def __len__(self) -> int:
@@ -81,6 +85,11 @@ class SentencePieceTokenizer(PublishedTokenizer):
     ) -> list[list[int]]:
         """Turn target texts into token ids; arguments as for `encode`."""
         return [self._encode(self._target, text, adds_specials, reads_specials) for text in texts]
+
+    def tag_of(self, text: str) -> str:
+        """Return what tells the target language before a text, such as ``>>fra<<``; or nothing."""
+        found = _TAG.match(text)
+        return found[0] if found is not None and found[0] in self._vocab else ""
 
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Turn token ids back into texts; special tokens leave no trace."""
@@ -109,13 +118,20 @@ class SentencePieceTokenizer(PublishedTokenizer):
             "Copy its files to where the tokenizer is wanted."
         )
 
+    def files(self) -> dict[str, str | bytes]:
+        """Give the files that it was read from, by name."""
+        return dict(self._files)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the folder has no tokenizer: never."""
+        return False
+
     def _encode(
         self, processor: Any, text: str, adds_specials: bool, reads_specials: bool
     ) -> list[int]:
-        found = _TAG.match(text)
-        row = []
-        if found is not None and found[0] in self._vocab:
-            row, text = [self._vocab[found[0]]], text[found.end() :]
+        tag = self.tag_of(text)
+        row, text = [self._vocab[tag]] if tag else [], text.removeprefix(tag)
         for part in self._parts(text) if reads_specials else [text]:
             if reads_specials and part in self._specials:
                 row.append(self._specials[part])
@@ -138,6 +154,10 @@ class _Unread(PublishedTokenizer):
     def __init__(self, reason: WeightsError, path: Path, ids: Mapping[str, int]) -> None:
         super().__init__(None, path, ids)
         self._reason = reason
+
+    def files(self) -> dict[str, str | bytes]:
+        """Raise: an export would lack its vocabulary."""
+        self._require()
 
     def _require(self) -> NoReturn:
         raise self._reason
@@ -203,7 +223,8 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
         [ids[role]] if role in ids and settings.get(f"add_{role}_token", usual) is True else []
         for role, usual in is_ended
     )
-    return SentencePieceTokenizer(processor, processor, vocab, path, ids, (before, after))
+    files = _files(folder, path.name)
+    return SentencePieceTokenizer(processor, processor, vocab, path, ids, (before, after), files)
 
 
 def _read_marian(folder: Path) -> SentencePieceTokenizer:
@@ -223,7 +244,14 @@ def _read_marian(folder: Path) -> SentencePieceTokenizer:
         raise WeightsError(f"{path}: has no {', '.join(missing)}.")
     ids = {role: vocab[name] for role, name in names.items()}
     source, target = _load(folder / SOURCE), _load(folder / TARGET)
-    return SentencePieceTokenizer(source, target, vocab, path, ids, ([], [ids["eos"]]))
+    files = _files(folder, SOURCE, TARGET, VOCAB)
+    return SentencePieceTokenizer(source, target, vocab, path, ids, ([], [ids["eos"]]), files)
+
+
+def _files(folder: Path, *names: str) -> dict[str, bytes]:
+    """Keep the files of a vocabulary, with its settings where there are some."""
+    paths = [folder / name for name in (*names, *_SETTINGS)]
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
 def _load(path: Path) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from regard.attention import NoMask, Pattern
 from regard.layers.attention import CrossAttention, SelfAttention
-from regard.layers.cache import Cache, LayerCache
+from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout, MaskPool
 from regard.layers.feed_forward import Activation, FeedForward
 from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
@@ -147,6 +147,10 @@ class Block(nn.Module):
         )
         return self.feed_forward_residual(x, self.feed_forward)
 
+    def make_cache(self) -> LayerCache:
+        """Make what its self-attention keeps of the positions seen, empty."""
+        return self.self_attention.make_cache()
+
 
 class DecoderBlock(nn.Module):
     """Self-attention, cross-attention over the encoder's output, then feed-forward.
@@ -185,7 +189,7 @@ class DecoderBlock(nn.Module):
         x: Tensor,
         memory: tuple[Tensor, Tensor],
         memory_lengths: Tensor | None,
-        cache: Cache | None = None,
+        cache: Any | None = None,
     ) -> Tensor:
         """Map the decoder's stream.
 
@@ -193,7 +197,7 @@ class DecoderBlock(nn.Module):
             x: New positions, ``[batch, length, dim]``.
             memory: Keys and values of the source, from ``cross_attention.project``.
             memory_lengths: Valid source positions of each row, ``[batch]``; None means all.
-            cache: Self-attention keys and values of the positions before `x`.
+            cache: What self-attention keeps of the positions before `x`; None where there are none.
 
         Returns:
             Same shape as `x`.
@@ -205,3 +209,7 @@ class DecoderBlock(nn.Module):
             lambda y: self.cross_attention(y, *memory, lengths=memory_lengths, query_offset=start),
         )
         return self.feed_forward_residual(x, self.feed_forward)
+
+    def make_cache(self) -> LayerCache:
+        """Make what its self-attention keeps of the positions seen, empty."""
+        return self.self_attention.make_cache()

@@ -6,21 +6,36 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from regard.layers.patterns import AttentionConfig
-from regard.models import bert, gpt_published, longformer, transformer_published
+from regard.models import (
+    bert,
+    conv_decoder,
+    gpt_published,
+    longformer,
+    lstm_decoder,
+    transformer_published,
+    transformer_sides,
+    vit_published,
+)
 from regard.models.bert import Bert, BertConfig
 from regard.models.classifier import Classifier
+from regard.models.conv_decoder import ConvDecoder
 from regard.models.conv_s2s import ConvS2S, ConvS2SConfig
 from regard.models.decoder import Decoder
 from regard.models.encoder import Encoder
 from regard.models.encoder_decoder import EncoderDecoder
 from regard.models.gpt import Gpt, GptConfig
+from regard.models.joined import Joined, JoinedConfig
 from regard.models.longformer import Longformer, LongformerConfig
 from regard.models.lstm import LstmConfig, LstmEncoderDecoder
+from regard.models.lstm_decoder import LstmDecoder
 from regard.models.mesanet import MesaNet, MesaNetConfig
+from regard.models.model import Model
 from regard.models.published import Layout
 from regard.models.text_model import TextModel
 from regard.models.transformer import Transformer, TransformerConfig
+from regard.models.transformer_sides import TransformerDecoder, TransformerEncoder
 from regard.models.transformer_xl import TransformerXl, TransformerXlConfig
+from regard.models.vit import Vit, VitConfig
 
 ModelConfig = (
     TransformerConfig
@@ -31,6 +46,8 @@ ModelConfig = (
     | MesaNetConfig
     | BertConfig
     | LongformerConfig
+    | JoinedConfig
+    | VitConfig
 )
 
 
@@ -41,10 +58,27 @@ class Family(NamedTuple):
         config: Its settings.
         model: Makes the model of settings, vocabulary size and patterns.
         layouts: Published ones by their ``model_type``.
+        summary: Tells the dimensions of the model in a line, where the settings have more than one
+            role and tell of another.
     """
 
     config: type[ModelConfig]
     model: Callable[[Any, int, AttentionConfig], TextModel]
+    layouts: Mapping[str, Layout] = {}
+    summary: Callable[[Any, AttentionConfig], str] | None = None
+
+
+class InputFamily(NamedTuple):
+    """A family that reads images or rows of features instead of tokens.
+
+    Args:
+        config: Its settings.
+        model: Makes the model of settings and patterns.
+        layouts: Published ones by their ``model_type``.
+    """
+
+    config: type[ModelConfig]
+    model: Callable[[Any, AttentionConfig], Model]
     layouts: Mapping[str, Layout] = {}
 
 
@@ -52,20 +86,34 @@ ENCODER_DECODERS: dict[str, Family] = {
     "transformer": Family(TransformerConfig, Transformer, transformer_published.PUBLISHED),
     "lstm": Family(LstmConfig, LstmEncoderDecoder),
     "conv_s2s": Family(ConvS2SConfig, ConvS2S),
+    "encoder_decoder": Family(JoinedConfig, Joined),
 }
 """Families that read a source and write a target."""
 DECODERS: dict[str, Family] = {
     "gpt": Family(GptConfig, Gpt, gpt_published.PUBLISHED),
     "transformer_xl": Family(TransformerXlConfig, TransformerXl),
     "mesanet": Family(MesaNetConfig, MesaNet),
+    "transformer": Family(
+        TransformerConfig, TransformerDecoder, summary=transformer_sides.describe_decoder
+    ),
+    "lstm": Family(LstmConfig, LstmDecoder, summary=lstm_decoder.describe_decoder),
+    "conv_s2s": Family(ConvS2SConfig, ConvDecoder, summary=conv_decoder.describe_decoder),
 }
 """Families that continue a text."""
 ENCODERS: dict[str, Family] = {
     "bert": Family(BertConfig, Bert, bert.PUBLISHED),
     "longformer": Family(LongformerConfig, Longformer, longformer.PUBLISHED),
+    "transformer": Family(
+        TransformerConfig, TransformerEncoder, summary=transformer_sides.describe_encoder
+    ),
 }
 """Families that read a text in both directions."""
-FAMILIES = ENCODER_DECODERS | DECODERS | ENCODERS
+INPUT_ENCODERS: dict[str, InputFamily] = {
+    "vit": InputFamily(VitConfig, Vit, vit_published.PUBLISHED),
+}
+"""Families that read images, frames of recordings, or series."""
+FAMILIES = DECODERS | ENCODERS | ENCODER_DECODERS
+"""All families; one that has several roles as the encoder-decoder that its settings describe."""
 LAYOUTS: dict[str, Layout] = {
     model_type: layout
     for family in FAMILIES.values()
@@ -84,7 +132,9 @@ def family_of(config: ModelConfig) -> str:
 
 
 def make_model(config: ModelConfig, vocab_size: int, attention: AttentionConfig) -> TextModel:
-    """Make the model of a configuration, with random weights.
+    """Make the model that a configuration describes by itself, as in `FAMILIES`.
+
+    Its weights are random. ``DECODERS["lstm"].model`` and its like make another role of it.
 
     Args:
         config: Dimensions, of any family.
@@ -102,10 +152,12 @@ __all__ = [
     "ENCODERS",
     "ENCODER_DECODERS",
     "FAMILIES",
+    "INPUT_ENCODERS",
     "LAYOUTS",
     "Bert",
     "BertConfig",
     "Classifier",
+    "ConvDecoder",
     "ConvS2S",
     "ConvS2SConfig",
     "Decoder",
@@ -114,18 +166,27 @@ __all__ = [
     "Family",
     "Gpt",
     "GptConfig",
+    "InputFamily",
+    "Joined",
+    "JoinedConfig",
     "Longformer",
     "LongformerConfig",
     "LstmConfig",
+    "LstmDecoder",
     "LstmEncoderDecoder",
     "MesaNet",
     "MesaNetConfig",
+    "Model",
     "ModelConfig",
     "TextModel",
     "Transformer",
     "TransformerConfig",
+    "TransformerDecoder",
+    "TransformerEncoder",
     "TransformerXl",
     "TransformerXlConfig",
+    "Vit",
+    "VitConfig",
     "family_of",
     "make_model",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 
 from regard.layers.patterns import AttentionConfig
 from regard.models.encoder import INITIAL_STD, Encoder, EncoderConfig, require_encoder_only
-from regard.models.published import Layout, field_of, require_fields
+from regard.models.published import LabelHead, Layout, field_of, require_fields
 from regard.models.published_encoders import (
     BERT_NAMES,
     ONLY,
@@ -66,6 +66,7 @@ DISTILBERT_NAMES = Names(
     },
     head=("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
     decoder="vocab_projector",
+    labels=LabelHead("pre_classifier", "classifier", activation="relu"),
 )
 
 
@@ -120,6 +121,7 @@ def _write_distilbert(config: BertConfig, vocab_size: int) -> dict[str, Any]:
         "hidden_dim": config.hidden_dim,
         "dropout": config.dropout,
         "attention_dropout": 0.0,
+        "seq_classif_dropout": config.dropout,
         "activation": published_activation(config.activation),
         "max_position_embeddings": config.max_positions,
         "pad_token_id": config.pad_id,

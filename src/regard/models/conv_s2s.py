@@ -34,8 +34,11 @@ from regard.models.encoder_decoder import (
 )
 from regard.models.text_model import valid_lengths
 
-_HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
-_EMBEDDED = 0.1  # standard deviation of embeddings, section 3.5: gates begin half open
+HALF = math.sqrt(0.5)
+"""Keeps the variance of a sum of two."""
+
+EMBEDDED = 0.1
+"""Standard deviation of embeddings, section 3.5: gates begin half open."""
 
 
 class ConvS2SConfig(
@@ -47,6 +50,8 @@ class ConvS2SConfig(
     tag="conv_s2s",
 ):
     """The dimensions of a convolutional encoder-decoder.
+
+    A language model is its decoder alone, without attention and num_encoder_layers.
 
     Args:
         num_encoder_layers: Convolutions that read.
@@ -86,6 +91,14 @@ class ConvS2SConfig(
             f"kernel {self.kernel_width}, attention {describe_cross(attention)}"
         )
 
+    def make_positions(self) -> SinusoidalPositions | LearnedPositions:
+        """Make what tells where a token stands."""
+        if self.positions == "sinusoidal":
+            return SinusoidalPositions(self.dim)
+        positions = LearnedPositions(self.dim, self.max_positions)
+        nn.init.normal_(positions.weight)  # as tokens: the paper draws both alike
+        return positions
+
 
 @dataclass
 class ConvolutionalState:
@@ -113,23 +126,40 @@ class ConvolutionalState:
             cache.select(rows)
 
 
-class ConvEncoderBlock(nn.Module):
-    """``sqrt(0.5) (x + convolution(dropout(x)))``."""
+class ConvBlock(nn.Module):
+    """``sqrt(0.5) (x + convolution(dropout(x)))``.
 
-    def __init__(self, config: ConvS2SConfig, pool: MaskPool) -> None:
+    Args:
+        config: Dimensions.
+        pool: Of dropout masks.
+        is_causal: Whether a position sees those before it only.
+    """
+
+    def __init__(self, config: ConvS2SConfig, pool: MaskPool, *, is_causal: bool = False) -> None:
         super().__init__()
         keep_rate = 1.0 - config.dropout
         self.convolution = GatedConvolution(
-            config.dim, config.kernel_width, is_causal=False, keep_rate=keep_rate
+            config.dim, config.kernel_width, is_causal=is_causal, keep_rate=keep_rate
         )
         self.dropout = Dropout(config.dropout, pool)
 
-    def forward(self, x: Tensor, is_valid: Tensor | None) -> Tensor:
-        """Map ``[batch, length, dim]`` to the same; `is_valid` is ``[batch, length, 1]``."""
+    def forward(
+        self, x: Tensor, is_valid: Tensor | None = None, cache: ConvolutionCache | None = None
+    ) -> Tensor:
+        """Map positions.
+
+        Args:
+            x: ``[batch, length, dim]``.
+            is_valid: Which of them are no padding, ``[batch, length, 1]``; None means all.
+            cache: Of a causal block: the inputs before `x`, brought up to date.
+
+        Returns:
+            Same shape as `x`.
+        """
         seen = self.dropout(x)
         if is_valid is not None:
             seen = seen.masked_fill(~is_valid, 0.0)
-        return (x + self.convolution(seen)) * _HALF
+        return (x + self.convolution(seen, cache)) * HALF
 
 
 class ConvDecoderBlock(nn.Module):
@@ -167,12 +197,12 @@ class ConvDecoderBlock(nn.Module):
         """
         h = self.convolution(self.dropout(x), cache)
         context = self.cross_attention(
-            (self.query(h) + tokens) * _HALF,  # d_i = W_d h_i + b_d + g_i, equation 1
+            (self.query(h) + tokens) * HALF,  # d_i = W_d h_i + b_d + g_i, equation 1
             state.memory,
             lengths=state.lengths,
             query_offset=state.position,
         )
-        return (x + (h + context * _root_of_length(state)) * _HALF) * _HALF
+        return (x + (h + context * _root_of_length(state)) * HALF) * HALF
 
 
 def _root_of_length(state: ConvolutionalState) -> Tensor | float:
@@ -214,7 +244,7 @@ class ConvS2S(EncoderDecoder[ConvolutionalState]):
         self.encoder_input, self.encoder_output = Linear(dim, dim), Linear(dim, dim)
         self.decoder_input, self.decoder_output = Linear(dim, dim), Linear(dim, dim)
         self.encoder = nn.ModuleList(
-            ConvEncoderBlock(config, self.mask_pool) for _ in range(config.num_encoder_layers)
+            ConvBlock(config, self.mask_pool) for _ in range(config.num_encoder_layers)
         )
         self.decoder = nn.ModuleList(
             ConvDecoderBlock(config, pattern, self.mask_pool)
@@ -222,13 +252,8 @@ class ConvS2S(EncoderDecoder[ConvolutionalState]):
         )
 
     def _embedding(self, table: nn.Parameter) -> TokenEmbedding:
-        config = self.config
-        if config.positions == "learned":
-            positions = LearnedPositions(config.dim, config.max_positions)
-            nn.init.normal_(positions.weight)  # as tokens: the paper draws both alike
-        else:
-            positions = SinusoidalPositions(config.dim)
-        return TokenEmbedding(table, positions, Dropout(config.dropout, self.mask_pool))
+        dropout = Dropout(self.config.dropout, self.mask_pool)
+        return TokenEmbedding(table, self.config.make_positions(), dropout)
 
     @property
     def decoder_blocks(self) -> list[ConvDecoderBlock]:
@@ -262,12 +287,12 @@ class ConvS2S(EncoderDecoder[ConvolutionalState]):
         if lengths is not None:
             positions = torch.arange(source_ids.shape[1], device=source_ids.device)
             is_valid = (positions < lengths[:, None])[..., None]  # [batch, length, 1]
-        embedded = self.source_embedding(source_ids, dtype=self.compute_dtype) * _EMBEDDED
+        embedded = self.source_embedding(source_ids, dtype=self.compute_dtype) * EMBEDDED
         x = self.encoder_input(embedded)
         for block in self.encoder:
             x = block(x, is_valid)
         keys = self.encoder_output(x)
-        return (keys, (keys + embedded) * _HALF), lengths
+        return (keys, (keys + embedded) * HALF), lengths
 
     def start(self, source_ids: Tensor) -> ConvolutionalState:
         """Read the source ``[batch, source_length]`` and prepare to decode."""
@@ -284,7 +309,7 @@ class ConvS2S(EncoderDecoder[ConvolutionalState]):
 
     def _write(self, target_ids: Tensor, state: ConvolutionalState) -> Tensor:
         """Go on by ``[batch, length]`` tokens; bring the state up to date."""
-        tokens = _EMBEDDED * self.target_embedding(
+        tokens = EMBEDDED * self.target_embedding(
             target_ids, start=state.position, dtype=self.compute_dtype
         )
         x = self.decoder_input(tokens)

@@ -8,7 +8,7 @@ normalised, blocks, the head of masked-token prediction and the pooler.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -29,6 +29,7 @@ from regard.models.text_model import TextModel, token_table
 
 Pooling = Literal["first", "mean"]
 HeadActivation = Literal["relu", "gelu", "gelu_tanh"]
+PoolerActivation = Literal["tanh", "relu"]
 INITIAL_STD = 0.02  # Devlin et al. 2019: initializer_range of every published configuration
 
 
@@ -53,7 +54,8 @@ class EncoderConfig(
         pad_id: Token that pads on the right.
         has_mlm_head: Whether it predicts masked tokens; without, it gives states and vectors only.
         head_activation: Of that head: gelu, gelu_tanh or relu.
-        has_pooler: Whether the first token's vector goes through a trained map and tanh.
+        has_pooler: Whether the first token's vector goes through a trained map.
+        pooler_activation: Behind that map: tanh (the paper's) or relu (DistilBERT's classifiers).
         pooling: What stands for a text: first (its first token) or mean (of all its tokens).
     """
 
@@ -72,6 +74,7 @@ class EncoderConfig(
     has_mlm_head: bool = True
     head_activation: HeadActivation = "gelu"
     has_pooler: bool = False
+    pooler_activation: PoolerActivation = "tanh"
     pooling: Pooling = "first"
 
     def __post_init__(self) -> None:
@@ -90,9 +93,11 @@ class EncoderConfig(
 
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
+        pattern = attention.pattern if attention.encoder is None else attention.encoder
+        shown = pattern if isinstance(pattern, str) else " / ".join(pattern)
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
-            f"ff {self.hidden_dim}, {self.norm}-norm, attention {attention.summary()}"
+            f"ff {self.hidden_dim}, {self.norm}-norm, attention {shown}"
         )
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern | NoMask]:
@@ -183,24 +188,40 @@ class Encoder(TextModel):
         config: Its dimensions.
         vocab_size: Number of token ids.
         mixers: Attention of each layer, first to last.
+        block: Dimensions of each, where they are not those of `config`.
+        embedding: Makes another embedding of the table of tokens; `embed` calls it.
+        initial_std: Of all initial weights; None leaves each layer its own.
     """
 
     has_plain_logits = False
 
-    def __init__(self, config: EncoderConfig, vocab_size: int, mixers: Iterable[Mixer]) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        vocab_size: int,
+        mixers: Iterable[Mixer],
+        *,
+        block: BlockConfig | None = None,
+        embedding: Callable[[nn.Parameter, MaskPool], nn.Module] | None = None,
+        initial_std: float | None = INITIAL_STD,
+    ) -> None:
         super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
         self.config = config
         self.output_weight = token_table(vocab_size, config.dim)
-        self.embedding = SegmentedEmbedding(self.output_weight, config, self.mask_pool)
-        block = config.block()
+        if embedding is None:
+            self.embedding = SegmentedEmbedding(self.output_weight, config, self.mask_pool)
+        else:
+            self.embedding = embedding(self.output_weight, self.mask_pool)
+        block = block or config.block()
         self.blocks = nn.ModuleList(Block(block, mixer, self.mask_pool) for mixer in mixers)
         is_pre = config.norm == "pre"
         self.norm = LayerNorm(config.dim, config.epsilon) if is_pre else nn.Identity()
         self.head = MaskedTokenHead(config, vocab_size) if config.has_mlm_head else None
         self.pooler = Linear(config.dim, config.dim) if config.has_pooler else None
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.normal_(parameter, std=INITIAL_STD)
+        if initial_std is not None:
+            for parameter in self.parameters():
+                if parameter.dim() > 1:
+                    nn.init.normal_(parameter, std=initial_std)
 
     def forward(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
         """Compute the logits of the token at every position; arguments as `hidden`.
@@ -225,10 +246,23 @@ class Encoder(TextModel):
         """
         lengths = self.lengths(ids)
         some = None if bool((lengths == ids.shape[1]).all()) else lengths
-        x = self.embedding(ids, segments, self.compute_dtype)
+        x = self.embed(ids, segments)
         for block in self.blocks:
             x = block(x, some)
         return self.norm(x)
+
+    def embed(self, ids: Tensor, segments: Tensor | None) -> Tensor:
+        """Embed ids of segments, ``[batch, length]`` both, as ``[batch, length, dim]``."""
+        return self.embedding(ids, segments, self.compute_dtype)
+
+    def drop_head(self) -> None:
+        """Leave out what a classifier has no use for: the head, and a pooler that it passes by."""
+        self.head = None
+        if self.config.pooling != "first":
+            self.pooler = None
+        self.config = msgspec.structs.replace(
+            self.config, has_mlm_head=False, has_pooler=self.pooler is not None
+        )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map last states ``[batch, length, dim]`` (any leading axes) to token logits.
@@ -263,7 +297,10 @@ class Encoder(TextModel):
             summed = (hidden * is_valid[..., None]).sum(1)
             return summed / lengths.clamp(min=1)[:, None].to(hidden.dtype)
         first = hidden[:, 0]
-        return first if self.pooler is None else self.pooler(first).tanh()
+        if self.pooler is None:
+            return first
+        mapped = self.pooler(first)
+        return mapped.relu() if self.config.pooler_activation == "relu" else mapped.tanh()
 
     def lengths(self, ids: Tensor) -> Tensor:
         """Count the tokens of each row of ``[batch, length]`` up to the last that is no padding."""

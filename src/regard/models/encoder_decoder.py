@@ -7,18 +7,21 @@ token at a time, for generation), which must agree.
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.layers.attention import MultiHeadAttention
+from regard.layers.cache import LayerCache
 from regard.layers.patterns import AttentionConfig
 from regard.layers.source_attention import SourceAttention
-from regard.models.text_model import TextModel, token_table
+from regard.models.text_model import PAD_ID, TextModel, token_table
 
 Tied = Literal["all", "target", "none"]
 S = TypeVar("S")
+START_ID = 1
 
 
 class EncoderDecoder(TextModel, Generic[S]):
@@ -27,12 +30,18 @@ class EncoderDecoder(TextModel, Generic[S]):
     Source and target share one vocabulary; `num_blocks` counts the layers of both sides.
     """
 
+    pad_id: int = PAD_ID
+    """Token that fills up the rows of a source."""
+
+    start_id: int = START_ID
+    """Token that begins a target."""
+
     def forward(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Compute the logits of every next target token.
 
         Args:
-            source_ids: ``[batch, source_length]``, padded on the right with 0.
-            target_ids: Decoder inputs, ``[batch, length]``, beginning with 1 (``<s>``); they are
+            source_ids: ``[batch, source_length]``, padded on the right with `pad_id`.
+            target_ids: Decoder inputs, ``[batch, length]``, beginning with `start_id`; they are
                 not shifted inside.
 
         Returns:
@@ -64,6 +73,32 @@ class EncoderDecoder(TextModel, Generic[S]):
     @abstractmethod
     def aligning_attention(self) -> MultiHeadAttention | SourceAttention | None:
         """The attention over the source that aligns best; None where there is none."""
+
+
+@dataclass
+class DecoderState:
+    """All that decoding carries from one token to the next.
+
+    Args:
+        memory: Keys and values of the source, one pair a layer, ``[batch, heads, keys, head_dim]``.
+        lengths: Valid source positions of each row, ``[batch]``.
+        caches: What self-attention keeps of the target, one cache a layer.
+    """
+
+    memory: list[tuple[Tensor, Tensor]]
+    lengths: Tensor
+    caches: list[LayerCache]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        self.memory = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.memory]
+        self.select_beams(rows)
+
+    def select_beams(self, rows: Tensor) -> None:
+        """Reorder rows among those of one source: what depends on the source alone stays."""
+        self.lengths = self.lengths.index_select(0, rows)
+        for cache in self.caches:
+            cache.select(rows)
 
 
 def tied_tables(

@@ -15,17 +15,15 @@ from typing import Literal
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from regard.attention import most_kept_bytes
-from regard.layers.block import Block, BlockConfig
-from regard.layers.dropout import Dropout
-from regard.layers.embedding import TokenEmbedding
+from regard.layers.block import BlockConfig
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import NormKind
 from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions
-from regard.models.decoder import Decoder, LayerCaches
+from regard.models.decoder import StackedDecoder, stream_gain
 
 _TABLE_STD = 0.02  # of the tables' initial weights: Radford et al. 2018, section 4.1
 
@@ -113,8 +111,8 @@ class GptConfig(
             f"{self.positions} positions, attention {AttentionConfig(pattern=text).summary()}"
         )
 
-    def block(self) -> BlockConfig:
-        """Make the dimensions of one block."""
+    def block(self, *, reads_source: bool = False) -> BlockConfig:
+        """Make the dimensions of one block, which may read a source too."""
         return BlockConfig(
             dim=self.dim,
             num_heads=self.num_heads,
@@ -122,8 +120,7 @@ class GptConfig(
             dropout=self.dropout,
             norm="pre",
             activation=self.activation,
-            # Each block adds twice to the stream: its variance stays (Radford et al., section 2.3).
-            output_gain=(2 * self.num_layers) ** -0.5,
+            output_gain=stream_gain(self.num_layers, reads_source=reads_source),
             norm_kind=self.norm_kind,
             epsilon=self.epsilon,
             bias=self.bias,
@@ -133,13 +130,14 @@ class GptConfig(
         )
 
 
-class Gpt(Decoder[LayerCaches]):
+class Gpt(StackedDecoder):
     """The decoder.
 
     Args:
         config: Its dimensions.
         vocab_size: Number of token ids.
         attention: The pattern of each layer.
+        reads_source: Whether its blocks attend to the source of an encoder-decoder.
     """
 
     def __init__(
@@ -147,42 +145,28 @@ class Gpt(Decoder[LayerCaches]):
         config: GptConfig,
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+        *,
+        reads_source: bool = False,
     ) -> None:
-        super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
-        self.config = config
-        self.output_weight = _table(vocab_size, config.dim)
-        tokens = self.output_weight if config.tied else _table(vocab_size, config.dim)
         positions = None
         if config.positions == "learned":
             positions = LearnedPositions(config.dim, config.max_positions)
             nn.init.normal_(positions.weight, std=_TABLE_STD)
-        dropout = Dropout(config.dropout, self.mask_pool)
-        self.embedding = TokenEmbedding(tokens, positions, dropout, scale=1.0)
-        block = config.block()
-        self.blocks = nn.ModuleList(
-            Block(block, block.self_attention(pattern), self.mask_pool)
-            for pattern in attention.decoder_patterns(config.num_layers)
+        super().__init__(
+            vocab_size,
+            dim=config.dim,
+            num_layers=config.num_layers,
+            dropout=config.dropout,
+            tied=config.tied,
+            table=_table,
+            positions=positions,
+            scale=1.0,
         )
-        self.norm = block.make_norm()
-
-    def hidden(self, ids: Tensor) -> Tensor:
-        """Compute the last states, ``[batch, length, dim]``; as `Decoder.hidden`."""
-        x = self.embedding(ids, dtype=self.compute_dtype)
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
-
-    def start(self) -> LayerCaches:
-        """Prepare to read texts from their beginning; windowed layers keep their window alone."""
-        blocks = [block for block in self.blocks if isinstance(block, Block)]
-        return LayerCaches([block.self_attention.make_cache() for block in blocks])
-
-    def advance(self, ids: Tensor, state: LayerCaches) -> Tensor:
-        """Read the next tokens, ``[batch, new]``; as `Decoder.advance`."""
-        x = self.embedding(ids, start=len(state), dtype=self.compute_dtype)
-        for block, cache in zip(self.blocks, state.caches, strict=True):
-            x = block(x, cache=cache)
-        return self.logits(self.norm(x[:, -1]))
+        self.config = config
+        block = config.block(reads_source=reads_source)
+        mixers = map(block.self_attention, attention.decoder_patterns(config.num_layers))
+        cross = attention.cross_patterns(config.num_layers) if reads_source else None
+        self.add_blocks(block, mixers, cross)
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""

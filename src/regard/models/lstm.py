@@ -45,6 +45,9 @@ class LstmConfig(
 ):
     """The dimensions of a recurrent encoder-decoder.
 
+    A language model is its decoder alone, without what tells of a source: num_encoder_layers,
+    attention, luong_score, input_feeding, bidirectional, reverse_source.
+
     Args:
         num_encoder_layers: Recurrent layers that read.
         num_decoder_layers: Recurrent layers that write.

@@ -10,22 +10,15 @@ apart: nothing embeds them. Cost of a pass: linear in the length, see `regard.at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
-from torch import Tensor, nn
 
 from regard.errors import ConfigError
-from regard.layers.block import Block, BlockConfig
-from regard.layers.cache import LayerCache
-from regard.layers.dropout import Dropout
-from regard.layers.embedding import TokenEmbedding
+from regard.layers.block import BlockConfig
 from regard.layers.mesa import CHUNK, MesaMixer, MesaSolver
-from regard.layers.norm import RMSNorm
 from regard.layers.patterns import AttentionConfig
-from regard.models.decoder import Decoder, LayerCaches
-from regard.models.text_model import token_table
+from regard.models.decoder import StackedDecoder, require_no_attention, stream_gain
 
 _PAIRS_KEPT = 5  # tensors [batch, heads, length, chunk] kept for the backward pass
 _STATES_KEPT = 3  # tensors [batch, heads, length / chunk, head_dim, head_dim]
@@ -111,13 +104,15 @@ class MesaNetConfig(
         return f"{sizes}, {solve}"
 
 
-class MesaNet(Decoder[LayerCaches]):
+class MesaNet(StackedDecoder):
     """The decoder.
 
     Args:
         config: Its dimensions.
         vocab_size: Number of token ids.
-        attention: Has no meaning here and must be left as it is.
+        attention: Has no meaning here and must be left as it is; with a source, only
+            ``attention.cross`` has one.
+        reads_source: Whether its blocks attend to the source of an encoder-decoder.
 
     Raises:
         ConfigError: A pattern of attention is set.
@@ -128,13 +123,19 @@ class MesaNet(Decoder[LayerCaches]):
         config: MesaNetConfig,
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+        *,
+        reads_source: bool = False,
     ) -> None:
-        super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
-        _require_no_attention(attention)
+        unused = ("pattern", "decoder") if reads_source else AttentionConfig.__struct_fields__
+        require_no_attention("mesanet", attention, *unused)
+        super().__init__(
+            vocab_size,
+            dim=config.dim,
+            num_layers=config.num_layers,
+            dropout=config.dropout,
+            tied=config.tied,
+        )
         self.config = config
-        self.output_weight = token_table(vocab_size, config.dim)
-        tokens = self.output_weight if config.tied else token_table(vocab_size, config.dim)
-        self.embedding = TokenEmbedding(tokens, None, Dropout(config.dropout, self.mask_pool))
         block = BlockConfig(
             dim=config.dim,
             num_heads=config.num_heads,
@@ -142,15 +143,13 @@ class MesaNet(Decoder[LayerCaches]):
             dropout=config.dropout,
             norm="pre",
             activation="swiglu",
-            output_gain=(2 * config.num_layers) ** -0.5,
+            output_gain=stream_gain(config.num_layers, reads_source=reads_source),
             norm_kind="rms",
             bias=False,
         )
-        self.blocks = nn.ModuleList(
-            Block(block, self._mixer(block.output_gain), self.mask_pool)
-            for _ in range(config.num_layers)
-        )
-        self.norm = RMSNorm(config.dim)
+        mixers = (self._mixer(block.output_gain) for _ in range(config.num_layers))
+        cross = attention.cross_patterns(config.num_layers) if reads_source else None
+        self.add_blocks(block, mixers, cross)
 
     def _mixer(self, output_gain: float) -> MesaMixer:
         config = self.config
@@ -196,35 +195,7 @@ class MesaNet(Decoder[LayerCaches]):
         size = max(self.compute_dtype.itemsize, 4)
         return config.num_layers * config.num_heads * size * (by_pair + by_chunk)
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        """Compute the last states, ``[batch, length, dim]``; arguments as `forward`."""
-        return self._read(ids, [None] * len(self.blocks))
-
-    def start(self) -> LayerCaches:
-        """Prepare to read a batch of texts from their beginning."""
-        return LayerCaches([mixer.make_cache() for mixer in self.mixers])
-
-    def advance(self, ids: Tensor, state: LayerCaches) -> Tensor:
-        """Read on; as `Decoder.advance`."""
-        return self.logits(self._read(ids, state.caches)[:, -1])
-
-    def _read(self, ids: Tensor, caches: Sequence[LayerCache | None]) -> Tensor:
-        x = self.embedding(ids, dtype=self.compute_dtype)
-        for block, cache in zip(self.blocks, caches, strict=True):
-            x = block(x, cache=cache)
-        return self.norm(x)
-
 
 def _describe(solver: MesaSolver) -> str:
     tolerance = f" to {solver.tolerance:g}" if solver.tolerance else ""
     return f"{solver.num_iterations}{tolerance}"
-
-
-def _require_no_attention(attention: AttentionConfig) -> None:
-    default = AttentionConfig()
-    for name in ("pattern", "encoder", "decoder", "cross"):
-        if (given := getattr(attention, name)) != getattr(default, name):
-            raise ConfigError(
-                f"attention.{name}={given}: mesanet has no attention, and so no pattern of it.  "
-                "Leave it out; its cost is linear in the length."
-            )

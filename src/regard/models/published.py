@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Set
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from regard.errors import ConfigError
 
@@ -30,6 +30,22 @@ class Place(NamedTuple):
     is_transposed: bool = False
 
 
+class LabelHead(NamedTuple):
+    """What stands behind an encoder in a published classifier of texts.
+
+    Args:
+        dense: Name of the map that the first token's state goes through.
+        output: Name of the map to the labels.
+        activation: Between the two.
+        ignored: Ends of names of parts that old files have and no classifier uses.
+    """
+
+    dense: str
+    output: str
+    activation: Literal["tanh", "relu"] = "tanh"
+    ignored: tuple[str, ...] = ()
+
+
 class Layout(NamedTuple):
     """One published layout of a family.
 
@@ -47,6 +63,7 @@ class Layout(NamedTuple):
         renamed: Ends of names that old files have, each with its end of today.
         twins: For the name of a tensor, the name of another that it equals where the two are tied:
             a checkpoint may then have it too, or leave it out.
+        labels: Of the classifiers made of it; None where there are none.
     """
 
     read: Callable[[Mapping[str, Any]], Any]
@@ -57,6 +74,7 @@ class Layout(NamedTuple):
     adapt: Callable[[Any, Set[str]], Any] | None = None
     renamed: tuple[tuple[str, str], ...] = ()
     twins: Mapping[str, str] = {}
+    labels: LabelHead | None = None
 
 
 def field_of(fields: Mapping[str, Any], name: str, default: V) -> V:

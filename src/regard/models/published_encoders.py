@@ -14,7 +14,7 @@ import msgspec
 
 from regard.errors import ConfigError
 from regard.models.encoder import INITIAL_STD, EncoderConfig
-from regard.models.published import Layout, Place, field_of, require_fields
+from regard.models.published import LabelHead, Layout, Place, field_of, require_fields
 
 
 class Names(NamedTuple):
@@ -27,6 +27,7 @@ class Names(NamedTuple):
         block: Of the other maps and normalisations of a layer, by our names.
         head: Of the head's map and normalisation, and of its bias.
         decoder: Of the head's last map, which is the table of tokens, with that bias.
+        labels: Of the classifiers made of it.
     """
 
     prefix: str
@@ -35,6 +36,7 @@ class Names(NamedTuple):
     block: dict[str, str]
     head: tuple[str, str, str]
     decoder: str
+    labels: LabelHead
 
 
 BERT_NAMES = Names(
@@ -54,11 +56,17 @@ BERT_NAMES = Names(
         "cls.predictions.bias",
     ),
     decoder="cls.predictions.decoder",
+    labels=LabelHead("bert.pooler.dense", "classifier"),
 )
 ROBERTA_NAMES = BERT_NAMES._replace(
     prefix="roberta.",
     head=("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
     decoder="lm_head.decoder",
+    labels=LabelHead(
+        "classifier.dense",
+        "classifier.out_proj",
+        ignored=(".pooler.dense.weight", ".pooler.dense.bias"),
+    ),
 )
 
 
@@ -237,7 +245,7 @@ def require_alike(model_type: str, config: EncoderConfig, wanted: Mapping[str, A
     Raises:
         ConfigError: With the first field that differs.
     """
-    for name, only in {"norm": "post", **wanted}.items():
+    for name, only in {"norm": "post", "pooler_activation": "tanh", **wanted}.items():
         if (given := getattr(config, name)) != only:
             raise ConfigError(
                 f"model.{name}={given}: the layout {model_type} of transformers has {only} only."
@@ -281,4 +289,5 @@ def encoder_layout(
             names.decoder + ".weight": names.prefix + "embeddings.word_embeddings.weight",
             names.decoder + ".bias": names.head[2],
         },
+        labels=names.labels,
     )

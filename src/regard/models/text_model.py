@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.layers.dropout import MaskPool
-from regard.layers.patterns import AttentionConfig
+from regard.models.model import Model
 
 PAD_ID = 0
 
 
-class TextModel(nn.Module):
+class TextModel(Model):
     """A model that gives logits of tokens.
 
     Args:
@@ -30,23 +27,12 @@ class TextModel(nn.Module):
     """Whether logits are last states times `output_weight`, and nothing else."""
 
     def __init__(self, vocab_size: int, *, dim: int, num_blocks: int) -> None:
-        super().__init__()
-        self.vocab_size, self.dim, self.num_blocks = vocab_size, dim, num_blocks
-        self.compute_dtype = torch.float32
-        self.mask_pool = MaskPool()
+        super().__init__(dim=dim, num_blocks=num_blocks)
+        self.vocab_size = vocab_size
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
         return F.linear(hidden, self.output_weight.to(hidden.dtype))
-
-    @abstractmethod
-    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict what attention keeps of a token for the backward pass, in bytes.
-
-        Args:
-            attention: Its patterns, or others to be tried.
-            length: Of the text (of source and target, where there are two), in tokens.
-        """
 
 
 def token_table(vocab_size: int, dim: int) -> nn.Parameter:

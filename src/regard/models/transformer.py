@@ -10,7 +10,6 @@ bias for each token, and some other options of the configuration.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -20,14 +19,13 @@ from torch import Tensor, nn
 from regard.attention import most_kept_bytes
 from regard.layers.attention import CrossAttention
 from regard.layers.block import Block, BlockConfig, DecoderBlock, NormPlace
-from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
-from regard.models.encoder_decoder import EncoderDecoder, Tied, tied_tables
+from regard.models.encoder_decoder import DecoderState, EncoderDecoder, Tied, tied_tables
 from regard.models.text_model import PAD_ID
 
 
@@ -40,6 +38,10 @@ class TransformerConfig(
     tag="transformer",
 ):
     """The dimensions of a Transformer.
+
+    A language model is its decoder alone and has no use for num_encoder_layers; an encoder alone,
+    which classifies or tells hidden tokens, has none for num_decoder_layers, tied, start_id and
+    has_output_bias.
 
     Args:
         num_encoder_layers: Encoder blocks.
@@ -78,15 +80,15 @@ class TransformerConfig(
     start_id: int = 1
 
     def __post_init__(self) -> None:
-        if self.dim % self.num_heads or self.dim % 2:
+        for name in ("num_encoder_layers", "num_decoder_layers", "num_heads", "hidden_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if self.dim < 2 or self.dim % self.num_heads or self.dim % 2:
             raise ValueError(
                 f"dim must be even and a multiple of num_heads ({self.num_heads}), not {self.dim}"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
-        for name in ("num_encoder_layers", "num_decoder_layers", "num_heads", "hidden_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         for name in ("pad_id", "start_id"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
@@ -99,31 +101,33 @@ class TransformerConfig(
             f"attention {attention.summary()}"
         )
 
+    def block(self, num_sublayers: float) -> BlockConfig:
+        """Give the dimensions of one block.
 
-@dataclass
-class DecoderState:
-    """All that decoding carries from one token to the next.
+        Args:
+            num_sublayers: That add to one pre-norm stream, whose variance stays.
+        """
+        return BlockConfig(
+            dim=self.dim,
+            num_heads=self.num_heads,
+            hidden_dim=self.hidden_dim,
+            dropout=self.dropout,
+            norm=self.norm,
+            activation=self.activation,
+            output_gain=1.0 if self.norm == "post" else num_sublayers**-0.5,
+        )
 
-    Args:
-        memory: Keys and values of the source, one pair a layer, ``[batch, heads, keys, head_dim]``.
-        lengths: Valid source positions of each row, ``[batch]``.
-        caches: Self-attention keys and values, one cache a layer.
-    """
+    def make_positions(self) -> SinusoidalPositions | LearnedPositions:
+        """Make what tells where a token stands."""
+        if self.positions == "learned":
+            return LearnedPositions(self.dim, self.max_positions)
+        is_halves = self.positions == "sinusoidal_halves"
+        return SinusoidalPositions(self.dim, "halves" if is_halves else "interleaved")
 
-    memory: list[tuple[Tensor, Tensor]]
-    lengths: Tensor
-    caches: list[LayerCache]
-
-    def select(self, rows: Tensor) -> None:
-        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
-        self.memory = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.memory]
-        self.select_beams(rows)
-
-    def select_beams(self, rows: Tensor) -> None:
-        """Reorder rows among those of one source: what depends on the source alone stays."""
-        self.lengths = self.lengths.index_select(0, rows)
-        for cache in self.caches:
-            cache.select(rows)
+    @property
+    def embedding_scale(self) -> float:
+        """Factor on token embeddings."""
+        return self.dim**0.5 if self.has_embedding_scale else 1.0
 
 
 class Transformer(EncoderDecoder[DecoderState]):
@@ -144,6 +148,7 @@ class Transformer(EncoderDecoder[DecoderState]):
         num_blocks = config.num_encoder_layers + config.num_decoder_layers
         super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
         self.config = config
+        self.pad_id, self.start_id = config.pad_id, config.start_id
         source, target, self.output_weight = tied_tables(vocab_size, config.dim, config.tied)
         # With an axis of one before the vocabulary, as published checkpoints have it.
         has_bias = config.has_output_bias
@@ -152,15 +157,7 @@ class Transformer(EncoderDecoder[DecoderState]):
         self.source_embedding = self._embedding(source)
         self.target_embedding = self._embedding(target)
         num_sublayers = 2 * config.num_encoder_layers + 3 * config.num_decoder_layers
-        block = BlockConfig(
-            dim=config.dim,
-            num_heads=config.num_heads,
-            hidden_dim=config.hidden_dim,
-            dropout=config.dropout,
-            norm=config.norm,
-            activation=config.activation,
-            output_gain=1.0 if config.norm == "post" else (num_sublayers / 2) ** -0.5,
-        )
+        block = config.block(num_sublayers / 2)
         self.encoder = nn.ModuleList(
             Block(block, block.self_attention(pattern), self.mask_pool)
             for pattern in attention.encoder_patterns(config.num_encoder_layers)
@@ -178,18 +175,8 @@ class Transformer(EncoderDecoder[DecoderState]):
         self.decoder_norm = LayerNorm(config.dim) if is_pre else nn.Identity()
 
     def _embedding(self, table: nn.Parameter) -> TokenEmbedding:
-        config = self.config
-        if config.positions == "learned":
-            positions = LearnedPositions(config.dim, config.max_positions)
-        else:
-            is_halves = config.positions == "sinusoidal_halves"
-            positions = SinusoidalPositions(config.dim, "halves" if is_halves else "interleaved")
-        return TokenEmbedding(
-            table,
-            positions,
-            Dropout(config.dropout, self.mask_pool),
-            scale=None if config.has_embedding_scale else 1.0,
-        )
+        config, dropout = self.config, Dropout(self.config.dropout, self.mask_pool)
+        return TokenEmbedding(table, config.make_positions(), dropout, scale=config.embedding_scale)
 
     def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""

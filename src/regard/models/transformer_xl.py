@@ -5,7 +5,8 @@ those of its segment before it, and the m before the segment, in every layer: wh
 reaches back n m positions, and what is kept of a text is bounded. The first m + 1 positions are
 therefore read alike in one piece, in segments or token by token; beyond them token by token every
 position sees exactly the m before it, while a segment read at once sees all of itself. A pattern
-``local:m`` makes these the same too, for a text of any length.
+``local:m`` makes these the same too, for a text of any length. The decoder of an encoder-decoder
+begins every target without memory; what it writes sees the m positions before it.
 
 Relative positions are those of section 3.3, with u and v shared by all layers, as there. The
 adaptive softmax of the paper is left out, and so is dropout on attention weights. Cost of a pass:
@@ -14,24 +15,18 @@ O(length (length + memory) dim + length dim^2) a layer with full attention.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from regard.attention import most_kept_bytes
-from regard.layers.block import Block, BlockConfig, NormPlace
-from regard.layers.cache import LayerCache
-from regard.layers.dropout import Dropout
-from regard.layers.embedding import TokenEmbedding
+from regard.layers.block import BlockConfig, NormPlace
 from regard.layers.feed_forward import Activation
-from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.layers.relative_attention import RelativeAttention, RelativePositions
-from regard.models.decoder import Decoder, LayerCaches
-from regard.models.text_model import token_table
+from regard.models.decoder import LayerCaches, StackedDecoder, stream_gain
 
 
 class TransformerXlConfig(
@@ -87,13 +82,14 @@ class TransformerXlConfig(
         )
 
 
-class TransformerXl(Decoder[LayerCaches]):
+class TransformerXl(StackedDecoder):
     """The decoder.
 
     Args:
         config: Its dimensions.
         vocab_size: Number of token ids.
         attention: The pattern of each layer, as for a decoder.
+        reads_source: Whether its blocks attend to the source of an encoder-decoder.
     """
 
     def __init__(
@@ -101,14 +97,19 @@ class TransformerXl(Decoder[LayerCaches]):
         config: TransformerXlConfig,
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+        *,
+        reads_source: bool = False,
     ) -> None:
-        super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
+        super().__init__(
+            vocab_size,
+            dim=config.dim,
+            num_layers=config.num_layers,
+            dropout=config.dropout,
+            tied=config.tied,
+        )
         self.config = config
         self.memory_length = config.memory
-        self.output_weight = token_table(vocab_size, config.dim)
-        tokens = self.output_weight if config.tied else token_table(vocab_size, config.dim)
-        self.embedding = TokenEmbedding(tokens, None, Dropout(config.dropout, self.mask_pool))
-        is_pre = config.norm == "pre"
+        gain = stream_gain(config.num_layers, reads_source=reads_source)
         block = BlockConfig(
             dim=config.dim,
             num_heads=config.num_heads,
@@ -116,7 +117,7 @@ class TransformerXl(Decoder[LayerCaches]):
             dropout=config.dropout,
             norm=config.norm,
             activation=config.activation,
-            output_gain=(2 * config.num_layers) ** -0.5 if is_pre else 1.0,
+            output_gain=gain if config.norm == "pre" else 1.0,
         )
         shared = RelativePositions(config.dim, config.num_heads)
         mixers = (
@@ -130,8 +131,8 @@ class TransformerXl(Decoder[LayerCaches]):
             )
             for pattern in attention.decoder_patterns(config.num_layers)
         )
-        self.blocks = nn.ModuleList(Block(block, mixer, self.mask_pool) for mixer in mixers)
-        self.norm = LayerNorm(config.dim) if is_pre else nn.Identity()
+        cross = attention.cross_patterns(config.num_layers) if reads_source else None
+        self.add_blocks(block, mixers, cross)
 
     @property
     def mixers(self) -> list[RelativeAttention]:
@@ -144,10 +145,6 @@ class TransformerXl(Decoder[LayerCaches]):
         keys = length + config.memory
         patterns = attention.decoder_patterns(config.num_layers)
         return config.num_heads * sum(most_kept_bytes(p, keys, itemsize=size) for p in patterns)
-
-    def hidden(self, ids: Tensor) -> Tensor:
-        """Compute the last states, ``[batch, length, dim]``, of rows that begin without memory."""
-        return self._read(ids, [None] * len(self.blocks))
 
     def hidden_with_memory(
         self, ids: Tensor, memory: LayerCaches | None = None
@@ -167,24 +164,10 @@ class TransformerXl(Decoder[LayerCaches]):
             caches = [mixer.make_memory() for mixer in self.mixers]
         else:
             caches = [copy(cache) for cache in memory.caches]
-        return self._read(ids, caches), LayerCaches(caches)
+        return self.read(ids, caches), LayerCaches(caches)
 
     def hidden_after(self, before: Tensor, ids: Tensor) -> Tensor:
         """Compute the last states of a segment after another; as `Decoder.hidden_after`."""
         with torch.no_grad():
             _, memory = self.hidden_with_memory(before)
         return self.hidden_with_memory(ids, memory)[0]
-
-    def start(self) -> LayerCaches:
-        """Prepare to read a batch of texts from their beginning."""
-        return LayerCaches([mixer.make_cache() for mixer in self.mixers])
-
-    def advance(self, ids: Tensor, state: LayerCaches) -> Tensor:
-        """Read on; as `Decoder.advance`."""
-        return self.logits(self._read(ids, state.caches)[:, -1])
-
-    def _read(self, ids: Tensor, caches: Sequence[LayerCache | None]) -> Tensor:
-        x = self.embedding(ids, dtype=self.compute_dtype)
-        for block, cache in zip(self.blocks, caches, strict=True):
-            x = block(x, cache=cache)
-        return self.norm(x)

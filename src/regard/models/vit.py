@@ -27,6 +27,7 @@ from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.models.encoder import Pooling, require_encoder_only
+from regard.models.model import Model
 
 
 class VitConfig(
@@ -128,20 +129,27 @@ class VitConfig(
             epsilon=self.epsilon,
         )
 
+    @property
+    def num_positions(self) -> int:
+        """Patches of an image, or rows of the longest input of features."""
+        if self.input == "features":
+            return self.max_positions
+        return (self.height // self.patch_height) * (self.width // self.patch_width)
+
     def front_end(self, pool: MaskPool) -> FrontEnd:
         """Make what turns the input into tokens."""
         if self.input == "image":
             height, width = self.patch_height, self.patch_width
-            num_positions = self.height // height * (self.width // width)
             projection = Patches(self.dim, channels=self.channels, height=height, width=width)
         else:
-            num_positions = self.max_positions
             projection = Linear(self.num_features, self.dim)
         dropout = Dropout(self.dropout, pool)
-        return FrontEnd(projection, self.dim, num_positions, has_class_token=True, dropout=dropout)
+        return FrontEnd(
+            projection, self.dim, self.num_positions, has_class_token=True, dropout=dropout
+        )
 
 
-class Vit(nn.Module):
+class Vit(Model):
     """The encoder, with a linear map to labels where the configuration has any.
 
     Args:
@@ -154,13 +162,10 @@ class Vit(nn.Module):
         config: VitConfig,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        super().__init__()
+        super().__init__(dim=config.dim, num_blocks=config.num_layers)
         require_encoder_only("vit", attention)
         self.config = config
-        self.dim, self.num_blocks = config.dim, config.num_layers
         self.num_labels = config.num_labels
-        self.compute_dtype = torch.float32
-        self.mask_pool = MaskPool()
         self.front_end = config.front_end(self.mask_pool)
         block = config.block()
         self.blocks = nn.ModuleList(

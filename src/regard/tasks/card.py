@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from regard.models import VitConfig
 from regard.tasks.preparation import summarize
 from regard.tasks.run_config import RunConfig
 from regard.tasks.task import Outcome
@@ -25,7 +26,7 @@ def model_card(
 | --- | --- |
 | architecture | {summarize(config)} |
 | parameters | {num_parameters:,} |
-| tokenizer | {config.tokenizer.kind} |
+| tokenizer | {"none" if isinstance(config.model, VitConfig) else config.tokenizer.kind} |
 | data | {path}, sha256 {config.data.sha256[:16] or "embedded corpus"} |
 | size | {outcome.rows} |
 | training | {finished.step:,} steps of {config.training.batch_tokens:,} tokens at most, \

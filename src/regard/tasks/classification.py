@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.data.labelled import LabelledBatch, LabelledBatches
+from regard.data.labelled_inputs import InputBatch, InputBatches
 from regard.metrics.classification import accuracy, macro_f1
-from regard.models import Classifier
 from regard.training.stepping import Loss
 
 
@@ -22,16 +22,17 @@ class ClassificationLoss:
     def __init__(self, label_smoothing: float) -> None:
         self.label_smoothing = label_smoothing
 
-    def __call__(self, model: nn.Module, batch: LabelledBatch) -> Loss:
+    def __call__(self, model: nn.Module, batch: LabelledBatch | InputBatch) -> Loss:
         """Compute the loss of a batch."""
         return self.of_outputs(self.outputs(model, batch), batch)
 
-    def outputs(self, model: nn.Module, batch: LabelledBatch) -> Tensor:
+    def outputs(self, model: nn.Module, batch: LabelledBatch | InputBatch) -> Tensor:
         """Compute the logits of the labels, ``[batch, labels]``."""
-        assert isinstance(model, Classifier)
+        if isinstance(batch, InputBatch):
+            return model(batch.inputs, batch.lengths)
         return model(batch.ids)
 
-    def of_outputs(self, outputs: Tensor, batch: LabelledBatch) -> Loss:
+    def of_outputs(self, outputs: Tensor, batch: LabelledBatch | InputBatch) -> Loss:
         """Compute the loss from logits, ``[batch, labels]``."""
         wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         loss = F.cross_entropy(wide, batch.labels, label_smoothing=self.label_smoothing)
@@ -40,20 +41,21 @@ class ClassificationLoss:
 
 
 @torch.no_grad()
-def label_measures(model: Classifier, batches: LabelledBatches) -> dict[str, float]:
-    """Measure how well a model tells the labels of texts.
+def label_measures(model: nn.Module, batches: LabelledBatches | InputBatches) -> dict[str, float]:
+    """Measure how well a model tells the labels of texts or other inputs.
 
     Args:
         model: In evaluation mode.
-        batches: Of the texts.
+        batches: Of the inputs.
 
     Returns:
-        ``loss`` in nats a text, ``accuracy`` and ``macro_f1`` in percent.
+        ``loss`` in nats an input, ``accuracy`` and ``macro_f1`` in percent.
     """
     total, found, wanted = 0.0, [], []
+    objective = ClassificationLoss(0.0)
     for rows in batches.in_sequence():
         batch = batches.batch(rows)
-        logits = model(batch.ids).float()
+        logits = objective.outputs(model, batch).float()
         total += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
         found += logits.argmax(-1).tolist()
         wanted += batch.labels.tolist()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import msgspec
-import torch
 
 from regard.data.batching import TokenRows
 from regard.data.labelled import (
@@ -17,7 +13,6 @@ from regard.data.labelled import (
     Labelled,
     LabelledBatches,
     label_names,
-    majority_share,
     read_labelled,
     repeated,
     require_known,
@@ -27,19 +22,13 @@ from regard.data.splits import Drop, check_overlap, count_reasons
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import DataError
 from regard.interchange.folder import ModelFolder
-from regard.metrics.classification import wilson_interval
 from regard.models import BertConfig, Classifier
-from regard.models.text_model import TextModel
-from regard.tasks.classification import (
-    ClassificationLoss,
-    label_measures,
-)
 from regard.tasks.classifier import CLASSIFIED_TOKENS, TextClassifier, longest_text
 from regard.tasks.corpus import describe_lines
-from regard.tasks.held_out import LossEvaluator
 from regard.tasks.preparation import build_model, describe_tokens, report_model, settle_precision
+from regard.tasks.prepared_labels import PreparedLabels
 from regard.tasks.run_config import DataConfig, RunConfig
-from regard.tasks.task import Outcome, Prepared, Task, Text
+from regard.tasks.task import Task, Text
 from regard.training.config import TrainingConfig
 from regard.training.events import Data, Report, Warned
 
@@ -177,71 +166,24 @@ class TextClassification(Task):
         return TextClassifier.open(folder)
 
 
-class PreparedClassification(Prepared):
+class PreparedClassification(PreparedLabels):
     """A run of classification."""
 
     text: LabelledTexts
     model: Classifier
 
-    def objective(self) -> ClassificationLoss:
-        """Make the cross-entropy of the label."""
-        return ClassificationLoss(self.config.training.label_smoothing)
+    def example(self) -> str:
+        """Return the first words of a validation text, in quotes."""
+        words = self.text.valid.texts[0].split()[:8]
+        return f'"{" ".join(words).translate({34: None, 123: None, 125: None})}"'
 
-    def evaluator(self) -> LossEvaluator:
-        """Make what computes loss and accuracy.
-
-        The loss decides: accuracy moves in steps of a row, and on few rows would end runs that
-        still improve.
-        """
-        batches = self._held_out(self.text.valid)
-        return LossEvaluator(self.model, partial(label_measures, batches=batches))
-
-    @torch.no_grad()
-    def evaluation_seconds(self, model: TextModel) -> float:
-        """Time a few batches of the validation rows, and scale up."""
-        evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
-        batches = self._held_out(self.text.valid)
-        all_rows = batches.in_sequence()
-        sample = all_rows[:: max(1, len(all_rows) // _SAMPLED_BATCHES)]
-        evaluated(batches.batch(sample[0]).ids)  # the first pass is slower
-        begun = time.perf_counter()
-        for rows in sample:
-            evaluated(batches.batch(rows).ids)
-        return (time.perf_counter() - begun) / len(sample) * len(all_rows)
-
-    def finish(self, opened: TextClassifier, valid: dict[str, float]) -> Outcome:
-        """Measure the accuracy on the test rows."""
-        text, test = self.text, {}
-        shown = f"valid accuracy {valid['accuracy']:.1f} %"
-        if len(text.test):
-            test = label_measures(opened.model, self._held_out(text.test))
-            low, high = wilson_interval(test["accuracy"], len(text.test))
-            test |= {"accuracy_low": low, "accuracy_high": high}
-            test["majority"] = 100 * majority_share(text.train, text.test)
-            shown += (
-                f"   test accuracy {test['accuracy']:.1f} % [{low:.1f}, {high:.1f}], "
-                f"macro F1 {test['macro_f1']:.1f} (most frequent label {test['majority']:.1f} %)"
-            )
-        example = " ".join(text.valid.texts[0].split()[:8]).translate(
-            {34: None, 123: None, 125: None}
-        )
-        return Outcome(
-            test=test,
-            summary=shown,
-            tries=[f'classify {{folder}} "{example}"'],
-            kind=f"A classifier of {len(text.labels)} labels",
-            rows=f"{len(text.train):,} train / {len(text.valid):,} validation / "
-            f"{len(text.test):,} test",
-            notes="`majority` is the accuracy of always answering the most frequent label; the "
-            "interval of the test accuracy is Wilson's, 95 %.",
-        )
-
-    def _held_out(self, rows: Labelled) -> LabelledBatches:
+    def held_out(self, inputs: Labelled) -> LabelledBatches:
+        """Lay held-out texts out in batches."""
         longest = longest_text(self.model, self.config.data.max_length)
-        ids = TokenRows(self.tokenizer.encode_whole(rows.texts, max_length=longest))
+        ids = TokenRows(self.tokenizer.encode_whole(inputs.texts, max_length=longest))
         return LabelledBatches(
             ids,
-            self.text.numbers(rows),
+            self.text.numbers(inputs),
             batch_tokens=CLASSIFIED_TOKENS,
             pad_id=self.model.encoder.config.pad_id,
         )

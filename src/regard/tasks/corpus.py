@@ -8,12 +8,13 @@ import msgspec
 import numpy as np
 
 from regard.data.batching import TokenRows
-from regard.data.files import file_hash, read_pairs
+from regard.data.files import read_pairs
+from regard.data.input_files import data_files_hash
 from regard.data.languages import guess_pair
 from regard.data.pairs import Pairs
 from regard.data.splits import Drop, check_overlap, clean, split, without_overlap
-from regard.data.tokenizer import Tokenizer
 from regard.errors import DataError
+from regard.interchange.folder import AnyTokenizer
 from regard.tasks.run_config import DataConfig
 
 _NAMED_LINES = 3  # of a batch in a message; the others are counted
@@ -142,7 +143,7 @@ class EncodedPairs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_pairs(
-    pairs: Pairs, tokenizer: Tokenizer, *, max_length: int
+    pairs: Pairs, tokenizer: AnyTokenizer, *, max_length: int
 ) -> tuple[EncodedPairs, Pairs, list[Drop]]:
     """Turn pairs into token ids, leaving out those with a side of more than `max_length` tokens.
 
@@ -152,7 +153,8 @@ def encode_pairs(
     Raises:
         DataError: Nothing is left.
     """
-    sources, targets = tokenizer.encode(pairs.sources), tokenizer.encode(pairs.targets)
+    sources = tokenizer.encode(pairs.sources)
+    targets = tokenizer.encode_targets(pairs.targets)
     longest = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
     kept = [row for row, length in enumerate(longest) if length <= max_length]
     reason = f"longer than {max_length:,} tokens"
@@ -174,10 +176,10 @@ def encode_pairs(
 
 
 def data_hash(config: DataConfig) -> str:
-    """Hash the training file or files a configuration names."""
+    """Hash the training file, files or folder that a configuration names."""
     assert config.path is not None
     paths = [config.path, *([config.targets] if config.targets else [])]
-    return "-".join(file_hash(path) for path in paths)
+    return "-".join(data_files_hash(path) for path in paths)
 
 
 def summarize_lengths(corpus: Corpus) -> dict[str, dict[str, float]]:

@@ -12,6 +12,7 @@ from regard.errors import ConfigError
 from regard.interchange.folder import AnyTokenizer
 from regard.models import Encoder
 from regard.tasks.preparation import open_trained
+from regard.tasks.run_config import RunConfig
 
 
 class TextEncoder:
@@ -20,10 +21,13 @@ class TextEncoder:
     Args:
         model: In evaluation mode.
         tokenizer: Its vocabulary.
+        config: The settings it was made with; None where they are not known.
     """
 
-    def __init__(self, model: Encoder, tokenizer: AnyTokenizer) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(
+        self, model: Encoder, tokenizer: AnyTokenizer, config: RunConfig | None = None
+    ) -> None:
+        self.model, self.tokenizer, self.config = model, tokenizer, config
 
     @classmethod
     def open(cls, folder: str | Path) -> TextEncoder:
@@ -32,8 +36,7 @@ class TextEncoder:
         Raises:
             WeightsError: It is missing, incomplete or damaged.
         """
-        model, tokenizer, _ = open_trained(folder, Encoder, "tell hidden tokens")
-        return cls(model, tokenizer)
+        return cls(*open_trained(folder, Encoder, "tell hidden tokens"))
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:

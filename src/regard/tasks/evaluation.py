@@ -191,7 +191,10 @@ def read_test_pairs(
 
 def _training_pairs(translator: Translator) -> Pairs | None:
     """Read the training pairs, where their files are still there."""
+    config = translator.config
+    if config.tokenizer.kind == "published" and config.start_from is None:
+        return None  # others have trained it
     try:
-        return Translation().read(translator.config).train
+        return Translation().read(config).train
     except DataError:
         return None

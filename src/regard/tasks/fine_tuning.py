@@ -8,23 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from torch import Tensor, nn
 
 from regard.errors import ConfigError, WeightsError
 from regard.interchange.folder import ModelFolder
-from regard.interchange.hugging_face import is_hugging_face, read_hugging_face
+from regard.interchange.hugging_face import Published, is_hugging_face, read_hugging_face
 from regard.layers.block import Block, DecoderBlock
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
-from regard.models import LAYOUTS, Classifier, family_of
-from regard.models.text_model import TextModel
-from regard.tasks.presets import RECIPES, WITHOUT_RATE
+from regard.models import INPUT_ENCODERS, LAYOUTS, Classifier, Model, Vit, family_of
+from regard.models.published_classifiers import with_label_head
+from regard.tasks.presets import WITHOUT_RATE, recipes_of
+from regard.tasks.published_config import published_config
+from regard.tasks.published_images import (
+    INPUT_LAYOUTS,
+    images_config,
+    read_published_images,
+    reads_images,
+)
 from regard.tasks.run_config import RunConfig, TaskName
 
 _RATE = 1e-4  # of AdamW over weights that others have trained (Devlin et al. 2019: 2e-5 to 5e-5)
 _LOW_RANK_RATE = 1e-3  # changes that begin at zero take larger steps (Hu et al. 2021, table 12)
 _SHARE = 0.3  # of the preset's rate, over weights of one's own
+_POOLER = "pooler."
+_OF_ENCODERS = {"masked-language-modeling", "classification"}
+_TO_LABELS = ("output_weight", "output_bias")  # of a classifier
 
 
 def starting_config(folder: str, task: TaskName, defaults: RunConfig) -> RunConfig:
@@ -40,13 +51,37 @@ def starting_config(folder: str, task: TaskName, defaults: RunConfig) -> RunConf
         WeightsError: It is no model folder.
     """
     replace = msgspec.structs.replace
-    if is_hugging_face(Path(folder)):
-        config = read_hugging_face(Path(folder), LAYOUTS).config
+    if is_hugging_face(Path(folder)) and reads_images(folder):
+        found = images_config(read_published_images(folder))
+        if task != found.task:
+            raise ConfigError(f"{folder}: made for {found.task}; the data is for {task}.")
+        data = replace(defaults.data, mean=found.data.mean, std=found.data.std)
         tokenizer = replace(defaults.tokenizer, kind="published")
-        return replace(defaults, start_from=folder, model=config, tokenizer=tokenizer)
+        return replace(
+            defaults, start_from=folder, model=found.model, tokenizer=tokenizer, data=data
+        )
+    if is_hugging_face(Path(folder)):
+        published = read_hugging_face(Path(folder), LAYOUTS)
+        found = published_config(published)
+        if task != found.task and not {task, found.task} <= _OF_ENCODERS:
+            raise ConfigError(
+                f"{folder}: a model for {found.task} (model_type {published.model_type}); "
+                f"the data is for {task}."
+            )
+        room = min(defaults.data.max_length, found.data.max_length)
+        return replace(
+            defaults,
+            start_from=folder,
+            model=_for_labels(published) if task == "classification" else found.model,
+            tokenizer=found.tokenizer,
+            search=replace(found.search, beam=defaults.search.beam),
+            data=replace(defaults.data, max_length=room),
+        )
     source = ModelFolder(folder).read_config(RunConfig)
-    if source.task != task and {source.task, task} == {"translation", "classification"}:
-        raise ConfigError(f"{folder}: a {source.task} model; the data is for {task}.")
+    reads_inputs = family_of(source.model) in INPUT_ENCODERS
+    is_other = reads_inputs or {source.task, task} == {"translation", "classification"}
+    if source.task != task and is_other:
+        raise ConfigError(f"{folder}: made for {source.task}; the data is for {task}.")
     return replace(
         defaults,
         start_from=folder,
@@ -55,13 +90,28 @@ def starting_config(folder: str, task: TaskName, defaults: RunConfig) -> RunConf
         attention=source.attention,
         tokenizer=source.tokenizer,
         search=source.search,
-        data=replace(defaults.data, max_length=source.data.max_length),
+        audio=source.audio,
+        data=replace(
+            defaults.data,
+            max_length=source.data.max_length,
+            mean=source.data.mean,
+            std=source.data.std,
+        ),
     )
+
+
+def _for_labels(published: Published) -> Any:
+    """Give an encoder what a published classifier of its layout has behind it."""
+    head = LAYOUTS[published.model_type].labels
+    config = published.config
+    if head is None or getattr(config, "has_pooler", True):
+        return config
+    return with_label_head(config, head)
 
 
 def suit_start(config: RunConfig) -> RunConfig:
     """Fill in batch size and rate of a run that goes on from trained weights."""
-    recipes = RECIPES[family_of(config.model)]
+    recipes = recipes_of(config)
     recipe = recipes[config.preset if config.preset in recipes else "small"]
     replace = msgspec.structs.replace
     training, optimizer = config.training, config.optimizer
@@ -79,8 +129,11 @@ def suit_start(config: RunConfig) -> RunConfig:
     )
 
 
-def load_start(model: TextModel, config: RunConfig) -> None:
-    """Put the weights that a run starts from into its model; a classifier's own map stays random.
+def load_start(model: Model, config: RunConfig) -> None:
+    """Put the weights that a run starts from into its model.
+
+    A classifier takes the map to the labels along where they are the same, in whatever order; else
+    that map begins at zero, and the pooler at random where the weights have none.
 
     Raises:
         WeightsError: Weights are missing or of other shapes.
@@ -88,29 +141,45 @@ def load_start(model: TextModel, config: RunConfig) -> None:
     assert config.start_from is not None
     folder = Path(config.start_from)
     if is_hugging_face(folder):
-        tensors = read_hugging_face(folder, LAYOUTS).tensors()
+        published = read_hugging_face(folder, LAYOUTS | INPUT_LAYOUTS)
+        tensors, labels = published.tensors(), published.labels
     else:
-        tensors = ModelFolder(folder).read_weights()
-    if not isinstance(model, Classifier):
-        _fill(model, tensors, folder)
-    elif "output_bias" not in tensors:  # an encoder alone
-        _fill(model.encoder, tensors, folder)
-    elif _has_same_labels(config):
-        _fill(model, tensors, folder)
+        place = ModelFolder(folder)
+        tensors, labels = place.read_weights(), place.read_config(RunConfig).data.labels
+    if isinstance(model, Classifier):
+        _fill_classifier(model, tensors, folder, labels, config.data.labels)
+    elif isinstance(model, Vit) and labels != config.data.labels:
+        _fill(model, tensors, folder, but=("head.",))
     else:
+        _fill(model, tensors, folder)
+
+
+def _fill_classifier(
+    model: Classifier,
+    tensors: dict[str, Tensor],
+    folder: Path,
+    labels: tuple[str, ...],
+    wanted: tuple[str, ...],
+) -> None:
+    """Fill a classifier from one of other or the same labels, or from an encoder alone."""
+    names = {name for name, _ in model.named_parameters() if ADAPTED not in name}
+    if sorted(labels) == sorted(wanted) and tensors.keys() == names:
+        order = [labels.index(label) for label in wanted]
+        tensors = tensors | {name: tensors[name][order] for name in _TO_LABELS}
+        _fill(model, tensors, folder)
+        return
+    if "output_bias" in tensors:
         own = "encoder."
-        inner = {n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)}
-        _fill(model.encoder, inner, folder)
+        tensors = {n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)}
+    has_pooler = any(name.startswith(_POOLER) for name in tensors)
+    _fill(model.encoder, tensors, folder, but=() if has_pooler else (_POOLER,))
 
 
-def _has_same_labels(config: RunConfig) -> bool:
-    assert config.start_from is not None
-    return ModelFolder(config.start_from).read_config(RunConfig).data.labels == config.data.labels
-
-
-def _fill(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
+def _fill(
+    model: nn.Module, tensors: dict[str, Tensor], folder: Path, *, but: tuple[str, ...] = ()
+) -> None:
     for name, parameter in model.named_parameters():
-        if ADAPTED in name:
+        if ADAPTED in name or name.startswith(but):
             continue
         found = tensors.get(name)
         if found is None or found.shape != parameter.shape:
@@ -122,7 +191,7 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
         parameter.data.copy_(found)
 
 
-def restrict(model: TextModel, config: RunConfig) -> None:
+def restrict(model: Model, config: RunConfig) -> None:
     """Choose what of a model is trained, by ``fine_tuning.method``.
 
     Raises:
@@ -147,9 +216,13 @@ def restrict(model: TextModel, config: RunConfig) -> None:
         chosen = [p for block in blocks[len(blocks) - tuning.layers :] for p in block.parameters()]
     for parameter in chosen:
         parameter.requires_grad_(True)
+    if isinstance(model, Vit) and model.head is not None:
+        model.head.requires_grad_(True)
     if isinstance(model, Classifier):
         model.output_weight.requires_grad_(True)
         model.output_bias.requires_grad_(True)
+        if model.encoder.pooler is not None:
+            model.encoder.pooler.requires_grad_(True)
 
 
 def kept_weights(tensors: dict[str, Tensor], config: RunConfig) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from regard.models.text_model import TextModel
+from regard.models.model import Model
 from regard.tasks.task import TrainingBatches
 from regard.training.averaging import WeightAverage
 from regard.training.loop import Evaluation
@@ -23,7 +23,7 @@ class AveragedModel:
         model: Whose copy is evaluated, in its compute type throughout.
     """
 
-    def __init__(self, model: TextModel) -> None:
+    def __init__(self, model: Model) -> None:
         self.model: Any = copy.deepcopy(model).to(model.compute_dtype).eval()
 
     @torch.no_grad()
@@ -41,7 +41,7 @@ class LossEvaluator:
         measure: Computes figures of a model in evaluation mode, ``loss`` among them.
     """
 
-    def __init__(self, model: TextModel, measure: Callable[[Any], dict[str, float]]) -> None:
+    def __init__(self, model: Model, measure: Callable[[Any], dict[str, float]]) -> None:
         self._averaged = AveragedModel(model)
         self._measure = measure
 

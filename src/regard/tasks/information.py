@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -12,9 +13,22 @@ from regard.errors import ConfigError
 from regard.explain.diagram import draw_diagram
 from regard.explain.layer_table import LayerRow, layer_table, training_flops_per_token
 from regard.interchange.folder import ModelFolder
-from regard.models import TextModel
-from regard.tasks.preparation import model_of, summarize
+from regard.interchange.hugging_face import is_hugging_face, read_hugging_face
+from regard.interchange.hugging_face_tensors import weight_files
+from regard.interchange.sentencepiece_tokenizer import read_any_tokenizer
+from regard.models import LAYOUTS, Model, VitConfig
+from regard.tasks.preparation import model_of, summarize, vocab_size_of
+from regard.tasks.published_config import published_config
 from regard.tasks.run_config import RunConfig
+
+_CHUNK_BYTES = 1 << 20
+_USES: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
+    "translation": ((("translate", "TEXT"), ("evaluate", "pairs.tsv")), "pairs.tsv"),
+    "language-modeling": ((("generate", "PROMPT"), ("evaluate", "other.txt")), "book.txt"),
+    "masked-language-modeling": ((), "reviews.jsonl"),
+    "classification": ((("classify", "TEXT"), ("evaluate", "reviews.jsonl")), "reviews.jsonl"),
+}
+"""Verbs that use a model of each task with what they take, and data that it can go on with."""
 
 
 class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +38,7 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
         config: Its settings.
         summary: Its architecture in a line.
         sha: First hexadecimal digits of the hash of its weights; empty before the first evaluation.
-        vocab_size: Number of token ids.
+        vocab_size: Number of token ids; 0 for a model that reads no text.
         num_parameters: Trainable numbers.
         weight_bytes: Of the weights in float32.
         length: Tokens of the rows that costs are told for, of source and target each.
@@ -36,6 +50,10 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
         figures: Of the best evaluation and of the test.
         layers: Parts of the model, with shapes, parameters, operations and memory.
         tensors: Name, shape and size of every parameter.
+        layout: The ``model_type`` of a folder in Hugging Face's layout, of which neither data nor
+            run are known; empty for one of regard's own.
+        has_vocabulary: Whether the folder has what turns text into token ids.
+        uses: Commands that the model is for.
     """
 
     config: RunConfig
@@ -52,6 +70,19 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, float]
     layers: list[LayerRow]
     tensors: list[tuple[str, str, int]]
+    layout: str = ""
+    has_vocabulary: bool = True
+    uses: list[str] = []
+
+
+class _Contents(NamedTuple):
+    """What a folder says about its model."""
+
+    config: RunConfig
+    vocab_size: int
+    weights: list[Path]
+    layout: str = ""
+    has_vocabulary: bool = True
 
 
 def inspect_folder(path: str | Path, *, length: int | None = None) -> FolderInformation:
@@ -59,32 +90,32 @@ def inspect_folder(path: str | Path, *, length: int | None = None) -> FolderInfo
 
     Args:
         path: Its place.
-        length: Tokens of the rows that costs are told for; None is ``data.max_length``.
+        length: Tokens of the rows that costs are told for; None is ``data.max_length``, or
+            what an image or the longest series has.
 
     Raises:
         WeightsError: It is no model folder.
         ConfigError: The length is below 1.
     """
-    folder = ModelFolder(path)
-    config = folder.read_config(RunConfig)
-    length = config.data.max_length if length is None else length
+    found = _read(Path(path))
+    config = found.config
+    length = _longest(config) if length is None else length
     if length < 1:
         raise ConfigError(f"--length {length}: must be 1 or more tokens.")
-    vocab_size = len(folder.read_tokenizer())
-    model = _model_without_weights(config, vocab_size)
+    model = _model_without_weights(config, found.vocab_size)
     layers = layer_table(model, length)
     tensors = [
         (name, " x ".join(map(str, parameter.shape)), parameter.numel())
         for name, parameter in model.named_parameters()
     ]
     num_parameters = sum(count for _, _, count in tensors)
-    lines = folder.read_metrics()
+    lines = ModelFolder(path).read_metrics()
     evaluations = [line for line in lines if line["event"] == "evaluated"]
     return FolderInformation(
         config=config,
         summary=summarize(config),
-        sha=_hash(folder.weights_path),
-        vocab_size=vocab_size,
+        sha=_hash(found.weights),
+        vocab_size=found.vocab_size,
         num_parameters=num_parameters,
         weight_bytes=4 * num_parameters,
         length=length,
@@ -95,6 +126,9 @@ def inspect_folder(path: str | Path, *, length: int | None = None) -> FolderInfo
         figures=_figures(lines),
         layers=layers,
         tensors=tensors,
+        layout=found.layout,
+        has_vocabulary=found.has_vocabulary,
+        uses=_uses(config.task, str(path)),
     )
 
 
@@ -104,21 +138,53 @@ def draw_folder(path: str | Path) -> str:
     Raises:
         WeightsError: It is no model folder.
     """
-    folder = ModelFolder(path)
-    config = folder.read_config(RunConfig)
-    return draw_diagram(_model_without_weights(config, len(folder.read_tokenizer())))
+    found = _read(Path(path))
+    return draw_diagram(_model_without_weights(found.config, found.vocab_size))
 
 
-def _model_without_weights(config: RunConfig, vocab_size: int) -> TextModel:
+def _read(path: Path) -> _Contents:
+    """Read what a folder says about its model, of either kind."""
+    if not is_hugging_face(path):
+        folder = ModelFolder(path)
+        config = folder.read_config(RunConfig)
+        return _Contents(config, vocab_size_of(folder), [folder.weights_path])
+    published = read_hugging_face(path, LAYOUTS)
+    return _Contents(
+        published_config(published),
+        published.vocab_size,
+        weight_files(path),
+        published.model_type,
+        not read_any_tokenizer(path).is_missing,
+    )
+
+
+def _uses(task: str, folder: str) -> list[str]:
+    """List the commands that a model of text is for."""
+    uses, data = _USES.get(task, ((), ""))
+    commands = [f"regard {verb} {folder} {words}" for verb, words in uses]
+    return [*commands, f"regard train {data} --from {folder} -o NEW"] if data else commands
+
+
+def _longest(config: RunConfig) -> int:
+    """Tell the longest row that a model was made for: an image's patches and the class token."""
+    if isinstance(config.model, VitConfig):
+        return config.model.num_positions + 1
+    return config.data.max_length
+
+
+def _model_without_weights(config: RunConfig, vocab_size: int) -> Model:
     with torch.device("meta"):
         return model_of(config, vocab_size)
 
 
-def _hash(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:8]
+def _hash(paths: list[Path]) -> str:
+    """Hash files one after another; nothing where they are still to be written."""
+    digest, present = hashlib.sha256(), [path for path in paths if path.is_file()]
+    for path in present:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()[:8] if present else ""
 
 
 def _figures(lines: list[dict]) -> dict[str, float]:

@@ -194,6 +194,7 @@ class LanguageModeling(Task):
         report(describe_tokens(config, len(tokenizer), text.train.texts, len(stream)))
         config = settle_precision(config)
         model = build_model(config, len(tokenizer))
+        assert isinstance(model, TextModel)
         batches = self.lay_out(config, stream, model, tokenizer)
         text.tokens, text.length = stream, batches.length
         report_model(config, model, report)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from regard.errors import ResourceError
 from regard.layers.patterns import AttentionConfig
-from regard.models.text_model import TextModel
+from regard.models.model import Model
 from regard.tasks.task import Prepared
 from regard.training.checkpoint import checkpoint_bytes
 from regard.training.config import FULL_BATCH
@@ -24,7 +24,6 @@ from regard.training.stepping import Stepper
 
 MEASURED_STEPS = 5
 _WARMING_STEPS = 2
-_RESERVED_EVALUATIONS = 2.0  # the final evaluation, with beam search, in units of a regular one
 _EVALUATION_SHARE = 0.1  # most of a time budget that the regular evaluations may take
 _WRITING_SECONDS = 2.0
 _SPARSE = "local:512"  # keeps nothing by pair where texts are long
@@ -76,7 +75,7 @@ def peak_memory_bytes() -> int:
 
 
 def predict_memory_bytes(
-    model: TextModel, attention: AttentionConfig, batch_tokens: int, length: int
+    model: Model, attention: AttentionConfig, batch_tokens: int, length: int
 ) -> int:
     """Predict the peak memory of training before a step is taken.
 
@@ -156,7 +155,7 @@ def make_budget(prepared: Prepared) -> Budget | None:
     return Budget(
         seconds=60.0 * training.minutes,
         reserve=_WRITING_SECONDS,
-        reserved_evaluations=_RESERVED_EVALUATIONS,
+        reserved_evaluations=prepared.final_evaluations,
         most_steps=None if epochs is None else epochs * _steps_per_epoch(prepared),
     )
 
@@ -195,7 +194,7 @@ def make_plan(prepared: Prepared, measured: Measured, elapsed: float) -> tuple[P
     else:
         epochs = training.epochs or _choose_epochs(prepared)
         plan = Plan.of(epochs * steps_per_epoch, evaluate_every=steps_per_epoch)
-    evaluations = plan.evaluations_after(0) + _RESERVED_EVALUATIONS
+    evaluations = plan.evaluations_after(0) + prepared.final_evaluations
     seconds = (
         elapsed
         + plan.total_steps * measured.step_seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,30 +16,32 @@ from regard.models import (
     DECODERS,
     ENCODER_DECODERS,
     ENCODERS,
+    INPUT_ENCODERS,
     Classifier,
-    Decoder,
     Encoder,
-    EncoderDecoder,
+    Family,
+    InputFamily,
     family_of,
-    make_model,
 )
-from regard.models.encoder import EncoderConfig
-from regard.models.text_model import TextModel
+from regard.models.model import Model as AnyModel
 from regard.tasks.fine_tuning import restrict, suit_start
 from regard.tasks.presets import apply_preset, choose_preset, suit_full_batch
-from regard.tasks.run_config import RunConfig
+from regard.tasks.run_config import RunConfig, TaskName
 from regard.tasks.task import Text
 from regard.training.events import Model, Report, Tokens
 from regard.training.precision import compute_dtype, resolve_precision
 
-M = TypeVar("M", bound=TextModel)
-_ROLES = {
-    "translation": (EncoderDecoder, ENCODER_DECODERS, "translate"),
-    "language-modeling": (Decoder, DECODERS, "continue a text"),
-    "masked-language-modeling": (Encoder, ENCODERS, "tell hidden tokens"),
-    "classification": (Encoder, ENCODERS, "classify"),
+M = TypeVar("M", bound=AnyModel)
+_ROLES: dict[str, tuple[Mapping[str, Family | InputFamily], str]] = {
+    "translation": (ENCODER_DECODERS, "translate"),
+    "language-modeling": (DECODERS, "continue a text"),
+    "masked-language-modeling": (ENCODERS, "tell hidden tokens"),
+    "classification": (ENCODERS, "classify"),
+    "image-classification": (INPUT_ENCODERS, "classify images"),
+    "audio-classification": (INPUT_ENCODERS, "classify recordings"),
+    "series-classification": (INPUT_ENCODERS, "classify series"),
 }
-"""What the model of each task is, the families that are, and what they do."""
+"""The families that each task may take, and what their models do."""
 
 
 def resolve_sizes(config: RunConfig, text: Text) -> RunConfig:
@@ -60,7 +62,7 @@ def settle_precision(config: RunConfig) -> RunConfig:
     return msgspec.structs.replace(config, training=training)
 
 
-def build_model(config: RunConfig, vocab_size: int) -> TextModel:
+def build_model(config: RunConfig, vocab_size: int) -> AnyModel:
     """Build the model with initial weights that follow from the seed, in training mode."""
     torch.manual_seed(config.training.seed)
     model = model_of(config, vocab_size)
@@ -69,25 +71,25 @@ def build_model(config: RunConfig, vocab_size: int) -> TextModel:
     return model.train()
 
 
-def model_of(config: RunConfig, vocab_size: int) -> TextModel:
+def model_of(config: RunConfig, vocab_size: int) -> AnyModel:
     """Make the model of a configuration: its family, and what its task puts on top.
 
     Raises:
         ConfigError: The family is not for the task.
     """
-    sizes = config.model
-    is_classifier = config.task == "classification"
-    if is_classifier and isinstance(sizes, EncoderConfig):  # a classifier predicts no masked tokens
-        has_pooler = sizes.has_pooler and sizes.pooling == "first"
-        sizes = msgspec.structs.replace(sizes, has_mlm_head=False, has_pooler=has_pooler)
-    model = make_model(sizes, vocab_size, config.attention)
-    role, families, purpose = _ROLES[config.task]
-    if not isinstance(model, role):
+    families, purpose = _ROLES[config.task]
+    name = family_of(config.model)
+    if name not in families:
         raise ConfigError(
-            f"model.family={family_of(config.model)}: does not {purpose}.  Take one of "
-            f"{', '.join(families)}."
+            f"model.family={name}: does not {purpose}.  Take one of {', '.join(families)}."
         )
-    if is_classifier and isinstance(model, Encoder):
+    family = families[name]
+    if isinstance(family, InputFamily):
+        return family.model(config.model, config.attention)
+    model = family.model(config.model, vocab_size, config.attention)
+    if config.task == "classification":
+        assert isinstance(model, Encoder)
+        model.drop_head()
         return Classifier(model, len(config.data.labels))
     return model
 
@@ -109,15 +111,36 @@ def open_trained(
         WeightsError: It is missing, incomplete, damaged, or of another kind.
     """
     place = ModelFolder(folder)
+    model, config = _open(place, vocab_size_of(place), kind, purpose)
+    return model, place.read_tokenizer(), config
+
+
+def open_without_text(folder: str | Path, kind: type[M], purpose: str) -> tuple[M, RunConfig]:
+    """Open a model folder that has no vocabulary; arguments and errors as `open_trained`.
+
+    Returns:
+        The model in evaluation mode, and its settings.
+    """
+    place = ModelFolder(folder)
+    return _open(place, vocab_size_of(place), kind, purpose)
+
+
+def vocab_size_of(place: ModelFolder) -> int:
+    """Count the token ids of a model folder; 0 for a model that reads no text."""
     config = place.read_config(RunConfig)
-    tokenizer = place.read_tokenizer()
-    model = model_of(config, len(tokenizer))
+    return 0 if family_of(config.model) in INPUT_ENCODERS else len(place.read_tokenizer())
+
+
+def _open(place: ModelFolder, vocab_size: int, kind: type[M], purpose: str) -> tuple[M, RunConfig]:
+    config = place.read_config(RunConfig)
+    model = model_of(config, vocab_size)
     if not isinstance(model, kind):
         raise WeightsError(
-            f"{folder}: a {config.task} model, which does not {purpose}.  See: regard info {folder}"
+            f"{place.path}: {a_model(config.task)}, which does not {purpose}.  "
+            f"See: regard info {place.path}"
         )
     load_weights(model, place.read_weights(), name=str(place.weights_path))
-    return model.eval(), tokenizer, config
+    return model.eval(), config
 
 
 def describe_tokens(
@@ -142,7 +165,7 @@ def describe_tokens(
     )
 
 
-def report_model(config: RunConfig, model: TextModel, report: Report) -> None:
+def report_model(config: RunConfig, model: AnyModel, report: Report) -> None:
     """Tell the size of a model."""
     report(
         Model(
@@ -153,13 +176,27 @@ def report_model(config: RunConfig, model: TextModel, report: Report) -> None:
     )
 
 
+def a_model(task: TaskName) -> str:
+    """Name a model by its task.
+
+    >>> a_model("image-classification"), a_model("translation")
+    ('an image-classification model', 'a translation model')
+    """
+    return f"{'an' if task[0] in 'aeiou' else 'a'} {task} model"
+
+
 def summarize(config: RunConfig) -> str:
     """Describe the model in a line.
 
     >>> summarize(RunConfig(preset="base"))
     'transformer base   6+6 layers, d=512, 8 heads, ff 2048, pre-norm, attention full'
     """
-    sizes = config.model.summary(config.attention)
+    family = _ROLES[config.task][0].get(family_of(config.model))
+    describe = family.summary if isinstance(family, Family) else None
+    if describe is None:
+        sizes = config.model.summary(config.attention)
+    else:
+        sizes = describe(config.model, config.attention)
     preset = "" if config.preset == "auto" else f" {config.preset}"
     return f"{family_of(config.model)}{preset}   {sizes}"
 

@@ -1,197 +1,19 @@
-"""Sizes of model with the batch and rate that suit them, and how `auto` chooses among them.
-
-The figures of the Transformer come from the experiments in ``docs/experiments.md``.
-"""
+"""How a preset fills in what a configuration leaves open, and how `auto` chooses among presets."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from regard.errors import ConfigError
-from regard.models import (
-    BertConfig,
-    ConvS2SConfig,
-    GptConfig,
-    LongformerConfig,
-    LstmConfig,
-    MesaNetConfig,
-    ModelConfig,
-    TransformerConfig,
-    TransformerXlConfig,
-    family_of,
-)
+from regard.models import JoinedConfig, ModelConfig, family_of
+from regard.tasks.recipes import RECIPES, Recipe, side_of
+from regard.tasks.role_recipes import ROLE_RECIPES
 from regard.tasks.run_config import Preset, RunConfig
 from regard.training.config import FULL_BATCH
-
-
-class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """One preset: dimensions, most target tokens in a batch, peak learning rate."""
-
-    model: ModelConfig
-    batch_tokens: int
-    learning_rate: float
-
-
-_FROM_SCRATCH: dict[str, Any] = {
-    "norm": "pre",
-    "num_segments": 0,
-    "pooling": "mean",
-    "epsilon": 1e-5,
-}
-"""What suits an encoder that nobody has trained before."""
-RECIPES: dict[str, dict[str, Recipe]] = {
-    "transformer": {
-        "tiny": Recipe(
-            model=TransformerConfig(
-                num_encoder_layers=2,
-                num_decoder_layers=2,
-                dim=128,
-                num_heads=4,
-                hidden_dim=512,
-                dropout=0.0,
-            ),
-            batch_tokens=1024,
-            learning_rate=8e-3,
-        ),
-        "small": Recipe(
-            model=TransformerConfig(
-                num_encoder_layers=3,
-                num_decoder_layers=3,
-                dim=256,
-                num_heads=4,
-                hidden_dim=1024,
-                dropout=0.1,
-            ),
-            batch_tokens=1024,
-            learning_rate=6e-3,
-        ),
-        "base": Recipe(
-            model=TransformerConfig(norm="post"),
-            batch_tokens=4096,
-            learning_rate=2e-3,
-        ),
-    },
-    "lstm": {
-        "tiny": Recipe(
-            model=LstmConfig(num_encoder_layers=1, num_decoder_layers=1, dim=192, dropout=0.0),
-            batch_tokens=1024,
-            learning_rate=8e-3,
-        ),
-        "small": Recipe(
-            model=LstmConfig(dim=384),
-            batch_tokens=1024,
-            learning_rate=6e-3,
-        ),
-        "base": Recipe(  # Luong et al. 2015, section 4.1
-            model=LstmConfig(num_encoder_layers=4, num_decoder_layers=4, dim=1000),
-            batch_tokens=4096,
-            learning_rate=2e-3,
-        ),
-    },
-    "conv_s2s": {
-        "tiny": Recipe(
-            model=ConvS2SConfig(num_encoder_layers=3, num_decoder_layers=3, dim=128, dropout=0.0),
-            batch_tokens=1024,
-            learning_rate=8e-3,
-        ),
-        "small": Recipe(
-            model=ConvS2SConfig(num_encoder_layers=4, num_decoder_layers=4, dim=256),
-            batch_tokens=1024,
-            learning_rate=6e-3,
-        ),
-        "base": Recipe(  # Gehring et al. 2017, section 4.2: WMT'16 English-Romanian
-            model=ConvS2SConfig(num_encoder_layers=20, num_decoder_layers=20),
-            batch_tokens=4096,
-            learning_rate=2e-3,
-        ),
-    },
-    "bert": {
-        "tiny": Recipe(
-            model=BertConfig(num_layers=2, dim=128, num_heads=4, hidden_dim=512, **_FROM_SCRATCH),
-            batch_tokens=2048,
-            learning_rate=4e-3,
-        ),
-        "small": Recipe(
-            model=BertConfig(num_layers=4, dim=256, num_heads=4, hidden_dim=1024, **_FROM_SCRATCH),
-            batch_tokens=4096,
-            learning_rate=3e-3,
-        ),
-        "base": Recipe(model=BertConfig(), batch_tokens=8192, learning_rate=1e-3),
-    },
-    "longformer": {
-        "tiny": Recipe(
-            model=LongformerConfig(
-                num_layers=2, dim=128, num_heads=4, hidden_dim=512, window=64, **_FROM_SCRATCH
-            ),
-            batch_tokens=2048,
-            learning_rate=4e-3,
-        ),
-        "small": Recipe(
-            model=LongformerConfig(
-                num_layers=4, dim=256, num_heads=4, hidden_dim=1024, window=128, **_FROM_SCRATCH
-            ),
-            batch_tokens=4096,
-            learning_rate=3e-3,
-        ),
-        "base": Recipe(model=LongformerConfig(), batch_tokens=8192, learning_rate=1e-3),
-    },
-    "transformer_xl": {
-        "tiny": Recipe(
-            model=TransformerXlConfig(
-                num_layers=4, dim=128, num_heads=4, hidden_dim=512, dropout=0.0
-            ),
-            batch_tokens=2048,
-            learning_rate=8e-3,
-        ),
-        "small": Recipe(
-            model=TransformerXlConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=1024),
-            batch_tokens=4096,
-            learning_rate=6e-3,
-        ),
-        "base": Recipe(
-            model=TransformerXlConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=3072),
-            batch_tokens=8192,
-            learning_rate=2e-3,
-        ),
-    },
-    "mesanet": {
-        "tiny": Recipe(
-            model=MesaNetConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
-            batch_tokens=2048,
-            learning_rate=8e-3,
-        ),
-        "small": Recipe(
-            model=MesaNetConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
-            batch_tokens=4096,
-            learning_rate=6e-3,
-        ),
-        "base": Recipe(
-            model=MesaNetConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
-            batch_tokens=8192,
-            learning_rate=2e-3,
-        ),
-    },
-    "gpt": {
-        "tiny": Recipe(
-            model=GptConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
-            batch_tokens=2048,
-            learning_rate=8e-3,
-        ),
-        "small": Recipe(
-            model=GptConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
-            batch_tokens=4096,
-            learning_rate=6e-3,
-        ),
-        "base": Recipe(
-            model=GptConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
-            batch_tokens=8192,
-            learning_rate=2e-3,
-        ),
-    },
-}
-
 
 _FEW_EPOCHS = 6.0
 WITHOUT_RATE = FULL_BATCH - {"adam-then-cg"}
@@ -202,11 +24,9 @@ def drop_dropout(config: RunConfig, epochs: float) -> RunConfig:
 
     A rate that somebody chose stays.
     """
-    chosen = any(setting.startswith("model.dropout=") for setting in config.settings)
-    if epochs >= _FEW_EPOCHS or chosen or "dropout" in _changed(config.model):
+    if epochs >= _FEW_EPOCHS:
         return config
-    model = msgspec.structs.replace(config.model, dropout=0.0)
-    return msgspec.structs.replace(config, model=model)
+    return msgspec.structs.replace(config, model=_without_dropout(config, is_default_only=True))
 
 
 def suit_full_batch(config: RunConfig) -> RunConfig:
@@ -228,11 +48,10 @@ def suit_full_batch(config: RunConfig) -> RunConfig:
     replace = msgspec.structs.replace
     chosen = {setting.partition("=")[0] for setting in config.settings}
     average = config.training.average if "training.average" in chosen else 0.0
-    dropout = config.model.dropout if "model.dropout" in chosen else 0.0
     return replace(
         config,
         training=replace(config.training, precision="float32", average=average),
-        model=replace(config.model, dropout=dropout),
+        model=_without_dropout(config),
     )
 
 
@@ -243,9 +62,15 @@ def choose_preset(num_chars: int) -> Preset:
     return "small" if num_chars < 200_000_000 else "base"
 
 
+def recipes_of(config: RunConfig) -> dict[Preset, Recipe]:
+    """List the presets of a family, in the role that it has in a task."""
+    family = family_of(config.model)
+    return ROLE_RECIPES.get(config.task, {}).get(family) or RECIPES[family]
+
+
 def apply_preset(config: RunConfig, preset: Preset) -> RunConfig:
     """Fill in the dimensions, batch size and rate of a preset, where the configuration has none."""
-    recipes = RECIPES[family_of(config.model)]
+    recipes = recipes_of(config)
     if preset not in recipes:
         raise ConfigError(f"preset={preset}: one of auto, {', '.join(recipes)} was expected.")
     recipe = recipes[preset]
@@ -258,14 +83,80 @@ def apply_preset(config: RunConfig, preset: Preset) -> RunConfig:
         replace(
             config,
             preset=preset,
-            model=replace(recipe.model, **_changed(config.model)),
+            model=_fill(recipe.model, config.model, preset),
             training=replace(training, batch_tokens=training.batch_tokens or recipe.batch_tokens),
             optimizer=replace(optimizer, learning_rate=rate),
         )
     )
 
 
-def _changed(model: ModelConfig) -> dict[str, Any]:
+def with_heads(settings: Sequence[str], model: ModelConfig) -> tuple[str, ...]:
+    """Choose heads where the size of a model is set alone and the default number cannot divide it.
+
+    They are those of the family's preset next in size, or as many as divide the size: the settings
+    are checked before the data has chosen a preset.
+
+    Args:
+        settings: As typed, ``section.key=value`` each.
+        model: That they change.
+
+    Returns:
+        Settings to go behind the given ones; most often none.
+
+    >>> with_heads(["model.dim=128"], JoinedConfig().encoder)  # a BERT
+    ('model.num_heads=4',)
+    """
+    words = {name.strip(): value.strip() for name, _, value in (s.partition("=") for s in settings)}
+    added = []
+    for path in ("model", "model.encoder", "model.decoder"):
+        size, family = words.get(f"{path}.dim", ""), words.get(f"{path}.family")
+        if not size.isdigit() or not int(size) or f"{path}.num_heads" in words:
+            continue
+        side = JoinedConfig() if path != "model" else None
+        known = model if side is None else getattr(side, path.rpartition(".")[2])
+        sizes: list[Any] = [r.model for r in RECIPES.get(family or family_of(known), {}).values()]
+        default = getattr(type(sizes[0])(), "num_heads", None) if sizes else None
+        if default is not None and int(size) % default:
+            nearest = min(sizes, key=lambda preset: abs(preset.dim - int(size)))
+            added.append(f"{path}.num_heads={math.gcd(int(size), nearest.num_heads)}")
+    return tuple(added)
+
+
+def _fill(sizes: Any, given: Any, preset: Preset) -> Any:
+    """Put what was chosen in place of a preset's; a side of another family has sizes of its own."""
+    changes = _changed(given)
+    for name, value in changes.items():
+        if isinstance(value, msgspec.Struct):
+            known: Any = getattr(sizes, name)
+            if type(known) is not type(value):
+                known = side_of(str(value.__struct_config__.tag), preset)
+            changes[name] = _fill(known, value, preset)
+    return msgspec.structs.replace(sizes, **changes)
+
+
+def _without_dropout(config: RunConfig, *, is_default_only: bool = False) -> ModelConfig:
+    """Set every rate of a model to 0 that nobody chose on the command line.
+
+    Args:
+        config: Of the run.
+        is_default_only: Whether a rate other than its default stays too.
+    """
+    chosen = {setting.partition("=")[0] for setting in config.settings}
+
+    def clear(part: Any, path: str) -> Any:
+        changed = _changed(part) if is_default_only else {}
+        changes: dict[str, Any] = {}
+        for name, value in msgspec.structs.asdict(part).items():
+            if isinstance(value, msgspec.Struct):
+                changes[name] = clear(value, f"{path}.{name}")
+            elif name == "dropout" and name not in changed and f"{path}.{name}" not in chosen:
+                changes[name] = 0.0
+        return msgspec.structs.replace(part, **changes)
+
+    return clear(config.model, "model")
+
+
+def _changed(model: Any) -> dict[str, Any]:
     """Return the fields that differ from their defaults: somebody chose them."""
     default = msgspec.structs.asdict(type(model)())
     given = msgspec.structs.asdict(model)

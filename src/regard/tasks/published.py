@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +11,41 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.interchange.folder import AnyTokenizer
 from regard.interchange.hugging_face import read_hugging_face, write_hugging_face
+from regard.interchange.hugging_face_tensors import dump_json
 from regard.interchange.hugging_face_tokenizer import (
     PublishedTokenizer,
     TokenIds,
+    vocabulary_files,
 )
 from regard.interchange.sentencepiece_tokenizer import read_any_tokenizer
 from regard.layers.patterns import AttentionConfig
-from regard.models import FAMILIES, LAYOUTS, Classifier, Decoder, Encoder, family_of, make_model
-from regard.models.text_model import TextModel
+from regard.models import (
+    FAMILIES,
+    LAYOUTS,
+    Classifier,
+    Decoder,
+    Encoder,
+    EncoderDecoder,
+    TextModel,
+    family_of,
+)
+from regard.models.published import Layout
+from regard.models.published_classifiers import classifier_fields, classifier_places
+from regard.tasks.classifier import TextClassifier
 from regard.tasks.encoder import TextEncoder
 from regard.tasks.generator import TextGenerator
-from regard.tasks.run_config import RunConfig
+from regard.tasks.preparation import model_of
+from regard.tasks.published_config import published_config
+from regard.tasks.translator import Translator
 
 _CHECKED_TOKENS = 24  # of the text on which an exported model is compared
-
-
-class PublishedModel:
-    """An encoder-decoder opened for its logits, ``model(source_ids, target_ids)``.
-
-    Args:
-        model: In evaluation mode.
-        tokenizer: Its vocabulary.
-    """
-
-    def __init__(self, model: TextModel, tokenizer: PublishedTokenizer) -> None:
-        self.model, self.tokenizer = model, tokenizer
 
 
 def open_published(
     folder: str | Path,
     attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - immutable
-) -> TextGenerator | TextEncoder | PublishedModel:
+) -> TextGenerator | TextEncoder | TextClassifier | Translator:
     """Open a folder in Hugging Face's layout.
 
     Args:
@@ -51,7 +54,8 @@ def open_published(
         attention: The pattern of each layer.
 
     Returns:
-        By what the model is: a generator, an encoder, or a model alone; all have ``.model``.
+        By what the model is: a generator, an encoder, a classifier, or a translator; all have
+        ``.model``.
 
     Raises:
         ConfigError: It is none that can be read.
@@ -59,16 +63,19 @@ def open_published(
     """
     place = Path(folder)
     published = read_hugging_face(place, LAYOUTS)
-    model = make_model(published.config, published.vocab_size, attention)
+    config = published_config(published, attention)
+    model = model_of(config, published.vocab_size)
     published.load_into(model)
     model.eval()
     tokenizer = read_any_tokenizer(place)
     if isinstance(model, Decoder):
-        config = RunConfig(task="language-modeling", model=published.config, attention=attention)
         return TextGenerator(model, tokenizer, config)
-    if isinstance(model, Encoder):
-        return TextEncoder(model, tokenizer)
-    return PublishedModel(model, tokenizer)
+    if isinstance(model, EncoderDecoder):
+        return Translator(model, tokenizer, config)
+    if isinstance(model, Classifier):
+        return TextClassifier(model, tokenizer, config)
+    assert isinstance(model, Encoder)
+    return TextEncoder(model, tokenizer, config)
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,12 +108,16 @@ def export_hugging_face(opened: Any, output: str | Path) -> Exported:
     """
     model: TextModel = opened.model
     config = _exportable(opened)
-    model_type = _layout_for(config, model.vocab_size)
-    tokenizer: AnyTokenizer = opened.tokenizer
+    labels = opened.labels if isinstance(model, Classifier) else ()
+    model_type = _layout_for(model, config, labels)
+    tokenizer = opened.tokenizer
     if isinstance(tokenizer, PublishedTokenizer):
         ids = tokenizer.token_ids
     else:
         ids = TokenIds(tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id)
+    files = vocabulary_files(tokenizer)
+    if isinstance(opened, Translator):
+        files["generation_config.json"] = _generation(opened, ids)
     place = Path(output)
     write_hugging_face(
         place,
@@ -114,8 +125,9 @@ def export_hugging_face(opened: Any, output: str | Path) -> Exported:
         config,
         LAYOUTS[model_type],
         model.vocab_size,
-        tokenizer.to_json(),
-        ids,
+        files=files,
+        token_ids=ids,
+        labels=labels,
     )
     tokens = _checked_ids(model)
     with torch.inference_mode():
@@ -133,23 +145,40 @@ def export_hugging_face(opened: Any, output: str | Path) -> Exported:
 def _exportable(opened: Any) -> Any:
     """Return the family's configuration of a model that others can compute."""
     model = opened.model
-    if isinstance(model, Classifier):
-        raise ConfigError("export: a classifier's map to its labels has no place in the layout.")
-    config = getattr(opened, "config", None)
-    if config is not None and config.attention != AttentionConfig():
+    if not isinstance(model, TextModel):
+        raise ConfigError("export: only models of text are written for others.")
+    attention = AttentionConfig() if opened.config is None else opened.config.attention
+    if attention != AttentionConfig():
         raise ConfigError(
-            f"attention {config.attention.summary()}: published configurations tell no pattern, "
+            f"attention {attention.summary()}: published configurations tell no pattern, "
             "so others would compute full attention.  Export a model with full attention."
         )
-    return model.config
+    config = model.encoder.config if isinstance(model, Classifier) else model.config
+    if type(config) not in {family.config for family in FAMILIES.values()}:
+        raise ConfigError("export: no published layout has a Transformer's encoder alone.")
+    return config
 
 
-def _layout_for(config: Any, vocab_size: int) -> str:
+def _generation(translator: Translator, ids: TokenIds) -> str:
+    """Write the ``generation_config.json`` of a translator."""
+    search = translator.config.search
+    fields = {
+        **ids.fields(),
+        "pad_token_id": translator.model.pad_id,
+        "decoder_start_token_id": translator.model.start_id,
+        "num_beams": search.beam,
+        "bad_words_ids": [[token] for token in search.forbidden] or None,
+        "max_length": search.max_length,
+    }
+    return dump_json({name: value for name, value in fields.items() if value is not None})
+
+
+def _layout_for(model: TextModel, config: Any, labels: Sequence[str]) -> str:
     """Choose the first layout of a family that has a place for all its settings."""
     reasons = []
     for model_type, layout in FAMILIES[family_of(config)].layouts.items():
         try:
-            layout.write(config, vocab_size)
+            _require_place(model, config, layout, labels)
         except ConfigError as error:
             reasons.append(str(error))
         else:
@@ -160,15 +189,31 @@ def _layout_for(config: Any, vocab_size: int) -> str:
     )
 
 
+def _require_place(model: TextModel, config: Any, layout: Layout, labels: Sequence[str]) -> None:
+    """Refuse settings and parts of a model that a layout has no place for."""
+    if not labels:
+        layout.write(config, model.vocab_size)
+        places = layout.places(config)
+    elif layout.labels is not None:
+        classifier_fields(config, layout, layout.labels, model.vocab_size, labels)
+        places = classifier_places(config, layout, layout.labels)
+    else:
+        raise ConfigError("labels: the layout has no classifiers of texts.")
+    if {place.ours for place in places} != {name for name, _ in model.named_parameters()}:
+        raise ConfigError("The layout is that of another role of the family.")
+
+
 def _checked_ids(model: TextModel) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(3, model.vocab_size, (2, _CHECKED_TOKENS), generator=generator)
+    ids = torch.randint(3, model.vocab_size, (2, _CHECKED_TOKENS), generator=generator)
+    pad_id = model.pad_id if isinstance(model, EncoderDecoder) else 0
+    return ids.masked_fill(ids == pad_id, 3 if pad_id != 3 else 4)  # what is padding has no place
 
 
 def _logits(model: Any, tokens: Tensor) -> Tensor:
     if isinstance(model, Encoder) and model.head is None:
         return model.hidden(tokens)
-    if isinstance(model, Encoder | Decoder):
+    if isinstance(model, Classifier | Encoder | Decoder):
         return model(tokens)
     return model(tokens, tokens)
 
@@ -180,7 +225,9 @@ def _peer_difference(folder: Path, model: TextModel, tokens: Tensor, ours: Tenso
         return None
     has_head = not (isinstance(model, Encoder) and model.head is None)
     name = "AutoModel"
-    if has_head and isinstance(model, Encoder):
+    if isinstance(model, Classifier):
+        name = "AutoModelForSequenceClassification"
+    elif has_head and isinstance(model, Encoder):
         name = "AutoModelForMaskedLM"
     elif has_head:
         name = "AutoModelForCausalLM" if isinstance(model, Decoder) else "AutoModelForSeq2SeqLM"

@@ -6,14 +6,22 @@ import re
 from pathlib import Path
 from typing import Any
 
-from regard.data.files import read_lines
+from regard.data.files import read_cells, read_lines
+from regard.data.idx import find_idx
+from regard.data.input_files import AUDIO_SUFFIXES, IMAGE_SUFFIXES, count_suffixes
+from regard.data.lines import TextFile
+from regard.data.series import is_number
 from regard.errors import DataError
 from regard.interchange.folder import ModelFolder
 from regard.interchange.hugging_face import is_hugging_face
 from regard.tasks.classification_task import TextClassification
+from regard.tasks.input_classifier import InputClassifier
+from regard.tasks.input_kinds import KINDS
+from regard.tasks.input_task import InputClassification
 from regard.tasks.language_modeling_task import LanguageModeling
 from regard.tasks.masked_language_modeling import MaskedLanguageModeling
 from regard.tasks.published import open_published
+from regard.tasks.published_images import reads_images
 from regard.tasks.run_config import RunConfig, TaskName
 from regard.tasks.task import Task
 from regard.tasks.translation_task import Translation
@@ -23,6 +31,7 @@ TASKS: dict[TaskName, Task] = {
     "language-modeling": LanguageModeling(),
     "masked-language-modeling": MaskedLanguageModeling(),
     "classification": TextClassification(),
+    **{kind.task: InputClassification(kind) for kind in KINDS},
 }
 
 _RUNNING = (".txt", ".md", ".text")
@@ -30,15 +39,17 @@ _KEY = re.compile(r'"(\w+)"\s*:')
 
 
 def guess_task(path: str | Path, *, has_targets: bool = False, encoding: str = "utf-8") -> TaskName:
-    """Tell which task a file is for, by its first line.
+    """Tell which task a file is for, by its first line, or a folder, by the files in it.
 
     Args:
-        path: The file; one that cannot be read is left to the task to complain about.
+        path: The file or folder; one that cannot be read is left to the task to complain about.
         has_targets: Whether a second file holds translations.
         encoding: Of the file.
     """
     if has_targets:
         return "translation"
+    if Path(path).is_dir():
+        return _guess_by_files(Path(path))
     try:
         first = next((line for line in read_lines(path, encoding=encoding) if line.strip()), "")
     except DataError:
@@ -49,12 +60,44 @@ def guess_task(path: str | Path, *, has_targets: bool = False, encoding: str = "
         return "classification"
     if keys and "text" in keys:
         return "language-modeling"
+    if "label" in columns and not keys and _holds_numbers(path, encoding):
+        return "series-classification"
     is_running = Path(path).suffix.lower() in _RUNNING and "\t" not in first
     return "language-modeling" if is_running else "translation"
 
 
+def _guess_by_files(folder: Path) -> TaskName:
+    """Tell what lies in the folders of a folder; a folder without any is left to complain about."""
+    if find_idx(folder):
+        return "image-classification"
+    counts = count_suffixes(folder)
+    num_images = sum(counts[suffix] for suffix in IMAGE_SUFFIXES)
+    num_recordings = sum(counts[suffix] for suffix in AUDIO_SUFFIXES)
+    if num_images or num_recordings:
+        is_audio = num_recordings >= num_images
+        return "audio-classification" if is_audio else "image-classification"
+    if not any(entry.is_dir() for entry in folder.iterdir()):
+        return "translation"
+    raise DataError(
+        f"{folder}: no WAV files and no images in folders named for their labels.  "
+        f"Expected {folder}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
+    )
+
+
+def _holds_numbers(path: str | Path, encoding: str) -> bool:
+    """Tell whether the first row of a file has numbers beside its label."""
+    records = read_cells(TextFile(str(path), encoding, None, problems=[]))
+    _, header = next(records, (1, []))
+    _, cells = next(records, (1, []))
+    names = [name.strip() for name in header]
+    others = [c for name, c in zip(names, cells, strict=False) if name != "label" and c.strip()]
+    return "label" in names and bool(others) and all(map(is_number, others))
+
+
 def open_model(folder: str | Path) -> Any:
     """Open a model folder by the task it was trained for, or one in Hugging Face's layout."""
+    if is_hugging_face(Path(folder)) and reads_images(folder):
+        return InputClassifier.open_published(folder)
     if is_hugging_face(Path(folder)):
         return open_published(folder)
     config = ModelFolder(folder).read_config(RunConfig)

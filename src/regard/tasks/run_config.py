@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from regard.data.audio import LogMelConfig
 from regard.data.tokenizer import TokenizerConfig
 from regard.generation.search import SearchConfig
 from regard.layers.patterns import AttentionConfig
@@ -13,27 +14,37 @@ from regard.models import ModelConfig, TransformerConfig
 from regard.training.config import OptimizerConfig, TrainingConfig
 
 Preset = Literal["auto", "tiny", "small", "base"]
-TaskName = Literal["translation", "language-modeling", "masked-language-modeling", "classification"]
+TaskName = Literal[
+    "translation",
+    "language-modeling",
+    "masked-language-modeling",
+    "classification",
+    "image-classification",
+    "audio-classification",
+    "series-classification",
+]
 
 
 class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the text comes from.
+    """Where the data comes from.
 
     Args:
-        path: File of sentence pairs, of texts with labels, or of running text; none is the embedded
-            corpus.
+        path: File of sentence pairs, of texts or rows of numbers with labels, or of running text,
+            or folder of images or recordings; none is the embedded corpus.
         targets: File of target sentences, line by line with `path`.
         valid: File of validation pairs; none holds some rows out.
         test: File of test pairs; none holds some rows out.
         encoding: Of all files.
-        columns: Names of the columns in CSV and JSONL (source and target, text and label, or text
-            alone); empty finds them.
+        columns: Names of the columns in CSV and JSONL (source and target, text and label, text
+            alone, or the label of rows of numbers); empty finds them.
         languages: Codes such as en-de; empty guesses.
         max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
-            length, texts with labels after it.
+            length, texts with labels after it, recordings and series after so many rows.
         allow_overlap: Keep test sources that also stand in the training data.
         drop_overlap: Drop test sources that also stand in the training data.
         labels: Names of the labels of a classifier, written by the run.
+        mean: Of each channel or feature of the training data, written by the run.
+        std: Their standard deviation, written by the run.
         sha256: Of the file `path`, written by the run.
     """
 
@@ -48,6 +59,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     allow_overlap: bool = False
     drop_overlap: bool = False
     labels: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     sha256: str = ""
 
     def __post_init__(self) -> None:
@@ -89,6 +102,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         preset: Size of the model: tiny, small, base, or auto by the amount of data.
         data: Where the text comes from.
         tokenizer: How text becomes tokens.
+        audio: How recordings become frames.
         model: Family and dimensions of the model.
         attention: Who may look at whom.
         training: How long and in which precision.
@@ -104,6 +118,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     preset: Preset = "auto"
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
+    audio: LogMelConfig = LogMelConfig()
     model: ModelConfig = TransformerConfig()
     attention: AttentionConfig = AttentionConfig()
     training: TrainingConfig = TrainingConfig()

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from regard.data.splits import Drop
 from regard.interchange.folder import ModelFolder
-from regard.models.text_model import TextModel
+from regard.models.model import Model
 from regard.tasks.run_config import RunConfig
 from regard.training.averaging import WeightAverage
 from regard.training.events import Data, Evaluated, Report
 from regard.training.loop import Evaluation
+
+_FINAL_EVALUATIONS = 2.0  # with beam search, on about as many rows
 
 
 class Text(Protocol):
@@ -115,7 +117,7 @@ class Prepared(ABC):
     Args:
         config: With every choice made.
         text: The data.
-        tokenizer: Turns text into token ids and back.
+        tokenizer: Turns text into token ids and back; None where there is no text.
         batches: Of the training data.
         model: With initial weights, in training mode.
     """
@@ -127,10 +129,20 @@ class Prepared(ABC):
         text: Text,
         tokenizer: Any,
         batches: TrainingBatches,
-        model: TextModel,
+        model: Model,
     ) -> None:
         self.config, self.text, self.tokenizer = config, text, tokenizer
         self.batches, self.model = batches, model
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids; 0 where there is no text."""
+        return 0 if self.tokenizer is None else len(self.tokenizer)
+
+    @property
+    def final_evaluations(self) -> float:
+        """What the evaluation on the test data costs, in units of a regular one."""
+        return _FINAL_EVALUATIONS
 
     @abstractmethod
     def objective(self) -> Any:
@@ -141,7 +153,7 @@ class Prepared(ABC):
         """Make what evaluates averaged weights on the validation data."""
 
     @abstractmethod
-    def evaluation_seconds(self, model: TextModel) -> float:
+    def evaluation_seconds(self, model: Any) -> float:
         """Measure on a sample how long an evaluation will take with a copy of the model."""
 
     @abstractmethod

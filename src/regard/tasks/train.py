@@ -20,7 +20,7 @@ from regard.tasks.corpus import data_hash
 from regard.tasks.fine_tuning import kept_weights, load_start, starting_config
 from regard.tasks.planning import make_budget, make_plan, measure, require_memory
 from regard.tasks.preparation import build_model, drop_report, resolve_sizes
-from regard.tasks.presets import drop_dropout
+from regard.tasks.presets import drop_dropout, with_heads
 from regard.tasks.registry import TASKS, guess_task
 from regard.tasks.run_config import RunConfig
 from regard.tasks.task import Prepared, Text
@@ -51,10 +51,11 @@ def train(
     report: Report = ignore_events,
     started: float | None = None,
 ) -> Any:
-    """Train a model on a file of text.
+    """Train a model on a file of text, or on images, recordings or series with labels.
 
     Args:
-        data: TSV, CSV or JSONL file, ``-`` for standard input, or None for the embedded corpus.
+        data: TSV, CSV or JSONL file, a folder with one folder a label, ``-`` for standard input, or
+            None for the embedded corpus.
         output: Folder of the new model; must not hold one yet.
         settings: ``section.key=value`` each, such as ``training.minutes=15``.
         config: Settings to start from; None takes the defaults.
@@ -154,6 +155,8 @@ def _configure(
         config = TASKS[task].defaults
         if "start_from" in words:
             config = starting_config(words["start_from"], task, config)
+        else:
+            settings = (*settings, *with_heads(settings, config.model))
     config = apply_settings(config, settings)
     return msgspec.structs.replace(config, settings=(*config.settings, *settings))
 
@@ -216,7 +219,8 @@ class _Run:
         self._report(planned)
         self.folder.write_config(self.config)
         self.folder.write_text("data_report.txt", drop_report(text))
-        self.folder.write_tokenizer(prepared.tokenizer)
+        if prepared.tokenizer is not None:
+            self.folder.write_tokenizer(prepared.tokenizer)
         self._report_start(prepared)
         counters = Counters(
             plan=plan,
@@ -249,7 +253,9 @@ class _Run:
 
     def estimated(self) -> Planned:
         """Prepare and measure, nothing else."""
-        prepared = self._prepare(self.task.read(self.config))
+        text = self.task.read(self.config)
+        self.config = self.task.note(self.config, text)
+        prepared = self._prepare(text)
         _, planned = make_plan(prepared, measure(prepared), time.monotonic() - self.started)
         self._report(planned)
         return planned
@@ -267,7 +273,7 @@ class _Run:
         """Make the model anew: only the planned number of epochs could tell about dropout."""
         epochs = planned.total_steps / planned.steps_per_epoch
         prepared.config = drop_dropout(prepared.config, epochs)
-        prepared.model = build_model(prepared.config, len(prepared.tokenizer))
+        prepared.model = build_model(prepared.config, prepared.vocab_size)
         if prepared.config.start_from is not None:
             load_start(prepared.model, prepared.config)
         self.config = prepared.config

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regard.data.batching import Batch, PairBatches, TokenRows
-from regard.data.tokenizer import Tokenizer
+from regard.data.batching import Batch, PairBatches, SpecialIds, TokenRows
+from regard.errors import WeightsError
 from regard.generation.search import Hypothesis, SearchConfig, search
+from regard.interchange.folder import AnyTokenizer
 from regard.metrics.translation import chrf
 from regard.models import EncoderDecoder
+from regard.models.text_model import PAD_ID
 from regard.tasks.held_out import AveragedModel
 from regard.tasks.token_loss import TokenLoss
 from regard.training.averaging import WeightAverage
@@ -31,7 +33,12 @@ class TranslationLoss(TokenLoss):
 
     Args:
         label_smoothing: Share of the target probability spread over the vocabulary.
+        pad_id: Label of padding.
     """
+
+    def __init__(self, label_smoothing: float, pad_id: int = PAD_ID) -> None:
+        super().__init__(label_smoothing)
+        self.nothing = pad_id
 
     def hidden(self, model: nn.Module, batch: Batch) -> Tensor:
         """Compute the decoder's last states, ``[batch, length, dim]``."""
@@ -39,8 +46,27 @@ class TranslationLoss(TokenLoss):
         return model.hidden(batch.source_ids, batch.target_ids)
 
 
+def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialIds:
+    """Tell what pads, begins and ends the rows of a model.
+
+    Raises:
+        WeightsError: The vocabulary came with published weights and has no end of a text.
+    """
+    end = tokenizer.eos_id
+    if end is None:
+        raise WeightsError(
+            "the vocabulary has no token that ends a text, without which no output ends.  "
+            "Name it as eos_token in tokenizer_config.json."
+        )
+    return SpecialIds(pad=model.pad_id, start=model.start_id, end=end)
+
+
 def decode_rows(
-    model: EncoderDecoder[Any], sources: TokenRows, rows: Sequence[int], config: SearchConfig
+    model: EncoderDecoder[Any],
+    sources: TokenRows,
+    rows: Sequence[int],
+    config: SearchConfig,
+    ids: SpecialIds = SpecialIds(),  # noqa: B008 - an immutable value
 ) -> list[list[Hypothesis]]:
     """Search for the outputs of some source rows, batched by length, in the order given."""
     by_length = sorted(range(len(rows)), key=lambda place: sources.lengths[rows[place]])
@@ -54,10 +80,9 @@ def decode_rows(
                 break
             end += 1
         places = by_length[start:end]
-        ids = sources.pad(
-            torch.tensor([rows[place] for place in places]).numpy(), after=Tokenizer.eos_id
-        )
-        for place, found in zip(places, search(model, ids, config), strict=True):
+        chosen = torch.tensor([rows[place] for place in places]).numpy()
+        batch = sources.pad(chosen, after=ids.end, fill=ids.pad)
+        for place, found in zip(places, search(model, batch, config, ids), strict=True):
             results[place] = found
         start = end
     return results
@@ -75,6 +100,7 @@ class TranslationEvaluator:
         targets: Token ids of validation targets.
         references: Validation targets as text.
         tokenizer: Turns output into text.
+        search: How the outputs are searched for.
     """
 
     def __init__(
@@ -83,11 +109,15 @@ class TranslationEvaluator:
         sources: TokenRows,
         targets: TokenRows,
         references: Sequence[str],
-        tokenizer: Tokenizer,
+        tokenizer: AnyTokenizer,
+        search: SearchConfig = SearchConfig(beam=1),  # noqa: B008 - an immutable value
     ) -> None:
         self._averaged = AveragedModel(model)
         self._sources = sources
-        self._batches = PairBatches(sources, targets, batch_tokens=_DECODING_TOKENS, seed=0)
+        self._ids, self._search = special_ids(model, tokenizer), search
+        self._batches = PairBatches(
+            sources, targets, batch_tokens=_DECODING_TOKENS, seed=0, ids=self._ids
+        )
         self._target_lengths = targets.lengths
         self._references = references
         self._tokenizer = tokenizer
@@ -104,7 +134,7 @@ class TranslationEvaluator:
     @torch.no_grad()
     def _loss(self, *, shuffled: bool) -> float:
         """Compute the mean cross-entropy in nats per token."""
-        loss, total, num_tokens = TranslationLoss(label_smoothing=0.0), 0.0, 0
+        loss, total, num_tokens = TranslationLoss(0.0, self._ids.pad), 0.0, 0
         for rows in self._batches.in_sequence():
             batch = self._batches.batch(rows)
             found = loss(self._averaged.model, _with_other_sources(batch) if shuffled else batch)
@@ -116,7 +146,7 @@ class TranslationEvaluator:
         """Decode, and score; tell also the seconds that overlong outputs took."""
         begun = time.perf_counter()
         found = decode_rows(
-            self._averaged.model, self._sources, self._decoded, SearchConfig(beam=1)
+            self._averaged.model, self._sources, self._decoded, self._search, self._ids
         )
         seconds = time.perf_counter() - begun
         written = sum(len(hypotheses[0].ids) for hypotheses in found)

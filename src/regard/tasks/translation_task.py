@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 import torch
+from msgspec.structs import replace
 
 from regard.data.batching import PairBatches
 from regard.data.pairs import Pairs
 from regard.data.splits import count_reasons
 from regard.data.synthetic import cldr_corpus
 from regard.data.tokenizer import Tokenizer, check_tags
-from regard.generation.search import SearchConfig
-from regard.interchange.folder import ModelFolder
+from regard.interchange.folder import AnyTokenizer, ModelFolder
 from regard.metrics.translation import score_translations
 from regard.models import EncoderDecoder
 from regard.models.text_model import TextModel
@@ -29,8 +29,9 @@ from regard.tasks.translation import (
     TranslationEvaluator,
     TranslationLoss,
     decode_rows,
+    special_ids,
 )
-from regard.tasks.translator import Translator, own_vocabulary
+from regard.tasks.translator import Translator
 from regard.training.events import Data, Evaluated, Report
 
 _TESTED_ROWS = 500
@@ -90,9 +91,9 @@ class Translation(Task):
         if stored is None:
             check_tags(config.tokenizer)
             texts = [*text.train.sources, *text.train.targets]
-            tokenizer = Tokenizer.train(texts, config.tokenizer)
+            tokenizer: AnyTokenizer = Tokenizer.train(texts, config.tokenizer)
         else:
-            tokenizer = own_vocabulary(stored.read_tokenizer())
+            tokenizer = stored.read_tokenizer()
         max_length = config.data.max_length
         train, train_pairs, dropped = encode_pairs(text.train, tokenizer, max_length=max_length)
         valid, valid_pairs, _ = encode_pairs(text.valid, tokenizer, max_length=max_length)
@@ -101,15 +102,17 @@ class Translation(Task):
         num_tokens = int(train.targets.lengths.sum())
         tokens = describe_tokens(config, len(tokenizer), train_pairs.targets, num_tokens)
         report(msgspec.structs.replace(tokens, is_shared=True))
+        config = settle_precision(config)
+        model = build_model(config, len(tokenizer))
+        assert isinstance(model, EncoderDecoder)
         assert config.training.batch_tokens is not None
         batches = PairBatches(
             train.sources,
             train.targets,
             batch_tokens=config.training.batch_tokens,
             seed=config.training.seed,
+            ids=special_ids(model, tokenizer),
         )
-        config = settle_precision(config)
-        model = build_model(config, len(tokenizer))
         report_model(config, model, report)
         return PreparedTranslation(
             config=config,
@@ -147,7 +150,7 @@ class PreparedTranslation(Prepared):
         *,
         config: RunConfig,
         text: Corpus,
-        tokenizer: Tokenizer,
+        tokenizer: AnyTokenizer,
         batches: PairBatches,
         model: TextModel,
         valid: EncodedPairs,
@@ -160,7 +163,7 @@ class PreparedTranslation(Prepared):
 
     def objective(self) -> TranslationLoss:
         """Make the label-smoothed cross-entropy."""
-        return TranslationLoss(self.config.training.label_smoothing)
+        return TranslationLoss(self.config.training.label_smoothing, self.model.pad_id)
 
     def evaluator(self) -> TranslationEvaluator:
         """Make what computes validation losses and chrF."""
@@ -170,6 +173,7 @@ class PreparedTranslation(Prepared):
             self.valid.targets,
             self.valid_pairs.targets,
             self.tokenizer,
+            replace(self.config.search, beam=1, num_best=1),
         )
 
     @torch.no_grad()
@@ -180,8 +184,9 @@ class PreparedTranslation(Prepared):
         num_rows = len(self.valid_pairs)
         sample = list(range(0, num_rows, max(1, num_rows // _SAMPLED_ROWS)))[:_SAMPLED_ROWS]
         begun = time.perf_counter()
-        search = SearchConfig(beam=1, max_length_ratio=1.0)
-        decode_rows(evaluated, self.valid.sources, sample, search)
+        search = replace(self.config.search, beam=1, num_best=1, max_length_ratio=1.0)
+        ids = special_ids(evaluated, self.tokenizer)
+        decode_rows(evaluated, self.valid.sources, sample, search, ids)
         per_row = (time.perf_counter() - begun) / len(sample)
         return per_row * min(num_rows, DECODED_ROWS) * _BATCHING_GAIN
 

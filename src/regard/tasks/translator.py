@@ -10,17 +10,18 @@ from typing import Any
 
 import msgspec
 import torch
+from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
-from regard.data.tokenizer import Tokenizer
-from regard.errors import ConfigError, WeightsError
+from regard.errors import ConfigError
 from regard.explain.alignment import cross_attention
 from regard.generation.search import SearchConfig
 from regard.interchange.folder import AnyTokenizer
+from regard.interchange.sentencepiece_tokenizer import SentencePieceTokenizer
 from regard.models import EncoderDecoder
 from regard.tasks.preparation import open_trained
 from regard.tasks.run_config import RunConfig
-from regard.tasks.translation import decode_rows
+from regard.tasks.translation import decode_rows, special_ids
 
 _STREAMED_LINES = 512  # lines read ahead, to be sorted by length and decoded together
 
@@ -88,7 +89,9 @@ class Translator:
         config: The settings it was made with.
     """
 
-    def __init__(self, model: EncoderDecoder[Any], tokenizer: Tokenizer, config: RunConfig) -> None:
+    def __init__(
+        self, model: EncoderDecoder[Any], tokenizer: AnyTokenizer, config: RunConfig
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
@@ -100,8 +103,7 @@ class Translator:
         Raises:
             WeightsError: It is missing, incomplete or damaged.
         """
-        model, tokenizer, config = open_trained(folder, EncoderDecoder, "translate")
-        return cls(model, own_vocabulary(tokenizer), config)
+        return cls(*open_trained(folder, EncoderDecoder, "translate"))
 
     def translate(
         self, texts: Sequence[str], *, beam: int = 4, length_penalty: float = 1.0
@@ -132,7 +134,12 @@ class Translator:
         A text longer than the model was trained on is cut between words into parts that are
         translated one by one and joined.
         """
-        search = search_config(beam=beam, num_best=num_best, length_penalty=length_penalty)
+        checked = search_config(beam=beam, num_best=num_best, length_penalty=length_penalty)
+        search = replace(
+            checked,
+            max_length=self.config.search.max_length,
+            forbidden=self.config.search.forbidden,
+        )
         parts = [self._split(text) for text in texts]
         rows = self.tokenizer.encode([part for split in parts for part in split])
         outputs = iter(self._search(rows, search))
@@ -160,9 +167,13 @@ class Translator:
 
     def align(self, source: str, target: str) -> Alignment:
         """Show which source token each token of a given translation attends to."""
-        source_row, target_row = self.tokenizer.encode([source, target])
-        source_ids = torch.tensor([[*source_row, Tokenizer.eos_id]])
-        target_ids = torch.tensor([[Tokenizer.bos_id, *target_row]])
+        (source_row,), (target_row,) = (
+            self.tokenizer.encode([source]),
+            self.tokenizer.encode_targets([target]),
+        )
+        ids = special_ids(self.model, self.tokenizer)
+        source_ids = torch.tensor([[*source_row, ids.end]])
+        target_ids = torch.tensor([[ids.start, *target_row]])
         weights = cross_attention(self.model, source_ids, target_ids)[0]
         return Alignment(
             source_pieces=[*self.tokenizer.pieces(source_row), "</s>"],
@@ -175,6 +186,10 @@ class Translator:
         limit = self.config.data.max_length
         if len(text.encode()) <= limit:
             return [text]
+        tokenizer = self.tokenizer
+        tag = tokenizer.tag_of(text) if isinstance(tokenizer, SentencePieceTokenizer) else ""
+        text = text.removeprefix(tag)
+        limit -= bool(tag)
         words = re.findall(r"\s*\S+|\s+$", text)
         width = max(
             1, limit // 5
@@ -188,7 +203,7 @@ class Translator:
                 room = limit
             parts[-1] += word
             room -= length
-        return [part.strip() for part in parts]
+        return [tag + part.strip() for part in parts]
 
     def _search(
         self, rows: Sequence[Sequence[int]], config: SearchConfig
@@ -198,7 +213,8 @@ class Translator:
         empty = Translation(text="", score=0.0, confidence=1.0, is_complete=True)
         results = [[empty] * config.num_best for _ in rows]
         sources = TokenRows([rows[place] for place in filled])
-        found = decode_rows(self.model, sources, range(len(filled)), config)
+        ids = special_ids(self.model, self.tokenizer)
+        found = decode_rows(self.model, sources, range(len(filled)), config, ids)
         for place, hypotheses in zip(filled, found, strict=True):
             texts = self.tokenizer.decode(hypothesis.ids for hypothesis in hypotheses)
             results[place] = [
@@ -211,17 +227,6 @@ class Translator:
                 for text, hypothesis in zip(texts, hypotheses, strict=True)
             ]
         return results
-
-
-def own_vocabulary(tokenizer: AnyTokenizer) -> Tokenizer:
-    """Refuse a vocabulary that came with published weights, whose special tokens differ.
-
-    Raises:
-        WeightsError: It is one.
-    """
-    if not isinstance(tokenizer, Tokenizer):
-        raise WeightsError("published encoder-decoders give logits; they do not translate yet.")
-    return tokenizer
 
 
 def search_config(*, beam: int, num_best: int, length_penalty: float) -> SearchConfig:

@@ -1,0 +1,35 @@
+"""What every model has that a run trains: a size, a type to compute in, and dropout."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import nn
+
+from regard.layers.dropout import MaskPool
+from regard.layers.patterns import AttentionConfig
+
+
+class Model(nn.Module):
+    """A model that training, planning and evaluation can take.
+
+    Args:
+        dim: Size of its states.
+        num_blocks: Layers, of all its parts together.
+    """
+
+    def __init__(self, *, dim: int, num_blocks: int) -> None:
+        super().__init__()
+        self.dim, self.num_blocks = dim, num_blocks
+        self.compute_dtype = torch.float32
+        self.mask_pool = MaskPool()
+
+    @abstractmethod
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict what attention keeps of a token for the backward pass, in bytes.
+
+        Args:
+            attention: Its patterns, or others to be tried.
+            length: Of the input (of source and target, where there are two), in tokens.
+        """

@@ -1,0 +1,111 @@
+"""A run that learns to tell labels, whatever it reads: loss, evaluation, and the final figures."""
+
+from __future__ import annotations
+
+import copy
+import time
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+
+from regard.data.labelled import LabelledBatches
+from regard.data.labelled_inputs import InputBatches
+from regard.metrics.classification import wilson_interval
+from regard.models import Model
+from regard.tasks.classification import ClassificationLoss, label_measures
+from regard.tasks.held_out import LossEvaluator
+from regard.tasks.task import Outcome, Prepared
+
+_SAMPLED_BATCHES = 2
+
+
+class Labels(Protocol):
+    """Anything with labels."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """One an input."""
+        ...
+
+
+class PreparedLabels(Prepared):
+    """A run over inputs with labels; its data has `train`, `valid` and `test`."""
+
+    text: Any
+
+    @abstractmethod
+    def held_out(self, inputs: Any) -> LabelledBatches | InputBatches:
+        """Lay held-out inputs out in batches."""
+
+    @abstractmethod
+    def example(self) -> str:
+        """Return something to classify, as it is typed."""
+
+    def kind(self) -> str:
+        """Tell what the model is."""
+        return f"A classifier of {len(self.text.labels)} labels"
+
+    @property
+    def final_evaluations(self) -> float:
+        """What the evaluation on the test data costs; makers may hold out much."""
+        return 1.0 + len(self.text.test) / len(self.text.valid)
+
+    def objective(self) -> ClassificationLoss:
+        """Make the cross-entropy of the label."""
+        return ClassificationLoss(self.config.training.label_smoothing)
+
+    def evaluator(self) -> LossEvaluator:
+        """Make what computes loss and accuracy.
+
+        The loss decides: accuracy moves in steps of an input, and on few would end runs that still
+        improve.
+        """
+        batches = self.held_out(self.text.valid)
+        return LossEvaluator(self.model, partial(label_measures, batches=batches))
+
+    @torch.no_grad()
+    def evaluation_seconds(self, model: Model) -> float:
+        """Time a few batches of the validation data, and scale up."""
+        evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
+        batches, objective = self.held_out(self.text.valid), self.objective()
+        all_rows = batches.in_sequence()
+        sample = all_rows[:: max(1, len(all_rows) // _SAMPLED_BATCHES)]
+        objective(evaluated, batches.batch(sample[0]))  # the first pass is slower
+        begun = time.perf_counter()
+        for rows in sample:
+            objective(evaluated, batches.batch(rows))
+        return (time.perf_counter() - begun) / len(sample) * len(all_rows)
+
+    def finish(self, opened: Any, valid: dict[str, float]) -> Outcome:
+        """Measure the accuracy on the test data."""
+        text, test = self.text, {}
+        shown = f"valid accuracy {valid['accuracy']:.1f} %"
+        if len(text.test):
+            test = label_measures(opened.model, self.held_out(text.test))
+            low, high = wilson_interval(test["accuracy"], len(text.test))
+            test |= {"accuracy_low": low, "accuracy_high": high}
+            test["majority"] = 100 * majority_share(text.train, text.test)
+            shown += (
+                f"   test accuracy {test['accuracy']:.1f} % [{low:.1f}, {high:.1f}], "
+                f"macro F1 {test['macro_f1']:.1f} (most frequent label {test['majority']:.1f} %)"
+            )
+        return Outcome(
+            test=test,
+            summary=shown,
+            tries=[f"classify {{folder}} {self.example()}"],
+            kind=self.kind(),
+            rows=f"{len(text.train):,} train / {len(text.valid):,} validation / "
+            f"{len(text.test):,} test",
+            notes="`majority` is the accuracy of always answering the most frequent label; the "
+            "interval of the test accuracy is Wilson's, 95 %.",
+        )
+
+
+def majority_share(train: Labels, test: Labels) -> float:
+    """Return the accuracy of always answering the most frequent label of training, 0 to 1."""
+    ((label, _),) = Counter(train.labels).most_common(1)
+    return list(test.labels).count(label) / len(test.labels)

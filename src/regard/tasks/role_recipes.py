@@ -1,0 +1,88 @@
+"""Sizes of one side of a family alone, with the batch and rate that suit them, by task.
+
+They are those of the families that have this role only: of `GptConfig` for language models, of
+`BertConfig` for encoders, with about as many weights.
+"""
+
+from __future__ import annotations
+
+from regard.models import ConvS2SConfig, LstmConfig, TransformerConfig
+from regard.tasks.recipes import Recipe
+from regard.tasks.run_config import Preset, TaskName
+
+_LANGUAGE_MODELS: dict[str, dict[Preset, Recipe]] = {
+    "transformer": {
+        "tiny": Recipe(
+            model=TransformerConfig(
+                num_decoder_layers=4, dim=128, num_heads=4, hidden_dim=512, dropout=0.0
+            ),
+            batch_tokens=2048,
+            learning_rate=8e-3,
+        ),
+        "small": Recipe(
+            model=TransformerConfig(num_decoder_layers=6, dim=256, num_heads=4, hidden_dim=1024),
+            batch_tokens=4096,
+            learning_rate=6e-3,
+        ),
+        "base": Recipe(
+            model=TransformerConfig(num_decoder_layers=12, dim=768, num_heads=12, hidden_dim=3072),
+            batch_tokens=8192,
+            learning_rate=2e-3,
+        ),
+    },
+    "lstm": {
+        "tiny": Recipe(
+            model=LstmConfig(num_decoder_layers=2, dim=192, dropout=0.0),
+            batch_tokens=2048,
+            learning_rate=8e-3,
+        ),
+        "small": Recipe(
+            model=LstmConfig(num_decoder_layers=2, dim=512), batch_tokens=4096, learning_rate=6e-3
+        ),
+        "base": Recipe(  # the large one of Zaremba et al. 2014
+            model=LstmConfig(num_decoder_layers=2, dim=1500), batch_tokens=8192, learning_rate=2e-3
+        ),
+    },
+    "conv_s2s": {
+        "tiny": Recipe(
+            model=ConvS2SConfig(num_decoder_layers=6, dim=128, kernel_width=4, dropout=0.0),
+            batch_tokens=2048,
+            learning_rate=8e-3,
+        ),
+        "small": Recipe(
+            model=ConvS2SConfig(num_decoder_layers=8, dim=256, kernel_width=4),
+            batch_tokens=4096,
+            learning_rate=6e-3,
+        ),
+        "base": Recipe(  # as deep and wide as GCNN-13 of Dauphin et al. 2017
+            model=ConvS2SConfig(num_decoder_layers=13, dim=768, kernel_width=4),
+            batch_tokens=8192,
+            learning_rate=2e-3,
+        ),
+    },
+}
+_ENCODERS: dict[str, dict[Preset, Recipe]] = {
+    "transformer": {
+        "tiny": Recipe(
+            model=TransformerConfig(num_encoder_layers=2, dim=128, num_heads=4, hidden_dim=512),
+            batch_tokens=2048,
+            learning_rate=4e-3,
+        ),
+        "small": Recipe(
+            model=TransformerConfig(num_encoder_layers=4, dim=256, num_heads=4, hidden_dim=1024),
+            batch_tokens=4096,
+            learning_rate=3e-3,
+        ),
+        "base": Recipe(
+            model=TransformerConfig(num_encoder_layers=12, dim=768, num_heads=12, hidden_dim=3072),
+            batch_tokens=8192,
+            learning_rate=1e-3,
+        ),
+    },
+}
+ROLE_RECIPES: dict[TaskName, dict[str, dict[Preset, Recipe]]] = {
+    "language-modeling": _LANGUAGE_MODELS,
+    "masked-language-modeling": _ENCODERS,
+    "classification": _ENCODERS,
+}
+"""Presets of the tasks for which a family takes one side alone of what its settings describe."""
