@@ -2,21 +2,19 @@
 
 Adam (Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019) makes way on noisy
 batches; conjugate gradient finishes on the whole data set, without a learning rate. The change
-comes where the loss has stopped to fall: the mean of the last `window` losses is hardly below the
-mean of the `window` before.
+comes where the loss has stopped to fall (`regard.optim.plateau`).
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 
-from regard.errors import ConfigError
 from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.deterministic import StepReport
 from regard.optim.objective import Closure, Objective, Prepared, scalar
+from regard.optim.plateau import Plateau
 
 
 class AdamThenCG(torch.optim.Optimizer):
@@ -46,17 +44,12 @@ class AdamThenCG(torch.optim.Optimizer):
         threshold: float = 1e-2,
         memory: int = 11,
     ) -> None:
-        if window < 1:
-            raise ConfigError(f"window must be 1 or more, not {window}")
-        if not threshold >= 0:
-            raise ConfigError(f"threshold must be 0 or more, not {threshold}")
+        self._plateau = Plateau(window, threshold)
         super().__init__(params, {"lr": lr})
         self._adam = torch.optim.AdamW(
             self.param_groups, lr=lr, betas=betas, weight_decay=weight_decay
         )
         self._cg = ConjugateGradient(map(_scaled, self.param_groups), memory=memory)
-        self._window, self._threshold = window, threshold
-        self._losses: list[float] = []
         self.is_conjugate = False
         self.last = StepReport()
 
@@ -89,9 +82,8 @@ class AdamThenCG(torch.optim.Optimizer):
             value = self._evaluate(closure)
         self._adam.step()
         self.last = StepReport(value=value, evaluations=1)
-        self._losses.append(value)
-        del self._losses[: -2 * self._window]
-        self.is_conjugate = self._has_stalled()
+        self._plateau.add(value)
+        self.is_conjugate = self._plateau.is_reached
         return value
 
     def _evaluate(self, closure: Closure | Objective) -> float:
@@ -108,7 +100,7 @@ class AdamThenCG(torch.optim.Optimizer):
         return {
             "adam": self._adam.state_dict(),
             "cg": self._cg.state_dict(),
-            "losses": list(self._losses),
+            "losses": list(self._plateau.losses),
             "is_conjugate": self.is_conjugate,
         }
 
@@ -117,15 +109,8 @@ class AdamThenCG(torch.optim.Optimizer):
         self._adam.load_state_dict(state_dict["adam"])
         self.param_groups = list(self._adam.param_groups)  # a schedule sets the rate there
         self._cg.load_state_dict(state_dict["cg"])
-        self._losses = list(state_dict["losses"])
+        self._plateau.losses = list(state_dict["losses"])
         self.is_conjugate = state_dict["is_conjugate"]
-
-    def _has_stalled(self) -> bool:
-        if len(self._losses) < 2 * self._window:
-            return False
-        before = math.fsum(self._losses[: self._window])
-        after = math.fsum(self._losses[self._window :])
-        return before - after < self._threshold * abs(before)
 
 
 def _scaled(group: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,8 @@ Region = Literal["trust-region", "levenberg-marquardt"]
 
 _LOOSEST = 0.5  # residual of the inner iteration
 _POOR, _GOOD = 0.25, 0.75  # reduction ratios (Nocedal & Wright, algorithm 4.1)
-_DAMPING_FACTOR = 1.5  # Martens 2010, section 4.1
+_DAMPING_RISE = 1.5  # Martens 2010, section 4.1
+_DAMPING_FALL = 3.0  # the fastest of Nielsen 1999, "Damping parameter in Marquardt's method"
 
 
 @runtime_checkable
@@ -198,9 +199,9 @@ class NewtonCG(Deterministic):
         elif ratio > _GOOD and step.is_on_boundary:
             state["radius"] = max(state["radius"], 2 * norm) if step.norm else state["radius"]
         if ratio < _POOR:
-            state["damping"] *= _DAMPING_FACTOR
+            state["damping"] *= _DAMPING_RISE
         elif ratio > _GOOD:
-            state["damping"] /= _DAMPING_FACTOR
+            state["damping"] /= _DAMPING_FALL
 
 
 def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -34,7 +34,8 @@ class Counters(msgspec.Struct, kw_only=True):
         best_step: Its step.
         best_measures: Its figures.
         best_name: The figure that decided.
-        evaluations_without_gain: Since the best one.
+        lowest_loss: On validation data; None before the first evaluation.
+        evaluations_without_gain: Since score or loss last improved.
         evaluation_seconds: What the next evaluation is expected to take.
         loss_sum: Of the cross-entropy times tokens since the last evaluation, in nats.
         norm_sum: Of the gradient norms since the last evaluation.
@@ -56,6 +57,7 @@ class Counters(msgspec.Struct, kw_only=True):
     best_step: int = 0
     best_measures: dict[str, float] = {}
     best_name: str = ""
+    lowest_loss: float | None = None
     evaluations_without_gain: int = 0
     evaluation_seconds: float = 0.0
     loss_sum: float = 0.0

@@ -32,7 +32,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             planned to use it up. None trains until validation stops improving.
         batch_tokens: Most target tokens in a batch; none chooses by the preset.
         evaluations: Evaluations within a run of planned length, at least 1.
-        patience: Stop after so many evaluations without a better score; without `minutes` only.
+        patience: Stop after so many evaluations without a better score or a lower validation loss;
+            without `minutes` only.
         label_smoothing: Share of the target probability spread over the vocabulary, 0 to below 1.
         precision: float32, bf16 (weights and optimizer stay float32), or auto: bf16 where the
             processor computes it fast.

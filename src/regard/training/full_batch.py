@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from regard.errors import ConfigError
 from regard.optim import LBFGS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
 from regard.optim.deterministic import Deterministic
+from regard.optim.plateau import Plateau
 from regard.training.config import OptimizerConfig
 from regard.training.monitor import gradient_norms
 from regard.training.stepping import Loss, Objective, Stepper
 
 _FAILURES = 2  # in a row: the second began anew from the steepest descent
-_LEAST_GAIN = 0.01  # of the mean loss from epoch to epoch, relative, while Adam still makes way
 _PASSES = 2  # over the data that a step of conjugate gradient takes, rounded up
 _LATEST = 0.8  # share of the run after which conjugate gradient takes over in any case
 
@@ -221,8 +221,8 @@ class FullBatchStepper:
 class AdamThenCgStepper:
     """Steps of AdamW on batches, then of conjugate gradient on all rows.
 
-    The change comes at the end of an epoch: the first whose mean loss is hardly below that of the
-    epoch before, or the first in the last part of the run.
+    The change comes at the end of an epoch: the first after which the loss has stopped to fall
+    (`regard.optim.plateau`, with windows of an epoch), or the first in the last part of the run.
 
     Args:
         first: AdamW's.
@@ -235,7 +235,8 @@ class AdamThenCgStepper:
         self.model, self.config = first.model, first.config
         self.is_second = False
         self._steps_per_epoch = steps_per_epoch
-        self._loss_sum, self._num_steps, self._last_mean = 0.0, 0, float("inf")
+        self._num_steps = 0
+        self._plateau = Plateau(steps_per_epoch)
         self.gradient_norms: Tensor | None = None
         """Of each parameter at the last step, ``[parameters]``."""
 
@@ -268,15 +269,15 @@ class AdamThenCgStepper:
         found, norm = self._now.step(batch, progress)
         self.gradient_norms = self._now.gradient_norms
         if not self.is_second:
-            self._loss_sum += float(found.nll)
+            self._plateau.add(float(found.nll))
             self._num_steps += 1
-            if self._num_steps == self._steps_per_epoch:
-                self._end_epoch(progress)
+            if self._num_steps % self._steps_per_epoch == 0:
+                self.is_second = self._plateau.is_reached or progress >= _LATEST
         return found, norm
 
     def state(self) -> dict[str, Tensor]:
         """Collect the state of both."""
-        own = [self._loss_sum, self._num_steps, self._last_mean, float(self.is_second)]
+        own = [self._num_steps, float(self.is_second), *self._plateau.losses]
         found = {f"first.{name}": value for name, value in self.first.state().items()}
         found |= {f"second.{name}": value for name, value in self.second.state().items()}
         return {**found, "own": torch.tensor(own, dtype=torch.float64)}
@@ -287,14 +288,8 @@ class AdamThenCgStepper:
             stepper.load(
                 {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             )
-        self._loss_sum, count, self._last_mean, is_second = tensors["own"].tolist()
+        count, is_second, *self._plateau.losses = tensors["own"].tolist()
         self._num_steps, self.is_second = int(count), bool(is_second)
-
-    def _end_epoch(self, progress: float) -> None:
-        mean = self._loss_sum / self._num_steps
-        has_stalled = mean > (1 - _LEAST_GAIN) * self._last_mean
-        self.is_second = has_stalled or progress >= _LATEST
-        self._loss_sum, self._num_steps, self._last_mean = 0.0, 0, mean
 
 
 class PhasedBatches:

@@ -37,6 +37,7 @@ from regard.training.stepping import Loss, Stepping
 _REPORT_SECONDS = 0.25
 _WINDOW = 5.0  # seconds of steps, at least, by which the end of a run with a budget is moved
 _WINDOW_SHARE = 0.02  # of the budget
+_LEAST_GAIN = 1e-3  # of the validation loss, relative, that patience counts as one
 _WORTHWHILE = 0.25  # more steps for which a run at its end goes on, per step taken
 
 
@@ -255,6 +256,7 @@ class Trainer:
             self.keep_best(self.average)
             counters.best_score, counters.best_step = found.score, counters.step
             counters.best_measures, counters.best_name = found.measures, found.score_name
+        if _has_lower_loss(counters, found) or is_best:
             counters.evaluations_without_gain = 0
         else:
             counters.evaluations_without_gain += 1
@@ -380,6 +382,18 @@ class Trainer:
             f"{what}.  Last good: step {self._saved_step:,}, saved as "
             f"{checkpoint_path(self.folder)}.  {cause}  {largest}{advise(self.stepper.config)}"
         )
+
+
+def _has_lower_loss(counters: Counters, found: Evaluation) -> bool:
+    """Tell whether the validation loss is clearly below the lowest so far, and note it."""
+    loss = found.measures.get("loss")
+    if loss is None:
+        return False
+    lowest = counters.lowest_loss
+    if lowest is not None and not loss < (1 - _LEAST_GAIN) * lowest:
+        return False
+    counters.lowest_loss = loss
+    return True
 
 
 def _ended(why: str, counters: Counters) -> str:

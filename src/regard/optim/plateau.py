@@ -1,0 +1,53 @@
+"""Where a loss has stopped to fall, by the means of two windows."""
+
+from __future__ import annotations
+
+import math
+
+from regard.errors import ConfigError
+
+
+class Plateau:
+    """Compares the mean of the last `window` losses with the mean of the `window` before.
+
+    Args:
+        window: Losses in a mean, 1 or more.
+        threshold: Least decrease from mean to mean, relative, 0 or more.
+
+    Raises:
+        ConfigError: An argument is out of range.
+
+    >>> plateau = Plateau(window=2, threshold=0.1)
+    >>> for loss in (4.0, 2.0, 1.0, 1.0, 1.0, 1.0):
+    ...     plateau.add(loss)
+    ...     plateau.is_reached
+    False
+    False
+    False
+    False
+    False
+    True
+    """
+
+    def __init__(self, window: int = 50, threshold: float = 1e-2) -> None:
+        if window < 1:
+            raise ConfigError(f"window must be 1 or more, not {window}")
+        if not threshold >= 0:
+            raise ConfigError(f"threshold must be 0 or more, not {threshold}")
+        self._window, self._threshold = window, threshold
+        self.losses: list[float] = []
+        """The last two windows, oldest first."""
+
+    def add(self, loss: float) -> None:
+        """Take the next loss."""
+        self.losses.append(loss)
+        del self.losses[: -2 * self._window]
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the loss hardly falls any more; False before two windows are full."""
+        if len(self.losses) < 2 * self._window:
+            return False
+        before = math.fsum(self.losses[: self._window])
+        after = math.fsum(self.losses[self._window :])
+        return before - after < self._threshold * abs(before)

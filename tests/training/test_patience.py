@@ -1,0 +1,78 @@
+"""Patience counts evaluations in which neither the score nor the validation loss improved."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from regard.training.averaging import WeightAverage
+from regard.training.checkpoint import Counters
+from regard.training.config import OptimizerConfig, TrainingConfig
+from regard.training.loop import Evaluation, Trainer
+from regard.training.plan import Plan
+from regard.training.stepping import Loss, Stepper
+
+PATIENCE = 2
+
+
+class Rows:
+    """One batch of one row an epoch."""
+
+    def order(self, epoch):
+        return [np.array([0])]
+
+    def batch(self, rows):
+        return torch.ones(1, 2)
+
+
+def squares(model, batch):
+    loss = model(batch).square().mean()
+    return Loss(loss=loss, nll=loss.detach(), num_tokens=1)
+
+
+def steps_of(folder, found, *, num_steps=12):
+    """Train with an evaluation after each step that finds (chrF, loss); count the steps."""
+    (folder / "checkpoints").mkdir(parents=True)
+    model, pending = nn.Linear(2, 2), iter(found)
+    average = WeightAverage(model, 0.0)
+
+    def evaluate(_):
+        chrf, loss = next(pending)
+        return Evaluation(measures={"loss": loss, "chrf": chrf}, score_name="chrf")
+
+    config = OptimizerConfig(name="adamw", learning_rate=1e-3, warmup=0.0, schedule="constant")
+    trainer = Trainer(
+        model=model,
+        average=average,
+        stepper=Stepper(model, squares, config),
+        batches=Rows(),
+        evaluate=evaluate,
+        keep_best=lambda _: None,
+        seed_dropout=lambda _: None,
+        place=str,
+        config=TrainingConfig(patience=PATIENCE),
+        folder=folder,
+        report=lambda _: None,
+        budget=None,
+        started=time.monotonic(),
+    )
+    return trainer.run(Counters(plan=Plan.of(num_steps, evaluate_every=1))).step
+
+
+@pytest.mark.parametrize(
+    ("found", "num_steps"),
+    [
+        ([(5.0, 3.0)] * 12, 1 + PATIENCE),
+        ([(5.0, 3.0 - 0.1 * step) for step in range(12)], 12),
+        ([(5.0 + step, 3.0 + step) for step in range(12)], 12),
+        ([(5.0, 3.0 * (1 - 1e-6) ** step) for step in range(12)], 1 + PATIENCE),
+        ([(5.0, 3.0), (5.0, 2.0), *[(4.0, 2.0)] * 10], 2 + PATIENCE),
+    ],
+    ids=["neither", "loss alone", "score alone", "hardly at all", "no more"],
+)
+def test_a_run_ends_where_neither_score_nor_loss_improves(tmp_path, found, num_steps):
+    assert steps_of(tmp_path, found) == num_steps
