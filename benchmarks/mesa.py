@@ -5,7 +5,8 @@
 speed       forward and backward over 2,048 positions, chunk by chunk beside position by position
             (the same function with a chunk of 1), float32; medians of three, both sides in turn
 recall      associative recall (Arora et al. 2023): pairs of key and value, then keys whose values
-            are asked for, more pairs than a head has dimensions; accuracy after equal time
+            are asked for; trained on a mixture of sizes as there, the largest with more pairs than
+            a head has dimensions; accuracy by number of pairs after equal time
 regression  in-context linear regression (Garg et al. 2022): rows x, y = W x with a new W in every
             sequence; mean squared error of the last predictions over that of predicting zero
 
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from regard.attention import mesa
 from regard.models import Decoder, Gpt, GptConfig, MesaNet, MesaNetConfig
 
-NUM_PAIRS, NUM_KEYS, VOCAB = 48, 64, 130
+NUM_PAIRS, NUM_KEYS, VOCAB = (4, 8, 16, 32, 48), 64, 130
 NUM_ROWS, FEATURES = 24, 8
 BATCH = 32
 SIZES = {"num_layers": 2, "dim": 64, "num_heads": 2, "hidden_dim": 128, "dropout": 0.0}
@@ -77,17 +78,17 @@ def speed() -> None:
     print(f"speed   chunks {chunked:.2f} s   single {single:.2f} s   ratio {single / chunked:.1f}")
 
 
-def recall_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def recall_batch(generator: torch.Generator, num_pairs: int) -> tuple[Tensor, Tensor]:
     """Draw sequences key value key value ... key value, then keys with labels where asked for."""
     order = torch.rand(BATCH, NUM_KEYS, generator=generator).argsort(1)
-    keys = order[:, :NUM_PAIRS] + 1
-    values = torch.randint(NUM_KEYS + 1, VOCAB, (BATCH, NUM_PAIRS), generator=generator)
-    asked = torch.rand(BATCH, NUM_PAIRS, generator=generator).argsort(1)[:, : NUM_PAIRS // 2]
+    keys = order[:, :num_pairs] + 1
+    values = torch.randint(NUM_KEYS + 1, VOCAB, (BATCH, num_pairs), generator=generator)
+    asked = torch.rand(BATCH, num_pairs, generator=generator).argsort(1)[:, : num_pairs // 2]
     pairs = torch.stack([keys, values], 2).flatten(1)
     questions = torch.stack([keys.gather(1, asked), values.gather(1, asked)], 2).flatten(1)
     ids = torch.cat([pairs, questions], 1)
     labels = torch.full_like(ids, -100)
-    labels[:, 2 * NUM_PAIRS :: 2] = questions[:, 1::2]
+    labels[:, 2 * num_pairs :: 2] = questions[:, 1::2]
     return ids, labels
 
 
@@ -114,19 +115,26 @@ def recall(seconds: float) -> None:
         generator = torch.Generator().manual_seed(1)
 
         def loss(model: nn.Module = model, generator: torch.Generator = generator) -> Tensor:
-            ids, labels = recall_batch(generator)
+            chosen = int(torch.randint(len(NUM_PAIRS), (), generator=generator))
+            ids, labels = recall_batch(generator, NUM_PAIRS[chosen])
             return F.cross_entropy(model(ids).flatten(0, 1), labels.flatten())
 
         steps = train(model.train(), loss, seconds)
-        test = torch.Generator().manual_seed(2)
-        hits = total = 0
-        with torch.no_grad():
-            for _ in range(20):
-                ids, labels = recall_batch(test)
-                wanted = labels != -100
-                hits += int((model.eval()(ids).argmax(-1) == labels)[wanted].sum())
-                total += int(wanted.sum())
-        print(f"recall      {name:14s} accuracy {100 * hits / total:5.1f} %   {steps:5d} steps")
+        shares = [f"{n}: {100 * recalled(model.eval(), n):5.1f} %" for n in NUM_PAIRS]
+        print(f"recall      {name:14s} {steps:5d} steps   {'   '.join(shares)}", flush=True)
+
+
+@torch.no_grad()
+def recalled(model: nn.Module, num_pairs: int) -> float:
+    """Return the share of values that are told right, 0 to 1."""
+    generator = torch.Generator().manual_seed(2)
+    hits = total = 0
+    for _ in range(20):
+        ids, labels = recall_batch(generator, num_pairs)
+        wanted = labels != -100
+        hits += int((model(ids).argmax(-1) == labels)[wanted].sum())
+        total += int(wanted.sum())
+    return hits / total
 
 
 class Regressor(nn.Module):
