@@ -90,3 +90,16 @@ def test_bfloat16_states_with_float32_weights_stay_close_to_the_exact_value():
     assert weight.grad.dtype == torch.float32
     # bfloat16 keeps 8 bits: single logits of size 10 are off by up to 0.03, their mean by less.
     assert abs(float((loss - exact).detach())) < 0.03
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_targets_whose_probability_underflows_have_a_finite_loss(dtype, smoothing):
+    hidden, weight, targets = draw(dtype=dtype)
+    with torch.no_grad():
+        hidden *= 2000.0
+    loss, plain = linear_cross_entropy(hidden, weight, targets, label_smoothing=smoothing)
+    logits = hidden @ weight.T
+    assert float(logits.softmax(-1).gather(1, targets[:, None]).min()) == 0
+    wanted = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    torch.testing.assert_close(loss, wanted)
+    torch.testing.assert_close(plain, F.cross_entropy(logits, targets))

@@ -40,6 +40,17 @@ def linear_cross_entropy(
     return loss, plain
 
 
+def _log_loss(logits: Tensor, probabilities: Tensor, target: Tensor, at_target: Tensor) -> Tensor:
+    """Compute the cross-entropy of rows, ``[rows, 1]``, from their softmax where that suffices."""
+    at_probability = probabilities.gather(1, target)
+    if bool((at_probability >= torch.finfo(probabilities.dtype).tiny).all()):
+        return -at_probability.to(at_target.dtype).log()
+    # So small a probability is rounded, to 0 in the end; the largest of a row never is.
+    highest, place = logits.max(-1, keepdim=True)
+    log_sum = highest.to(at_target.dtype) - probabilities.gather(1, place).to(at_target.dtype).log()
+    return log_sum - at_target
+
+
 def _gradients(
     hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor]:
@@ -74,7 +85,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = part @ weight_used.T  # [chunk, vocab]
             at_target = logits.gather(1, target).to(exact)
             residual = logits.softmax(-1)
-            nll = -residual.gather(1, target).to(exact).log()
+            nll = _log_loss(logits, residual, target, at_target)
             plain += nll.sum()
             if smoothing:
                 uniform = at_target + nll - (part.to(exact) @ mean_weight)[:, None]
