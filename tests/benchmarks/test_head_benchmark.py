@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from benchmarks import head
 
 PENALTY = 0.1

@@ -1,5 +1,6 @@
 """What every optimizer promises, walked through all of them and their ways of working."""
 
+import copy
 import inspect
 import io
 
@@ -282,6 +283,66 @@ def test_a_parameter_is_not_taken_twice(name):
     weight = nn.Parameter(draw(2, 2))
     with pytest.raises(ValueError, match="some parameters appear in more than one parameter group"):
         build([{"params": [weight]}, {"params": [weight]}], **settings)
+
+
+class BrokenOff(FullBatch):
+    """Is interrupted before an evaluation or product of a certain number."""
+
+    left = 0
+
+    def _evaluating(self):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        return super()._evaluating()
+
+
+def break_off(case):
+    """Begin steps that are interrupted ever later, till one is done; return how many were not."""
+    number, before = 0, case.position()
+    case.objective.__class__ = BrokenOff
+    while True:
+        case.objective.left = number + 1
+        try:
+            case.step()
+        except KeyboardInterrupt:
+            number += 1
+            assert torch.equal(case.position(), before)
+        else:
+            case.objective.left = 0
+            return number
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_a_step_that_is_broken_off_anywhere_is_undone_to_the_bit(name, dtype):
+    case = Case(name, dtype)
+    assert break_off(case) >= 3
+    for _ in range(3):
+        case.step()
+    before = case.objective.value()
+    assert break_off(case) >= 1
+    for _ in range(5):
+        case.step()
+        assert case.optimizer.last.failure == ""
+    assert case.objective.value() < before
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_a_run_saved_after_a_step_was_broken_off_is_resumed_to_the_bit(name):
+    straight = Case(name)
+    for _ in range(2):
+        straight.step()
+    straight.objective.__class__, straight.objective.left = BrokenOff, 1
+    with pytest.raises(KeyboardInterrupt):
+        straight.step()
+    resumed = Case(name)
+    resumed.model.load_state_dict(straight.model.state_dict())
+    resumed.optimizer.load_state_dict(copy.deepcopy(straight.optimizer.state_dict()))
+    for _ in range(3):
+        straight.step()
+        resumed.step()
+    assert torch.equal(straight.position(), resumed.position())
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)

@@ -510,7 +510,8 @@ def test_a_directory_is_no_file(reader):
         reader("data")
     assert str(caught.value) == (
         "data: a directory, not a file.  "
-        "Name one file: TSV, CSV, JSONL, or two text files (--targets)."
+        "Name one file: TSV, CSV, JSONL, or two text files (--targets); or a folder with one "
+        "folder of images or WAV files a label."
     )
 
 

@@ -44,7 +44,17 @@ REFUSED = {
     "label,a,b\n,1,2\n": "2: the label is empty.  Fill it in, or leave the row out.",
     "label,a,b\nx,,\n": "2: no numbers.  Fill them in, or leave the row out.",
     "label,a\nx,u\ny,v\nz,w\n": '2: column a holds no number.  "u"  And 2 more like it.',
-    "a,b\n1,2\n": '1: no column "label".  Columns seen: a, b.',
+    "a,b\n1,2\n": (
+        '1: no column "label".  Columns seen: a, b.  Name the one: --set data.columns=NAME'
+    ),
+    "kind," + ",".join("abcdefghijk") + "\n": (
+        '1: no column "label".  Columns seen: kind, a, b, c, d, e, f, g, h, i and 2 more.  '
+        "Name the one: --set data.columns=NAME"
+    ),
+    "sine,0.1,0.2\n": (
+        '1: no column "label".  '
+        "The first row holds numbers; write names above them: label,x1,x2,..."
+    ),
     "": '1: no column "label".  Columns seen: none.',
 }
 
@@ -77,5 +87,12 @@ def test_rows_to_be_classified_are_checked_too(tmp_path):
     with pytest.raises(DataError) as caught:
         read_unlabelled_rows(path)
     assert str(caught.value) == f'{path}:2: column 2 holds no number.  "x"'
-    with pytest.raises(DataError, match=r"there are no rows of numbers\.$"):
+    path = write(tmp_path, "sine,0.1,0.2\nsaw,0.3,0.4\n")
+    with pytest.raises(DataError) as caught:
+        read_unlabelled_rows(path)
+    assert str(caught.value) == (
+        f"{path}:1: a text among numbers.  "
+        "The first row holds numbers; write names above them: label,x1,x2,..."
+    )
+    with pytest.raises(DataError, match=r"no rows of numbers\.  Expected one series a row\.$"):
         read_unlabelled_rows(write(tmp_path, ""))

@@ -134,6 +134,7 @@ def test_operations_of_every_family_are_those_that_are_run(families, family):
         ("lstm", {"attention": "bahdanau"}),
         ("lstm", {"luong_score": "dot", "input_feeding": False}),
         ("transformer", {"norm": "post", "tied": "none", "positions": "learned"}),
+        ("transformer", {"has_embedding_norm": True}),
         ("gpt", {"num_kv_heads": 1, "positions": "learned", "tied": False}),
         ("transformer_xl", {"norm": "post", "tied": False}),
         ("mesanet", {"solver": "none"}),
@@ -273,6 +274,14 @@ def test_a_layer_that_is_not_known_is_told_by_its_class_and_children():
     assert rows["blocks.0"].num_parameters == 64 + 32 * 33 + 7
     assert rows["blocks.0.inner"].flops_per_token == 2 * 32 * 32
     assert forward_flops(model.blocks[0], Sizes(length=3, dim=32)) == 3 * 2 * 32 * 32
+
+
+def test_a_norm_of_embeddings_and_the_rows_before_the_first_position_are_told():
+    shape = {"positions": "learned", "max_positions": 10, "position_offset": 2}
+    model = build("transformer", has_embedding_norm=True, **shape)
+    kinds = {row.name: row.kind for row in layer_table(model, LENGTH)}
+    for side in ("source", "target"):
+        assert kinds[f"{side}_embedding"].endswith(", 12 learned positions, layer norm")
 
 
 def test_the_table_reads_well():

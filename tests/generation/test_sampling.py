@@ -41,6 +41,13 @@ def test_temperature_zero_takes_the_best():
     assert found.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_what_is_forbidden_has_no_probability(temperature):
+    found = next_probabilities(LOGITS, SamplingConfig(temperature=temperature, forbidden=(0, 3)))
+    assert (found[:, [0, 3]] == 0).all()
+    torch.testing.assert_close(found.sum(1), torch.ones(2))
+
+
 def test_top_k_keeps_so_many():
     found = next_probabilities(LOGITS, SamplingConfig(top_k=2))
     torch.testing.assert_close(found[0], torch.tensor([4 / 7, 3 / 7, 0, 0]))

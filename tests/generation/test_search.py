@@ -192,6 +192,57 @@ def test_the_longest_output_is_kept_to(beam):
     assert len(free[0].ids) == 20
 
 
+@pytest.mark.parametrize("beam", [1, 3])
+def test_what_is_forced_first_costs_nothing_and_goes_before_what_is_forbidden(beam):
+    model, source = Markov(3), torch.tensor([[7, 2], [8, 2]])
+    config = SearchConfig(beam=beam, num_best=beam, forced_first=0, forbidden=(0,))
+    for row, hypotheses in enumerate(search(model, source, config)):
+        for hypothesis in hypotheses:
+            first, *others = hypothesis.ids
+            assert first == 0
+            assert 0 not in others
+            tokens = [*others, EOS] if hypothesis.is_finished else others
+            table = model.table.log_softmax(-1)[int(source[row, 0]) % VOCAB]
+            expected = sum(float(table[a, b]) for a, b in itertools.pairwise([0, *tokens]))
+            assert hypothesis.log_probability == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_forced_end_stands_at_the_limit_of_each_row_and_costs_nothing(beam):
+    model, source = Markov(3, end_bias=-1e9), torch.tensor([[7, 3, 4, 2], [8, 2, 0, 0]])
+    config = SearchConfig(beam=beam, num_best=beam, max_length_ratio=1.0, forces_end=True)
+    for hypotheses, first, limit in zip(
+        search(model, source, config), (7, 8), (14, 12), strict=True
+    ):
+        assert len(hypotheses) == beam
+        for hypothesis in hypotheses:
+            assert hypothesis.is_finished
+            assert len(hypothesis.ids) == limit - 1
+            expected = model.log_probability(first, hypothesis.ids)
+            assert hypothesis.log_probability == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_no_output_ends_before_its_shortest_length_unless_its_longest_is_lower(beam):
+    model, source = Markov(3, end_bias=9.0), torch.tensor([[7, 3, 4, 2]])
+    for least, most, length in ((0, None, 0), (5, None, 4), (9, 3, 2)):
+        config = SearchConfig(beam=beam, forces_end=True, min_length=least, max_length=most)
+        (found,) = search(model, source, config)
+        assert (len(found[0].ids), found[0].is_finished) == (length, True)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize(("size", "longest"), [(1, 2), (2, 5), (3, 10)])
+def test_no_output_has_tokens_in_a_row_twice(size, longest, beam):
+    model, source = Markov(5, end_bias=-60.0), torch.tensor([[7, 3, 4, 2], [9, 2, 0, 0]])
+    config = SearchConfig(beam=beam, num_best=beam, no_repeat_size=size)
+    for hypotheses in search(model, source, config):
+        ids = hypotheses[0].ids
+        rows = [tuple(ids[at : at + size]) for at in range(len(ids) - size + 1)]
+        assert len(rows) == len(set(rows))
+        assert len(ids) <= longest  # of the two tokens 3 and 4; then the end must come
+
+
 def test_padding_that_is_not_0_does_not_count():
     ids = SpecialIds(pad=9, start=BOS, end=EOS)
     config = SearchConfig(beam=1, max_length_ratio=1.0)
@@ -205,6 +256,9 @@ def test_padding_that_is_not_0_does_not_count():
     [
         ({"max_length": 0}, "max_length must be 1 or more, not 0"),
         ({"forbidden": (3, -1)}, "forbidden: ids must be 0 or more, not -1"),
+        ({"forced_first": -1}, "forced_first must be 0 or more, not -1"),
+        ({"min_length": -1}, "min_length must be 0 or more, not -1"),
+        ({"no_repeat_size": -2}, "no_repeat_size must be 0 or more, not -2"),
     ],
 )
 def test_limits_out_of_range_are_refused(settings, message):

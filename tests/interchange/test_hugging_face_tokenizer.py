@@ -11,7 +11,13 @@ import pytest
 
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import WeightsError
-from regard.interchange.hugging_face_tokenizer import TokenIds, read_tokenizer
+from regard.interchange.hugging_face_tokenizer import (
+    TokenIds,
+    begun_rows,
+    read_tokenizer,
+    unused_ids,
+    vocabulary_files,
+)
 
 WORDS = [
     "[PAD]",
@@ -95,6 +101,19 @@ def test_byte_pairs_have_special_tokens_around_where_the_settings_name_them(byte
     tokenizer = read_tokenizer(byte_pairs)
     assert tokenizer.encode(["cat"], adds_specials=True) == [[0, 11, 2]]
     assert tokenizer.id_of("mask") == 3
+
+
+def test_byte_pairs_with_the_special_tokens_of_roberta_have_them_around_unless_told(byte_pairs):
+    tokenizer = read_tokenizer(byte_pairs)
+    assert tokenizer.encode(["cat"], adds_specials=True) == [[0, 11, 2]]
+    assert tokenizer.begin_ids == (0,)
+    assert tokenizer.decode([[0, 11, 2]]) == ["cat"]
+
+
+def test_rows_begin_with_what_a_published_vocabulary_puts_there(byte_pairs):
+    assert begun_rows(read_tokenizer(byte_pairs), [[11], []]) == [[0, 11], [0]]
+    own = Tokenizer.train(["a cat"], TokenizerConfig(kind="byte"))
+    assert begun_rows(own, [[11], []]) == [[11], []]
 
 
 def test_ids_beyond_the_vocabulary_are_shown_as_nothing(byte_pairs):
@@ -203,3 +222,39 @@ def test_byte_pairs_are_those_of_transformers(byte_pairs, transformers):
     theirs = transformers.GPT2Tokenizer.from_pretrained(byte_pairs)
     for text in ("cat cat", "catcaté", "ta c"):
         assert read_tokenizer(byte_pairs).encode([text]) == [theirs(text).input_ids]
+
+
+def test_ids_that_stand_for_no_token_are_known(byte_pairs):
+    vocab = json.loads((byte_pairs / "vocab.json").read_text(encoding="utf-8"))
+    vocab["Ġcat"] = 15  # with 12, 13 and 14 left out
+    (byte_pairs / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    tokenizer = read_tokenizer(byte_pairs)
+    assert len(tokenizer) == 16
+    assert unused_ids(tokenizer, 18) == (12, 13, 14, 16, 17)
+
+
+def test_the_rows_behind_a_vocabulary_of_ones_own_stand_for_none():
+    tokenizer = Tokenizer.train(["a b"], TokenizerConfig(kind="byte"))
+    size = len(tokenizer)
+    assert unused_ids(tokenizer, size + 2) == (size, size + 1)
+    assert unused_ids(tokenizer, size) == ()
+
+
+def test_a_mask_goes_out_with_a_vocabulary(tmp_path):
+    tokenizer = Tokenizer.train(["a b"], TokenizerConfig(kind="byte", tags=("<mask>",)))
+    for name, content in vocabulary_files(tokenizer).items():
+        assert isinstance(content, str)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    assert read_tokenizer(tmp_path).mask_id == tokenizer.mask_id
+
+
+def test_special_tokens_of_usual_names_are_known_where_no_file_tells(word_piece):
+    settle(word_piece, do_lower_case=True)
+    tokenizer = read_tokenizer(word_piece)
+    found = [tokenizer.id_of(role) for role in ("pad", "unk", "cls", "sep", "mask")]
+    assert found == [0, 1, 2, 3, 4]
+
+
+def test_an_id_that_the_model_tells_goes_before_a_usual_name(word_piece):
+    (word_piece / "config.json").write_text('{"pad_token_id": 5}')
+    assert read_tokenizer(word_piece).pad_id == 5

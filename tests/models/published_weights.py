@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
+from regard.interchange.hugging_face import read_hugging_face
 from regard.models.published import Layout
+from regard.models.transformer import Transformer, TransformerConfig
+from regard.models.transformer_published import PUBLISHED
 
 
-def spread(theirs: nn.Module) -> None:
+def spread(theirs: nn.Module, gain: float = 2.0) -> None:
     """Draw weights large enough, and norms and biases uneven enough, that every part shows."""
     torch.manual_seed(3)
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():
             is_norm_weight = "norm" in name.lower() and name.endswith("weight")
-            size = 0.3 if parameter.dim() == 1 else 2.0 * parameter.shape[-1] ** -0.5
+            size = 0.3 if parameter.dim() == 1 else gain * parameter.shape[-1] ** -0.5
             parameter.normal_(1.0 if is_norm_weight else 0.0, size)
 
 
@@ -49,6 +54,24 @@ def assert_near(ours: Tensor, theirs: Tensor, ids: Tensor, pad_id: int) -> None:
     is_valid = ids != pad_id
     ours, theirs = ours[is_valid].detach(), theirs[is_valid].detach()
     assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.std())
+
+
+def read_transformer(folder: Path) -> Transformer:
+    """Read an encoder-decoder of any of its layouts."""
+    published = read_hugging_face(folder, PUBLISHED)
+    model = Transformer(published.config, published.vocab_size).eval()
+    published.load_into(model)
+    return model
+
+
+def drawn_transformer(config: TransformerConfig, vocab_size: int) -> Transformer:
+    """Make an encoder-decoder with biases and norms that are not those of the beginning."""
+    torch.manual_seed(1)
+    model = Transformer(config, vocab_size).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
 
 
 def padded_ids(vocab_size: int, lengths: tuple[int, ...], pad_id: int) -> Tensor:

@@ -42,6 +42,7 @@ VARIANTS = [
     {},
     {"norm": "post"},
     {"positions": "learned", "has_embedding_scale": False},
+    {"positions": "learned", "position_offset": 2, "has_embedding_norm": True},
     {"positions": "sinusoidal_halves", "activation": "swiglu", "tied": "none"},
 ]
 

@@ -34,6 +34,7 @@ CONFIGURATIONS = [
     {},
     {"norm": "post"},
     {"positions": "learned", "max_positions": 8},
+    {"positions": "learned", "max_positions": 8, "position_offset": 2, "has_embedding_norm": True},
     {"tied": "target"},
     {"tied": "none", "activation": "gelu"},
     {"num_encoder_layers": 1, "num_decoder_layers": 3},

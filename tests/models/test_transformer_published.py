@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.models.published_weights import assert_near
+from tests.models.published_weights import assert_near, drawn_transformer, read_transformer
 
 from regard.data.batching import SpecialIds
 from regard.errors import ConfigError, WeightsError
 from regard.generation.search import SearchConfig, search
-from regard.interchange.hugging_face import read_hugging_face, write_hugging_face
+from regard.interchange.hugging_face import write_hugging_face
 from regard.layers.positions import SinusoidalPositions, sinusoids
 from regard.models.transformer import Transformer, TransformerConfig
 from regard.models.transformer_published import PUBLISHED
@@ -98,21 +97,9 @@ def drawn_ids(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return source, target
 
 
-def read(folder: Path) -> Transformer:
-    published = read_hugging_face(folder, PUBLISHED)
-    model = Transformer(published.config, published.vocab_size).eval()
-    published.load_into(model)
-    return model
-
-
 def drawn_model(**changes) -> Transformer:
     """Make one of ours with biases and norms that are not those of the beginning."""
-    torch.manual_seed(1)
-    model = Transformer(msgspec.structs.replace(CONFIG, **changes), VOCAB).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return model
+    return drawn_transformer(msgspec.structs.replace(CONFIG, **changes), VOCAB)
 
 
 @torch.no_grad()
@@ -133,7 +120,7 @@ def assert_equal_models(ours: Transformer, theirs, seed: int) -> None:
 def test_a_published_model_has_its_logits_here(seed, tmp_path, transformers):
     theirs = marian(transformers, seed)
     theirs.save_pretrained(tmp_path)
-    assert_equal_models(read(tmp_path), theirs, seed)
+    assert_equal_models(read_transformer(tmp_path), theirs, seed)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +155,7 @@ def test_weights_without_a_head_are_read_without_its_bias(tmp_path, transformers
         tie_word_embeddings=True,
     )
     theirs.save_pretrained(tmp_path)
-    ours, (source, target) = read(tmp_path), drawn_ids(4)
+    ours, (source, target) = read_transformer(tmp_path), drawn_ids(4)
     assert ours.output_bias is None
     with torch.no_grad():
         mask = (source != PAD).long()
@@ -184,7 +171,7 @@ def test_weights_without_a_head_are_read_without_its_bias(tmp_path, transformers
 def test_what_is_exported_comes_back_exactly(tied, tmp_path):
     ours = drawn_model(tied=tied)
     write_hugging_face(tmp_path, ours, ours.config, LAYOUT, VOCAB)
-    again = read(tmp_path)
+    again = read_transformer(tmp_path)
     assert again.config == ours.config
     source, target = drawn_ids(3)
     assert torch.equal(again(source, target), ours(source, target))
@@ -208,7 +195,7 @@ def test_tables_that_old_files_repeat_and_their_sinusoids_are_left_alone(tmp_pat
         tensors[f"{name}.weight"] = table.clone()
     tensors["model.encoder.embed_positions.weight"] = torch.zeros(40, 8)
     save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
-    assert torch.equal(read(tmp_path).output_weight, ours.output_weight)
+    assert torch.equal(read_transformer(tmp_path).output_weight, ours.output_weight)
 
 
 def test_a_table_that_is_said_to_be_shared_and_differs_is_named(tmp_path):
@@ -218,7 +205,7 @@ def test_a_table_that_is_said_to_be_shared_and_differs_is_named(tmp_path):
     tensors["lm_head.weight"] = tensors["model.shared.weight"] + 1
     save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(WeightsError) as caught:
-        read(tmp_path)
+        read_transformer(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}/: tensor lm_head.weight differs from model.shared.weight, "
         "to which config.json ties it."
@@ -372,7 +359,7 @@ def test_greedy_search_writes_what_generate_writes(tmp_path, transformers):
             input_ids=source, attention_mask=mask, num_beams=1, do_sample=False, max_new_tokens=10
         )
         wanted = [row[: row.index(0)] if 0 in row else row for row in rows[:, 1:].tolist()]
-        ours = read(tmp_path / str(seed))
+        ours = read_transformer(tmp_path / str(seed))
         search_config = SearchConfig(beam=1, max_length_ratio=0.0)  # 10 tokens at most
         found = search(ours, source, search_config, SpecialIds(PAD, ours.config.start_id, 0))
         assert [hypotheses[0].ids for hypotheses in found] == wanted

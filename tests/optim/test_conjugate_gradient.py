@@ -164,6 +164,75 @@ def test_a_quadratic_preconditioned_by_its_inverse_is_finished_in_one_step():
     torch.testing.assert_close(x.detach(), torch.linalg.solve(matrix, linear), atol=1e-10, rtol=0)
 
 
+def substituted(fun, name, search, seed):
+    """Run with P = S S^T in x, and without in y, x = S y; return points and betas of both.
+
+    Both begin at zero, where the first step follows from value and slope, not from the size of x.
+    """
+    basis = draw(6, 6, seed=seed) + 3 * torch.eye(6, dtype=torch.float64)
+    x, y = (torch.nn.Parameter(torch.zeros(6, dtype=torch.float64)) for _ in range(2))
+    matrix = basis @ basis.T
+    there = ConjugateGradient([x], beta=name, search=search, preconditioner=matrix.mv)
+    here = ConjugateGradient([y], beta=name, search=search)
+    points, betas = [], []
+    for _ in range(10):
+        there.step(closure_of(fun, x))
+        here.step(closure_of(lambda y: fun(basis @ y), y))
+        points.append((x.detach().clone(), basis @ y.detach()))
+        betas.append((there.last.beta, here.last.beta))
+    return points, betas
+
+
+def shifted_rosenbrock(x):
+    return rosenbrock(x + torch.tensor([-1.2, 1.0] * 3, dtype=torch.float64))
+
+
+def waves(x):
+    return torch.cos(draw(8, 6, seed=53) @ x + 1).sum() + 0.05 * x @ x
+
+
+def unit_fall(line, start):
+    """Go as far as the slope promises a fall of 1."""
+    return Found(line.point(-1 / start.origin.slope))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("search", ["hager-zhang", "strong-wolfe", "armijo"])
+@pytest.mark.parametrize("name", BETAS)
+def test_a_preconditioner_is_a_substitution_of_variables(name, search, seed):
+    points, betas = substituted(shifted_rosenbrock, name, search, seed)
+    for one, other in points:
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
+    for one, other in betas:
+        assert one == pytest.approx(other, rel=1e-7, abs=1e-7)
+
+
+def test_a_preconditioner_is_a_substitution_where_beta_is_at_its_bound(monkeypatch):
+    points, betas = substituted(waves, "hager-zhang", unit_fall, 3)
+    for one, other in points:
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
+    monkeypatch.setattr("regard.optim.betas._LEAST", 1e9)
+    assert substituted(waves, "hager-zhang", unit_fall, 3)[1] != betas
+
+
+def test_a_step_broken_off_after_its_search_is_undone_to_the_bit():
+    calls = []
+
+    def precondition(vector):
+        calls.append(1)
+        if len(calls) == 2:  # the direction's; then what the search found is learnt from
+            raise KeyboardInterrupt
+        return 2 * vector
+
+    x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+    optimizer = ConjugateGradient([x], preconditioner=precondition)
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(closure_of(rosenbrock, x))
+    assert x.tolist() == [-1.2, 1.0]
+    assert optimizer.step(closure_of(rosenbrock, x)) < 24.2
+    assert optimizer.last.restart_reason == "the step before was broken off"
+
+
 @pytest.mark.parametrize("memory", [0, 5])
 @pytest.mark.parametrize("seed", range(4))
 def test_every_hager_zhang_direction_descends_by_three_quarters_of_the_square(memory, seed):

@@ -131,6 +131,13 @@ def by_closure(name, rank, world):
     return run(model, optimizer, closure)
 
 
+def idle(name, rank, world):
+    """The second process has no data."""
+    model = network()
+    batches = list(zip(ROWS.split(9), LABELS.split(9), strict=True)) if rank == 0 else []
+    return run(model, BUILDERS[name](model.parameters()), whole(model, batches))
+
+
 def frozen(name, rank, world):
     model = network(dropout=0.4)
     objective = whole(model, share(rank, world), dropout="frozen")
@@ -213,6 +220,34 @@ def kinds_between_evaluations(rank, world):
     return [isinstance(parameter, DTensor) for parameter in model.parameters()]
 
 
+def told_without_data():
+    """Return what every kind of evaluation is refused with where no process has data."""
+    model, said = network(), []
+    objective = whole(model, [])
+    objective.bind(list(model.parameters()))
+    vector = [torch.ones_like(p) for p in model.parameters()]
+    attempts = (
+        objective.value,
+        objective.gradient,
+        lambda: objective.hessian(vector),
+        lambda: objective.gauss_newton(vector),
+    )
+    for attempt in attempts:
+        try:
+            attempt()
+        except ConfigError as error:
+            said.append(str(error))
+    return said
+
+
+def gradients_where_processes_use_other_parameters(rank):
+    """Return the gradients of three parameters: of process 0, of process 1, of none."""
+    own = [nn.Parameter(torch.ones(size, dtype=torch.float64)) for size in (1, 2, 3)]
+    objective = FullBatch([ROWS], lambda rows: (own[rank].sum(), 1), parameters=own)
+    objective.gradient()
+    return [parameter.grad for parameter in own]
+
+
 def refusals():
     """Return what is told of sharded parameters where they cannot be taken."""
     model, said = network(), []
@@ -234,6 +269,7 @@ CASES = {
     "replicated": (replicated, [*FIRST_ORDER, *SECOND_ORDER]),
     "wrapped": (wrapped, ["cg", *SECOND_ORDER]),
     "by_closure": (by_closure, FIRST_ORDER),
+    "idle": (idle, [*FIRST_ORDER, *SECOND_ORDER]),
     "frozen": (frozen, ["cg", "gauss-newton"]),
     "sharded": (sharded, FIRST_ORDER),
     "sharded_and_whole": (sharded_and_whole, FIRST_ORDER),
@@ -250,6 +286,8 @@ def main(rank, world, folder):
     found["collectives"] = collectives(rank, world)
     found["kinds"] = kinds_between_evaluations(rank, world)
     found["refusals"] = refusals()
+    found["told_without_data"] = told_without_data()
+    found["mixed"] = gradients_where_processes_use_other_parameters(rank)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -305,10 +343,11 @@ def test_a_wrapped_model_does_not_reduce_by_itself(both, method):
 
 
 def test_an_evaluation_is_one_all_reduce(both):
-    size = sum(p.numel() for p in network().parameters())
+    parameters = list(network().parameters())
+    size = sum(p.numel() for p in parameters)
     assert both[0]["collectives"]["kinds"] == {
         "value": [2],
-        "gradient": [2 + size],
+        "gradient": [2 + len(parameters) + size],  # and which of them have a gradient at all
         "hessian": [2 + size],
         "gauss_newton": [2 + size],
     }
@@ -326,6 +365,18 @@ def test_frozen_masks_give_a_descent_that_both_share(both):
 
 def test_no_whole_copies_of_sharded_parameters_are_left(both):
     assert both[0]["kinds"] == [True] * 4
+
+
+def test_where_no_process_has_data_all_are_told_so(both):
+    told = "the loaders of all 2 processes gave no term of the loss.  Is the data set empty?"
+    assert [found["told_without_data"] for found in both] == [[told] * 4] * 2
+
+
+def test_a_parameter_has_a_gradient_everywhere_where_one_process_uses_it(both):
+    for first, second, unused in (found["mixed"] for found in both):
+        assert first.tolist() == [0.5]
+        assert second.tolist() == [0.5, 0.5]
+        assert unused is None
 
 
 def test_sharded_parameters_are_refused_where_they_cannot_be_taken(both):

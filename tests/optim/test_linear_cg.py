@@ -340,6 +340,57 @@ def test_an_infinite_radius_goes_downhill_where_the_first_curvature_is_not_posit
     assert found.negative_curvature and not found.is_on_boundary
 
 
+def test_it_begins_at_the_minimum_along_a_direction():
+    matrix, gradient = problem(12)
+    newton, products = -torch.linalg.solve(matrix, gradient), []
+
+    def operator(vector):
+        products.append(vector.clone())
+        return matrix @ vector
+
+    found = steihaug(operator, gradient, math.inf, initial=0.01 * newton, tolerance=1e-9)
+    assert found.num_iterations == len(products) == 1
+    assert torch.equal(products[0], 0.01 * newton)
+    torch.testing.assert_close(found.step, newton)
+    assert found.model == pytest.approx(model_at(matrix, gradient, newton))
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes, seeds)
+def test_from_any_direction_it_ends_at_the_same_step(size, seed):
+    matrix, gradient = problem(size, seed)
+    initial = torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = steihaug(matrix.mv, gradient, math.inf, initial=initial, tolerance=1e-11)
+    torch.testing.assert_close(
+        found.step, -torch.linalg.solve(matrix, gradient), atol=1e-8, rtol=1e-8
+    )
+    assert found.model == pytest.approx(model_at(matrix, gradient, found.step), rel=1e-9)
+
+
+def test_a_direction_that_does_not_descend_costs_no_product():
+    matrix, gradient = problem(12)
+    products = []
+
+    def operator(vector):
+        products.append(vector)
+        return matrix @ vector
+
+    from_nothing = steihaug(matrix.mv, gradient, math.inf)
+    found = steihaug(operator, gradient, math.inf, initial=gradient)
+    assert torch.equal(found.step, from_nothing.step)
+    assert len(products) == from_nothing.num_iterations
+
+
+@pytest.mark.parametrize("curvature", [-1.0, 0.0, math.nan])
+def test_a_direction_without_a_minimum_is_no_start(curvature):
+    gradient = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    values = torch.tensor([2.0, curvature], dtype=torch.float64)
+    initial = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    found = steihaug(values.mul, gradient, math.inf, initial=initial, max_iterations=1)
+    expected = steihaug(values.mul, gradient, math.inf, max_iterations=1)
+    torch.testing.assert_close(found.step, expected.step, rtol=0, atol=0, equal_nan=True)
+
+
 def test_a_gradient_of_zeros_gives_no_step():
     found = steihaug(torch.eye(3).mv, torch.zeros(3), 1.0)
     assert found.step.tolist() == [0, 0, 0] and found.model == 0 and found.num_iterations == 0

@@ -116,6 +116,48 @@ def test_the_damping_falls_to_a_third_where_the_model_is_good():
     assert optimizer.last.damping == 1.0
 
 
+class Multiplied(Plain):
+    """Notes the vectors of its products."""
+
+    def __init__(self, fun, x):
+        super().__init__(fun, x)
+        self.vectors = []
+
+    def hessian(self, vector):
+        self.vectors.append(vector[0].clone())
+        return super().hessian(vector)
+
+
+@pytest.mark.parametrize("region", ["levenberg-marquardt", "trust-region"])
+def test_a_damped_step_begins_where_the_last_one_led(region):
+    x = parameter(*draw(8).tolist())
+    objective = Multiplied(rosenbrock, x)
+    optimizer = NewtonCG([x], region=region)
+    places, num_before = [x.detach().clone()], []
+    for _ in range(4):
+        num_before.append(len(objective.vectors))
+        optimizer.step(objective)
+        places.append(x.detach().clone())
+    for number in range(1, 4):
+        moved = places[number] - places[number - 1]
+        first = objective.vectors[num_before[number]]
+        is_along = float(F.cosine_similarity(moved, first, dim=0)) == pytest.approx(1, abs=1e-9)
+        assert is_along == (region == "levenberg-marquardt")
+
+
+def test_a_damped_step_after_a_move_from_outside_begins_with_the_gradient():
+    x = parameter(*draw(8).tolist())
+    objective = Multiplied(rosenbrock, x)
+    optimizer = NewtonCG([x], region="levenberg-marquardt")
+    optimizer.step(objective)
+    with torch.no_grad():
+        x.add_(0.01)
+    (slope,) = torch.autograd.grad(rosenbrock(x), x)
+    objective.vectors.clear()
+    optimizer.step(objective)
+    torch.testing.assert_close(objective.vectors[0], -slope)
+
+
 def test_damping_is_added_to_the_matrix():
     x = nn.Parameter(torch.zeros(3, dtype=torch.float64))
     optimizer = NewtonCG([x], curvature="hessian", region="levenberg-marquardt", damping=2.0)

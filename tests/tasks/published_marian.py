@@ -44,20 +44,20 @@ def marian_folder(transformers: Any, sentencepiece: Any, folder: Path, *, seed: 
     return folder
 
 
-def scale_up(model: torch.nn.Module, seed: int) -> None:
+def scale_up(model: torch.nn.Module, seed: int, *, end: int = 0, unknown: int = 1) -> None:
     """Draw weights; the end of a text is likely enough that some outputs end."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "embed_positions" in name:
+            if not parameter.requires_grad:  # the sinusoids of Marian
                 continue
             is_norm = "norm" in name and name.endswith("weight")
             size = 0.3 if parameter.dim() == 1 else 1.5 * parameter.shape[-1] ** -0.5
             parameter.normal_(1.0 if is_norm else 0.0, size)
         bias = model.get_buffer("final_logits_bias")
         bias.normal_()
-        bias[0, 0] += seed / 2
-        bias[0, 1] += 4  # <unk> would stand in most outputs, were it not forbidden
+        bias[0, end] += seed / 2
+        bias[0, unknown] += 4  # <unk> would stand in most outputs, were it not forbidden
 
 
 def write_vocabulary(sentencepiece: Any, folder: Path) -> dict[str, int]:

@@ -115,6 +115,39 @@ def test_a_file_with_text_and_label_stays_a_text_classifiers(tmp_path):
     assert guess_task(path) == "translation"
 
 
+def test_rows_of_numbers_without_a_column_of_labels_are_series_still(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("kind,a,b,c,d\nsine,1,2,3,4\n")
+    assert guess_task(path) == "series-classification"
+    path.write_text("id,source,target,score\n1,hello,hallo,0.5\n")
+    assert guess_task(path) == "translation"
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.PNG", "t10k-images-idx3-ubyte.gz"])
+def test_one_image_or_recording_is_no_training_data(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\0")
+    with pytest.raises(DataError) as caught:
+        guess_task(tmp_path / name)
+    assert str(caught.value) == (
+        f"{tmp_path / name}: one file of images or sound.  Name the folder: "
+        "FOLDER/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
+    )
+
+
+def test_images_right_in_a_folder_have_no_labels(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"no images in folders named for their labels\.  Expected"):
+        guess_task(tmp_path)
+
+
+def test_images_of_a_folder_in_mnists_layout_are_classified(capsys, models, bars):
+    code, out, _ = run(capsys, "classify", models["bars"], bars)
+    lines = out.splitlines()
+    assert code == 0 and len(lines) == 20 and lines[0].startswith("image 1\t")
+    code, out, _ = run(capsys, "classify", models["bars"], bars / "train-images-idx3-ubyte.gz")
+    assert code == 0 and len(out.splitlines()) == 80
+
+
 @NAMES
 def test_a_run_leaves_a_model_that_opens_and_classifies(models, sources, name):
     opened = regard.load(models[name])

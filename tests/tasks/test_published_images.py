@@ -1,18 +1,29 @@
 """Vision Transformers in Hugging Face's layout, used and gone on from."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.tasks.input_data import draw_bars
+from msgspec.structs import replace
+from tests.tasks.input_data import draw_bars, write_waves
 
 import regard
 from regard.__main__ import main
 from regard.errors import ConfigError, WeightsError
 from regard.interchange.folder import ModelFolder
+from regard.tasks.export_images import export_images
+from regard.tasks.published import export_hugging_face
 from regard.tasks.run_config import RunConfig
 from regard.tasks.train import train
+
+
+def load(folder: Path) -> Any:
+    """Open a folder as what it holds; `regard.load` tells of translators alone."""
+    return regard.load(folder)
+
 
 SIZES = {
     "hidden_size": 16,
@@ -55,7 +66,7 @@ def pictures(tmp_path_factory):
 
 def test_it_classifies_as_its_makers_library_does(published, pictures):
     folder, theirs = published
-    opened = regard.load(folder)
+    opened = load(folder)
     assert opened.labels == ("cat", "dog", "bird")
     for place, found in opened.stream(str(pictures)):
         pixels = np.asarray(pytest.importorskip("PIL.Image").open(place), np.float32) / 255
@@ -79,7 +90,7 @@ def test_a_run_goes_on_from_it(tmp_path, published, pictures):
     assert config.data.labels == ("lying", "standing")
     assert config.data.mean == (0.25 * 255,)
     assert config.optimizer.name == "adamw"
-    assert len(list(regard.load(tmp_path / "m").stream(str(pictures)))) == 24
+    assert len(list(load(tmp_path / "m").stream(str(pictures)))) == 24
 
 
 def test_it_does_not_go_on_with_texts(tmp_path, published):
@@ -100,4 +111,76 @@ def test_a_missing_tensor_is_named(tmp_path, published):
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text((published[0] / "config.json").read_text())
     with pytest.raises(WeightsError, match=r"vit\.layernorm\.bias is missing"):
-        regard.load(tmp_path)
+        load(tmp_path)
+
+
+SMALL = (
+    "preset=tiny",
+    "model.dim=16",
+    "model.num_heads=2",
+    "model.hidden_dim=32",
+    "model.num_layers=2",
+    "training.epochs=2",
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, pictures):
+    settings = (*SMALL, "model.pooling=first", "model.width=12", "model.patch_width=3")
+    return train(pictures, tmp_path_factory.mktemp("models") / "m", settings=settings)
+
+
+def test_one_of_ours_opens_in_transformers(tmp_path, trained, pictures):
+    transformers = pytest.importorskip("transformers")
+    found = export_hugging_face(trained, tmp_path / "hf")
+    assert (found.model_type, found.difference) == ("vit", 0)
+    assert found.peer_difference is not None and found.peer_difference < 1e-5
+    theirs = transformers.ViTForImageClassification.from_pretrained(tmp_path / "hf").eval()
+    assert theirs.config.id2label == dict(enumerate(trained.labels))
+    opened = load(tmp_path / "hf")
+    assert opened.labels == trained.labels
+    ours, again = (list(model.stream(str(pictures))) for model in (trained, opened))
+    for (place, one), (_, other) in zip(ours, again, strict=True):
+        assert one.label == other.label, place
+        assert one.probability == pytest.approx(other.probability, abs=1e-5)
+
+
+def test_their_preparation_of_pixels_is_ours(tmp_path, trained):
+    transformers = pytest.importorskip("transformers")
+    processors = pytest.importorskip("transformers.models.vit.image_processing_pil_vit")
+    export_hugging_face(trained, tmp_path / "hf")
+    theirs = processors.ViTImageProcessorPil.from_pretrained(tmp_path / "hf")
+    assert transformers
+    pixels = np.random.default_rng(1).integers(0, 256, (1, 8, 12), dtype=np.uint8)
+    prepared = theirs(pixels, input_data_format="channels_first", return_tensors="np")
+    data = trained.config.data
+    np.testing.assert_allclose(
+        prepared["pixel_values"][0], (pixels - data.mean[0]) / data.std[0], rtol=1e-4, atol=1e-4
+    )
+
+
+def refusal(opened, folder) -> str:
+    with pytest.raises(ConfigError) as caught:
+        export_hugging_face(opened, folder)
+    return str(caught.value)
+
+
+def test_a_mean_over_patches_has_no_place(tmp_path, pictures):
+    opened = train(pictures, tmp_path / "m", settings=SMALL)
+    assert refusal(opened, tmp_path / "hf") == (
+        "model.pooling=mean: published classifiers of this layout read the class token alone.  "
+        "Train with --set model.pooling=first."
+    )
+    assert not (tmp_path / "hf").exists()
+
+
+def test_recordings_and_series_have_no_place(tmp_path):
+    waves = write_waves(tmp_path / "waves.csv", num=30, length=16)
+    opened = train(waves, tmp_path / "m", settings=SMALL)
+    assert refusal(opened, tmp_path / "hf") == (
+        "export: a model of series, which no published layout here reads: those of a Vision "
+        "Transformer are of images alone."
+    )
+    sounds = replace(opened.config, task="audio-classification")
+    with pytest.raises(ConfigError, match="a model of recordings"):
+        export_images(opened.model, sounds, tmp_path / "hf")

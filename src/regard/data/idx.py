@@ -54,6 +54,16 @@ def find_idx(folder: str | Path) -> dict[str, IdxPart]:
     return found
 
 
+def is_idx(path: str | Path) -> bool:
+    """Tell whether a file is named as one of images or labels in this layout.
+
+    >>> is_idx("t10k-images-idx3-ubyte.gz"), is_idx("photo.png")
+    (True, False)
+    """
+    name = Path(path).name
+    return "-ubyte" in name and ("idx1" in name or "idx3" in name)
+
+
 def read_idx_part(part: IdxPart) -> tuple[NDArray[np.uint8], list[str]]:
     """Read images and labels.
 

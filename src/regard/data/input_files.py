@@ -3,20 +3,23 @@
     words/yes/0a7c2a8d.wav
     words/no/0a9f9af7.wav
 
-Names that begin with a dot or an underscore are passed over, such as Speech Commands'
-``_background_noise_``. Cost: one pass over the names.
+A label's folder may have folders of its own. Names that begin with a dot are passed over, and
+folders that begin with an underscore, such as Speech Commands' ``_background_noise_``. Cost: one
+pass over the names.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from regard.data.lines import file_hash
 from regard.errors import DataError
+
+T = TypeVar("T")
 
 AUDIO_SUFFIXES = frozenset({".wav", ".wave"})
 IMAGE_SUFFIXES = frozenset(
@@ -41,6 +44,9 @@ class LabelledFile(NamedTuple):
 def labelled_files(folder: str | Path, suffixes: Collection[str]) -> list[LabelledFile]:
     """List the files of a folder that has one folder a label, in alphabetical order.
 
+    Where no such file stands right in a label's folder, the folders are taken for parts
+    (``train/yes/a.wav``), not for labels.
+
     Args:
         folder: Its place.
         suffixes: Of the files wanted, in lower case, with the dot.
@@ -54,14 +60,18 @@ def labelled_files(folder: str | Path, suffixes: Collection[str]) -> list[Labell
         found = [
             LabelledFile(path, owner.name)
             for owner in owners
-            for path in sorted(owner.iterdir())
-            if path.suffix.lower() in suffixes and _counts(path) and path.is_file()
+            for path in sorted(_files(owner))
+            if path.suffix.lower() in suffixes
         ]
     except FileNotFoundError as error:
         raise DataError(f"{root}: no such folder.") from error
+    except NotADirectoryError as error:
+        raise DataError(
+            f"{root}: a file, not a folder.  Name one that has a folder for every label."
+        ) from error
     except OSError as error:
         raise DataError(f"{root}: cannot be read ({error.strerror or error}).") from error
-    if not found:
+    if not any(file.path.parent.parent == root for file in found):
         first = min(suffixes, key=lambda suffix: (suffix not in (".wav", ".png"), suffix))
         raise DataError(
             f"{root}: no {first} file or the like in folders named for their labels.  "
@@ -73,6 +83,8 @@ def labelled_files(folder: str | Path, suffixes: Collection[str]) -> list[Labell
 def files_within(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
     """List the files of a folder and of all folders within it, in alphabetical order.
 
+    What `labelled_files` passes over is passed over here, too.
+
     Args:
         folder: Its place.
         suffixes: As for `labelled_files`.
@@ -81,7 +93,7 @@ def files_within(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
         DataError: There is none.
     """
     root = Path(folder)
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in suffixes)
+    found = sorted(path for path in _files(root) if path.suffix.lower() in suffixes)
     if not found:
         raise DataError(f"{root}: no file that ends in {', '.join(sorted(suffixes))}.")
     return found
@@ -90,7 +102,34 @@ def files_within(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
 def count_suffixes(folder: str | Path) -> Counter[str]:
     """Count the suffixes of the files in the folders of a folder, in lower case."""
     owners = (entry for entry in Path(folder).iterdir() if entry.is_dir() and _counts(entry))
-    return Counter(path.suffix.lower() for owner in owners for path in owner.iterdir())
+    return Counter(path.suffix.lower() for owner in owners for path in _files(owner))
+
+
+def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
+    """Read files, and name all that cannot be read, not the first alone.
+
+    Args:
+        paths: The files.
+        read: Reads one; raises `DataError`.
+
+    Raises:
+        DataError: Some cannot be read.
+    """
+    values: list[T] = []
+    failed: list[Path] = []
+    first: DataError | None = None
+    for path in paths:
+        try:
+            values.append(read(path))
+        except DataError as error:
+            first = first or error
+            failed.append(path)
+    if first is not None:
+        others = [str(path) for path in failed[1 : 1 + _SHOWN]]
+        rest = len(failed) - 1 - len(others)
+        more = f" and {rest:,} more" if rest else ""
+        raise DataError(f"{first}  Likewise: {', '.join(others)}{more}." if others else str(first))
+    return values
 
 
 def official_parts(folder: str | Path) -> dict[str, set[str]]:
@@ -133,7 +172,18 @@ def _is_data(path: Path) -> bool:
 
 
 def _counts(path: Path) -> bool:
+    """Tell whether a folder counts; cameras begin names of files with an underscore."""
     return not path.name.startswith((".", "_"))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Walk over the files of a folder and of all folders within it that count."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            if _counts(entry):
+                yield from _files(entry)
+        elif not entry.name.startswith(".") and entry.is_file():
+            yield entry
 
 
 def _seen(root: Path) -> str:

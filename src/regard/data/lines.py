@@ -187,7 +187,10 @@ def _open_fault(path: Path, error: OSError | ValueError) -> str:
         return f"no such file.{_did_you_mean(str(path), siblings)}"
     if isinstance(error, IsADirectoryError | PermissionError) and path.is_dir():
         allowed = "TSV, CSV, JSONL, or two text files (--targets)"
-        return f"a directory, not a file.  Name one file: {allowed}."
+        return (
+            f"a directory, not a file.  Name one file: {allowed}; or a folder with one folder of "
+            "images or WAV files a label."
+        )
     if isinstance(error, PermissionError):
         return f"no permission to read it.  Allow it: chmod u+r {shlex.quote(str(path))}"
     return f"cannot be opened ({getattr(error, 'strerror', None) or error})."

@@ -23,6 +23,7 @@ from regard.data.lines import TextFile
 from regard.errors import DataError
 
 _LONGEST_QUOTE = 40  # characters of a cell that a message repeats
+_SHOWN = 10  # names of columns in a message
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
@@ -58,8 +59,7 @@ def read_number_rows(
     line, header = next(records, (1, []))
     header = [name.strip() for name in header]
     if label not in header and not file.problems:
-        seen = ", ".join(header[:10]) + (", ..." if len(header) > 10 else "")
-        file.refuse(line, f'no column "{label}".  Columns seen: {seen or "none"}.')
+        file.refuse(line, f'no column "{label}".  {_headings(header)}')
     place = header.index(label) if label in header else None
     rows = [] if file.problems else list(_rows(file, records, header, place))
     if file.problems:
@@ -89,13 +89,16 @@ def read_unlabelled_rows(
     records = list(read_cells(file))
     header: list[str] = []
     if records and not all(is_number(cell) for cell in records[0][1] if cell.strip()):
-        header = [name.strip() for name in records.pop(0)[1]]
+        line, first = records.pop(0)
+        header = [name.strip() for name in first]
+        if _are_numbers(header):
+            file.refuse(line, f"a text among numbers.  {_headings(header)}")
     names = header or [str(number) for number in range(1, 1 + max(map(len, _cells(records))))]
     rows = list(_rows(file, iter(records), names, header.index(label) if label in header else None))
     if file.problems:
         raise DataError(file.problems[0])
     if not rows:
-        raise DataError(f"{path}: there are no rows of numbers.")
+        raise DataError(f"{path}: there are no rows of numbers.  Expected one series a row.")
     return rows
 
 
@@ -110,6 +113,24 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _are_numbers(header: Sequence[str]) -> bool:
+    """Tell whether a first row is no header: names may be numbers, but these have points."""
+    return sum("." in name and is_number(name) for name in header) > 1
+
+
+def _headings(header: Sequence[str]) -> str:
+    """Tell what stands where a column of labels was looked for, and how to name it."""
+    if _are_numbers(header):
+        return "The first row holds numbers; write names above them: label,x1,x2,..."
+    if not header:
+        return "Columns seen: none."
+    num_more = len(header) - _SHOWN
+    more = f" and {num_more:,} more" if num_more > 0 else ""
+    return (
+        f"Columns seen: {', '.join(header[:_SHOWN])}{more}.  Name the one: --set data.columns=NAME"
+    )
 
 
 def _cells(records: Sequence[tuple[int, list[str]]]) -> list[list[str]]:

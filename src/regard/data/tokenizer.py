@@ -33,11 +33,14 @@ class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         kind: bpe, unigram, word, character or byte; published where it came with weights.
         vocab_size: Most tokens to keep, at least 300; none chooses by the amount of text.
         tags: Strings that are always one token, such as target-language tags.
+        table_rows: Rows of the model's table of tokens, some of which may stand for none; came
+            with weights. None has one for each token.
     """
 
     kind: Kind = "bpe"
     vocab_size: int | None = None
     tags: tuple[str, ...] = ()
+    table_rows: int | None = None
 
     def __post_init__(self) -> None:
         if self.vocab_size is not None and self.vocab_size < 300:

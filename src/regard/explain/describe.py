@@ -87,6 +87,7 @@ def _of_embedding(module: TokenEmbedding) -> Description:
         facts.append(f"{len(module.positions.weight):,} learned positions")
     elif module.positions is not None:
         facts.append("sinusoidal positions")
+    facts += [] if module.norm is None else ["layer norm"]
     return Description("embedding", tuple(facts))
 
 

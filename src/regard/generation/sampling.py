@@ -46,12 +46,14 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         top_p: Only the most probable tokens that together reach this probability may be chosen,
             above 0 to 1.
         max_tokens: Most tokens to write.
+        forbidden: Ids of tokens that are never written.
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     max_tokens: int = 200
+    forbidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
@@ -79,6 +81,9 @@ def next_probabilities(logits: Tensor, config: SamplingConfig) -> Tensor:
     [[0.625, 0.375, 0.0]]
     """
     logits = logits.float()
+    if config.forbidden:
+        places = torch.tensor(config.forbidden, device=logits.device)
+        logits = logits.index_fill(-1, places, -torch.inf)
     if config.temperature == 0:
         best = logits.argmax(-1, keepdim=True)
         return torch.zeros_like(logits).scatter(-1, best, 1.0)

@@ -47,16 +47,26 @@ class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         length_penalty: alpha, 0 (none) or more; 1 is about the mean log-probability.
         max_length_ratio: Most output tokens for each source token, plus ten.
         max_length: Most output tokens whatever the source, its end counted; none sets no limit.
+        min_length: Fewest output tokens, its end counted; a lower `max_length` goes before.
         num_best: Number of hypotheses to return for each sentence, at most `beam`.
+        no_repeat_size: Number of tokens in a row that no output has twice (Paulus et al. 2017); 0
+            lets them come again.
         forbidden: Ids of tokens that are never written.
+        forced_first: Id of the token that every output begins with; none leaves it to the model.
+        forces_end: Whether an output that reaches its limit is ended there, as if by itself,
+            rather than cut off.
     """
 
     beam: int = 4
     length_penalty: float = 1.0
     max_length_ratio: float = 2.0
     max_length: int | None = None
+    min_length: int = 0
     num_best: int = 1
+    no_repeat_size: int = 0
     forbidden: tuple[int, ...] = ()
+    forced_first: int | None = None
+    forces_end: bool = False
 
     def __post_init__(self) -> None:
         if self.beam < 1:
@@ -65,8 +75,13 @@ class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError(f"num_best must be 1 to beam ({self.beam}), not {self.num_best}")
         if self.max_length is not None and self.max_length < 1:
             raise ValueError(f"max_length must be 1 or more, not {self.max_length}")
+        for name in ("min_length", "no_repeat_size"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if any(token < 0 for token in self.forbidden):
             raise ValueError(f"forbidden: ids must be 0 or more, not {min(self.forbidden)}")
+        if self.forced_first is not None and self.forced_first < 0:
+            raise ValueError(f"forced_first must be 0 or more, not {self.forced_first}")
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +139,59 @@ def _without(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:
     return scores.index_fill(1, torch.tensor(forbidden, device=scores.device), -torch.inf)
 
 
+class _Constraints:
+    """What is forbidden and forced in a batch of outputs.
+
+    Args:
+        config: Tells what.
+        limits: Most tokens of each output, ``[batch]``.
+        end: Id that ends an output.
+    """
+
+    def __init__(self, config: SearchConfig, limits: Tensor, end: int) -> None:
+        self.config, self.limits, self.end = config, limits, end
+
+    def __call__(
+        self, scores: Tensor, certain: float | Tensor, history: Tensor, at: Tensor
+    ) -> Tensor:
+        """Make tokens impossible, or certain, which goes before.
+
+        Args:
+            scores: Of the next token, ``[rows, vocab]``.
+            certain: The score of a token that is sure to come, one number or ``[rows, 1]``.
+            history: What stands before that token, the begin counted, ``[rows, length]``.
+            at: Which output of the batch each row belongs to, ``[rows]``.
+        """
+        config, length = self.config, history.shape[1]  # of outputs with the token to come
+        scores = _without(scores, config.forbidden)
+        if length < config.min_length:
+            scores = _without(scores, (self.end,))
+        if 0 < config.no_repeat_size <= length:
+            scores = _without_repeats(scores, history, config.no_repeat_size)
+        if length == 1 and config.forced_first is not None:
+            scores = _only(config.forced_first, scores, certain)
+        if config.forces_end:
+            is_last = (self.limits[at] == length)[:, None]
+            scores = torch.where(is_last, _only(self.end, scores, certain), scores)
+        return scores
+
+
+def _without_repeats(scores: Tensor, history: Tensor, size: int) -> Tensor:
+    """Make tokens impossible that would repeat `size` in a row of history ``[rows, length]``."""
+    windows = history.unfold(1, size, 1)  # [rows, windows, size]
+    latest = history[:, history.shape[1] - size + 1 :]
+    rows, places = (windows[..., :-1] == latest[:, None]).all(-1).nonzero(as_tuple=True)
+    scores = scores.clone()
+    scores[rows, windows[rows, places, -1]] = -torch.inf
+    return scores
+
+
+def _only(token: int, scores: Tensor, certain: float | Tensor) -> Tensor:
+    """Make all tokens but one impossible in scores ``[rows, vocab]``."""
+    is_it = torch.arange(scores.shape[1], device=scores.device) == token
+    return torch.where(is_it, certain, -torch.inf).expand_as(scores)
+
+
 def _greedy(
     model: Decodes[S], source_ids: Tensor, limits: Tensor, config: SearchConfig, ids: SpecialIds
 ) -> list[list[Hypothesis]]:
@@ -133,14 +201,17 @@ def _greedy(
     last = torch.full((num_rows,), ids.start, device=device)
     alive = torch.arange(num_rows, device=device)
     total = torch.zeros(num_rows, device=device)
+    constrained = _Constraints(config, limits, ids.end)
     outputs: list[list[int]] = [[] for _ in range(num_rows)]
     results: list[list[Hypothesis]] = [[] for _ in range(num_rows)]
-    length = 0
+    history = last[:, None]  # [alive, length]
     while len(alive):
-        length += 1
+        length = history.shape[1]
         logits = model.step(last, state).float()
-        best, last = _without(logits, config.forbidden).max(-1)
-        total = total + best - logits.logsumexp(-1)
+        normalizer = logits.logsumexp(-1, keepdim=True)
+        best, last = constrained(logits, normalizer, history, alive).max(-1)
+        total = total + best - normalizer[:, 0]
+        history = torch.cat([history, last[:, None]], dim=1)
         ended = last == ids.end
         done = ended | (limits[alive] <= length)
         for place, (row, token) in enumerate(zip(alive.tolist(), last.tolist(), strict=True)):
@@ -158,7 +229,7 @@ def _greedy(
                 ]
         if done.any():
             kept = (~done).nonzero().squeeze(1)
-            alive, last, total = alive[kept], last[kept], total[kept]
+            alive, last, total, history = alive[kept], last[kept], total[kept], history[kept]
             state.select(kept)
     return results
 
@@ -175,6 +246,7 @@ class _Beams(Generic[S]):
         ids: SpecialIds,
     ) -> None:
         self.model, self.config, self.end_id = model, config, ids.end
+        self.constrained = _Constraints(config, limits, ids.end)
         num, beam, device = len(source_ids), config.beam, source_ids.device
         self.limits = limits.tolist()
         self.state = model.start(source_ids)
@@ -199,7 +271,8 @@ class _Beams(Generic[S]):
         num = len(self.alive)
         logits = self.model.step(self.ids[:, :, -1].flatten(), self.state).float()
         vocab = logits.shape[-1]
-        found = _without(logits.log_softmax(-1), self.config.forbidden)
+        at = torch.tensor(self.alive, device=device).repeat_interleave(beam)
+        found = self.constrained(logits.log_softmax(-1), 0.0, self.ids.flatten(0, 1), at)
         totals = self.scores[:, :, None] + found.view(num, beam, vocab)
         # Twice the beam: at most `beam` of them end, so `beam` always go on.
         best, places = totals.flatten(1).topk(2 * beam, dim=1)  # [sentences, 2 * beam]

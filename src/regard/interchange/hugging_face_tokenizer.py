@@ -19,6 +19,7 @@ from tokenizers import Tokenizer as Backend
 from regard.data.tokenizer import Tokenizer
 from regard.errors import WeightsError
 from regard.interchange.hugging_face_tensors import dump_json, read_json
+from regard.interchange.tokenizer_rows import without_rowless
 
 _ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
 _WORD_PIECE_TOKENS = {
@@ -28,6 +29,14 @@ _WORD_PIECE_TOKENS = {
     "pad": "[PAD]",
     "mask": "[MASK]",
 }
+# What RoBERTa's and BART's files leave out: `transformers` takes these.
+_ROBERTA_TOKENS = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>"} | {
+    role: f"<{role}>" for role in ("pad", "unk", "mask")
+}
+
+
+_USUAL_TOKENS = {token: role for role, token in _WORD_PIECE_TOKENS.items()} | {"<mask>": "mask"}
+"""Roles of special tokens by the names that many folders have without telling."""
 
 
 class TokenIds(NamedTuple):
@@ -88,8 +97,13 @@ class PublishedTokenizer:
         return TokenIds(self.bos_id, self.eos_id, self.pad_id)
 
     def __len__(self) -> int:
-        """Return the number of token ids."""
-        return self._require().get_vocab_size()
+        """Return the number of rows that a table of its tokens needs: the highest id and one."""
+        return 1 + max(self.known_ids)
+
+    @cached_property
+    def known_ids(self) -> frozenset[int]:
+        """The ids that stand for tokens."""
+        return frozenset(self._require().get_vocab().values())
 
     def encode(
         self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
@@ -116,6 +130,13 @@ class PublishedTokenizer:
     ) -> list[list[int]]:
         """Turn target texts into token ids; arguments as for `encode`."""
         return self.encode(texts, adds_specials=adds_specials, reads_specials=reads_specials)
+
+    @cached_property
+    def begin_ids(self) -> tuple[int, ...]:
+        """What is put before a text where special tokens are added, such as BART's ``<s>``."""
+        found = self._require().encode("a", add_special_tokens=True)
+        is_added = [*found.special_tokens_mask, 0]
+        return tuple(found.ids[: is_added.index(0)])
 
     @cached_property
     def newline_id(self) -> int:
@@ -224,7 +245,9 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         backend = _word_piece(folder / "vocab.txt", settings)
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         backend = _byte_pairs(folder, settings)
-    ids = _special_ids(_optional(folder / "config.json"), settings, backend)
+    config = _optional(folder / "config.json")
+    backend = without_rowless(backend, config.get("vocab_size"))
+    ids = _special_ids(config, settings, backend)
     return PublishedTokenizer(backend, path, ids)
 
 
@@ -234,8 +257,30 @@ def vocabulary_files(tokenizer: Tokenizer | PublishedTokenizer) -> dict[str, str
         return tokenizer.files()
     content = tokenizer.to_json()
     ids = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "pad": tokenizer.pad_id}
+    if tokenizer.mask_id is not None:
+        ids["mask"] = tokenizer.mask_id
     settings = tokenizer_settings(content, ids)
     return {"tokenizer.json": content, "tokenizer_config.json": dump_json(settings)}
+
+
+def begun_rows(
+    tokenizer: Tokenizer | PublishedTokenizer, rows: Iterable[Sequence[int]]
+) -> list[list[int]]:
+    """Put before rows of token ids what a published vocabulary begins every text with."""
+    begin = tokenizer.begin_ids if isinstance(tokenizer, PublishedTokenizer) else ()
+    return [[*begin, *row] for row in rows]
+
+
+def unused_ids(tokenizer: Tokenizer | PublishedTokenizer, num_rows: int) -> tuple[int, ...]:
+    """List the rows of a table of tokens that stand for none; such tables are padded.
+
+    Args:
+        tokenizer: The vocabulary.
+        num_rows: Of the table.
+    """
+    if isinstance(tokenizer, PublishedTokenizer):
+        return tuple(sorted(set(range(num_rows)) - tokenizer.known_ids))
+    return tuple(range(len(tokenizer), num_rows))
 
 
 def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str, Any]:
@@ -285,7 +330,7 @@ def _word_piece(path: Path, settings: Mapping[str, Any]) -> Backend:
 
 
 def _byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Backend:
-    """Build GPT-2's tokenizer, or RoBERTa's where there are cls and sep, from its two files."""
+    """Build GPT-2's tokenizer, or RoBERTa's and BART's where there are cls and sep."""
     paths = str(folder / "vocab.json"), str(folder / "merges.txt")
     try:
         vocab, merges = models.BPE.read_file(*paths)
@@ -295,7 +340,8 @@ def _byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Backend:
     has_prefix = settings.get("add_prefix_space") is True
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has_prefix)
     backend.decoder = decoders.ByteLevel()
-    tokens = {"eos": "<|endoftext|>"} | _tokens(settings)
+    usual = {"eos": "<|endoftext|>"} if "<|endoftext|>" in vocab else _ROBERTA_TOKENS
+    tokens = usual | _tokens(settings)
     _add_specials(backend, tokens, vocab)
     if tokens.get("cls") in vocab and tokens.get("sep") in vocab:
         first, last = ((tokens[role], vocab[tokens[role]]) for role in ("cls", "sep"))
@@ -338,6 +384,11 @@ def _special_ids(
         for role, token in _tokens(settings).items():
             if (token_id := backend.token_to_id(token)) is not None:
                 ids[role] = token_id
+        added = backend.get_added_tokens_decoder()
+        special = {token.content: token_id for token_id, token in added.items() if token.special}
+        for token, role in _USUAL_TOKENS.items():
+            if token in special:
+                ids.setdefault(role, special[token])
     return ids
 
 

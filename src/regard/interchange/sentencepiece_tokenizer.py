@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -63,9 +64,15 @@ class SentencePieceTokenizer(PublishedTokenizer):
         self._files = files
         self._specials = {self._piece_of[token]: token for token in ids.values()}
 
-    def __len__(self) -> int:
-        """Return the number of token ids."""
-        return len(self._vocab)
+    @cached_property
+    def begin_ids(self) -> tuple[int, ...]:
+        """What is put before a text where special tokens are added."""
+        return tuple(self._ends.before)
+
+    @cached_property
+    def known_ids(self) -> frozenset[int]:
+        """The ids that stand for tokens."""
+        return frozenset(self._piece_of)
 
     def encode(
         self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False

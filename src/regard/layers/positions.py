@@ -63,15 +63,18 @@ class LearnedPositions(nn.Module):
 
     Args:
         dim: Size of the embedding.
-        num_positions: Rows of the table.
+        num_positions: Positions told apart.
+        offset: Rows of the table before that of the first position, which nothing takes.
     """
 
-    def __init__(self, dim: int, num_positions: int) -> None:
+    def __init__(self, dim: int, num_positions: int, offset: int = 0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_positions, dim))
+        self.offset = offset
+        self.weight = nn.Parameter(torch.empty(offset + num_positions, dim))
         nn.init.normal_(self.weight, std=dim**-0.5)
 
     def forward(self, start: int, length: int) -> Tensor:
         """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
-        positions = torch.arange(start, start + length, device=self.weight.device)
+        first = self.offset + start
+        positions = torch.arange(first, first + length, device=self.weight.device)
         return self.weight[positions.clamp(max=len(self.weight) - 1)]

@@ -46,6 +46,10 @@ class Classifier(TextModel):
         weight, bias = self.output_weight, self.output_bias
         return F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
 
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return self.encoder.layers()
+
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
         return self.encoder.attention_bytes(attention, length)

@@ -266,6 +266,10 @@ class ConvS2S(EncoderDecoder[ConvolutionalState]):
         blocks = self.decoder_blocks
         return blocks[max(0, len(blocks) - 2)].cross_attention
 
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.encoder, *self.decoder]
+
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
         patterns = attention.cross_patterns(self.config.num_decoder_layers)

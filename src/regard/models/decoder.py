@@ -20,6 +20,7 @@ from regard.layers.block import Block, BlockConfig, DecoderBlock, Mixer
 from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
+from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.models.text_model import TextModel, token_table
@@ -111,6 +112,7 @@ class StackedDecoder(Decoder[LayerCaches]):
         table: Makes a table of tokens, ``[vocab, dim]``.
         positions: Where tokens stand; None where the layers tell.
         scale: Factor on the rows of the embedding; None is ``sqrt(dim)``.
+        embedding_norm: Of the embeddings; None has none.
     """
 
     blocks: nn.ModuleList
@@ -130,12 +132,15 @@ class StackedDecoder(Decoder[LayerCaches]):
         table: Callable[[int, int], nn.Parameter] = token_table,
         positions: SinusoidalPositions | LearnedPositions | None = None,
         scale: float | None = None,
+        embedding_norm: LayerNorm | None = None,
     ) -> None:
         super().__init__(vocab_size, dim=dim, num_blocks=num_layers)
         self.output_weight = table(vocab_size, dim)
         tokens = self.output_weight if tied else table(vocab_size, dim)
         dropped = Dropout(dropout, self.mask_pool)
-        self.embedding = TokenEmbedding(tokens, positions, dropped, scale=scale)
+        self.embedding = TokenEmbedding(
+            tokens, positions, dropped, scale=scale, norm=embedding_norm
+        )
 
     def add_blocks(
         self,
@@ -163,6 +168,10 @@ class StackedDecoder(Decoder[LayerCaches]):
     def hidden(self, ids: Tensor) -> Tensor:
         """Compute the last states, ``[batch, length, dim]``, of rows read from their beginning."""
         return self.read(ids)
+
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.blocks]
 
     def start(self) -> LayerCaches:
         """Prepare to read a batch of texts from their beginning; each layer keeps what it needs."""

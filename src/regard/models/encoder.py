@@ -130,8 +130,7 @@ class SegmentedEmbedding(nn.Module):
     def __init__(self, weight: nn.Parameter, config: EncoderConfig, pool: MaskPool) -> None:
         super().__init__()
         self.weight = weight
-        self.offset = config.position_offset
-        self.positions = LearnedPositions(config.dim, config.position_offset + config.max_positions)
+        self.positions = LearnedPositions(config.dim, config.max_positions, config.position_offset)
         has_segments = config.num_segments > 0
         self.segments = (
             nn.Parameter(torch.empty(config.num_segments, config.dim)) if has_segments else None
@@ -150,7 +149,7 @@ class SegmentedEmbedding(nn.Module):
         Raises:
             ConfigError: Segments are given to a model that has none.
         """
-        x = F.embedding(ids, self.weight) + self.positions(self.offset, ids.shape[1])
+        x = F.embedding(ids, self.weight) + self.positions(0, ids.shape[1])
         if self.segments is not None:
             x = x + (self.segments[0] if segments is None else F.embedding(segments, self.segments))
         elif segments is not None:
@@ -306,6 +305,10 @@ class Encoder(TextModel):
         """Count the tokens of each row of ``[batch, length]`` up to the last that is no padding."""
         places = torch.arange(1, ids.shape[1] + 1, device=ids.device)
         return ((ids != self.config.pad_id) * places).amax(1)
+
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.blocks]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""

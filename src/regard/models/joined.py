@@ -112,6 +112,10 @@ class Joined(EncoderDecoder[DecoderState]):
         blocks = self.decoder_blocks
         return blocks[max(0, len(blocks) - 2)].cross_attention
 
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.encoder.layers(), *self.decoder.layers()]
+
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
         self._agree_on_type()

@@ -189,6 +189,10 @@ class LstmEncoderDecoder(EncoderDecoder[RecurrentState]):
         """The one attention; None with ``attention="none"``."""
         return self.attention
 
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.encoder, *self.decoder]
+
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict scores and weights, and what the additive score holds of every pair."""
         if self.attention is None:
@@ -235,10 +239,10 @@ class LstmEncoderDecoder(EncoderDecoder[RecurrentState]):
         """Go on by ``[batch, length]`` tokens; bring the state up to date."""
         x = self._embed(target_ids, self.target_table)
         if self.feeds_back:
-            weights = [layer.weights(x.dtype) for layer in self.layers]
+            weights = [layer.weights(x.dtype) for layer in self._writing]
             steps = [self._advance(position, state, weights) for position in x.unbind(1)]
             return self.dropout(torch.stack(steps, dim=1))
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self._writing):
             x = self.dropout(x) if number else x
             x, state.layers[number] = layer(x, state.layers[number])
         if self.attention is not None:
@@ -270,7 +274,7 @@ class LstmEncoderDecoder(EncoderDecoder[RecurrentState]):
         )
 
     @property
-    def layers(self) -> list[Lstm]:
+    def _writing(self) -> list[Lstm]:
         """The decoder's layers, first to last."""
         return [layer for layer in self.decoder if isinstance(layer, Lstm)]
 

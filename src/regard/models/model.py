@@ -26,6 +26,10 @@ class Model(nn.Module):
         self.mask_pool = MaskPool()
 
     @abstractmethod
+    def layers(self) -> list[nn.Module]:
+        """List its layers as they follow one another; of two sides the one that writes is last."""
+
+    @abstractmethod
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict what attention keeps of a token for the backward pass, in bytes.
 

@@ -5,7 +5,8 @@ what it has written and to the encoder's output. Cost of a pass: O(length^2 dim 
 layer with full attention; a sparse pattern replaces length^2 by its number of pairs.
 
 Marian's models (Junczys-Dowmunt et al. 2018) are the paper's with sinusoids in another order, a
-bias for each token, and some other options of the configuration.
+bias for each token, and some other options of the configuration; BART (Lewis et al. 2020) has
+learned positions and a norm of the embeddings.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from regard.attention import most_kept_bytes
 from regard.layers.attention import CrossAttention
 from regard.layers.block import Block, BlockConfig, DecoderBlock, NormPlace
-from regard.layers.dropout import Dropout
+from regard.layers.dropout import Dropout, MaskPool
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import LayerNorm
@@ -54,9 +55,11 @@ class TransformerConfig(
         activation: relu (the paper's), gelu, gelu_tanh, silu or swiglu.
         positions: sinusoidal (the paper's), sinusoidal_halves (all sines before all cosines) or
             learned.
-        max_positions: Rows of a learned position table.
+        max_positions: Positions that a learned table tells apart; those after it count as the last.
+        position_offset: Rows of a learned table before the first position's (BART: 2).
         tied: Which of source, target and output embedding share one table: all, target
             (target and output), or none.
+        has_embedding_norm: Whether the embeddings of each side go through a layer norm (BART).
         has_embedding_scale: Whether token embeddings are taken times ``sqrt(dim)`` (the paper's).
         has_output_bias: Whether each token has a bias that is added to its logit.
         pad_id: Token that fills up the rows of a source.
@@ -73,14 +76,17 @@ class TransformerConfig(
     activation: Activation = "relu"
     positions: Literal["sinusoidal", "sinusoidal_halves", "learned"] = "sinusoidal"
     max_positions: int = 512
+    position_offset: int = 0
     tied: Tied = "all"
+    has_embedding_norm: bool = False
     has_embedding_scale: bool = True
     has_output_bias: bool = False
     pad_id: int = PAD_ID
     start_id: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("num_encoder_layers", "num_decoder_layers", "num_heads", "hidden_dim"):
+        sizes = ("num_encoder_layers", "num_decoder_layers", "num_heads", "hidden_dim")
+        for name in (*sizes, "max_positions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.dim < 2 or self.dim % self.num_heads or self.dim % 2:
@@ -89,9 +95,14 @@ class TransformerConfig(
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
-        for name in ("pad_id", "start_id"):
+        for name in ("position_offset", "pad_id", "start_id"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if self.position_offset and self.positions != "learned":
+            raise ValueError(
+                f"position_offset must be 0 where positions are {self.positions}, "
+                f"not {self.position_offset}: learned ones alone have a table"
+            )
 
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
@@ -120,9 +131,28 @@ class TransformerConfig(
     def make_positions(self) -> SinusoidalPositions | LearnedPositions:
         """Make what tells where a token stands."""
         if self.positions == "learned":
-            return LearnedPositions(self.dim, self.max_positions)
+            return LearnedPositions(self.dim, self.max_positions, self.position_offset)
         is_halves = self.positions == "sinusoidal_halves"
         return SinusoidalPositions(self.dim, "halves" if is_halves else "interleaved")
+
+    def make_embedding_norm(self) -> LayerNorm | None:
+        """Make the norm of one side's embeddings; None where they have none."""
+        return LayerNorm(self.dim) if self.has_embedding_norm else None
+
+    def make_embedding(self, table: nn.Parameter, pool: MaskPool) -> TokenEmbedding:
+        """Make the embedding of one side.
+
+        Args:
+            table: Of tokens, ``[vocab, dim]``.
+            pool: Of dropout masks.
+        """
+        return TokenEmbedding(
+            table,
+            self.make_positions(),
+            Dropout(self.dropout, pool),
+            scale=self.embedding_scale,
+            norm=self.make_embedding_norm(),
+        )
 
     @property
     def embedding_scale(self) -> float:
@@ -154,8 +184,8 @@ class Transformer(EncoderDecoder[DecoderState]):
         has_bias = config.has_output_bias
         self.output_bias = nn.Parameter(torch.zeros(1, vocab_size)) if has_bias else None
         self.has_plain_logits = not has_bias
-        self.source_embedding = self._embedding(source)
-        self.target_embedding = self._embedding(target)
+        self.source_embedding = config.make_embedding(source, self.mask_pool)
+        self.target_embedding = config.make_embedding(target, self.mask_pool)
         num_sublayers = 2 * config.num_encoder_layers + 3 * config.num_decoder_layers
         block = config.block(num_sublayers / 2)
         self.encoder = nn.ModuleList(
@@ -173,10 +203,6 @@ class Transformer(EncoderDecoder[DecoderState]):
         is_pre = config.norm == "pre"
         self.encoder_norm = LayerNorm(config.dim) if is_pre else nn.Identity()
         self.decoder_norm = LayerNorm(config.dim) if is_pre else nn.Identity()
-
-    def _embedding(self, table: nn.Parameter) -> TokenEmbedding:
-        config, dropout = self.config, Dropout(self.config.dropout, self.mask_pool)
-        return TokenEmbedding(table, config.make_positions(), dropout, scale=config.embedding_scale)
 
     def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
@@ -201,6 +227,10 @@ class Transformer(EncoderDecoder[DecoderState]):
         """That of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
         blocks = self.decoder_blocks
         return blocks[max(0, len(blocks) - 2)].cross_attention
+
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.encoder, *self.decoder]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""

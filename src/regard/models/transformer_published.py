@@ -1,14 +1,16 @@
-"""How Marian checkpoints name and lay out the weights of a `Transformer`.
+"""How Marian and BART checkpoints name and lay out the weights of a `Transformer`.
 
-Names and defaults are those of ``transformers`` (``modeling_marian``, Junczys-Dowmunt et al. 2018,
-the models of OPUS-MT). What `Transformer` does not compute is refused by the field that asks for
-it: a model with other logits is none.
+Names and defaults are those of ``transformers``: ``modeling_marian`` (Junczys-Dowmunt et al. 2018,
+the models of OPUS-MT) and ``modeling_bart`` (Lewis et al. 2020), which lay out the same blocks.
+What `Transformer` does not compute is refused by the field that asks for it: a model with other
+logits is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -32,15 +34,13 @@ _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
     "swish": "silu",
 }
-# The last four stand in files of old releases, which knew BART's variants by them.
+# The last two stand in files of old releases, which knew BART's variants by them.
 _ONLY = {
     "is_encoder_decoder": True,
     "is_decoder": False,
     "pruned_heads": {},
     "normalize_before": False,
-    "normalize_embedding": False,
     "add_final_layer_norm": False,
-    "static_position_embeddings": True,
 }
 # Sizes that `transformers` has apart for the two sides, with its defaults.
 _PAIRS = {
@@ -48,7 +48,66 @@ _PAIRS = {
     ("encoder_ffn_dim", "decoder_ffn_dim"): 4096,
     ("vocab_size", "decoder_vocab_size"): 58101,
 }
-_PAD_ID = 58100
+
+
+class _Kind(NamedTuple):
+    """What tells one layout from the other.
+
+    Args:
+        model_type: In ``config.json``.
+        architecture: Class of ``transformers`` that gives logits.
+        only: Fields of ``config.json`` and the one value of each that is computed.
+        settings: Of the model, and the one value of each that the layout has.
+        pad_id: Where the file tells none.
+        start_id: Where the file tells none.
+    """
+
+    model_type: str
+    architecture: str
+    only: dict[str, Any]
+    settings: dict[str, Any]
+    pad_id: int
+    start_id: int
+
+
+_MARIAN = _Kind(
+    model_type="marian",
+    architecture="MarianMTModel",
+    only=_ONLY | {"normalize_embedding": False, "static_position_embeddings": True},
+    settings={
+        "norm": "post",
+        "positions": "sinusoidal_halves",
+        "position_offset": 0,
+        "has_embedding_norm": False,
+    },
+    pad_id=58100,
+    start_id=58100,
+)
+_BART = _Kind(
+    model_type="bart",
+    architecture="BartForConditionalGeneration",
+    only=_ONLY
+    | {
+        "normalize_embedding": True,
+        "static_position_embeddings": False,
+        "tie_word_embeddings": True,
+    },
+    settings={
+        "norm": "post",
+        "positions": "learned",
+        "position_offset": 2,
+        "has_embedding_norm": True,
+        "tied": "all",
+    },
+    pad_id=1,
+    start_id=2,
+)
+# BART under another head, and what that gives.
+_OTHER_HEADS = {
+    "BartForSequenceClassification": "labels of texts",
+    "BartForQuestionAnswering": "the places of answers",
+    "BartForCausalLM": "the decoder alone",
+}
 
 _ENCODER_BLOCK = {
     "self_attention.query_key_value": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -69,10 +128,16 @@ _DECODER_BLOCK = {
 }
 
 
-def _read(fields: Mapping[str, Any]) -> TransformerConfig:
+def _read(fields: Mapping[str, Any], *, kind: _Kind) -> TransformerConfig:
     """Read a ``config.json``; of its dropout rates that of the sub-layers holds for all."""
-    require_fields(fields, _ONLY)
+    _require_text_out(fields)
+    require_fields(fields, kind.only)
     num_heads, hidden_dim, _ = (_equal(fields, *names) for names in _PAIRS)
+    values = {
+        "tied": _tied(fields),
+        "pad_id": field_of(fields, "pad_token_id", kind.pad_id),
+        "start_id": field_of(fields, "decoder_start_token_id", kind.start_id),
+    }
     return TransformerConfig(
         num_encoder_layers=field_of(fields, "encoder_layers", 12),
         num_decoder_layers=field_of(fields, "decoder_layers", 12),
@@ -80,16 +145,24 @@ def _read(fields: Mapping[str, Any]) -> TransformerConfig:
         num_heads=num_heads,
         hidden_dim=hidden_dim,
         dropout=field_of(fields, "dropout", 0.1),
-        norm="post",
         activation=_activation(fields),
-        positions="sinusoidal_halves",
         max_positions=field_of(fields, "max_position_embeddings", 1024),
-        tied=_tied(fields),
         has_embedding_scale=field_of(fields, "scale_embedding", False),
         has_output_bias=True,
-        pad_id=field_of(fields, "pad_token_id", _PAD_ID),
-        start_id=field_of(fields, "decoder_start_token_id", _PAD_ID),
+        **values | kind.settings,
     )
+
+
+def _require_text_out(fields: Mapping[str, Any]) -> None:
+    """Refuse checkpoints with another head than that of tokens."""
+    given = fields.get("architectures")
+    # Old files of the bare model list what can be made of it as well.
+    name = given[0] if isinstance(given, list) and given else None
+    if name in _OTHER_HEADS:
+        raise ConfigError(
+            f"config.json: architectures={name}: gives {_OTHER_HEADS[name]}, and only "
+            f"{_BART.architecture}, which writes texts, is computed."
+        )
 
 
 def _equal(fields: Mapping[str, Any], first: str, second: str) -> int:
@@ -126,21 +199,26 @@ def _tied(fields: Mapping[str, Any]) -> Tied:
     return "all" if is_shared else "target" if is_tied else "none"
 
 
-def _write(config: TransformerConfig, vocab_size: int) -> dict[str, Any]:
-    for name, only in {"norm": "post", "positions": "sinusoidal_halves"}.items():
+def _write(config: TransformerConfig, vocab_size: int, *, kind: _Kind) -> dict[str, Any]:
+    layout = kind.model_type
+    for name, only in kind.settings.items():
         if (given := getattr(config, name)) != only:
-            raise ConfigError(f"{name}={given}: the layout marian has {only} only.")
+            raise ConfigError(f"{name}={given}: the layout {layout} has {only} only.")
     names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
     if config.activation not in names:
         raise ConfigError(
-            f"activation={config.activation}: the layout marian has {', '.join(names)} only."
+            f"activation={config.activation}: the layout {layout} has {', '.join(names)} only."
         )
+    # Of Marian alone; BART has one table for all.
+    tables = {
+        "decoder_vocab_size": vocab_size,
+        "share_encoder_decoder_embeddings": config.tied == "all",
+    }
     return {
-        "architectures": ["MarianMTModel"],
-        "model_type": "marian",
+        "architectures": [kind.architecture],
+        "model_type": layout,
         "is_encoder_decoder": True,
         "vocab_size": vocab_size,
-        "decoder_vocab_size": vocab_size,
         "encoder_layers": config.num_encoder_layers,
         "decoder_layers": config.num_decoder_layers,
         "d_model": config.dim,
@@ -154,17 +232,24 @@ def _write(config: TransformerConfig, vocab_size: int) -> dict[str, Any]:
         "activation_function": names[config.activation],
         "max_position_embeddings": config.max_positions,
         "scale_embedding": config.has_embedding_scale,
-        "share_encoder_decoder_embeddings": config.tied == "all",
         "tie_word_embeddings": config.tied != "none",
         "pad_token_id": config.pad_id,
         "decoder_start_token_id": config.start_id,
         # By default a text that is cut off would end in token 0, whatever that is.
         "forced_eos_token_id": None,
+        **(tables if kind is _MARIAN else {}),
     }
 
 
 def _places(config: TransformerConfig) -> list[Place]:
     places = _tables(config.tied)
+    for ours, side in (("source", "encoder"), ("target", "decoder")):
+        if config.positions == "learned":
+            table = f"model.{side}.embed_positions.weight"
+            places.append(Place(f"{ours}_embedding.positions.weight", (table,)))
+        if config.has_embedding_norm:
+            norm = f"model.{side}.layernorm_embedding"
+            places += pair_of(f"{ours}_embedding.norm", norm)
     if config.has_output_bias:
         places.append(Place("output_bias", (_BIAS,)))
     sides = (
@@ -195,14 +280,19 @@ def _adapt(config: TransformerConfig, tensor_names: Set[str]) -> TransformerConf
     return msgspec.structs.replace(config, has_output_bias=_BIAS in tensor_names)
 
 
-PUBLISHED: dict[str, Layout] = {
-    "marian": Layout(
-        read=_read,
-        write=_write,
+def _layout(kind: _Kind, ignored: tuple[str, ...]) -> Layout:
+    return Layout(
+        read=partial(_read, kind=kind),
+        write=partial(_write, kind=kind),
         places=_places,
         prefix="model.",
-        ignored=("embed_positions.weight",),
+        ignored=ignored,
         adapt=_adapt,
         twins=dict.fromkeys((_OUTPUT, _SOURCE, _TARGET), _SHARED),
     )
+
+
+PUBLISHED: dict[str, Layout] = {
+    "marian": _layout(_MARIAN, ("embed_positions.weight",)),
+    "bart": _layout(_BART, ("encoder.version", "decoder.version")),
 }

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from regard.attention import most_kept_bytes
 from regard.errors import ConfigError
-from regard.layers.dropout import Dropout, MaskPool
-from regard.layers.embedding import TokenEmbedding
 from regard.layers.patterns import AttentionConfig
 from regard.models.decoder import StackedDecoder
 from regard.models.encoder import Encoder, EncoderConfig, require_encoder_only
@@ -46,6 +44,7 @@ class TransformerDecoder(StackedDecoder):
             tied=config.tied != "none",
             positions=config.make_positions(),
             scale=config.embedding_scale,
+            embedding_norm=config.make_embedding_norm(),
         )
         self.config = config
         has_bias = config.has_output_bias
@@ -85,17 +84,12 @@ class TransformerEncoder(Encoder):
         require_encoder_only("transformer", attention)
         sizes = _encoder_config(config)
         block = config.block(2 * config.num_encoder_layers)
-
-        def embed(table: nn.Parameter, pool: MaskPool) -> TokenEmbedding:
-            dropout, scale = Dropout(config.dropout, pool), config.embedding_scale
-            return TokenEmbedding(table, config.make_positions(), dropout, scale=scale)
-
         super().__init__(
             sizes,
             vocab_size,
             map(block.self_attention, sizes.patterns(attention)),
             block=block,
-            embedding=embed,
+            embedding=config.make_embedding,
             initial_std=None,
         )
 

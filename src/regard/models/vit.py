@@ -101,6 +101,7 @@ class VitConfig(
 
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
+        features = f"rows of {self.num_features} feature{'' if self.num_features == 1 else 's'}"
         image = (
             f"images {self.height}x{self.width}x{self.channels} in patches of "
             f"{self.patch_height}x{self.patch_width}"
@@ -108,7 +109,7 @@ class VitConfig(
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
             f"ff {self.hidden_dim}, "
-            f"{image if self.input == 'image' else f'rows of {self.num_features} features'}, "
+            f"{image if self.input == 'image' else features}, "
             f"attention {attention.summary()}"
         )
 
@@ -246,6 +247,10 @@ class Vit(Model):
                 "Use hidden(inputs) or pooled(hidden), or load weights that hold the head."
             )
         return self.head(vectors)
+
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.blocks]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict what attention keeps of a token for the backward pass, in bytes.

@@ -27,7 +27,7 @@ class Products:
         d_y: d.y, above 0.
         d_new: d.g'.
         d_old: d.g, below 0.
-        d_d: d.d.
+        d_d: d.P^-1 d.
         new_size: g'.P g'.
         old_size: g.P g.
     """

@@ -10,8 +10,15 @@ with a preconditioner P (the identity by default), y = g_{k+1} - g_k, and beta o
     hestenes-stiefel   y.P g' / (d.y)                                 Hestenes & Stiefel 1952
     dai-yuan           g'.P g' / (d.y)                                Dai & Yuan 1999
 
-where g' = g_{k+1}. Hager and Zhang's beta is kept above ``0.4 d.g / d.d`` (their section 2). The
-search starts at the minimiser of the parabola through value and slope here and the value at a
+where g' = g_{k+1}. Hager and Zhang's beta is kept above ``0.4 d.g / d.P^-1 d`` (their equation 2.4,
+with P their section 5): so the method with P = S S^T in x is, step by step, the plain one in y,
+x = S y. The inverse of P need not be known: ``d.P^-1 d`` is carried along by
+
+    d'.P^-1 d' = g'.P g' - 2 beta d.g' + beta^2 d.P^-1 d        for  d' = beta d - P g'
+
+Where P has changed, or the direction was the limited-memory one below, which breaks this chain,
+the inequality of Cauchy and Schwarz, ``d.P^-1 d >= (d.g)^2 / (g.P g)``, sets it right from below.
+The search starts at the minimiser of the parabola through value and slope here and the value at a
 guess, where values are cheap (their QuadStep).
 
 With ``memory``, a direction is conjugate where the gradient is still nearly orthogonal to the steps
@@ -46,7 +53,7 @@ _CONJUGATE = 0.5  # share of the gradient inside the last steps from which conju
 _EXACT = 0.1  # share of the slope that may remain where no cheap value helps to find the minimum
 _CYCLE = 6  # directions between two restarts, times the number of parameters
 
-_GO_ON, _FIRST, _QUADRATIC, _LONG, _NO_CURVATURE, _FAILED, _MOVED = range(7)
+_GO_ON, _FIRST, _QUADRATIC, _LONG, _NO_CURVATURE, _FAILED, _MOVED, _BROKEN_OFF = range(8)
 RESTARTS = (
     "",
     "first step",
@@ -55,6 +62,7 @@ RESTARTS = (
     "no positive curvature along the step",
     "the search had failed",
     "the parameters were moved from outside",
+    "the step before was broken off",
 )
 
 
@@ -122,6 +130,9 @@ class ConjugateGradient(Deterministic):
     def _forget(self) -> None:
         self._drop(_MOVED)
 
+    def _abandon(self) -> None:
+        self._drop(_BROKEN_OFF)
+
     def _drop(self, reason: int) -> None:
         self._pairs().clear()
         self._state["restart"] = reason
@@ -188,7 +199,7 @@ class ConjugateGradient(Deterministic):
             return quasi_newton_step(state)
         slope = vector.dot(self._gradient, state["direction"])
         if "step" not in state:
-            place = vector.extent(self._buffer("start"))
+            place = vector.extent(self._buffer("next"))
             return from_scratch(place, vector.largest(state["direction"]), self._value, slope)
         change = min(_MOST_CHANGE, max(1 / _MOST_CHANGE, state["slope"] / slope))
         guess = state["step"] * change
@@ -210,11 +221,12 @@ class ConjugateGradient(Deterministic):
             self._pairs().add(state["direction"], point.step, change)
         state["restart"] = self._reason_to_restart(found, along)
         if along > 0:
-            state["beta"] = self._beta(self._products(change, along, old_size))
+            products = self._products(change, along, old_size)
+            state["beta"] = beta = self._beta(products)
+            state["square"] = products.new_size - 2 * beta * products.d_new + beta**2 * products.d_d
 
     def _products(self, change: Tensor, along: float, old_size: float) -> Products:
         state, dot = self._state, self._vector.dot
-        direction: Tensor = state["direction"]
         image = self._precondition(self._gradient)
         return Products(
             y_pg=dot(change, image),
@@ -222,10 +234,21 @@ class ConjugateGradient(Deterministic):
             d_y=along,
             d_new=state["end_slope"],
             d_old=state["slope"],
-            d_d=dot(direction, direction),
+            d_d=self._square(old_size),
             new_size=dot(self._gradient, image),
             old_size=old_size,
         )
+
+    def _square(self, old_size: float) -> float:
+        """Compute d.P^-1 d of the present direction, which had the slope ``slope``."""
+        state = self._state
+        direction: Tensor = state["direction"]
+        if self._preconditioner.apply is None:
+            return self._vector.dot(direction, direction)
+        if state["is_steepest"]:
+            return old_size
+        least = state["slope"] ** 2 / old_size
+        return least if state["is_quasi_newton"] else max(least, state.get("square", least))
 
     def _reason_to_restart(self, found: Found, along: float) -> int:
         state = self._state

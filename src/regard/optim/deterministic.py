@@ -11,6 +11,8 @@ the start of the search, the direction, and the gradients at both ends.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,6 +100,7 @@ class Deterministic(torch.optim.Optimizer):
         self._vector = ParameterVector(self.param_groups)
         self._seen: list[tuple[int, int]] | None = None
         self._buffers: dict[str, Tensor] = {}
+        self._has_left = False  # whether the buffer "start" holds where the present step began
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters; what was known of the old ones is forgotten."""
@@ -138,6 +141,9 @@ class Deterministic(torch.optim.Optimizer):
             The value after the step. Where no step could be taken it is the old value, the
             parameters are as before to the bit, and ``last.failure`` says why.
 
+        An exception that ends the step, the objective's or an interrupt from the keyboard, finds
+        the parameters as before to the bit, too, and the next step begins anew from there.
+
         Raises:
             ConfigError: The objective is noisy or does not compute gradients.
         """
@@ -145,8 +151,9 @@ class Deterministic(torch.optim.Optimizer):
         before = Counts(**vars(self.counts))
         self._evaluate_start(objective)
         if 0 < self._state["norm"] < math.inf:
-            report = self._advance(objective)
-            self._state["norm"] = self._vector.largest(self._gradient)
+            with self._returning():
+                report = self._advance(objective)
+                self._state["norm"] = self._vector.largest(self._gradient)
         else:
             report = StepReport(failure=NOT_FINITE if self._state["norm"] else ZERO)
         self._seen = self._vector.versions()
@@ -168,6 +175,25 @@ class Deterministic(torch.optim.Optimizer):
     def _forget(self) -> None:
         """Drop what was learnt at earlier points: the parameters were moved by somebody else."""
         raise NotImplementedError
+
+    def _abandon(self) -> None:
+        """Drop what a step that was broken off may have left half done."""
+        self._forget()
+
+    @contextmanager
+    def _returning(self) -> Iterator[None]:
+        """Go back to where the step began, to the bit, if an exception ends it."""
+        self._has_left, is_done = False, False
+        try:
+            yield
+            is_done = True
+        finally:
+            if not is_done:
+                if self._has_left:
+                    self._vector.move(self._buffer("start"))
+                for name in ("value", "gradient", "norm"):  # of which point is not sure
+                    self._state.pop(name, None)
+                self._abandon()
 
     @property
     def _state(self) -> dict[str, Any]:
@@ -316,6 +342,7 @@ class Ray:
     def __init__(self, optimizer: Deterministic, objective: Objective, direction: Tensor) -> None:
         self._optimizer, self._objective, self._direction = optimizer, objective, direction
         self.start = optimizer._vector.position(optimizer._buffer("start"))
+        optimizer._has_left = True
         self.at = math.nan
 
     def point(self, step: float) -> LinePoint:

@@ -3,7 +3,8 @@
 An evaluation is one pass over the data. Losses are summed in float64; under ``torch.distributed``
 loss, number of terms and gradient travel in one all-reduce of float64 (sharded parameters bring
 their own collectives, and two numbers are reduced). So all processes see the same value and
-gradient to the bit, and every decision that depends on them alone is the same everywhere.
+gradient to the bit, and every decision that depends on them alone is the same everywhere. A process
+without data takes part with nothing to add.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Loss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
 Matrix: TypeAlias = Hessian | GaussNewton
 
 _EMPTY = "the loader gave no batch.  Is the data set empty?"
+_ALL_EMPTY = "the loaders of all {} processes gave no term of the loss.  Is the data set empty?"
 
 
 class FullBatch:
@@ -35,7 +37,8 @@ class FullBatch:
 
     Args:
         loader: Micro-batches, the same ones whenever it is iterated: a list, or a DataLoader that
-            does not shuffle. Under ``torch.distributed``, this process's part.
+            does not shuffle. Under ``torch.distributed``, this process's part, which may be empty
+            where parameters are not sharded.
         loss: Of a batch, ``loss(batch)``; with `outputs`, ``loss(outputs(batch), batch)``. Either
             the mean over the batch's rows, or a pair: a sum and the number of its terms, which
             weighs batches rightly where rows have different numbers of terms.
@@ -52,8 +55,8 @@ class FullBatch:
             over, above 0 to 1.
 
     Raises:
-        ConfigError: The loader can be iterated once only, or is empty, or an argument is out of
-            range.
+        ConfigError: The loader can be iterated once only, or is empty on all processes, or an
+            argument is out of range.
     """
 
     def __init__(
@@ -119,6 +122,17 @@ class FullBatch:
             total, count = self._sums(None)
         return self._mean(*_reduced(total, count))
 
+    def _nothing(self) -> Tensor:
+        """Return a zero of float64: what a process adds that has no data, if there are others.
+
+        Raises:
+            ConfigError: There are no others.
+        """
+        if _num_processes() == 1:
+            raise ConfigError(_EMPTY)
+        known = self._parameters or ([] if self._model is None else list(self._model.parameters()))
+        return torch.zeros((), dtype=torch.float64, device=known[0].device if known else "cpu")
+
     def gradient(self) -> float:
         """Compute the mean loss, and its gradient into ``grad`` of the parameters: one pass."""
         parameters = self._bound()
@@ -126,13 +140,13 @@ class FullBatch:
             parameter.grad = None
         with torch.enable_grad():
             total, count = self._sums(Tensor.backward)
-        slopes = [p.grad for p in parameters if p.grad is not None]
-        whole = [slope for slope in slopes if not isinstance(slope, DTensor)]
-        total, count = _reduced(total, count, whole)
-        for slope in slopes:
-            # Sharding has averaged over processes.
-            num_summed = dist.get_world_size() if isinstance(slope, DTensor) else 1
-            slope.mul_(float(num_summed / count))
+        whole = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
+        total, count = _reduced_with_gradients(total, count, whole)
+        for parameter in parameters:
+            if parameter.grad is not None:
+                # Sharding has averaged over processes.
+                num_summed = _num_processes() if isinstance(parameter, DTensor) else 1
+                parameter.grad.mul_(float(num_summed / count))
         return self._mean(total, count)
 
     def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
@@ -175,7 +189,7 @@ class FullBatch:
                 terms = torch.as_tensor(terms, dtype=torch.float64, device=added.device)
                 count = terms if count is None else count + terms
         if total is None or count is None:
-            raise ConfigError(_EMPTY)
+            return self._nothing(), self._nothing()
         return total, count
 
     def _terms(self, batch: Any) -> tuple[Tensor, Tensor | int]:
@@ -256,7 +270,7 @@ class FullBatch:
             batches = list(self._loader)
             batches = batches[: max(1, round(share * len(batches)))]
         if not batches:
-            raise ConfigError(_EMPTY)
+            self._nothing()
         return batches
 
     def _hessian_of(self, batch: Any) -> tuple[Hessian, float]:
@@ -312,16 +326,44 @@ def _num_rows(batch: Any) -> int:
     )
 
 
+def _num_processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def _reduced(
     total: Tensor, count: Tensor, gradients: Sequence[Tensor] = ()
 ) -> tuple[Tensor, Tensor]:
-    """Sum over processes; gradients in place."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    """Sum over processes; gradients in place.
+
+    Raises:
+        ConfigError: No process has a term; all are told so.
+    """
+    if _num_processes() == 1:
         return total, count
     flat = torch.cat([torch.stack([total, count]), *[g.reshape(-1).double() for g in gradients]])
     dist.all_reduce(flat)
+    if not flat[1]:
+        raise ConfigError(_ALL_EMPTY.format(_num_processes()))
     start = 2
     for gradient in gradients:
         gradient.copy_(flat[start : start + gradient.numel()].view(gradient.shape))
         start += gradient.numel()
     return flat[0], flat[1]
+
+
+def _reduced_with_gradients(
+    total: Tensor, count: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Sum over processes, ``grad`` of the parameters in place; None where no process has one.
+
+    Some may have none where others have: no data, or none that uses a parameter.
+    """
+    if _num_processes() == 1:
+        return total, count
+    has_gradient = torch.tensor([float(p.grad is not None) for p in parameters])
+    counted = has_gradient.to(total)
+    slopes = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    total, count = _reduced(total, count, [counted, *slopes])
+    for parameter, slope, num_found in zip(parameters, slopes, counted.tolist(), strict=True):
+        parameter.grad = slope if num_found else None
+    return total, count

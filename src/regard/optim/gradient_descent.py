@@ -75,7 +75,7 @@ class GradientDescent(Deterministic):
             return float(self._rule)
         if "step" in state:
             return state["step"]
-        place = vector.extent(self._buffer("start"))
+        place = vector.extent(self._buffer("next"))
         return from_scratch(place, vector.largest(self._gradient), self._value, slope)
 
     def _allowance(self) -> float:

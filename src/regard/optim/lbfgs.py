@@ -90,6 +90,6 @@ class LBFGS(Deterministic):
         if len(self._pairs()):
             return quasi_newton_step(self._state)
         vector = self._vector
-        place = vector.extent(self._buffer("start"))
+        place = vector.extent(self._buffer("next"))
         slope = vector.dot(self._gradient, self._state["direction"])
         return from_scratch(place, vector.largest(self._gradient), self._value, slope)

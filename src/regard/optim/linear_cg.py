@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
+from regard.optim.vector import inner_product
 
 Operator = Callable[[Tensor], Tensor]
 """Multiplies a vector, ``[n]``, with a symmetric matrix."""
@@ -24,8 +25,8 @@ Dot = Callable[[Tensor, Tensor], float]
 
 
 def plain_dot(first: Tensor, second: Tensor) -> float:
-    """Compute an inner product."""
-    return float(torch.dot(first, second))
+    """Compute an inner product, summed in float64."""
+    return float(inner_product(first, second))
 
 
 class RelativeProgress:
@@ -166,7 +167,8 @@ class TrustRegionStep:
         num_iterations: Products with the matrix.
         is_on_boundary: Whether the radius was reached.
         negative_curvature: Whether a direction of negative curvature was followed.
-        norm: Of the step, in the norm of the preconditioner's inverse.
+        norm: Of the step from where the iteration began, in the norm of the preconditioner's
+            inverse.
     """
 
     step: Tensor
@@ -182,6 +184,7 @@ def steihaug(
     gradient: Tensor,
     radius: float,
     *,
+    initial: Tensor | None = None,
     preconditioner: Operator | None = None,
     tolerance: float = 0.1,
     max_iterations: int = 250,
@@ -194,6 +197,8 @@ def steihaug(
         operator: A, symmetric.
         gradient: g, ``[n]``.
         radius: Greatest norm of the step, above 0; infinite for none.
+        initial: A direction, ``[n]``; the iteration begins at the model's minimum along it where it
+            descends. Only without a radius; one product more. None begins at zero.
         preconditioner: An approximation of the inverse of A, symmetric and positive; the radius is
             measured in the norm of its inverse.
         tolerance: Of the model's gradient, relative to g.
@@ -207,6 +212,12 @@ def steihaug(
     direction, strength = image.clone(), dot(residual, image)
     end = tolerance**2 * strength
     models: list[float] = []
+    begun = None if initial is None else _along(operator, gradient, initial, dot)
+    if begun is not None:
+        step, residual = begun
+        models.append(0.5 * dot(step, gradient))
+        image = precondition(residual)
+        direction, strength = image.clone(), dot(residual, image)
     # Norms in the preconditioner's inverse need no product with it (Nocedal & Wright, 7.2).
     square, across, along = 0.0, 0.0, strength  # p.M p, p.M d, d.M d
     while strength > end and len(models) < max_iterations:
@@ -241,6 +252,24 @@ def steihaug(
         direction.mul_(ratio).add_(image)
     model = models[-1] if models else 0.0
     return TrustRegionStep(step, model, len(models), False, False, math.sqrt(max(0.0, square)))
+
+
+def _along(
+    operator: Operator, gradient: Tensor, direction: Tensor, dot: Dot
+) -> tuple[Tensor, Tensor] | None:
+    """Minimise the model along a direction; return step and residual, or None if it has no minimum.
+
+    A step against the direction is not looked for.
+    """
+    slope = dot(gradient, direction)
+    if not slope < 0:
+        return None
+    product = operator(direction)
+    curvature = dot(direction, product)
+    if not 0 < curvature < math.inf:
+        return None
+    length = -slope / curvature
+    return direction * length, product.mul(-length).sub_(gradient)
 
 
 def _to_boundary(square: float, across: float, along: float, radius: float) -> float:

@@ -4,8 +4,11 @@ A step minimises the model g.p + p.A p / 2, A the Hessian or the Gauss-Newton ma
 only multiplied with vectors. The inner iteration ends at a residual of min(1/2, sqrt(|g| / |g_0|))
 of the gradient (Nocedal & Wright 2006, section 7.1) or, with the Gauss-Newton matrix, where the
 model hardly decreases (Martens 2010, section 4.4), and is kept from going too far by a trust region
-(Steihaug 1983) or by damping, A + lambda I (Levenberg 1944; Marquardt 1963). Then a line search
-along p takes the place of solving anew with a smaller region (Nocedal & Yuan 1998).
+(Steihaug 1983) or by damping, A + lambda I (Levenberg 1944; Marquardt 1963). With damping it
+begins at the last step, as Martens and Sutskever (2012) do, but at the model's minimum along it in
+place of a fixed share, and half of the gradient may remain: what is left to do is taken up by the
+next step. Then a line search along p takes the place of solving anew with a smaller region (Nocedal
+& Yuan 1998).
 
 Cost of a step: about one evaluation and one product an inner iteration; nine vectors of n entries.
 """
@@ -28,7 +31,7 @@ from regard.optim.preconditioners import Precondition, preconditioner_named
 Curvature = Literal["gauss-newton", "hessian"]
 Region = Literal["trust-region", "levenberg-marquardt"]
 
-_LOOSEST = 0.5  # residual of the inner iteration
+_LOOSEST = 0.5  # residual of the inner iteration, and the only one with damping
 _POOR, _GOOD = 0.25, 0.75  # reduction ratios (Nocedal & Wright, algorithm 4.1)
 _DAMPING_RISE = 1.5  # Martens 2010, section 4.1
 _DAMPING_FALL = 3.0  # the fastest of Nielsen 1999, "Damping parameter in Marquardt's method"
@@ -125,6 +128,10 @@ class NewtonCG(Deterministic):
 
     def _forget(self) -> None:
         self._state.update(radius=self._first_radius, damping=self._first_damping)
+        self._state.pop("direction", None)
+
+    def _abandon(self) -> None:
+        """Keep radius and damping, which only the end of a step changes."""
 
     def _prepare(self, objective: Objective) -> None:
         state = self._state
@@ -159,12 +166,14 @@ class NewtonCG(Deterministic):
 
         norm = vector.norm(self._gradient)
         share = math.sqrt(norm / state["first_norm"]) if state["first_norm"] else 0.0
+        is_damped = self._first_damping > 0
         return steihaug(
             times,
             self._gradient,
-            math.inf if self._first_damping else state["radius"],
+            math.inf if is_damped else state["radius"],
+            initial=state.get("direction") if is_damped else None,
             preconditioner=self._preconditioner.apply,
-            tolerance=min(_LOOSEST, share),
+            tolerance=_LOOSEST if is_damped else min(_LOOSEST, share),
             max_iterations=self._max_iterations,
             stop=RelativeProgress() if self._curvature == "gauss-newton" else None,
             dot=vector.dot,

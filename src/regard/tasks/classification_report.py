@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -16,6 +15,7 @@ from regard.tasks.classification_task import TextClassification, columns_of
 from regard.tasks.classifier import TextClassifier
 from regard.tasks.input_classifier import InputClassifier, label_numbers
 from regard.tasks.input_task import InputClassification
+from regard.tasks.prepared_labels import majority_share
 
 AnyClassifier = TextClassifier | InputClassifier
 AnyLabelled = Labelled | LabelledInputs
@@ -90,7 +90,6 @@ def evaluate_classifier(
     given = given.select(rows)
     measures = _measure(classifier, given)
     low, high = wilson_interval(measures["accuracy"], len(given))
-    ((_, most),) = Counter(given.labels).most_common(1)
     compared = None
     if other is not None:
         compared = _measure(other, _read(other, path).select(rows))["accuracy"]
@@ -104,7 +103,7 @@ def evaluate_classifier(
         accuracy_low=low,
         accuracy_high=high,
         macro_f1=measures["macro_f1"],
-        majority=100 * most / len(given),
+        majority=100 * majority_share(given.labels),
         compared=compared,
     )
 

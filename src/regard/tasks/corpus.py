@@ -15,6 +15,7 @@ from regard.data.pairs import Pairs
 from regard.data.splits import Drop, check_overlap, clean, split, without_overlap
 from regard.errors import DataError
 from regard.interchange.folder import AnyTokenizer
+from regard.interchange.hugging_face_tokenizer import begun_rows
 from regard.tasks.run_config import DataConfig
 
 _NAMED_LINES = 3  # of a batch in a message; the others are counted
@@ -147,6 +148,8 @@ def encode_pairs(
 ) -> tuple[EncodedPairs, Pairs, list[Drop]]:
     """Turn pairs into token ids, leaving out those with a side of more than `max_length` tokens.
 
+    What a published vocabulary begins every text with stands before both sides, and is not counted.
+
     Returns:
         The ids, the pairs they belong to, and what was left out.
 
@@ -169,8 +172,8 @@ def encode_pairs(
             "Raise the limit: --set data.max_length=1024"
         )
     encoded = EncodedPairs(
-        sources=TokenRows([sources[row] for row in kept]),
-        targets=TokenRows([targets[row] for row in kept]),
+        sources=TokenRows(begun_rows(tokenizer, (sources[row] for row in kept))),
+        targets=TokenRows(begun_rows(tokenizer, (targets[row] for row in kept))),
     )
     return encoded, (pairs if len(kept) == len(pairs) else pairs.select(kept)), dropped
 

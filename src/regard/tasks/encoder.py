@@ -10,6 +10,7 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.interchange.folder import AnyTokenizer
+from regard.interchange.hugging_face_tokenizer import unused_ids
 from regard.models import Encoder
 from regard.tasks.preparation import open_trained
 from regard.tasks.run_config import RunConfig
@@ -70,6 +71,8 @@ class TextEncoder:
                 f"text={text!r}: no mask in it.  Write <mask>, [MASK] or what the model has."
             )
         logits = self.model(torch.tensor([row]))[0, places]
+        unused = torch.tensor(unused_ids(self.tokenizer, self.model.vocab_size), dtype=torch.long)
+        logits = logits.index_fill(-1, unused, -torch.inf)
         values, tokens = logits.softmax(-1).topk(num)
         return [
             list(zip(self.tokenizer.pieces(ids), probabilities, strict=True))

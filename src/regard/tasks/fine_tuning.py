@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from regard.errors import ConfigError, WeightsError
 from regard.interchange.folder import ModelFolder
 from regard.interchange.hugging_face import Published, is_hugging_face, read_hugging_face
-from regard.layers.block import Block, DecoderBlock
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
 from regard.models import INPUT_ENCODERS, LAYOUTS, Classifier, Model, Vit, family_of
 from regard.models.published_classifiers import with_label_head
@@ -149,9 +148,9 @@ def load_start(model: Model, config: RunConfig) -> None:
     if isinstance(model, Classifier):
         _fill_classifier(model, tensors, folder, labels, config.data.labels)
     elif isinstance(model, Vit) and labels != config.data.labels:
-        _fill(model, tensors, folder, but=("head.",))
+        fill_weights(model, tensors, folder, but=("head.",))
     else:
-        _fill(model, tensors, folder)
+        fill_weights(model, tensors, folder)
 
 
 def _fill_classifier(
@@ -166,18 +165,29 @@ def _fill_classifier(
     if sorted(labels) == sorted(wanted) and tensors.keys() == names:
         order = [labels.index(label) for label in wanted]
         tensors = tensors | {name: tensors[name][order] for name in _TO_LABELS}
-        _fill(model, tensors, folder)
+        fill_weights(model, tensors, folder)
         return
     if "output_bias" in tensors:
         own = "encoder."
         tensors = {n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)}
     has_pooler = any(name.startswith(_POOLER) for name in tensors)
-    _fill(model.encoder, tensors, folder, but=() if has_pooler else (_POOLER,))
+    fill_weights(model.encoder, tensors, folder, but=() if has_pooler else (_POOLER,))
 
 
-def _fill(
+def fill_weights(
     model: nn.Module, tensors: dict[str, Tensor], folder: Path, *, but: tuple[str, ...] = ()
 ) -> None:
+    """Put weights into a model, or a part of one.
+
+    Args:
+        model: Whose parameters are filled; low-rank changes stay as they are.
+        tensors: By the names of its parameters; surplus ones are passed over.
+        folder: Where they come from, for messages.
+        but: Beginnings of names of parameters that stay as they are.
+
+    Raises:
+        WeightsError: Weights are missing or of other shapes.
+    """
     for name, parameter in model.named_parameters():
         if ADAPTED in name or name.startswith(but):
             continue
@@ -192,11 +202,7 @@ def _fill(
 
 
 def restrict(model: Model, config: RunConfig) -> None:
-    """Choose what of a model is trained, by ``fine_tuning.method``.
-
-    Raises:
-        ConfigError: The model has no layers that could be chosen from.
-    """
+    """Choose what of a model is trained, by ``fine_tuning.method``."""
     method, tuning = config.fine_tuning.method, config.fine_tuning
     if method == "all":
         return
@@ -208,12 +214,7 @@ def restrict(model: Model, config: RunConfig) -> None:
             p for name, p in model.named_parameters() if ADAPTED in name
         )
     else:
-        blocks = [m for m in model.modules() if isinstance(m, Block | DecoderBlock)]
-        if not blocks:
-            raise ConfigError(
-                "fine_tuning.method=last: this family has no blocks to choose from.  Take all."
-            )
-        chosen = [p for block in blocks[len(blocks) - tuning.layers :] for p in block.parameters()]
+        chosen = [p for layer in model.layers()[-tuning.layers :] for p in layer.parameters()]
     for parameter in chosen:
         parameter.requires_grad_(True)
     if isinstance(model, Vit) and model.head is not None:

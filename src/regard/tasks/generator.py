@@ -14,6 +14,7 @@ from regard.data.stream import TokenStream
 from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample
 from regard.interchange.folder import AnyTokenizer
+from regard.interchange.hugging_face_tokenizer import unused_ids
 from regard.models import Decoder
 from regard.tasks.language_modeling import evaluation_batches, text_measures
 from regard.tasks.preparation import open_trained
@@ -148,6 +149,8 @@ class TextGenerator:
         else:
             generator.manual_seed(seed)
         ids = [*self.tokenizer.document_start, *self.tokenizer.encode_text(prompt)]
+        unused = unused_ids(self.tokenizer, self.model.vocab_size)
+        config = msgspec.structs.replace(config, forbidden=(*config.forbidden, *unused))
         for tokens in sample(self.model, ids, config, num=num, generator=generator):
             yield tokens.tolist()
 

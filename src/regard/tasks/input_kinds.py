@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.audio import config_of_rate, read_log_mel, read_sample_rate
-from regard.data.idx import find_idx, read_idx_part
+from regard.data.idx import find_idx, is_idx, read_idx, read_idx_part
 from regard.data.images import ImageForm, common_form, image_form, read_image, scaled
 from regard.data.input_files import (
     AUDIO_SUFFIXES,
@@ -22,6 +22,7 @@ from regard.data.input_files import (
     files_within,
     labelled_files,
     official_parts,
+    read_each,
 )
 from regard.data.labelled_inputs import LabelledInputs
 from regard.data.series import NumberRow, read_number_rows, read_unlabelled_rows
@@ -108,15 +109,25 @@ class Images(InputKind):
         return {
             "train": LabelledInputs(
                 path=path,
-                values=[read_image(file.path, form) for file in files],
+                values=read_each([file.path for file in files], lambda p: read_image(p, form)),
                 labels=[file.label for file in files],
                 places=[file.path.relative_to(path).as_posix() for file in files],
             )
         }
 
     def read_unlabelled(self, config: RunConfig, path: str) -> Placed:
-        """Read an image file, all of a folder, or rows of pixels."""
+        """Read an image file, all of a folder, idx files, or rows of pixels.
+
+        Of a folder in MNIST's layout the images that were not trained on.
+        """
         form = _form_of(_vit(config))
+        idx = find_idx(path) if Path(path).is_dir() else {}
+        if idx:
+            path = str((idx.get("test") or idx["train"]).images)
+        if is_idx(path):
+            images = read_idx(path, num_axes=3)
+            yield from ((f"image {n}", scaled(i[None], form)) for n, i in enumerate(images, 1))
+            return
         for file in _input_files(path, IMAGE_SUFFIXES):
             if Path(file).suffix.lower() in IMAGE_SUFFIXES:
                 yield file, read_image(file, form)
@@ -185,7 +196,7 @@ class Recordings(InputKind):
         files = labelled_files(path, AUDIO_SUFFIXES)
         whole = LabelledInputs(
             path=path,
-            values=[self._frames(file.path, config) for file in files],
+            values=read_each([file.path for file in files], lambda p: self._frames(p, config)),
             labels=[file.label for file in files],
             places=[file.path.relative_to(path).as_posix() for file in files],
         )

@@ -28,6 +28,7 @@ from regard.tasks.fine_tuning import restrict, suit_start
 from regard.tasks.presets import apply_preset, choose_preset, suit_full_batch
 from regard.tasks.run_config import RunConfig, TaskName
 from regard.tasks.task import Text
+from regard.tasks.warm_start import begins_with_weights, suit_sides
 from regard.training.events import Model, Report, Tokens
 from regard.training.precision import compute_dtype, resolve_precision
 
@@ -52,6 +53,8 @@ def resolve_sizes(config: RunConfig, text: Text) -> RunConfig:
     if config.start_from is not None:
         return suit_full_batch(suit_start(config))
     preset = choose_preset(text.num_chars) if config.preset == "auto" else config.preset
+    if begins_with_weights(config):
+        return suit_sides(config, preset)
     return apply_preset(config, preset)
 
 
@@ -74,8 +77,14 @@ def build_model(config: RunConfig, vocab_size: int) -> AnyModel:
 def model_of(config: RunConfig, vocab_size: int) -> AnyModel:
     """Make the model of a configuration: its family, and what its task puts on top.
 
+    Args:
+        config: Of the run.
+        vocab_size: Number of token ids; the table of tokens may have more rows
+            (``tokenizer.table_rows``).
+
     Raises:
         ConfigError: The family is not for the task.
+        WeightsError: The table of tokens has fewer rows.
     """
     families, purpose = _ROLES[config.task]
     name = family_of(config.model)
@@ -86,12 +95,23 @@ def model_of(config: RunConfig, vocab_size: int) -> AnyModel:
     family = families[name]
     if isinstance(family, InputFamily):
         return family.model(config.model, config.attention)
-    model = family.model(config.model, vocab_size, config.attention)
+    model = family.model(config.model, _table_rows(config, vocab_size), config.attention)
     if config.task == "classification":
         assert isinstance(model, Encoder)
         model.drop_head()
         return Classifier(model, len(config.data.labels))
     return model
+
+
+def _table_rows(config: RunConfig, vocab_size: int) -> int:
+    rows = config.tokenizer.table_rows
+    if rows is not None and rows < vocab_size:
+        raise WeightsError(
+            f"{config.start_from or 'tokenizer.table_rows'}: the weights have {rows:,} rows of "
+            f"tokens, the vocabulary has {vocab_size:,} tokens, so some have no row.  "
+            "Take the vocabulary that the weights were trained with."
+        )
+    return vocab_size if rows is None else rows
 
 
 def open_trained(

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -21,15 +21,6 @@ from regard.tasks.held_out import LossEvaluator
 from regard.tasks.task import Outcome, Prepared
 
 _SAMPLED_BATCHES = 2
-
-
-class Labels(Protocol):
-    """Anything with labels."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """One an input."""
-        ...
 
 
 class PreparedLabels(Prepared):
@@ -88,7 +79,7 @@ class PreparedLabels(Prepared):
             test = label_measures(opened.model, self.held_out(text.test))
             low, high = wilson_interval(test["accuracy"], len(text.test))
             test |= {"accuracy_low": low, "accuracy_high": high}
-            test["majority"] = 100 * majority_share(text.train, text.test)
+            test["majority"] = 100 * majority_share(text.test.labels)
             shown += (
                 f"   test accuracy {test['accuracy']:.1f} % [{low:.1f}, {high:.1f}], "
                 f"macro F1 {test['macro_f1']:.1f} (most frequent label {test['majority']:.1f} %)"
@@ -100,12 +91,12 @@ class PreparedLabels(Prepared):
             kind=self.kind(),
             rows=f"{len(text.train):,} train / {len(text.valid):,} validation / "
             f"{len(text.test):,} test",
-            notes="`majority` is the accuracy of always answering the most frequent label; the "
-            "interval of the test accuracy is Wilson's, 95 %.",
+            notes="`majority` is the accuracy of always answering the most frequent label of the "
+            "test data; the interval of the test accuracy is Wilson's, 95 %.",
         )
 
 
-def majority_share(train: Labels, test: Labels) -> float:
-    """Return the accuracy of always answering the most frequent label of training, 0 to 1."""
-    ((label, _),) = Counter(train.labels).most_common(1)
-    return list(test.labels).count(label) / len(test.labels)
+def majority_share(labels: Sequence[str]) -> float:
+    """Return the accuracy of always answering the most frequent label, 0 to 1."""
+    ((_, most),) = Counter(labels).most_common(1)
+    return most / len(labels)

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from regard.errors import ConfigError
-from regard.models import JoinedConfig, ModelConfig, family_of
+from regard.models import JoinedConfig, ModelConfig, VitConfig, family_of
+from regard.tasks.input_kinds import fit_patch
 from regard.tasks.recipes import RECIPES, Recipe, side_of
 from regard.tasks.role_recipes import ROLE_RECIPES
 from regard.tasks.run_config import Preset, RunConfig
@@ -119,6 +120,37 @@ def with_heads(settings: Sequence[str], model: ModelConfig) -> tuple[str, ...]:
         if default is not None and int(size) % default:
             nearest = min(sizes, key=lambda preset: abs(preset.dim - int(size)))
             added.append(f"{path}.num_heads={math.gcd(int(size), nearest.num_heads)}")
+    return tuple(added)
+
+
+def with_patches(settings: Sequence[str], model: ModelConfig) -> tuple[str, ...]:
+    """Make sides of images and of patches agree where one is set alone and the default cannot.
+
+    The data will choose the other (`regard.tasks.input_kinds`): the settings are checked before.
+
+    Args:
+        settings: As typed, ``section.key=value`` each.
+        model: That they change.
+
+    Returns:
+        Settings to be checked with the given ones, not to be kept; most often none.
+
+    >>> with_patches(["model.height=28"], VitConfig())
+    ('model.patch_height=4',)
+    """
+    words = {name.strip(): value.strip() for name, _, value in (s.partition("=") for s in settings)}
+    if not isinstance(model, VitConfig) or words.get("model.family", "vit") != "vit":
+        return ()
+    added = []
+    for name in ("height", "width"):
+        side, patch = words.get(f"model.{name}"), words.get(f"model.patch_{name}")
+        given = side or patch or ""
+        if (side and patch) or not given.isdigit() or not int(given):
+            continue
+        if side and int(side) % getattr(model, f"patch_{name}"):
+            added.append(f"model.patch_{name}={fit_patch(int(side), None, int(side))[1]}")
+        elif patch and getattr(model, name) % int(patch):
+            added.append(f"model.{name}={patch}")
     return tuple(added)
 
 

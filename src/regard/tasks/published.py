@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 
@@ -21,22 +20,30 @@ from regard.interchange.hugging_face_tokenizer import (
 from regard.interchange.sentencepiece_tokenizer import read_any_tokenizer
 from regard.layers.patterns import AttentionConfig
 from regard.models import (
+    DECODERS,
+    ENCODER_DECODERS,
+    ENCODERS,
     FAMILIES,
     LAYOUTS,
     Classifier,
     Decoder,
     Encoder,
     EncoderDecoder,
+    Family,
     TextModel,
+    Vit,
     family_of,
 )
 from regard.models.published import Layout
 from regard.models.published_classifiers import classifier_fields, classifier_places
 from regard.tasks.classifier import TextClassifier
 from regard.tasks.encoder import TextEncoder
+from regard.tasks.export_images import export_images
+from regard.tasks.exported import Exported
 from regard.tasks.generator import TextGenerator
 from regard.tasks.preparation import model_of
 from regard.tasks.published_config import published_config
+from regard.tasks.translation import among_tokens
 from regard.tasks.translator import Translator
 
 _CHECKED_TOKENS = 24  # of the text on which an exported model is compared
@@ -78,24 +85,6 @@ def open_published(
     return TextEncoder(model, tokenizer, config)
 
 
-class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """What was written, and how it compares.
-
-    Args:
-        folder: Where it is.
-        model_type: Its published layout.
-        difference: Largest difference of a logit between the model and what was read back.
-        scale: Standard deviation of the logits.
-        peer_difference: Largest difference to ``transformers``; None where it is not installed.
-    """
-
-    folder: str
-    model_type: str
-    difference: float
-    scale: float
-    peer_difference: float | None
-
-
 def export_hugging_face(opened: Any, output: str | Path) -> Exported:
     """Write a model in Hugging Face's layout, read it again and compare.
 
@@ -106,6 +95,8 @@ def export_hugging_face(opened: Any, output: str | Path) -> Exported:
     Raises:
         ConfigError: No published layout has a place for the model.
     """
+    if isinstance(opened.model, Vit):
+        return export_images(opened.model, opened.config, output)
     model: TextModel = opened.model
     config = _exportable(opened)
     labels = opened.labels if isinstance(model, Classifier) else ()
@@ -161,32 +152,45 @@ def _exportable(opened: Any) -> Any:
 
 def _generation(translator: Translator, ids: TokenIds) -> str:
     """Write the ``generation_config.json`` of a translator."""
-    search = translator.config.search
+    search = among_tokens(translator.config.search, translator.model, translator.tokenizer)
     fields = {
         **ids.fields(),
         "pad_token_id": translator.model.pad_id,
         "decoder_start_token_id": translator.model.start_id,
         "num_beams": search.beam,
         "bad_words_ids": [[token] for token in search.forbidden] or None,
-        "max_length": search.max_length,
+        "min_length": search.min_length or None,
+        "no_repeat_ngram_size": search.no_repeat_size or None,
+        "forced_bos_token_id": search.forced_first,
+        "forced_eos_token_id": ids.eos_id if search.forces_end else None,
+        # `transformers` counts the token that begins the decoder's input.
+        "max_length": None if search.max_length is None else search.max_length + 1,
     }
     return dump_json({name: value for name, value in fields.items() if value is not None})
 
 
 def _layout_for(model: TextModel, config: Any, labels: Sequence[str]) -> str:
     """Choose the first layout of a family that has a place for all its settings."""
-    reasons = []
-    for model_type, layout in FAMILIES[family_of(config)].layouts.items():
+    reasons, family, families = [], family_of(config), _families_of(model)
+    for model_type, layout in families[family].layouts.items():
         try:
             _require_place(model, config, layout, labels)
         except ConfigError as error:
             reasons.append(str(error))
         else:
             return model_type
+    known = ", ".join(name for name, each in families.items() if each.layouts)
     raise ConfigError(
-        f"model.family={family_of(config)}: no published layout has a place for this model.  "
-        + "  ".join(reasons)
+        f"model.family={family}: no published layout has a place for this model.  "
+        + "  ".join(reasons or [f"Families of this kind that have one: {known}."])
     )
+
+
+def _families_of(model: TextModel) -> Mapping[str, Family]:
+    """List the families that have the role of a model."""
+    if isinstance(model, Decoder):
+        return DECODERS
+    return ENCODER_DECODERS if isinstance(model, EncoderDecoder) else ENCODERS
 
 
 def _require_place(model: TextModel, config: Any, layout: Layout, labels: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from regard.data.tokenizer import TokenizerConfig
 from regard.generation.search import SearchConfig
-from regard.interchange.hugging_face import Published, forbidden_ids
+from regard.interchange.hugging_face import Published, forbidden_ids, output_rules
 from regard.layers.patterns import AttentionConfig
 from regard.models import ModelConfig, TransformerConfig
 from regard.models.encoder import EncoderConfig
@@ -30,15 +30,25 @@ def published_config(
     data, search = DataConfig(labels=published.labels), SearchConfig()
     if task == "translation":
         room = model.max_positions
-        data = msgspec.structs.replace(data, max_length=max(2, room - 1))  # and the end
-        search = SearchConfig(max_length=room, forbidden=forbidden_ids(published.folder))
+        # The end of a text is not counted; nor is its begin, for which a table needs room.
+        num_ends = 2 if model.positions == "learned" else 1
+        data = msgspec.structs.replace(data, max_length=max(2, room - num_ends))
+        rules = output_rules(published.folder)
+        search = SearchConfig(
+            max_length=min(room, rules.max_length or room),
+            forbidden=forbidden_ids(published.folder),
+            forced_first=rules.first_id,
+            forces_end=rules.has_end,
+            min_length=rules.min_length,
+            no_repeat_size=rules.no_repeat_size,
+        )
     elif task == "classification":
         data = msgspec.structs.replace(data, max_length=max(2, model.max_positions))
     return RunConfig(
         task=task,
         model=model,
         attention=attention,
-        tokenizer=TokenizerConfig(kind="published"),
+        tokenizer=TokenizerConfig(kind="published", table_rows=published.vocab_size),
         data=data,
         search=search,
     )

@@ -17,7 +17,8 @@ INPUT_LAYOUTS: dict[str, Layout] = {
 }
 """Published layouts of models that read no text, by their ``model_type``."""
 _MIDDLE = [0.5, 0.5, 0.5]  # of ViT's own preparation: pixels from -1 to 1
-_BRIGHTEST = 255
+BRIGHTEST = 255
+"""Value of a pixel that is as bright as can be."""
 
 
 def reads_images(folder: str | Path) -> bool:
@@ -52,7 +53,7 @@ def images_config(published: Published) -> RunConfig:
         mean, std = [0.0] * model.channels, [1.0] * model.channels
     data = DataConfig(
         labels=labels,
-        mean=tuple(_BRIGHTEST * float(value) for value in mean[: model.channels]),
-        std=tuple(_BRIGHTEST * float(value) for value in std[: model.channels]),
+        mean=tuple(BRIGHTEST * float(value) for value in mean[: model.channels]),
+        std=tuple(BRIGHTEST * float(value) for value in std[: model.channels]),
     )
     return RunConfig(task="image-classification", model=model, data=data)

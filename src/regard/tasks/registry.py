@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from regard.data.files import read_cells, read_lines
-from regard.data.idx import find_idx
+from regard.data.idx import find_idx, is_idx
 from regard.data.input_files import AUDIO_SUFFIXES, IMAGE_SUFFIXES, count_suffixes
 from regard.data.lines import TextFile
 from regard.data.series import is_number
@@ -34,7 +35,10 @@ TASKS: dict[TaskName, Task] = {
     **{kind.task: InputClassification(kind) for kind in KINDS},
 }
 
+_INPUTS = AUDIO_SUFFIXES | IMAGE_SUFFIXES
+_LAYOUTS = "{}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
 _RUNNING = (".txt", ".md", ".text")
+_FEWEST_CELLS = 4  # of a row that is taken for a series though no column is called "label"
 _KEY = re.compile(r'"(\w+)"\s*:')
 
 
@@ -45,11 +49,18 @@ def guess_task(path: str | Path, *, has_targets: bool = False, encoding: str = "
         path: The file or folder; one that cannot be read is left to the task to complain about.
         has_targets: Whether a second file holds translations.
         encoding: Of the file.
+
+    Raises:
+        DataError: It is a folder of none of the known layouts, or one image or recording.
     """
     if has_targets:
         return "translation"
     if Path(path).is_dir():
         return _guess_by_files(Path(path))
+    if Path(path).is_file() and (is_idx(path) or Path(path).suffix.lower() in _INPUTS):
+        raise DataError(
+            f"{path}: one file of images or sound.  Name the folder: {_LAYOUTS.format('FOLDER')}"
+        )
     try:
         first = next((line for line in read_lines(path, encoding=encoding) if line.strip()), "")
     except DataError:
@@ -62,8 +73,10 @@ def guess_task(path: str | Path, *, has_targets: bool = False, encoding: str = "
         return "language-modeling"
     if "label" in columns and not keys and _holds_numbers(path, encoding):
         return "series-classification"
-    is_running = Path(path).suffix.lower() in _RUNNING and "\t" not in first
-    return "language-modeling" if is_running else "translation"
+    if Path(path).suffix.lower() in _RUNNING and "\t" not in first:
+        return "language-modeling"
+    is_series = not keys and _looks_like_series(path, encoding)
+    return "series-classification" if is_series else "translation"
 
 
 def _guess_by_files(folder: Path) -> TaskName:
@@ -76,11 +89,12 @@ def _guess_by_files(folder: Path) -> TaskName:
     if num_images or num_recordings:
         is_audio = num_recordings >= num_images
         return "audio-classification" if is_audio else "image-classification"
-    if not any(entry.is_dir() for entry in folder.iterdir()):
+    flat = Counter(entry.suffix.lower() for entry in folder.iterdir() if entry.is_file())
+    if not flat.keys() & _INPUTS and not any(entry.is_dir() for entry in folder.iterdir()):
         return "translation"
     raise DataError(
         f"{folder}: no WAV files and no images in folders named for their labels.  "
-        f"Expected {folder}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
+        f"Expected {_LAYOUTS.format(folder)}"
     )
 
 
@@ -92,6 +106,15 @@ def _holds_numbers(path: str | Path, encoding: str) -> bool:
     names = [name.strip() for name in header]
     others = [c for name, c in zip(names, cells, strict=False) if name != "label" and c.strip()]
     return "label" in names and bool(others) and all(map(is_number, others))
+
+
+def _looks_like_series(path: str | Path, encoding: str) -> bool:
+    """Tell whether a row has numbers and one text at most; the column of labels is to be named."""
+    records = read_cells(TextFile(str(path), encoding, None, problems=[]))
+    next(records, None)
+    _, cells = next(records, (1, []))
+    given = [cell for cell in cells if cell.strip()]
+    return len(given) >= _FEWEST_CELLS and sum(map(is_number, given)) >= len(given) - 1
 
 
 def open_model(folder: str | Path) -> Any:

@@ -79,12 +79,17 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         layers: Number of last layers.
         rank: Of low-rank changes.
         alpha: Factor on low-rank changes, times the rank.
+        encoder: Model folder whose weights the encoder of a new encoder-decoder begins with; none
+            begins at random.
+        decoder: Likewise for its decoder; both have one vocabulary.
     """
 
     method: Literal["all", "last", "lora"] = "all"
     layers: int = 1
     rank: int = 8
     alpha: float = 16.0
+    encoder: str | None = None
+    decoder: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("layers", "rank"):
@@ -92,6 +97,11 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if not self.alpha > 0:
             raise ValueError(f"alpha must be above 0, not {self.alpha}")
+        if self.method != "all" and (self.encoder is not None or self.decoder is not None):
+            raise ValueError(
+                f"method must be all, not {self.method}: what stands between encoder and decoder "
+                "begins at random"
+            )
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,13 +17,20 @@ from regard.interchange.folder import ModelFolder
 from regard.interchange.storage import sweep_temporaries, write_atomic
 from regard.tasks.card import model_card
 from regard.tasks.corpus import data_hash
-from regard.tasks.fine_tuning import kept_weights, load_start, starting_config
+from regard.tasks.fine_tuning import kept_weights, starting_config
 from regard.tasks.planning import make_budget, make_plan, measure, require_memory
 from regard.tasks.preparation import build_model, drop_report, resolve_sizes
-from regard.tasks.presets import drop_dropout, with_heads
+from regard.tasks.presets import drop_dropout, with_heads, with_patches
 from regard.tasks.registry import TASKS, guess_task
 from regard.tasks.run_config import RunConfig
 from regard.tasks.task import Prepared, Text
+from regard.tasks.warm_start import (
+    begins_with_weights,
+    joined_config,
+    load_weights_of,
+    sides_of,
+    vocabulary_folder,
+)
 from regard.training.averaging import WeightAverage
 from regard.training.checkpoint import (
     Counters,
@@ -153,11 +160,14 @@ def _configure(
         if task not in TASKS:
             raise ConfigError(f"task={task}: one of {', '.join(TASKS)} was expected.")
         config = TASKS[task].defaults
+        sides = sides_of(words)
         if "start_from" in words:
             config = starting_config(words["start_from"], task, config)
-        else:
+        elif sides:
+            config = joined_config(sides, task, config)
+        if "start_from" not in words:
             settings = (*settings, *with_heads(settings, config.model))
-    config = apply_settings(config, settings)
+    config = apply_settings(config, (*settings, *with_patches(settings, config.model)))
     return msgspec.structs.replace(config, settings=(*config.settings, *settings))
 
 
@@ -274,13 +284,13 @@ class _Run:
         epochs = planned.total_steps / planned.steps_per_epoch
         prepared.config = drop_dropout(prepared.config, epochs)
         prepared.model = build_model(prepared.config, prepared.vocab_size)
-        if prepared.config.start_from is not None:
-            load_start(prepared.model, prepared.config)
+        if begins_with_weights(prepared.config):
+            load_weights_of(prepared.model, prepared.config)
         self.config = prepared.config
 
     def _prepare(self, text: Text) -> Prepared:
         self.config = apply_settings(resolve_sizes(self.config, text), self.config.settings)
-        start = self.config.start_from
+        start = vocabulary_folder(self.config)
         stored = None if start is None else ModelFolder(start)
         prepared = self.task.prepare(self.config, text, self._report, stored=stored)
         require_memory(prepared)

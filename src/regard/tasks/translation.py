@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from regard.data.batching import Batch, PairBatches, SpecialIds, TokenRows
 from regard.errors import WeightsError
 from regard.generation.search import Hypothesis, SearchConfig, search
 from regard.interchange.folder import AnyTokenizer
+from regard.interchange.hugging_face_tokenizer import PublishedTokenizer, unused_ids
 from regard.metrics.translation import chrf
 from regard.models import EncoderDecoder
 from regard.models.text_model import PAD_ID
@@ -53,12 +55,22 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
         WeightsError: The vocabulary came with published weights and has no end of a text.
     """
     end = tokenizer.eos_id
+    if end is None and isinstance(tokenizer, PublishedTokenizer):
+        end = tokenizer.id_of("sep")  # as BERT ends a text
     if end is None:
         raise WeightsError(
             "the vocabulary has no token that ends a text, without which no output ends.  "
             "Name it as eos_token in tokenizer_config.json."
         )
     return SpecialIds(pad=model.pad_id, start=model.start_id, end=end)
+
+
+def among_tokens(
+    config: SearchConfig, model: EncoderDecoder[Any], tokenizer: AnyTokenizer
+) -> SearchConfig:
+    """Forbid what a model has logits of and the vocabulary no token for."""
+    unused = unused_ids(tokenizer, model.vocab_size)
+    return replace(config, forbidden=tuple(dict.fromkeys((*config.forbidden, *unused))))
 
 
 def decode_rows(
@@ -114,7 +126,8 @@ class TranslationEvaluator:
     ) -> None:
         self._averaged = AveragedModel(model)
         self._sources = sources
-        self._ids, self._search = special_ids(model, tokenizer), search
+        self._ids = special_ids(model, tokenizer)
+        self._search = among_tokens(search, model, tokenizer)
         self._batches = PairBatches(
             sources, targets, batch_tokens=_DECODING_TOKENS, seed=0, ids=self._ids
         )

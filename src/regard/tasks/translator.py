@@ -17,11 +17,12 @@ from regard.errors import ConfigError
 from regard.explain.alignment import cross_attention
 from regard.generation.search import SearchConfig
 from regard.interchange.folder import AnyTokenizer
+from regard.interchange.hugging_face_tokenizer import begun_rows
 from regard.interchange.sentencepiece_tokenizer import SentencePieceTokenizer
 from regard.models import EncoderDecoder
 from regard.tasks.preparation import open_trained
 from regard.tasks.run_config import RunConfig
-from regard.tasks.translation import decode_rows, special_ids
+from regard.tasks.translation import among_tokens, decode_rows, special_ids
 
 _STREAMED_LINES = 512  # lines read ahead, to be sorted by length and decoded together
 
@@ -48,7 +49,8 @@ class Alignment(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         source_pieces: Source tokens as text, ``</s>`` last.
         target_pieces: Output tokens as text, ``</s>`` last.
-        weights: One row an output token, one column a source token; rows sum to 1.
+        weights: One row an output token, one column a source token; rows sum to 1, or to less
+            where a published vocabulary puts tokens before a text, which are not shown.
     """
 
     source_pieces: list[str]
@@ -136,10 +138,12 @@ class Translator:
         """
         checked = search_config(beam=beam, num_best=num_best, length_penalty=length_penalty)
         search = replace(
-            checked,
-            max_length=self.config.search.max_length,
-            forbidden=self.config.search.forbidden,
+            self.config.search,
+            beam=checked.beam,
+            num_best=checked.num_best,
+            length_penalty=checked.length_penalty,
         )
+        search = among_tokens(search, self.model, self.tokenizer)
         parts = [self._split(text) for text in texts]
         rows = self.tokenizer.encode([part for split in parts for part in split])
         outputs = iter(self._search(rows, search))
@@ -172,9 +176,11 @@ class Translator:
             self.tokenizer.encode_targets([target]),
         )
         ids = special_ids(self.model, self.tokenizer)
-        source_ids = torch.tensor([[*source_row, ids.end]])
-        target_ids = torch.tensor([[ids.start, *target_row]])
+        (begin,) = begun_rows(self.tokenizer, [[]])
+        source_ids = torch.tensor([[*begin, *source_row, ids.end]])
+        target_ids = torch.tensor([[ids.start, *begin, *target_row]])
         weights = cross_attention(self.model, source_ids, target_ids)[0]
+        weights = weights[len(begin) :, len(begin) :]
         return Alignment(
             source_pieces=[*self.tokenizer.pieces(source_row), "</s>"],
             target_pieces=[*self.tokenizer.pieces(target_row), "</s>"],
@@ -195,14 +201,16 @@ class Translator:
             1, limit // 5
         )  # no character has more than 4 tokens, no word more than 1 besides
         words = [word[at : at + width] for word in words for at in range(0, len(word), width)]
-        lengths = [len(row) for row in self.tokenizer.encode(words)]
+        lengths = [len(row) for row in tokenizer.encode(words)]
+        # Without the space before it, a word may have more tokens.
+        firsts = [len(row) for row in tokenizer.encode([word.strip() for word in words])]
         parts, room = [""], limit
-        for word, length in zip(words, lengths, strict=True):
+        for word, length, first in zip(words, lengths, firsts, strict=True):
             if length > room and parts[-1]:
                 parts.append("")
                 room = limit
+            room -= length if parts[-1] else max(length, first)
             parts[-1] += word
-            room -= length
         return [tag + part.strip() for part in parts]
 
     def _search(
@@ -212,7 +220,7 @@ class Translator:
         filled = [place for place, row in enumerate(rows) if row]
         empty = Translation(text="", score=0.0, confidence=1.0, is_complete=True)
         results = [[empty] * config.num_best for _ in rows]
-        sources = TokenRows([rows[place] for place in filled])
+        sources = TokenRows(begun_rows(self.tokenizer, (rows[place] for place in filled)))
         ids = special_ids(self.model, self.tokenizer)
         found = decode_rows(self.model, sources, range(len(filled)), config, ids)
         for place, hypotheses in zip(filled, found, strict=True):

@@ -1,0 +1,241 @@
+"""An encoder-decoder whose sides begin as models that were trained alone.
+
+Rothe, Narayan & Severyn 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks":
+the encoder, the decoder, or both come with weights; what stands between them, the attention over
+the source, begins at random. Both sides share one vocabulary here, that of the weights. Reading
+holds each side's weights a second time in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from torch import Tensor
+
+from regard.data.tokenizer import Tokenizer, TokenizerConfig
+from regard.errors import ConfigError, WeightsError
+from regard.interchange.folder import AnyTokenizer, ModelFolder
+from regard.interchange.hugging_face import is_hugging_face, read_hugging_face
+from regard.interchange.sentencepiece_tokenizer import SentencePieceTokenizer, read_any_tokenizer
+from regard.layers.patterns import AttentionConfig
+from regard.models import (
+    LAYOUTS,
+    BertConfig,
+    GptConfig,
+    Joined,
+    JoinedConfig,
+    LongformerConfig,
+    MesaNetConfig,
+    Model,
+    TransformerXlConfig,
+    family_of,
+)
+from regard.tasks.fine_tuning import fill_weights, load_start, suit_start
+from regard.tasks.presets import apply_preset
+from regard.tasks.run_config import Preset, RunConfig, TaskName
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "encoder": (BertConfig, LongformerConfig),
+    "decoder": (GptConfig, TransformerXlConfig, MesaNetConfig),
+}
+_ALONE, _READING = ".attention_residual.", ".self_residual."  # of a block; of one with a source
+_CROSS = ".cross_"
+_HEADS = ("head.", "pooler.")
+_PADDING = ("pad", "unk", "bos", "cls")
+
+
+class _Side(NamedTuple):
+    """One trained model.
+
+    Args:
+        folder: Where it stands.
+        config: Its family's settings.
+        attention: Its patterns.
+        tensors: Its weights by the family's names.
+        tokenizer: Its vocabulary.
+        cut: How text becomes tokens of it.
+    """
+
+    folder: str
+    config: Any
+    attention: AttentionConfig
+    tensors: dict[str, Tensor]
+    tokenizer: AnyTokenizer
+    cut: TokenizerConfig
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of its table of tokens."""
+        return self.cut.table_rows or len(self.tokenizer)
+
+
+def sides_of(words: Mapping[str, str]) -> dict[str, str]:
+    """Find the folders of sides among settings by name, such as ``fine_tuning.encoder``.
+
+    Raises:
+        ConfigError: A model to go on from is set as well.
+    """
+    names = {side: f"fine_tuning.{side}" for side in _KINDS}
+    found = {side: words[name] for side, name in names.items() if words.get(name, "none") != "none"}
+    if found and "start_from" in words:
+        raise ConfigError(
+            f"{names[next(iter(found))]}: the sides of a new model; --from goes on with a whole "
+            "one.  Leave one of the two out."
+        )
+    return found
+
+
+def joined_config(folders: Mapping[str, str], task: TaskName, defaults: RunConfig) -> RunConfig:
+    """Make the settings of a run whose sides begin as trained models.
+
+    Args:
+        folders: Of encoder and decoder, or of one of them; regard's own or in Hugging Face's
+            layout.
+        task: What the data is for.
+        defaults: Of the task.
+
+    Raises:
+        ConfigError: The data has no pairs, a model is none that can be that side, or the two have
+            other vocabularies.
+        WeightsError: A folder holds no model, or no vocabulary.
+    """
+    if task != "translation":
+        given = "fine_tuning." + ", fine_tuning.".join(folders)
+        raise ConfigError(f"{given}: sides of an encoder-decoder; the data is for {task}.")
+    sides = {name: _read_side(name, folder) for name, folder in folders.items()}
+    first = next(iter(sides.values()))
+    for side in sides.values():
+        _require_same(first, side)
+    try:
+        model = JoinedConfig(**{name: side.config for name, side in sides.items()})
+    except ValueError as error:
+        raise ConfigError(f"fine_tuning.encoder={first.folder}: {error}.") from error
+    _require_padding(first)
+    replace = msgspec.structs.replace
+    return replace(
+        defaults,
+        model=model,
+        tokenizer=first.cut,
+        attention=replace(
+            defaults.attention,
+            **{name: own for name, side in sides.items() if (own := _own_pattern(name, side))},
+        ),
+    )
+
+
+def suit_sides(config: RunConfig, preset: Preset) -> RunConfig:
+    """Fill in what is open: sizes of a side without weights, batch and rate of a preset."""
+    given = {name: getattr(config.model, name) for name in _folders(config)}
+    suited = apply_preset(suit_start(msgspec.structs.replace(config, preset=preset)), preset)
+    model = msgspec.structs.replace(suited.model, **given)
+    return msgspec.structs.replace(suited, model=model)
+
+
+def begins_with_weights(config: RunConfig) -> bool:
+    """Tell whether a run begins with weights of other models, in whole or in part."""
+    return vocabulary_folder(config) is not None
+
+
+def vocabulary_folder(config: RunConfig) -> str | None:
+    """Name the folder whose vocabulary a run takes; None where it makes its own."""
+    return next(iter(_folders(config).values()), config.start_from)
+
+
+def load_weights_of(model: Model, config: RunConfig) -> None:
+    """Put the weights that a run begins with into its model; as `load_start`."""
+    folders = _folders(config)
+    if not folders:
+        load_start(model, config)
+        return
+    assert isinstance(model, Joined)
+    for name, folder in folders.items():
+        part, tensors = getattr(model, name), _read_side(name, folder).tensors
+        if name == "decoder":
+            tensors = {key.replace(_ALONE, _READING): tensor for key, tensor in tensors.items()}
+            own = dict(part.named_parameters())
+            tensors |= {key: tensor.data for key, tensor in own.items() if _CROSS in key}
+        fill_weights(part, tensors, Path(folder))
+
+
+def _folders(config: RunConfig) -> dict[str, str]:
+    given = {name: getattr(config.fine_tuning, name) for name in _KINDS}
+    return {name: folder for name, folder in given.items() if folder is not None}
+
+
+def _read_side(name: str, folder: str) -> _Side:
+    place = Path(folder)
+    attention = AttentionConfig()
+    if is_hugging_face(place):
+        published = read_hugging_face(place, LAYOUTS)
+        config, tensors = published.config, published.tensors()
+        cut = TokenizerConfig(kind="published", table_rows=published.vocab_size)
+        tokenizer = read_any_tokenizer(place)
+        if tokenizer.is_missing:
+            raise WeightsError(f"{folder}: has no vocabulary, so text cannot be read or written.")
+    else:
+        own = ModelFolder(folder)
+        settings = own.read_config(RunConfig)
+        config, attention, cut = settings.model, settings.attention, settings.tokenizer
+        _require_kind(name, folder, config)
+        tensors, tokenizer = own.read_weights(), own.read_tokenizer()
+    _require_kind(name, folder, config)
+    if "output_bias" in tensors:  # of a classifier
+        inner = "encoder."
+        tensors = {n.removeprefix(inner): t for n, t in tensors.items() if n.startswith(inner)}
+    tensors = {n: tensor for n, tensor in tensors.items() if not n.startswith(_HEADS)}
+    return _Side(folder, config, attention, tensors, tokenizer, cut)
+
+
+def _require_kind(name: str, folder: str, config: Any) -> None:
+    if isinstance(config, _KINDS[name]):
+        return
+    wanted = ", ".join(family_of(kind()) for kind in _KINDS[name])
+    raise ConfigError(
+        f"fine_tuning.{name}={folder}: a model of family {family_of(config)}; the {name} may be "
+        f"one of {wanted}."
+    )
+
+
+def _require_same(first: _Side, other: _Side) -> None:
+    """Refuse two vocabularies: source and target share one."""
+    if first is other:
+        return
+    counts = [f"{len(side.tokenizer):,} tokens" for side in (first, other)]
+    if _content(first.tokenizer) != _content(other.tokenizer):
+        raise ConfigError(
+            f"{first.folder} and {other.folder}: have other vocabularies ({' and '.join(counts)}); "
+            "source and target share one.  Take two models with the same, or leave one side out, "
+            "which then begins at random."
+        )
+    if first.table_rows != other.table_rows:
+        raise ConfigError(
+            f"{first.folder} and {other.folder}: have tables of {first.table_rows:,} and "
+            f"{other.table_rows:,} rows of tokens, which must be equal."
+        )
+
+
+def _content(tokenizer: AnyTokenizer) -> Any:
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        return tokenizer.files()
+    return tokenizer.to_json()
+
+
+def _require_padding(side: _Side) -> None:
+    """Refuse a vocabulary whose first token is text: it fills up rows."""
+    tokenizer = side.tokenizer
+    if isinstance(tokenizer, Tokenizer) or 0 in map(tokenizer.id_of, _PADDING):
+        return
+    raise ConfigError(
+        f"{side.folder}: token 0 of its vocabulary is text, and an encoder-decoder fills up its "
+        "rows by it.  Take a model whose token 0 is padding or unknown, such as BERT."
+    )
+
+
+def _own_pattern(name: str, side: _Side) -> Any:
+    """Return the pattern that a side was trained with; None for full attention."""
+    given = getattr(side.attention, name)
+    given = side.attention.pattern if given is None else given
+    return None if given == AttentionConfig().pattern else given
