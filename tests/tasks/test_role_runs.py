@@ -179,3 +179,12 @@ def test_a_family_without_the_role_of_a_task_is_refused(task, family, message):
     with pytest.raises(ConfigError) as caught:
         model_of(config, 50)
     assert str(caught.value) == message
+
+
+def test_a_family_for_another_task_is_refused_before_anything_is_read(tmp_path):
+    book = tmp_path / "book.txt"
+    book.write_text("One line.\n" * 3)
+    events = []
+    with pytest.raises(ConfigError, match=r"^model\.family=bert: does not continue a text\."):
+        train(book, tmp_path / "m", settings=["model.family=bert"], report=events.append)
+    assert not events

@@ -86,13 +86,7 @@ def model_of(config: RunConfig, vocab_size: int) -> AnyModel:
         ConfigError: The family is not for the task.
         WeightsError: The table of tokens has fewer rows.
     """
-    families, purpose = _ROLES[config.task]
-    name = family_of(config.model)
-    if name not in families:
-        raise ConfigError(
-            f"model.family={name}: does not {purpose}.  Take one of {', '.join(families)}."
-        )
-    family = families[name]
+    family = family_for_task(config)
     if isinstance(family, InputFamily):
         return family.model(config.model, config.attention)
     model = family.model(config.model, _table_rows(config, vocab_size), config.attention)
@@ -101,6 +95,21 @@ def model_of(config: RunConfig, vocab_size: int) -> AnyModel:
         model.drop_head()
         return Classifier(model, len(config.data.labels))
     return model
+
+
+def family_for_task(config: RunConfig) -> Family | InputFamily:
+    """Look up the family of a configuration in the role that its task wants.
+
+    Raises:
+        ConfigError: The family is not for the task.
+    """
+    families, purpose = _ROLES[config.task]
+    name = family_of(config.model)
+    if name not in families:
+        raise ConfigError(
+            f"model.family={name}: does not {purpose}.  Take one of {', '.join(families)}."
+        )
+    return families[name]
 
 
 def _table_rows(config: RunConfig, vocab_size: int) -> int:

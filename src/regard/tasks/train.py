@@ -19,7 +19,12 @@ from regard.tasks.card import model_card
 from regard.tasks.corpus import data_hash
 from regard.tasks.fine_tuning import kept_weights, starting_config
 from regard.tasks.planning import make_budget, make_plan, measure, require_memory
-from regard.tasks.preparation import build_model, drop_report, resolve_sizes
+from regard.tasks.preparation import (
+    build_model,
+    drop_report,
+    family_for_task,
+    resolve_sizes,
+)
 from regard.tasks.presets import drop_dropout, with_heads, with_patches
 from regard.tasks.registry import TASKS, guess_task
 from regard.tasks.run_config import RunConfig
@@ -168,6 +173,7 @@ def _configure(
         if "start_from" not in words:
             settings = (*settings, *with_heads(settings, config.model))
     config = apply_settings(config, (*settings, *with_patches(settings, config.model)))
+    family_for_task(config)  # before anything is read
     return msgspec.structs.replace(config, settings=(*config.settings, *settings))
 
 
