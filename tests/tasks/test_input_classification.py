@@ -454,10 +454,7 @@ def test_a_recording_of_another_rate_is_refused(tmp_path):
 def test_another_family_is_refused(tmp_path, waves):
     with pytest.raises(ConfigError) as caught:
         train(waves, tmp_path / "m", settings=("model.family=bert",))
-    assert str(caught.value) == (
-        "task=series-classification: model.family=vit is what reads images, recordings and series."
-        "  Leave model.family out."
-    )
+    assert str(caught.value) == "model.family=bert: does not classify series.  Take one of vit."
 
 
 def test_text_verbs_refuse_a_model_of_images(capsys, models):

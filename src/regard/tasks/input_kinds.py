@@ -313,11 +313,7 @@ def fit_patch(size: int, patch: int | None, given: int | None) -> tuple[int, int
 
 
 def _vit(config: RunConfig) -> VitConfig:
-    if not isinstance(config.model, VitConfig):
-        raise ConfigError(
-            f"task={config.task}: model.family=vit is what reads images, recordings and series.  "
-            "Leave model.family out."
-        )
+    assert isinstance(config.model, VitConfig)
     return config.model
 
 
