@@ -30,8 +30,8 @@ from regard.interchange.hugging_face_tokenizer import TokenIds
 from regard.interchange.storage import write_atomic
 from regard.models.published import LabelHead, Layout, Place
 from regard.models.published_classifiers import (
-    classifier_fields,
     classifier_places,
+    published_form,
     with_label_head,
 )
 
@@ -239,14 +239,7 @@ def write_hugging_face(
     if (folder / "config.toml").exists():
         raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
     # What the layout says of an id goes before: RoBERTa counts its positions from pad_token_id.
-    if labels:
-        head = layout.labels
-        if head is None:
-            raise ConfigError("labels: the layout has no classifiers of texts.")
-        written = classifier_fields(config, layout, head, vocab_size, labels)
-        places = classifier_places(config, layout, head)
-    else:
-        written, places = layout.write(config, vocab_size), layout.places(config)
+    written, places = published_form(config, layout, vocab_size, labels)
     special = token_ids.fields() if vocab_size else {}
     content = dump_json({**special, **written, **fields})
     parameters = dict(model.named_parameters())

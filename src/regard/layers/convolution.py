@@ -18,10 +18,14 @@ from regard.layers.linear import Linear
 
 
 class ConvolutionCache:
-    """The last inputs of a causal convolution, one fewer than its kernel is wide."""
+    """The last inputs of a causal convolution, one fewer than its kernel is wide; counts all."""
 
     def __init__(self) -> None:
         self.inputs: Tensor | None = None  # [batch, kernel_width - 1, dim]
+        self.length = 0
+
+    def __len__(self) -> int:
+        return self.length
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""
@@ -68,6 +72,7 @@ class GatedConvolution(nn.Module):
         length = x.shape[1] - self.kernel_width + 1
         if cache is not None:
             cache.inputs = x[:, length:].clone()  # without holding on to the others
+            cache.length += length
         windows = torch.cat([x[:, at : at + length] for at in range(self.kernel_width)], dim=-1)
         value, gate = self.window(windows).chunk(2, dim=-1)
         return value * gate.sigmoid()

@@ -10,42 +10,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from regard.layers.convolution import ConvolutionCache
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.patterns import AttentionConfig
 from regard.models.conv_s2s import EMBEDDED, ConvBlock, ConvS2SConfig
 from regard.models.decoder import StackedDecoder, require_no_attention
-
-
-class CountingCache(ConvolutionCache):
-    """The last inputs of a causal convolution, and the number of all."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.length = 0
-
-    def __len__(self) -> int:
-        return self.length
-
-
-class CausalConvBlock(ConvBlock):
-    """A residual causal convolution that makes its own cache; as `ConvBlock`."""
-
-    def forward(
-        self,
-        x: Tensor,
-        is_valid: Tensor | None = None,
-        cache: ConvolutionCache | None = None,
-    ) -> Tensor:
-        """Map ``[batch, length, dim]`` to the same; arguments as `ConvBlock`."""
-        if isinstance(cache, CountingCache):
-            cache.length += x.shape[1]
-        return super().forward(x, is_valid, cache)
-
-    def make_cache(self) -> CountingCache:
-        """Make what it keeps of the positions seen, empty."""
-        return CountingCache()
 
 
 class ConvDecoder(StackedDecoder):
@@ -78,7 +47,7 @@ class ConvDecoder(StackedDecoder):
         self.config = config
         self.decoder_input = Linear(config.dim, config.dim)
         self.blocks = nn.ModuleList(
-            CausalConvBlock(config, self.mask_pool, is_causal=True)
+            ConvBlock(config, self.mask_pool, is_causal=True)
             for _ in range(config.num_decoder_layers)
         )
         self.decoder_output = Linear(config.dim, config.dim)

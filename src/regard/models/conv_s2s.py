@@ -161,6 +161,10 @@ class ConvBlock(nn.Module):
             seen = seen.masked_fill(~is_valid, 0.0)
         return (x + self.convolution(seen, cache)) * HALF
 
+    def make_cache(self) -> ConvolutionCache:
+        """Make what a causal block keeps of the positions seen, empty."""
+        return ConvolutionCache()
+
 
 class ConvDecoderBlock(nn.Module):
     """A causal convolution, attention to the source by its output and the token, residual.

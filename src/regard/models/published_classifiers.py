@@ -93,3 +93,26 @@ def _without_head(config: C) -> C:
 
 def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def published_form(
+    config: Any, layout: Layout, vocab_size: int, labels: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[Place]]:
+    """Tell how a layout writes a model: the fields of ``config.json``, and the places of tensors.
+
+    Args:
+        config: The model's; of a classifier that of its encoder.
+        layout: One of its family.
+        vocab_size: Number of token ids.
+        labels: Of a classifier of texts, in the order of its logits; empty where it is none.
+
+    Raises:
+        ConfigError: The layout has no place for a setting, or for classifiers.
+    """
+    if not labels:
+        return layout.write(config, vocab_size), layout.places(config)
+    head = layout.labels
+    if head is None:
+        raise ConfigError("labels: the layout has no classifiers of texts.")
+    fields = classifier_fields(config, layout, head, vocab_size, labels)
+    return fields, classifier_places(config, layout, head)

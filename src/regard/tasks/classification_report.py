@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -15,7 +16,7 @@ from regard.tasks.classification_task import TextClassification, columns_of
 from regard.tasks.classifier import TextClassifier
 from regard.tasks.input_classifier import InputClassifier, label_numbers
 from regard.tasks.input_task import InputClassification
-from regard.tasks.prepared_labels import majority_share
+from regard.tasks.prepared_labels import majority_share, without_repeated
 
 AnyClassifier = TextClassifier | InputClassifier
 AnyLabelled = Labelled | LabelledInputs
@@ -74,25 +75,20 @@ def evaluate_classifier(
         DataError: The data cannot be read, has unknown labels, or overlaps and neither was chosen.
     """
     given = _read(classifier, path)
-    repeats = set() if allow_overlap else _repeats(classifier, given)
-    if repeats and not drop_overlap:
-        raise DataError(
-            f"{path}: {len(repeats):,} of {len(given):,} inputs also stand in "
-            f"{classifier.config.data.path}.  Scores would be too good.  "
-            "Drop them: --drop-overlap;  keep: --allow-overlap"
-        )
-    rows = [row for row in range(len(given)) if row not in repeats]
-    if not rows:
-        raise DataError(
-            f"{path}: every input also stands in {classifier.config.data.path}: none is left.  "
-            "Name another file, or keep them: --allow-overlap"
-        )
-    given = given.select(rows)
+    repeats = [] if allow_overlap else _repeats(classifier, given)
+    leave_out = partial(
+        without_repeated,
+        repeated=repeats,
+        path=path,
+        train_path=str(classifier.config.data.path),
+        drop=drop_overlap,
+    )
+    given = leave_out(given)
     measures = _measure(classifier, given)
     low, high = wilson_interval(measures["accuracy"], len(given))
     compared = None
     if other is not None:
-        compared = _measure(other, _read(other, path).select(rows))["accuracy"]
+        compared = _measure(other, leave_out(_read(other, path)))["accuracy"]
     return ClassificationReport(
         path=path,
         model=name,
@@ -133,14 +129,14 @@ def _measure(classifier: AnyClassifier, given: AnyLabelled) -> dict[str, float]:
     return label_measures(classifier.model, batches)
 
 
-def _repeats(classifier: AnyClassifier, given: AnyLabelled) -> set[int]:
+def _repeats(classifier: AnyClassifier, given: AnyLabelled) -> list[int]:
     """Find the rows that also stand in the training data; none where it is not at hand."""
     config = classifier.config
     try:
         if isinstance(given, LabelledInputs):
             assert isinstance(classifier, InputClassifier)
             train = InputClassification(classifier.kind).read(config).train
-            return set(repeated_inputs(train, given))
-        return set(repeated(TextClassification().read(config).train, given))
+            return repeated_inputs(train, given)
+        return repeated(TextClassification().read(config).train, given)
     except DataError:
-        return set()
+        return []

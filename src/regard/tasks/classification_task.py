@@ -32,8 +32,6 @@ from regard.tasks.task import Task, Text
 from regard.training.config import TrainingConfig
 from regard.training.events import Data, Report, Warned
 
-_SAMPLED_BATCHES = 2
-
 
 class LabelledTexts(msgspec.Struct, kw_only=True):
     """The data of a run.

@@ -33,13 +33,12 @@ from regard.tasks.input_classifier import (
 )
 from regard.tasks.input_kinds import InputKind, is_fixed
 from regard.tasks.preparation import build_model, report_model, settle_precision
-from regard.tasks.prepared_labels import PreparedLabels
+from regard.tasks.prepared_labels import PreparedLabels, without_repeated
 from regard.tasks.run_config import RunConfig
 from regard.tasks.task import Task, Text
 from regard.training.config import TrainingConfig
 from regard.training.events import Data, Report, Warned
 
-_SAMPLED_BATCHES = 2
 _SMALLEST_SIDE = 8  # of images that rows of whole numbers are taken for, in pixels
 _SIZE_OF_TOKEN = 32  # pixels or numbers that weigh as much as a character when sizes are chosen
 
@@ -239,11 +238,13 @@ class InputClassification(Task):
     ) -> LabelledInputs:
         inputs = self.read_test(path, config)
         require_known_labels(inputs, labels)
+        repeated = [] if config.data.allow_overlap else repeated_inputs(train, inputs)
         return without_repeated(
-            train,
             inputs,
+            repeated,
+            path=path,
+            train_path=train.path,
             drop=config.data.drop_overlap,
-            keep=config.data.allow_overlap,
         )
 
 
@@ -270,38 +271,6 @@ class PreparedInputs(PreparedLabels):
             layout_of(self.config, self.model),
             batch_tokens=CLASSIFIED_TOKENS,
         )
-
-
-def without_repeated(
-    train: LabelledInputs, inputs: LabelledInputs, *, drop: bool, keep: bool
-) -> LabelledInputs:
-    """Refuse inputs that also stand in the training data, or leave them out.
-
-    Args:
-        train: The training data.
-        inputs: To be tested on.
-        drop: Whether to leave them out.
-        keep: Whether to let them be.
-
-    Raises:
-        DataError: There are some and neither was asked for, or nothing is left.
-    """
-    repeated = [] if keep else repeated_inputs(train, inputs)
-    if not repeated:
-        return inputs
-    if not drop:
-        raise DataError(
-            f"{inputs.path}: {len(repeated):,} of {len(inputs):,} inputs also stand in "
-            f"{train.path} (e.g. {inputs.places[repeated[0]]}).  Scores would be too good.  "
-            "Drop them: --drop-overlap;  keep: --allow-overlap"
-        )
-    rows = set(repeated)
-    if len(rows) == len(inputs):
-        raise DataError(
-            f"{inputs.path}: every input also stands in {train.path}: none is left.  "
-            "Name another, or keep them: --allow-overlap"
-        )
-    return inputs.select(row for row in range(len(inputs)) if row not in rows)
 
 
 def _side_of_images(train: LabelledInputs) -> int:

@@ -6,14 +6,15 @@ import copy
 import time
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 
 from regard.data.labelled import LabelledBatches
 from regard.data.labelled_inputs import InputBatches
+from regard.errors import DataError
 from regard.metrics.classification import wilson_interval
 from regard.models import Model
 from regard.tasks.classification import ClassificationLoss, label_measures
@@ -100,3 +101,47 @@ def majority_share(labels: Sequence[str]) -> float:
     """Return the accuracy of always answering the most frequent label, 0 to 1."""
     ((_, most),) = Counter(labels).most_common(1)
     return most / len(labels)
+
+
+class Rows(Protocol):
+    """Inputs of which some can be taken."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Iterable[int]) -> Self:
+        """Take some, in the given order."""
+        ...
+
+
+R = TypeVar("R", bound=Rows)
+
+
+def without_repeated(
+    inputs: R, repeated: Sequence[int], *, path: str, train_path: str, drop: bool
+) -> R:
+    """Refuse inputs that also stand in the training data, or leave them out.
+
+    Args:
+        inputs: To be tested on.
+        repeated: Which of them do.
+        path: Of the inputs.
+        train_path: Of the training data.
+        drop: Whether to leave them out.
+
+    Raises:
+        DataError: There are some and they are not to be left out, or nothing is left.
+    """
+    if not repeated:
+        return inputs
+    if not drop:
+        raise DataError(
+            f"{path}: {len(repeated):,} of {len(inputs):,} inputs also stand in {train_path}.  "
+            "Scores would be too good.  Drop them: --drop-overlap;  keep: --allow-overlap"
+        )
+    kept = sorted(set(range(len(inputs))) - set(repeated))
+    if not kept:
+        raise DataError(
+            f"{path}: every input also stands in {train_path}: none is left.  "
+            "Name another, or keep them: --allow-overlap"
+        )
+    return inputs.select(kept)

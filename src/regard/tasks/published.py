@@ -35,7 +35,7 @@ from regard.models import (
     family_of,
 )
 from regard.models.published import Layout
-from regard.models.published_classifiers import classifier_fields, classifier_places
+from regard.models.published_classifiers import published_form
 from regard.tasks.classifier import TextClassifier
 from regard.tasks.encoder import TextEncoder
 from regard.tasks.export_images import export_images
@@ -195,14 +195,7 @@ def _families_of(model: TextModel) -> Mapping[str, Family]:
 
 def _require_place(model: TextModel, config: Any, layout: Layout, labels: Sequence[str]) -> None:
     """Refuse settings and parts of a model that a layout has no place for."""
-    if not labels:
-        layout.write(config, model.vocab_size)
-        places = layout.places(config)
-    elif layout.labels is not None:
-        classifier_fields(config, layout, layout.labels, model.vocab_size, labels)
-        places = classifier_places(config, layout, layout.labels)
-    else:
-        raise ConfigError("labels: the layout has no classifiers of texts.")
+    _, places = published_form(config, layout, model.vocab_size, labels)
     if {place.ours for place in places} != {name for name, _ in model.named_parameters()}:
         raise ConfigError("The layout is that of another role of the family.")
 

@@ -33,6 +33,24 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float
 
 
+Pace = tuple[tuple[int, float], tuple[int, float], tuple[int, float]]
+"""Batch tokens and peak learning rate of tiny, small and base."""
+SEQUENCE_TO_SEQUENCE: Pace = (1024, 8e-3), (1024, 6e-3), (4096, 2e-3)
+LANGUAGE_MODEL: Pace = (2048, 8e-3), (4096, 6e-3), (8192, 2e-3)
+ENCODER: Pace = (2048, 4e-3), (4096, 3e-3), (8192, 1e-3)
+
+
+def sizes_of(
+    pace: Pace, *, tiny: ModelConfig, small: ModelConfig, base: ModelConfig
+) -> dict[Preset, Recipe]:
+    """Give each preset its dimensions and the pace of its role."""
+    names: tuple[Preset, ...] = ("tiny", "small", "base")
+    return {
+        name: Recipe(model=model, batch_tokens=batch_tokens, learning_rate=rate)
+        for name, model, (batch_tokens, rate) in zip(names, (tiny, small, base), pace, strict=True)
+    }
+
+
 _FROM_SCRATCH: dict[str, Any] = {
     "norm": "pre",
     "num_segments": 0,
@@ -41,180 +59,93 @@ _FROM_SCRATCH: dict[str, Any] = {
 }
 """What suits an encoder that nobody has trained before."""
 RECIPES: dict[str, dict[Preset, Recipe]] = {
-    "transformer": {
-        "tiny": Recipe(
-            model=TransformerConfig(
-                num_encoder_layers=2,
-                num_decoder_layers=2,
-                dim=128,
-                num_heads=4,
-                hidden_dim=512,
-                dropout=0.0,
-            ),
-            batch_tokens=1024,
-            learning_rate=8e-3,
+    "transformer": sizes_of(
+        SEQUENCE_TO_SEQUENCE,
+        tiny=TransformerConfig(
+            num_encoder_layers=2,
+            num_decoder_layers=2,
+            dim=128,
+            num_heads=4,
+            hidden_dim=512,
+            dropout=0.0,
         ),
-        "small": Recipe(
-            model=TransformerConfig(
-                num_encoder_layers=3,
-                num_decoder_layers=3,
-                dim=256,
-                num_heads=4,
-                hidden_dim=1024,
-                dropout=0.1,
-            ),
-            batch_tokens=1024,
-            learning_rate=6e-3,
+        small=TransformerConfig(
+            num_encoder_layers=3,
+            num_decoder_layers=3,
+            dim=256,
+            num_heads=4,
+            hidden_dim=1024,
+            dropout=0.1,
         ),
-        "base": Recipe(
-            model=TransformerConfig(norm="post"),
-            batch_tokens=4096,
-            learning_rate=2e-3,
+        base=TransformerConfig(norm="post"),
+    ),
+    "lstm": sizes_of(
+        SEQUENCE_TO_SEQUENCE,
+        tiny=LstmConfig(num_encoder_layers=1, num_decoder_layers=1, dim=192, dropout=0.0),
+        small=LstmConfig(dim=384),
+        # Luong et al. 2015, section 4.1
+        base=LstmConfig(num_encoder_layers=4, num_decoder_layers=4, dim=1000),
+    ),
+    "conv_s2s": sizes_of(
+        SEQUENCE_TO_SEQUENCE,
+        tiny=ConvS2SConfig(num_encoder_layers=3, num_decoder_layers=3, dim=128, dropout=0.0),
+        small=ConvS2SConfig(num_encoder_layers=4, num_decoder_layers=4, dim=256),
+        # Gehring et al. 2017, section 4.2: WMT'16 English-Romanian
+        base=ConvS2SConfig(num_encoder_layers=20, num_decoder_layers=20),
+    ),
+    "bert": sizes_of(
+        ENCODER,
+        tiny=BertConfig(num_layers=2, dim=128, num_heads=4, hidden_dim=512, **_FROM_SCRATCH),
+        small=BertConfig(num_layers=4, dim=256, num_heads=4, hidden_dim=1024, **_FROM_SCRATCH),
+        base=BertConfig(),
+    ),
+    "longformer": sizes_of(
+        ENCODER,
+        tiny=LongformerConfig(
+            num_layers=2, dim=128, num_heads=4, hidden_dim=512, window=64, **_FROM_SCRATCH
         ),
-    },
-    "lstm": {
-        "tiny": Recipe(
-            model=LstmConfig(num_encoder_layers=1, num_decoder_layers=1, dim=192, dropout=0.0),
-            batch_tokens=1024,
-            learning_rate=8e-3,
+        small=LongformerConfig(
+            num_layers=4, dim=256, num_heads=4, hidden_dim=1024, window=128, **_FROM_SCRATCH
         ),
-        "small": Recipe(
-            model=LstmConfig(dim=384),
-            batch_tokens=1024,
-            learning_rate=6e-3,
+        base=LongformerConfig(),
+    ),
+    "vit": sizes_of(
+        ENCODER,
+        tiny=VitConfig(
+            num_layers=4,
+            dim=128,
+            num_heads=4,
+            hidden_dim=256,
+            dropout=0.1,
+            pooling="mean",
         ),
-        "base": Recipe(  # Luong et al. 2015, section 4.1
-            model=LstmConfig(num_encoder_layers=4, num_decoder_layers=4, dim=1000),
-            batch_tokens=4096,
-            learning_rate=2e-3,
+        small=VitConfig(
+            num_layers=6,
+            dim=192,
+            num_heads=4,
+            hidden_dim=576,
+            pooling="mean",
         ),
-    },
-    "conv_s2s": {
-        "tiny": Recipe(
-            model=ConvS2SConfig(num_encoder_layers=3, num_decoder_layers=3, dim=128, dropout=0.0),
-            batch_tokens=1024,
-            learning_rate=8e-3,
-        ),
-        "small": Recipe(
-            model=ConvS2SConfig(num_encoder_layers=4, num_decoder_layers=4, dim=256),
-            batch_tokens=1024,
-            learning_rate=6e-3,
-        ),
-        "base": Recipe(  # Gehring et al. 2017, section 4.2: WMT'16 English-Romanian
-            model=ConvS2SConfig(num_encoder_layers=20, num_decoder_layers=20),
-            batch_tokens=4096,
-            learning_rate=2e-3,
-        ),
-    },
-    "bert": {
-        "tiny": Recipe(
-            model=BertConfig(num_layers=2, dim=128, num_heads=4, hidden_dim=512, **_FROM_SCRATCH),
-            batch_tokens=2048,
-            learning_rate=4e-3,
-        ),
-        "small": Recipe(
-            model=BertConfig(num_layers=4, dim=256, num_heads=4, hidden_dim=1024, **_FROM_SCRATCH),
-            batch_tokens=4096,
-            learning_rate=3e-3,
-        ),
-        "base": Recipe(model=BertConfig(), batch_tokens=8192, learning_rate=1e-3),
-    },
-    "longformer": {
-        "tiny": Recipe(
-            model=LongformerConfig(
-                num_layers=2, dim=128, num_heads=4, hidden_dim=512, window=64, **_FROM_SCRATCH
-            ),
-            batch_tokens=2048,
-            learning_rate=4e-3,
-        ),
-        "small": Recipe(
-            model=LongformerConfig(
-                num_layers=4, dim=256, num_heads=4, hidden_dim=1024, window=128, **_FROM_SCRATCH
-            ),
-            batch_tokens=4096,
-            learning_rate=3e-3,
-        ),
-        "base": Recipe(model=LongformerConfig(), batch_tokens=8192, learning_rate=1e-3),
-    },
-    "vit": {
-        "tiny": Recipe(
-            model=VitConfig(
-                num_layers=4,
-                dim=128,
-                num_heads=4,
-                hidden_dim=256,
-                dropout=0.1,
-                pooling="mean",
-            ),
-            batch_tokens=2048,
-            learning_rate=4e-3,
-        ),
-        "small": Recipe(
-            model=VitConfig(
-                num_layers=6,
-                dim=192,
-                num_heads=4,
-                hidden_dim=576,
-                pooling="mean",
-            ),
-            batch_tokens=4096,
-            learning_rate=3e-3,
-        ),
-        "base": Recipe(model=VitConfig(), batch_tokens=8192, learning_rate=1e-3),
-    },
-    "transformer_xl": {
-        "tiny": Recipe(
-            model=TransformerXlConfig(
-                num_layers=4, dim=128, num_heads=4, hidden_dim=512, dropout=0.0
-            ),
-            batch_tokens=2048,
-            learning_rate=8e-3,
-        ),
-        "small": Recipe(
-            model=TransformerXlConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=1024),
-            batch_tokens=4096,
-            learning_rate=6e-3,
-        ),
-        "base": Recipe(
-            model=TransformerXlConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=3072),
-            batch_tokens=8192,
-            learning_rate=2e-3,
-        ),
-    },
-    "mesanet": {
-        "tiny": Recipe(
-            model=MesaNetConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
-            batch_tokens=2048,
-            learning_rate=8e-3,
-        ),
-        "small": Recipe(
-            model=MesaNetConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
-            batch_tokens=4096,
-            learning_rate=6e-3,
-        ),
-        "base": Recipe(
-            model=MesaNetConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
-            batch_tokens=8192,
-            learning_rate=2e-3,
-        ),
-    },
-    "gpt": {
-        "tiny": Recipe(
-            model=GptConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
-            batch_tokens=2048,
-            learning_rate=8e-3,
-        ),
-        "small": Recipe(
-            model=GptConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
-            batch_tokens=4096,
-            learning_rate=6e-3,
-        ),
-        "base": Recipe(
-            model=GptConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
-            batch_tokens=8192,
-            learning_rate=2e-3,
-        ),
-    },
+        base=VitConfig(),
+    ),
+    "transformer_xl": sizes_of(
+        LANGUAGE_MODEL,
+        tiny=TransformerXlConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=512, dropout=0.0),
+        small=TransformerXlConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=1024),
+        base=TransformerXlConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=3072),
+    ),
+    "mesanet": sizes_of(
+        LANGUAGE_MODEL,
+        tiny=MesaNetConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
+        small=MesaNetConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
+        base=MesaNetConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
+    ),
+    "gpt": sizes_of(
+        LANGUAGE_MODEL,
+        tiny=GptConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
+        small=GptConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
+        base=GptConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
+    ),
 }
 
 

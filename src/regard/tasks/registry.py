@@ -65,6 +65,11 @@ def guess_task(path: str | Path, *, has_targets: bool = False, encoding: str = "
         first = next((line for line in read_lines(path, encoding=encoding) if line.strip()), "")
     except DataError:
         return "translation"
+    return _guess_by_line(first, path, encoding)
+
+
+def _guess_by_line(first: str, path: str | Path, encoding: str) -> TaskName:
+    """Tell the task by the first line of a file, and by numbers below it."""
     keys = set(_KEY.findall(first)) if first.lstrip().startswith("{") else set()
     columns = keys or set(re.split(r"[\t,;]", first.strip()))
     if columns >= {"text", "label"}:
