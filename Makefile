@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+KERNELS := hatch_build.py $(wildcard src/regard/attention/kernels/*.h) \
+	$(wildcard src/regard/attention/kernels/*.cpp) src/regard/attention/kernels/compiling.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types layers clean
@@ -13,7 +15,7 @@ help:
 	@echo "Both install into $(VENV) first; pip's own settings (PIP_INDEX_URL, ...) are honoured."
 
 # torch goes first and alone, so that no other requirement picks another build of it.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt $(KERNELS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "regard needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch

@@ -97,6 +97,15 @@ def test_a_query_with_nothing_allowed_gets_zeros_and_zero_gradients():
     assert torch.isfinite(k.grad).all()
 
 
+def test_where_no_query_sees_a_key_the_gradients_are_zeros():
+    q, k, v = (draw(1, 1, 600, 4, seed=seed).requires_grad_() for seed in range(3))
+    bias = torch.zeros(1, 1, 600, 600, requires_grad=True)
+    for added, inputs in ((None, (q, k, v)), (bias, (q, k, v, bias))):
+        out = attend(q, k, v, pattern=Local(0, 0), bias=added, query_offset=600)
+        assert not out.any()
+        assert not any(x.any() for x in torch.autograd.grad(out.sum(), inputs))
+
+
 def test_the_weights_returned_are_those_used():
     q, k, v = (draw(2, 2, 5, 4, seed=seed) for seed in range(3))
     out, weights = attend(q, k, v, pattern=Causal(), return_weights=True)

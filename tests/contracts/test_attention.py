@@ -27,6 +27,7 @@ from regard.attention import (
     dense_attention,
     groups,
 )
+from regard.attention.kernels import Fused
 
 HEADS, DIM, VALUE_DIM = 2, 3, 2
 PATTERNS = [
@@ -109,7 +110,7 @@ def small_groups(monkeypatch):
 
 
 def derivatives(run, tensors):
-    """Compute value, gradient with and without a graph, and Hessian-vector product."""
+    """Compute value, gradient with a graph, without (by kernels, by operators), and HVP."""
     names = list(tensors)
     inputs = [tensors[name].clone().requires_grad_() for name in names]
     out = run(dict(zip(names, inputs, strict=True)))
@@ -118,12 +119,21 @@ def derivatives(run, tensors):
     pairs = [(g, x) for g, x in zip(taken, inputs, strict=True) if g is not None]
     product = sum(((g * draw(*g.shape, seed=21)).sum() for g, _ in pairs), torch.zeros(()))
     second = torch.autograd.grad(product, inputs, allow_unused=True)
-    again = run(dict(zip(names, inputs, strict=True)))
-    first = torch.autograd.grad((again * weights).sum(), inputs, allow_unused=True)
+    first = first_order(run, names, inputs, weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fused, "takes", staticmethod(lambda tensors: False))
+        operators = first_order(run, names, inputs, weights)
     found = {"value": out}
-    for kind, grads in (("graph", taken), ("first", first), ("second", second)):
+    kinds = {"graph": taken, "first": first, "operators": operators, "second": second}
+    for kind, grads in kinds.items():
         found |= {f"{kind} {n}": g for n, g in zip(names, grads, strict=True) if g is not None}
     return found
+
+
+def first_order(run, names, inputs, weights):
+    """Compute the gradient without a graph, as training does."""
+    out = run(dict(zip(names, inputs, strict=True)))
+    return torch.autograd.grad((out * weights).sum(), inputs, allow_unused=True)
 
 
 def assert_same(pattern, tensors, **terms):

@@ -1,9 +1,8 @@
 """`attend`: one entry to every method of computing attention. Checks arguments, picks the method.
 
-Below a few hundred keys the dense definition is also the fastest on a CPU; from there on attention
-is computed block by block (`joined.py`), in memory linear in the length, or by PyTorch's fused
-attention where the pattern is full or causal and nothing else is asked. Derivatives of any order
-exist whichever is taken.
+For few keys the dense definition is also the fastest. From there on attention is computed block by
+block (`joined.py`), in memory linear in the length; value and first derivative of a band of dot
+products by fused kernels. Derivatives of any order exist whichever is taken.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from regard.attention.compiled import compiled_attention, is_compilable
 from regard.attention.cost import count_pairs
 from regard.attention.dense import dense_attention
 from regard.attention.dropout import draw_seed
-from regard.attention.joined import blockwise_attention
+from regard.attention.joined import blockwise_attention, is_fused
 from regard.attention.pattern import NoMask, Pattern
 from regard.attention.patterns import Causal, Full
 from regard.attention.scores import DotProduct, Score
@@ -30,6 +29,8 @@ from regard.attention.weights import sparse_weights, without_rows
 
 DENSE_BELOW = 512 * 512
 """Pairs of a query and a key below which the definition is the fastest method."""
+DENSE_BELOW_FUSED = 128 * 128
+"""The same where the fused kernels apply; the second derivative is no slower from there, either."""
 
 
 @overload
@@ -158,7 +159,7 @@ def _compute(
     """Choose the method."""
     if isinstance(pattern, NoMask):
         return attend_unmasked(q, k, v, pattern, terms, return_weights=return_weights)
-    if terms.key_positions is not None or q.shape[2] * k.shape[2] < DENSE_BELOW:
+    if terms.key_positions is not None or _is_small(q, k, v, pattern, terms, return_weights):
         return dense_attention(q, k, v, mask=_mask(q, k, pattern, terms), terms=terms)
     if torch.compiler.is_compiling() and not return_weights and is_compilable(pattern, terms):
         return compiled_attention(q, k, v, pattern, terms), None
@@ -168,6 +169,16 @@ def _compute(
         out = blockwise_attention(q, k, v, pattern=pattern, terms=terms)
         return out, sparse_weights(q, k, pattern=pattern, terms=terms)
     return dense_attention(q, k, v, mask=_mask(q, k, pattern, terms), terms=terms)
+
+
+def _is_small(
+    q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, terms: Terms, return_weights: bool
+) -> bool:
+    """Tell whether the definition is the fastest."""
+    pairs = q.shape[2] * k.shape[2]
+    if not DENSE_BELOW_FUSED <= pairs < DENSE_BELOW or return_weights:
+        return pairs < DENSE_BELOW
+    return torch.compiler.is_compiling() or not is_fused(q, k, v, pattern, terms)
 
 
 def _is_sparse(pattern: Pattern, num_queries: int, num_keys: int) -> bool:

@@ -101,6 +101,11 @@ class Clause:
         )
 
     @property
+    def is_band(self) -> bool:
+        """Whether nothing but the band decides."""
+        return self == Clause(before=self.before, after=self.after)
+
+    @property
     def is_empty(self) -> bool:
         """Whether a set of positions is empty, so that no pair is allowed."""
         return self.queries == () or self.keys == ()

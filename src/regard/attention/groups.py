@@ -85,7 +85,7 @@ class Group:
             and isinstance(keys, Windows)
             and queries.num_blocks > 1
             and queries.step == keys.step
-            and all(_is_band(clause) for clause in (self.clause, *self.earlier))
+            and all(clause.is_band for clause in (self.clause, *self.earlier))
         )
 
 
@@ -133,10 +133,6 @@ _T = TypeVar("_T")
 
 def _pieces(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _is_band(clause: Clause) -> bool:
-    return clause == Clause(before=clause.before, after=clause.after)
 
 
 def _blocks(clause: Clause, size: _Size) -> _Blocks:

@@ -12,17 +12,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from regard.attention.biases import Bias
 from regard.attention.block import NOTHING, BlockAttention
-from regard.attention.blockwise import Operation
+from regard.attention.blockwise import Operation, Shortcut
 from regard.attention.clause import Clause
 from regard.attention.closed_form import DotProductBlock
 from regard.attention.finite import spoil
 from regard.attention.first_order import FirstOrder
 from regard.attention.groups import Group, plan_groups
+from regard.attention.kernels import Fused
 from regard.attention.library import Library
 from regard.attention.pattern import Pattern
 from regard.attention.roles import Layout, PerHead, PerKey, PerPair, PerQuery, PerRow, Role
-from regard.attention.scores import DotProduct
+from regard.attention.scores import DotProduct, Score
 from regard.attention.terms import Terms
 
 
@@ -45,6 +47,21 @@ def blockwise_attention(
     function, tensors, roles = prepare_blocks(q, k, v, terms)
     pattern = pattern.for_lengths(terms.query_offset + q.shape[2], k.shape[2])
     return _joined(pattern, function, tensors, roles, terms.query_offset)
+
+
+def is_fused(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, terms: Terms) -> bool:
+    """Tell whether the compiled kernels compute value and first derivative.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        pattern: A mask pattern that does not depend on the length.
+        terms: All else.
+    """
+    if _closed_form_scale(terms.score, terms.bias, terms.dropout, q) is None:
+        return False
+    return all(clause.is_band for clause in pattern.clauses()) and Fused.takes((q, k, v))
 
 
 def prepare_blocks(
@@ -85,15 +102,13 @@ def _joined(
     roles: tuple[Role, ...],
     query_offset: int,
 ) -> Tensor:
-    layout, q, v = function.layout, tensors[0], tensors[2]
-    plan = plan_groups(pattern.clauses(), layout.queries, layout.keys, query_offset)
-    scale = _closed_form_scale(function, q)
-    block, fast = function, None
+    layout, q = function.layout, tensors[0]
+    clauses = tuple(sorted(pattern.clauses(), key=lambda clause: not clause.is_band))
+    plan = plan_groups(clauses, layout.queries, layout.keys, query_offset)
+    scale = _closed_form_scale(function.score, function.bias, function.dropout, q)
     if scale is None:
         tensors = (spoil(q, tensors[1]), *tensors[1:])
-    else:
-        block = DotProductBlock(function, scale)
-        fast = _library(layout, plan, tensors, scale) or FirstOrder(function, scale)
+    block = function if scale is None else DotProductBlock(function, scale)
     parts = []
     for groups in plan:
         if not groups:
@@ -101,12 +116,26 @@ def _joined(
         covered = sum(g.queries.num_blocks * g.queries.width for g in groups) == layout.queries
         out, lse = (PerQuery(layout, None if covered else fill) for fill in (0.0, NOTHING))
         inputs = (PerQuery(layout, None if covered else 0.0), *roles[1:])
+        fast = (
+            None if scale is None else _shortcut(FirstOrder(function, scale), plan, groups, tensors)
+        )
         parts.append(Operation(layout, groups, block, inputs, (out, lse), fast)(*tensors))
     if not parts:
-        return v.new_zeros((*q.shape[:3], v.shape[-1]))
+        return _nothing(tensors)
     if len(parts) == 1:
         return parts[0][0]
     return join(parts)
+
+
+def _nothing(tensors: Sequence[Tensor]) -> Tensor:
+    """Give zeros with zero derivatives: no query sees a key."""
+    q, k, v, *others = tensors
+    zero = (q * 0).sum() + (k * 0).sum() + (v * 0).sum()
+    everywhere = torch.ones((), dtype=torch.bool, device=q.device)
+    for tensor in others:
+        if tensor.is_floating_point():  # a bias may hold -inf
+            zero = zero + tensor.masked_fill(everywhere, 0.0).sum()
+    return v.new_zeros((*q.shape[:3], v.shape[-1])) + zero.to(v.dtype)
 
 
 def join(parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
@@ -118,29 +147,42 @@ def join(parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
     return torch.stack(weighted).sum(0).to(parts[0][0].dtype)
 
 
-def _closed_form_scale(function: BlockAttention, q: Tensor) -> float | None:
+def _closed_form_scale(
+    score: Score, bias: Bias | Tensor | None, dropout: float, q: Tensor
+) -> float | None:
     """Tell the factor on the dot products where there is nothing but these, else None."""
-    score = function.score
     if not isinstance(score, DotProduct) or score.soft_cap is not None:
         return None
-    if function.bias is not None or function.dropout > 0:
+    if bias is not None or dropout > 0:
         return None
     return q.shape[-1] ** -0.5 if score.scale is None else score.scale
 
 
-def _library(
-    layout: Layout, plan: Sequence[Sequence[Group]], tensors: Sequence[Tensor], scale: float
-) -> Library | None:
-    """Take PyTorch's attention where it computes the same: one full or causal clause, no more."""
-    q, v = tensors[0], tensors[2]
-    if len(tensors) > 3 or len(plan) > 1 or not plan[0]:
-        return None
+def _shortcut(
+    plain: FirstOrder,
+    plan: Sequence[Sequence[Group]],
+    groups: Sequence[Group],
+    tensors: Sequence[Tensor],
+) -> Shortcut:
+    """Choose the fastest way to value and first derivative of one clause of the plan."""
+    function, clause, offset = plain.function, groups[0].clause, groups[0].offset
+    if clause.is_band and not groups[0].earlier and Fused.takes(tensors):
+        return Fused(
+            scale=plain.scale,
+            before=clause.before,
+            after=clause.after,
+            offset=offset,
+            has_lengths=function.has_lengths,
+            has_segments=function.has_segments,
+        )
+    layout, q, v = function.layout, tensors[0], tensors[2]
+    if len(tensors) > 3 or len(plan) > 1:
+        return plain
     is_plain = q.shape[-1] == v.shape[-1] and (layout.heads == layout.kv_heads or q.is_cuda)
     if not is_plain or torch._C._are_functorch_transforms_active():  # it has no batching rule
-        return None
-    group = plan[0][0]
-    if group.clause == Clause():
-        return Library(is_causal=False, scale=scale)
-    if group.clause == Clause(after=0) and group.offset == 0 and layout.queries == layout.keys:
-        return Library(is_causal=True, scale=scale)
-    return None
+        return plain
+    if clause == Clause():
+        return Library(is_causal=False, scale=plain.scale)
+    if clause == Clause(after=0) and offset == 0 and layout.queries == layout.keys:
+        return Library(is_causal=True, scale=plain.scale)
+    return plain

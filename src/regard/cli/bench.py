@@ -99,10 +99,13 @@ def attention(
 def _print_header(config: BenchConfig) -> None:
     import torch
 
+    from regard.attention.kernels import instructions
+
     role = "decoder: every pattern & causal" if config.is_decoder else "encoder"
+    kernels = f"kernels {name}" if (name := instructions()) else "no kernels (no C++ compiler)"
     print(
         f"Attention   {config.num_heads} heads, dim {config.dim}, {config.dtype}, {role}   "
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads   "
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {kernels}   "
         f"medians of {config.repeats} turns\n"
     )
     print(

@@ -197,10 +197,10 @@ class LstmEncoderDecoder(EncoderDecoder[RecurrentState]):
         """Predict scores and weights, and what the additive score holds of every pair."""
         if self.attention is None:
             return 0
-        size = self.compute_dtype.itemsize
+        size, is_additive = self.compute_dtype.itemsize, self.config.attention == "bahdanau"
         (pattern,) = attention.cross_patterns(1)
-        held = length * self.config.dim * size if self.config.attention == "bahdanau" else 0
-        return most_kept_bytes(pattern, length, itemsize=size) + held
+        held = length * self.config.dim * size if is_additive else 0
+        return most_kept_bytes(pattern, length, itemsize=size, is_plain=not is_additive) + held
 
     def encode(self, source_ids: Tensor) -> Encoded:
         """Read the source, ``[batch, source_length]``, padded on the right with 0."""

@@ -144,7 +144,9 @@ class TransformerXl(StackedDecoder):
         config, size = self.config, self.compute_dtype.itemsize
         keys = length + config.memory
         patterns = attention.decoder_patterns(config.num_layers)
-        return config.num_heads * sum(most_kept_bytes(p, keys, itemsize=size) for p in patterns)
+        return config.num_heads * sum(
+            most_kept_bytes(pattern, keys, itemsize=size, is_plain=False) for pattern in patterns
+        )
 
     def hidden_with_memory(
         self, ids: Tensor, memory: LayerCaches | None = None

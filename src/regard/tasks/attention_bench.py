@@ -18,6 +18,7 @@ import msgspec
 import torch
 
 from regard.attention import Pattern, parse_pattern
+from regard.attention.kernels import instructions
 from regard.errors import ConfigError, ResourceError
 from regard.tasks.attention_memory import HOW, measure_memory
 from regard.tasks.attention_sides import (
@@ -139,6 +140,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         torch: Version of PyTorch.
         threads: Of PyTorch.
+        kernels: Instruction set of attention's fused kernels; None where they were not compiled.
         config: What was measured.
         mm_gflops: Of `torch.mm` in float32, the median over the cases.
         memory: How it was measured; empty where it was not.
@@ -148,6 +150,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
 
     torch: str
     threads: int
+    kernels: str | None
     config: BenchConfig
     mm_gflops: float
     memory: str
@@ -219,6 +222,7 @@ def run_bench(
     return BenchReport(
         torch=str(torch.__version__),
         threads=torch.get_num_threads(),
+        kernels=instructions(),
         config=config,
         mm_gflops=statistics.median(speeds),
         memory=HOW if config.has_memory else "",

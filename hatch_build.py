@@ -1,0 +1,40 @@
+"""Compiles the attention kernels while the package is built, where there is a C++ compiler."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import platform_tags
+
+_KERNELS = "src/regard/attention/kernels"
+
+
+class KernelsHook(BuildHookInterface):
+    """Adds the libraries to a wheel, or lays them beside the sources of an editable install."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+        """Compile; without a compiler the package works, only slower."""
+        folder = Path(self.root, _KERNELS)
+        problem = _load(folder / "compiling.py").compile_kernels(folder, folder)
+        if problem is not None:
+            self.app.display_warning(
+                f"regard: attention kernels were not compiled ({problem}).  "
+                "Attention works without them, at about half the speed."
+            )
+        if any(folder.glob("_*.so")):
+            build_data["artifacts"].append(f"{_KERNELS}/_*.so")
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{next(platform_tags())}"
+
+
+def _load(path: Path) -> ModuleType:
+    """Import a file by its path: the package itself cannot be imported yet."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,77 @@
+"""Compile the kernels, once for each instruction set. Needs nothing but a C++ compiler.
+
+Run while the package is built (``hatch_build.py``), where neither PyTorch nor this package can be
+imported: this module imports the standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+_FLAGS = "-std=c++20 -O3 -fPIC -shared -fvisibility=hidden -fno-math-errno -fno-trapping-math"
+
+# VECTOR_BYTES is the width of a register; ROWS x 2 of them and three more must fit in all.
+INSTRUCTION_SETS = {
+    "x86_64": {
+        "avx512": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -DVECTOR_BYTES=64 -DROWS=8",
+        "avx2": "-mavx2 -mfma -DVECTOR_BYTES=32 -DROWS=4",
+        "baseline": "-DVECTOR_BYTES=16 -DROWS=4",
+    },
+    "aarch64": {"baseline": "-DVECTOR_BYTES=16 -DROWS=8"},
+}
+"""Compiler options by processor and instruction set; the fastest of a processor comes first."""
+
+_MACHINES = {"AMD64": "x86_64", "arm64": "aarch64"}
+
+
+def instruction_sets() -> dict[str, str]:
+    """Return what this processor's family has; empty for one that is not known."""
+    machine = platform.machine()
+    return INSTRUCTION_SETS.get(_MACHINES.get(machine, machine), {})
+
+
+def digest_sources(folder: Path) -> str:
+    """Hash all that is compiled, so that a library tells which sources it stems from."""
+    sources = sorted((*folder.glob("*.h"), *folder.glob("*.cpp")))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+
+
+def library_path(folder: Path, name: str) -> Path:
+    """Name the library of an instruction set."""
+    return folder / f"_{name}.so"
+
+
+def compile_kernels(sources: Path, folder: Path) -> str | None:
+    """Compile one library for each instruction set, side by side.
+
+    Args:
+        sources: The folder of the C++ files.
+        folder: Where the libraries go; those of an earlier run are replaced.
+
+    Returns:
+        None, or why there is none now.
+    """
+    for stale in folder.glob("_*.so"):
+        stale.unlink()
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+    if compiler is None or os.name != "posix":
+        return "no C++ compiler was found"
+    sets = instruction_sets()
+    if not sets:
+        return f"the processor {platform.machine()} is not known"
+    digest = f'-DDIGEST="{digest_sources(sources)}"'
+    runs = {}
+    for name, options in sets.items():
+        command = [*compiler.split(), *_FLAGS.split(), *options.split(), digest]
+        command += [str(sources / "band.cpp"), "-o", str(library_path(folder, name))]
+        runs[name] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603
+    errors = {name: run.communicate()[1] for name, run in runs.items()}
+    failed = [name for name, run in runs.items() if run.returncode != 0]
+    for name in failed:
+        library_path(folder, name).unlink(missing_ok=True)
+    return f"{compiler} failed: {errors[failed[0]].strip()[:500]}" if failed else None

@@ -1,0 +1,50 @@
+"""Find the compiled kernels that this processor can run."""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from regard.attention.kernels.compiling import digest_sources, instruction_sets, library_path
+
+_FOLDER = Path(__file__).parent
+
+
+@cache
+def load_fastest() -> ctypes.CDLL | None:
+    """Load the kernels of the best instruction set; None where none were compiled."""
+    names = list(instruction_sets())
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    first = names.index(capability) if capability in names else len(names) - 1
+    for name in names[first:]:
+        library = load(name)
+        if library is not None:
+            return library
+    return None
+
+
+def load(name: str) -> ctypes.CDLL | None:
+    """Load the kernels of an instruction set; None where they were not compiled."""
+    path = library_path(_FOLDER, name)
+    if not path.exists():
+        return None
+    library = ctypes.CDLL(str(path))
+    library.regard_digest.restype = ctypes.c_char_p
+    if library.regard_digest().decode() != digest_sources(_FOLDER):
+        warnings.warn(
+            f"{path} was compiled from other sources and is not used, so attention is slower.  "
+            "Install regard again: pip install -e .",
+            stacklevel=2,
+        )
+        return None
+    return library
+
+
+def instructions() -> str | None:
+    """Name the instruction set that the kernels use here; None where they were not compiled."""
+    library = load_fastest()
+    return None if library is None else Path(library._name).stem.removeprefix("_")
