@@ -23,16 +23,17 @@ from regard.attention.kernels import Fused, compiling, instructions, loading
 BANDS = [Full(), Causal(), Local(100, 0), Local(7, 30), Local(0, 0), Local(300, 300)]
 
 
-def can_run(name):
-    """Tell whether the processor has the instructions."""
+def load(name):
+    """Load kernels, where the processor has the instructions."""
     ranks = ["baseline", "avx2", "avx512"]
     capability = torch.backends.cpu.get_cpu_capability().lower()
-    return ranks.index(name) <= (ranks.index(capability) if capability in ranks else 0)
+    rank = ranks.index(capability) if capability in ranks else 0
+    return loading.load(name) if ranks.index(name.split("_")[0]) <= rank else None
 
 
-@pytest.fixture(params=["baseline", "avx2", "avx512"])
+@pytest.fixture(params=["baseline", "avx2", "avx512", "avx512_bf16"])
 def kernels(request, monkeypatch):
-    library = loading.load(request.param) if can_run(request.param) else None
+    library = load(request.param)
     if library is None:
         pytest.skip(f"{request.param}: not compiled here, or the processor does not have it")
     monkeypatch.setattr(loading, "load_fastest", lambda: library)

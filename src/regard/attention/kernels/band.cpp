@@ -12,7 +12,7 @@
 
 #include "band.h"
 #include "threads.h"
-#include "tiles.h"
+#include "products.h"
 
 namespace {
 
@@ -85,24 +85,60 @@ template <typename T> struct Scratch {
 
 template <typename S, typename T> struct Head {
     using Integer = typename Types<T>::Integer;
+    using Packed = Operand<S, T>;
+    using Element = typename Packed::Element;
+    static constexpr int64_t PACK = Packed::PACK;
+
+    // Rows of a tile, packed along a row, and across rows; the same where an element is a number.
+    struct Rows {
+        int64_t width;  // numbers in a row, padded to whole chunks
+        Element *column_room, *row_room;
+        const Element *columns, *rows;  // [BLOCK][width / PACK], [BLOCK / PACK][width]
+
+        Rows(int64_t dim, Scratch<T> &scratch)
+            : width(padded(dim, CHUNK<T>)), column_room(room(scratch, width)),
+              row_room(PACK > 1 ? room(scratch, width) : column_room), columns(column_room),
+              rows(row_room) {}
+
+        static Element *room(Scratch<T> &scratch, int64_t width) {
+            return reinterpret_cast<Element *>(scratch.take(BLOCK * width));
+        }
+
+        void take(const S *from, int64_t stride, int64_t count, int64_t dim) {
+            columns = column_room;
+            rows = row_room;
+            if constexpr (std::is_same_v<S, Element>)
+                if (stride == width) {  // read where they are
+                    rows = columns = from;
+                    return;
+                }
+            Packed::pack_columns(column_room, width / PACK, from, stride, count, dim);
+            if constexpr (PACK > 1) Packed::pack_rows(row_room, width, from, stride, count, dim);
+        }
+
+        // Entry (m, k): number k of row first + m.
+        Left<Element> by_row(int64_t first) const {
+            return {columns + first * (width / PACK), width / PACK, 1};
+        }
+        // Entry (m, k): number m of row first + k; `first` is a multiple of PACK.
+        Left<Element> by_column(int64_t first) const {
+            return {rows + first / PACK * width, 1, width};
+        }
+    };
 
     const Band &band;
     int64_t row, head, kv_head;
-    int64_t width, value_width;  // of a key's and of a value's row, padded to whole chunks
-    const T *keys, *values;      // of a tile: [BLOCK][width], [BLOCK][value_width]
-    T *key_room, *value_room;    // for copies of them
-    T *q, *q_lanes;              // [BLOCK][width], [dim][BLOCK]
-    Integer *segments;           // [BLOCK]
+    Rows keys, values, queries;
+    Element *query_lanes;  // [dim / PACK][BLOCK]
+    Integer *segments;     // [BLOCK]
+    const T factor;        // of the scores, that are powers of two
 
     Head(const Band &band, int64_t row, int64_t head, Scratch<T> &scratch)
         : band(band), row(row), head(head), kv_head(head / (band.heads / band.kv_heads)),
-          width(padded(band.dim, CHUNK<T>)), value_width(padded(band.value_dim, CHUNK<T>)) {
-        key_room = scratch.take(BLOCK * width);
-        value_room = scratch.take(BLOCK * value_width);
-        q = scratch.take(BLOCK * width);
-        q_lanes = scratch.take(band.dim * BLOCK);
-        segments = reinterpret_cast<Integer *>(scratch.take(BLOCK));
-    }
+          keys(band.dim, scratch), values(band.value_dim, scratch), queries(band.dim, scratch),
+          query_lanes(Rows::room(scratch, queries.width)),
+          segments(reinterpret_cast<Integer *>(scratch.take(BLOCK))),
+          factor(T(band.scale * LOG2_E)) {}
 
     static const S *at(const void *base, const int64_t *strides, int64_t row, int64_t head,
                        int64_t index) {
@@ -110,30 +146,29 @@ template <typename S, typename T> struct Head {
                index * strides[2];
     }
 
+    const S *query(int64_t index) const { return at(band.q, band.q_strides, row, head, index); }
+
     void take_queries(int64_t first, int64_t count) {
-        copy_rows(q, width, at(band.q, band.q_strides, row, head, first), band.q_strides[2], count,
-                  band.dim, T(1));
-        transpose(q_lanes, q, width, count, band.dim, T(band.scale * LOG2_E));
+        queries.take(query(first), band.q_strides[2], count, band.dim);
+        to_lanes(query_lanes, queries, count, band.dim);
         if (!band.query_segments) return;
         const auto *from = static_cast<const Integer *>(band.query_segments);
         for (int64_t i = 0; i < BLOCK; ++i)
             segments[i] = from[row * band.queries + first + std::min(i, count - 1)];
     }
 
-    void take_keys(int64_t first, int64_t count) {
-        keys = rows(at(band.k, band.k_strides, row, kv_head, first), band.k_strides[2], key_room,
-                    width, count, band.dim);
-        values = rows(at(band.v, band.v_strides, row, kv_head, first), band.v_strides[2],
-                      value_room, value_width, count, band.value_dim);
+    // [dim / PACK][BLOCK] of rows.
+    static void to_lanes(Element *to, const Rows &rows, int64_t count, int64_t dim) {
+        transpose(to, rows.columns, rows.width / PACK, count, packs(dim));
     }
 
-    // Rows of numbers to compute with: where they are, or copied close together.
-    static const T *rows(const S *from, int64_t stride, T *room, int64_t width, int64_t count,
-                         int64_t dim) {
-        if constexpr (std::is_same_v<S, T>)
-            if (stride == width) return from;
-        copy_rows(room, width, from, stride, count, dim, T(1));
-        return room;
+    static int64_t packs(int64_t count) { return (count + PACK - 1) / PACK; }
+
+    void take_keys(int64_t first, int64_t count) {
+        keys.take(at(band.k, band.k_strides, row, kv_head, first), band.k_strides[2], count,
+                  band.dim);
+        values.take(at(band.v, band.v_strides, row, kv_head, first), band.v_strides[2], count,
+                    band.value_dim);
     }
 
     Mask<T> mask(int64_t first, int64_t chunk) const {
@@ -142,12 +177,25 @@ template <typename S, typename T> struct Head {
                 of_keys ? of_keys + row * band.keys : nullptr};
     }
 
+    // Sums [BLOCK keys][row] of a chunk as a product takes them: packed across rows.
+    static const Element *packed(Element *room, const T *sums, int64_t row, int64_t begin,
+                                 int64_t end) {
+        if constexpr (PACK == 1) {
+            (void)room, (void)end;
+            return sums + begin * row;
+        } else {
+            Packed::pack_rows(room, row, sums + begin * row, row, end - begin, CHUNK<T>);
+            return room;
+        }
+    }
 };
 
 template <typename S, typename T> struct Forward : Head<S, T> {
     using Base = Head<S, T>;
-    using Base::band;
+    using Base::band, Base::PACK;
+    using Element = typename Base::Element;
     T *scores;         // [BLOCK keys][CHUNK]
+    Element *weights;  // [BLOCK / PACK][CHUNK]
     T *out;            // [value_dim][BLOCK]
     T *highest, *sum;  // [BLOCK]
     T spoilt;          // 0, or not a number where a key of the head is not finite
@@ -155,6 +203,7 @@ template <typename S, typename T> struct Forward : Head<S, T> {
     Forward(const Band &band, int64_t row, int64_t head, T spoilt, Scratch<T> scratch)
         : Base(band, row, head, scratch), spoilt(spoilt) {
         scores = scratch.take(BLOCK * CHUNK<T>);
+        weights = reinterpret_cast<Element *>(scratch.take(BLOCK * CHUNK<T>));
         out = scratch.take(band.value_dim * BLOCK);
         highest = scratch.take(BLOCK);
         sum = scratch.take(BLOCK);
@@ -181,41 +230,38 @@ template <typename S, typename T> struct Forward : Head<S, T> {
 
     // Takes keys `seen` of the tile that begins at `key` into a chunk's sums.
     void add(Range seen, int64_t key, int64_t first, int64_t chunk) {
-        const int64_t count = seen.end - seen.begin;
-        const T *of_keys = this->keys + (seen.begin - key) * this->width;
-        const T *of_values = this->values + (seen.begin - key) * this->value_width;
-        product<T, false>(count, scores, CHUNK<T>, of_keys, this->width, 1, this->q_lanes + chunk,
-                          BLOCK, band.dim);
+        const int64_t begin = seen.begin - key, end = seen.end - key;
+        product<false>(end - begin, scores + begin * CHUNK<T>, CHUNK<T>, this->keys.by_row(begin),
+                       this->query_lanes + chunk, BLOCK, this->packs(band.dim));
         const Mask<T> mask = this->mask(first, chunk);
-        for (int part = 0; part < 2; ++part) weigh(mask, seen, part, chunk + part * LANES<T>);
-        product<T, true>(band.value_dim, out + chunk, BLOCK, of_values, 1, this->value_width,
-                         scores, CHUNK<T>, count);
+        for (int part = 0; part < 2; ++part) weigh(mask, seen, key, part, chunk + part * LANES<T>);
+        const int64_t even = begin / PACK * PACK, last = padded(end, PACK);
+        std::fill(scores + even * CHUNK<T>, scores + begin * CHUNK<T>, T(0));
+        std::fill(scores + end * CHUNK<T>, scores + last * CHUNK<T>, T(0));
+        product<true>(band.value_dim, out + chunk, BLOCK, this->values.by_column(even),
+                      this->packed(weights, scores, CHUNK<T>, even, last), CHUNK<T>,
+                      (last - even) / PACK);
     }
 
     // Turns scores into weights relative to the largest so far, and scales what was summed before.
-    void weigh(const Mask<T> &mask, Range seen, int part, int64_t lane) {
-        T *column = scores + part * LANES<T>;
+    void weigh(const Mask<T> &mask, Range seen, int64_t first_key, int part, int64_t lane) {
+        T *column = scores + (seen.begin - first_key) * CHUNK<T> + part * LANES<T>;
         const Vector<T> before = load(highest + lane);
         Vector<T> now = before;
-        T *score = column;
+        const T *score = column;
         for (int64_t key = seen.begin; key < seen.end; ++key, score += CHUNK<T>) {
-            Vector<T> x = load(score);
-            if (!mask.is_whole(key)) {
-                x = mask(key, part) ? x : every(T(NOTHING));
-                store(score, x);
-            }
+            Vector<T> x = load(score) * this->factor;
+            if (!mask.is_whole(key)) x = mask(key, part) ? x : every(T(NOTHING));
             now = x > now ? x : now;
         }
         const Vector<T> shrink = exp2<T>(before - now);
         Vector<T> added{};
-        score = column;
-        for (int64_t key = seen.begin; key < seen.end; ++key, score += CHUNK<T>) {
-            const Vector<T> x = load(score);
-            Vector<T> weight = exp2<T>(x - now);
-            // While a query has seen nothing the largest is NOTHING itself.
-            if (!mask.is_whole(key)) weight = mask(key, part) ? weight : Vector<T>{};
-            store(score, weight);
-            added += weight;
+        T *weight = column;
+        for (int64_t key = seen.begin; key < seen.end; ++key, weight += CHUNK<T>) {
+            Vector<T> x = exp2<T>(load(weight) * this->factor - now);
+            if (!mask.is_whole(key)) x = mask(key, part) ? x : Vector<T>{};
+            store(weight, x);
+            added += x;
         }
         store(sum + lane, load(sum + lane) * shrink + added);
         store(highest + lane, now);
@@ -228,11 +274,11 @@ template <typename S, typename T> struct Forward : Head<S, T> {
         S *to = const_cast<S *>(
             Base::at(band.out, band.out_strides, this->row, this->head, first));
         for (int64_t i = 0; i < count; ++i, to += band.out_strides[2]) {
-            const T total = sum[i] + spoilt + spoilt_by(this->q + i * this->width, this->width);
+            const T total = sum[i] + spoilt + spoilt_by(this->query(first + i), band.dim);
             const bool sees = total != T(0);  // also where it is not a number
             lse[first + i] = sees ? T((highest[i] + std::log2(total)) / LOG2_E) : T(NOTHING);
-            const T factor = sees ? T(1) / total : T(0);
-            for (int64_t e = 0; e < band.value_dim; ++e) narrow(out[e * BLOCK + i] * factor, to[e]);
+            const T share = sees ? T(1) / total : T(0);
+            for (int64_t e = 0; e < band.value_dim; ++e) narrow(out[e * BLOCK + i] * share, to[e]);
         }
     }
 };
@@ -240,23 +286,29 @@ template <typename S, typename T> struct Forward : Head<S, T> {
 // dV = P^T dO, dS = P * (dO V^T - rowsum(dO * O) + dlse), dQ = dS K, dK = dS^T Q, dS times the scale.
 template <typename S, typename T> struct Backward : Head<S, T> {
     using Base = Head<S, T>;
-    using Base::band;
-    T *dout, *dout_lanes;  // [BLOCK][value_width], [value_dim][BLOCK]
-    T *dq;                 // [dim][BLOCK]
-    T *weights, *dscores;  // [BLOCK keys][BLOCK]
-    T *shift, *delta;      // [BLOCK]
-    T *line;               // [value_width]
+    using Base::band, Base::PACK;
+    using Element = typename Base::Element;
+    using Rows = typename Base::Rows;
+    Rows dout;
+    Element *dout_lanes;            // [value_dim / PACK][BLOCK]
+    T *dq;                          // [dim][BLOCK]
+    T *weights, *dscores;           // [BLOCK keys][BLOCK]
+    Element *weight_room, *ds_room;  // for these, packed along or across rows
+    T *shift, *delta;               // [BLOCK]
+    T *dout_line, *out_line;        // [value_width]
 
     Backward(const Band &band, int64_t row, int64_t head, Scratch<T> scratch)
-        : Base(band, row, head, scratch) {
-        dout = scratch.take(BLOCK * this->value_width);
-        dout_lanes = scratch.take(band.value_dim * BLOCK);
+        : Base(band, row, head, scratch), dout(band.value_dim, scratch) {
+        dout_lanes = Rows::room(scratch, dout.width);
         dq = scratch.take(band.dim * BLOCK);
         weights = scratch.take(BLOCK * BLOCK);
         dscores = scratch.take(BLOCK * BLOCK);
+        weight_room = Rows::room(scratch, BLOCK);
+        ds_room = Rows::room(scratch, BLOCK);
         shift = scratch.take(BLOCK);
         delta = scratch.take(BLOCK);
-        line = scratch.take(this->value_width);
+        dout_line = scratch.take(dout.width);
+        out_line = scratch.take(dout.width);
     }
 
     void block(int64_t first, int64_t count) {
@@ -282,10 +334,10 @@ template <typename S, typename T> struct Backward : Head<S, T> {
     }
 
     void take_cotangents(int64_t first, int64_t count) {
-        const int64_t width = this->value_width;
-        copy_rows(dout, width, Base::at(band.dout, band.dout_strides, this->row, this->head, first),
-                  band.dout_strides[2], count, band.value_dim, T(1));
-        transpose(dout_lanes, dout, width, count, band.value_dim, T(1));
+        const int64_t dim = band.value_dim;
+        const S *from = Base::at(band.dout, band.dout_strides, this->row, this->head, first);
+        dout.take(from, band.dout_strides[2], count, dim);
+        this->to_lanes(dout_lanes, dout, count, dim);
         const int64_t place = (this->row * band.heads + this->head) * band.queries + first;
         const T *lse = static_cast<const T *>(band.lse) + place;
         const T *dlse = static_cast<const T *>(band.dlse) + place;
@@ -294,63 +346,76 @@ template <typename S, typename T> struct Backward : Head<S, T> {
             shift[i] = delta[i] = T(0);
             if (i >= count) continue;
             if (lse[i] != T(NOTHING)) shift[i] = T(-lse[i] * LOG2_E);
-            copy_rows(line, width, out + i * band.out_strides[2], 0, 1, band.value_dim, T(1));
-            delta[i] = dlse[i] - dot(dout + i * width, line, width);
+            copy_rows(dout_line, dout.width, from + i * band.dout_strides[2], 0, 1, dim);
+            copy_rows(out_line, dout.width, out + i * band.out_strides[2], 0, 1, dim);
+            delta[i] = dlse[i] - dot(dout_line, out_line, dout.width);
         }
     }
 
     // Fills a chunk's columns of weights and dscores, rows key to end, and adds to its dq.
     void differentiate(Range seen, int64_t key, int64_t end, int64_t first, int64_t chunk) {
-        if (seen.is_empty()) seen = {end, end};
+        const int64_t rows = padded(end - key, PACK);
+        const int64_t begin = seen.is_empty() ? rows : seen.begin - key;
+        const int64_t last = seen.is_empty() ? rows : seen.end - key;
         T *p = weights + chunk, *ds = dscores + chunk;
-        for (int64_t i = key; i < end; ++i) {
-            if (i >= seen.begin && i < seen.end) continue;
-            std::fill(p + (i - key) * BLOCK, p + (i - key) * BLOCK + CHUNK<T>, T(0));
-            std::fill(ds + (i - key) * BLOCK, ds + (i - key) * BLOCK + CHUNK<T>, T(0));
+        for (int64_t i = 0; i < rows; ++i) {
+            if (i >= begin && i < last) continue;
+            std::fill(p + i * BLOCK, p + i * BLOCK + CHUNK<T>, T(0));
+            std::fill(ds + i * BLOCK, ds + i * BLOCK + CHUNK<T>, T(0));
         }
-        const int64_t begin = seen.begin - key, count = seen.end - seen.begin;
-        if (count == 0) return;
-        p += begin * BLOCK;
-        ds += begin * BLOCK;
-        const T *of_keys = this->keys + begin * this->width;
-        const T *of_values = this->values + begin * this->value_width;
-        product<T, false>(count, p, BLOCK, of_keys, this->width, 1, this->q_lanes + chunk, BLOCK,
-                          band.dim);
-        product<T, false>(count, ds, BLOCK, of_values, this->value_width, 1, dout_lanes + chunk,
-                          BLOCK, band.value_dim);
+        if (seen.is_empty()) return;
+        product<false>(last - begin, p + begin * BLOCK, BLOCK, this->keys.by_row(begin),
+                       this->query_lanes + chunk, BLOCK, this->packs(band.dim));
+        product<false>(last - begin, ds + begin * BLOCK, BLOCK, this->values.by_row(begin),
+                       dout_lanes + chunk, BLOCK, this->packs(band.value_dim));
         const Mask<T> mask = this->mask(first, chunk);
-        for (int64_t i = 0; i < count; ++i) {
-            for (int part = 0; part < 2; ++part) {
-                const int64_t lane = part * LANES<T>;
-                Vector<T> weight =
-                    exp2<T>(load(p + i * BLOCK + lane) + load(shift + chunk + lane));
-                if (!mask.is_whole(seen.begin + i))
-                    weight = mask(seen.begin + i, part) ? weight : Vector<T>{};
-                const Vector<T> slope = load(ds + i * BLOCK + lane) + load(delta + chunk + lane);
-                store(p + i * BLOCK + lane, weight);
-                store(ds + i * BLOCK + lane, weight * slope);
-            }
-        }
-        product<T, true>(band.dim, dq + chunk, BLOCK, of_keys, 1, this->width, ds, BLOCK, count);
+        for (int64_t i = begin; i < last; ++i)
+            for (int part = 0; part < 2; ++part)
+                slope(mask, key + i, part, p + i * BLOCK, ds + i * BLOCK, chunk);
+        const int64_t even = begin / PACK * PACK, stop = padded(last, PACK);
+        product<true>(band.dim, dq + chunk, BLOCK, this->keys.by_column(even),
+                      this->packed(ds_room, ds, BLOCK, even, stop), BLOCK, (stop - even) / PACK);
+    }
+
+    // Turns scores of a key into weights, and cotangents of weights into those of scores.
+    void slope(const Mask<T> &mask, int64_t key, int part, T *p, T *ds, int64_t chunk) const {
+        const int64_t lane = part * LANES<T>;
+        Vector<T> weight =
+            exp2<T>(load(p + lane) * this->factor + load(shift + chunk + lane));
+        if (!mask.is_whole(key)) weight = mask(key, part) ? weight : Vector<T>{};
+        store(ds + lane, weight * (load(ds + lane) + load(delta + chunk + lane)));
+        store(p + lane, weight);
     }
 
     // Adds the tile's part of dK and dV; of each few keys only the queries that see one of them.
     void add_to_keys(int64_t key, int64_t end, int64_t first, int64_t count) {
         T *dk = cotangent(band.dk, band.dk_strides), *dv = cotangent(band.dv, band.dv_strides);
+        const Element *p = along(weight_room, weights, end - key);
+        const Element *ds = along(ds_room, dscores, end - key);
         for (int64_t i = key; i < end; i += ROWS) {
             const int64_t rows = std::min<int64_t>(ROWS, end - i);
             const int64_t begin =
                 std::clamp<int64_t>(i - band.after - band.offset - first, 0, count);
             const int64_t last =
                 std::clamp<int64_t>(i + rows + band.before - band.offset - first, begin, count);
-            const T *p = weights + (i - key) * BLOCK + begin;
-            const T *ds = dscores + (i - key) * BLOCK + begin;
-            add_rows(rows, dv + i * band.dv_strides[2], band.dv_strides[2], p,
-                     dout + begin * this->value_width, this->value_width, band.value_dim,
-                     last - begin, T(1));
-            add_rows(rows, dk + i * band.dk_strides[2], band.dk_strides[2], ds,
-                     this->q + begin * this->width, this->width, band.dim, last - begin,
-                     T(band.scale));
+            const int64_t pack = begin / PACK, depth = this->packs(last) - pack;
+            const int64_t place = (i - key) * (BLOCK / PACK) + pack;
+            add_rows(rows, dv + i * band.dv_strides[2], band.dv_strides[2], p + place,
+                     dout.rows + pack * dout.width, dout.width, band.value_dim, depth, T(1));
+            add_rows(rows, dk + i * band.dk_strides[2], band.dk_strides[2], ds + place,
+                     this->queries.rows + pack * this->queries.width, this->queries.width,
+                     band.dim, depth, T(band.scale));
+        }
+    }
+
+    // Sums [rows][BLOCK] as a product takes them: packed along the rows.
+    static const Element *along(Element *room, const T *sums, int64_t rows) {
+        if constexpr (PACK == 1) {
+            (void)room, (void)rows;
+            return sums;
+        } else {
+            Base::Packed::pack_columns(room, BLOCK / PACK, sums, BLOCK, rows, BLOCK);
+            return room;
         }
     }
 
@@ -359,12 +424,13 @@ template <typename S, typename T> struct Backward : Head<S, T> {
     }
 
     // to[rows][dim] += factor * left[rows][depth] right[depth][dim].
-    static void add_rows(int64_t rows, T *to, int64_t stride, const T *left, const T *right,
-                         int64_t width, int64_t dim, int64_t depth, T factor) {
+    static void add_rows(int64_t rows, T *to, int64_t stride, const Element *left,
+                         const Element *right, int64_t width, int64_t dim, int64_t depth,
+                         T factor) {
         T sums[ROWS * CHUNK<T>];
         for (int64_t column = 0; column < dim; column += CHUNK<T>) {
-            some_rows<T, 2, false>(rows, sums, CHUNK<T>, left, BLOCK, 1, right + column, width,
-                                   depth);
+            some_rows<T, Element, false>(rows, sums, CHUNK<T>, {left, BLOCK / PACK, 1},
+                                         right + column, width, depth);
             const int64_t some = std::min(CHUNK<T>, dim - column);
             for (int64_t row = 0; row < rows; ++row)
                 for (int64_t i = 0; i < some; ++i)
@@ -403,7 +469,7 @@ void backward(const Band &band, int64_t row, int64_t kv_head, void *room) {
 // More than any thread's tiles take.
 int64_t room_bytes(const Band &band) {
     const int64_t widths = padded(band.dim, 64) + padded(band.value_dim, 64);
-    return 8 * BLOCK * (4 * widths + 2 * BLOCK + 64);
+    return 8 * BLOCK * (5 * widths + 6 * BLOCK + 64);
 }
 
 // 0, or not a number where a key of the head is not finite: an infinite one could weigh nothing and
@@ -447,6 +513,15 @@ template <typename S, typename T> int backward_all(const Band &band) {
 
 // Of the sources that this was compiled from.
 EXPORTED const char *regard_digest() { return DIGEST; }
+
+// Whether the processor has what AVX-512 alone does not promise.
+EXPORTED int regard_can_run() {
+#ifdef __AVX512BF16__
+    return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+    return 1;
+#endif
+}
 
 // Both return 0, or 1 where memory is short.
 EXPORTED int regard_band_forward(const Band *band) {

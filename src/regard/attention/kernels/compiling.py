@@ -18,6 +18,8 @@ _FLAGS = "-std=c++20 -O3 -fPIC -shared -fvisibility=hidden -fno-math-errno -fno-
 # VECTOR_BYTES is the width of a register; ROWS x 2 of them and three more must fit in all.
 INSTRUCTION_SETS = {
     "x86_64": {
+        "avx512_bf16": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma "
+        "-DVECTOR_BYTES=64 -DROWS=8",
         "avx512": "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -DVECTOR_BYTES=64 -DROWS=8",
         "avx2": "-mavx2 -mfma -DVECTOR_BYTES=32 -DROWS=4",
         "baseline": "-DVECTOR_BYTES=16 -DROWS=4",

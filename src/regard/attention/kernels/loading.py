@@ -19,7 +19,8 @@ def load_fastest() -> ctypes.CDLL | None:
     """Load the kernels of the best instruction set; None where none were compiled."""
     names = list(instruction_sets())
     capability = torch.backends.cpu.get_cpu_capability().lower()
-    first = names.index(capability) if capability in names else len(names) - 1
+    fitting = [index for index, name in enumerate(names) if name.startswith(capability)]
+    first = fitting[0] if fitting else len(names) - 1
     for name in names[first:]:
         library = load(name)
         if library is not None:
@@ -28,7 +29,7 @@ def load_fastest() -> ctypes.CDLL | None:
 
 
 def load(name: str) -> ctypes.CDLL | None:
-    """Load the kernels of an instruction set; None where they were not compiled."""
+    """Load the kernels of an instruction set; None where they were not compiled or cannot run."""
     path = library_path(_FOLDER, name)
     if not path.exists():
         return None
@@ -41,7 +42,7 @@ def load(name: str) -> ctypes.CDLL | None:
             stacklevel=2,
         )
         return None
-    return library
+    return library if library.regard_can_run() else None
 
 
 def instructions() -> str | None:

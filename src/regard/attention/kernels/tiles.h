@@ -1,4 +1,4 @@
-// Small matrices in the first-level cache: copied in from any layout, and multiplied.
+// Small matrices in the first-level cache: copied in from any layout, and reduced.
 #pragma once
 
 #include <algorithm>
@@ -32,26 +32,25 @@ inline void narrow(float x, BFloat16 &to) {  // to nearest, ties to even
 
 inline int64_t padded(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
 
-// rows x dim numbers, side by side in rows of `width`, times a factor; zeros beyond.
+// rows x dim numbers, side by side in rows of `width`; zeros beyond.
 template <typename S, typename T>
-void copy_rows(T *to, int64_t width, const S *from, int64_t stride, int64_t rows, int64_t dim,
-               T factor) {
+void copy_rows(T *to, int64_t width, const S *from, int64_t stride, int64_t rows, int64_t dim) {
     for (int64_t row = 0; row < rows; ++row, to += width, from += stride) {
-        for (int64_t i = 0; i < dim; ++i) to[i] = widen(from[i]) * factor;
+        for (int64_t i = 0; i < dim; ++i) to[i] = widen(from[i]);
         for (int64_t i = dim; i < width; ++i) to[i] = T(0);
     }
 }
 
-// [rows][width] -> [dim][BLOCK], times a factor; zeros beyond the rows.
-template <typename T>
-void transpose(T *to, const T *from, int64_t width, int64_t rows, int64_t dim, T factor) {
+// [rows][width] -> [columns][BLOCK]; zeros beyond the rows.
+template <typename E>
+void transpose(E *to, const E *from, int64_t width, int64_t rows, int64_t columns) {
     constexpr int64_t STEP = 8;
-    for (int64_t i = 0; i < dim; i += STEP) {
-        const int64_t end = std::min(i + STEP, dim);
+    for (int64_t i = 0; i < columns; i += STEP) {
+        const int64_t end = std::min(i + STEP, columns);
         for (int64_t row = 0; row < rows; ++row)
-            for (int64_t j = i; j < end; ++j) to[j * BLOCK + row] = from[row * width + j] * factor;
+            for (int64_t j = i; j < end; ++j) to[j * BLOCK + row] = from[row * width + j];
         for (int64_t j = i; j < end; ++j)
-            for (int64_t row = rows; row < BLOCK; ++row) to[j * BLOCK + row] = T(0);
+            for (int64_t row = rows; row < BLOCK; ++row) to[j * BLOCK + row] = E(0);
     }
 }
 
@@ -80,49 +79,4 @@ inline float spoilt_by(const BFloat16 *numbers, int64_t count) {
     uint16_t is_spoilt = 0;
     for (int64_t i = 0; i < count; ++i) is_spoilt |= (numbers[i].bits & exponent) == exponent;
     return is_spoilt ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
-}
-
-// C[M][N vectors] = or += sum over k of A(m, k) B[k][N vectors].
-template <typename T, int M, int N, bool ADD>
-inline void tile(T *c, int64_t c_row, const T *a, int64_t a_row, int64_t a_step, const T *b,
-                 int64_t b_row, int64_t depth) {
-    Vector<T> sums[M][N];
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-        for (int n = 0; n < N; ++n)
-            sums[m][n] = ADD ? load(c + m * c_row + n * LANES<T>) : Vector<T>{};
-    for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_row) {
-        Vector<T> right[N];
-#pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) right[n] = load(b + n * LANES<T>);
-#pragma GCC unroll 16
-        for (int m = 0; m < M; ++m) {
-            const T left = a[m * a_row];
-#pragma GCC unroll 4
-            for (int n = 0; n < N; ++n) sums[m][n] += left * right[n];
-        }
-    }
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m)
-#pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) store(c + m * c_row + n * LANES<T>, sums[m][n]);
-}
-
-// The same for the number of rows at hand, ROWS or fewer.
-template <typename T, int N, bool ADD, int M = ROWS>
-inline void some_rows(int64_t rows, T *c, int64_t c_row, const T *a, int64_t a_row, int64_t a_step,
-                      const T *b, int64_t b_row, int64_t depth) {
-    if (rows == M) return tile<T, M, N, ADD>(c, c_row, a, a_row, a_step, b, b_row, depth);
-    if constexpr (M > 1)
-        some_rows<T, N, ADD, M - 1>(rows, c, c_row, a, a_row, a_step, b, b_row, depth);
-}
-
-// C[rows][CHUNK] = or += A B.
-template <typename T, bool ADD>
-void product(int64_t rows, T *c, int64_t c_row, const T *a, int64_t a_row, int64_t a_step,
-             const T *b, int64_t b_row, int64_t depth) {
-    for (int64_t m = 0; m < rows; m += ROWS)
-        some_rows<T, 2, ADD>(std::min<int64_t>(ROWS, rows - m), c + m * c_row, c_row,
-                             a + m * a_row, a_row, a_step, b, b_row, depth);
 }

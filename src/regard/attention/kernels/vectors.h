@@ -18,6 +18,9 @@ template <> struct Types<double> {
     static constexpr double ROUND = 6755399441055744.0;  // 1.5 * 2^52
     static constexpr int MANTISSA = 52, BIAS = 1023, TERMS = 14;
 };
+template <> struct Types<uint32_t> {
+    typedef uint32_t Vector __attribute__((vector_size(VECTOR_BYTES)));
+};
 template <typename T> using Vector = typename Types<T>::Vector;
 template <typename T> using Integers = typename Types<T>::Integers;
 template <typename T> constexpr int64_t LANES = VECTOR_BYTES / sizeof(T);
