@@ -1,4 +1,4 @@
-// Banded attention, value and first derivative, fused: scores never leave the first-level cache.
+// Banded attention, value and first derivative, fused: scores exist for one small tile at a time.
 //
 // FlashAttention (Dao et al. 2022, algorithms 1 and 4) with queries along the lanes of a vector:
 // scores are computed transposed, S^T = K Q^T, so that the softmax needs no sum across lanes, and
@@ -108,7 +108,7 @@ template <typename S, typename T> struct Head {
             columns = column_room;
             rows = row_room;
             if constexpr (std::is_same_v<S, Element>)
-                if (stride == width) {  // read where they are
+                if (stride == width && dim == width) {  // read where they are
                     rows = columns = from;
                     return;
                 }
@@ -484,9 +484,10 @@ template <typename S, typename T> T spoilt_head(const Band &band, int64_t row, i
 
 template <typename S, typename T> int forward_all(const Band &band) {
     std::vector<T> spoilt(band.batch * band.kv_heads);
-    share(spoilt.size(), band.num_threads, 0, [&](int64_t item, void *) {
+    const auto look = [&](int64_t item, void *) {
         spoilt[item] = spoilt_head<S, T>(band, item / band.kv_heads, item % band.kv_heads);
-    });
+    };
+    if (share(spoilt.size(), band.num_threads, 64, look) != 0) return 1;
     const int64_t repeats = band.heads / band.kv_heads;
     constexpr int64_t run = 512;  // queries one after the other share most of their keys
     const int64_t heads = band.batch * band.heads;

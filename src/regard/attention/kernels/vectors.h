@@ -7,6 +7,7 @@ template <typename T> struct Types;
 template <> struct Types<float> {
     typedef float Vector __attribute__((vector_size(VECTOR_BYTES)));
     typedef int32_t Integers __attribute__((vector_size(VECTOR_BYTES)));
+    typedef uint32_t Bits __attribute__((vector_size(VECTOR_BYTES)));
     typedef int32_t Integer;
     static constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
     static constexpr int MANTISSA = 23, BIAS = 127, TERMS = 8;
@@ -14,6 +15,7 @@ template <> struct Types<float> {
 template <> struct Types<double> {
     typedef double Vector __attribute__((vector_size(VECTOR_BYTES)));
     typedef int64_t Integers __attribute__((vector_size(VECTOR_BYTES)));
+    typedef uint64_t Bits __attribute__((vector_size(VECTOR_BYTES)));
     typedef int64_t Integer;
     static constexpr double ROUND = 6755399441055744.0;  // 1.5 * 2^52
     static constexpr int MANTISSA = 52, BIAS = 1023, TERMS = 14;
@@ -68,9 +70,9 @@ template <typename T> inline Vector<T> exp2(Vector<T> x) {
     Vector<T> sum = every(T(SERIES[Type::TERMS - 1]));
 #pragma GCC unroll 16
     for (int k = Type::TERMS - 2; k >= 0; --k) sum = sum * rest + T(SERIES[k]);
-    Integers<T> bits;
+    typename Type::Bits bits;
     __builtin_memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits << Type::MANTISSA) + (typename Type::Integer(Type::BIAS) << Type::MANTISSA);
+    bits = (bits + Type::BIAS) << Type::MANTISSA;  // what is too high falls off
     Vector<T> power;
     __builtin_memcpy(&power, &bits, sizeof power);
     return is_small ? Vector<T>{} : sum * power;
