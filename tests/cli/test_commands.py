@@ -130,6 +130,7 @@ def test_check_takes_standard_input(capsys, monkeypatch):
     code, out, _ = run(capsys, "check", "-")
     assert code == 0
     assert "40 pairs" in out
+    assert "Next" not in out  # there is no file to train on
 
 
 def test_check_lists_every_malformed_row(capsys, tmp_path):
@@ -142,6 +143,22 @@ def test_check_lists_every_malformed_row(capsys, tmp_path):
     assert f"{data}:4: one column" in out
     assert f"{data}:8: one column" in out
     assert "2 rows cannot be read" in err
+
+
+def test_check_lists_the_first_hundred_problems_and_counts_the_rest(capsys, tmp_path):
+    data = tmp_path / "waves.csv"
+    data.write_text("time,value,label\n" * 150)
+    code, out, err = run(capsys, "check", data)
+    assert code == 3 and "150 rows cannot be read" in err
+    lines = out.splitlines()
+    assert len(lines) == 101 and lines[-1] == "... and 50 more (all of them: --json)"
+
+
+def test_check_leaves_no_copy_of_standard_input(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one column\n")))
+    assert run(capsys, "check", "-")[0] == 3
+    assert not list(tmp_path.iterdir())
 
 
 def test_evaluate_prints_scores_floors_verdict_and_latency(capsys, trained, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Flag = Parameter(negative=())
 _SHOWN_DROPS = 10
+_SHOWN_PROBLEMS = 100
 
 
 def check(
@@ -42,30 +44,43 @@ def check(
     json
         One JSON object instead of text.
     """
+    if data != "-":
+        _report(data, targets, encoding, lang, json=json)
+        if not json:
+            print(f"Next    regard train {data} -o FOLDER")
+        return 0
+    stored = _store_input()
+    try:
+        _report(str(stored), targets, encoding, lang, json=json)
+    finally:
+        stored.unlink()
+    return 0
+
+
+def _report(data: str, targets: str | None, encoding: str, lang: str, *, json: bool) -> None:
+    """Report on a file."""
     from regard.data.files import find_problems
     from regard.tasks.corpus import read_corpus
     from regard.tasks.registry import guess_task
     from regard.tasks.run_config import DataConfig
 
-    if data == "-":
-        data = _stored_input()
     task = guess_task(data, has_targets=targets is not None, encoding=encoding)
     if task != "translation":
-        return _check_text(data, task, encoding, json=json)
+        _check_text(data, task, encoding, json=json)
+        return
     problems = find_problems(data, targets=targets, encoding=encoding)
     if problems:
         _print_problems(data, problems, json=json)
-        raise DataError(f"{data}: {len(problems):,} rows cannot be read; they are listed above.")
+        raise DataError(f"{data}: {len(problems):,} rows cannot be read, as listed above.")
     config = DataConfig(path=data, targets=targets, encoding=encoding, languages=lang)
     corpus = read_corpus(config, seed=1)
     if json:
         _print_json(corpus)
     else:
         _print_corpus(corpus)
-    return 0
 
 
-def _check_text(data: str, name: TaskName, encoding: str, *, json: bool) -> int:
+def _check_text(data: str, name: TaskName, encoding: str, *, json: bool) -> None:
     """Report on running text, or on what has labels."""
     from regard.cli.console import describe
     from regard.tasks.input_task import InputData
@@ -79,7 +94,7 @@ def _check_text(data: str, name: TaskName, encoding: str, *, json: bool) -> int:
     facts = text.facts() if isinstance(text, InputData) else {}
     if json:
         print(msgspec.json.encode({"task": name, **msgspec.to_builtins(found), **facts}).decode())
-        return 0
+        return
     print(f"Task    {name}")
     for line in describe(found):
         print(line)
@@ -89,16 +104,16 @@ def _check_text(data: str, name: TaskName, encoding: str, *, json: bool) -> int:
         print(f"Sizes   {text.sizes()}")
     for drop in text.dropped[:_SHOWN_DROPS]:
         print(f"        {text.path}:{drop.line}: {drop.reason}: {drop.text[:60]}")
-    print(f"Next    regard train {text.path} -o FOLDER")
-    return 0
 
 
 def _print_problems(data: str, problems: list[str], *, json: bool) -> None:
     if json:
         print(msgspec.json.encode({"path": data, "problems": problems}).decode())
         return
-    for problem in problems:
+    for problem in problems[:_SHOWN_PROBLEMS]:
         print(problem)
+    if len(problems) > _SHOWN_PROBLEMS:
+        print(f"... and {len(problems) - _SHOWN_PROBLEMS:,} more (all of them: --json)")
 
 
 def _print_json(corpus: Corpus) -> None:
@@ -127,10 +142,9 @@ def _print_corpus(corpus: Corpus) -> None:
     if len(corpus.dropped) > _SHOWN_DROPS:
         more = len(corpus.dropped) - _SHOWN_DROPS
         print(f"        ... and {more:,} more (all of them: --json)")
-    print(f"Next    regard train {corpus.path} -o FOLDER")
 
 
-def _stored_input() -> str:
+def _store_input() -> Path:
     """Keep standard input in a temporary file, since it is read twice."""
     import tempfile
 
@@ -138,4 +152,4 @@ def _stored_input() -> str:
     suffix = ".jsonl" if content.lstrip().startswith(b"{") else ".tsv"
     with tempfile.NamedTemporaryFile(delete=False, suffix=suffix) as stream:
         stream.write(content)
-    return stream.name
+    return Path(stream.name)
