@@ -455,9 +455,10 @@ class Bowl:
 
 
 def vectors_held(optimizer, size):
-    """Count tensors of the parameters' size in state and buffers, by storage."""
+    """Count in vectors of the parameters' size what state and buffers hold."""
     found = [t for t in tree_leaves((dict(optimizer.state), optimizer._buffers)) if _is_tensor(t)]
-    return len({t.untyped_storage()._cdata for t in found if t.numel() >= size})
+    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in found}
+    return sum(storages.values()) / (size * found[0].element_size())
 
 
 def test_without_memory_four_vectors_are_held():

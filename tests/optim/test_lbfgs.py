@@ -6,7 +6,7 @@ import torch
 from regard.errors import ConfigError
 from regard.optim import LBFGS, minimize
 from regard.optim.limited_memory import LimitedMemory
-from regard.optim.linear_cg import plain_dot
+from regard.optim.vector import inner_products
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -32,7 +32,7 @@ def closure_of(fun, *tensors):
 
 
 def memory_of(pairs, count):
-    memory = LimitedMemory(count, plain_dot, {})
+    memory = LimitedMemory(count, inner_products, {})
     for step, change in pairs:
         memory.add(step, 1.0, change)
     return memory
@@ -48,19 +48,42 @@ def explicit_inverse(pairs, first):
     return inverse
 
 
-def curved_pairs(count, size=6):
-    matrix = positive(size)
-    steps = [draw(size, seed=10 + number) for number in range(count)]
+def two_loops(pairs, precondition, gradient):
+    """Multiply with the same matrix by the recursion (Nocedal & Wright, algorithm 7.4)."""
+    found, shares = gradient.clone(), []
+    for s, y in reversed(pairs):
+        shares.append((s @ found) / (s @ y))
+        found -= shares[-1] * y
+    s, y = pairs[-1]
+    found = (s @ y) / (y @ precondition(y)) * precondition(found)
+    for (s, y), share in zip(pairs, reversed(shares), strict=True):
+        found += (share - (y @ found) / (s @ y)) * s
+    return found
+
+
+def product(memory, vector, precondition=None):
+    return memory.inverse_product(vector, precondition, torch.empty_like(vector))
+
+
+def curved_pairs(count, size=6, seed=0):
+    matrix = positive(size, seed=seed)
+    steps = [draw(size, seed=10 + number + 100 * seed) for number in range(count)]
     return [(step, matrix @ step) for step in steps]
+
+
+def bent_pairs(count, size, seed=0):
+    """Draw pairs of a function whose second derivatives differ from step to step."""
+    steps = [draw(size, seed=10 + number + 100 * seed) for number in range(count)]
+    return [(s, positive(size, seed=200 + number) @ s) for number, s in enumerate(steps)]
 
 
 @pytest.mark.parametrize("count", [1, 3, 6])
 def test_the_product_is_that_of_the_explicit_bfgs_matrix(count):
-    pairs = curved_pairs(count)
+    pairs = bent_pairs(count, 6)
     s, y = pairs[-1]
     first = (s @ y) / (y @ y) * torch.eye(6, dtype=torch.float64)
     gradient = draw(6, seed=99)
-    found = memory_of(pairs, 10).inverse_product(gradient, None)
+    found = product(memory_of(pairs, 10), gradient)
     torch.testing.assert_close(found, explicit_inverse(pairs, first) @ gradient)
 
 
@@ -69,27 +92,98 @@ def test_a_preconditioner_is_the_first_matrix_scaled_to_the_newest_pair():
     s, y = pairs[-1]
     first = (s @ y) / (y @ (diagonal * y)) * torch.diag(diagonal)
     gradient = draw(6, seed=99)
-    found = memory_of(pairs, 10).inverse_product(gradient, diagonal.mul)
+    found = product(memory_of(pairs, 10), gradient, diagonal.mul)
     torch.testing.assert_close(found, explicit_inverse(pairs, first) @ gradient)
+
+
+@pytest.mark.parametrize("preconditioned", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 7, 11, 12, 18, 35])
+def test_the_compact_form_is_the_two_loop_recursion(count, preconditioned):
+    for seed in range(5):
+        pairs, half = bent_pairs(count, 40, seed), draw(40, 40, seed=seed + 50)
+        first = half @ half.T / 40 + torch.eye(40, dtype=torch.float64)
+        precondition = first.matmul if preconditioned else None
+        memory, vector = memory_of(pairs, 11), draw(40, seed=99 + seed)
+        expected = two_loops(pairs[-11:], precondition or torch.clone, vector)
+        found = product(memory, vector, precondition)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-10 * float(expected.norm()))
+
+
+def test_products_between_the_pairs_are_those_after_them():
+    pairs, memory = bent_pairs(9, 20), LimitedMemory(4, inner_products, {})
+    for number, (step, change) in enumerate(pairs, start=1):
+        memory.add(step, 1.0, change)
+        if number in (2, 3, 7):
+            product(memory, draw(20, seed=number))
+        if number in (3, 6):
+            memory.share_inside(draw(20, seed=number))
+        afterwards = memory_of(pairs[:number], 4)
+        vector = draw(20, seed=60 + number)
+        if number in (1, 4, 5, 8, 9):
+            share = afterwards.share_inside(vector)
+            assert memory.share_inside(vector) == pytest.approx(share, rel=1e-9)
+            torch.testing.assert_close(product(memory, vector), product(afterwards, vector))
+
+
+def test_a_preconditioner_that_changes_is_taken_as_it_is_now():
+    pairs = bent_pairs(5, 20)
+    memory, vector = memory_of(pairs, 3), draw(20, seed=9)
+    for exponent in (0.0, 1.0, -2.0):
+        precondition = torch.logspace(0, exponent, 20).double().mul
+        expected = two_loops(pairs[-3:], precondition, vector)
+        torch.testing.assert_close(product(memory, vector, precondition), expected)
+
+
+def test_in_float32_the_product_errs_by_rounding_alone():
+    pairs, vector = bent_pairs(14, 300), draw(300, seed=9)
+    memory = memory_of([(step.float(), change.float()) for step, change in pairs], 11)
+    expected = two_loops(pairs[-11:], torch.clone, vector)
+    error = (product(memory, vector.float()).double() - expected).norm()
+    assert float(error) < 1e-5 * float(expected.norm())
+
+
+def test_pairs_are_forgotten():
+    memory, later = memory_of(curved_pairs(5), 3), curved_pairs(2, seed=1)
+    memory.clear()
+    assert len(memory) == 0
+    for step, change in later:
+        memory.add(step, 1.0, change)
+    gradient = draw(6, seed=99)
+    torch.testing.assert_close(
+        product(memory, gradient), product(memory_of(later, 3), gradient), rtol=0, atol=0
+    )
+
+
+def test_a_state_for_another_number_of_pairs_is_not_taken_up():
+    state, pairs = {}, curved_pairs(4)
+    for count in (3, 2):
+        memory = LimitedMemory(count, inner_products, state)
+        assert len(memory) == 0
+        for step, change in pairs:
+            memory.add(step, 1.0, change)
+        assert len(memory) == count
+    gradient = draw(6, seed=99)
+    expected = product(memory_of(pairs, 2), gradient)
+    torch.testing.assert_close(product(memory, gradient), expected, rtol=0, atol=0)
 
 
 def test_the_oldest_pairs_are_dropped():
     pairs, gradient = curved_pairs(5), draw(6, seed=99)
     kept = memory_of(pairs, 2)
-    expected = memory_of(pairs[-2:], 2).inverse_product(gradient, None)
+    expected = product(memory_of(pairs[-2:], 2), gradient)
     assert len(kept) == 2
-    torch.testing.assert_close(kept.inverse_product(gradient, None), expected)
+    torch.testing.assert_close(product(kept, gradient), expected)
 
 
 def test_the_secant_equation_holds_for_the_newest_pair():
     pairs = curved_pairs(4)
     step, change = pairs[-1]
-    torch.testing.assert_close(memory_of(pairs, 4).inverse_product(change, None), step)
+    torch.testing.assert_close(product(memory_of(pairs, 4), change), step)
 
 
 @pytest.mark.parametrize("curvature", [0.0, -1.0, float("nan")])
 def test_a_pair_without_positive_curvature_is_not_kept(curvature):
-    memory = LimitedMemory(3, plain_dot, {})
+    memory = LimitedMemory(3, inner_products, {})
     step = torch.tensor([1.0, 0.0], dtype=torch.float64)
     assert not memory.add(step, 1.0, torch.tensor([curvature, 5.0], dtype=torch.float64))
     assert len(memory) == 0
@@ -97,13 +191,11 @@ def test_a_pair_without_positive_curvature_is_not_kept(curvature):
 
 def test_the_length_of_a_step_counts():
     direction, change = draw(6), positive(6) @ draw(6)
-    short, long = LimitedMemory(3, plain_dot, {}), LimitedMemory(3, plain_dot, {})
+    short, long = LimitedMemory(3, inner_products, {}), LimitedMemory(3, inner_products, {})
     short.add(direction, 0.25, change)
     long.add(0.25 * direction, 1.0, change)
     gradient = draw(6, seed=9)
-    torch.testing.assert_close(
-        short.inverse_product(gradient, None), long.inverse_product(gradient, None)
-    )
+    torch.testing.assert_close(product(short, gradient), product(long, gradient))
 
 
 def test_the_share_inside_the_span_of_the_steps_is_that_of_the_projection():
@@ -119,7 +211,7 @@ def test_the_arguments_are_left_as_they_are():
     pairs, gradient = curved_pairs(3), draw(6, seed=5)
     before = gradient.clone()
     memory = memory_of(pairs, 3)
-    memory.inverse_product(gradient, None)
+    product(memory, gradient)
     assert torch.equal(gradient, before)
 
 

@@ -105,7 +105,7 @@ def test_conjugate_gradient_takes_its_memory_from_the_caller(memory):
 
     def note(optimizer):
         state = optimizer.state[optimizer.param_groups[0]["params"][0]]
-        kept.append(len(state.get("steps", [])))
+        kept.append(len(state.get("order", [])))
 
     fun, x0 = PROBLEMS["Rosenbrock"]
     assert minimize(fun, x0, memory=memory, callback=note).success

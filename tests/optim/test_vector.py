@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from regard.errors import ConfigError
 from regard.optim import vector as vector_module
-from regard.optim.vector import ParameterVector
+from regard.optim.vector import ParameterVector, add_rows
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -98,6 +98,57 @@ def test_an_inner_product_in_float32_errs_by_a_few_roundings_whatever_its_length
     vector = of(torch.nn.Parameter(torch.zeros(size)))
     expected = float(first.double() @ first.double())
     assert vector.dot(first, first) == pytest.approx(expected, rel=4 * 2**-24)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(size=st.integers(0, 400), rows=st.integers(1, 4), count=st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_many_inner_products_in_blocks_are_those_of_the_whole(dtype, size, rows, count):
+    # Numbers of few bits, so that float32 does not round.
+    first, second = (8 * draw(rows, size)).round(), (8 * draw(count, size, seed=1)).round()
+    block, vector_module._BLOCK_OF_ROWS = vector_module._BLOCK_OF_ROWS, 7
+    try:
+        vector = of(torch.nn.Parameter(torch.zeros(size, dtype=dtype)))
+        found = vector.dots(first.to(dtype), list(second.to(dtype)))
+    finally:
+        vector_module._BLOCK_OF_ROWS = block
+    assert found.dtype == torch.float64
+    assert torch.equal(found, first @ second.T)
+
+
+@pytest.mark.parametrize("entry", [0.1, 1 / 3, 0.7, None])
+@pytest.mark.parametrize("size", [1000, (1 << 20) + 17, 1 << 21])
+def test_many_inner_products_in_float32_err_by_a_few_roundings(size, entry):
+    drawn = draw(2, size, dtype=torch.float32).abs()
+    rows = drawn if entry is None else torch.full((2, size), entry)
+    others = [rows[0], rows[1].flip(0)]
+    expected = rows.double() @ torch.stack(others, 1).double()
+    found = of(torch.nn.Parameter(torch.zeros(size))).dots(rows, others)
+    torch.testing.assert_close(found, expected, rtol=4 * 2**-24, atol=0)
+
+
+def test_many_inner_products_do_not_depend_on_the_precision_of_matrix_products():
+    rows, other = draw(3, 5000, dtype=torch.float32), draw(5000, seed=1, dtype=torch.float32)
+    vector, precision = (
+        of(torch.nn.Parameter(torch.zeros(5000))),
+        torch.get_float32_matmul_precision(),
+    )
+    expected = vector.dots(rows, [other])
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert torch.equal(vector.dots(rows, [other]), expected)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_multiples_of_rows_are_added(dtype, monkeypatch):
+    monkeypatch.setattr(vector_module, "_BLOCK", 7)
+    rows, out = (8 * draw(3, 40)).round(), (8 * draw(40, seed=1)).round()
+    expected = out + torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64) @ rows
+    found = out.to(dtype)
+    assert add_rows(found, rows.to(dtype), [0.5, -2.0, 1.0]) is found
+    assert torch.equal(found, expected.to(dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

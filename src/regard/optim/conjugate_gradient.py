@@ -27,8 +27,8 @@ is that of conjugate gradient with the limited-memory BFGS matrix of these steps
 newest step in it, P y is the step itself, Hager and Zhang's beta is zero, and the direction is that
 of L-BFGS (Nocedal 1980).
 
-Cost of a step: about 1.4 evaluations, 2 to 4 inner products of n entries (and 6 m n operations with
-m steps of memory); four vectors of n entries (and 2 m).
+Cost of a step: about 1.4 evaluations, 2 to 4 inner products of n entries (with m steps of memory a
+pass over m vectors, and three more where conjugacy is lost); four vectors of n entries (and 2 m).
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class ConjugateGradient(Deterministic):
         self._state["restart"] = reason
 
     def _pairs(self) -> LimitedMemory:
-        return LimitedMemory(max(1, self._num_pairs), self._vector.dot, self._state)
+        return LimitedMemory(max(1, self._num_pairs), self._vector.dots, self._state)
 
     def _precondition(self, vector: Tensor) -> Tensor:
         apply = self._preconditioner.apply
@@ -171,8 +171,7 @@ class ConjugateGradient(Deterministic):
         state["is_steepest"] = False
         state["is_quasi_newton"] = len(pairs) > 0 and self._has_lost_conjugacy(pairs)
         if state["is_quasi_newton"]:
-            found = pairs.inverse_product(self._gradient, self._preconditioner.apply)
-            torch.neg(found, out=direction)
+            pairs.inverse_product(self._gradient, self._preconditioner.apply, direction).neg_()
             return 0.0
         direction.mul_(state["beta"]).sub_(self._precondition(self._gradient))
         return state["beta"]

@@ -1,6 +1,6 @@
 """L-BFGS (Nocedal 1980; Liu & Nocedal 1989), with a search that restores where it fails.
 
-Cost of a step: about 1.1 evaluations and 4 m n operations; 2 m vectors of n entries for m pairs,
+Cost of a step: about 1.1 evaluations and 8 m n operations; 2 m vectors of n entries for m pairs,
 beside the four of every line search.
 """
 
@@ -64,7 +64,7 @@ class LBFGS(Deterministic):
         self._pairs().clear()
 
     def _pairs(self) -> LimitedMemory:
-        return LimitedMemory(self._num_pairs, self._vector.dot, self._state)
+        return LimitedMemory(self._num_pairs, self._vector.dots, self._state)
 
     def _aim(self) -> str:
         """Set the direction; return why it is the steepest descent's, if it is."""
@@ -72,7 +72,7 @@ class LBFGS(Deterministic):
         if "direction" not in state:
             state["direction"] = self._vector.new()
         if len(pairs):
-            torch.neg(pairs.inverse_product(self._gradient, None), out=state["direction"])
+            pairs.inverse_product(self._gradient, None, state["direction"]).neg_()
             if self._vector.dot(self._gradient, state["direction"]) < 0:
                 return ""
             pairs.clear()

@@ -1,48 +1,65 @@
 """The last few steps and changes of gradient: what limited-memory methods know of the curvature.
 
-`LimitedMemory.inverse_product` is the two-loop recursion of L-BFGS (Nocedal 1980; Nocedal & Wright
-2006, algorithm 7.4), 4 m n operations for m pairs of n entries. `share_inside` tells how much of a
-vector lies in the span of the steps (Hager & Zhang 2013, section 3: conjugate gradients have lost
-their orthogonality where it is much).
+With the steps as rows of S, the changes as rows of Y, the oldest first, R the upper triangle of
+S Y^T, D its diagonal, and gamma P the first approximation of the inverse Hessian, that of limited
+memory BFGS (Nocedal 1980) is in compact form (Byrd, Nocedal & Schnabel 1994, theorem 2.2)
+
+    H g = gamma P u + S^T R^-T (D w - gamma Y P u)      with  w = R^-1 S g,  u = g - Y^T w
+
+which is what the two-loop recursion computes pair by pair. Here S and Y are matrices, and each is
+read twice: 4 passes over m vectors of n entries, 8 m n operations; a new pair's products with the
+others are found in the pass that multiplies S with g. 2 m vectors are held.
+
+`share_inside` tells how much of a vector lies in the span of the steps (Hager & Zhang 2013, section
+3: conjugate gradients have lost their orthogonality where it is much).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Dot = Callable[[Tensor, Tensor], float]
+from regard.optim.vector import add_rows
+
+Dots = Callable[[Tensor, Sequence[Tensor]], Tensor]
+"""Multiplies every row of ``[m, n]`` with each of k vectors, ``[n]``: ``[m, k]`` in float64."""
 Precondition = Callable[[Tensor], Tensor]
 
 _LEAST_CURVATURE = 1e-16  # of s.y / (|s| |y|): below, rounding decides about its sign
 
 
 class LimitedMemory:
-    """Pairs of a step s and the change y of the gradient along it, the newest last.
+    """Pairs of a step s and the change y of the gradient along it.
 
     Args:
         num_pairs: Pairs that are kept, 1 or more.
-        dot: Inner product.
-        state: Where the pairs are kept; what it holds already is taken up.
+        dots: Inner products.
+        state: Where the pairs are kept; what it holds already is taken up, unless it is for another
+            number of pairs.
     """
 
-    def __init__(self, num_pairs: int, dot: Dot, state: dict[str, Any]) -> None:
-        self._num_pairs, self._dot = num_pairs, dot
-        self._steps: list[Tensor] = state.setdefault("steps", [])
-        self._changes: list[Tensor] = state.setdefault("changes", [])
-        self._products: list[float] = state.setdefault("products", [])  # s.y
-        self._gram: list[list[float]] = state.setdefault("gram", [])  # s.s'
+    def __init__(self, num_pairs: int, dots: Dots, state: dict[str, Any]) -> None:
+        self._num_pairs, self._dots, self._state = num_pairs, dots, state
+        self._order: list[int] = state.setdefault("order", [])  # rows of the pairs, oldest first
+        # Rows whose y has not been multiplied with all s, and whose s has not.
+        self._new_changes: list[int] = state.setdefault("new_changes", [])
+        self._new_steps: list[int] = state.setdefault("new_steps", [])
+        self._last: tuple[Tensor, Tensor] | None = None  # a vector, and its products with the steps
+        if "steps" in state and len(state["steps"]) != num_pairs:
+            self.clear()
+            del state["steps"], state["changes"]
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self._order)
 
     def clear(self) -> None:
         """Forget all pairs."""
-        for kept in (self._steps, self._changes, self._products, self._gram):
+        for kept in (self._order, self._new_changes, self._new_steps):
             kept.clear()
+        self._last = None
 
     def add(self, direction: Tensor, length: float, change: Tensor) -> bool:
         """Keep a pair whose curvature is positive.
@@ -55,60 +72,111 @@ class LimitedMemory:
         Returns:
             Whether it was kept.
         """
-        along = length * self._dot(direction, change)
-        sizes = length * self._dot(direction, direction) ** 0.5 * self._dot(change, change) ** 0.5
-        if not along > _LEAST_CURVATURE * sizes:
+        square, along = self._dots(direction.unsqueeze(0), [direction, change])[0].tolist()
+        change_square = float(self._dots(change.unsqueeze(0), [change]))
+        along *= length
+        if not along > _LEAST_CURVATURE * length * square**0.5 * change_square**0.5:
             return False
-        if len(self) == self._num_pairs:
-            step, kept = self._steps.pop(0), self._changes.pop(0)
-            self._products.pop(0)
-            self._gram.pop(0)
-            for row in self._gram:
-                row.pop(0)
-        else:
-            step, kept = torch.empty_like(direction), torch.empty_like(change)
-        self._steps.append(torch.mul(direction, length, out=step))
-        self._changes.append(kept.copy_(change))
-        self._products.append(along)
-        newest = [self._dot(other, step) for other in self._steps]
-        for row, entry in zip(self._gram, newest, strict=False):
-            row.append(entry)
-        self._gram.append(newest)
+        row = self._free_row(direction)
+        torch.mul(direction, length, out=self._state["steps"][row])
+        self._state["changes"][row].copy_(change)
+        self._state["products"][row][row] = along
+        self._state["change_square"] = change_square
+        self._order.append(row)
+        for new in (self._new_changes, self._new_steps):
+            new[:] = [*(other for other in new if other != row), row]
+        self._last = None
         return True
 
-    def inverse_product(self, gradient: Tensor, precondition: Precondition | None) -> Tensor:
-        """Multiply the approximate inverse Hessian with a vector.
+    def inverse_product(
+        self, vector: Tensor, precondition: Precondition | None, out: Tensor
+    ) -> Tensor:
+        """Multiply the approximate inverse Hessian with a vector. There must be a pair.
 
         Args:
-            gradient: ``[n]``.
+            vector: ``[n]``.
             precondition: A first approximation of the inverse Hessian, symmetric and positive; None
                 takes the identity. It is scaled to the newest pair.
+            out: Receives the product, ``[n]``.
 
         Returns:
-            ``[n]``, a new tensor.
+            `out`.
         """
-        found = gradient.clone()
-        pairs = list(zip(self._steps, self._changes, self._products, strict=True))
-        shares = []
-        for step, change, product in reversed(pairs):
-            shares.append(self._dot(step, found) / product)
-            found.add_(change, alpha=-shares[-1])
-        if precondition is not None:
-            found = precondition(found)
-        if pairs:
-            _, change, product = pairs[-1]
-            image = change if precondition is None else precondition(change)
-            found.mul_(product / self._dot(change, image))
-        for (step, change, product), share in zip(pairs, reversed(shares), strict=True):
-            found.add_(step, alpha=share - self._dot(change, found) / product)
-        return found
+        steps, changes = self._rows("steps"), self._rows("changes")
+        along = self._along(vector, wants_gram=False)
+        triangle = self._by_age("products").triu()
+        inner = torch.linalg.solve_triangular(triangle, along.unsqueeze(1), upper=True)[:, 0]
+        add_rows(out.copy_(vector), changes, self._by_row(-inner))
+        scale = self._scale(precondition)
+        image = out if precondition is None else precondition(out)
+        rest = triangle.diagonal() * inner
+        rest -= scale * self._dots(changes, [image])[:, 0].cpu()[self._order]
+        shares = torch.linalg.solve_triangular(triangle.T, rest.unsqueeze(1), upper=False)[:, 0]
+        return add_rows(torch.mul(image, scale, out=out), steps, self._by_row(shares))
 
     def share_inside(self, vector: Tensor) -> float:
         """Return the norm of a vector's part in the span of the steps over its own, 0 to 1."""
-        gram = torch.tensor(self._gram, dtype=torch.float64)  # [pairs, pairs]
+        along = self._along(vector, wants_gram=True)
+        gram = self._by_age("gram")
         size = gram.diagonal().sqrt()
-        along = torch.tensor([self._dot(step, vector) for step in self._steps], dtype=torch.float64)
         gram, along = gram / size / size.unsqueeze(1), along / size
         inverse = torch.linalg.pinv(gram, hermitian=True, rtol=1e-10)
         square = float(along @ inverse @ along)
-        return (max(0.0, square) / self._dot(vector, vector)) ** 0.5
+        return (max(0.0, square) / float(self._dots(vector.unsqueeze(0), [vector]))) ** 0.5
+
+    def _free_row(self, like: Tensor) -> int:
+        """Return the row for a new pair: that of the oldest one where all are taken."""
+        state, most = self._state, self._num_pairs
+        if "steps" not in state:
+            state["steps"], state["changes"] = (like.new_zeros(most, len(like)) for _ in range(2))
+            state["products"], state["gram"] = ([[0.0] * most for _ in range(most)] for _ in "sg")
+        return self._order.pop(0) if len(self) == most else len(self)
+
+    def _rows(self, name: str) -> Tensor:
+        """Return those rows of a matrix that are taken, ``[pairs, n]``."""
+        return self._state[name][: len(self)]
+
+    def _by_age(self, name: str) -> Tensor:
+        """Return a matrix of inner products in the order of age, ``[pairs, pairs]``."""
+        return torch.tensor(self._state[name], dtype=torch.float64)[self._order][:, self._order]
+
+    def _by_row(self, shares: Tensor) -> list[float]:
+        """Put numbers in the order of age, ``[pairs]``, into that of the rows."""
+        found = torch.empty_like(shares)
+        found[self._order] = shares
+        return found.tolist()
+
+    def _along(self, vector: Tensor, *, wants_gram: bool) -> Tensor:
+        """Multiply all steps with a vector, and with what is new: ``[pairs]`` in order of age."""
+        new_steps = self._new_steps if wants_gram else []
+        is_known = self._last is not None and self._last[0] is vector
+        if not is_known or self._new_changes or new_steps:
+            columns = [self._state["changes"][row] for row in self._new_changes]
+            columns += [self._state["steps"][row] for row in new_steps]
+            found = self._dots(self._rows("steps"), [*columns, vector]).cpu()
+            self._note(found.T.tolist(), new_steps)
+            self._last = vector, found[:, -1]
+        assert self._last is not None
+        return self._last[1][self._order]
+
+    def _note(self, columns: list[list[float]], new_steps: list[int]) -> None:
+        """Keep the products of all steps with the new changes and then with the new steps."""
+        products, gram = self._state["products"], self._state["gram"]
+        for row, column in zip(self._new_changes, columns, strict=False):
+            for other, entry in enumerate(column):
+                if other != row:
+                    products[other][row] = entry
+        for row, column in zip(new_steps, columns[len(self._new_changes) :], strict=False):
+            for other, entry in enumerate(column):
+                gram[other][row] = gram[row][other] = entry
+        self._new_changes.clear()
+        new_steps.clear()
+
+    def _scale(self, precondition: Precondition | None) -> float:
+        """Return what the first approximation is multiplied by to fit the newest pair."""
+        newest = self._order[-1]
+        product = self._state["products"][newest][newest]
+        if precondition is None:
+            return product / self._state["change_square"]
+        change = self._state["changes"][newest]
+        return product / float(self._dots(change.unsqueeze(0), [precondition(change)]))

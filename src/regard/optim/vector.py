@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 from regard.errors import ConfigError
 
 _BLOCK = 1 << 17  # entries that are multiplied at a time: their sums stay in the cache
+_BLOCK_OF_ROWS = 1 << 16  # of each of several rows
 _BLOCKS = 16  # whose products are added to each other in float32, entry by entry
 
 
@@ -125,6 +126,17 @@ class ParameterVector:
         dist.all_reduce(total)
         return float(total)
 
+    def dots(self, rows: Tensor, others: Sequence[Tensor]) -> Tensor:
+        """Compute the inner products of rows, ``[m, n]``, with k vectors: ``[m, k]``, float64."""
+        if not self.is_sharded:
+            return inner_products(rows, others)
+        count = self._num_sharded
+        total = inner_products(rows[:, :count], [other[:count] for other in others])
+        if dist.get_rank() == 0:  # one process for all, as in `dot`
+            total += inner_products(rows[:, count:], [other[count:] for other in others])
+        dist.all_reduce(total)
+        return total
+
     def norm(self, vector: Tensor) -> float:
         """Compute the Euclidean norm of a vector, ``[n]``."""
         return self.dot(vector, vector) ** 0.5
@@ -190,6 +202,51 @@ def inner_product(first: Tensor, second: Tensor) -> Tensor:
             sums.zero_()
         sums[: len(a)].addcmul_(a.float(), b.float())
     return torch.stack([*totals, sums.sum(dtype=torch.float64)]).sum()
+
+
+def inner_products(rows: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """Compute the inner products of several rows with several vectors, reading each row once.
+
+    They are as exact as those of `inner_product`. No matrix product: PyTorch's may be set to fewer
+    bits, and where it sums in float32 the number of terms is the library's affair.
+
+    Args:
+        rows: ``[m, n]``, any floating-point type.
+        others: k vectors ``[n]`` of the same type.
+
+    Returns:
+        ``[m, k]`` of float64.
+    """
+    if rows.dtype == torch.float64:
+        return torch.stack([rows @ other for other in others], dim=1)
+    num_rows, length = rows.shape
+    sums = rows.new_zeros(len(others), num_rows, min(length, _BLOCK_OF_ROWS), dtype=torch.float32)
+    totals = torch.zeros(len(others), num_rows, dtype=torch.float64, device=rows.device)
+    for number, start in enumerate(range(0, length, _BLOCK_OF_ROWS)):
+        if number and number % _BLOCKS == 0:
+            totals += sums.sum(-1, dtype=torch.float64)
+            sums.zero_()
+        block = rows[:, start : start + _BLOCK_OF_ROWS].float()
+        for other, place in zip(others, sums[..., : block.shape[1]], strict=True):
+            place.addcmul_(block, other[start : start + _BLOCK_OF_ROWS].float())
+    return (totals + sums.sum(-1, dtype=torch.float64)).T
+
+
+def add_rows(out: Tensor, rows: Tensor, shares: Sequence[float]) -> Tensor:
+    """Add multiples of rows to a vector, in blocks, so that the sum stays in the cache.
+
+    Args:
+        out: ``[n]``.
+        rows: ``[m, n]``.
+        shares: Factor of each row.
+
+    Returns:
+        `out`.
+    """
+    for part, block in zip(out.split(_BLOCK), rows.split(_BLOCK, dim=1), strict=True):
+        for row, share in zip(block, shares, strict=True):
+            part.add_(row, alpha=share)
+    return out
 
 
 def _check(parameters: Sequence[Tensor], scales: Sequence[float]) -> None:
