@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from regard.errors import ConfigError
 from regard.optim import vector as vector_module
-from regard.optim.vector import ParameterVector, add_rows
+from regard.optim.vector import ParameterVector, combination
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -100,55 +100,58 @@ def test_an_inner_product_in_float32_errs_by_a_few_roundings_whatever_its_length
     assert vector.dot(first, first) == pytest.approx(expected, rel=4 * 2**-24)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@given(size=st.integers(0, 400), rows=st.integers(1, 4), count=st.integers(1, 3))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@given(size=st.integers(0, 400), rows=st.integers(1, 8), count=st.integers(1, 3))
 @settings(max_examples=30, deadline=None)
 def test_many_inner_products_in_blocks_are_those_of_the_whole(dtype, size, rows, count):
     # Numbers of few bits, so that float32 does not round.
     first, second = (8 * draw(rows, size)).round(), (8 * draw(count, size, seed=1)).round()
-    block, vector_module._BLOCK_OF_ROWS = vector_module._BLOCK_OF_ROWS, 7
+    block, vector_module._BLOCK_OF_ROWS = vector_module._BLOCK_OF_ROWS, 150
     try:
         vector = of(torch.nn.Parameter(torch.zeros(size, dtype=dtype)))
         found = vector.dots(first.to(dtype), list(second.to(dtype)))
     finally:
         vector_module._BLOCK_OF_ROWS = block
     assert found.dtype == torch.float64
+    assert found.is_contiguous()
     assert torch.equal(found, first @ second.T)
 
 
 @pytest.mark.parametrize("entry", [0.1, 1 / 3, 0.7, None])
 @pytest.mark.parametrize("size", [1000, (1 << 20) + 17, 1 << 21])
 def test_many_inner_products_in_float32_err_by_a_few_roundings(size, entry):
-    drawn = draw(2, size, dtype=torch.float32).abs()
-    rows = drawn if entry is None else torch.full((2, size), entry)
+    drawn = draw(4, size, dtype=torch.float32).abs()
+    rows = drawn if entry is None else torch.full((4, size), entry)
     others = [rows[0], rows[1].flip(0)]
     expected = rows.double() @ torch.stack(others, 1).double()
     found = of(torch.nn.Parameter(torch.zeros(size))).dots(rows, others)
-    torch.testing.assert_close(found, expected, rtol=4 * 2**-24, atol=0)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
 
 
-def test_many_inner_products_do_not_depend_on_the_precision_of_matrix_products():
+@pytest.mark.parametrize("setting", ["medium", "autocast"])
+def test_many_inner_products_do_not_depend_on_the_precision_of_matrix_products(setting):
     rows, other = draw(3, 5000, dtype=torch.float32), draw(5000, seed=1, dtype=torch.float32)
-    vector, precision = (
-        of(torch.nn.Parameter(torch.zeros(5000))),
-        torch.get_float32_matmul_precision(),
-    )
+    vector, before = of(torch.nn.Parameter(torch.zeros(5000))), torch.get_float32_matmul_precision()
     expected = vector.dots(rows, [other])
-    torch.set_float32_matmul_precision("medium")
+    if setting == "medium":
+        torch.set_float32_matmul_precision("medium")
     try:
-        assert torch.equal(vector.dots(rows, [other]), expected)
+        with torch.autocast("cpu", enabled=setting == "autocast"):
+            assert torch.equal(vector.dots(rows, [other]), expected)
     finally:
-        torch.set_float32_matmul_precision(precision)
+        torch.set_float32_matmul_precision(before)
+    assert torch.backends.mkldnn.enabled
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_multiples_of_rows_are_added(dtype, monkeypatch):
-    monkeypatch.setattr(vector_module, "_BLOCK", 7)
-    rows, out = (8 * draw(3, 40)).round(), (8 * draw(40, seed=1)).round()
-    expected = out + torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64) @ rows
-    found = out.to(dtype)
-    assert add_rows(found, rows.to(dtype), [0.5, -2.0, 1.0]) is found
-    assert torch.equal(found, expected.to(dtype))
+def test_multiples_of_rows_are_added_to_that_of_a_vector(dtype, monkeypatch):
+    monkeypatch.setattr(vector_module, "_BLOCK_OF_ROWS", 7)
+    rows, start = (8 * draw(3, 40)).round(), (8 * draw(40, seed=1)).round()
+    expected = -0.5 * start + torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64) @ rows
+    rows, start, out = rows.to(dtype), start.to(dtype), torch.empty(40, dtype=dtype)
+    assert combination(start, -0.5, rows, [0.5, -2.0, 1.0], out) is out
+    assert torch.equal(out, expected.to(dtype))
+    assert torch.equal(combination(start, -0.5, rows, [0.5, -2.0, 1.0], start), out)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.optim.vector import add_rows
+from regard.optim.vector import combination
 
 Dots = Callable[[Tensor, Sequence[Tensor]], Tensor]
 """Multiplies every row of ``[m, n]`` with each of k vectors, ``[n]``: ``[m, k]`` in float64."""
@@ -106,13 +106,13 @@ class LimitedMemory:
         along = self._along(vector, wants_gram=False)
         triangle = self._by_age("products").triu()
         inner = torch.linalg.solve_triangular(triangle, along.unsqueeze(1), upper=True)[:, 0]
-        add_rows(out.copy_(vector), changes, self._by_row(-inner))
+        combination(vector, 1.0, changes, self._by_row(-inner), out)
         scale = self._scale(precondition)
         image = out if precondition is None else precondition(out)
         rest = triangle.diagonal() * inner
         rest -= scale * self._dots(changes, [image])[:, 0].cpu()[self._order]
         shares = torch.linalg.solve_triangular(triangle.T, rest.unsqueeze(1), upper=False)[:, 0]
-        return add_rows(torch.mul(image, scale, out=out), steps, self._by_row(shares))
+        return combination(image, scale, steps, self._by_row(shares), out)
 
     def share_inside(self, vector: Tensor) -> float:
         """Return the norm of a vector's part in the span of the steps over its own, 0 to 1."""
