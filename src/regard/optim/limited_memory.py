@@ -7,8 +7,8 @@ memory BFGS (Nocedal 1980) is in compact form (Byrd, Nocedal & Schnabel 1994, th
     H g = gamma P u + S^T R^-T (D w - gamma Y P u)      with  w = R^-1 S g,  u = g - Y^T w
 
 which is what the two-loop recursion computes pair by pair. Here S and Y are matrices, and each is
-read twice: 4 passes over m vectors of n entries, 8 m n operations; a new pair's products with the
-others are found in the pass that multiplies S with g. 2 m vectors are held.
+read twice: 4 passes over m vectors of n entries. A new pair's products with the others are found in
+the pass that multiplies S with g, so there are 5 m n multiplications. 2 m vectors are held.
 
 `share_inside` tells how much of a vector lies in the span of the steps (Hager & Zhang 2013, section
 3: conjugate gradients have lost their orthogonality where it is much).
