@@ -7,10 +7,11 @@ a tuple of one of these, or one of several, `None` included; `None` is written `
 may be one of several structs that msgspec tells apart by a tag: the tag is a setting of its own
 (``model.family=lstm``) which begins the section anew from that struct's defaults.
 
-Conventions for the structs: checks stand in ``__post_init__`` and raise
-``ValueError("dropout must be at least 0 and below 1, not 1.5")``, the setting's name first (or
-``"pattern: the window must be 1 or more"``, where the name is only a label); meanings stand in the
-``Args:`` part of the docstring.  An outer struct may give a section other defaults than its own.
+Conventions for the structs: checks stand in ``__post_init__`` (`regard.checks` has those of
+numbers) and raise ``ValueError("dropout must be at least 0 and below 1, not 1.5")``, the setting's
+name first (or ``"pattern: the window must be 1 or more"``, where the name is only a label); meanings
+stand in the ``Args:`` part of the docstring.  An outer struct may give a section other defaults than
+its own.
 """
 
 from __future__ import annotations

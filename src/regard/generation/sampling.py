@@ -12,6 +12,8 @@ import msgspec
 import torch
 from torch import Tensor
 
+from regard.checks import require_at_least, require_share
+
 
 class State(Protocol):
     """What a model carries from token to token."""
@@ -56,14 +58,9 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     forbidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise ValueError(f"temperature must be 0 or more, not {self.temperature}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be 0 or more, not {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be 1 or more, not {self.max_tokens}")
+        require_at_least(0, self, "temperature", "top_k")
+        require_share(self, "top_p")
+        require_at_least(1, self, "max_tokens")
 
 
 def next_probabilities(logits: Tensor, config: SamplingConfig) -> Tensor:

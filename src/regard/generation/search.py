@@ -13,6 +13,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from regard.checks import require_at_least
 from regard.data.batching import SpecialIds
 
 
@@ -69,19 +70,12 @@ class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     forces_end: bool = False
 
     def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise ValueError(f"beam must be 1 or more, not {self.beam}")
+        require_at_least(1, self, "beam", "max_length")
+        require_at_least(0, self, "min_length", "no_repeat_size", "forced_first")
         if not 1 <= self.num_best <= self.beam:
             raise ValueError(f"num_best must be 1 to beam ({self.beam}), not {self.num_best}")
-        if self.max_length is not None and self.max_length < 1:
-            raise ValueError(f"max_length must be 1 or more, not {self.max_length}")
-        for name in ("min_length", "no_repeat_size"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if any(token < 0 for token in self.forbidden):
             raise ValueError(f"forbidden: ids must be 0 or more, not {min(self.forbidden)}")
-        if self.forced_first is not None and self.forced_first < 0:
-            raise ValueError(f"forced_first must be 0 or more, not {self.forced_first}")
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):

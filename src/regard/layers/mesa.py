@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from regard.attention import MesaState, mesa
 from regard.attention.mesa_chunks import cut
+from regard.checks import require_at_least, require_rate
 from regard.errors import ShapeError
 from regard.layers.convolution import ConvolutionCache
 from regard.layers.linear import Linear
@@ -44,10 +45,8 @@ class MesaSolver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
-        if self.num_iterations < 1:
-            raise ValueError(f"num_iterations must be 1 or more, not {self.num_iterations}")
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"tolerance must be at least 0 and below 1, not {self.tolerance}")
+        require_at_least(1, self, "num_iterations")
+        require_rate(self, "tolerance")
 
 
 class MesaCache:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from regard.attention import Hierarchical, NoMask, Pattern, parse_pattern
@@ -94,11 +96,35 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         >>> AttentionConfig(pattern="local:64", encoder=("local:64", "full")).summary()
         'encoder local:64 / full, decoder local:64, cross full'
         """
-        encoder = self.pattern if self.encoder is None else self.encoder
-        decoder = self.pattern if self.decoder is None else self.decoder
-        if encoder == decoder and self.cross == "full":
-            return _join(encoder)
-        return f"encoder {_join(encoder)}, decoder {_join(decoder)}, cross {_join(self.cross)}"
+        encoder, decoder, cross = map(self.side_summary, ("encoder", "decoder", "cross"))
+        if encoder == decoder and cross == "full":
+            return encoder
+        return f"encoder {encoder}, decoder {decoder}, cross {cross}"
+
+    def side_summary(self, side: Literal["encoder", "decoder", "cross"]) -> str:
+        """Tell the patterns of one side, as the settings have them.
+
+        >>> AttentionConfig(pattern=("local:64", "full"), encoder="full").side_summary("decoder")
+        'local:64 / full'
+        """
+        given = getattr(self, side)
+        return " / ".join(_texts(self.pattern if given is None else given))
+
+    def require_unset(self, *names: str, family: str, reason: str) -> None:
+        """Refuse patterns that a family has no use for.
+
+        Args:
+            names: Of the settings.
+            family: Its name.
+            reason: Why it has none, and what to do.
+
+        Raises:
+            ConfigError: One of them has been changed.
+        """
+        default = AttentionConfig()
+        for name in names:
+            if (given := getattr(self, name)) != getattr(default, name):
+                raise ConfigError(f"attention.{name}={given}: {family} {reason}")
 
     def _parse(self, name: str, *, is_decoder: bool) -> list[Pattern | NoMask]:
         texts = _texts(getattr(self, name))
@@ -143,10 +169,6 @@ def _parse_one(name: str, text: str, is_decoder: bool) -> Pattern | NoMask:
 
 def _texts(given: PatternText) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else given
-
-
-def _join(given: PatternText) -> str:
-    return " / ".join(_texts(given))
 
 
 def _alternate(patterns: list[Pattern | NoMask], num_layers: int) -> list[Pattern | NoMask]:

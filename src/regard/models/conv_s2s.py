@@ -13,11 +13,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
-from regard.attention import NoMask, Pattern, most_kept_bytes
+from regard.attention import NoMask, Pattern
+from regard.checks import require_at_least, require_rate
 from regard.layers.convolution import ConvolutionCache, GatedConvolution
 from regard.layers.dropout import Dropout, MaskPool
 from regard.layers.embedding import TokenEmbedding
@@ -28,10 +28,10 @@ from regard.layers.source_attention import Memory, SourceAttention
 from regard.models.encoder_decoder import (
     EncoderDecoder,
     Tied,
-    describe_cross,
     require_no_self_attention,
     tied_tables,
 )
+from regard.models.model import FamilyConfig
 from regard.models.text_model import valid_lengths
 
 HALF = math.sqrt(0.5)
@@ -41,14 +41,7 @@ EMBEDDED = 0.1
 """Standard deviation of embeddings, section 3.5: gates begin half open."""
 
 
-class ConvS2SConfig(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="family",
-    tag="conv_s2s",
-):
+class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
     """The dimensions of a convolutional encoder-decoder.
 
     A language model is its decoder alone, without attention and num_encoder_layers.
@@ -76,19 +69,18 @@ class ConvS2SConfig(
     tied: Tied = "all"
 
     def __post_init__(self) -> None:
-        for name in ("num_encoder_layers", "num_decoder_layers", "kernel_width", "max_positions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        require_at_least(
+            1, self, "num_encoder_layers", "num_decoder_layers", "kernel_width", "max_positions"
+        )
         if self.dim < 2 or self.dim % 2:
             raise ValueError(f"dim must be even and 2 or more, not {self.dim}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        require_rate(self, "dropout")
 
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
         return (
             f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, d={self.dim}, "
-            f"kernel {self.kernel_width}, attention {describe_cross(attention)}"
+            f"kernel {self.kernel_width}, attention {attention.side_summary('cross')}"
         )
 
     def make_positions(self) -> SinusoidalPositions | LearnedPositions:
@@ -277,8 +269,7 @@ class ConvS2S(EncoderDecoder[ConvolutionalState]):
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
         patterns = attention.cross_patterns(self.config.num_decoder_layers)
-        size = self.compute_dtype.itemsize
-        return sum(most_kept_bytes(pattern, length, itemsize=size) for pattern in patterns)
+        return self.bytes_kept(patterns, length)
 
     def encode(self, source_ids: Tensor) -> tuple[Memory, Tensor | None]:
         """Read the source.

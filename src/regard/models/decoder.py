@@ -15,7 +15,6 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor, nn
 
 from regard.attention import NoMask, Pattern
-from regard.errors import ConfigError
 from regard.layers.block import Block, BlockConfig, DecoderBlock, Mixer
 from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout
@@ -241,10 +240,8 @@ def require_no_attention(family: str, attention: AttentionConfig, *names: str) -
     Raises:
         ConfigError: One of them has been changed.
     """
-    default = AttentionConfig()
-    for name in names:
-        if (given := getattr(attention, name)) != getattr(default, name):
-            raise ConfigError(
-                f"attention.{name}={given}: {family} has no attention, and so no pattern of it.  "
-                "Leave it out; its cost is linear in the length."
-            )
+    reason = (
+        "has no attention, and so no pattern of it.  "
+        "Leave it out; its cost is linear in the length."
+    )
+    attention.require_unset(*names, family=family, reason=reason)

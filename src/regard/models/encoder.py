@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.attention import NoMask, Pattern, most_kept_bytes
+from regard.attention import NoMask, Pattern
+from regard.checks import require_at_least, require_multiple, require_positive, require_rate
 from regard.errors import ConfigError
 from regard.layers.block import Block, BlockConfig, Mixer, NormPlace
 from regard.layers.dropout import Dropout, MaskPool
@@ -25,6 +26,7 @@ from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions
+from regard.models.model import FamilyConfig
 from regard.models.text_model import TextModel, token_table
 
 Pooling = Literal["first", "mean"]
@@ -33,9 +35,7 @@ PoolerActivation = Literal["tanh", "relu"]
 INITIAL_STD = 0.02  # Devlin et al. 2019: initializer_range of every published configuration
 
 
-class EncoderConfig(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family"
-):
+class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
     """The dimensions of an encoder in the manner of BERT.
 
     Args:
@@ -78,26 +78,17 @@ class EncoderConfig(
     pooling: Pooling = "first"
 
     def __post_init__(self) -> None:
-        for name in ("num_layers", "dim", "num_heads", "hidden_dim", "max_positions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        for name in ("position_offset", "num_segments", "pad_id"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        if self.dim % self.num_heads:
-            raise ValueError(f"dim must be a multiple of num_heads ({self.num_heads}): {self.dim}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
-        if self.epsilon <= 0:
-            raise ValueError(f"epsilon must be above 0, not {self.epsilon}")
+        require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim", "max_positions")
+        require_at_least(0, self, "position_offset", "num_segments", "pad_id")
+        require_multiple(self, "dim", of="num_heads")
+        require_rate(self, "dropout")
+        require_positive(self, "epsilon")
 
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
-        pattern = attention.pattern if attention.encoder is None else attention.encoder
-        shown = pattern if isinstance(pattern, str) else " / ".join(pattern)
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
-            f"ff {self.hidden_dim}, {self.norm}-norm, attention {shown}"
+            f"ff {self.hidden_dim}, {self.norm}-norm, attention {attention.side_summary('encoder')}"
         )
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern | NoMask]:
@@ -312,9 +303,8 @@ class Encoder(TextModel):
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
-        patterns, size = self.config.patterns(attention), self.compute_dtype.itemsize
-        kept = sum(most_kept_bytes(pattern, length, itemsize=size) for pattern in patterns)
-        return self.config.num_heads * kept
+        patterns = self.config.patterns(attention)
+        return self.bytes_kept(patterns, length, num_heads=self.config.num_heads)
 
 
 def require_encoder_only(family: str, attention: AttentionConfig) -> None:
@@ -323,10 +313,5 @@ def require_encoder_only(family: str, attention: AttentionConfig) -> None:
     Raises:
         ConfigError: ``attention.decoder`` or ``attention.cross`` has been changed.
     """
-    default = AttentionConfig()
-    for name in ("decoder", "cross"):
-        if (given := getattr(attention, name)) != getattr(default, name):
-            raise ConfigError(
-                f"attention.{name}={given}: {family} has no decoder.  "
-                f"Leave it out; attention.pattern tells how its tokens attend."
-            )
+    reason = "has no decoder.  Leave it out; attention.pattern tells how its tokens attend."
+    attention.require_unset("decoder", "cross", family=family, reason=reason)

@@ -12,7 +12,6 @@ from typing import Generic, Literal, TypeVar
 
 from torch import Tensor, nn
 
-from regard.errors import ConfigError
 from regard.layers.attention import MultiHeadAttention
 from regard.layers.cache import LayerCache
 from regard.layers.patterns import AttentionConfig
@@ -110,22 +109,14 @@ def tied_tables(
     return source, target, token_table(vocab_size, dim) if tied == "none" else target
 
 
-def describe_cross(attention: AttentionConfig) -> str:
-    """Tell the patterns of cross-attention, as the settings have them."""
-    cross = attention.cross
-    return cross if isinstance(cross, str) else " / ".join(cross)
-
-
 def require_no_self_attention(family: str, attention: AttentionConfig) -> None:
     """Refuse patterns of self-attention for a family that has none.
 
     Raises:
         ConfigError: A setting other than ``attention.cross`` has been changed.
     """
-    default = AttentionConfig()
-    for name in ("pattern", "encoder", "decoder"):
-        if (given := getattr(attention, name)) != getattr(default, name):
-            raise ConfigError(
-                f"attention.{name}={given}: {family} has no self-attention.  "
-                f"Leave it out; attention.cross tells how the decoder attends to the source."
-            )
+    reason = (
+        "has no self-attention.  "
+        "Leave it out; attention.cross tells how the decoder attends to the source."
+    )
+    attention.require_unset("pattern", "encoder", "decoder", family=family, reason=reason)

@@ -13,29 +13,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
 import torch
 from torch import nn
 
-from regard.attention import most_kept_bytes
+from regard.checks import require_at_least, require_positive, require_rate
 from regard.layers.block import BlockConfig
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import NormKind
 from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions
 from regard.models.decoder import StackedDecoder, stream_gain
+from regard.models.model import FamilyConfig
 
 _TABLE_STD = 0.02  # of the tables' initial weights: Radford et al. 2018, section 4.1
 
 
-class GptConfig(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="family",
-    tag="gpt",
-):
+class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
     """The dimensions of a decoder that stands alone.
 
     Args:
@@ -73,22 +66,16 @@ class GptConfig(
     tied: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("num_layers", "dim", "num_heads", "hidden_dim", "max_positions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim", "max_positions")
         self._check_heads()
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
-        for name in ("epsilon", "rotary_base"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        require_rate(self, "dropout")
+        require_positive(self, "epsilon", "rotary_base")
 
     def _check_heads(self) -> None:
         heads, shared = self.num_heads, self.num_kv_heads
         if self.head_dim is None and self.dim % heads:
             raise ValueError(f"dim must be a multiple of num_heads ({heads}), not {self.dim}")
-        if self.head_dim is not None and self.head_dim < 1:
-            raise ValueError(f"head_dim must be 1 or more, not {self.head_dim}")
+        require_at_least(1, self, "head_dim")
         if self.positions == "rotary" and self.size_of_head % 2:
             name = "head_dim" if self.head_dim else "dim / num_heads"
             raise ValueError(f"{name} must be even with rotary positions, not {self.size_of_head}")
@@ -104,11 +91,10 @@ class GptConfig(
         """Tell the dimensions in a line."""
         shared = self.num_kv_heads
         grouped = "" if shared in (None, self.num_heads) else f" ({shared} of keys and values)"
-        text = attention.pattern if attention.decoder is None else attention.decoder
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads{grouped}, "
             f"ff {self.hidden_dim} {self.activation}, {self.norm_kind} norm, "
-            f"{self.positions} positions, attention {AttentionConfig(pattern=text).summary()}"
+            f"{self.positions} positions, attention {attention.side_summary('decoder')}"
         )
 
     def block(self, *, reads_source: bool = False) -> BlockConfig:
@@ -170,9 +156,9 @@ class Gpt(StackedDecoder):
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
-        config, size = self.config, self.compute_dtype.itemsize
+        config = self.config
         patterns = attention.decoder_patterns(config.num_layers)
-        return config.num_heads * sum(most_kept_bytes(p, length, itemsize=size) for p in patterns)
+        return self.bytes_kept(patterns, length, num_heads=config.num_heads)
 
 
 def _table(rows: int, dim: int) -> nn.Parameter:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 import msgspec
 from torch import Tensor, nn
 
-from regard.attention import most_kept_bytes
 from regard.layers.attention import CrossAttention
 from regard.layers.block import DecoderBlock
 from regard.layers.dropout import Dropout
@@ -27,22 +26,16 @@ from regard.layers.patterns import AttentionConfig
 from regard.models.bert import Bert, BertConfig
 from regard.models.decoder import StackedDecoder
 from regard.models.encoder import Encoder
-from regard.models.encoder_decoder import DecoderState, EncoderDecoder, describe_cross
+from regard.models.encoder_decoder import DecoderState, EncoderDecoder
 from regard.models.gpt import Gpt, GptConfig
 from regard.models.longformer import Longformer, LongformerConfig
 from regard.models.mesanet import MesaNet, MesaNetConfig
+from regard.models.model import FamilyConfig
 from regard.models.text_model import PAD_ID
 from regard.models.transformer_xl import TransformerXl, TransformerXlConfig
 
 
-class JoinedConfig(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="family",
-    tag="encoder_decoder",
-):
+class JoinedConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder_decoder"):
     """Which encoder reads and which decoder writes.
 
     Args:
@@ -63,7 +56,7 @@ class JoinedConfig(
             f"{side.__struct_config__.tag} ({side.summary(attention)})"
             for side in (self.encoder, self.decoder)
         )
-        return f"{' + '.join(sides)}, cross {describe_cross(attention)}"
+        return f"{' + '.join(sides)}, cross {attention.side_summary('cross')}"
 
 
 class Joined(EncoderDecoder[DecoderState]):
@@ -119,15 +112,10 @@ class Joined(EncoderDecoder[DecoderState]):
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
         self._agree_on_type()
-        decoder, size = self.config.decoder, self.compute_dtype.itemsize
-        cross = sum(
-            most_kept_bytes(pattern, length, itemsize=size)
-            for pattern in attention.cross_patterns(decoder.num_layers)
-        )
-        sides = (self.encoder, self.decoder)
-        return decoder.num_heads * cross + sum(
-            side.attention_bytes(attention, length) for side in sides
-        )
+        decoder, sides = self.config.decoder, (self.encoder, self.decoder)
+        patterns = attention.cross_patterns(decoder.num_layers)
+        cross = self.bytes_kept(patterns, length, num_heads=decoder.num_heads)
+        return cross + sum(side.attention_bytes(attention, length) for side in sides)
 
     def encode(self, source_ids: Tensor) -> Tensor:
         """Read the source, ``[batch, source_length]``, padded on the right with 0.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from regard.attention import Full, Local, NoMask, Pattern, kept_bytes
+from regard.checks import require_at_least
 from regard.errors import ConfigError
 from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.patterns import AttentionConfig
@@ -59,8 +60,7 @@ class LongformerConfig(
                 f"window must be one number or one for each of {self.num_layers} layers, "
                 f"not {len(self.windows())}"
             )
-        if self.num_global < 0:
-            raise ValueError(f"num_global must be 0 or more, not {self.num_global}")
+        require_at_least(0, self, "num_global")
 
     def windows(self) -> tuple[int, ...]:
         """Tell the window of each layer."""

@@ -14,12 +14,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.attention import most_kept_bytes
+from regard.checks import require_at_least, require_rate
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.patterns import AttentionConfig
@@ -28,21 +28,14 @@ from regard.layers.source_attention import BahdanauAttention, LuongAttention, Me
 from regard.models.encoder_decoder import (
     EncoderDecoder,
     Tied,
-    describe_cross,
     require_no_self_attention,
     tied_tables,
 )
+from regard.models.model import FamilyConfig
 from regard.models.text_model import valid_lengths
 
 
-class LstmConfig(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="family",
-    tag="lstm",
-):
+class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
     """The dimensions of a recurrent encoder-decoder.
 
     A language model is its decoder alone, without what tells of a source: num_encoder_layers,
@@ -75,15 +68,12 @@ class LstmConfig(
     tied: Tied = "all"
 
     def __post_init__(self) -> None:
-        for name in ("num_encoder_layers", "num_decoder_layers", "dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        require_at_least(1, self, "num_encoder_layers", "num_decoder_layers", "dim")
         if self.bidirectional and self.dim % 2:
             raise ValueError(f"dim must be even with bidirectional=true, not {self.dim}")
         if self.bidirectional and self.reverse_source:
             raise ValueError("reverse_source goes with bidirectional=false only")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        require_rate(self, "dropout")
 
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
@@ -92,7 +82,8 @@ class LstmConfig(
         if self.attention == "none":
             return f"{sizes}{direction}, no attention"
         score = f" {self.luong_score}" if self.attention == "luong" else ""
-        return f"{sizes}{direction}, attention {self.attention}{score} {describe_cross(attention)}"
+        cross = attention.side_summary("cross")
+        return f"{sizes}{direction}, attention {self.attention}{score} {cross}"
 
 
 class Encoded(NamedTuple):

@@ -14,24 +14,19 @@ from typing import Literal
 
 import msgspec
 
+from regard.checks import require_at_least, require_rate
 from regard.errors import ConfigError
 from regard.layers.block import BlockConfig
 from regard.layers.mesa import CHUNK, MesaMixer, MesaSolver
 from regard.layers.patterns import AttentionConfig
 from regard.models.decoder import StackedDecoder, require_no_attention, stream_gain
+from regard.models.model import FamilyConfig
 
 _PAIRS_KEPT = 5  # tensors [batch, heads, length, chunk] kept for the backward pass
 _STATES_KEPT = 3  # tensors [batch, heads, length / chunk, head_dim, head_dim]
 
 
-class MesaNetConfig(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="family",
-    tag="mesanet",
-):
+class MesaNetConfig(FamilyConfig, frozen=True, kw_only=True, tag="mesanet"):
     """The dimensions of a MesaNet.
 
     Args:
@@ -65,17 +60,13 @@ class MesaNetConfig(
     tied: bool = True
 
     def __post_init__(self) -> None:
-        sizes = ("num_layers", "num_heads", "hidden_dim", "conv_width", "num_iterations")
-        for name in (*sizes, "eval_iterations"):
-            if (given := getattr(self, name)) is not None and given < 1:
-                raise ValueError(f"{name} must be 1 or more, not {given}")
+        require_at_least(1, self, "num_layers", "num_heads", "hidden_dim")
+        require_at_least(1, self, "conv_width", "num_iterations", "eval_iterations")
         if self.dim < 1 or self.dim % self.num_heads:
             raise ValueError(
                 f"dim must be a multiple of num_heads ({self.num_heads}), not {self.dim}"
             )
-        for name in ("dropout", "tolerance", "eval_tolerance"):
-            if (given := getattr(self, name)) is not None and not 0 <= given < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, not {given}")
+        require_rate(self, "dropout", "tolerance", "eval_tolerance")
         if not 0 < self.regularization_min < 1:
             raise ValueError(
                 f"regularization_min must be above 0 and below 1, not {self.regularization_min}"

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 
+import msgspec
 import torch
 from torch import nn
 
+from regard.attention import NoMask, Pattern, most_kept_bytes
 from regard.layers.dropout import MaskPool
 from regard.layers.patterns import AttentionConfig
+
+
+class FamilyConfig(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family"
+):
+    """The dimensions of a model; the setting ``family`` tells the families apart."""
 
 
 class Model(nn.Module):
@@ -37,3 +46,10 @@ class Model(nn.Module):
             attention: Its patterns, or others to be tried.
             length: Of the input (of source and target, where there are two), in tokens.
         """
+
+    def bytes_kept(
+        self, patterns: Iterable[Pattern | NoMask], length: int, *, num_heads: int = 1
+    ) -> int:
+        """Predict the bytes of scores and weights; as `attention_bytes`, of the given patterns."""
+        size = self.compute_dtype.itemsize
+        return num_heads * sum(most_kept_bytes(p, length, itemsize=size) for p in patterns)

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
-from regard.attention import most_kept_bytes
+from regard.checks import require_at_least, require_even_heads, require_rate
 from regard.layers.attention import CrossAttention
 from regard.layers.block import Block, BlockConfig, DecoderBlock, NormPlace
 from regard.layers.dropout import Dropout, MaskPool
@@ -27,17 +26,11 @@ from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.models.encoder_decoder import DecoderState, EncoderDecoder, Tied, tied_tables
+from regard.models.model import FamilyConfig
 from regard.models.text_model import PAD_ID
 
 
-class TransformerConfig(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="family",
-    tag="transformer",
-):
+class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transformer"):
     """The dimensions of a Transformer.
 
     A language model is its decoder alone and has no use for num_encoder_layers; an encoder alone,
@@ -85,19 +78,11 @@ class TransformerConfig(
     start_id: int = 1
 
     def __post_init__(self) -> None:
-        sizes = ("num_encoder_layers", "num_decoder_layers", "num_heads", "hidden_dim")
-        for name in (*sizes, "max_positions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        if self.dim < 2 or self.dim % self.num_heads or self.dim % 2:
-            raise ValueError(
-                f"dim must be even and a multiple of num_heads ({self.num_heads}), not {self.dim}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
-        for name in ("position_offset", "pad_id", "start_id"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        require_at_least(1, self, "num_encoder_layers", "num_decoder_layers", "num_heads")
+        require_at_least(1, self, "hidden_dim", "max_positions")
+        require_even_heads(self.dim, self.num_heads)
+        require_rate(self, "dropout")
+        require_at_least(0, self, "position_offset", "pad_id", "start_id")
         if self.position_offset and self.positions != "learned":
             raise ValueError(
                 f"position_offset must be 0 where positions are {self.positions}, "
@@ -234,9 +219,9 @@ class Transformer(EncoderDecoder[DecoderState]):
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
-        config, size = self.config, self.compute_dtype.itemsize
+        config = self.config
         patterns = attention.every_pattern(config.num_encoder_layers, config.num_decoder_layers)
-        return config.num_heads * sum(most_kept_bytes(p, length, itemsize=size) for p in patterns)
+        return self.bytes_kept(patterns, length, num_heads=config.num_heads)
 
     def encode(self, source_ids: Tensor) -> tuple[Tensor, Tensor | None]:
         """Read the source.

@@ -13,7 +13,6 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from regard.attention import most_kept_bytes
 from regard.errors import ConfigError
 from regard.layers.patterns import AttentionConfig
 from regard.models.decoder import StackedDecoder
@@ -61,9 +60,9 @@ class TransformerDecoder(StackedDecoder):
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
-        config, size = self.config, self.compute_dtype.itemsize
+        config = self.config
         patterns = attention.decoder_patterns(config.num_decoder_layers)
-        return config.num_heads * sum(most_kept_bytes(p, length, itemsize=size) for p in patterns)
+        return self.bytes_kept(patterns, length, num_heads=config.num_heads)
 
 
 class TransformerEncoder(Encoder):
@@ -130,9 +129,8 @@ def describe_encoder(config: TransformerConfig, attention: AttentionConfig) -> s
 
 def describe_decoder(config: TransformerConfig, attention: AttentionConfig) -> str:
     """Tell the dimensions of the decoder alone in a line."""
-    text = attention.pattern if attention.decoder is None else attention.decoder
     return (
         f"{config.num_decoder_layers} layers, d={config.dim}, {config.num_heads} heads, "
         f"ff {config.hidden_dim}, {config.norm}-norm, "
-        f"attention {AttentionConfig(pattern=text).summary()}"
+        f"attention {attention.side_summary('decoder')}"
     )

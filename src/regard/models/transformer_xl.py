@@ -17,26 +17,20 @@ from __future__ import annotations
 
 from copy import copy
 
-import msgspec
 import torch
 from torch import Tensor
 
 from regard.attention import most_kept_bytes
+from regard.checks import require_at_least, require_even_heads, require_rate
 from regard.layers.block import BlockConfig, NormPlace
 from regard.layers.feed_forward import Activation
 from regard.layers.patterns import AttentionConfig
 from regard.layers.relative_attention import RelativeAttention, RelativePositions
 from regard.models.decoder import LayerCaches, StackedDecoder, stream_gain
+from regard.models.model import FamilyConfig
 
 
-class TransformerXlConfig(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="family",
-    tag="transformer_xl",
-):
+class TransformerXlConfig(FamilyConfig, frozen=True, kw_only=True, tag="transformer_xl"):
     """The dimensions of a Transformer-XL.
 
     Args:
@@ -62,23 +56,16 @@ class TransformerXlConfig(
     tied: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("num_layers", "num_heads", "hidden_dim", "memory"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        if self.dim < 2 or self.dim % self.num_heads or self.dim % 2:
-            raise ValueError(
-                f"dim must be even and a multiple of num_heads ({self.num_heads}), not {self.dim}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        require_at_least(1, self, "num_layers", "num_heads", "hidden_dim", "memory")
+        require_even_heads(self.dim, self.num_heads)
+        require_rate(self, "dropout")
 
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
-        text = attention.pattern if attention.decoder is None else attention.decoder
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
             f"ff {self.hidden_dim}, {self.norm}-norm, memory {self.memory}, "
-            f"attention {AttentionConfig(pattern=text).summary()}"
+            f"attention {attention.side_summary('decoder')}"
         )
 
 

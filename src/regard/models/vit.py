@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
-from regard.attention import NoMask, Pattern, most_kept_bytes
+from regard.attention import NoMask, Pattern
+from regard.checks import require_at_least, require_multiple, require_positive, require_rate
 from regard.errors import ConfigError, ShapeError
 from regard.layers.block import Block, BlockConfig
 from regard.layers.dropout import Dropout, MaskPool
@@ -27,17 +27,10 @@ from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
 from regard.models.encoder import Pooling, require_encoder_only
-from regard.models.model import Model
+from regard.models.model import FamilyConfig, Model
 
 
-class VitConfig(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="family",
-    tag="vit",
-):
+class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
     """The dimensions of a Vision Transformer; the defaults are those of ViT-B/16.
 
     Args:
@@ -83,21 +76,15 @@ class VitConfig(
 
     def __post_init__(self) -> None:
         sizes = ("height", "width", "channels", "patch_height", "patch_width", "num_features")
-        for name in (*sizes, "max_positions", "num_layers", "dim", "num_heads", "hidden_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        for name, part in (("height", "patch_height"), ("width", "patch_width")):
-            size, of = getattr(self, name), getattr(self, part)
-            if self.input == "image" and size % of:
-                raise ValueError(f"{name} must be a multiple of {part} ({of}): {size}")
-        if self.dim % self.num_heads:
-            raise ValueError(f"dim must be a multiple of num_heads ({self.num_heads}): {self.dim}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout}")
-        if self.epsilon <= 0:
-            raise ValueError(f"epsilon must be above 0, not {self.epsilon}")
-        if self.num_labels < 0:
-            raise ValueError(f"num_labels must be 0 or more, not {self.num_labels}")
+        require_at_least(1, self, *sizes, "max_positions")
+        require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim")
+        if self.input == "image":
+            require_multiple(self, "height", of="patch_height")
+            require_multiple(self, "width", of="patch_width")
+        require_multiple(self, "dim", of="num_heads")
+        require_rate(self, "dropout")
+        require_positive(self, "epsilon")
+        require_at_least(0, self, "num_labels")
 
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
@@ -259,9 +246,8 @@ class Vit(Model):
             attention: Its patterns, or others to be tried.
             length: Tokens of an input, with the class token.
         """
-        patterns, size = self.config.patterns(attention), self.compute_dtype.itemsize
-        kept = sum(most_kept_bytes(pattern, length, itemsize=size) for pattern in patterns)
-        return self.config.num_heads * kept
+        patterns = self.config.patterns(attention)
+        return self.bytes_kept(patterns, length, num_heads=self.config.num_heads)
 
     def _check(self, inputs: Tensor, lengths: Tensor | None) -> None:
         config, given = self.config, list(inputs.shape)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from regard.checks import require_at_least, require_positive
 from regard.data.audio import LogMelConfig
 from regard.data.tokenizer import TokenizerConfig
 from regard.generation.search import SearchConfig
@@ -92,11 +93,8 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     decoder: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("layers", "rank"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        if not self.alpha > 0:
-            raise ValueError(f"alpha must be above 0, not {self.alpha}")
+        require_at_least(1, self, "layers", "rank")
+        require_positive(self, "alpha")
         if self.method != "all" and (self.encoder is not None or self.decoder is not None):
             raise ValueError(
                 f"method must be all, not {self.method}: what stands between encoder and decoder "

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from regard.checks import require_at_least, require_positive, require_rate, require_share
 from regard.optim.betas import BetaName
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -55,17 +56,9 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_tokens", "evaluations", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value}")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ValueError(f"minutes must be above 0, not {self.minutes}")
-        for name in ("label_smoothing", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
-                )
+        require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience")
+        require_positive(self, "minutes")
+        require_rate(self, "label_smoothing", "average")
 
 
 class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,18 +105,8 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     curvature_fraction: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
-        for name in ("warmup", "beta1", "beta2", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 0 and below 1, not {getattr(self, name)}"
-                )
-        if not self.clip > 0:
-            raise ValueError(f"clip must be above 0, not {self.clip}")
-        if self.memory < 0:
-            raise ValueError(f"memory must be 0 or more, not {self.memory}")
-        if not 0 < self.curvature_fraction <= 1:
-            raise ValueError(
-                f"curvature_fraction must be above 0 and at most 1, not {self.curvature_fraction}"
-            )
+        require_positive(self, "learning_rate")
+        require_rate(self, "warmup", "beta1", "beta2", "momentum")
+        require_positive(self, "clip")
+        require_at_least(0, self, "memory")
+        require_share(self, "curvature_fraction")
