@@ -9,9 +9,9 @@ may be one of several structs that msgspec tells apart by a tag: the tag is a se
 
 Conventions for the structs: checks stand in ``__post_init__`` (`regard.checks` has those of
 numbers) and raise ``ValueError("dropout must be at least 0 and below 1, not 1.5")``, the setting's
-name first (or ``"pattern: the window must be 1 or more"``, where the name is only a label); meanings
-stand in the ``Args:`` part of the docstring.  An outer struct may give a section other defaults than
-its own.
+name first (or ``"pattern: the window must be 1 or more"``, where the name is only a label);
+meanings stand in the ``Args:`` part of the docstring.  An outer struct may give a section other
+defaults than its own.
 """
 
 from __future__ import annotations

@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 
-from regard.layers.convolution import ConvolutionCache, GatedConvolution
+from regard.attention import Full
+from regard.layers.convolution import (
+    ConvBlock,
+    ConvDecoderBlock,
+    ConvolutionalState,
+    ConvolutionCache,
+    GatedConvolution,
+)
+from regard.layers.dropout import Dropout, MaskPool
 
 WIDTHS = [1, 2, 3, 5]
 
@@ -86,3 +94,24 @@ def test_a_stack_keeps_the_variance_of_its_input():
     for _ in range(8):
         x = (x + GatedConvolution(64, 3, is_causal=True)(x)) * 0.5**0.5
     assert 0.005 < float(x.detach().var()) < 0.02
+
+
+def no_dropout():
+    return Dropout(0.0, MaskPool())
+
+
+def test_a_block_that_reads_is_deaf_to_padding():
+    block, x = ConvBlock(4, 3, no_dropout()).double(), draw(1, 5, 4)
+    is_valid = torch.tensor([True, True, True, False, False])[None, :, None]
+    torch.testing.assert_close(block(x, is_valid)[:, :3], block(x[:, :3]))
+
+
+def test_a_block_that_writes_is_equation_1_of_the_paper_and_scaled_sums():
+    torch.manual_seed(0)
+    block = ConvDecoderBlock(4, 3, no_dropout(), Full()).double()
+    x, tokens, source = draw(2, 3, 4), draw(2, 3, 4) + 1, draw(2, 5, 4) - 1
+    state = ConvolutionalState(memory=(source, source), lengths=None)
+    half, h = 0.5**0.5, block.convolution(x)
+    weights = ((block.query(h) + tokens) * half @ source.mT).softmax(-1)
+    expected = (x + (h + weights @ source * 5**0.5) * half) * half
+    torch.testing.assert_close(block(x, tokens, state, ConvolutionCache()), expected)

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from regard.attention import Full, Local
-from regard.layers.source_attention import BahdanauAttention, LuongAttention, SourceAttention
+from regard.layers.source_attention import (
+    BahdanauAttention,
+    LuongAttention,
+    SourceAttention,
+    SourceState,
+)
 
 LENGTHS = torch.tensor([4, 2])
 
@@ -75,3 +80,26 @@ def test_a_pattern_limits_the_keys_by_the_querys_position():
     layer = SourceAttention(Local(0, 0))
     found = layer(QUERIES, (STATES, STATES), query_offset=1)
     torch.testing.assert_close(found, STATES[:, 1:4])
+
+
+def test_a_state_looks_back_as_the_attention_does_from_where_it_stands():
+    layer = LuongAttention(6, Local(1, 1), is_general=False)
+    state = SourceState(memory=layer.project(STATES), lengths=LENGTHS, position=2)
+    expected = layer(QUERIES, layer.project(STATES), lengths=LENGTHS, query_offset=2)
+    torch.testing.assert_close(state.look_back(layer, QUERIES), expected)
+
+
+def test_a_state_keeps_repeats_and_reorders_rows():
+    layer, rows = SourceAttention(Full()), torch.tensor([1, 1, 0])
+    state = SourceState(memory=(STATES, STATES), lengths=LENGTHS)
+    expected = state.look_back(layer, QUERIES)[rows]
+    state.select(rows)
+    torch.testing.assert_close(state.look_back(layer, QUERIES[rows]), expected)
+    assert state.lengths is not None
+    assert state.lengths.tolist() == [2, 2, 4]
+
+
+def test_a_state_without_attention_or_padding_has_nothing_to_select():
+    state = SourceState(memory=None, lengths=None)
+    state.select(torch.tensor([0, 0]))
+    assert state == SourceState(memory=None, lengths=None)

@@ -16,18 +16,18 @@ from regard.errors import ConfigError
 from regard.explain.flops import num_heads
 from regard.layers.attention import CrossAttention, MultiHeadAttention, SelfAttention
 from regard.layers.convolution import GatedConvolution
-from regard.layers.embedding import TokenEmbedding
+from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
 from regard.layers.feed_forward import ACTIVATIONS, FeedForward
 from regard.layers.front_end import FrontEnd, Patches
 from regard.layers.linear import Linear
 from regard.layers.longformer_attention import LongformerAttention
+from regard.layers.masked_token_head import MaskedTokenHead
 from regard.layers.mesa import MesaMixer
 from regard.layers.norm import LayerNorm, RMSNorm
 from regard.layers.positions import LearnedPositions
 from regard.layers.recurrent import Lstm, LstmEncoderLayer
 from regard.layers.relative_attention import RelativeAttention, RelativePositions
 from regard.layers.source_attention import BahdanauAttention, LuongAttention, SourceAttention
-from regard.models.encoder import MaskedTokenHead, SegmentedEmbedding
 
 
 class Description(NamedTuple):

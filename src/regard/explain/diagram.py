@@ -16,10 +16,11 @@ from torch import nn
 from regard.explain.mermaid import Flowchart
 from regard.explain.parts import Part, fold, is_aside, list_parts, run_name, sublayers
 from regard.layers.attention import CrossAttention
+from regard.layers.convolution import ConvBlock, ConvDecoderBlock
 from regard.layers.recurrent import Lstm
 from regard.layers.source_attention import BahdanauAttention, SourceAttention
 from regard.models import Classifier, Encoder, Model, TextModel, Vit
-from regard.models.conv_s2s import ConvBlock, ConvDecoderBlock, ConvS2S
+from regard.models.conv_s2s import ConvS2S
 from regard.models.lstm import LstmEncoderDecoder
 
 _LENGTH = 1  # the costs of parts are not drawn

@@ -16,12 +16,12 @@ from torch import nn
 from regard.explain.describe import Description, class_words, describe, describe_table
 from regard.explain.flops import Sizes, forward_flops
 from regard.layers.block import Residual
-from regard.layers.embedding import TokenEmbedding
+from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
 from regard.layers.front_end import FrontEnd
 from regard.layers.linear import Linear
+from regard.layers.masked_token_head import MaskedTokenHead
 from regard.layers.relative_attention import RelativePositions
 from regard.models import Classifier, Encoder, EncoderDecoder, Joined, Model, TextModel, Vit
-from regard.models.encoder import MaskedTokenHead, SegmentedEmbedding
 
 _OUTPUT = ("output_weight", "output_bias")
 

@@ -83,6 +83,10 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Make one normalisation."""
         return NORMS[self.norm_kind](self.dim, self.epsilon)
 
+    def make_last_norm(self) -> LayerNorm | RMSNorm | nn.Identity:
+        """Make what follows the last block: a normalisation where those of a block come first."""
+        return self.make_norm() if self.norm == "pre" else nn.Identity()
+
 
 class Mixer(Protocol):
     """What a block lets positions exchange by: self-attention, or what stands in its place."""

@@ -75,6 +75,8 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float, pool: MaskPool) -> None:
         super().__init__()
+        self.rate = rate
+        """As it was given."""
         self.threshold = round(rate * _LEVELS)
         self.pool = pool
 

@@ -1,4 +1,7 @@
-"""Token embedding with positions (Vaswani et al. 2017, sections 3.4 and 3.5)."""
+"""Embeddings of tokens with positions, and with segments.
+
+Vaswani et al. 2017, sections 3.4 and 3.5; Devlin et al. 2019, figure 2.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.errors import ConfigError
 from regard.layers.dropout import Dropout
 from regard.layers.norm import LayerNorm
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
@@ -56,3 +60,53 @@ class TokenEmbedding(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         return self.dropout(x.to(dtype or self.weight.dtype))
+
+
+class SegmentedEmbedding(nn.Module):
+    """``dropout(norm(tokens + positions + segments))`` (Devlin et al. 2019, figure 2).
+
+    Args:
+        weight: ``[vocab, dim]`` table of tokens, shared with the output.
+        positions: Where the tokens stand.
+        norm: Of the sum.
+        dropout: On the result.
+        num_segments: Kinds of segments told apart; 0 has no table of them.
+    """
+
+    def __init__(
+        self,
+        weight: nn.Parameter,
+        positions: LearnedPositions,
+        norm: LayerNorm,
+        dropout: Dropout,
+        *,
+        num_segments: int,
+    ) -> None:
+        super().__init__()
+        self.weight = weight
+        self.positions = positions
+        self.segments = (
+            nn.Parameter(torch.empty(num_segments, weight.shape[1])) if num_segments else None
+        )
+        self.norm = norm
+        self.dropout = dropout
+
+    def forward(self, ids: Tensor, segments: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Embed ids ``[batch, length]`` of segments of that shape as ``[batch, length, dim]``.
+
+        Args:
+            ids: Token ids.
+            segments: Segment numbers; None is 0 everywhere.
+            dtype: Type of the result.
+
+        Raises:
+            ConfigError: Segments are given to a model that has none.
+        """
+        x = F.embedding(ids, self.weight) + self.positions(0, ids.shape[1])
+        if self.segments is not None:
+            x = x + (self.segments[0] if segments is None else F.embedding(segments, self.segments))
+        elif segments is not None:
+            raise ConfigError(
+                "segments: the model has no table of them (num_segments=0).  Leave them out."
+            )
+        return self.dropout(self.norm(x).to(dtype))

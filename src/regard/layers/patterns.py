@@ -110,22 +110,6 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         given = getattr(self, side)
         return " / ".join(_texts(self.pattern if given is None else given))
 
-    def require_unset(self, *names: str, family: str, reason: str) -> None:
-        """Refuse patterns that a family has no use for.
-
-        Args:
-            names: Of the settings.
-            family: Its name.
-            reason: Why it has none, and what to do.
-
-        Raises:
-            ConfigError: One of them has been changed.
-        """
-        default = AttentionConfig()
-        for name in names:
-            if (given := getattr(self, name)) != getattr(default, name):
-                raise ConfigError(f"attention.{name}={given}: {family} {reason}")
-
     def _parse(self, name: str, *, is_decoder: bool) -> list[Pattern | NoMask]:
         texts = _texts(getattr(self, name))
         if not texts:

@@ -10,6 +10,7 @@ cell is applied in a loop. Cost: 8 dim (in_dim + dim) operations a position.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.layers.linear import Linear
+from regard.layers.source_attention import SourceState
 
 _SHUT = 1e4  # sigmoid(1e4) is 1 and sigmoid(-1e4) is 0 in every floating type
 
@@ -30,6 +32,36 @@ class LstmState(NamedTuple):
     def select(self, rows: Tensor) -> LstmState:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""
         return LstmState(self.hidden.index_select(0, rows), self.cell.index_select(0, rows))
+
+
+class EncodedSource(NamedTuple):
+    """What an encoder found: outputs ``[batch, length, dim]``, and each layer's last state.
+
+    `lengths` are the valid positions ``[batch]``, None where no row is padded.
+    """
+
+    states: Tensor
+    lengths: Tensor | None
+    finals: list[LstmState]
+
+
+@dataclass(kw_only=True)
+class RecurrentState(SourceState):
+    """All that decoding carries from one token to the next.
+
+    Args:
+        layers: Output and cell of each decoder layer.
+        fed: What the next step is fed beside its token, ``[batch, dim]``.
+    """
+
+    layers: list[LstmState]
+    fed: Tensor
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        super().select(rows)
+        self.layers = [layer.select(rows) for layer in self.layers]
+        self.fed = self.fed.index_select(0, rows)
 
 
 class LstmWeights(NamedTuple):

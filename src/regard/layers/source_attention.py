@@ -9,6 +9,7 @@ states themselves. Cost: queries x keys x dim; the additive score also holds as 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -122,3 +123,31 @@ class LuongAttention(SourceAttention):
     def project(self, states: Tensor) -> Memory:
         """Map the encoder's states ``[batch, keys, dim]`` to keys; they are the values."""
         return self.key(states), states
+
+
+@dataclass(kw_only=True)
+class SourceState:
+    """What a decoder carries from one token to the next of the source that it looks back at.
+
+    Args:
+        memory: Keys and values of the source, ``[batch, keys, dim]``; None without attention.
+        lengths: Valid source positions of each row, ``[batch]``; None means all.
+        position: Of the next token.
+    """
+
+    memory: Memory | None
+    lengths: Tensor | None
+    position: int = 0
+
+    def look_back(self, attention: SourceAttention, queries: Tensor) -> Tensor:
+        """Attend over the source by ``[batch, queries, dim]``, the next positions."""
+        assert self.memory is not None
+        return attention(queries, self.memory, lengths=self.lengths, query_offset=self.position)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        if self.memory is not None:
+            keys, values = self.memory
+            self.memory = keys.index_select(0, rows), values.index_select(0, rows)
+        if self.lengths is not None:
+            self.lengths = self.lengths.index_select(0, rows)

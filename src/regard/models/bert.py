@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from regard.layers.patterns import AttentionConfig
-from regard.models.encoder import INITIAL_STD, Encoder, EncoderConfig, require_encoder_only
+from regard.models.encoder import INITIAL_STD, Encoder, EncoderConfig
 from regard.models.published import LabelHead, Layout, field_of, require_fields
 from regard.models.published_encoders import (
     BERT_NAMES,
@@ -27,6 +27,7 @@ from regard.models.published_encoders import (
     published_activation,
     require_alike,
 )
+from regard.models.refused_patterns import require_encoder_only
 
 
 class BertConfig(EncoderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="bert"):

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from regard.layers.convolution import ConvBlock
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.patterns import AttentionConfig
-from regard.models.conv_s2s import EMBEDDED, ConvBlock, ConvS2SConfig
-from regard.models.decoder import StackedDecoder, require_no_attention
+from regard.models.conv_s2s import EMBEDDED, ConvS2SConfig
+from regard.models.decoder import StackedDecoder
+from regard.models.refused_patterns import require_no_attention
 
 
 class ConvDecoder(StackedDecoder):
@@ -47,11 +49,14 @@ class ConvDecoder(StackedDecoder):
         self.config = config
         self.decoder_input = Linear(config.dim, config.dim)
         self.blocks = nn.ModuleList(
-            ConvBlock(config, self.mask_pool, is_causal=True)
+            ConvBlock(config.dim, config.kernel_width, self._dropout(), is_causal=True)
             for _ in range(config.num_decoder_layers)
         )
         self.decoder_output = Linear(config.dim, config.dim)
-        self.dropout = Dropout(config.dropout, self.mask_pool)
+        self.dropout = self._dropout()
+
+    def _dropout(self) -> Dropout:
+        return Dropout(self.config.dropout, self.mask_pool)
 
     def begin(self, x: Tensor) -> Tensor:
         """Map embeddings, ``[batch, length, dim]``, to inputs that leave gates half open."""

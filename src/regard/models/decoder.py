@@ -20,7 +20,6 @@ from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.norm import LayerNorm
-from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.models.text_model import TextModel, token_table
 
@@ -162,7 +161,7 @@ class StackedDecoder(Decoder[LayerCaches]):
                 DecoderBlock(block, mixer, pattern, pool)
                 for mixer, pattern in zip(mixers, cross, strict=True)
             )
-        self.norm = block.make_norm() if block.norm == "pre" else nn.Identity()
+        self.norm = block.make_last_norm()
 
     def hidden(self, ids: Tensor) -> Tensor:
         """Compute the last states, ``[batch, length, dim]``, of rows read from their beginning."""
@@ -227,21 +226,3 @@ def stream_gain(num_layers: int, *, reads_source: bool = False) -> float:
     2.3).
     """
     return ((3 if reads_source else 2) * num_layers) ** -0.5
-
-
-def require_no_attention(family: str, attention: AttentionConfig, *names: str) -> None:
-    """Refuse patterns for a family that has no attention.
-
-    Args:
-        family: Its name.
-        attention: The patterns.
-        names: Those that it has no use for.
-
-    Raises:
-        ConfigError: One of them has been changed.
-    """
-    reason = (
-        "has no attention, and so no pattern of it.  "
-        "Leave it out; its cost is linear in the length."
-    )
-    attention.require_unset(*names, family=family, reason=reason)

@@ -13,7 +13,6 @@ from typing import Literal
 
 import msgspec
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.attention import NoMask, Pattern
@@ -21,16 +20,17 @@ from regard.checks import require_at_least, require_multiple, require_positive, 
 from regard.errors import ConfigError
 from regard.layers.block import Block, BlockConfig, Mixer, NormPlace
 from regard.layers.dropout import Dropout, MaskPool
-from regard.layers.feed_forward import ACTIVATIONS, Activation
+from regard.layers.embedding import SegmentedEmbedding
+from regard.layers.feed_forward import Activation
 from regard.layers.linear import Linear
+from regard.layers.masked_token_head import HeadActivation, MaskedTokenHead
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
+from regard.layers.pooling import Pooling, mean_of_valid
 from regard.layers.positions import LearnedPositions
 from regard.models.model import FamilyConfig
 from regard.models.text_model import TextModel, token_table
 
-Pooling = Literal["first", "mean"]
-HeadActivation = Literal["relu", "gelu", "gelu_tanh"]
 PoolerActivation = Literal["tanh", "relu"]
 INITIAL_STD = 0.02  # Devlin et al. 2019: initializer_range of every published configuration
 
@@ -108,67 +108,20 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
             epsilon=self.epsilon,
         )
 
-
-class SegmentedEmbedding(nn.Module):
-    """``dropout(norm(tokens + positions + segments))`` (Devlin et al. 2019, figure 2).
-
-    Args:
-        weight: ``[vocab, dim]`` table of tokens, shared with the output.
-        config: Positions, segments, normalisation and dropout.
-        pool: Of dropout masks.
-    """
-
-    def __init__(self, weight: nn.Parameter, config: EncoderConfig, pool: MaskPool) -> None:
-        super().__init__()
-        self.weight = weight
-        self.positions = LearnedPositions(config.dim, config.max_positions, config.position_offset)
-        has_segments = config.num_segments > 0
-        self.segments = (
-            nn.Parameter(torch.empty(config.num_segments, config.dim)) if has_segments else None
+    def make_embedding(self, table: nn.Parameter, pool: MaskPool) -> SegmentedEmbedding:
+        """Make the embedding of tokens by their table, ``[vocab, dim]``, positions and segments."""
+        return SegmentedEmbedding(
+            table,
+            LearnedPositions(self.dim, self.max_positions, self.position_offset),
+            LayerNorm(self.dim, self.epsilon),
+            Dropout(self.dropout, pool),
+            num_segments=self.num_segments,
         )
-        self.norm = LayerNorm(config.dim, config.epsilon)
-        self.dropout = Dropout(config.dropout, pool)
 
-    def forward(self, ids: Tensor, segments: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Embed ids ``[batch, length]`` of segments of that shape as ``[batch, length, dim]``.
-
-        Args:
-            ids: Token ids.
-            segments: Segment numbers; None is 0 everywhere.
-            dtype: Type of the result.
-
-        Raises:
-            ConfigError: Segments are given to a model that has none.
-        """
-        x = F.embedding(ids, self.weight) + self.positions(0, ids.shape[1])
-        if self.segments is not None:
-            x = x + (self.segments[0] if segments is None else F.embedding(segments, self.segments))
-        elif segments is not None:
-            raise ConfigError(
-                "segments: the model has no table of them (num_segments=0).  Leave them out."
-            )
-        return self.dropout(self.norm(x).to(dtype))
-
-
-class MaskedTokenHead(nn.Module):
-    """``norm(activation(W h + b)) E^T + c``: which token stood here, E the table of tokens.
-
-    Args:
-        config: Sizes, activation and normalisation.
-        vocab_size: Number of token ids.
-    """
-
-    def __init__(self, config: EncoderConfig, vocab_size: int) -> None:
-        super().__init__()
-        self.dense = Linear(config.dim, config.dim)
-        self.norm = LayerNorm(config.dim, config.epsilon)
-        self.bias = nn.Parameter(torch.zeros(vocab_size))
-        self.activation = ACTIVATIONS[config.head_activation]
-
-    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
-        """Map ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
-        x = self.norm(self.activation(self.dense(hidden)))
-        return F.linear(x, table.to(x.dtype), self.bias.to(x.dtype))
+    def make_head(self, vocab_size: int) -> MaskedTokenHead:
+        """Make the head that tells masked tokens."""
+        norm = LayerNorm(self.dim, self.epsilon)
+        return MaskedTokenHead(self.dim, vocab_size, norm, activation=self.head_activation)
 
 
 class Encoder(TextModel):
@@ -198,15 +151,11 @@ class Encoder(TextModel):
         super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
         self.config = config
         self.output_weight = token_table(vocab_size, config.dim)
-        if embedding is None:
-            self.embedding = SegmentedEmbedding(self.output_weight, config, self.mask_pool)
-        else:
-            self.embedding = embedding(self.output_weight, self.mask_pool)
+        self.embedding = (embedding or config.make_embedding)(self.output_weight, self.mask_pool)
         block = block or config.block()
         self.blocks = nn.ModuleList(Block(block, mixer, self.mask_pool) for mixer in mixers)
-        is_pre = config.norm == "pre"
-        self.norm = LayerNorm(config.dim, config.epsilon) if is_pre else nn.Identity()
-        self.head = MaskedTokenHead(config, vocab_size) if config.has_mlm_head else None
+        self.norm = block.make_last_norm()
+        self.head = config.make_head(vocab_size) if config.has_mlm_head else None
         self.pooler = Linear(config.dim, config.dim) if config.has_pooler else None
         if initial_std is not None:
             for parameter in self.parameters():
@@ -282,10 +231,7 @@ class Encoder(TextModel):
             pooler where there is one.
         """
         if self.config.pooling == "mean":
-            lengths = self.lengths(ids)
-            is_valid = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-            summed = (hidden * is_valid[..., None]).sum(1)
-            return summed / lengths.clamp(min=1)[:, None].to(hidden.dtype)
+            return mean_of_valid(hidden, self.lengths(ids))
         first = hidden[:, 0]
         if self.pooler is None:
             return first
@@ -305,13 +251,3 @@ class Encoder(TextModel):
         """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
         patterns = self.config.patterns(attention)
         return self.bytes_kept(patterns, length, num_heads=self.config.num_heads)
-
-
-def require_encoder_only(family: str, attention: AttentionConfig) -> None:
-    """Refuse patterns of a decoder for a family that has none.
-
-    Raises:
-        ConfigError: ``attention.decoder`` or ``attention.cross`` has been changed.
-    """
-    reason = "has no decoder.  Leave it out; attention.pattern tells how its tokens attend."
-    attention.require_unset("decoder", "cross", family=family, reason=reason)

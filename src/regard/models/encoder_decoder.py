@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from regard.layers.attention import MultiHeadAttention
 from regard.layers.cache import LayerCache
-from regard.layers.patterns import AttentionConfig
 from regard.layers.source_attention import SourceAttention
 from regard.models.text_model import PAD_ID, TextModel, token_table
 
@@ -74,6 +73,29 @@ class EncoderDecoder(TextModel, Generic[S]):
         """The attention over the source that aligns best; None where there is none."""
 
 
+class OnePassDecoder(EncoderDecoder[S]):
+    """An encoder-decoder that writes one token or all of them by the same pass.
+
+    A family writes `start` and `write`.
+    """
+
+    @abstractmethod
+    def write(self, target_ids: Tensor, state: S) -> Tensor:
+        """Go on by ``[batch, length]`` tokens; bring the state up to date.
+
+        Returns:
+            The decoder's last states, ``[batch, length, dim]``.
+        """
+
+    def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
+        return self.write(target_ids, self.start(source_ids))
+
+    def step(self, ids: Tensor, state: S) -> Tensor:
+        """Decode one token; as `EncoderDecoder.step`."""
+        return self.logits(self.write(ids[:, None], state)[:, 0])
+
+
 @dataclass
 class DecoderState:
     """All that decoding carries from one token to the next.
@@ -107,16 +129,3 @@ def tied_tables(
     source = token_table(vocab_size, dim)
     target = source if tied == "all" else token_table(vocab_size, dim)
     return source, target, token_table(vocab_size, dim) if tied == "none" else target
-
-
-def require_no_self_attention(family: str, attention: AttentionConfig) -> None:
-    """Refuse patterns of self-attention for a family that has none.
-
-    Raises:
-        ConfigError: A setting other than ``attention.cross`` has been changed.
-    """
-    reason = (
-        "has no self-attention.  "
-        "Leave it out; attention.cross tells how the decoder attends to the source."
-    )
-    attention.require_unset("pattern", "encoder", "decoder", family=family, reason=reason)

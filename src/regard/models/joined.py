@@ -102,8 +102,7 @@ class Joined(EncoderDecoder[DecoderState]):
     @property
     def aligning_attention(self) -> CrossAttention:
         """That of the last-but-one decoder layer, as for the Transformer."""
-        blocks = self.decoder_blocks
-        return blocks[max(0, len(blocks) - 2)].cross_attention
+        return self.decoder_blocks[-2:][0].cross_attention
 
     def layers(self) -> list[nn.Module]:
         """List its layers; as `Model.layers`."""

@@ -15,7 +15,7 @@ from regard.checks import require_at_least
 from regard.errors import ConfigError
 from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.patterns import AttentionConfig
-from regard.models.encoder import Encoder, EncoderConfig, require_encoder_only
+from regard.models.encoder import Encoder, EncoderConfig
 from regard.models.published import Layout, Place, field_of
 from regard.models.published_encoders import (
     ROBERTA_NAMES,
@@ -27,6 +27,7 @@ from regard.models.published_encoders import (
     pair_of,
     require_alike,
 )
+from regard.models.refused_patterns import require_encoder_only
 
 
 class LongformerConfig(

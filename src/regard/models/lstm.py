@@ -11,8 +11,7 @@ O(length dim^2) a layer, one position after the other, and O(source x target x d
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +22,18 @@ from regard.checks import require_at_least, require_rate
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.patterns import AttentionConfig
-from regard.layers.recurrent import Lstm, LstmEncoderLayer, LstmState, LstmWeights, lstm_cell
-from regard.layers.source_attention import BahdanauAttention, LuongAttention, Memory
-from regard.models.encoder_decoder import (
-    EncoderDecoder,
-    Tied,
-    require_no_self_attention,
-    tied_tables,
+from regard.layers.recurrent import (
+    EncodedSource,
+    Lstm,
+    LstmEncoderLayer,
+    LstmWeights,
+    RecurrentState,
+    lstm_cell,
 )
+from regard.layers.source_attention import BahdanauAttention, LuongAttention
+from regard.models.encoder_decoder import OnePassDecoder, Tied, tied_tables
 from regard.models.model import FamilyConfig
+from regard.models.refused_patterns import require_no_self_attention
 from regard.models.text_model import valid_lengths
 
 
@@ -86,47 +88,7 @@ class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
         return f"{sizes}{direction}, attention {self.attention}{score} {cross}"
 
 
-class Encoded(NamedTuple):
-    """What the encoder found: outputs ``[batch, length, dim]``, and each layer's last state.
-
-    `lengths` are the valid positions ``[batch]``, None where no row is padded.
-    """
-
-    states: Tensor
-    lengths: Tensor | None
-    finals: list[LstmState]
-
-
-@dataclass
-class RecurrentState:
-    """All that decoding carries from one token to the next.
-
-    Args:
-        layers: Output and cell of each decoder layer.
-        fed: What the next step is fed beside its token, ``[batch, dim]``.
-        memory: Keys and values of the source, ``[batch, keys, dim]``; None without attention.
-        lengths: Valid source positions of each row, ``[batch]``; None means all.
-        position: Of the next token.
-    """
-
-    layers: list[LstmState]
-    fed: Tensor
-    memory: Memory | None
-    lengths: Tensor | None
-    position: int = 0
-
-    def select(self, rows: Tensor) -> None:
-        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
-        if self.memory is not None:
-            keys, values = self.memory
-            self.memory = keys.index_select(0, rows), values.index_select(0, rows)
-        if self.lengths is not None:
-            self.lengths = self.lengths.index_select(0, rows)
-        self.layers = [layer.select(rows) for layer in self.layers]
-        self.fed = self.fed.index_select(0, rows)
-
-
-class LstmEncoderDecoder(EncoderDecoder[RecurrentState]):
+class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
     """The recurrent encoder-decoder.
 
     Args:
@@ -193,7 +155,7 @@ class LstmEncoderDecoder(EncoderDecoder[RecurrentState]):
         held = length * self.config.dim * size if is_additive else 0
         return most_kept_bytes(pattern, length, itemsize=size, is_plain=not is_additive) + held
 
-    def encode(self, source_ids: Tensor) -> Encoded:
+    def encode(self, source_ids: Tensor) -> EncodedSource:
         """Read the source, ``[batch, source_length]``, padded on the right with 0."""
         lengths = valid_lengths(source_ids)
         x = self._embed(source_ids, self.source_table)
@@ -201,7 +163,7 @@ class LstmEncoderDecoder(EncoderDecoder[RecurrentState]):
         for number, layer in enumerate(self.encoder):
             x, final = layer(self.dropout(x) if number else x, lengths)
             finals.append(final)
-        return Encoded(x, lengths, finals)
+        return EncodedSource(x, lengths, finals)
 
     def start(self, source_ids: Tensor) -> RecurrentState:
         """Read the source ``[batch, source_length]`` and prepare to decode.
@@ -218,16 +180,8 @@ class LstmEncoderDecoder(EncoderDecoder[RecurrentState]):
             lengths=lengths,
         )
 
-    def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
-        """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
-        return self._write(target_ids, self.start(source_ids))
-
-    def step(self, ids: Tensor, state: RecurrentState) -> Tensor:
-        """Decode one token; as `EncoderDecoder.step`."""
-        return self.logits(self._write(ids[:, None], state)[:, 0])
-
-    def _write(self, target_ids: Tensor, state: RecurrentState) -> Tensor:
-        """Go on by ``[batch, length]`` tokens; bring the state up to date."""
+    def write(self, target_ids: Tensor, state: RecurrentState) -> Tensor:
+        """Go on by ``[batch, length]`` tokens; as `OnePassDecoder.write`."""
         x = self._embed(target_ids, self.target_table)
         if self.feeds_back:
             weights = [layer.weights(x.dtype) for layer in self._writing]
@@ -237,32 +191,26 @@ class LstmEncoderDecoder(EncoderDecoder[RecurrentState]):
             x = self.dropout(x) if number else x
             x, state.layers[number] = layer(x, state.layers[number])
         if self.attention is not None:
-            x = torch.cat([x, self._look_back(x, state)], dim=-1)
+            x = torch.cat([x, state.look_back(self.attention, x)], dim=-1)
         state.position += target_ids.shape[1]
         return self.dropout(self.readout(x).tanh())
 
     def _advance(self, x: Tensor, state: RecurrentState, weights: list[LstmWeights]) -> Tensor:
         """Take one step with an embedding ``[batch, dim]``; Bahdanau attends first, Luong last."""
+        assert self.attention is not None
         attends_first = self.config.attention == "bahdanau"
         if attends_first:
-            state.fed = self._look_back(state.layers[-1].hidden[:, None], state)[:, 0]
+            state.fed = state.look_back(self.attention, state.layers[-1].hidden[:, None])[:, 0]
         x = torch.cat([x, state.fed], dim=-1)
         for number, layer_weights in enumerate(weights):
             x = self.dropout(x) if number else x
             state.layers[number] = lstm_cell(x, state.layers[number], layer_weights)
             x = state.layers[number].hidden
-        context = state.fed if attends_first else self._look_back(x[:, None], state)[:, 0]
+        context = state.fed if attends_first else state.look_back(self.attention, x[:, None])[:, 0]
         x = self.readout(torch.cat([x, context], dim=-1)).tanh()  # Luong et al., equation 5
         state.fed = context if attends_first else x
         state.position += 1
         return x
-
-    def _look_back(self, queries: Tensor, state: RecurrentState) -> Tensor:
-        """Attend over the source by ``[batch, queries, dim]``."""
-        assert self.attention is not None and state.memory is not None
-        return self.attention(
-            queries, state.memory, lengths=state.lengths, query_offset=state.position
-        )
 
     @property
     def _writing(self) -> list[Lstm]:

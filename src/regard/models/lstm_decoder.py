@@ -14,8 +14,9 @@ from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.patterns import AttentionConfig
 from regard.layers.recurrent import Lstm, LstmState
-from regard.models.decoder import StackedDecoder, require_no_attention
+from regard.models.decoder import StackedDecoder
 from regard.models.lstm import LstmConfig
+from regard.models.refused_patterns import require_no_attention
 
 
 class StateCache:

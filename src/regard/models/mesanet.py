@@ -19,8 +19,9 @@ from regard.errors import ConfigError
 from regard.layers.block import BlockConfig
 from regard.layers.mesa import CHUNK, MesaMixer, MesaSolver
 from regard.layers.patterns import AttentionConfig
-from regard.models.decoder import StackedDecoder, require_no_attention, stream_gain
+from regard.models.decoder import StackedDecoder, stream_gain
 from regard.models.model import FamilyConfig
+from regard.models.refused_patterns import require_no_attention
 
 _PAIRS_KEPT = 5  # tensors [batch, heads, length, chunk] kept for the backward pass
 _STATES_KEPT = 3  # tensors [batch, heads, length / chunk, head_dim, head_dim]

@@ -185,9 +185,7 @@ class Transformer(EncoderDecoder[DecoderState]):
                 strict=True,
             )
         )
-        is_pre = config.norm == "pre"
-        self.encoder_norm = LayerNorm(config.dim) if is_pre else nn.Identity()
-        self.decoder_norm = LayerNorm(config.dim) if is_pre else nn.Identity()
+        self.encoder_norm, self.decoder_norm = block.make_last_norm(), block.make_last_norm()
 
     def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
@@ -210,8 +208,7 @@ class Transformer(EncoderDecoder[DecoderState]):
     @property
     def aligning_attention(self) -> CrossAttention:
         """That of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
-        blocks = self.decoder_blocks
-        return blocks[max(0, len(blocks) - 2)].cross_attention
+        return self.decoder_blocks[-2:][0].cross_attention
 
     def layers(self) -> list[nn.Module]:
         """List its layers; as `Model.layers`."""

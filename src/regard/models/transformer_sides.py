@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from regard.errors import ConfigError
 from regard.layers.patterns import AttentionConfig
 from regard.models.decoder import StackedDecoder
-from regard.models.encoder import Encoder, EncoderConfig, require_encoder_only
+from regard.models.encoder import Encoder, EncoderConfig
+from regard.models.refused_patterns import require_encoder_only
 from regard.models.transformer import TransformerConfig
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from regard.attention import NoMask, Pattern
@@ -26,8 +25,9 @@ from regard.layers.front_end import FrontEnd, Patches
 from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
-from regard.models.encoder import Pooling, require_encoder_only
+from regard.layers.pooling import Pooling, mean_of_valid
 from regard.models.model import FamilyConfig, Model
+from regard.models.refused_patterns import require_encoder_only
 
 
 class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
@@ -212,14 +212,8 @@ class Vit(Model):
             The mean over the states of patches or rows that are no padding, or the class token's
             state, through the pooler where there is one.
         """
-        if self.config.pooling == "first":
-            vectors = hidden[:, 0]
-        elif lengths is None:
-            vectors = hidden[:, 1:].mean(1)
-        else:
-            places = torch.arange(hidden.shape[1] - 1, device=hidden.device)
-            summed = (hidden[:, 1:] * (places < lengths[:, None])[..., None]).sum(1)
-            vectors = summed / lengths.clamp(min=1)[:, None].to(hidden.dtype)
+        is_first = self.config.pooling == "first"
+        vectors = hidden[:, 0] if is_first else mean_of_valid(hidden[:, 1:], lengths)
         return vectors if self.pooler is None else self.pooler(vectors).tanh()
 
     def logits(self, vectors: Tensor) -> Tensor:

@@ -1,0 +1,40 @@
+"""The head that tells which token was masked (Devlin et al. 2019, section 3.1)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.layers.feed_forward import ACTIVATIONS
+from regard.layers.linear import Linear
+from regard.layers.norm import LayerNorm
+
+HeadActivation = Literal["relu", "gelu", "gelu_tanh"]
+
+
+class MaskedTokenHead(nn.Module):
+    """``norm(activation(W h + b)) E^T + c``: which token stood here, E the table of tokens.
+
+    Args:
+        dim: Size of the states.
+        vocab_size: Number of token ids.
+        norm: Of what is compared with the table.
+        activation: gelu (the paper's), gelu_tanh or relu.
+    """
+
+    def __init__(
+        self, dim: int, vocab_size: int, norm: LayerNorm, *, activation: HeadActivation
+    ) -> None:
+        super().__init__()
+        self.dense = Linear(dim, dim)
+        self.norm = norm
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """Map ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
+        x = self.norm(self.activation(self.dense(hidden)))
+        return F.linear(x, table.to(x.dtype), self.bias.to(x.dtype))

@@ -1,0 +1,31 @@
+"""One vector for a sequence of states."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Pooling = Literal["first", "mean"]
+"""What stands for a sequence: the state of its first position, or the mean of all."""
+
+
+def mean_of_valid(hidden: Tensor, lengths: Tensor | None) -> Tensor:
+    """Average over the positions that are no padding.
+
+    Args:
+        hidden: ``[batch, length, dim]``.
+        lengths: Valid positions of each row, ``[batch]``; None means all. A row of none gives 0.
+
+    Returns:
+        ``[batch, dim]``.
+
+    >>> mean_of_valid(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([2]))
+    tensor([[2.]])
+    """
+    if lengths is None:
+        return hidden.mean(1)
+    is_valid = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
+    summed = (hidden * is_valid[..., None]).sum(1)
+    return summed / lengths.clamp(min=1)[:, None].to(hidden.dtype)
