@@ -212,9 +212,10 @@ def test_resuming_a_finished_run_says_so(capsys, trained):
     assert out == expected
 
 
-def test_a_dry_run_prints_the_plan_only(capsys, tmp_path, pairs_file, monkeypatch):
+@pytest.mark.parametrize("words", [(), ("-o", "new/model")], ids=["no folder", "folder"])
+def test_a_dry_run_prints_the_plan_only(words, capsys, tmp_path, pairs_file, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, _ = run(capsys, "train", pairs_file, "--dry-run", *SETTINGS)
+    code, out, _ = run(capsys, "train", pairs_file, "--dry-run", *words, *SETTINGS)
     assert code == 0
     assert "measured on" in out
     assert "Done" not in out
@@ -292,17 +293,22 @@ def test_a_misspelt_setting_is_told_before_anything_is_read(capsys, tmp_path):
     )
 
 
-def test_an_output_folder_with_a_model_is_not_touched(capsys, trained, pairs_file):
+@pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["run", "dry run"])
+def test_an_output_folder_with_a_model_is_not_touched(words, capsys, trained, pairs_file):
     before = (trained / "model.safetensors").read_bytes()
-    code, _, err = run(capsys, "train", pairs_file, "-o", trained)
+    code, _, err = run(capsys, "train", pairs_file, "-o", trained, *words)
     assert code == 2
-    assert "already holds a finished model; nothing was changed" in err
+    assert err == (
+        f"regard: {trained}: already holds a finished model; nothing was changed.  "
+        f"Go on with it: regard train -o {trained} --resume;  start anew: another -o.\n"
+    )
     assert (trained / "model.safetensors").read_bytes() == before
 
 
-def test_an_output_that_cannot_be_written_is_told(capsys, tmp_path, pairs_file):
+@pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["run", "dry run"])
+def test_an_output_that_cannot_be_written_is_told(words, capsys, tmp_path, pairs_file):
     (tmp_path / "file").write_text("")
-    code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "file" / "model")
+    code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "file" / "model", *words)
     assert code == 2
     assert err == (
         f"regard: {tmp_path}/file/model: cannot be written (Not a directory).  "

@@ -103,7 +103,7 @@ def _moving_line(event: ev.Progress, losses: deque[float]) -> str:
     bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
     if event.is_full_batch:
         return (
-            f"{event.step:7,d} {bar} of {event.total_steps:,} steps   loss {event.loss:.4f} "
+            f"{event.step:7,d} {bar} of {_steps(event.total_steps)}   loss {event.loss:.4f} "
             f"{sparkline(list(losses)[::3])}   {event.num_passes:,.0f} passes   "
             f"gradient {event.gradient_norm:.1e}   {duration(event.left)} left"
         )
@@ -149,6 +149,10 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
+def _steps(number: int) -> str:
+    return f"{number:,} step{'' if number == 1 else 's'}"
+
+
 @singledispatch
 def describe(event: ev.Event) -> list[str]:  # noqa: ARG001 - progress and the like have no lines
     """Write an event as lines of text; none for those that are only seen moving."""
@@ -190,13 +194,13 @@ def _(event: ev.Planned) -> list[str]:
     stop = f", patience {event.patience}" if event.patience else ""
     epochs = event.total_steps / event.steps_per_epoch
     rate = "" if event.learning_rate is None else f" {event.learning_rate:g}"
-    steps = f"{event.total_steps:,} steps"
+    steps = _steps(event.total_steps)
     steps += f" = {epochs:.1f} epochs" if event.steps_per_epoch > 1 else " on all rows"
     return [
         f"Plan    {event.optimizer}{rate}, batch {event.batch_tokens:,} tokens "
         f"(padding {100 * event.padding_share:.1f} %), {steps} at most{stop}   "
         f"~{duration(event.seconds)}, {size(event.memory_bytes)} memory, "
-        f"{size(event.disk_bytes)} disk   (measured on {event.measured_steps} steps)"
+        f"{size(event.disk_bytes)} disk   (measured on {_steps(event.measured_steps)})"
     ]
 
 

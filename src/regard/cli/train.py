@@ -95,7 +95,8 @@ def train(
     resume
         Go on with the run in the output folder.
     dry_run
-        Measure a few steps, predict time, memory and disk, write nothing.
+        Measure a few steps, predict time, memory and disk, write nothing. An output folder that
+        the run would refuse is refused.
     json
         One JSON object per event instead of text.
     help_config
@@ -138,7 +139,7 @@ def _start(
         raise ConfigError("no data.  Name a file: regard train pairs.tsv -o FOLDER")
     with make_report(json=json) as report:
         if dry_run:
-            runs.estimate(data, settings=chosen, config=base, report=report)
+            runs.estimate(data, output, settings=chosen, config=base, report=report)
             return 0
         if output is None:
             raise ConfigError("no output folder.  Add one: -o FOLDER")

@@ -10,6 +10,8 @@ checkpoints/         what a run needs to go on
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -52,12 +54,37 @@ class ModelFolder:
             ConfigError: It cannot be made.
         """
         try:
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self._checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(
-                f"{self.path}: cannot be written ({error.strerror}).  "
-                "Choose another folder with -o."
-            ) from error
+            raise self._unsuitable(error) from error
+
+    def require_place(self) -> None:
+        """Refuse a place where `create` would fail, without making anything.
+
+        Raises:
+            ConfigError: The folder cannot be made.
+        """
+        if self._checkpoints.is_dir():
+            return
+        nearest = next(path for path in self._checkpoints.parents if os.path.lexists(path))
+        problem = None
+        if os.path.lexists(self._checkpoints):
+            problem = errno.EEXIST
+        elif not nearest.is_dir():
+            problem = errno.ENOTDIR
+        elif not os.access(nearest, os.W_OK | os.X_OK):
+            problem = errno.EACCES
+        if problem is not None:
+            raise self._unsuitable(OSError(problem, os.strerror(problem)))
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def _unsuitable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"{self.path}: cannot be written ({error.strerror}).  Choose another folder with -o."
+        )
 
     def require_model(self) -> None:
         """Refuse a folder that holds no model.

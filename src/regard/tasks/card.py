@@ -29,7 +29,8 @@ def model_card(
 | tokenizer | {"none" if isinstance(config.model, VitConfig) else config.tokenizer.kind} |
 | data | {path}, sha256 {config.data.sha256[:16] or "embedded corpus"} |
 | size | {outcome.rows} |
-| training | {finished.step:,} steps of {config.training.batch_tokens:,} tokens at most, \
+| training | {finished.step:,} step{"" if finished.step == 1 else "s"} of \
+{config.training.batch_tokens:,} tokens at most, \
 {_optimizer(config)}, \
 {config.training.precision}, {finished.seconds / 60:.1f} min |
 | kept weights | running average after step {finished.best_step:,}, best validation \

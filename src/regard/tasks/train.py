@@ -124,6 +124,7 @@ def resume(
 
 def estimate(
     data: str | Path | None,
+    output: str | Path | None = None,
     *,
     settings: Sequence[str] = (),
     config: RunConfig | None = None,
@@ -133,11 +134,19 @@ def estimate(
 
     Args:
         data: As for `train`, but not standard input.
+        output: Folder of the run to come, which is refused as `train` does; None where it is open.
         settings: As for `train`.
         config: As for `train`.
         report: As for `train`.
+
+    Raises:
+        ConfigError: As for `train`.
+        DataError: As for `train`.
+        ResourceError: As for `train`.
     """
     started = time.monotonic()
+    if output is not None:
+        _require_free(ModelFolder(output))
     if data == "-":
         raise ConfigError("--dry-run reads the data twice: name a file instead of -.")
     config = _with_data(_configure(config, settings, data), data)
@@ -178,7 +187,9 @@ def _configure(
 
 
 def _require_free(folder: ModelFolder) -> None:
+    """Refuse a folder that holds a run, or that cannot be made, before anything is read."""
     if not folder.holds_model:
+        folder.require_place()
         return
     state = "a finished model" if is_finished(folder) else "a run that can go on"
     raise ConfigError(
