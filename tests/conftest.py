@@ -45,6 +45,15 @@ TINY = (
 
 
 @pytest.fixture(scope="session")
+def transformers():
+    """The library that others publish with, silent."""
+    library = pytest.importorskip("transformers")
+    library.utils.logging.set_verbosity_error()
+    library.utils.logging.disable_progress_bar()
+    return library
+
+
+@pytest.fixture(scope="session")
 def pairs_file(tmp_path_factory):
     """A TSV file of 400 toy pairs."""
     return write_tsv(tmp_path_factory.mktemp("data") / "pairs.tsv", toy_pairs(400))

@@ -21,17 +21,14 @@ SEEDS = range(8)
 
 
 @pytest.fixture(scope="module")
-def transformers():
-    library = pytest.importorskip("transformers")
-    library.utils.logging.set_verbosity_error()
-    library.utils.logging.disable_progress_bar()
+def transformers(transformers):
     return SimpleNamespace(
-        GPT2Config=library.GPT2Config,
-        GPT2LMHeadModel=library.GPT2LMHeadModel,
-        LlamaConfig=library.LlamaConfig,
-        LlamaForCausalLM=library.LlamaForCausalLM,
-        AutoModelForCausalLM=library.AutoModelForCausalLM,
-        AutoTokenizer=library.AutoTokenizer,
+        GPT2Config=transformers.GPT2Config,
+        GPT2LMHeadModel=transformers.GPT2LMHeadModel,
+        LlamaConfig=transformers.LlamaConfig,
+        LlamaForCausalLM=transformers.LlamaForCausalLM,
+        AutoModelForCausalLM=transformers.AutoModelForCausalLM,
+        AutoTokenizer=transformers.AutoTokenizer,
     )
 
 

@@ -13,11 +13,13 @@ from regard.models.transformer import Transformer, TransformerConfig
 from regard.models.transformer_published import PUBLISHED
 
 
-def spread(theirs: nn.Module, gain: float = 2.0) -> None:
+def spread(theirs: nn.Module, gain: float = 2.0, seed: int = 3) -> None:
     """Draw weights large enough, and norms and biases uneven enough, that every part shows."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():
+            if not parameter.requires_grad:  # the sinusoids of Marian
+                continue
             is_norm_weight = "norm" in name.lower() and name.endswith("weight")
             size = 0.3 if parameter.dim() == 1 else gain * parameter.shape[-1] ** -0.5
             parameter.normal_(1.0 if is_norm_weight else 0.0, size)

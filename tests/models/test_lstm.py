@@ -3,6 +3,11 @@
 import msgspec
 import pytest
 import torch
+from tests.models.whole_and_stepwise import (
+    assert_decodes_as_it_reads,
+    assert_every_parameter_gets_a_gradient,
+    assert_padding_changes_nothing,
+)
 
 from regard.errors import ConfigError
 from regard.layers.patterns import AttentionConfig
@@ -39,32 +44,16 @@ def model(request):
     return build(**request.param)
 
 
-def assert_decodes_as_it_reads(model):
-    whole = model(SOURCE, TARGET)
-    state, rows = model.start(SOURCE), torch.arange(2)
-    for place in range(4):
-        if place == 2:
-            rows = torch.tensor([1, 0, 1])
-            state.select(rows)
-        logits = model.step(TARGET[rows, place], state)
-        torch.testing.assert_close(logits, whole[rows, place], rtol=0, atol=1e-12)
-
-
 def test_decoding_token_by_token_equals_the_whole_pass(model):
-    assert_decodes_as_it_reads(model)
+    assert_decodes_as_it_reads(model, SOURCE, TARGET, select_at=2)
 
 
 def test_padding_of_the_source_changes_nothing(model):
-    alone = model(SOURCE[1:, :3], TARGET[1:])
-    torch.testing.assert_close(model(SOURCE, TARGET)[1:], alone, rtol=0, atol=1e-12)
+    assert_padding_changes_nothing(model, SOURCE, TARGET, length=3)
 
 
 def test_every_parameter_gets_a_gradient(model):
-    model.train()
-    model(SOURCE, TARGET).logsumexp(-1).sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+    assert_every_parameter_gets_a_gradient(model, SOURCE, TARGET)
 
 
 def test_second_derivatives_exist(model):
@@ -112,7 +101,9 @@ def test_luong_attention_feeds_its_output_to_the_next_step():
 @pytest.mark.parametrize("attention", ["bahdanau", "luong"])
 @pytest.mark.parametrize("cross", ["local:1", "local:2|global:0", "top_k:2", "causal"])
 def test_patterns_of_cross_attention_decode_as_they_read(attention, cross):
-    assert_decodes_as_it_reads(build({"cross": cross}, attention=attention))
+    assert_decodes_as_it_reads(
+        build({"cross": cross}, attention=attention), SOURCE, TARGET, select_at=2
+    )
 
 
 @pytest.mark.parametrize("attention", ["bahdanau", "luong"])

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
 
 import msgspec
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from tests.models.published_weights import (
-    assert_near,
-    drawn_transformer,
-    padded_ids,
-    read_transformer,
-    spread,
+from tests.models.published_translators import (
+    VOCAB,
+    assert_comes_back,
+    assert_equal_models,
+    assert_equal_states,
+    assert_every_parameter_has_its_place,
+    assert_not_read,
+    assert_not_written,
+    assert_repeats_are_left_alone,
+    both_logits,
+    drawn_fields,
+    drawn_model,
+    imported,
+    opened_by_peer,
+    rewrite,
+    write,
 )
+from tests.models.published_weights import padded_ids, read_transformer, spread
 
-from regard.errors import ConfigError, WeightsError
-from regard.interchange.hugging_face import write_hugging_face
+from regard.errors import WeightsError
 from regard.layers.positions import LearnedPositions
 from regard.models.transformer import Transformer, TransformerConfig
 from regard.models.transformer_published import PUBLISHED
 
 LAYOUT = PUBLISHED["bart"]
-VOCAB, PAD = 31, 1
+PAD = 1
 CONFIG = TransformerConfig(
     num_encoder_layers=2,
     num_decoder_layers=1,
@@ -45,31 +53,15 @@ CONFIG = TransformerConfig(
 
 
 @pytest.fixture(scope="module")
-def transformers():
-    library = pytest.importorskip("transformers")
-    library.utils.logging.set_verbosity_error()
-    library.utils.logging.disable_progress_bar()
+def transformers(transformers):
     names = ("BartConfig", "BartModel", "BartForConditionalGeneration", "AutoModelForSeq2SeqLM")
-    return SimpleNamespace(**{name: getattr(library, name) for name in names})
+    return imported(transformers, *names)
 
 
 def bart(transformers, seed: int, *, kind: str = "BartForConditionalGeneration", **changes):
     """Draw a configuration, and weights so large that a wrong activation or norm shows."""
-    draw = random.Random(seed)
-    heads, hidden_dim = draw.choice([1, 2, 4]), draw.choice([12, 20])
-    fields = {
-        "vocab_size": VOCAB,
-        "d_model": heads * draw.choice([6, 8]),
-        "encoder_layers": draw.choice([1, 2, 3]),
-        "decoder_layers": draw.choice([1, 2, 3]),
-        "encoder_attention_heads": heads,
-        "decoder_attention_heads": heads,
-        "encoder_ffn_dim": hidden_dim,
-        "decoder_ffn_dim": hidden_dim,
-        "activation_function": draw.choice(["gelu", "relu", "gelu_new", "silu"]),
-        "max_position_embeddings": 24,
-        "scale_embedding": draw.choice([True, False]),
-    }
+    activations = ("gelu", "relu", "gelu_new", "silu")
+    fields = {**drawn_fields(random.Random(seed), activations), "max_position_embeddings": 24}
     model = getattr(transformers, kind)(transformers.BartConfig(**fields | changes)).eval()
     spread(model, gain=1.5)  # more would spread the rounding of float32 too
     if kind == "BartForConditionalGeneration":
@@ -86,25 +78,6 @@ def drawn_ids(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return source, target
 
 
-def drawn_model(**changes) -> Transformer:
-    """Make one of ours with biases and norms that are not those of the beginning."""
-    return drawn_transformer(msgspec.structs.replace(CONFIG, **changes), VOCAB)
-
-
-@torch.no_grad()
-def both_logits(ours: Transformer, theirs, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    source, target = drawn_ids(seed)
-    mask = (source != PAD).long()
-    logits = theirs(input_ids=source, attention_mask=mask, decoder_input_ids=target).logits
-    return ours(source, target), logits
-
-
-def assert_equal_models(ours: Transformer, theirs, seed: int) -> None:
-    found, wanted = both_logits(ours, theirs, seed)
-    assert found.shape == wanted.shape
-    assert_near(found, wanted, torch.zeros(found.shape[:2]), pad_id=PAD)  # every position counts
-
-
 # --- logits ---------------------------------------------------------------------------------------
 
 
@@ -112,7 +85,7 @@ def assert_equal_models(ours: Transformer, theirs, seed: int) -> None:
 def test_a_published_model_has_its_logits_here(seed, tmp_path, transformers):
     theirs = bart(transformers, seed)
     theirs.save_pretrained(tmp_path)
-    assert_equal_models(read_transformer(tmp_path), theirs, seed)
+    assert_equal_models(read_transformer(tmp_path), theirs, drawn_ids(seed))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +111,7 @@ def test_a_wrong_part_shows_in_the_logits(changes, tmp_path, transformers):
         for name, parameter in wrong.named_parameters():
             if name in parameters:
                 parameter.copy_(parameters[name][: len(parameter)])
-    found, wanted = both_logits(wrong, theirs, 0)
+    found, wanted = both_logits(wrong, theirs, drawn_ids(0))
     assert float((found - wanted).abs().max()) > 1e-3 * float(wanted.std())
 
 
@@ -154,67 +127,36 @@ def test_a_wrong_part_shows_in_the_logits(changes, tmp_path, transformers):
     ids=str,
 )
 def test_an_exported_model_has_its_logits_in_transformers(changes, tmp_path, transformers):
-    ours = drawn_model(**changes)
-    write_hugging_face(tmp_path, ours, ours.config, LAYOUT, VOCAB)
-    theirs, report = transformers.AutoModelForSeq2SeqLM.from_pretrained(
-        tmp_path, output_loading_info=True
-    )
-    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    ours = drawn_model(CONFIG, **changes)
+    theirs = opened_by_peer(transformers, tmp_path, ours, LAYOUT)
     assert theirs.config.model_type == "bart"
-    assert theirs.config.decoder_start_token_id == ours.config.start_id
     source, target = drawn_ids(2)
-    mask = (source != PAD).long()
-    source = source.masked_fill(source == ours.config.pad_id, 5).masked_fill(
-        mask == 0, ours.config.pad_id
-    )
-    with torch.no_grad():
-        found = ours(source, target)
-        wanted = theirs.eval()(
-            input_ids=source, attention_mask=mask, decoder_input_ids=target
-        ).logits
-    assert_near(found, wanted, torch.zeros_like(target), pad_id=PAD)
+    is_padding, pad_id = source == PAD, ours.config.pad_id
+    source = source.masked_fill(source == pad_id, 5).masked_fill(is_padding, pad_id)
+    assert_equal_models(ours, theirs, (source, target))
 
 
 def test_weights_without_a_head_are_read_without_its_bias(tmp_path, transformers):
     theirs = bart(transformers, 4, kind="BartModel")
-    theirs.save_pretrained(tmp_path)
-    ours, (source, target) = read_transformer(tmp_path), drawn_ids(4)
-    assert ours.output_bias is None
-    with torch.no_grad():
-        mask = (source != PAD).long()
-        states = theirs(input_ids=source, attention_mask=mask, decoder_input_ids=target)
-        found = ours.hidden(source, target)
-    assert_near(found, states.last_hidden_state, torch.zeros_like(target), pad_id=PAD)
+    assert_equal_states(tmp_path, theirs, drawn_ids(4))
 
 
 # --- folders --------------------------------------------------------------------------------------
 
 
 def test_what_is_exported_comes_back_exactly(tmp_path):
-    ours = drawn_model()
-    write_hugging_face(tmp_path, ours, ours.config, LAYOUT, VOCAB)
-    again = read_transformer(tmp_path)
-    assert again.config == ours.config
-    assert torch.equal(again(*drawn_ids(3)), ours(*drawn_ids(3)))
+    assert_comes_back(tmp_path, drawn_model(CONFIG), LAYOUT, drawn_ids(3))
 
 
 @pytest.mark.parametrize("has_output_bias", [True, False])
 def test_every_parameter_has_its_place(has_output_bias):
     config = msgspec.structs.replace(CONFIG, has_output_bias=has_output_bias)
-    places = [place.ours for place in LAYOUT.places(config)]
-    names = [name for name, _ in Transformer(config, VOCAB).named_parameters()]
-    assert sorted(places) == sorted(names)
+    assert_every_parameter_has_its_place(config, LAYOUT)
 
 
 def test_tables_that_old_files_repeat_and_their_versions_are_left_alone(tmp_path):
-    ours = drawn_model()
-    write_hugging_face(tmp_path, ours, ours.config, LAYOUT, VOCAB)
-    tensors = load_file(tmp_path / "model.safetensors")
-    for name in ("model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head"):
-        tensors[f"{name}.weight"] = tensors["model.shared.weight"].clone()
-    tensors["model.encoder.version"] = torch.tensor([3.0])
-    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
-    assert torch.equal(read_transformer(tmp_path).output_weight, ours.output_weight)
+    more = {"model.encoder.version": torch.tensor([3.0])}
+    assert_repeats_are_left_alone(tmp_path, drawn_model(CONFIG), LAYOUT, more)
 
 
 @pytest.mark.parametrize(
@@ -241,12 +183,9 @@ def test_tables_that_old_files_repeat_and_their_versions_are_left_alone(tmp_path
     ids=["missing", "surplus", "mis-shaped"],
 )
 def test_every_tensor_that_does_not_fit_is_named(lost, added, message, tmp_path):
-    ours = drawn_model()
-    write_hugging_face(tmp_path, ours, ours.config, LAYOUT, VOCAB)
-    tensors = load_file(tmp_path / "model.safetensors")
+    tensors = write(tmp_path, drawn_model(CONFIG), LAYOUT)
     tensors |= {name: torch.zeros(shape) for name, shape in added.items()}
-    kept = {name: tensor for name, tensor in tensors.items() if name not in lost}
-    save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
+    rewrite(tmp_path, {name: tensor for name, tensor in tensors.items() if name not in lost})
     with pytest.raises(WeightsError) as caught:
         read_transformer(tmp_path)
     assert str(caught.value) == f"{tmp_path}/: {message}"
@@ -306,9 +245,7 @@ def test_an_empty_file_is_the_default_of_transformers(transformers):
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_a_variant_that_is_not_computed_is_refused_by_its_field(fields, message):
-    with pytest.raises(ConfigError) as caught:
-        LAYOUT.read(fields)
-    assert str(caught.value) == message
+    assert_not_read(LAYOUT, fields, message)
 
 
 @pytest.mark.parametrize(
@@ -333,16 +270,13 @@ def test_a_variant_that_is_not_computed_is_refused_by_its_field(fields, message)
     ids=str,
 )
 def test_a_setting_that_the_layout_lacks_is_not_written(changes, message):
-    with pytest.raises(ConfigError) as caught:
-        LAYOUT.write(msgspec.structs.replace(CONFIG, **changes), VOCAB)
-    assert str(caught.value) == message
+    assert_not_written(LAYOUT, msgspec.structs.replace(CONFIG, **changes), message)
 
 
 def test_a_norm_of_embeddings_has_no_place_in_the_layout_of_marian():
     config = TransformerConfig(norm="post", positions="sinusoidal_halves", has_embedding_norm=True)
-    with pytest.raises(ConfigError) as caught:
-        PUBLISHED["marian"].write(config, VOCAB)
-    assert str(caught.value) == "has_embedding_norm=True: the layout marian has False only."
+    message = "has_embedding_norm=True: the layout marian has False only."
+    assert_not_written(PUBLISHED["marian"], config, message)
 
 
 @pytest.mark.parametrize(
@@ -375,7 +309,7 @@ def test_the_rows_before_the_first_position_are_taken_by_none():
 
 
 def test_decoding_with_a_cache_equals_the_whole_pass_with_padding():
-    model, (source, target) = drawn_model().double(), drawn_ids(5)
+    model, (source, target) = drawn_model(CONFIG).double(), drawn_ids(5)
     model.compute_dtype = torch.float64
     whole, state = model(source, target), model.start(source)
     for place in range(target.shape[1]):

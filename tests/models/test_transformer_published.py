@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
 
 import msgspec
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from tests.models.published_weights import assert_near, drawn_transformer, read_transformer
+from tests.models.published_translators import (
+    assert_comes_back,
+    assert_equal_models,
+    assert_equal_states,
+    assert_every_parameter_has_its_place,
+    assert_not_read,
+    assert_not_written,
+    assert_repeats_are_left_alone,
+    drawn_fields,
+    drawn_model,
+    imported,
+    opened_by_peer,
+    rewrite,
+    write,
+)
+from tests.models.published_weights import read_transformer, spread
 
 from regard.data.batching import SpecialIds
-from regard.errors import ConfigError, WeightsError
+from regard.errors import WeightsError
 from regard.generation.search import SearchConfig, search
-from regard.interchange.hugging_face import write_hugging_face
 from regard.layers.positions import SinusoidalPositions, sinusoids
-from regard.models.transformer import Transformer, TransformerConfig
+from regard.models.transformer import TransformerConfig
 from regard.models.transformer_published import PUBLISHED
 
 LAYOUT = PUBLISHED["marian"]
-VOCAB, PAD = 31, 30
+PAD = 30
 SEEDS = range(8)
 CONFIG = TransformerConfig(
     num_encoder_layers=2,
@@ -40,31 +52,18 @@ CONFIG = TransformerConfig(
 
 
 @pytest.fixture(scope="module")
-def transformers():
-    library = pytest.importorskip("transformers")
-    library.utils.logging.set_verbosity_error()
-    library.utils.logging.disable_progress_bar()
+def transformers(transformers):
     names = ("MarianConfig", "MarianMTModel", "MarianModel", "AutoModelForSeq2SeqLM")
-    return SimpleNamespace(**{name: getattr(library, name) for name in names})
+    return imported(transformers, *names)
 
 
 def marian(transformers, seed: int, *, kind: str = "MarianMTModel", **changes):
     """Draw a configuration, and weights so large that a wrong activation or norm shows."""
     draw = random.Random(seed)
-    heads, hidden_dim = draw.choice([1, 2, 4]), draw.choice([12, 20])
     share = draw.choice([True, False])
     fields = {
-        "vocab_size": VOCAB,
-        "d_model": heads * draw.choice([6, 8]),
-        "encoder_layers": draw.choice([1, 2, 3]),
-        "decoder_layers": draw.choice([1, 2, 3]),
-        "encoder_attention_heads": heads,
-        "decoder_attention_heads": heads,
-        "encoder_ffn_dim": hidden_dim,
-        "decoder_ffn_dim": hidden_dim,
-        "activation_function": draw.choice(["swish", "silu", "relu", "gelu", "gelu_new"]),
+        **drawn_fields(draw, ("swish", "silu", "relu", "gelu", "gelu_new")),
         "max_position_embeddings": 40,
-        "scale_embedding": draw.choice([True, False]),
         "share_encoder_decoder_embeddings": share,
         "tie_word_embeddings": share or draw.choice([True, False]),
         "pad_token_id": PAD,
@@ -72,16 +71,9 @@ def marian(transformers, seed: int, *, kind: str = "MarianMTModel", **changes):
         "forced_eos_token_id": None,
     }
     model = getattr(transformers, kind)(transformers.MarianConfig(**fields | changes)).eval()
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "embed_positions" in name:
-                continue
-            is_norm = "norm" in name and name.endswith("weight")
-            size = 0.3 if parameter.dim() == 1 else 1.5 * parameter.shape[-1] ** -0.5
-            parameter.normal_(1.0 if is_norm else 0.0, size)
-        if kind == "MarianMTModel":
-            model.final_logits_bias.normal_()
+    spread(model, gain=1.5, seed=seed)
+    if kind == "MarianMTModel":
+        model.final_logits_bias.normal_()
     return model
 
 
@@ -97,22 +89,6 @@ def drawn_ids(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return source, target
 
 
-def drawn_model(**changes) -> Transformer:
-    """Make one of ours with biases and norms that are not those of the beginning."""
-    return drawn_transformer(msgspec.structs.replace(CONFIG, **changes), VOCAB)
-
-
-@torch.no_grad()
-def assert_equal_models(ours: Transformer, theirs, seed: int) -> None:
-    source, target = drawn_ids(seed)
-    logits = theirs(
-        input_ids=source, attention_mask=(source != PAD).long(), decoder_input_ids=target
-    ).logits
-    found = ours(source, target)
-    assert found.shape == logits.shape
-    assert_near(found, logits, torch.zeros_like(target), pad_id=PAD)  # every position counts
-
-
 # --- logits ---------------------------------------------------------------------------------------
 
 
@@ -120,7 +96,7 @@ def assert_equal_models(ours: Transformer, theirs, seed: int) -> None:
 def test_a_published_model_has_its_logits_here(seed, tmp_path, transformers):
     theirs = marian(transformers, seed)
     theirs.save_pretrained(tmp_path)
-    assert_equal_models(read_transformer(tmp_path), theirs, seed)
+    assert_equal_models(read_transformer(tmp_path), theirs, drawn_ids(seed))
 
 
 @pytest.mark.parametrize(
@@ -136,14 +112,9 @@ def test_a_published_model_has_its_logits_here(seed, tmp_path, transformers):
     ids=str,
 )
 def test_an_exported_model_has_its_logits_in_transformers(changes, tmp_path, transformers):
-    ours = drawn_model(**changes)
-    write_hugging_face(tmp_path, ours, ours.config, LAYOUT, VOCAB)
-    theirs, report = transformers.AutoModelForSeq2SeqLM.from_pretrained(
-        tmp_path, output_loading_info=True
-    )
-    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    assert theirs.config.decoder_start_token_id == ours.config.start_id
-    assert_equal_models(ours, theirs.eval(), 2)
+    ours = drawn_model(CONFIG, **changes)
+    theirs = opened_by_peer(transformers, tmp_path, ours, LAYOUT)
+    assert_equal_models(ours, theirs, drawn_ids(2))
 
 
 def test_weights_without_a_head_are_read_without_its_bias(tmp_path, transformers):
@@ -154,14 +125,7 @@ def test_weights_without_a_head_are_read_without_its_bias(tmp_path, transformers
         share_encoder_decoder_embeddings=True,
         tie_word_embeddings=True,
     )
-    theirs.save_pretrained(tmp_path)
-    ours, (source, target) = read_transformer(tmp_path), drawn_ids(4)
-    assert ours.output_bias is None
-    with torch.no_grad():
-        mask = (source != PAD).long()
-        states = theirs(input_ids=source, attention_mask=mask, decoder_input_ids=target)
-        found = ours.hidden(source, target)
-    assert_near(found, states.last_hidden_state, torch.zeros_like(target), pad_id=PAD)
+    assert_equal_states(tmp_path, theirs, drawn_ids(4))
 
 
 # --- folders --------------------------------------------------------------------------------------
@@ -169,41 +133,24 @@ def test_weights_without_a_head_are_read_without_its_bias(tmp_path, transformers
 
 @pytest.mark.parametrize("tied", ["all", "target", "none"])
 def test_what_is_exported_comes_back_exactly(tied, tmp_path):
-    ours = drawn_model(tied=tied)
-    write_hugging_face(tmp_path, ours, ours.config, LAYOUT, VOCAB)
-    again = read_transformer(tmp_path)
-    assert again.config == ours.config
-    source, target = drawn_ids(3)
-    assert torch.equal(again(source, target), ours(source, target))
+    assert_comes_back(tmp_path, drawn_model(CONFIG, tied=tied), LAYOUT, drawn_ids(3))
 
 
 @pytest.mark.parametrize("tied", ["all", "target", "none"])
 @pytest.mark.parametrize("has_output_bias", [True, False])
 def test_every_parameter_has_its_place(tied, has_output_bias):
     config = msgspec.structs.replace(CONFIG, tied=tied, has_output_bias=has_output_bias)
-    places = [place.ours for place in LAYOUT.places(config)]
-    names = [name for name, _ in Transformer(config, VOCAB).named_parameters()]
-    assert sorted(places) == sorted(names)
+    assert_every_parameter_has_its_place(config, LAYOUT)
 
 
 def test_tables_that_old_files_repeat_and_their_sinusoids_are_left_alone(tmp_path):
-    ours = drawn_model()
-    write_hugging_face(tmp_path, ours, ours.config, LAYOUT, VOCAB)
-    tensors = load_file(tmp_path / "model.safetensors")
-    table = tensors["model.shared.weight"]
-    for name in ("model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head"):
-        tensors[f"{name}.weight"] = table.clone()
-    tensors["model.encoder.embed_positions.weight"] = torch.zeros(40, 8)
-    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
-    assert torch.equal(read_transformer(tmp_path).output_weight, ours.output_weight)
+    more = {"model.encoder.embed_positions.weight": torch.zeros(40, 8)}
+    assert_repeats_are_left_alone(tmp_path, drawn_model(CONFIG), LAYOUT, more)
 
 
 def test_a_table_that_is_said_to_be_shared_and_differs_is_named(tmp_path):
-    ours = drawn_model()
-    write_hugging_face(tmp_path, ours, ours.config, LAYOUT, VOCAB)
-    tensors = load_file(tmp_path / "model.safetensors")
-    tensors["lm_head.weight"] = tensors["model.shared.weight"] + 1
-    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    tensors = write(tmp_path, drawn_model(CONFIG), LAYOUT)
+    rewrite(tmp_path, tensors | {"lm_head.weight": tensors["model.shared.weight"] + 1})
     with pytest.raises(WeightsError) as caught:
         read_transformer(tmp_path)
     assert str(caught.value) == (
@@ -285,9 +232,7 @@ def test_the_decoder_has_the_vocabulary_of_the_encoder_where_the_file_tells_no_o
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_a_variant_that_is_not_computed_is_refused_by_its_field(fields, message):
-    with pytest.raises(ConfigError) as caught:
-        LAYOUT.read(fields)
-    assert str(caught.value) == message
+    assert_not_read(LAYOUT, fields, message)
 
 
 @pytest.mark.parametrize(
@@ -306,9 +251,7 @@ def test_a_variant_that_is_not_computed_is_refused_by_its_field(fields, message)
     ids=str,
 )
 def test_a_setting_that_the_layout_lacks_is_not_written(changes, message):
-    with pytest.raises(ConfigError) as caught:
-        LAYOUT.write(msgspec.structs.replace(CONFIG, **changes), VOCAB)
-    assert str(caught.value) == message
+    assert_not_written(LAYOUT, msgspec.structs.replace(CONFIG, **changes), message)
 
 
 def test_an_id_below_0_is_refused():
@@ -326,7 +269,7 @@ def test_the_table_of_sinusoids_grows_in_its_order():
 
 
 def test_decoding_with_a_cache_equals_the_whole_pass_with_any_padding():
-    model, (source, target) = drawn_model().double(), drawn_ids(5)
+    model, (source, target) = drawn_model(CONFIG).double(), drawn_ids(5)
     model.compute_dtype = torch.float64
     whole, state = model(source, target), model.start(source)
     rows = torch.arange(len(source))
@@ -339,7 +282,7 @@ def test_decoding_with_a_cache_equals_the_whole_pass_with_any_padding():
 
 
 def test_padding_changes_nothing_and_token_0_counts():
-    model, (source, target) = drawn_model(), drawn_ids(6)
+    model, (source, target) = drawn_model(CONFIG), drawn_ids(6)
     source[1, 1] = 0
     alone = model(source[1:2, : int((source[1] != PAD).sum())], target[1:2])
     torch.testing.assert_close(model(source, target)[1:2], alone)

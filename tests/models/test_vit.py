@@ -38,12 +38,9 @@ LENGTHS = torch.tensor([7, 3, 1])
 
 
 @pytest.fixture(scope="module")
-def transformers():
-    package = pytest.importorskip("transformers")
-    package.utils.logging.set_verbosity_error()
-    package.utils.logging.disable_progress_bar()
-    assert package.ViTForImageClassification  # imported on first use, which takes its time
-    return package
+def transformers(transformers):
+    assert transformers.ViTForImageClassification  # imported on first use, which takes its time
+    return transformers
 
 
 def saved(theirs, folder):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.tasks.published_marian import ENGLISH, GERMAN, scale_up
+from tests.tasks.published_pairs import ENGLISH, GERMAN, SIZES, scale_up
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
@@ -28,13 +28,7 @@ def bart_folder(transformers: Any, folder: Path, *, seed: int = 0, **changes: An
     vocab_size = write_vocabulary(folder)
     config = transformers.BartConfig(
         vocab_size=vocab_size,
-        d_model=16,
-        encoder_layers=2,
-        decoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=24,
+        **SIZES,
         max_position_embeddings=60,
     )
     model = transformers.BartForConditionalGeneration(config).eval()

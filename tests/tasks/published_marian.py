@@ -7,11 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
-ENGLISH = "the cat sees a dog and the dog sees a red house by the old river"
-GERMAN = "die Katze sieht einen Hund und der Hund sieht ein rotes Haus am alten Fluss"
-TEXTS = ["the dog sees the cat", "a red house", "the old river and the old cat by a house", "dog"]
+from tests.tasks.published_pairs import ENGLISH, GERMAN, SIZES, scale_up
 
 
 def marian_folder(transformers: Any, sentencepiece: Any, folder: Path, *, seed: int = 0) -> Path:
@@ -21,13 +17,7 @@ def marian_folder(transformers: Any, sentencepiece: Any, folder: Path, *, seed: 
     pad = vocab["<pad>"]
     config = transformers.MarianConfig(
         vocab_size=len(vocab),
-        d_model=16,
-        encoder_layers=2,
-        decoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=24,
+        **SIZES,
         activation_function="swish",
         max_position_embeddings=40,
         scale_embedding=True,
@@ -42,22 +32,6 @@ def marian_folder(transformers: Any, sentencepiece: Any, folder: Path, *, seed: 
     model.generation_config.max_length = None
     model.save_pretrained(folder)
     return folder
-
-
-def scale_up(model: torch.nn.Module, seed: int, *, end: int = 0, unknown: int = 1) -> None:
-    """Draw weights; the end of a text is likely enough that some outputs end."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if not parameter.requires_grad:  # the sinusoids of Marian
-                continue
-            is_norm = "norm" in name and name.endswith("weight")
-            size = 0.3 if parameter.dim() == 1 else 1.5 * parameter.shape[-1] ** -0.5
-            parameter.normal_(1.0 if is_norm else 0.0, size)
-        bias = model.get_buffer("final_logits_bias")
-        bias.normal_()
-        bias[0, end] += seed / 2
-        bias[0, unknown] += 4  # <unk> would stand in most outputs, were it not forbidden
 
 
 def write_vocabulary(sentencepiece: Any, folder: Path) -> dict[str, int]:

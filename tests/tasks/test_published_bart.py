@@ -5,46 +5,34 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.conftest import TINY, toy_pairs, write_tsv
 from tests.tasks.published_bart import BOS, EOS, PAD, UNK, bart_folder, peer_rows
-from tests.tasks.published_marian import ENGLISH, GERMAN, TEXTS
+from tests.tasks.published_pairs import (
+    SETTINGS,
+    TEXTS,
+    assert_ends_alike_when_stopped,
+    assert_goes_out,
+    go_on,
+    last_loss,
+    load,
+    write_pairs,
+)
 
-import regard
 from regard.__main__ import main
 from regard.data.batching import SpecialIds
 from regard.errors import ConfigError
 from regard.interchange.hugging_face import OutputRules, output_rules
 from regard.tasks.published import export_hugging_face
-from regard.tasks.train import resume, train
+from regard.tasks.train import train
 from regard.tasks.translation import special_ids
 from regard.tasks.translator import Translator
-from regard.training.events import Saved, Started
+from regard.training.events import Started
 
-SETTINGS = (
-    "training.epochs=1",
-    "training.batch_tokens=512",
-    "training.precision=float32",
-    "data.languages=en-de",
-)
 BEAMS = {"length_penalty": 0.0, "early_stopping": "never"}  # both rank by log-probability then
-
-
-def load(folder: Path) -> Any:
-    """Open a folder, whatever is in it."""
-    return regard.load(folder)
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    library = pytest.importorskip("transformers")
-    library.utils.logging.set_verbosity_error()
-    library.utils.logging.disable_progress_bar()
-    return library
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +44,13 @@ def bart(transformers, tmp_path_factory):
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     """Pairs of the languages that the vocabulary was made of."""
-    english, german = ENGLISH.split(), GERMAN.split()
-    rows = []
-    for number in range(240):
-        start, length = number % len(english), 2 + number % 7
-        source = (english * 2)[start : start + length]
-        target = (german * 2)[start : start + length]
-        rows.append((f"{' '.join(source)} {number}", " ".join(target)))
-    return write_tsv(tmp_path_factory.mktemp("data") / "pairs.tsv", rows)
+    return write_pairs(tmp_path_factory.mktemp("data") / "pairs.tsv")
 
 
 @pytest.fixture(scope="module")
 def gone_on(bart, pairs, tmp_path_factory):
     """A run that went on from the folder, and the figures that it began with."""
-    folder, events = tmp_path_factory.mktemp("models") / "more", []
-    train(pairs, folder, settings=(f"start_from={bart}", *SETTINGS), report=events.append)
-    (started,) = [event for event in events if isinstance(event, Started)]
-    return folder, started.measures
+    return go_on(bart, pairs, tmp_path_factory.mktemp("models") / "more")
 
 
 def peer_texts(transformers, folder: Path, **options) -> list[str]:
@@ -253,9 +231,7 @@ def test_what_cannot_be_forced_is_refused(fields, message, tmp_path):
 def test_going_on_lowers_the_loss_and_keeps_vocabulary_and_search(gone_on, bart):
     folder, before = gone_on
     translator, published = load(folder), load(bart)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    after = [line for line in lines if line["event"] == "evaluated"][-1]["measures"]
-    assert after["loss"] < before["loss"]
+    assert last_loss(folder) < before["loss"]
     assert translator.config.search == published.config.search
     assert translator.tokenizer.encode(TEXTS) == published.tokenizer.encode(TEXTS)
     assert len(translator.translate(TEXTS, beam=2)) == len(TEXTS)
@@ -281,18 +257,7 @@ def test_the_loss_before_is_that_of_transformers(gone_on, bart, transformers, pa
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bits(gone_on, bart, pairs, tmp_path):
-    class CrashError(Exception):
-        pass
-
-    def crash(event):
-        if isinstance(event, Saved):
-            raise CrashError
-
-    with pytest.raises(CrashError):
-        train(pairs, tmp_path / "c", settings=(f"start_from={bart}", *SETTINGS), report=crash)
-    resume(tmp_path / "c")
-    ours, theirs = (load(folder).model for folder in (tmp_path / "c", gone_on[0]))
-    assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+    assert_ends_alike_when_stopped(bart, pairs, tmp_path / "c", gone_on[0])
 
 
 def test_a_summarizer_without_a_row_for_its_mask_is_gone_on_from(bart, pairs, tmp_path):
@@ -314,13 +279,8 @@ def test_a_summarizer_without_a_row_for_its_mask_is_gone_on_from(bart, pairs, tm
 
 def test_an_exported_model_writes_alike_in_transformers(gone_on, transformers, tmp_path):
     ours = load(gone_on[0])
-    found = export_hugging_face(ours, tmp_path / "out")
-    assert (found.model_type, found.difference) == ("bart", 0)
-    assert found.peer_difference is not None
-    assert found.peer_difference < 1e-4 * found.scale
-    again = load(tmp_path / "out")
+    again = assert_goes_out(ours, tmp_path / "out", TEXTS, "bart")
     assert again.config.search == ours.config.search
-    assert again.translate(TEXTS) == ours.translate(TEXTS)
     wanted = peer_texts(transformers, tmp_path / "out", num_beams=1)
     assert again.translate(TEXTS, beam=1) == wanted
 
@@ -337,9 +297,4 @@ def test_one_of_ours_with_a_norm_of_embeddings_trains_and_goes_out(transformers,
     settings = (*TINY, *(f"model.{name}={value}" for name, value in shape.items()))
     data = write_tsv(tmp_path / "pairs.tsv", toy_pairs(300))
     ours = train(data, tmp_path / "ours", settings=(*settings, "training.precision=float32"))
-    found = export_hugging_face(ours, tmp_path / "out")
-    assert found.model_type == "bart"
-    assert found.peer_difference is not None
-    assert found.peer_difference < 1e-4 * found.scale
-    texts = [source for source, _ in toy_pairs(20)]
-    assert load(tmp_path / "out").translate(texts) == ours.translate(texts)
+    assert_goes_out(ours, tmp_path / "out", [source for source, _ in toy_pairs(20)], "bart")

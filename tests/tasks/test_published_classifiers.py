@@ -40,14 +40,6 @@ def load(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def transformers():
-    library = pytest.importorskip("transformers")
-    library.utils.logging.set_verbosity_error()
-    library.utils.logging.disable_progress_bar()
-    return library
-
-
-@pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     texts = ["7 red cat sees the tree", "7 old dog likes the tree"] * 3
     return Tokenizer.train(texts, TokenizerConfig(kind="byte"))

@@ -4,50 +4,36 @@ from __future__ import annotations
 
 import json
 import warnings
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tests.conftest import TINY, toy_pairs, write_tsv
-from tests.tasks.published_marian import ENGLISH, GERMAN, TEXTS, marian_folder
+from tests.conftest import TINY, toy_pairs
+from tests.tasks.published_marian import marian_folder
+from tests.tasks.published_pairs import (
+    SETTINGS,
+    TEXTS,
+    assert_ends_alike_when_stopped,
+    assert_goes_out,
+    go_on,
+    last_loss,
+    load,
+    write_pairs,
+)
 
-import regard
 from regard.__main__ import main
 from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
 from regard.generation.search import SearchConfig
 from regard.interchange.hugging_face import forbidden_ids
 from regard.tasks.published import export_hugging_face
-from regard.tasks.train import resume, train
+from regard.tasks.train import train
 from regard.tasks.translation import decode_rows, special_ids
 from regard.tasks.translator import Translator
-from regard.training.events import Saved, Started
-
-SETTINGS = (
-    "training.epochs=1",
-    "training.batch_tokens=512",
-    "training.precision=float32",
-    "data.languages=en-de",
-)
-
-
-def load(folder: Path) -> Any:
-    """Open a folder, whatever is in it."""
-    return regard.load(folder)
 
 
 @pytest.fixture(scope="module")
 def sentencepiece():
     return pytest.importorskip("sentencepiece")
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    library = pytest.importorskip("transformers")
-    library.utils.logging.set_verbosity_error()
-    library.utils.logging.disable_progress_bar()
-    return library
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +45,13 @@ def marian(transformers, sentencepiece, tmp_path_factory):
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     """Pairs of the languages that the folder has pieces for."""
-    english, german = ENGLISH.split(), GERMAN.split()
-    rows = []
-    for number in range(240):
-        start, length = number % len(english), 2 + number % 7
-        source = (english * 2)[start : start + length]
-        target = (german * 2)[start : start + length]
-        rows.append((f"{' '.join(source)} {number}", " ".join(target)))
-    return write_tsv(tmp_path_factory.mktemp("data") / "pairs.tsv", rows)
+    return write_pairs(tmp_path_factory.mktemp("data") / "pairs.tsv")
 
 
 @pytest.fixture(scope="module")
 def gone_on(marian, pairs, tmp_path_factory):
     """A run that went on from the folder, and the figures that it began with."""
-    folder, events = tmp_path_factory.mktemp("models") / "more", []
-    train(pairs, folder, settings=(f"start_from={marian}", *SETTINGS), report=events.append)
-    (started,) = [event for event in events if isinstance(event, Started)]
-    return folder, started.measures
+    return go_on(marian, pairs, tmp_path_factory.mktemp("models") / "more")
 
 
 def peer_outputs(transformers, folder, **options) -> list[str]:
@@ -220,9 +196,7 @@ def test_going_on_lowers_the_loss_and_keeps_vocabulary_and_search(gone_on, maria
     folder, before = gone_on
     translator = load(folder)
     assert isinstance(translator, Translator)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    after = [line for line in lines if line["event"] == "evaluated"][-1]["measures"]
-    assert after["loss"] < before["loss"]
+    assert last_loss(folder) < before["loss"]
     assert (folder / "source.spm").read_bytes() == (marian / "source.spm").read_bytes()
     published = load(marian)
     assert translator.config.search.forbidden == published.config.search.forbidden
@@ -231,18 +205,7 @@ def test_going_on_lowers_the_loss_and_keeps_vocabulary_and_search(gone_on, maria
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bits(gone_on, marian, pairs, tmp_path):
-    class CrashError(Exception):
-        pass
-
-    def crash(event):
-        if isinstance(event, Saved):
-            raise CrashError
-
-    with pytest.raises(CrashError):
-        train(pairs, tmp_path / "c", settings=(f"start_from={marian}", *SETTINGS), report=crash)
-    resume(tmp_path / "c")
-    ours, theirs = (load(folder).model for folder in (tmp_path / "c", gone_on[0]))
-    assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+    assert_ends_alike_when_stopped(marian, pairs, tmp_path / "c", gone_on[0])
 
 
 def test_padding_is_never_a_label(gone_on, marian):
@@ -261,13 +224,9 @@ def test_padding_is_never_a_label(gone_on, marian):
 
 
 def test_an_exported_model_translates_alike_in_transformers(gone_on, transformers, tmp_path):
-    found = export_hugging_face(load(gone_on[0]), tmp_path / "out")
-    assert (found.model_type, found.difference) == ("marian", 0)
-    assert found.peer_difference is not None
-    assert found.peer_difference < 1e-4 * found.scale
-    again = load(tmp_path / "out")
-    assert again.config.search.forbidden == load(gone_on[0]).config.search.forbidden
-    assert again.translate(TEXTS) == load(gone_on[0]).translate(TEXTS)
+    ours = load(gone_on[0])
+    again = assert_goes_out(ours, tmp_path / "out", TEXTS, "marian")
+    assert again.config.search.forbidden == ours.config.search.forbidden
     wanted = until_end(peer_outputs(transformers, tmp_path / "out", num_beams=1))
     assert our_outputs(again, beam=1) == wanted
 
@@ -283,12 +242,8 @@ def test_one_of_ours_goes_out_and_translates_alike(pairs_file, transformers, tmp
     shape = ("model.norm=post", "model.positions=sinusoidal_halves", "model.max_positions=300")
     settings = (*TINY, *shape, "training.precision=float32")
     ours = train(pairs_file, tmp_path / "ours", settings=settings)
-    found = export_hugging_face(ours, tmp_path / "out")
-    assert found.peer_difference is not None
-    assert found.peer_difference < 1e-4 * found.scale
-    again = load(tmp_path / "out")
     texts = [source for source, _ in toy_pairs(20)]
-    assert again.translate(texts) == ours.translate(texts)
+    again = assert_goes_out(ours, tmp_path / "out", texts, "marian")
     assert special_ids(again.model, again.tokenizer) == SpecialIds()
 
 
