@@ -7,8 +7,30 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from regard.layers.linear import Linear
+
 Pooling = Literal["first", "mean"]
 """What stands for a sequence: the state of its first position, or the mean of all."""
+
+PoolerActivation = Literal["tanh", "relu"]
+
+
+class Pooler(Linear):
+    """``activation(W h + b)``, of the vector that stands for a sequence.
+
+    Args:
+        dim: Size of the states.
+        activation: tanh (Devlin et al. 2019) or relu.
+    """
+
+    def __init__(self, dim: int, activation: PoolerActivation = "tanh") -> None:
+        super().__init__(dim, dim)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, dim]`` to the same shape."""
+        mapped = super().forward(x)
+        return mapped.relu() if self.activation == "relu" else mapped.tanh()
 
 
 def mean_of_valid(hidden: Tensor, lengths: Tensor | None) -> Tensor:

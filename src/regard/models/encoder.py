@@ -9,7 +9,6 @@ normalised, blocks, the head of masked-token prediction and the pooler.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
 
 import msgspec
 import torch
@@ -22,16 +21,14 @@ from regard.layers.block import Block, BlockConfig, Mixer, NormPlace
 from regard.layers.dropout import Dropout, MaskPool
 from regard.layers.embedding import SegmentedEmbedding
 from regard.layers.feed_forward import Activation
-from regard.layers.linear import Linear
 from regard.layers.masked_token_head import HeadActivation, MaskedTokenHead
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
-from regard.layers.pooling import Pooling, mean_of_valid
+from regard.layers.pooling import Pooler, PoolerActivation, Pooling, mean_of_valid
 from regard.layers.positions import LearnedPositions
 from regard.models.model import FamilyConfig
 from regard.models.text_model import TextModel, token_table
 
-PoolerActivation = Literal["tanh", "relu"]
 INITIAL_STD = 0.02  # Devlin et al. 2019: initializer_range of every published configuration
 
 
@@ -156,7 +153,7 @@ class Encoder(TextModel):
         self.blocks = nn.ModuleList(Block(block, mixer, self.mask_pool) for mixer in mixers)
         self.norm = block.make_last_norm()
         self.head = config.make_head(vocab_size) if config.has_mlm_head else None
-        self.pooler = Linear(config.dim, config.dim) if config.has_pooler else None
+        self.pooler = Pooler(config.dim, config.pooler_activation) if config.has_pooler else None
         if initial_std is not None:
             for parameter in self.parameters():
                 if parameter.dim() > 1:
@@ -232,11 +229,7 @@ class Encoder(TextModel):
         """
         if self.config.pooling == "mean":
             return mean_of_valid(hidden, self.lengths(ids))
-        first = hidden[:, 0]
-        if self.pooler is None:
-            return first
-        mapped = self.pooler(first)
-        return mapped.relu() if self.config.pooler_activation == "relu" else mapped.tanh()
+        return hidden[:, 0] if self.pooler is None else self.pooler(hidden[:, 0])
 
     def lengths(self, ids: Tensor) -> Tensor:
         """Count the tokens of each row of ``[batch, length]`` up to the last that is no padding."""

@@ -44,7 +44,7 @@ def token_table(vocab_size: int, dim: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(vocab_size, dim).normal_(std=dim**-0.5))
 
 
-def valid_lengths(ids: Tensor) -> Tensor | None:
+def valid_lengths(ids: Tensor, pad_id: int = PAD_ID) -> Tensor | None:
     """Count the tokens of each row of ``[batch, length]``; None where no row is padded."""
-    lengths = (ids != PAD_ID).sum(1)
+    lengths = (ids != pad_id).sum(1)
     return lengths if bool((lengths < ids.shape[1]).any()) else None

@@ -27,7 +27,7 @@ from regard.layers.patterns import AttentionConfig
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.models.encoder_decoder import DecoderState, EncoderDecoder, Tied, tied_tables
 from regard.models.model import FamilyConfig
-from regard.models.text_model import PAD_ID
+from regard.models.text_model import PAD_ID, valid_lengths
 
 
 class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transformer"):
@@ -231,22 +231,18 @@ class Transformer(EncoderDecoder[DecoderState]):
             States ``[batch, source_length, dim]`` and the valid lengths ``[batch]``, or None where
             no row is padded.
         """
-        lengths = self._lengths(source_ids)
-        some = lengths if bool((lengths < source_ids.shape[1]).any()) else None
+        lengths = valid_lengths(source_ids, self.pad_id)
         x = self.source_embedding(source_ids, dtype=self.compute_dtype)
         for block in self.encoder:
-            x = block(x, some)
-        return self.encoder_norm(x), some
-
-    def _lengths(self, source_ids: Tensor) -> Tensor:
-        return (source_ids != self.config.pad_id).sum(1)  # [batch]
+            x = block(x, lengths)
+        return self.encoder_norm(x), lengths
 
     def start(self, source_ids: Tensor) -> DecoderState:
         """Read the source ``[batch, source_length]`` and prepare to decode."""
         states, _ = self.encode(source_ids)
         return DecoderState(
             memory=[block.cross_attention.project(states) for block in self.decoder_blocks],
-            lengths=self._lengths(source_ids),
+            lengths=(source_ids != self.pad_id).sum(1),
             caches=[block.self_attention.make_cache() for block in self.decoder_blocks],
         )
 

@@ -25,7 +25,7 @@ from regard.layers.front_end import FrontEnd, Patches
 from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm
 from regard.layers.patterns import AttentionConfig
-from regard.layers.pooling import Pooling, mean_of_valid
+from regard.layers.pooling import Pooler, Pooling, mean_of_valid
 from regard.models.model import FamilyConfig, Model
 from regard.models.refused_patterns import require_encoder_only
 
@@ -161,7 +161,7 @@ class Vit(Model):
             for pattern in config.patterns(attention)
         )
         self.norm = LayerNorm(config.dim, config.epsilon)
-        self.pooler = Linear(config.dim, config.dim) if config.has_pooler else None
+        self.pooler = Pooler(config.dim) if config.has_pooler else None
         self.head = Linear(config.dim, config.num_labels) if config.num_labels else None
         if self.head is not None:
             nn.init.zeros_(self.head.weight)  # the paper, section 3.1
@@ -214,7 +214,7 @@ class Vit(Model):
         """
         is_first = self.config.pooling == "first"
         vectors = hidden[:, 0] if is_first else mean_of_valid(hidden[:, 1:], lengths)
-        return vectors if self.pooler is None else self.pooler(vectors).tanh()
+        return vectors if self.pooler is None else self.pooler(vectors)
 
     def logits(self, vectors: Tensor) -> Tensor:
         """Map vectors of inputs, ``[batch, dim]``, to logits, ``[batch, labels]``.
