@@ -74,7 +74,10 @@ def test_sizes_vocabulary_costs_parts_and_uses_are_told(layout, task, use, write
     model = regard.load(folder).model
     count = sum(parameter.numel() for parameter in model.parameters())
     assert f"{KINDS[layout].summary(AttentionConfig())}   {count:,} parameters   sha " in out
-    assert f"Layout  {layout} of transformers, for {task}\nTokens  published 259\nCost " in out
+    search = (
+        "Search  beam 4, log-probability / length^1, at most " if layout == "marian" else "Cost "
+    )
+    assert f"Layout  {layout} of transformers, for {task}\nTokens  published 259\n{search}" in out
     assert f"\nUse     {use.format(folder)}\n" in out
     assert "MB of weights" in out
     assert "FLOP a token" in out

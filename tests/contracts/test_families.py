@@ -13,7 +13,8 @@ import torch
 from tests.derivatives import assert_every_parameter_has_a_gradient, assert_second_derivatives
 
 from regard.data.batching import Batch
-from regard.generation.search import SearchConfig, search
+from regard.generation.search import search
+from regard.generation.search_config import SearchConfig
 from regard.models import ENCODER_DECODERS, JoinedConfig
 from regard.tasks.translation import TranslationLoss
 

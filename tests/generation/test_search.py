@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.data.batching import SpecialIds
-from regard.generation.search import SearchConfig, length_normalizer, search
+from regard.generation.search import search
+from regard.generation.search_config import SearchConfig, length_normalizer
 
 VOCAB, BOS, EOS = 5, 1, 2
 
@@ -258,6 +259,11 @@ def test_padding_that_is_not_0_does_not_count():
         ({"forbidden": (3, -1)}, "forbidden: ids must be 0 or more, not -1"),
         ({"forced_first": -1}, "forced_first must be 0 or more, not -1"),
         ({"min_length": -1}, "min_length must be 0 or more, not -1"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0, not 0.0"),
+        (
+            {"max_length_ratio": None},
+            "max_length and max_length_ratio: one of the two must set a limit",
+        ),
         ({"no_repeat_size": -2}, "no_repeat_size must be 0 or more, not -2"),
     ],
 )

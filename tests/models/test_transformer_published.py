@@ -26,7 +26,8 @@ from tests.models.published_weights import read_transformer, spread
 
 from regard.data.batching import SpecialIds
 from regard.errors import WeightsError
-from regard.generation.search import SearchConfig, search
+from regard.generation.search import search
+from regard.generation.search_config import SearchConfig
 from regard.layers.positions import SinusoidalPositions, sinusoids
 from regard.models.transformer import TransformerConfig
 from regard.models.transformer_published import PUBLISHED

@@ -14,7 +14,7 @@ import regard
 from regard.data.batching import SpecialIds, TokenRows
 from regard.data.documents import read_text
 from regard.errors import WeightsError
-from regard.generation.search import SearchConfig
+from regard.generation.search_config import SearchConfig
 from regard.interchange.folder import ModelFolder
 from regard.models import Encoder
 from regard.tasks.information import inspect_folder

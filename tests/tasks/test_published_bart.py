@@ -25,7 +25,7 @@ from tests.tasks.published_pairs import (
 from regard.__main__ import main
 from regard.data.batching import SpecialIds
 from regard.errors import ConfigError
-from regard.interchange.hugging_face import OutputRules, output_rules
+from regard.interchange.hugging_face_generation import OutputRules, output_rules
 from regard.tasks.published import export_hugging_face
 from regard.tasks.train import train
 from regard.tasks.translation import special_ids

@@ -23,8 +23,8 @@ from tests.tasks.published_pairs import (
 from regard.__main__ import main
 from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
-from regard.generation.search import SearchConfig
-from regard.interchange.hugging_face import forbidden_ids
+from regard.generation.search_config import SearchConfig
+from regard.interchange.hugging_face_generation import forbidden_ids
 from regard.tasks.published import export_hugging_face
 from regard.tasks.train import train
 from regard.tasks.translation import decode_rows, special_ids

@@ -23,7 +23,7 @@ def evaluate(
     model: str,
     data: Annotated[str, Parameter(allow_leading_hyphen=True)],
     *,
-    beam: int = 4,
+    beam: int | None = None,
     compare: str | None = None,
     worst: int = 20,
     drop_overlap: Annotated[bool, Flag] = False,
@@ -40,7 +40,8 @@ def evaluate(
         What the model was trained on: a file of sentence pairs, running text or labelled rows, or a
         folder of images or recordings; - reads standard input, for text.
     beam
-        Hypotheses kept in the search of a translation; 1 is greedy.
+        Hypotheses kept in the search of a translation; 1 is greedy. Left out, as each model says:
+        4, or what a published folder has.
     compare
         Folder of another model; translations are compared by a paired bootstrap test.
     worst
@@ -68,7 +69,8 @@ def evaluate(
 
         pairs = read_test_pairs(data, opened, **overlap)
         report = evaluate_model(opened, pairs, name=model, beam=beam, other=other, num_worst=worst)
-        show = partial(_print_report, report, beam, str(compare))
+        shown = opened.config.search.beam if beam is None else beam
+        show = partial(_print_report, report, shown, str(compare))
     elif isinstance(opened, TextClassifier | InputClassifier):
         from regard.tasks.classification_report import evaluate_classifier
 

@@ -97,6 +97,8 @@ def _print_published(found: FolderInformation) -> None:
     print(f"Layout  {found.layout} of transformers, for {found.config.task}")
     has = "" if found.has_vocabulary else "   no vocabulary in the folder: token ids only, no text"
     print(f"Tokens  {found.config.tokenizer.kind} {found.vocab_size:,}{has}")
+    if found.config.task == "translation":
+        print(f"Search  {found.config.search.summary()}")
     if labels := found.config.data.labels:
         shown = ", ".join(labels[:_SHOWN_LABELS])
         print(f"Labels  {len(labels):,}: {shown}{', ...' if len(labels) > _SHOWN_LABELS else ''}")

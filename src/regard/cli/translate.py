@@ -24,9 +24,9 @@ def translate(
     /,
     *,
     output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
-    beam: int = 4,
+    beam: int | None = None,
     nbest: int = 1,
-    length_penalty: float = 1.0,
+    length_penalty: float | None = None,
     align: Annotated[bool, Flag] = False,
     as_text: Annotated[bool, Parameter(name="--text", negative=())] = False,
     encoding: str = "utf-8",
@@ -43,11 +43,13 @@ def translate(
     output
         File to write instead of standard output.
     beam
-        Hypotheses kept in the search; 1 is greedy.
+        Hypotheses kept in the search; 1 is greedy. Left out, as the model says: 4, or what a
+        published folder has.
     nbest
         Number of translations for each line, best first, at most the beam.
     length_penalty
-        0 favours short output, 1 is neutral, more favours long output.
+        0 favours short output, 1 is neutral, more favours long output. Left out, as the model
+        says.
     align
         Add which source word each output word attended to most, as source-target pairs from 0.
     as_text
@@ -61,10 +63,11 @@ def translate(
     from regard.tasks.registry import open_model
     from regard.tasks.translator import Translator, search_config
 
-    search_config(beam=beam, num_best=nbest, length_penalty=length_penalty)
     translator = open_model(model)
     if not isinstance(translator, Translator):
         raise WeightsError(f"{model}: does not translate.  See: regard info {model}")
+    usual = translator.config.search
+    search_config(usual, beam=beam, num_best=nbest, length_penalty=length_penalty)
     lines = input_lines(text, encoding, as_text=as_text)
     found = translator.stream(lines, beam=beam, num_best=nbest, length_penalty=length_penalty)
     rows = _format(translator, found, align=align, json=json, numbered=nbest > 1)

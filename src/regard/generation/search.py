@@ -1,7 +1,7 @@
 """Beam search with length penalty; a beam of one is greedy search.
 
-Scores follow Wu et al. 2016, equation 14: log-probability over ``((5 + length) / 6) ** alpha``.
-Sentences that are finished leave the batch, so the cost falls as they do. Cost: one decoder step of
+Outputs rank as Wu et al. 2016 rank them, or as ``transformers`` does: see `SearchConfig`. Sentences
+that are finished leave the batch, so the cost falls as they do. Cost: one decoder step of
 ``batch * beam`` rows a token.
 """
 
@@ -13,8 +13,9 @@ import msgspec
 import torch
 from torch import Tensor
 
-from regard.checks import require_at_least
 from regard.data.batching import SpecialIds
+from regard.generation.constraints import Constraints
+from regard.generation.search_config import SearchConfig, length_normalizer
 
 
 class State(Protocol):
@@ -40,44 +41,6 @@ class Decodes(Protocol[S]):
         ...
 
 
-class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How to search.
-
-    Args:
-        beam: Number of hypotheses kept at every step; 1 is greedy.
-        length_penalty: alpha, 0 (none) or more; 1 is about the mean log-probability.
-        max_length_ratio: Most output tokens for each source token, plus ten.
-        max_length: Most output tokens whatever the source, its end counted; none sets no limit.
-        min_length: Fewest output tokens, its end counted; a lower `max_length` goes before.
-        num_best: Number of hypotheses to return for each sentence, at most `beam`.
-        no_repeat_size: Number of tokens in a row that no output has twice (Paulus et al. 2017); 0
-            lets them come again.
-        forbidden: Ids of tokens that are never written.
-        forced_first: Id of the token that every output begins with; none leaves it to the model.
-        forces_end: Whether an output that reaches its limit is ended there, as if by itself,
-            rather than cut off.
-    """
-
-    beam: int = 4
-    length_penalty: float = 1.0
-    max_length_ratio: float = 2.0
-    max_length: int | None = None
-    min_length: int = 0
-    num_best: int = 1
-    no_repeat_size: int = 0
-    forbidden: tuple[int, ...] = ()
-    forced_first: int | None = None
-    forces_end: bool = False
-
-    def __post_init__(self) -> None:
-        require_at_least(1, self, "beam", "max_length")
-        require_at_least(0, self, "min_length", "no_repeat_size", "forced_first")
-        if not 1 <= self.num_best <= self.beam:
-            raise ValueError(f"num_best must be 1 to beam ({self.beam}), not {self.num_best}")
-        if any(token < 0 for token in self.forbidden):
-            raise ValueError(f"forbidden: ids must be 0 or more, not {min(self.forbidden)}")
-
-
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
     """One output.
 
@@ -92,11 +55,6 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     log_probability: float
     is_finished: bool
-
-
-def length_normalizer(length: int, alpha: float) -> float:
-    """Compute the divisor of Wu et al. 2016, equation 14, for an output of `length` tokens."""
-    return ((5.0 + length) / 6.0) ** alpha
 
 
 @torch.inference_mode()
@@ -117,73 +75,24 @@ def search(
     Returns:
         For each source the best hypotheses, best first, `config.num_best` of them.
     """
-    lengths = (source_ids != ids.pad).sum(1)
-    limits = (lengths * config.max_length_ratio).long() + 10  # [batch]
-    if config.max_length is not None:
-        limits = limits.clamp(max=config.max_length)
+    limits = _limits((source_ids != ids.pad).sum(1), config)
     if config.beam == 1:
         return _greedy(model, source_ids, limits, config, ids)
     return _Beams(model, source_ids, limits, config, ids).run()
 
 
-def _without(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:
-    """Make tokens impossible in scores ``[batch, vocab]``; the others keep theirs."""
-    if not forbidden:
-        return scores
-    return scores.index_fill(1, torch.tensor(forbidden, device=scores.device), -torch.inf)
+def _limits(lengths: Tensor, config: SearchConfig) -> Tensor:
+    """Tell the most output tokens for sources of some lengths, both ``[batch]``."""
+    if config.max_length_ratio is None:
+        assert config.max_length is not None
+        return torch.full_like(lengths, config.max_length)
+    limits = (lengths * config.max_length_ratio).long() + 10
+    return limits if config.max_length is None else limits.clamp(max=config.max_length)
 
 
-class _Constraints:
-    """What is forbidden and forced in a batch of outputs.
-
-    Args:
-        config: Tells what.
-        limits: Most tokens of each output, ``[batch]``.
-        end: Id that ends an output.
-    """
-
-    def __init__(self, config: SearchConfig, limits: Tensor, end: int) -> None:
-        self.config, self.limits, self.end = config, limits, end
-
-    def __call__(
-        self, scores: Tensor, certain: float | Tensor, history: Tensor, at: Tensor
-    ) -> Tensor:
-        """Make tokens impossible, or certain, which goes before.
-
-        Args:
-            scores: Of the next token, ``[rows, vocab]``.
-            certain: The score of a token that is sure to come, one number or ``[rows, 1]``.
-            history: What stands before that token, the begin counted, ``[rows, length]``.
-            at: Which output of the batch each row belongs to, ``[rows]``.
-        """
-        config, length = self.config, history.shape[1]  # of outputs with the token to come
-        scores = _without(scores, config.forbidden)
-        if length < config.min_length:
-            scores = _without(scores, (self.end,))
-        if 0 < config.no_repeat_size <= length:
-            scores = _without_repeats(scores, history, config.no_repeat_size)
-        if length == 1 and config.forced_first is not None:
-            scores = _only(config.forced_first, scores, certain)
-        if config.forces_end:
-            is_last = (self.limits[at] == length)[:, None]
-            scores = torch.where(is_last, _only(self.end, scores, certain), scores)
-        return scores
-
-
-def _without_repeats(scores: Tensor, history: Tensor, size: int) -> Tensor:
-    """Make tokens impossible that would repeat `size` in a row of history ``[rows, length]``."""
-    windows = history.unfold(1, size, 1)  # [rows, windows, size]
-    latest = history[:, history.shape[1] - size + 1 :]
-    rows, places = (windows[..., :-1] == latest[:, None]).all(-1).nonzero(as_tuple=True)
-    scores = scores.clone()
-    scores[rows, windows[rows, places, -1]] = -torch.inf
-    return scores
-
-
-def _only(token: int, scores: Tensor, certain: float | Tensor) -> Tensor:
-    """Make all tokens but one impossible in scores ``[rows, vocab]``."""
-    is_it = torch.arange(scores.shape[1], device=scores.device) == token
-    return torch.where(is_it, certain, -torch.inf).expand_as(scores)
+def _score(log_probability: float, length: int, config: SearchConfig) -> float:
+    """Rank an output of `length` tokens, its end counted."""
+    return log_probability / length_normalizer(length, config.length_penalty, config.ranking)
 
 
 def _greedy(
@@ -195,7 +104,9 @@ def _greedy(
     last = torch.full((num_rows,), ids.start, device=device)
     alive = torch.arange(num_rows, device=device)
     total = torch.zeros(num_rows, device=device)
-    constrained = _Constraints(config, limits, ids.end)
+    constrained = Constraints(config, limits, ids.end)
+    # Scores that were divided belong to another distribution, and have a sum of their own.
+    rescaled = config.is_renormalized or config.repetition_penalty != 1.0
     outputs: list[list[int]] = [[] for _ in range(num_rows)]
     results: list[list[Hypothesis]] = [[] for _ in range(num_rows)]
     history = last[:, None]  # [alive, length]
@@ -203,8 +114,9 @@ def _greedy(
         length = history.shape[1]
         logits = model.step(last, state).float()
         normalizer = logits.logsumexp(-1, keepdim=True)
-        best, last = constrained(logits, normalizer, history, alive).max(-1)
-        total = total + best - normalizer[:, 0]
+        scores = constrained(logits, normalizer, history, alive)
+        best, last = scores.max(-1)
+        total = total + best - (scores.logsumexp(-1) if rescaled else normalizer[:, 0])
         history = torch.cat([history, last[:, None]], dim=1)
         ended = last == ids.end
         done = ended | (limits[alive] <= length)
@@ -216,7 +128,7 @@ def _greedy(
                 results[row] = [
                     Hypothesis(
                         ids=outputs[row],
-                        score=log_probability / length_normalizer(length, config.length_penalty),
+                        score=_score(log_probability, length, config),
                         log_probability=log_probability,
                         is_finished=bool(ended[place]),
                     )
@@ -240,7 +152,7 @@ class _Beams(Generic[S]):
         ids: SpecialIds,
     ) -> None:
         self.model, self.config, self.end_id = model, config, ids.end
-        self.constrained = _Constraints(config, limits, ids.end)
+        self.constrained = Constraints(config, limits, ids.end)
         num, beam, device = len(source_ids), config.beam, source_ids.device
         self.limits = limits.tolist()
         self.state = model.start(source_ids)
@@ -271,9 +183,9 @@ class _Beams(Generic[S]):
         # Twice the beam: at most `beam` of them end, so `beam` always go on.
         best, places = totals.flatten(1).topk(2 * beam, dim=1)  # [sentences, 2 * beam]
         origins, tokens = places // vocab, places % vocab
-        ended = tokens == self.end_id
-        self._collect(best, origins, ended)
-        going = best.masked_fill(ended, -torch.inf)
+        closed = (tokens == self.end_id) | self._cut_off()
+        self._collect(best, origins, tokens, closed)
+        going = best.masked_fill(closed, -torch.inf)
         self.scores, chosen = going.topk(beam, dim=1)  # [sentences, beam]
         origins, tokens = origins.gather(1, chosen), tokens.gather(1, chosen)
         history = self.ids.gather(1, origins[:, :, None].expand(-1, -1, self.ids.shape[2]))
@@ -286,49 +198,57 @@ class _Beams(Generic[S]):
             self.alive = [self.alive[place] for place in kept]
         self.state.select(rows.flatten())
 
-    def _collect(self, best: Tensor, origins: Tensor, ended: Tensor) -> None:
-        """Store hypotheses that end within the best `beam` of [batch, 2 * beam] candidates."""
-        length = self.ids.shape[2]  # begin counts for the end that is added
-        normalizer = length_normalizer(length, self.config.length_penalty)
-        for place, rank in ended[:, : self.config.beam].nonzero().tolist():
-            log_probability = float(best[place, rank])
+    def _cut_off(self) -> Tensor:
+        """Tell whose outputs are at their limit and rank as they are, ``[sentences, 1]``."""
+        at_limit = [self.ids.shape[2] >= self.limits[sentence] for sentence in self.alive]
+        ranks = self.config.ranking == "transformers"
+        return torch.tensor(at_limit, device=self.ids.device)[:, None] & ranks
+
+    def _collect(self, best: Tensor, origins: Tensor, tokens: Tensor, closed: Tensor) -> None:
+        """Store hypotheses that close within the best `beam` of [batch, 2 * beam] candidates."""
+        length = self.ids.shape[2]  # begin counts for the token that is added
+        for place, rank in closed[:, : self.config.beam].nonzero().tolist():
+            log_probability, token = float(best[place, rank]), int(tokens[place, rank])
             if log_probability == -torch.inf:
                 continue
+            ids = self.ids[place, int(origins[place, rank]), 1:].tolist()
+            has_ended = token == self.end_id
             self.finished[self.alive[place]].append(
                 Hypothesis(
-                    ids=self.ids[place, int(origins[place, rank]), 1:].tolist(),
-                    score=log_probability / normalizer,
+                    ids=ids if has_ended else [*ids, token],
+                    score=_score(log_probability, length, self.config),
                     log_probability=log_probability,
-                    is_finished=True,
+                    is_finished=has_ended,
                 )
             )
 
     def _is_done(self, place: int) -> bool:
         """Tell whether no hypothesis going on can still beat those that ended."""
-        sentence = self.alive[place]
+        config, sentence = self.config, self.alive[place]
         found, length = self.finished[sentence], self.ids.shape[2] - 1
         if length >= self.limits[sentence]:
             self._give_up(place)
             return True
-        if len(found) < self.config.num_best:
-            return False
-        # A log-probability only falls; at the length limit its divisor is largest.
-        largest = length_normalizer(self.limits[sentence], self.config.length_penalty)
-        attainable = float(self.scores[place, 0]) / largest
+        wanted = config.num_best if config.stopping == "certain" else config.beam
+        if len(found) < wanted or config.stopping == "first":
+            return len(found) >= wanted
+        # A log-probability only falls; with a penalty its divisor is largest at the limit.
+        is_bound = config.stopping == "certain" and config.length_penalty > 0
+        longest = self.limits[sentence] if is_bound else length
+        attainable = _score(float(self.scores[place, 0]), longest, config)
         ranked = sorted((hypothesis.score for hypothesis in found), reverse=True)
-        return ranked[self.config.num_best - 1] >= attainable
+        return ranked[wanted - 1] >= attainable
 
     def _give_up(self, place: int) -> None:
         """At the length limit, fill the list up with hypotheses that have not ended."""
         found = self.finished[self.alive[place]]
         length = self.ids.shape[2] - 1
-        normalizer = length_normalizer(length, self.config.length_penalty)
         for rank in range(self.config.num_best - len(found)):
             log_probability = float(self.scores[place, rank])
             found.append(
                 Hypothesis(
                     ids=self.ids[place, rank, 1:].tolist(),
-                    score=log_probability / normalizer,
+                    score=_score(log_probability, length, self.config),
                     log_probability=log_probability,
                     is_finished=False,
                 )

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,6 @@ from regard.models.published_classifiers import (
     published_form,
     with_label_head,
 )
-
-_NO_REPEAT = "no_repeat_ngram_size"
 
 
 @dataclass(frozen=True)
@@ -119,90 +117,6 @@ def read_hugging_face(folder: Path, layouts: Mapping[str, Layout]) -> Published:
     parts = match(folder, layout, places, tensors)
     vocab_size = _vocab_size(folder, fields)
     return Published(folder, model_type, config, vocab_size, places, parts, labels)
-
-
-class OutputRules(NamedTuple):
-    """What a folder says of the outputs of its model, beside what they never hold.
-
-    Args:
-        first_id: Token that every output begins with; None leaves it to the model.
-        has_end: Whether an output that reaches its limit is ended there.
-        max_length: Most tokens of an output, its end counted; None sets no limit.
-        min_length: Fewest tokens of an output, its end counted.
-        no_repeat_size: Number of tokens in a row that no output has twice; 0 lets them.
-    """
-
-    first_id: int | None
-    has_end: bool
-    max_length: int | None
-    min_length: int = 0
-    no_repeat_size: int = 0
-
-
-def output_rules(folder: Path) -> OutputRules:
-    """Read what a folder says of the first and last token of outputs, lengths and repetitions.
-
-    Args:
-        folder: Whose ``generation_config.json`` tells, or else its ``config.json``.
-
-    Raises:
-        ConfigError: A token other than that which ends a text is forced last, or a value is of
-            another type.
-    """
-    path, fields = _generation_fields(folder)
-    # `transformers` has it by default in its classes of models, not in that of generation.
-    usual = True if path.name == "config.json" else None
-    first, last = fields.get("forced_bos_token_id"), fields.get("forced_eos_token_id", usual)
-    if first is None and fields.get("force_bos_token_to_be_generated") is True:
-        first = fields.get("bos_token_id", 0)  # as files of old releases have it
-    end = fields.get("eos_token_id")
-    if last is not None and last is not True and end is not None and last != end:
-        raise ConfigError(
-            f"{path}: forced_eos_token_id={json.dumps(last)}: only what ends a text "
-            f"(eos_token_id={json.dumps(end)}) can be forced last."
-        )
-    sizes = {"forced_bos_token_id": first}
-    sizes |= {name: fields.get(name) for name in ("max_length", "min_length", _NO_REPEAT)}
-    for name, value in sizes.items():
-        if value is not None and (type(value) is not int or value < 0):
-            raise ConfigError(f"{path}: {name}={json.dumps(value)}: 0 or more was expected.")
-    most = sizes["max_length"]
-    return OutputRules(
-        first_id=first,
-        has_end=last is not None,
-        # `transformers` counts the token that begins the decoder's input.
-        max_length=None if most is None else max(1, most - 1),
-        min_length=sizes["min_length"] or 0,
-        no_repeat_size=sizes[_NO_REPEAT] or 0,
-    )
-
-
-def _generation_fields(folder: Path) -> tuple[Path, dict[str, Any]]:
-    path = folder / "generation_config.json"
-    path = path if path.is_file() else folder / "config.json"
-    return path, read_json(path)
-
-
-def forbidden_ids(folder: Path) -> tuple[int, ...]:
-    """List the tokens that a folder says are never written; those that end a text are left out.
-
-    Args:
-        folder: Whose ``generation_config.json`` tells, or else its ``config.json``.
-
-    Raises:
-        ConfigError: Sequences of several tokens are forbidden.
-    """
-    path, fields = _generation_fields(folder)
-    ends = fields.get("eos_token_id")
-    ends = ends if isinstance(ends, list) else [ends]
-    rows = fields.get("bad_words_ids") or []
-    if any(not isinstance(row, list) or len(row) != 1 for row in rows):
-        raise ConfigError(
-            f"{path}: bad_words_ids={json.dumps(rows)[:80]}: only single tokens can be forbidden.  "
-            "Take out what is longer."
-        )
-    found = [*(row[0] for row in rows), *(fields.get("suppress_tokens") or [])]
-    return tuple(dict.fromkeys(token for token in found if token not in ends))
 
 
 def write_hugging_face(

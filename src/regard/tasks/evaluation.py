@@ -73,7 +73,7 @@ def evaluate_model(
     pairs: Pairs,
     *,
     name: str,
-    beam: int = 4,
+    beam: int | None = None,
     other: Translator | None = None,
     num_worst: int = 20,
 ) -> EvaluationReport:
@@ -83,7 +83,7 @@ def evaluate_model(
         translator: The model.
         pairs: Sources with reference translations.
         name: Of the model, for the report.
-        beam: Hypotheses kept in the search.
+        beam: Hypotheses kept in the search; None is as each model says.
         other: Another model to compare with by paired bootstrap.
         num_worst: Number of worst translations to list.
     """
@@ -136,7 +136,9 @@ def _neighbour_floor(translator: Translator, pairs: Pairs) -> float | None:
     return chrf(nearest, pairs.targets)
 
 
-def _latency(translator: Translator, sources: Sequence[str], beam: int) -> tuple[float, float]:
+def _latency(
+    translator: Translator, sources: Sequence[str], beam: int | None
+) -> tuple[float, float]:
     """Time single sentences, evenly drawn from the file."""
     stride = max(1, len(sources) // _TIMED_SENTENCES)
     seconds = []

@@ -73,7 +73,7 @@ def starting_config(folder: str, task: TaskName, defaults: RunConfig) -> RunConf
             start_from=folder,
             model=_for_labels(published) if task == "classification" else found.model,
             tokenizer=found.tokenizer,
-            search=replace(found.search, beam=defaults.search.beam),
+            search=found.search,
             data=replace(defaults.data, max_length=room),
         )
     source = ModelFolder(folder).read_config(RunConfig)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.interchange.hugging_face import read_hugging_face, write_hugging_face
+from regard.interchange.hugging_face_generation import OWN_FIELD
 from regard.interchange.hugging_face_tensors import dump_json
 from regard.interchange.hugging_face_tokenizer import (
     PublishedTokenizer,
@@ -151,7 +152,7 @@ def _exportable(opened: Any) -> Any:
 
 
 def _generation(translator: Translator, ids: TokenIds) -> str:
-    """Write the ``generation_config.json`` of a translator."""
+    """Write the ``generation_config.json`` of a translator; some of it is for regard alone."""
     search = among_tokens(translator.config.search, translator.model, translator.tokenizer)
     fields = {
         **ids.fields(),
@@ -161,11 +162,24 @@ def _generation(translator: Translator, ids: TokenIds) -> str:
         "bad_words_ids": [[token] for token in search.forbidden] or None,
         "min_length": search.min_length or None,
         "no_repeat_ngram_size": search.no_repeat_size or None,
+        "repetition_penalty": None if search.repetition_penalty == 1 else search.repetition_penalty,
+        "renormalize_logits": search.is_renormalized or None,
         "forced_bos_token_id": search.forced_first,
         "forced_eos_token_id": ids.eos_id if search.forces_end else None,
         # `transformers` counts the token that begins the decoder's input.
         "max_length": None if search.max_length is None else search.max_length + 1,
     }
+    own: dict[str, Any] = {"max_length_ratio": search.max_length_ratio}
+    if search.ranking == "transformers":
+        stopping = {"certain": "never", "likely": None, "first": True}
+        fields |= {
+            "length_penalty": search.length_penalty,
+            "early_stopping": stopping[search.stopping],
+        }
+    else:
+        names = ("ranking", "stopping", "length_penalty")
+        own |= {name: getattr(search, name) for name in names}
+    fields[OWN_FIELD] = own
     return dump_json({name: value for name, value in fields.items() if value is not None})
 
 

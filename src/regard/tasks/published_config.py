@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from regard.data.tokenizer import TokenizerConfig
-from regard.generation.search import SearchConfig
-from regard.interchange.hugging_face import Published, forbidden_ids, output_rules
+from regard.errors import ConfigError
+from regard.generation.search_config import SearchConfig, Stopping
+from regard.interchange.hugging_face import Published
+from regard.interchange.hugging_face_generation import (
+    OWN_FIELD,
+    OutputRules,
+    forbidden_ids,
+    output_rules,
+)
 from regard.layers.patterns import AttentionConfig
 from regard.models import ModelConfig, TransformerConfig
 from regard.models.encoder import EncoderConfig
@@ -24,7 +33,7 @@ def published_config(
         attention: The pattern of each layer.
 
     Raises:
-        ConfigError: The folder forbids what a search here cannot.
+        ConfigError: The folder asks for what no search here does.
     """
     model, task = published.config, _task_of(published)
     data, search = DataConfig(labels=published.labels), SearchConfig()
@@ -34,14 +43,8 @@ def published_config(
         num_ends = 2 if model.positions == "learned" else 1
         data = msgspec.structs.replace(data, max_length=max(2, room - num_ends))
         rules = output_rules(published.folder)
-        search = SearchConfig(
-            max_length=min(room, rules.max_length or room),
-            forbidden=forbidden_ids(published.folder),
-            forced_first=rules.first_id,
-            forces_end=rules.has_end,
-            min_length=rules.min_length,
-            no_repeat_size=rules.no_repeat_size,
-        )
+        search = _search(rules, forbidden_ids(published.folder), room)
+        search = _with_ours(search, rules, published.folder)
     elif task == "classification":
         data = msgspec.structs.replace(data, max_length=max(2, model.max_positions))
     return RunConfig(
@@ -52,6 +55,42 @@ def published_config(
         data=data,
         search=search,
     )
+
+
+def _search(rules: OutputRules, forbidden: tuple[int, ...], room: int) -> SearchConfig:
+    """Search as `transformers` does by a folder's rules; what it leaves open is as ever here.
+
+    Args:
+        rules: Of the folder.
+        forbidden: Tokens that are never written.
+        room: Most tokens of an output that the model has positions for.
+    """
+    stopping: dict[bool | str, Stopping] = {False: "likely", True: "first", "never": "certain"}
+    usual = SearchConfig()
+    return SearchConfig(
+        beam=rules.beam or usual.beam,
+        length_penalty=rules.length_penalty,
+        ranking="transformers",
+        stopping=stopping[rules.early_stopping],
+        max_length_ratio=usual.max_length_ratio if rules.max_length is None else None,
+        max_length=min(room, rules.max_length or room),
+        min_length=rules.min_length,
+        no_repeat_size=rules.no_repeat_size,
+        repetition_penalty=rules.repetition_penalty,
+        forbidden=forbidden,
+        forced_first=rules.first_id,
+        forces_end=rules.has_end,
+        is_renormalized=rules.is_renormalized,
+    )
+
+
+def _with_ours(search: SearchConfig, rules: OutputRules, folder: Path) -> SearchConfig:
+    """Search as before where regard wrote the folder."""
+    try:
+        return msgspec.convert({**msgspec.structs.asdict(search), **rules.ours}, SearchConfig)
+    except (msgspec.ValidationError, TypeError) as error:
+        place = folder / "generation_config.json"
+        raise ConfigError(f"{place}: {OWN_FIELD}: {error}.  Take {OWN_FIELD} out.") from error
 
 
 def _task_of(published: Published) -> TaskName:

@@ -9,7 +9,7 @@ import msgspec
 from regard.checks import require_at_least, require_positive
 from regard.data.audio import LogMelConfig
 from regard.data.tokenizer import TokenizerConfig
-from regard.generation.search import SearchConfig
+from regard.generation.search_config import SearchConfig
 from regard.layers.patterns import AttentionConfig
 from regard.models import ModelConfig, TransformerConfig
 from regard.training.config import OptimizerConfig, TrainingConfig

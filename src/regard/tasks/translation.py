@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from regard.data.batching import Batch, PairBatches, SpecialIds, TokenRows
 from regard.errors import WeightsError
-from regard.generation.search import Hypothesis, SearchConfig, search
+from regard.generation.search import Hypothesis, search
+from regard.generation.search_config import SearchConfig
 from regard.interchange.folder import AnyTokenizer
 from regard.interchange.hugging_face_tokenizer import PublishedTokenizer, unused_ids
 from regard.metrics.translation import chrf

@@ -224,15 +224,13 @@ class PreparedTranslation(Prepared):
         )
 
     def _test(self, translator: Translator) -> dict[str, float]:
-        corpus, search = self.text, self.config.search
+        corpus = self.text
         stride = max(1, len(corpus.test) // _TESTED_ROWS)
         rows = range(0, len(corpus.test), stride)
         if not rows:
             return {}
         test = corpus.test.select(rows)
-        outputs = translator.translate(
-            test.sources, beam=search.beam, length_penalty=search.length_penalty
-        )
+        outputs = translator.translate(test.sources)
         scores = score_translations(outputs, test.targets, target_language=corpus.target_language)
         return {
             "chrf": scores.chrf.value,

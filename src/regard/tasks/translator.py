@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from regard.data.batching import TokenRows
 from regard.errors import ConfigError
 from regard.explain.alignment import cross_attention
-from regard.generation.search import SearchConfig
+from regard.generation.search_config import SearchConfig
 from regard.interchange.folder import AnyTokenizer
 from regard.interchange.hugging_face_tokenizer import begun_rows
 from regard.interchange.sentencepiece_tokenizer import SentencePieceTokenizer
@@ -108,14 +108,19 @@ class Translator:
         return cls(*open_trained(folder, EncoderDecoder, "translate"))
 
     def translate(
-        self, texts: Sequence[str], *, beam: int = 4, length_penalty: float = 1.0
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int | None = None,
+        length_penalty: float | None = None,
     ) -> list[str]:
         """Translate sentences.
 
         Args:
             texts: One sentence or line each; an empty one stays empty.
-            beam: Hypotheses kept in the search; 1 is greedy.
-            length_penalty: 0 favours short output, 1 is neutral, more favours long output.
+            beam: Hypotheses kept in the search; 1 is greedy. None is as the model says.
+            length_penalty: 0 favours short output, 1 is neutral, more favours long output. None is
+                as the model says.
 
         Returns:
             The best translation of each, in the same order.
@@ -127,21 +132,17 @@ class Translator:
         self,
         texts: Sequence[str],
         *,
-        beam: int = 4,
+        beam: int | None = None,
         num_best: int = 1,
-        length_penalty: float = 1.0,
+        length_penalty: float | None = None,
     ) -> list[list[Translation]]:
         """Translate sentences and return the `num_best` best of each with their scores.
 
         A text longer than the model was trained on is cut between words into parts that are
         translated one by one and joined.
         """
-        checked = search_config(beam=beam, num_best=num_best, length_penalty=length_penalty)
-        search = replace(
-            self.config.search,
-            beam=checked.beam,
-            num_best=checked.num_best,
-            length_penalty=checked.length_penalty,
+        search = search_config(
+            self.config.search, beam=beam, num_best=num_best, length_penalty=length_penalty
         )
         search = among_tokens(search, self.model, self.tokenizer)
         parts = [self._split(text) for text in texts]
@@ -153,9 +154,9 @@ class Translator:
         self,
         lines: Iterable[str],
         *,
-        beam: int = 4,
+        beam: int | None = None,
         num_best: int = 1,
-        length_penalty: float = 1.0,
+        length_penalty: float | None = None,
     ) -> Iterator[tuple[str, list[Translation]]]:
         """Translate lines as they come, in constant memory, order kept.
 
@@ -237,14 +238,17 @@ class Translator:
         return results
 
 
-def search_config(*, beam: int, num_best: int, length_penalty: float) -> SearchConfig:
-    """Check the options of a search.
+def search_config(
+    usual: SearchConfig, *, beam: int | None, num_best: int, length_penalty: float | None
+) -> SearchConfig:
+    """Change how a model searches by the options of a call; None leaves what is usual.
 
     Raises:
         ConfigError: A value is out of its range.
     """
+    given = {"beam": beam, "num_best": num_best, "length_penalty": length_penalty}
     try:
-        return SearchConfig(beam=beam, num_best=num_best, length_penalty=length_penalty)
+        return replace(usual, **{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
         raise ConfigError(f"{error}.") from error
 
