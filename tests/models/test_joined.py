@@ -98,9 +98,19 @@ def test_one_seed_draws_the_masks_of_both_sides():
     assert pools == {id(model.mask_pool)}
 
 
-def test_sources_are_padded_with_nothing_but_zero():
-    with pytest.raises(ValueError, match=r"^encoder\.pad_id must be 0, not 1$"):
-        JoinedConfig(encoder=BertConfig(pad_id=1))
+def test_each_side_has_its_own_table_and_padding_where_it_says_so():
+    torch.manual_seed(0)
+    encoder = BertConfig(**SMALL, pad_id=1, position_offset=2)
+    config = JoinedConfig(encoder=encoder, decoder=GPT, source_rows=31, start_id=4)
+    model = Joined(config, VOCAB).eval()
+    assert (model.pad_id, model.start_id, model.vocab_size) == (1, 4, VOCAB)
+    assert len(model.encoder.output_weight) == 31
+    row, padded = torch.tensor([[30, 6, 2]]), torch.tensor([[30, 6, 2, 1, 1]])
+    assert torch.allclose(model(row, TARGET[:1]), model(padded, TARGET[:1]), atol=1e-6)
+    with pytest.raises(ValueError, match=r"^source_rows must be 1 or more, not 0$"):
+        JoinedConfig(source_rows=0)
+    with pytest.raises(ValueError, match=r"^start_id must be 0 or more, not -1$"):
+        JoinedConfig(start_id=-1)
 
 
 def test_a_transformer_xl_writes_alike_up_to_its_memory():

@@ -1,8 +1,5 @@
 """Encoder-decoders whose sides begin as models that were trained alone."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from tests.conftest import toy_pairs, write_tsv
@@ -164,9 +161,9 @@ def test_other_vocabularies_are_refused(encoder, book, pairs, tmp_path):
     train(book, tmp_path / "d", settings=(*plain, "model.dim=16"))
     other = tmp_path / "d"
     assert message(pairs, tmp_path / "m", *sides(encoder, other)) == (
-        f"{encoder} and {other}: have other vocabularies (260 tokens and 259 tokens); source and "
-        "target share one.  Take two models with the same, or leave one side out, which then "
-        "begins at random."
+        f"{encoder} and {other}: have other vocabularies (260 tokens and 259 tokens), which only "
+        "two folders in Hugging Face's layout without SentencePiece may.  Take two models with the "
+        "same, or leave one side out, which then begins at random."
     )
 
 
@@ -188,19 +185,6 @@ def test_what_cannot_be_a_side_is_refused(encoder, decoder, pairs, book, tmp_pat
     )
     assert "leave model.* out" in message(
         pairs, tmp_path / "n", *sides(encoder), "model.encoder.dim=64"
-    )
-
-
-def test_a_vocabulary_whose_first_token_is_text_is_refused(decoder, pairs, tmp_path):
-    folder = Path(export_hugging_face(regard.load(decoder), tmp_path / "hf").folder)
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    settings = {name: value for name, value in settings.items() if name != "pad_token"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": None}))
-    assert message(pairs, tmp_path / "m", *sides(decoder=folder)) == (
-        f"{folder}: token 0 of its vocabulary is text, and an encoder-decoder fills up its rows "
-        "by it.  Take a model whose token 0 is padding or unknown, such as BERT."
     )
 
 
@@ -238,8 +222,9 @@ def test_a_published_bert_reads_for_a_new_decoder(pairs, tmp_path, monkeypatch):
     assert again.translate(["7 red cat"]) == translator.translate(["7 red cat"])
 
 
-def test_an_encoder_that_pads_with_another_token_is_refused(pairs, tmp_path):
-    folder = published_bert(tmp_path / "bert", pad_id=2)
+def test_an_encoder_that_pads_by_what_ends_a_text_is_refused(pairs, tmp_path):
+    folder = published_bert(tmp_path / "bert", pad_id=3)
     assert message(pairs, tmp_path / "m", *sides(encoder=folder)) == (
-        f"fine_tuning.encoder={folder}: encoder.pad_id must be 0, not 2."
+        f"{folder}: token 3 ends its texts, and by 3 the encoder's rows are filled up.  Take an "
+        "encoder that pads with another token (pad_token_id)."
     )

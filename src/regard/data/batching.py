@@ -24,12 +24,26 @@ class SpecialIds(NamedTuple):
     Args:
         pad: Fills up rows on the right.
         start: Begins what a decoder reads.
-        end: Ends a source and a target.
+        end: Ends a target, and a source too where nothing else does.
+        source_end: Ends a source; None is `end`.
+        nothing: Label of padding, where `pad` may be a label of its own; None is `pad`.
     """
 
     pad: int = 0
     start: int = 1
     end: int = 2
+    source_end: int | None = None
+    nothing: int | None = None
+
+    @property
+    def end_of_source(self) -> int:
+        """Ends a source."""
+        return self.end if self.source_end is None else self.source_end
+
+    @property
+    def no_label(self) -> int:
+        """Stands in labels where nothing is to be predicted."""
+        return self.pad if self.nothing is None else self.nothing
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,10 +221,11 @@ class PairBatches(LengthBatches):
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """Build the batch of the given rows: ids are ``[batch, length]``."""
-        pad, start, end = self.ids
+        ids = self.ids
+        fill = ids.pad if ids.nothing is None else ids.start  # a row of the targets' own table
         return Batch(
-            source_ids=self.sources.pad(rows, after=end, fill=pad),
-            target_ids=self.targets.pad(rows, before=start, fill=pad),
-            labels=self.targets.pad(rows, after=end, fill=pad),
+            source_ids=self.sources.pad(rows, after=ids.end_of_source, fill=ids.pad),
+            target_ids=self.targets.pad(rows, before=ids.start, fill=fill),
+            labels=self.targets.pad(rows, after=ids.end, fill=ids.no_label),
             rows=rows,
         )

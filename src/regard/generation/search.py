@@ -75,7 +75,9 @@ def search(
     Returns:
         For each source the best hypotheses, best first, `config.num_best` of them.
     """
-    limits = _limits((source_ids != ids.pad).sum(1), config)
+    # Padding stands on the right; its token may stand for text before that.
+    places = torch.arange(1, source_ids.shape[1] + 1, device=source_ids.device)
+    limits = _limits(((source_ids != ids.pad) * places).amax(1), config)
     if config.beam == 1:
         return _greedy(model, source_ids, limits, config, ids)
     return _Beams(model, source_ids, limits, config, ids).run()

@@ -2,6 +2,7 @@
 
 config.toml          every setting the run was made with, data path and hash among them
 tokenizer.json       the vocabulary (tokenizer_config.json beside one that came with weights)
+source/              that of the sources, where encoder and decoder came with one each
 model.safetensors    the weights that are used
 metrics.jsonl        one line an evaluation
 README.md            the model card
@@ -25,6 +26,7 @@ from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, WeightsError
 from regard.interchange.hugging_face import is_hugging_face
 from regard.interchange.hugging_face_tokenizer import PublishedTokenizer
+from regard.interchange.pair_tokenizer import SOURCE_FOLDER, PairTokenizer
 from regard.interchange.sentencepiece_tokenizer import has_sentencepiece, read_any_tokenizer
 from regard.interchange.storage import read_tensors, write_atomic, write_tensors
 
@@ -116,6 +118,9 @@ class ModelFolder:
 
     def read_tokenizer(self) -> AnyTokenizer:
         """Read the vocabulary: of our own making, or one that came with published weights."""
+        source = self.path / SOURCE_FOLDER
+        if self.holds_model and (source / "tokenizer.json").is_file():
+            return PairTokenizer(read_any_tokenizer(source), read_any_tokenizer(self.path))
         is_published = (self.path / "tokenizer_config.json").is_file()
         if is_published or has_sentencepiece(self.path) or is_hugging_face(self.path):
             return read_any_tokenizer(self.path)
@@ -129,6 +134,7 @@ class ModelFolder:
         is_published = isinstance(tokenizer, PublishedTokenizer)
         files = tokenizer.files() if is_published else {"tokenizer.json": tokenizer.to_json()}
         for name, content in files.items():
+            (self.path / name).parent.mkdir(exist_ok=True)
             write_atomic(self.path / name, content)
 
     @property

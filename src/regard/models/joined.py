@@ -18,6 +18,7 @@ from collections.abc import Callable
 import msgspec
 from torch import Tensor, nn
 
+from regard.checks import require_at_least
 from regard.layers.attention import CrossAttention
 from regard.layers.block import DecoderBlock
 from regard.layers.dropout import Dropout
@@ -26,12 +27,11 @@ from regard.layers.patterns import AttentionConfig
 from regard.models.bert import Bert, BertConfig
 from regard.models.decoder import StackedDecoder
 from regard.models.encoder import Encoder
-from regard.models.encoder_decoder import DecoderState, EncoderDecoder
+from regard.models.encoder_decoder import START_ID, DecoderState, EncoderDecoder
 from regard.models.gpt import Gpt, GptConfig
 from regard.models.longformer import Longformer, LongformerConfig
 from regard.models.mesanet import MesaNet, MesaNetConfig
 from regard.models.model import FamilyConfig
-from regard.models.text_model import PAD_ID
 from regard.models.transformer_xl import TransformerXl, TransformerXlConfig
 
 
@@ -41,14 +41,19 @@ class JoinedConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder_decoder
     Args:
         encoder: Reads the source; its head for masked tokens and its pooler are left out.
         decoder: Writes the target, with attention over the source in every block.
+        source_rows: Rows of the encoder's table of tokens, where the two sides have vocabularies of
+            their own; none is those of the decoder's.
+        start_id: Token that begins a target.
     """
 
     encoder: BertConfig | LongformerConfig = BertConfig()
     decoder: GptConfig | TransformerXlConfig | MesaNetConfig = GptConfig()
+    source_rows: int | None = None
+    start_id: int = START_ID
 
     def __post_init__(self) -> None:
-        if self.encoder.pad_id != PAD_ID:
-            raise ValueError(f"encoder.pad_id must be {PAD_ID}, not {self.encoder.pad_id}")
+        require_at_least(1, self, "source_rows")
+        require_at_least(0, self, "start_id")
 
     def summary(self, attention: AttentionConfig) -> str:
         """Tell the dimensions in a line."""
@@ -64,7 +69,8 @@ class Joined(EncoderDecoder[DecoderState]):
 
     Args:
         config: Its two sides.
-        vocab_size: Number of token ids, shared by source and target.
+        vocab_size: Number of token ids of the target, and of the source too where the configuration
+            tells no other.
         attention: The pattern of each layer.
 
     Raises:
@@ -80,7 +86,8 @@ class Joined(EncoderDecoder[DecoderState]):
         num_blocks = config.encoder.num_layers + config.decoder.num_layers
         super().__init__(vocab_size, dim=config.decoder.dim, num_blocks=num_blocks)
         self.config = config
-        self.encoder = _make_encoder(config, vocab_size, attention)
+        self.pad_id, self.start_id = config.encoder.pad_id, config.start_id
+        self.encoder = _make_encoder(config, config.source_rows or vocab_size, attention)
         sizes = config.encoder.dim, config.decoder.dim
         self.encoder_output = Linear(*sizes) if sizes[0] != sizes[1] else nn.Identity()
         make_decoder = _DECODERS[type(config.decoder)]
@@ -117,7 +124,7 @@ class Joined(EncoderDecoder[DecoderState]):
         return cross + sum(side.attention_bytes(attention, length) for side in sides)
 
     def encode(self, source_ids: Tensor) -> Tensor:
-        """Read the source, ``[batch, source_length]``, padded on the right with 0.
+        """Read the source, ``[batch, source_length]``, padded on the right with `pad_id`.
 
         Returns:
             States in the decoder's size, ``[batch, source_length, dim]``.

@@ -16,6 +16,7 @@ from regard.data.splits import Drop, check_overlap, clean, split, without_overla
 from regard.errors import DataError
 from regard.interchange.folder import AnyTokenizer
 from regard.interchange.hugging_face_tokenizer import begun_rows
+from regard.interchange.pair_tokenizer import sides_of_tokenizer
 from regard.tasks.run_config import DataConfig
 
 _NAMED_LINES = 3  # of a batch in a message; the others are counted
@@ -171,9 +172,10 @@ def encode_pairs(
             f"{pairs.path}: every pair is longer than {max_length:,} tokens.  "
             "Raise the limit: --set data.max_length=1024"
         )
+    of_sources, of_targets = sides_of_tokenizer(tokenizer)
     encoded = EncodedPairs(
-        sources=TokenRows(begun_rows(tokenizer, (sources[row] for row in kept))),
-        targets=TokenRows(begun_rows(tokenizer, (targets[row] for row in kept))),
+        sources=TokenRows(begun_rows(of_sources, (sources[row] for row in kept))),
+        targets=TokenRows(begun_rows(of_targets, (targets[row] for row in kept))),
     )
     return encoded, (pairs if len(kept) == len(pairs) else pairs.select(kept)), dropped
 

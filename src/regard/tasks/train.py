@@ -34,7 +34,7 @@ from regard.tasks.warm_start import (
     joined_config,
     load_weights_of,
     sides_of,
-    vocabulary_folder,
+    stored_vocabulary,
 )
 from regard.training.averaging import WeightAverage
 from regard.training.checkpoint import (
@@ -307,8 +307,7 @@ class _Run:
 
     def _prepare(self, text: Text) -> Prepared:
         self.config = apply_settings(resolve_sizes(self.config, text), self.config.settings)
-        start = vocabulary_folder(self.config)
-        stored = None if start is None else ModelFolder(start)
+        stored = stored_vocabulary(self.config)
         prepared = self.task.prepare(self.config, text, self._report, stored=stored)
         require_memory(prepared)
         return prepared

@@ -19,8 +19,9 @@ from regard.generation.search import Hypothesis, search
 from regard.generation.search_config import SearchConfig
 from regard.interchange.folder import AnyTokenizer
 from regard.interchange.hugging_face_tokenizer import PublishedTokenizer, unused_ids
+from regard.interchange.pair_tokenizer import sides_of_tokenizer
 from regard.metrics.translation import chrf
-from regard.models import EncoderDecoder
+from regard.models import EncoderDecoder, Joined
 from regard.models.text_model import PAD_ID
 from regard.tasks.held_out import AveragedModel
 from regard.tasks.token_loss import TokenLoss
@@ -36,12 +37,12 @@ class TranslationLoss(TokenLoss):
 
     Args:
         label_smoothing: Share of the target probability spread over the vocabulary.
-        pad_id: Label of padding.
+        no_label: Label of padding.
     """
 
-    def __init__(self, label_smoothing: float, pad_id: int = PAD_ID) -> None:
+    def __init__(self, label_smoothing: float, no_label: int = PAD_ID) -> None:
         super().__init__(label_smoothing)
-        self.nothing = pad_id
+        self.nothing = no_label
 
     def hidden(self, model: nn.Module, batch: Batch) -> Tensor:
         """Compute the decoder's last states, ``[batch, length, dim]``."""
@@ -55,6 +56,15 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
     Raises:
         WeightsError: The vocabulary came with published weights and has no end of a text.
     """
+    source, target = map(_end_of, sides_of_tokenizer(tokenizer))
+    ids = SpecialIds(pad=model.pad_id, start=model.start_id, end=target, source_end=source)
+    if source == target:
+        ids = ids._replace(source_end=None)
+    # A decoder that was trained alone may know no token for padding: any is a label then.
+    return ids._replace(nothing=-1) if isinstance(model, Joined) else ids
+
+
+def _end_of(tokenizer: AnyTokenizer) -> int:
     end = tokenizer.eos_id
     if end is None and isinstance(tokenizer, PublishedTokenizer):
         end = tokenizer.id_of("sep")  # as BERT ends a text
@@ -63,7 +73,7 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
             "the vocabulary has no token that ends a text, without which no output ends.  "
             "Name it as eos_token in tokenizer_config.json."
         )
-    return SpecialIds(pad=model.pad_id, start=model.start_id, end=end)
+    return end
 
 
 def among_tokens(
@@ -94,7 +104,7 @@ def decode_rows(
             end += 1
         places = by_length[start:end]
         chosen = torch.tensor([rows[place] for place in places]).numpy()
-        batch = sources.pad(chosen, after=ids.end, fill=ids.pad)
+        batch = sources.pad(chosen, after=ids.end_of_source, fill=ids.pad)
         for place, found in zip(places, search(model, batch, config, ids), strict=True):
             results[place] = found
         start = end
@@ -148,7 +158,7 @@ class TranslationEvaluator:
     @torch.no_grad()
     def _loss(self, *, shuffled: bool) -> float:
         """Compute the mean cross-entropy in nats per token."""
-        loss, total, num_tokens = TranslationLoss(0.0, self._ids.pad), 0.0, 0
+        loss, total, num_tokens = TranslationLoss(0.0, self._ids.no_label), 0.0, 0
         for rows in self._batches.in_sequence():
             batch = self._batches.batch(rows)
             found = loss(self._averaged.model, _with_other_sources(batch) if shuffled else batch)

@@ -17,6 +17,7 @@ from regard.data.splits import count_reasons
 from regard.data.synthetic import cldr_corpus
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.interchange.folder import AnyTokenizer, ModelFolder
+from regard.interchange.pair_tokenizer import PairTokenizer
 from regard.metrics.translation import score_translations
 from regard.models import EncoderDecoder
 from regard.models.text_model import TextModel
@@ -101,7 +102,8 @@ class Translation(Task):
         text.train = train_pairs
         num_tokens = int(train.targets.lengths.sum())
         tokens = describe_tokens(config, len(tokenizer), train_pairs.targets, num_tokens)
-        report(msgspec.structs.replace(tokens, is_shared=True))
+        is_shared = not isinstance(tokenizer, PairTokenizer)
+        report(msgspec.structs.replace(tokens, is_shared=is_shared))
         config = settle_precision(config)
         model = build_model(config, len(tokenizer))
         assert isinstance(model, EncoderDecoder)
@@ -163,7 +165,9 @@ class PreparedTranslation(Prepared):
 
     def objective(self) -> TranslationLoss:
         """Make the label-smoothed cross-entropy."""
-        return TranslationLoss(self.config.training.label_smoothing, self.model.pad_id)
+        return TranslationLoss(
+            self.config.training.label_smoothing, special_ids(self.model, self.tokenizer).no_label
+        )
 
     def evaluator(self) -> TranslationEvaluator:
         """Make what computes validation losses and chrF."""

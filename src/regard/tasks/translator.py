@@ -18,6 +18,7 @@ from regard.explain.alignment import cross_attention
 from regard.generation.search_config import SearchConfig
 from regard.interchange.folder import AnyTokenizer
 from regard.interchange.hugging_face_tokenizer import begun_rows
+from regard.interchange.pair_tokenizer import sides_of_tokenizer
 from regard.interchange.sentencepiece_tokenizer import SentencePieceTokenizer
 from regard.models import EncoderDecoder
 from regard.tasks.preparation import open_trained
@@ -177,14 +178,15 @@ class Translator:
             self.tokenizer.encode_targets([target]),
         )
         ids = special_ids(self.model, self.tokenizer)
-        (begin,) = begun_rows(self.tokenizer, [[]])
-        source_ids = torch.tensor([[*begin, *source_row, ids.end]])
+        sides = sides_of_tokenizer(self.tokenizer)
+        before, begin = (begun_rows(side, [[]])[0] for side in sides)
+        source_ids = torch.tensor([[*before, *source_row, ids.end_of_source]])
         target_ids = torch.tensor([[ids.start, *begin, *target_row]])
         weights = cross_attention(self.model, source_ids, target_ids)[0]
-        weights = weights[len(begin) :, len(begin) :]
+        weights = weights[len(begin) :, len(before) :]
         return Alignment(
-            source_pieces=[*self.tokenizer.pieces(source_row), "</s>"],
-            target_pieces=[*self.tokenizer.pieces(target_row), "</s>"],
+            source_pieces=[*sides[0].pieces(source_row), "</s>"],
+            target_pieces=[*sides[1].pieces(target_row), "</s>"],
             weights=weights.tolist(),
         )
 
@@ -221,7 +223,8 @@ class Translator:
         filled = [place for place, row in enumerate(rows) if row]
         empty = Translation(text="", score=0.0, confidence=1.0, is_complete=True)
         results = [[empty] * config.num_best for _ in rows]
-        sources = TokenRows(begun_rows(self.tokenizer, (rows[place] for place in filled)))
+        before, _ = sides_of_tokenizer(self.tokenizer)
+        sources = TokenRows(begun_rows(before, (rows[place] for place in filled)))
         ids = special_ids(self.model, self.tokenizer)
         found = decode_rows(self.model, sources, range(len(filled)), config, ids)
         for place, hypotheses in zip(filled, found, strict=True):

@@ -2,8 +2,9 @@
 
 Rothe, Narayan & Severyn 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks":
 the encoder, the decoder, or both come with weights; what stands between them, the attention over
-the source, begins at random. Both sides share one vocabulary here, that of the weights. Reading
-holds each side's weights a second time in memory.
+the source, begins at random. Two sides as others publish them keep their own vocabularies where
+these differ; else both share one, that of the weights. Reading holds each side's weights a second
+time in memory.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, WeightsError
 from regard.interchange.folder import AnyTokenizer, ModelFolder
 from regard.interchange.hugging_face import is_hugging_face, read_hugging_face
+from regard.interchange.hugging_face_tokenizer import PublishedTokenizer
+from regard.interchange.pair_tokenizer import PairTokenizer
 from regard.interchange.sentencepiece_tokenizer import SentencePieceTokenizer, read_any_tokenizer
 from regard.layers.patterns import AttentionConfig
 from regard.models import (
@@ -33,6 +36,7 @@ from regard.models import (
     TransformerXlConfig,
     family_of,
 )
+from regard.models.encoder_decoder import START_ID
 from regard.tasks.fine_tuning import fill_weights, load_start, suit_start
 from regard.tasks.presets import apply_preset
 from regard.tasks.run_config import Preset, RunConfig, TaskName
@@ -44,7 +48,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 _ALONE, _READING = ".attention_residual.", ".self_residual."  # of a block; of one with a source
 _CROSS = ".cross_"
 _HEADS = ("head.", "pooler.")
-_PADDING = ("pad", "unk", "bos", "cls")
+_BEGINS = ("bos", "cls", "eos")  # what begins a target, in this order
 
 
 class _Side(NamedTuple):
@@ -70,6 +74,14 @@ class _Side(NamedTuple):
     def table_rows(self) -> int:
         """Rows of its table of tokens."""
         return self.cut.table_rows or len(self.tokenizer)
+
+    @property
+    def start_id(self) -> int:
+        """Token that begins a target."""
+        if isinstance(self.tokenizer, Tokenizer):
+            return START_ID
+        found = [self.tokenizer.id_of(role) for role in _BEGINS]
+        return next((token for token in found if token is not None), START_ID)
 
 
 def sides_of(words: Mapping[str, str]) -> dict[str, str]:
@@ -99,26 +111,27 @@ def joined_config(folders: Mapping[str, str], task: TaskName, defaults: RunConfi
 
     Raises:
         ConfigError: The data has no pairs, a model is none that can be that side, or the two have
-            other vocabularies.
+            other vocabularies and are not both in Hugging Face's layout.
         WeightsError: A folder holds no model, or no vocabulary.
     """
     if task != "translation":
         given = "fine_tuning." + ", fine_tuning.".join(folders)
         raise ConfigError(f"{given}: sides of an encoder-decoder; the data is for {task}.")
     sides = {name: _read_side(name, folder) for name, folder in folders.items()}
-    first = next(iter(sides.values()))
-    for side in sides.values():
-        _require_same(first, side)
-    try:
-        model = JoinedConfig(**{name: side.config for name, side in sides.items()})
-    except ValueError as error:
-        raise ConfigError(f"fine_tuning.encoder={first.folder}: {error}.") from error
-    _require_padding(first)
+    first, *others = sides.values()
+    are_two = any(not _share_vocabulary(first, other) for other in others)
+    target = sides["decoder"] if are_two else first
+    model = JoinedConfig(
+        **{name: side.config for name, side in sides.items()},
+        source_rows=first.table_rows if are_two else None,
+        start_id=target.start_id,
+    )
+    _require_end(first, model.encoder.pad_id)
     replace = msgspec.structs.replace
     return replace(
         defaults,
         model=model,
-        tokenizer=first.cut,
+        tokenizer=target.cut,
         attention=replace(
             defaults.attention,
             **{name: own for name, side in sides.items() if (own := _own_pattern(name, side))},
@@ -136,12 +149,31 @@ def suit_sides(config: RunConfig, preset: Preset) -> RunConfig:
 
 def begins_with_weights(config: RunConfig) -> bool:
     """Tell whether a run begins with weights of other models, in whole or in part."""
-    return vocabulary_folder(config) is not None
+    return config.start_from is not None or bool(_folders(config))
 
 
-def vocabulary_folder(config: RunConfig) -> str | None:
-    """Name the folder whose vocabulary a run takes; None where it makes its own."""
-    return next(iter(_folders(config).values()), config.start_from)
+def stored_vocabulary(config: RunConfig) -> ModelFolder | None:
+    """Find what has the vocabulary that a run takes; None where it makes its own."""
+    folders = _folders(config)
+    if folders and isinstance(config.model, JoinedConfig) and config.model.source_rows is not None:
+        return _TwoVocabularies(folders)
+    folder = next(iter(folders.values()), config.start_from)
+    return None if folder is None else ModelFolder(folder)
+
+
+class _TwoVocabularies(ModelFolder):
+    """The folders of an encoder and a decoder with vocabularies of their own."""
+
+    def __init__(self, folders: Mapping[str, str]) -> None:
+        super().__init__(folders["decoder"])
+        self._source = ModelFolder(folders["encoder"])
+
+    def read_tokenizer(self) -> AnyTokenizer:
+        """Read both."""
+        source, target = self._source.read_tokenizer(), super().read_tokenizer()
+        assert isinstance(source, PublishedTokenizer)
+        assert isinstance(target, PublishedTokenizer)
+        return PairTokenizer(source, target)
 
 
 def load_weights_of(model: Model, config: RunConfig) -> None:
@@ -199,22 +231,23 @@ def _require_kind(name: str, folder: str, config: Any) -> None:
     )
 
 
-def _require_same(first: _Side, other: _Side) -> None:
-    """Refuse two vocabularies: source and target share one."""
-    if first is other:
-        return
-    counts = [f"{len(side.tokenizer):,} tokens" for side in (first, other)]
+def _share_vocabulary(first: _Side, other: _Side) -> bool:
+    """Tell whether two sides have one vocabulary, and refuse two where one of them is our own."""
     if _content(first.tokenizer) != _content(other.tokenizer):
+        if all(type(side.tokenizer) is PublishedTokenizer for side in (first, other)):
+            return False
+        counts = [f"{len(side.tokenizer):,} tokens" for side in (first, other)]
         raise ConfigError(
-            f"{first.folder} and {other.folder}: have other vocabularies ({' and '.join(counts)}); "
-            "source and target share one.  Take two models with the same, or leave one side out, "
-            "which then begins at random."
+            f"{first.folder} and {other.folder}: have other vocabularies ({' and '.join(counts)}), "
+            "which only two folders in Hugging Face's layout without SentencePiece may.  Take two "
+            "models with the same, or leave one side out, which then begins at random."
         )
     if first.table_rows != other.table_rows:
         raise ConfigError(
             f"{first.folder} and {other.folder}: have tables of {first.table_rows:,} and "
             f"{other.table_rows:,} rows of tokens, which must be equal."
         )
+    return True
 
 
 def _content(tokenizer: AnyTokenizer) -> Any:
@@ -223,15 +256,17 @@ def _content(tokenizer: AnyTokenizer) -> Any:
     return tokenizer.to_json()
 
 
-def _require_padding(side: _Side) -> None:
-    """Refuse a vocabulary whose first token is text: it fills up rows."""
+def _require_end(side: _Side, pad_id: int) -> None:
+    """Refuse to end sources by the token that fills up their rows: no encoder would see it."""
     tokenizer = side.tokenizer
-    if isinstance(tokenizer, Tokenizer) or 0 in map(tokenizer.id_of, _PADDING):
-        return
-    raise ConfigError(
-        f"{side.folder}: token 0 of its vocabulary is text, and an encoder-decoder fills up its "
-        "rows by it.  Take a model whose token 0 is padding or unknown, such as BERT."
-    )
+    end = tokenizer.eos_id
+    if end is None and not isinstance(tokenizer, Tokenizer):
+        end = tokenizer.id_of("sep")
+    if end == pad_id:
+        raise ConfigError(
+            f"{side.folder}: token {end} ends its texts, and by {pad_id} the encoder's rows are "
+            "filled up.  Take an encoder that pads with another token (pad_token_id)."
+        )
 
 
 def _own_pattern(name: str, side: _Side) -> Any:
