@@ -187,10 +187,6 @@ def test_a_configuration_without_a_family_is_a_transformer():
             "It goes with model.encoder.family=longformer.  "
             "All: regard train --help-config model.encoder",
         ),
-        (
-            ["model.family=encoder_decoder", "model.encoder.pad_id=1"],
-            "model: encoder.pad_id must be 0, not 1",
-        ),
     ],
 )
 def test_a_setting_that_does_not_fit_the_family_is_refused(settings, message):

@@ -167,6 +167,18 @@ def test_other_vocabularies_are_refused(encoder, book, pairs, tmp_path):
     )
 
 
+def test_padding_that_ends_the_sources_or_has_no_row_is_refused(pairs, tmp_path):
+    settings = ("model.family=encoder_decoder", "preset=tiny", *BYTES)
+    assert message(pairs, tmp_path / "m", *settings, "model.encoder.pad_id=2") == (
+        "model.encoder.pad_id=2: this token ends the sources, so the encoder would take their end "
+        "for padding.  Take another."
+    )
+    assert message(pairs, tmp_path / "n", *settings, "model.encoder.pad_id=300") == (
+        "model.encoder.pad_id=300: the encoder's table has 260 rows of tokens.  "
+        "Take one of 0 to 259."
+    )
+
+
 def test_what_cannot_be_a_side_is_refused(encoder, decoder, pairs, book, tmp_path):
     assert message(pairs, tmp_path / "m", *sides(decoder)) == (
         f"fine_tuning.encoder={decoder}: a model of family gpt; the encoder may be one of bert, "

@@ -19,6 +19,7 @@ import msgspec
 from torch import Tensor, nn
 
 from regard.checks import require_at_least
+from regard.errors import ConfigError
 from regard.layers.attention import CrossAttention
 from regard.layers.block import DecoderBlock
 from regard.layers.dropout import Dropout
@@ -74,7 +75,8 @@ class Joined(EncoderDecoder[DecoderState]):
         attention: The pattern of each layer.
 
     Raises:
-        ConfigError: A pattern is set for a decoder that has no attention of its own.
+        ConfigError: A pattern is set for a decoder that has no attention of its own, or sources are
+            padded with a token that the encoder's table has no row for.
     """
 
     def __init__(
@@ -87,7 +89,13 @@ class Joined(EncoderDecoder[DecoderState]):
         super().__init__(vocab_size, dim=config.decoder.dim, num_blocks=num_blocks)
         self.config = config
         self.pad_id, self.start_id = config.encoder.pad_id, config.start_id
-        self.encoder = _make_encoder(config, config.source_rows or vocab_size, attention)
+        rows = config.source_rows or vocab_size
+        if self.pad_id >= rows:
+            raise ConfigError(
+                f"model.encoder.pad_id={self.pad_id}: the encoder's table has {rows:,} rows of "
+                f"tokens.  Take one of 0 to {rows - 1:,}."
+            )
+        self.encoder = _make_encoder(config, rows, attention)
         sizes = config.encoder.dim, config.decoder.dim
         self.encoder_output = Linear(*sizes) if sizes[0] != sizes[1] else nn.Identity()
         make_decoder = _DECODERS[type(config.decoder)]

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from regard.data.batching import Batch, PairBatches, SpecialIds, TokenRows
-from regard.errors import WeightsError
+from regard.errors import ConfigError, WeightsError
 from regard.generation.search import Hypothesis, search
 from regard.generation.search_config import SearchConfig
 from regard.interchange.folder import AnyTokenizer
@@ -55,9 +55,15 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
 
     Raises:
         WeightsError: The vocabulary came with published weights and has no end of a text.
+        ConfigError: An encoder of its own pads with what ends the sources.
     """
     source, target = map(_end_of, sides_of_tokenizer(tokenizer))
     ids = SpecialIds(pad=model.pad_id, start=model.start_id, end=target, source_end=source)
+    if isinstance(model, Joined) and model.pad_id == source:
+        raise ConfigError(
+            f"model.encoder.pad_id={source}: this token ends the sources, so the encoder would "
+            "take their end for padding.  Take another."
+        )
     if source == target:
         ids = ids._replace(source_end=None)
     # A decoder that was trained alone may know no token for padding: any is a label then.
