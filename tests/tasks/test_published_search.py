@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 from tests.tasks.published_bart import EOS, bart_folder
-from tests.tasks.published_marian import TEXTS, marian_folder
+from tests.tasks.published_marian import marian_folder
+from tests.tasks.published_pairs import TEXTS
 
 import regard
 from regard.__main__ import main
