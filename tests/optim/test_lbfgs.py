@@ -5,7 +5,7 @@ import torch
 
 from regard.errors import ConfigError
 from regard.optim import LBFGS, minimize
-from regard.optim.limited_memory import LimitedMemory
+from regard.optim.limited_memory import LimitedMemory, Pair
 from regard.optim.vector import inner_products
 
 
@@ -31,10 +31,14 @@ def closure_of(fun, *tensors):
     return closure
 
 
+def pair_of(direction, change):
+    return Pair(direction, change, lambda left, right: float(torch.dot(left, right)))
+
+
 def memory_of(pairs, count):
     memory = LimitedMemory(count, inner_products, {})
     for step, change in pairs:
-        memory.add(step, 1.0, change)
+        memory.add(pair_of(step, change), 1.0)
     return memory
 
 
@@ -112,7 +116,7 @@ def test_the_compact_form_is_the_two_loop_recursion(count, preconditioned):
 def test_products_between_the_pairs_are_those_after_them():
     pairs, memory = bent_pairs(9, 20), LimitedMemory(4, inner_products, {})
     for number, (step, change) in enumerate(pairs, start=1):
-        memory.add(step, 1.0, change)
+        memory.add(pair_of(step, change), 1.0)
         if number in (2, 3, 7):
             product(memory, draw(20, seed=number))
         if number in (3, 6):
@@ -147,7 +151,7 @@ def test_pairs_are_forgotten():
     memory.clear()
     assert len(memory) == 0
     for step, change in later:
-        memory.add(step, 1.0, change)
+        memory.add(pair_of(step, change), 1.0)
     gradient = draw(6, seed=99)
     torch.testing.assert_close(
         product(memory, gradient), product(memory_of(later, 3), gradient), rtol=0, atol=0
@@ -160,7 +164,7 @@ def test_a_state_for_another_number_of_pairs_is_not_taken_up():
         memory = LimitedMemory(count, inner_products, state)
         assert len(memory) == 0
         for step, change in pairs:
-            memory.add(step, 1.0, change)
+            memory.add(pair_of(step, change), 1.0)
         assert len(memory) == count
     gradient = draw(6, seed=99)
     expected = product(memory_of(pairs, 2), gradient)
@@ -185,15 +189,15 @@ def test_the_secant_equation_holds_for_the_newest_pair():
 def test_a_pair_without_positive_curvature_is_not_kept(curvature):
     memory = LimitedMemory(3, inner_products, {})
     step = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    assert not memory.add(step, 1.0, torch.tensor([curvature, 5.0], dtype=torch.float64))
+    assert not memory.add(pair_of(step, torch.tensor([curvature, 5.0], dtype=torch.float64)), 1.0)
     assert len(memory) == 0
 
 
 def test_the_length_of_a_step_counts():
     direction, change = draw(6), positive(6) @ draw(6)
     short, long = LimitedMemory(3, inner_products, {}), LimitedMemory(3, inner_products, {})
-    short.add(direction, 0.25, change)
-    long.add(0.25 * direction, 1.0, change)
+    short.add(pair_of(direction, change), 0.25)
+    long.add(pair_of(0.25 * direction, change), 1.0)
     gradient = draw(6, seed=9)
     torch.testing.assert_close(product(short, gradient), product(long, gradient))
 

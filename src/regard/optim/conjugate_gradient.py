@@ -42,7 +42,7 @@ from regard.errors import ConfigError
 from regard.optim.betas import BETAS, BetaName, Products
 from regard.optim.deterministic import RETRY_LOOSENESS, Deterministic, Ray, StepReport
 from regard.optim.first_step import by_parabola, from_scratch, quasi_newton_step
-from regard.optim.limited_memory import LimitedMemory
+from regard.optim.limited_memory import LimitedMemory, Pair
 from regard.optim.line_search import Found, Search, search_named
 from regard.optim.objective import ClosureObjective, Objective
 from regard.optim.preconditioners import Precondition, preconditioner_named
@@ -215,35 +215,34 @@ class ConjugateGradient(Deterministic):
         assert point is not None
         old_size = vector.dot(self._buffer("next"), self._precondition(self._buffer("next")))
         change = self._buffer("next").neg_().add_(self._gradient)
-        along = vector.dot(state["direction"], change)
+        pair = Pair(state["direction"], change, vector.dot)
         if self._num_pairs:
-            self._pairs().add(state["direction"], point.step, change)
-        state["restart"] = self._reason_to_restart(found, along)
-        if along > 0:
-            products = self._products(change, along, old_size)
+            self._pairs().add(pair, point.step)
+        state["restart"] = self._reason_to_restart(found, pair.d_y)
+        if pair.d_y > 0:
+            products = self._products(pair, old_size)
             state["beta"] = beta = self._beta(products)
             state["square"] = products.new_size - 2 * beta * products.d_new + beta**2 * products.d_d
 
-    def _products(self, change: Tensor, along: float, old_size: float) -> Products:
-        state, dot = self._state, self._vector.dot
+    def _products(self, pair: Pair, old_size: float) -> Products:
+        state, dot, apply = self._state, self._vector.dot, self._preconditioner.apply
         image = self._precondition(self._gradient)
         return Products(
-            y_pg=dot(change, image),
-            y_py=dot(change, self._precondition(change)),
-            d_y=along,
+            y_pg=dot(pair.change, image),
+            y_py=pair.y_y if apply is None else dot(pair.change, apply(pair.change)),
+            d_y=pair.d_y,
             d_new=state["end_slope"],
             d_old=state["slope"],
-            d_d=self._square(old_size),
+            d_d=self._square(pair, old_size),
             new_size=dot(self._gradient, image),
             old_size=old_size,
         )
 
-    def _square(self, old_size: float) -> float:
+    def _square(self, pair: Pair, old_size: float) -> float:
         """Compute d.P^-1 d of the present direction, which had the slope ``slope``."""
         state = self._state
-        direction: Tensor = state["direction"]
         if self._preconditioner.apply is None:
-            return self._vector.dot(direction, direction)
+            return pair.d_d
         if state["is_steepest"]:
             return old_size
         least = state["slope"] ** 2 / old_size

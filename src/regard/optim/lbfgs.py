@@ -13,7 +13,7 @@ import torch
 from regard.errors import ConfigError
 from regard.optim.deterministic import RETRY_LOOSENESS, Deterministic, StepReport
 from regard.optim.first_step import from_scratch, quasi_newton_step
-from regard.optim.limited_memory import LimitedMemory
+from regard.optim.limited_memory import LimitedMemory, Pair
 from regard.optim.line_search import Found, Search, search_named
 from regard.optim.objective import Objective
 
@@ -57,7 +57,8 @@ class LBFGS(Deterministic):
         if found.point is None:
             return StepReport(restart_reason=reason, failure=found.failure)
         change = self._buffer("next").neg_().add_(self._gradient)
-        self._pairs().add(self._state["direction"], found.point.step, change)
+        pair = Pair(self._state["direction"], change, self._vector.dot)
+        self._pairs().add(pair, found.point.step)
         return StepReport(step=found.point.step, restart_reason=reason)
 
     def _forget(self) -> None:

@@ -17,6 +17,7 @@ the pass that multiplies S with g, so there are 5 m n multiplications. 2 m vecto
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,6 +30,36 @@ Dots = Callable[[Tensor, Sequence[Tensor]], Tensor]
 Precondition = Callable[[Tensor], Tensor]
 
 _LEAST_CURVATURE = 1e-16  # of s.y / (|s| |y|): below, rounding decides about its sign
+
+
+class Pair:
+    """A direction d and the change y of the gradient along it, each inner product computed once.
+
+    Args:
+        direction: ``[n]``.
+        change: ``[n]``; neither may be written to while the pair is in use.
+        dot: Inner product.
+    """
+
+    def __init__(
+        self, direction: Tensor, change: Tensor, dot: Callable[[Tensor, Tensor], float]
+    ) -> None:
+        self.direction, self.change, self._dot = direction, change, dot
+
+    @cached_property
+    def d_d(self) -> float:
+        """Compute d.d."""
+        return self._dot(self.direction, self.direction)
+
+    @cached_property
+    def d_y(self) -> float:
+        """Compute d.y."""
+        return self._dot(self.direction, self.change)
+
+    @cached_property
+    def y_y(self) -> float:
+        """Compute y.y."""
+        return self._dot(self.change, self.change)
 
 
 class LimitedMemory:
@@ -61,27 +92,24 @@ class LimitedMemory:
             kept.clear()
         self._last = None
 
-    def add(self, direction: Tensor, length: float, change: Tensor) -> bool:
+    def add(self, pair: Pair, length: float) -> bool:
         """Keep a pair whose curvature is positive.
 
         Args:
-            direction: ``[n]``.
-            length: The step is `length` times `direction`.
-            change: Of the gradient, ``[n]``.
+            pair: What the step went along.
+            length: The step is `length` times the direction.
 
         Returns:
             Whether it was kept.
         """
-        square, along = self._dots(direction.unsqueeze(0), [direction, change])[0].tolist()
-        change_square = float(self._dots(change.unsqueeze(0), [change]))
-        along *= length
-        if not along > _LEAST_CURVATURE * length * square**0.5 * change_square**0.5:
+        along = length * pair.d_y
+        if not along > _LEAST_CURVATURE * length * (pair.d_d * pair.y_y) ** 0.5:
             return False
-        row = self._free_row(direction)
-        torch.mul(direction, length, out=self._state["steps"][row])
-        self._state["changes"][row].copy_(change)
+        row = self._free_row(pair.direction)
+        torch.mul(pair.direction, length, out=self._state["steps"][row])
+        self._state["changes"][row].copy_(pair.change)
         self._state["products"][row][row] = along
-        self._state["change_square"] = change_square
+        self._state["change_square"] = pair.y_y
         self._order.append(row)
         for new in (self._new_changes, self._new_steps):
             new[:] = [*(other for other in new if other != row), row]

@@ -146,7 +146,9 @@ class ParameterVector:
 
     def largest(self, vector: Tensor) -> float:
         """Return the largest absolute entry of a vector, ``[n]``."""
-        found = torch.linalg.vector_norm(vector, float("inf"))
+        found = torch.zeros((), dtype=vector.dtype, device=vector.device)
+        if len(vector):  # a process may hold no part; the norm of PyTorch is not vectorised
+            found = torch.stack(torch.aminmax(vector)).abs().amax()
         if self.is_sharded:
             dist.all_reduce(found, op=dist.ReduceOp.MAX)
         return float(found)
@@ -240,7 +242,8 @@ def _products_in_runs(rows: Tensor, others: Sequence[Tensor]) -> Tensor:
     cut = width - width % _RUN if is_fast else 0
     total = torch.stack([other[cut:] for other in others]).double() @ rows[:, cut:].double().T
     if cut:
-        left = torch.stack([other[:cut].view(-1, _RUN) for other in others], dim=1)  # [runs, k, 64]
+        runs = [other[:cut].view(-1, 1, _RUN) for other in others]
+        left = runs[0] if len(runs) == 1 else torch.cat(runs, dim=1)  # [runs, k, 64]
         right = rows[:, :cut].unflatten(1, (-1, _RUN)).permute(1, 2, 0)  # [runs, 64, m]
         total += torch.bmm(left, right).sum(0, dtype=torch.float64)
     return total
