@@ -165,6 +165,16 @@ def sharded_and_whole(name, rank, world):
     return run(model, BUILDERS[name](model.parameters()), objective)
 
 
+def narrow(name, rank, world):
+    """Of a single row sharded over two processes, the second holds nothing."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 1), nn.Tanh(), nn.Linear(1, 3)).double()
+    if world > 1:
+        fully_shard(model[0], mesh=dist.init_device_mesh("cpu", (world,)))
+    objective = whole(model, [halves(rank, world)])
+    return run(model, BUILDERS[name](model.parameters()), objective)
+
+
 def sharded_and_resumed(name, rank, world):
     model = network()
     if world > 1:
@@ -273,6 +283,7 @@ CASES = {
     "frozen": (frozen, ["cg", "gauss-newton"]),
     "sharded": (sharded, FIRST_ORDER),
     "sharded_and_whole": (sharded_and_whole, FIRST_ORDER),
+    "narrow": (narrow, FIRST_ORDER),
     "sharded_and_resumed": (sharded_and_resumed, ["cg with memory"]),
 }
 NAMES = [(case, name) for case, (_, names) in CASES.items() for name in names]

@@ -51,6 +51,8 @@ class ParameterVector:
         self.size = sum(sizes)
         sharded = zip(self.parameters, sizes, strict=True)
         self._num_sharded = sum(size for p, size in sharded if isinstance(p, DTensor))
+        # Not told by the number: of a few rows this process may hold none, and yet must take part.
+        self._is_sharded = any(isinstance(p, DTensor) for p in self.parameters)
         self._spans = list(zip(_starts(sizes), sizes, strict=True))
 
     @property
@@ -61,7 +63,7 @@ class ParameterVector:
     @property
     def is_sharded(self) -> bool:
         """Whether a process holds only a part of the parameters."""
-        return self._num_sharded > 0
+        return self._is_sharded
 
     def new(self) -> Tensor:
         """Return a vector of zeros, ``[n]``."""
