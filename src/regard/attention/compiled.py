@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.attention.joined import blockwise_attention
+from regard.attention.joined import blockwise_attention, blockwise_gradient
 from regard.attention.parsing import format_pattern, parse_pattern
 from regard.attention.pattern import Intersection, Pattern, Union
 from regard.attention.patterns import Blocks
@@ -48,10 +48,6 @@ def compiled_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, terms:
         of_queries,
         of_keys,
     )
-
-
-def _compute(q: Tensor, k: Tensor, v: Tensor, pattern: str, terms: Terms) -> Tensor:
-    return blockwise_attention(q, k, v, pattern=_parse(pattern), terms=terms)
 
 
 def _parse(text: str) -> Pattern:
@@ -90,7 +86,7 @@ def _attend(
     of_keys: Tensor | None,
 ) -> Tensor:
     terms = _terms(offset, scale, soft_cap, lengths, of_queries, of_keys)
-    return _compute(q, k, v, pattern, terms).contiguous()
+    return blockwise_attention(q, k, v, pattern=_parse(pattern), terms=terms).contiguous()
 
 
 @_attend.register_fake
@@ -113,9 +109,7 @@ def _attend_backward(
     of_keys: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     terms = _terms(offset, scale, soft_cap, lengths, of_queries, of_keys)
-    # Within an operator autograd records nothing; torch.func does.
-    _, pull = torch.func.vjp(lambda q, k, v: _compute(q, k, v, pattern, terms), q, k, v)[:2]
-    dq, dk, dv = pull(grad)
+    dq, dk, dv = blockwise_gradient(q, k, v, grad, pattern=_parse(pattern), terms=terms)
     return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
 

@@ -8,6 +8,7 @@ length.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -44,9 +45,41 @@ def blockwise_attention(
     Returns:
         ``[batch, heads, queries, value_dim]``.
     """
-    function, tensors, roles = prepare_blocks(q, k, v, terms)
-    pattern = pattern.for_lengths(terms.query_offset + q.shape[2], k.shape[2])
-    return _joined(pattern, function, tensors, roles, terms.query_offset)
+    tensors, operations = _plan(q, k, v, pattern, terms)
+    return _sum(tensors, [operation(*tensors) for operation in operations])
+
+
+def blockwise_gradient(
+    q: Tensor, k: Tensor, v: Tensor, grad: Tensor, *, pattern: Pattern, terms: Terms
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the cotangents of q, k and v where autograd does not record, the value once again.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        grad: Cotangent of the output, ``[batch, heads, queries, value_dim]``.
+        pattern: A mask pattern.
+        terms: All else.
+    """
+    tensors, operations = _plan(q, k, v, pattern, terms)
+    shortcuts = [operation.fast for operation in operations if operation.fast is not None]
+    if not operations or len(shortcuts) < len(operations):
+        compute = partial(blockwise_attention, pattern=pattern, terms=terms)
+        return torch.func.vjp(compute, q, k, v)[1](grad)
+    pairs = list(zip(shortcuts, operations, strict=True))
+    with torch.autocast(q.device.type, enabled=False):
+        parts = [fast.forward(operation, tensors) for fast, operation in pairs]
+        cotangents = torch.func.vjp(lambda *parts: _sum(tensors, parts), *parts)[1](grad)
+        found = [
+            fast.backward(operation, tensors, outputs, given)
+            for (fast, operation), outputs, given in zip(pairs, parts, cotangents, strict=True)
+        ]
+    totals = list(found[0])
+    for more in found[1:]:
+        totals = [total + added for total, added in zip(totals, more, strict=True)]
+    dq, dk, dv = totals
+    return dq, dk, dv
 
 
 def is_fused(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, terms: Terms) -> bool:
@@ -95,36 +128,35 @@ def prepare_blocks(
     return function, [tensor for tensor, _ in inputs], tuple(role for _, role in inputs)
 
 
-def _joined(
-    pattern: Pattern,
-    function: BlockAttention,
-    tensors: Sequence[Tensor],
-    roles: tuple[Role, ...],
-    query_offset: int,
-) -> Tensor:
-    layout, q = function.layout, tensors[0]
+def _plan(
+    q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, terms: Terms
+) -> tuple[Sequence[Tensor], list[Operation]]:
+    """List the tensors, and an operation on them for each clause that allows a pair."""
+    function, tensors, roles = prepare_blocks(q, k, v, terms)
+    pattern = pattern.for_lengths(terms.query_offset + q.shape[2], k.shape[2])
+    layout = function.layout
     clauses = tuple(sorted(pattern.clauses(), key=lambda clause: not clause.is_band))
-    plan = plan_groups(clauses, layout.queries, layout.keys, query_offset)
-    scale = _closed_form_scale(function.score, function.bias, function.dropout, q)
+    plan = plan_groups(clauses, layout.queries, layout.keys, terms.query_offset)
+    scale = _closed_form_scale(terms.score, terms.bias, terms.dropout, q)
+    plain = None if scale is None else FirstOrder(function, scale)
     if scale is None:
-        tensors = (spoil(q, tensors[1]), *tensors[1:])
+        tensors[0] = spoil(q, k)
     block = function if scale is None else DotProductBlock(function, scale)
-    parts = []
-    for groups in plan:
-        if not groups:
-            continue
+    operations = []
+    for groups in filter(None, plan):
         covered = sum(g.queries.num_blocks * g.queries.width for g in groups) == layout.queries
         out, lse = (PerQuery(layout, None if covered else fill) for fill in (0.0, NOTHING))
         inputs = (PerQuery(layout, None if covered else 0.0), *roles[1:])
-        fast = (
-            None if scale is None else _shortcut(FirstOrder(function, scale), plan, groups, tensors)
-        )
-        parts.append(Operation(layout, groups, block, inputs, (out, lse), fast)(*tensors))
+        fast = None if plain is None else _shortcut(plain, plan, groups, tensors)
+        operations.append(Operation(layout, groups, block, inputs, (out, lse), fast))
+    return tensors, operations
+
+
+def _sum(tensors: Sequence[Tensor], parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
+    """Make the output of those of the parts."""
     if not parts:
         return _nothing(tensors)
-    if len(parts) == 1:
-        return parts[0][0]
-    return join(parts)
+    return parts[0][0] if len(parts) == 1 else join(parts)
 
 
 def _nothing(tensors: Sequence[Tensor]) -> Tensor:
