@@ -20,12 +20,13 @@ class KernelsHook(BuildHookInterface):
         """Compile; without a compiler the package works, only slower."""
         folder = Path(self.root, _KERNELS)
         problem = _load(folder / "compiling.py").compile_kernels(folder, folder)
+        has_kernels = any(folder.glob("_*.so"))
         if problem is not None:
+            cost = "others take their place" if has_kernels else "attention is half as fast"
             self.app.display_warning(
-                f"regard: attention kernels were not compiled ({problem}).  "
-                "Attention works without them, at about half the speed."
+                f"regard: attention's kernels could not be compiled ({problem}): {cost}."
             )
-        if any(folder.glob("_*.so")):
+        if has_kernels:
             build_data["artifacts"].append(f"{_KERNELS}/_*.so")
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{next(platform_tags())}"
