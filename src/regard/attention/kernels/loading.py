@@ -18,7 +18,7 @@ _FOLDER = Path(__file__).parent
 def load_fastest() -> ctypes.CDLL | None:
     """Load the kernels of the best instruction set; None where none were compiled."""
     names = list(instruction_sets())
-    capability = torch.backends.cpu.get_cpu_capability().lower()
+    capability = torch.backends.cpu.get_cpu_capability().lower().split("_")[0]
     fitting = [index for index, name in enumerate(names) if name.startswith(capability)]
     first = fitting[0] if fitting else len(names) - 1
     for name in names[first:]:
