@@ -28,8 +28,8 @@ class Products:
         d_new: d.g'.
         d_old: d.g, below 0.
         d_d: d.P^-1 d.
-        new_size: g'.P g'.
-        old_size: g.P g.
+        new_size: g'.P g', and
+        old_size: g.P g; not a number where nothing uses them (`USE_SIZES`).
     """
 
     y_pg: float
@@ -75,3 +75,6 @@ BETAS: dict[str, Callable[[Products], float]] = {
     "hestenes-stiefel": hestenes_stiefel,
     "dai-yuan": dai_yuan,
 }
+
+USE_SIZES = (polak_ribiere, fletcher_reeves, dai_yuan)
+"""Formulas in which the size of a gradient stands."""

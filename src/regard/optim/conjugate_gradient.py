@@ -33,13 +33,14 @@ pass over m vectors, and three more where conjugacy is lost); four vectors of n 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.optim.betas import BETAS, BetaName, Products
+from regard.optim.betas import BETAS, USE_SIZES, BetaName, Products
 from regard.optim.deterministic import RETRY_LOOSENESS, Deterministic, Ray, StepReport
 from regard.optim.first_step import by_parabola, from_scratch, quasi_newton_step
 from regard.optim.limited_memory import LimitedMemory, Pair
@@ -115,12 +116,11 @@ class ConjugateGradient(Deterministic):
 
     def _advance(self, objective: Objective) -> StepReport:
         self._preconditioner.see(self._gradient, self._state, self._vector.largest)
-        reason, beta = self._aim()
-        found = self._go(objective, 1.0)
+        reason, beta, slope = self._aim()
+        found = self._go(objective, slope, 1.0)
         if found.point is None and not self._state["is_steepest"]:
             reason, beta = f"the search failed: {found.failure}", 0.0
-            self._point_downhill()
-            found = self._go(objective, RETRY_LOOSENESS)
+            found = self._go(objective, self._point_downhill(), RETRY_LOOSENESS)
         if found.point is None:
             self._drop(_FAILED)
             return StepReport(restart_reason=reason, failure=found.failure)
@@ -144,25 +144,29 @@ class ConjugateGradient(Deterministic):
         apply = self._preconditioner.apply
         return vector if apply is None else apply(vector)
 
-    def _aim(self) -> tuple[str, float]:
-        """Set the direction; return why it is the steepest descent's, if it is, and beta."""
-        state = self._state
-        reason = state.setdefault("restart", _FIRST)
+    def _aim(self) -> tuple[str, float, float]:
+        """Set the direction; return why it is the steepest descent's, if it is, beta and slope."""
+        reason = self._state.setdefault("restart", _FIRST)
         if reason:
-            self._point_downhill()
-            return RESTARTS[reason], 0.0
+            return RESTARTS[reason], 0.0, self._point_downhill()
         beta = self._bend()
-        if not self._vector.dot(self._gradient, state["direction"]) < 0:
-            self._point_downhill()
-            return "the direction did not descend", 0.0
-        return "", beta
+        slope = self._slope()
+        if not slope < 0:
+            return "the direction did not descend", 0.0, self._point_downhill()
+        return "", beta, slope
 
-    def _point_downhill(self) -> None:
+    def _slope(self) -> float:
+        """Compute the slope along the direction."""
+        return self._vector.dot(self._gradient, self._state["direction"])
+
+    def _point_downhill(self) -> float:
+        """Turn to the steepest descent; return the slope."""
         state = self._state
         if "direction" not in state:
             state["direction"] = self._vector.new()
         torch.neg(self._precondition(self._gradient), out=state["direction"])
         state.update(num_since=0, num_stiff=0, is_quasi_newton=False, is_steepest=True)
+        return self._slope()
 
     def _bend(self) -> float:
         """Turn the old direction into the new one; return beta."""
@@ -181,22 +185,22 @@ class ConjugateGradient(Deterministic):
             return True
         return pairs.share_inside(self._gradient) > _CONJUGATE
 
-    def _go(self, objective: Objective, looseness: float) -> Found:
-        """Search along the direction."""
+    def _go(self, objective: Objective, slope: float, looseness: float) -> Found:
+        """Search along the direction, whose slope is known."""
         is_cheap = not isinstance(objective, ClosureObjective)
         return self._descend(
             objective,
             self._method,
-            self._first_step(objective, is_cheap),
+            self._first_step(objective, slope, is_cheap),
+            slope=slope,
             looseness=looseness,
             curvature=None if is_cheap or self._state["is_quasi_newton"] else _EXACT,
         )
 
-    def _first_step(self, objective: Objective, is_cheap: bool) -> float:
+    def _first_step(self, objective: Objective, slope: float, is_cheap: bool) -> float:
         state, vector = self._state, self._vector
         if state["is_quasi_newton"]:
             return quasi_newton_step(state)
-        slope = vector.dot(self._gradient, state["direction"])
         if "step" not in state:
             place = vector.extent(self._buffer("next"))
             return from_scratch(place, vector.largest(state["direction"]), self._value, slope)
@@ -213,8 +217,9 @@ class ConjugateGradient(Deterministic):
         """Prepare the next direction: the buffer ``next`` holds the gradient before the step."""
         state, vector, point = self._state, self._vector, found.point
         assert point is not None
-        old_size = vector.dot(self._buffer("next"), self._precondition(self._buffer("next")))
-        change = self._buffer("next").neg_().add_(self._gradient)
+        old = self._buffer("next")
+        old_size = vector.dot(old, self._precondition(old)) if self._uses_sizes else math.nan
+        change = old.neg_().add_(self._gradient)
         pair = Pair(state["direction"], change, vector.dot)
         if self._num_pairs:
             self._pairs().add(pair, point.step)
@@ -222,7 +227,14 @@ class ConjugateGradient(Deterministic):
         if pair.d_y > 0:
             products = self._products(pair, old_size)
             state["beta"] = beta = self._beta(products)
-            state["square"] = products.new_size - 2 * beta * products.d_new + beta**2 * products.d_d
+            if self._uses_sizes:
+                state["square"] = (
+                    products.new_size - 2 * beta * products.d_new + beta**2 * products.d_d
+                )
+
+    @property
+    def _uses_sizes(self) -> bool:
+        return self._preconditioner.apply is not None or self._beta in USE_SIZES
 
     def _products(self, pair: Pair, old_size: float) -> Products:
         state, dot, apply = self._state, self._vector.dot, self._preconditioner.apply
@@ -234,7 +246,7 @@ class ConjugateGradient(Deterministic):
             d_new=state["end_slope"],
             d_old=state["slope"],
             d_d=self._square(pair, old_size),
-            new_size=dot(self._gradient, image),
+            new_size=dot(self._gradient, image) if self._uses_sizes else math.nan,
             old_size=old_size,
         )
 

@@ -299,6 +299,7 @@ class Deterministic(torch.optim.Optimizer):
         search: Search,
         step: float,
         *,
+        slope: float | None = None,
         looseness: float = 1.0,
         curvature: float | None = None,
     ) -> Found:
@@ -308,12 +309,15 @@ class Deterministic(torch.optim.Optimizer):
             objective: To be evaluated.
             search: How.
             step: First trial.
+            slope: Along the direction, where it is known.
             looseness: Factor on the tolerance; above 1 slopes decide alone.
             curvature: In place of the search's own.
         """
         state, before = self._state, self._value
         direction: Tensor = state["direction"]
-        origin = LinePoint(0.0, before, self._vector.dot(self._gradient, direction))
+        if slope is None:
+            slope = self._vector.dot(self._gradient, direction)
+        origin = LinePoint(0.0, before, slope)
         eps = torch.finfo(self._vector.dtype).eps
         is_flat = state.get("is_flat", False) or looseness > 1
         tolerance = looseness * max(_ROUNDING, 10 * eps) * abs(before)
