@@ -207,14 +207,20 @@ def _shortcut(
             has_lengths=function.has_lengths,
             has_segments=function.has_segments,
         )
-    layout, q, v = function.layout, tensors[0], tensors[2]
+    return _library(plain, plan, clause, tensors) or plain
+
+
+def _library(
+    plain: FirstOrder, plan: Sequence[Sequence[Group]], clause: Clause, tensors: Sequence[Tensor]
+) -> Library | None:
+    """Take PyTorch's attention where it computes the same: one full or causal clause, no more."""
+    layout, q, v = plain.function.layout, tensors[0], tensors[2]
     if len(tensors) > 3 or len(plan) > 1:
-        return plain
+        return None
     is_plain = q.shape[-1] == v.shape[-1] and (layout.heads == layout.kv_heads or q.is_cuda)
     if not is_plain or torch._C._are_functorch_transforms_active():  # it has no batching rule
-        return plain
-    if clause == Clause():
-        return Library(is_causal=False, scale=plain.scale)
-    if clause == Clause(after=0) and offset == 0 and layout.queries == layout.keys:
-        return Library(is_causal=True, scale=plain.scale)
-    return plain
+        return None
+    is_square = plan[0][0].offset == 0 and layout.queries == layout.keys
+    if clause == Clause() or (clause == Clause(after=0) and is_square):
+        return Library(is_causal=clause.after == 0, scale=plain.scale)
+    return None

@@ -33,8 +33,8 @@ inline Range keys_of(const Band &band, int64_t row, int64_t first, int64_t last)
             std::min(length, last + band.offset + band.after)};
 }
 
-inline Range intersection(Range a, int64_t begin, int64_t end) {
-    return {std::max(a.begin, begin), std::min(a.end, end)};
+inline Range intersection(Range a, Range b) {
+    return {std::max(a.begin, b.begin), std::min(a.end, b.end)};
 }
 
 // Which lanes of a chunk, whose first query stands at `position`, may see key j.
@@ -171,6 +171,23 @@ template <typename S, typename T> struct Head {
                     band.value_dim);
     }
 
+    // Takes the keys that a block of queries may see, tile by tile. Of each tile `chunk(seen, tile,
+    // first lane)` is called for every chunk of queries with what it may see, then `done(tile)`.
+    template <typename Chunk, typename Done>
+    void visit_tiles(int64_t first, int64_t count, Chunk chunk, Done done) {
+        const Range all = keys_of(band, row, first, first + count);
+        for (int64_t key = all.begin; key < all.end; key += BLOCK) {
+            const Range tile{key, std::min(key + BLOCK, all.end)};
+            take_keys(tile.begin, tile.end - tile.begin);
+            for (int64_t lane = 0; lane < count; lane += CHUNK<T>) {
+                const int64_t last = std::min(lane + CHUNK<T>, count);
+                const Range some = keys_of(band, row, first + lane, first + last);
+                chunk(intersection(some, tile), tile, lane);
+            }
+            done(tile);
+        }
+    }
+
     Mask<T> mask(int64_t first, int64_t chunk) const {
         const auto *of_keys = static_cast<const Integer *>(band.key_segments);
         return {band, first + chunk + band.offset, of_keys ? segments + chunk : nullptr,
@@ -214,17 +231,12 @@ template <typename S, typename T> struct Forward : Head<S, T> {
         std::fill(out, out + band.value_dim * BLOCK, T(0));
         std::fill(highest, highest + BLOCK, T(NOTHING));
         std::fill(sum, sum + BLOCK, T(0));
-        const Range all = keys_of(band, this->row, first, first + count);
-        for (int64_t key = all.begin; key < all.end; key += BLOCK) {
-            const int64_t end = std::min(key + BLOCK, all.end);
-            this->take_keys(key, end - key);
-            for (int64_t chunk = 0; chunk < count; chunk += CHUNK<T>) {
-                const int64_t last = std::min(chunk + CHUNK<T>, count);
-                const Range seen =
-                    intersection(keys_of(band, this->row, first + chunk, first + last), key, end);
-                if (!seen.is_empty()) add(seen, key, first, chunk);
-            }
-        }
+        this->visit_tiles(
+            first, count,
+            [&](Range seen, Range tile, int64_t chunk) {
+                if (!seen.is_empty()) add(seen, tile.begin, first, chunk);
+            },
+            [](Range) {});
         finish(first, count);
     }
 
@@ -315,18 +327,12 @@ template <typename S, typename T> struct Backward : Head<S, T> {
         this->take_queries(first, count);
         take_cotangents(first, count);
         std::fill(dq, dq + band.dim * BLOCK, T(0));
-        const Range all = keys_of(band, this->row, first, first + count);
-        for (int64_t key = all.begin; key < all.end; key += BLOCK) {
-            const int64_t end = std::min(key + BLOCK, all.end);
-            this->take_keys(key, end - key);
-            for (int64_t chunk = 0; chunk < count; chunk += CHUNK<T>) {
-                const int64_t last = std::min(chunk + CHUNK<T>, count);
-                const Range seen =
-                    intersection(keys_of(band, this->row, first + chunk, first + last), key, end);
-                differentiate(seen, key, end, first, chunk);
-            }
-            add_to_keys(key, end, first, count);
-        }
+        this->visit_tiles(
+            first, count,
+            [&](Range seen, Range tile, int64_t chunk) {
+                differentiate(seen, tile.begin, tile.end, first, chunk);
+            },
+            [&](Range tile) { add_to_keys(tile.begin, tile.end, first, count); });
         S *to = const_cast<S *>(Base::at(band.dq, band.dq_strides, this->row, this->head, first));
         for (int64_t i = 0; i < count; ++i, to += band.dq_strides[2])
             for (int64_t d = 0; d < band.dim; ++d)

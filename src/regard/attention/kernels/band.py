@@ -6,6 +6,7 @@ As operators they are known to what traces, batches or fakes tensors, which a ba
 from __future__ import annotations
 
 import ctypes
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,11 +19,35 @@ STORAGE = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 FAR = 1 << 40
 """The reach of a band without bound: further than any position."""
 
-_INPUTS = (
-    "Tensor q, Tensor k, Tensor v, Tensor? lengths, Tensor? query_segments, Tensor? key_segments, "
-    "int before, int after, int offset, float scale"
-)
 _Strides = ctypes.c_int64 * 3
+
+
+class _Inputs(NamedTuple):
+    """What both operators take, in this order.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        lengths: Valid keys of each row, ``[batch]``.
+        query_segments: ``[batch, 1, queries, 1]``.
+        key_segments: ``[batch, 1, keys, 1]``.
+        before: Keys that are seen before a query.
+        after: Keys that are seen after it.
+        offset: Position of query 0.
+        scale: Factor on the dot products.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    lengths: Tensor | None
+    query_segments: Tensor | None
+    key_segments: Tensor | None
+    before: int
+    after: int
+    offset: int
+    scale: float
 
 
 class _Band(ctypes.Structure):
@@ -44,19 +69,8 @@ class _Band(ctypes.Structure):
 class _Call:
     """One call of a kernel: what it reads and writes, kept alive until it is done."""
 
-    def __init__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        lengths: Tensor | None,
-        query_segments: Tensor | None,
-        key_segments: Tensor | None,
-        before: int,
-        after: int,
-        offset: int,
-        scale: float,
-    ) -> None:
+    def __init__(self, given: _Inputs) -> None:
+        q, k, v = given.q, given.k, given.v
         self.wide = torch.promote_types(q.dtype, torch.float32)
         self._band = _Band(
             batch=q.shape[0],
@@ -66,27 +80,28 @@ class _Call:
             keys=k.shape[2],
             dim=q.shape[3],
             value_dim=v.shape[3],
-            before=before,
-            after=after,
-            offset=offset,
+            before=given.before,
+            after=given.after,
+            offset=given.offset,
             storage=STORAGE[q.dtype],
             num_threads=torch.get_num_threads(),
-            scale=scale,
+            scale=given.scale,
         )
         self._kept: list[Tensor] = []
         self.put_heads(q=q, k=k, v=v)
         integer = torch.int64 if self.wide == torch.float64 else torch.int32
-        self.put(
-            lengths=None if lengths is None else lengths.to(torch.int64),
-            query_segments=None if query_segments is None else query_segments.to(integer),
-            key_segments=None if key_segments is None else key_segments.to(integer),
-        )
+        self._put_integers("lengths", given.lengths, torch.int64)
+        self._put_integers("query_segments", given.query_segments, integer)
+        self._put_integers("key_segments", given.key_segments, integer)
 
-    def put(self, **tensors: Tensor | None) -> None:
+    def _put_integers(self, name: str, tensor: Tensor | None, dtype: torch.dtype) -> None:
+        if tensor is not None:
+            self.put(**{name: tensor.to(dtype)})
+
+    def put(self, **tensors: Tensor) -> None:
         """Give tensors by the names of their fields, their numbers side by side."""
         for name, tensor in tensors.items():
-            if tensor is not None:
-                self._give(name, tensor.contiguous())
+            self._give(name, tensor.contiguous())
 
     def put_heads(self, **tensors: Tensor) -> None:
         """Give tensors ``[batch, heads, length, dim]``, in any order of the first three axes."""
@@ -105,10 +120,9 @@ class _Call:
             raise MemoryError("attention: no memory for the tiles of its threads")
 
 
-def _forward(*inputs: object) -> tuple[Tensor, Tensor]:
-    call = _Call(*inputs)  # pyright: ignore[reportArgumentType] - as `_INPUTS` says
-    q, _, v = inputs[:3]
-    assert isinstance(q, Tensor) and isinstance(v, Tensor)
+def _forward(*inputs: Any) -> tuple[Tensor, Tensor]:
+    given = _Inputs(*inputs)
+    call, q, v = _Call(given), given.q, given.v
     out = _laid_out_as(q, v.shape[-1], v.dtype)
     lse = torch.empty((*q.shape[:3], 1), dtype=call.wide)
     call.put_heads(out=out)
@@ -118,10 +132,10 @@ def _forward(*inputs: object) -> tuple[Tensor, Tensor]:
 
 
 def _backward(
-    out: Tensor, lse: Tensor, dout: Tensor, dlse: Tensor, *inputs: object
-) -> tuple[Tensor, ...]:
-    call = _Call(*inputs)  # pyright: ignore[reportArgumentType] - as `_INPUTS` says
-    q, k, v = (tensor for tensor in inputs[:3] if isinstance(tensor, Tensor))
+    out: Tensor, lse: Tensor, dout: Tensor, dlse: Tensor, *inputs: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    given = _Inputs(*inputs)
+    call, q, k, v = _Call(given), given.q, given.k, given.v
     dq = _laid_out_as(q, q.shape[-1], q.dtype)
     dk, dv = (_laid_out_as(tensor, tensor.shape[-1], call.wide) for tensor in (k, v))
     call.put_heads(out=out, dout=dout, dq=dq, dk=dk, dv=dv)
@@ -143,11 +157,15 @@ def _laid_out_as(like: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
     return torch.empty_strided((batch, heads, length, dim), strides, dtype=dtype)
 
 
+_SCHEMA = (
+    "Tensor q, Tensor k, Tensor v, Tensor? lengths, Tensor? query_segments, Tensor? key_segments, "
+    "int before, int after, int offset, float scale"
+)
 _operators = torch.library.Library("regard", "FRAGMENT")
-_operators.define(f"band_forward({_INPUTS}) -> (Tensor, Tensor)")
+_operators.define(f"band_forward({_SCHEMA}) -> (Tensor, Tensor)")
 _operators.define(
     "band_backward(Tensor out, Tensor lse, Tensor dout, Tensor dlse, "
-    f"{_INPUTS}) -> (Tensor, Tensor, Tensor)"
+    f"{_SCHEMA}) -> (Tensor, Tensor, Tensor)"
 )
 _operators.impl("band_forward", _forward, "CPU")
 _operators.impl("band_backward", _backward, "CPU")
