@@ -102,7 +102,7 @@ def _print_header(config: BenchConfig) -> None:
     from regard.attention.kernels import instructions
 
     role = "decoder: every pattern & causal" if config.is_decoder else "encoder"
-    kernels = f"kernels {name}" if (name := instructions()) else "no kernels (no C++ compiler)"
+    kernels = f"kernels {name}" if (name := instructions()) else "no kernels"
     print(
         f"Attention   {config.num_heads} heads, dim {config.dim}, {config.dtype}, {role}   "
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {kernels}   "

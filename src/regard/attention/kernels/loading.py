@@ -25,24 +25,29 @@ def load_fastest() -> ctypes.CDLL | None:
         library = load(name)
         if library is not None:
             return library
+    if any(_FOLDER.glob("_*.so")):
+        warnings.warn(
+            f"the kernels in {_FOLDER} were compiled from other sources and are not used, so "
+            "attention is slower.  Install regard again: pip install -e .",
+            stacklevel=2,
+        )
     return None
 
 
 def load(name: str) -> ctypes.CDLL | None:
-    """Load the kernels of an instruction set; None where they were not compiled or cannot run."""
+    """Load the kernels of an instruction set.
+
+    Returns:
+        None where they were not compiled, stem from other sources than those at hand, or cannot
+        run.
+    """
     path = library_path(_FOLDER, name)
     if not path.exists():
         return None
     library = ctypes.CDLL(str(path))
     library.regard_digest.restype = ctypes.c_char_p
-    if library.regard_digest().decode() != digest_sources(_FOLDER):
-        warnings.warn(
-            f"{path} was compiled from other sources and is not used, so attention is slower.  "
-            "Install regard again: pip install -e .",
-            stacklevel=2,
-        )
-        return None
-    return library if library.regard_can_run() else None
+    is_current = library.regard_digest().decode() == digest_sources(_FOLDER)
+    return library if is_current and library.regard_can_run() else None
 
 
 def instructions() -> str | None:
