@@ -1,5 +1,7 @@
 """The whole data set as one function: the same whatever its parts, noiseless, exact products."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim import ConjugateGradient, FullBatch, NewtonCG
+from regard.optim.full_batch import spread
 from regard.optim.objective import Objective, Prepared
 
 SIZES = [1, 3, 7, 24]
@@ -372,19 +375,57 @@ def test_a_kept_graph_gives_what_a_new_one_gives(product):
 
 
 @pytest.mark.parametrize("product", ["hessian", "gauss_newton"])
-def test_a_fraction_takes_the_first_micro_batches(product):
+def test_a_fraction_takes_evenly_spread_micro_batches(product):
     model = network()
     vector = like(model)
     part = getattr(bound(model, 6, curvature_fraction=0.5), product)(vector)
-    rows, labels = ROWS[:12], LABELS[:12]
-    first = FullBatch(
+    rows, labels = (torch.cat([of[6:12], of[18:24]]) for of in (ROWS, LABELS))
+    chosen = FullBatch(
         [(rows, labels)],
         lambda outputs, batch: F.cross_entropy(outputs, batch[1]),
         outputs=lambda batch: model(batch[0]),
         parameters=model.parameters(),
     )
-    expected = getattr(first, product)(vector)
+    expected = getattr(chosen, product)(vector)
     torch.testing.assert_close(flat(part), flat(expected), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 50])
+@pytest.mark.parametrize("share", [1e-3, 0.1, 0.25, 0.6, 1.0])
+def test_a_share_is_spread_evenly(number, share):
+    places = spread(number, share)
+    assert len(places) == max(1, round(share * number))
+    assert all(0 <= place < number for place in places)
+    gaps = [after - before for before, after in pairwise(places)]
+    assert not gaps or 1 <= min(gaps) >= max(gaps) - 1
+    assert abs(sum(places) / len(places) - (number - 1) / 2) <= 0.5
+
+
+def test_a_fraction_of_a_loader_without_places_is_the_same():
+    model, batches = network(), list(zip(ROWS.split(4), LABELS.split(4), strict=True))
+
+    class Loader:
+        def __len__(self):
+            return len(batches)
+
+        def __iter__(self):
+            return iter(batches)
+
+    class Unsized:
+        def __iter__(self):
+            return iter(batches)
+
+    products = [
+        FullBatch(
+            loader,
+            lambda batch: F.cross_entropy(model(batch[0]), batch[1]),
+            parameters=model.parameters(),
+            curvature_fraction=0.3,
+        ).hessian(like(model))
+        for loader in (batches, Loader(), Unsized())
+    ]
+    for other in products[1:]:
+        assert torch.equal(flat(other), flat(products[0]))
 
 
 def test_a_fraction_leaves_value_and_gradient_whole():

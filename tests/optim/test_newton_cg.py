@@ -128,6 +128,20 @@ class Multiplied(Plain):
         return super().hessian(vector)
 
 
+@pytest.mark.parametrize(("region", "most"), [("levenberg-marquardt", 20), ("trust-region", 250)])
+def test_a_step_has_a_greatest_number_of_products(region, most):
+    # Eigenvalues over ten decades, and a right side that needs them all.
+    entries = torch.logspace(0, -10, 300, dtype=torch.float64)
+    x = nn.Parameter(torch.ones(300, dtype=torch.float64))
+    objective = Plain(lambda x: 0.5 * (entries * x.square()).sum() - entries.sqrt() @ x, x)
+    optimizer = NewtonCG([x], curvature="hessian", region=region, damping=1e-12)
+    counts = []
+    for _ in range(6):
+        optimizer.step(objective)
+        counts.append(optimizer.last.cg_iterations)
+    assert max(counts) == most
+
+
 @pytest.mark.parametrize("region", ["levenberg-marquardt", "trust-region"])
 def test_a_damped_step_begins_where_the_last_one_led(region):
     x = parameter(*draw(8).tolist())

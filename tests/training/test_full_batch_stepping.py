@@ -75,12 +75,20 @@ def test_a_step_tells_the_passes_it_took():
     assert stepper.num_passes == counts.gradients + counts.values > 1
 
 
-def test_products_over_a_part_of_the_data_count_as_that_part():
-    _, stepper, _ = build("newton-cg", curvature_fraction=0.2)
+@pytest.mark.parametrize(("fraction", "share"), [(0.2, 0.2), (0.3, 0.4), (0.01, 0.2)])
+def test_products_over_a_part_of_the_data_count_as_that_part(fraction, share):
+    _, stepper, _ = build("newton-cg", curvature_fraction=fraction)
     stepper.step(None, 0.0)
     counts = stepper.optimizer.counts
     assert counts.products > 0
-    assert stepper.num_passes == counts.gradients + counts.values + 0.2 * counts.products
+    assert stepper.num_passes == counts.gradients + counts.values + share * counts.products
+
+
+def test_newton_cg_is_damped_and_multiplies_over_a_quarter_of_the_data():
+    _, stepper, _ = build("newton-cg")
+    stepper.step(None, 0.0)
+    assert stepper._whole.curvature_fraction == 0.25
+    assert stepper.optimizer.last.damping == pytest.approx(1 / 3)  # from 1, after a good step
 
 
 def test_a_run_ends_where_no_step_lowers_the_loss():

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
-from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -51,8 +50,8 @@ class FullBatch:
         dropout: off, or frozen: the same masks throughout a step, new ones in the next.
         seed_dropout: Called with a number that decides about the masks; none seeds PyTorch's own
             generator and restores it afterwards.
-        curvature_fraction: Share of the micro-batches, from the first, that products are taken
-            over, above 0 to 1.
+        curvature_fraction: Share of the micro-batches that products are taken over, above 0 to 1:
+            always the same ones, evenly spread (`spread`), since batches may be sorted by length.
 
     Raises:
         ConfigError: The loader can be iterated once only, or is empty on all processes, or an
@@ -263,15 +262,18 @@ class FullBatch:
         return [product / float(total) for product in products]
 
     def _curvature_batches(self) -> list[Any]:
-        share = self.curvature_fraction
-        if share < 1 and isinstance(self._loader, Sized):
-            batches = list(islice(self._loader, max(1, round(share * len(self._loader)))))
-        else:
-            batches = list(self._loader)
-            batches = batches[: max(1, round(share * len(batches)))]
-        if not batches:
+        loader = self._loader
+        if self.curvature_fraction == 1 or not isinstance(loader, Sized):
+            loader = list(loader)
+        number = len(loader)
+        if not number:
             self._nothing()
-        return batches
+            return []
+        places = spread(number, self.curvature_fraction)
+        if isinstance(loader, Sequence):
+            return [loader[place] for place in places]
+        chosen = set(places)
+        return [batch for place, batch in enumerate(loader) if place in chosen]
 
     def _hessian_of(self, batch: Any) -> tuple[Hessian, float]:
         loss, terms = self._terms(batch)
@@ -288,6 +290,16 @@ class FullBatch:
             return summed
 
         return GaussNewton(outputs, loss, self._bound()), float(counted[0])
+
+
+def spread(number: int, share: float) -> list[int]:
+    """Choose a share of some batches, one at least, each from the middle of an equal stretch.
+
+    >>> spread(8, 0.5), spread(8, 0.25), spread(8, 0.01)
+    ([1, 3, 5, 7], [2, 6], [4])
+    """
+    count = max(1, round(share * number))
+    return [(2 * place + 1) * number // (2 * count) for place in range(count)]
 
 
 def _drop_copies(model: nn.Module | None) -> None:

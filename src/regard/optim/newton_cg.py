@@ -1,14 +1,14 @@
 """Newton-CG, or Hessian-free optimization (Martens 2010): Newton steps by conjugate gradient.
 
-A step minimises the model g.p + p.A p / 2, A the Hessian or the Gauss-Newton matrix, which are
-only multiplied with vectors. The inner iteration ends at a residual of min(1/2, sqrt(|g| / |g_0|))
-of the gradient (Nocedal & Wright 2006, section 7.1) or, with the Gauss-Newton matrix, where the
-model hardly decreases (Martens 2010, section 4.4), and is kept from going too far by a trust region
-(Steihaug 1983) or by damping, A + lambda I (Levenberg 1944; Marquardt 1963). With damping it
-begins at the last step, as Martens and Sutskever (2012) do, but at the model's minimum along it in
-place of a fixed share, and half of the gradient may remain: what is left to do is taken up by the
-next step. Then a line search along p takes the place of solving anew with a smaller region (Nocedal
-& Yuan 1998).
+A step minimises the model g.p + p.A p / 2, A the Hessian or the Gauss-Newton matrix, which are only
+multiplied with vectors. The inner iteration ends at a residual of min(1/2, sqrt(|g| / |g_0|)) of
+the gradient (Nocedal & Wright 2006, section 7.1) or, with the Gauss-Newton matrix, where the model
+hardly decreases (Martens 2010, section 4.4), and is kept from going too far by a trust region
+(Steihaug 1983) or by damping, A + lambda I (Levenberg 1944; Marquardt 1963). With damping it begins
+at the last step, as Martens and Sutskever (2012) do, but at the model's minimum along it in place
+of a fixed share, and half of the gradient may remain, or more after 20 products (a part of the data
+may not tell how to go on): what is left to do is taken up by the next step. Then a line search
+along p takes the place of solving anew with a smaller region (Nocedal & Yuan 1998).
 
 Cost of a step: about one evaluation and one product an inner iteration; nine vectors of n entries.
 """
@@ -33,6 +33,7 @@ Region = Literal["trust-region", "levenberg-marquardt"]
 
 _LOOSEST = 0.5  # residual of the inner iteration, and the only one with damping
 _POOR, _GOOD = 0.25, 0.75  # reduction ratios (Nocedal & Wright, algorithm 4.1)
+_MOST_PRODUCTS: dict[Region, int] = {"trust-region": 250, "levenberg-marquardt": 20}
 _DAMPING_RISE = 1.5  # Martens 2010, section 4.1
 _DAMPING_FALL = 3.0  # the fastest of Nielsen 1999, "Damping parameter in Marquardt's method"
 
@@ -57,7 +58,7 @@ class NewtonCG(Deterministic):
         preconditioner: As for `ConjugateGradient`.
         curvature_fraction: Share of the data that products are computed over, above 0 to 1; none
             leaves it to the objective.
-        max_iterations: Products of a step at most.
+        max_iterations: Products of a step at most; none allows 250, or 20 with damping.
         checks_noise: Evaluate the first point twice and refuse an objective that differs.
 
     Raises:
@@ -74,7 +75,7 @@ class NewtonCG(Deterministic):
         damping: float = 1.0,
         preconditioner: Literal["adam"] | Precondition | None = None,
         curvature_fraction: float | None = None,
-        max_iterations: int = 250,
+        max_iterations: int | None = None,
         checks_noise: bool = True,
     ) -> None:
         super().__init__(params, {}, checks_noise=checks_noise)
@@ -87,7 +88,7 @@ class NewtonCG(Deterministic):
             raise ConfigError(
                 f"curvature_fraction must be above 0 and at most 1, not {curvature_fraction}"
             )
-        if max_iterations < 1:
+        if max_iterations is not None and max_iterations < 1:
             raise ConfigError(f"max_iterations must be 1 or more, not {max_iterations}")
         if self._vector.is_sharded:
             raise ConfigError(
@@ -98,7 +99,8 @@ class NewtonCG(Deterministic):
         self._first_radius = math.inf if radius is None else radius
         self._first_damping = damping if region == "levenberg-marquardt" else 0.0
         self._preconditioner = preconditioner_named(preconditioner)
-        self._fraction, self._max_iterations = curvature_fraction, max_iterations
+        self._fraction = curvature_fraction
+        self._max_iterations = max_iterations or _MOST_PRODUCTS[region]
 
     def _advance(self, objective: Objective) -> StepReport:
         self._prepare(objective)

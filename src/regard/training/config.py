@@ -102,7 +102,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     memory: int = 11
     preconditioner: Literal["auto", "none", "adam"] = "auto"
     curvature: Literal["gauss-newton", "hessian"] = "gauss-newton"
-    curvature_fraction: float = 1.0
+    curvature_fraction: float = 0.25
 
     def __post_init__(self) -> None:
         require_positive(self, "learning_rate")

@@ -7,7 +7,7 @@ fit the loop of `training.loop` by seeing the whole data set as one batch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from regard.errors import ConfigError
 from regard.optim import LBFGS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
 from regard.optim.deterministic import Deterministic
+from regard.optim.full_batch import spread
 from regard.optim.plateau import Plateau
 from regard.training.config import OptimizerConfig
 from regard.training.monitor import gradient_norms
@@ -41,7 +42,7 @@ class Split(Protocol):
         ...
 
 
-class MicroBatches:
+class MicroBatches(Sequence[Any]):
     """All rows in batches that are the same in every pass.
 
     Args:
@@ -59,6 +60,9 @@ class MicroBatches:
     def __iter__(self) -> Iterator[Any]:
         self.num_passes += 1
         return (self._batches.batch(rows) for rows in self._rows)
+
+    def __getitem__(self, place: int) -> Any:  # type: ignore[override] - no slices
+        return self._batches.batch(self._rows[place])
 
 
 class WholeData:
@@ -214,8 +218,9 @@ class FullBatchStepper:
 
     def _passes(self) -> float:
         counts = self.optimizer.counts
-        products = counts.products * self.config.curvature_fraction
-        return counts.gradients + counts.values + products
+        number = len(self._micro_batches)
+        share = len(spread(number, self.config.curvature_fraction)) / number
+        return counts.gradients + counts.values + share * counts.products
 
 
 class AdamThenCgStepper:
@@ -326,6 +331,7 @@ def _newton_cg(parameters: list[nn.Parameter], config: OptimizerConfig) -> Deter
     return NewtonCG(
         parameters,
         curvature=config.curvature,
+        region="levenberg-marquardt",
         preconditioner="adam" if config.preconditioner == "adam" else None,
         curvature_fraction=config.curvature_fraction,
     )
