@@ -11,7 +11,7 @@ rates, and its best counts. float32.
 - reversal  a Transformer of about 100,000 parameters learns to write a sequence backwards: cost
             until the loss is 1e-3. Models: 2+2 layers; an encoder of 2, which sees the whole
             sequence; a gpt of 2, which reads the sequence and then what it wrote
-- addition  the same model adds two numbers of three digits: accuracy on unseen sums after equal
+- addition  the first of them adds two numbers of three digits: accuracy on unseen sums after equal
             cost, Adam on mini-batches
 - overhead  time of conjugate gradient's own work beside its evaluations, 10 M parameters; wants a
             machine that does nothing else
@@ -135,6 +135,10 @@ class OneText(nn.Module):
         return self.decoder(torch.cat([sources, inputs], dim=1))[:, sources.shape[1] :]
 
 
+NewModel = Callable[[int, int], nn.Module]
+"""Builds a model from a seed and the dimension of one of 2+2 layers."""
+
+
 def new_of_one_side(kind: Callable[[int], nn.Module]) -> NewModel:
     """Return what builds a model of 2 layers, about as large as those of 2+2."""
 
@@ -145,8 +149,6 @@ def new_of_one_side(kind: Callable[[int], nn.Module]) -> NewModel:
     return build
 
 
-NewModel = Callable[[int, int], nn.Module]
-"""Builds a model from a seed and the dimension of one of 2+2 layers."""
 MODELS: dict[str, NewModel] = {
     "encoder-decoder": new_model,
     "encoder": new_of_one_side(SourceOnly),

@@ -107,7 +107,7 @@ def with_heads(settings: Sequence[str], model: ModelConfig) -> tuple[str, ...]:
     >>> with_heads(["model.dim=128"], JoinedConfig().encoder)  # a BERT
     ('model.num_heads=4',)
     """
-    words = {name.strip(): value.strip() for name, _, value in (s.partition("=") for s in settings)}
+    words = _by_name(settings)
     added = []
     for path in ("model", "model.encoder", "model.decoder"):
         size, family = words.get(f"{path}.dim", ""), words.get(f"{path}.family")
@@ -138,7 +138,7 @@ def with_patches(settings: Sequence[str], model: ModelConfig) -> tuple[str, ...]
     >>> with_patches(["model.height=28"], VitConfig())
     ('model.patch_height=4',)
     """
-    words = {name.strip(): value.strip() for name, _, value in (s.partition("=") for s in settings)}
+    words = _by_name(settings)
     if not isinstance(model, VitConfig) or words.get("model.family", "vit") != "vit":
         return ()
     added = []
@@ -152,6 +152,12 @@ def with_patches(settings: Sequence[str], model: ModelConfig) -> tuple[str, ...]
         elif patch and getattr(model, name) % int(patch):
             added.append(f"model.{name}={patch}")
     return tuple(added)
+
+
+def _by_name(settings: Sequence[str]) -> dict[str, str]:
+    """Split settings as typed, ``section.key=value`` each, into names and values."""
+    parts = (setting.partition("=") for setting in settings)
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 def _fill(sizes: Any, given: Any, preset: Preset) -> Any:
