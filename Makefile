@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-KERNELS := hatch_build.py $(wildcard src/regard/attention/kernels/*.h) \
-	$(wildcard src/regard/attention/kernels/*.cpp) src/regard/attention/kernels/compiling.py
+KERNELS := hatch_build.py $(wildcard src/regard/attention/backends/cpu_kernels/*.h) \
+	$(wildcard src/regard/attention/backends/cpu_kernels/*.cpp) src/regard/attention/backends/cpu_kernels/compiling.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types layers clean

@@ -10,7 +10,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
-_KERNELS = "src/regard/attention/kernels"
+_KERNELS = "src/regard/attention/backends/cpu_kernels"
 
 
 class KernelsHook(BuildHookInterface):

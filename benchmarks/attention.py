@@ -33,9 +33,9 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from regard.attention import Local, attend
-from regard.tasks.attention_bench import mm_task, take_turns
-from regard.tasks.attention_memory import measure_memory
-from regard.tasks.attention_sides import (
+from regard.bench.attention_bench import mm_task, take_turns
+from regard.bench.attention_memory import measure_memory
+from regard.bench.peers import (
     Case,
     Computation,
     Operands,

@@ -29,11 +29,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.models.bert import Bert, BertConfig
-from regard.models.gpt import Gpt, GptConfig
-from regard.models.transformer import Transformer, TransformerConfig
+from regard.models.bert.model import Bert, BertConfig
+from regard.models.gpt.model import Gpt, GptConfig
+from regard.models.transformer.model import Transformer, TransformerConfig
 from regard.optim import LBFGS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
-from regard.optim.deterministic import Deterministic
+from regard.optim.line_search_optimizer import Deterministic
 
 TARGET = 1e-3
 RATES = (1e-2, 5e-3, 2e-2, 3e-3, 3e-2, 1e-3)

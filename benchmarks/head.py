@@ -39,7 +39,7 @@ from torch import Tensor, nn
 import regard
 from regard.data.tokenizer import Tokenizer
 from regard.optim import LBFGS, ConjugateGradient, FullBatch, NewtonCG
-from regard.optim.deterministic import Deterministic
+from regard.optim.line_search_optimizer import Deterministic
 
 PENALTIES = (1e-3, 1e-2, 1e-1)
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)

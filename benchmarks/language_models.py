@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 import regard
-from regard.tasks.text_evaluation import read_test_text
+from regard.tasks.language_modeling.evaluation import read_test_text
 
 SIZES = ("model.num_layers=4", "model.dim=256", "model.num_heads=4", "model.dropout=0")
 CONTENDERS = {

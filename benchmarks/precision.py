@@ -12,7 +12,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from regard.tasks.train import train
+from regard.runs.run import train
 from regard.training.events import Evaluated, Event
 
 

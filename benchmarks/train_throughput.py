@@ -24,15 +24,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.data.batching import Batch, PairBatches
-from regard.data.files import read_pairs
-from regard.data.pairs import Pairs
+from regard.data.cldr_corpus import cldr_corpus
+from regard.data.parallel_corpus import Pairs
+from regard.data.readers.tables import read_pairs
 from regard.data.splits import clean, split
-from regard.data.synthetic import cldr_corpus
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.layers.positions import sinusoids
-from regard.models.transformer import Transformer, TransformerConfig
-from regard.tasks.corpus import encode_pairs
-from regard.tasks.translation import TranslationLoss
+from regard.models.transformer.model import Transformer, TransformerConfig
+from regard.tasks.translation.data import encode_pairs
+from regard.tasks.translation.loss import TranslationLoss
 
 DIM, HIDDEN, HEADS, LAYERS, VOCAB, DROPOUT, SMOOTHING = 256, 1024, 4, 4, 8000, 0.1, 0.1
 RATE = 5e-4

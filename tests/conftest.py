@@ -62,7 +62,7 @@ def pairs_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, pairs_file):
     """A model folder of a finished run on the toy pairs."""
-    from regard.tasks.train import train
+    from regard.runs.run import train
 
     folder = tmp_path_factory.mktemp("models") / "toy"
     train(pairs_file, folder, settings=TINY)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regard.tasks.translator import Translator
+    from regard.tasks.translation.predictor import Translator
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "train"]
@@ -32,7 +32,7 @@ def load(folder: str | Path) -> Translator:
     Raises:
         regard.errors.WeightsError: The folder is missing, incomplete or damaged.
     """
-    from regard.tasks.registry import open_model
+    from regard.runs.registry import open_model
 
     return open_model(folder)
 
@@ -62,7 +62,7 @@ def train(
     Raises:
         regard.errors.RegardError: A setting, a file or the machine does not allow it.
     """
-    from regard.tasks.train import train as run
+    from regard.runs.run import train as run
 
     chosen = [f"preset={preset}", f"training.seed={seed}"]
     if minutes is not None:

@@ -336,7 +336,7 @@ def test_a_damaged_model_is_told_by_its_checksum(capsys, trained, tmp_path):
 
 
 def test_too_little_memory_is_told_with_what_would_fit(capsys, tmp_path, pairs_file, monkeypatch):
-    monkeypatch.setattr("regard.tasks.planning.available_memory_bytes", lambda: 22_000_000_000)
+    monkeypatch.setattr("regard.setup.estimate.available_memory_bytes", lambda: 22_000_000_000)
     more = ("--set", "training.batch_tokens=20000000")
     code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "m", *SETTINGS, *more)
     assert code == 5
@@ -350,7 +350,7 @@ def test_too_little_memory_is_told_with_what_would_fit(capsys, tmp_path, pairs_f
 def test_a_full_disk_is_told_and_the_previous_checkpoint_is_intact(
     capsys, tmp_path, pairs_file, monkeypatch
 ):
-    from regard.interchange import storage
+    from regard.hub import storage
     from regard.training.checkpoint import checkpoint_path
 
     free = [1e12]
@@ -362,7 +362,7 @@ def test_a_full_disk_is_told_and_the_previous_checkpoint_is_intact(
         free[0] = 1000.0
         return path
 
-    from regard.tasks import train as runs
+    from regard.runs import run as runs
 
     original = runs.save_checkpoint
     monkeypatch.setattr(runs, "save_checkpoint", fill_after_first)

@@ -8,7 +8,7 @@ import pytest
 
 from regard.__main__ import main
 from regard.explain.layer_table import training_flops_per_token
-from regard.tasks.information import inspect_folder
+from regard.runs.information import inspect_folder
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import torch
 import regard
 from regard.__main__ import main
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
-from regard.interchange.hugging_face import write_hugging_face
-from regard.interchange.hugging_face_tokenizer import vocabulary_files
-from regard.layers.patterns import AttentionConfig
+from regard.hub.hugging_face.checkpoint import write_hugging_face
+from regard.hub.hugging_face.published_tokenizer import vocabulary_files
+from regard.layers.attention_config import AttentionConfig
 from regard.models import LAYOUTS, BertConfig, Classifier, GptConfig, TransformerConfig, make_model
 
 SIZES: dict[str, Any] = {"dim": 16, "num_heads": 2, "hidden_dim": 24}

@@ -25,9 +25,9 @@ from regard.attention import (
     attend,
     blockwise_attention,
     dense_attention,
-    groups,
 )
-from regard.attention.kernels import Fused
+from regard.attention.backends.cpu_kernels import Fused
+from regard.attention.blockwise import schedule as groups
 
 HEADS, DIM, VALUE_DIM = 2, 3, 2
 PATTERNS = [

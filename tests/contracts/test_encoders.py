@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from tests.derivatives import assert_every_parameter_has_a_gradient, assert_second_derivatives
 
 from regard.errors import ConfigError
-from regard.layers.patterns import AttentionConfig
+from regard.layers.attention_config import AttentionConfig
 from regard.models import ENCODERS
-from regard.models.encoder import EncoderConfig
+from regard.models.base.encoder import EncoderConfig
 
 VOCAB = 20
 OWN_SIZES = {"longformer": {"window": 4}}

@@ -13,10 +13,10 @@ import torch
 from tests.derivatives import assert_every_parameter_has_a_gradient, assert_second_derivatives
 
 from regard.data.batching import Batch
-from regard.generation.search import search
+from regard.generation.beam_search import search
 from regard.generation.search_config import SearchConfig
 from regard.models import ENCODER_DECODERS, JoinedConfig
-from regard.tasks.translation import TranslationLoss
+from regard.tasks.translation.loss import TranslationLoss
 
 VOCAB = 20
 OWN_SIZES: dict[str, dict[str, Any]] = {

@@ -18,8 +18,8 @@ from regard.optim import (
     Muon,
     NewtonCG,
 )
-from regard.optim.betas import BETAS
-from regard.optim.line_search import SEARCHES
+from regard.optim.cg_updates import BETAS
+from regard.optim.line_search.searches import SEARCHES
 
 DETERMINISTIC = {
     **{f"cg {beta}": (ConjugateGradient, {"beta": beta}) for beta in BETAS},

@@ -14,7 +14,7 @@ from regard.data.languages import (
     has_spaces_between_words,
     is_language_code,
 )
-from regard.data.pairs import Pairs
+from regard.data.parallel_corpus import Pairs
 
 SENTENCES = {
     "en": "The cat sat on the mat, and it is not clear to whom that mat belongs.",

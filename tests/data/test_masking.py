@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from regard.data.documents import Lines
 from regard.data.masking import MaskedBatches
-from regard.data.stream import TokenStream
+from regard.data.readers.text import Lines
+from regard.data.token_stream import TokenStream
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 
 MASK_ID = 299

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.data.pairs import Pairs
+from regard.data.parallel_corpus import Pairs
 from regard.data.splits import Drop, check_overlap, clean, overlap, split, without_overlap
 from regard.errors import DataError
 

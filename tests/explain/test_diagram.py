@@ -12,8 +12,8 @@ from torch import nn
 
 from regard.explain.diagram import draw_diagram
 from regard.explain.mermaid import Flowchart
+from regard.layers.attention_config import AttentionConfig
 from regard.layers.norm import LayerNorm
-from regard.layers.patterns import AttentionConfig
 from regard.models import (
     DECODERS,
     ENCODERS,
@@ -24,7 +24,7 @@ from regard.models import (
     MesaNetConfig,
     TransformerXlConfig,
 )
-from regard.models.gpt import Gpt, GptConfig
+from regard.models.gpt.model import Gpt, GptConfig
 
 LABEL = r'"([^"\[\]<>]|<br/>|\[|\])*"'
 NODE = re.compile(rf"(n\d+)(\[{LABEL}\]|\(\[{LABEL}\]\)|\(\({LABEL}\)\))")

@@ -18,12 +18,12 @@ from regard.explain.layer_table import (
     training_flops_per_token,
 )
 from regard.layers import recurrent
-from regard.layers.attention import MultiHeadAttention
+from regard.layers.attention_config import AttentionConfig
 from regard.layers.lora import add_low_rank
-from regard.layers.mesa import ShortConvolution
+from regard.layers.mesa_layer import ShortConvolution
+from regard.layers.multi_head_attention import MultiHeadAttention
 from regard.layers.norm import LayerNorm
-from regard.layers.patterns import AttentionConfig
-from regard.layers.source_attention import BahdanauAttention
+from regard.layers.seq2seq_attention import BahdanauAttention
 from regard.models import (
     DECODERS,
     ENCODER_DECODERS,
@@ -34,7 +34,7 @@ from regard.models import (
     Classifier,
     EncoderDecoder,
 )
-from regard.models.gpt import Gpt, GptConfig
+from regard.models.gpt.model import Gpt, GptConfig
 
 VOCAB, LENGTH = 50, 20
 HEADS = {"num_heads": 2, "hidden_dim": 48}

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.attention import Causal, Full, Global, Local, Strided, TopK, attend
-from regard.layers.attention import SelfAttention
 from regard.layers.cache import KeyValueCache, WindowCache, cache_for
+from regard.layers.multi_head_attention import SelfAttention
 
 
 def layer(pattern):

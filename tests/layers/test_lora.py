@@ -4,7 +4,7 @@ import torch
 
 from regard.layers.linear import Linear
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
-from regard.models.gpt import Gpt, GptConfig
+from regard.models.gpt.model import Gpt, GptConfig
 
 IDS = torch.tensor([[1, 5, 6, 7], [2, 3, 4, 8]])
 

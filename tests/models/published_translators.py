@@ -16,9 +16,9 @@ from tests.models.published_weights import assert_near, drawn_transformer, read_
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.interchange.hugging_face import write_hugging_face
-from regard.models.published import Layout
-from regard.models.transformer import Transformer, TransformerConfig
+from regard.hub.hugging_face.checkpoint import write_hugging_face
+from regard.models.base.checkpoint_format import Layout
+from regard.models.transformer.model import Transformer, TransformerConfig
 
 VOCAB = 31
 Ids = tuple[Tensor, Tensor]

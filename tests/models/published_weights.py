@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from regard.interchange.hugging_face import read_hugging_face
-from regard.models.published import Layout
-from regard.models.transformer import Transformer, TransformerConfig
-from regard.models.transformer_published import PUBLISHED
+from regard.hub.hugging_face.checkpoint import read_hugging_face
+from regard.models.base.checkpoint_format import Layout
+from regard.models.transformer.hf import PUBLISHED
+from regard.models.transformer.model import Transformer, TransformerConfig
 
 
 def spread(theirs: nn.Module, gain: float = 2.0, seed: int = 3) -> None:

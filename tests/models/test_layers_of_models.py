@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import torch
 
-from regard.layers.patterns import AttentionConfig
+from regard.layers.attention_config import AttentionConfig
 from regard.models import (
     DECODERS,
     ENCODER_DECODERS,
@@ -16,9 +16,9 @@ from regard.models import (
     Vit,
     VitConfig,
 )
-from regard.tasks.fine_tuning import restrict
-from regard.tasks.recipes import RECIPES
-from regard.tasks.run_config import FineTuningConfig, RunConfig
+from regard.setup.config import FineTuningConfig, RunConfig
+from regard.setup.presets import RECIPES
+from regard.setup.pretrained import restrict
 
 IDS = torch.tensor([[5, 6, 7, 2], [8, 9, 2, 0]])
 ROLES = [

@@ -11,8 +11,8 @@ import pytest
 _RETURNS_MEMORY = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
 _MEASURE = """
 import torch
-from regard.layers.patterns import AttentionConfig
-from regard.models.transformer import Transformer, TransformerConfig
+from regard.layers.attention_config import AttentionConfig
+from regard.models.transformer.model import Transformer, TransformerConfig
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()

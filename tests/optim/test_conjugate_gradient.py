@@ -9,8 +9,8 @@ from torch.utils._pytree import tree_leaves
 
 from regard.errors import ConfigError
 from regard.optim import ConjugateGradient, minimize
-from regard.optim.betas import BETAS, Products
-from regard.optim.line_search import Found, HagerZhang
+from regard.optim.cg_updates import BETAS, Products
+from regard.optim.line_search.searches import Found, HagerZhang
 from regard.optim.preconditioners import AdamDiagonal
 
 
@@ -211,7 +211,7 @@ def test_a_preconditioner_is_a_substitution_where_beta_is_at_its_bound(monkeypat
     points, betas = substituted(waves, "hager-zhang", unit_fall, 3)
     for one, other in points:
         torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
-    monkeypatch.setattr("regard.optim.betas._LEAST", 1e9)
+    monkeypatch.setattr("regard.optim.cg_updates._LEAST", 1e9)
     assert substituted(waves, "hager-zhang", unit_fall, 3)[1] != betas
 
 

@@ -5,8 +5,8 @@ import torch
 
 from regard.errors import ConfigError
 from regard.optim import LBFGS, minimize
+from regard.optim.flat_parameters import inner_products
 from regard.optim.limited_memory import LimitedMemory, Pair
-from regard.optim.vector import inner_products
 
 
 def draw(*shape, seed=0, dtype=torch.float64):

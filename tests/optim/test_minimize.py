@@ -184,7 +184,7 @@ def test_values_alone_are_computed_without_gradients():
 
 
 def test_products_are_counted_one_by_one(monkeypatch):
-    from regard.optim.function import FunctionObjective
+    from regard.optim.objectives.function import FunctionObjective
 
     made, product = [], FunctionObjective.hessian
 

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from regard.data.pairs import Pairs
+from regard.data.parallel_corpus import Pairs
 from regard.errors import WeightsError
-from regard.tasks.corpus import Corpus, describe_lines
-from regard.training.averaging import WeightAverage
+from regard.tasks.translation.data import Corpus, describe_lines
 from regard.training.checkpoint import Counters, checkpoint_path, load_checkpoint, save_checkpoint
-from regard.training.config import OptimizerConfig, TrainingConfig
+from regard.training.ema import WeightAverage
 from regard.training.events import Warned
 from regard.training.loop import Evaluation, Trainer
 from regard.training.non_finite import find_non_finite_output, find_non_finite_weights
-from regard.training.plan import Plan
-from regard.training.stepping import Loss, Stepper
+from regard.training.schedule import Plan
+from regard.training.train_step import Loss, Stepper
+from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 
 class Block(nn.Module):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from regard.training.averaging import WeightAverage
 from regard.training.checkpoint import Counters
-from regard.training.config import OptimizerConfig, TrainingConfig
+from regard.training.ema import WeightAverage
 from regard.training.loop import Evaluation, Trainer
-from regard.training.plan import Plan
-from regard.training.stepping import Loss, Stepper
+from regard.training.schedule import Plan
+from regard.training.train_step import Loss, Stepper
+from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 PATIENCE = 2
 

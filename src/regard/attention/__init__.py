@@ -5,13 +5,12 @@ is added by position.
 """
 
 from regard.attention.attend import attend
+from regard.attention.backends.saved_memory import kept_bytes, most_kept_bytes
 from regard.attention.biases import BIASES, Alibi, Bias, T5Relative, alibi_slopes
+from regard.attention.blockwise.combine import blockwise_attention
 from regard.attention.dense import dense_attention, masked_softmax
-from regard.attention.joined import blockwise_attention
-from regard.attention.keeping import kept_bytes, most_kept_bytes
-from regard.attention.mesa import MesaState, mesa
-from regard.attention.parsing import format_pattern, parse_pattern
-from regard.attention.pattern import NoMask, Pattern, allowed_matrix
+from regard.attention.mesa.layer_function import MesaState, mesa
+from regard.attention.options import Terms
 from regard.attention.patterns import (
     Blocks,
     Causal,
@@ -24,8 +23,9 @@ from regard.attention.patterns import (
     Strided,
     TopK,
 )
+from regard.attention.patterns.base import NoMask, Pattern, allowed_matrix
+from regard.attention.patterns.text import format_pattern, parse_pattern
 from regard.attention.scores import SCORES, Additive, Cosine, DotProduct, Score, TransformerXL
-from regard.attention.terms import Terms
 
 __all__ = [
     "BIASES",

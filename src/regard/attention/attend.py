@@ -13,18 +13,18 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
+from regard.attention.backends.compiled_operator import compiled_attention, is_compilable
 from regard.attention.biases import Bias
-from regard.attention.compiled import compiled_attention, is_compilable
-from regard.attention.cost import count_pairs
+from regard.attention.blockwise.combine import blockwise_attention, is_fused
 from regard.attention.dense import dense_attention
-from regard.attention.dropout import draw_seed
-from regard.attention.joined import blockwise_attention, is_fused
-from regard.attention.pattern import NoMask, Pattern
+from regard.attention.hashed_dropout import draw_seed
+from regard.attention.options import Lengths, Terms, check_tensors, check_terms, split_lengths
 from regard.attention.patterns import Causal, Full
+from regard.attention.patterns.base import NoMask, Pattern
+from regard.attention.patterns.cost import count_pairs
+from regard.attention.patterns.score_dependent import attend_unmasked
+from regard.attention.resolve_lengths import compute_settled
 from regard.attention.scores import DotProduct, Score
-from regard.attention.settling import compute_settled
-from regard.attention.terms import Lengths, Terms, check_tensors, check_terms, split_lengths
-from regard.attention.unmasked import attend_unmasked
 from regard.attention.weights import sparse_weights, without_rows
 
 DENSE_BELOW = 512 * 512

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regard.attention.dropout import keep_pairs
-from regard.attention.finite import spoil
-from regard.attention.terms import Terms
+from regard.attention.hashed_dropout import keep_pairs
+from regard.attention.nan_propagation import spoil
+from regard.attention.options import Terms
 
 
 def dense_attention(

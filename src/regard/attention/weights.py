@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from regard.attention.block import NOTHING
-from regard.attention.groups import plan_groups
-from regard.attention.joined import prepare_blocks
-from regard.attention.pattern import Pattern
-from regard.attention.roles import PerQuery, Place
-from regard.attention.terms import Terms
+from regard.attention.blockwise.block_attention import NOTHING
+from regard.attention.blockwise.combine import prepare_blocks
+from regard.attention.blockwise.schedule import plan_groups
+from regard.attention.blockwise.tiling import PerQuery, Place
+from regard.attention.options import Terms
+from regard.attention.patterns.base import Pattern
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ import msgspec
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from regard.tasks.attention_bench import BenchConfig, Row
-    from regard.tasks.attention_sides import Skipped
+    from regard.bench.attention_bench import BenchConfig, Row
+    from regard.bench.peers import Skipped
 
 Flag = Parameter(negative=())
 _PATTERNS = "full;local:256;local:256|global:0;local:64|strided:64"
@@ -61,7 +61,7 @@ def attention(
     json
         One JSON object instead of a table.
     """
-    from regard.tasks.attention_bench import (
+    from regard.bench.attention_bench import (
         BenchConfig,
         parse_lengths,
         parse_patterns,
@@ -99,7 +99,7 @@ def attention(
 def _print_header(config: BenchConfig) -> None:
     import torch
 
-    from regard.attention.kernels import instructions
+    from regard.attention.backends.cpu_kernels import instructions
 
     role = "decoder: every pattern & causal" if config.is_decoder else "encoder"
     kernels = f"kernels {name}" if (name := instructions()) else "no kernels"

@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from regard.errors import DataError
 
 if TYPE_CHECKING:
-    from regard.tasks.corpus import Corpus
-    from regard.tasks.run_config import TaskName
+    from regard.setup.config import TaskName
+    from regard.tasks.translation.data import Corpus
 
 Flag = Parameter(negative=())
 _SHOWN_DROPS = 10
@@ -59,10 +59,10 @@ def check(
 
 def _report(data: str, targets: str | None, encoding: str, lang: str, *, json: bool) -> None:
     """Report on a file."""
-    from regard.data.files import find_problems
-    from regard.tasks.corpus import read_corpus
-    from regard.tasks.registry import guess_task
-    from regard.tasks.run_config import DataConfig
+    from regard.data.readers.tables import find_problems
+    from regard.runs.registry import guess_task
+    from regard.setup.config import DataConfig
+    from regard.tasks.translation.data import read_corpus
 
     task = guess_task(data, has_targets=targets is not None, encoding=encoding)
     if task != "translation":
@@ -83,8 +83,8 @@ def _report(data: str, targets: str | None, encoding: str, lang: str, *, json: b
 def _check_text(data: str, name: TaskName, encoding: str, *, json: bool) -> None:
     """Report on running text, or on what has labels."""
     from regard.cli.console import describe
-    from regard.tasks.input_task import InputData
-    from regard.tasks.registry import TASKS
+    from regard.runs.registry import TASKS
+    from regard.tasks.classification.input_task import InputData
 
     task = TASKS[name]
     replace = msgspec.structs.replace
@@ -117,8 +117,8 @@ def _print_problems(data: str, problems: list[str], *, json: bool) -> None:
 
 
 def _print_json(corpus: Corpus) -> None:
-    from regard.tasks.corpus import summarize_lengths
-    from regard.tasks.translation_task import Translation
+    from regard.tasks.translation.data import summarize_lengths
+    from regard.tasks.translation.task import Translation
 
     drops = [msgspec.to_builtins(drop) for drop in corpus.dropped]
     facts = msgspec.to_builtins(Translation().describe(corpus))
@@ -129,8 +129,8 @@ def _print_json(corpus: Corpus) -> None:
 
 def _print_corpus(corpus: Corpus) -> None:
     from regard.cli.console import describe
-    from regard.tasks.corpus import summarize_lengths
-    from regard.tasks.translation_task import Translation
+    from regard.tasks.translation.data import summarize_lengths
+    from regard.tasks.translation.task import Translation
 
     for line in describe(Translation().describe(corpus)):
         print(line)

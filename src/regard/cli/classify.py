@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from regard.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
-    from regard.tasks.classifier import Classification
-    from regard.tasks.input_classifier import InputClassifier
+    from regard.tasks.classification.input_predictor import InputClassifier
+    from regard.tasks.classification.predictor import Classification
 
 Flag = Parameter(negative=())
 
@@ -49,9 +49,9 @@ def classify(
         One JSON object a line, with the probabilities of all labels.
     """
     from regard.cli.inputs import input_lines
-    from regard.tasks.classifier import TextClassifier
-    from regard.tasks.input_classifier import InputClassifier
-    from regard.tasks.registry import open_model
+    from regard.runs.registry import open_model
+    from regard.tasks.classification.input_predictor import InputClassifier
+    from regard.tasks.classification.predictor import TextClassifier
 
     if top < 1:
         raise ConfigError(f"top must be 1 or more, not {top}.")
@@ -77,7 +77,7 @@ def _classify_inputs(classifier: InputClassifier, path: str, top: int, *, json: 
 
     Of images and recordings, standard input names the files.
     """
-    from regard.data.lines import read_lines
+    from regard.data.readers.text_lines import read_lines
 
     is_named = path == "-" and classifier.kind.reads_files
     paths = (line for line in read_lines(path) if line.strip()) if is_named else [path]

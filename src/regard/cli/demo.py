@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from regard.cli.console import make_report
 
 if TYPE_CHECKING:
-    from regard.tasks.demo import DemoReport
+    from regard.runs.demo import DemoReport
 
 Flag = Parameter(negative=())
 
@@ -41,7 +41,7 @@ def demo(
         One JSON object per event instead of text.
     """
     started = time.monotonic()
-    from regard.tasks.demo import run_demo
+    from regard.runs.demo import run_demo
     from regard.training.signals import Stopped
 
     try:
@@ -57,7 +57,7 @@ def demo(
 
 
 def _print(found: DemoReport) -> None:
-    from regard.tasks.demo import draw_alignment
+    from regard.runs.demo import draw_alignment
 
     languages = ", ".join(f"{name} {100 * share:.1f}" for name, share in found.by_language.items())
     kinds = ", ".join(f"{name} {100 * share:.1f}" for name, share in found.by_kind.items())

@@ -12,9 +12,9 @@ from regard.errors import ConfigError
 
 if TYPE_CHECKING:
     from regard.metrics.translation import PairedScores
-    from regard.tasks.classification_report import ClassificationReport
-    from regard.tasks.evaluation import EvaluationReport
-    from regard.tasks.text_evaluation import TextReport
+    from regard.tasks.classification.evaluation import ClassificationReport
+    from regard.tasks.language_modeling.evaluation import TextReport
+    from regard.tasks.translation.evaluation import EvaluationReport
 
 Flag = Parameter(negative=())
 
@@ -53,11 +53,11 @@ def evaluate(
     json
         One JSON object instead of text.
     """
-    from regard.tasks.classifier import TextClassifier
-    from regard.tasks.generator import TextGenerator
-    from regard.tasks.input_classifier import InputClassifier
-    from regard.tasks.registry import open_model
-    from regard.tasks.translator import Translator
+    from regard.runs.registry import open_model
+    from regard.tasks.classification.input_predictor import InputClassifier
+    from regard.tasks.classification.predictor import TextClassifier
+    from regard.tasks.language_modeling.predictor import TextGenerator
+    from regard.tasks.translation.predictor import Translator
 
     opened = open_model(model)
     other = None if compare is None else open_model(compare)
@@ -65,14 +65,14 @@ def evaluate(
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
     overlap = {"drop_overlap": drop_overlap, "allow_overlap": allow_overlap}
     if isinstance(opened, Translator):
-        from regard.tasks.evaluation import evaluate_model, read_test_pairs
+        from regard.tasks.translation.evaluation import evaluate_model, read_test_pairs
 
         pairs = read_test_pairs(data, opened, **overlap)
         report = evaluate_model(opened, pairs, name=model, beam=beam, other=other, num_worst=worst)
         shown = opened.config.search.beam if beam is None else beam
         show = partial(_print_report, report, shown, str(compare))
     elif isinstance(opened, TextClassifier | InputClassifier):
-        from regard.tasks.classification_report import evaluate_classifier
+        from regard.tasks.classification.evaluation import evaluate_classifier
 
         report = evaluate_classifier(opened, data, name=model, other=other, **overlap)
         show = partial(_print_labels_report, report, str(compare))
@@ -81,7 +81,7 @@ def evaluate(
             f"{model}: translators, language models and classifiers can be evaluated on a file."
         )
     else:
-        from regard.tasks.text_evaluation import evaluate_text, read_test_text
+        from regard.tasks.language_modeling.evaluation import evaluate_text, read_test_text
 
         lines = read_test_text(data, opened, **overlap)
         report = evaluate_text(opened, lines, name=model, other=other)

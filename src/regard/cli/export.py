@@ -30,8 +30,8 @@ def export(
     json
         One JSON object instead of text.
     """
-    from regard.tasks.published import export_hugging_face
-    from regard.tasks.registry import open_model
+    from regard.runs.published_models import export_hugging_face
+    from regard.runs.registry import open_model
 
     found = export_hugging_face(open_model(model), output)
     if json:

@@ -52,8 +52,8 @@ def generate(
     json
         One JSON object a continuation.
     """
-    from regard.tasks.generator import TextGenerator, sampling_config
-    from regard.tasks.registry import open_model
+    from regard.runs.registry import open_model
+    from regard.tasks.language_modeling.predictor import TextGenerator, sampling_config
 
     config = sampling_config(
         temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens
@@ -91,6 +91,6 @@ def generate(
 
 
 def _read_input() -> str:
-    from regard.data.files import read_lines
+    from regard.data.readers.tables import read_lines
 
     return "\n".join(read_lines("-"))

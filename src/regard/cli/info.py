@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from regard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from regard.tasks.information import FolderInformation
+    from regard.runs.information import FolderInformation
 
 Flag = Parameter(negative=())
 _SHOWN_LABELS = 10
@@ -46,7 +46,7 @@ def info(
         return _draw(model, output)
     if output is not None:
         raise ConfigError(f"-o {output}: is the file of a diagram.  Add --diagram mermaid.")
-    from regard.tasks.information import inspect_folder
+    from regard.runs.information import inspect_folder
 
     found = inspect_folder(model, length=length)
     if json:
@@ -57,7 +57,7 @@ def info(
 
 
 def _draw(model: str, output: str | None) -> int:
-    from regard.tasks.information import draw_folder
+    from regard.runs.information import draw_folder
 
     text = draw_folder(model)
     if output is None:

@@ -131,7 +131,7 @@ def _start(
     dry_run: bool,
     json: bool,
 ) -> int:
-    from regard.tasks import train as runs
+    from regard.runs import run as runs
     from regard.training.signals import Stopped
 
     base = _read_config(config_path) if config_path else None
@@ -151,8 +151,8 @@ def _start(
 
 
 def _resume(output: str | None, chosen: list[str], started: float, *, json: bool) -> int:
-    from regard.interchange.folder import ModelFolder
-    from regard.tasks import train as runs
+    from regard.hub.model_folder import ModelFolder
+    from regard.runs import run as runs
     from regard.training.signals import Stopped
 
     if output is None:
@@ -180,8 +180,8 @@ def _read_config(path: str):
 
     import msgspec
 
-    from regard.config import from_toml
-    from regard.tasks.run_config import RunConfig
+    from regard.settings.binding import from_toml
+    from regard.setup.config import RunConfig
 
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -192,7 +192,7 @@ def _read_config(path: str):
 
 
 def _describe(section: str) -> str:
-    from regard.config import describe
-    from regard.tasks.run_config import RunConfig
+    from regard.settings.binding import describe
+    from regard.setup.config import RunConfig
 
     return describe(RunConfig, None if section == "all" else section)

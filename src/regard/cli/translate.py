@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from regard.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
-    from regard.tasks.translator import Translation, Translator
+    from regard.tasks.translation.predictor import Translation, Translator
 
 Flag = Parameter(negative=())
 
@@ -60,8 +60,8 @@ def translate(
         One JSON object a line, with scores.
     """
     from regard.cli.inputs import input_lines
-    from regard.tasks.registry import open_model
-    from regard.tasks.translator import Translator, search_config
+    from regard.runs.registry import open_model
+    from regard.tasks.translation.predictor import Translator, search_config
 
     translator = open_model(model)
     if not isinstance(translator, Translator):

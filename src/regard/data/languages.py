@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from regard.data.pairs import Pairs
+from regard.data.parallel_corpus import Pairs
 
 _MOST_SENTENCES = 2000
 _MOST_CHARS = 1000  # of one sentence: a page of text in one row must not drown the others

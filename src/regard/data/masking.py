@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from regard.data.stream import StreamBatches, TextBatch, TokenStream
+from regard.data.token_stream import StreamBatches, TextBatch, TokenStream
 
 MASK = "<mask>"
 _SHARE, _MASKED, _RANDOM = 0.15, 0.8, 0.1

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.pairs import Pairs
+from regard.data.parallel_corpus import Pairs
 from regard.errors import DataError
 
 _DEFAULT_SHARE = 0.025  # of the rows in each held-out part

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from regard.explain.mermaid import Flowchart
-from regard.explain.parts import Part, fold, is_aside, list_parts, run_name, sublayers
-from regard.layers.attention import CrossAttention
+from regard.explain.module_tree import Part, fold, is_aside, list_parts, run_name, sublayers
 from regard.layers.convolution import ConvBlock, ConvDecoderBlock
+from regard.layers.multi_head_attention import CrossAttention
 from regard.layers.recurrent import Lstm
-from regard.layers.source_attention import BahdanauAttention, SourceAttention
+from regard.layers.seq2seq_attention import BahdanauAttention, SourceAttention
 from regard.models import Classifier, Encoder, Model, TextModel, Vit
-from regard.models.conv_s2s import ConvS2S
-from regard.models.lstm import LstmEncoderDecoder
+from regard.models.conv_s2s.model import ConvS2S
+from regard.models.lstm.model import LstmEncoderDecoder
 
 _LENGTH = 1  # the costs of parts are not drawn
 

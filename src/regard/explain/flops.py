@@ -17,14 +17,14 @@ import msgspec
 from torch import nn
 
 from regard.attention import Full, NoMask, Pattern
-from regard.layers.attention import MultiHeadAttention
-from regard.layers.front_end import FrontEnd
 from regard.layers.linear import Linear
 from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.lora import LowRank
-from regard.layers.mesa import CHUNK, MesaMixer, ShortConvolution
+from regard.layers.mesa_layer import CHUNK, MesaMixer, ShortConvolution
+from regard.layers.multi_head_attention import MultiHeadAttention
+from regard.layers.patch_embedding import FrontEnd
 from regard.layers.relative_attention import RelativeAttention
-from regard.layers.source_attention import SourceAttention
+from regard.layers.seq2seq_attention import SourceAttention
 
 TRAINING_FACTOR = 3
 """Operations of forward and backward pass together, in forward passes."""

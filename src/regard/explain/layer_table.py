@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from regard.explain.flops import TRAINING_FACTOR
-from regard.explain.parts import Part, fold, list_parts, run_name
+from regard.explain.module_tree import Part, fold, list_parts, run_name
 from regard.models import Model
 
 

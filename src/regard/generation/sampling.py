@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from regard.checks import require_at_least, require_share
+from regard.settings.validation import require_at_least, require_share
 
 
 class State(Protocol):

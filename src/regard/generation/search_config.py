@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from regard.checks import require_at_least, require_positive
+from regard.settings.validation import require_at_least, require_positive
 
 Ranking = Literal["wu", "transformers"]
 Stopping = Literal["certain", "likely", "first"]

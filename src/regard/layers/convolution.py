@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from regard.attention import NoMask, Pattern
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
-from regard.layers.source_attention import SourceAttention, SourceState
+from regard.layers.seq2seq_attention import SourceAttention, SourceState
 
 HALF = math.sqrt(0.5)
 """Keeps the variance of a sum of two."""

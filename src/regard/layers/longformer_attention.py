@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from regard.attention import Full, Global, NoMask, Pattern, attend
-from regard.layers.attention import SelfAttention
 from regard.layers.linear import Linear
+from regard.layers.multi_head_attention import SelfAttention
 
 
 class LongformerAttention(SelfAttention):

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.layers.linear import Linear
-from regard.layers.source_attention import SourceState
+from regard.layers.seq2seq_attention import SourceState
 
 _SHUT = 1e4  # sigmoid(1e4) is 1 and sigmoid(-1e4) is 0 in every floating type
 

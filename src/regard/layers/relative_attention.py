@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from regard.attention import NoMask, Pattern, TransformerXL, attend
-from regard.layers.attention import MultiHeadAttention
 from regard.layers.linear import Linear
+from regard.layers.multi_head_attention import MultiHeadAttention
 from regard.layers.positions import SinusoidalPositions
 
 Project = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -1,6 +1,6 @@
 """How good the outputs are: thin wrappers over the field's own scorers, and floors beside them."""
 
-from regard.metrics.floors import NearestNeighbour, copy_floor
+from regard.metrics.baselines import NearestNeighbour, copy_floor
 from regard.metrics.translation import (
     PairedScore,
     PairedScores,

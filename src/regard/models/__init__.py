@@ -5,37 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from regard.layers.patterns import AttentionConfig
-from regard.models import (
-    bert,
-    conv_decoder,
-    gpt_published,
-    longformer,
-    lstm_decoder,
-    transformer_published,
-    transformer_sides,
-    vit_published,
-)
-from regard.models.bert import Bert, BertConfig
-from regard.models.classifier import Classifier
-from regard.models.conv_decoder import ConvDecoder
-from regard.models.conv_s2s import ConvS2S, ConvS2SConfig
-from regard.models.decoder import Decoder
-from regard.models.encoder import Encoder
-from regard.models.encoder_decoder import EncoderDecoder
-from regard.models.gpt import Gpt, GptConfig
-from regard.models.joined import Joined, JoinedConfig
-from regard.models.longformer import Longformer, LongformerConfig
-from regard.models.lstm import LstmConfig, LstmEncoderDecoder
-from regard.models.lstm_decoder import LstmDecoder
-from regard.models.mesanet import MesaNet, MesaNetConfig
-from regard.models.model import Model
-from regard.models.published import Layout
-from regard.models.text_model import TextModel
-from regard.models.transformer import Transformer, TransformerConfig
-from regard.models.transformer_sides import TransformerDecoder, TransformerEncoder
-from regard.models.transformer_xl import TransformerXl, TransformerXlConfig
-from regard.models.vit import Vit, VitConfig
+from regard.layers.attention_config import AttentionConfig
+from regard.models.base.checkpoint_format import Layout
+from regard.models.base.classifier import Classifier
+from regard.models.base.decoder import Decoder
+from regard.models.base.encoder import Encoder
+from regard.models.base.encoder_decoder import EncoderDecoder
+from regard.models.base.model import Model
+from regard.models.base.text_model import TextModel
+from regard.models.bert import model as bert
+from regard.models.bert.model import Bert, BertConfig
+from regard.models.conv_s2s import decoder_only as conv_decoder
+from regard.models.conv_s2s.decoder_only import ConvDecoder
+from regard.models.conv_s2s.model import ConvS2S, ConvS2SConfig
+from regard.models.encoder_decoder.model import Joined, JoinedConfig
+from regard.models.gpt import hf as gpt_published
+from regard.models.gpt.model import Gpt, GptConfig
+from regard.models.longformer import model as longformer
+from regard.models.longformer.model import Longformer, LongformerConfig
+from regard.models.lstm import decoder_only as lstm_decoder
+from regard.models.lstm.decoder_only import LstmDecoder
+from regard.models.lstm.model import LstmConfig, LstmEncoderDecoder
+from regard.models.mesanet.model import MesaNet, MesaNetConfig
+from regard.models.transformer import hf as transformer_published
+from regard.models.transformer import one_sided as transformer_sides
+from regard.models.transformer.model import Transformer, TransformerConfig
+from regard.models.transformer.one_sided import TransformerDecoder, TransformerEncoder
+from regard.models.transformer_xl.model import TransformerXl, TransformerXlConfig
+from regard.models.vit import hf as vit_published
+from regard.models.vit.model import Vit, VitConfig
 
 ModelConfig = (
     TransformerConfig

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from regard.optim.conjugate_gradient import ConjugateGradient
-from regard.optim.deterministic import StepReport
-from regard.optim.objective import Closure, Objective, Prepared, scalar
+from regard.optim.line_search_optimizer import StepReport
+from regard.optim.objectives.objective import Closure, Objective, Prepared, scalar
 from regard.optim.plateau import Plateau
 
 

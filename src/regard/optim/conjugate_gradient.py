@@ -40,12 +40,12 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.optim.betas import BETAS, USE_SIZES, BetaName, Products
-from regard.optim.deterministic import RETRY_LOOSENESS, Deterministic, Ray, StepReport
-from regard.optim.first_step import by_parabola, from_scratch, quasi_newton_step
+from regard.optim.cg_updates import BETAS, USE_SIZES, BetaName, Products
 from regard.optim.limited_memory import LimitedMemory, Pair
-from regard.optim.line_search import Found, Search, search_named
-from regard.optim.objective import ClosureObjective, Objective
+from regard.optim.line_search.initial_step import by_parabola, from_scratch, quasi_newton_step
+from regard.optim.line_search.searches import Found, Search, search_named
+from regard.optim.line_search_optimizer import RETRY_LOOSENESS, Deterministic, Ray, StepReport
+from regard.optim.objectives.objective import ClosureObjective, Objective
 from regard.optim.preconditioners import Precondition, preconditioner_named
 
 _MOST_CHANGE = 10.0  # of the guessed step from one iteration to the next

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import torch
 
 from regard.errors import ConfigError
-from regard.optim.deterministic import Deterministic, StepReport
-from regard.optim.first_step import from_scratch
-from regard.optim.line_search import Armijo, Found, Line, LinePoint, Start
-from regard.optim.objective import Objective
+from regard.optim.line_search.initial_step import from_scratch
+from regard.optim.line_search.searches import Armijo, Found, Line, LinePoint, Start
+from regard.optim.line_search_optimizer import Deterministic, StepReport
+from regard.optim.objectives.objective import Objective
 
 _REMEMBERED_VALUES = 10
 _LONGEST, _SHORTEST = 1e10, 1e-10

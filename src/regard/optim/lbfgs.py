@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from regard.errors import ConfigError
-from regard.optim.deterministic import RETRY_LOOSENESS, Deterministic, StepReport
-from regard.optim.first_step import from_scratch, quasi_newton_step
 from regard.optim.limited_memory import LimitedMemory, Pair
-from regard.optim.line_search import Found, Search, search_named
-from regard.optim.objective import Objective
+from regard.optim.line_search.initial_step import from_scratch, quasi_newton_step
+from regard.optim.line_search.searches import Found, Search, search_named
+from regard.optim.line_search_optimizer import RETRY_LOOSENESS, Deterministic, StepReport
+from regard.optim.objectives.objective import Objective
 
 _CURVATURE = 0.9  # a quasi-Newton direction's first step is good: little is asked of the search
 

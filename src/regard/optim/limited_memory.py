@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.optim.vector import combination
+from regard.optim.flat_parameters import combination
 
 Dots = Callable[[Tensor, Sequence[Tensor]], Tensor]
 """Multiplies every row of ``[m, n]`` with each of k vectors, ``[n]``: ``[m, k]`` in float64."""

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.conjugate_gradient import ConjugateGradient
-from regard.optim.deterministic import Deterministic, NonFiniteStartError
-from regard.optim.function import (
+from regard.optim.gradient_descent import GradientDescent
+from regard.optim.lbfgs import LBFGS
+from regard.optim.line_search_optimizer import Deterministic, NonFiniteStartError
+from regard.optim.newton_cg import NewtonCG
+from regard.optim.objectives.function import (
     Function,
     FunctionObjective,
     OutOfEvaluations,
@@ -19,9 +22,6 @@ from regard.optim.function import (
     Solved,
     rebuild,
 )
-from regard.optim.gradient_descent import GradientDescent
-from regard.optim.lbfgs import LBFGS
-from regard.optim.newton_cg import NewtonCG
 
 
 @dataclass(frozen=True, slots=True)

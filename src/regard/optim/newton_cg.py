@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.optim.deterministic import RETRY_LOOSENESS, Deterministic, StepReport
-from regard.optim.line_search import Found, HagerZhang
-from regard.optim.linear_cg import RelativeProgress, TrustRegionStep, steihaug
-from regard.optim.objective import ClosureObjective, Objective
+from regard.optim.curvature.linear_cg import RelativeProgress, TrustRegionStep, steihaug
+from regard.optim.line_search.searches import Found, HagerZhang
+from regard.optim.line_search_optimizer import RETRY_LOOSENESS, Deterministic, StepReport
+from regard.optim.objectives.objective import ClosureObjective, Objective
 from regard.optim.preconditioners import Precondition, preconditioner_named
 
 Curvature = Literal["gauss-newton", "hessian"]

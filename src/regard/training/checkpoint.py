@@ -13,12 +13,12 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from regard.interchange.folder import load_weights
-from regard.interchange.storage import read_tensors, write_tensors
-from regard.training.averaging import WeightAverage
-from regard.training.monitor import MonitorState
-from regard.training.plan import Plan
-from regard.training.stepping import Stepping
+from regard.hub.model_folder import load_weights
+from regard.hub.storage import read_tensors, write_tensors
+from regard.training.ema import WeightAverage
+from regard.training.schedule import Plan
+from regard.training.stability_monitor import MonitorState
+from regard.training.train_step import Stepping
 
 
 class Counters(msgspec.Struct, kw_only=True):

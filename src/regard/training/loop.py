@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regard.errors import WeightsError
-from regard.training.averaging import WeightAverage
 from regard.training.checkpoint import Counters, checkpoint_path, save_checkpoint
-from regard.training.config import TrainingConfig
+from regard.training.ema import WeightAverage
 from regard.training.events import Evaluated, Interrupted, Progress, Report, Saved, Warned
-from regard.training.monitor import Monitor, Step, largest_gradient
 from regard.training.non_finite import (
     advise,
     find_non_finite,
@@ -30,9 +28,11 @@ from regard.training.non_finite import (
     find_non_finite_weights,
     name_some,
 )
-from regard.training.plan import Budget, Speed
+from regard.training.schedule import Budget, Speed
 from regard.training.signals import Stopped, StopRequest
-from regard.training.stepping import Loss, Stepping
+from regard.training.stability_monitor import Monitor, Step, largest_gradient
+from regard.training.train_step import Loss, Stepping
+from regard.training.training_config import TrainingConfig
 
 _REPORT_SECONDS = 0.25
 _WINDOW = 5.0  # seconds of steps, at least, by which the end of a run with a budget is moved

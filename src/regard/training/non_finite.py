@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from regard.training.config import OptimizerConfig
-from regard.training.monitor import norms_of, sublayer_of
+from regard.training.stability_monitor import norms_of, sublayer_of
+from regard.training.training_config import OptimizerConfig
 
 _NAMED = 3  # layers in a message; the others are counted
 

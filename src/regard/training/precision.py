@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from regard.training.config import Precision
+from regard.training.training_config import Precision
 
 
 def has_fast_bf16(device: torch.device) -> bool:

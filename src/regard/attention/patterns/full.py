@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.attention.clause import Clause
-from regard.attention.pattern import Composable
+from regard.attention.patterns.base import Composable
+from regard.attention.patterns.mask_algebra import Clause
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from regard.attention.clause import Clause, is_member, simplify
-from regard.attention.pattern import Composable
+from regard.attention.patterns.base import Composable
+from regard.attention.patterns.mask_algebra import Clause, is_member, simplify
 from regard.errors import ConfigError
 
 

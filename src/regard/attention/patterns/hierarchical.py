@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regard.attention.cost import Cost
-from regard.attention.drawing import ALLOWED, FORBIDDEN, Format, check_num_positions, draw
-from regard.attention.pattern import NoMask
+from regard.attention.patterns.base import NoMask
+from regard.attention.patterns.cost import Cost
+from regard.attention.patterns.drawing import ALLOWED, FORBIDDEN, Format, check_num_positions, draw
 from regard.errors import ConfigError, ShapeError
 
 

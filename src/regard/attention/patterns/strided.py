@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from regard.attention.clause import Clause
-from regard.attention.pattern import Composable
+from regard.attention.patterns.base import Composable
+from regard.attention.patterns.mask_algebra import Clause
 from regard.errors import ConfigError
 
 

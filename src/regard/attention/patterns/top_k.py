@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.attention.cost import Cost
-from regard.attention.drawing import CANDIDATE, Format, check_num_positions, draw, grid
-from regard.attention.pattern import NoMask, allowed_matrix
+from regard.attention.patterns.base import NoMask, allowed_matrix
+from regard.attention.patterns.cost import Cost
+from regard.attention.patterns.drawing import CANDIDATE, Format, check_num_positions, draw, grid
 from regard.errors import ConfigError
 
 

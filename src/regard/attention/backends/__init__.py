@@ -1,0 +1,1 @@
+"""Faster ways to compute the value and the first derivative of attention."""

@@ -1,0 +1,71 @@
+"""The compiled kernels as the shortcut for a band of dot-product attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from regard.attention.backends.cpu_kernels import band, loading
+from regard.attention.blockwise.any_order import Operation
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Value and first derivative of one band in one call each.
+
+    Args:
+        scale: Factor on the dot products.
+        before: The band reaches back to ``j >= i - before``; None without bound.
+        after: The band reaches ahead to ``j <= i + after``; None without bound.
+        offset: Position of query 0.
+        has_lengths: Whether valid keys a row follow q, k and v.
+        has_segments: Whether the segments of queries and of keys follow.
+    """
+
+    scale: float
+    before: int | None
+    after: int | None
+    offset: int
+    has_lengths: bool
+    has_segments: bool
+
+    @staticmethod
+    def takes(tensors: Sequence[Tensor]) -> bool:
+        """Tell whether the kernels can read these q, k and v."""
+        return (
+            loading.load_fastest() is not None
+            and all(
+                tensor.device.type == "cpu"
+                and tensor.dtype in band.STORAGE
+                and type(tensor) in (Tensor, torch.nn.Parameter)
+                and torch._C._has_storage(tensor)  # not so within `torch.func` transforms
+                for tensor in tensors[:3]
+            )
+        )
+
+    def forward(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Compute output ``[batch, heads, queries, value_dim]`` and lse ``[.., queries, 1]``."""
+        return torch.ops.regard.band_forward(*self._inputs(tensors))
+
+    def backward(
+        self,
+        operation: Operation,
+        tensors: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        cotangents: Sequence[Tensor],
+    ) -> tuple[Tensor, ...]:
+        """Compute the cotangents of q, k and v."""
+        return torch.ops.regard.band_backward(*outputs, *cotangents, *self._inputs(tensors))
+
+    def _inputs(self, tensors: Sequence[Tensor]) -> tuple[Tensor | float | None, ...]:
+        """List what both operators take."""
+        q, k, v, *others = tensors
+        lengths = others.pop(0) if self.has_lengths else None
+        of_queries, of_keys = others if self.has_segments else (None, None)
+        before, after = (
+            band.FAR if bound is None else bound for bound in (self.before, self.after)
+        )
+        return q, k, v, lengths, of_queries, of_keys, before, after, self.offset, self.scale

@@ -1,0 +1,60 @@
+"""Find the compiled kernels that this processor can run."""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from regard.attention.backends.cpu_kernels.compiling import (
+    digest_sources,
+    instruction_sets,
+    library_path,
+)
+
+_FOLDER = Path(__file__).parent
+
+
+@cache
+def load_fastest() -> ctypes.CDLL | None:
+    """Load the kernels of the best instruction set; None where none were compiled."""
+    names = list(instruction_sets())
+    capability = torch.backends.cpu.get_cpu_capability().lower().split("_")[0]
+    fitting = [index for index, name in enumerate(names) if name.startswith(capability)]
+    first = fitting[0] if fitting else len(names) - 1
+    for name in names[first:]:
+        library = load(name)
+        if library is not None:
+            return library
+    if any(_FOLDER.glob("_*.so")):
+        warnings.warn(
+            f"the kernels in {_FOLDER} were compiled from other sources and are not used, so "
+            "attention is slower.  Install regard again: pip install -e .",
+            stacklevel=2,
+        )
+    return None
+
+
+def load(name: str) -> ctypes.CDLL | None:
+    """Load the kernels of an instruction set.
+
+    Returns:
+        None where they were not compiled, stem from other sources than those at hand, or cannot
+        run.
+    """
+    path = library_path(_FOLDER, name)
+    if not path.exists():
+        return None
+    library = ctypes.CDLL(str(path))
+    library.regard_digest.restype = ctypes.c_char_p
+    is_current = library.regard_digest().decode() == digest_sources(_FOLDER)
+    return library if is_current and library.regard_can_run() else None
+
+
+def instructions() -> str | None:
+    """Name the instruction set that the kernels use here; None where they were not compiled."""
+    library = load_fastest()
+    return None if library is None else Path(library._name).stem.removeprefix("_")

@@ -1,0 +1,178 @@
+"""Value and first derivative of dot-product attention with the fewest operations.
+
+Saves output and log-sum-exp, as FlashAttention (Dao et al. 2022, algorithms 1 and 4), and works in
+place on one block of scores at a time. Needs neither bias nor dropout nor soft cap; all else, and
+every higher derivative, is `blockwise.py`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from regard.attention.blockwise.any_order import Operation
+from regard.attention.blockwise.block_attention import NOTHING, BlockAttention
+from regard.attention.blockwise.tiling import Place
+from regard.attention.nan_propagation import spoilt_heads
+
+_LOG2_E = math.log2(math.e)  # exp(x) = 2^(x log2 e), and powers of two are faster to compute
+
+
+@dataclass(frozen=True)
+class FirstOrder:
+    """The shortcut for one block function.
+
+    Args:
+        function: Whose masks apply.
+        scale: Factor on the dot products.
+    """
+
+    function: BlockAttention
+    scale: float
+
+    def forward(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Compute output ``[batch, heads, queries, value_dim]`` and lse ``[.., queries, 1]``."""
+        spoilt = spoilt_heads(tensors[1], operation.layout.kv_heads)
+        return replace(operation, function=_Value(self, spoilt), fast=None).run(tensors)
+
+    def backward(
+        self,
+        operation: Operation,
+        tensors: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        cotangents: Sequence[Tensor],
+    ) -> tuple[Tensor, ...]:
+        """Compute the cotangents of q, k and v."""
+        backward = Operation(
+            layout=operation.layout,
+            groups=operation.groups,
+            function=_Gradient(self),
+            inputs=operation.inputs + operation.outputs + operation.outputs,
+            outputs=operation.inputs[:3],
+        )
+        return backward.run((*tensors, *outputs, *cotangents))
+
+    def mask(self, place: Place, others: list[Tensor], q: Tensor) -> Tensor | None:
+        """Lay the mask out as numbers to add, ``[blocks or 1, rows, keys]``: 0, or NOTHING."""
+        mask = self.function.mask(place, others)
+        if mask is None:
+            return None
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        numbers = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, NOTHING)
+        return numbers.expand(-1, q.shape[1], q.shape[2], -1).flatten(1, 2)
+
+
+class _Workspace:
+    """Room for what is computed of a block, used again for the next one.
+
+    Fresh memory of a few megabytes costs about as much as a product that fills it.
+    """
+
+    def __init__(self) -> None:
+        self._rooms: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def scores(self, name: str, rows: Tensor, keys: Tensor, *shifts: Tensor | None) -> Tensor:
+        """Multiply ``[blocks, rows, dim]`` by ``[blocks, keys, dim]``, plus shifts, float32."""
+        scores = self.product(name, rows, keys.transpose(1, 2))
+        scores = self.cast(name, scores, torch.promote_types(scores.dtype, torch.float32))
+        for shift in shifts:
+            if shift is not None:
+                scores.add_(shift)
+        return scores
+
+    def product(self, name: str, left: Tensor, right: Tensor) -> Tensor:
+        """Multiply ``[blocks, n, k]`` by ``[blocks, k, m]`` in the room of that name."""
+        if torch._C._are_functorch_transforms_active():  # they take no room given
+            return torch.bmm(left, right)
+        shape = (left.shape[0], left.shape[1], right.shape[2])
+        return torch.bmm(left, right, out=self._room(name, shape, left))
+
+    def cast(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """Cast into the room of that name and type."""
+        if tensor.dtype == dtype or torch._C._are_functorch_transforms_active():
+            return tensor.to(dtype)
+        return self._room(name, tuple(tensor.shape), tensor.new_empty(0, dtype=dtype)).copy_(tensor)
+
+    def _room(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        room = self._rooms.get((name, like.dtype))
+        if room is None or room.shape != shape:
+            room = self._rooms[name, like.dtype] = like.new_empty(shape)
+        return room
+
+
+class _Value:
+    """The block function of the value."""
+
+    def __init__(self, owner: FirstOrder, spoilt: Tensor) -> None:
+        self._owner, self._workspace = owner, _Workspace()
+        self._spoilt = spoilt  # [batch, kv_heads, 1, 1]
+
+    def __call__(self, place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Compute ``out [blocks, heads, queries, value_dim]`` and ``lse [.., queries, 1]``."""
+        q, k, v, *others = blocks
+        rows, keys, values = _rows(q), _packed(k), _packed(v)
+        rows = rows * (self._owner.scale * _LOG2_E)
+        mask = self._owner.mask(place, others, q)
+        scores = self._workspace.scores("scores", rows, keys, mask)
+        highest = scores.amax(-1, keepdim=True)
+        weights = scores.sub_(highest).exp2_()
+        # Adds 0, or what is not a number.
+        total = weights.sum(-1, keepdim=True) + self._spoilt[place.row, place.kv_heads]
+        weights = self._workspace.cast("scores", weights, v.dtype)
+        out = self._workspace.product("out", weights, values).div_(total)
+        lse = total.log2_().add_(highest).div_(_LOG2_E)
+        if mask is not None:
+            sees_nothing = lse < NOTHING / 2
+            out = out.masked_fill_(sees_nothing, 0.0)
+            lse = lse.masked_fill_(sees_nothing, NOTHING)
+        return _blocks(out, q), _blocks(lse, q)
+
+
+class _Gradient:
+    """The block function of the first derivative."""
+
+    def __init__(self, owner: FirstOrder) -> None:
+        self._owner, self._workspace = owner, _Workspace()
+
+    def __call__(self, place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Compute the cotangents of q, k and v from inputs, outputs and their cotangents.
+
+        ``dV = P^T dO``, ``dS = P * (dO V^T - rowsum(dO * O) + dlse)``, ``dQ = dS K``,
+        ``dK = dS^T Q``, dS times the scale.
+        """
+        scale = self._owner.scale
+        q, k, v, *others = blocks[:-4]
+        out, lse, dout, dlse = (_rows(block) for block in blocks[-4:])
+        rows, keys, values = _rows(q) * scale, _packed(k), _packed(v)
+        mask = self._owner.mask(place, others, q)
+        # Where nothing is allowed, 2 to the masked scores less 0 is 0.
+        shift = lse.masked_fill(lse == NOTHING, 0.0) * -_LOG2_E
+        weights = self._workspace.scores("weights", rows * _LOG2_E, keys, mask, shift).exp2_()
+        delta = dlse - (dout * out).sum(-1, keepdim=True, dtype=lse.dtype)
+        ds = self._workspace.scores("ds", dout, values, delta).mul_(weights)
+        ds = self._workspace.cast("ds", ds, q.dtype)
+        weights = self._workspace.cast("weights", weights, q.dtype)
+        dq = self._workspace.product("dq", ds, keys).mul_(scale)
+        dk = self._workspace.product("dk", ds.transpose(1, 2), rows)
+        dv = self._workspace.product("dv", weights.transpose(1, 2), dout)
+        return _blocks(dq, q), dk.unsqueeze(1), dv.unsqueeze(1)
+
+
+def _packed(block: Tensor) -> Tensor:
+    """Give ``[blocks, keys, dim]``; in half precision windows side by side multiply faster."""
+    packed = block.squeeze(1)
+    return packed if block.dtype.itemsize >= 4 else packed.contiguous()
+
+
+def _rows(block: Tensor) -> Tensor:
+    """Fold the heads that share keys into the rows: ``[blocks, heads * queries, dim]``."""
+    return block.flatten(1, 2)
+
+
+def _blocks(rows: Tensor, like: Tensor) -> Tensor:
+    """Undo `_rows`: ``[blocks, heads, queries, dim]``."""
+    return rows.unflatten(1, like.shape[1:3])

@@ -1,0 +1,121 @@
+"""Block-sparse attention: a table tells which block of queries sees which block of keys.
+
+Child et al. 2019 (section 5.4) and BigBird (Zaheer et al. 2020, section 2 and appendix D), whose
+random blocks `Blocks.random` draws. Cost: size^2 pairs for each True cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from regard.attention.patterns.base import Composable
+from regard.attention.patterns.mask_algebra import Clause
+from regard.errors import ConfigError
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Blocks(Composable):
+    """Allows the pairs with ``mask[i // size][j // size]``, and none outside the table.
+
+    Args:
+        mask: ``[query_blocks, key_blocks]``, truth values: nested sequences or a boolean tensor.
+        size: Positions in a block, 1 or more.
+
+    Raises:
+        ConfigError: The size is below 1, or the table is empty or its rows differ in length.
+    """
+
+    mask: tuple[tuple[bool, ...], ...]
+    size: int
+
+    def __init__(self, mask: Tensor | Iterable[Iterable[bool]], size: int) -> None:
+        rows = mask.tolist() if isinstance(mask, Tensor) else mask
+        table = tuple(tuple(bool(cell) for cell in row) for row in rows)
+        _check(table, size)
+        object.__setattr__(self, "mask", table)  # the class is frozen
+        object.__setattr__(self, "size", size)
+
+    @classmethod
+    def random(
+        cls, num_query_blocks: int, num_key_blocks: int, size: int, *, per_row: int, seed: int
+    ) -> Blocks:
+        """Draw the key blocks of each row (BigBird's random attention).
+
+        Args:
+            num_query_blocks: Rows of the table, 1 or more.
+            num_key_blocks: Columns of the table, 1 or more.
+            size: Positions in a block, 1 or more.
+            per_row: Key blocks in a row, 1 to `num_key_blocks`. The row's own block on the diagonal
+                is one of them, where it exists.
+            seed: Seed of the draw; equal seeds give equal patterns.
+
+        Returns:
+            The pattern.
+
+        Raises:
+            ConfigError: An argument is out of range.
+        """
+        if not 1 <= per_row <= num_key_blocks:
+            raise ConfigError(
+                f"Blocks.random(per_row={per_row}): it must be 1 to {num_key_blocks}, "
+                "the number of key blocks."
+            )
+        generator = torch.Generator().manual_seed(seed)
+        mask = torch.zeros(num_query_blocks, num_key_blocks, dtype=torch.bool)
+        for row in range(num_query_blocks):
+            priority = torch.rand(num_key_blocks, generator=generator)
+            if row < num_key_blocks:
+                priority[row] = 1.0  # above every draw: rand is below 1
+            mask[row, priority.topk(per_row).indices] = True
+        return cls(mask, size)
+
+    def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
+        table = torch.from_numpy(self._table).to(queries.device)
+        rows = queries // self.size
+        columns = keys // self.size
+        has_row = (rows >= 0) & (rows < table.shape[0])
+        has_column = (columns >= 0) & (columns < table.shape[1])
+        # An index outside the table looks anywhere inside it; the answer is discarded.
+        found = table[rows.clamp(0, table.shape[0] - 1), columns.clamp(0, table.shape[1] - 1)]
+        return found & has_row & has_column
+
+    def clauses(self) -> tuple[Clause, ...]:
+        """One block table."""
+        return (Clause(blocks=(self,)),)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        num_allowed = sum(map(sum, self.mask))
+        shape = f"{len(self.mask)} x {len(self.mask[0])}"
+        return f"Blocks(<{shape} blocks, {num_allowed} allowed>, size={self.size})"
+
+    @cached_property
+    def _table(self) -> NDArray[np.bool_]:
+        return np.array(self.mask, dtype=np.bool_)  # kept, so no tensor: see `places.Table`
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.mask, self.size))  # large tables are hashed often: once is enough
+
+
+def _check(table: Sequence[Sequence[bool]], size: int) -> None:
+    if size < 1:
+        raise ConfigError(f"Blocks(size={size}): the size must be 1 or more.")
+    lengths = sorted({len(row) for row in table})
+    if not lengths or lengths == [0]:
+        raise ConfigError("Blocks(mask=[]): the table must have a row and a column or more.")
+    if len(lengths) > 1:
+        raise ConfigError(
+            f"Blocks(mask=...): its rows have {lengths[0]} to {lengths[-1]} cells; "
+            "all must have as many."
+        )

@@ -1,0 +1,91 @@
+"""Patterns that depend on the length, within `attend`: rows of a batch that differ go apart.
+
+The length is that of a row's valid keys, not of the padded batch, so that what a row sees does not
+depend on the rows beside it. Rows whose pattern is the same are computed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from regard.attention.options import Terms
+from regard.attention.patterns.base import NoMask, Pattern
+from regard.errors import ConfigError
+
+Result = tuple[Tensor, Tensor | None]
+Compute = Callable[[Tensor, Tensor, Tensor, Pattern | NoMask, Terms], Result]
+"""Maps queries, keys, values, a settled pattern and terms to output and weights."""
+
+
+def compute_settled(
+    compute: Compute, q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | NoMask, terms: Terms
+) -> Result:
+    """Settle a pattern for the lengths at hand and compute attention.
+
+    Args:
+        compute: Computes it by a settled pattern.
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        pattern: Any.
+        terms: All else.
+
+    Returns:
+        What `compute` does, for the whole batch.
+
+    Raises:
+        ConfigError: The pattern depends on the length, and ``key_positions`` hide it.
+    """
+    if not pattern.depends_on_length:
+        return compute(q, k, v, pattern, terms)
+    if terms.key_positions is not None:
+        raise ConfigError(
+            f"{pattern!r} depends on the length and does not go with key_positions, which do not "
+            "tell it.  Settle it first: .for_lengths(queries, keys)."
+        )
+    queries = terms.query_offset + q.shape[2]
+    if terms.lengths is None:
+        return compute(q, k, v, pattern.for_lengths(queries, k.shape[2]), terms)
+    groups: dict[Pattern | NoMask, list[int]] = {}
+    for row, length in enumerate(terms.lengths.tolist()):
+        groups.setdefault(pattern.for_lengths(queries, length), []).append(row)
+    if len(groups) == 1:
+        return compute(q, k, v, next(iter(groups)), terms)
+    results, done = [], 0
+    for settled, rows in groups.items():
+        some = torch.tensor(rows, device=q.device)
+        of_some = _of_rows(terms, some, done * q.shape[1])
+        results.append(compute(q[some], k[some], v[some], settled, of_some))
+        done += len(rows)
+    order = torch.tensor([row for rows in groups.values() for row in rows], device=q.device)
+    return _gather(results, order.argsort())
+
+
+def _of_rows(terms: Terms, rows: Tensor, num_done: int) -> Terms:
+    """Cut the terms to some rows; `num_done` heads have had their numbers in dropout's hash."""
+    bias, segments = terms.bias, terms.segments
+    if isinstance(bias, Tensor) and bias.shape[0] > 1:
+        bias = bias[rows]
+    return replace(
+        terms,
+        bias=bias,
+        lengths=None if terms.lengths is None else terms.lengths[rows],
+        segments=None if segments is None else (segments[0][rows], segments[1][rows]),
+        seed=None if terms.seed is None else terms.seed + num_done,
+    )
+
+
+def _gather(results: list[Result], order: Tensor) -> Result:
+    """Put the rows of several results together in an order."""
+    out = torch.cat([out for out, _ in results]).index_select(0, order)
+    weights = [weights for _, weights in results if weights is not None]
+    if not weights:
+        return out, None
+    if not all(part.is_sparse for part in weights):
+        weights = [part.to_dense() for part in weights]
+    joined = torch.cat(weights).index_select(0, order)
+    return out, joined.coalesce() if joined.is_sparse else joined

@@ -1,0 +1,1 @@
+"""What ``regard bench`` measures."""

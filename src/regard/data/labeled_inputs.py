@@ -1,0 +1,257 @@
+"""Images, recordings and series with labels: split without leakage, and laid out in batches."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from regard.data.batching import LengthBatches
+from regard.data.parallel_corpus import Pairs
+from regard.data.splits import Drop, overlap, split
+from regard.errors import DataError
+
+_SMALLEST_STD = 1e-6  # a feature that never moves is left at zero
+_SHOWN = 10  # labels in a message
+_NAMED = 3  # inputs in a message; the others are counted
+
+
+class LabelledInputs(msgspec.Struct, frozen=True, kw_only=True):
+    """Inputs with their labels.
+
+    Args:
+        path: File or folder as named.
+        values: Of each input: an image ``[channels, height, width]``, or rows of features
+            ``[length, features]``.
+        labels: Of each input.
+        places: Where each stands in `path`, such as ``yes/a.wav`` or ``line 12``.
+    """
+
+    path: str
+    values: list[NDArray]
+    labels: list[str]
+    places: list[str]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def select(self, rows: Iterable[int]) -> LabelledInputs:
+        """Return the inputs at the given 0-based indices, in the order given."""
+        rows = list(rows)
+        return LabelledInputs(
+            path=self.path,
+            values=[self.values[row] for row in rows],
+            labels=[self.labels[row] for row in rows],
+            places=[self.places[row] for row in rows],
+        )
+
+    def as_pairs(self) -> Pairs:
+        """Return hashes of the inputs as pairs with themselves: equal inputs share a side."""
+        hashes = [
+            hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest() for value in self.values
+        ]
+        lines = list(range(1, 1 + len(self)))
+        return Pairs(path=self.path, sources=hashes, targets=hashes, lines=lines)
+
+
+def label_names(inputs: LabelledInputs) -> tuple[str, ...]:
+    """List the labels: in the order of numbers where all are, else of the alphabet.
+
+    Raises:
+        DataError: There are fewer than two, or one of them has one input only.
+    """
+    counts = Counter(inputs.labels)
+    if len(counts) < 2:
+        raise DataError(
+            f'{inputs.path}: every input has the label "{inputs.labels[0]}".  '
+            "A classifier needs two or more."
+        )
+    alone = next((label for label, count in counts.items() if count == 1), None)
+    if alone is not None:
+        place = inputs.places[inputs.labels.index(alone)]
+        raise DataError(
+            f'{inputs.path}: the label "{alone}" has one input only ({place}).  '
+            "Two or more are needed, one of them to test on.  Add some, or leave it out."
+        )
+    if all(name.isdecimal() for name in counts):
+        return tuple(sorted(counts, key=int))
+    return tuple(sorted(counts))
+
+
+def require_known_labels(inputs: LabelledInputs, names: Sequence[str]) -> None:
+    """Refuse inputs with labels that a model has not learned.
+
+    Raises:
+        DataError: The first such input.
+    """
+    for label, place in zip(inputs.labels, inputs.places, strict=True):
+        if label not in names:
+            more = ", ..." if len(names) > _SHOWN else ""
+            raise DataError(
+                f'{inputs.path}: {place}: the label "{label}" does not stand in the training data.'
+                f"  Known: {', '.join(names[:_SHOWN])}{more}."
+            )
+
+
+def split_inputs(
+    inputs: LabelledInputs, *, seed: int, valid_rows: int | None, test_rows: int | None
+) -> tuple[LabelledInputs, LabelledInputs, LabelledInputs, list[Drop]]:
+    """Divide inputs into training, validation and test; equal inputs stay together.
+
+    Args:
+        inputs: As read.
+        seed: Of the choice.
+        valid_rows: To validate on, about; None is 2.5 % of the inputs.
+        test_rows: To test on, likewise.
+
+    Returns:
+        The parts, and the inputs that were left out since they would have stood in two.
+
+    Raises:
+        DataError: There are too few inputs.
+    """
+    parts = split(inputs.as_pairs(), seed=seed, valid_rows=valid_rows, test_rows=test_rows)
+    train, valid, test = (
+        inputs.select(line - 1 for line in part.lines)
+        for part in (parts.train, parts.valid, parts.test)
+    )
+    dropped = [
+        Drop(line=drop.line, reason=drop.reason, text=inputs.places[drop.line - 1])
+        for drop in parts.dropped
+    ]
+    return train, valid, test, dropped
+
+
+def repeated_inputs(train: LabelledInputs, held_out: LabelledInputs) -> list[int]:
+    """Return the rows of a held-out part that stand in training too."""
+    return [row for row, _ in overlap(train.as_pairs(), held_out.as_pairs())]
+
+
+def describe_places(inputs: LabelledInputs, rows: Sequence[int]) -> str:
+    """Tell where inputs stand: the first few, the others counted."""
+    shown = ", ".join(inputs.places[row] for row in rows[:_NAMED])
+    more = len(rows) - _NAMED
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def feature_statistics(inputs: LabelledInputs) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Compute mean and standard deviation of each channel, or of each feature.
+
+    Args:
+        inputs: One or more.
+
+    Returns:
+        Means and deviations, in float64; a deviation of nearly zero is told as 1.
+    """
+    is_image = inputs.values[0].ndim == 3
+    axes, shape = ((1, 2), (-1, 1, 1)) if is_image else ((0,), (1, -1))
+    count = sum(math.prod(value.shape[axis] for axis in axes) for value in inputs.values)
+    sums = np.stack([value.sum(axes, dtype=np.float64) for value in inputs.values])
+    mean = sums.sum(0) / count
+    centre = mean.reshape(shape)
+    squares = np.stack([np.square(value - centre).sum(axes) for value in inputs.values])
+    std = np.sqrt(squares.sum(0) / count)
+    return tuple(mean.tolist()), tuple(np.where(std < _SMALLEST_STD, 1.0, std).tolist())
+
+
+class InputLayout(msgspec.Struct, frozen=True, kw_only=True):
+    """How inputs become what a model reads.
+
+    Args:
+        mean: Of each channel or feature in training; empty leaves them as they are.
+        std: Their standard deviation.
+        num_patches: Of an image; 0 for features.
+        longest: Rows of features that are read; those after them are cut off.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    num_patches: int
+    longest: int
+
+    def lengths(self, values: Sequence[NDArray]) -> NDArray[np.int64]:
+        """Count the patches or rows that are read of each input, ``[inputs]``."""
+        if self.num_patches:
+            return np.full(len(values), self.num_patches, np.int64)
+        lengths = np.fromiter(map(len, values), np.int64, len(values))
+        return np.minimum(lengths, self.longest)
+
+    def lay_out(self, values: Sequence[NDArray]) -> tuple[Tensor, Tensor | None]:
+        """Lay inputs out for a model.
+
+        Returns:
+            ``[batch, channels, height, width]`` and None, or ``[batch, length, features]``, padded
+            at the end with zeros, and the lengths, ``[batch]``; float32, brought to mean 0 and
+            variance 1.
+        """
+        if self.num_patches:
+            return self._standardized(np.stack(list(values)), (-1, 1, 1)), None
+        lengths = self.lengths(values)
+        out = torch.zeros(len(values), int(lengths.max()), values[0].shape[1])
+        for place, (value, length) in enumerate(zip(values, lengths.tolist(), strict=True)):
+            out[place, :length] = self._standardized(value[:length], (-1,))
+        return out, torch.from_numpy(lengths)
+
+    def _standardized(self, values: NDArray, shape: tuple[int, ...]) -> Tensor:
+        found = torch.from_numpy(values.astype(np.float32))  # a copy: some are read-only
+        if not self.mean:
+            return found
+        return (found - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
+
+
+class InputBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch of inputs.
+
+    Args:
+        inputs: As `InputLayout.lay_out`.
+        lengths: Likewise.
+        labels: Number of each input's label, ``[batch]``.
+        rows: Row of each input in its data set, ``[batch]``.
+    """
+
+    inputs: Tensor
+    lengths: Tensor | None
+    labels: Tensor
+    rows: NDArray[np.int64]
+
+
+class InputBatches(LengthBatches):
+    """Batches of inputs of about equal length, in a fresh order every epoch.
+
+    Args:
+        values: The inputs.
+        labels: Number of each input's label.
+        layout: How they are laid out.
+        batch_tokens: Most patches or rows in a batch, padding and class tokens counted.
+        seed: Of the order.
+    """
+
+    def __init__(
+        self,
+        values: Sequence[NDArray],
+        labels: Sequence[int],
+        layout: InputLayout,
+        *,
+        batch_tokens: int,
+        seed: int = 0,
+    ) -> None:
+        lengths = layout.lengths(values)
+        super().__init__(lengths, lengths, batch_tokens=batch_tokens, seed=seed)
+        self.values, self.layout = values, layout
+        self.labels = torch.tensor(labels)
+
+    def batch(self, rows: NDArray[np.int64]) -> InputBatch:
+        """Build the batch of the given rows."""
+        inputs, lengths = self.layout.lay_out([self.values[row] for row in rows.tolist()])
+        return InputBatch(inputs=inputs, lengths=lengths, labels=self.labels[rows], rows=rows)
+
+    def size(self, rows: NDArray[np.int64]) -> int:
+        """Count the patches or rows of some inputs."""
+        return super().size(rows) // 2

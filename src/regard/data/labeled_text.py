@@ -1,0 +1,212 @@
+"""Texts with labels: read, cleaned, split without leakage, and laid out in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from regard.data.batching import PairBatches, TokenRows
+from regard.data.parallel_corpus import Pairs
+from regard.data.readers.tables import read_records
+from regard.data.splits import Drop, overlap, split
+from regard.errors import DataError
+
+COLUMNS = ("text", "label")
+
+
+class Labelled(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts with their labels.
+
+    Args:
+        path: File as named.
+        texts: One a row.
+        labels: Of each text.
+        lines: The 1-based line of each row in its file.
+    """
+
+    path: str
+    texts: list[str]
+    labels: list[str]
+    lines: list[int]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, rows: Iterable[int]) -> Labelled:
+        """Return the rows at the given 0-based indices, in the order given."""
+        rows = list(rows)
+        return Labelled(
+            path=self.path,
+            texts=[self.texts[row] for row in rows],
+            labels=[self.labels[row] for row in rows],
+            lines=[self.lines[row] for row in rows],
+        )
+
+    def as_pairs(self) -> Pairs:
+        """Return the texts as pairs with themselves: equal texts then share a side."""
+        return Pairs(path=self.path, sources=self.texts, targets=self.texts, lines=self.lines)
+
+
+def read_labelled(
+    path: str | Path, *, encoding: str = "utf-8", columns: tuple[str, str] = COLUMNS
+) -> tuple[Labelled, list[Drop]]:
+    """Read texts with labels from JSONL, or from CSV or TSV with a header.
+
+    Args:
+        path: The file, or ``-`` for standard input.
+        encoding: Of the file.
+        columns: Names of the columns of text and label.
+
+    Returns:
+        The rows that have both, and those that lack one.
+
+    Raises:
+        DataError: The file is missing, empty, or has rows that cannot be read.
+    """
+    found = Labelled(path=str(path), texts=[], labels=[], lines=[])
+    dropped = []
+    for line, (text, label) in read_records(path, columns, encoding=encoding):
+        if not text.strip() or not label.strip():
+            reason = "empty text" if label.strip() else "empty label"
+            dropped.append(Drop(line=line, reason=reason, text=text))
+            continue
+        found.texts.append(text.strip())
+        found.labels.append(label.strip())
+        found.lines.append(line)
+    if not found:
+        raise DataError(f"{path}: the file is empty.  Expected rows with {' and '.join(columns)}.")
+    return found, dropped
+
+
+def label_names(rows: Labelled, columns: tuple[str, str] = COLUMNS) -> tuple[str, ...]:
+    """List the labels, in alphabetical order.
+
+    Raises:
+        DataError: There are fewer than two.
+    """
+    names = sorted(set(rows.labels))
+    if len(names) < 2:
+        raise DataError(
+            f'{rows.path}: every row has the label "{names[0]}".  A classifier needs two or more.  '
+            f"Columns read: {', '.join(columns)}.  Wrong column? "
+            f"--set data.columns={columns[0]},LABEL"
+        )
+    return tuple(names)
+
+
+def require_known(rows: Labelled, names: Sequence[str], train_path: str) -> None:
+    """Refuse rows with labels that training has not.
+
+    Raises:
+        DataError: The first such row.
+    """
+    for label, line in zip(rows.labels, rows.lines, strict=True):
+        if label not in names:
+            raise DataError(
+                f'{rows.path}:{line}: the label "{label}" does not stand in {train_path}.  '
+                f"Known: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}."
+            )
+
+
+def split_labelled(
+    rows: Labelled, *, seed: int, valid_rows: int | None, test_rows: int | None
+) -> tuple[Labelled, Labelled, Labelled]:
+    """Divide rows into training, validation and test; equal texts stay together.
+
+    Args:
+        rows: As read.
+        seed: Of the choice.
+        valid_rows: To validate on, about; None is 2.5 % of the rows.
+        test_rows: To test on, likewise.
+
+    Raises:
+        DataError: There are too few rows.
+    """
+    parts = split(rows.as_pairs(), seed=seed, valid_rows=valid_rows, test_rows=test_rows)
+    row_of = {line: row for row, line in enumerate(rows.lines)}
+    train, valid, test = (
+        rows.select(row_of[line] for line in part.lines)
+        for part in (parts.train, parts.valid, parts.test)
+    )
+    return train, valid, test
+
+
+def repeated(train: Labelled, held_out: Labelled) -> list[int]:
+    """Return the rows of a held-out part whose text stands in training too."""
+    return [row for row, _ in overlap(train.as_pairs(), held_out.as_pairs())]
+
+
+class LabelledBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch of texts.
+
+    Args:
+        ids: ``[batch, length]``, padded on the right with 0.
+        labels: Number of each text's label, ``[batch]``.
+        rows: Row of each text in its data set, ``[batch]``.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    rows: NDArray[np.int64]
+
+
+class LabelledBatches:
+    """Batches of texts of about equal length, in a fresh order every epoch.
+
+    Args:
+        texts: Token ids of the texts, with what stands around each.
+        labels: Number of each text's label.
+        batch_tokens: Most tokens in a batch, padding counted; a longer text stands alone.
+        seed: Of the order.
+        pad_id: Token that pads on the right.
+    """
+
+    def __init__(
+        self,
+        texts: TokenRows,
+        labels: Sequence[int],
+        *,
+        batch_tokens: int,
+        seed: int = 0,
+        pad_id: int = 0,
+    ) -> None:
+        self.texts, self.pad_id = texts, pad_id
+        self.labels = torch.tensor(labels)
+        self._by_length = PairBatches(texts, texts, batch_tokens=batch_tokens, seed=seed)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all texts."""
+        return self._by_length.num_tokens
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest text, in tokens."""
+        return self._by_length.longest
+
+    def order(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return the rows of every batch of an epoch; as `PairBatches.order`."""
+        return self._by_length.order(epoch)
+
+    def in_sequence(self) -> list[NDArray[np.int64]]:
+        """Return the rows of batches that cover the data once, sorted by length."""
+        return self._by_length.in_sequence()
+
+    def batch(self, rows: NDArray[np.int64]) -> LabelledBatch:
+        """Build the batch of the given rows."""
+        ids = self.texts.pad(rows, fill=self.pad_id)
+        return LabelledBatch(ids=ids, labels=self.labels[rows], rows=rows)
+
+    def size(self, rows: NDArray[np.int64]) -> int:
+        """Count the tokens of some rows."""
+        return int(self.texts.lengths[rows].sum())
+
+    def padding_share(self, batches: Sequence[NDArray[np.int64]]) -> float:
+        """Measure which share of all places, ``[batch, length]``, is padding, 0 to 1."""
+        return self._by_length.padding_share(batches)

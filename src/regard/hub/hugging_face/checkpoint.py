@@ -1,0 +1,238 @@
+"""Hugging Face folders: ``config.json`` and safetensors, read and written by a family's `Layout`.
+
+Nothing in a folder is ever run: pickles are refused, and the Python files that ``auto_map`` names
+are left alone. A folder loads completely or not at all, and every tensor that stands in the way is
+named. Reading holds the weights twice in memory until they are in the model, writing too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regard.errors import ConfigError, WeightsError
+from regard.hub.hugging_face.name_mapping import joined, match, misfits, renamed, sentences, split
+from regard.hub.hugging_face.published_tokenizer import TokenIds
+from regard.hub.hugging_face.weight_files import (
+    SHARD_BYTES,
+    dump_json,
+    read_all_tensors,
+    read_json,
+    write_all_tensors,
+)
+from regard.hub.storage import write_atomic
+from regard.models.base.checkpoint_format import LabelHead, Layout, Place
+from regard.models.base.classifier_checkpoints import (
+    classifier_places,
+    published_form,
+    with_label_head,
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a Hugging Face folder holds, ready to be put into the family's model.
+
+    Args:
+        folder: Where it was read.
+        model_type: Which layout it has.
+        config: The family's configuration.
+        vocab_size: Number of token ids.
+        places: Where each parameter stands.
+        parts: The tensors of `places`, by their published names, as the files have them.
+        labels: Of a classifier of texts, in the order of its logits; empty where it is none.
+    """
+
+    folder: Path
+    model_type: str
+    config: Any
+    vocab_size: int
+    places: list[Place]
+    parts: dict[str, Tensor]
+    labels: tuple[str, ...] = ()
+
+    def load_into(self, model: nn.Module) -> None:
+        """Put the weights into a model of `config`, in the type of its parameters.
+
+        Raises:
+            WeightsError: Tensors have other shapes than the model's, or hold no real numbers.
+        """
+        parameters = dict(model.named_parameters())
+        problems = [
+            problem
+            for place in self.places
+            for problem in misfits(place, parameters[place.ours].shape, self.parts)
+        ]
+        if problems:
+            raise WeightsError(f"{self.folder}/: {sentences(problems)}")
+        with torch.no_grad():
+            for place in self.places:
+                parameters[place.ours].copy_(joined(place, self.parts))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Make the weights by the model's own names, float32."""
+        return {place.ours: joined(place, self.parts).float() for place in self.places}
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Whether a folder is one of Hugging Face's: a ``config.json`` with a ``model_type``."""
+    path = folder / "config.json"
+    if (folder / "config.toml").exists() or not path.is_file():
+        return False
+    return "model_type" in read_json(path)
+
+
+def read_hugging_face(folder: Path, layouts: Mapping[str, Layout]) -> Published:
+    """Read configuration and weights.
+
+    Args:
+        folder: One for which `is_hugging_face` holds.
+        layouts: By ``model_type``.
+
+    Raises:
+        ConfigError: The model is none that a layout of these describes.
+        WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
+    """
+    fields = read_json(folder / "config.json")
+    model_type, layout = _layout_of(folder, fields, layouts)
+    config = _family_config(folder, fields, layout)
+    tensors = renamed(read_all_tensors(folder, _architecture(fields)), layout)
+    if layout.adapt is not None:
+        config = layout.adapt(config, tensors.keys())
+    head, labels = _label_head(layout, tensors), ()
+    if head is None:
+        places = layout.places(config)
+    else:
+        labels = _labels(folder, fields, len(tensors[f"{head.output}.weight"]))
+        config = with_label_head(config, head)
+        places = classifier_places(config, layout, head)
+        layout = layout._replace(ignored=(*layout.ignored, *head.ignored))
+    parts = match(folder, layout, places, tensors)
+    vocab_size = _vocab_size(folder, fields)
+    return Published(folder, model_type, config, vocab_size, places, parts, labels)
+
+
+def write_hugging_face(
+    folder: Path,
+    model: nn.Module,
+    config: Any,
+    layout: Layout,
+    vocab_size: int,
+    *,
+    files: Mapping[str, str | bytes] = MappingProxyType({}),
+    token_ids: TokenIds = TokenIds(),  # noqa: B008 - an immutable value
+    labels: Sequence[str] = (),
+    fields: Mapping[str, Any] = MappingProxyType({}),
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write a folder that ``transformers`` opens, with float32 weights.
+
+    Args:
+        folder: Its place, made as needed.
+        model: The model, whose attention must be full: published configurations tell no pattern.
+        config: Its configuration; of a `Classifier` that of its encoder.
+        layout: One of its family.
+        vocab_size: Number of token ids.
+        files: Further files by name, such as those of the vocabulary.
+        token_ids: Which ids begin, end and pad a text.
+        labels: Of a `Classifier`, in the order of its logits.
+        fields: Of ``config.json``, which go before those of the layout.
+        shard_bytes: Weights larger than this are written to several files with an index.
+
+    Raises:
+        ConfigError: The layout has no place for a setting, or the folder is one of regard's own.
+        ResourceError: The disk is full.
+    """
+    if (folder / "config.toml").exists():
+        raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
+    # What the layout says of an id goes before: RoBERTa counts its positions from pad_token_id.
+    written, places = published_form(config, layout, vocab_size, labels)
+    special = token_ids.fields() if vocab_size else {}
+    content = dump_json({**special, **written, **fields})
+    parameters = dict(model.named_parameters())
+    tensors: dict[str, Tensor] = {}
+    for place in places:
+        tensors |= split(place, parameters[place.ours].detach())
+    write_all_tensors(folder, tensors, shard_bytes)
+    for name, file in files.items():
+        write_atomic(folder / name, file)
+    write_atomic(folder / "config.json", content)
+
+
+def _layout_of(
+    folder: Path, fields: Mapping[str, Any], layouts: Mapping[str, Layout]
+) -> tuple[str, Layout]:
+    given = fields.get("model_type")
+    if isinstance(given, str) and given in layouts:
+        return given, layouts[given]
+    own_code = "  Its own code (auto_map) is never run." if "auto_map" in fields else ""
+    raise ConfigError(
+        f"{folder}/config.json: model_type={json.dumps(given)} is none that can be read.  "
+        f"Supported: {', '.join(sorted(layouts))}.{own_code}"
+    )
+
+
+def _family_config(folder: Path, fields: Mapping[str, Any], layout: Layout) -> Any:
+    """Read the configuration; messages get the folder before the file that they begin with."""
+    try:
+        return layout.read(fields)
+    except ConfigError as error:
+        raise ConfigError(f"{folder}/{error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{folder}/config.json: {error}.") from error
+
+
+def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
+    given = fields.get("vocab_size")
+    if given is None and "image_size" in fields:
+        return 0  # no text goes in
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise ConfigError(
+            f"{folder}/config.json: vocab_size={json.dumps(given)}: "
+            "a whole number of 1 or more was expected."
+        )
+    return given
+
+
+def _label_head(layout: Layout, tensors: Mapping[str, Tensor]) -> LabelHead | None:
+    """Find the head of a classifier of texts; one of tokens lacks the map before the labels."""
+    head = layout.labels
+    if head is None or not {f"{head.dense}.weight", f"{head.output}.weight"} <= tensors.keys():
+        return None
+    return head
+
+
+def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, ...]:
+    """Read the names of the labels; `transformers` leaves out those it would make up itself."""
+    problem = fields.get("problem_type")
+    if count < 2 or problem not in (None, "single_label_classification"):
+        kind = problem or "one label"
+        raise ConfigError(
+            f"{folder}/config.json: {kind}: a model of scores, not of one label among several, "
+            "which is the only kind of classifier here."
+        )
+    named = fields.get("id2label")
+    if named is None:
+        return tuple(f"LABEL_{number}" for number in range(count))
+    wanted = [str(number) for number in range(count)]
+    if not isinstance(named, dict) or sorted(named) != sorted(wanted):
+        raise ConfigError(
+            f"{folder}/config.json: id2label={json.dumps(named)[:80]}: "
+            f"a name for each of 0 to {count - 1} was expected."
+        )
+    labels = tuple(str(named[number]) for number in wanted)
+    if len(set(labels)) < count:
+        raise ConfigError(f"{folder}/config.json: id2label gives two labels the same name.")
+    return labels
+
+
+def _architecture(fields: Mapping[str, Any]) -> str:
+    given = fields.get("architectures")
+    return str(given[0]) if isinstance(given, list) and given else ""

@@ -1,0 +1,132 @@
+"""The tensors of a published checkpoint matched with a model's parameters, by a family's `Layout`.
+
+Everything that does not fit is found before anything is refused, and named as the file names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from regard.errors import WeightsError
+from regard.models.base.checkpoint_format import Layout, Place
+
+
+def renamed(tensors: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """Give the tensors of old files the names of today.
+
+    Args:
+        tensors: By their names in the file.
+        layout: Tells the ends of names that have changed.
+    """
+    today = {}
+    for name, tensor in tensors.items():
+        for old, new in layout.renamed:
+            if name.endswith(old):
+                name = name.removesuffix(old) + new  # noqa: PLW2901 - the name goes on changing
+        today[name] = tensor
+    return today
+
+
+def match(
+    folder: Path, layout: Layout, places: Iterable[Place], tensors: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Find the tensor of every place.
+
+    Args:
+        folder: For messages.
+        layout: Of the file.
+        places: Of all parameters.
+        tensors: All that the file has, by name.
+
+    Returns:
+        The tensors of `places`, by their published names, whether the model is bare or not.
+
+    Raises:
+        WeightsError: Tensors are missing or surplus; all of them are named.
+    """
+    wanted = [name for place in places for name in place.theirs]
+    # A bare model's names lack the prefix; a head beside it may have its own.
+    is_bare = not any(name.startswith(layout.prefix) for name in tensors)
+    prefix = layout.prefix if is_bare else ""
+    found = {
+        name: tensors[name.removeprefix(prefix)]
+        for name in wanted
+        if name.removeprefix(prefix) in tensors
+    }
+    problems = _missing(wanted, found, prefix)
+    surplus = tensors.keys() - {name.removeprefix(prefix) for name in wanted}
+    for name in sorted(surplus):
+        if not name.endswith(layout.ignored or "\0"):
+            problems += _judge(name, layout, tensors[name], found)
+    if problems:
+        raise WeightsError(f"{folder}/: {sentences(problems)}")
+    return found
+
+
+def _missing(wanted: list[str], found: Mapping[str, Tensor], prefix: str) -> list[str]:
+    """Name the tensors that are missing, all of them, as the file would."""
+    missing = [name.removeprefix(prefix) for name in wanted if name not in found]
+    if not missing:
+        return []
+    noun, verb = ("tensor", "is") if len(missing) == 1 else ("tensors", "are")
+    counted = f"{len(found)} of {len(wanted)} found"
+    return [f"{noun} {', '.join(missing)} {verb} missing ({counted})."]
+
+
+def _judge(name: str, layout: Layout, tensor: Tensor, found: Mapping[str, Tensor]) -> list[str]:
+    """Say what is wrong with a tensor that no place wants; a true copy of another is right."""
+    twin = layout.twins.get(name)
+    if twin is None or twin not in found:
+        return [f"tensor {name} is none of this model's."]
+    if torch.equal(tensor.double(), found[twin].double()):
+        return []
+    return [f"tensor {name} differs from {twin}, to which config.json ties it."]
+
+
+def misfits(place: Place, shape: torch.Size, parts: Mapping[str, Tensor]) -> list[str]:
+    """Say which tensors of a place cannot be those of a parameter.
+
+    Args:
+        place: Of the parameter.
+        shape: Its shape in the model.
+        parts: Tensors by their published names.
+
+    Returns:
+        A sentence for each, without a capital.
+    """
+    expected = [shape[0] // len(place.theirs), *shape[1:]]
+    if place.is_transposed:
+        expected.reverse()
+    problems = []
+    for name in place.theirs:
+        if not parts[name].is_floating_point():
+            kind = str(parts[name].dtype).removeprefix("torch.")
+            problems.append(f"tensor {name} holds {kind}, floating-point numbers were expected.")
+        elif list(parts[name].shape) != expected:
+            given = list(parts[name].shape)
+            problems.append(f"tensor {name} has shape {given}, config.json says {expected}.")
+    return problems
+
+
+def sentences(problems: list[str]) -> str:
+    """Join problems; all but the first, which a colon precedes, begin with a capital."""
+    return "  ".join([problems[0], *(f"{text[0].upper()}{text[1:]}" for text in problems[1:])])
+
+
+def joined(place: Place, parts: Mapping[str, Tensor]) -> Tensor:
+    """Make a parameter of the tensors of its place."""
+    tensors = [parts[name].t() if place.is_transposed else parts[name] for name in place.theirs]
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+
+
+def split(place: Place, parameter: Tensor) -> dict[str, Tensor]:
+    """Make the tensors of a place of its parameter; float32, on the CPU, contiguous."""
+    pieces = parameter.cpu().float().chunk(len(place.theirs))
+    return {
+        name: (piece.t() if place.is_transposed else piece).contiguous()
+        for name, piece in zip(place.theirs, pieces, strict=True)
+    }

@@ -1,0 +1,221 @@
+"""The tensors of a Hugging Face folder: one safetensors file or several shards, never a pickle.
+
+``model.safetensors.index.json`` maps each tensor to the shard that holds it
+(https://huggingface.co/docs/safetensors). Whatever its texts say, only files that stand in the
+folder itself are opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import safetensors.torch
+from torch import Tensor
+
+from regard.errors import WeightsError
+from regard.hub.storage import read_tensors, write_atomic
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SHARD_BYTES = 5_000_000_000  # of a file; more weights are written to several
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
+_MEGABYTE = 1_000_000
+
+
+class _Entry(msgspec.Struct):
+    """One tensor in the header of a safetensors file: where its bytes begin and end."""
+
+    data_offsets: tuple[int, int]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        WeightsError: The file cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: not JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: a JSON object was expected.")
+    return content
+
+
+def read_all_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
+    """Read every tensor of a folder, under the names and with the types of its files.
+
+    Args:
+        folder: A Hugging Face folder.
+        architecture: Class of ``transformers`` that opens it, for the advice on pickles.
+
+    Raises:
+        WeightsError: There are none, they are pickles, a shard is missing or stands elsewhere, or
+            a file is damaged or cut short.
+    """
+    # In this order, as transformers has it: an export beside old shards is what was meant.
+    if (folder / WEIGHTS).is_file():
+        return _read_file(folder / WEIGHTS)
+    if (folder / INDEX).is_file():
+        return _read_shards(folder)
+    raise _no_weights(folder, architecture)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the files of a folder's weights: one, or its shards.
+
+    Raises:
+        WeightsError: The index of shards is damaged.
+    """
+    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+        return [folder / WEIGHTS]
+    return [folder / name for name in _shard_names(folder / INDEX)]
+
+
+def write_all_tensors(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: int) -> None:
+    """Write tensors to one file, or to several with an index; what an earlier export left goes.
+
+    Args:
+        folder: Made as needed.
+        tensors: By name, contiguous, on the CPU.
+        shard_bytes: Most bytes of the tensors of a file; a larger tensor stands alone.
+
+    Raises:
+        ResourceError: The disk is full.
+    """
+    shards = _shards(tensors, shard_bytes)
+    count = len(shards)
+    names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+    names = [WEIGHTS] if count == 1 else names
+    _remove_weights(folder, but=names)
+    for name, shard in zip(names, shards, strict=True):
+        # Releases of transformers before 5 refuse a file that does not tell its format.
+        write_atomic(folder / name, safetensors.torch.save(shard, {"format": "pt"}))
+    if count > 1:
+        total = sum(tensor.nbytes for tensor in tensors.values())
+        places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        index = {"metadata": {"total_size": total}, "weight_map": places}
+        write_atomic(folder / INDEX, dump_json(index))
+
+
+def _shards(tensors: Mapping[str, Tensor], shard_bytes: int) -> list[dict[str, Tensor]]:
+    """Divide tensors, in their order, among as few files as that allows."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    return shards
+
+
+def _remove_weights(folder: Path, *, but: list[str]) -> None:
+    """Remove weights that would be read instead of, or beside, those that are to be written."""
+    for path in [folder / WEIGHTS, folder / INDEX, *folder.glob("model-*-of-*.safetensors")]:
+        if path.name not in but:
+            path.unlink(missing_ok=True)
+
+
+def dump_json(content: Mapping[str, Any]) -> str:
+    """Write a JSON object as all files of an export have it."""
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+def _read_shards(folder: Path) -> dict[str, Tensor]:
+    names = _shard_names(folder / INDEX)
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        found = f"{len(names) - len(missing)} of {len(names)} shards found"
+        raise WeightsError(f"{folder}/: {', '.join(missing)} missing ({found}).")
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        shard = _read_file(folder / name)
+        if twice := sorted(shard.keys() & tensors.keys()):
+            raise WeightsError(f"{folder}/: tensor {twice[0]} stands in two shards.")
+        tensors |= shard
+    return tensors
+
+
+def _shard_names(index: Path) -> list[str]:
+    """List the shards of an index; none may leave its folder."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise WeightsError(f"{index}: holds no weight_map, which tells the shard of each tensor.")
+    for shard in places.values():
+        is_name = isinstance(shard, str) and shard not in ("", ".", "..")
+        if not is_name or any(char in shard for char in "/\\:\0"):
+            raise WeightsError(
+                f"{index}: the shard {json.dumps(shard)} leaves the folder.  "
+                "Expected the name of a file beside the index."
+            )
+        if not shard.endswith(".safetensors"):
+            raise WeightsError(
+                f"{index}: the shard {json.dumps(shard)} is none.  "
+                "Expected the name of a .safetensors file."
+            )
+    return sorted(set(places.values()))
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    _refuse_cut_short(path)
+    return read_tensors(path, check=False)[0]
+
+
+def _refuse_cut_short(path: Path) -> None:
+    """Name the first tensor whose bytes the file no longer has, as far as the header tells."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if length <= min(size, _LONGEST_HEADER) else b""
+    ends = _ends(header)
+    promised = 8 + length + max(ends.values(), default=0)
+    lost = [name for name, end in ends.items() if 8 + length + end > size]
+    if lost:
+        first = min(lost, key=lambda name: ends[name])
+        file = "File" if path.name == WEIGHTS else path.name
+        raise WeightsError(
+            f"{path.parent}/: tensor {first} is missing ({len(ends) - len(lost)} of {len(ends)} "
+            f"found).  {file} cut short? {_amount(size)}, header says {_amount(promised)}."
+        )
+
+
+def _ends(header: bytes) -> dict[str, int]:
+    """Read where each tensor's bytes end; empty where the header is damaged, as reading tells."""
+    try:
+        entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+        entries.pop("__metadata__", None)
+        return {
+            name: msgspec.json.decode(entry, type=_Entry).data_offsets[1]
+            for name, entry in entries.items()
+        }
+    except ValueError:
+        return {}
+
+
+def _amount(size: int) -> str:
+    return f"{size:,} bytes" if size < 10 * _MEGABYTE else f"{size / _MEGABYTE:,.0f} MB"
+
+
+def _no_weights(folder: Path, architecture: str) -> WeightsError:
+    """Say what stands in the place of weights that can be read, and how to convert it."""
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+    if not pickles:
+        return WeightsError(f"{folder}/: holds neither {WEIGHTS} nor {INDEX}.")
+    kind = architecture if architecture.isidentifier() else "AutoModel"
+    return WeightsError(
+        f"{folder}/: has its weights in {', '.join(pickles)} only, a pickle.  Opening one can run "
+        "any program, so only .safetensors is read.  Convert a folder that you trust:\n"
+        f"    from transformers import {kind}\n"
+        f"    {kind}.from_pretrained({str(folder)!r})"
+        f".save_pretrained({str(folder)!r}, safe_serialization=True)"
+    )

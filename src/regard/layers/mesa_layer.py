@@ -1,0 +1,286 @@
+"""The layer around the Mesa solve (von Oswald et al. 2025, arXiv 2506.05233): maps, gates, norms.
+
+Queries and keys pass a short causal convolution and SiLU and are scaled to length 1; forget and
+write gates are read off the input; the output is normalised head by head. As in the authors' code
+values are not convolved. Without a solver the same layer is gated linear attention, o_t = G_t q_t,
+whose state is what the Mesa layer fits least squares in (scalar gates: Dao & Gu 2024, "Transformers
+are SSMs"; Yang et al. 2023, arXiv 2312.06635). Solve, sums and gates are computed in float32 at
+least. Cost: 4 dim^2 multiply-adds a position for the maps, beside those of `regard.attention.mesa`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.attention import MesaState
+from regard.attention.mesa import layer_function as mesa
+from regard.attention.mesa.chunks import cut
+from regard.errors import ShapeError
+from regard.layers.convolution import ConvolutionCache
+from regard.layers.linear import Linear
+from regard.layers.norm import RMSNorm
+from regard.settings.validation import require_at_least, require_rate
+
+CHUNK = 64
+"""Positions computed together."""
+
+# Positions that the heads remember at first. With gates at 1/2 recall is learned far later, or not.
+_LONGEST, _SHORTEST = 1024.0, 16.0
+_REGULARIZATION = 1.0  # Lambda at first, the authors'
+
+
+class MesaSolver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far every least-squares problem is solved.
+
+    Args:
+        num_iterations: Of conjugate gradient, at most, 1 or more.
+        tolerance: Stop before that when all residuals have fallen to this fraction; 0 never does.
+    """
+
+    num_iterations: int = 30
+    tolerance: float = 1e-5
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "num_iterations")
+        require_rate(self, "tolerance")
+
+
+class MesaCache:
+    """All that a layer keeps of the positions seen, of one size whatever their number."""
+
+    def __init__(self) -> None:
+        self.convolution = ConvolutionCache()
+        self.keys: Tensor | None = None
+        """H, ``[batch, heads, head_dim, head_dim]``; None in gated linear attention."""
+        self.values: Tensor | None = None
+        """G, the same shape."""
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def store(self, keys: Tensor | None, values: Tensor, *, num_new: int) -> None:
+        """Put new sums in place of the old: those `num_new` positions later."""
+        self.keys, self.values = keys, values
+        self._length += num_new
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        self.convolution.select(rows)
+        self.keys = None if self.keys is None else self.keys.index_select(0, rows)
+        self.values = None if self.values is None else self.values.index_select(0, rows)
+
+
+class ShortConvolution(nn.Module):
+    """A causal convolution of every channel: ``y_t = sum_s w_s * x_{t - width + 1 + s}``.
+
+    Args:
+        dim: Number of channels.
+        width: Positions seen, 1 or more.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        bound = math.sqrt(3.0 / width)  # uniform with variance 1 / width: keeps that of the input
+        self.weight = nn.Parameter(torch.empty(width, dim).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor, cache: ConvolutionCache | None = None) -> Tensor:
+        """Convolve.
+
+        Args:
+            x: ``[batch, length, dim]``.
+            cache: The inputs before `x`, brought up to date; None where there are none.
+
+        Returns:
+            Same shape as `x`.
+        """
+        length, weight = x.shape[1], self.weight.to(x.dtype)
+        if cache is None or cache.inputs is None:
+            x = F.pad(x, (0, 0, self.width - 1, 0))
+        else:
+            x = torch.cat([cache.inputs, x], dim=1)
+        if cache is not None:
+            cache.inputs = x[:, length:].clone()  # without holding on to the others
+        y = x[:, :length] * weight[0]
+        for at in range(1, self.width):
+            y = torch.addcmul(y, x[:, at : at + length], weight[at])
+        return y
+
+
+class MesaMixer(nn.Module):
+    """A `Mixer` in whose every head each position fits a linear map from keys to values.
+
+    Args:
+        dim: Size of the model.
+        num_heads: Number of heads, which divides `dim`.
+        solver: Used in training and, until ``inference_solver`` is set, in evaluation; None is
+            gated linear attention.
+        conv_width: Positions that the short convolution sees, 1 or more.
+        regularization_min: What Lambda is at least, above 0 and below 1.
+        output_gain: Factor on the initial weights of the output map.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        solver: MesaSolver | None,
+        conv_width: int,
+        regularization_min: float,
+        output_gain: float,
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim = num_heads, dim // num_heads
+        self.training_solver, self.inference_solver = solver, solver
+        self.regularization_min = regularization_min
+        self.query_key_value = Linear(dim, 3 * dim, bias=False, num_parts=3)
+        self.convolution = ShortConvolution(2 * dim, conv_width)
+        self.gates = Linear(dim, 2 * num_heads, gain=0.1, num_parts=2)
+        assert self.gates.bias is not None
+        with torch.no_grad():
+            self.gates.bias[:num_heads] = _remembering(num_heads)
+        self.norm = RMSNorm(self.head_dim)
+        self.output = Linear(dim, dim, bias=False, gain=output_gain)
+        if solver is None:
+            self.register_parameter("raw_regularization", None)
+        else:
+            above = _REGULARIZATION - regularization_min
+            start = torch.full((num_heads, self.head_dim), above).expm1().log()
+            self.raw_regularization = nn.Parameter(start)
+
+    @property
+    def regularization(self) -> Tensor:
+        """Lambda, ``[heads, head_dim]``."""
+        return F.softplus(self.raw_regularization) + self.regularization_min
+
+    def forward(
+        self, x: Tensor, *, lengths: Tensor | None = None, cache: MesaCache | None = None
+    ) -> Tensor:
+        """Let ``x``, ``[batch, length, dim]``, look back on itself and on what the cache holds.
+
+        Args:
+            x: The new positions.
+            lengths: Valid positions of each row, ``[batch]``; None means all, as a cache demands.
+            cache: What has been seen before; brought up to date.
+
+        Returns:
+            Same shape as `x`.
+
+        Raises:
+            ShapeError: There are both lengths and a cache.
+        """
+        if lengths is not None and cache is not None:
+            raise ShapeError("lengths and cache do not go together: give rows of equal length.")
+        q, k, v = self._project(x, cache)
+        forget, write = self._gates(x, q.dtype)
+        solver = self.training_solver if self.training else self.inference_solver
+        if solver is None:
+            start = None if cache is None else cache.values
+            out, values = gated_linear_attention(
+                q, k, v, forget=forget, write=write, initial=start, lengths=lengths
+            )
+            keys = None
+        else:
+            out, state = mesa(
+                *(q, k, v),
+                regularization=self.regularization,
+                forget=forget,
+                write=write,
+                num_iterations=solver.num_iterations,
+                tolerance=solver.tolerance or None,
+                chunk=CHUNK,
+                initial=_state_of(cache),
+                lengths=lengths,
+                return_state=True,
+            )
+            keys, values = state.keys, state.values
+        if cache is not None:
+            cache.store(keys, values, num_new=x.shape[1])
+        out = self.norm(out).to(x.dtype)
+        return self.output(out.transpose(1, 2).flatten(2))
+
+    def make_cache(self) -> MesaCache:
+        """Make a cache, empty."""
+        return MesaCache()
+
+    def _project(self, x: Tensor, cache: MesaCache | None) -> tuple[Tensor, ...]:
+        """Map to queries, keys and values, ``[batch, heads, length, head_dim]``."""
+        qk, v = self.query_key_value(x).tensor_split((2 * x.shape[2],), dim=-1)
+        qk = F.silu(self.convolution(qk, None if cache is None else cache.convolution))
+        wide = torch.promote_types(x.dtype, torch.float32)
+        q, k, v = (
+            part.to(wide).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for part in (*qk.chunk(2, dim=-1), v)
+        )
+        return _unit(q), _unit(k), v
+
+    def _gates(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Read off the forget gate's logarithm and the write gate, ``[batch, heads, length]``."""
+        forget, write = self.gates(x).to(dtype).transpose(1, 2).chunk(2, dim=1)
+        return F.logsigmoid(forget), write.sigmoid()
+
+
+def gated_linear_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    forget: Tensor,
+    write: Tensor,
+    initial: Tensor | None = None,
+    lengths: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Compute ``o_t = G_t q_t`` with ``G_t = g_t G_{t-1} + b_t v_t k_t^T``, chunk by chunk.
+
+    Args:
+        q: Queries, ``[batch, heads, length, dim]``.
+        k: Keys, likewise.
+        v: Values, ``[batch, heads, length, value_dim]``.
+        forget: Logarithms of the forget gates g, ``[batch, heads, length]``, 0 or below.
+        write: Write gates b, likewise, 0 or above.
+        initial: G before the first position; None is 0.
+        lengths: Valid positions of each row, ``[batch]``; padding on the right gives zeros and
+            leaves no trace in the state.
+
+    Returns:
+        ``[batch, heads, length, value_dim]``, and G after the last position,
+        ``[batch, heads, value_dim, dim]``.
+    """
+    tensors = (q, k, v, forget.unsqueeze(-1), write.unsqueeze(-1))
+    if lengths is not None:
+        padded = torch.arange(q.shape[2], device=q.device) >= lengths[:, None]
+        tensors = tuple(x.masked_fill(padded[:, None, :, None], 0.0) for x in tensors)
+    chunks = cut(*tensors, size=min(CHUNK, max(q.shape[2], 1)))
+    products = chunks.v.mT @ (chunks.k * chunks.weights[..., -1:, :].mT)
+    state = torch.zeros_like(products[:, :, 0]) if initial is None else initial
+    starts = []
+    for kept, product in zip(chunks.decays[..., -1:, :].unbind(2), products.unbind(2), strict=True):
+        starts.append(state)
+        state = torch.addcmul(product, kept, state)
+    within = (chunks.q @ chunks.k.mT * chunks.weights) @ chunks.v
+    out = within + (chunks.q * chunks.decays) @ torch.stack(starts, dim=2).mT
+    return out.flatten(2, 3)[:, :, : q.shape[2]], state
+
+
+def _state_of(cache: MesaCache | None) -> MesaState | None:
+    if cache is None or cache.keys is None or cache.values is None:
+        return None
+    return MesaState(cache.keys, cache.values)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Scale ``[..., head_dim]`` to length 1, smoothly at 0."""
+    return x * (x.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
+
+
+def _remembering(num_heads: int) -> Tensor:
+    """Choose biases of the forget gate for memories from long to short, ``[heads]``."""
+    spans = torch.logspace(math.log10(_LONGEST), math.log10(_SHORTEST), num_heads)
+    return (spans - 1).log()  # sigmoid of it is 1 - 1 / span

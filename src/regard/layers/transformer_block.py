@@ -1,0 +1,219 @@
+"""Encoder and decoder blocks (Vaswani et al. 2017, section 3.1), post-norm or pre-norm.
+
+Post-norm, ``norm(x + f(x))``, is the paper's. Pre-norm, ``x + f(norm(x))``, trains without
+warm-up trouble (Xiong et al. 2020) and is the default here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import msgspec
+from torch import Tensor, nn
+
+from regard.attention import NoMask, Pattern
+from regard.layers.cache import LayerCache
+from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.feed_forward import Activation, FeedForward
+from regard.layers.multi_head_attention import CrossAttention, SelfAttention
+from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
+from regard.layers.rotary import Rotary
+
+NormPlace = Literal["pre", "post"]
+
+
+class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The dimensions of one block.
+
+    Args:
+        dim: Size of the model.
+        num_heads: Number of attention heads.
+        hidden_dim: Size inside the feed-forward network.
+        dropout: Rate on the output of each sub-layer, 0 to below 1.
+        norm: Where normalisation stands.
+        activation: Of the feed-forward network.
+        output_gain: Factor on the initial weights of every map that writes to the residual stream.
+        norm_kind: Which normalisation.
+        epsilon: Of the normalisation.
+        bias: Whether linear maps have biases.
+        head_dim: Size of a head; None is ``dim / num_heads``.
+        num_kv_heads: Heads of keys and values of self-attention; None is `num_heads`.
+        rotary_base: Of rotary positions; None has none.
+    """
+
+    dim: int
+    num_heads: int
+    hidden_dim: int
+    dropout: float
+    norm: NormPlace
+    activation: Activation
+    output_gain: float
+    norm_kind: NormKind = "layer"
+    epsilon: float = 1e-5
+    bias: bool = True
+    head_dim: int | None = None
+    num_kv_heads: int | None = None
+    rotary_base: float | None = None
+
+    def self_attention(self, pattern: Pattern | NoMask) -> SelfAttention:
+        """Make the self-attention of a block, by the given pattern."""
+        return SelfAttention(
+            self.dim,
+            self.num_heads,
+            pattern=pattern,
+            output_gain=self.output_gain,
+            head_dim=self.head_dim,
+            bias=self.bias,
+            num_kv_heads=self.num_kv_heads,
+            rotary=None if self.rotary_base is None else Rotary(base=self.rotary_base),
+        )
+
+    def feed_forward(self) -> FeedForward:
+        """Make the feed-forward network of a block."""
+        return FeedForward(
+            self.dim,
+            self.hidden_dim,
+            activation=self.activation,
+            bias=self.bias,
+            output_gain=self.output_gain,
+        )
+
+    def make_norm(self) -> LayerNorm | RMSNorm:
+        """Make one normalisation."""
+        return NORMS[self.norm_kind](self.dim, self.epsilon)
+
+    def make_last_norm(self) -> LayerNorm | RMSNorm | nn.Identity:
+        """Make what follows the last block: a normalisation where those of a block come first."""
+        return self.make_norm() if self.norm == "pre" else nn.Identity()
+
+
+class Mixer(Protocol):
+    """What a block lets positions exchange by: self-attention, or what stands in its place."""
+
+    def __call__(
+        self, x: Tensor, *, lengths: Tensor | None = None, cache: Any | None = None
+    ) -> Tensor:
+        """Map ``[batch, length, dim]`` to the same; arguments as for `SelfAttention`."""
+        ...
+
+    def make_cache(self) -> LayerCache:
+        """Make what it keeps of the positions seen, empty."""
+        ...
+
+
+class Residual(nn.Module):
+    """A sub-layer's residual connection with its normalisation and dropout."""
+
+    def __init__(self, config: BlockConfig, pool: MaskPool) -> None:
+        super().__init__()
+        self.norm = config.make_norm()
+        self.dropout = Dropout(config.dropout, pool)
+        self.is_pre = config.norm == "pre"
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply `sublayer` to ``[batch, length, dim]`` around the residual stream."""
+        if self.is_pre:
+            return self.dropout.add(x, sublayer(self.norm(x)))
+        return self.norm(self.dropout.add(x, sublayer(x)))
+
+
+class Block(nn.Module):
+    """Self-attention, then feed-forward: a layer of an encoder, or of a decoder that stands alone.
+
+    Args:
+        config: Dimensions.
+        self_attention: By which positions see one another, such as ``config.self_attention``
+            makes it.
+        pool: Of dropout masks.
+    """
+
+    def __init__(self, config: BlockConfig, self_attention: Mixer, pool: MaskPool) -> None:
+        super().__init__()
+        self.self_attention = self_attention
+        self.feed_forward = config.feed_forward()
+        self.attention_residual = Residual(config, pool)
+        self.feed_forward_residual = Residual(config, pool)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, cache: Any | None = None) -> Tensor:
+        """Map a sequence.
+
+        Args:
+            x: New positions, ``[batch, length, dim]``.
+            lengths: Valid positions of each row, ``[batch]``; None means all.
+            cache: What self-attention keeps of the positions before `x`; None where there are none.
+
+        Returns:
+            Same shape as `x`.
+        """
+        x = self.attention_residual(
+            x, lambda y: self.self_attention(y, lengths=lengths, cache=cache)
+        )
+        return self.feed_forward_residual(x, self.feed_forward)
+
+    def make_cache(self) -> LayerCache:
+        """Make what its self-attention keeps of the positions seen, empty."""
+        return self.self_attention.make_cache()
+
+
+class DecoderBlock(nn.Module):
+    """Self-attention, cross-attention over the encoder's output, then feed-forward.
+
+    Args:
+        config: Dimensions.
+        self_attention: Causal.
+        cross_pattern: Of cross-attention.
+        pool: Of dropout masks.
+    """
+
+    def __init__(
+        self,
+        config: BlockConfig,
+        self_attention: Mixer,
+        cross_pattern: Pattern | NoMask,
+        pool: MaskPool,
+    ) -> None:
+        super().__init__()
+        self.self_attention = self_attention
+        self.cross_attention = CrossAttention(
+            config.dim,
+            config.num_heads,
+            pattern=cross_pattern,
+            output_gain=config.output_gain,
+            head_dim=config.head_dim,
+            bias=config.bias,
+        )
+        self.feed_forward = config.feed_forward()
+        self.self_residual = Residual(config, pool)
+        self.cross_residual = Residual(config, pool)
+        self.feed_forward_residual = Residual(config, pool)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: tuple[Tensor, Tensor],
+        memory_lengths: Tensor | None,
+        cache: Any | None = None,
+    ) -> Tensor:
+        """Map the decoder's stream.
+
+        Args:
+            x: New positions, ``[batch, length, dim]``.
+            memory: Keys and values of the source, from ``cross_attention.project``.
+            memory_lengths: Valid source positions of each row, ``[batch]``; None means all.
+            cache: What self-attention keeps of the positions before `x`; None where there are none.
+
+        Returns:
+            Same shape as `x`.
+        """
+        start = 0 if cache is None else len(cache)
+        x = self.self_residual(x, lambda y: self.self_attention(y, cache=cache))
+        x = self.cross_residual(
+            x,
+            lambda y: self.cross_attention(y, *memory, lengths=memory_lengths, query_offset=start),
+        )
+        return self.feed_forward_residual(x, self.feed_forward)
+
+    def make_cache(self) -> LayerCache:
+        """Make what its self-attention keeps of the positions seen, empty."""
+        return self.self_attention.make_cache()

@@ -1,0 +1,251 @@
+"""What every encoder of text offers, and the parts of those in the manner of BERT.
+
+Training, classification and planning use `Encoder` alone: last states of all tokens, logits of the
+masked ones, and one vector for a text. A family gives it the attention of each layer; all else
+(Devlin et al. 2019, section 3) is here: embeddings of tokens, positions and segments, summed and
+normalised, blocks, the head of masked-token prediction and the pooler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from regard.attention import NoMask, Pattern
+from regard.errors import ConfigError
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.embedding import SegmentedEmbedding
+from regard.layers.feed_forward import Activation
+from regard.layers.masked_token_head import HeadActivation, MaskedTokenHead
+from regard.layers.norm import LayerNorm
+from regard.layers.pooling import Pooler, PoolerActivation, Pooling, mean_of_valid
+from regard.layers.positions import LearnedPositions
+from regard.layers.transformer_block import Block, BlockConfig, Mixer, NormPlace
+from regard.models.base.model import FamilyConfig
+from regard.models.base.text_model import TextModel, token_table
+from regard.settings.validation import (
+    require_at_least,
+    require_multiple,
+    require_positive,
+    require_rate,
+)
+
+INITIAL_STD = 0.02  # Devlin et al. 2019: initializer_range of every published configuration
+
+
+class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
+    """The dimensions of an encoder in the manner of BERT.
+
+    Args:
+        num_layers: Blocks.
+        dim: Size of the model, a multiple of `num_heads`.
+        num_heads: Attention heads in every block.
+        hidden_dim: Size inside the feed-forward networks.
+        dropout: Rate on embeddings and sub-layer outputs, 0 to below 1; attention weights are not
+            dropped.
+        norm: post (default, the paper's) or pre.
+        activation: gelu (the paper's), gelu_tanh, relu or swiglu.
+        epsilon: Added to the variance in every normalisation.
+        max_positions: Longest text, in tokens; those after it count as the last.
+        position_offset: Rows of the position table before the first token's.
+        num_segments: Kinds of segments told apart; 0 has no table of them.
+        pad_id: Token that pads on the right.
+        has_mlm_head: Whether it predicts masked tokens; without, it gives states and vectors only.
+        head_activation: Of that head: gelu, gelu_tanh or relu.
+        has_pooler: Whether the first token's vector goes through a trained map.
+        pooler_activation: Behind that map: tanh (the paper's) or relu (DistilBERT's classifiers).
+        pooling: What stands for a text: first (its first token) or mean (of all its tokens).
+    """
+
+    num_layers: int = 12
+    dim: int = 768
+    num_heads: int = 12
+    hidden_dim: int = 3072
+    dropout: float = 0.1
+    norm: NormPlace = "post"
+    activation: Activation = "gelu"
+    epsilon: float = 1e-12
+    max_positions: int = 512
+    position_offset: int = 0
+    num_segments: int = 2
+    pad_id: int = 0
+    has_mlm_head: bool = True
+    head_activation: HeadActivation = "gelu"
+    has_pooler: bool = False
+    pooler_activation: PoolerActivation = "tanh"
+    pooling: Pooling = "first"
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim", "max_positions")
+        require_at_least(0, self, "position_offset", "num_segments", "pad_id")
+        require_multiple(self, "dim", of="num_heads")
+        require_rate(self, "dropout")
+        require_positive(self, "epsilon")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        return (
+            f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
+            f"ff {self.hidden_dim}, {self.norm}-norm, attention {attention.side_summary('encoder')}"
+        )
+
+    def patterns(self, attention: AttentionConfig) -> list[Pattern | NoMask]:
+        """Tell what the tokens of each layer see."""
+        return attention.encoder_patterns(self.num_layers)
+
+    def block(self) -> BlockConfig:
+        """Give the dimensions of one block."""
+        return BlockConfig(
+            dim=self.dim,
+            num_heads=self.num_heads,
+            hidden_dim=self.hidden_dim,
+            dropout=self.dropout,
+            norm=self.norm,
+            activation=self.activation,
+            output_gain=1.0,
+            epsilon=self.epsilon,
+        )
+
+    def make_embedding(self, table: nn.Parameter, pool: MaskPool) -> SegmentedEmbedding:
+        """Make the embedding of tokens by their table, ``[vocab, dim]``, positions and segments."""
+        return SegmentedEmbedding(
+            table,
+            LearnedPositions(self.dim, self.max_positions, self.position_offset),
+            LayerNorm(self.dim, self.epsilon),
+            Dropout(self.dropout, pool),
+            num_segments=self.num_segments,
+        )
+
+    def make_head(self, vocab_size: int) -> MaskedTokenHead:
+        """Make the head that tells masked tokens."""
+        norm = LayerNorm(self.dim, self.epsilon)
+        return MaskedTokenHead(self.dim, vocab_size, norm, activation=self.head_activation)
+
+
+class Encoder(TextModel):
+    """A model that reads a text in both directions.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids.
+        mixers: Attention of each layer, first to last.
+        block: Dimensions of each, where they are not those of `config`.
+        embedding: Makes another embedding of the table of tokens; `embed` calls it.
+        initial_std: Of all initial weights; None leaves each layer its own.
+    """
+
+    has_plain_logits = False
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        vocab_size: int,
+        mixers: Iterable[Mixer],
+        *,
+        block: BlockConfig | None = None,
+        embedding: Callable[[nn.Parameter, MaskPool], nn.Module] | None = None,
+        initial_std: float | None = INITIAL_STD,
+    ) -> None:
+        super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
+        self.config = config
+        self.output_weight = token_table(vocab_size, config.dim)
+        self.embedding = (embedding or config.make_embedding)(self.output_weight, self.mask_pool)
+        block = block or config.block()
+        self.blocks = nn.ModuleList(Block(block, mixer, self.mask_pool) for mixer in mixers)
+        self.norm = block.make_last_norm()
+        self.head = config.make_head(vocab_size) if config.has_mlm_head else None
+        self.pooler = Pooler(config.dim, config.pooler_activation) if config.has_pooler else None
+        if initial_std is not None:
+            for parameter in self.parameters():
+                if parameter.dim() > 1:
+                    nn.init.normal_(parameter, std=initial_std)
+
+    def forward(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
+        """Compute the logits of the token at every position; arguments as `hidden`.
+
+        Returns:
+            ``[batch, length, vocab]``; they tell something where the token was masked.
+
+        Raises:
+            ConfigError: The model has no head for them.
+        """
+        return self.logits(self.hidden(ids, segments=segments))
+
+    def hidden(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
+        """Compute the last states.
+
+        Args:
+            ids: ``[batch, length]``, padded on the right with the configuration's `pad_id`.
+            segments: Segment numbers of the same shape; None is 0 everywhere.
+
+        Returns:
+            ``[batch, length, dim]``; those of padding mean nothing.
+        """
+        lengths = self.lengths(ids)
+        some = None if bool((lengths == ids.shape[1]).all()) else lengths
+        x = self.embed(ids, segments)
+        for block in self.blocks:
+            x = block(x, some)
+        return self.norm(x)
+
+    def embed(self, ids: Tensor, segments: Tensor | None) -> Tensor:
+        """Embed ids of segments, ``[batch, length]`` both, as ``[batch, length, dim]``."""
+        return self.embedding(ids, segments, self.compute_dtype)
+
+    def drop_head(self) -> None:
+        """Leave out what a classifier has no use for: the head, and a pooler that it passes by."""
+        self.head = None
+        if self.config.pooling != "first":
+            self.pooler = None
+        self.config = msgspec.structs.replace(
+            self.config, has_mlm_head=False, has_pooler=self.pooler is not None
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Map last states ``[batch, length, dim]`` (any leading axes) to token logits.
+
+        Returns:
+            ``[batch, length, vocab]``.
+
+        Raises:
+            ConfigError: The model has no head for them.
+        """
+        if self.head is None:
+            raise ConfigError(
+                "has_mlm_head=false: the model gives states and vectors, no logits of tokens.  "
+                "Use hidden(ids) or pooled(hidden, ids), or load weights that hold the head."
+            )
+        return self.head(hidden, self.output_weight)
+
+    def pooled(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """Compute one vector for each text, ``[batch, dim]``.
+
+        Args:
+            hidden: Last states, ``[batch, length, dim]``.
+            ids: The ids they come from, ``[batch, length]``.
+
+        Returns:
+            The mean over the tokens that are not padding, or the first token's state, through the
+            pooler where there is one.
+        """
+        if self.config.pooling == "mean":
+            return mean_of_valid(hidden, self.lengths(ids))
+        return hidden[:, 0] if self.pooler is None else self.pooler(hidden[:, 0])
+
+    def lengths(self, ids: Tensor) -> Tensor:
+        """Count the tokens of each row of ``[batch, length]`` up to the last that is no padding."""
+        places = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+        return ((ids != self.config.pad_id) * places).amax(1)
+
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.blocks]
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
+        patterns = self.config.patterns(attention)
+        return self.bytes_kept(patterns, length, num_heads=self.config.num_heads)

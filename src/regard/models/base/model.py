@@ -1,0 +1,55 @@
+"""What every model has that a run trains: a size, a type to compute in, and dropout."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+
+import msgspec
+import torch
+from torch import nn
+
+from regard.attention import NoMask, Pattern, most_kept_bytes
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.dropout import MaskPool
+
+
+class FamilyConfig(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family"
+):
+    """The dimensions of a model; the setting ``family`` tells the families apart."""
+
+
+class Model(nn.Module):
+    """A model that training, planning and evaluation can take.
+
+    Args:
+        dim: Size of its states.
+        num_blocks: Layers, of all its parts together.
+    """
+
+    def __init__(self, *, dim: int, num_blocks: int) -> None:
+        super().__init__()
+        self.dim, self.num_blocks = dim, num_blocks
+        self.compute_dtype = torch.float32
+        self.mask_pool = MaskPool()
+
+    @abstractmethod
+    def layers(self) -> list[nn.Module]:
+        """List its layers as they follow one another; of two sides the one that writes is last."""
+
+    @abstractmethod
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict what attention keeps of a token for the backward pass, in bytes.
+
+        Args:
+            attention: Its patterns, or others to be tried.
+            length: Of the input (of source and target, where there are two), in tokens.
+        """
+
+    def bytes_kept(
+        self, patterns: Iterable[Pattern | NoMask], length: int, *, num_heads: int = 1
+    ) -> int:
+        """Predict the bytes of scores and weights; as `attention_bytes`, of the given patterns."""
+        size = self.compute_dtype.itemsize
+        return num_heads * sum(most_kept_bytes(p, length, itemsize=size) for p in patterns)

@@ -1,0 +1,50 @@
+"""What every model of text has: a vocabulary, a size, and logits from its last states."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.models.base.model import Model
+
+PAD_ID = 0
+
+
+class TextModel(Model):
+    """A model that gives logits of tokens.
+
+    Args:
+        vocab_size: Number of token ids.
+        dim: Size of its states.
+        num_blocks: Layers, of all its parts together.
+    """
+
+    output_weight: nn.Parameter
+    """Maps last states to logits, ``[vocab, dim]``."""
+
+    has_plain_logits = True
+    """Whether logits are last states times `output_weight`, and nothing else."""
+
+    def __init__(self, vocab_size: int, *, dim: int, num_blocks: int) -> None:
+        super().__init__(dim=dim, num_blocks=num_blocks)
+        self.vocab_size = vocab_size
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
+        return F.linear(hidden, self.output_weight.to(hidden.dtype))
+
+
+def token_table(vocab_size: int, dim: int) -> nn.Parameter:
+    """Make a table of token embeddings, ``[vocab, dim]``.
+
+    Entries are normal with variance ``1 / dim``: times ``sqrt(dim)`` they embed with variance 1,
+    as they are they map to logits of variance 1.
+    """
+    return nn.Parameter(torch.empty(vocab_size, dim).normal_(std=dim**-0.5))
+
+
+def valid_lengths(ids: Tensor, pad_id: int = PAD_ID) -> Tensor | None:
+    """Count the tokens of each row of ``[batch, length]``; None where no row is padded."""
+    lengths = (ids != pad_id).sum(1)
+    return lengths if bool((lengths < ids.shape[1]).any()) else None

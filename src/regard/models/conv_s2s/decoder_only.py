@@ -1,0 +1,76 @@
+"""The decoder of convolutional sequence to sequence learning alone, as a language model.
+
+Dauphin, Fan, Auli & Grangier 2017, "Language modeling with gated convolutional networks": gated
+causal convolutions with residual connections, no recurrence and no attention. A position sees the
+``1 + n (kernel_width - 1)`` last tokens, and generation keeps as few. Cost of a pass:
+O(length width dim^2) a layer.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.convolution import ConvBlock
+from regard.layers.dropout import Dropout
+from regard.layers.linear import Linear
+from regard.models.base.decoder import StackedDecoder
+from regard.models.base.pattern_support import require_no_attention
+from regard.models.conv_s2s.model import EMBEDDED, ConvS2SConfig
+
+
+class ConvDecoder(StackedDecoder):
+    """The decoder.
+
+    Args:
+        config: Its dimensions; what tells of a source, such as num_encoder_layers, is not used.
+        vocab_size: Number of token ids.
+        attention: Has no meaning here and must be left as it is.
+
+    Raises:
+        ConfigError: A pattern of attention is set.
+    """
+
+    def __init__(
+        self,
+        config: ConvS2SConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        require_no_attention("conv_s2s", attention, *AttentionConfig.__struct_fields__)
+        super().__init__(
+            vocab_size,
+            dim=config.dim,
+            num_layers=config.num_decoder_layers,
+            dropout=config.dropout,
+            tied=config.tied != "none",
+            positions=config.make_positions(),
+        )
+        self.config = config
+        self.decoder_input = Linear(config.dim, config.dim)
+        self.blocks = nn.ModuleList(
+            ConvBlock(config.dim, config.kernel_width, self._dropout(), is_causal=True)
+            for _ in range(config.num_decoder_layers)
+        )
+        self.decoder_output = Linear(config.dim, config.dim)
+        self.dropout = self._dropout()
+
+    def _dropout(self) -> Dropout:
+        return Dropout(self.config.dropout, self.mask_pool)
+
+    def begin(self, x: Tensor) -> Tensor:
+        """Map embeddings, ``[batch, length, dim]``, to inputs that leave gates half open."""
+        return self.decoder_input(EMBEDDED * x)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Map what the last block gives, ``[batch, length, dim]``, to the last states."""
+        return self.dropout(self.decoder_output(x))
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:  # noqa: ARG002
+        """Tell that there is no attention to keep anything of."""
+        return 0
+
+
+def describe_decoder(config: ConvS2SConfig, attention: AttentionConfig) -> str:  # noqa: ARG001
+    """Tell the dimensions of the decoder alone in a line."""
+    return f"{config.num_decoder_layers} layers, d={config.dim}, kernel {config.kernel_width}"

@@ -1,0 +1,192 @@
+"""Convolutional sequence to sequence learning (Gehring, Auli, Grangier, Yarats & Dauphin 2017).
+
+Stacks of gated convolutions read and write; every decoder layer attends to the source. No position
+waits for another in training, and generation keeps the last inputs of each layer alone. As in the
+authors' code (fairseq) sums are scaled by sqrt(0.5), those of attention too. Other than in the
+paper weights are not normalised, and gradients not scaled: they stay the derivatives of the loss.
+Cost of a pass: O(length width dim^2) a layer and O(source x target x dim) for attention.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.convolution import (
+    HALF,
+    ConvBlock,
+    ConvDecoderBlock,
+    ConvolutionalState,
+    ConvolutionCache,
+)
+from regard.layers.dropout import Dropout
+from regard.layers.embedding import TokenEmbedding
+from regard.layers.linear import Linear
+from regard.layers.positions import LearnedPositions, SinusoidalPositions
+from regard.layers.seq2seq_attention import Memory, SourceAttention
+from regard.models.base.encoder_decoder import OnePassDecoder, Tied, tied_tables
+from regard.models.base.model import FamilyConfig
+from regard.models.base.pattern_support import require_no_self_attention
+from regard.models.base.text_model import valid_lengths
+from regard.settings.validation import require_at_least, require_rate
+
+EMBEDDED = 0.1
+"""Standard deviation of embeddings, section 3.5: gates begin half open."""
+
+
+class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
+    """The dimensions of a convolutional encoder-decoder.
+
+    A language model is its decoder alone, without attention and num_encoder_layers.
+
+    Args:
+        num_encoder_layers: Convolutions that read.
+        num_decoder_layers: Convolutions that write, each with attention.
+        dim: Size of embeddings and states, even.
+        kernel_width: Positions that a convolution sees, 1 or more; n layers see
+            ``1 + n (kernel_width - 1)``.
+        dropout: Rate on embeddings, inputs of convolutions and the output, 0 to below 1.
+        positions: learned (the paper's) or sinusoidal.
+        max_positions: Rows of a learned position table.
+        tied: Which of source, target and output embedding share one table: all, target
+            (target and output), or none.
+    """
+
+    num_encoder_layers: int = 8
+    num_decoder_layers: int = 8
+    dim: int = 512
+    kernel_width: int = 3
+    dropout: float = 0.1
+    positions: Literal["sinusoidal", "learned"] = "learned"
+    max_positions: int = 512
+    tied: Tied = "all"
+
+    def __post_init__(self) -> None:
+        require_at_least(
+            1, self, "num_encoder_layers", "num_decoder_layers", "kernel_width", "max_positions"
+        )
+        if self.dim < 2 or self.dim % 2:
+            raise ValueError(f"dim must be even and 2 or more, not {self.dim}")
+        require_rate(self, "dropout")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        return (
+            f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, d={self.dim}, "
+            f"kernel {self.kernel_width}, attention {attention.side_summary('cross')}"
+        )
+
+    def make_positions(self) -> SinusoidalPositions | LearnedPositions:
+        """Make what tells where a token stands."""
+        if self.positions == "sinusoidal":
+            return SinusoidalPositions(self.dim)
+        positions = LearnedPositions(self.dim, self.max_positions)
+        nn.init.normal_(positions.weight)  # as tokens: the paper draws both alike
+        return positions
+
+
+class ConvS2S(OnePassDecoder[ConvolutionalState]):
+    """The convolutional encoder-decoder.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids, shared by source and target.
+        attention: Only its patterns of cross-attention have a meaning here.
+
+    Raises:
+        ConfigError: A pattern of self-attention is set.
+    """
+
+    def __init__(
+        self,
+        config: ConvS2SConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        num_blocks = config.num_encoder_layers + config.num_decoder_layers
+        super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
+        require_no_self_attention("conv_s2s", attention)
+        self.config = config
+        dim = config.dim
+        source, target, self.output_weight = tied_tables(vocab_size, dim, config.tied)
+        self.source_embedding = self._embedding(source)
+        self.target_embedding = self._embedding(target)
+        self.dropout = self._dropout()
+        # The paper's maps between the sizes of embeddings and of convolutions, section 3.2.
+        self.encoder_input, self.encoder_output = Linear(dim, dim), Linear(dim, dim)
+        self.decoder_input, self.decoder_output = Linear(dim, dim), Linear(dim, dim)
+        self.encoder = nn.ModuleList(
+            ConvBlock(dim, config.kernel_width, self._dropout())
+            for _ in range(config.num_encoder_layers)
+        )
+        self.decoder = nn.ModuleList(
+            ConvDecoderBlock(dim, config.kernel_width, self._dropout(), pattern)
+            for pattern in attention.cross_patterns(config.num_decoder_layers)
+        )
+
+    def _embedding(self, table: nn.Parameter) -> TokenEmbedding:
+        return TokenEmbedding(table, self.config.make_positions(), self._dropout())
+
+    def _dropout(self) -> Dropout:
+        return Dropout(self.config.dropout, self.mask_pool)
+
+    @property
+    def decoder_blocks(self) -> list[ConvDecoderBlock]:
+        """The decoder's blocks, first to last."""
+        return [block for block in self.decoder if isinstance(block, ConvDecoderBlock)]
+
+    @property
+    def aligning_attention(self) -> SourceAttention:
+        """That of the last-but-one decoder layer, as for the Transformer."""
+        return self.decoder_blocks[-2:][0].cross_attention
+
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.encoder, *self.decoder]
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
+        patterns = attention.cross_patterns(self.config.num_decoder_layers)
+        return self.bytes_kept(patterns, length)
+
+    def encode(self, source_ids: Tensor) -> tuple[Memory, Tensor | None]:
+        """Read the source.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right with 0.
+
+        Returns:
+            The keys z and values z + e, ``[batch, source_length, dim]`` each, and the valid lengths
+            ``[batch]``, or None where no row is padded.
+        """
+        lengths = valid_lengths(source_ids)
+        is_valid = None
+        if lengths is not None:
+            positions = torch.arange(source_ids.shape[1], device=source_ids.device)
+            is_valid = (positions < lengths[:, None])[..., None]  # [batch, length, 1]
+        embedded = self.source_embedding(source_ids, dtype=self.compute_dtype) * EMBEDDED
+        x = self.encoder_input(embedded)
+        for block in self.encoder:
+            x = block(x, is_valid)
+        keys = self.encoder_output(x)
+        return (keys, (keys + embedded) * HALF), lengths
+
+    def start(self, source_ids: Tensor) -> ConvolutionalState:
+        """Read the source ``[batch, source_length]`` and prepare to decode."""
+        memory, lengths = self.encode(source_ids)
+        caches = [ConvolutionCache() for _ in self.decoder]
+        return ConvolutionalState(memory=memory, lengths=lengths, caches=caches)
+
+    def write(self, target_ids: Tensor, state: ConvolutionalState) -> Tensor:
+        """Go on by ``[batch, length]`` tokens; as `OnePassDecoder.write`."""
+        tokens = EMBEDDED * self.target_embedding(
+            target_ids, start=state.position, dtype=self.compute_dtype
+        )
+        x = self.decoder_input(tokens)
+        for block, cache in zip(self.decoder, state.caches, strict=True):
+            x = block(x, tokens, state, cache)
+        state.position += target_ids.shape[1]
+        return self.dropout(self.decoder_output(x))

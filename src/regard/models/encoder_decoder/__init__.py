@@ -1,0 +1,1 @@
+"""An encoder-decoder of an encoder and a decoder of other families."""

@@ -1,0 +1,166 @@
+"""Decoders that stand alone: GPT-2 and its modern successor, the layout of Llama and SmolLM.
+
+Radford et al. 2019 ("Language models are unsupervised multitask learners"): pre-norm blocks of
+causal self-attention, learned positions, one table for input and output. Touvron et al. 2023
+("LLaMA") takes RMS norms (Zhang & Sennrich 2019), rotary positions (Su et al. 2021), gated
+feed-forward networks (Shazeer 2020) and no biases; heads may share keys and values (Ainslie et al.
+2023). The second is the default, the first a few settings away. Cost of a pass:
+O(length^2 dim + length dim^2) a layer with full attention; a sparse pattern replaces length^2 by
+its number of pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.feed_forward import Activation
+from regard.layers.norm import NormKind
+from regard.layers.positions import LearnedPositions
+from regard.layers.transformer_block import BlockConfig
+from regard.models.base.decoder import StackedDecoder, stream_gain
+from regard.models.base.model import FamilyConfig
+from regard.settings.validation import require_at_least, require_positive, require_rate
+
+_TABLE_STD = 0.02  # of the tables' initial weights: Radford et al. 2018, section 4.1
+
+
+class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
+    """The dimensions of a decoder that stands alone.
+
+    Args:
+        num_layers: Blocks.
+        dim: Size of the model.
+        num_heads: Attention heads in every block.
+        num_kv_heads: Heads of keys and values, which divide num_heads; none is one for each.
+        head_dim: Size of a head; none is dim / num_heads.
+        hidden_dim: Size inside the feed-forward networks.
+        dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
+        norm_kind: rms or layer (GPT-2).
+        epsilon: Of the norms, above 0.
+        activation: swiglu, gelu_tanh (GPT-2), gelu or relu.
+        bias: Whether linear maps have biases (GPT-2).
+        positions: rotary or learned (GPT-2).
+        max_positions: Rows of a learned position table; rotary positions know no end.
+        rotary_base: Of rotary positions, above 0; larger for longer texts.
+        tied: Whether input and output share one table.
+    """
+
+    num_layers: int = 6
+    dim: int = 512
+    num_heads: int = 8
+    num_kv_heads: int | None = None
+    head_dim: int | None = None
+    hidden_dim: int = 1408
+    dropout: float = 0.1
+    norm_kind: NormKind = "rms"
+    epsilon: float = 1e-5
+    activation: Activation = "swiglu"
+    bias: bool = False
+    positions: Literal["rotary", "learned"] = "rotary"
+    max_positions: int = 1024
+    rotary_base: float = 10000.0
+    tied: bool = True
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim", "max_positions")
+        self._check_heads()
+        require_rate(self, "dropout")
+        require_positive(self, "epsilon", "rotary_base")
+
+    def _check_heads(self) -> None:
+        heads, shared = self.num_heads, self.num_kv_heads
+        if self.head_dim is None and self.dim % heads:
+            raise ValueError(f"dim must be a multiple of num_heads ({heads}), not {self.dim}")
+        require_at_least(1, self, "head_dim")
+        if self.positions == "rotary" and self.size_of_head % 2:
+            name = "head_dim" if self.head_dim else "dim / num_heads"
+            raise ValueError(f"{name} must be even with rotary positions, not {self.size_of_head}")
+        if shared is not None and (shared < 1 or heads % shared):
+            raise ValueError(f"num_kv_heads must divide num_heads ({heads}), not {shared}")
+
+    @property
+    def size_of_head(self) -> int:
+        """The size of a head, given or not."""
+        return self.head_dim or self.dim // self.num_heads
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        shared = self.num_kv_heads
+        grouped = "" if shared in (None, self.num_heads) else f" ({shared} of keys and values)"
+        return (
+            f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads{grouped}, "
+            f"ff {self.hidden_dim} {self.activation}, {self.norm_kind} norm, "
+            f"{self.positions} positions, attention {attention.side_summary('decoder')}"
+        )
+
+    def block(self, *, reads_source: bool = False) -> BlockConfig:
+        """Make the dimensions of one block, which may read a source too."""
+        return BlockConfig(
+            dim=self.dim,
+            num_heads=self.num_heads,
+            hidden_dim=self.hidden_dim,
+            dropout=self.dropout,
+            norm="pre",
+            activation=self.activation,
+            output_gain=stream_gain(self.num_layers, reads_source=reads_source),
+            norm_kind=self.norm_kind,
+            epsilon=self.epsilon,
+            bias=self.bias,
+            head_dim=self.head_dim,
+            num_kv_heads=self.num_kv_heads,
+            rotary_base=self.rotary_base if self.positions == "rotary" else None,
+        )
+
+
+class Gpt(StackedDecoder):
+    """The decoder.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids.
+        attention: The pattern of each layer.
+        reads_source: Whether its blocks attend to the source of an encoder-decoder.
+    """
+
+    def __init__(
+        self,
+        config: GptConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+        *,
+        reads_source: bool = False,
+    ) -> None:
+        positions = None
+        if config.positions == "learned":
+            positions = LearnedPositions(config.dim, config.max_positions)
+            nn.init.normal_(positions.weight, std=_TABLE_STD)
+        super().__init__(
+            vocab_size,
+            dim=config.dim,
+            num_layers=config.num_layers,
+            dropout=config.dropout,
+            tied=config.tied,
+            table=_table,
+            positions=positions,
+            scale=1.0,
+        )
+        self.config = config
+        block = config.block(reads_source=reads_source)
+        mixers = map(block.self_attention, attention.decoder_patterns(config.num_layers))
+        cross = attention.cross_patterns(config.num_layers) if reads_source else None
+        self.add_blocks(block, mixers, cross)
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
+        config = self.config
+        patterns = attention.decoder_patterns(config.num_layers)
+        return self.bytes_kept(patterns, length, num_heads=config.num_heads)
+
+
+def _table(rows: int, dim: int) -> nn.Parameter:
+    """Make a table of embeddings, ``[rows, dim]``, that are not scaled where they are used."""
+    return nn.Parameter(torch.empty(rows, dim).normal_(std=_TABLE_STD))

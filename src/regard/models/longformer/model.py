@@ -1,0 +1,166 @@
+"""Longformer (Beltagy, Peters & Cohan, "Longformer: The Long-Document Transformer", 2020).
+
+RoBERTa for long texts: a token sees a window around itself; the first tokens are global, they see
+all and are seen by all, through maps of their own. Cost of a pass, linear in the length:
+O(length (window + global tokens) dim + length dim^2) a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from regard.attention import Full, Local, NoMask, Pattern, kept_bytes
+from regard.errors import ConfigError
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.longformer_attention import LongformerAttention
+from regard.models.base.checkpoint_format import Layout, Place, field_of
+from regard.models.base.encoder import Encoder, EncoderConfig
+from regard.models.base.encoder_checkpoints import (
+    ROBERTA_NAMES,
+    Names,
+    encoder_fields,
+    encoder_layout,
+    encoder_places,
+    encoder_values,
+    pair_of,
+    require_alike,
+)
+from regard.models.base.pattern_support import require_encoder_only
+from regard.settings.validation import require_at_least
+
+
+class LongformerConfig(
+    EncoderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="longformer"
+):
+    """The dimensions of a Longformer.
+
+    Args:
+        max_positions: Longest text, in tokens; those after it count as the last.
+        position_offset: Rows of the position table before the first token's.
+        num_segments: Kinds of segments told apart; 0 has no table of them.
+        window: Tokens that a token sees, half of them on either side, even; a list gives each layer
+            its own. A pattern other than full in attention.pattern takes its place.
+        num_global: Tokens at the beginning that see all and are seen by all: 1 for classification
+            (the paper, section 3.1), 0 for none.
+    """
+
+    max_positions: int = 4096
+    position_offset: int = 1  # as RoBERTa has it: after the padding's
+    num_segments: int = 1
+    window: int | tuple[int, ...] = 512
+    num_global: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for size in self.windows():
+            if size < 2 or size % 2:
+                raise ValueError(f"window must be even and 2 or more, not {size}")
+        if len(self.windows()) != self.num_layers:
+            raise ValueError(
+                f"window must be one number or one for each of {self.num_layers} layers, "
+                f"not {len(self.windows())}"
+            )
+        require_at_least(0, self, "num_global")
+
+    def windows(self) -> tuple[int, ...]:
+        """Tell the window of each layer."""
+        return (self.window,) * self.num_layers if isinstance(self.window, int) else self.window
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        windows = " / ".join(str(size) for size in dict.fromkeys(self.windows()))
+        return f"{super().summary(attention)}, window {windows}, {self.num_global} global"
+
+    def patterns(self, attention: AttentionConfig) -> list[Pattern | NoMask]:
+        """Tell what the tokens of each layer see, beside global ones.
+
+        >>> LongformerConfig(num_layers=1, window=8).patterns(AttentionConfig())
+        [Local(before=4, after=4)]
+        """
+        return [
+            Local(size // 2, size // 2) if isinstance(pattern, Full) else pattern
+            for pattern, size in zip(
+                attention.encoder_patterns(self.num_layers), self.windows(), strict=True
+            )
+        ]
+
+
+class Longformer(Encoder):
+    """The encoder.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids.
+        attention: The pattern of each layer; full is the window of `config`.
+    """
+
+    def __init__(
+        self,
+        config: LongformerConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        require_encoder_only("longformer", attention)
+        mixers = (
+            LongformerAttention(
+                config.dim, config.num_heads, pattern=pattern, num_global=config.num_global
+            )
+            for pattern in config.patterns(attention)
+        )
+        super().__init__(config, vocab_size, mixers)
+        self.num_global = config.num_global
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
+        size = self.compute_dtype.itemsize
+        of_global = kept_bytes(Full(), self.num_global, length, itemsize=size) // length
+        of_layers = self.config.num_layers * self.config.num_heads * of_global
+        return super().attention_bytes(attention, length) + of_layers
+
+
+LONGFORMER_NAMES = ROBERTA_NAMES._replace(prefix="longformer.")
+
+
+def _places(config: LongformerConfig, *, names: Names = LONGFORMER_NAMES) -> list[Place]:
+    places = encoder_places(config, names=names)
+    for number in range(config.num_layers):
+        ours = f"blocks.{number}.self_attention"
+        theirs = f"{names.prefix}{names.layer}.{number}.attention.self"
+        places += pair_of(f"{ours}.global_query", f"{theirs}.query_global")
+        places += pair_of(
+            f"{ours}.global_key_value", f"{theirs}.key_global", f"{theirs}.value_global"
+        )
+    return places
+
+
+def _read(fields: Mapping[str, Any]) -> LongformerConfig:
+    window = fields.get("attention_window", 512)
+    if isinstance(window, list):
+        window = tuple(window)
+    sizes = window if isinstance(window, tuple) else (window,)
+    if not all(type(size) is int for size in sizes):
+        raise ConfigError(
+            f"config.json: attention_window={window!r}: expected a whole number or a list of them."
+        )
+    values = encoder_values(fields, pad_id=1, has_offset=True)
+    # Without a mask of global tokens `transformers` has the first for classification only.
+    names = fields.get("architectures") or []
+    classifies = any(str(name).endswith("ForSequenceClassification") for name in names)
+    num_global = field_of(fields, "num_global", int(classifies))
+    return LongformerConfig(**values, window=window, num_global=num_global)
+
+
+def _write(config: LongformerConfig, vocab_size: int) -> dict[str, Any]:
+    wanted = {"position_offset": config.pad_id + 1, "head_activation": "gelu"}
+    require_alike("longformer", config, wanted)
+    return {
+        **encoder_fields(config, vocab_size, "Longformer"),
+        "attention_window": list(config.windows()),
+        "num_global": config.num_global,
+    }
+
+
+PUBLISHED: dict[str, Layout] = {
+    "longformer": encoder_layout(_read, _write, LONGFORMER_NAMES, places=_places)
+}

@@ -1,0 +1,223 @@
+"""Recurrent encoder-decoders on long short-term memory.
+
+Sutskever, Vinyals & Le 2014, "Sequence to Sequence Learning with Neural Networks": the decoder
+starts from the encoder's last states and sees no more of the source. With attention it looks back
+at every state: additive before each step (Bahdanau et al. 2015, section 3, with a bidirectional
+encoder) or multiplicative after it, with the result fed to the next step (Luong et al. 2015,
+sections 3.1 and 3.3). All read their output off as Luong's equation 5 does. Cost of a pass:
+O(length dim^2) a layer, one position after the other, and O(source x target x dim) for attention.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.attention import most_kept_bytes
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.dropout import Dropout
+from regard.layers.linear import Linear
+from regard.layers.recurrent import (
+    EncodedSource,
+    Lstm,
+    LstmEncoderLayer,
+    LstmWeights,
+    RecurrentState,
+    lstm_cell,
+)
+from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention
+from regard.models.base.encoder_decoder import OnePassDecoder, Tied, tied_tables
+from regard.models.base.model import FamilyConfig
+from regard.models.base.pattern_support import require_no_self_attention
+from regard.models.base.text_model import valid_lengths
+from regard.settings.validation import require_at_least, require_rate
+
+
+class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
+    """The dimensions of a recurrent encoder-decoder.
+
+    A language model is its decoder alone, without what tells of a source: num_encoder_layers,
+    attention, luong_score, input_feeding, bidirectional, reverse_source.
+
+    Args:
+        num_encoder_layers: Recurrent layers that read.
+        num_decoder_layers: Recurrent layers that write.
+        dim: Size of embeddings and states; even where the encoder is bidirectional.
+        attention: none (Sutskever et al.), bahdanau or luong.
+        luong_score: dot or general, of attention luong.
+        input_feeding: Whether attention luong is fed to the next step; without it all positions of
+            a layer are computed at once.
+        bidirectional: Whether half of each encoder layer reads from right to left.
+        reverse_source: Whether an encoder in one direction reads from right to left.
+        dropout: Rate on embeddings, between layers and on the output, 0 to below 1.
+        tied: Which of source, target and output embedding share one table: all, target
+            (target and output), or none.
+    """
+
+    num_encoder_layers: int = 2
+    num_decoder_layers: int = 2
+    dim: int = 512
+    attention: Literal["none", "bahdanau", "luong"] = "luong"
+    luong_score: Literal["dot", "general"] = "general"
+    input_feeding: bool = True
+    bidirectional: bool = True
+    reverse_source: bool = False
+    dropout: float = 0.2
+    tied: Tied = "all"
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "num_encoder_layers", "num_decoder_layers", "dim")
+        if self.bidirectional and self.dim % 2:
+            raise ValueError(f"dim must be even with bidirectional=true, not {self.dim}")
+        if self.bidirectional and self.reverse_source:
+            raise ValueError("reverse_source goes with bidirectional=false only")
+        require_rate(self, "dropout")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        sizes = f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, d={self.dim}"
+        direction = ", bidirectional" if self.bidirectional else ""
+        if self.attention == "none":
+            return f"{sizes}{direction}, no attention"
+        score = f" {self.luong_score}" if self.attention == "luong" else ""
+        cross = attention.side_summary("cross")
+        return f"{sizes}{direction}, attention {self.attention}{score} {cross}"
+
+
+class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
+    """The recurrent encoder-decoder.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids, shared by source and target.
+        attention: Only its patterns of cross-attention have a meaning here, the first of them.
+
+    Raises:
+        ConfigError: A pattern of self-attention is set.
+    """
+
+    def __init__(
+        self,
+        config: LstmConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        num_blocks = config.num_encoder_layers + config.num_decoder_layers
+        super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
+        require_no_self_attention("lstm", attention)
+        self.config = config
+        dim = config.dim
+        tables = tied_tables(vocab_size, dim, config.tied)
+        self.source_table, self.target_table, self.output_weight = tables
+        self.dropout = Dropout(config.dropout, self.mask_pool)
+        reversals = (False, True) if config.bidirectional else (config.reverse_source,)
+        self.encoder = nn.ModuleList(
+            LstmEncoderLayer(dim, reversals) for _ in range(config.num_encoder_layers)
+        )
+        widths = [2 * dim if self.feeds_back else dim, *[dim] * (config.num_decoder_layers - 1)]
+        self.decoder = nn.ModuleList(Lstm(width, dim) for width in widths)
+        (pattern,) = attention.cross_patterns(1)
+        self.attention = None
+        if config.attention == "bahdanau":
+            self.attention = BahdanauAttention(dim, pattern)
+        elif config.attention == "luong":
+            is_general = config.luong_score == "general"
+            self.attention = LuongAttention(dim, pattern, is_general=is_general)
+        self.readout = Linear(dim if self.attention is None else 2 * dim, dim)
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether a step needs what the step before it attended to."""
+        config = self.config
+        return config.attention == "bahdanau" or (
+            config.attention == "luong" and config.input_feeding
+        )
+
+    @property
+    def aligning_attention(self) -> BahdanauAttention | LuongAttention | None:
+        """The one attention; None with ``attention="none"``."""
+        return self.attention
+
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.encoder, *self.decoder]
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict scores and weights, and what the additive score holds of every pair."""
+        if self.attention is None:
+            return 0
+        size, is_additive = self.compute_dtype.itemsize, self.config.attention == "bahdanau"
+        (pattern,) = attention.cross_patterns(1)
+        held = length * self.config.dim * size if is_additive else 0
+        return most_kept_bytes(pattern, length, itemsize=size, is_plain=not is_additive) + held
+
+    def encode(self, source_ids: Tensor) -> EncodedSource:
+        """Read the source, ``[batch, source_length]``, padded on the right with 0."""
+        lengths = valid_lengths(source_ids)
+        x = self._embed(source_ids, self.source_table)
+        finals = []
+        for number, layer in enumerate(self.encoder):
+            x, final = layer(self.dropout(x) if number else x, lengths)
+            finals.append(final)
+        return EncodedSource(x, lengths, finals)
+
+    def start(self, source_ids: Tensor) -> RecurrentState:
+        """Read the source ``[batch, source_length]`` and prepare to decode.
+
+        Each decoder layer starts from the encoder layer that is as far from the top; those that
+        the encoder has no layer for start from its first.
+        """
+        states, lengths, finals = self.encode(source_ids)
+        offset = len(finals) - len(self.decoder)
+        return RecurrentState(
+            layers=[finals[max(0, offset + number)] for number in range(len(self.decoder))],
+            fed=torch.zeros_like(states[:, 0]),
+            memory=None if self.attention is None else self.attention.project(states),
+            lengths=lengths,
+        )
+
+    def write(self, target_ids: Tensor, state: RecurrentState) -> Tensor:
+        """Go on by ``[batch, length]`` tokens; as `OnePassDecoder.write`."""
+        x = self._embed(target_ids, self.target_table)
+        if self.feeds_back:
+            weights = [layer.weights(x.dtype) for layer in self._writing]
+            steps = [self._advance(position, state, weights) for position in x.unbind(1)]
+            return self.dropout(torch.stack(steps, dim=1))
+        for number, layer in enumerate(self._writing):
+            x = self.dropout(x) if number else x
+            x, state.layers[number] = layer(x, state.layers[number])
+        if self.attention is not None:
+            x = torch.cat([x, state.look_back(self.attention, x)], dim=-1)
+        state.position += target_ids.shape[1]
+        return self.dropout(self.readout(x).tanh())
+
+    def _advance(self, x: Tensor, state: RecurrentState, weights: list[LstmWeights]) -> Tensor:
+        """Take one step with an embedding ``[batch, dim]``; Bahdanau attends first, Luong last."""
+        assert self.attention is not None
+        attends_first = self.config.attention == "bahdanau"
+        if attends_first:
+            state.fed = state.look_back(self.attention, state.layers[-1].hidden[:, None])[:, 0]
+        x = torch.cat([x, state.fed], dim=-1)
+        for number, layer_weights in enumerate(weights):
+            x = self.dropout(x) if number else x
+            state.layers[number] = lstm_cell(x, state.layers[number], layer_weights)
+            x = state.layers[number].hidden
+        context = state.fed if attends_first else state.look_back(self.attention, x[:, None])[:, 0]
+        x = self.readout(torch.cat([x, context], dim=-1)).tanh()  # Luong et al., equation 5
+        state.fed = context if attends_first else x
+        state.position += 1
+        return x
+
+    @property
+    def _writing(self) -> list[Lstm]:
+        """The decoder's layers, first to last."""
+        return [layer for layer in self.decoder if isinstance(layer, Lstm)]
+
+    def _embed(self, ids: Tensor, table: nn.Parameter) -> Tensor:
+        """Embed ``[batch, length]`` with variance 1."""
+        x = F.embedding(ids, table) * math.sqrt(self.config.dim)
+        return self.dropout(x.to(self.compute_dtype))

@@ -1,0 +1,256 @@
+"""The Transformer (Vaswani, Shazeer, Parmar et al., "Attention Is All You Need", 2017).
+
+An encoder reads the source once; a decoder writes the target one token at a time, attending to
+what it has written and to the encoder's output. Cost of a pass: O(length^2 dim + length dim^2) a
+layer with full attention; a sparse pattern replaces length^2 by its number of pairs.
+
+Marian's models (Junczys-Dowmunt et al. 2018) are the paper's with sinusoids in another order, a
+bias for each token, and some other options of the configuration; BART (Lewis et al. 2020) has
+learned positions and a norm of the embeddings.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.embedding import TokenEmbedding
+from regard.layers.feed_forward import Activation
+from regard.layers.multi_head_attention import CrossAttention
+from regard.layers.norm import LayerNorm
+from regard.layers.positions import LearnedPositions, SinusoidalPositions
+from regard.layers.transformer_block import Block, BlockConfig, DecoderBlock, NormPlace
+from regard.models.base.encoder_decoder import DecoderState, EncoderDecoder, Tied, tied_tables
+from regard.models.base.model import FamilyConfig
+from regard.models.base.text_model import PAD_ID, valid_lengths
+from regard.settings.validation import require_at_least, require_even_heads, require_rate
+
+
+class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transformer"):
+    """The dimensions of a Transformer.
+
+    A language model is its decoder alone and has no use for num_encoder_layers; an encoder alone,
+    which classifies or tells hidden tokens, has none for num_decoder_layers, tied, start_id and
+    has_output_bias.
+
+    Args:
+        num_encoder_layers: Encoder blocks.
+        num_decoder_layers: Decoder blocks.
+        dim: Size of the model, a multiple of `num_heads`.
+        num_heads: Attention heads in every block.
+        hidden_dim: Size inside the feed-forward networks.
+        dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
+        norm: pre (default) or post (the paper's).
+        activation: relu (the paper's), gelu, gelu_tanh, silu or swiglu.
+        positions: sinusoidal (the paper's), sinusoidal_halves (all sines before all cosines) or
+            learned.
+        max_positions: Positions that a learned table tells apart; those after it count as the last.
+        position_offset: Rows of a learned table before the first position's (BART: 2).
+        tied: Which of source, target and output embedding share one table: all, target
+            (target and output), or none.
+        has_embedding_norm: Whether the embeddings of each side go through a layer norm (BART).
+        has_embedding_scale: Whether token embeddings are taken times ``sqrt(dim)`` (the paper's).
+        has_output_bias: Whether each token has a bias that is added to its logit.
+        pad_id: Token that fills up the rows of a source.
+        start_id: Token that begins a target.
+    """
+
+    num_encoder_layers: int = 6
+    num_decoder_layers: int = 6
+    dim: int = 512
+    num_heads: int = 8
+    hidden_dim: int = 2048
+    dropout: float = 0.1
+    norm: NormPlace = "pre"
+    activation: Activation = "relu"
+    positions: Literal["sinusoidal", "sinusoidal_halves", "learned"] = "sinusoidal"
+    max_positions: int = 512
+    position_offset: int = 0
+    tied: Tied = "all"
+    has_embedding_norm: bool = False
+    has_embedding_scale: bool = True
+    has_output_bias: bool = False
+    pad_id: int = PAD_ID
+    start_id: int = 1
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "num_encoder_layers", "num_decoder_layers", "num_heads")
+        require_at_least(1, self, "hidden_dim", "max_positions")
+        require_even_heads(self.dim, self.num_heads)
+        require_rate(self, "dropout")
+        require_at_least(0, self, "position_offset", "pad_id", "start_id")
+        if self.position_offset and self.positions != "learned":
+            raise ValueError(
+                f"position_offset must be 0 where positions are {self.positions}, "
+                f"not {self.position_offset}: learned ones alone have a table"
+            )
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        return (
+            f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, d={self.dim}, "
+            f"{self.num_heads} heads, ff {self.hidden_dim}, {self.norm}-norm, "
+            f"attention {attention.summary()}"
+        )
+
+    def block(self, num_sublayers: float) -> BlockConfig:
+        """Give the dimensions of one block.
+
+        Args:
+            num_sublayers: That add to one pre-norm stream, whose variance stays.
+        """
+        return BlockConfig(
+            dim=self.dim,
+            num_heads=self.num_heads,
+            hidden_dim=self.hidden_dim,
+            dropout=self.dropout,
+            norm=self.norm,
+            activation=self.activation,
+            output_gain=1.0 if self.norm == "post" else num_sublayers**-0.5,
+        )
+
+    def make_positions(self) -> SinusoidalPositions | LearnedPositions:
+        """Make what tells where a token stands."""
+        if self.positions == "learned":
+            return LearnedPositions(self.dim, self.max_positions, self.position_offset)
+        is_halves = self.positions == "sinusoidal_halves"
+        return SinusoidalPositions(self.dim, "halves" if is_halves else "interleaved")
+
+    def make_embedding_norm(self) -> LayerNorm | None:
+        """Make the norm of one side's embeddings; None where they have none."""
+        return LayerNorm(self.dim) if self.has_embedding_norm else None
+
+    def make_embedding(self, table: nn.Parameter, pool: MaskPool) -> TokenEmbedding:
+        """Make the embedding of one side.
+
+        Args:
+            table: Of tokens, ``[vocab, dim]``.
+            pool: Of dropout masks.
+        """
+        return TokenEmbedding(
+            table,
+            self.make_positions(),
+            Dropout(self.dropout, pool),
+            scale=self.embedding_scale,
+            norm=self.make_embedding_norm(),
+        )
+
+    @property
+    def embedding_scale(self) -> float:
+        """Factor on token embeddings."""
+        return self.dim**0.5 if self.has_embedding_scale else 1.0
+
+
+class Transformer(EncoderDecoder[DecoderState]):
+    """The encoder-decoder.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids, shared by source and target.
+        attention: The pattern of each layer.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        num_blocks = config.num_encoder_layers + config.num_decoder_layers
+        super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
+        self.config = config
+        self.pad_id, self.start_id = config.pad_id, config.start_id
+        source, target, self.output_weight = tied_tables(vocab_size, config.dim, config.tied)
+        # With an axis of one before the vocabulary, as published checkpoints have it.
+        has_bias = config.has_output_bias
+        self.output_bias = nn.Parameter(torch.zeros(1, vocab_size)) if has_bias else None
+        self.has_plain_logits = not has_bias
+        self.source_embedding = config.make_embedding(source, self.mask_pool)
+        self.target_embedding = config.make_embedding(target, self.mask_pool)
+        num_sublayers = 2 * config.num_encoder_layers + 3 * config.num_decoder_layers
+        block = config.block(num_sublayers / 2)
+        self.encoder = nn.ModuleList(
+            Block(block, block.self_attention(pattern), self.mask_pool)
+            for pattern in attention.encoder_patterns(config.num_encoder_layers)
+        )
+        self.decoder = nn.ModuleList(
+            DecoderBlock(block, block.self_attention(pattern), cross_pattern, self.mask_pool)
+            for pattern, cross_pattern in zip(
+                attention.decoder_patterns(config.num_decoder_layers),
+                attention.cross_patterns(config.num_decoder_layers),
+                strict=True,
+            )
+        )
+        self.encoder_norm, self.decoder_norm = block.make_last_norm(), block.make_last_norm()
+
+    def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
+        states, lengths = self.encode(source_ids)
+        x = self.target_embedding(target_ids, dtype=self.compute_dtype)
+        for block in self.decoder_blocks:
+            x = block(x, block.cross_attention.project(states), lengths)
+        return self.decoder_norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
+        logits = super().logits(hidden)
+        return logits if self.output_bias is None else logits + self.output_bias[0].to(logits.dtype)
+
+    @property
+    def decoder_blocks(self) -> list[DecoderBlock]:
+        """The decoder's blocks, first to last."""
+        return [block for block in self.decoder if isinstance(block, DecoderBlock)]
+
+    @property
+    def aligning_attention(self) -> CrossAttention:
+        """That of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
+        return self.decoder_blocks[-2:][0].cross_attention
+
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.encoder, *self.decoder]
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
+        config = self.config
+        patterns = attention.every_pattern(config.num_encoder_layers, config.num_decoder_layers)
+        return self.bytes_kept(patterns, length, num_heads=config.num_heads)
+
+    def encode(self, source_ids: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Read the source.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right with the configuration's
+                `pad_id`.
+
+        Returns:
+            States ``[batch, source_length, dim]`` and the valid lengths ``[batch]``, or None where
+            no row is padded.
+        """
+        lengths = valid_lengths(source_ids, self.pad_id)
+        x = self.source_embedding(source_ids, dtype=self.compute_dtype)
+        for block in self.encoder:
+            x = block(x, lengths)
+        return self.encoder_norm(x), lengths
+
+    def start(self, source_ids: Tensor) -> DecoderState:
+        """Read the source ``[batch, source_length]`` and prepare to decode."""
+        states, _ = self.encode(source_ids)
+        return DecoderState(
+            memory=[block.cross_attention.project(states) for block in self.decoder_blocks],
+            lengths=(source_ids != self.pad_id).sum(1),
+            caches=[block.self_attention.make_cache() for block in self.decoder_blocks],
+        )
+
+    def step(self, ids: Tensor, state: DecoderState) -> Tensor:
+        """Decode one token; as `EncoderDecoder.step`."""
+        x = self.target_embedding(
+            ids[:, None], start=len(state.caches[0]), dtype=self.compute_dtype
+        )
+        for block, memory, cache in zip(self.decoder, state.memory, state.caches, strict=True):
+            x = block(x, memory, state.lengths, cache)
+        return self.logits(self.decoder_norm(x[:, -1]))

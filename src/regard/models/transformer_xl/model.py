@@ -1,0 +1,162 @@
+"""Transformer-XL: a decoder that remembers its states, by relative positions (Dai et al. 2019).
+
+A text is read in segments. With a memory of m positions every position of a segment sees itself,
+those of its segment before it, and the m before the segment, in every layer: what n layers see
+reaches back n m positions, and what is kept of a text is bounded. The first m + 1 positions are
+therefore read alike in one piece, in segments or token by token; beyond them token by token every
+position sees exactly the m before it, while a segment read at once sees all of itself. A pattern
+``local:m`` makes these the same too, for a text of any length. The decoder of an encoder-decoder
+begins every target without memory; what it writes sees the m positions before it.
+
+Relative positions are those of section 3.3, with u and v shared by all layers, as there. The
+adaptive softmax of the paper is left out, and so is dropout on attention weights. Cost of a pass:
+O(length (length + memory) dim + length dim^2) a layer with full attention.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+
+import torch
+from torch import Tensor
+
+from regard.attention import most_kept_bytes
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.feed_forward import Activation
+from regard.layers.relative_attention import RelativeAttention, RelativePositions
+from regard.layers.transformer_block import BlockConfig, NormPlace
+from regard.models.base.decoder import LayerCaches, StackedDecoder, stream_gain
+from regard.models.base.model import FamilyConfig
+from regard.settings.validation import require_at_least, require_even_heads, require_rate
+
+
+class TransformerXlConfig(FamilyConfig, frozen=True, kw_only=True, tag="transformer_xl"):
+    """The dimensions of a Transformer-XL.
+
+    Args:
+        num_layers: Blocks.
+        dim: Size of the model, even and a multiple of `num_heads`.
+        num_heads: Attention heads in every block.
+        hidden_dim: Size inside the feed-forward networks.
+        memory: Positions before a segment that every layer remembers, 1 or more.
+        dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
+        norm: pre (default) or post (the paper's).
+        activation: relu (the paper's), gelu, gelu_tanh or swiglu.
+        tied: Whether the embedding and the output share one table.
+    """
+
+    num_layers: int = 6
+    dim: int = 512
+    num_heads: int = 8
+    hidden_dim: int = 2048
+    memory: int = 256
+    dropout: float = 0.1
+    norm: NormPlace = "pre"
+    activation: Activation = "relu"
+    tied: bool = True
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "num_layers", "num_heads", "hidden_dim", "memory")
+        require_even_heads(self.dim, self.num_heads)
+        require_rate(self, "dropout")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        return (
+            f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
+            f"ff {self.hidden_dim}, {self.norm}-norm, memory {self.memory}, "
+            f"attention {attention.side_summary('decoder')}"
+        )
+
+
+class TransformerXl(StackedDecoder):
+    """The decoder.
+
+    Args:
+        config: Its dimensions.
+        vocab_size: Number of token ids.
+        attention: The pattern of each layer, as for a decoder.
+        reads_source: Whether its blocks attend to the source of an encoder-decoder.
+    """
+
+    def __init__(
+        self,
+        config: TransformerXlConfig,
+        vocab_size: int,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+        *,
+        reads_source: bool = False,
+    ) -> None:
+        super().__init__(
+            vocab_size,
+            dim=config.dim,
+            num_layers=config.num_layers,
+            dropout=config.dropout,
+            tied=config.tied,
+        )
+        self.config = config
+        self.memory_length = config.memory
+        gain = stream_gain(config.num_layers, reads_source=reads_source)
+        block = BlockConfig(
+            dim=config.dim,
+            num_heads=config.num_heads,
+            hidden_dim=config.hidden_dim,
+            dropout=config.dropout,
+            norm=config.norm,
+            activation=config.activation,
+            output_gain=gain if config.norm == "pre" else 1.0,
+        )
+        shared = RelativePositions(config.dim, config.num_heads)
+        mixers = (
+            RelativeAttention(
+                config.dim,
+                config.num_heads,
+                pattern=pattern,
+                memory=config.memory,
+                shared=shared,
+                output_gain=block.output_gain,
+            )
+            for pattern in attention.decoder_patterns(config.num_layers)
+        )
+        cross = attention.cross_patterns(config.num_layers) if reads_source else None
+        self.add_blocks(block, mixers, cross)
+
+    @property
+    def mixers(self) -> list[RelativeAttention]:
+        """The layers of attention, first to last."""
+        return [module for module in self.modules() if isinstance(module, RelativeAttention)]
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the bytes of scores and weights over a segment of `length` and the memory."""
+        config, size = self.config, self.compute_dtype.itemsize
+        keys = length + config.memory
+        patterns = attention.decoder_patterns(config.num_layers)
+        return config.num_heads * sum(
+            most_kept_bytes(pattern, keys, itemsize=size, is_plain=False) for pattern in patterns
+        )
+
+    def hidden_with_memory(
+        self, ids: Tensor, memory: LayerCaches | None = None
+    ) -> tuple[Tensor, LayerCaches]:
+        """Read the next segment of every row, as in training (section 3.2).
+
+        Args:
+            ids: ``[batch, length]``, without padding; a row goes on where it ended in the segment
+                before.
+            memory: Of the segments before; None where there are none. It stays as it is.
+
+        Returns:
+            The last states, ``[batch, length, dim]``, and the memory for the next segment, whose
+            states are cut from the graph and at most ``config.memory`` in number.
+        """
+        if memory is None:
+            caches = [mixer.make_memory() for mixer in self.mixers]
+        else:
+            caches = [copy(cache) for cache in memory.caches]
+        return self.read(ids, caches), LayerCaches(caches)
+
+    def hidden_after(self, before: Tensor, ids: Tensor) -> Tensor:
+        """Compute the last states of a segment after another; as `Decoder.hidden_after`."""
+        with torch.no_grad():
+            _, memory = self.hidden_with_memory(before)
+        return self.hidden_with_memory(ids, memory)[0]

@@ -1,0 +1,266 @@
+"""Vision Transformer: an encoder whose tokens are patches of an image.
+
+Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
+2021. A linear map of each patch, a class token before them, learned positions, pre-norm blocks, a
+norm, and a linear map of the class token's state to the labels (equations 1 to 4). The same encoder
+takes rows of feature vectors in the patches' place: a numeric series, or log-mel frames of a spoken
+word (`regard.data.readers.audio`). Cost of a pass: O(length^2 dim + length dim^2) a layer with full
+attention, length the patches or rows and one; a sparse pattern replaces length^2 by its number of
+pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from regard.attention import NoMask, Pattern
+from regard.errors import ConfigError, ShapeError
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.feed_forward import Activation
+from regard.layers.linear import Linear
+from regard.layers.norm import LayerNorm
+from regard.layers.patch_embedding import FrontEnd, Patches
+from regard.layers.pooling import Pooler, Pooling, mean_of_valid
+from regard.layers.transformer_block import Block, BlockConfig
+from regard.models.base.model import FamilyConfig, Model
+from regard.models.base.pattern_support import require_encoder_only
+from regard.settings.validation import (
+    require_at_least,
+    require_multiple,
+    require_positive,
+    require_rate,
+)
+
+
+class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
+    """The dimensions of a Vision Transformer; the defaults are those of ViT-B/16.
+
+    Args:
+        input: image, or features: rows of numbers, such as a series or frames of a recording.
+        height: Of an image in pixels, a multiple of patch_height.
+        width: Of an image in pixels, a multiple of patch_width.
+        channels: Of an image: 3 in colour, 1 in grey.
+        patch_height: Of a patch in pixels.
+        patch_width: Of a patch in pixels.
+        num_features: Numbers of a row of features.
+        max_positions: Longest input of features, in rows; those after it count as the last.
+        num_layers: Blocks.
+        dim: Size of the model, a multiple of `num_heads`.
+        num_heads: Attention heads in every block.
+        hidden_dim: Size inside the feed-forward networks.
+        dropout: Rate on embeddings and sub-layer outputs, 0 to below 1; attention weights are not
+            dropped.
+        activation: gelu (the paper's), gelu_tanh, relu or swiglu.
+        epsilon: Added to the variance in every normalisation.
+        pooling: What stands for an input: first (the class token) or mean (of all patches or rows).
+        has_pooler: Whether the class token's state goes through a trained map and tanh.
+        num_labels: Labels told apart; 0 has no head, which gives states and vectors only.
+    """
+
+    input: Literal["image", "features"] = "image"
+    height: int = 224
+    width: int = 224
+    channels: int = 3
+    patch_height: int = 16
+    patch_width: int = 16
+    num_features: int = 40
+    max_positions: int = 512
+    num_layers: int = 12
+    dim: int = 768
+    num_heads: int = 12
+    hidden_dim: int = 3072
+    dropout: float = 0.1
+    activation: Activation = "gelu"
+    epsilon: float = 1e-6
+    pooling: Pooling = "first"
+    has_pooler: bool = False
+    num_labels: int = 2
+
+    def __post_init__(self) -> None:
+        sizes = ("height", "width", "channels", "patch_height", "patch_width", "num_features")
+        require_at_least(1, self, *sizes, "max_positions")
+        require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim")
+        if self.input == "image":
+            require_multiple(self, "height", of="patch_height")
+            require_multiple(self, "width", of="patch_width")
+        require_multiple(self, "dim", of="num_heads")
+        require_rate(self, "dropout")
+        require_positive(self, "epsilon")
+        require_at_least(0, self, "num_labels")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Tell the dimensions in a line."""
+        features = f"rows of {self.num_features} feature{'' if self.num_features == 1 else 's'}"
+        image = (
+            f"images {self.height}x{self.width}x{self.channels} in patches of "
+            f"{self.patch_height}x{self.patch_width}"
+        )
+        return (
+            f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
+            f"ff {self.hidden_dim}, "
+            f"{image if self.input == 'image' else features}, "
+            f"attention {attention.summary()}"
+        )
+
+    def patterns(self, attention: AttentionConfig) -> list[Pattern | NoMask]:
+        """Tell what the tokens of each layer see; the class token is the first."""
+        return attention.encoder_patterns(self.num_layers)
+
+    def block(self) -> BlockConfig:
+        """Give the dimensions of one block."""
+        return BlockConfig(
+            dim=self.dim,
+            num_heads=self.num_heads,
+            hidden_dim=self.hidden_dim,
+            dropout=self.dropout,
+            norm="pre",
+            activation=self.activation,
+            output_gain=1.0,
+            epsilon=self.epsilon,
+        )
+
+    @property
+    def num_positions(self) -> int:
+        """Patches of an image, or rows of the longest input of features."""
+        if self.input == "features":
+            return self.max_positions
+        return (self.height // self.patch_height) * (self.width // self.patch_width)
+
+    def front_end(self, pool: MaskPool) -> FrontEnd:
+        """Make what turns the input into tokens."""
+        if self.input == "image":
+            height, width = self.patch_height, self.patch_width
+            projection = Patches(self.dim, channels=self.channels, height=height, width=width)
+        else:
+            projection = Linear(self.num_features, self.dim)
+        dropout = Dropout(self.dropout, pool)
+        return FrontEnd(
+            projection, self.dim, self.num_positions, has_class_token=True, dropout=dropout
+        )
+
+
+class Vit(Model):
+    """The encoder, with a linear map to labels where the configuration has any.
+
+    Args:
+        config: Its dimensions.
+        attention: The pattern of each layer.
+    """
+
+    def __init__(
+        self,
+        config: VitConfig,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        super().__init__(dim=config.dim, num_blocks=config.num_layers)
+        require_encoder_only("vit", attention)
+        self.config = config
+        self.num_labels = config.num_labels
+        self.front_end = config.front_end(self.mask_pool)
+        block = config.block()
+        self.blocks = nn.ModuleList(
+            Block(block, block.self_attention(pattern), self.mask_pool)
+            for pattern in config.patterns(attention)
+        )
+        self.norm = LayerNorm(config.dim, config.epsilon)
+        self.pooler = Pooler(config.dim) if config.has_pooler else None
+        self.head = Linear(config.dim, config.num_labels) if config.num_labels else None
+        if self.head is not None:
+            nn.init.zeros_(self.head.weight)  # the paper, section 3.1
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the logits of the labels; arguments as `hidden`.
+
+        Returns:
+            ``[batch, labels]``.
+
+        Raises:
+            ConfigError: The model has no labels.
+            ShapeError: As `hidden`.
+        """
+        return self.logits(self.pooled(self.hidden(inputs, lengths), lengths))
+
+    def hidden(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the last states.
+
+        Args:
+            inputs: Pixels ``[batch, channels, height, width]``, scaled as they were in training, or
+                rows of features ``[batch, length, num_features]``, padded at the end.
+            lengths: Rows that are no padding, ``[batch]``; None means all. Images have none.
+
+        Returns:
+            ``[batch, patches + 1, dim]`` (or ``length + 1``), the class token's first; those of
+            padding mean nothing.
+
+        Raises:
+            ShapeError: The inputs have another shape, or images come with lengths.
+        """
+        self._check(inputs, lengths)
+        # The class token, which stands before every row, is one more.
+        some = None if lengths is None or bool((lengths == inputs.shape[1]).all()) else lengths + 1
+        x = self.front_end(inputs.to(self.compute_dtype))
+        for block in self.blocks:
+            x = block(x, some)
+        return self.norm(x)
+
+    def pooled(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute one vector for each input, ``[batch, dim]``.
+
+        Args:
+            hidden: Last states, ``[batch, length + 1, dim]``.
+            lengths: As for `hidden`.
+
+        Returns:
+            The mean over the states of patches or rows that are no padding, or the class token's
+            state, through the pooler where there is one.
+        """
+        is_first = self.config.pooling == "first"
+        vectors = hidden[:, 0] if is_first else mean_of_valid(hidden[:, 1:], lengths)
+        return vectors if self.pooler is None else self.pooler(vectors)
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Map vectors of inputs, ``[batch, dim]``, to logits, ``[batch, labels]``.
+
+        Raises:
+            ConfigError: The model has no labels.
+        """
+        if self.head is None:
+            raise ConfigError(
+                "num_labels=0: the model gives states and vectors, no logits of labels.  "
+                "Use hidden(inputs) or pooled(hidden), or load weights that hold the head."
+            )
+        return self.head(vectors)
+
+    def layers(self) -> list[nn.Module]:
+        """List its layers; as `Model.layers`."""
+        return [*self.blocks]
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict what attention keeps of a token for the backward pass, in bytes.
+
+        Args:
+            attention: Its patterns, or others to be tried.
+            length: Tokens of an input, with the class token.
+        """
+        patterns = self.config.patterns(attention)
+        return self.bytes_kept(patterns, length, num_heads=self.config.num_heads)
+
+    def _check(self, inputs: Tensor, lengths: Tensor | None) -> None:
+        config, given = self.config, list(inputs.shape)
+        if config.input == "features":
+            if len(given) != 3 or given[2] != config.num_features:
+                raise ShapeError(
+                    f"features are {given}; [batch, length, {config.num_features}] is expected."
+                )
+            return
+        wanted = [config.channels, config.height, config.width]
+        if len(given) != 4 or given[1:] != wanted:
+            raise ShapeError(
+                f"pixels are {given}; [batch, {', '.join(map(str, wanted))}] is expected "
+                "(channels, height, width).  Scale or crop the images."
+            )
+        if lengths is not None:
+            raise ShapeError("lengths: images have none, all patches are seen.  Leave them out.")

@@ -1,0 +1,1 @@
+"""Products with curvature matrices, linear solves, spectra, trace and diagonal."""

@@ -1,0 +1,126 @@
+"""Trace and diagonal of a matrix that is only multiplied with vectors, by random signs.
+
+For z of independent signs, E[z.A z] is the trace (Hutchinson 1989) and E[z * A z] the diagonal
+(Bekas, Kokiopoulou & Saad 2007). The trace by one probe has twice the sum of the squares off the
+diagonal for its variance; the error falls with the root of the number of probes, each of which
+costs one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from regard.optim.curvature.linear_cg import Operator
+from regard.optim.curvature.operators import require_at_least, vector_type
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over random probes.
+
+    Args:
+        value: Of the trace, a scalar, or the diagonal, ``[n]``.
+        standard_error: Of the value, its shape: the probes' standard deviation over the root of
+            their number.
+    """
+
+    value: Tensor
+    standard_error: Tensor
+
+
+def trace(
+    operator: Operator,
+    size: int,
+    num_probes: int = 100,
+    *,
+    generator: torch.Generator,
+    dtype: torch.dtype | None = None,
+) -> Estimate:
+    """Estimate the sum of the eigenvalues (Hutchinson 1989).
+
+    Args:
+        operator: A, symmetric, on ``[n]``.
+        size: n.
+        num_probes: Products, 2 or more.
+        generator: Draws the probes, on its device. Processes that share the work of a product must
+            seed theirs alike.
+        dtype: Of the probes; none takes a `CurvatureOperator`'s own type, else PyTorch's default.
+
+    Returns:
+        Scalars of float64.
+
+    Raises:
+        ConfigError: There are fewer than two probes.
+
+    >>> matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+    >>> found = trace(matrix.mv, 2, 1000, generator=torch.Generator().manual_seed(1))
+    >>> bool((found.value - 5).abs() < 4 * found.standard_error)
+    True
+    """
+    pairs = _probes(operator, size, num_probes, generator, dtype)
+    return _mean(torch.dot(z.double(), image.double()) for z, image in pairs)
+
+
+def diagonal(
+    operator: Operator,
+    size: int,
+    num_probes: int = 100,
+    *,
+    generator: torch.Generator,
+    dtype: torch.dtype | None = None,
+) -> Estimate:
+    """Estimate the diagonal (Bekas, Kokiopoulou & Saad 2007).
+
+    Args:
+        operator: A, symmetric, on ``[n]``.
+        size: n.
+        num_probes: Products, 2 or more.
+        generator: Draws the probes, on its device. Processes that share the work of a product must
+            seed theirs alike.
+        dtype: Of the probes; none takes a `CurvatureOperator`'s own type, else PyTorch's default.
+
+    Returns:
+        ``[n]``, of the probes' type. Where a standard error is zero the value is exact, or nearly.
+
+    Raises:
+        ConfigError: There are fewer than two probes.
+    """
+    pairs = _probes(operator, size, num_probes, generator, dtype)
+    return _mean(z * image for z, image in pairs)
+
+
+def _probes(
+    operator: Operator,
+    size: int,
+    num_probes: int,
+    generator: torch.Generator,
+    dtype: torch.dtype | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Draw signs and multiply with them."""
+    require_at_least("num_probes", num_probes, 2, ": the standard error needs two")
+    kind = vector_type(operator, dtype)
+    for _ in range(num_probes):
+        signs = random_signs(size, generator, kind)
+        yield signs, operator(signs)
+
+
+def random_signs(size: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Draw a vector of independent signs, ``[size]``."""
+    place = generator.device
+    bits = torch.randint(2, (size,), generator=generator, device=place, dtype=torch.int8)
+    return bits.to(dtype).mul_(2).sub_(1)
+
+
+def _mean(samples: Iterator[Tensor]) -> Estimate:
+    """Average in one pass (Welford 1962)."""
+    mean = next(samples).clone()
+    squares, number = torch.zeros_like(mean), 1
+    for number, sample in enumerate(samples, 2):
+        off = sample - mean
+        mean.add_(off, alpha=1 / number)
+        squares.addcmul_(off, sample - mean)
+    return Estimate(mean, squares.div_(number * (number - 1)).sqrt_())

@@ -1,0 +1,187 @@
+"""Eigenvalues of a matrix that is only multiplied with vectors, by Lanczos' method (1950).
+
+After k products the matrix is tridiagonal in an orthonormal basis Q of k vectors (Golub & Van Loan
+2013, section 10.1):
+
+    A Q = Q T + beta_k q_{k+1} e_k^T
+
+Rounding costs the basis its orthogonality as soon as an eigenvalue converges (Paige 1972), so
+every vector is orthogonalised against all before it. k steps cost k products and about 4 n k^2
+operations, and hold k + 1 vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from regard.errors import ConfigError, ShapeError
+from regard.optim.curvature.linear_cg import Operator
+from regard.optim.curvature.operators import require_at_least, vector_type
+
+_SAME = 0.7  # share of its norm a vector keeps that was orthogonal already (Daniel et al. 1976)
+_MOST_PASSES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tridiagonal:
+    """A matrix in a basis of k vectors of n entries.
+
+    Args:
+        diagonal: Of T, ``[k]``, float64.
+        off_diagonal: Of T, ``[k - 1]``, float64; a zero parts the basis of two starting vectors.
+        remainder: beta_k; zero where the basis spans all it can reach.
+        basis: Q's columns as rows, ``[k, n]``.
+    """
+
+    diagonal: Tensor
+    off_diagonal: Tensor
+    remainder: float
+    basis: Tensor
+
+    def eigen(self) -> tuple[Tensor, Tensor]:
+        """Compute T's eigenvalues ``[k]``, ascending, and eigenvectors in columns ``[k, k]``."""
+        matrix = torch.diag(self.diagonal)
+        if len(self.off_diagonal):
+            matrix += torch.diag(self.off_diagonal, 1) + torch.diag(self.off_diagonal, -1)
+        return torch.linalg.eigh(matrix)
+
+
+class Lanczos:
+    """The iteration, with its basis.
+
+    Where the basis spans an invariant space, it goes on from a new random vector.
+
+    Args:
+        operator: A, symmetric, on ``[n]``.
+        start: First vector, ``[n]``, not zero.
+        limit: Most steps, 1 to n.
+        generator: Draws new vectors.
+
+    Raises:
+        ConfigError: `start` is zero.
+    """
+
+    def __init__(
+        self, operator: Operator, start: Tensor, limit: int, generator: torch.Generator
+    ) -> None:
+        self._operator, self._generator = operator, generator
+        self._basis = start.new_empty(limit, len(start))
+        self._alphas: list[float] = []
+        self._betas: list[float] = []
+        norm = float(torch.linalg.vector_norm(start))
+        if norm == 0:
+            raise ConfigError("start is zero; a vector with a direction is expected")
+        self._next = start / norm
+
+    def extend(self, number: int) -> None:
+        """Take further steps.
+
+        Raises:
+            ConfigError: A product is not finite.
+            ShapeError: A product has another size.
+        """
+        for _ in range(number):
+            self._step()
+
+    def result(self) -> Tridiagonal:
+        """Return T and Q after one step or more."""
+        return Tridiagonal(
+            torch.tensor(self._alphas, dtype=torch.float64),
+            torch.tensor(self._betas[:-1], dtype=torch.float64),
+            self._betas[-1],
+            self._basis[: len(self._alphas)],
+        )
+
+    def _step(self) -> None:
+        k = len(self._alphas)
+        if self._betas and self._betas[-1] == 0.0:
+            self._next = self._fresh()
+        q = self._basis[k].copy_(self._next)
+        product = self._operator(q)
+        if product.shape != q.shape:
+            raise ShapeError(
+                f"the operator returned shape {list(product.shape)} for {list(q.shape)}"
+            )
+        alpha = float(torch.dot(q, product))
+        if not math.isfinite(alpha):
+            raise ConfigError(
+                f"product {k + 1} with the matrix is not finite.  Check the parameters and the "
+                "data."
+            )
+        self._alphas.append(alpha)
+        left, norm = self._orthogonal(product)
+        scale = max(map(abs, [*self._alphas, *self._betas]))
+        ends = k + 1 == len(q) or norm <= 10 * torch.finfo(q.dtype).eps * scale
+        self._betas.append(0.0 if ends else norm)
+        self._next = left / norm if norm else left
+
+    def _orthogonal(self, vector: Tensor) -> tuple[Tensor, float]:
+        """Take the basis' part off a vector, as often as rounding asks for; return its norm too."""
+        basis = self._basis[: len(self._alphas)]
+        norm = float(torch.linalg.vector_norm(vector))
+        for _ in range(_MOST_PASSES):
+            vector = vector - basis.mT @ (basis @ vector)
+            before, norm = norm, float(torch.linalg.vector_norm(vector))
+            if norm >= _SAME * before:
+                break
+        return vector, norm
+
+    def _fresh(self) -> Tensor:
+        """Draw a vector that the basis cannot reach, to find repeated eigenvalues as well."""
+        size, kind = self._basis.shape[1], self._basis.dtype
+        left, norm = self._orthogonal(random_normal(size, self._generator, kind))
+        return left / norm
+
+
+def lanczos(
+    operator: Operator,
+    size: int,
+    *,
+    num_iterations: int,
+    generator: torch.Generator,
+    start: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tridiagonal:
+    """Bring a matrix into tridiagonal form, with full reorthogonalisation.
+
+    Where the basis spans an invariant space early, it goes on from a new random vector. Golub & Van
+    Loan (2013, section 10.3).
+
+    Args:
+        operator: A, symmetric, on ``[n]``.
+        size: n.
+        num_iterations: k, 1 or more; at most n are done.
+        generator: Draws the start, on its device. Processes that share the work of a product must
+            seed theirs alike.
+        start: Instead of a random one, ``[n]``, not zero.
+        dtype: Of the vectors; none takes a `CurvatureOperator`'s own type, else PyTorch's default.
+
+    Raises:
+        ConfigError: `num_iterations` is below 1, or a product is not finite.
+        ShapeError: The operator, or `start`, has another size.
+
+    >>> matrix = torch.diag(torch.tensor([1.0, 2.0, 5.0]))
+    >>> generator = torch.Generator().manual_seed(1)
+    >>> values, _ = lanczos(matrix.mv, 3, num_iterations=3, generator=generator).eigen()
+    >>> [round(float(value), 3) for value in values]
+    [1.0, 2.0, 5.0]
+    """
+    require_at_least("num_iterations", num_iterations, 1)
+    kind = vector_type(operator, dtype)
+    if start is None:
+        start = random_normal(size, generator, kind)
+    if start.shape != (size,):
+        raise ShapeError(f"start has shape {list(start.shape)}; [{size}] is expected")
+    limit = min(num_iterations, size)
+    run = Lanczos(operator, start.to(kind), limit, generator)
+    run.extend(limit)
+    return run.result()
+
+
+def random_normal(size: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Draw a vector of independent normal numbers, ``[size]``."""
+    return torch.randn(size, generator=generator, device=generator.device, dtype=dtype)

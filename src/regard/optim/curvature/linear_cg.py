@@ -1,0 +1,278 @@
+"""Conjugate gradient for linear systems, and its form inside a trust region.
+
+`solve` is Hestenes & Stiefel's (1952; Nocedal & Wright 2006, algorithm 5.3): A x = b for a
+symmetric positive A that is only multiplied with vectors. `steihaug` minimises a model
+g.p + p.A p / 2 within a radius, for any symmetric A (Steihaug 1983; Nocedal & Wright, algorithm
+7.2). Both cost one product and five inner products or updates an iteration, and hold five
+vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from regard.errors import ConfigError, ShapeError
+from regard.optim.flat_parameters import inner_product
+
+Operator = Callable[[Tensor], Tensor]
+"""Multiplies a vector, ``[n]``, with a symmetric matrix."""
+Dot = Callable[[Tensor, Tensor], float]
+
+
+def plain_dot(first: Tensor, second: Tensor) -> float:
+    """Compute an inner product, summed in float64."""
+    return float(inner_product(first, second))
+
+
+class RelativeProgress:
+    """Martens' end of the inner iteration (2010, section 4.4).
+
+    Ends at iteration i where the model has decreased over the last k = max(10, i / 10) iterations
+    by less than ``k epsilon`` of its value.
+
+    Args:
+        epsilon: Above 0.
+    """
+
+    def __init__(self, epsilon: float = 5e-4) -> None:
+        self.epsilon = epsilon
+
+    def __call__(self, models: list[float]) -> bool:
+        """Tell whether to end, from the model's value after every iteration so far."""
+        number = len(models)
+        span = max(10, number // 10)
+        if number <= span or not models[-1] < 0:
+            return False
+        return (models[-1] - models[-1 - span]) / models[-1] < span * self.epsilon
+
+
+@dataclass(frozen=True, slots=True)
+class LinearSolution:
+    """What conjugate gradient found.
+
+    Args:
+        x: The solution, ``[n]``.
+        residuals: ``|b - A x| / |b|`` before the first iteration and after each.
+        models: ``x.A x / 2 - b.x`` after each iteration.
+        converged: Whether the last residual is within the tolerance.
+        negative_curvature: A direction d with ``d.A d <= 0`` at which the iteration ended, ``[n]``.
+    """
+
+    x: Tensor
+    residuals: list[float]
+    models: list[float] = field(default_factory=list)
+    converged: bool = False
+    negative_curvature: Tensor | None = None
+
+    @property
+    def num_iterations(self) -> int:
+        """Products with the matrix, besides those with a given start and to check a solution."""
+        return len(self.residuals) - 1
+
+
+def solve(
+    operator: Operator,
+    right_side: Tensor,
+    *,
+    initial: Tensor | None = None,
+    preconditioner: Operator | None = None,
+    tolerance: float = 1e-8,
+    max_iterations: int | None = None,
+    stop: Callable[[list[float]], bool] | None = None,
+    dot: Dot = plain_dot,
+) -> LinearSolution:
+    """Solve A x = b.
+
+    Args:
+        operator: A, symmetric and positive.
+        right_side: b, ``[n]``.
+        initial: First x; none is zero.
+        preconditioner: An approximation of the inverse of A, symmetric and positive.
+        tolerance: Of the residual's norm, relative to b's.
+        max_iterations: None allows ten times n.
+        stop: Ends early, by the models so far, such as `RelativeProgress`.
+        dot: Inner product, for vectors that are spread over processes.
+
+    Returns:
+        The solution with its history, not converged where rounding allows no more. Where A is not
+        positive along a direction, the solution so far and that direction.
+
+    Raises:
+        ConfigError: The preconditioner is not positive, or the right side not finite.
+        ShapeError: `right_side` is no vector.
+
+    >>> matrix = torch.tensor([[4.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
+    >>> found = solve(matrix.mv, torch.tensor([1.0, 2.0], dtype=torch.float64))
+    >>> [round(float(entry), 4) for entry in found.x], found.num_iterations
+    ([0.0909, 0.6364], 2)
+    """
+    if right_side.dim() != 1:
+        raise ShapeError(f"right_side has shape {list(right_side.shape)}; a vector is expected")
+    precondition = preconditioner or _identity
+    x, residual = torch.zeros_like(right_side), right_side.clone()
+    if initial is not None:
+        x = initial.clone()
+        residual = right_side - operator(x)
+    size = math.sqrt(dot(right_side, right_side)) or 1.0
+    residuals, models = [math.sqrt(dot(residual, residual)) / size], []
+    limit = 10 * right_side.numel() if max_iterations is None else max_iterations
+    direction, strength, negative = torch.zeros_like(x), math.inf, None
+    checked = math.inf  # the last residual that was computed, not carried along
+    while residuals[-1] > tolerance and len(models) < limit:
+        image = precondition(residual)
+        before, strength = strength, dot(residual, image)
+        if not strength > 0:
+            raise ConfigError(
+                f"r.P r is {strength:.3g} for the residual r and the preconditioner P; P must be "
+                "symmetric and positive, and the right side finite."
+            )
+        direction.mul_(strength / before).add_(image)
+        product = operator(direction)
+        curvature = dot(direction, product)
+        if not 0 < curvature < math.inf:
+            negative = direction if curvature <= 0 else None
+            break
+        x.add_(direction, alpha=strength / curvature)
+        residual.sub_(product, alpha=strength / curvature)
+        residuals.append(math.sqrt(dot(residual, residual)) / size)
+        models.append(-0.5 * (dot(x, right_side) + dot(x, residual)))
+        if stop is not None and stop(models):
+            break
+        if residuals[-1] <= tolerance:
+            # Rounding drives the residual that is carried along away from the true one.
+            residual = right_side - operator(x)
+            residuals[-1] = math.sqrt(dot(residual, residual)) / size
+            if not residuals[-1] < 0.5 * checked:
+                break
+            checked, strength = residuals[-1], math.inf
+    return LinearSolution(x, residuals, models, residuals[-1] <= tolerance, negative)
+
+
+def _identity(vector: Tensor) -> Tensor:
+    return vector
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRegionStep:
+    """A step within a trust region.
+
+    Args:
+        step: p, ``[n]``.
+        model: g.p + p.A p / 2, at most 0.
+        num_iterations: Products with the matrix.
+        is_on_boundary: Whether the radius was reached.
+        negative_curvature: Whether a direction of negative curvature was followed.
+        norm: Of the step from where the iteration began, in the norm of the preconditioner's
+            inverse.
+    """
+
+    step: Tensor
+    model: float
+    num_iterations: int
+    is_on_boundary: bool
+    negative_curvature: bool
+    norm: float
+
+
+def steihaug(
+    operator: Operator,
+    gradient: Tensor,
+    radius: float,
+    *,
+    initial: Tensor | None = None,
+    preconditioner: Operator | None = None,
+    tolerance: float = 0.1,
+    max_iterations: int = 250,
+    stop: Callable[[list[float]], bool] | None = None,
+    dot: Dot = plain_dot,
+) -> TrustRegionStep:
+    """Minimise g.p + p.A p / 2 within a radius.
+
+    Args:
+        operator: A, symmetric.
+        gradient: g, ``[n]``.
+        radius: Greatest norm of the step, above 0; infinite for none.
+        initial: A direction, ``[n]``; the iteration begins at the model's minimum along it where it
+            descends. Only without a radius; one product more. None begins at zero.
+        preconditioner: An approximation of the inverse of A, symmetric and positive; the radius is
+            measured in the norm of its inverse.
+        tolerance: Of the model's gradient, relative to g.
+        max_iterations: Most products.
+        stop: Ends early, by the models so far.
+        dot: Inner product.
+    """
+    step, residual = torch.zeros_like(gradient), gradient.neg()
+    precondition = preconditioner or _identity
+    image = precondition(residual)
+    direction, strength = image.clone(), dot(residual, image)
+    end = tolerance**2 * strength
+    models: list[float] = []
+    begun = None if initial is None else _along(operator, gradient, initial, dot)
+    if begun is not None:
+        step, residual = begun
+        models.append(0.5 * dot(step, gradient))
+        image = precondition(residual)
+        direction, strength = image.clone(), dot(residual, image)
+    # Norms in the preconditioner's inverse need no product with it (Nocedal & Wright, 7.2).
+    square, across, along = 0.0, 0.0, strength  # p.M p, p.M d, d.M d
+    while strength > end and len(models) < max_iterations:
+        product = operator(direction)
+        curvature = dot(direction, product)
+        length = strength / curvature if curvature > 0 else math.inf
+        if not curvature > 0 or square + 2 * length * across + length**2 * along >= radius**2:
+            is_bounded = not math.isinf(radius)
+            if is_bounded:
+                length = _to_boundary(square, across, along, radius)
+            else:
+                # A model without a floor: the best that is known is the step so far, or downhill.
+                length = 0.0 if models else strength / (abs(curvature) or strength)
+            step.add_(direction, alpha=length)
+            residual.sub_(product, alpha=length)
+            norm = math.sqrt(max(0.0, square + 2 * length * across + length**2 * along))
+            model = -0.5 * (dot(step, residual) - dot(step, gradient))
+            return TrustRegionStep(
+                step, model, len(models) + 1, is_bounded, not curvature > 0, norm
+            )
+        step.add_(direction, alpha=length)
+        residual.sub_(product, alpha=length)
+        square += 2 * length * across + length**2 * along
+        models.append(-0.5 * (dot(step, residual) - dot(step, gradient)))
+        if stop is not None and stop(models):
+            break
+        image = precondition(residual)
+        before, strength = strength, dot(residual, image)
+        ratio = strength / before
+        across = ratio * (across + length * along)
+        along = strength + ratio**2 * along
+        direction.mul_(ratio).add_(image)
+    model = models[-1] if models else 0.0
+    return TrustRegionStep(step, model, len(models), False, False, math.sqrt(max(0.0, square)))
+
+
+def _along(
+    operator: Operator, gradient: Tensor, direction: Tensor, dot: Dot
+) -> tuple[Tensor, Tensor] | None:
+    """Minimise the model along a direction; return step and residual, or None if it has no minimum.
+
+    A step against the direction is not looked for.
+    """
+    slope = dot(gradient, direction)
+    if not slope < 0:
+        return None
+    product = operator(direction)
+    curvature = dot(direction, product)
+    if not 0 < curvature < math.inf:
+        return None
+    length = -slope / curvature
+    return direction * length, product.mul(-length).sub_(gradient)
+
+
+def _to_boundary(square: float, across: float, along: float, radius: float) -> float:
+    """Find t >= 0 with ``square + 2 t across + t^2 along = radius^2``."""
+    root = math.sqrt(across**2 + along * max(0.0, radius**2 - square))
+    return (root - across) / along

@@ -1,0 +1,203 @@
+"""Eigenvalues and spectral density of a matrix that is only multiplied with vectors.
+
+The eigenvalues of Lanczos' tridiagonal matrix come near those at the matrix' ends (Golub & Van Loan
+2013, section 10.1), and the first entries of its eigenvectors weigh them in a Gauss quadrature of
+the spectrum (Golub & Meurant 2010). k steps cost k products and about 4 n k^2 operations, and hold
+k + 1 vectors of n entries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from regard.errors import ConfigError
+from regard.optim.curvature.hutchinson import random_signs
+from regard.optim.curvature.lanczos import Lanczos, lanczos, random_normal
+from regard.optim.curvature.linear_cg import Operator
+from regard.optim.curvature.operators import require_at_least, vector_type
+
+Which = Literal["largest", "smallest", "magnitude"]
+
+_CHECK_EVERY = 5  # iterations between looks at the eigenvalues
+_TAILS = 6.0  # standard deviations of the density beyond the outermost eigenvalues
+
+
+@dataclass(frozen=True, slots=True)
+class Eigenpairs:
+    """Approximate eigenvalues and eigenvectors.
+
+    Args:
+        values: ``[num]``, the wanted end first, float64.
+        vectors: In columns, orthonormal, ``[n, num]``.
+        bounds: ``|A v - value v|``, ``[num]``: a true eigenvalue is not farther from the value.
+        converged: Whether all bounds are within the tolerance.
+        num_products: With the matrix.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    bounds: Tensor
+    converged: bool
+    num_products: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpectralDensity:
+    """How the eigenvalues are spread.
+
+    Args:
+        grid: Middles of cells of equal width, ``[points]``, float64.
+        density: Share of the eigenvalues per unit, mean over a cell, ``[points]``; its sum times
+            the cells' width is 1.
+        nodes: Of the quadrature over all probes, ``[nodes]``.
+        weights: Of the nodes, ``[nodes]``; their sum is 1. ``size * (weights * f(nodes)).sum()``
+            estimates the trace of f(A).
+    """
+
+    grid: Tensor
+    density: Tensor
+    nodes: Tensor
+    weights: Tensor
+
+
+def top_eigenvalues(
+    operator: Operator,
+    size: int,
+    num: int = 5,
+    *,
+    generator: torch.Generator,
+    which: Which = "largest",
+    tolerance: float = 1e-4,
+    max_iterations: int = 100,
+    dtype: torch.dtype | None = None,
+) -> Eigenpairs:
+    """Find the eigenvalues at an end of the spectrum.
+
+    A single starting vector sees one of several equal eigenvalues; the others come up only when the
+    basis can grow no further (Golub & Van Loan 2013, section 10.1).
+
+    Args:
+        operator: A, symmetric, on ``[n]``.
+        size: n.
+        num: How many, 1 to n.
+        generator: Draws the start, on its device. Processes that share the work of a product must
+            seed theirs alike.
+        which: largest, smallest (most negative) or magnitude (largest absolute value).
+        tolerance: Of the bounds, relative to the largest absolute eigenvalue, above 0.
+        max_iterations: Vectors that are held at most, `num` or more; `num` further products compute
+            the bounds.
+        dtype: Of the vectors; none takes a `CurvatureOperator`'s own type, else PyTorch's default.
+
+    Raises:
+        ConfigError: An argument is out of range, or a product is not finite.
+        ShapeError: The operator has another size.
+    """
+    keys = {"largest": Tensor.neg, "smallest": Tensor.clone, "magnitude": lambda v: -v.abs()}
+    if which not in keys:
+        raise ConfigError(f"unknown which {which!r}.  One of: {', '.join(keys)}")
+    if not 1 <= num <= size:
+        raise ConfigError(f"num must be 1 to {size}, the size of the matrix, not {num}")
+    require_at_least(
+        "max_iterations", max_iterations, num, f": every one of num={num} values takes a vector"
+    )
+    kind = vector_type(operator, dtype)
+    limit = min(max_iterations, size)
+    run = Lanczos(operator, random_normal(size, generator, kind), limit, generator)
+    run.extend(num)
+    while True:
+        found = run.result()
+        values, vectors = found.eigen()
+        order = keys[which](values).argsort()[:num]
+        within = tolerance * float(values.abs().max())
+        errors = found.remainder * vectors[-1, order].abs()
+        # Without a remainder the basis misses what its start cannot reach: repeated eigenvalues.
+        is_settled = found.remainder > 0 and float(errors.max()) <= 0.5 * within
+        done = len(found.diagonal)
+        if is_settled or done == limit:
+            break
+        run.extend(min(_CHECK_EVERY, limit - done))
+    ritz = found.basis.mT @ vectors[:, order].to(found.basis)
+    values = values[order]
+    bounds = _residuals(operator, values, ritz)
+    return Eigenpairs(values, ritz, bounds, bool(bounds.max() <= within), done + num)
+
+
+def spectral_density(
+    operator: Operator,
+    size: int,
+    num_probes: int = 10,
+    num_iterations: int = 60,
+    *,
+    generator: torch.Generator,
+    num_points: int = 1000,
+    width: float | None = None,
+    dtype: torch.dtype | None = None,
+) -> SpectralDensity:
+    """Estimate the density of the spectrum by stochastic Lanczos quadrature.
+
+    Golub & Meurant (2010); Ghorbani, Krishnan & Xiao (2019), algorithm 1. The nodes of every
+    probe's quadrature are smeared by a Gaussian. Costs `num_probes` times `num_iterations`
+    products.
+
+    Args:
+        operator: A, symmetric, on ``[n]``.
+        size: n.
+        num_probes: Random vectors, 1 or more.
+        num_iterations: Nodes of a probe's quadrature, 1 or more; at most n.
+        generator: Draws the probes, on its device. Processes that share the work of a product must
+            seed theirs alike.
+        num_points: Of the grid, 2 or more.
+        width: Standard deviation of the Gaussian, above 0; none takes a hundredth of the range of
+            the nodes, or where they are nearly one, 1e-4 of their size.
+        dtype: Of the vectors; none takes a `CurvatureOperator`'s own type, else PyTorch's default.
+
+    Raises:
+        ConfigError: An argument is out of range, or a product is not finite.
+        ShapeError: The operator has another size.
+    """
+    require_at_least("num_probes", num_probes, 1)
+    require_at_least("num_points", num_points, 2)
+    if width is not None and not width > 0:
+        raise ConfigError(f"width must be above 0, not {width}")
+    nodes, weights = [], []
+    kind = vector_type(operator, dtype)
+    for _ in range(num_probes):
+        signs = random_signs(size, generator, kind)
+        found = lanczos(
+            operator,
+            size,
+            num_iterations=num_iterations,
+            generator=generator,
+            start=signs,
+            dtype=kind,
+        )
+        values, vectors = found.eigen()
+        nodes.append(values)
+        weights.append(vectors[0] ** 2 / num_probes)
+    return _smeared(torch.cat(nodes), torch.cat(weights), num_points, width)
+
+
+def _smeared(
+    nodes: Tensor, weights: Tensor, num_points: int, width: float | None
+) -> SpectralDensity:
+    """Spread every node over the cells of a grid by the Gaussian's distribution function."""
+    low, high = float(nodes.min()), float(nodes.max())
+    if width is None:
+        width = max(high - low, 0.01 * max(abs(low), abs(high))) / 100 or 1.0
+    edges = torch.linspace(
+        low - _TAILS * width, high + _TAILS * width, num_points + 1, dtype=torch.float64
+    )
+    below = torch.special.ndtr((edges[:, None] - nodes) / width)
+    cell = float(edges[-1] - edges[0]) / num_points
+    shares = below.diff(dim=0) @ weights
+    return SpectralDensity(edges[:-1] + cell / 2, shares / (shares.sum() * cell), nodes, weights)
+
+
+def _residuals(operator: Operator, values: Tensor, vectors: Tensor) -> Tensor:
+    pairs = zip(values.tolist(), vectors.unbind(1), strict=True)
+    norms = [torch.linalg.vector_norm(operator(v) - value * v) for value, v in pairs]
+    return torch.stack(norms).double().cpu()

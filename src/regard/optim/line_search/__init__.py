@@ -1,0 +1,1 @@
+"""Line searches and their first step."""

@@ -1,0 +1,381 @@
+"""A data set as one deterministic objective, accumulated over micro-batches and processes.
+
+An evaluation is one pass over the data. Losses are summed in float64; under ``torch.distributed``
+loss, number of terms and gradient travel in one all-reduce of float64 (sharded parameters bring
+their own collectives, and two numbers are reduced). So all processes see the same value and
+gradient to the bit, and every decision that depends on them alone is the same everywhere. A process
+without data takes part with nothing to add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from regard.errors import ConfigError, ShapeError
+from regard.optim.curvature.hvp import GaussNewton, Hessian
+
+Loss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
+"""Returns the mean over the rows of a batch; or a sum and the number of its terms."""
+Matrix: TypeAlias = Hessian | GaussNewton
+
+_EMPTY = "the loader gave no batch.  Is the data set empty?"
+_ALL_EMPTY = "the loaders of all {} processes gave no term of the loss.  Is the data set empty?"
+
+
+class FullBatch:
+    """The mean loss over all data; callable like a closure.
+
+    Args:
+        loader: Micro-batches, the same ones whenever it is iterated: a list, or a DataLoader that
+            does not shuffle. Under ``torch.distributed``, this process's part, which may be empty
+            where parameters are not sharded.
+        loss: Of a batch, ``loss(batch)``; with `outputs`, ``loss(outputs(batch), batch)``. Either
+            the mean over the batch's rows, or a pair: a sum and the number of its terms, which
+            weighs batches rightly where rows have different numbers of terms.
+        outputs: What the model computes from a batch, a tensor; needed for Gauss-Newton products,
+            which want the loss to be convex in it.
+        parameters: With respect to which derivatives are computed where no optimizer asks for
+            them; an optimizer's step puts its own parameters in their place.
+        model: Its dropout is switched off, or frozen, while it is evaluated. One that is wrapped in
+            DistributedDataParallel is kept from reducing gradients batch by batch.
+        dropout: off, or frozen: the same masks throughout a step, new ones in the next.
+        seed_dropout: Called with a number that decides about the masks; none seeds PyTorch's own
+            generator and restores it afterwards.
+        curvature_fraction: Share of the micro-batches that products are taken over, above 0 to 1:
+            always the same ones, evenly spread (`spread`), since batches may be sorted by length.
+
+    Raises:
+        ConfigError: The loader can be iterated once only, or is empty on all processes, or an
+            argument is out of range.
+    """
+
+    def __init__(
+        self,
+        loader: Iterable[Any],
+        loss: Loss,
+        *,
+        outputs: Callable[[Any], Tensor] | None = None,
+        parameters: Iterable[Tensor] | None = None,
+        model: nn.Module | None = None,
+        dropout: Literal["off", "frozen"] = "off",
+        seed_dropout: Callable[[int], None] | None = None,
+        curvature_fraction: float = 1.0,
+    ) -> None:
+        if isinstance(loader, Iterator):
+            raise ConfigError(
+                "the loader is an iterator, which is empty after one pass.  Give a list or a "
+                "DataLoader, or write list(loader)."
+            )
+        if dropout not in ("off", "frozen"):
+            raise ConfigError(f"unknown dropout {dropout!r}.  One of: off, frozen")
+        if not 0 < curvature_fraction <= 1:
+            raise ConfigError(
+                f"curvature_fraction must be above 0 and at most 1, not {curvature_fraction}"
+            )
+        self._loader, self._loss, self._outputs = loader, loss, outputs
+        self._parameters = None if parameters is None else list(parameters)
+        self._model, self._dropout, self._seed = model, dropout, seed_dropout
+        self.curvature_fraction = curvature_fraction
+        self.num_steps = 0
+        """Steps begun; frozen dropout masks follow from it."""
+        self._holds = False  # outside an optimizer's step nobody tells when something changes
+        self._held: tuple[object, Matrix, float] | None = None
+
+    def __call__(self) -> float:
+        """Compute value and gradient, as a closure does."""
+        return self.gradient()
+
+    def bind(self, parameters: Sequence[Tensor]) -> None:
+        """Take an optimizer's parameters.
+
+        Raises:
+            ConfigError: They are sharded, and the model is not known.
+        """
+        if self._model is None and any(isinstance(p, DTensor) for p in parameters):
+            raise ConfigError(
+                "the parameters are sharded (FSDP), so FullBatch must know the model, which keeps "
+                "whole copies between evaluations.  Pass model=model."
+            )
+        self._parameters, self._held = list(parameters), None
+
+    def begin_step(self) -> bool:
+        """Draw new dropout masks where dropout is frozen; return whether the function changed."""
+        self._holds, self._held = True, None
+        if self._dropout == "off":
+            return False
+        self.num_steps += 1
+        return True
+
+    def value(self) -> float:
+        """Compute the mean loss: one pass without gradients."""
+        with torch.no_grad():
+            total, count = self._sums(None)
+        return self._mean(*_reduced(total, count))
+
+    def _nothing(self) -> Tensor:
+        """Return a zero of float64: what a process adds that has no data, if there are others.
+
+        Raises:
+            ConfigError: There are no others.
+        """
+        if _num_processes() == 1:
+            raise ConfigError(_EMPTY)
+        known = self._parameters or ([] if self._model is None else list(self._model.parameters()))
+        return torch.zeros((), dtype=torch.float64, device=known[0].device if known else "cpu")
+
+    def gradient(self) -> float:
+        """Compute the mean loss, and its gradient into ``grad`` of the parameters: one pass."""
+        parameters = self._bound()
+        for parameter in parameters:
+            parameter.grad = None
+        with torch.enable_grad():
+            total, count = self._sums(Tensor.backward)
+        whole = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
+        total, count = _reduced_with_gradients(total, count, whole)
+        for parameter in parameters:
+            if parameter.grad is not None:
+                # Sharding has averaged over processes.
+                num_summed = _num_processes() if isinstance(parameter, DTensor) else 1
+                parameter.grad.mul_(float(num_summed / count))
+        return self._mean(total, count)
+
+    def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply the Hessian, or that of the part `curvature_fraction`, with a vector."""
+        return self._product(vector, self._hessian_of)
+
+    def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply the Gauss-Newton matrix with a vector.
+
+        Raises:
+            ConfigError: Outputs and loss are not told apart.
+        """
+        if self._outputs is None:
+            raise ConfigError(
+                "Gauss-Newton products need to know the model's outputs.  FullBatch(loader, "
+                "lambda outputs, batch: ..., outputs=lambda batch: model(...)); or take the "
+                "Hessian: curvature='hessian'."
+            )
+        return self._product(vector, self._gauss_newton_of)
+
+    def _bound(self) -> list[Tensor]:
+        if self._parameters is None:
+            raise ConfigError(
+                "the objective does not know its parameters.  Pass it to an optimizer's step, or "
+                "give parameters=model.parameters()."
+            )
+        return self._parameters
+
+    def _sums(self, use: Callable[[Tensor], object] | None) -> tuple[Tensor, Tensor]:
+        """Sum loss and number of terms over this process's data, float64, and use every loss."""
+        total = count = None
+        with self._evaluating():
+            for number, batch in enumerate(self._loader):
+                self._freeze(number)
+                loss, terms = self._terms(batch)
+                if use is not None:
+                    use(loss)
+                added = loss.detach().double()
+                total = added if total is None else total + added
+                terms = torch.as_tensor(terms, dtype=torch.float64, device=added.device)
+                count = terms if count is None else count + terms
+        if total is None or count is None:
+            return self._nothing(), self._nothing()
+        return total, count
+
+    def _terms(self, batch: Any) -> tuple[Tensor, Tensor | int]:
+        """Compute the sum of the loss over a batch, and the number of terms."""
+        if self._outputs is None:
+            return _as_sum(self._loss(batch), batch)
+        return _as_sum(self._loss(self._outputs(batch), batch), batch)
+
+    def _mean(self, total: Tensor, count: Tensor) -> float:
+        return float(total / count)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Switch dropout off or freeze it, and mixed precision off."""
+        model, parameters = self._model, self._parameters
+        modes = [] if model is None else [(each, each.training) for each in model.modules()]
+        _drop_copies(model)
+        if model is not None and self._dropout == "off":
+            model.eval()
+        kind = parameters[0].device.type if parameters else "cpu"
+        devices = [] if kind == "cpu" else [torch.cuda.current_device()]
+        draws = self._dropout == "frozen" and self._seed is None
+        with (
+            torch.autocast(kind, enabled=False),
+            torch.random.fork_rng(devices, enabled=draws),
+            model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext(),
+        ):
+            try:
+                yield
+            finally:
+                for module, was_training in modes:
+                    module.training = was_training
+                _drop_copies(model)
+
+    def _freeze(self, number: int) -> None:
+        """Decide about the dropout masks of a micro-batch."""
+        if self._dropout == "off":
+            return
+        seed = self.num_steps * 1_000_003 + number
+        if self._seed is None:
+            torch.manual_seed(seed)
+        else:
+            self._seed(seed)
+
+    def _product(
+        self,
+        vector: Sequence[Tensor],
+        matrix_of: Callable[[Any], tuple[Matrix, float]],
+    ) -> list[Tensor]:
+        """Sum products over the micro-batches; the graph of a single one is kept between calls."""
+        parameters = self._bound()
+        batches = self._curvature_batches()
+        versions = [p._version for p in parameters]
+        place = (matrix_of, self.num_steps, self.curvature_fraction, versions)
+        if self._held is not None and self._held[0] == place:
+            with self._evaluating():
+                products, count = self._held[1].times(vector), self._held[2]
+        else:
+            products, count = [torch.zeros_like(p) for p in parameters], 0.0
+            with self._evaluating(), torch.enable_grad():
+                for number, batch in enumerate(batches):
+                    self._freeze(number)
+                    matrix, terms = matrix_of(batch)
+                    for product, added in zip(products, matrix.times(vector), strict=True):
+                        product.add_(added)
+                    count += terms
+                    if self._holds and len(batches) == 1:
+                        self._held = (place, matrix, terms)
+        kind = {"dtype": torch.float64, "device": parameters[0].device}
+        _, total = _reduced(torch.zeros((), **kind), torch.tensor(count, **kind), products)
+        return [product / float(total) for product in products]
+
+    def _curvature_batches(self) -> list[Any]:
+        loader = self._loader
+        if self.curvature_fraction == 1 or not isinstance(loader, Sized):
+            loader = list(loader)
+        number = len(loader)
+        if not number:
+            self._nothing()
+            return []
+        places = spread(number, self.curvature_fraction)
+        if isinstance(loader, Sequence):
+            return [loader[place] for place in places]
+        chosen = set(places)
+        return [batch for place, batch in enumerate(loader) if place in chosen]
+
+    def _hessian_of(self, batch: Any) -> tuple[Hessian, float]:
+        loss, terms = self._terms(batch)
+        return Hessian(loss, self._bound()), float(terms)
+
+    def _gauss_newton_of(self, batch: Any) -> tuple[GaussNewton, float]:
+        assert self._outputs is not None
+        outputs = self._outputs(batch)
+        counted: list[Tensor | int] = []
+
+        def loss(of: Tensor) -> Tensor:
+            summed, terms = _as_sum(self._loss(of, batch), batch)
+            counted.append(terms)
+            return summed
+
+        return GaussNewton(outputs, loss, self._bound()), float(counted[0])
+
+
+def spread(number: int, share: float) -> list[int]:
+    """Choose a share of some batches, one at least, each from the middle of an equal stretch.
+
+    >>> spread(8, 0.5), spread(8, 0.25), spread(8, 0.01)
+    ([1, 3, 5, 7], [2, 6], [4])
+    """
+    count = max(1, round(share * number))
+    return [(2 * place + 1) * number // (2 * count) for place in range(count)]
+
+
+def _drop_copies(model: nn.Module | None) -> None:
+    """Free whole parameters that sharding has kept from a pass without gradients.
+
+    The next pass would use them, though the optimizer has moved its parts since.
+    """
+    for module in () if model is None else model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def _as_sum(found: object, batch: Any) -> tuple[Tensor, Tensor | int]:
+    """Turn what a loss function returned into a sum and the number of its terms."""
+    if isinstance(found, tuple):
+        loss, terms = found
+    else:
+        terms = _num_rows(batch)
+        loss = found * terms if isinstance(found, Tensor) else found
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        shape = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ShapeError(f"the loss is {shape}; a scalar tensor is expected.  Take its mean.")
+    return loss.reshape(()), terms
+
+
+def _num_rows(batch: Any) -> int:
+    """Count the rows of a batch: the length of its first tensor."""
+    if isinstance(batch, Tensor) and batch.dim():
+        return len(batch)
+    parts = list(batch.values()) if isinstance(batch, Mapping) else batch
+    if isinstance(parts, list | tuple) and parts:
+        return _num_rows(parts[0])
+    raise ConfigError(
+        f"cannot tell the number of rows of a batch of type {type(batch).__name__}.  Let the loss "
+        "return a pair: the sum and the number of its terms."
+    )
+
+
+def _num_processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _reduced(
+    total: Tensor, count: Tensor, gradients: Sequence[Tensor] = ()
+) -> tuple[Tensor, Tensor]:
+    """Sum over processes; gradients in place.
+
+    Raises:
+        ConfigError: No process has a term; all are told so.
+    """
+    if _num_processes() == 1:
+        return total, count
+    flat = torch.cat([torch.stack([total, count]), *[g.reshape(-1).double() for g in gradients]])
+    dist.all_reduce(flat)
+    if not flat[1]:
+        raise ConfigError(_ALL_EMPTY.format(_num_processes()))
+    start = 2
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view(gradient.shape))
+        start += gradient.numel()
+    return flat[0], flat[1]
+
+
+def _reduced_with_gradients(
+    total: Tensor, count: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Sum over processes, ``grad`` of the parameters in place; None where no process has one.
+
+    Some may have none where others have: no data, or none that uses a parameter.
+    """
+    if _num_processes() == 1:
+        return total, count
+    has_gradient = torch.tensor([float(p.grad is not None) for p in parameters])
+    counted = has_gradient.to(total)
+    slopes = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    total, count = _reduced(total, count, [counted, *slopes])
+    for parameter, slope, num_found in zip(parameters, slopes, counted.tolist(), strict=True):
+        parameter.grad = slope if num_found else None
+    return total, count

@@ -1,0 +1,147 @@
+"""A plain function of tensors as an objective, counted and limited."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from regard.errors import ShapeError
+from regard.optim.objectives.objective import scalar
+
+Point: TypeAlias = Tensor | Mapping[str, Any]
+"""A tensor, or a dict of tensors and such dicts."""
+Function: TypeAlias = Callable[[Any], Tensor]
+
+
+class Solved(Exception):  # noqa: N818 - an end, not an error
+    """A point with a small enough gradient has been evaluated."""
+
+
+class OutOfEvaluations(Exception):  # noqa: N818 - an end, not an error
+    """The limit of evaluations is reached."""
+
+
+def flatten(point: Point) -> list[Tensor]:
+    """List the tensors of a point, in the order of its keys.
+
+    Raises:
+        ShapeError: It holds something else.
+    """
+    if isinstance(point, Tensor):
+        return [point]
+    if isinstance(point, Mapping):
+        return [tensor for part in point.values() for tensor in flatten(part)]
+    raise ShapeError(
+        f"a point is a tensor or a dict of tensors, not {type(point).__name__}.  "
+        "Turn numbers into tensors: torch.tensor(..., dtype=torch.float64)"
+    )
+
+
+def rebuild(like: Point, tensors: Sequence[Tensor]) -> Any:
+    """Put tensors into the structure of a point."""
+    return _rebuild(like, iter(tensors))
+
+
+def _rebuild(like: Point, tensors: Any) -> Any:
+    if isinstance(like, Tensor):
+        return next(tensors)
+    return {name: _rebuild(part, tensors) for name, part in like.items()}
+
+
+class FunctionObjective:
+    """A function evaluated at tensors of its own, which an optimizer moves.
+
+    Args:
+        fun: Takes a point, returns a scalar.
+        x0: The first point; it is not changed.
+        tol: `Solved` is raised at the first point whose gradient has no larger entry and whose
+            value is no higher than the best.
+        max_evaluations: Calls of `fun`, and products, before `OutOfEvaluations`.
+    """
+
+    def __init__(self, fun: Function, x0: Point, *, tol: float, max_evaluations: int) -> None:
+        self._fun, self._like, self._tol, self._left = fun, x0, tol, max_evaluations
+        self.keeps_graph = False
+        """Whether products are wanted, for which a gradient keeps its graph."""
+        copies = [tensor.detach().clone() for tensor in flatten(x0)]
+        self.tensors = [t.requires_grad_() if t.is_floating_point() else t for t in copies]
+        self._slopes: Sequence[Tensor] = ()
+        self.num_values = self.num_gradients = self.num_products = 0
+        self.best, self.best_value, self.best_norm = self._copy(), math.inf, math.inf
+
+    def value(self) -> float:
+        """Compute the value under ``no_grad``."""
+        self._count()
+        self.num_values += 1
+        with torch.no_grad():
+            return scalar(self._fun(rebuild(self._like, [t.detach() for t in self.tensors])))
+
+    def gradient(self) -> float:
+        """Compute value and gradient."""
+        self._count()
+        self.num_gradients += 1
+        with torch.enable_grad():
+            loss = self._fun(rebuild(self._like, self.tensors))
+            value = scalar(loss)
+            self._slopes = torch.autograd.grad(
+                loss.reshape(()),
+                self.tensors,
+                create_graph=self.keeps_graph,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        for tensor, slope in zip(self.tensors, self._slopes, strict=True):
+            tensor.grad = slope.detach()
+        self._keep_best(value)
+        return value
+
+    def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply the Hessian at the last point whose gradient was computed."""
+        self._count()
+        self.num_products += 1
+        pairs = [(s, v) for s, v in zip(self._slopes, vector, strict=True) if s.requires_grad]
+        if not pairs:
+            return [torch.zeros_like(tensor) for tensor in self.tensors]
+        slopes, weights = zip(*pairs, strict=True)
+        return list(
+            torch.autograd.grad(
+                slopes,
+                self.tensors,
+                weights,
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        )
+
+    def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply the Hessian: a plain function has no outputs between it and its tensors."""
+        return self.hessian(vector)
+
+    def _count(self) -> None:
+        if self._left <= 0:
+            raise OutOfEvaluations
+        self._left -= 1
+
+    def _copy(self) -> list[Tensor]:
+        return [tensor.detach().clone() for tensor in self.tensors]
+
+    def _is_worse(self, value: float) -> bool:
+        """Tell whether a value is above the best by more than rounding: a plateau overshot to."""
+        if math.isinf(self.best_value):
+            return False
+        eps = torch.finfo(self.tensors[0].dtype).eps
+        return value > self.best_value + eps**0.5 * abs(self.best_value)
+
+    def _keep_best(self, value: float) -> None:
+        largest = [slope.detach().abs().max() for slope in self._slopes if slope.numel()]
+        norm = float(torch.stack(largest).max()) if largest else 0.0  # NaN where one is
+        is_solved = math.isfinite(value) and norm <= self._tol and not self._is_worse(value)
+        if (math.isfinite(value) and value < self.best_value) or is_solved:
+            self.best, self.best_value, self.best_norm = self._copy(), value, norm
+        if is_solved:
+            raise Solved

@@ -1,0 +1,59 @@
+"""The model card: what a model is, what it was made from, how good it is, in its README.md."""
+
+from __future__ import annotations
+
+from regard.models import VitConfig
+from regard.setup.base_task import Outcome
+from regard.setup.build import summarize
+from regard.setup.config import RunConfig
+from regard.training.events import Finished
+
+
+def model_card(
+    config: RunConfig, path: str, outcome: Outcome, finished: Finished, num_parameters: int
+) -> str:
+    """Write the card as Markdown."""
+    figures = "\n".join(
+        [f"| validation | {name} | {value:.3f} |" for name, value in finished.valid.items()]
+        + [f"| test | {name} | {value:.3f} |" for name, value in finished.test.items()]
+    )
+    uses = "\n".join(f"    {command}" for command in finished.tries)
+    return f"""# {finished.folder}
+
+{outcome.kind} trained with [regard](https://pypi.org/project/regard/).
+
+| | |
+| --- | --- |
+| architecture | {summarize(config)} |
+| parameters | {num_parameters:,} |
+| tokenizer | {"none" if isinstance(config.model, VitConfig) else config.tokenizer.kind} |
+| data | {path}, sha256 {config.data.sha256[:16] or "embedded corpus"} |
+| size | {outcome.rows} |
+| training | {finished.step:,} step{"" if finished.step == 1 else "s"} of \
+{config.training.batch_tokens:,} tokens at most, \
+{_optimizer(config)}, \
+{config.training.precision}, {finished.seconds / 60:.1f} min |
+| kept weights | running average after step {finished.best_step:,}, best validation \
+{finished.score_name} |
+
+| set | measure | value |
+| --- | --- | --- |
+{figures}
+
+Losses are in nats per token. {outcome.notes}
+
+## Use
+
+{uses}
+
+## Limits
+
+The model knows the kind of text it was trained on and nothing else; what it writes may be fluent
+and wrong. Check what matters.
+"""
+
+
+def _optimizer(config: RunConfig) -> str:
+    rate = config.optimizer.learning_rate
+    name = config.optimizer.name
+    return f"{name}, peak rate {rate:g}" if rate is not None else f"{name} on all rows at once"

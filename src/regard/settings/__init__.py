@@ -1,0 +1,1 @@
+"""Settings as structs: TOML, command-line words, checks of numbers."""

@@ -1,0 +1,1 @@
+"""From settings and data to a run: resolve, build, estimate."""

@@ -1,0 +1,137 @@
+"""All settings of a run: what ``config.toml`` holds and ``--set`` changes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from regard.data.readers.audio import LogMelConfig
+from regard.data.tokenizer import TokenizerConfig
+from regard.generation.search_config import SearchConfig
+from regard.layers.attention_config import AttentionConfig
+from regard.models import ModelConfig, TransformerConfig
+from regard.settings.validation import require_at_least, require_positive
+from regard.training.training_config import OptimizerConfig, TrainingConfig
+
+Preset = Literal["auto", "tiny", "small", "base"]
+TaskName = Literal[
+    "translation",
+    "language-modeling",
+    "masked-language-modeling",
+    "classification",
+    "image-classification",
+    "audio-classification",
+    "series-classification",
+]
+
+
+class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the data comes from.
+
+    Args:
+        path: File of sentence pairs, of texts or rows of numbers with labels, or of running text,
+            or folder of images or recordings; none is the embedded corpus.
+        targets: File of target sentences, line by line with `path`.
+        valid: File of validation pairs; none holds some rows out.
+        test: File of test pairs; none holds some rows out.
+        encoding: Of all files.
+        columns: Names of the columns in CSV and JSONL (source and target, text and label, text
+            alone, or the label of rows of numbers); empty finds them.
+        languages: Codes such as en-de; empty guesses.
+        max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
+            length, texts with labels after it, recordings and series after so many rows.
+        allow_overlap: Keep test sources that also stand in the training data.
+        drop_overlap: Drop test sources that also stand in the training data.
+        labels: Names of the labels of a classifier, written by the run.
+        mean: Of each channel or feature of the training data, written by the run.
+        std: Their standard deviation, written by the run.
+        sha256: Of the file `path`, written by the run.
+    """
+
+    path: str | None = None
+    targets: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    encoding: str = "utf-8"
+    columns: tuple[str, ...] = ()
+    languages: str = ""
+    max_length: int = 256
+    allow_overlap: bool = False
+    drop_overlap: bool = False
+    labels: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.max_length < 2:
+            raise ValueError(f"max_length must be 2 or more, not {self.max_length}")
+        if len(self.columns) > 2:
+            raise ValueError(f"columns must be two names at most, not {len(self.columns)}")
+
+
+class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is trained of weights that a run starts from.
+
+    Args:
+        method: all, last (the last layers, and the map to the labels), or lora (low-rank changes of
+            every linear map, merged into the weights that are kept).
+        layers: Number of last layers.
+        rank: Of low-rank changes.
+        alpha: Factor on low-rank changes, times the rank.
+        encoder: Model folder whose weights the encoder of a new encoder-decoder begins with; none
+            begins at random.
+        decoder: Likewise for its decoder; both have one vocabulary.
+    """
+
+    method: Literal["all", "last", "lora"] = "all"
+    layers: int = 1
+    rank: int = 8
+    alpha: float = 16.0
+    encoder: str | None = None
+    decoder: str | None = None
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "layers", "rank")
+        require_positive(self, "alpha")
+        if self.method != "all" and (self.encoder is not None or self.decoder is not None):
+            raise ValueError(
+                f"method must be all, not {self.method}: what stands between encoder and decoder "
+                "begins at random"
+            )
+
+
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run.
+
+    Args:
+        task: What is learned.
+        preset: Size of the model: tiny, small, base, or auto by the amount of data.
+        data: Where the text comes from.
+        tokenizer: How text becomes tokens.
+        audio: How recordings become frames.
+        model: Family and dimensions of the model.
+        attention: Who may look at whom.
+        training: How long and in which precision.
+        optimizer: How one step changes the weights.
+        search: How output is searched for.
+        start_from: Model folder whose weights and vocabulary a run goes on from; none begins anew.
+        fine_tuning: What of these weights is trained.
+        settings: What the user set, as typed; written by the run, so that a later session decides
+            the rest in the same way.
+    """
+
+    task: TaskName = "translation"
+    preset: Preset = "auto"
+    data: DataConfig = DataConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    audio: LogMelConfig = LogMelConfig()
+    model: ModelConfig = TransformerConfig()
+    attention: AttentionConfig = AttentionConfig()
+    training: TrainingConfig = TrainingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    search: SearchConfig = SearchConfig()
+    start_from: str | None = None
+    fine_tuning: FineTuningConfig = FineTuningConfig()
+    settings: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Classification of text, images, recordings and series."""

@@ -1,0 +1,142 @@
+"""How well a classifier tells the labels of data that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
+from regard.data.labeled_inputs import LabelledInputs, repeated_inputs, require_known_labels
+from regard.data.labeled_text import Labelled, read_labelled, repeated, require_known
+from regard.errors import DataError
+from regard.metrics.classification import wilson_interval
+from regard.tasks.classification.input_predictor import InputClassifier, label_numbers
+from regard.tasks.classification.input_task import InputClassification
+from regard.tasks.classification.loss import label_measures
+from regard.tasks.classification.predictor import TextClassifier
+from regard.tasks.classification.setup import majority_share, without_repeated
+from regard.tasks.classification.task import TextClassification, columns_of
+
+AnyClassifier = TextClassifier | InputClassifier
+AnyLabelled = Labelled | LabelledInputs
+
+
+class ClassificationReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The scores of a classifier; shares are in percent.
+
+    Args:
+        path: Of the data.
+        model: The model's name.
+        num_inputs: Number of texts, images, recordings or series.
+        unit: What they are.
+        loss: In nats an input.
+        accuracy: Share of right answers.
+        accuracy_low: Lower end of Wilson's interval, 95 %.
+        accuracy_high: Upper end.
+        macro_f1: Mean over the labels of the harmonic mean of precision and recall.
+        majority: Accuracy of always answering the most frequent label of this data.
+        compared: Accuracy of the other model; None without one.
+    """
+
+    path: str
+    model: str
+    num_inputs: int
+    unit: str
+    loss: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    macro_f1: float
+    majority: float
+    compared: float | None = None
+
+
+def evaluate_classifier(
+    classifier: AnyClassifier,
+    path: str,
+    *,
+    name: str,
+    other: AnyClassifier | None = None,
+    drop_overlap: bool = False,
+    allow_overlap: bool = False,
+) -> ClassificationReport:
+    """Score a classifier on labelled data.
+
+    Args:
+        classifier: The model.
+        path: Of the data; of a folder in MNIST's layout its test part.
+        name: Of the model, for the report.
+        other: Another model to compare with, of the same kind.
+        drop_overlap: Leave out what also stands in the training data, where that is at hand.
+        allow_overlap: Keep it.
+
+    Raises:
+        DataError: The data cannot be read, has unknown labels, or overlaps and neither was chosen.
+    """
+    given = _read(classifier, path)
+    repeats = [] if allow_overlap else _repeats(classifier, given)
+    leave_out = partial(
+        without_repeated,
+        repeated=repeats,
+        path=path,
+        train_path=str(classifier.config.data.path),
+        drop=drop_overlap,
+    )
+    given = leave_out(given)
+    measures = _measure(classifier, given)
+    low, high = wilson_interval(measures["accuracy"], len(given))
+    compared = None
+    if other is not None:
+        compared = _measure(other, leave_out(_read(other, path)))["accuracy"]
+    return ClassificationReport(
+        path=path,
+        model=name,
+        num_inputs=len(given),
+        unit="texts" if isinstance(classifier, TextClassifier) else classifier.kind.unit,
+        loss=measures["loss"],
+        accuracy=measures["accuracy"],
+        accuracy_low=low,
+        accuracy_high=high,
+        macro_f1=measures["macro_f1"],
+        majority=100 * majority_share(given.labels),
+        compared=compared,
+    )
+
+
+def _read(classifier: AnyClassifier, path: str) -> AnyLabelled:
+    """Read labelled data as a classifier's training data was read."""
+    config, known = classifier.config, classifier.labels
+    if isinstance(classifier, InputClassifier):
+        inputs = InputClassification(classifier.kind).read_test(path, config)
+        require_known_labels(inputs, known)
+        return inputs
+    rows, _ = read_labelled(path, encoding=config.data.encoding, columns=columns_of(config.data))
+    require_known(rows, known, config.data.path or "the training data")
+    return rows
+
+
+def _measure(classifier: AnyClassifier, given: AnyLabelled) -> dict[str, float]:
+    numbers: Sequence[int]
+    if isinstance(classifier, InputClassifier):
+        assert isinstance(given, LabelledInputs)
+        numbers = label_numbers(given, classifier.labels)
+        batches = classifier.batches(given.values, numbers)
+    else:
+        assert isinstance(given, Labelled)
+        numbers = [classifier.labels.index(label) for label in given.labels]
+        batches = classifier.batches(given.texts, numbers)
+    return label_measures(classifier.model, batches)
+
+
+def _repeats(classifier: AnyClassifier, given: AnyLabelled) -> list[int]:
+    """Find the rows that also stand in the training data; none where it is not at hand."""
+    config = classifier.config
+    try:
+        if isinstance(given, LabelledInputs):
+            assert isinstance(classifier, InputClassifier)
+            train = InputClassification(classifier.kind).read(config).train
+            return repeated_inputs(train, given)
+        return repeated(TextClassification().read(config).train, given)
+    except DataError:
+        return []

@@ -1,0 +1,147 @@
+"""A trained classifier of images, recordings or series opened for use."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from numpy.typing import NDArray
+
+from regard.data.labeled_inputs import InputBatches, InputLayout, LabelledInputs
+from regard.errors import ConfigError
+from regard.models import Vit
+from regard.setup.build import model_of, open_without_text
+from regard.setup.config import RunConfig
+from regard.setup.published_images import images_config, read_published_images
+from regard.tasks.classification.modalities import KINDS, InputKind
+from regard.tasks.classification.predictor import Classification
+
+CLASSIFIED_TOKENS = 16_384  # patches or rows in a batch
+_STREAMED = 256  # inputs read ahead, to be sorted by length and classified together
+
+
+class InputClassifier:
+    """A model folder opened for classifying images, recordings or series.
+
+    Args:
+        model: In evaluation mode.
+        config: The settings it was made with.
+    """
+
+    def __init__(self, model: Vit, config: RunConfig) -> None:
+        self.model, self.config = model, config
+
+    @classmethod
+    def open(cls, folder: str | Path) -> InputClassifier:
+        """Open a model folder.
+
+        Raises:
+            WeightsError: It is missing, incomplete or damaged.
+        """
+        return cls(*open_without_text(folder, Vit, "classify"))
+
+    @classmethod
+    def open_published(cls, folder: str | Path) -> InputClassifier:
+        """Open a folder in Hugging Face's layout that holds a classifier of images.
+
+        Raises:
+            ConfigError: It is none that can be read, or has no labels.
+            WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
+        """
+        published = read_published_images(folder)
+        config = images_config(published)
+        if not config.data.labels:
+            raise ConfigError(
+                f"{folder}: an encoder without labels.  "
+                f"Go on from it: regard train DATA --from {folder} -o MODEL"
+            )
+        model = model_of(config, 0)
+        assert isinstance(model, Vit)
+        published.load_into(model)
+        return cls(model.eval(), config)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels it tells apart."""
+        return self.config.data.labels
+
+    @property
+    def kind(self) -> InputKind:
+        """What it reads."""
+        return kind_of(self.config)
+
+    def stream(self, path: str) -> Iterator[tuple[str, Classification]]:
+        """Classify a file, all files of a folder, or the rows of a file, in constant memory.
+
+        Args:
+            path: Of what the model was trained on: images, WAV files, or rows of numbers.
+
+        Yields:
+            Where each input stands, and its label, in the order of reading.
+
+        Raises:
+            DataError: Something cannot be read.
+        """
+        yield from self.stream_placed(self.kind.read_unlabelled(self.config, path))
+
+    def stream_placed(
+        self, inputs: Iterable[tuple[str, NDArray]]
+    ) -> Iterator[tuple[str, Classification]]:
+        """Classify inputs as they come; arguments and results as `stream`."""
+        inputs = iter(inputs)
+        while chunk := list(itertools.islice(inputs, _STREAMED)):
+            places = [place for place, _ in chunk]
+            yield from zip(places, self.classify([value for _, value in chunk]), strict=True)
+
+    @torch.inference_mode()
+    def classify(self, values: Sequence[NDArray]) -> list[Classification]:
+        """Classify inputs that are read; rows after those trained on are cut off.
+
+        Args:
+            values: Images ``[channels, height, width]`` of the model's size, or rows of features
+                ``[length, features]``, as they were in training.
+
+        Returns:
+            The label of each, in the same order.
+        """
+        batches = self.batches(values, [0] * len(values))
+        found: list[Classification | None] = [None] * len(values)
+        for rows in batches.in_sequence():
+            batch = batches.batch(rows)
+            probabilities = self.model(batch.inputs, batch.lengths).float().softmax(-1)
+            for row, shares in zip(rows.tolist(), probabilities.tolist(), strict=True):
+                ranked = sorted(zip(self.labels, shares, strict=True), key=lambda item: -item[1])
+                label, probability = ranked[0]
+                found[row] = Classification(
+                    label=label, probability=probability, probabilities=dict(ranked)
+                )
+        return [entry for entry in found if entry is not None]
+
+    def batches(self, values: Sequence[NDArray], labels: Sequence[int]) -> InputBatches:
+        """Lay inputs out with the numbers of their labels."""
+        layout = layout_of(self.config, self.model)
+        return InputBatches(values, labels, layout, batch_tokens=CLASSIFIED_TOKENS)
+
+
+def kind_of(config: RunConfig) -> InputKind:
+    """Tell what the model of a configuration reads."""
+    return next(kind for kind in KINDS if kind.task == config.task)
+
+
+def layout_of(config: RunConfig, model: Vit) -> InputLayout:
+    """Tell how inputs become what a model reads."""
+    is_image = model.config.input == "image"
+    return InputLayout(
+        mean=config.data.mean,
+        std=config.data.std,
+        num_patches=model.config.num_positions if is_image else 0,
+        longest=min(config.data.max_length, model.config.max_positions),
+    )
+
+
+def label_numbers(inputs: LabelledInputs, labels: Sequence[str]) -> list[int]:
+    """Turn labels into their numbers."""
+    number_of = {label: number for number, label in enumerate(labels)}
+    return [number_of[label] for label in inputs.labels]

@@ -1,0 +1,185 @@
+"""A trained language model opened for use: text goes in, what may follow comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from regard.data.readers.text import Lines
+from regard.data.token_stream import TokenStream
+from regard.errors import ConfigError
+from regard.generation.sampling import SamplingConfig, sample
+from regard.hub.hugging_face.published_tokenizer import unused_ids
+from regard.hub.model_folder import AnyTokenizer
+from regard.models import Decoder
+from regard.setup.build import open_trained
+from regard.setup.config import RunConfig
+from regard.tasks.language_modeling.loss import evaluation_batches, text_measures
+
+_UNFINISHED = "\ufffd"  # stands for a character of which bytes are missing
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """One continuation.
+
+    Args:
+        text: What was written after the prompt.
+        num_tokens: Tokens written.
+        is_complete: Whether the model ended the document, or the stop text was reached.
+    """
+
+    text: str
+    num_tokens: int
+    is_complete: bool
+
+
+class TextGenerator:
+    """A model folder opened for generating text.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its vocabulary.
+        config: The settings it was made with.
+    """
+
+    def __init__(self, model: Decoder[Any], tokenizer: AnyTokenizer, config: RunConfig) -> None:
+        self.model, self.tokenizer, self.config = model, tokenizer, config
+
+    @classmethod
+    def open(cls, folder: str | Path) -> TextGenerator:
+        """Open a model folder.
+
+        Raises:
+            WeightsError: It is missing, incomplete or damaged.
+        """
+        return cls(*open_trained(folder, Decoder, "generate text"))
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        num: int = 1,
+        max_tokens: int = 200,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        stop: str | None = None,
+        seed: int | None = None,
+    ) -> list[Generation]:
+        """Continue a prompt.
+
+        Args:
+            prompt: Text to continue; empty begins a document.
+            num: Continuations, drawn independently.
+            max_tokens: Most tokens of each.
+            temperature: 0 takes the most probable token, 1 samples as the model says.
+            top_k: Choose among so many tokens only; 0 sets no limit.
+            top_p: Choose among the tokens that together reach this probability, above 0 to 1.
+            stop: Text at which a continuation ends, itself left out.
+            seed: Of the choice; None draws one.
+
+        Returns:
+            The continuations.
+
+        Raises:
+            ConfigError: A number is out of its range.
+        """
+        config = sampling_config(
+            temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens
+        )
+        rows: list[list[int]] = [[] for _ in range(num)]
+        ended = [False] * num
+        for tokens in self._tokens(prompt, config, num, seed):
+            for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+                if not ended[place] and token != self.tokenizer.eos_id:
+                    row.append(token)
+                    ended[place] = bool(stop) and str(stop) in self._written(prompt, row)
+                else:
+                    ended[place] = True
+            if all(ended):
+                break
+        texts = [self._written(prompt, row) for row in rows]
+        if stop:
+            texts = [text.partition(stop)[0] for text in texts]
+        return [
+            Generation(text=text, num_tokens=len(row), is_complete=end)
+            for text, row, end in zip(texts, rows, ended, strict=True)
+        ]
+
+    def stream(
+        self, prompt: str, config: SamplingConfig, *, stop: str | None, seed: int | None
+    ) -> Iterator[str]:
+        """Continue a prompt and hand out the text as it is written.
+
+        Yields:
+            The next piece of text, whole characters; nothing of the stop text.
+        """
+        row: list[int] = []
+        shown = ""
+        for tokens in self._tokens(prompt, config, 1, seed):
+            if tokens[0] == self.tokenizer.eos_id:
+                break
+            row.append(tokens[0])
+            text = self._written(prompt, row)
+            if stop and stop in text:
+                yield text.partition(stop)[0][len(shown) :]
+                return
+            safe = _without_beginning_of(stop, text) if stop else text
+            if not text.endswith(_UNFINISHED) and len(safe) > len(shown):
+                yield safe[len(shown) :]
+                shown = safe
+        yield self._written(prompt, row)[len(shown) :]
+
+    def measure(self, lines: Lines) -> dict[str, float]:
+        """Measure how well the model predicts a text: loss, perplexity, bits a byte."""
+        stream = TokenStream(lines, self.tokenizer)
+        batches = evaluation_batches(self.model, stream, self.config.data.max_length)
+        return text_measures(self.model, batches, lines.num_bytes)
+
+    def _tokens(
+        self, prompt: str, config: SamplingConfig, num: int, seed: int | None
+    ) -> Iterator[list[int]]:
+        generator = torch.Generator()
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        ids = [*self.tokenizer.document_start, *self.tokenizer.encode_text(prompt)]
+        unused = unused_ids(self.tokenizer, self.model.vocab_size)
+        config = msgspec.structs.replace(config, forbidden=(*config.forbidden, *unused))
+        for tokens in sample(self.model, ids, config, num=num, generator=generator):
+            yield tokens.tolist()
+
+    def _written(self, prompt: str, row: list[int]) -> str:
+        """Decode what was written, with the space that stands between it and the prompt."""
+        ids = self.tokenizer.encode_text(prompt)
+        whole, before = self.tokenizer.decode_text([*ids, *row]), self.tokenizer.decode_text(ids)
+        return whole[len(before) :]
+
+
+def sampling_config(
+    *, temperature: float, top_k: int, top_p: float, max_tokens: int
+) -> SamplingConfig:
+    """Check the options of sampling.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+    try:
+        return SamplingConfig(
+            temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens
+        )
+    except ValueError as error:
+        raise ConfigError(f"{error}.") from error
+
+
+def _without_beginning_of(stop: str, text: str) -> str:
+    """Cut off the end of a text that may turn out to begin the stop text."""
+    for length in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:length]):
+            return text[:-length]
+    return text

@@ -1,0 +1,80 @@
+"""An encoder opened for use: vectors of texts, and what may stand under a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from regard.errors import ConfigError
+from regard.hub.hugging_face.published_tokenizer import unused_ids
+from regard.hub.model_folder import AnyTokenizer
+from regard.models import Encoder
+from regard.setup.build import open_trained
+from regard.setup.config import RunConfig
+
+
+class TextEncoder:
+    """An encoder opened for use.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its vocabulary.
+        config: The settings it was made with; None where they are not known.
+    """
+
+    def __init__(
+        self, model: Encoder, tokenizer: AnyTokenizer, config: RunConfig | None = None
+    ) -> None:
+        self.model, self.tokenizer, self.config = model, tokenizer, config
+
+    @classmethod
+    def open(cls, folder: str | Path) -> TextEncoder:
+        """Open a model folder of regard's own.
+
+        Raises:
+            WeightsError: It is missing, incomplete or damaged.
+        """
+        return cls(*open_trained(folder, Encoder, "tell hidden tokens"))
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Compute one vector for each text: the mean of its last states.
+
+        Returns:
+            ``[texts, dim]``.
+        """
+        longest = self.model.config.max_positions
+        rows = self.tokenizer.encode_whole(texts, max_length=longest)
+        return torch.cat([self.model.hidden(torch.tensor([row])).mean(1) for row in rows])
+
+    @torch.inference_mode()
+    def fill(self, text: str, *, num: int = 5) -> list[list[tuple[str, float]]]:
+        """Tell what may stand at every mask of a text.
+
+        Args:
+            text: With the vocabulary's mask, such as ``[MASK]``.
+            num: Candidates for each.
+
+        Returns:
+            For each mask the most probable tokens with their probabilities.
+
+        Raises:
+            ConfigError: The text has no mask, or the model no head for masked tokens.
+        """
+        row = self.tokenizer.encode_masked(text)
+        places = [place for place, token in enumerate(row) if token == self.tokenizer.mask_id]
+        if not places:
+            raise ConfigError(
+                f"text={text!r}: no mask in it.  Write <mask>, [MASK] or what the model has."
+            )
+        logits = self.model(torch.tensor([row]))[0, places]
+        unused = torch.tensor(unused_ids(self.tokenizer, self.model.vocab_size), dtype=torch.long)
+        logits = logits.index_fill(-1, unused, -torch.inf)
+        values, tokens = logits.softmax(-1).topk(num)
+        return [
+            list(zip(self.tokenizer.pieces(ids), probabilities, strict=True))
+            for ids, probabilities in zip(tokens.tolist(), values.tolist(), strict=True)
+        ]

@@ -1,0 +1,198 @@
+"""Sentence pairs made ready for training: read, cleaned, split, turned into token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from regard.data.batching import TokenRows
+from regard.data.languages import guess_pair
+from regard.data.parallel_corpus import Pairs
+from regard.data.readers.labeled_folders import data_files_hash
+from regard.data.readers.tables import read_pairs
+from regard.data.splits import Drop, check_overlap, clean, split, without_overlap
+from regard.errors import DataError
+from regard.hub.hugging_face.published_tokenizer import begun_rows
+from regard.hub.hugging_face.source_target_tokenizer import sides_of_tokenizer
+from regard.hub.model_folder import AnyTokenizer
+from regard.setup.config import DataConfig
+
+_NAMED_LINES = 3  # of a batch in a message; the others are counted
+
+
+class Corpus(msgspec.Struct, kw_only=True):
+    """The text of a run.
+
+    Args:
+        path: File as named.
+        train: Pairs to learn from.
+        valid: Pairs that choose the best weights.
+        test: Pairs held out for the final figures; may be empty.
+        dropped: Rows left out, with the reason.
+        languages: Codes such as ``en-de``, or empty.
+        languages_are_guessed: Whether the languages were found by looking at the text.
+        is_generated: Whether the text comes from no file.
+    """
+
+    path: str
+    train: Pairs
+    valid: Pairs
+    test: Pairs
+    dropped: list[Drop]
+    languages: str
+    languages_are_guessed: bool
+    is_generated: bool = False
+
+    @property
+    def target_language(self) -> str | None:
+        """Code of the target language, where known."""
+        return self.languages.partition("-")[2] or None
+
+    @property
+    def num_chars(self) -> int:
+        """Characters of the training targets."""
+        return sum(map(len, self.train.targets))
+
+    def place(self, rows: Sequence[int]) -> str:
+        """Tell where training rows stand in the file, such as ``lines 12, 88, 204 and 29 more``.
+
+        Args:
+            rows: Indices into `train`, one or more, from 0.
+        """
+        noun = "row" if self.is_generated else "line"
+        lines = [self.train.lines[row] for row in rows]
+        return f"{noun}{'' if len(lines) == 1 else 's'} {describe_lines(lines)}"
+
+
+def describe_lines(lines: Sequence[int]) -> str:
+    """Write line numbers as people read them: all where they are few or adjacent, else the first.
+
+    >>> describe_lines([12_882, 12_881, 12_883]), describe_lines([1204, 12, 881, 5000, 7000])
+    ('12,881-12,883', '12, 881, 1,204 and 2 more')
+    """
+    ordered = sorted(lines)
+    if len(ordered) > 1 and ordered == list(range(ordered[0], ordered[-1] + 1)):
+        return f"{ordered[0]:,}-{ordered[-1]:,}"
+    shown = ", ".join(f"{line:,}" for line in ordered[:_NAMED_LINES])
+    more = len(ordered) - _NAMED_LINES
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def read_corpus(config: DataConfig, *, seed: int) -> Corpus:
+    """Read the pairs that a configuration names, and split off what it does not name.
+
+    Args:
+        config: With a path.
+        seed: Of the split.
+
+    Raises:
+        DataError: A file is missing, malformed, or overlaps with another.
+    """
+    assert config.path is not None
+    pairs = _read(config.path, config, targets=config.targets)
+    pairs, dropped = clean(pairs)
+    parts = split(
+        pairs,
+        seed=seed,
+        valid_rows=0 if config.valid else None,
+        test_rows=0 if config.test else None,
+    )
+    train, valid, test = parts.train, parts.valid, parts.test
+    if config.valid:
+        valid = _read_held_out(config.valid, config, train)
+    if config.test:
+        test = _read_held_out(config.test, config, train)
+    languages, guessed = _languages(config, train)
+    return Corpus(
+        path=config.path,
+        train=train,
+        valid=valid,
+        test=test,
+        dropped=[*dropped, *parts.dropped],
+        languages=languages,
+        languages_are_guessed=guessed,
+    )
+
+
+def _read(path: str, config: DataConfig, *, targets: str | None) -> Pairs:
+    columns = (config.columns[0], config.columns[1]) if config.columns else None
+    return read_pairs(path, targets=targets, encoding=config.encoding, columns=columns)
+
+
+def _read_held_out(path: str, config: DataConfig, train: Pairs) -> Pairs:
+    pairs, _ = clean(_read(path, config, targets=None), min_pairs=1)
+    if config.drop_overlap:
+        return without_overlap(train, pairs)
+    if not config.allow_overlap:
+        check_overlap(train, pairs)
+    return pairs
+
+
+def _languages(config: DataConfig, train: Pairs) -> tuple[str, bool]:
+    if config.languages:
+        return config.languages, False
+    source, target = guess_pair(train, train.path)
+    return (f"{source}-{target}" if source and target else ""), True
+
+
+class EncodedPairs(msgspec.Struct, frozen=True, kw_only=True):
+    """Token ids of sentence pairs; row i of both sides is one pair."""
+
+    sources: TokenRows
+    targets: TokenRows
+
+
+def encode_pairs(
+    pairs: Pairs, tokenizer: AnyTokenizer, *, max_length: int
+) -> tuple[EncodedPairs, Pairs, list[Drop]]:
+    """Turn pairs into token ids, leaving out those with a side of more than `max_length` tokens.
+
+    What a published vocabulary begins every text with stands before both sides, and is not counted.
+
+    Returns:
+        The ids, the pairs they belong to, and what was left out.
+
+    Raises:
+        DataError: Nothing is left.
+    """
+    sources = tokenizer.encode(pairs.sources)
+    targets = tokenizer.encode_targets(pairs.targets)
+    longest = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
+    kept = [row for row, length in enumerate(longest) if length <= max_length]
+    reason = f"longer than {max_length:,} tokens"
+    dropped = [
+        Drop(line=pairs.lines[row], reason=reason, text=pairs.sources[row])
+        for row, length in enumerate(longest)
+        if length > max_length
+    ]
+    if not kept:
+        raise DataError(
+            f"{pairs.path}: every pair is longer than {max_length:,} tokens.  "
+            "Raise the limit: --set data.max_length=1024"
+        )
+    of_sources, of_targets = sides_of_tokenizer(tokenizer)
+    encoded = EncodedPairs(
+        sources=TokenRows(begun_rows(of_sources, (sources[row] for row in kept))),
+        targets=TokenRows(begun_rows(of_targets, (targets[row] for row in kept))),
+    )
+    return encoded, (pairs if len(kept) == len(pairs) else pairs.select(kept)), dropped
+
+
+def data_hash(config: DataConfig) -> str:
+    """Hash the training file, files or folder that a configuration names."""
+    assert config.path is not None
+    paths = [config.path, *([config.targets] if config.targets else [])]
+    return "-".join(data_files_hash(path) for path in paths)
+
+
+def summarize_lengths(corpus: Corpus) -> dict[str, dict[str, float]]:
+    """Summarise the lengths of training sentences in characters, for each side."""
+    sides = {"source": corpus.train.sources, "target": corpus.train.targets}
+    figures = {}
+    for side, texts in sides.items():
+        lengths = np.array([len(text) for text in texts])
+        shown = {f"p{share}": float(np.percentile(lengths, share)) for share in (50, 95, 99)}
+        figures[side] = {"mean": float(lengths.mean()), **shown, "longest": float(lengths.max())}
+    return figures

@@ -1,0 +1,74 @@
+"""Evaluation on held-out data: averaged weights in a copy of the model, and the mean loss."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from regard.models.base.model import Model
+from regard.setup.base_task import TrainingBatches
+from regard.training.ema import WeightAverage
+from regard.training.loop import Evaluation
+from regard.training.train_step import Loss
+
+
+class AveragedModel:
+    """A copy of a model that takes averaged weights.
+
+    Args:
+        model: Whose copy is evaluated, in its compute type throughout.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model: Any = copy.deepcopy(model).to(model.compute_dtype).eval()
+
+    @torch.no_grad()
+    def take(self, average: WeightAverage) -> None:
+        """Put the averaged weights into the copy."""
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(average.tensors[name])
+
+
+class LossEvaluator:
+    """Evaluates averaged weights; the lower loss is the better.
+
+    Args:
+        model: To be evaluated.
+        measure: Computes figures of a model in evaluation mode, ``loss`` among them.
+    """
+
+    def __init__(self, model: Model, measure: Callable[[Any], dict[str, float]]) -> None:
+        self._averaged = AveragedModel(model)
+        self._measure = measure
+
+    def __call__(self, average: WeightAverage) -> Evaluation:
+        """Evaluate the averaged weights."""
+        self._averaged.take(average)
+        measures = self._measure(self._averaged.model)
+        return Evaluation(measures=measures, score_name="loss", is_loss=True)
+
+
+@torch.no_grad()
+def total_loss(
+    objective: Callable[[nn.Module, Any], Loss], model: nn.Module, batches: TrainingBatches
+) -> tuple[float, int]:
+    """Sum the cross-entropy over all batches.
+
+    Args:
+        objective: Computes the loss of a batch.
+        model: In evaluation mode.
+        batches: Of the data.
+
+    Returns:
+        The sum in nats, and the number of tokens it is over.
+    """
+    total, num_tokens = 0.0, 0
+    for rows in batches.in_sequence():
+        found = objective(model, batches.batch(rows))
+        total += float(found.nll) * found.num_tokens
+        num_tokens += found.num_tokens
+    return total, num_tokens

@@ -1,0 +1,117 @@
+"""Settings of a run: how long, how it steps, in which precision."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from regard.optim.cg_updates import BetaName
+from regard.settings.validation import (
+    require_at_least,
+    require_positive,
+    require_rate,
+    require_share,
+)
+
+Precision = Literal["auto", "float32", "bf16"]
+OptimizerName = Literal[
+    "muon",
+    "adamw",
+    "sgd",
+    "cg",
+    "newton-cg",
+    "lbfgs",
+    "gradient-descent",
+    "adam-then-cg",
+]
+FULL_BATCH = frozenset({"cg", "newton-cg", "lbfgs", "gradient-descent", "adam-then-cg"})
+"""Methods that see all rows at once, at least in the end."""
+
+
+class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model is trained.
+
+    Args:
+        epochs: Most passes over the data; none chooses by the data's size.
+        minutes: Wall-clock budget, from the start of the command to the evaluated model; the run is
+            planned to use it up. None trains until validation stops improving.
+        batch_tokens: Most target tokens in a batch; none chooses by the preset.
+        evaluations: Evaluations within a run of planned length, at least 1.
+        patience: Stop after so many evaluations without a better score or a lower validation loss;
+            without `minutes` only.
+        label_smoothing: Share of the target probability spread over the vocabulary, 0 to below 1.
+        precision: float32, bf16 (weights and optimizer stay float32), or auto: bf16 where the
+            processor computes it fast.
+        average: Decay of the running average of the weights that is evaluated and kept, 0 to below
+            1; 0 keeps the weights themselves.
+        checkpoint_seconds: Most seconds of work that a killed run loses.
+        seed: Of initial weights, splits, batch order and dropout.
+    """
+
+    epochs: int | None = None
+    minutes: float | None = None
+    batch_tokens: int | None = None
+    evaluations: int = 8
+    patience: int = 4
+    label_smoothing: float = 0.1
+    precision: Precision = "auto"
+    average: float = 0.998
+    checkpoint_seconds: float = 50.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience")
+        require_positive(self, "minutes")
+        require_rate(self, "label_smoothing", "average")
+
+
+class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one step changes the weights.
+
+    Args:
+        name: On batches: muon (Jordan et al. 2024: orthogonalised momentum for matrices, adamw for
+            biases and norms), adamw (Loshchilov & Hutter 2019) or sgd with momentum. On all rows at
+            once: cg, newton-cg, lbfgs or gradient-descent. Or adam-then-cg.
+        learning_rate: Peak rate, above 0; none takes the preset's. cg, newton-cg and lbfgs have
+            none; gradient-descent takes Barzilai-Borwein steps where there is none.
+        schedule: cosine, linear or constant, after warm-up.
+        warmup: Share of the run in which the rate rises, 0 to below 1.
+        weight_decay: Of matrices; biases and norms have none.
+        beta1: AdamW's decay of the mean of gradients.
+        beta2: AdamW's decay of the mean of squared gradients.
+        momentum: Muon's decay of the mean of gradients, and sgd's.
+        other_rate: Rate of AdamW beside Muon, as a share of `learning_rate`.
+        newton_schulz_steps: Muon's iterations a step.
+        clip: Largest norm of the whole gradient, on batches.
+        beta: Formula of cg.
+        memory: Steps that cg and lbfgs remember; 0 for plain conjugate gradient.
+        preconditioner: Of cg and newton-cg: none, adam (the inverse of Adam's denominator), or
+            auto, adam for cg.
+        curvature: What newton-cg multiplies with: gauss-newton or hessian.
+        curvature_fraction: Share of the data for newton-cg's products, above 0 to 1.
+    """
+
+    name: OptimizerName = "muon"
+    learning_rate: float | None = None
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.98
+    momentum: float = 0.95
+    other_rate: float = 0.25
+    newton_schulz_steps: int = 5
+    clip: float = 1.0
+    beta: BetaName = "hager-zhang"
+    memory: int = 11
+    preconditioner: Literal["auto", "none", "adam"] = "auto"
+    curvature: Literal["gauss-newton", "hessian"] = "gauss-newton"
+    curvature_fraction: float = 0.25
+
+    def __post_init__(self) -> None:
+        require_positive(self, "learning_rate")
+        require_rate(self, "warmup", "beta1", "beta2", "momentum")
+        require_positive(self, "clip")
+        require_at_least(0, self, "memory")
+        require_share(self, "curvature_fraction")

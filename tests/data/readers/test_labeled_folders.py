@@ -1,0 +1,132 @@
+"""Folders with one folder a label."""
+
+import pytest
+
+from regard.data.readers.labeled_folders import (
+    AUDIO_SUFFIXES,
+    IMAGE_SUFFIXES,
+    count_suffixes,
+    data_files_hash,
+    files_within,
+    labelled_files,
+    official_parts,
+    read_each,
+)
+from regard.errors import DataError
+
+
+@pytest.fixture
+def words(tmp_path):
+    for name in ("yes/b.wav", "yes/a.WAV", "no/c.wav", "no/notes.txt", "_noise_/d.wav"):
+        path = tmp_path / "words" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path / "words"
+
+
+def test_files_are_listed_with_the_names_of_their_folders(words):
+    found = [(file.path.name, file.label) for file in labelled_files(words, AUDIO_SUFFIXES)]
+    assert found == [("c.wav", "no"), ("a.WAV", "yes"), ("b.wav", "yes")]
+
+
+def test_suffixes_are_counted_in_lower_case(words):
+    assert count_suffixes(words) == {".wav": 3, ".txt": 1}
+
+
+def test_a_folder_without_such_files_tells_what_it_holds(words):
+    with pytest.raises(DataError) as caught:
+        labelled_files(words, IMAGE_SUFFIXES)
+    assert str(caught.value) == (
+        f"{words}: no .png file or the like in folders named for their labels.  "
+        f"Expected {words}/LABEL/FILE.png.  "
+        "Seen: _noise_/d.wav, no/c.wav, no/notes.txt and 2 more."
+    )
+
+
+def test_an_empty_folder_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"The folder is empty\.$"):
+        labelled_files(tmp_path, AUDIO_SUFFIXES)
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    with pytest.raises(DataError) as caught:
+        labelled_files(tmp_path / "none", AUDIO_SUFFIXES)
+    assert str(caught.value) == f"{tmp_path / 'none'}: no such folder."
+
+
+def test_a_file_instead_of_a_folder_is_told(words):
+    with pytest.raises(DataError) as caught:
+        labelled_files(words / "yes/b.wav", AUDIO_SUFFIXES)
+    assert str(caught.value) == (
+        f"{words / 'yes/b.wav'}: a file, not a folder.  Name one that has a folder for every label."
+    )
+
+
+def test_files_of_all_depths_are_found(words):
+    assert [path.name for path in files_within(words, {".txt"})] == ["notes.txt"]
+    with pytest.raises(DataError, match=r"no file that ends in \.flac\.$"):
+        files_within(words, {".flac"})
+
+
+@pytest.fixture
+def deep(words):
+    for name in (
+        "yes/more/e.wav",
+        "yes/_DSC1.wav",
+        "yes/.cache/f.wav",
+        "yes/._b.wav",
+        ".git/g.wav",
+    ):
+        path = words / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+    return words
+
+
+def test_folders_within_a_label_count_and_hidden_files_do_not(deep):
+    found = {file.path.name: file.label for file in labelled_files(deep, AUDIO_SUFFIXES)}
+    assert found == dict.fromkeys(("a.WAV", "b.wav", "e.wav", "_DSC1.wav"), "yes") | {"c.wav": "no"}
+
+
+def test_classifying_a_folder_passes_over_what_training_does(deep):
+    names = sorted(path.name for path in files_within(deep, AUDIO_SUFFIXES))
+    assert names == ["_DSC1.wav", "a.WAV", "b.wav", "c.wav", "e.wav"]
+
+
+def test_parts_are_not_taken_for_labels(words):
+    with pytest.raises(DataError, match=r"Expected .*/LABEL/FILE\.wav\.  Seen: "):
+        labelled_files(words.parent, AUDIO_SUFFIXES)
+
+
+def _read(path):
+    if path.suffix == ".WAV":
+        return path.name
+    raise DataError(f"{path.name}: broken.")
+
+
+def test_all_files_that_cannot_be_read_are_named(words):
+    paths = [words / name for name in ("yes/a.WAV", "yes/b.wav", "no/c.wav", "_noise_/d.wav")]
+    assert read_each(paths[:1], _read) == ["a.WAV"]
+    with pytest.raises(DataError, match=r"^b\.wav: broken\.$"):
+        read_each(paths[:2], _read)
+    with pytest.raises(DataError) as caught:
+        read_each(paths, _read)
+    assert str(caught.value) == f"b.wav: broken.  Likewise: {paths[2]}, {paths[3]}."
+    with pytest.raises(DataError, match=r" and 2 more\.$"):
+        read_each([*paths, paths[1], paths[2], paths[3]], _read)
+
+
+def test_lists_of_held_out_files_are_read(words):
+    assert official_parts(words) == {}
+    (words / "testing_list.txt").write_text("yes/b.wav\nno/c.wav\n")
+    assert official_parts(words) == {"test": {"yes/b.wav", "no/c.wav"}}
+
+
+def test_the_hash_changes_with_names_and_contents_of_data_files_only(words):
+    first = data_files_hash(words)
+    (words / "no/notes.txt").write_text("changed")
+    assert data_files_hash(words) == first
+    (words / "no/c.wav").rename(words / "no/e.wav")
+    second = data_files_hash(words)
+    (words / "no/e.wav").write_text("changed")
+    assert len({first, second, data_files_hash(words)}) == 3

@@ -1,0 +1,98 @@
+"""Rows of numbers with labels."""
+
+import pytest
+
+from regard.data.readers.series import read_number_rows, read_unlabelled_rows
+from regard.errors import DataError
+
+
+def write(tmp_path, text, name="waves.csv"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def shown(rows):
+    return [(row.line, row.label, row.numbers.tolist()) for row in rows]
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.csv", ","), ("a.csv", ";"), ("a.tsv", "\t")])
+def test_rows_have_labels_and_numbers(tmp_path, name, separator):
+    text = "a,label,b\n1,up,2.5\n\n-3e1,down, 4\n".replace(",", separator)
+    rows = read_number_rows(write(tmp_path, text, name))
+    assert shown(rows) == [(2, "up", [1.0, 2.5]), (4, "down", [-30.0, 4.0])]
+
+
+def test_the_end_of_a_row_may_be_empty_or_missing(tmp_path):
+    rows = read_number_rows(write(tmp_path, "label,a,b,c\nx,1,,\ny,2\n"))
+    assert shown(rows) == [(2, "x", [1.0]), (3, "y", [2.0])]
+
+
+def test_the_column_of_labels_can_be_named(tmp_path):
+    path = write(tmp_path, "class,a\nx,1\n")
+    assert shown(read_number_rows(path, label="class")) == [(2, "x", [1.0])]
+
+
+REFUSED = {
+    "label,a,b\nx,1,two\n": '2: column b holds no number.  "two"',
+    'label,a,b\nx,"1,5",2\n': (
+        '2: column a holds no number.  "1,5"  A decimal comma?  Write a point.'
+    ),
+    "label,a,b\nx,,2\n": "2: column a is empty, and numbers follow.  Only the end of a row may be.",
+    "label,a,b\nx,1,nan\n": '2: column b is too large, or not finite.  "nan"',
+    "label,a,b\nx,1,2,3\n": "2: 4 columns, 3 expected.",
+    "label,a,b\n,1,2\n": "2: the label is empty.  Fill it in, or leave the row out.",
+    "label,a,b\nx,,\n": "2: no numbers.  Fill them in, or leave the row out.",
+    "label,a\nx,u\ny,v\nz,w\n": '2: column a holds no number.  "u"  And 2 more like it.',
+    "a,b\n1,2\n": (
+        '1: no column "label".  Columns seen: a, b.  Name the one: --set data.columns=NAME'
+    ),
+    "kind," + ",".join("abcdefghijk") + "\n": (
+        '1: no column "label".  Columns seen: kind, a, b, c, d, e, f, g, h, i and 2 more.  '
+        "Name the one: --set data.columns=NAME"
+    ),
+    "sine,0.1,0.2\n": (
+        '1: no column "label".  '
+        "The first row holds numbers; write names above them: label,x1,x2,..."
+    ),
+    "": '1: no column "label".  Columns seen: none.',
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_cannot_be_read_is_told_with_its_line(tmp_path, text):
+    path = write(tmp_path, text)
+    with pytest.raises(DataError) as caught:
+        read_number_rows(path)
+    assert str(caught.value) == f"{path}:{REFUSED[text]}"
+
+
+def test_a_header_alone_is_refused(tmp_path):
+    path = write(tmp_path, "label,a\n")
+    with pytest.raises(DataError) as caught:
+        read_number_rows(path)
+    assert str(caught.value) == (
+        f"{path}: there are no rows of numbers.  Expected a header, then one a row."
+    )
+
+
+@pytest.mark.parametrize("text", ["1,2\n3,4\n", "a,b\n1,2\n3,4\n", "a,label,b\n1,x,2\n3,y,4\n"])
+def test_rows_to_be_classified_need_neither_header_nor_labels(tmp_path, text):
+    rows = read_unlabelled_rows(write(tmp_path, text))
+    assert [row.numbers.tolist() for row in rows] == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_rows_to_be_classified_are_checked_too(tmp_path):
+    path = write(tmp_path, "1,2\n3,x\n")
+    with pytest.raises(DataError) as caught:
+        read_unlabelled_rows(path)
+    assert str(caught.value) == f'{path}:2: column 2 holds no number.  "x"'
+    path = write(tmp_path, "sine,0.1,0.2\nsaw,0.3,0.4\n")
+    with pytest.raises(DataError) as caught:
+        read_unlabelled_rows(path)
+    assert str(caught.value) == (
+        f"{path}:1: a text among numbers.  "
+        "The first row holds numbers; write names above them: label,x1,x2,..."
+    )
+    with pytest.raises(DataError, match=r"no rows of numbers\.  Expected one series a row\.$"):
+        read_unlabelled_rows(write(tmp_path, ""))

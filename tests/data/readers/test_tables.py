@@ -1,0 +1,553 @@
+"""Files of sentence pairs: every format round-trips, every fault names its line and a remedy."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import itertools
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from regard.data.readers.tables import file_hash, find_problems, read_lines, read_pairs
+from regard.errors import ConfigError, DataError
+
+ANY_TEXT = st.text(max_size=20)
+LINE_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r\0"), max_size=20)
+CELL_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+LINE_ENDS = st.sampled_from(["\n", "\r\n"])
+# White space and separators of Unicode, which are text here and end no line.
+ODD_SPACES = "a\x0bb\x0cc\x1cd\x85e\u2028f\u2029g\u00a0h"
+
+
+def rows_of(text):
+    return st.lists(st.tuples(text, text), min_size=1, max_size=5)
+
+
+@pytest.fixture(autouse=True)
+def inside_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, content: str | bytes) -> str:
+    Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return name
+
+
+def read(content: str | bytes, name: str = "pairs.tsv", **arguments) -> list[tuple[str, str]]:
+    pairs = read_pairs(write(name, content), **arguments)
+    return list(zip(pairs.sources, pairs.targets, strict=True))
+
+
+def read_in_new_folder(content: bytes, name: str) -> list[tuple[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        pairs = read_pairs(path)
+    return list(zip(pairs.sources, pairs.targets, strict=True))
+
+
+def fault(content: str | bytes, name: str = "pairs.tsv", **arguments) -> str:
+    with pytest.raises(DataError) as caught:
+        read(content, name, **arguments)
+    return str(caught.value)
+
+
+def give_input(monkeypatch, content: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+
+
+# --- what is written is what is read
+
+
+@given(rows_of(LINE_TEXT), LINE_ENDS, st.booleans(), st.booleans())
+def test_tsv_gives_back_any_text(rows, end, has_mark, ends_the_last_line):
+    assume(has_mark or not rows[0][0].startswith("\ufeff"))
+    text = end.join(f"{source}\t{target}" for source, target in rows)
+    content = (text + end * ends_the_last_line).encode("utf-8-sig" if has_mark else "utf-8")
+    assert read_in_new_folder(content, "pairs.tsv") == rows
+
+
+@given(rows_of(CELL_TEXT), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]), st.booleans())
+def test_csv_gives_back_any_text(rows, quoting, has_header):
+    assume(has_header or not rows[0][0].startswith("\ufeff"))
+    stream = io.StringIO()
+    writer = csv.writer(stream, quoting=quoting, lineterminator="\r\n")
+    writer.writerows([("source", "target")] * has_header + rows)
+    assert read_in_new_folder(stream.getvalue().encode(), "pairs.csv") == rows
+
+
+@given(rows_of(ANY_TEXT), st.booleans(), LINE_ENDS)
+def test_jsonl_gives_back_any_text(rows, is_ascii, end):
+    objects = ({"source": source, "target": target} for source, target in rows)
+    text = "".join(json.dumps(row, ensure_ascii=is_ascii) + end for row in objects)
+    assert read_in_new_folder(text.encode(), "pairs.jsonl") == rows
+
+
+@given(rows_of(LINE_TEXT))
+def test_two_aligned_files_give_back_any_text(rows):
+    assume(not any(text.startswith("\ufeff") for text in rows[0]))
+    with tempfile.TemporaryDirectory() as folder:
+        names = [Path(folder) / "text.en", Path(folder) / "text.de"]
+        for side, name in enumerate(names):
+            name.write_bytes("".join(f"{row[side]}\n" for row in rows).encode())
+        pairs = read_pairs(names[0], targets=names[1])
+    assert list(zip(pairs.sources, pairs.targets, strict=True)) == rows
+
+
+@given(st.lists(LINE_TEXT, max_size=5), LINE_ENDS)
+def test_lines_are_given_back_whatever_they_hold(lines, end):
+    assume(not (lines and lines[0].startswith("\ufeff")))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "text.txt"
+        path.write_bytes("".join(line + end for line in lines).encode())
+        assert list(read_lines(path)) == lines
+
+
+@given(
+    st.binary(max_size=60) | st.text("\t,;\"'{}[]:\n\r\0ab1\x85", max_size=60).map(str.encode),
+    st.sampled_from(["a.tsv", "a.csv", "a.jsonl", "a.unknown"]),
+    st.sampled_from(["utf-8", "latin1", "utf-16", "cp1252", "ascii"]),
+)
+def test_any_bytes_are_read_or_refused_in_our_words(content, name, encoding):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        problems = find_problems(path, encoding=encoding)
+        try:
+            pairs = read_pairs(path, encoding=encoding)
+        except DataError as error:
+            assert str(error).startswith(problems[0] if problems else f"{path}: the file is empty")
+        else:
+            assert not problems
+            assert len(pairs.sources) == len(pairs.targets) == len(pairs.lines) > 0
+
+
+# --- lines
+
+
+def test_blank_lines_are_skipped_and_counted():
+    write("pairs.tsv", "\n  \na\tb\n\n\nc\td")
+    assert read_pairs("pairs.tsv").lines == [3, 6]
+
+
+def test_rows_with_one_or_both_sides_empty_are_kept():
+    assert read("a\t\n\tb\n\t\n") == [("a", ""), ("", "b"), ("", "")]
+
+
+def test_odd_spaces_end_no_line():
+    assert read(f"{ODD_SPACES}\tx\n") == [(ODD_SPACES, "x")]
+
+
+def test_a_lone_carriage_return_ends_no_line():
+    assert read("a\rb\tc\rd\n") == [("a\rb", "c\rd")]
+
+
+def test_a_lone_carriage_return_ends_no_csv_row():
+    assert read("a\rb,c\n\rd,e", "pairs.csv") == [("a\rb", "c"), ("\rd", "e")]
+
+
+def test_very_long_lines_are_read():
+    long = "word " * 400_000
+    assert read(f"{long}\tx\n") == [(long, "x")]
+    assert read(f"{long},x\n", "pairs.csv") == [(long, "x")]
+
+
+def test_reading_csv_leaves_the_field_limit_of_the_process_alone():
+    before = csv.field_size_limit()
+    read("a,b\n", "pairs.csv")
+    assert csv.field_size_limit() == before
+
+
+# --- formats
+
+
+@pytest.mark.parametrize("header", ["source,target", "Src,TGT", "en,de", "id,en,de", "en-GB,de_DE"])
+def test_a_csv_header_is_recognised(header):
+    cells = "1,a,b" if header.startswith("id") else "a,b"
+    assert read(f"{header}\n{cells}\n", "pairs.csv") == [("a", "b")]
+
+
+def test_the_columns_of_a_csv_header_may_come_in_any_order():
+    assert read("target,note,source\nb,x,a\n", "pairs.csv") == [("a", "b")]
+
+
+def test_csv_without_a_header_keeps_its_first_row():
+    assert read("Good morning,Guten Morgen\na,b\n", "pairs.csv")[0][0] == "Good morning"
+
+
+def test_csv_may_be_separated_by_semicolons():
+    assert read('en;de\n"a;b";c,d\n', "pairs.csv") == [("a;b", "c,d")]
+
+
+def test_csv_rows_are_numbered_by_the_line_they_begin_on():
+    write("pairs.csv", 'en,de\n"a\nb",c\n\nd,e\n')
+    assert read_pairs("pairs.csv").lines == [2, 5]
+
+
+def test_columns_are_picked_by_name():
+    chosen = {"columns": ("question", "answer")}
+    assert read("id,answer,question\n1,b,a\n", "x.csv", **chosen) == [("a", "b")]
+    assert read("id\tanswer\tquestion\n1\tb\ta\n", "x.tsv", **chosen) == [("a", "b")]
+    assert read('{"answer": "b", "question": "a"}', "x.jsonl", **chosen) == [("a", "b")]
+
+
+def test_a_tsv_header_is_recognised_by_plain_words_but_not_by_codes():
+    assert read("source\ttarget\na\tb\n") == [("a", "b")]
+    assert read("so\tda\na\tb\n") == [("so", "da"), ("a", "b")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"source": "a", "target": "b"}',
+        '{"src": "a", "tgt": "b", "id": 7}',
+        '{"translation": {"en": "a", "de": "b"}}',
+        '{"id": "x", "en": "a", "de": "b"}',
+    ],
+)
+def test_the_usual_keys_of_jsonl_are_found(row):
+    assert read(row, "pairs.json") == [("a", "b")]
+
+
+def test_the_first_object_decides_on_the_order_of_languages():
+    rows = '{"translation": {"en": "a", "de": "b"}}\n{"translation": {"de": "d", "en": "c"}}'
+    assert read(rows, "pairs.jsonl") == [("a", "b"), ("c", "d")]
+
+
+@pytest.mark.parametrize("content", ["a\tb\n", ' \n {"src": "a", "tgt": "b"}'])
+@pytest.mark.parametrize("name", ["pairs", "pairs.data"])
+def test_files_of_unknown_suffix_are_looked_into(name, content):
+    assert read(content, name) == [("a", "b")]
+
+
+@pytest.mark.parametrize("content", [b"a\tb\n", b'\n{"src": "a", "tgt": "b"}'])
+def test_pairs_come_from_standard_input(monkeypatch, content):
+    give_input(monkeypatch, content)
+    pairs = read_pairs("-")
+    assert (pairs.path, pairs.sources, pairs.targets) == ("-", ["a"], ["b"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16le", "utf-32", "utf-8-sig", "gb18030"])
+def test_other_encodings_are_read_by_name(encoding):
+    assert read("早上\t上午\r\nb\ta".encode(encoding), encoding=encoding) == [
+        ("早上", "上午"),
+        ("b", "a"),
+    ]
+
+
+def test_standard_input_stays_open_after_reading(monkeypatch):
+    give_input(monkeypatch, "a\n".encode("utf-16"))
+    assert list(read_lines("-", encoding="utf-16")) == ["a"]
+    assert sys.stdin.buffer.closed is False
+
+
+# --- lines of text, hashes
+
+
+def test_lines_are_streamed(monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=itertools.repeat(b"again\n")))
+    assert list(itertools.islice(read_lines("-"), 3)) == ["again"] * 3
+
+
+def test_blank_lines_of_a_text_are_lines():
+    assert list(read_lines(write("a.txt", "\ufeffa\n\n b \r\n\n"))) == ["a", "", " b ", ""]
+
+
+def test_a_text_that_breaks_off_in_the_middle_gives_the_lines_before():
+    lines = read_lines(write("a.txt", b"good\n\xe9t\xe9\n"))
+    assert next(lines) == "good"
+    with pytest.raises(DataError, match=r"^a\.txt:2: not UTF-8 at byte 1 \(0xE9\)\.  Looks like"):
+        next(lines)
+
+
+def test_the_hash_is_that_of_the_bytes():
+    content = os.urandom(3_000_000)
+    assert file_hash(write("a.bin", content)) == hashlib.sha256(content).hexdigest()
+
+
+# --- faults of rows
+
+
+def test_one_column_names_the_line_and_the_cause():
+    assert fault("a\tb\n\nGuten Morgen Good morning\n") == (
+        'pairs.tsv:3: one column, two expected.  "Guten Morgen Good morning"  '
+        "Separated by spaces? Use a tab."
+    )
+
+
+def test_many_wrong_rows_are_counted_with_the_command_that_shows_them():
+    assert fault("a\tb\nGuten Morgen Good morning\nx\ny\n") == (
+        'pairs.tsv:2: one column, two expected.  "Guten Morgen Good morning"  '
+        "Separated by spaces? Use a tab.  See all 3: regard check pairs.tsv"
+    )
+
+
+def test_the_command_that_shows_all_repeats_the_arguments():
+    write("my de.txt", "a\nb\n")
+    assert fault("\xff\n\xff\n".encode("latin1"), "en.txt", targets="my de.txt").endswith(
+        "  See all 2: regard check en.txt --targets 'my de.txt'"
+    )
+    assert fault("a\nb\n", encoding="latin1").endswith("regard check pairs.tsv --encoding latin1")
+
+
+def test_three_columns_are_refused_like_one():
+    assert fault("a\tb\tc\n") == (
+        'pairs.tsv:1: three columns, two expected.  "a<TAB>b<TAB>c"  '
+        "Keep two of them: cut -f1,2 pairs.tsv > fixed.tsv"
+    )
+
+
+def test_a_comma_too_many_asks_for_quotes():
+    assert fault("a,b\nc,d,e\n", "pairs.csv") == (
+        'pairs.csv:2: three columns, two expected.  "c,d,e"  '
+        'A comma within a text? Put the text in quotes: "..."'
+    )
+
+
+def test_the_header_tells_how_many_columns_are_expected():
+    assert fault("id,en,de\n1,a\n", "pairs.csv") == (
+        'pairs.csv:2: two columns, three expected.  "1,a"  Separated by spaces? Use a comma.'
+    )
+
+
+def test_long_texts_are_shortened_in_messages():
+    assert f'  "{"x" * 59}…"  ' in fault("x" * 61)
+    assert f'  "{"x" * 60}"  ' in fault("x" * 60)
+
+
+def test_control_characters_are_spelled_out_in_messages():
+    assert '"a\\x1b[31mb\\u2028"' in fault("a\x1b[31mb\u2028")
+
+
+def test_find_problems_tells_every_wrong_row():
+    write("pairs.tsv", b"a\tb\nx\n\xe9\ty\nc\td\n1\t2\t3\n")
+    assert [problem[: len("pairs.tsv:3: not")] for problem in find_problems("pairs.tsv")] == [
+        "pairs.tsv:2: one",
+        "pairs.tsv:3: not",
+        "pairs.tsv:5: thr",
+    ]
+
+
+def test_find_problems_of_a_good_file_is_empty():
+    assert find_problems(write("pairs.tsv", "a\tb\n")) == []
+
+
+def test_a_csv_quote_that_is_never_closed_names_the_line_it_opens_on():
+    assert fault('a,b\nc,"d\ne,f\n', "pairs.csv") == (
+        'pairs.csv:2: a quote is opened here and never closed.  "c,"d"'
+    )
+
+
+def test_text_after_a_csv_quote_is_refused_and_not_mangled():
+    assert fault('"a" b,c\n', "pairs.csv") == (
+        "pairs.csv:1: not CSV: ',' expected after '\"'.  "
+        'Quotes within a text are doubled and the text quoted.  ""a" b,c"'
+    )
+
+
+def test_a_missing_column_names_those_seen():
+    assert fault("text,label\na,b\n", "x.csv", columns=("text", "summary")) == (
+        'x.csv:1: no column "summary".  Columns seen: text, label.'
+    )
+
+
+def test_a_malformed_json_line_tells_the_cause():
+    assert fault('{"src": "a", "tgt": "b"}\n{"src": "a",}\n', "pairs.jsonl") == (
+        "pairs.jsonl:2: not JSON: JSON is malformed: trailing comma in object (byte 12).  "
+        '"{"src": "a",}"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"text": "a", "label": "b"}', 'no key "source".  Keys seen: text, label.'),
+        ("{}", 'no key "source".  Keys seen: none.'),
+        ('{"source": "a", "target": 1}', '"target" is no text.'),
+        ('{"source": "a", "target": null}', '"target" is no text.'),
+        ('"a"', 'no object such as {"source": "...", "target": "..."}.'),
+        (
+            '[{"a": 1}]',
+            "a list, one object a line expected.  Convert: jq -c '.[]' FILE > fixed.jsonl",
+        ),
+    ],
+)
+def test_a_json_line_without_two_texts_tells_what_it_holds(row, message):
+    assert fault(row, "pairs.jsonl") == f'pairs.jsonl:1: {message}  "{row}"'
+
+
+def test_json_nested_too_deeply_is_refused():
+    assert fault("{" + '"a":[' * 100_000, "pairs.jsonl").startswith("pairs.jsonl:1: not JSON: ")
+
+
+def test_line_counts_of_aligned_files_must_agree():
+    write("text.de", "a\n")
+    assert fault("a\nb\n\n", "text.en", targets="text.de") == (
+        "text.en: 3 lines, but text.de has 1.  "
+        "Line by line they must be translations of each other."
+    )
+
+
+def test_a_blank_line_of_aligned_files_keeps_them_aligned():
+    write("text.de", "x\n\nz\n")
+    assert read("a\nb\nc\n", "text.en", targets="text.de") == [("a", "x"), ("b", ""), ("c", "z")]
+
+
+def test_both_sides_cannot_come_from_standard_input():
+    with pytest.raises(ConfigError) as caught:
+        read_pairs("-", targets="-")
+    assert str(caught.value) == ("standard input holds one side only.  Name a file: --targets FILE")
+
+
+# --- faults of encoding
+
+
+def test_latin1_is_recognised():
+    content = "a\tb\nGuten Tag\tbonne \xe9t\xe9\n".encode("latin1")
+    assert fault(content) == (
+        "pairs.tsv:2: not UTF-8 at byte 17 (0xE9).  Looks like Latin-1.  "
+        "Convert: iconv -f latin1 -t utf8 pairs.tsv > fixed.tsv, or pass --encoding latin1"
+    )
+
+
+def test_commands_in_messages_quote_the_name_and_keep_the_suffix():
+    assert "iconv -f latin1 -t utf8 'my pairs.csv' > fixed.csv," in fault(
+        b"\xe9,a\n", "my pairs.csv"
+    )
+
+
+def test_windows_quotation_marks_are_recognised():
+    assert "Looks like Windows-1252.  Convert: iconv -f cp1252 " in fault("„ä“\tb".encode("cp1252"))
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "shift_jis"])
+def test_other_encodings_are_not_taken_for_latin1(encoding):
+    text = {"cp1251": "Привет", "shift_jis": "こんにちは"}[encoding]
+    assert fault(f"{text}\tb".encode(encoding)).endswith(
+        ").  Which encoding is it? Name it, such as --encoding cp1251"
+    )
+
+
+def test_one_damaged_character_in_utf8_is_no_other_encoding():
+    assert fault("Привет\tмир".encode()[:-1]) == (
+        "pairs.tsv:1: not UTF-8 at byte 18 (0xD1).  A damaged character?  "
+        "Drop it: iconv -c -f utf8 -t utf8 pairs.tsv > fixed.tsv"
+    )
+
+
+def test_utf16_is_recognised_by_its_mark():
+    assert fault(b"\xff\xfe" + "Привет\tb\nc\td\n".encode("utf-16le")) == (
+        "pairs.tsv:1: not UTF-8 at byte 1 (0xFF).  Looks like UTF-16.  "
+        "Convert: iconv -f utf-16 -t utf8 pairs.tsv > fixed.tsv, or pass --encoding utf-16"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16le", "utf-16be"])
+def test_utf16_without_a_mark_is_recognised_by_its_zeros(encoding):
+    assert fault("Guten Tag\tb\nc\td\n".encode(encoding)).endswith(
+        f".  Looks like UTF-16.  Convert: iconv -f {encoding} -t utf8 pairs.tsv > fixed.tsv, "
+        f"or pass --encoding {encoding}"
+    )
+
+
+def test_a_wrong_encoding_name_for_the_bytes_is_refused():
+    assert fault(b"a\tb\n", encoding="utf-16") == (
+        "pairs.tsv: not utf-16 (UTF-16 stream does not start with BOM).  "
+        "Name another: --encoding utf-8"
+    )
+    assert fault(b"a\xe9\tb\n", encoding="ascii").startswith(
+        "pairs.tsv:1: not ascii at byte 2 (0xE9)."
+    )
+
+
+def test_a_nul_byte_names_its_place():
+    assert fault("a\tb\n" * 11 + "good\0\tx\n") == (
+        "pairs.tsv:12: a NUL byte at byte 5.  Text files hold none; is this a binary file?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("latn1", "Did you mean latin1?"),
+        ("klingon", "Among those known: utf-8, utf-16, latin1, cp1252, gb18030, shift_jis."),
+        ("hex", "Among those known: utf-8, utf-16, latin1, cp1252, gb18030, shift_jis."),
+        ("", "Among those known: utf-8, utf-16, latin1, cp1252, gb18030, shift_jis."),
+    ],
+)
+def test_an_unknown_encoding_is_a_wrong_setting(name, hint):
+    write("pairs.tsv", "a\tb\n")
+    for reader in (read_pairs, find_problems, lambda *a, **k: list(read_lines(*a, **k))):
+        with pytest.raises(ConfigError) as caught:
+            reader("pairs.tsv", encoding=name)
+        assert str(caught.value) == f'unknown encoding "{name}".  {hint}'
+
+
+# --- faults of files
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])
+@pytest.mark.parametrize("name", ["pairs.tsv", "pairs.csv", "pairs.jsonl", "pairs"])
+def test_an_empty_file_tells_what_is_expected(name, content):
+    assert fault(content, name) == (
+        f"{name}: the file is empty.  Expected one pair a line: source<TAB>target."
+    )
+
+
+@pytest.mark.parametrize("reader", [read_pairs, find_problems, file_hash])
+def test_a_directory_is_no_file(reader):
+    Path("data").mkdir()
+    with pytest.raises(DataError) as caught:
+        reader("data")
+    assert str(caught.value) == (
+        "data: a directory, not a file.  "
+        "Name one file: TSV, CSV, JSONL, or two text files (--targets); or a folder with one "
+        "folder of images or WAV files a label."
+    )
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(DataError) as caught:
+        read_pairs("nowhere/pairs.tsv")
+    assert str(caught.value) == "nowhere/pairs.tsv: no such file."
+
+
+@pytest.mark.parametrize(
+    ("given_name", "meant"), [("pair.tsv", "pairs.tsv"), ("a/x.tvs", "a/x.tsv")]
+)
+def test_a_missing_file_suggests_one_of_a_like_name(given_name, meant):
+    Path("a").mkdir()
+    write(meant, "a\tb\n")
+    with pytest.raises(DataError) as caught:
+        read_pairs(given_name)
+    assert str(caught.value) == f"{given_name}: no such file.  Did you mean {meant}?"
+
+
+def test_a_file_without_permission_says_so(monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(DataError) as caught:
+        read_pairs("pairs.tsv")
+    assert str(caught.value) == (
+        "pairs.tsv: no permission to read it.  Allow it: chmod u+r pairs.tsv"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"), [("x" * 300, "File name too long"), ("a\0b", "embedded null byte")]
+)
+def test_a_name_that_cannot_be_opened_is_a_data_error(name, cause):
+    with pytest.raises(DataError) as caught:
+        read_pairs(name)
+    assert str(caught.value) == f"{name}: cannot be opened ({cause})."

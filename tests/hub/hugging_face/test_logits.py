@@ -1,0 +1,246 @@
+"""Folders of `transformers` read, and folders written for it: equal logits in both directions."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from regard.errors import ConfigError
+from regard.hub.hugging_face.checkpoint import read_hugging_face, write_hugging_face
+from regard.models.gpt.hf import PUBLISHED
+from regard.models.gpt.model import Gpt, GptConfig
+
+VOCAB = 40
+GPT2 = {"norm_kind": "layer", "activation": "gelu", "bias": True, "positions": "learned"}
+SEEDS = range(8)
+
+
+@pytest.fixture(scope="module")
+def transformers(transformers):
+    return SimpleNamespace(
+        GPT2Config=transformers.GPT2Config,
+        GPT2LMHeadModel=transformers.GPT2LMHeadModel,
+        LlamaConfig=transformers.LlamaConfig,
+        LlamaForCausalLM=transformers.LlamaForCausalLM,
+        AutoModelForCausalLM=transformers.AutoModelForCausalLM,
+        AutoTokenizer=transformers.AutoTokenizer,
+    )
+
+
+def enlarge(model: torch.nn.Module, seed: int) -> None:
+    """Give weights and norms such sizes that a wrong activation or norm shows."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim == 1:
+                parameter.add_(0.5 * noise)  # norms about 1, biases about 0
+            else:
+                parameter.copy_(1.5 * noise / min(parameter.shape) ** 0.5)
+
+
+def gpt2(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    heads = draw.choice([1, 2, 4])
+    sizes = {
+        "vocab_size": VOCAB,
+        "n_positions": 32,
+        "n_embd": heads * draw.choice([6, 8]),
+        "n_layer": draw.choice([1, 2, 3]),
+        "n_head": heads,
+        "n_inner": draw.choice([None, 20]),
+        "activation_function": draw.choice(["gelu_new", "gelu", "relu", "gelu_pytorch_tanh"]),
+        "layer_norm_epsilon": draw.choice([1e-5, 1e-2]),
+        "tie_word_embeddings": draw.choice([True, False]),
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes | changes)).eval()
+    enlarge(model, seed)
+    return model
+
+
+def llama(transformers, seed: int, **changes):
+    draw = random.Random(seed)
+    heads, bias = draw.choice([2, 4, 6]), draw.choice([True, False])
+    sizes = {
+        "vocab_size": VOCAB,
+        "hidden_size": heads * draw.choice([4, 8]),
+        "num_hidden_layers": draw.choice([1, 2, 3]),
+        "num_attention_heads": heads,
+        "num_key_value_heads": draw.choice([1, 2, heads]),
+        "head_dim": draw.choice([None, 6]),
+        "intermediate_size": draw.choice([20, 32]),
+        "rms_norm_eps": draw.choice([1e-6, 1e-2]),
+        "tie_word_embeddings": draw.choice([True, False]),
+        "attention_bias": bias,
+        "mlp_bias": bias,
+        "rope_parameters": {"rope_type": "default", "rope_theta": draw.choice([100.0, 1e4, 1e6])},
+    }
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes | changes)).eval()
+    enlarge(model, seed)
+    return model
+
+
+MAKERS = {"gpt2": gpt2, "llama": llama}
+
+
+@pytest.fixture(params=MAKERS)
+def make(request, transformers):
+    return lambda seed, **changes: MAKERS[request.param](transformers, seed, **changes)
+
+
+def drawn_ids(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(VOCAB, (2, random.Random(seed).randint(1, 30)), generator=generator)
+
+
+def read(folder: Path) -> Gpt:
+    published = read_hugging_face(folder, PUBLISHED)
+    model = Gpt(published.config, published.vocab_size).eval()
+    published.load_into(model)
+    return model
+
+
+def assert_equal_logits(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert ours.shape == theirs.shape
+    assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.std())
+
+
+@torch.no_grad()
+def assert_equal_models(ours: Gpt, theirs, seed: int) -> None:
+    ids = drawn_ids(seed)
+    assert_equal_logits(ours(ids), theirs(ids).logits)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_published_model_has_its_logits_here(make, seed, tmp_path):
+    theirs = make(seed)
+    theirs.save_pretrained(tmp_path)
+    assert_equal_models(read(tmp_path), theirs, seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_exported_model_has_its_logits_in_transformers(make, seed, tmp_path, transformers):
+    make(seed).save_pretrained(tmp_path / "first")
+    published = read_hugging_face(tmp_path / "first", PUBLISHED)
+    ours = read(tmp_path / "first")
+    layout, out = PUBLISHED[published.model_type], tmp_path / "second"
+    write_hugging_face(out, ours, published.config, layout, VOCAB)
+    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
+        out, output_loading_info=True
+    )
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert_equal_models(ours, theirs.eval(), seed)
+
+
+def test_what_is_exported_comes_back_exactly(make, tmp_path):
+    make(3).save_pretrained(tmp_path / "first")
+    published = read_hugging_face(tmp_path / "first", PUBLISHED)
+    layout, ours = PUBLISHED[published.model_type], read(tmp_path / "first")
+    write_hugging_face(tmp_path / "second", ours, published.config, layout, VOCAB)
+    again = read_hugging_face(tmp_path / "second", PUBLISHED)
+    assert again.config == published.config
+    assert torch.equal(read(tmp_path / "second")(drawn_ids(3)), ours(drawn_ids(3)))
+
+
+def test_shards_are_read_together(make, tmp_path):
+    theirs = make(1)
+    theirs.save_pretrained(tmp_path, max_shard_size=4000)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    assert_equal_models(read(tmp_path), theirs, 1)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_a_bare_model_is_read_without_its_head(make, seed, tmp_path):
+    theirs = make(seed, tie_word_embeddings=True)
+    theirs.base_model.save_pretrained(tmp_path)
+    assert_equal_models(read(tmp_path), theirs, seed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_read_as_float32(make, dtype, tmp_path, transformers):
+    make(2).to(dtype).save_pretrained(tmp_path)
+    ours = read(tmp_path)
+    assert {parameter.dtype for parameter in ours.parameters()} == {torch.float32}
+    opened = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    assert_equal_models(ours, opened.eval(), 2)
+
+
+def test_the_old_form_of_rotary_settings_is_read(transformers, tmp_path):
+    theirs = llama(transformers, 4)
+    theirs.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    fields |= {"rope_theta": fields.pop("rope_parameters")["rope_theta"], "rope_scaling": None}
+    path.write_text(json.dumps(fields))
+    assert_equal_models(read(tmp_path), theirs, 4)
+
+
+@pytest.mark.parametrize(
+    ("seed", "name", "value"),
+    [(0, "activation_function", "gelu"), (0, "layer_norm_epsilon", 1e-3)],
+)
+def test_a_wrong_activation_or_norm_would_show(transformers, seed, name, value, tmp_path):
+    theirs = gpt2(transformers, seed, activation_function="gelu_new")
+    theirs.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(AssertionError):
+        assert_equal_models(read(tmp_path), theirs, seed)
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "llama"])
+def test_a_new_model_of_ours_opens_in_transformers(model_type, tmp_path, transformers):
+    variant = {} if model_type == "llama" else GPT2
+    config = GptConfig(num_layers=2, dim=16, num_heads=2, hidden_dim=24, dropout=0.0, **variant)
+    model = Gpt(config, VOCAB).eval()
+    enlarge(model, 5)
+    write_hugging_face(tmp_path, model, config, PUBLISHED[model_type], VOCAB)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert_equal_models(model, theirs, 5)
+
+
+def test_the_conversion_that_is_advised_works(transformers, tmp_path):
+    theirs = llama(transformers, 6)
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    opened = transformers.LlamaForCausalLM.from_pretrained(tmp_path)
+    opened.save_pretrained(tmp_path, safe_serialization=True)
+    assert_equal_models(read(tmp_path), theirs, 6)
+
+
+def test_an_exported_tokenizer_opens_in_transformers(transformers, tmp_path):
+    from regard.data.tokenizer import Tokenizer, TokenizerConfig
+    from regard.hub.hugging_face.published_tokenizer import (
+        TokenIds,
+        read_tokenizer,
+        vocabulary_files,
+    )
+
+    tokenizer = Tokenizer.train(["the red cat sees the old dog"] * 3, TokenizerConfig(kind="byte"))
+    config = GptConfig(num_layers=1, dim=8, num_heads=2, hidden_dim=8)
+    model, ids = Gpt(config, len(tokenizer)), TokenIds(1, 2, 0)
+    layout, files = PUBLISHED["llama"], vocabulary_files(tokenizer)
+    write_hugging_face(tmp_path, model, config, layout, len(tokenizer), files=files, token_ids=ids)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    expected = tokenizer.encode(["the naïve cat"])[0]
+    assert theirs("the naïve cat", add_special_tokens=False).input_ids == expected
+    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == ids
+    ours = read_tokenizer(tmp_path)
+    assert ours.encode(["the naïve cat"]) == [expected]
+    assert ours.token_ids == ids
+
+
+def test_a_layout_refuses_what_it_has_no_place_for(tmp_path):
+    config = GptConfig(num_layers=1, dim=8, num_heads=2, hidden_dim=8)
+    with pytest.raises(ConfigError) as caught:
+        write_hugging_face(tmp_path, Gpt(config, 9), config, PUBLISHED["gpt2"], 9)
+    assert str(caught.value) == "positions=rotary: the layout gpt2 has learned only."
+    assert not list(tmp_path.iterdir())

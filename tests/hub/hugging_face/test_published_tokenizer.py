@@ -1,0 +1,260 @@
+"""Tokenizers as they are published: every form of file, and folders that have none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from regard.data.tokenizer import Tokenizer, TokenizerConfig
+from regard.errors import WeightsError
+from regard.hub.hugging_face.published_tokenizer import (
+    TokenIds,
+    begun_rows,
+    read_tokenizer,
+    unused_ids,
+    vocabulary_files,
+)
+
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "the",
+    "cat",
+    "run",
+    "##ning",
+    "é",
+    "e",
+    "##s",
+]
+PAIRS = ["<s>", "<pad>", "</s>", "<mask>", "c", "a", "t", "Ġ", "Ã", "©", "ca", "cat", "Ġcat"]
+MERGES = "#version: 0.2\nc a\nca t\nĠ cat\n"
+
+
+@pytest.fixture(scope="module")
+def transformers():
+    library = pytest.importorskip("transformers")
+    return SimpleNamespace(BertTokenizer=library.BertTokenizer, GPT2Tokenizer=library.GPT2Tokenizer)
+
+
+@pytest.fixture
+def word_piece(tmp_path) -> Path:
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def byte_pairs(tmp_path) -> Path:
+    vocab = {piece: place for place, piece in enumerate(PAIRS)}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    (tmp_path / "merges.txt").write_text(MERGES, encoding="utf-8")
+    return tmp_path
+
+
+def settle(folder: Path, **settings) -> None:
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def test_word_pieces_are_those_of_the_vocabulary(word_piece):
+    tokenizer = read_tokenizer(word_piece)
+    ids = tokenizer.encode(["The cats running"])
+    assert ids == [[5, 6, 11, 7, 8]]
+    assert tokenizer.pieces(ids[0]) == ["the", "cat", "##s", "run", "##ning"]
+    assert tokenizer.decode(ids) == ["the cats running"]
+    assert len(tokenizer) == 12
+
+
+def test_special_tokens_are_added_where_asked_for(word_piece):
+    tokenizer = read_tokenizer(word_piece)
+    assert tokenizer.encode(["the cat"], adds_specials=True) == [[2, 5, 6, 3]]
+    assert tokenizer.decode([[2, 5, 6, 3]]) == ["the cat"]
+
+
+def test_a_special_token_that_is_spelled_out_is_text_unless_asked_for(word_piece):
+    tokenizer = read_tokenizer(word_piece)
+    assert tokenizer.encode(["the [MASK]"], reads_specials=True) == [[5, 4]]
+    assert 4 not in tokenizer.encode(["the [MASK]"])[0]
+
+
+@pytest.mark.parametrize(("lower", "ids"), [(True, [[5, 10]]), (False, [[1, 9]])])
+def test_lower_case_is_as_the_settings_say(word_piece, lower, ids):
+    settle(word_piece, do_lower_case=lower)
+    assert read_tokenizer(word_piece).encode(["The é"]) == ids
+
+
+def test_byte_pairs_are_merged_in_their_order(byte_pairs):
+    tokenizer = read_tokenizer(byte_pairs)
+    ids = tokenizer.encode(["cat caté"])
+    assert ids == [[11, 12, 8, 9]]
+    assert tokenizer.decode(ids) == ["cat caté"]
+    assert tokenizer.pieces(ids[0]) == ["cat", " cat", "\\xc3", "\\xa9"]
+
+
+def test_byte_pairs_have_special_tokens_around_where_the_settings_name_them(byte_pairs):
+    settle(byte_pairs, cls_token="<s>", sep_token={"content": "</s>"}, mask_token="<mask>")
+    tokenizer = read_tokenizer(byte_pairs)
+    assert tokenizer.encode(["cat"], adds_specials=True) == [[0, 11, 2]]
+    assert tokenizer.id_of("mask") == 3
+
+
+def test_byte_pairs_with_the_special_tokens_of_roberta_have_them_around_unless_told(byte_pairs):
+    tokenizer = read_tokenizer(byte_pairs)
+    assert tokenizer.encode(["cat"], adds_specials=True) == [[0, 11, 2]]
+    assert tokenizer.begin_ids == (0,)
+    assert tokenizer.decode([[0, 11, 2]]) == ["cat"]
+
+
+def test_rows_begin_with_what_a_published_vocabulary_puts_there(byte_pairs):
+    assert begun_rows(read_tokenizer(byte_pairs), [[11], []]) == [[0, 11], [0]]
+    own = Tokenizer.train(["a cat"], TokenizerConfig(kind="byte"))
+    assert begun_rows(own, [[11], []]) == [[11], []]
+
+
+def test_ids_beyond_the_vocabulary_are_shown_as_nothing(byte_pairs):
+    tokenizer = read_tokenizer(byte_pairs)
+    assert tokenizer.pieces([11, 99]) == ["cat", ""]
+    assert tokenizer.decode([[11, 99]]) == ["cat"]
+
+
+def test_a_tokenizer_file_goes_before_others_and_neither_pads_nor_cuts(word_piece):
+    backend = json.loads(read_tokenizer(word_piece).to_json())
+    backend["truncation"] = {
+        "direction": "Right",
+        "max_length": 1,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    }
+    backend["padding"] = {
+        "strategy": {"Fixed": 9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    }
+    (word_piece / "tokenizer.json").write_text(json.dumps(backend))
+    (word_piece / "vocab.txt").write_text("other\n")
+    assert read_tokenizer(word_piece).encode(["the cat", "the"]) == [[5, 6], [5]]
+
+
+def test_a_tokenizer_of_ours_is_read_as_published(tmp_path):
+    ours = Tokenizer.train(["the red cat"] * 3, TokenizerConfig())
+    (tmp_path / "tokenizer.json").write_text(ours.to_json())
+    published, text = read_tokenizer(tmp_path), "the naïve cat"
+    ids = ours.encode([text])
+    assert published.encode([text]) == ids
+    assert published.decode(ids) == [text]
+    assert published.pieces(ids[0]) == ours.pieces(ids[0])
+
+
+def test_special_ids_are_found_in_every_file(byte_pairs):
+    (byte_pairs / "config.json").write_text(json.dumps({"bos_token_id": 7, "eos_token_id": [2, 9]}))
+    (byte_pairs / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<s>"}))
+    settle(byte_pairs, pad_token={"content": "<pad>", "special": True})
+    assert read_tokenizer(byte_pairs).token_ids == TokenIds(0, 2, 1)
+
+
+def test_special_ids_that_nothing_tells_are_none(byte_pairs):
+    assert read_tokenizer(byte_pairs).token_ids == TokenIds(None, None, None)
+
+
+def test_a_folder_without_a_tokenizer_raises_in_methods_of_text_alone(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"bos_token_id": 1}))
+    tokenizer = read_tokenizer(tmp_path)
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (1, None, None)
+    for method in (
+        lambda: tokenizer.encode(["x"]),
+        lambda: tokenizer.decode([[1]]),
+        lambda: tokenizer.pieces([1]),
+        lambda: len(tokenizer),
+    ):
+        with pytest.raises(WeightsError) as caught:
+            method()
+        assert str(caught.value) == (
+            f"{tmp_path}/tokenizer.json: missing, so text cannot be read or written; token ids can."
+        )
+
+
+def test_a_damaged_tokenizer_file_is_refused(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(WeightsError) as caught:
+        read_tokenizer(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}/tokenizer.json: not a tokenizer file (")
+
+
+def test_damaged_byte_pairs_are_refused(byte_pairs):
+    (byte_pairs / "merges.txt").write_text("x y\n")
+    with pytest.raises(WeightsError) as caught:
+        read_tokenizer(byte_pairs)
+    start = f"{byte_pairs}: vocab.json or merges.txt is damaged ("
+    assert str(caught.value).startswith(start)
+
+
+def test_a_vocabulary_that_is_not_utf_8_is_refused(word_piece):
+    (word_piece / "vocab.txt").write_bytes(b"\xff\n")
+    with pytest.raises(WeightsError) as caught:
+        read_tokenizer(word_piece)
+    assert str(caught.value).startswith(f"{word_piece}/vocab.txt: cannot be read (")
+
+
+@pytest.mark.parametrize("settings", [{}, {"do_lower_case": False}], ids=str)
+def test_word_pieces_are_those_of_transformers(
+    word_piece, settings, tmp_path_factory, transformers
+):
+    settle(word_piece, tokenizer_class="BertTokenizer", **settings)
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(word_piece, copy, dirs_exist_ok=True)
+    theirs = transformers.BertTokenizer.from_pretrained(copy)
+    for text in ("The cats  running é", "Running,the cat's 猫", ""):
+        expected = theirs(text).input_ids
+        assert read_tokenizer(word_piece).encode([text], adds_specials=True) == [expected]
+
+
+def test_byte_pairs_are_those_of_transformers(byte_pairs, transformers):
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
+    settle(byte_pairs, tokenizer_class="GPT2Tokenizer", **special)
+    theirs = transformers.GPT2Tokenizer.from_pretrained(byte_pairs)
+    for text in ("cat cat", "catcaté", "ta c"):
+        assert read_tokenizer(byte_pairs).encode([text]) == [theirs(text).input_ids]
+
+
+def test_ids_that_stand_for_no_token_are_known(byte_pairs):
+    vocab = json.loads((byte_pairs / "vocab.json").read_text(encoding="utf-8"))
+    vocab["Ġcat"] = 15  # with 12, 13 and 14 left out
+    (byte_pairs / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    tokenizer = read_tokenizer(byte_pairs)
+    assert len(tokenizer) == 16
+    assert unused_ids(tokenizer, 18) == (12, 13, 14, 16, 17)
+
+
+def test_the_rows_behind_a_vocabulary_of_ones_own_stand_for_none():
+    tokenizer = Tokenizer.train(["a b"], TokenizerConfig(kind="byte"))
+    size = len(tokenizer)
+    assert unused_ids(tokenizer, size + 2) == (size, size + 1)
+    assert unused_ids(tokenizer, size) == ()
+
+
+def test_a_mask_goes_out_with_a_vocabulary(tmp_path):
+    tokenizer = Tokenizer.train(["a b"], TokenizerConfig(kind="byte", tags=("<mask>",)))
+    for name, content in vocabulary_files(tokenizer).items():
+        assert isinstance(content, str)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    assert read_tokenizer(tmp_path).mask_id == tokenizer.mask_id
+
+
+def test_special_tokens_of_usual_names_are_known_where_no_file_tells(word_piece):
+    settle(word_piece, do_lower_case=True)
+    tokenizer = read_tokenizer(word_piece)
+    found = [tokenizer.id_of(role) for role in ("pad", "unk", "cls", "sep", "mask")]
+    assert found == [0, 1, 2, 3, 4]
+
+
+def test_an_id_that_the_model_tells_goes_before_a_usual_name(word_piece):
+    (word_piece / "config.json").write_text('{"pad_token_id": 5}')
+    assert read_tokenizer(word_piece).pad_id == 5

@@ -1,0 +1,195 @@
+"""Published layouts of decoders: what is read, and what is refused by its field."""
+
+from __future__ import annotations
+
+import pytest
+
+from regard.errors import ConfigError
+from regard.models.gpt.hf import PUBLISHED
+from regard.models.gpt.model import Gpt, GptConfig
+
+SMALL = {"num_layers": 1, "dim": 8, "num_heads": 2, "hidden_dim": 8}
+GPT2 = {"norm_kind": "layer", "activation": "gelu_tanh", "bias": True, "positions": "learned"}
+LLAMA = {
+    "positions": "rotary",
+    "max_positions": 2048,
+    "activation": "swiglu",
+    "norm_kind": "rms",
+    "dropout": 0.0,
+}
+
+
+def refusal(model_type: str, **fields) -> str:
+    with pytest.raises(ConfigError) as caught:
+        PUBLISHED[model_type].read(fields)
+    return str(caught.value)
+
+
+def test_an_empty_gpt2_file_is_the_published_small_model():
+    assert PUBLISHED["gpt2"].read({}) == GptConfig(
+        num_layers=12, dim=768, num_heads=12, hidden_dim=3072, **GPT2, max_positions=1024
+    )
+
+
+def test_an_empty_llama_file_is_the_published_model_of_7_billion():
+    assert PUBLISHED["llama"].read({}) == GptConfig(
+        num_layers=32,
+        dim=4096,
+        num_heads=32,
+        num_kv_heads=32,
+        hidden_dim=11008,
+        epsilon=1e-6,
+        tied=False,
+        **LLAMA,
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rope_theta": 5e5},
+        {"rope_theta": 5e5, "rope_scaling": {"type": "default"}},
+        {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}},
+        {"rope_theta": 1.0, "rope_parameters": {"rope_theta": 5e5}},
+        {"rope_scaling": {"rope_type": "default", "rope_theta": 5e5}, "rope_parameters": None},
+    ],
+    ids=str,
+)
+def test_the_rotary_base_is_found_in_every_form(fields):
+    assert PUBLISHED["llama"].read(fields).rotary_base == 5e5
+
+
+def test_the_rotary_base_is_written_for_old_and_new_releases_of_transformers():
+    fields = PUBLISHED["llama"].write(GptConfig(**SMALL, **LLAMA, rotary_base=77.0), 9)
+    assert fields["rope_theta"] == 77.0
+    assert fields["rope_parameters"] == {"rope_type": "default", "rope_theta": 77.0}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "fields", "message"),
+    [
+        (
+            "gpt2",
+            {"scale_attn_by_inverse_layer_idx": True},
+            "scale_attn_by_inverse_layer_idx=true: no such variant here, "
+            "scale_attn_by_inverse_layer_idx=false alone is computed.",
+        ),
+        (
+            "gpt2",
+            {"reorder_and_upcast_attn": True},
+            "reorder_and_upcast_attn=true: no such variant here, "
+            "reorder_and_upcast_attn=false alone is computed.",
+        ),
+        (
+            "gpt2",
+            {"scale_attn_weights": False},
+            "scale_attn_weights=false: no such variant here, "
+            "scale_attn_weights=true alone is computed.",
+        ),
+        (
+            "gpt2",
+            {"activation_function": "quick_gelu"},
+            "activation_function=quick_gelu: no such variant here, "
+            "known are gelu_new, gelu_pytorch_tanh, gelu, relu.",
+        ),
+        (
+            "gpt2",
+            {"n_embd": "wide"},
+            "n_embd='wide': expected a value such as 768, the default of transformers.",
+        ),
+        (
+            "gpt2",
+            {"tie_word_embeddings": 1},
+            "tie_word_embeddings=1: expected a value such as True, the default of transformers.",
+        ),
+        (
+            "llama",
+            {"rope_scaling": {"type": "linear", "factor": 2.0}},
+            'rope_scaling.type="linear": no such variant here, '
+            'rope_scaling.type="default" alone is computed.',
+        ),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}},
+            'rope_parameters.rope_type="llama3": no such variant here, '
+            'rope_parameters.rope_type="default" alone is computed.',
+        ),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}},
+            "rope_parameters.partial_rotary_factor=0.5: no such variant here, "
+            "rope_parameters.partial_rotary_factor=1.0 alone is computed.",
+        ),
+        (
+            "llama",
+            {"partial_rotary_factor": 0.5},
+            "partial_rotary_factor=0.5: no such variant here, "
+            "partial_rotary_factor=1.0 alone is computed.",
+        ),
+        (
+            "llama",
+            {"rope_parameters": ["default"]},
+            'rope_parameters=["default"]: an object was expected.',
+        ),
+        (
+            "llama",
+            {"attention_bias": True},
+            "attention_bias=true: no such variant here, it must equal mlp_bias (false).",
+        ),
+        (
+            "llama",
+            {"hidden_act": "gelu"},
+            "hidden_act=gelu: no such variant here, known are silu, swish.",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_a_variant_that_is_not_computed_is_refused_by_its_field(model_type, fields, message):
+    assert refusal(model_type, **fields) == f"config.json: {message}"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "message"),
+    [
+        ("gpt2", {}, "positions=rotary: the layout gpt2 has learned only."),
+        ("gpt2", GPT2 | {"norm_kind": "rms"}, "norm_kind=rms: the layout gpt2 has layer only."),
+        ("gpt2", GPT2 | {"bias": False}, "bias=false: the layout gpt2 has true only."),
+        ("gpt2", GPT2 | {"num_kv_heads": 1}, "num_kv_heads=1: the layout gpt2 has 2 only."),
+        ("gpt2", GPT2 | {"head_dim": 8}, "head_dim=8: the layout gpt2 has 4 only."),
+        (
+            "gpt2",
+            GPT2 | {"activation": "swiglu"},
+            "activation=swiglu: the layout gpt2 has relu, gelu, gelu_tanh only.",
+        ),
+        ("llama", GPT2, "positions=learned: the layout llama has rotary only."),
+        ("llama", {"activation": "relu"}, "activation=relu: the layout llama has swiglu only."),
+        (
+            "llama",
+            {"dim": 9, "head_dim": 4},
+            "dim=9: the layout llama has multiples of num_heads (2) only.",
+        ),
+    ],
+    ids=str,
+)
+def test_a_setting_that_a_layout_lacks_is_not_written(model_type, changes, message):
+    with pytest.raises(ConfigError) as caught:
+        PUBLISHED[model_type].write(GptConfig(**SMALL | changes), 9)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GptConfig(**SMALL, **GPT2),
+        GptConfig(**SMALL, **GPT2, tied=False, epsilon=1e-3, max_positions=7),
+        GptConfig(**SMALL, **LLAMA, num_kv_heads=2, head_dim=4, tied=True),
+        GptConfig(**SMALL, **LLAMA, num_kv_heads=1, head_dim=6, bias=True, rotary_base=77.0),
+    ],
+    ids=str,
+)
+def test_a_configuration_comes_back_and_every_parameter_has_its_place(config):
+    layout = PUBLISHED["llama" if config.positions == "rotary" else "gpt2"]
+    assert layout.read(layout.write(config, 9)) == config
+    places = [place.ours for place in layout.places(config)]
+    names = [name for name, _ in Gpt(config, 9).named_parameters()]
+    assert sorted(places) == sorted(names)

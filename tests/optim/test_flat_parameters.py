@@ -1,0 +1,230 @@
+"""The parameters as one vector: there and back to the bit, scales, inner products, refusals."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regard.errors import ConfigError
+from regard.optim import flat_parameters as vector_module
+from regard.optim.flat_parameters import ParameterVector, combination
+
+
+def draw(*shape, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=dtype)
+
+
+def parameters(dtype=torch.float64):
+    return [torch.nn.Parameter(draw(*shape, seed=3, dtype=dtype)) for shape in ((2, 3), (), (4,))]
+
+
+def of(*tensors, **group):
+    return ParameterVector([{"params": list(tensors), **group}])
+
+
+def test_entries_stand_in_the_order_of_groups_and_parameters():
+    first, second, third = parameters()
+    vector = ParameterVector([{"params": [third]}, {"params": [first, second]}])
+    expected = torch.cat([third, first.reshape(-1), second.reshape(1)]).detach()
+    assert torch.equal(vector.position(vector.new()), expected)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_going_back_to_a_position_is_exact_to_the_bit(scale, dtype):
+    tensors = parameters(dtype)
+    before = [tensor.detach().clone() for tensor in tensors]
+    vector = of(*tensors, scale=scale)
+    start = vector.position(vector.new())
+    vector.move(start, draw(vector.size, seed=9, dtype=dtype), 1.7)
+    assert not any(torch.equal(now, old) for now, old in zip(tensors, before, strict=True))
+    vector.move(start)
+    assert all(torch.equal(now, old) for now, old in zip(tensors, before, strict=True))
+
+
+def test_a_step_along_a_direction_is_multiplied_by_the_scale_of_each_group():
+    first, second = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(1))
+    vector = ParameterVector([{"params": [first], "scale": 10.0}, {"params": [second]}])
+    vector.move(vector.position(vector.new()), torch.tensor([1.0, 2.0, 3.0]), 0.5)
+    assert first.tolist() == [6.0, 11.0]
+    assert second.tolist() == [2.5]
+
+
+def test_gradients_are_multiplied_by_the_scale_and_missing_ones_are_zero():
+    first, second, third = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
+    vector = ParameterVector([{"params": [first], "scale": 4.0}, {"params": [second, third]}])
+    first.grad, third.grad = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
+    assert vector.gradient(torch.full((6,), 9.0)).tolist() == [4.0, 8.0, 0.0, 0.0, 3.0, 4.0]
+
+
+def test_the_extent_of_scaled_parameters_is_that_of_the_substituted_ones():
+    first, second = torch.nn.Parameter(torch.tensor([8.0, -3.0])), torch.nn.Parameter(torch.ones(1))
+    vector = ParameterVector([{"params": [first], "scale": 4.0}, {"params": [second]}])
+    assert vector.extent(vector.new()) == 2.0
+
+
+def test_products_of_second_derivatives_are_scaled_on_both_sides():
+    weights = torch.nn.Parameter(draw(3))
+    matrix = draw(3, 3, seed=1)
+    matrix = matrix @ matrix.T
+    vector = of(weights, scale=0.5)
+    along = draw(3, seed=2)
+    image = vector.joined([matrix @ vector.scaled(along)[0]], vector.new())
+    torch.testing.assert_close(image, 0.25 * matrix @ along)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(size=st.integers(1, 400), seed=st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_the_inner_product_in_blocks_is_that_of_the_whole(dtype, size, seed):
+    # Numbers of few bits, so that float32 does not round.
+    first, second = (8 * draw(size, seed=seed + part) for part in range(2))
+    first, second = first.round(), second.round()
+    vector = of(torch.nn.Parameter(torch.zeros(size, dtype=dtype)))
+    block, vector_module._BLOCK = vector_module._BLOCK, 7
+    try:
+        found = vector.dot(first.to(dtype), second.to(dtype))
+    finally:
+        vector_module._BLOCK = block
+    assert found == float(first @ second)
+
+
+@pytest.mark.parametrize("entry", [0.1, 1 / 3, 0.7, None])
+@pytest.mark.parametrize("size", [1000, (1 << 20) + 17, 1 << 21])
+def test_an_inner_product_in_float32_errs_by_a_few_roundings_whatever_its_length(size, entry):
+    drawn = draw(size, dtype=torch.float32).abs()
+    first = drawn if entry is None else torch.full((size,), entry)
+    vector = of(torch.nn.Parameter(torch.zeros(size)))
+    expected = float(first.double() @ first.double())
+    assert vector.dot(first, first) == pytest.approx(expected, rel=4 * 2**-24)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@given(size=st.integers(0, 400), rows=st.integers(1, 8), count=st.integers(1, 3))
+@settings(max_examples=30, deadline=None)
+def test_many_inner_products_in_blocks_are_those_of_the_whole(dtype, size, rows, count):
+    # Numbers of few bits, so that float32 does not round.
+    first, second = (8 * draw(rows, size)).round(), (8 * draw(count, size, seed=1)).round()
+    block, vector_module._BLOCK_OF_ROWS = vector_module._BLOCK_OF_ROWS, 150
+    try:
+        vector = of(torch.nn.Parameter(torch.zeros(size, dtype=dtype)))
+        found = vector.dots(first.to(dtype), list(second.to(dtype)))
+    finally:
+        vector_module._BLOCK_OF_ROWS = block
+    assert found.dtype == torch.float64
+    assert found.is_contiguous()
+    assert torch.equal(found, first @ second.T)
+
+
+@pytest.mark.parametrize("entry", [0.1, 1 / 3, 0.7, None])
+@pytest.mark.parametrize("size", [1000, (1 << 20) + 17, 1 << 21])
+def test_many_inner_products_in_float32_err_by_a_few_roundings(size, entry):
+    drawn = draw(4, size, dtype=torch.float32).abs()
+    rows = drawn if entry is None else torch.full((4, size), entry)
+    others = [rows[0], rows[1].flip(0)]
+    expected = rows.double() @ torch.stack(others, 1).double()
+    found = of(torch.nn.Parameter(torch.zeros(size))).dots(rows, others)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("setting", ["medium", "autocast"])
+def test_many_inner_products_do_not_depend_on_the_precision_of_matrix_products(setting):
+    rows, other = draw(3, 5000, dtype=torch.float32), draw(5000, seed=1, dtype=torch.float32)
+    vector, before = of(torch.nn.Parameter(torch.zeros(5000))), torch.get_float32_matmul_precision()
+    expected = vector.dots(rows, [other])
+    if setting == "medium":
+        torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", enabled=setting == "autocast"):
+            assert torch.equal(vector.dots(rows, [other]), expected)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.backends.mkldnn.enabled
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_multiples_of_rows_are_added_to_that_of_a_vector(dtype, monkeypatch):
+    monkeypatch.setattr(vector_module, "_BLOCK_OF_ROWS", 7)
+    rows, start = (8 * draw(3, 40)).round(), (8 * draw(40, seed=1)).round()
+    expected = -0.5 * start + torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64) @ rows
+    rows, start, out = rows.to(dtype), start.to(dtype), torch.empty(40, dtype=dtype)
+    assert combination(start, -0.5, rows, [0.5, -2.0, 1.0], out) is out
+    assert torch.equal(out, expected.to(dtype))
+    assert torch.equal(combination(start, -0.5, rows, [0.5, -2.0, 1.0], start), out)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_an_inner_product_of_half_as_many_bits_is_that_of_its_entries(dtype):
+    first = draw(5000, dtype=torch.float32).to(dtype)
+    vector = of(torch.nn.Parameter(torch.zeros(5000, dtype=dtype)))
+    expected = float(first.double() @ first.double())
+    assert vector.dot(first, first) == pytest.approx(expected, rel=2**-24)
+
+
+def test_the_largest_entry_and_the_norm_are_those_of_the_whole_vector():
+    vector = of(*parameters())
+    of_entries = torch.zeros(vector.size, dtype=torch.float64)
+    of_entries[2], of_entries[8] = 3.0, -4.0
+    assert vector.largest(of_entries) == 4.0
+    assert vector.norm(of_entries) == 5.0
+
+
+@pytest.mark.parametrize("change", ["in place", "another tensor", "loaded"])
+def test_the_versions_change_when_a_parameter_is_written_to(change):
+    layer = torch.nn.Linear(2, 2)
+    vector = of(*layer.parameters())
+    before = vector.versions()
+    assert vector.versions() == before
+    if change == "in place":
+        with torch.no_grad():
+            layer.weight.add_(1)
+    elif change == "another tensor":
+        flat = torch.nn.utils.parameters_to_vector(layer.parameters()).detach()
+        torch.nn.utils.vector_to_parameters(flat + 1, layer.parameters())
+    else:
+        layer.load_state_dict(layer.state_dict())
+    assert vector.versions() != before
+
+
+def test_a_complex_parameter_is_refused():
+    with pytest.raises(ConfigError) as error:
+        of(torch.nn.Parameter(torch.ones(2, dtype=torch.complex64)))
+    assert str(error.value) == (
+        "parameter 0 of shape [2] is complex64; these methods take real floating-point parameters "
+        "only.  Convert it, leave it out, or keep real and imaginary part as two parameters."
+    )
+
+
+def test_an_integer_parameter_is_refused():
+    with pytest.raises(ConfigError) as error:
+        of(torch.nn.Parameter(torch.ones(1)), torch.ones(2, 3, dtype=torch.int64))
+    assert str(error.value) == (
+        "parameter 1 of shape [2, 3] is int64; these methods take real floating-point parameters "
+        "only.  Convert it, leave it out, or keep real and imaginary part as two parameters."
+    )
+
+
+def test_a_parameter_without_gradients_is_refused():
+    with pytest.raises(ConfigError) as error:
+        of(torch.nn.Parameter(torch.ones(2), requires_grad=False))
+    assert str(error.value) == (
+        "parameter 0 of shape [2] has requires_grad=False, so it would never move.  Leave it out, "
+        "or call requires_grad_() on it."
+    )
+
+
+def test_different_types_are_refused():
+    with pytest.raises(ConfigError) as error:
+        of(torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1).double()))
+    assert str(error.value) == (
+        "parameters are float32 on cpu and float64 on cpu; an inner product over all of them needs "
+        "one type and one device."
+    )
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_a_scale_that_is_not_above_zero_is_refused(scale):
+    with pytest.raises(ConfigError) as error:
+        of(torch.nn.Parameter(torch.ones(3)), scale=scale)
+    assert str(error.value) == f"scale of parameter 0 of shape [3] must be above 0, not {scale}"

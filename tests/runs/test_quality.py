@@ -1,0 +1,197 @@
+"""What a run learns, and what it says about itself."""
+
+import msgspec
+import pytest
+from tests.conftest import TINY, toy_pairs, write_tsv
+
+from regard.data.parallel_corpus import Pairs
+from regard.errors import DataError
+from regard.runs.run import estimate, ignore_events, train
+from regard.settings.binding import apply_settings, from_toml
+from regard.setup.build import resolve_sizes
+from regard.setup.config import RunConfig
+from regard.setup.estimate import Measured, make_plan
+from regard.tasks.translation.evaluation import evaluate_model, read_test_pairs
+from regard.tasks.translation.predictor import Translator
+from regard.tasks.translation.task import Translation
+from regard.training.ema import WeightAverage
+from regard.training.events import Data, Evaluated, Finished, Model, Planned, Tokens, Warned
+
+LEARNING = (
+    *TINY,
+    "model.dim=64",
+    "model.num_heads=4",
+    "model.hidden_dim=128",
+    "model.dropout=0.0",
+    "training.epochs=25",
+    "training.patience=25",
+)
+
+
+@pytest.mark.slow
+def test_a_toy_language_is_learned(tmp_path):
+    data = write_tsv(tmp_path / "pairs.tsv", toy_pairs(1500))
+    translator = train(data, tmp_path / "model", settings=LEARNING)
+    pairs = toy_pairs(1700, seed=9)[-200:]
+    seen = set(toy_pairs(1500))
+    fresh = [pair for pair in pairs if pair not in seen]
+    outputs = translator.translate([source for source, _ in fresh], beam=2)
+    hits = sum(output == target for output, (_, target) in zip(outputs, fresh, strict=True))
+    assert hits / len(fresh) > 0.9
+
+
+def test_a_run_tells_its_data_tokens_model_plan_evaluations_and_end(tmp_path, pairs_file):
+    events = []
+    train(pairs_file, tmp_path / "model", settings=TINY, report=events.append)
+    kinds = [type(event) for event in events]
+    for kind in (Data, Tokens, Model, Planned, Evaluated, Finished):
+        assert kind in kinds
+    planned = next(event for event in events if isinstance(event, Planned))
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    assert evaluations[-1].step == planned.total_steps
+    assert len(evaluations) == 2
+    assert set(evaluations[0].measures) == {"loss", "shuffled_loss", "chrf"}
+    names = {"config.toml", "model.safetensors", "tokenizer.json", "metrics.jsonl", "README.md"}
+    assert names <= {path.name for path in (tmp_path / "model").iterdir()}
+
+
+def test_a_dry_run_writes_nothing(tmp_path, pairs_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    planned = estimate(pairs_file, settings=TINY)
+    assert planned.seconds > 0
+    assert planned.memory_bytes > 1e7
+    assert planned.disk_bytes > 1e4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_cannot_use_its_source_is_noticed(tmp_path):
+    pairs = toy_pairs(300)
+    targets = [target for _, target in pairs]
+    shuffled = [(source, targets[(row * 7 + 3) % 300]) for row, (source, _) in enumerate(pairs)]
+    data = write_tsv(tmp_path / "pairs.tsv", shuffled)
+    events = []
+    train(data, tmp_path / "model", settings=TINY, report=events.append)
+    warnings = [event.text for event in events if isinstance(event, Warned)]
+    assert any("hardly depends on the source" in text for text in warnings)
+
+
+def test_values_of_a_configuration_file_outrank_the_preset(tmp_path, pairs_file):
+    text = """
+preset = "tiny"
+[model]
+dim = 32
+num_heads = 2
+dropout = 0.3
+[training]
+epochs = 1
+batch_tokens = 128
+"""
+    config = from_toml(text, RunConfig, name="config.toml")
+    translator = train(pairs_file, tmp_path / "model", config=config)
+    found = translator.config
+    assert (found.model.dim, found.model.num_heads, found.model.dropout) == (32, 2, 0.3)
+    assert found.model.hidden_dim == 512
+    assert found.training.batch_tokens == 128
+    assert found.optimizer.learning_rate is not None
+
+
+def test_dropout_is_off_where_the_run_is_short_unless_chosen(tmp_path, pairs_file):
+    short = ["preset=tiny", "training.epochs=1", "model.dim=16", "model.num_heads=2"]
+    found = train(pairs_file, tmp_path / "a", settings=["preset=small", *short[1:]])
+    assert found.config.model.dropout == 0.0
+    kept = train(pairs_file, tmp_path / "b", settings=[*short, "model.dropout=0.1"])
+    assert kept.config.model.dropout == 0.1
+
+
+@pytest.mark.parametrize("kind", ["unigram", "word", "character", "byte"])
+def test_every_kind_of_tokenizer_trains(tmp_path, pairs_file, kind):
+    settings = (*TINY, f"tokenizer.kind={kind}", "training.epochs=1")
+    translator = train(pairs_file, tmp_path / "model", settings=settings)
+    assert len(translator.translate(["3 red cat sees the dog"], beam=1)) == 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.norm=post",
+        "model.positions=learned",
+        "model.tied=none",
+        "optimizer.name=adamw",
+        "training.precision=float32",
+        "training.average=0.0",
+    ],
+)
+def test_every_choice_trains_and_translates(tmp_path, pairs_file, setting):
+    settings = (*TINY, setting, "training.epochs=1")
+    translator = train(pairs_file, tmp_path / "model", settings=settings)
+    assert len(translator.translate(["3 red cat sees the dog"], beam=2)) == 1
+
+
+@pytest.mark.slow
+def test_a_time_budget_is_kept(tmp_path, pairs_file):
+    events = []
+    settings = (*TINY[:-1], "training.minutes=0.15")
+    train(pairs_file, tmp_path / "model", settings=settings, report=events.append)
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert finished.seconds == pytest.approx(9, abs=2.5)
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    assert 1 <= len(evaluations) <= 12
+
+
+def test_a_short_budget_has_fewer_evaluations(pairs_file):
+    prepared = _prepared(pairs_file, "training.minutes=1")
+    slow = Measured(step_seconds=0.1, evaluation_seconds=2.0, memory_bytes=1)
+    plan, _ = make_plan(prepared, slow, 0.0)
+    assert plan.evaluations_after(0) == 3
+    fast = msgspec.structs.replace(slow, evaluation_seconds=0.1)
+    plan, _ = make_plan(prepared, fast, 0.0)
+    assert plan.evaluations_after(0) == prepared.config.training.evaluations
+
+
+def test_babble_is_not_charged_to_coming_evaluations(pairs_file):
+    prepared = _prepared(pairs_file, "training.minutes=1")
+    found = prepared.evaluator()(WeightAverage(prepared.model, 0.0))
+    assert found.babble_seconds > 0  # random weights never end a sentence
+
+
+def _prepared(pairs_file, setting):
+    config = apply_settings(RunConfig(), (*TINY[:-1], setting))
+    data = msgspec.structs.replace(config.data, path=str(pairs_file))
+    config = msgspec.structs.replace(config, data=data)
+    corpus = Translation().read(config)
+    config = apply_settings(resolve_sizes(config, corpus), (*TINY[:-1], setting))
+    return Translation().prepare(config, corpus, ignore_events)
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path, pairs_file):
+    events = []
+    settings = (*TINY[:-1], "training.epochs=50", "training.patience=1", "optimizer.clip=1e-9")
+    train(pairs_file, tmp_path / "model", settings=settings, report=events.append)
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    assert len(evaluations) < 50
+    assert not evaluations[-1].is_best
+
+
+def test_an_evaluation_has_floors_latency_worst_and_a_verdict(trained, tmp_path):
+    translator = Translator.open(trained)
+    data = write_tsv(tmp_path / "test.tsv", toy_pairs(500)[-60:])
+    pairs = read_test_pairs(str(data), translator, allow_overlap=True)
+    report = evaluate_model(translator, pairs, name="toy", beam=1, other=translator, num_worst=5)
+    assert report.scores.chrf.low <= report.scores.chrf.value <= report.scores.chrf.high
+    assert report.copy_chrf > 0
+    assert report.neighbour_chrf is not None
+    assert 0 < report.latency_p50 <= report.latency_p95
+    assert len(report.worst) == 5
+    assert report.verdict
+    assert report.comparison is not None
+    assert report.comparison.chrf.difference == 0
+
+
+def test_a_test_file_that_overlaps_with_training_is_refused(trained, pairs_file):
+    translator = Translator.open(trained)
+    with pytest.raises(DataError, match="Scores would be too good"):
+        read_test_pairs(str(pairs_file), translator)
+    kept = read_test_pairs(str(pairs_file), translator, drop_overlap=True)
+    assert isinstance(kept, Pairs)
+    assert 0 < len(kept) < 100

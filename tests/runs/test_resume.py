@@ -1,0 +1,235 @@
+"""A run that is interrupted, killed or crashed goes on to the same bits."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.conftest import TINY, toy_pairs, write_tsv
+
+from regard.errors import ConfigError, DataError, WeightsError
+from regard.hub.model_folder import ModelFolder
+from regard.hub.storage import read_tensors
+from regard.runs.run import is_finished, resume, train
+from regard.setup.config import RunConfig
+from regard.training.checkpoint import checkpoint_path
+from regard.training.events import Evaluated, Progress, Saved, Tokens
+from regard.training.signals import Stopped
+
+EVERY_STEP = (*TINY, "training.checkpoint_seconds=0.0")
+TIMED = {"elapsed", "left", "tokens_per_second", "seconds", "estimate", "folder", "tries"}
+
+
+class Crash(Exception):  # noqa: N818 - it stands for an event
+    """Stands for a power cut: nothing is saved when it comes."""
+
+
+def crash_after(step):
+    """Make a report that dies right after the checkpoint of a step."""
+
+    def report(event):
+        if isinstance(event, Saved) and event.step >= step:
+            raise Crash
+
+    return report
+
+
+def essence(folder):
+    """Return everything of a finished run that must not depend on time or interruptions."""
+    weights = ModelFolder(folder).weights_path.read_bytes()
+    tensors, _ = read_tensors(checkpoint_path(folder))
+    lines = ModelFolder(folder).read_metrics()
+    kept = [{key: value for key, value in line.items() if key not in TIMED} for line in lines]
+    return weights, {name: value.tolist() for name, value in tensors.items()}, kept
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, pairs_file):
+    """The run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("straight") / "model"
+    train(pairs_file, folder, settings=EVERY_STEP)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_a_run_that_crashes_at_random_steps_ends_with_the_same_bits(tmp_path, pairs_file, name):
+    settings = (*EVERY_STEP, f"optimizer.name={name}")
+    train(pairs_file, tmp_path / "straight", settings=settings)
+    total = ModelFolder(tmp_path / "straight").read_metrics()[-1]["step"]
+    steps = sorted(random.Random(7).sample(range(1, total), 4))
+    with pytest.raises(Crash):
+        train(pairs_file, tmp_path / "broken", settings=settings, report=crash_after(steps[0]))
+    for step in steps[1:]:
+        with pytest.raises(Crash):
+            resume(tmp_path / "broken", report=crash_after(step))
+    resume(tmp_path / "broken")
+    assert essence(tmp_path / "broken") == essence(tmp_path / "straight")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["cg", "newton-cg", "lbfgs", "gradient-descent", "adam-then-cg"])
+def test_a_run_on_all_rows_that_crashes_ends_with_the_same_bits(
+    tmp_path, pairs_file, name, dropout
+):
+    settings = (
+        *EVERY_STEP,
+        f"optimizer.name={name}",
+        f"model.dropout={dropout}",
+        "training.epochs=5",
+        "training.batch_tokens=1024",
+    )
+    train(pairs_file, tmp_path / "straight", settings=settings)
+    with pytest.raises(Crash):
+        train(pairs_file, tmp_path / "broken", settings=settings, report=crash_after(2))
+    with pytest.raises(Crash):
+        resume(tmp_path / "broken", report=crash_after(4))
+    resume(tmp_path / "broken")
+    assert essence(tmp_path / "broken") == essence(tmp_path / "straight")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_random_moments_ends_with_the_same_bits(
+    tmp_path, pairs_file, straight
+):
+    folder = tmp_path / "killed"
+    settings = [word for setting in EVERY_STEP for word in ("--set", setting)]
+    command = [sys.executable, "-m", "regard", "train", "-o", str(folder)]
+    start, go_on = [*command, str(pairs_file), *settings], [*command, "--resume"]
+    rng = random.Random(3)
+    for attempt in range(3):
+        process = subprocess.Popen(go_on if attempt else start, stdout=subprocess.DEVNULL)
+        wait_for(lambda p=process: checkpoint_path(folder).exists() or p.poll() is not None)
+        time.sleep(rng.uniform(0.2, 2.5))
+        process.kill()
+        process.wait()
+    while not is_finished(ModelFolder(folder)):
+        subprocess.run(go_on, check=True, stdout=subprocess.DEVNULL)
+    assert essence(folder) == essence(straight)
+
+
+def wait_for(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_tells_how_to_go_on_and_leaves_a_usable_model(
+    tmp_path, pairs_file, signum, code
+):
+    folder = tmp_path / "model"
+    settings = [w for s in (*TINY, "training.epochs=1000") for w in ("--set", s)]
+    command = [sys.executable, "-m", "regard", "train", str(pairs_file), "-o", str(folder)]
+    process = subprocess.Popen([*command, *settings], stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: checkpoint_path(folder).exists() or process.poll() is not None)
+    time.sleep(0.5)
+    os.kill(process.pid, signum)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert f"Continue: regard train -o {folder} --resume" in output
+    from regard.tasks.translation.predictor import Translator
+
+    assert len(Translator.open(folder).translate(["3 red cat sees the dog"])) == 1
+
+
+def test_a_request_to_stop_in_the_same_process_is_heeded(tmp_path, pairs_file):
+    def interrupt(event):
+        if isinstance(event, Progress | Evaluated):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        train(pairs_file, tmp_path / "model", settings=TINY, report=interrupt)
+    assert not is_finished(ModelFolder(tmp_path / "model"))
+
+
+def test_a_finished_run_is_left_as_it_is(straight):
+    before = essence(straight)
+    resume(straight)
+    assert essence(straight) == before
+
+
+@pytest.mark.slow
+def test_revisions_of_a_time_budget_are_kept_and_the_elapsed_time_survives(tmp_path, pairs_file):
+    settings = (*TINY[:-1], "training.minutes=2", "training.evaluations=60")
+    folder = tmp_path / "model"
+
+    def crash_when_revised():
+        seen = []
+
+        def report(event):
+            seen.append(type(event))
+            if isinstance(event, Saved) and Evaluated in seen:
+                raise Crash
+
+        return report
+
+    with pytest.raises(Crash):
+        train(pairs_file, folder, settings=settings, report=crash_when_revised())
+    _, state = read_tensors(checkpoint_path(folder))
+    before = state["counters"]
+    with pytest.raises(Crash):
+        resume(folder, report=crash_when_revised())
+    _, state = read_tensors(checkpoint_path(folder))
+    after = state["counters"]
+    kept = len(before["plan"]["revisions"])
+    assert kept >= 2
+    assert after["plan"]["revisions"][:kept] == before["plan"]["revisions"]
+    assert after["elapsed"] > before["elapsed"]
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(straight, pairs_file):
+    with pytest.raises(ConfigError) as raised:
+        train(pairs_file, straight, settings=TINY)
+    assert str(raised.value) == (
+        f"{straight}: already holds a finished model; nothing was changed.  "
+        f"Go on with it: regard train -o {straight} --resume;  start anew: another -o."
+    )
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again_with_the_same_settings(
+    tmp_path, pairs_file, straight
+):
+    folder = tmp_path / "model"
+
+    def crash(event):
+        if isinstance(event, Tokens):
+            raise Crash
+
+    with pytest.raises(Crash):
+        train(pairs_file, folder, settings=EVERY_STEP, report=crash)
+    resume(folder)
+    assert essence(folder) == essence(straight)
+
+
+def test_data_that_has_changed_since_is_refused(tmp_path):
+    data = write_tsv(tmp_path / "pairs.tsv", toy_pairs(100))
+    with pytest.raises(Crash):
+        train(data, tmp_path / "model", settings=EVERY_STEP, report=crash_after(1))
+    write_tsv(data, toy_pairs(101))
+    with pytest.raises(DataError, match=r"has changed since this run began \(sha256 differs\)"):
+        resume(tmp_path / "model")
+
+
+def test_a_damaged_checkpoint_is_told_by_its_checksum(tmp_path, pairs_file):
+    with pytest.raises(Crash):
+        train(pairs_file, tmp_path / "model", settings=EVERY_STEP, report=crash_after(2))
+    path = checkpoint_path(tmp_path / "model")
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(WeightsError, match="damaged: the checksum does not agree"):
+        resume(tmp_path / "model")
+
+
+def test_the_configuration_is_written_with_path_and_hash_of_the_data(straight, pairs_file):
+    config = ModelFolder(straight).read_config(RunConfig)
+    assert config.data.path == str(pairs_file)
+    assert len(config.data.sha256) == 64
+    assert config.training.precision in ("bf16", "float32")

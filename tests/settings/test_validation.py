@@ -1,0 +1,65 @@
+"""Settings out of range are refused by name, with what is allowed and what was given."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+import pytest
+
+from regard.settings.validation import (
+    require_at_least,
+    require_even_heads,
+    require_multiple,
+    require_positive,
+    require_rate,
+    require_share,
+)
+
+
+class Sizes(msgspec.Struct):
+    size: float | None = None
+    part: int = 4
+
+
+@pytest.mark.parametrize(
+    ("check", "refused", "allowed", "words"),
+    [
+        (partial(require_at_least, 1), 0, 1, "1 or more"),
+        (partial(require_at_least, 0), -1, 0, "0 or more"),
+        (require_positive, 0, 1e-9, "above 0"),
+        (require_rate, 1.0, 0.0, "at least 0 and below 1"),
+        (require_share, 0.0, 1.0, "above 0 and at most 1"),
+        (require_rate, float("nan"), 0.5, "at least 0 and below 1"),
+    ],
+)
+def test_a_number_out_of_range_is_named_with_what_is_allowed(check, refused, allowed, words):
+    check(Sizes(size=allowed), "size")
+    with pytest.raises(ValueError, match=rf"^size must be {words}, not {refused}$"):
+        check(Sizes(size=refused), "size")
+
+
+def test_a_setting_that_is_left_out_passes():
+    for check in (partial(require_at_least, 1), require_positive, require_rate, require_share):
+        check(Sizes(), "size")
+
+
+def test_the_first_of_several_settings_that_is_wrong_is_named():
+    with pytest.raises(ValueError, match=r"^part must be 5 or more, not 4$"):
+        require_at_least(5, Sizes(size=6), "size", "part")
+
+
+def test_a_size_that_does_not_fall_into_parts_names_both():
+    require_multiple(Sizes(size=8), "size", of="part")
+    with pytest.raises(ValueError, match=r"^size must be a multiple of part \(4\): 6$"):
+        require_multiple(Sizes(size=6), "size", of="part")
+
+
+@pytest.mark.parametrize(("dim", "num_heads"), [(9, 3), (8, 3), (0, 1)])
+def test_a_size_must_be_even_and_fall_into_heads(dim, num_heads):
+    require_even_heads(12, 3)
+    with pytest.raises(ValueError) as caught:
+        require_even_heads(dim, num_heads)
+    assert str(caught.value) == (
+        f"dim must be even and a multiple of num_heads ({num_heads}), not {dim}"
+    )

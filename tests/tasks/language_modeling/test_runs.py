@@ -1,0 +1,244 @@
+"""Language models from a file of text to generated text."""
+
+import json
+
+import pytest
+import torch
+from msgspec.structs import replace
+from tests.conftest import toy_pairs
+
+from regard.__main__ import main
+from regard.data.readers.text import read_text
+from regard.errors import ConfigError, DataError
+from regard.generation.sampling import SamplingConfig
+from regard.hub.model_folder import ModelFolder
+from regard.runs.registry import guess_task
+from regard.runs.run import resume, train
+from regard.tasks.language_modeling.evaluation import evaluate_text, read_test_text
+from regard.tasks.language_modeling.predictor import TextGenerator
+from regard.training.events import Data, Evaluated, Saved
+
+SMALL = (
+    "preset=tiny",
+    "model.dim=32",
+    "model.hidden_dim=64",
+    "model.num_heads=2",
+    "model.num_layers=2",
+    "tokenizer.vocab_size=400",
+    "data.max_length=32",
+    "training.batch_tokens=512",
+    "training.epochs=16",
+    "training.precision=float32",
+)
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """Four hundred sentences of a tiny language, one a line."""
+    path = tmp_path_factory.mktemp("data") / "book.txt"
+    path.write_text("".join(f"{source}.\n" for source, _ in toy_pairs(400)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, book):
+    """A finished run and its events."""
+    events = []
+    folder = tmp_path_factory.mktemp("models") / "tales"
+    train(book, folder, settings=SMALL, report=events.append)
+    return folder, events
+
+
+def test_a_text_file_is_taken_for_a_language_model(book, tmp_path, pairs_file):
+    assert guess_task(book) == "language-modeling"
+    assert guess_task(pairs_file) == "translation"
+    tabbed, rows = tmp_path / "pairs.txt", tmp_path / "rows.jsonl"
+    tabbed.write_text("one\teins\n")
+    rows.write_text('{"text": "one"}\n')
+    assert guess_task(tabbed) == "translation"
+    assert guess_task(book, has_targets=True) == "translation"
+    assert guess_task(rows) == "language-modeling"
+
+
+def test_it_learns(run):
+    _, events = run
+    found = [event.measures["perplexity"] for event in events if isinstance(event, Evaluated)]
+    assert found[-1] < 0.25 * found[0]
+    assert found[-1] < 20
+
+
+def test_characters_are_counted(run, book):
+    _, events = run
+    data = next(event for event in events if isinstance(event, Data))
+    assert data.unit == "characters"
+    assert data.num_train + data.num_valid + data.num_test == len(book.read_text())
+
+
+def test_the_lower_loss_is_the_better(run):
+    _, events = run
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    best = min(evaluations, key=lambda event: event.measures["loss"])
+    assert best.is_best
+    assert best.score == -best.measures["loss"]
+
+
+def test_it_writes_the_language_it_was_trained_on(run):
+    generator = TextGenerator.open(run[0])
+    (found,) = generator.generate("7 red", temperature=0.0, max_tokens=40, stop="\n")
+    assert found.is_complete
+    assert found.text.endswith(".")
+    assert len(found.text.split()) == 4
+
+
+def test_the_same_seed_writes_the_same_and_streams_the_same(run):
+    generator = TextGenerator.open(run[0])
+    config = {"temperature": 1.5, "top_k": 50, "top_p": 0.9, "max_tokens": 30}
+    (found,) = generator.generate("7 red", seed=5, **config)
+    assert generator.generate("7 red", seed=5, **config) == [found]
+    pieces = list(generator.stream("7 red", SamplingConfig(**config), stop=None, seed=5))
+    assert "".join(pieces) == found.text
+    assert len(pieces) > 3
+
+
+def test_a_stream_shows_nothing_of_the_text_it_stops_at(run):
+    generator = TextGenerator.open(run[0])
+    config = SamplingConfig(temperature=0.0, max_tokens=40)
+    (whole,) = generator.generate("7 red", temperature=0.0, max_tokens=40)
+    stop = whole.text[8:12]
+    pieces = list(generator.stream("7 red", config, stop=stop, seed=1))
+    assert "".join(pieces) == whole.text.partition(stop)[0]
+    (found,) = generator.generate("7 red", temperature=0.0, max_tokens=40, stop=stop)
+    assert found.text == whole.text.partition(stop)[0]
+    assert found.is_complete
+
+
+def test_several_continuations_are_drawn_independently(run):
+    found = TextGenerator.open(run[0]).generate("7", num=4, max_tokens=12, seed=1, temperature=2.0)
+    assert len({generation.text for generation in found}) > 1
+
+
+def test_the_loss_is_that_of_the_tokens(run, book, tmp_path):
+    generator = TextGenerator.open(run[0])
+    path = tmp_path / "new.txt"
+    path.write_text("7 red cat sees the dog.\n")
+    ids = [generator.tokenizer.newline_id, *generator.tokenizer.encode_text(path.read_text()[:-1])]
+    ids += [
+        generator.tokenizer.newline_id,
+        generator.tokenizer.eos_id,
+        generator.tokenizer.newline_id,
+    ]
+    tokens = torch.tensor([ids])
+    with torch.no_grad():
+        logits = generator.model(tokens[:, :-1])
+    loss = torch.nn.functional.cross_entropy(logits[0], tokens[0, 1:])
+    found = evaluate_text(generator, read_text(path), name="tales")
+    assert found.loss == pytest.approx(float(loss), rel=1e-5)
+    num_bytes = len(path.read_bytes())
+    assert found.bits_per_byte == pytest.approx(
+        float(loss) * (len(ids) - 1) / num_bytes / torch.log(torch.tensor(2.0)).item(), rel=1e-5
+    )
+
+
+def test_long_lines_of_the_training_text_are_not_tested_on(run, tmp_path):
+    generator = TextGenerator.open(run[0])
+    train_text = tmp_path / "train.txt"
+    long = "A line of more than forty characters that stands in both of the files."
+    train_text.write_text(f"{long}\n" + "".join(f"line {place}\n" for place in range(30)))
+    config = generator.config
+    generator.config = replace(
+        config, data=replace(config.data, path=str(train_text), valid=str(train_text))
+    )
+    test = tmp_path / "test.txt"
+    test.write_text(f"new\n{long}\n")
+    with pytest.raises(DataError) as raised:
+        read_test_text(str(test), generator)
+    assert "1 of 2 lines also stand in" in str(raised.value)
+    assert len(read_test_text(str(test), generator, drop_overlap=True)) == 1
+    assert len(read_test_text(str(test), generator, allow_overlap=True)) == 2
+
+
+class CrashError(Exception):
+    pass
+
+
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, book, run):
+    def crash(event):
+        if isinstance(event, Saved) and event.step > 20:
+            raise CrashError
+
+    folder = tmp_path / "model"
+    with pytest.raises(CrashError):
+        train(book, folder, settings=SMALL, report=crash)
+    resume(folder)
+    ours, theirs = ModelFolder(folder).read_weights(), ModelFolder(run[0]).read_weights()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("optimizer", ["cg", "adamw"])
+def test_other_optimizers_train_it_too(tmp_path, book, optimizer):
+    events = []
+    settings = (*SMALL, f"optimizer.name={optimizer}", "training.epochs=3", "preset=tiny")
+    train(book, tmp_path / "model", settings=settings, report=events.append)
+    losses = [event.train_loss for event in events if isinstance(event, Evaluated)]
+    assert losses[-1] < losses[0]
+
+
+def test_windowed_attention_trains_and_generates_with_a_bounded_cache(tmp_path, book):
+    settings = (*SMALL, "attention.pattern=local:8", "training.epochs=1")
+    generator = train(book, tmp_path / "model", settings=settings)
+    state = generator.model.start()
+    generator.model.advance(torch.arange(5, 35)[None], state)
+    assert all(cache.keys.shape[2] <= 9 for cache in state.caches)
+    assert generator.generate("7 red", max_tokens=5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "model.family=bert",
+            "model.family=bert: does not continue a text.  Take one of gpt",
+        ),
+        (
+            "data.languages=en-de",
+            "data.languages=en-de: running text has no pairs.  Leave it out, or set "
+            "task=translation.",
+        ),
+        ("task=parsing", "task=parsing: one of translation, language-modeling"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(tmp_path, book, setting, message):
+    with pytest.raises(ConfigError) as raised:
+        train(book, tmp_path / "model", settings=(setting,))
+    assert str(raised.value).startswith(message)
+
+
+def test_the_commands_generate_and_evaluate(run, tmp_path, capsys):
+    folder = str(run[0])
+    assert main(["generate", folder, "7 red", "--seed", "1", "--max-tokens", "5"]) == 0
+    assert capsys.readouterr().out.startswith("7 red")
+    assert main(["generate", folder, "7", "--num", "2", "--json", "--max-tokens", "3"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["prompt"] for row in rows] == ["7", "7"]
+    path = tmp_path / "new.txt"
+    path.write_text("41 green cat sees the dog.\n" * 5)
+    assert main(["evaluate", folder, str(path), "--compare", folder]) == 0
+    out = capsys.readouterr().out
+    assert "perplexity" in out
+    assert "+0.000 bits/byte" in out
+    assert main(["generate", folder, "7", "--top-p", "2"]) == 2
+    assert "top_p must be above 0 and at most 1, not 2.0" in capsys.readouterr().err
+
+
+def test_a_translator_does_not_generate(trained, capsys):
+    assert main(["generate", str(trained), "x"]) == 4
+    assert "does not generate text" in capsys.readouterr().err
+
+
+def test_the_command_checks_running_text(book, capsys):
+    assert main(["check", str(book)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Task    language-modeling\nData    ")
+    assert "characters" in out
+    assert main(["check", str(book), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["task"] == "language-modeling"

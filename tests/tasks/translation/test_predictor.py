@@ -1,0 +1,162 @@
+"""A trained model in use: order, empty and long lines, n-best, alignment, damaged folders."""
+
+import pytest
+import torch
+
+import regard
+from regard.errors import ConfigError, WeightsError
+from regard.hub.model_folder import ModelFolder
+from regard.models.transformer.model import Transformer
+from regard.runs.information import inspect_folder
+from regard.tasks.translation.predictor import Alignment, Translation, Translator
+
+SENTENCES = [
+    "3 red cat sees the dog",
+    "",
+    "17 old tree likes the river",
+    "5 small dog finds the cat",
+]
+
+
+@pytest.fixture(scope="module")
+def translator(trained):
+    return Translator.open(trained)
+
+
+def test_load_gives_a_module_whose_logits_have_the_vocabulary(trained):
+    loaded = regard.load(trained)
+    assert isinstance(loaded.model, torch.nn.Module)
+    logits = loaded.model(torch.tensor([[5, 6, 2]]), torch.tensor([[1, 7]]))
+    assert logits.shape == (1, 2, len(loaded.tokenizer))
+
+
+def test_order_is_kept_and_an_empty_line_stays_empty(translator):
+    together = translator.translate(SENTENCES, beam=2)
+    assert together[1] == ""
+    assert together == [translator.translate([text], beam=2)[0] for text in SENTENCES]
+
+
+def test_a_stream_gives_what_translating_at_once_gives(translator, monkeypatch):
+    monkeypatch.setattr("regard.tasks.translation.predictor._STREAMED_LINES", 3)
+    lines = SENTENCES * 3
+    streamed = [found[0].text for _, found in translator.stream(iter(lines), beam=1)]
+    assert streamed == translator.translate(lines, beam=1)
+
+
+def test_a_stream_reads_no_further_ahead_than_a_chunk(translator, monkeypatch):
+    monkeypatch.setattr("regard.tasks.translation.predictor._STREAMED_LINES", 2)
+    taken = []
+
+    def lines():
+        for text in SENTENCES * 5:
+            taken.append(text)
+            yield text
+
+    next(translator.stream(lines(), beam=1))
+    assert len(taken) == 2
+
+
+def test_several_best_translations_come_best_first(translator):
+    (found,) = translator.translate_best(SENTENCES[:1], beam=4, num_best=3)
+    assert len(found) == 3
+    assert [t.score for t in found] == sorted((t.score for t in found), reverse=True)
+    assert all(0 <= t.confidence <= 1 for t in found)
+
+
+@pytest.mark.parametrize("text", [" ".join(SENTENCES[:1] * 200), "ä" * 2000, "x " * 10])
+def test_a_line_longer_than_the_model_was_trained_on_is_translated_in_parts(
+    trained, monkeypatch, text
+):
+    translator = Translator.open(trained)
+    seen = []
+
+    def echo(rows, config):
+        seen.extend(rows)
+        return [
+            [Translation(text=t, score=0.0, confidence=1.0, is_complete=True)]
+            for t in translator.tokenizer.decode(rows)
+        ]
+
+    monkeypatch.setattr(translator, "_search", echo)
+    (found,) = translator.translate([text])
+    assert found.replace(" ", "") == text.replace(" ", "")
+    assert max(len(row) for row in seen) <= translator.config.data.max_length
+    assert len(seen) == 1 or len(text) > 1000
+
+
+def test_alignment_rows_sum_to_one_and_words_are_in_range(translator):
+    target = "3 Katze rot sieht Hund"
+    alignment = translator.align(SENTENCES[0], target)
+    assert len(alignment.weights) == len(alignment.target_pieces)
+    for row in alignment.weights:
+        assert len(row) == len(alignment.source_pieces)
+        assert sum(row) == pytest.approx(1, abs=1e-5)
+    words = alignment.words()
+    assert [t for _, t in words] == list(range(len(target.split())))
+    assert all(0 <= s < len(SENTENCES[0].split()) for s, _ in words)
+
+
+def test_words_are_paired_by_the_mass_of_their_pieces():
+    alignment = Alignment(
+        source_pieces=[" a", "b", " c", "</s>"],
+        target_pieces=[" x", " y", "</s>"],
+        weights=[[0.3, 0.3, 0.4, 0.0], [0.1, 0.1, 0.7, 0.1], [0, 0, 0, 1]],
+    )
+    assert alignment.words() == [(0, 0), (1, 1)]
+
+
+def test_a_beam_of_zero_is_refused(translator):
+    with pytest.raises(ConfigError, match="beam must be 1 or more, not 0"):
+        translator.translate(["x"], beam=0)
+
+
+def test_a_folder_that_is_not_there_is_told_with_what_to_do(tmp_path):
+    with pytest.raises(WeightsError) as raised:
+        regard.load(tmp_path / "nothing")
+    path = tmp_path / "nothing"
+    assert str(raised.value) == (
+        f"{path}: no such folder.  Train one: regard train pairs.tsv -o {path}"
+    )
+
+
+def test_a_missing_tensor_is_named_with_the_number_found(trained, tmp_path):
+    folder = copy_of(trained, tmp_path)
+    tensors = folder.read_weights()
+    count = len(tensors)
+    del tensors["encoder.0.feed_forward.inner.weight"]
+    folder.write_weights(tensors, {})
+    with pytest.raises(WeightsError) as raised:
+        Translator.open(folder.path)
+    assert str(raised.value) == (
+        f"{folder.weights_path}: tensor encoder.0.feed_forward.inner.weight is missing "
+        f"({count - 1} of {count} found)."
+    )
+
+
+def test_a_tensor_of_another_shape_is_named(trained, tmp_path):
+    folder = copy_of(trained, tmp_path)
+    tensors = folder.read_weights()
+    tensors["encoder_norm.weight"] = torch.ones(3)
+    folder.write_weights(tensors, {})
+    with pytest.raises(
+        WeightsError, match=r"encoder_norm.weight has shape \[3\], config.toml says \[16\]"
+    ):
+        Translator.open(folder.path)
+
+
+def copy_of(trained, tmp_path):
+    folder = ModelFolder(tmp_path / "copy")
+    folder.create()
+    for name in ("config.toml", "tokenizer.json", "model.safetensors"):
+        (folder.path / name).write_bytes((trained / name).read_bytes())
+    return folder
+
+
+def test_info_counts_what_the_model_has(trained):
+    found = inspect_folder(trained)
+    translator = Translator.open(trained)
+    assert isinstance(translator.model, Transformer)
+    assert found.num_parameters == sum(p.numel() for p in translator.model.parameters())
+    assert found.is_finished
+    assert found.figures["test chrf"] >= 0
+    assert found.step > 0

@@ -1,0 +1,134 @@
+"""Steps of methods that see all rows at once."""
+
+import numpy as np
+import pytest
+import torch
+
+from regard.errors import ConfigError
+from regard.layers.linear import Linear
+from regard.training.full_batch_step import BUILDERS, build_full_batch
+from regard.training.train_step import Loss
+from regard.training.training_config import OptimizerConfig
+
+INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Rows:
+    """Forty rows in batches of eight."""
+
+    def __init__(self):
+        self.targets = range(len(INPUTS))
+
+    def in_sequence(self):
+        return np.array_split(np.arange(len(INPUTS)), 5)
+
+    def order(self, epoch):
+        return self.in_sequence()
+
+    def batch(self, rows):
+        return INPUTS[rows]
+
+
+class Squares:
+    """The mean of squares of outputs less 1."""
+
+    def __call__(self, model, batch):
+        return self.of_outputs(self.outputs(model, batch), batch)
+
+    def outputs(self, model, batch):
+        return model(batch)
+
+    def of_outputs(self, outputs, batch):
+        loss = ((outputs - 1) ** 2).mean()
+        return Loss(loss=loss, nll=2 * loss.detach(), num_tokens=len(batch))
+
+
+def build(name, objective=None, **settings):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(Linear(4, 4), Linear(4, 4))
+    rate = 0.05 if name == "adam-then-cg" else None
+    config = OptimizerConfig(name=name, learning_rate=rate, warmup=0.0, **settings)
+    stepper, batches = build_full_batch(
+        model, objective or Squares(), config, Rows(), lambda number: None
+    )
+    return model, stepper, batches
+
+
+@pytest.mark.parametrize("name", list(BUILDERS))
+def test_steps_lower_the_loss_of_all_rows(name):
+    model, stepper, batches = build(name)
+    (rows,) = batches.order(0)
+    before = Squares()(model, INPUTS).loss.item()
+    for _ in range(20):
+        found, norm = stepper.step(batches.batch(rows), 0.0)
+    after = Squares()(model, INPUTS).loss.item()
+    assert after < 0.01 * before
+    assert float(found.loss) == pytest.approx(after, abs=1e-6)
+    assert float(found.nll) == pytest.approx(2 * after, abs=1e-6)
+    assert norm == pytest.approx(float(torch.linalg.vector_norm(stepper.gradient_norms)))
+
+
+def test_a_step_tells_the_passes_it_took():
+    _, stepper, _ = build("cg", memory=0)
+    stepper.step(None, 0.0)
+    counts = stepper.optimizer.counts
+    assert stepper.num_passes == counts.gradients + counts.values > 1
+
+
+@pytest.mark.parametrize(("fraction", "share"), [(0.2, 0.2), (0.3, 0.4), (0.01, 0.2)])
+def test_products_over_a_part_of_the_data_count_as_that_part(fraction, share):
+    _, stepper, _ = build("newton-cg", curvature_fraction=fraction)
+    stepper.step(None, 0.0)
+    counts = stepper.optimizer.counts
+    assert counts.products > 0
+    assert stepper.num_passes == counts.gradients + counts.values + share * counts.products
+
+
+def test_newton_cg_is_damped_and_multiplies_over_a_quarter_of_the_data():
+    _, stepper, _ = build("newton-cg")
+    stepper.step(None, 0.0)
+    assert stepper._whole.curvature_fraction == 0.25
+    assert stepper.optimizer.last.damping == pytest.approx(1 / 3)  # from 1, after a good step
+
+
+def test_a_run_ends_where_no_step_lowers_the_loss():
+    _, stepper, _ = build("lbfgs")
+    for _ in range(300):
+        stepper.step(None, 0.0)
+        if stepper.has_ended:
+            break
+    assert stepper.has_ended
+
+
+def test_adam_makes_way_for_conjugate_gradient_when_its_epochs_gain_little():
+    _, stepper, batches = build("adam-then-cg")
+    assert len(batches.order(0)) == 5
+    epoch = 0
+    while not stepper.is_second:
+        for rows in batches.order(epoch):
+            stepper.step(batches.batch(rows), 0.0)
+        epoch += 1
+        assert epoch < 200
+    assert len(batches.order(epoch)) == 1
+    assert stepper.pace == 10
+    found, _ = stepper.step(batches.batch(batches.order(epoch)[0]), 0.0)
+    assert stepper.num_passes > 1
+    assert float(found.loss) < 0.05
+
+
+def test_adam_makes_way_for_conjugate_gradient_late_in_a_run_anyway():
+    _, stepper, batches = build("adam-then-cg")
+    for rows in batches.order(0):
+        stepper.step(batches.batch(rows), 0.85)
+    assert stepper.is_second
+
+
+def test_gauss_newton_wants_outputs_told_from_the_loss():
+    def whole(model, batch):
+        return Squares()(model, batch)
+
+    message = "Take the Hessian: --set optimizer.curvature=hessian"
+    with pytest.raises(ConfigError, match=message):
+        build("newton-cg", whole)
+    _, stepper, _ = build("newton-cg", whole, curvature="hessian")
+    assert np.isfinite(float(stepper.step(None, 0.0)[0].loss))

@@ -1,0 +1,131 @@
+"""One optimizer step, the running average, the signals."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from regard.layers.linear import Linear
+from regard.training.ema import WeightAverage
+from regard.training.precision import compute_dtype, resolve_precision
+from regard.training.signals import Stopped, StopRequest
+from regard.training.train_step import Loss, Stepper
+from regard.training.training_config import OptimizerConfig, TrainingConfig
+
+
+def quadratic(model, batch):
+    loss = ((model(batch) - 1) ** 2).mean()
+    return Loss(loss=loss, nll=loss.detach(), num_tokens=len(batch))
+
+
+def build(name="adamw", **settings):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(Linear(4, 4), Linear(4, 4))
+    config = OptimizerConfig(name=name, learning_rate=0.05, warmup=0.0, **settings)
+    return model, Stepper(model, quadratic, config)
+
+
+BATCH = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+def test_steps_lower_the_loss(name):
+    _, stepper = build(name)
+    losses = [float(stepper.step(BATCH, 0.0)[0].nll) for _ in range(60)]
+    assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+def test_every_parameter_belongs_to_one_optimizer(name):
+    model, stepper = build(name)
+    owned = [
+        id(parameter)
+        for optimizer in stepper.optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
+    assert sorted(owned) == sorted(id(parameter) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+def test_a_restored_state_goes_on_to_the_same_bits(name):
+    model, stepper = build(name)
+    for _ in range(3):
+        stepper.step(BATCH, 0.1)
+    other, second = build(name)
+    other.load_state_dict(model.state_dict())
+    second.load({key: value.clone() for key, value in stepper.state().items()})
+    for _ in range(3):
+        stepper.step(BATCH, 0.2)
+        second.step(BATCH, 0.2)
+    for first, again in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(first, again)
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight():
+    model, stepper = build()
+    before = [parameter.clone() for parameter in model.parameters()]
+    _, norm = stepper.step(BATCH * float("inf"), 0.0)
+    assert not norm < float("inf")
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_the_gradient_is_clipped_to_the_norm_asked_for():
+    model, stepper = build(clip=1e-3)
+    _, norm = stepper.step(BATCH, 0.0)
+    clipped = torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).norm()
+    assert norm > 0.1
+    assert float(clipped) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_average_follows_the_weights_slower_the_longer_the_run():
+    model = torch.nn.Linear(2, 2)
+    average = WeightAverage(model, 0.99)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1.0)
+    start = average.tensors["weight"].clone()
+    average.update(4)
+    moved_early = (average.tensors["weight"] - start) / (1 - start)
+    assert float(moved_early.detach().min()) > 0.9
+    average.tensors["weight"].fill_(0.0)
+    average.update(100_000)
+    # Four steps at once: 1 - 0.99^4.
+    assert float(average.tensors["weight"][0, 0]) == pytest.approx(1 - 0.99**4, rel=1e-4)
+
+
+def test_the_first_signal_is_a_request_and_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signum == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_has_the_exit_code_of_its_signal(signum, code):
+    assert Stopped(signum).exit_code == code
+
+
+def test_auto_precision_is_one_of_the_two():
+    assert resolve_precision("auto", torch.device("cpu")) in ("bf16", "float32")
+    assert resolve_precision("float32", torch.device("cpu")) == "float32"
+    assert compute_dtype("bf16") == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (TrainingConfig, {"epochs": 0}, "epochs must be 1 or more, not 0"),
+        (TrainingConfig, {"minutes": -1.0}, "minutes must be above 0, not -1.0"),
+        (TrainingConfig, {"average": 1.0}, "average must be at least 0 and below 1, not 1.0"),
+        (OptimizerConfig, {"learning_rate": 0.0}, "learning_rate must be above 0, not 0.0"),
+        (OptimizerConfig, {"warmup": 1.0}, "warmup must be at least 0 and below 1, not 1.0"),
+        (OptimizerConfig, {"clip": 0.0}, "clip must be above 0, not 0.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(kind, settings, message):
+    with pytest.raises(ValueError) as raised:
+        kind(**settings)
+    assert str(raised.value) == message
