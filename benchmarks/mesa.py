@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.attention.mesa import layer_function as mesa
+from regard.attention import mesa
 from regard.models import Decoder, Gpt, GptConfig, MesaNet, MesaNetConfig
 
 NUM_PAIRS, NUM_KEYS, VOCAB = (4, 8, 16, 32, 48), 64, 130

@@ -17,8 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.attention import MesaState
-from regard.attention.mesa import layer_function as mesa
+from regard.attention import MesaState, mesa
 from regard.attention.mesa.chunks import cut
 from regard.errors import ShapeError
 from regard.layers.convolution import ConvolutionCache
