@@ -10,6 +10,7 @@ from io import TextIOWrapper
 from cyclopts import CycloptsError
 
 from regard.cli.app import build_app
+from regard.cli.wording import error_text
 from regard.errors import RegardError
 
 _USAGE, _INTERRUPTED = 2, 130
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             words, exit_on_error=False, print_error=False, result_action="return_value"
         )
     except RegardError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(error_text(error), error.exit_code)
     except CycloptsError as error:
         return _fail(f"{error}  See: regard --help", _USAGE)
     except KeyboardInterrupt:

@@ -1,32 +1,62 @@
 """The exceptions of regard: every failure a user can cause or meet, and its exit code.
 
     RegardError
-    ├── ConfigError     a setting, an option or an output folder is wrong        exit 2
-    ├── DataError       a file of text is missing, malformed or unsuitable       exit 3
+    ├── ConfigError     a setting, an argument or an output folder is wrong      exit 2
+    ├── DataError       a data file is missing, malformed or unsuitable          exit 3
     ├── WeightsError    a model folder or checkpoint is missing or damaged       exit 4
     ├── ResourceError   memory or disk does not suffice                          exit 5
     └── ShapeError      a tensor has the wrong shape, type or device             exit 1
 
-A message says what was given, what is allowed and what to do next, on as few lines as it takes.
+A message says what was given, what is allowed and what to do next, on as few lines as it takes. A
+setting to change is written in backticks, `` `data.encoding=latin1` ``, and so is an argument of
+`regard.train`, such as `` `output` ``; a command that helps is a `NextStep`. The command line alone
+turns these into options and commands (`regard.cli.wording`), so a message is right in Python too.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+
+class NextStep(NamedTuple):
+    """A command that helps after a failure or a warning.
+
+    Args:
+        purpose: What it is for, such as ``See all 3``.
+        verb: Verb of the command line, such as ``check``.
+        arguments: Its positional arguments.
+        settings: Settings by name, such as ``{"output": "ende"}``.
+    """
+
+    purpose: str
+    verb: str
+    arguments: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+
 
 class RegardError(Exception):
-    """Base of every error that regard raises on purpose."""
+    """Base of every error that regard raises on purpose.
+
+    Args:
+        message: What is wrong, and what to do about it.
+        next_steps: Commands that help.
+    """
 
     exit_code = 1
 
+    def __init__(self, message: str, *next_steps: NextStep) -> None:
+        super().__init__(message)
+        self.next_steps = next_steps
 
-class ConfigError(RegardError):
-    """A setting, an option or an output folder cannot be used as given."""
+
+class ConfigError(RegardError, ValueError):
+    """A setting, an argument or an output folder cannot be used as given."""
 
     exit_code = 2
 
 
-class DataError(RegardError):
-    """A file of text is missing, malformed or unsuitable for the task."""
+class DataError(RegardError, ValueError):
+    """A data file is missing, malformed or unsuitable for the task."""
 
     exit_code = 3
 

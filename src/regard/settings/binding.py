@@ -304,6 +304,8 @@ def _build(
             values[field.name] = default
     try:
         return config_type(**values)
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(_refusal(values, path, str(error))) from error
 

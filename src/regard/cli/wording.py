@@ -1,0 +1,61 @@
+"""Messages of the library in the words of the command line: options for settings, and commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+
+from regard.errors import NextStep, RegardError
+
+_OPTIONS = {
+    "data.targets": "--targets",
+    "data.valid": "--valid",
+    "data.test": "--test",
+    "data.languages": "--lang",
+    "data.encoding": "--encoding",
+    "data.drop_overlap": "--drop-overlap",
+    "data.allow_overlap": "--allow-overlap",
+    "output": "-o",
+    "start_from": "--from",
+    "preset": "--preset",
+    "training.minutes": "--minutes",
+    "training.seed": "--seed",
+    "beam": "--beam",
+    "resume": "--resume",
+    "help_config": "--help-config",
+}
+"""Options by the setting or argument that they stand for; other settings go through ``--set``."""
+_SECTIONS = "data|model|tokenizer|audio|attention|training|optimizer|search|fine_tuning"
+_SETTING = re.compile(rf"`((?:{_SECTIONS})\.[a-z0-9_.]+|[a-z_]+)(?:=([^`]*))?`")
+
+
+def error_text(error: RegardError) -> str:
+    """Write an error with its commands, as the command line shows it."""
+    return message_text(str(error), error.next_steps)
+
+
+def message_text(message: str, next_steps: Iterable[NextStep] = ()) -> str:
+    """Write a message of the library with options in place of settings, and commands at its end.
+
+    >>> message_text("Scores would be too good.  Drop them: `data.drop_overlap=true`")
+    'Scores would be too good.  Drop them: --drop-overlap'
+    >>> message_text("Raise the limit: `data.max_length=1024`")
+    'Raise the limit: --set data.max_length=1024'
+    >>> message_text("One column.", [NextStep("See all 3", "check", ("my pairs.tsv",))])
+    "One column.  See all 3: regard check 'my pairs.tsv'"
+    """
+    text = _SETTING.sub(lambda match: _option(match[1], match[2], match[0]), message)
+    for purpose, verb, arguments, settings in next_steps:
+        options = [_option(name, shlex.quote(value), name) for name, value in settings]
+        words = [*map(shlex.quote, arguments), *options]
+        text += f"  {purpose}: {' '.join(['regard', verb, *words])}"
+    return text
+
+
+def _option(name: str, value: str | None, written: str) -> str:
+    """Write one setting as an option; what is no setting stays as it is written."""
+    option = _OPTIONS.get(name)
+    if option is None:
+        return f"--set {name}={value}" if "." in name and value is not None else written
+    return option if value in (None, "true", "''", "") else f"{option} {value}"
