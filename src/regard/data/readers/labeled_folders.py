@@ -10,23 +10,20 @@ pass over the names.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from regard.data.readers.text_lines import file_hash
+from regard.data.readers import FORMATS
+from regard.data.readers.source import OFFICIAL_LISTS, DataSource, file_hash
 from regard.errors import DataError
 
 T = TypeVar("T")
 
-AUDIO_SUFFIXES = frozenset({".wav", ".wave"})
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pbm", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
-)
+AUDIO_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name == "audio")
+IMAGE_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name == "image")
 _SHOWN = 3  # names in a message
-_LISTS = {"validation_list.txt": "valid", "testing_list.txt": "test"}  # Warden 2018, section 6
 
 
 class LabelledFile(NamedTuple):
@@ -142,7 +139,7 @@ def official_parts(folder: str | Path) -> dict[str, set[str]]:
         Names of files under ``valid`` and ``test``; only what there is a list for.
     """
     found = {}
-    for name, part in _LISTS.items():
+    for name, part in OFFICIAL_LISTS.items():
         path = Path(folder) / name
         if path.is_file():
             found[part] = set(path.read_text(encoding="utf-8").split("\n")) - {""}
@@ -157,18 +154,7 @@ def data_files_hash(path: str | Path) -> str:
     Raises:
         DataError: It is missing or cannot be read.
     """
-    root = Path(path)
-    if not root.is_dir():
-        return file_hash(path)
-    digest = hashlib.sha256()
-    for file in sorted(file for file in root.rglob("*") if _is_data(file)):
-        digest.update(f"{file.relative_to(root).as_posix()}\0{file_hash(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def _is_data(path: Path) -> bool:
-    is_known = path.suffix.lower() in AUDIO_SUFFIXES | IMAGE_SUFFIXES
-    return (is_known or path.name in _LISTS or "-ubyte" in path.name) and path.is_file()
+    return DataSource(str(path), None).sha256 if Path(path).is_dir() else file_hash(path)
 
 
 def _counts(path: Path) -> bool:

@@ -19,9 +19,9 @@ import msgspec
 
 from regard.data.languages import is_language_code
 from regard.data.parallel_corpus import Pairs
+from regard.data.readers.source import file_hash
 from regard.data.readers.text_lines import (
     TextFile,
-    file_hash,
     fixed_name,
     numbered_lines,
     read_lines,

@@ -7,18 +7,17 @@ Cost: one pass; one line at a time is held.
 from __future__ import annotations
 
 import codecs
-import difflib
-import hashlib
 import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from encodings.aliases import aliases
-from io import TextIOWrapper
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from regard.data.readers.source import DataSource, did_you_mean, open_file
 from regard.errors import ConfigError, DataError
 
 _Lines = Iterator[tuple[int, str]]  # 1-based number, text with the end of the line
@@ -31,37 +30,27 @@ _MARKS = {  # UTF-32 before UTF-16, whose mark it begins with
 }
 
 
-def read_lines(path: str | Path, *, encoding: str = "utf-8") -> Iterator[str]:
+def read_lines(data: DataSource | str | Path, *, encoding: str = "utf-8") -> Iterator[str]:
     """Read the lines of a text file one by one, without their ends; blank lines are lines.
 
     Args:
-        path: The file, or ``-`` for standard input.
+        data: A source, or the name of a file (``-`` for standard input), which is not read into
+            memory: a line is given as soon as it has arrived.
         encoding: Of the file; a byte order mark is dropped.
 
     Raises:
         DataError: The file is missing, or a line cannot be read (when it is reached).
         ConfigError: The encoding is unknown.
     """
-    file = TextFile(str(path), encoding, columns=None, problems=[])
+    content = data.content if isinstance(data, DataSource) else None
+    name = data.path if isinstance(data, DataSource) else str(data)
+    file = TextFile(name, encoding, columns=None, problems=[], content=content)
     for _, text in numbered_lines(file):
         if file.problems:
             break
         yield without_end(text)
     if file.problems:
         raise DataError(file.problems[0])
-
-
-def file_hash(path: str | Path) -> str:
-    """Compute the SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises:
-        DataError: The file is missing or cannot be opened.
-    """
-    digest = hashlib.sha256()
-    with _open(str(path)) as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 class TextFile(NamedTuple):
@@ -71,6 +60,7 @@ class TextFile(NamedTuple):
     encoding: str
     columns: tuple[str, str] | None
     problems: list[str]
+    content: bytes | None = None  # None: read from the file of that name, line by line
 
     def refuse(self, line: int, problem: str) -> None:
         """Note what is wrong with a line."""
@@ -80,7 +70,7 @@ class TextFile(NamedTuple):
 def numbered_lines(file: TextFile) -> _Lines:
     """Decode a file line by line; a line that cannot be read is a problem, and then blank."""
     codec = _find_codec(file.encoding)
-    with _open(file.name) as stream:
+    with _open(file) as stream:
         raw_lines: Iterator[bytes] = iter(stream)
         if "\n".encode(codec) != b"\n":  # UTF-16 and the like, where no single byte ends a line
             raw_lines, codec = _recode(file, stream), "utf-8"
@@ -101,7 +91,7 @@ def _find_codec(encoding: str) -> str:
         name = codecs.lookup(encoding).name
     except (LookupError, ValueError) as error:
         known = [alias for alias in aliases if alias != encoding]  # "hex" is known, but no text
-        hint = _did_you_mean(encoding.replace("-", "_"), known)
+        hint = did_you_mean(encoding.replace("-", "_"), known)
         hint = hint or "  Among those known: utf-8, utf-16, latin1, cp1252, gb18030, shift_jis."
         raise ConfigError(f'unknown encoding "{encoding}".{hint}') from error
     return name.removesuffix("-sig")  # else a mark would be dropped on every line
@@ -167,38 +157,14 @@ def _guess_encoding(raw: bytes) -> str | None:
 
 
 @contextmanager
-def _open(name: str) -> Iterator[BinaryIO]:
-    if name == "-":
+def _open(file: TextFile) -> Iterator[BinaryIO]:
+    if file.content is not None:
+        yield BytesIO(file.content)
+    elif file.name == "-":
         yield sys.stdin.buffer
-        return
-    try:
-        stream = Path(name).open("rb")  # noqa: SIM115 - only opening may fail in these ways
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise DataError(f"{name}: {_open_fault(Path(name), error)}") from error
-    with stream:
-        yield stream
-
-
-def _open_fault(path: Path, error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        siblings: list[str] = []
-        with suppress(OSError):
-            siblings = [str(file) for file in path.parent.iterdir() if file.is_file()]
-        return f"no such file.{_did_you_mean(str(path), siblings)}"
-    if isinstance(error, IsADirectoryError | PermissionError) and path.is_dir():
-        allowed = "TSV, CSV, JSONL, or two text files (--targets)"
-        return (
-            f"a directory, not a file.  Name one file: {allowed}; or a folder with one folder of "
-            "images or WAV files a label."
-        )
-    if isinstance(error, PermissionError):
-        return f"no permission to read it.  Allow it: chmod u+r {shlex.quote(str(path))}"
-    return f"cannot be opened ({getattr(error, 'strerror', None) or error})."
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"  Did you mean {close[0]}?" if close else ""
+    else:
+        with open_file(file.name) as stream:
+            yield stream
 
 
 def fixed_name(name: str) -> str:

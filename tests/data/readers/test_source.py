@@ -1,0 +1,154 @@
+"""A file, a stream or a folder is opened once, and everything is taken from what was read."""
+
+import hashlib
+import io
+import os
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from regard.data.readers.labeled_folders import data_files_hash
+from regard.data.readers.shape import inspect_shape
+from regard.data.readers.source import DataSource, as_source, open_source
+from regard.data.readers.text_lines import read_lines
+from regard.errors import DataError
+
+
+def give_input(monkeypatch, content: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+
+
+def test_a_file_keeps_its_bytes_and_their_hash(tmp_path):
+    path = tmp_path / "pairs.TSV"
+    path.write_bytes(b"a\tb\n")
+    source = open_source(path)
+    path.unlink()
+    assert (source.path, source.content, source.suffix) == (str(path), b"a\tb\n", ".tsv")
+    assert source.sha256 == hashlib.sha256(b"a\tb\n").hexdigest()
+    assert list(read_lines(source)) == ["a\tb"]
+    assert not source.is_stream
+    assert not source.is_folder
+
+
+def test_an_open_source_is_not_opened_again():
+    source = DataSource("gone.tsv", b"a\tb\n")
+    assert as_source(source) is source
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        (b' \n{"text": "a"}', ".jsonl"),
+        (b"\xef\xbb\xbf{}", ".jsonl"),
+        ('{"text": "a"}'.encode("utf-16"), ".jsonl"),
+        (b"\na\tb\n", ".tsv"),
+        (b"Call me Ishmael.\n", ".txt"),
+    ],
+)
+def test_a_stream_has_the_suffix_of_its_content(monkeypatch, content, suffix):
+    give_input(monkeypatch, content)
+    source = open_source("-")
+    assert source.is_stream
+    assert source.suffix == suffix
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_pipe_is_read_once_to_its_end(tmp_path, is_named):
+    content = b"a\tb\n" * 100_000  # more than a pipe holds
+    if is_named:
+        reader, path = None, str(tmp_path / "pipe")
+        os.mkfifo(path)
+        end = path
+    else:
+        reader, end = os.pipe()
+        path = f"/dev/fd/{reader}"
+
+    def write():
+        with open(end, "wb") as stream:  # noqa: PTH123 - a descriptor has no path
+            stream.write(content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    source = open_source(path)
+    writer.join()
+    if reader is not None:
+        os.close(reader)
+    assert source.content == content
+    assert source.is_stream
+    assert source.suffix == ".tsv"
+
+
+def test_a_file_given_by_its_descriptor_is_a_stream(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_bytes(b"a\tb\n")
+    with path.open("rb") as stream:
+        assert open_source(f"/dev/fd/{stream.fileno()}").is_stream
+
+
+def test_closed_standard_input_is_named(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(DataError, match="standard input is closed"):
+        open_source("-")
+
+
+def test_a_folder_lists_its_files_and_has_no_content(tmp_path):
+    for name in ("b/2.png", "a/1.png", "a/.hidden.png", "_noise/x.wav", ".git/y.png", "list.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    source = open_source(tmp_path)
+    names = [file.relative_to(tmp_path).as_posix() for file in source.files]
+    assert names == ["a/1.png", "b/2.png", "list.txt"]
+    with pytest.raises(DataError, match="a directory, not a file"):
+        _ = source.content
+
+
+def test_links_in_a_circle_are_not_followed_and_links_to_elsewhere_are_once(tmp_path):
+    root, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    for folder in (root / "a", root / "b", elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "1.png").touch()
+    (root / "a" / "itself").symlink_to(".")
+    (root / "a" / "neighbour").symlink_to("../b")
+    (root / "b" / "above").symlink_to("../..")
+    (root / "c").symlink_to(elsewhere)
+    names = [file.relative_to(root).as_posix() for file in open_source(root).files]
+    assert names == ["a/1.png", "b/1.png", "b/above/elsewhere/1.png"]
+
+
+def test_the_hash_of_a_folder_covers_names_and_contents_of_data_files(tmp_path):
+    (tmp_path / "yes").mkdir()
+    (tmp_path / "yes" / "a.png").write_bytes(b"image")
+    (tmp_path / "notes.txt").write_bytes(b"passed over")
+    inner = hashlib.sha256(b"image").hexdigest()
+    expected = hashlib.sha256(f"yes/a.png\0{inner}\n".encode()).hexdigest()
+    assert open_source(tmp_path).sha256 == data_files_hash(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "names"),
+    [
+        ("a.jsonl", '{"text": "a", "label": "b"}\n', "records", ("text", "label")),
+        ("a.csv", "text;label\na;b\n", "table", ("text", "label")),
+        ("a.tsv", "\na\tb\n", "table", ("a", "b")),
+        ("a.md", "# Title\n", "text", ("# Title",)),
+        ("a.txt", "a\tb\n", "table", ("a", "b")),
+        ("a.txt", "", "text", ()),
+        ("a.tsv", b"\xff\xfe\xff", "table", ()),
+    ],
+)
+def test_the_shape_of_a_file_has_its_kind_and_the_names_in_its_first_line(
+    name, content, kind, names
+):
+    raw = content.encode() if isinstance(content, str) else content
+    shape = inspect_shape(DataSource(name, raw))
+    assert (shape.kind, shape.names) == (kind, names)
+
+
+def test_the_shape_of_a_file_says_where_numbers_stand():
+    labeled = inspect_shape(DataSource("a.csv", b"label,x1,x2\nsine,0.5,1\n"))
+    assert labeled.has_numbers_beside_label
+    assert not labeled.has_row_of_numbers
+    unlabeled = inspect_shape(DataSource("a.csv", b"kind,x1,x2,x3\nsine,0.5,1,2\n"))
+    assert not unlabeled.has_numbers_beside_label
+    assert unlabeled.has_row_of_numbers
