@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, WeightsError
 from regard.hub.model_folder import ModelFolder
 
 
@@ -20,7 +20,7 @@ def test_a_place_is_refused_as_making_the_folder_would_be(name, tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "checkpoints").write_text("")
     folder = ModelFolder(tmp_path / name)
-    assert refusal(folder.require_place) == refusal(folder.create)
+    assert refusal(folder.check_writable) == refusal(folder.create)
 
 
 @pytest.mark.parametrize("name", ["new", "new/deep/er", ".", "made"])
@@ -28,14 +28,39 @@ def test_a_place_that_is_free_passes_and_nothing_is_made(name, tmp_path):
     (tmp_path / "made" / "checkpoints").mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
     folder = ModelFolder(tmp_path / name)
-    folder.require_place()
+    folder.check_writable()
     assert sorted(tmp_path.rglob("*")) == before
     folder.create()
 
 
 def test_a_folder_without_the_right_to_write_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
-    assert refusal(ModelFolder(tmp_path / "new" / "model").require_place) == (
+    assert refusal(ModelFolder(tmp_path / "new" / "model").check_writable) == (
         f"{tmp_path}/new/model: cannot be written (Permission denied).  "
-        "Choose another folder with -o."
+        "Choose another folder with `output`."
     )
+
+
+def test_metrics_come_back_as_they_were_appended(tmp_path):
+    folder = ModelFolder(tmp_path)
+    assert folder.read_metrics() == []
+    folder.append_metrics({"step": 1, "loss": 0.5})
+    folder.append_metrics({"step": 2, "text": "ä\nb"})
+    assert folder.read_metrics() == [{"step": 1, "loss": 0.5}, {"step": 2, "text": "ä\nb"}]
+    folder.write_metrics([{"step": 1}])
+    folder.append_metrics({"step": 3})
+    assert folder.read_metrics() == [{"step": 1}, {"step": 3}]
+
+
+def test_a_line_of_metrics_that_was_cut_is_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st')
+    folder = ModelFolder(tmp_path)
+    assert folder.read_metrics() == [{"step": 1}]
+    folder.append_metrics({"step": 2})
+    assert folder.read_metrics() == [{"step": 1}, {"step": 2}]
+
+
+def test_damaged_metrics_are_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("step 1\n")
+    with pytest.raises(WeightsError, match=r"metrics\.jsonl: a line is not a JSON object"):
+        ModelFolder(tmp_path).read_metrics()

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -23,9 +24,10 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from regard.errors import ConfigError, RegardError, ResourceError, WeightsError
+from regard.errors import ConfigError, NextStep, RegardError, ResourceError, WeightsError
 from regard.hub import storage
 from regard.hub.storage import (
+    append_line,
     read_tensors,
     sweep_temporaries,
     write_atomic,
@@ -33,7 +35,7 @@ from regard.hub.storage import (
 )
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
-RESTORE = "Restore the file from a copy, or train anew with another -o."
+RESTORE = "Restore the file from a copy, or train anew with another `output`."
 
 
 def write_example(path: Path) -> bytes:
@@ -81,6 +83,42 @@ def test_a_file_replaces_the_previous_one(tmp_path: Path):
 def test_missing_folders_are_made(tmp_path: Path):
     write_atomic(tmp_path / "a" / "b" / "file", "text")
     assert (tmp_path / "a" / "b" / "file").read_text() == "text"
+
+
+def test_a_line_is_appended_to_those_that_are_whole(tmp_path: Path):
+    path = tmp_path / "log"
+    append_line(path, b"one")
+    append_line(path, "zwei ä".encode())
+    assert path.read_bytes() == "one\nzwei ä\n".encode()
+
+
+@pytest.mark.parametrize("size", [1, 4095, 4096, 4097, 20_000])
+@pytest.mark.parametrize("before", [b"", b"one\n"])
+def test_a_line_that_a_killed_writer_left_without_end_is_dropped(size, before, tmp_path: Path):
+    path = tmp_path / "log"
+    path.write_bytes(before + b"x" * size)
+    append_line(path, b"two")
+    assert path.read_bytes() == before + b"two\n"
+
+
+def test_a_full_disk_leaves_the_lines_before(tmp_path: Path):
+    path = tmp_path / "log"
+    append_line(path, b"one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(ResourceError, match="The previous file is intact"):
+            append_line(path, b"x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    assert path.read_bytes() == b"one\n"
+
+
+def test_lines_are_not_appended_where_a_folder_is_missing(tmp_path: Path):
+    with pytest.raises(ResourceError, match="cannot be written"):
+        append_line(tmp_path / "none" / "log", b"one")
 
 
 def test_a_file_without_a_folder_goes_to_the_current_one(tmp_path: Path, monkeypatch):
@@ -131,7 +169,7 @@ def test_a_file_in_the_place_of_a_folder_asks_for_another_folder(tmp_path: Path)
         write_atomic(tmp_path / "taken" / "file", "text")
     folder = tmp_path / "taken"
     assert str(caught.value) == (
-        f"{folder}: cannot be written (Not a directory).  Choose another folder with -o."
+        f"{folder}: cannot be written (Not a directory).  Choose another folder with `output`."
     )
 
 
@@ -141,7 +179,7 @@ def test_a_file_in_the_place_of_an_outer_folder_asks_for_another_folder(tmp_path
         write_example(tmp_path / "taken" / "checkpoints" / "last")
     folder = tmp_path / "taken" / "checkpoints"
     assert str(caught.value) == (
-        f"{folder}: cannot be written (Not a directory).  Choose another folder with -o."
+        f"{folder}: cannot be written (Not a directory).  Choose another folder with `output`."
     )
 
 
@@ -150,7 +188,8 @@ def test_a_folder_in_the_place_of_the_file_asks_for_another_folder(tmp_path: Pat
     with pytest.raises(ConfigError) as caught:
         write_example(tmp_path / "taken")
     assert str(caught.value) == (
-        f"{tmp_path / 'taken'}: cannot be written (Is a directory).  Choose another folder with -o."
+        f"{tmp_path / 'taken'}: cannot be written (Is a directory).  "
+        "Choose another folder with `output`."
     )
     assert names(tmp_path) == ["taken"]
 
@@ -161,7 +200,7 @@ def test_a_folder_without_permission_asks_for_another_folder(tmp_path: Path):
     with pytest.raises(ConfigError) as caught:
         write_atomic(tmp_path / "file", "text")
     assert str(caught.value) == (
-        f"{tmp_path}: cannot be written (Permission denied).  Choose another folder with -o."
+        f"{tmp_path}: cannot be written (Permission denied).  Choose another folder with `output`."
     )
 
 
@@ -176,7 +215,8 @@ def test_a_folder_that_the_system_refuses_asks_for_another_folder(
     with pytest.raises(ConfigError) as caught:
         write_atomic(tmp_path / "file", "text")
     assert str(caught.value) == (
-        f"{tmp_path}: cannot be written ({os.strerror(code)}).  Choose another folder with -o."
+        f"{tmp_path}: cannot be written ({os.strerror(code)}).  "
+        "Choose another folder with `output`."
     )
 
 
@@ -203,13 +243,14 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path: Path, monke
     before = write_example(path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10**9, 10**9, 3_999_999))
     monkeypatch.setattr(storage, "save_file", lambda *arguments: pytest.fail("it was written"))
+    resume = NextStep("Resume", "train", (), (("resume", "true"),))
     with pytest.raises(ResourceError) as caught:
-        weights = {"weight": torch.zeros(1_000_000)}
-        write_tensors(path, weights, {}, advice="Free some space, then: regard train -o a --resume")
+        write_tensors(path, {"weight": torch.zeros(1_000_000)}, {}, resume)
     assert str(caught.value) == (
         f"{path}: the disk is full: 6 MB are needed, 3 MB are free.  "
-        "The previous checkpoint is intact.  Free some space, then: regard train -o a --resume"
+        "The previous checkpoint is intact."
     )
+    assert caught.value.next_steps == (resume,)
     assert path.read_bytes() == before
     assert names(tmp_path) == [path.name]
 

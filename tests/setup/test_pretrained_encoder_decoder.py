@@ -228,7 +228,7 @@ def test_a_published_bert_reads_for_a_new_decoder(pairs, tmp_path, monkeypatch):
     )
     tokenizer = translator.tokenizer
     assert translator.model.vocab_size == len(tokenizer) + 3 == config.tokenizer.table_rows
-    assert special_ids(translator.model, tokenizer).end == tokenizer.id_of("sep") == 3
+    assert special_ids(translator.model, tokenizer).end == tokenizer.special_ids["sep"] == 3
     assert not any(name.startswith("encoder.pooler") for name in found)
     again = regard.load(tmp_path / "m")
     assert again.translate(["7 red cat"]) == translator.translate(["7 red cat"])

@@ -15,7 +15,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 import regard
 from regard.__main__ import main
 from regard.data.batching import PairBatches
-from regard.hub.hugging_face.source_target_tokenizer import PairTokenizer, sides_of_tokenizer
+from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer, split_tokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import Joined, JoinedConfig
 from regard.runs.run import resume, train
@@ -147,7 +147,7 @@ def test_each_side_keeps_its_vocabulary_begin_end_and_padding(trained, roberta, 
     assert isinstance(config, JoinedConfig)
     assert (config.encoder.position_offset, config.encoder.pad_id) == (2, 1)
     source, target = (Backend.from_file(str(side / "tokenizer.json")) for side in (roberta, gpt2))
-    assert isinstance(translator.tokenizer, PairTokenizer)
+    assert isinstance(translator.tokenizer, SourceTargetTokenizer)
     assert translator.tokenizer.encode(["7 red cat"]) == [
         source.encode("7 red cat", add_special_tokens=False).ids
     ]
@@ -187,7 +187,7 @@ def test_the_commands_translate_align_and_go_on(trained, pairs, tmp_path, capsys
     assert main(["info", str(folder)]) == 0
     assert main(["info", str(folder), "--diagram", "mermaid"]) == 0
     train(pairs, tmp_path / "more", settings=(f"start_from={folder}", "training.epochs=1"))
-    assert isinstance(load(tmp_path / "more").tokenizer, PairTokenizer)
+    assert isinstance(load(tmp_path / "more").tokenizer, SourceTargetTokenizer)
 
 
 def test_a_stopped_run_ends_with_the_same_bits(trained, roberta, gpt2, pairs, tmp_path):
@@ -210,7 +210,7 @@ def test_a_decoder_alone_gives_its_vocabulary_to_both_sides(gpt2, pairs, tmp_pat
     settings = (*SETTINGS, *small, "preset=tiny", f"fine_tuning.decoder={gpt2}")
     train(pairs, tmp_path / "m", settings=settings)
     translator = load(tmp_path / "m")
-    source, target = sides_of_tokenizer(translator.tokenizer)
+    source, target = split_tokenizer(translator.tokenizer)
     assert source is target
     end = target.eos_id
     assert special_ids(translator.model, target) == (0, end, end, None, -1)

@@ -85,6 +85,14 @@ class Tokenizer:
         """Return the text of a ``tokenizer.json`` that `from_json` reads."""
         return self._backend.to_str()
 
+    def files(self) -> dict[str, str | bytes]:
+        """Return the files that a model folder keeps it in, by name."""
+        return {"tokenizer.json": self.to_json()}
+
+    def language_tag(self, text: str) -> str:  # noqa: ARG002 - published vocabularies have some
+        """Return what names the target language before a text: nothing, a tag is a token here."""
+        return ""
+
     def __len__(self) -> int:
         """Return the number of token ids."""
         return self._backend.get_vocab_size()
@@ -105,10 +113,30 @@ class Tokenizer:
         assert found is not None
         return found
 
-    @cached_property
+    @property
     def mask_id(self) -> int | None:
         """The token of the tag ``<mask>``, where the vocabulary has it."""
         return self._backend.token_to_id("<mask>")
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """The ids of special tokens by their roles: bos, eos, pad, and mask where there is one."""
+        ids = {"bos": self.bos_id, "eos": self.eos_id, "pad": self.pad_id}
+        return ids if self.mask_id is None else ids | {"mask": self.mask_id}
+
+    @property
+    def end_id(self) -> int:
+        """The id that ends an output."""
+        return self.eos_id
+
+    @property
+    def begin_ids(self) -> tuple[int, ...]:
+        """The ids before every text: none."""
+        return ()
+
+    def unused_ids(self, num_rows: int) -> tuple[int, ...]:
+        """List the rows of a table of `num_rows` tokens that belong to no token."""
+        return tuple(range(len(self), num_rows))
 
     def encode_masked(self, text: str) -> list[int]:
         """Turn a text with masks into token ids, as running text has them."""

@@ -1,44 +1,52 @@
 """A model folder: everything that makes a trained model, in files a person can read or check.
 
-config.toml          every setting the run was made with, data path and hash among them
-tokenizer.json       the vocabulary (tokenizer_config.json beside one that came with weights)
+config.toml          every setting of the run, path and hash of its data among them
+tokenizer.json       the vocabulary (with tokenizer_config.json where it came with weights)
 source/              that of the sources, where encoder and decoder came with one each
 model.safetensors    the weights that are used
 metrics.jsonl        one line an evaluation
 README.md            the model card
-checkpoints/         what a run needs to go on
+checkpoints/         what a run needs to resume
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
 from regard.data.tokenizer import Tokenizer
-from regard.errors import ConfigError, WeightsError
+from regard.errors import ConfigError, NextStep, WeightsError
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.file_names import (
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    SOURCE_FOLDER,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    WEIGHTS,
+)
 from regard.hub.hugging_face.checkpoint import is_hugging_face
-from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
 from regard.hub.hugging_face.sentencepiece_tokenizer import has_sentencepiece, read_any_tokenizer
-from regard.hub.hugging_face.source_target_tokenizer import SOURCE_FOLDER, PairTokenizer
-from regard.hub.storage import read_tensors, write_atomic, write_tensors
+from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
+from regard.hub.storage import append_line, read_tensors, write_atomic, write_tensors
 from regard.settings.binding import from_toml, to_toml
 
 T = TypeVar("T", bound=msgspec.Struct)
-AnyTokenizer = Tokenizer | PublishedTokenizer
 
 
 class ModelFolder:
     """One model folder.
 
     Args:
-        path: Its place; need not exist before something is written.
+        path: The folder; need not exist before something is written.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -47,107 +55,114 @@ class ModelFolder:
     @property
     def holds_model(self) -> bool:
         """Whether a run has begun here."""
-        return (self.path / "config.toml").is_file()
+        return (self.path / CONFIG).is_file()
+
+    @property
+    def weights_path(self) -> Path:
+        """The file of the weights."""
+        return self.path / WEIGHTS
 
     def create(self) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
-            ConfigError: It cannot be made.
+            ConfigError: It cannot be created.
         """
         try:
-            self._checkpoints.mkdir(parents=True, exist_ok=True)
+            (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._unsuitable(error) from error
+            raise self._unwritable(error) from error
 
-    def require_place(self) -> None:
-        """Refuse a place where `create` would fail, without making anything.
+    def check_writable(self) -> None:
+        """Raise where `create` would fail, without creating anything.
 
         Raises:
-            ConfigError: The folder cannot be made.
+            ConfigError: The folder cannot be created.
         """
-        if self._checkpoints.is_dir():
+        checkpoints = self.path / CHECKPOINTS
+        if checkpoints.is_dir():
             return
-        nearest = next(path for path in self._checkpoints.parents if os.path.lexists(path))
+        nearest = next(path for path in checkpoints.parents if os.path.lexists(path))
         problem = None
-        if os.path.lexists(self._checkpoints):
+        if os.path.lexists(checkpoints):
             problem = errno.EEXIST
         elif not nearest.is_dir():
             problem = errno.ENOTDIR
         elif not os.access(nearest, os.W_OK | os.X_OK):
             problem = errno.EACCES
         if problem is not None:
-            raise self._unsuitable(OSError(problem, os.strerror(problem)))
+            raise self._unwritable(OSError(problem, os.strerror(problem)))
 
-    @property
-    def _checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    def _unsuitable(self, error: OSError) -> ConfigError:
+    def _unwritable(self, error: OSError) -> ConfigError:
         return ConfigError(
-            f"{self.path}: cannot be written ({error.strerror}).  Choose another folder with -o."
+            f"{self.path}: cannot be written ({error.strerror}).  "
+            "Choose another folder with `output`."
         )
 
     def require_model(self) -> None:
-        """Refuse a folder that holds no model.
+        """Raise where the folder holds no model.
 
         Raises:
-            WeightsError: With what was found instead.
+            WeightsError: With what is there instead.
         """
+        train = NextStep("Train one", "train", ("pairs.tsv",), (("output", str(self.path)),))
         if not self.path.exists():
-            raise WeightsError(
-                f"{self.path}: no such folder.  Train one: regard train pairs.tsv -o {self.path}"
-            )
+            raise WeightsError(f"{self.path}: no such folder.", train)
         if not self.path.is_dir():
             raise WeightsError(f"{self.path}: a file, not a model folder.")
         if not self.holds_model:
-            raise WeightsError(
-                f"{self.path}: holds no config.toml, so it is no model folder.  "
-                f"Train one: regard train pairs.tsv -o {self.path}"
-            )
+            raise WeightsError(f"{self.path}: holds no {CONFIG}, so it is no model folder.", train)
 
     def read_config(self, kind: type[T]) -> T:
-        """Read the settings as a struct of the given type."""
+        """Read the settings as a struct of the given type.
+
+        Raises:
+            WeightsError: The folder holds no model.
+            ConfigError: A setting is unknown or wrong.
+        """
         self.require_model()
-        path = self.path / "config.toml"
+        path = self.path / CONFIG
         return from_toml(self._read_text(path), kind, name=str(path))
 
     def write_config(self, config: msgspec.Struct) -> None:
         """Write the settings."""
-        write_atomic(self.path / "config.toml", to_toml(config))
+        write_atomic(self.path / CONFIG, to_toml(config))
 
     def read_tokenizer(self) -> AnyTokenizer:
-        """Read the vocabulary: of our own making, or one that came with published weights."""
+        """Read the vocabulary: one that a run trained, or one that came with published weights.
+
+        Raises:
+            WeightsError: It is missing or damaged.
+        """
         source = self.path / SOURCE_FOLDER
-        if self.holds_model and (source / "tokenizer.json").is_file():
-            return PairTokenizer(read_any_tokenizer(source), read_any_tokenizer(self.path))
-        is_published = (self.path / "tokenizer_config.json").is_file()
+        if self.holds_model and (source / TOKENIZER).is_file():
+            return SourceTargetTokenizer(read_any_tokenizer(source), read_any_tokenizer(self.path))
+        is_published = (self.path / TOKENIZER_CONFIG).is_file()
         if is_published or has_sentencepiece(self.path) or is_hugging_face(self.path):
             return read_any_tokenizer(self.path)
-        path = self.path / "tokenizer.json"
+        path = self.path / TOKENIZER
         if not path.is_file():
-            raise WeightsError(f"{path}: missing.  Restore it, or train anew with another -o.")
+            raise WeightsError(
+                f"{path}: missing.  Restore it, or train anew with another `output`."
+            )
         return Tokenizer.from_json(self._read_text(path), name=str(path))
 
     def write_tokenizer(self, tokenizer: AnyTokenizer) -> None:
         """Write the vocabulary."""
-        is_published = isinstance(tokenizer, PublishedTokenizer)
-        files = tokenizer.files() if is_published else {"tokenizer.json": tokenizer.to_json()}
-        for name, content in files.items():
-            (self.path / name).parent.mkdir(exist_ok=True)
+        for name, content in tokenizer.files().items():
             write_atomic(self.path / name, content)
 
-    @property
-    def weights_path(self) -> Path:
-        """Where the weights stand."""
-        return self.path / "model.safetensors"
-
     def read_weights(self) -> dict[str, Tensor]:
-        """Read the weights, checked against their checksum."""
+        """Read the weights by the model's own names, checked against their checksum.
+
+        Raises:
+            WeightsError: They are missing or damaged.
+        """
         if not self.weights_path.is_file():
+            resume = (("output", str(self.path)), ("resume", "true"))
             raise WeightsError(
-                f"{self.weights_path}: missing; no evaluation has been reached yet.  "
-                f"Continue: regard train -o {self.path} --resume"
+                f"{self.weights_path}: missing; no evaluation has been reached yet.",
+                NextStep("Continue", "train", (), resume),
             )
         return read_tensors(self.weights_path)[0]
 
@@ -155,18 +170,29 @@ class ModelFolder:
         """Write the weights with a few facts about them."""
         write_tensors(self.weights_path, tensors, state)
 
-    def read_metrics(self) -> list[dict]:
-        """Read the lines of metrics.jsonl, oldest first; none where the file is missing."""
-        path = self.path / "metrics.jsonl"
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Read the lines of metrics.jsonl, oldest first; none where the file is missing.
+
+        Raises:
+            WeightsError: The file is damaged.
+        """
+        path = self.path / METRICS
         if not path.is_file():
             return []
-        decoder = msgspec.json.Decoder()
-        return [decoder.decode(line) for line in self._read_text(path).split("\n") if line]
+        *lines, _ = self._read_text(path).split("\n")  # after the last end of a line: a cut one
+        try:
+            return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines if line]
+        except msgspec.DecodeError as error:
+            raise WeightsError(f"{path}: a line is not a JSON object ({error}).") from error
 
-    def write_metrics(self, lines: list[dict]) -> None:
-        """Write all lines of metrics.jsonl."""
-        encoded = [msgspec.json.encode(line).decode() + "\n" for line in lines]
-        write_atomic(self.path / "metrics.jsonl", "".join(encoded))
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+        append_line(self.path / METRICS, msgspec.json.encode(line))
+
+    def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write metrics.jsonl again, with these lines alone."""
+        content = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+        write_atomic(self.path / METRICS, content)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file such as the model card."""
@@ -180,26 +206,32 @@ class ModelFolder:
             raise WeightsError(f"{path}: cannot be read ({error}).") from error
 
 
-def load_weights(model: nn.Module, tensors: dict[str, Tensor], *, name: str) -> None:
-    """Put weights into a model; every one must be there with its shape.
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, name: str) -> None:
+    """Load weights into a model; every parameter must have its tensor, of its shape.
+
+    Args:
+        model: The model.
+        tensors: By the names of its parameters.
+        name: File of the weights, for messages.
 
     Raises:
-        WeightsError: A tensor is missing, surplus or of another shape; the first is named.
+        WeightsError: A tensor is missing, of another shape, or does not belong to the model; the
+            first is named.
     """
-    wanted = dict(model.named_parameters())
-    for key, parameter in wanted.items():
+    parameters = dict(model.named_parameters())
+    for key, parameter in parameters.items():
         if key not in tensors:
             raise WeightsError(
-                f"{name}: tensor {key} is missing ({len(tensors)} of {len(wanted)} found)."
+                f"{name}: tensor {key} is missing ({len(tensors)} of {len(parameters)} found)."
             )
         if tensors[key].shape != parameter.shape:
             raise WeightsError(
                 f"{name}: tensor {key} has shape {list(tensors[key].shape)}, "
-                f"config.toml says {list(parameter.shape)}."
+                f"{CONFIG} says {list(parameter.shape)}."
             )
-    surplus = sorted(set(tensors) - set(wanted))
+    surplus = sorted(set(tensors) - set(parameters))
     if surplus:
-        raise WeightsError(f"{name}: tensor {surplus[0]} is none of this model's.")
+        raise WeightsError(f"{name}: tensor {surplus[0]} does not belong to this model.")
     with torch.no_grad():
-        for key, parameter in wanted.items():
+        for key, parameter in parameters.items():
             parameter.copy_(tensors[key])

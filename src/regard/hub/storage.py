@@ -1,9 +1,10 @@
 """Files written so that nothing is ever lost, and read so that damage is always noticed.
 
-A file appears under its name complete or not at all: the content goes to a temporary folder beside
-it, is forced to disk, takes the name in one step (POSIX ``rename``), and the folder is forced to
-disk too.  A killed writer leaves the previous file and a folder ``.NAME.PID.tmp``, which
-`sweep_temporaries` removes.  While it is written a file needs its size a second time on disk.
+A file appears under its name complete or not at all: the content goes to a temporary folder in the
+same folder, is forced to disk, takes the name in one step (POSIX ``rename``), and the folder is
+forced to disk too.  A killed writer leaves the previous file and a folder ``.NAME.PID.tmp``, which
+`sweep_temporaries` removes.  While it is written a file needs its size a second time on disk.  A
+log grows by `append_line`, line by line, at a cost that does not depend on its size.
 
 Tensors are kept as safetensors (https://huggingface.co/docs/safetensors), never pickle.  The
 header's metadata has one entry, so that equal content makes equal files: ``regard``, the JSON of
@@ -21,6 +22,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -29,13 +31,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from regard.errors import ConfigError, ResourceError, WeightsError
+from regard.errors import ConfigError, NextStep, ResourceError, WeightsError
 
 _MEGABYTE = 1_000_000
+_BLOCK_BYTES = 4096  # read at once in search of the end of a line
 _METADATA = "regard"
-_HEADER_ENTRY = 256  # bytes, a generous share of the header for one tensor
+_HEADER_ENTRY = 256  # bytes, a generous part of the header for one tensor
 _LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
-_RESTORE = "Restore the file from a copy, or train anew with another -o."
+_RESTORE = "Restore the file from a copy, or train anew with another `output`."
 _PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")  # the zip of torch.save, or a bare pickle
 
 
@@ -45,25 +48,24 @@ class _Entry(msgspec.Struct):
     data_offsets: tuple[int, int]
 
 
-def write_atomic(path: Path, content: bytes | str, *, advice: str = "") -> None:
+def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a file completely or not at all; folders are made as needed.
 
     Args:
         path: The file, replaced if it exists.  Its mode follows the umask.
         content: The bytes, or text, which is written as UTF-8.
-        advice: A sentence for the message of a full disk, such as how to go on.
 
     Raises:
         ConfigError: The folder cannot be written.
         ResourceError: The disk is full, or fails.  The previous file is intact.
     """
     data = content.encode() if isinstance(content, str) else content
-    with _replacing(path, len(data), "file", advice) as temporary:
+    with _replacing(path, len(data), "file") as temporary:
         temporary.write_bytes(data)
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, object], *, advice: str = ""
+    path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, object], *next_steps: NextStep
 ) -> None:
     """Write tensors and a state to one safetensors file, completely or not at all.
 
@@ -73,7 +75,7 @@ def write_tensors(
             other, which are written in full each.
         state: What JSON can hold without loss: dicts with text keys, lists, text, numbers of any
             size (infinite and NaN too), truth values and `None`.
-        advice: A sentence for the message of a full disk, such as how to go on.
+        next_steps: Commands that help where the disk is full, such as how to resume.
 
     Raises:
         ConfigError: The folder cannot be written.
@@ -87,7 +89,7 @@ def write_tensors(
     packed = _packed(tensors)
     text = json.dumps({"sha256": _checksum(packed, dict(state)), "state": dict(state)})
     size = 2 * len(text) + sum(tensor.nbytes + _HEADER_ENTRY for tensor in packed.values())
-    with _replacing(path, size, "checkpoint", advice) as temporary:
+    with _replacing(path, size, "checkpoint", *next_steps) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
         save_file(packed, temporary, {_METADATA: text})
@@ -125,6 +127,35 @@ def read_tensors(path: Path, *, check: bool = True) -> tuple[dict[str, Tensor], 
     return tensors, state
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line to a text file, and return once it is on the disk.
+
+    A killed writer leaves a line without its end.  It is dropped before the next line is written,
+    and readers leave it out.
+
+    Args:
+        path: The file, made as needed.
+        line: Without its end.
+
+    Raises:
+        ConfigError: The folder cannot be written.
+        ResourceError: The disk is full, or fails.  The lines before are intact.
+    """
+    content = line + b"\n"
+    try:
+        with path.open("ab+", buffering=0) as file:
+            end = _end_of_whole_lines(file)
+            file.truncate(end)
+            if file.write(content) != len(content):
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _disk_full(path, len(content), "file") from error
+        raise _unwritable(path, error, "file") from error
+
+
 def sweep_temporaries(folder: Path) -> None:
     """Remove what killed writers left in a folder; call it before the first write.
 
@@ -140,7 +171,7 @@ def sweep_temporaries(folder: Path) -> None:
 
 
 @contextmanager
-def _replacing(path: Path, size: int, noun: str, advice: str) -> Iterator[Path]:
+def _replacing(path: Path, size: int, noun: str, *next_steps: NextStep) -> Iterator[Path]:
     """Yield a temporary file's path, which takes the name `path` if the body succeeds."""
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
@@ -155,15 +186,28 @@ def _replacing(path: Path, size: int, noun: str, advice: str) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         cause = _system_error(error)
         if cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(path, size, noun, advice) from error
+            raise _disk_full(path, size, noun, *next_steps) from error
         raise _unwritable(path, cause, noun) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _end_of_whole_lines(file: FileIO) -> int:
+    """Return how many bytes from the beginning of a file are whole lines."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK_BYTES)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
 def _free(folder: Path) -> float:
-    """Return the free bytes of a folder's disk, made or not; no limit where it does not tell."""
-    usage = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists()))
+    """Return the free bytes of a folder's disk, made or not; infinity where that is unknown."""
+    usage = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
     return usage.free if usage.total else math.inf
 
 
@@ -177,24 +221,25 @@ def _system_error(error: OSError | SafetensorError) -> OSError:
     return OSError(int(code[1]), os.strerror(int(code[1])))
 
 
-def _disk_full(path: Path, size: int, noun: str, advice: str) -> ResourceError:
+def _disk_full(path: Path, size: int, noun: str, *next_steps: NextStep) -> ResourceError:
     need, free = math.ceil(size / _MEGABYTE) + 1, int(_free(path.parent) // _MEGABYTE)
     problem = f"the disk is full: {need:,} MB are needed, {free:,} MB are free."
-    parts = [f"{path}: {problem}", _reassurance(path, noun), advice]
-    return ResourceError("  ".join(part for part in parts if part))
+    return ResourceError(f"{path}: {problem}  {_reassurance(path, noun)}".rstrip(), *next_steps)
 
 
 def _unwritable(path: Path, error: OSError, noun: str) -> ConfigError | ResourceError:
-    """Say why a file could not be written: the place is wrong, or the device fails."""
-    place, reason = path.parent, os.strerror(error.errno or errno.EIO)
+    """Return why a file could not be written: the folder is wrong, or the device fails."""
+    folder, reason = path.parent, os.strerror(error.errno or errno.EIO)
     if isinstance(error, FileExistsError):
-        reason = os.strerror(errno.ENOTDIR)  # a file stands where a folder should be made
+        reason = os.strerror(errno.ENOTDIR)  # there is a file where a folder should be made
     elif isinstance(error, IsADirectoryError):
-        place = path
+        folder = path
     elif not isinstance(error, PermissionError | NotADirectoryError) and error.errno != errno.EROFS:
         problem = f"{path}: cannot be written ({reason}).  {_reassurance(path, noun)}"
         return ResourceError(problem.rstrip())
-    return ConfigError(f"{place}: cannot be written ({reason}).  Choose another folder with -o.")
+    return ConfigError(
+        f"{folder}: cannot be written ({reason}).  Choose another folder with `output`."
+    )
 
 
 def _reassurance(path: Path, noun: str) -> str:
@@ -251,17 +296,17 @@ def _bytes(tensor: Tensor) -> memoryview:
 
 
 def _compare(path: Path, content: str, stored: str | None) -> None:
-    """Refuse a file whose content does not have the stored checksum."""
+    """Raise where the content of a file does not have the stored checksum."""
     if stored is None:
         raise WeightsError(f"{path}: has no checksum, so regard did not write it.")
     if content != stored:
-        found = f"(sha256 of the content {content[:4]}…, stored {stored[:4]}…)"
-        problem = f"damaged: the checksum does not agree {found}."
+        checksums = f"(sha256 of the content {content[:4]}…, stored {stored[:4]}…)"
+        problem = f"damaged: the checksum does not agree {checksums}."
         raise WeightsError(f"{path}: {problem}  {_RESTORE}")
 
 
 def _check_json(value: object, where: str) -> None:
-    """Refuse what JSON would change or cannot hold, and say where it stands."""
+    """Raise for what JSON would change or cannot hold, and name where it is."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -275,7 +320,7 @@ def _check_json(value: object, where: str) -> None:
 
 
 def _fault(path: Path, problem: str) -> str:
-    """Find out why safetensors cannot read a file: its own word is for programmers."""
+    """Describe why a file cannot be read: the words of safetensors are for programmers."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(9)
@@ -293,7 +338,7 @@ def _fault(path: Path, problem: str) -> str:
 
 
 def _foreign(path: Path, start: bytes) -> str:
-    """Say what a file is that is no safetensors file."""
+    """Describe what a file is that is not a safetensors file."""
     if not _PICKLE.match(start):
         return f"not a safetensors file, it begins with {start!r}."
     load = f"torch.load('{path}', weights_only=True)"

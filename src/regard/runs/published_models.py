@@ -13,8 +13,6 @@ from regard.errors import ConfigError
 from regard.hub.hugging_face.checkpoint import read_hugging_face, write_hugging_face
 from regard.hub.hugging_face.generation_rules import OWN_FIELD
 from regard.hub.hugging_face.published_tokenizer import (
-    PublishedTokenizer,
-    TokenIds,
     vocabulary_files,
 )
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
@@ -102,14 +100,9 @@ def export_hugging_face(opened: Any, output: str | Path) -> Exported:
     config = _exportable(opened)
     labels = opened.labels if isinstance(model, Classifier) else ()
     model_type = _layout_for(model, config, labels)
-    tokenizer = opened.tokenizer
-    if isinstance(tokenizer, PublishedTokenizer):
-        ids = tokenizer.token_ids
-    else:
-        ids = TokenIds(tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id)
-    files = vocabulary_files(tokenizer)
+    files = vocabulary_files(opened.tokenizer)
     if isinstance(opened, Translator):
-        files["generation_config.json"] = _generation(opened, ids)
+        files["generation_config.json"] = _generation(opened)
     place = Path(output)
     write_hugging_face(
         place,
@@ -118,7 +111,7 @@ def export_hugging_face(opened: Any, output: str | Path) -> Exported:
         LAYOUTS[model_type],
         model.vocab_size,
         files=files,
-        token_ids=ids,
+        special_ids=opened.tokenizer.special_ids,
         labels=labels,
     )
     tokens = _checked_ids(model)
@@ -151,11 +144,12 @@ def _exportable(opened: Any) -> Any:
     return config
 
 
-def _generation(translator: Translator, ids: TokenIds) -> str:
+def _generation(translator: Translator) -> str:
     """Write the ``generation_config.json`` of a translator; some of it is for regard alone."""
     search = among_tokens(translator.config.search, translator.model, translator.tokenizer)
     fields = {
-        **ids.fields(),
+        "bos_token_id": translator.tokenizer.bos_id,
+        "eos_token_id": translator.tokenizer.eos_id,
         "pad_token_id": translator.model.pad_id,
         "decoder_start_token_id": translator.model.start_id,
         "num_beams": search.beam,
@@ -165,7 +159,7 @@ def _generation(translator: Translator, ids: TokenIds) -> str:
         "repetition_penalty": None if search.repetition_penalty == 1 else search.repetition_penalty,
         "renormalize_logits": search.is_renormalized or None,
         "forced_bos_token_id": search.forced_first,
-        "forced_eos_token_id": ids.eos_id if search.forces_end else None,
+        "forced_eos_token_id": translator.tokenizer.eos_id if search.forces_end else None,
         # `transformers` counts the token that begins the decoder's input.
         "max_length": None if search.max_length is None else search.max_length + 1,
     }

@@ -189,7 +189,7 @@ def _configure(
 def _require_free(folder: ModelFolder) -> None:
     """Refuse a folder that holds a run, or that cannot be made, before anything is read."""
     if not folder.holds_model:
-        folder.require_place()
+        folder.check_writable()
         return
     state = "a finished model" if is_finished(folder) else "a run that can go on"
     raise ConfigError(
@@ -360,8 +360,7 @@ class _Run:
                 self._report(Warned(text=warning))
 
     def _append(self, event: Event) -> None:
-        line = msgspec.to_builtins(event)
-        self.folder.write_metrics([*self.folder.read_metrics(), line])
+        self.folder.append_metrics(msgspec.to_builtins(event))
 
     def _finish(self, prepared: Prepared, counters: Counters) -> Any:
         """Evaluate the kept weights on the test set, and write card and last line."""

@@ -11,7 +11,8 @@ import torch
 
 from regard.data.languages import has_spaces_between_words
 from regard.errors import ConfigError, WeightsError
-from regard.hub.model_folder import AnyTokenizer, ModelFolder, load_weights
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.model_folder import ModelFolder, load_weights
 from regard.models import (
     DECODERS,
     ENCODER_DECODERS,

@@ -16,16 +16,17 @@ from typing import Any, NamedTuple
 import msgspec
 from torch import Tensor
 
-from regard.data.tokenizer import Tokenizer, TokenizerConfig
+from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError, WeightsError
+from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
 from regard.hub.hugging_face.sentencepiece_tokenizer import (
     SentencePieceTokenizer,
     read_any_tokenizer,
 )
-from regard.hub.hugging_face.source_target_tokenizer import PairTokenizer
-from regard.hub.model_folder import AnyTokenizer, ModelFolder
+from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
+from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
     LAYOUTS,
@@ -81,10 +82,8 @@ class _Side(NamedTuple):
     @property
     def start_id(self) -> int:
         """Token that begins a target."""
-        if isinstance(self.tokenizer, Tokenizer):
-            return START_ID
-        found = [self.tokenizer.id_of(role) for role in _BEGINS]
-        return next((token for token in found if token is not None), START_ID)
+        ids = self.tokenizer.special_ids
+        return next((ids[role] for role in _BEGINS if role in ids), START_ID)
 
 
 def sides_of(words: Mapping[str, str]) -> dict[str, str]:
@@ -176,7 +175,7 @@ class _TwoVocabularies(ModelFolder):
         source, target = self._source.read_tokenizer(), super().read_tokenizer()
         assert isinstance(source, PublishedTokenizer)
         assert isinstance(target, PublishedTokenizer)
-        return PairTokenizer(source, target)
+        return SourceTargetTokenizer(source, target)
 
 
 def load_weights_of(model: Model, config: RunConfig) -> None:
@@ -261,10 +260,7 @@ def _content(tokenizer: AnyTokenizer) -> Any:
 
 def _require_end(side: _Side, pad_id: int) -> None:
     """Refuse to end sources by the token that fills up their rows: no encoder would see it."""
-    tokenizer = side.tokenizer
-    end = tokenizer.eos_id
-    if end is None and not isinstance(tokenizer, Tokenizer):
-        end = tokenizer.id_of("sep")
+    end = side.tokenizer.end_id
     if end == pad_id:
         raise ConfigError(
             f"{side.folder}: token {end} ends its texts, and by {pad_id} the encoder's rows are "

@@ -12,9 +12,9 @@ from regard.generation.search_config import SearchConfig, Stopping
 from regard.hub.hugging_face.checkpoint import Published
 from regard.hub.hugging_face.generation_rules import (
     OWN_FIELD,
-    OutputRules,
+    GenerationRules,
     forbidden_ids,
-    output_rules,
+    read_generation_rules,
 )
 from regard.layers.attention_config import AttentionConfig
 from regard.models import ModelConfig, TransformerConfig
@@ -42,7 +42,7 @@ def published_config(
         # The end of a text is not counted; nor is its begin, for which a table needs room.
         num_ends = 2 if model.positions == "learned" else 1
         data = msgspec.structs.replace(data, max_length=max(2, room - num_ends))
-        rules = output_rules(published.folder)
+        rules = read_generation_rules(published.folder)
         search = _search(rules, forbidden_ids(published.folder), room)
         search = _with_ours(search, rules, published.folder)
     elif task == "classification":
@@ -57,7 +57,7 @@ def published_config(
     )
 
 
-def _search(rules: OutputRules, forbidden: tuple[int, ...], room: int) -> SearchConfig:
+def _search(rules: GenerationRules, forbidden: tuple[int, ...], room: int) -> SearchConfig:
     """Search as `transformers` does by a folder's rules; what it leaves open is as ever here.
 
     Args:
@@ -84,10 +84,12 @@ def _search(rules: OutputRules, forbidden: tuple[int, ...], room: int) -> Search
     )
 
 
-def _with_ours(search: SearchConfig, rules: OutputRules, folder: Path) -> SearchConfig:
+def _with_ours(search: SearchConfig, rules: GenerationRules, folder: Path) -> SearchConfig:
     """Search as before where regard wrote the folder."""
     try:
-        return msgspec.convert({**msgspec.structs.asdict(search), **rules.ours}, SearchConfig)
+        return msgspec.convert(
+            {**msgspec.structs.asdict(search), **rules.own_settings}, SearchConfig
+        )
     except (msgspec.ValidationError, TypeError) as error:
         place = folder / "generation_config.json"
         raise ConfigError(f"{place}: {OWN_FIELD}: {error}.  Take {OWN_FIELD} out.") from error

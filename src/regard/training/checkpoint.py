@@ -13,6 +13,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from regard.errors import NextStep
 from regard.hub.model_folder import load_weights
 from regard.hub.storage import read_tensors, write_tensors
 from regard.training.ema import WeightAverage
@@ -94,9 +95,9 @@ def save_checkpoint(
     tensors |= {f"average.{name}": value for name, value in average.tensors.items()}
     tensors |= {f"optimizer.{name}": value for name, value in stepper.state().items()}
     path = checkpoint_path(folder)
-    advice = f"Free some space, then: regard train -o {folder} --resume"
+    settings = (("output", str(folder)), ("resume", "true"))
     state = {"counters": msgspec.json.decode(msgspec.json.encode(counters))}
-    write_tensors(path, tensors, state, advice=advice)
+    write_tensors(path, tensors, state, NextStep("Free some space, then", "train", (), settings))
     return path
 
 

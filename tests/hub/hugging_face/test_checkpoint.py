@@ -17,7 +17,6 @@ from regard.hub.hugging_face.checkpoint import (
     read_hugging_face,
     write_hugging_face,
 )
-from regard.hub.hugging_face.published_tokenizer import TokenIds
 from regard.hub.model_folder import load_weights
 from regard.models.gpt.hf import PUBLISHED
 from regard.models.gpt.model import Gpt, GptConfig
@@ -162,7 +161,7 @@ def test_every_missing_and_surplus_tensor_is_named(folder):
     )
     assert refusal(folder) == (
         f"g/: tensors {WIDE}, transformer.ln_f.bias are missing (14 of 16 found).  "
-        "Tensor score.weight is none of this model's."
+        "Tensor score.weight does not belong to this model."
     )
 
 
@@ -174,7 +173,8 @@ def test_names_of_a_bare_model_are_told_as_its_file_has_them(folder):
     del bare["ln_f.bias"]
     save_file(bare | {"pooler": torch.ones(2)}, folder / "model.safetensors")
     assert refusal(folder) == (
-        "g/: tensor ln_f.bias is missing (15 of 16 found).  Tensor pooler is none of this model's."
+        "g/: tensor ln_f.bias is missing (15 of 16 found).  "
+        "Tensor pooler does not belong to this model."
     )
 
 
@@ -310,14 +310,14 @@ def test_a_shard_may_not_leave_the_folder(folder, name):
     write_index(folder, weight_map)
     assert refusal(folder) == (
         f"g/model.safetensors.index.json: the shard {json.dumps(name)} leaves the folder.  "
-        "Expected the name of a file beside the index."
+        "Expected the name of a file next to the index."
     )
 
 
 def test_a_shard_that_is_a_pickle_is_refused(folder):
     write_index(folder, shard(folder) | {WIDE: "x.bin"})
     assert refusal(folder) == (
-        'g/model.safetensors.index.json: the shard "x.bin" is none.  '
+        'g/model.safetensors.index.json: the shard "x.bin" is not a safetensors file.  '
         "Expected the name of a .safetensors file."
     )
 
@@ -335,7 +335,7 @@ def test_a_tensor_in_two_shards_is_refused(folder):
     path = folder / "model-00002-of-00002.safetensors"
     twice = "transformer.h.0.attn.c_attn.bias"
     save_file(load_file(path) | {twice: torch.ones(24)}, path)
-    assert refusal(folder) == f"g/: tensor {twice} stands in two shards."
+    assert refusal(folder) == f"g/: tensor {twice} is in two shards."
 
 
 @pytest.mark.parametrize("weight_map", [None, {}, ["x"]])
@@ -343,7 +343,7 @@ def test_an_index_without_a_map_is_refused(folder, weight_map):
     (folder / "model.safetensors").unlink()
     write_index(folder, weight_map)
     assert refusal(folder) == (
-        "g/model.safetensors.index.json: holds no weight_map, which tells the shard of each tensor."
+        "g/model.safetensors.index.json: holds no weight_map, which names the shard of each tensor."
     )
 
 
@@ -409,7 +409,7 @@ def test_special_ids_are_written_unless_the_layout_has_its_own(tmp_path):
     layout = PUBLISHED["gpt2"]
     own = layout._replace(write=lambda *given: layout.write(*given) | {"pad_token_id": 7})
     write_hugging_face(
-        tmp_path, Gpt(CONFIG, VOCAB), CONFIG, own, VOCAB, token_ids=TokenIds(1, None, 0)
+        tmp_path, Gpt(CONFIG, VOCAB), CONFIG, own, VOCAB, special_ids={"bos": 1, "pad": 0}
     )
     fields = json.loads((tmp_path / "config.json").read_text())
     roles = ("bos", "eos", "pad")

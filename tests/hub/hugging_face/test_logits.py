@@ -219,23 +219,24 @@ def test_the_conversion_that_is_advised_works(transformers, tmp_path):
 def test_an_exported_tokenizer_opens_in_transformers(transformers, tmp_path):
     from regard.data.tokenizer import Tokenizer, TokenizerConfig
     from regard.hub.hugging_face.published_tokenizer import (
-        TokenIds,
         read_tokenizer,
         vocabulary_files,
     )
 
     tokenizer = Tokenizer.train(["the red cat sees the old dog"] * 3, TokenizerConfig(kind="byte"))
     config = GptConfig(num_layers=1, dim=8, num_heads=2, hidden_dim=8)
-    model, ids = Gpt(config, len(tokenizer)), TokenIds(1, 2, 0)
+    model, ids = Gpt(config, len(tokenizer)), tokenizer.special_ids
     layout, files = PUBLISHED["llama"], vocabulary_files(tokenizer)
-    write_hugging_face(tmp_path, model, config, layout, len(tokenizer), files=files, token_ids=ids)
+    write_hugging_face(
+        tmp_path, model, config, layout, len(tokenizer), files=files, special_ids=ids
+    )
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     expected = tokenizer.encode(["the naïve cat"])[0]
     assert theirs("the naïve cat", add_special_tokens=False).input_ids == expected
-    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == ids
+    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (1, 2, 0)
     ours = read_tokenizer(tmp_path)
     assert ours.encode(["the naïve cat"]) == [expected]
-    assert ours.token_ids == ids
+    assert ours.special_ids == ids
 
 
 def test_a_layout_refuses_what_it_has_no_place_for(tmp_path):

@@ -11,11 +11,9 @@ import pytest
 
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import WeightsError
+from regard.hub.any_tokenizer import prepend_special_tokens
 from regard.hub.hugging_face.published_tokenizer import (
-    TokenIds,
-    begun_rows,
     read_tokenizer,
-    unused_ids,
     vocabulary_files,
 )
 
@@ -100,7 +98,7 @@ def test_byte_pairs_have_special_tokens_around_where_the_settings_name_them(byte
     settle(byte_pairs, cls_token="<s>", sep_token={"content": "</s>"}, mask_token="<mask>")
     tokenizer = read_tokenizer(byte_pairs)
     assert tokenizer.encode(["cat"], adds_specials=True) == [[0, 11, 2]]
-    assert tokenizer.id_of("mask") == 3
+    assert tokenizer.special_ids["mask"] == 3
 
 
 def test_byte_pairs_with_the_special_tokens_of_roberta_have_them_around_unless_told(byte_pairs):
@@ -111,9 +109,9 @@ def test_byte_pairs_with_the_special_tokens_of_roberta_have_them_around_unless_t
 
 
 def test_rows_begin_with_what_a_published_vocabulary_puts_there(byte_pairs):
-    assert begun_rows(read_tokenizer(byte_pairs), [[11], []]) == [[0, 11], [0]]
+    assert prepend_special_tokens(read_tokenizer(byte_pairs), [[11], []]) == [[0, 11], [0]]
     own = Tokenizer.train(["a cat"], TokenizerConfig(kind="byte"))
-    assert begun_rows(own, [[11], []]) == [[11], []]
+    assert prepend_special_tokens(own, [[11], []]) == [[11], []]
 
 
 def test_ids_beyond_the_vocabulary_are_shown_as_nothing(byte_pairs):
@@ -157,11 +155,13 @@ def test_special_ids_are_found_in_every_file(byte_pairs):
     (byte_pairs / "config.json").write_text(json.dumps({"bos_token_id": 7, "eos_token_id": [2, 9]}))
     (byte_pairs / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<s>"}))
     settle(byte_pairs, pad_token={"content": "<pad>", "special": True})
-    assert read_tokenizer(byte_pairs).token_ids == TokenIds(0, 2, 1)
+    tokenizer = read_tokenizer(byte_pairs)
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (0, 2, 1)
 
 
-def test_special_ids_that_nothing_tells_are_none(byte_pairs):
-    assert read_tokenizer(byte_pairs).token_ids == TokenIds(None, None, None)
+def test_special_ids_that_no_file_has_are_none(byte_pairs):
+    tokenizer = read_tokenizer(byte_pairs)
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (None, None, None)
 
 
 def test_a_folder_without_a_tokenizer_raises_in_methods_of_text_alone(tmp_path):
@@ -230,14 +230,14 @@ def test_ids_that_stand_for_no_token_are_known(byte_pairs):
     (byte_pairs / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
     tokenizer = read_tokenizer(byte_pairs)
     assert len(tokenizer) == 16
-    assert unused_ids(tokenizer, 18) == (12, 13, 14, 16, 17)
+    assert tokenizer.unused_ids(18) == (12, 13, 14, 16, 17)
 
 
 def test_the_rows_behind_a_vocabulary_of_ones_own_stand_for_none():
     tokenizer = Tokenizer.train(["a b"], TokenizerConfig(kind="byte"))
     size = len(tokenizer)
-    assert unused_ids(tokenizer, size + 2) == (size, size + 1)
-    assert unused_ids(tokenizer, size) == ()
+    assert tokenizer.unused_ids(size + 2) == (size, size + 1)
+    assert tokenizer.unused_ids(size) == ()
 
 
 def test_a_mask_goes_out_with_a_vocabulary(tmp_path):
@@ -251,7 +251,7 @@ def test_a_mask_goes_out_with_a_vocabulary(tmp_path):
 def test_special_tokens_of_usual_names_are_known_where_no_file_tells(word_piece):
     settle(word_piece, do_lower_case=True)
     tokenizer = read_tokenizer(word_piece)
-    found = [tokenizer.id_of(role) for role in ("pad", "unk", "cls", "sep", "mask")]
+    found = [tokenizer.special_ids[role] for role in ("pad", "unk", "cls", "sep", "mask")]
     assert found == [0, 1, 2, 3, 4]
 
 

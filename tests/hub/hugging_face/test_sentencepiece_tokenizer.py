@@ -253,4 +253,4 @@ def test_without_the_package_nothing_is_exported_in_its_place(tmp_path, monkeypa
 def test_a_text_tells_its_target_language_only_where_the_vocabulary_has_it(marian):
     tokenizer = read_sentencepiece(marian)
     texts = (">>deu<< the cat", ">>fra<< the cat", "the cat >>deu<<")
-    assert [tokenizer.tag_of(text) for text in texts] == [">>deu<<", "", ""]
+    assert [tokenizer.language_tag(text) for text in texts] == [">>deu<<", "", ""]

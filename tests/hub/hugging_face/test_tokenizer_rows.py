@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
 from regard.hub.hugging_face.published_tokenizer import read_tokenizer
-from regard.hub.hugging_face.tokenizer_rows import without_rowless
+from regard.hub.hugging_face.tokenizer_rows import drop_tokens_without_rows
 
 VOCAB = {"<s>": 0, "</s>": 1, "a": 2, "b": 3, "<mask>": 4}
 
@@ -23,7 +23,7 @@ def backend():
 
 
 def test_a_special_token_without_a_row_is_left_out(backend):
-    found = without_rowless(backend, 4)
+    found = drop_tokens_without_rows(backend, 4)
     assert found is not None
     assert found.get_vocab() == {"<s>": 0, "</s>": 1, "a": 2, "b": 3}
     assert found.encode("a b").ids == backend.encode("a b").ids == [2, 3]
@@ -31,11 +31,11 @@ def test_a_special_token_without_a_row_is_left_out(backend):
 
 @pytest.mark.parametrize("num_rows", [5, 9, None, "4"])
 def test_a_vocabulary_with_all_its_rows_stays(backend, num_rows):
-    assert without_rowless(backend, num_rows) is backend
+    assert drop_tokens_without_rows(backend, num_rows) is backend
 
 
 def test_a_token_that_texts_are_made_of_stays(backend):
-    found = without_rowless(backend, 3)
+    found = drop_tokens_without_rows(backend, 3)
     assert found is not None
     assert "b" in found.get_vocab()
 

@@ -9,8 +9,8 @@ import torch
 
 from regard.hub.hugging_face.checkpoint import read_hugging_face, write_hugging_face
 from regard.hub.hugging_face.weight_files import (
-    INDEX,
     WEIGHTS,
+    WEIGHTS_INDEX,
     read_all_tensors,
     weight_files,
     write_all_tensors,
@@ -41,7 +41,7 @@ def test_as_much_as_fits_stands_in_a_file_and_a_larger_tensor_alone(limit, shard
     assert found == shards
     again = read_all_tensors(tmp_path, "")
     assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
-    assert (tmp_path / INDEX).exists() == (len(shards) > 1)
+    assert (tmp_path / WEIGHTS_INDEX).exists() == (len(shards) > 1)
 
 
 def read_all_tensors_of(path):
@@ -52,7 +52,7 @@ def read_all_tensors_of(path):
 
 def test_the_index_is_that_of_transformers(tmp_path):
     write_all_tensors(tmp_path, tensors_of(2, 4), 16)
-    assert json.loads((tmp_path / INDEX).read_text()) == {
+    assert json.loads((tmp_path / WEIGHTS_INDEX).read_text()) == {
         "metadata": {"total_size": 24},
         "weight_map": {
             "t0": "model-00001-of-00002.safetensors",

@@ -171,7 +171,7 @@ def test_tables_that_old_files_repeat_and_their_versions_are_left_alone(tmp_path
         (
             (),
             {"model.encoder.layer_norm.weight": [8]},
-            "tensor model.encoder.layer_norm.weight is none of this model's.",
+            "tensor model.encoder.layer_norm.weight does not belong to this model.",
         ),
         (
             (),

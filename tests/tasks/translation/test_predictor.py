@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import regard
+from regard.cli.wording import error_text
 from regard.errors import ConfigError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.models.transformer.model import Transformer
@@ -114,7 +115,7 @@ def test_a_folder_that_is_not_there_is_told_with_what_to_do(tmp_path):
     with pytest.raises(WeightsError) as raised:
         regard.load(tmp_path / "nothing")
     path = tmp_path / "nothing"
-    assert str(raised.value) == (
+    assert error_text(raised.value) == (
         f"{path}: no such folder.  Train one: regard train pairs.tsv -o {path}"
     )
 

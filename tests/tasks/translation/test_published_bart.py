@@ -25,7 +25,7 @@ from tests.tasks.translation.published_pairs import (
 from regard.__main__ import main
 from regard.data.batching import SpecialIds
 from regard.errors import ConfigError
-from regard.hub.hugging_face.generation_rules import OutputRules, output_rules
+from regard.hub.hugging_face.generation_rules import GenerationRules, read_generation_rules
 from regard.runs.published_models import export_hugging_face
 from regard.runs.run import train
 from regard.tasks.translation.loss import special_ids
@@ -203,7 +203,7 @@ def test_the_commands_translate_and_draw(bart, capsys):
 def test_what_is_forced_is_read(name, fields, rules, tmp_path):
     (tmp_path / "config.json").write_text('{"forced_bos_token_id": 5}')
     (tmp_path / name).write_text(json.dumps(fields))
-    assert output_rules(tmp_path) == OutputRules(*rules)
+    assert read_generation_rules(tmp_path) == GenerationRules(*rules)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_what_is_forced_is_read(name, fields, rules, tmp_path):
 def test_what_cannot_be_forced_is_refused(fields, message, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(fields))
     with pytest.raises(ConfigError) as caught:
-        output_rules(tmp_path)
+        read_generation_rules(tmp_path)
     assert str(caught.value) == f"{tmp_path}/config.json: {message}"
 
 

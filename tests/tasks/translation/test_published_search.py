@@ -17,8 +17,8 @@ import regard
 from regard.__main__ import main
 from regard.data.batching import TokenRows
 from regard.errors import ConfigError
-from regard.hub.hugging_face.generation_rules import OutputRules, output_rules
-from regard.hub.hugging_face.published_tokenizer import begun_rows
+from regard.hub.any_tokenizer import prepend_special_tokens
+from regard.hub.hugging_face.generation_rules import GenerationRules, read_generation_rules
 from regard.runs.published_models import export_hugging_face
 from regard.tasks.translation.loss import among_tokens, decode_rows, special_ids
 
@@ -85,7 +85,7 @@ def peer_outputs(model: Any, rows: list[list[int]], end: int) -> list[list[int]]
 def our_outputs(folder: Path) -> tuple[list[list[int]], list[list[int]]]:
     """Write by the folder's own settings; the sources, and the outputs."""
     opened: Any = regard.load(folder)
-    rows = begun_rows(opened.tokenizer, opened.tokenizer.encode(TEXTS))
+    rows = prepend_special_tokens(opened.tokenizer, opened.tokenizer.encode(TEXTS))
     search = among_tokens(opened.config.search, opened.model, opened.tokenizer)
     ids = special_ids(opened.model, opened.tokenizer)
     found = decode_rows(opened.model, TokenRows(rows), range(len(rows)), search, ids)
@@ -207,7 +207,7 @@ def test_the_search_is_read(tmp_path):
     fields |= {"max_length": 512, "min_new_tokens": 3, "do_sample": False, "num_beam_groups": 1}
     (tmp_path / "config.json").write_text('{"decoder_start_token_id": 2}')
     (tmp_path / "generation_config.json").write_text(json.dumps(fields))
-    assert output_rules(tmp_path) == OutputRules(
+    assert read_generation_rules(tmp_path) == GenerationRules(
         first_id=None,
         has_end=False,
         max_length=30,
@@ -257,5 +257,5 @@ def test_what_no_search_here_does_is_refused(fields, message, tmp_path):
     (tmp_path / "config.json").write_text('{"decoder_start_token_id": 2}')
     (tmp_path / "generation_config.json").write_text(json.dumps(fields))
     with pytest.raises(ConfigError) as caught:
-        output_rules(tmp_path)
+        read_generation_rules(tmp_path)
     assert str(caught.value) == f"{tmp_path}/generation_config.json: {message}"

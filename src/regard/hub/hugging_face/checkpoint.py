@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError, WeightsError
+from regard.hub.file_names import CONFIG, HF_CONFIG
 from regard.hub.hugging_face.name_mapping import joined, match, misfits, renamed, sentences, split
-from regard.hub.hugging_face.published_tokenizer import TokenIds
 from regard.hub.hugging_face.weight_files import (
     SHARD_BYTES,
     dump_json,
@@ -83,8 +83,8 @@ class Published:
 
 def is_hugging_face(folder: Path) -> bool:
     """Whether a folder is one of Hugging Face's: a ``config.json`` with a ``model_type``."""
-    path = folder / "config.json"
-    if (folder / "config.toml").exists() or not path.is_file():
+    path = folder / HF_CONFIG
+    if (folder / CONFIG).exists() or not path.is_file():
         return False
     return "model_type" in read_json(path)
 
@@ -100,7 +100,7 @@ def read_hugging_face(folder: Path, layouts: Mapping[str, Layout]) -> Published:
         ConfigError: The model is none that a layout of these describes.
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
-    fields = read_json(folder / "config.json")
+    fields = read_json(folder / HF_CONFIG)
     model_type, layout = _layout_of(folder, fields, layouts)
     config = _family_config(folder, fields, layout)
     tensors = renamed(read_all_tensors(folder, _architecture(fields)), layout)
@@ -127,7 +127,7 @@ def write_hugging_face(
     vocab_size: int,
     *,
     files: Mapping[str, str | bytes] = MappingProxyType({}),
-    token_ids: TokenIds = TokenIds(),  # noqa: B008 - an immutable value
+    special_ids: Mapping[str, int] = MappingProxyType({}),
     labels: Sequence[str] = (),
     fields: Mapping[str, Any] = MappingProxyType({}),
     shard_bytes: int = SHARD_BYTES,
@@ -141,7 +141,7 @@ def write_hugging_face(
         layout: One of its family.
         vocab_size: Number of token ids.
         files: Further files by name, such as those of the vocabulary.
-        token_ids: Which ids begin, end and pad a text.
+        special_ids: Of special tokens, by their roles; bos, eos and pad are written.
         labels: Of a `Classifier`, in the order of its logits.
         fields: Of ``config.json``, which go before those of the layout.
         shard_bytes: Weights larger than this are written to several files with an index.
@@ -150,12 +150,13 @@ def write_hugging_face(
         ConfigError: The layout has no place for a setting, or the folder is one of regard's own.
         ResourceError: The disk is full.
     """
-    if (folder / "config.toml").exists():
+    if (folder / CONFIG).exists():
         raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
     # What the layout says of an id goes before: RoBERTa counts its positions from pad_token_id.
     written, places = published_form(config, layout, vocab_size, labels)
-    special = token_ids.fields() if vocab_size else {}
-    content = dump_json({**special, **written, **fields})
+    roles = ("bos", "eos", "pad") if vocab_size else ()
+    ids = {f"{role}_token_id": special_ids.get(role) for role in roles}
+    content = dump_json({**ids, **written, **fields})
     parameters = dict(model.named_parameters())
     tensors: dict[str, Tensor] = {}
     for place in places:
@@ -163,7 +164,7 @@ def write_hugging_face(
     write_all_tensors(folder, tensors, shard_bytes)
     for name, file in files.items():
         write_atomic(folder / name, file)
-    write_atomic(folder / "config.json", content)
+    write_atomic(folder / HF_CONFIG, content)
 
 
 def _layout_of(

@@ -1,8 +1,8 @@
-"""What a Hugging Face folder says of how its model is decoded: ``generation_config.json``.
+"""How the model of a Hugging Face folder is to be decoded: ``generation_config.json``.
 
 Older folders have the same fields in ``config.json``. The names and meanings are those of
-``GenerationConfig`` of ``transformers``. What no search here does is refused by its field: outputs
-found in another way are not those that the folder was published for.
+``GenerationConfig`` of ``transformers``. What no search here does is refused by its field: the
+outputs of another search are not those that the folder was published for.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from regard.errors import ConfigError
+from regard.hub.file_names import GENERATION_CONFIG, HF_CONFIG
 from regard.hub.hugging_face.weight_files import read_json
 
 OWN_FIELD = "regard"
-"""Field of ``generation_config.json`` for what ``transformers`` has no name for and passes over."""
+"""Field of ``generation_config.json`` for what ``transformers`` has no name for and ignores."""
 
-# Fields that change what is written in a way no search here does, with the values that do not.
+# Fields that change the output in a way no search here does, with the values that do not.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "do_sample": (False,),
     "num_beam_groups": (1,),
@@ -51,22 +52,22 @@ _REPETITION = "repetition_penalty"
 _POSITIVE = ("num_beams", _REPETITION)
 
 
-class OutputRules(NamedTuple):
-    """What a folder says of the outputs of its model, beside what they never hold.
+class GenerationRules(NamedTuple):
+    """What a folder says of the outputs of its model, except the tokens they never have.
 
     Args:
         first_id: Token that every output begins with; None leaves it to the model.
         has_end: Whether an output that reaches its limit is ended there.
-        max_length: Most tokens of an output, its end counted; None sets no limit.
+        max_length: Most tokens of an output, its end counted; None is no limit.
         min_length: Fewest tokens of an output, its end counted.
-        no_repeat_size: Number of tokens in a row that no output has twice; 0 lets them.
-        beam: Hypotheses kept in the search; None where the folder does not tell.
+        no_repeat_size: Number of tokens in a row that no output has twice; 0 allows all.
+        beam: Hypotheses kept in the search; None where the folder does not say.
         length_penalty: Power of the length by which a log-probability is divided.
-        early_stopping: Whether a beam is done as soon as it is full; ``"never"`` where not even
-            an output of the greatest length may still rank in it.
-        repetition_penalty: What the score of a token is multiplied by that an output has already.
-        is_renormalized: Whether probabilities sum to 1 again after what is forbidden.
-        ours: Settings of regard's own search, which a folder that it wrote has under `OWN_FIELD`.
+        early_stopping: Whether a beam is done as soon as it is full; ``"never"`` searches on while
+            an output of the greatest length could still rank in it.
+        repetition_penalty: Factor on the score of a token that an output has already.
+        is_renormalized: Whether probabilities sum to 1 again after tokens are forbidden.
+        own_settings: Of regard's own search, which a folder that it wrote has under `OWN_FIELD`.
     """
 
     first_id: int | None
@@ -79,22 +80,22 @@ class OutputRules(NamedTuple):
     early_stopping: bool | str = False
     repetition_penalty: float = 1.0
     is_renormalized: bool = False
-    ours: Mapping[str, Any] = {}
+    own_settings: Mapping[str, Any] = {}
 
 
-def output_rules(folder: Path) -> OutputRules:
-    """Read what a folder says of the search, of first and last tokens, lengths and repetitions.
+def read_generation_rules(folder: Path) -> GenerationRules:
+    """Read what a folder says of search, first and last tokens, lengths and repetitions.
 
     Args:
-        folder: Whose ``generation_config.json`` tells, or else its ``config.json``.
+        folder: With ``generation_config.json``, or else the fields in ``config.json``.
 
     Raises:
-        ConfigError: A token other than that which ends a text is forced last, a value is of
-            another type, or asks for what no search here does.
+        ConfigError: A token other than the end of a text is forced last, a value is of another
+            type, or asks for what no search here does.
     """
     path, fields = _generation_fields(folder)
-    _refuse_others(path, fields)
-    _require_start(path, fields)
+    _check_supported(path, fields)
+    _check_start(path, fields)
     counts = {name: _number(path, fields, name, int) for name in _COUNTS}
     if counts["forced_bos_token_id"] is None and _is_set(fields, "force_bos_token_to_be_generated"):
         # As files of old releases have it.
@@ -108,26 +109,26 @@ def output_rules(folder: Path) -> OutputRules:
     penalties = {
         name: _number(path, fields, name, float) for name in ("length_penalty", _REPETITION)
     }
-    return OutputRules(
+    return GenerationRules(
         first_id=counts["forced_bos_token_id"],
         has_end=_has_end(path, fields),
-        max_length=_most(counts),
-        min_length=_least(counts),
+        max_length=_max_length(counts),
+        min_length=_min_length(counts),
         no_repeat_size=counts["no_repeat_ngram_size"] or 0,
         beam=counts["num_beams"],
         length_penalty=_or_1(penalties["length_penalty"]),
         early_stopping=early_stopping or False,
         repetition_penalty=_or_1(penalties[_REPETITION]),
         is_renormalized=_is_set(fields, "renormalize_logits"),
-        ours=fields.get(OWN_FIELD) or {},
+        own_settings=fields.get(OWN_FIELD) or {},
     )
 
 
 def forbidden_ids(folder: Path) -> tuple[int, ...]:
-    """List the tokens that a folder says are never written; those that end a text are left out.
+    """List the tokens that a folder says are never generated, except those that end a text.
 
     Args:
-        folder: Whose ``generation_config.json`` tells, or else its ``config.json``.
+        folder: With ``generation_config.json``, or else the fields in ``config.json``.
 
     Raises:
         ConfigError: Sequences of several tokens are forbidden.
@@ -141,22 +142,22 @@ def forbidden_ids(folder: Path) -> tuple[int, ...]:
             f"{path}: bad_words_ids={json.dumps(rows)[:80]}: only single tokens can be forbidden.  "
             "Take out what is longer."
         )
-    found = [*(row[0] for row in rows), *(fields.get("suppress_tokens") or [])]
-    return tuple(dict.fromkeys(token for token in found if token not in ends))
+    tokens = [*(row[0] for row in rows), *(fields.get("suppress_tokens") or [])]
+    return tuple(dict.fromkeys(token for token in tokens if token not in ends))
 
 
 def _generation_fields(folder: Path) -> tuple[Path, dict[str, Any]]:
-    path = folder / "generation_config.json"
-    path = path if path.is_file() else folder / "config.json"
+    path = folder / GENERATION_CONFIG
+    path = path if path.is_file() else folder / HF_CONFIG
     return path, read_json(path)
 
 
-def _refuse_others(path: Path, fields: Mapping[str, Any]) -> None:
+def _check_supported(path: Path, fields: Mapping[str, Any]) -> None:
     for name, neutral in _NEUTRAL.items():
-        given = fields.get(name)
-        if given is not None and given not in neutral:
+        value = fields.get(name)
+        if value is not None and value not in neutral:
             raise ConfigError(
-                f"{path}: {name}={json.dumps(given)[:80]}: no search here does that, so the "
+                f"{path}: {name}={json.dumps(value)[:80]}: no search here does that, so the "
                 "outputs would not be those the folder asks for.  To do without it, take "
                 f"{name} out."
             )
@@ -168,36 +169,36 @@ def _refuse_others(path: Path, fields: Mapping[str, Any]) -> None:
         )
 
 
-def _require_start(path: Path, fields: Mapping[str, Any]) -> None:
-    """Refuse two tokens that begin the decoder's input, one here and one for training."""
+def _check_start(path: Path, fields: Mapping[str, Any]) -> None:
+    """Raise where two tokens begin the decoder's input, one here and one in training."""
     name = "decoder_start_token_id"
-    given, other = fields.get(name), read_json(path.with_name("config.json")).get(name)
-    if None not in (given, other) and given != other:
+    start, other = fields.get(name), read_json(path.with_name(HF_CONFIG)).get(name)
+    if None not in (start, other) and start != other:
         raise ConfigError(
-            f"{path}: {name}={json.dumps(given)}: config.json has {json.dumps(other)}, and the two "
+            f"{path}: {name}={json.dumps(start)}: config.json has {json.dumps(other)}, and the two "
             "must be equal."
         )
 
 
 def _number(path: Path, fields: Mapping[str, Any], name: str, kind: type) -> Any:
-    """Take a number, None where there is none."""
+    """Return the number in a field, None where there is none."""
     value = fields.get(name)
     if value is None:
         return None
     is_number = type(value) is int or (kind is float and type(value) is float)
     if not is_number or (kind is int and value < 0):
-        wanted = "a number" if kind is float else "0 or more"
-        raise ConfigError(f"{path}: {name}={json.dumps(value)}: {wanted} was expected.")
+        expected = "a number" if kind is float else "0 or more"
+        raise ConfigError(f"{path}: {name}={json.dumps(value)}: {expected} was expected.")
     if name in _POSITIVE and value <= 0:
         raise ConfigError(f"{path}: {name}={json.dumps(value)}: more than 0 was expected.")
     return value
 
 
 def _has_end(path: Path, fields: Mapping[str, Any]) -> bool:
-    """Tell whether an output is ended at its limit."""
+    """Return whether an output is ended at its limit."""
     # `transformers` has it by default in its classes of models, not in that of generation.
-    usual = True if path.name == "config.json" else None
-    last, end = fields.get("forced_eos_token_id", usual), fields.get("eos_token_id")
+    default = True if path.name == HF_CONFIG else None
+    last, end = fields.get("forced_eos_token_id", default), fields.get("eos_token_id")
     end = end[0] if isinstance(end, list) and end else end
     last = last[0] if isinstance(last, list) and len(last) == 1 else last
     if last is not None and last is not True and end is not None and last != end:
@@ -208,16 +209,16 @@ def _has_end(path: Path, fields: Mapping[str, Any]) -> bool:
     return last is not None
 
 
-def _most(counts: Mapping[str, int | None]) -> int | None:
-    """Tell the most tokens; `transformers` counts the one that begins the decoder's input."""
-    new, all_of_them = counts["max_new_tokens"], counts["max_length"]
+def _max_length(counts: Mapping[str, int | None]) -> int | None:
+    """Return the most tokens; `transformers` counts the one that begins the decoder's input."""
+    new, total = counts["max_new_tokens"], counts["max_length"]
     if new is not None:
         return max(1, new)
-    return None if all_of_them is None else max(1, all_of_them - 1)
+    return None if total is None else max(1, total - 1)
 
 
-def _least(counts: Mapping[str, int | None]) -> int:
-    """Tell the fewest tokens, the end counted, where `transformers` counts the begin instead."""
+def _min_length(counts: Mapping[str, int | None]) -> int:
+    """Return the fewest tokens, the end counted, where `transformers` counts the begin instead."""
     new = counts["min_new_tokens"]
     return (counts["min_length"] or 0) if new is None else new + 1
 

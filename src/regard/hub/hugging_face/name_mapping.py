@@ -81,7 +81,7 @@ def _judge(name: str, layout: Layout, tensor: Tensor, found: Mapping[str, Tensor
     """Say what is wrong with a tensor that no place wants; a true copy of another is right."""
     twin = layout.twins.get(name)
     if twin is None or twin not in found:
-        return [f"tensor {name} is none of this model's."]
+        return [f"tensor {name} does not belong to this model."]
     if torch.equal(tensor.double(), found[twin].double()):
         return []
     return [f"tensor {name} differs from {twin}, to which config.json ties it."]

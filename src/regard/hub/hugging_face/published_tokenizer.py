@@ -11,14 +11,24 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
 from regard.data.tokenizer import Tokenizer
 from regard.errors import WeightsError
-from regard.hub.hugging_face.tokenizer_rows import without_rowless
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.file_names import (
+    HF_CONFIG,
+    MERGES,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    VOCABULARY,
+    WORD_PIECES,
+)
+from regard.hub.hugging_face.tokenizer_rows import drop_tokens_without_rows
 from regard.hub.hugging_face.weight_files import dump_json, read_json
 
 _ROLES = ("bos", "eos", "pad", "unk", "cls", "sep", "mask")
@@ -33,89 +43,71 @@ _WORD_PIECE_TOKENS = {
 _ROBERTA_TOKENS = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>"} | {
     role: f"<{role}>" for role in ("pad", "unk", "mask")
 }
-
-
-_USUAL_TOKENS = {token: role for role, token in _WORD_PIECE_TOKENS.items()} | {"<mask>": "mask"}
-"""Roles of special tokens by the names that many folders have without telling."""
-
-
-class TokenIds(NamedTuple):
-    """Which ids begin, end and pad a text; None where nothing does."""
-
-    bos_id: int | None = None
-    eos_id: int | None = None
-    pad_id: int | None = None
-
-    def fields(self) -> dict[str, int | None]:
-        """Name them as ``config.json`` does."""
-        return {
-            "bos_token_id": self.bos_id,
-            "eos_token_id": self.eos_id,
-            "pad_token_id": self.pad_id,
-        }
+_ROLES_OF_TOKENS = {token: role for role, token in _WORD_PIECE_TOKENS.items()} | {"<mask>": "mask"}
+"""Roles of the special tokens that many folders have and do not declare."""
 
 
 class PublishedTokenizer:
     """A vocabulary as it was published, with its own special tokens.
 
     Args:
-        backend: What reads and writes text; None where the folder has none.
-        path: Where it stands, for messages.
-        ids: Of special tokens, by their roles: bos, eos, pad, unk, cls, sep, mask.
+        backend: What encodes and decodes text; None where the folder has none.
+        path: Its file, for messages.
+        special_ids: Of special tokens, by their roles: bos, eos, pad, unk, cls, sep, mask.
     """
 
-    def __init__(self, backend: Backend | None, path: Path, ids: Mapping[str, int]) -> None:
+    def __init__(self, backend: Backend | None, path: Path, special_ids: Mapping[str, int]) -> None:
         self._backend = backend
         self._path = path
-        self._ids = dict(ids)
+        self.special_ids = dict(special_ids)
         if backend is not None:
             backend.no_padding()
             backend.no_truncation()
 
-    def id_of(self, role: str) -> int | None:
-        """Find a special token by its role: bos, eos, pad, unk, cls, sep or mask."""
-        return self._ids.get(role)
-
     @property
     def bos_id(self) -> int | None:
         """The id that begins a text."""
-        return self.id_of("bos")
+        return self.special_ids.get("bos")
 
     @property
     def eos_id(self) -> int | None:
         """The id that ends a text."""
-        return self.id_of("eos")
+        return self.special_ids.get("eos")
 
     @property
     def pad_id(self) -> int | None:
         """The id that fills up a row."""
-        return self.id_of("pad")
+        return self.special_ids.get("pad")
 
     @property
-    def token_ids(self) -> TokenIds:
-        """The three of them, as `write_hugging_face` takes them."""
-        return TokenIds(self.bos_id, self.eos_id, self.pad_id)
+    def end_id(self) -> int | None:
+        """The id that ends an output: that of the end of a text, or else BERT's separator."""
+        return self.special_ids.get("sep") if self.eos_id is None else self.eos_id
 
     def __len__(self) -> int:
-        """Return the number of rows that a table of its tokens needs: the highest id and one."""
+        """Return the number of rows that a table of its tokens needs: the highest id plus one."""
         return 1 + max(self.known_ids)
 
     @cached_property
     def known_ids(self) -> frozenset[int]:
-        """The ids that stand for tokens."""
+        """The ids that are those of tokens."""
         return frozenset(self._require().get_vocab().values())
+
+    def unused_ids(self, num_rows: int) -> tuple[int, ...]:
+        """List the rows of a table of `num_rows` tokens that belong to no token."""
+        return tuple(sorted(set(range(num_rows)) - self.known_ids))
 
     def encode(
         self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
     ) -> list[list[int]]:
-        """Turn texts into token ids.
+        """Encode texts as token ids.
 
         Args:
             texts: Any.
-            adds_specials: Whether to put special tokens around each, as it was published, such as
-                ``[CLS]`` and ``[SEP]``.
-            reads_specials: Whether a special token that a text spells out, such as ``[MASK]``, is
-                that token; it is text like any other else.
+            adds_specials: Whether to put special tokens around each, such as ``[CLS]`` and
+                ``[SEP]``.
+            reads_specials: Whether a special token that is written in a text, such as ``[MASK]``,
+                is that token; otherwise it is text like any other.
 
         Raises:
             WeightsError: The folder has no tokenizer.
@@ -128,15 +120,15 @@ class PublishedTokenizer:
     def encode_targets(
         self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
     ) -> list[list[int]]:
-        """Turn target texts into token ids; arguments as for `encode`."""
+        """Encode target texts as token ids; arguments as for `encode`."""
         return self.encode(texts, adds_specials=adds_specials, reads_specials=reads_specials)
 
-    @cached_property
+    @property
     def begin_ids(self) -> tuple[int, ...]:
-        """What is put before a text where special tokens are added, such as BART's ``<s>``."""
-        found = self._require().encode("a", add_special_tokens=True)
-        is_added = [*found.special_tokens_mask, 0]
-        return tuple(found.ids[: is_added.index(0)])
+        """The ids before a text with special tokens, such as BART's ``<s>``."""
+        encoding = self._require().encode("a", add_special_tokens=True)
+        is_added = [*encoding.special_tokens_mask, 0]
+        return tuple(encoding.ids[: is_added.index(0)])
 
     @cached_property
     def newline_id(self) -> int:
@@ -146,50 +138,50 @@ class PublishedTokenizer:
     @property
     def mask_id(self) -> int | None:
         """The id that stands for a hidden token."""
-        return self.id_of("mask")
+        return self.special_ids.get("mask")
 
     def encode_masked(self, text: str) -> list[int]:
-        """Turn a text with masks into token ids, with special tokens around it."""
+        """Encode a text with masks, with special tokens around it."""
         return self.encode([text], adds_specials=True, reads_specials=True)[0]
 
     @property
     def document_start(self) -> list[int]:
-        """What stands before running text: the id that begins it, or else that ends one."""
+        """The ids before running text: the one that begins a text, or else the one that ends it."""
         first = self.eos_id if self.bos_id is None else self.bos_id
         return [self.newline_id if first is None else first]
 
     @property
     def document_end(self) -> list[int]:
-        """What stands after a document."""
+        """The ids after a document."""
         return [self.newline_id if self.eos_id is None else self.eos_id]
 
     def encode_whole(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
-        """Turn texts into token ids with special tokens around each, cut to `max_length` ids."""
+        """Encode texts with special tokens around each, cut to `max_length` ids."""
         rows = self.encode(texts, adds_specials=True)
         return [
             row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows
         ]
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
-        """Turn lines into token ids, each with the end of its line behind it."""
+        """Encode lines, each with the end of its line."""
         return self.encode([f"{line}\n" for line in lines])
 
     def encode_text(self, text: str) -> list[int]:
-        """Turn a text of one line or more into token ids, without begin and end."""
+        """Encode a text of one line or more, without begin and end."""
         return self.encode([text])[0]
 
     def decode_text(self, ids: Sequence[int]) -> str:
-        """Turn token ids back into a text."""
+        """Decode token ids to a text."""
         return self.decode([ids])[0]
 
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
-        """Turn token ids back into texts; special tokens leave no trace."""
+        """Decode token ids to texts, without special tokens."""
         return self._require().decode_batch([list(row) for row in rows], skip_special_tokens=True)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Show each token as readable text; bytes of a split character appear as ``\\xNN``.
+        """Return each token as readable text; bytes of a split character appear as ``\\xNN``.
 
-        Ids beyond the vocabulary, which a model's table may have room for, are shown as nothing.
+        Ids beyond the vocabulary, which a model's table may have rows for, give empty text.
         """
         backend = self._require()
         pieces = [backend.id_to_token(token) for token in ids]
@@ -206,11 +198,15 @@ class PublishedTokenizer:
         return self._require().to_str()
 
     def files(self) -> dict[str, str | bytes]:
-        """Make the files that hold it, by name; none where the folder has no tokenizer."""
+        """Return the files that hold it, by name; none where the folder has no tokenizer."""
         if self._backend is None:
             return {}
-        settings = tokenizer_settings(self.to_json(), self._ids)
-        return {"tokenizer.json": self.to_json(), "tokenizer_config.json": dump_json(settings)}
+        settings = tokenizer_settings(self.to_json(), self.special_ids)
+        return {TOKENIZER: self.to_json(), TOKENIZER_CONFIG: dump_json(settings)}
+
+    def language_tag(self, text: str) -> str:  # noqa: ARG002 - Marian's has some
+        """Return what names the target language before a text: nothing."""
+        return ""
 
     @property
     def is_missing(self) -> bool:
@@ -233,58 +229,34 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
             with none of them: methods that need one raise `WeightsError` then.
 
     Raises:
-        WeightsError: A file is there and cannot be read.
+        WeightsError: A file exists and cannot be read.
     """
-    settings = _optional(folder / "special_tokens_map.json")
-    settings |= _optional(folder / "tokenizer_config.json")
-    path = folder / "tokenizer.json"
+    settings = _read_optional(folder / SPECIAL_TOKENS)
+    settings |= _read_optional(folder / TOKENIZER_CONFIG)
+    path = folder / TOKENIZER
     backend = None
     if path.is_file():
         backend = _from_json(path)
-    elif (folder / "vocab.txt").is_file():
-        backend = _word_piece(folder / "vocab.txt", settings)
-    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+    elif (folder / WORD_PIECES).is_file():
+        backend = _word_piece(folder / WORD_PIECES, settings)
+    elif (folder / VOCABULARY).is_file() and (folder / MERGES).is_file():
         backend = _byte_pairs(folder, settings)
-    config = _optional(folder / "config.json")
-    backend = without_rowless(backend, config.get("vocab_size"))
-    ids = _special_ids(config, settings, backend)
-    return PublishedTokenizer(backend, path, ids)
+    config = _read_optional(folder / HF_CONFIG)
+    backend = drop_tokens_without_rows(backend, config.get("vocab_size"))
+    return PublishedTokenizer(backend, path, _special_ids(config, settings, backend))
 
 
-def vocabulary_files(tokenizer: Tokenizer | PublishedTokenizer) -> dict[str, str | bytes]:
-    """Make the files of a vocabulary, by name, as ``transformers`` opens them."""
-    if isinstance(tokenizer, PublishedTokenizer):
-        return tokenizer.files()
-    content = tokenizer.to_json()
-    ids = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "pad": tokenizer.pad_id}
-    if tokenizer.mask_id is not None:
-        ids["mask"] = tokenizer.mask_id
-    settings = tokenizer_settings(content, ids)
-    return {"tokenizer.json": content, "tokenizer_config.json": dump_json(settings)}
-
-
-def begun_rows(
-    tokenizer: Tokenizer | PublishedTokenizer, rows: Iterable[Sequence[int]]
-) -> list[list[int]]:
-    """Put before rows of token ids what a published vocabulary begins every text with."""
-    begin = tokenizer.begin_ids if isinstance(tokenizer, PublishedTokenizer) else ()
-    return [[*begin, *row] for row in rows]
-
-
-def unused_ids(tokenizer: Tokenizer | PublishedTokenizer, num_rows: int) -> tuple[int, ...]:
-    """List the rows of a table of tokens that stand for none; such tables are padded.
-
-    Args:
-        tokenizer: The vocabulary.
-        num_rows: Of the table.
-    """
-    if isinstance(tokenizer, PublishedTokenizer):
-        return tuple(sorted(set(range(num_rows)) - tokenizer.known_ids))
-    return tuple(range(len(tokenizer), num_rows))
+def vocabulary_files(tokenizer: AnyTokenizer) -> dict[str, str | bytes]:
+    """Return the files of a vocabulary, by name, as ``transformers`` opens them."""
+    files = tokenizer.files()
+    if isinstance(tokenizer, Tokenizer):
+        settings = tokenizer_settings(tokenizer.to_json(), tokenizer.special_ids)
+        files[TOKENIZER_CONFIG] = dump_json(settings)
+    return files
 
 
 def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str, Any]:
-    """Make the ``tokenizer_config.json`` with which ``transformers`` opens a ``tokenizer.json``.
+    """Return the ``tokenizer_config.json`` with which ``transformers`` opens a ``tokenizer.json``.
 
     Args:
         tokenizer_json: Its text.
@@ -311,7 +283,7 @@ def _word_piece(path: Path, settings: Mapping[str, Any]) -> Backend:
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path}: cannot be read ({error}).") from error
-    vocab = {line.removesuffix("\r"): place for place, line in enumerate(lines)}
+    vocab = {line.removesuffix("\r"): index for index, line in enumerate(lines)}
     tokens = _WORD_PIECE_TOKENS | _tokens(settings)
     backend = Backend(models.WordPiece(vocab, unk_token=tokens["unk"]))
     backend.normalizer = normalizers.BertNormalizer(
@@ -331,17 +303,17 @@ def _word_piece(path: Path, settings: Mapping[str, Any]) -> Backend:
 
 def _byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Backend:
     """Build GPT-2's tokenizer, or RoBERTa's and BART's where there are cls and sep."""
-    paths = str(folder / "vocab.json"), str(folder / "merges.txt")
+    paths = str(folder / VOCABULARY), str(folder / MERGES)
     try:
         vocab, merges = models.BPE.read_file(*paths)
         backend = Backend(models.BPE(vocab, merges))
     except Exception as error:
-        raise WeightsError(f"{folder}: vocab.json or merges.txt is damaged ({error}).") from error
+        raise WeightsError(f"{folder}: {VOCABULARY} or {MERGES} is damaged ({error}).") from error
     has_prefix = settings.get("add_prefix_space") is True
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has_prefix)
     backend.decoder = decoders.ByteLevel()
-    usual = {"eos": "<|endoftext|>"} if "<|endoftext|>" in vocab else _ROBERTA_TOKENS
-    tokens = usual | _tokens(settings)
+    defaults = {"eos": "<|endoftext|>"} if "<|endoftext|>" in vocab else _ROBERTA_TOKENS
+    tokens = defaults | _tokens(settings)
     _add_specials(backend, tokens, vocab)
     if tokens.get("cls") in vocab and tokens.get("sep") in vocab:
         first, last = ((tokens[role], vocab[tokens[role]]) for role in ("cls", "sep"))
@@ -352,18 +324,18 @@ def _byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Backend:
 
 
 def _add_specials(backend: Backend, tokens: Mapping[str, str], vocab: Mapping[str, int]) -> None:
-    known = dict.fromkeys(token for token in tokens.values() if token in vocab)
+    present = dict.fromkeys(token for token in tokens.values() if token in vocab)
     backend.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in known]
+        [AddedToken(token, special=True, normalized=False) for token in present]
     )
 
 
 def _tokens(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Find the special tokens that are named, each as text or as an object with its content."""
+    """Return the special tokens that are named, each as text or as an object with its content."""
     tokens = {}
     for role in _ROLES:
-        given = settings.get(f"{role}_token")
-        text = given.get("content") if isinstance(given, dict) else given
+        token = settings.get(f"{role}_token")
+        text = token.get("content") if isinstance(token, dict) else token
         if isinstance(text, str):
             tokens[role] = text
     return tokens
@@ -372,21 +344,21 @@ def _tokens(settings: Mapping[str, Any]) -> dict[str, str]:
 def _special_ids(
     config: Mapping[str, Any], settings: Mapping[str, Any], backend: Backend | None
 ) -> dict[str, int]:
-    """Find the ids of special tokens: what the tokenizer says goes before ``config.json``."""
+    """Return the ids of special tokens: the tokenizer's word counts before ``config.json``."""
     ids = {}
     for role in _ROLES:
-        given = config.get(f"{role}_token_id")
-        if isinstance(given, list) and given:
-            given = given[0]  # one of several that end a text
-        if isinstance(given, int) and not isinstance(given, bool):
-            ids[role] = given
+        token_id = config.get(f"{role}_token_id")
+        if isinstance(token_id, list) and token_id:
+            token_id = token_id[0]  # one of several that end a text
+        if isinstance(token_id, int) and not isinstance(token_id, bool):
+            ids[role] = token_id
     if backend is not None:
         for role, token in _tokens(settings).items():
             if (token_id := backend.token_to_id(token)) is not None:
                 ids[role] = token_id
         added = backend.get_added_tokens_decoder()
         special = {token.content: token_id for token_id, token in added.items() if token.special}
-        for token, role in _USUAL_TOKENS.items():
+        for token, role in _ROLES_OF_TOKENS.items():
             if token in special:
                 ids.setdefault(role, special[token])
     return ids
@@ -396,5 +368,5 @@ def _is_byte_level(backend: Backend) -> bool:
     return '"ByteLevel"' in json.dumps(json.loads(backend.to_str())["decoder"])
 
 
-def _optional(path: Path) -> dict[str, Any]:
+def _read_optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}

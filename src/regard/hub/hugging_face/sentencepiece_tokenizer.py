@@ -16,19 +16,28 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from regard.errors import WeightsError
+from regard.hub.file_names import (
+    MARIAN_SOURCE,
+    MARIAN_TARGET,
+    SENTENCEPIECE_LLAMA,
+    SENTENCEPIECE_T5,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    VOCABULARY,
+)
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer, read_tokenizer
 from regard.hub.hugging_face.weight_files import read_json
 
-SOURCE, TARGET, VOCAB = "source.spm", "target.spm", "vocab.json"
-# Whether a file of this name begins and ends a text where the settings tell nothing.
-_SINGLE = {"spiece.model": (False, True), "tokenizer.model": (True, False)}
-_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+# Whether a file of this name begins and ends a text where the settings do not say.
+_SINGLE = {SENTENCEPIECE_T5: (False, True), SENTENCEPIECE_LLAMA: (True, False)}
+_SETTINGS = (TOKENIZER_CONFIG, SPECIAL_TOKENS)
 _SPACE = "▁"
 _TAG = re.compile(r">>[^<>]+<<")  # Marian's target language, before the source
 
 
 class _Ends(NamedTuple):
-    """What stands around a text."""
+    """Special tokens around a text."""
 
     before: list[int]
     after: list[int]
@@ -41,8 +50,8 @@ class SentencePieceTokenizer(PublishedTokenizer):
         source: The model of source texts, or of all; ``sentencepiece.SentencePieceProcessor``.
         target: The model of target texts; the same where there is one alone.
         vocab: Ids of all pieces.
-        path: Where it stands, for messages.
-        ids: Of special tokens, by their roles: bos, eos, pad, unk.
+        path: Its file, for messages.
+        special_ids: Of special tokens, by their roles: bos, eos, pad, unk.
         ends: Ids before and after a text.
         files: What it was read from, by name.
     """
@@ -53,54 +62,54 @@ class SentencePieceTokenizer(PublishedTokenizer):
         target: Any,
         vocab: Mapping[str, int],
         path: Path,
-        ids: Mapping[str, int],
+        special_ids: Mapping[str, int],
         ends: tuple[list[int], list[int]],
         files: Mapping[str, bytes],
     ) -> None:
-        super().__init__(None, path, ids)
+        super().__init__(None, path, special_ids)
         self._source, self._target, self._vocab = source, target, vocab
         self._piece_of = {token: piece for piece, token in vocab.items()}
         self._ends = _Ends(*ends)
         self._files = files
-        self._specials = {self._piece_of[token]: token for token in ids.values()}
+        self._specials = {self._piece_of[token]: token for token in special_ids.values()}
 
-    @cached_property
+    @property
     def begin_ids(self) -> tuple[int, ...]:
-        """What is put before a text where special tokens are added."""
+        """The ids before a text with special tokens."""
         return tuple(self._ends.before)
 
     @cached_property
     def known_ids(self) -> frozenset[int]:
-        """The ids that stand for tokens."""
+        """The ids that are those of tokens."""
         return frozenset(self._piece_of)
 
     def encode(
         self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
     ) -> list[list[int]]:
-        """Turn source texts into token ids; Marian's ``>>fra<<`` before a text is one token.
+        """Encode source texts as token ids; Marian's ``>>fra<<`` before a text is one token.
 
         Args:
             texts: Any.
-            adds_specials: Whether to put special tokens around each, as it was published.
-            reads_specials: Whether a special token that a text spells out is that token; it is
-                text like any other else.
+            adds_specials: Whether to put special tokens around each.
+            reads_specials: Whether a special token that is written in a text is that token;
+                otherwise it is text like any other.
         """
         return [self._encode(self._source, text, adds_specials, reads_specials) for text in texts]
 
     def encode_targets(
         self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
     ) -> list[list[int]]:
-        """Turn target texts into token ids; arguments as for `encode`."""
+        """Encode target texts as token ids; arguments as for `encode`."""
         return [self._encode(self._target, text, adds_specials, reads_specials) for text in texts]
 
-    def tag_of(self, text: str) -> str:
-        """Return what tells the target language before a text, such as ``>>fra<<``; or nothing."""
-        found = _TAG.match(text)
-        return found[0] if found is not None and found[0] in self._vocab else ""
+    def language_tag(self, text: str) -> str:
+        """Return what names the target language before a text, such as ``>>fra<<``; or nothing."""
+        tag = _TAG.match(text)
+        return tag[0] if tag is not None and tag[0] in self._vocab else ""
 
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
-        """Turn token ids back into texts; special tokens leave no trace."""
-        hidden = set(self._ids.values())
+        """Decode token ids to texts, without special tokens."""
+        hidden = set(self.special_ids.values())
         return [
             self._target.decode_pieces(
                 [self._piece_of.get(token, "") for token in row if token not in hidden]
@@ -111,11 +120,11 @@ class SentencePieceTokenizer(PublishedTokenizer):
         ]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Show each token as readable text; ids beyond the vocabulary are shown as nothing."""
+        """Return each token as readable text; ids beyond the vocabulary give empty text."""
         return [self._piece_of.get(token, "").replace(_SPACE, " ") for token in ids]
 
     def to_json(self) -> str:
-        """Refuse: SentencePiece's files are no ``tokenizer.json``.
+        """Raise: the files of SentencePiece are not a ``tokenizer.json``.
 
         Raises:
             WeightsError: Always.
@@ -126,7 +135,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
         )
 
     def files(self) -> dict[str, str | bytes]:
-        """Give the files that it was read from, by name."""
+        """Return the files that it was read from, by name."""
         return dict(self._files)
 
     @property
@@ -137,7 +146,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
     def _encode(
         self, processor: Any, text: str, adds_specials: bool, reads_specials: bool
     ) -> list[int]:
-        tag = self.tag_of(text)
+        tag = self.language_tag(text)
         row, text = [self._vocab[tag]] if tag else [], text.removeprefix(tag)
         for part in self._parts(text) if reads_specials else [text]:
             if reads_specials and part in self._specials:
@@ -147,19 +156,19 @@ class SentencePieceTokenizer(PublishedTokenizer):
         return [*self._ends.before, *row, *self._ends.after] if adds_specials else row
 
     def _parts(self, text: str) -> list[str]:
-        """Cut a text around the special tokens that it spells out."""
+        """Split a text around the special tokens that are written in it."""
         return re.split(f"({'|'.join(map(re.escape, self._specials))})", text)
 
     def _ids_of(self, pieces: Sequence[str]) -> list[int]:
-        unknown = self._ids["unk"]
+        unknown = self.special_ids["unk"]
         return [self._vocab.get(piece, unknown) for piece in pieces]
 
 
 class _Unread(PublishedTokenizer):
-    """Stands for a vocabulary that cannot be read where a package is missing."""
+    """A vocabulary that cannot be read because a package is missing."""
 
-    def __init__(self, reason: WeightsError, path: Path, ids: Mapping[str, int]) -> None:
-        super().__init__(None, path, ids)
+    def __init__(self, reason: WeightsError, path: Path, special_ids: Mapping[str, int]) -> None:
+        super().__init__(None, path, special_ids)
         self._reason = reason
 
     def files(self) -> dict[str, str | bytes]:
@@ -171,37 +180,36 @@ class _Unread(PublishedTokenizer):
 
 
 class PackageMissingError(WeightsError):
-    """A file can be read by a package alone that is not installed."""
+    """A file needs a package that is not installed."""
 
 
 def read_any_tokenizer(folder: Path) -> PublishedTokenizer:
     """Read the tokenizer of a Hugging Face folder, of whatever kind.
 
-    Marian's two models go before ``tokenizer.json``, which holds one of them at most, and that goes
-    before a single model.
+    Marian's two models count before ``tokenizer.json``, which holds one of them at most, and that
+    counts before a single model.
 
     Args:
-        folder: Any. Where it has no tokenizer, or one that takes a package which is not installed,
+        folder: Any. Where it has no tokenizer, or one that needs a package which is not installed,
             the methods that need one raise `WeightsError`.
 
     Raises:
-        WeightsError: A file is there and is damaged.
+        WeightsError: A file exists and is damaged.
     """
-    has_json = (folder / "tokenizer.json").is_file()
-    if not (folder / SOURCE).is_file() and (has_json or not has_sentencepiece(folder)):
+    has_json = (folder / TOKENIZER).is_file()
+    if not (folder / MARIAN_SOURCE).is_file() and (has_json or not has_sentencepiece(folder)):
         return read_tokenizer(folder)
     try:
         return read_sentencepiece(folder)
     except PackageMissingError as error:
-        plain = read_tokenizer(folder)
-        found = {role: plain.id_of(role) for role in ("bos", "eos", "pad", "unk")}
-        ids = {role: token for role, token in found.items() if token is not None}
-        return _Unread(error, folder, ids)
+        ids = read_tokenizer(folder).special_ids
+        roles = ("bos", "eos", "pad", "unk")
+        return _Unread(error, folder, {role: ids[role] for role in roles if role in ids})
 
 
 def has_sentencepiece(folder: Path) -> bool:
     """Whether a folder has a tokenizer of SentencePiece."""
-    names = (SOURCE, *_SINGLE)
+    names = (MARIAN_SOURCE, *_SINGLE)
     return any((folder / name).is_file() for name in names)
 
 
@@ -216,33 +224,33 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
         PackageMissingError: ``sentencepiece`` is not installed.
         WeightsError: A file is missing or damaged.
     """
-    if (folder / SOURCE).is_file():
+    if (folder / MARIAN_SOURCE).is_file():
         return _read_marian(folder)
     path = next(folder / name for name in _SINGLE if (folder / name).is_file())
-    settings_path = folder / "tokenizer_config.json"
+    settings_path = folder / TOKENIZER_CONFIG
     settings = read_json(settings_path) if settings_path.is_file() else {}
     processor = _load(path)
     vocab = {processor.id_to_piece(token): token for token in range(len(processor))}
-    found = {role: getattr(processor, f"{role}_id")() for role in ("bos", "eos", "pad", "unk")}
-    ids = {role: token for role, token in found.items() if token >= 0}
-    is_ended = zip(("bos", "eos"), _SINGLE[path.name], strict=True)
+    roles = {role: getattr(processor, f"{role}_id")() for role in ("bos", "eos", "pad", "unk")}
+    ids = {role: token for role, token in roles.items() if token >= 0}
+    is_added = zip(("bos", "eos"), _SINGLE[path.name], strict=True)
     before, after = (
-        [ids[role]] if role in ids and settings.get(f"add_{role}_token", usual) is True else []
-        for role, usual in is_ended
+        [ids[role]] if role in ids and settings.get(f"add_{role}_token", default) is True else []
+        for role, default in is_added
     )
     files = _files(folder, path.name)
     return SentencePieceTokenizer(processor, processor, vocab, path, ids, (before, after), files)
 
 
 def _read_marian(folder: Path) -> SentencePieceTokenizer:
-    for name in (TARGET, VOCAB):
+    for name in (MARIAN_TARGET, VOCABULARY):
         if not (folder / name).is_file():
-            raise WeightsError(f"{folder / name}: missing, which belongs to {SOURCE}.")
+            raise WeightsError(f"{folder / name}: missing, which belongs to {MARIAN_SOURCE}.")
     if (folder / "target_vocab.json").is_file():
         raise WeightsError(
             f"{folder}/target_vocab.json: vocabularies apart for source and target are not read."
         )
-    path = folder / VOCAB
+    path = folder / VOCABULARY
     vocab = read_json(path)
     names = {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}
     if not all(type(token) is int for token in vocab.values()):
@@ -250,19 +258,19 @@ def _read_marian(folder: Path) -> SentencePieceTokenizer:
     if missing := [name for name in names.values() if name not in vocab]:
         raise WeightsError(f"{path}: has no {', '.join(missing)}.")
     ids = {role: vocab[name] for role, name in names.items()}
-    source, target = _load(folder / SOURCE), _load(folder / TARGET)
-    files = _files(folder, SOURCE, TARGET, VOCAB)
+    source, target = _load(folder / MARIAN_SOURCE), _load(folder / MARIAN_TARGET)
+    files = _files(folder, MARIAN_SOURCE, MARIAN_TARGET, VOCABULARY)
     return SentencePieceTokenizer(source, target, vocab, path, ids, ([], [ids["eos"]]), files)
 
 
 def _files(folder: Path, *names: str) -> dict[str, bytes]:
-    """Keep the files of a vocabulary, with its settings where there are some."""
+    """Read the files of a vocabulary, with its settings where there are some."""
     paths = [folder / name for name in (*names, *_SETTINGS)]
     return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
 def _load(path: Path) -> Any:
-    """Open a model by the optional package."""
+    """Read a model by the optional package."""
     try:
         package = import_module("sentencepiece")
     except ImportError as error:

@@ -12,16 +12,16 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 
 
-def without_rowless(backend: Backend | None, num_rows: Any) -> Backend | None:
+def drop_tokens_without_rows(backend: Backend | None, num_rows: Any) -> Backend | None:
     """Leave out the special tokens that a table of tokens has no row for.
 
     Args:
         backend: The vocabulary; None stays None.
-        num_rows: Of the table, as a file tells it; where that is no number, all tokens stay.
+        num_rows: Rows of the table, as a file has it; where that is not a number, all tokens stay.
 
     Returns:
         A vocabulary without them; the same one where there are none. Tokens that texts are made of
-        stay in any case.
+        always stay.
     """
     if backend is None or type(num_rows) is not int:
         return backend

@@ -1,8 +1,8 @@
 """The tensors of a Hugging Face folder: one safetensors file or several shards, never a pickle.
 
 ``model.safetensors.index.json`` maps each tensor to the shard that holds it
-(https://huggingface.co/docs/safetensors). Whatever its texts say, only files that stand in the
-folder itself are opened.
+(https://huggingface.co/docs/safetensors). Whatever it says, only files in the folder itself
+are opened.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import safetensors.torch
 from torch import Tensor
 
 from regard.errors import WeightsError
+from regard.hub.file_names import WEIGHTS, WEIGHTS_INDEX
 from regard.hub.storage import read_tensors, write_atomic
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000  # of a file; more weights are written to several
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
@@ -58,13 +57,13 @@ def read_all_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
         architecture: Class of ``transformers`` that opens it, for the advice on pickles.
 
     Raises:
-        WeightsError: There are none, they are pickles, a shard is missing or stands elsewhere, or
+        WeightsError: There are none, they are pickles, a shard is missing or in another folder, or
             a file is damaged or cut short.
     """
-    # In this order, as transformers has it: an export beside old shards is what was meant.
+    # In the order of transformers: an export next to old shards is what was meant.
     if (folder / WEIGHTS).is_file():
         return _read_file(folder / WEIGHTS)
-    if (folder / INDEX).is_file():
+    if (folder / WEIGHTS_INDEX).is_file():
         return _read_shards(folder)
     raise _no_weights(folder, architecture)
 
@@ -75,9 +74,9 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         WeightsError: The index of shards is damaged.
     """
-    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+    if (folder / WEIGHTS).is_file() or not (folder / WEIGHTS_INDEX).is_file():
         return [folder / WEIGHTS]
-    return [folder / name for name in _shard_names(folder / INDEX)]
+    return [folder / name for name in _shard_names(folder / WEIGHTS_INDEX)]
 
 
 def write_all_tensors(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: int) -> None:
@@ -86,7 +85,7 @@ def write_all_tensors(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: 
     Args:
         folder: Made as needed.
         tensors: By name, contiguous, on the CPU.
-        shard_bytes: Most bytes of the tensors of a file; a larger tensor stands alone.
+        shard_bytes: Most bytes of the tensors of a file; a larger tensor has a file of its own.
 
     Raises:
         ResourceError: The disk is full.
@@ -95,15 +94,15 @@ def write_all_tensors(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: 
     count = len(shards)
     names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
     names = [WEIGHTS] if count == 1 else names
-    _remove_weights(folder, but=names)
+    _remove_weights(folder, except_for=names)
     for name, shard in zip(names, shards, strict=True):
-        # Releases of transformers before 5 refuse a file that does not tell its format.
+        # Releases of transformers before 5 refuse a file that does not name its format.
         write_atomic(folder / name, safetensors.torch.save(shard, {"format": "pt"}))
     if count > 1:
         total = sum(tensor.nbytes for tensor in tensors.values())
-        places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-        index = {"metadata": {"total_size": total}, "weight_map": places}
-        write_atomic(folder / INDEX, dump_json(index))
+        shard_of = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        index = {"metadata": {"total_size": total}, "weight_map": shard_of}
+        write_atomic(folder / WEIGHTS_INDEX, dump_json(index))
 
 
 def _shards(tensors: Mapping[str, Tensor], shard_bytes: int) -> list[dict[str, Tensor]]:
@@ -119,10 +118,14 @@ def _shards(tensors: Mapping[str, Tensor], shard_bytes: int) -> list[dict[str, T
     return shards
 
 
-def _remove_weights(folder: Path, *, but: list[str]) -> None:
-    """Remove weights that would be read instead of, or beside, those that are to be written."""
-    for path in [folder / WEIGHTS, folder / INDEX, *folder.glob("model-*-of-*.safetensors")]:
-        if path.name not in but:
+def _remove_weights(folder: Path, *, except_for: list[str]) -> None:
+    """Remove weights that would be read instead of, or with, those that are to be written."""
+    for path in [
+        folder / WEIGHTS,
+        folder / WEIGHTS_INDEX,
+        *folder.glob("model-*-of-*.safetensors"),
+    ]:
+        if path.name not in except_for:
             path.unlink(missing_ok=True)
 
 
@@ -132,7 +135,7 @@ def dump_json(content: Mapping[str, Any]) -> str:
 
 
 def _read_shards(folder: Path) -> dict[str, Tensor]:
-    names = _shard_names(folder / INDEX)
+    names = _shard_names(folder / WEIGHTS_INDEX)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         found = f"{len(names) - len(missing)} of {len(names)} shards found"
@@ -141,38 +144,38 @@ def _read_shards(folder: Path) -> dict[str, Tensor]:
     for name in names:
         shard = _read_file(folder / name)
         if twice := sorted(shard.keys() & tensors.keys()):
-            raise WeightsError(f"{folder}/: tensor {twice[0]} stands in two shards.")
+            raise WeightsError(f"{folder}/: tensor {twice[0]} is in two shards.")
         tensors |= shard
     return tensors
 
 
 def _shard_names(index: Path) -> list[str]:
     """List the shards of an index; none may leave its folder."""
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not places:
-        raise WeightsError(f"{index}: holds no weight_map, which tells the shard of each tensor.")
-    for shard in places.values():
+    shard_of = read_json(index).get("weight_map")
+    if not isinstance(shard_of, dict) or not shard_of:
+        raise WeightsError(f"{index}: holds no weight_map, which names the shard of each tensor.")
+    for shard in shard_of.values():
         is_name = isinstance(shard, str) and shard not in ("", ".", "..")
         if not is_name or any(char in shard for char in "/\\:\0"):
             raise WeightsError(
                 f"{index}: the shard {json.dumps(shard)} leaves the folder.  "
-                "Expected the name of a file beside the index."
+                "Expected the name of a file next to the index."
             )
         if not shard.endswith(".safetensors"):
             raise WeightsError(
-                f"{index}: the shard {json.dumps(shard)} is none.  "
+                f"{index}: the shard {json.dumps(shard)} is not a safetensors file.  "
                 "Expected the name of a .safetensors file."
             )
-    return sorted(set(places.values()))
+    return sorted(set(shard_of.values()))
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
-    _refuse_cut_short(path)
+    _check_size(path)
     return read_tensors(path, check=False)[0]
 
 
-def _refuse_cut_short(path: Path) -> None:
-    """Name the first tensor whose bytes the file no longer has, as far as the header tells."""
+def _check_size(path: Path) -> None:
+    """Raise where a file is cut short, with the first tensor whose bytes are missing."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -190,7 +193,7 @@ def _refuse_cut_short(path: Path) -> None:
 
 
 def _ends(header: bytes) -> dict[str, int]:
-    """Read where each tensor's bytes end; empty where the header is damaged, as reading tells."""
+    """Return where each tensor's bytes end; empty where the header is damaged."""
     try:
         entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         entries.pop("__metadata__", None)
@@ -207,10 +210,10 @@ def _amount(size: int) -> str:
 
 
 def _no_weights(folder: Path, architecture: str) -> WeightsError:
-    """Say what stands in the place of weights that can be read, and how to convert it."""
+    """Describe what there is instead of weights that can be read, and how to convert it."""
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
     if not pickles:
-        return WeightsError(f"{folder}/: holds neither {WEIGHTS} nor {INDEX}.")
+        return WeightsError(f"{folder}/: holds neither {WEIGHTS} nor {WEIGHTS_INDEX}.")
     kind = architecture if architecture.isidentifier() else "AutoModel"
     return WeightsError(
         f"{folder}/: has its weights in {', '.join(pickles)} only, a pickle.  Opening one can run "

@@ -11,7 +11,7 @@ import torch
 
 from regard.data.batching import TokenRows
 from regard.data.labeled_text import LabelledBatches
-from regard.hub.model_folder import AnyTokenizer
+from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Classifier
 from regard.setup.build import open_trained
 from regard.setup.config import RunConfig

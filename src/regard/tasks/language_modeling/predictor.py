@@ -13,8 +13,7 @@ from regard.data.readers.text import Lines
 from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample
-from regard.hub.hugging_face.published_tokenizer import unused_ids
-from regard.hub.model_folder import AnyTokenizer
+from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Decoder
 from regard.setup.build import open_trained
 from regard.setup.config import RunConfig
@@ -149,7 +148,7 @@ class TextGenerator:
         else:
             generator.manual_seed(seed)
         ids = [*self.tokenizer.document_start, *self.tokenizer.encode_text(prompt)]
-        unused = unused_ids(self.tokenizer, self.model.vocab_size)
+        unused = self.tokenizer.unused_ids(self.model.vocab_size)
         config = msgspec.structs.replace(config, forbidden=(*config.forbidden, *unused))
         for tokens in sample(self.model, ids, config, num=num, generator=generator):
             yield tokens.tolist()

@@ -18,7 +18,8 @@ from regard.data.splits import Drop, count_reasons
 from regard.data.token_stream import StreamBatches, TokenStream
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import ConfigError, DataError
-from regard.hub.model_folder import AnyTokenizer, ModelFolder
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.model_folder import ModelFolder
 from regard.models import Decoder, GptConfig
 from regard.models.base.text_model import TextModel
 from regard.setup.base_task import Evaluator, Outcome, Prepared, Task

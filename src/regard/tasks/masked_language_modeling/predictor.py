@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.hub.hugging_face.published_tokenizer import unused_ids
-from regard.hub.model_folder import AnyTokenizer
+from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Encoder
 from regard.setup.build import open_trained
 from regard.setup.config import RunConfig
@@ -71,7 +70,7 @@ class TextEncoder:
                 f"text={text!r}: no mask in it.  Write <mask>, [MASK] or what the model has."
             )
         logits = self.model(torch.tensor([row]))[0, places]
-        unused = torch.tensor(unused_ids(self.tokenizer, self.model.vocab_size), dtype=torch.long)
+        unused = torch.tensor(self.tokenizer.unused_ids(self.model.vocab_size), dtype=torch.long)
         logits = logits.index_fill(-1, unused, -torch.inf)
         values, tokens = logits.softmax(-1).topk(num)
         return [

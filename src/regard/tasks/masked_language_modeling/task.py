@@ -17,7 +17,7 @@ from regard.data.readers.text import Lines
 from regard.data.token_stream import TextBatch, TokenStream
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError
-from regard.hub.model_folder import AnyTokenizer
+from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import BertConfig, Encoder
 from regard.models.base.text_model import TextModel
 from regard.setup.base_task import Outcome

@@ -14,9 +14,8 @@ from regard.data.readers.labeled_folders import data_files_hash
 from regard.data.readers.tables import read_pairs
 from regard.data.splits import Drop, check_overlap, clean, split, without_overlap
 from regard.errors import DataError
-from regard.hub.hugging_face.published_tokenizer import begun_rows
-from regard.hub.hugging_face.source_target_tokenizer import sides_of_tokenizer
-from regard.hub.model_folder import AnyTokenizer
+from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
+from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.setup.config import DataConfig
 
 _NAMED_LINES = 3  # of a batch in a message; the others are counted
@@ -172,10 +171,10 @@ def encode_pairs(
             f"{pairs.path}: every pair is longer than {max_length:,} tokens.  "
             "Raise the limit: --set data.max_length=1024"
         )
-    of_sources, of_targets = sides_of_tokenizer(tokenizer)
+    of_sources, of_targets = split_tokenizer(tokenizer)
     encoded = EncodedPairs(
-        sources=TokenRows(begun_rows(of_sources, (sources[row] for row in kept))),
-        targets=TokenRows(begun_rows(of_targets, (targets[row] for row in kept))),
+        sources=TokenRows(prepend_special_tokens(of_sources, (sources[row] for row in kept))),
+        targets=TokenRows(prepend_special_tokens(of_targets, (targets[row] for row in kept))),
     )
     return encoded, (pairs if len(kept) == len(pairs) else pairs.select(kept)), dropped
 

@@ -17,9 +17,8 @@ from regard.data.batching import Batch, PairBatches, SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
 from regard.generation.beam_search import Hypothesis, search
 from regard.generation.search_config import SearchConfig
-from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer, unused_ids
-from regard.hub.hugging_face.source_target_tokenizer import sides_of_tokenizer
-from regard.hub.model_folder import AnyTokenizer
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.metrics.translation import chrf
 from regard.models import EncoderDecoder, Joined
 from regard.models.base.text_model import PAD_ID
@@ -57,7 +56,7 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
         WeightsError: The vocabulary came with published weights and has no end of a text.
         ConfigError: An encoder of its own pads with what ends the sources.
     """
-    source, target = map(_end_of, sides_of_tokenizer(tokenizer))
+    source, target = map(_end_of, split_tokenizer(tokenizer))
     ids = SpecialIds(pad=model.pad_id, start=model.start_id, end=target, source_end=source)
     if isinstance(model, Joined) and model.pad_id == source:
         raise ConfigError(
@@ -71,22 +70,19 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
 
 
 def _end_of(tokenizer: AnyTokenizer) -> int:
-    end = tokenizer.eos_id
-    if end is None and isinstance(tokenizer, PublishedTokenizer):
-        end = tokenizer.id_of("sep")  # as BERT ends a text
-    if end is None:
+    if tokenizer.end_id is None:
         raise WeightsError(
             "the vocabulary has no token that ends a text, without which no output ends.  "
             "Name it as eos_token in tokenizer_config.json."
         )
-    return end
+    return tokenizer.end_id
 
 
 def among_tokens(
     config: SearchConfig, model: EncoderDecoder[Any], tokenizer: AnyTokenizer
 ) -> SearchConfig:
     """Forbid what a model has logits of and the vocabulary no token for."""
-    unused = unused_ids(tokenizer, model.vocab_size)
+    unused = tokenizer.unused_ids(model.vocab_size)
     return replace(config, forbidden=tuple(dict.fromkeys((*config.forbidden, *unused))))
 
 

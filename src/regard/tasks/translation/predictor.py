@@ -16,10 +16,8 @@ from regard.data.batching import TokenRows
 from regard.errors import ConfigError
 from regard.generation.alignment import cross_attention
 from regard.generation.search_config import SearchConfig
-from regard.hub.hugging_face.published_tokenizer import begun_rows
-from regard.hub.hugging_face.sentencepiece_tokenizer import SentencePieceTokenizer
-from regard.hub.hugging_face.source_target_tokenizer import sides_of_tokenizer
-from regard.hub.model_folder import AnyTokenizer
+from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
+from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.models import EncoderDecoder
 from regard.setup.build import open_trained
 from regard.setup.config import RunConfig
@@ -178,8 +176,8 @@ class Translator:
             self.tokenizer.encode_targets([target]),
         )
         ids = special_ids(self.model, self.tokenizer)
-        sides = sides_of_tokenizer(self.tokenizer)
-        before, begin = (begun_rows(side, [[]])[0] for side in sides)
+        sides = split_tokenizer(self.tokenizer)
+        before, begin = (side.begin_ids for side in sides)
         source_ids = torch.tensor([[*before, *source_row, ids.end_of_source]])
         target_ids = torch.tensor([[ids.start, *begin, *target_row]])
         weights = cross_attention(self.model, source_ids, target_ids)[0]
@@ -196,7 +194,7 @@ class Translator:
         if len(text.encode()) <= limit:
             return [text]
         tokenizer = self.tokenizer
-        tag = tokenizer.tag_of(text) if isinstance(tokenizer, SentencePieceTokenizer) else ""
+        tag = tokenizer.language_tag(text)
         text = text.removeprefix(tag)
         limit -= bool(tag)
         words = re.findall(r"\s*\S+|\s+$", text)
@@ -223,8 +221,8 @@ class Translator:
         filled = [place for place, row in enumerate(rows) if row]
         empty = Translation(text="", score=0.0, confidence=1.0, is_complete=True)
         results = [[empty] * config.num_best for _ in rows]
-        before, _ = sides_of_tokenizer(self.tokenizer)
-        sources = TokenRows(begun_rows(before, (rows[place] for place in filled)))
+        before, _ = split_tokenizer(self.tokenizer)
+        sources = TokenRows(prepend_special_tokens(before, (rows[place] for place in filled)))
         ids = special_ids(self.model, self.tokenizer)
         found = decode_rows(self.model, sources, range(len(filled)), config, ids)
         for place, hypotheses in zip(filled, found, strict=True):

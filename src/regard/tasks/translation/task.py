@@ -16,8 +16,9 @@ from regard.data.cldr_corpus import cldr_corpus
 from regard.data.parallel_corpus import Pairs
 from regard.data.splits import count_reasons
 from regard.data.tokenizer import Tokenizer, check_tags
-from regard.hub.hugging_face.source_target_tokenizer import PairTokenizer
-from regard.hub.model_folder import AnyTokenizer, ModelFolder
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.hub.model_folder import ModelFolder
 from regard.metrics.translation import score_translations
 from regard.models import EncoderDecoder
 from regard.models.base.text_model import TextModel
@@ -102,7 +103,8 @@ class Translation(Task):
         text.train = train_pairs
         num_tokens = int(train.targets.lengths.sum())
         tokens = describe_tokens(config, len(tokenizer), train_pairs.targets, num_tokens)
-        is_shared = not isinstance(tokenizer, PairTokenizer)
+        source, target = split_tokenizer(tokenizer)
+        is_shared = source is target
         report(msgspec.structs.replace(tokens, is_shared=is_shared))
         config = settle_precision(config)
         model = build_model(config, len(tokenizer))

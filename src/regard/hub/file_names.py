@@ -1,0 +1,27 @@
+"""Names of files: those of a model folder, and those of a folder in Hugging Face's layout."""
+
+from __future__ import annotations
+
+# --- a model folder ---
+CONFIG = "config.toml"
+TOKENIZER = "tokenizer.json"  # in both layouts
+WEIGHTS = "model.safetensors"  # in both layouts
+METRICS = "metrics.jsonl"
+MODEL_CARD = "README.md"
+DATA_REPORT = "data_report.txt"
+CHECKPOINTS = "checkpoints"
+SOURCE_FOLDER = "source"
+"""Folder with the vocabulary of the sources, where the targets have another."""
+
+# --- a Hugging Face folder ---
+HF_CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+PREPROCESSOR_CONFIG = "preprocessor_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+SPECIAL_TOKENS = "special_tokens_map.json"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+WORD_PIECES = "vocab.txt"  # WordPiece, one piece a line
+VOCABULARY = "vocab.json"  # byte-pair encoding with MERGES, and Marian
+MERGES = "merges.txt"
+MARIAN_SOURCE, MARIAN_TARGET = "source.spm", "target.spm"
+SENTENCEPIECE_T5, SENTENCEPIECE_LLAMA = "spiece.model", "tokenizer.model"
