@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from regard.data.batching import Batch, PairBatches
 from regard.data.cldr_corpus import cldr_corpus
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.tables import read_pairs
 from regard.data.splits import clean, split
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
@@ -197,8 +197,8 @@ def load(path: str | None) -> tuple[PairBatches, PairBatches, int]:
     """Read pairs, and make training and validation batches."""
     if path is None:
         corpus = cldr_corpus()
-        train: Pairs = corpus.train
-        valid: Pairs = corpus.valid
+        train: ParallelCorpus = corpus.train
+        valid: ParallelCorpus = corpus.valid
     else:
         parts = split(clean(read_pairs(path))[0], seed=1)
         train, valid = parts.train, parts.valid

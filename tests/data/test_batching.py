@@ -51,7 +51,7 @@ def test_padding_is_below_three_percent_on_lengths_like_those_of_real_text():
     lengths = np.clip(rng.lognormal(3.0, 0.7, 40_000).astype(int), 1, 200)
     others = np.clip((lengths * rng.normal(1.1, 0.2, 40_000)).astype(int), 1, 250)
     batches = batches_of([[3] * n for n in lengths], [[3] * n for n in others], batch_tokens=1024)
-    assert batches.padding_share(batches.order(0)) < 0.03
+    assert batches.padding_fraction(batches.order(0)) < 0.03
 
 
 @pytest.mark.parametrize("before", [None, 1])

@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from regard.data.cldr_corpus import KINDS, LANGUAGES, TAGS, SyntheticCorpus, cldr_corpus
+from regard.data.cldr_corpus import KINDS, LANGUAGES, TAGS, CldrCorpus, cldr_corpus
 from regard.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
-def corpus() -> SyntheticCorpus:
+def corpus() -> CldrCorpus:
     return cldr_corpus()
 
 
@@ -19,7 +19,7 @@ def english(source: str) -> str:
     return source.split(" ", 1)[1]
 
 
-def targets_of(corpus: SyntheticCorpus) -> dict[str, str]:
+def targets_of(corpus: CldrCorpus) -> dict[str, str]:
     parts = (corpus.train, corpus.valid, corpus.test)
     return {
         source: target
@@ -28,29 +28,29 @@ def targets_of(corpus: SyntheticCorpus) -> dict[str, str]:
     }
 
 
-def test_the_parts_have_the_sizes_asked_for(corpus: SyntheticCorpus) -> None:
+def test_the_parts_have_the_sizes_asked_for(corpus: CldrCorpus) -> None:
     assert (len(corpus.train), len(corpus.valid), len(corpus.test)) == (45_000, 300, 1_005)
     for part in (corpus.train, corpus.valid, corpus.test):
         assert part.lines == list(range(1, len(part) + 1))
 
 
-def test_every_kind_and_language_has_an_equal_share_of_the_test(corpus: SyntheticCorpus) -> None:
+def test_every_kind_and_language_has_an_equal_share_of_the_test(corpus: CldrCorpus) -> None:
     expected = {(kind, language): 67 for kind in KINDS for language in LANGUAGES}
     assert Counter(corpus.test_groups) == expected
 
 
-def test_a_source_begins_with_the_tag_of_its_group(corpus: SyntheticCorpus) -> None:
+def test_a_source_begins_with_the_tag_of_its_group(corpus: CldrCorpus) -> None:
     tags: dict[str, str] = dict(zip(LANGUAGES, TAGS, strict=True))
     for source, (_, language) in zip(corpus.test.sources, corpus.test_groups, strict=True):
         assert source.startswith(f"{tags[language]} ")
 
 
-def test_every_language_has_an_equal_share_of_training(corpus: SyntheticCorpus) -> None:
+def test_every_language_has_an_equal_share_of_training(corpus: CldrCorpus) -> None:
     tags = Counter(source.split(" ", 1)[0] for source in corpus.train.sources)
     assert tags == dict.fromkeys(TAGS, 15_000)
 
 
-def test_no_english_phrase_is_in_two_parts(corpus: SyntheticCorpus) -> None:
+def test_no_english_phrase_is_in_two_parts(corpus: CldrCorpus) -> None:
     parts = (corpus.train, corpus.valid, corpus.test)
     train, valid, test = ({english(source) for source in part.sources} for part in parts)
     assert train.isdisjoint(valid)
@@ -58,17 +58,17 @@ def test_no_english_phrase_is_in_two_parts(corpus: SyntheticCorpus) -> None:
     assert valid.isdisjoint(test)
 
 
-def test_an_english_phrase_is_held_out_once(corpus: SyntheticCorpus) -> None:
+def test_an_english_phrase_is_held_out_once(corpus: CldrCorpus) -> None:
     phrases = [english(source) for source in corpus.test.sources]
     assert len(set(phrases)) == len(phrases)
 
 
-def test_no_held_out_target_is_in_training(corpus: SyntheticCorpus) -> None:
+def test_no_held_out_target_is_in_training(corpus: CldrCorpus) -> None:
     held_out = {*corpus.valid.targets, *corpus.test.targets}
     assert held_out.isdisjoint(corpus.train.targets)
 
 
-def test_a_source_stands_once_and_so_has_one_target(corpus: SyntheticCorpus) -> None:
+def test_a_source_stands_once_and_so_has_one_target(corpus: CldrCorpus) -> None:
     parts = (corpus.train, corpus.valid, corpus.test)
     counts = Counter(source for part in parts for source in part.sources)
     assert max(counts.values()) == 1
@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_corpus() -> None:
     assert cldr_corpus(seed=7, **small) != cldr_corpus(seed=8, **small)
 
 
-def test_german_dates_are_in_the_long_style(corpus: SyntheticCorpus) -> None:
+def test_german_dates_are_in_the_long_style(corpus: CldrCorpus) -> None:
     num_dates = 0
     for source, target in targets_of(corpus).items():
         found = re.fullmatch(r"<de> March (\d+), (\d{4})", source)
@@ -102,7 +102,7 @@ def test_german_dates_are_in_the_long_style(corpus: SyntheticCorpus) -> None:
     assert num_dates > 100
 
 
-def test_chinese_dates_are_all_in_digits(corpus: SyntheticCorpus) -> None:
+def test_chinese_dates_are_all_in_digits(corpus: CldrCorpus) -> None:
     dates = [
         target
         for target, group in zip(corpus.test.targets, corpus.test_groups, strict=True)
@@ -111,7 +111,7 @@ def test_chinese_dates_are_all_in_digits(corpus: SyntheticCorpus) -> None:
     assert all(re.fullmatch(r"\d{4}年\d{1,2}月\d{1,2}日", target) for target in dates)
 
 
-def test_times_mean_the_same_moment(corpus: SyntheticCorpus) -> None:
+def test_times_mean_the_same_moment(corpus: CldrCorpus) -> None:
     rows = zip(corpus.test.sources, corpus.test.targets, corpus.test_groups, strict=True)
     for source, target, (kind, _) in rows:
         if kind != "times":
@@ -121,7 +121,7 @@ def test_times_mean_the_same_moment(corpus: SyntheticCorpus) -> None:
         assert target == f"{hour_of_day:02d}:{rest}"
 
 
-def test_durations_keep_their_unit(corpus: SyntheticCorpus) -> None:
+def test_durations_keep_their_unit(corpus: CldrCorpus) -> None:
     stems = {"year": "Jahr", "month": "Monat", "week": "Woche", "day": "Tag", "hour": "Stunde"}
     stems |= {"minute": "Minute", "second": "Sekunde"}
     seen = set()
@@ -136,19 +136,19 @@ def test_durations_keep_their_unit(corpus: SyntheticCorpus) -> None:
     assert len(seen) == 3 * len(stems)
 
 
-def test_every_target_keeps_the_digits_of_numbers_with_units(corpus: SyntheticCorpus) -> None:
+def test_every_target_keeps_the_digits_of_numbers_with_units(corpus: CldrCorpus) -> None:
     rows = zip(corpus.test.sources, corpus.test.targets, corpus.test_groups, strict=True)
     for source, target, (kind, _) in rows:
         if kind in ("currencies", "units", "durations"):
             assert re.findall(r"\d", source) == re.findall(r"\d", target)
 
 
-def test_cldr_spaces_are_kept_in_source_and_target(corpus: SyntheticCorpus) -> None:
+def test_cldr_spaces_are_kept_in_source_and_target(corpus: CldrCorpus) -> None:
     assert any("\u202f" in target for target in corpus.train.targets)
     assert any("\xa0" in target for target in corpus.train.targets)
 
 
-def test_every_text_is_nfc_and_on_one_line(corpus: SyntheticCorpus) -> None:
+def test_every_text_is_nfc_and_on_one_line(corpus: CldrCorpus) -> None:
     for text in (*corpus.train.sources, *corpus.train.targets):
         assert unicodedata.is_normalized("NFC", text)
         assert text == text.strip()
@@ -156,7 +156,7 @@ def test_every_text_is_nfc_and_on_one_line(corpus: SyntheticCorpus) -> None:
         assert "\t" not in text
 
 
-def test_no_target_shows_an_identifier_of_cldr(corpus: SyntheticCorpus) -> None:
+def test_no_target_shows_an_identifier_of_cldr(corpus: CldrCorpus) -> None:
     prefixes = ("length-", "mass-", "volume-", "area-", "speed-", "energy-", "power-", "digital-")
     assert not [target for target in corpus.train.targets if any(p in target for p in prefixes)]
 

@@ -1,4 +1,4 @@
-"""Labelled inputs: labels, parts, statistics, batches."""
+"""LabeledTexts inputs: labels, parts, statistics, batches."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from regard.data.labeled_inputs import (
     InputBatches,
-    InputLayout,
-    LabelledInputs,
-    describe_places,
+    InputCollator,
+    LabeledInputs,
+    check_known_inputs,
+    describe_locations,
     feature_statistics,
+    inputs_in_training,
     label_names,
-    repeated_inputs,
-    require_known_labels,
     split_inputs,
 )
 from regard.errors import DataError
@@ -23,7 +23,7 @@ from regard.errors import DataError
 def inputs_of(values, labels=None):
     labels = labels or [str(number % 2) for number in range(len(values))]
     places = [f"line {number}" for number in range(2, 2 + len(values))]
-    return LabelledInputs(path="a.csv", values=values, labels=labels, places=places)
+    return LabeledInputs(path="a.csv", values=values, labels=labels, locations=places)
 
 
 def rows_of(*lengths, features=2):
@@ -32,7 +32,7 @@ def rows_of(*lengths, features=2):
 
 
 def layout(**changes):
-    return InputLayout(**{"mean": (), "std": (), "num_patches": 0, "longest": 100} | changes)
+    return InputCollator(**{"mean": (), "std": (), "num_patches": 0, "longest": 100} | changes)
 
 
 def test_labels_that_are_numbers_stand_in_their_order():
@@ -59,7 +59,7 @@ def test_a_label_with_one_input_is_refused():
 
 def test_an_unknown_label_is_refused_with_its_place():
     with pytest.raises(DataError) as caught:
-        require_known_labels(inputs_of(rows_of(1, 1), ["x", "z"]), ("x", "y"))
+        check_known_inputs(inputs_of(rows_of(1, 1), ["x", "z"]), ("x", "y"))
     assert str(caught.value) == (
         'a.csv: line 3: the label "z" does not stand in the training data.  Known: x, y.'
     )
@@ -77,13 +77,13 @@ def test_equal_inputs_stay_in_one_part(numbers, seed):
 
 def test_inputs_that_stand_in_training_too_are_found():
     values = rows_of(3, 4, 5)
-    assert repeated_inputs(inputs_of(values[:2]), inputs_of(values[1:])) == [0]
+    assert inputs_in_training(inputs_of(values[:2]), inputs_of(values[1:])) == [0]
 
 
 def test_places_are_told_by_the_first_few():
     given_inputs = inputs_of(rows_of(1, 1, 1, 1))
-    assert describe_places(given_inputs, [0, 1]) == "line 2, line 3"
-    assert describe_places(given_inputs, [3, 0, 1, 2]) == "line 5, line 2, line 3 and 1 more"
+    assert describe_locations(given_inputs, [0, 1]) == "line 2, line 3"
+    assert describe_locations(given_inputs, [3, 0, 1, 2]) == "line 5, line 2, line 3 and 1 more"
 
 
 @pytest.mark.parametrize("kind", ["images", "rows"])

@@ -14,7 +14,7 @@ from regard.data.languages import (
     has_spaces_between_words,
     is_language_code,
 )
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 
 SENTENCES = {
     "en": "The cat sat on the mat, and it is not clear to whom that mat belongs.",
@@ -50,8 +50,8 @@ SENTENCES = {
 }
 
 
-def pairs_of(source: str, target: str) -> Pairs:
-    return Pairs(path="x", sources=[source], targets=[target], lines=[1])
+def pairs_of(source: str, target: str) -> ParallelCorpus:
+    return ParallelCorpus(path="x", sources=[source], targets=[target], lines=[1])
 
 
 @pytest.mark.parametrize(("language", "sentence"), SENTENCES.items())

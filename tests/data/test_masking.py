@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from regard.data.masking import MaskedBatches
-from regard.data.readers.text import Lines
+from regard.data.readers.text import TextLines
 from regard.data.token_stream import TokenStream
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 
@@ -15,7 +15,7 @@ MASK_ID = 299
 def batches():
     tokenizer = Tokenizer.train(["hello there"] * 10, TokenizerConfig(kind="byte"))
     texts = ["the quick brown fox jumps over the lazy dog"] * 200
-    lines = Lines(path="a", texts=texts, numbers=[1] * 200, ends_document=[False] * 200)
+    lines = TextLines(path="a", texts=texts, numbers=[1] * 200, ends_document=[False] * 200)
     stream = TokenStream(lines, tokenizer)
     return MaskedBatches(
         stream, length=64, batch_tokens=1024, mask_id=MASK_ID, vocab_size=259, seed=3, pad_id=7

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.data.parallel_corpus import Pairs
-from regard.data.splits import Drop, check_overlap, clean, overlap, split, without_overlap
+from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.splits import DroppedRow, check_overlap, clean, overlap, split, without_overlap
 from regard.errors import DataError
 
 WORDS = st.sampled_from(["a", "A", "ａ", "b", "b ", "ß", "ss", "c", "ﬁ", "fi", "d", "e", "f", "g"])
 TEXTS = st.lists(WORDS, min_size=1, max_size=3).map(" ".join)
 
 
-def make(rows, path: str = "pairs.tsv", first_line: int = 1) -> Pairs:
+def make(rows, path: str = "pairs.tsv", first_line: int = 1) -> ParallelCorpus:
     rows = list(rows)
-    return Pairs(
+    return ParallelCorpus(
         path=path,
         sources=[source for source, _ in rows],
         targets=[target for _, target in rows],
@@ -27,11 +27,11 @@ def make(rows, path: str = "pairs.tsv", first_line: int = 1) -> Pairs:
     )
 
 
-def distinct(count: int) -> Pairs:
+def distinct(count: int) -> ParallelCorpus:
     return make((f"source {row}", f"target {row}") for row in range(count))
 
 
-def texts_of(pairs: Pairs) -> tuple[set[str], set[str]]:
+def texts_of(pairs: ParallelCorpus) -> tuple[set[str], set[str]]:
     def fold(text: str) -> str:
         return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
@@ -55,11 +55,11 @@ def test_clean_names_line_reason_and_text_of_each_row_dropped():
     kept, drops = clean(make(rows, first_line=7), max_chars=10, min_pairs=1)
     assert kept.lines == [7]
     assert drops == [
-        Drop(line=8, reason="empty side", text="c"),
-        Drop(line=9, reason="empty side", text="d"),
-        Drop(line=10, reason="repeated pair", text="a"),
-        Drop(line=11, reason="longer than 10 characters", text="e" * 11),
-        Drop(line=12, reason="longer than 10 characters", text="g"),
+        DroppedRow(line=8, reason="empty side", text="c"),
+        DroppedRow(line=9, reason="empty side", text="d"),
+        DroppedRow(line=10, reason="repeated pair", text="a"),
+        DroppedRow(line=11, reason="longer than 10 characters", text="e" * 11),
+        DroppedRow(line=12, reason="longer than 10 characters", text="g"),
     ]
 
 
@@ -234,7 +234,7 @@ def test_a_hundred_thousand_rows_are_split_in_two_seconds(is_one_group):
 # --- overlap between files
 
 
-def overlapping() -> tuple[Pairs, Pairs]:
+def overlapping() -> tuple[ParallelCorpus, ParallelCorpus]:
     train = make([("one", "eins"), ("two", "zwei"), ("Two", "zwo")], "train.tsv", first_line=4016)
     test = make([("three", "drei"), ("two ", "zwei"), ("one", "x")], "test.tsv", first_line=8)
     return train, test

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.data.readers.text import Lines
+from regard.data.readers.text import TextLines
 from regard.data.token_stream import StreamBatches, TokenStream
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 
@@ -16,7 +16,7 @@ def tokenizer():
 
 
 def stream_of(tokenizer, *texts, ends=None):
-    lines = Lines(
+    lines = TextLines(
         path="a.txt",
         texts=list(texts),
         numbers=list(range(1, len(texts) + 1)),

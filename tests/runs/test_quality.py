@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
 
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import DataError
 from regard.runs.run import estimate, ignore_events, train
 from regard.settings.binding import apply_settings, from_toml
@@ -193,5 +193,5 @@ def test_a_test_file_that_overlaps_with_training_is_refused(trained, pairs_file)
     with pytest.raises(DataError, match="Scores would be too good"):
         read_test_pairs(str(pairs_file), translator)
     kept = read_test_pairs(str(pairs_file), translator, drop_overlap=True)
-    assert isinstance(kept, Pairs)
+    assert isinstance(kept, ParallelCorpus)
     assert 0 < len(kept) < 100

@@ -164,9 +164,11 @@ def test_each_side_keeps_its_vocabulary_begin_end_and_padding(trained, roberta, 
 
 def test_a_batch_has_the_tokens_of_each_side(trained):
     translator = load(trained[0])
-    from regard.data.parallel_corpus import Pairs
+    from regard.data.parallel_corpus import ParallelCorpus
 
-    given = Pairs(path="p", sources=["7 red cat", "3 dog"], targets=["a", "b c d"], lines=[1, 2])
+    given = ParallelCorpus(
+        path="p", sources=["7 red cat", "3 dog"], targets=["a", "b c d"], lines=[1, 2]
+    )
     rows, _, _ = encode_pairs(given, translator.tokenizer, max_length=32)
     ids = special_ids(translator.model, translator.tokenizer)
     batches = PairBatches(rows.sources, rows.targets, batch_tokens=10_000, seed=0, ids=ids)

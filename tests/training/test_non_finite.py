@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import WeightsError
 from regard.tasks.translation.data import Corpus, describe_lines
 from regard.training.checkpoint import Counters, checkpoint_path, load_checkpoint, save_checkpoint
@@ -75,7 +75,7 @@ def infinite_slope(model, batch):
 
 def corpus(lines, *, is_generated=False):
     texts = ["x"] * len(lines)
-    pairs = Pairs(path="pairs.tsv", sources=texts, targets=texts, lines=lines)
+    pairs = ParallelCorpus(path="pairs.tsv", sources=texts, targets=texts, lines=lines)
     return Corpus(
         path="pairs.tsv",
         train=pairs,

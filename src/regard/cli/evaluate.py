@@ -37,7 +37,7 @@ def evaluate(
     model
         Folder of a trained model.
     data
-        What the model was trained on: a file of sentence pairs, running text or labelled rows, or a
+        What the model was trained on: a file of sentence pairs, running text or labeled rows, or a
         folder of images or recordings; - reads standard input, for text.
     beam
         Hypotheses kept in the search of a translation; 1 is greedy. Left out, as each model says:

@@ -165,7 +165,7 @@ class LengthBatches:
         sources, targets = self._lengths
         return int((sources[rows] + targets[rows]).sum())
 
-    def padding_share(self, batches: Sequence[NDArray[np.int64]]) -> float:
+    def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:
         """Measure which share of all places, [batch, length] a side, is padding, 0 to 1."""
         used = padded = 0
         for rows in batches:

@@ -23,7 +23,7 @@ from babel.dates import TIMEDELTA_UNITS, format_date, format_time, format_timede
 from babel.numbers import format_currency, get_currency_precision
 from babel.units import format_unit
 
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import ConfigError
 
 KINDS = ("dates", "times", "durations", "currencies", "units")
@@ -67,7 +67,7 @@ _TimeUnit = Literal["year", "month", "week", "day", "hour", "minute", "second"]
 _Phrase = Callable[[Locale], str]
 
 
-class SyntheticCorpus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CldrCorpus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Generated sentence pairs in three parts that share no English phrase with training.
 
     Args:
@@ -77,9 +77,9 @@ class SyntheticCorpus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         test_groups: Kind (of `KINDS`) and language (of `LANGUAGES`) of each test pair.
     """
 
-    train: Pairs
-    valid: Pairs
-    test: Pairs
+    train: ParallelCorpus
+    valid: ParallelCorpus
+    test: ParallelCorpus
     test_groups: list[tuple[str, str]]
 
 
@@ -92,7 +92,7 @@ class _Row(NamedTuple):
 
 def cldr_corpus(
     *, seed: int = 1, num_train: int = 45_000, num_valid: int = 300, num_test: int = 1_005
-) -> SyntheticCorpus:
+) -> CldrCorpus:
     """Generate parallel phrases: a source like ``<de> in 3 hours``, a target like ``in 3 Stunden``.
 
     The tag at the start of a source names the language of its target. A source has one target only.
@@ -118,7 +118,7 @@ def cldr_corpus(
     barred = {row.target for row in (*valid, *test)}
     train = _draw_rows(num_train, rng, {name: set(held_out) for name in LANGUAGES}, barred)
     rng.shuffle(train)
-    return SyntheticCorpus(
+    return CldrCorpus(
         train=_to_pairs(train),
         valid=_to_pairs(valid),
         test=_to_pairs(test),
@@ -135,9 +135,9 @@ def _check_count(name: str, count: int) -> None:
         )
 
 
-def _to_pairs(rows: list[_Row]) -> Pairs:
+def _to_pairs(rows: list[_Row]) -> ParallelCorpus:
     tags: dict[str, str] = dict(zip(LANGUAGES, TAGS, strict=True))
-    return Pairs(
+    return ParallelCorpus(
         path="CLDR",
         sources=[f"{tags[row.language]} {row.english}" for row in rows],
         targets=[row.target for row in rows],

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import LengthBatches
-from regard.data.parallel_corpus import Pairs
-from regard.data.splits import Drop, overlap, split
+from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.splits import DroppedRow, overlap, split
 from regard.errors import DataError
 
 _SMALLEST_STD = 1e-6  # a feature that never moves is left at zero
@@ -23,7 +23,7 @@ _SHOWN = 10  # labels in a message
 _NAMED = 3  # inputs in a message; the others are counted
 
 
-class LabelledInputs(msgspec.Struct, frozen=True, kw_only=True):
+class LabeledInputs(msgspec.Struct, frozen=True, kw_only=True):
     """Inputs with their labels.
 
     Args:
@@ -31,37 +31,37 @@ class LabelledInputs(msgspec.Struct, frozen=True, kw_only=True):
         values: Of each input: an image ``[channels, height, width]``, or rows of features
             ``[length, features]``.
         labels: Of each input.
-        places: Where each stands in `path`, such as ``yes/a.wav`` or ``line 12``.
+        locations: Where each stands in `path`, such as ``yes/a.wav`` or ``line 12``.
     """
 
     path: str
     values: list[NDArray]
     labels: list[str]
-    places: list[str]
+    locations: list[str]
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def select(self, rows: Iterable[int]) -> LabelledInputs:
+    def select(self, rows: Iterable[int]) -> LabeledInputs:
         """Return the inputs at the given 0-based indices, in the order given."""
         rows = list(rows)
-        return LabelledInputs(
+        return LabeledInputs(
             path=self.path,
             values=[self.values[row] for row in rows],
             labels=[self.labels[row] for row in rows],
-            places=[self.places[row] for row in rows],
+            locations=[self.locations[row] for row in rows],
         )
 
-    def as_pairs(self) -> Pairs:
+    def as_pairs(self) -> ParallelCorpus:
         """Return hashes of the inputs as pairs with themselves: equal inputs share a side."""
         hashes = [
             hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest() for value in self.values
         ]
         lines = list(range(1, 1 + len(self)))
-        return Pairs(path=self.path, sources=hashes, targets=hashes, lines=lines)
+        return ParallelCorpus(path=self.path, sources=hashes, targets=hashes, lines=lines)
 
 
-def label_names(inputs: LabelledInputs) -> tuple[str, ...]:
+def label_names(inputs: LabeledInputs) -> tuple[str, ...]:
     """List the labels: in the order of numbers where all are, else of the alphabet.
 
     Raises:
@@ -75,7 +75,7 @@ def label_names(inputs: LabelledInputs) -> tuple[str, ...]:
         )
     alone = next((label for label, count in counts.items() if count == 1), None)
     if alone is not None:
-        place = inputs.places[inputs.labels.index(alone)]
+        place = inputs.locations[inputs.labels.index(alone)]
         raise DataError(
             f'{inputs.path}: the label "{alone}" has one input only ({place}).  '
             "Two or more are needed, one of them to test on.  Add some, or leave it out."
@@ -85,13 +85,13 @@ def label_names(inputs: LabelledInputs) -> tuple[str, ...]:
     return tuple(sorted(counts))
 
 
-def require_known_labels(inputs: LabelledInputs, names: Sequence[str]) -> None:
+def check_known_inputs(inputs: LabeledInputs, names: Sequence[str]) -> None:
     """Refuse inputs with labels that a model has not learned.
 
     Raises:
         DataError: The first such input.
     """
-    for label, place in zip(inputs.labels, inputs.places, strict=True):
+    for label, place in zip(inputs.labels, inputs.locations, strict=True):
         if label not in names:
             more = ", ..." if len(names) > _SHOWN else ""
             raise DataError(
@@ -101,8 +101,8 @@ def require_known_labels(inputs: LabelledInputs, names: Sequence[str]) -> None:
 
 
 def split_inputs(
-    inputs: LabelledInputs, *, seed: int, valid_rows: int | None, test_rows: int | None
-) -> tuple[LabelledInputs, LabelledInputs, LabelledInputs, list[Drop]]:
+    inputs: LabeledInputs, *, seed: int, valid_rows: int | None, test_rows: int | None
+) -> tuple[LabeledInputs, LabeledInputs, LabeledInputs, list[DroppedRow]]:
     """Divide inputs into training, validation and test; equal inputs stay together.
 
     Args:
@@ -123,25 +123,25 @@ def split_inputs(
         for part in (parts.train, parts.valid, parts.test)
     )
     dropped = [
-        Drop(line=drop.line, reason=drop.reason, text=inputs.places[drop.line - 1])
+        DroppedRow(line=drop.line, reason=drop.reason, text=inputs.locations[drop.line - 1])
         for drop in parts.dropped
     ]
     return train, valid, test, dropped
 
 
-def repeated_inputs(train: LabelledInputs, held_out: LabelledInputs) -> list[int]:
+def inputs_in_training(train: LabeledInputs, held_out: LabeledInputs) -> list[int]:
     """Return the rows of a held-out part that stand in training too."""
     return [row for row, _ in overlap(train.as_pairs(), held_out.as_pairs())]
 
 
-def describe_places(inputs: LabelledInputs, rows: Sequence[int]) -> str:
+def describe_locations(inputs: LabeledInputs, rows: Sequence[int]) -> str:
     """Tell where inputs stand: the first few, the others counted."""
-    shown = ", ".join(inputs.places[row] for row in rows[:_NAMED])
+    shown = ", ".join(inputs.locations[row] for row in rows[:_NAMED])
     more = len(rows) - _NAMED
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def feature_statistics(inputs: LabelledInputs) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def feature_statistics(inputs: LabeledInputs) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Compute mean and standard deviation of each channel, or of each feature.
 
     Args:
@@ -161,7 +161,7 @@ def feature_statistics(inputs: LabelledInputs) -> tuple[tuple[float, ...], tuple
     return tuple(mean.tolist()), tuple(np.where(std < _SMALLEST_STD, 1.0, std).tolist())
 
 
-class InputLayout(msgspec.Struct, frozen=True, kw_only=True):
+class InputCollator(msgspec.Struct, frozen=True, kw_only=True):
     """How inputs become what a model reads.
 
     Args:
@@ -210,7 +210,7 @@ class InputBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of inputs.
 
     Args:
-        inputs: As `InputLayout.lay_out`.
+        inputs: As `InputCollator.lay_out`.
         lengths: Likewise.
         labels: Number of each input's label, ``[batch]``.
         rows: Row of each input in its data set, ``[batch]``.
@@ -237,7 +237,7 @@ class InputBatches(LengthBatches):
         self,
         values: Sequence[NDArray],
         labels: Sequence[int],
-        layout: InputLayout,
+        layout: InputCollator,
         *,
         batch_tokens: int,
         seed: int = 0,

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import PairBatches, TokenRows
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.tables import read_records
-from regard.data.splits import Drop, overlap, split
+from regard.data.splits import DroppedRow, overlap, split
 from regard.errors import DataError
 
 COLUMNS = ("text", "label")
 
 
-class Labelled(msgspec.Struct, frozen=True, kw_only=True):
+class LabeledTexts(msgspec.Struct, frozen=True, kw_only=True):
     """Texts with their labels.
 
     Args:
@@ -38,24 +38,26 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     def __len__(self) -> int:
         return len(self.texts)
 
-    def select(self, rows: Iterable[int]) -> Labelled:
+    def select(self, rows: Iterable[int]) -> LabeledTexts:
         """Return the rows at the given 0-based indices, in the order given."""
         rows = list(rows)
-        return Labelled(
+        return LabeledTexts(
             path=self.path,
             texts=[self.texts[row] for row in rows],
             labels=[self.labels[row] for row in rows],
             lines=[self.lines[row] for row in rows],
         )
 
-    def as_pairs(self) -> Pairs:
+    def as_pairs(self) -> ParallelCorpus:
         """Return the texts as pairs with themselves: equal texts then share a side."""
-        return Pairs(path=self.path, sources=self.texts, targets=self.texts, lines=self.lines)
+        return ParallelCorpus(
+            path=self.path, sources=self.texts, targets=self.texts, lines=self.lines
+        )
 
 
-def read_labelled(
+def read_labeled_texts(
     path: str | Path, *, encoding: str = "utf-8", columns: tuple[str, str] = COLUMNS
-) -> tuple[Labelled, list[Drop]]:
+) -> tuple[LabeledTexts, list[DroppedRow]]:
     """Read texts with labels from JSONL, or from CSV or TSV with a header.
 
     Args:
@@ -69,12 +71,12 @@ def read_labelled(
     Raises:
         DataError: The file is missing, empty, or has rows that cannot be read.
     """
-    found = Labelled(path=str(path), texts=[], labels=[], lines=[])
+    found = LabeledTexts(path=str(path), texts=[], labels=[], lines=[])
     dropped = []
     for line, (text, label) in read_records(path, columns, encoding=encoding):
         if not text.strip() or not label.strip():
             reason = "empty text" if label.strip() else "empty label"
-            dropped.append(Drop(line=line, reason=reason, text=text))
+            dropped.append(DroppedRow(line=line, reason=reason, text=text))
             continue
         found.texts.append(text.strip())
         found.labels.append(label.strip())
@@ -84,7 +86,7 @@ def read_labelled(
     return found, dropped
 
 
-def label_names(rows: Labelled, columns: tuple[str, str] = COLUMNS) -> tuple[str, ...]:
+def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple[str, ...]:
     """List the labels, in alphabetical order.
 
     Raises:
@@ -100,7 +102,7 @@ def label_names(rows: Labelled, columns: tuple[str, str] = COLUMNS) -> tuple[str
     return tuple(names)
 
 
-def require_known(rows: Labelled, names: Sequence[str], train_path: str) -> None:
+def check_known_labels(rows: LabeledTexts, names: Sequence[str], train_path: str) -> None:
     """Refuse rows with labels that training has not.
 
     Raises:
@@ -114,9 +116,9 @@ def require_known(rows: Labelled, names: Sequence[str], train_path: str) -> None
             )
 
 
-def split_labelled(
-    rows: Labelled, *, seed: int, valid_rows: int | None, test_rows: int | None
-) -> tuple[Labelled, Labelled, Labelled]:
+def split_labeled_texts(
+    rows: LabeledTexts, *, seed: int, valid_rows: int | None, test_rows: int | None
+) -> tuple[LabeledTexts, LabeledTexts, LabeledTexts]:
     """Divide rows into training, validation and test; equal texts stay together.
 
     Args:
@@ -137,12 +139,12 @@ def split_labelled(
     return train, valid, test
 
 
-def repeated(train: Labelled, held_out: Labelled) -> list[int]:
+def repeated(train: LabeledTexts, held_out: LabeledTexts) -> list[int]:
     """Return the rows of a held-out part whose text stands in training too."""
     return [row for row, _ in overlap(train.as_pairs(), held_out.as_pairs())]
 
 
-class LabelledBatch(msgspec.Struct, frozen=True, kw_only=True):
+class LabeledTextBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of texts.
 
     Args:
@@ -156,7 +158,7 @@ class LabelledBatch(msgspec.Struct, frozen=True, kw_only=True):
     rows: NDArray[np.int64]
 
 
-class LabelledBatches:
+class LabeledTextBatches:
     """Batches of texts of about equal length, in a fresh order every epoch.
 
     Args:
@@ -198,15 +200,15 @@ class LabelledBatches:
         """Return the rows of batches that cover the data once, sorted by length."""
         return self._by_length.in_sequence()
 
-    def batch(self, rows: NDArray[np.int64]) -> LabelledBatch:
+    def batch(self, rows: NDArray[np.int64]) -> LabeledTextBatch:
         """Build the batch of the given rows."""
         ids = self.texts.pad(rows, fill=self.pad_id)
-        return LabelledBatch(ids=ids, labels=self.labels[rows], rows=rows)
+        return LabeledTextBatch(ids=ids, labels=self.labels[rows], rows=rows)
 
     def size(self, rows: NDArray[np.int64]) -> int:
         """Count the tokens of some rows."""
         return int(self.texts.lengths[rows].sum())
 
-    def padding_share(self, batches: Sequence[NDArray[np.int64]]) -> float:
+    def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:
         """Measure which share of all places, ``[batch, length]``, is padding, 0 to 1."""
-        return self._by_length.padding_share(batches)
+        return self._by_length.padding_fraction(batches)

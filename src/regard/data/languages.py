@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 
 _MOST_SENTENCES = 2000
 _MOST_CHARS = 1000  # of one sentence: a page of text in one row must not drown the others
@@ -124,7 +124,7 @@ def guess_language(texts: Sequence[str]) -> str | None:
     return _guess_by_letters(texts, script)
 
 
-def guess_pair(pairs: Pairs, name: str) -> tuple[str | None, str | None]:
+def guess_pair(pairs: ParallelCorpus, name: str) -> tuple[str | None, str | None]:
     """Guess the languages of the two sides, by the name of the file or its folder, else the text.
 
     The text overrules a name only where it is clearly against it: in the opposite order, or in two

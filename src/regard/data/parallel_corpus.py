@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 
-class Pairs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ParallelCorpus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Aligned source and target sentences with the place each came from.
 
     Args:
@@ -28,10 +28,10 @@ class Pairs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def __len__(self) -> int:
         return len(self.sources)
 
-    def select(self, rows: Iterable[int]) -> Pairs:
+    def select(self, rows: Iterable[int]) -> ParallelCorpus:
         """Return the rows at the given 0-based indices, in the order given."""
         rows = list(rows)
-        return Pairs(
+        return ParallelCorpus(
             path=self.path,
             sources=[self.sources[row] for row in rows],
             targets=[self.targets[row] for row in rows],

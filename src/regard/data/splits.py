@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import DataError
 
 _DEFAULT_SHARE = 0.025  # of the rows in each held-out part
@@ -28,7 +28,7 @@ _TRAIN, _VALID, _TEST, _DROPPED = range(4)
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-class Drop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DroppedRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row that was left out.
 
     Args:
@@ -42,7 +42,7 @@ class Drop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     text: str
 
 
-def count_reasons(dropped: Iterable[Drop]) -> dict[str, int]:
+def count_reasons(dropped: Iterable[DroppedRow]) -> dict[str, int]:
     """Count the rows left out by reason, in the order in which the reasons first appear."""
     return dict(Counter(drop.reason for drop in dropped))
 
@@ -57,13 +57,15 @@ class Splits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         dropped: Rows that would have leaked between parts, where groups could not be kept whole.
     """
 
-    train: Pairs
-    valid: Pairs
-    test: Pairs
-    dropped: list[Drop]
+    train: ParallelCorpus
+    valid: ParallelCorpus
+    test: ParallelCorpus
+    dropped: list[DroppedRow]
 
 
-def clean(pairs: Pairs, *, max_chars: int = 5000, min_pairs: int = 10) -> tuple[Pairs, list[Drop]]:
+def clean(
+    pairs: ParallelCorpus, *, max_chars: int = 5000, min_pairs: int = 10
+) -> tuple[ParallelCorpus, list[DroppedRow]]:
     """Drop rows that nothing can be learned from, and strip the space around the others.
 
     Args:
@@ -77,18 +79,18 @@ def clean(pairs: Pairs, *, max_chars: int = 5000, min_pairs: int = 10) -> tuple[
     Raises:
         DataError: Fewer than `min_pairs` distinct pairs are left.
     """
-    kept, drops = Pairs(path=pairs.path, sources=[], targets=[], lines=[]), []
+    kept, drops = ParallelCorpus(path=pairs.path, sources=[], targets=[], lines=[]), []
     seen: set[tuple[str, str]] = set()
     too_long = f"longer than {max_chars:,} characters"
     rows = zip(map(str.strip, pairs.sources), map(str.strip, pairs.targets), strict=True)
     for line, pair in zip(pairs.lines, rows, strict=True):
         source, target = pair
         if not source or not target:
-            drops.append(Drop(line=line, reason="empty side", text=source or target))
+            drops.append(DroppedRow(line=line, reason="empty side", text=source or target))
         elif max(len(source), len(target)) > max_chars:
-            drops.append(Drop(line=line, reason=too_long, text=source))
+            drops.append(DroppedRow(line=line, reason=too_long, text=source))
         elif pair in seen:
-            drops.append(Drop(line=line, reason="repeated pair", text=source))
+            drops.append(DroppedRow(line=line, reason="repeated pair", text=source))
         else:
             seen.add(pair)
             kept.sources.append(source)
@@ -99,7 +101,7 @@ def clean(pairs: Pairs, *, max_chars: int = 5000, min_pairs: int = 10) -> tuple[
     return kept, drops
 
 
-def _too_few(kept: Pairs, drops: Sequence[Drop], min_pairs: int) -> str:
+def _too_few(kept: ParallelCorpus, drops: Sequence[DroppedRow], min_pairs: int) -> str:
     num_rows = len(kept) + len(drops)
     counts = Counter(drop.reason for drop in drops)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
@@ -118,7 +120,7 @@ def _too_few(kept: Pairs, drops: Sequence[Drop], min_pairs: int) -> str:
 
 
 def split(
-    pairs: Pairs, *, seed: int, valid_rows: int | None = None, test_rows: int | None = None
+    pairs: ParallelCorpus, *, seed: int, valid_rows: int | None = None, test_rows: int | None = None
 ) -> Splits:
     """Hold out rows for validation and test that share no source and no target with the rest.
 
@@ -160,13 +162,13 @@ def split(
             "others.  Name files of your own: --valid FILE, --test FILE"
         )
     drops = [
-        Drop(line=line, reason="repeats across splits", text=text)
+        DroppedRow(line=line, reason="repeats across splits", text=text)
         for line, text in zip(dropped.lines, dropped.sources, strict=True)
     ]
     return Splits(train=train, valid=valid, test=test, dropped=drops)
 
 
-def overlap(train: Pairs, test: Pairs) -> list[tuple[int, int]]:
+def overlap(train: ParallelCorpus, test: ParallelCorpus) -> list[tuple[int, int]]:
     """Find the test sources that also stand in the training data.
 
     Returns:
@@ -179,7 +181,7 @@ def overlap(train: Pairs, test: Pairs) -> list[tuple[int, int]]:
     return [(row, same) for row, same in found if same is not None]
 
 
-def without_overlap(train: Pairs, test: Pairs) -> Pairs:
+def without_overlap(train: ParallelCorpus, test: ParallelCorpus) -> ParallelCorpus:
     """Return the test rows whose source does not stand in the training data.
 
     Raises:
@@ -195,7 +197,7 @@ def without_overlap(train: Pairs, test: Pairs) -> Pairs:
     return kept
 
 
-def check_overlap(train: Pairs, test: Pairs) -> None:
+def check_overlap(train: ParallelCorpus, test: ParallelCorpus) -> None:
     """Refuse test rows whose source also stands in the training data.
 
     Raises:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from regard.data.readers.text import Lines
+from regard.data.readers.text import TextLines
 
 
 class TextBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ class TextBatch(msgspec.Struct, frozen=True, kw_only=True):
     before: Tensor | None = None
 
 
-class ReadsLines(Protocol):
+class LineTokenizer(Protocol):
     """What turns lines into token ids."""
 
     @property
@@ -64,7 +64,7 @@ class TokenStream:
         tokenizer: Its vocabulary.
     """
 
-    def __init__(self, lines: Lines, tokenizer: ReadsLines) -> None:
+    def __init__(self, lines: TextLines, tokenizer: LineTokenizer) -> None:
         rows = tokenizer.encode_lines(lines.texts)
         between = tokenizer.document_end
         flat = [*tokenizer.document_start]
@@ -159,7 +159,7 @@ class StreamBatches:
         """Count the tokens of the segments at the given places."""
         return len(rows) * self.length
 
-    def padding_share(self, batches: Sequence[NDArray[np.int64]]) -> float:  # noqa: ARG002
+    def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:  # noqa: ARG002
         """Tell that there is no padding."""
         return 0.0
 

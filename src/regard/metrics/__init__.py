@@ -1,10 +1,10 @@
 """How good the outputs are: thin wrappers over the field's own scorers, and floors beside them."""
 
-from regard.metrics.baselines import NearestNeighbour, copy_floor
+from regard.metrics.baselines import NearestNeighbor, copy_source
 from regard.metrics.translation import (
+    MetricWithInterval,
     PairedScore,
     PairedScores,
-    Score,
     TranslationScores,
     bleu,
     chrf,
@@ -15,15 +15,15 @@ from regard.metrics.translation import (
 )
 
 __all__ = [
-    "NearestNeighbour",
+    "MetricWithInterval",
+    "NearestNeighbor",
     "PairedScore",
     "PairedScores",
-    "Score",
     "TranslationScores",
     "bleu",
     "chrf",
     "compare_translations",
-    "copy_floor",
+    "copy_source",
     "exact_match",
     "score_translations",
     "worst_translations",

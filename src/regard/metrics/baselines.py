@@ -27,12 +27,12 @@ _UNSPACED = (
 _TERM = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
-def copy_floor(sources: Sequence[str]) -> list[str]:
+def copy_source(sources: Sequence[str]) -> list[str]:
     """Return the sources themselves as translations."""
     return list(sources)
 
 
-class NearestNeighbour:
+class NearestNeighbor:
     """Translates with the target of the most similar training source.
 
     Words are compared without regard to case; where a script puts no spaces between words, single

@@ -31,7 +31,7 @@ _MORPHOLOGY_PACKAGES = {"ja": ("MeCab", "ipadic"), "ko": ("mecab_ko", "mecab_ko_
 _CHARACTER_LANGUAGES = {"ja", "km", "ko", "lo", "my", "th"}
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MetricWithInterval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A corpus score with its 95 % bootstrap interval.
 
     Args:
@@ -56,8 +56,8 @@ class TranslationScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         num_sentences: Sentences scored.
     """
 
-    bleu: Score
-    chrf: Score
+    bleu: MetricWithInterval
+    chrf: MetricWithInterval
     num_sentences: int
 
 
@@ -279,11 +279,11 @@ def _score(
     references: Sequence[str],
     num_samples: int,
     seed: int,
-) -> Score:
+) -> MetricWithInterval:
     statistics = _statistics(metric, hypotheses, references)
     resampled = _scores(metric, _resample(statistics, num_samples, seed))
     low, high = np.percentile(resampled, _PERCENTILES)
-    return Score(
+    return MetricWithInterval(
         value=_corpus_score(metric, statistics),
         low=float(low),
         high=float(high),

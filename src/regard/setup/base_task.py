@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.splits import Drop
+from regard.data.splits import DroppedRow
 from regard.hub.model_folder import ModelFolder
 from regard.models.base.model import Model
 from regard.setup.config import RunConfig
@@ -35,7 +35,7 @@ class Text(Protocol):
         ...
 
     @property
-    def dropped(self) -> list[Drop]:
+    def dropped(self) -> list[DroppedRow]:
         """What was left out, with the reason."""
         ...
 
@@ -78,7 +78,7 @@ class TrainingBatches(Protocol):
         """Count the tokens of some rows."""
         ...
 
-    def padding_share(self, batches: Sequence[NDArray[np.int64]]) -> float:
+    def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:
         """Measure which share of all places in batches is padding, 0 to 1."""
         ...
 

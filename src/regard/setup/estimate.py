@@ -221,7 +221,7 @@ def _describe(
         optimizer=optimizer.name,
         learning_rate=optimizer.learning_rate,
         batch_tokens=training.batch_tokens,
-        padding_share=prepared.batches.padding_share(prepared.batches.order(0)),
+        padding_share=prepared.batches.padding_fraction(prepared.batches.order(0)),
         total_steps=plan.total_steps,
         steps_per_epoch=steps_per_epoch,
         seconds=seconds,

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from regard.data.readers.images import ImageForm, image_form, read_image, scaled
+from regard.data.readers.images import ImageSize, read_image, read_image_size, scaled
 from regard.errors import ConfigError, DataError
 
 pytest.importorskip("PIL")
@@ -19,7 +19,7 @@ def grey(height=4, width=6):
 @pytest.mark.parametrize("suffix", ["png", "bmp", "pgm", "tiff", "gif"])
 def test_grey_images_are_read_to_the_last_bit(tmp_path, suffix):
     Image.fromarray(grey()).save(path := tmp_path / f"a.{suffix}")
-    found = read_image(path, ImageForm(4, 6, 1))
+    found = read_image(path, ImageSize(4, 6, 1))
     assert found.dtype == np.uint8
     assert found.tolist() == [grey().tolist()]
 
@@ -27,28 +27,28 @@ def test_grey_images_are_read_to_the_last_bit(tmp_path, suffix):
 def test_the_header_tells_size_and_colour(tmp_path):
     Image.fromarray(grey()).save(tmp_path / "a.png")
     Image.new("RGB", (3, 5)).save(tmp_path / "b.png")
-    assert image_form(tmp_path / "a.png") == ImageForm(4, 6, 1)
-    assert image_form(tmp_path / "b.png") == ImageForm(5, 3, 3)
+    assert read_image_size(tmp_path / "a.png") == ImageSize(4, 6, 1)
+    assert read_image_size(tmp_path / "b.png") == ImageSize(5, 3, 3)
 
 
 def test_colour_comes_with_channels_first(tmp_path):
     Image.new("RGB", (2, 1), (1, 2, 3)).save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png", ImageForm(1, 2, 3)).tolist() == [
+    assert read_image(tmp_path / "a.png", ImageSize(1, 2, 3)).tolist() == [
         [[1, 1]],
         [[2, 2]],
         [[3, 3]],
     ]
-    assert read_image(tmp_path / "a.png", ImageForm(1, 2, 1)).shape == (1, 1, 2)
+    assert read_image(tmp_path / "a.png", ImageSize(1, 2, 1)).shape == (1, 1, 2)
 
 
 def test_transparent_parts_are_white(tmp_path):
     Image.new("RGBA", (2, 2), (9, 9, 9, 0)).save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png", ImageForm(2, 2, 1)).tolist() == [[[255, 255]] * 2]
+    assert read_image(tmp_path / "a.png", ImageSize(2, 2, 1)).tolist() == [[[255, 255]] * 2]
 
 
 def test_sixteen_bits_become_eight(tmp_path):
     Image.fromarray(np.array([[0, 0xFFFF, 0x1234]], np.uint16)).save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png", ImageForm(1, 3, 1)).tolist() == [[[0, 255, 0x12]]]
+    assert read_image(tmp_path / "a.png", ImageSize(1, 3, 1)).tolist() == [[[0, 255, 0x12]]]
 
 
 def test_a_picture_is_turned_as_the_camera_was_held(tmp_path):
@@ -56,15 +56,15 @@ def test_a_picture_is_turned_as_the_camera_was_held(tmp_path):
     exif[0x0112] = 3  # upside down
     Image.fromarray(grey()).save(tmp_path / "a.png", exif=exif)
     assert (
-        read_image(tmp_path / "a.png", ImageForm(4, 6, 1))[0].tolist()
+        read_image(tmp_path / "a.png", ImageSize(4, 6, 1))[0].tolist()
         == grey()[::-1, ::-1].tolist()
     )
 
 
 def test_scaling_takes_the_mean_of_pixels_that_fall_together():
     pixels = np.array([[[0, 0, 8, 8], [0, 0, 8, 8]]], np.float32)
-    assert scaled(pixels, ImageForm(2, 4, 1)) is pixels
-    found = scaled(pixels, ImageForm(1, 2, 3))
+    assert scaled(pixels, ImageSize(2, 4, 1)) is pixels
+    found = scaled(pixels, ImageSize(1, 2, 3))
     assert found.shape == (3, 1, 2)
     assert found[0, 0, 0] < 2 < 6 < found[0, 0, 1]
 
@@ -72,7 +72,7 @@ def test_scaling_takes_the_mean_of_pixels_that_fall_together():
 def test_what_is_no_image_is_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_text("no image")
-    for read in (image_form, lambda path: read_image(path, ImageForm(1, 1, 1))):
+    for read in (read_image_size, lambda path: read_image(path, ImageSize(1, 1, 1))):
         with pytest.raises(DataError) as caught:
             read(path)
         assert str(caught.value) == (
@@ -87,19 +87,19 @@ def test_an_image_cut_short_is_refused(tmp_path):
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DataError, match=r"a\.png: the image cannot be read \(.*truncated"):
-        read_image(path, ImageForm(64, 64, 1))
+        read_image(path, ImageSize(64, 64, 1))
 
 
 def test_a_missing_image_is_told(tmp_path):
     with pytest.raises(DataError) as caught:
-        image_form(tmp_path / "a.png")
+        read_image_size(tmp_path / "a.png")
     assert str(caught.value) == f"{tmp_path / 'a.png'}: no such file."
 
 
 def test_a_missing_pillow_is_told_with_its_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ConfigError) as caught:
-        image_form(tmp_path / "a.png")
+        read_image_size(tmp_path / "a.png")
     assert str(caught.value) == (
         "images are read by Pillow, which is not installed.  "
         "Install it: pip install 'regard[images]'"

@@ -8,7 +8,7 @@ from regard.data.readers.labeled_folders import (
     count_suffixes,
     data_files_hash,
     files_within,
-    labelled_files,
+    labeled_files,
     official_parts,
     read_each,
 )
@@ -25,7 +25,7 @@ def words(tmp_path):
 
 
 def test_files_are_listed_with_the_names_of_their_folders(words):
-    found = [(file.path.name, file.label) for file in labelled_files(words, AUDIO_SUFFIXES)]
+    found = [(file.path.name, file.label) for file in labeled_files(words, AUDIO_SUFFIXES)]
     assert found == [("c.wav", "no"), ("a.WAV", "yes"), ("b.wav", "yes")]
 
 
@@ -35,7 +35,7 @@ def test_suffixes_are_counted_in_lower_case(words):
 
 def test_a_folder_without_such_files_tells_what_it_holds(words):
     with pytest.raises(DataError) as caught:
-        labelled_files(words, IMAGE_SUFFIXES)
+        labeled_files(words, IMAGE_SUFFIXES)
     assert str(caught.value) == (
         f"{words}: no .png file or the like in folders named for their labels.  "
         f"Expected {words}/LABEL/FILE.png.  "
@@ -45,18 +45,18 @@ def test_a_folder_without_such_files_tells_what_it_holds(words):
 
 def test_an_empty_folder_is_told(tmp_path):
     with pytest.raises(DataError, match=r"The folder is empty\.$"):
-        labelled_files(tmp_path, AUDIO_SUFFIXES)
+        labeled_files(tmp_path, AUDIO_SUFFIXES)
 
 
 def test_a_missing_folder_is_told(tmp_path):
     with pytest.raises(DataError) as caught:
-        labelled_files(tmp_path / "none", AUDIO_SUFFIXES)
+        labeled_files(tmp_path / "none", AUDIO_SUFFIXES)
     assert str(caught.value) == f"{tmp_path / 'none'}: no such folder."
 
 
 def test_a_file_instead_of_a_folder_is_told(words):
     with pytest.raises(DataError) as caught:
-        labelled_files(words / "yes/b.wav", AUDIO_SUFFIXES)
+        labeled_files(words / "yes/b.wav", AUDIO_SUFFIXES)
     assert str(caught.value) == (
         f"{words / 'yes/b.wav'}: a file, not a folder.  Name one that has a folder for every label."
     )
@@ -84,7 +84,7 @@ def deep(words):
 
 
 def test_folders_within_a_label_count_and_hidden_files_do_not(deep):
-    found = {file.path.name: file.label for file in labelled_files(deep, AUDIO_SUFFIXES)}
+    found = {file.path.name: file.label for file in labeled_files(deep, AUDIO_SUFFIXES)}
     assert found == dict.fromkeys(("a.WAV", "b.wav", "e.wav", "_DSC1.wav"), "yes") | {"c.wav": "no"}
 
 
@@ -95,7 +95,7 @@ def test_classifying_a_folder_passes_over_what_training_does(deep):
 
 def test_parts_are_not_taken_for_labels(words):
     with pytest.raises(DataError, match=r"Expected .*/LABEL/FILE\.wav\.  Seen: "):
-        labelled_files(words.parent, AUDIO_SUFFIXES)
+        labeled_files(words.parent, AUDIO_SUFFIXES)
 
 
 def _read(path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from regard.data.readers.series import read_number_rows, read_unlabelled_rows
+from regard.data.readers.series import read_number_rows, read_unlabeled_rows
 from regard.errors import DataError
 
 
@@ -78,21 +78,21 @@ def test_a_header_alone_is_refused(tmp_path):
 
 @pytest.mark.parametrize("text", ["1,2\n3,4\n", "a,b\n1,2\n3,4\n", "a,label,b\n1,x,2\n3,y,4\n"])
 def test_rows_to_be_classified_need_neither_header_nor_labels(tmp_path, text):
-    rows = read_unlabelled_rows(write(tmp_path, text))
+    rows = read_unlabeled_rows(write(tmp_path, text))
     assert [row.numbers.tolist() for row in rows] == [[1.0, 2.0], [3.0, 4.0]]
 
 
 def test_rows_to_be_classified_are_checked_too(tmp_path):
     path = write(tmp_path, "1,2\n3,x\n")
     with pytest.raises(DataError) as caught:
-        read_unlabelled_rows(path)
+        read_unlabeled_rows(path)
     assert str(caught.value) == f'{path}:2: column 2 holds no number.  "x"'
     path = write(tmp_path, "sine,0.1,0.2\nsaw,0.3,0.4\n")
     with pytest.raises(DataError) as caught:
-        read_unlabelled_rows(path)
+        read_unlabeled_rows(path)
     assert str(caught.value) == (
         f"{path}:1: a text among numbers.  "
         "The first row holds numbers; write names above them: label,x1,x2,..."
     )
     with pytest.raises(DataError, match=r"no rows of numbers\.  Expected one series a row\.$"):
-        read_unlabelled_rows(write(tmp_path, ""))
+        read_unlabeled_rows(write(tmp_path, ""))

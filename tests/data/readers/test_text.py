@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.data.readers.text import Lines, read_text, split_text, without_repeats
+from regard.data.readers.text import TextLines, read_text, split_text, without_repeats
 from regard.errors import DataError
 
 
 def lines_of(*texts, path="book.txt"):
-    return Lines(
+    return TextLines(
         path=path,
         texts=list(texts),
         numbers=list(range(1, len(texts) + 1)),

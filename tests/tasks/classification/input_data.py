@@ -1,4 +1,4 @@
-"""Small labelled images, recordings and series for the tests."""
+"""Small labeled images, recordings and series for the tests."""
 
 from __future__ import annotations
 

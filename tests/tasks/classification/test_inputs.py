@@ -480,8 +480,8 @@ def test_makers_own_lists_of_held_out_files_are_heeded(tmp_path):
         config, data=msgspec.structs.replace(config.data, path=str(folder))
     )
     text = task.read(config)
-    assert text.test.places == ["high/0.wav", "low/0.wav"]
-    assert text.valid.places == ["low/1.wav"]
+    assert text.test.locations == ["high/0.wav", "low/0.wav"]
+    assert text.valid.locations == ["low/1.wav"]
     assert len(text.train) == 21
 
 

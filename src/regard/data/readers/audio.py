@@ -103,10 +103,10 @@ class LogMelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return 1 + (num_samples + 2 * (self.fft_size // 2) - self.fft_size) // self.hop_size
 
 
-def config_of_rate(sample_rate: int) -> LogMelConfig:
+def log_mel_config_of(sample_rate: int) -> LogMelConfig:
     """Make windows of 25 ms, every 10 ms, of recordings of any rate.
 
-    >>> config_of_rate(8_000).window_size, config_of_rate(44_100).fft_size
+    >>> log_mel_config_of(8_000).window_size, log_mel_config_of(44_100).fft_size
     (200, 2048)
     """
     window_size = max(1, round(0.025 * sample_rate))

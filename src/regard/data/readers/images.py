@@ -22,13 +22,13 @@ from regard.errors import ConfigError, DataError
 _GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
 
 
-class ImageForm(NamedTuple):
+class ImageSize(NamedTuple):
     """The size of an image.
 
     Args:
         height: In pixels.
         width: In pixels.
-        channels: 1 in grey, 3 in colour.
+        channels: 1 in gray, 3 in color.
     """
 
     height: int
@@ -36,7 +36,7 @@ class ImageForm(NamedTuple):
     channels: int
 
 
-def image_form(path: str | Path) -> ImageForm:
+def read_image_size(path: str | Path) -> ImageSize:
     """Tell the size of an image from its header.
 
     Raises:
@@ -44,21 +44,21 @@ def image_form(path: str | Path) -> ImageForm:
         ConfigError: Pillow is not installed.
     """
     with _opened(Path(path)) as image:
-        return ImageForm(image.height, image.width, 1 if image.mode in _GREY else 3)
+        return ImageSize(image.height, image.width, 1 if image.mode in _GREY else 3)
 
 
-def common_form(forms: Iterable[ImageForm]) -> ImageForm:
-    """Choose the size that most images have, in colour where any is.
+def most_common_size(forms: Iterable[ImageSize]) -> ImageSize:
+    """Choose the size that most images have, in color where any is.
 
-    >>> common_form([ImageForm(8, 8, 1), ImageForm(4, 4, 3), ImageForm(8, 8, 1)])
-    ImageForm(height=8, width=8, channels=3)
+    >>> most_common_size([ImageSize(8, 8, 1), ImageSize(4, 4, 3), ImageSize(8, 8, 1)])
+    ImageSize(height=8, width=8, channels=3)
     """
     forms = list(forms)
     ((height, width), _), *_ = Counter((form.height, form.width) for form in forms).most_common(1)
-    return ImageForm(height, width, max(form.channels for form in forms))
+    return ImageSize(height, width, max(form.channels for form in forms))
 
 
-def read_image(path: str | Path, form: ImageForm) -> NDArray[np.uint8]:
+def read_image(path: str | Path, form: ImageSize) -> NDArray[np.uint8]:
     """Read an image, turned as its camera was held, transparent parts white.
 
     Args:
@@ -82,12 +82,12 @@ def read_image(path: str | Path, form: ImageForm) -> NDArray[np.uint8]:
     return scaled(pixels, form)
 
 
-def scaled(pixels: NDArray[Any], form: ImageForm) -> NDArray[Any]:
+def scaled(pixels: NDArray[Any], form: ImageSize) -> NDArray[Any]:
     """Bring an image to a size, by bilinear interpolation over the pixels that fall together.
 
     Args:
         pixels: ``[channels, height, width]``, of bytes or float32.
-        form: What it is brought to; grey becomes colour by repetition, colour grey by the mean.
+        form: What it is brought to; gray becomes color by repetition, color gray by the mean.
 
     Returns:
         ``[channels, height, width]`` of the same type.

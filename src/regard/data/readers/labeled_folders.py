@@ -1,4 +1,4 @@
-"""Folders of labelled files, one folder a label, as in Speech Commands and many image collections.
+"""Folders of labeled files, one folder a label, as in Speech Commands and many image collections.
 
     words/yes/0a7c2a8d.wav
     words/no/0a9f9af7.wav
@@ -26,7 +26,7 @@ IMAGE_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name ==
 _SHOWN = 3  # names in a message
 
 
-class LabelledFile(NamedTuple):
+class LabeledFile(NamedTuple):
     """A file and the label that its folder names.
 
     Args:
@@ -38,7 +38,7 @@ class LabelledFile(NamedTuple):
     label: str
 
 
-def labelled_files(folder: str | Path, suffixes: Collection[str]) -> list[LabelledFile]:
+def labeled_files(folder: str | Path, suffixes: Collection[str]) -> list[LabeledFile]:
     """List the files of a folder that has one folder a label, in alphabetical order.
 
     Where no such file stands right in a label's folder, the folders are taken for parts
@@ -55,7 +55,7 @@ def labelled_files(folder: str | Path, suffixes: Collection[str]) -> list[Labell
     try:
         owners = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and _counts(entry)]
         found = [
-            LabelledFile(path, owner.name)
+            LabeledFile(path, owner.name)
             for owner in owners
             for path in sorted(_files(owner))
             if path.suffix.lower() in suffixes
@@ -80,11 +80,11 @@ def labelled_files(folder: str | Path, suffixes: Collection[str]) -> list[Labell
 def files_within(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
     """List the files of a folder and of all folders within it, in alphabetical order.
 
-    What `labelled_files` passes over is passed over here, too.
+    What `labeled_files` passes over is passed over here, too.
 
     Args:
         folder: Its place.
-        suffixes: As for `labelled_files`.
+        suffixes: As for `labeled_files`.
 
     Raises:
         DataError: There is none.

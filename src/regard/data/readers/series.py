@@ -72,7 +72,7 @@ def read_number_rows(
     return rows
 
 
-def read_unlabelled_rows(
+def read_unlabeled_rows(
     path: str | Path, *, label: str = "label", encoding: str = "utf-8"
 ) -> list[NumberRow]:
     """Read rows of numbers to be classified; a header and a column of labels may be there.

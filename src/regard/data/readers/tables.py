@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from regard.data.languages import is_language_code
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import file_hash
 from regard.data.readers.text_lines import (
     TextFile,
@@ -49,7 +49,7 @@ def read_pairs(
     targets: str | Path | None = None,
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
-) -> Pairs:
+) -> ParallelCorpus:
     """Read sentence pairs.
 
     The suffix tells the format: ``.tsv`` and ``.txt`` hold ``source<TAB>target``, ``.csv`` commas
@@ -72,7 +72,7 @@ def read_pairs(
         ConfigError: The encoding is unknown.
     """
     file = TextFile(str(path), encoding, columns, problems=[])
-    pairs = Pairs(path=file.name, sources=[], targets=[], lines=[])
+    pairs = ParallelCorpus(path=file.name, sources=[], targets=[], lines=[])
     for line, source, target in _rows(file, targets):
         pairs.sources.append(source)
         pairs.targets.append(target)

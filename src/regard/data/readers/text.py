@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from regard.data.readers.tables import read_lines, read_records
-from regard.data.splits import Drop, normalize
+from regard.data.splits import DroppedRow, normalize
 from regard.errors import DataError
 
 _NUM_RUNS = 40  # of lines, of about as many characters each; one is validated on, one tested on
@@ -23,7 +23,7 @@ _LONGEST_HELD_OUT = 500_000  # characters: enough for three digits of a perplexi
 _TELLING = 40  # characters; a shorter line may well stand twice by chance
 
 
-class Lines(msgspec.Struct, frozen=True, kw_only=True):
+class TextLines(msgspec.Struct, frozen=True, kw_only=True):
     """Lines of running text.
 
     Args:
@@ -51,10 +51,10 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True):
         """Bytes in UTF-8, with one for the end of each line."""
         return sum(len(text.encode()) for text in self.texts) + len(self.texts)
 
-    def select(self, rows: Iterable[int]) -> Lines:
+    def select(self, rows: Iterable[int]) -> TextLines:
         """Return the lines at the given 0-based indices, in the order given."""
         rows = list(rows)
-        return Lines(
+        return TextLines(
             path=self.path,
             texts=[self.texts[row] for row in rows],
             numbers=[self.numbers[row] for row in rows],
@@ -62,7 +62,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def read_text(path: str | Path, *, encoding: str = "utf-8", column: str = "text") -> Lines:
+def read_text(path: str | Path, *, encoding: str = "utf-8", column: str = "text") -> TextLines:
     """Read running text.
 
     Args:
@@ -80,7 +80,7 @@ def read_text(path: str | Path, *, encoding: str = "utf-8", column: str = "text"
         texts = list(read_lines(path, encoding=encoding))
         while texts and not texts[-1].strip():
             texts.pop()
-        found = Lines(
+        found = TextLines(
             path=str(path),
             texts=texts,
             numbers=list(range(1, len(texts) + 1)),
@@ -91,8 +91,8 @@ def read_text(path: str | Path, *, encoding: str = "utf-8", column: str = "text"
     return found
 
 
-def _from_documents(path: str, records: Iterator[tuple[int, list[str]]]) -> Lines:
-    found = Lines(path=path, texts=[], numbers=[], ends_document=[])
+def _from_documents(path: str, records: Iterator[tuple[int, list[str]]]) -> TextLines:
+    found = TextLines(path=path, texts=[], numbers=[], ends_document=[])
     for number, (text,) in records:
         texts = text.strip().split("\n")
         found.texts.extend(texts)
@@ -111,13 +111,13 @@ class TextSplits(msgspec.Struct, frozen=True, kw_only=True):
         dropped: Lines left out of the held-out parts.
     """
 
-    train: Lines
-    valid: Lines
-    test: Lines
-    dropped: list[Drop]
+    train: TextLines
+    valid: TextLines
+    test: TextLines
+    dropped: list[DroppedRow]
 
 
-def split_text(lines: Lines, *, seed: int, with_valid: bool, with_test: bool) -> TextSplits:
+def split_text(lines: TextLines, *, seed: int, with_valid: bool, with_test: bool) -> TextSplits:
     """Hold out runs of consecutive lines for validation and test.
 
     Args:
@@ -151,7 +151,7 @@ def split_text(lines: Lines, *, seed: int, with_valid: bool, with_test: bool) ->
     )
 
 
-def _runs(lines: Lines) -> list[slice]:
+def _runs(lines: TextLines) -> list[slice]:
     """Cut the lines into runs of about the same number of characters."""
     ends = np.cumsum([len(text) + 1 for text in lines.texts])
     size = min(_LONGEST_HELD_OUT, int(ends[-1]) // _NUM_RUNS + 1)
@@ -163,12 +163,12 @@ def _runs(lines: Lines) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(borders)]
 
 
-def without_repeats(train: Lines, held_out: Lines) -> tuple[Lines, list[Drop]]:
+def without_repeats(train: TextLines, held_out: TextLines) -> tuple[TextLines, list[DroppedRow]]:
     """Leave out of a held-out part the long lines that stand in training too."""
     known = {normalize(text) for text in train.texts if len(text) >= _TELLING}
     repeats = [len(text) >= _TELLING and normalize(text) in known for text in held_out.texts]
     dropped = [
-        Drop(line=number, reason="repeats across splits", text=text)
+        DroppedRow(line=number, reason="repeats across splits", text=text)
         for number, text, repeated in zip(held_out.numbers, held_out.texts, repeats, strict=True)
         if repeated
     ]

@@ -7,8 +7,8 @@ from functools import partial
 
 import msgspec
 
-from regard.data.labeled_inputs import LabelledInputs, repeated_inputs, require_known_labels
-from regard.data.labeled_text import Labelled, read_labelled, repeated, require_known
+from regard.data.labeled_inputs import LabeledInputs, check_known_inputs, inputs_in_training
+from regard.data.labeled_text import LabeledTexts, check_known_labels, read_labeled_texts, repeated
 from regard.errors import DataError
 from regard.metrics.classification import wilson_interval
 from regard.tasks.classification.input_predictor import InputClassifier, label_numbers
@@ -19,7 +19,7 @@ from regard.tasks.classification.setup import majority_share, without_repeated
 from regard.tasks.classification.task import TextClassification, columns_of
 
 AnyClassifier = TextClassifier | InputClassifier
-AnyLabelled = Labelled | LabelledInputs
+AnyLabeled = LabeledTexts | LabeledInputs
 
 
 class ClassificationReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ def evaluate_classifier(
     drop_overlap: bool = False,
     allow_overlap: bool = False,
 ) -> ClassificationReport:
-    """Score a classifier on labelled data.
+    """Score a classifier on labeled data.
 
     Args:
         classifier: The model.
@@ -104,39 +104,41 @@ def evaluate_classifier(
     )
 
 
-def _read(classifier: AnyClassifier, path: str) -> AnyLabelled:
-    """Read labelled data as a classifier's training data was read."""
+def _read(classifier: AnyClassifier, path: str) -> AnyLabeled:
+    """Read labeled data as a classifier's training data was read."""
     config, known = classifier.config, classifier.labels
     if isinstance(classifier, InputClassifier):
         inputs = InputClassification(classifier.kind).read_test(path, config)
-        require_known_labels(inputs, known)
+        check_known_inputs(inputs, known)
         return inputs
-    rows, _ = read_labelled(path, encoding=config.data.encoding, columns=columns_of(config.data))
-    require_known(rows, known, config.data.path or "the training data")
+    rows, _ = read_labeled_texts(
+        path, encoding=config.data.encoding, columns=columns_of(config.data)
+    )
+    check_known_labels(rows, known, config.data.path or "the training data")
     return rows
 
 
-def _measure(classifier: AnyClassifier, given: AnyLabelled) -> dict[str, float]:
+def _measure(classifier: AnyClassifier, given: AnyLabeled) -> dict[str, float]:
     numbers: Sequence[int]
     if isinstance(classifier, InputClassifier):
-        assert isinstance(given, LabelledInputs)
+        assert isinstance(given, LabeledInputs)
         numbers = label_numbers(given, classifier.labels)
         batches = classifier.batches(given.values, numbers)
     else:
-        assert isinstance(given, Labelled)
+        assert isinstance(given, LabeledTexts)
         numbers = [classifier.labels.index(label) for label in given.labels]
         batches = classifier.batches(given.texts, numbers)
     return label_measures(classifier.model, batches)
 
 
-def _repeats(classifier: AnyClassifier, given: AnyLabelled) -> list[int]:
+def _repeats(classifier: AnyClassifier, given: AnyLabeled) -> list[int]:
     """Find the rows that also stand in the training data; none where it is not at hand."""
     config = classifier.config
     try:
-        if isinstance(given, LabelledInputs):
+        if isinstance(given, LabeledInputs):
             assert isinstance(classifier, InputClassifier)
             train = InputClassification(classifier.kind).read(config).train
-            return repeated_inputs(train, given)
+            return inputs_in_training(train, given)
         return repeated(TextClassification().read(config).train, given)
     except DataError:
         return []

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from numpy.typing import NDArray
 
-from regard.data.labeled_inputs import InputBatches, InputLayout, LabelledInputs
+from regard.data.labeled_inputs import InputBatches, InputCollator, LabeledInputs
 from regard.errors import ConfigError
 from regard.models import Vit
 from regard.setup.build import model_of, open_without_text
@@ -84,7 +84,7 @@ class InputClassifier:
         Raises:
             DataError: Something cannot be read.
         """
-        yield from self.stream_placed(self.kind.read_unlabelled(self.config, path))
+        yield from self.stream_placed(self.kind.read_unlabeled(self.config, path))
 
     def stream_placed(
         self, inputs: Iterable[tuple[str, NDArray]]
@@ -121,7 +121,7 @@ class InputClassifier:
 
     def batches(self, values: Sequence[NDArray], labels: Sequence[int]) -> InputBatches:
         """Lay inputs out with the numbers of their labels."""
-        layout = layout_of(self.config, self.model)
+        layout = collator_of(self.config, self.model)
         return InputBatches(values, labels, layout, batch_tokens=CLASSIFIED_TOKENS)
 
 
@@ -130,10 +130,10 @@ def kind_of(config: RunConfig) -> InputKind:
     return next(kind for kind in KINDS if kind.task == config.task)
 
 
-def layout_of(config: RunConfig, model: Vit) -> InputLayout:
+def collator_of(config: RunConfig, model: Vit) -> InputCollator:
     """Tell how inputs become what a model reads."""
     is_image = model.config.input == "image"
-    return InputLayout(
+    return InputCollator(
         mean=config.data.mean,
         std=config.data.std,
         num_patches=model.config.num_positions if is_image else 0,
@@ -141,7 +141,7 @@ def layout_of(config: RunConfig, model: Vit) -> InputLayout:
     )
 
 
-def label_numbers(inputs: LabelledInputs, labels: Sequence[str]) -> list[int]:
+def label_numbers(inputs: LabeledInputs, labels: Sequence[str]) -> list[int]:
     """Turn labels into their numbers."""
     number_of = {label: number for number, label in enumerate(labels)}
     return [number_of[label] for label in inputs.labels]

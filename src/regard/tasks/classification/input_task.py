@@ -12,15 +12,15 @@ import msgspec
 
 from regard.data.labeled_inputs import (
     InputBatches,
-    LabelledInputs,
-    describe_places,
+    LabeledInputs,
+    check_known_inputs,
+    describe_locations,
     feature_statistics,
+    inputs_in_training,
     label_names,
-    repeated_inputs,
-    require_known_labels,
     split_inputs,
 )
-from regard.data.splits import Drop, count_reasons
+from regard.data.splits import DroppedRow, count_reasons
 from regard.errors import DataError
 from regard.hub.model_folder import ModelFolder
 from regard.models import Vit, VitConfig
@@ -30,9 +30,9 @@ from regard.setup.config import RunConfig
 from regard.tasks.classification.input_predictor import (
     CLASSIFIED_TOKENS,
     InputClassifier,
+    collator_of,
     kind_of,
     label_numbers,
-    layout_of,
 )
 from regard.tasks.classification.modalities import InputKind, is_fixed
 from regard.tasks.classification.setup import PreparedLabels, without_repeated
@@ -60,10 +60,10 @@ class InputData(msgspec.Struct, kw_only=True):
     path: str
     unit: str
     config: RunConfig
-    train: LabelledInputs
-    valid: LabelledInputs
-    test: LabelledInputs
-    dropped: list[Drop]
+    train: LabeledInputs
+    valid: LabeledInputs
+    test: LabeledInputs
+    dropped: list[DroppedRow]
     labels: tuple[str, ...]
 
     @property
@@ -73,7 +73,7 @@ class InputData(msgspec.Struct, kw_only=True):
 
     def place(self, rows: Sequence[int]) -> str:
         """Tell where training inputs stand in the data."""
-        return describe_places(self.train, rows)
+        return describe_locations(self.train, rows)
 
     def label_counts(self) -> dict[str, int]:
         """Count the inputs of each label, in all parts."""
@@ -89,7 +89,7 @@ class InputData(msgspec.Struct, kw_only=True):
         """Return the two above by name."""
         return {"labels": self.label_counts(), "sizes": self.sizes()}
 
-    def _parts(self) -> tuple[LabelledInputs, LabelledInputs, LabelledInputs]:
+    def _parts(self) -> tuple[LabeledInputs, LabeledInputs, LabeledInputs]:
         return self.train, self.valid, self.test
 
 
@@ -129,7 +129,7 @@ class InputClassification(Task):
         }
         held_out = {name: part for name, part in parts.items() if name != "train"} | held_out
         for part in held_out.values():
-            require_known_labels(part, labels)
+            check_known_inputs(part, labels)
         train, valid, test, dropped = split_inputs(
             parts["train"],
             seed=config.training.seed,
@@ -148,7 +148,7 @@ class InputClassification(Task):
             labels=labels,
         )
 
-    def read_test(self, path: str, config: RunConfig) -> LabelledInputs:
+    def read_test(self, path: str, config: RunConfig) -> LabeledInputs:
         """Read inputs to test a trained model on: the test part of a folder that has one."""
         parts = self.kind.read(config, path)
         return parts.get("test", parts["train"])
@@ -191,7 +191,7 @@ class InputClassification(Task):
         config = settle_precision(config)
         model = build_model(config, 0)
         assert isinstance(model, Vit)
-        layout = layout_of(config, model)
+        layout = collator_of(config, model)
         num_cut = sum(len(value) > layout.longest for value in text.train.values)
         if num_cut and not layout.num_patches:
             report(
@@ -224,7 +224,7 @@ class InputClassification(Task):
         """Open a model folder for classifying."""
         return InputClassifier.open(folder)
 
-    def _with_length(self, config: RunConfig, train: LabelledInputs) -> RunConfig:
+    def _with_length(self, config: RunConfig, train: LabeledInputs) -> RunConfig:
         """Make room for the longest series, up to the most rows that are read."""
         if is_fixed(config) or train.values[0].ndim == 3:
             return config
@@ -234,11 +234,11 @@ class InputClassification(Task):
         return msgspec.structs.replace(config, model=model)
 
     def _read_held_out(
-        self, path: str, config: RunConfig, train: LabelledInputs, labels: tuple[str, ...]
-    ) -> LabelledInputs:
+        self, path: str, config: RunConfig, train: LabeledInputs, labels: tuple[str, ...]
+    ) -> LabeledInputs:
         inputs = self.read_test(path, config)
-        require_known_labels(inputs, labels)
-        repeated = [] if config.data.allow_overlap else repeated_inputs(train, inputs)
+        check_known_inputs(inputs, labels)
+        repeated = [] if config.data.allow_overlap else inputs_in_training(train, inputs)
         return without_repeated(
             inputs,
             repeated,
@@ -260,20 +260,20 @@ class PreparedInputs(PreparedLabels):
 
     def example(self) -> str:
         """Name a file of a folder, or else the data itself."""
-        path = Path(self.text.path) / self.text.valid.places[0]
+        path = Path(self.text.path) / self.text.valid.locations[0]
         return str(path if path.is_file() else self.text.path)
 
-    def held_out(self, inputs: LabelledInputs) -> InputBatches:
+    def held_out(self, inputs: LabeledInputs) -> InputBatches:
         """Lay held-out inputs out in batches."""
         return InputBatches(
             inputs.values,
             label_numbers(inputs, self.text.labels),
-            layout_of(self.config, self.model),
+            collator_of(self.config, self.model),
             batch_tokens=CLASSIFIED_TOKENS,
         )
 
 
-def _side_of_images(train: LabelledInputs) -> int:
+def _side_of_images(train: LabeledInputs) -> int:
     """Tell the side of square images that series may be in truth; 0 where they are none."""
     sizes = {value.size for value in train.values}
     side = math.isqrt(max(sizes))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.data.labeled_inputs import InputBatch, InputBatches
-from regard.data.labeled_text import LabelledBatch, LabelledBatches
+from regard.data.labeled_text import LabeledTextBatch, LabeledTextBatches
 from regard.metrics.classification import accuracy, macro_f1
 from regard.training.train_step import Loss
 
@@ -22,17 +22,17 @@ class ClassificationLoss:
     def __init__(self, label_smoothing: float) -> None:
         self.label_smoothing = label_smoothing
 
-    def __call__(self, model: nn.Module, batch: LabelledBatch | InputBatch) -> Loss:
+    def __call__(self, model: nn.Module, batch: LabeledTextBatch | InputBatch) -> Loss:
         """Compute the loss of a batch."""
         return self.of_outputs(self.outputs(model, batch), batch)
 
-    def outputs(self, model: nn.Module, batch: LabelledBatch | InputBatch) -> Tensor:
+    def outputs(self, model: nn.Module, batch: LabeledTextBatch | InputBatch) -> Tensor:
         """Compute the logits of the labels, ``[batch, labels]``."""
         if isinstance(batch, InputBatch):
             return model(batch.inputs, batch.lengths)
         return model(batch.ids)
 
-    def of_outputs(self, outputs: Tensor, batch: LabelledBatch | InputBatch) -> Loss:
+    def of_outputs(self, outputs: Tensor, batch: LabeledTextBatch | InputBatch) -> Loss:
         """Compute the loss from logits, ``[batch, labels]``."""
         wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         loss = F.cross_entropy(wide, batch.labels, label_smoothing=self.label_smoothing)
@@ -41,7 +41,9 @@ class ClassificationLoss:
 
 
 @torch.no_grad()
-def label_measures(model: nn.Module, batches: LabelledBatches | InputBatches) -> dict[str, float]:
+def label_measures(
+    model: nn.Module, batches: LabeledTextBatches | InputBatches
+) -> dict[str, float]:
     """Measure how well a model tells the labels of texts or other inputs.
 
     Args:

@@ -13,24 +13,30 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.labeled_inputs import LabelledInputs
-from regard.data.readers.audio import config_of_rate, read_log_mel, read_sample_rate
+from regard.data.labeled_inputs import LabeledInputs
+from regard.data.readers.audio import log_mel_config_of, read_log_mel, read_sample_rate
 from regard.data.readers.idx import find_idx, is_idx, read_idx, read_idx_part
-from regard.data.readers.images import ImageForm, common_form, image_form, read_image, scaled
+from regard.data.readers.images import (
+    ImageSize,
+    most_common_size,
+    read_image,
+    read_image_size,
+    scaled,
+)
 from regard.data.readers.labeled_folders import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
     files_within,
-    labelled_files,
+    labeled_files,
     official_parts,
     read_each,
 )
-from regard.data.readers.series import NumberRow, read_number_rows, read_unlabelled_rows
+from regard.data.readers.series import NumberRow, read_number_rows, read_unlabeled_rows
 from regard.errors import ConfigError, DataError
 from regard.models.vit.model import VitConfig
 from regard.setup.config import DataConfig, RunConfig, TaskName
 
-Parts = dict[str, LabelledInputs]
+Parts = dict[str, LabeledInputs]
 """``train``, and ``valid`` and ``test`` where the makers of the data hold some out."""
 Placed = Iterator[tuple[str, NDArray]]
 """Inputs with where each stands."""
@@ -61,10 +67,10 @@ class InputKind(ABC):
 
     @abstractmethod
     def read(self, config: RunConfig, path: str) -> Parts:
-        """Read labelled inputs with the sizes of a configuration."""
+        """Read labeled inputs with the sizes of a configuration."""
 
     @abstractmethod
-    def read_unlabelled(self, config: RunConfig, path: str) -> Placed:
+    def read_unlabeled(self, config: RunConfig, path: str) -> Placed:
         """Read inputs to be classified: a file, a folder of files, or rows of a file."""
 
     @abstractmethod
@@ -105,17 +111,17 @@ class Images(InputKind):
             return {"train": _of_rows(path, rows, values)}
         if idx := find_idx(path):
             return {part: _of_idx(path, *read_idx_part(files), form) for part, files in idx.items()}
-        files = labelled_files(path, IMAGE_SUFFIXES)
+        files = labeled_files(path, IMAGE_SUFFIXES)
         return {
-            "train": LabelledInputs(
+            "train": LabeledInputs(
                 path=path,
                 values=read_each([file.path for file in files], lambda p: read_image(p, form)),
                 labels=[file.label for file in files],
-                places=[file.path.relative_to(path).as_posix() for file in files],
+                locations=[file.path.relative_to(path).as_posix() for file in files],
             )
         }
 
-    def read_unlabelled(self, config: RunConfig, path: str) -> Placed:
+    def read_unlabeled(self, config: RunConfig, path: str) -> Placed:
         """Read an image file, all of a folder, idx files, or rows of pixels.
 
         Of a folder in MNIST's layout the images that were not trained on.
@@ -132,7 +138,7 @@ class Images(InputKind):
             if Path(file).suffix.lower() in IMAGE_SUFFIXES:
                 yield file, read_image(file, form)
                 continue
-            rows = read_unlabelled_rows(
+            rows = read_unlabeled_rows(
                 file, label=label_column(config), encoding=config.data.encoding
             )
             for row in rows:
@@ -148,15 +154,17 @@ class Images(InputKind):
             f"{model.patch_height} x {model.patch_width}"
         )
 
-    def _form(self, config: RunConfig, path: str) -> ImageForm:
+    def _form(self, config: RunConfig, path: str) -> ImageSize:
         """Tell the size that most images have."""
         if not Path(path).is_dir():
             rows = read_number_rows(path, label=label_column(config), encoding=config.data.encoding)
-            return ImageForm(*_sides(rows[0], path, config))
+            return ImageSize(*_sides(rows[0], path, config))
         if idx := find_idx(path):
             images, _ = read_idx_part(idx.get("train") or idx["test"])
-            return ImageForm(images.shape[1], images.shape[2], 1)
-        return common_form(image_form(file.path) for file in labelled_files(path, IMAGE_SUFFIXES))
+            return ImageSize(images.shape[1], images.shape[2], 1)
+        return most_common_size(
+            read_image_size(file.path) for file in labeled_files(path, IMAGE_SUFFIXES)
+        )
 
 
 class Recordings(InputKind):
@@ -175,13 +183,13 @@ class Recordings(InputKind):
             return config
         chosen = _chosen(config, "audio")
         if "sample_rate" not in chosen:
-            files = labelled_files(path, AUDIO_SUFFIXES)
+            files = labeled_files(path, AUDIO_SUFFIXES)
             step = max(1, len(files) // _MOST_HEADERS)
             rates = Counter(read_sample_rate(file.path) for file in files[::step])
             rate = next((rate for rate, _ in rates.most_common() if rate), None)
         else:
             rate = config.audio.sample_rate
-        suited = config.audio if rate is None else config_of_rate(rate)
+        suited = config.audio if rate is None else log_mel_config_of(rate)
         given = {name: getattr(config.audio, name) for name in chosen}
         try:
             audio = msgspec.structs.replace(suited, **given)
@@ -193,24 +201,24 @@ class Recordings(InputKind):
 
     def read(self, config: RunConfig, path: str) -> Parts:
         """Read all files; makers' own lists of validation and test files are heeded."""
-        files = labelled_files(path, AUDIO_SUFFIXES)
-        whole = LabelledInputs(
+        files = labeled_files(path, AUDIO_SUFFIXES)
+        whole = LabeledInputs(
             path=path,
             values=read_each([file.path for file in files], lambda p: self._frames(p, config)),
             labels=[file.label for file in files],
-            places=[file.path.relative_to(path).as_posix() for file in files],
+            locations=[file.path.relative_to(path).as_posix() for file in files],
         )
         parts = {}
         held_out: set[str] = set()
         for part, names in official_parts(path).items():
-            rows = [row for row, place in enumerate(whole.places) if place in names]
+            rows = [row for row, place in enumerate(whole.locations) if place in names]
             if rows:
                 parts[part] = whole.select(rows)
                 held_out |= names
-        kept = [row for row, place in enumerate(whole.places) if place not in held_out]
+        kept = [row for row, place in enumerate(whole.locations) if place not in held_out]
         return parts | {"train": whole.select(kept)}
 
-    def read_unlabelled(self, config: RunConfig, path: str) -> Placed:
+    def read_unlabeled(self, config: RunConfig, path: str) -> Placed:
         """Read a WAV file, or all of a folder."""
         for file in _input_files(path, AUDIO_SUFFIXES):
             yield file, self._frames(Path(file), config)
@@ -256,9 +264,9 @@ class Series(InputKind):
         rows = read_number_rows(path, label=label_column(config), encoding=config.data.encoding)
         return {"train": _of_rows(path, rows, [_steps_of(row, path, config) for row in rows])}
 
-    def read_unlabelled(self, config: RunConfig, path: str) -> Placed:
+    def read_unlabeled(self, config: RunConfig, path: str) -> Placed:
         """Read rows; a column of labels is passed over."""
-        rows = read_unlabelled_rows(path, label=label_column(config), encoding=config.data.encoding)
+        rows = read_unlabeled_rows(path, label=label_column(config), encoding=config.data.encoding)
         for row in rows:
             yield f"line {row.line}", _steps_of(row, path, config)
 
@@ -323,8 +331,8 @@ def _chosen(config: RunConfig, section: str) -> set[str]:
     return {name.removeprefix(f"{section}.") for name in names if name.startswith(f"{section}.")}
 
 
-def _form_of(model: VitConfig) -> ImageForm:
-    return ImageForm(model.height, model.width, model.channels)
+def _form_of(model: VitConfig) -> ImageSize:
+    return ImageSize(model.height, model.width, model.channels)
 
 
 def _sides(row: NumberRow, path: str, config: RunConfig) -> tuple[int, int, int]:
@@ -360,23 +368,23 @@ def _steps_of(row: NumberRow, path: str, config: RunConfig) -> NDArray[np.float3
     return row.numbers.reshape(-1, number)
 
 
-def _of_rows(path: str, rows: list[NumberRow], values: list[NDArray]) -> LabelledInputs:
-    return LabelledInputs(
+def _of_rows(path: str, rows: list[NumberRow], values: list[NDArray]) -> LabeledInputs:
+    return LabeledInputs(
         path=path,
         values=values,
         labels=[row.label for row in rows],
-        places=[f"line {row.line}" for row in rows],
+        locations=[f"line {row.line}" for row in rows],
     )
 
 
 def _of_idx(
-    path: str, images: NDArray[np.uint8], labels: list[str], form: ImageForm
-) -> LabelledInputs:
-    return LabelledInputs(
+    path: str, images: NDArray[np.uint8], labels: list[str], form: ImageSize
+) -> LabeledInputs:
+    return LabeledInputs(
         path=path,
         values=[scaled(image[None], form) for image in images],
         labels=labels,
-        places=[f"image {number}" for number in range(1, 1 + len(images))],
+        locations=[f"image {number}" for number in range(1, 1 + len(images))],
     )
 
 

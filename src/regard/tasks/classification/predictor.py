@@ -10,7 +10,7 @@ import msgspec
 import torch
 
 from regard.data.batching import TokenRows
-from regard.data.labeled_text import LabelledBatches
+from regard.data.labeled_text import LabeledTextBatches
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Classifier
 from regard.setup.build import open_trained
@@ -92,12 +92,12 @@ class TextClassifier:
         while chunk := list(itertools.islice(lines, _STREAMED_LINES)):
             yield from zip(chunk, self.classify(chunk), strict=True)
 
-    def batches(self, texts: Sequence[str], labels: Sequence[int]) -> LabelledBatches:
+    def batches(self, texts: Sequence[str], labels: Sequence[int]) -> LabeledTextBatches:
         """Lay texts out with the numbers of their labels."""
         rows = self.tokenizer.encode_whole(
             texts, max_length=longest_text(self.model, self.config.data.max_length)
         )
-        return LabelledBatches(
+        return LabeledTextBatches(
             TokenRows(rows),
             labels,
             batch_tokens=CLASSIFIED_TOKENS,

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 import torch
 
 from regard.data.labeled_inputs import InputBatches
-from regard.data.labeled_text import LabelledBatches
+from regard.data.labeled_text import LabeledTextBatches
 from regard.errors import DataError
 from regard.metrics.classification import wilson_interval
 from regard.models import Model
@@ -30,7 +30,7 @@ class PreparedLabels(Prepared):
     text: Any
 
     @abstractmethod
-    def held_out(self, inputs: Any) -> LabelledBatches | InputBatches:
+    def held_out(self, inputs: Any) -> LabeledTextBatches | InputBatches:
         """Lay held-out inputs out in batches."""
 
     @abstractmethod

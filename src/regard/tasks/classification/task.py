@@ -10,15 +10,15 @@ import msgspec
 from regard.data.batching import TokenRows
 from regard.data.labeled_text import (
     COLUMNS,
-    Labelled,
-    LabelledBatches,
+    LabeledTextBatches,
+    LabeledTexts,
+    check_known_labels,
     label_names,
-    read_labelled,
+    read_labeled_texts,
     repeated,
-    require_known,
-    split_labelled,
+    split_labeled_texts,
 )
-from regard.data.splits import Drop, check_overlap, count_reasons
+from regard.data.splits import DroppedRow, check_overlap, count_reasons
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import DataError
 from regard.hub.model_folder import ModelFolder
@@ -33,7 +33,7 @@ from regard.training.events import Data, Report, Warned
 from regard.training.training_config import TrainingConfig
 
 
-class LabelledTexts(msgspec.Struct, kw_only=True):
+class ClassificationData(msgspec.Struct, kw_only=True):
     """The data of a run.
 
     Args:
@@ -46,10 +46,10 @@ class LabelledTexts(msgspec.Struct, kw_only=True):
     """
 
     path: str
-    train: Labelled
-    valid: Labelled
-    test: Labelled
-    dropped: list[Drop]
+    train: LabeledTexts
+    valid: LabeledTexts
+    test: LabeledTexts
+    dropped: list[DroppedRow]
     labels: tuple[str, ...]
 
     @property
@@ -62,7 +62,7 @@ class LabelledTexts(msgspec.Struct, kw_only=True):
         lines = [self.train.lines[row] for row in rows]
         return f"line{'' if len(lines) == 1 else 's'} {describe_lines(lines)}"
 
-    def numbers(self, rows: Labelled) -> list[int]:
+    def numbers(self, rows: LabeledTexts) -> list[int]:
         """Turn labels into their numbers."""
         number_of = {label: number for number, label in enumerate(self.labels)}
         return [number_of[label] for label in rows.labels]
@@ -80,15 +80,15 @@ class TextClassification(Task):
             training=TrainingConfig(label_smoothing=0.0),
         )
 
-    def read(self, config: RunConfig) -> LabelledTexts:
+    def read(self, config: RunConfig) -> ClassificationData:
         """Read the rows of a configuration, and hold out what it does not name."""
         data = config.data
         if data.path is None:
             raise DataError("no data.  Name a file: regard train reviews.jsonl -o FOLDER")
         columns = columns_of(data)
-        rows, dropped = read_labelled(data.path, encoding=data.encoding, columns=columns)
+        rows, dropped = read_labeled_texts(data.path, encoding=data.encoding, columns=columns)
         labels = label_names(rows, columns)
-        train, valid, test = split_labelled(
+        train, valid, test = split_labeled_texts(
             rows,
             seed=config.training.seed,
             valid_rows=0 if data.valid else None,
@@ -98,11 +98,11 @@ class TextClassification(Task):
             valid = _read_held_out(data.valid, data, train, labels)
         if data.test:
             test = _read_held_out(data.test, data, train, labels)
-        return LabelledTexts(
+        return ClassificationData(
             path=data.path, train=train, valid=valid, test=test, dropped=dropped, labels=labels
         )
 
-    def describe(self, text: LabelledTexts) -> Data:
+    def describe(self, text: ClassificationData) -> Data:
         """Tell what the data is."""
         return Data(
             path=text.path,
@@ -117,14 +117,14 @@ class TextClassification(Task):
 
     def note(self, config: RunConfig, text: Text) -> RunConfig:
         """Note the labels."""
-        assert isinstance(text, LabelledTexts)
+        assert isinstance(text, ClassificationData)
         data = msgspec.structs.replace(config.data, labels=text.labels)
         return msgspec.structs.replace(config, data=data)
 
     def prepare(
         self,
         config: RunConfig,
-        text: LabelledTexts,
+        text: ClassificationData,
         report: Report,
         *,
         stored: ModelFolder | None = None,
@@ -147,7 +147,7 @@ class TextClassification(Task):
         if num_cut:
             report(Warned(text=f"{num_cut:,} texts are cut to their first {longest:,} tokens."))
         assert config.training.batch_tokens is not None
-        batches = LabelledBatches(
+        batches = LabeledTextBatches(
             rows,
             text.numbers(text.train),
             batch_tokens=config.training.batch_tokens,
@@ -167,7 +167,7 @@ class TextClassification(Task):
 class PreparedClassification(PreparedLabels):
     """A run of classification."""
 
-    text: LabelledTexts
+    text: ClassificationData
     model: Classifier
 
     def example(self) -> str:
@@ -175,11 +175,11 @@ class PreparedClassification(PreparedLabels):
         words = self.text.valid.texts[0].split()[:8]
         return f'"{" ".join(words).translate({34: None, 123: None, 125: None})}"'
 
-    def held_out(self, inputs: Labelled) -> LabelledBatches:
+    def held_out(self, inputs: LabeledTexts) -> LabeledTextBatches:
         """Lay held-out texts out in batches."""
         longest = longest_text(self.model, self.config.data.max_length)
         ids = TokenRows(self.tokenizer.encode_whole(inputs.texts, max_length=longest))
-        return LabelledBatches(
+        return LabeledTextBatches(
             ids,
             self.text.numbers(inputs),
             batch_tokens=CLASSIFIED_TOKENS,
@@ -193,10 +193,10 @@ def columns_of(data: DataConfig) -> tuple[str, str]:
 
 
 def _read_held_out(
-    path: str, data: DataConfig, train: Labelled, labels: tuple[str, ...]
-) -> Labelled:
-    rows, _ = read_labelled(path, encoding=data.encoding, columns=columns_of(data))
-    require_known(rows, labels, train.path)
+    path: str, data: DataConfig, train: LabeledTexts, labels: tuple[str, ...]
+) -> LabeledTexts:
+    rows, _ = read_labeled_texts(path, encoding=data.encoding, columns=columns_of(data))
+    check_known_labels(rows, labels, train.path)
     if data.drop_overlap:
         shared = set(repeated(train, rows))
         return rows.select(row for row in range(len(rows)) if row not in shared)

@@ -8,7 +8,7 @@ from collections import Counter
 
 import msgspec
 
-from regard.data.readers.text import Lines, read_text, without_repeats
+from regard.data.readers.text import TextLines, read_text, without_repeats
 from regard.errors import DataError
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.language_modeling.task import LanguageModeling
@@ -41,7 +41,7 @@ class TextReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def evaluate_text(
-    generator: TextGenerator, lines: Lines, *, name: str, other: TextGenerator | None = None
+    generator: TextGenerator, lines: TextLines, *, name: str, other: TextGenerator | None = None
 ) -> TextReport:
     """Score a language model.
 
@@ -78,7 +78,7 @@ def byte_entropy(content: bytes) -> float:
 
 def read_test_text(
     path: str, generator: TextGenerator, *, drop_overlap: bool = False, allow_overlap: bool = False
-) -> Lines:
+) -> TextLines:
     """Read a text as the model's training text was read.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import torch
 
-from regard.data.readers.text import Lines
+from regard.data.readers.text import TextLines
 from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample
@@ -133,7 +133,7 @@ class TextGenerator:
                 shown = safe
         yield self._written(prompt, row)[len(shown) :]
 
-    def measure(self, lines: Lines) -> dict[str, float]:
+    def measure(self, lines: TextLines) -> dict[str, float]:
         """Measure how well the model predicts a text: loss, perplexity, bits a byte."""
         stream = TokenStream(lines, self.tokenizer)
         batches = evaluation_batches(self.model, stream, self.config.data.max_length)

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import torch
 
-from regard.data.readers.text import Lines, read_text, split_text, without_repeats
-from regard.data.splits import Drop, count_reasons
+from regard.data.readers.text import TextLines, read_text, split_text, without_repeats
+from regard.data.splits import DroppedRow, count_reasons
 from regard.data.token_stream import StreamBatches, TokenStream
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import ConfigError, DataError
@@ -53,10 +53,10 @@ class Prose(msgspec.Struct, kw_only=True):
     """
 
     path: str
-    train: Lines
-    valid: Lines
-    test: Lines
-    dropped: list[Drop]
+    train: TextLines
+    valid: TextLines
+    test: TextLines
+    dropped: list[DroppedRow]
     tokens: TokenStream | None = None
     length: int = 0
 
@@ -90,7 +90,7 @@ class PreparedText(Prepared):
         measure = partial(text_measures, batches=self.evaluated(valid), num_bytes=valid.num_bytes)
         return LossEvaluator(self.model, measure)
 
-    def evaluated(self, lines: Lines) -> StreamBatches:
+    def evaluated(self, lines: TextLines) -> StreamBatches:
         """Lay a held-out text out."""
         stream = TokenStream(lines, self.tokenizer)
         return evaluation_batches(self.model, stream, self.config.data.max_length)
@@ -231,7 +231,7 @@ def _figures(measures: dict[str, float]) -> str:
     return f"perplexity {perplexity:.2f}, {bits:.3f} bits/byte"
 
 
-def _read(path: str, data: DataConfig) -> Lines:
+def _read(path: str, data: DataConfig) -> TextLines:
     column = data.columns[0] if data.columns else "text"
     return read_text(path, encoding=data.encoding, column=column)
 
@@ -245,6 +245,6 @@ def _refuse_pair_settings(data: DataConfig) -> None:
             )
 
 
-def _prompt(lines: Lines) -> str:
+def _prompt(lines: TextLines) -> str:
     text = next(text for text in lines.texts if text.strip())
     return " ".join(re.sub(r'["{}]', "", text).split()[:_PROMPT_WORDS])

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from regard.data.masking import MASK, MaskedBatches
-from regard.data.readers.text import Lines
+from regard.data.readers.text import TextLines
 from regard.data.token_stream import TextBatch, TokenStream
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError
@@ -71,7 +71,7 @@ class PreparedMaskedText(PreparedText):
         batches = self.evaluated(self.text.valid)
         return LossEvaluator(self.model, partial(masked_measures, batches=batches))
 
-    def evaluated(self, lines: Lines) -> MaskedBatches:
+    def evaluated(self, lines: TextLines) -> MaskedBatches:
         """Lay a held-out text out, its hidden tokens always the same."""
         stream = TokenStream(lines, self.tokenizer)
         config = replace(self.config, training=replace(self.config.training, seed=0))

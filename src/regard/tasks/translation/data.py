@@ -9,10 +9,10 @@ import numpy as np
 
 from regard.data.batching import TokenRows
 from regard.data.languages import guess_pair
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.labeled_folders import data_files_hash
 from regard.data.readers.tables import read_pairs
-from regard.data.splits import Drop, check_overlap, clean, split, without_overlap
+from regard.data.splits import DroppedRow, check_overlap, clean, split, without_overlap
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
@@ -36,10 +36,10 @@ class Corpus(msgspec.Struct, kw_only=True):
     """
 
     path: str
-    train: Pairs
-    valid: Pairs
-    test: Pairs
-    dropped: list[Drop]
+    train: ParallelCorpus
+    valid: ParallelCorpus
+    test: ParallelCorpus
+    dropped: list[DroppedRow]
     languages: str
     languages_are_guessed: bool
     is_generated: bool = False
@@ -115,12 +115,12 @@ def read_corpus(config: DataConfig, *, seed: int) -> Corpus:
     )
 
 
-def _read(path: str, config: DataConfig, *, targets: str | None) -> Pairs:
+def _read(path: str, config: DataConfig, *, targets: str | None) -> ParallelCorpus:
     columns = (config.columns[0], config.columns[1]) if config.columns else None
     return read_pairs(path, targets=targets, encoding=config.encoding, columns=columns)
 
 
-def _read_held_out(path: str, config: DataConfig, train: Pairs) -> Pairs:
+def _read_held_out(path: str, config: DataConfig, train: ParallelCorpus) -> ParallelCorpus:
     pairs, _ = clean(_read(path, config, targets=None), min_pairs=1)
     if config.drop_overlap:
         return without_overlap(train, pairs)
@@ -129,7 +129,7 @@ def _read_held_out(path: str, config: DataConfig, train: Pairs) -> Pairs:
     return pairs
 
 
-def _languages(config: DataConfig, train: Pairs) -> tuple[str, bool]:
+def _languages(config: DataConfig, train: ParallelCorpus) -> tuple[str, bool]:
     if config.languages:
         return config.languages, False
     source, target = guess_pair(train, train.path)
@@ -144,8 +144,8 @@ class EncodedPairs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_pairs(
-    pairs: Pairs, tokenizer: AnyTokenizer, *, max_length: int
-) -> tuple[EncodedPairs, Pairs, list[Drop]]:
+    pairs: ParallelCorpus, tokenizer: AnyTokenizer, *, max_length: int
+) -> tuple[EncodedPairs, ParallelCorpus, list[DroppedRow]]:
     """Turn pairs into token ids, leaving out those with a side of more than `max_length` tokens.
 
     What a published vocabulary begins every text with stands before both sides, and is not counted.
@@ -162,7 +162,7 @@ def encode_pairs(
     kept = [row for row, length in enumerate(longest) if length <= max_length]
     reason = f"longer than {max_length:,} tokens"
     dropped = [
-        Drop(line=pairs.lines[row], reason=reason, text=pairs.sources[row])
+        DroppedRow(line=pairs.lines[row], reason=reason, text=pairs.sources[row])
         for row, length in enumerate(longest)
         if length > max_length
     ]

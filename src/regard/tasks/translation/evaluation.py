@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.tables import read_pairs
 from regard.data.splits import check_overlap, without_overlap
 from regard.errors import DataError
-from regard.metrics.baselines import NearestNeighbour, copy_floor
+from regard.metrics.baselines import NearestNeighbor, copy_source
 from regard.metrics.translation import (
     PairedScores,
     TranslationScores,
@@ -70,7 +70,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def evaluate_model(
     translator: Translator,
-    pairs: Pairs,
+    pairs: ParallelCorpus,
     *,
     name: str,
     beam: int | None = None,
@@ -90,7 +90,7 @@ def evaluate_model(
     outputs = translator.translate(pairs.sources, beam=beam)
     language = translator.config.data.languages.partition("-")[2] or None
     scores = score_translations(outputs, pairs.targets, target_language=language)
-    copied = chrf(copy_floor(pairs.sources), pairs.targets)
+    copied = chrf(copy_source(pairs.sources), pairs.targets)
     neighbour = _neighbour_floor(translator, pairs)
     p50, p95 = _latency(translator, pairs.sources, beam)
     comparison = None
@@ -114,7 +114,7 @@ def evaluate_model(
     )
 
 
-def _worst(pairs: Pairs, outputs: Sequence[str], count: int) -> list[Worst]:
+def _worst(pairs: ParallelCorpus, outputs: Sequence[str], count: int) -> list[Worst]:
     return [
         Worst(
             line=pairs.lines[row],
@@ -127,12 +127,12 @@ def _worst(pairs: Pairs, outputs: Sequence[str], count: int) -> list[Worst]:
     ]
 
 
-def _neighbour_floor(translator: Translator, pairs: Pairs) -> float | None:
+def _neighbour_floor(translator: Translator, pairs: ParallelCorpus) -> float | None:
     """Score the nearest training sentence's target, where the training data can be read."""
     train = _training_pairs(translator)
     if train is None:
         return None
-    nearest = NearestNeighbour(train.sources, train.targets).translate(pairs.sources)
+    nearest = NearestNeighbor(train.sources, train.targets).translate(pairs.sources)
     return chrf(nearest, pairs.targets)
 
 
@@ -165,7 +165,7 @@ def _verdict(scores: TranslationScores, copied: float, neighbour: float | None) 
 
 def read_test_pairs(
     path: str, translator: Translator, *, drop_overlap: bool = False, allow_overlap: bool = False
-) -> Pairs:
+) -> ParallelCorpus:
     """Read a file of test pairs as the model's training data was read.
 
     Args:
@@ -191,7 +191,7 @@ def read_test_pairs(
     return pairs
 
 
-def _training_pairs(translator: Translator) -> Pairs | None:
+def _training_pairs(translator: Translator) -> ParallelCorpus | None:
     """Read the training pairs, where their files are still there."""
     config = translator.config
     if config.tokenizer.kind == "published" and config.start_from is None:

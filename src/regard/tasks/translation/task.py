@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from regard.data.batching import PairBatches
 from regard.data.cldr_corpus import cldr_corpus
-from regard.data.parallel_corpus import Pairs
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.splits import count_reasons
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.hub.any_tokenizer import AnyTokenizer
@@ -158,7 +158,7 @@ class PreparedTranslation(Prepared):
         batches: PairBatches,
         model: TextModel,
         valid: EncodedPairs,
-        valid_pairs: Pairs,
+        valid_pairs: ParallelCorpus,
     ) -> None:
         super().__init__(
             config=config, text=text, tokenizer=tokenizer, batches=batches, model=model
