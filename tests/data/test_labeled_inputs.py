@@ -13,10 +13,9 @@ from regard.data.labeled_inputs import (
     check_known_inputs,
     describe_locations,
     feature_statistics,
-    inputs_in_training,
     label_names,
-    split_inputs,
 )
+from regard.data.labeled_splits import inputs_in_training, split_inputs
 from regard.errors import DataError
 
 

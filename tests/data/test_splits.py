@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regard.data.dropped_rows import DroppedRow
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.splits import DroppedRow, check_overlap, clean, overlap, split, without_overlap
+from regard.data.splits import check_overlap, clean, overlap, split, without_overlap
 from regard.errors import DataError
 
 WORDS = st.sampled_from(["a", "A", "ａ", "b", "b ", "ß", "ss", "c", "ﬁ", "fi", "d", "e", "f", "g"])

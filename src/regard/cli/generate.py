@@ -91,6 +91,6 @@ def generate(
 
 
 def _read_input() -> str:
-    from regard.data.readers.tables import read_lines
+    from regard.data.readers.text_lines import read_lines
 
     return "\n".join(read_lines("-"))

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from regard.data.batching import LengthBatches
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.splits import DroppedRow, overlap, split
 from regard.errors import DataError
 
 _SMALLEST_STD = 1e-6  # a feature that never moves is left at zero
@@ -98,40 +97,6 @@ def check_known_inputs(inputs: LabeledInputs, names: Sequence[str]) -> None:
                 f'{inputs.path}: {place}: the label "{label}" does not stand in the training data.'
                 f"  Known: {', '.join(names[:_SHOWN])}{more}."
             )
-
-
-def split_inputs(
-    inputs: LabeledInputs, *, seed: int, valid_rows: int | None, test_rows: int | None
-) -> tuple[LabeledInputs, LabeledInputs, LabeledInputs, list[DroppedRow]]:
-    """Divide inputs into training, validation and test; equal inputs stay together.
-
-    Args:
-        inputs: As read.
-        seed: Of the choice.
-        valid_rows: To validate on, about; None is 2.5 % of the inputs.
-        test_rows: To test on, likewise.
-
-    Returns:
-        The parts, and the inputs that were left out since they would have stood in two.
-
-    Raises:
-        DataError: There are too few inputs.
-    """
-    parts = split(inputs.as_pairs(), seed=seed, valid_rows=valid_rows, test_rows=test_rows)
-    train, valid, test = (
-        inputs.select(line - 1 for line in part.lines)
-        for part in (parts.train, parts.valid, parts.test)
-    )
-    dropped = [
-        DroppedRow(line=drop.line, reason=drop.reason, text=inputs.locations[drop.line - 1])
-        for drop in parts.dropped
-    ]
-    return train, valid, test, dropped
-
-
-def inputs_in_training(train: LabeledInputs, held_out: LabeledInputs) -> list[int]:
-    """Return the rows of a held-out part that stand in training too."""
-    return [row for row, _ in overlap(train.as_pairs(), held_out.as_pairs())]
 
 
 def describe_locations(inputs: LabeledInputs, rows: Sequence[int]) -> str:

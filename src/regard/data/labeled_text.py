@@ -1,9 +1,8 @@
-"""Texts with labels: read, cleaned, split without leakage, and laid out in batches."""
+"""Texts with labels, and batches of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,8 +12,6 @@ from torch import Tensor
 
 from regard.data.batching import PairBatches, TokenRows
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.readers.tables import read_records
-from regard.data.splits import DroppedRow, overlap, split
 from regard.errors import DataError
 
 COLUMNS = ("text", "label")
@@ -55,37 +52,6 @@ class LabeledTexts(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def read_labeled_texts(
-    path: str | Path, *, encoding: str = "utf-8", columns: tuple[str, str] = COLUMNS
-) -> tuple[LabeledTexts, list[DroppedRow]]:
-    """Read texts with labels from JSONL, or from CSV or TSV with a header.
-
-    Args:
-        path: The file, or ``-`` for standard input.
-        encoding: Of the file.
-        columns: Names of the columns of text and label.
-
-    Returns:
-        The rows that have both, and those that lack one.
-
-    Raises:
-        DataError: The file is missing, empty, or has rows that cannot be read.
-    """
-    found = LabeledTexts(path=str(path), texts=[], labels=[], lines=[])
-    dropped = []
-    for line, (text, label) in read_records(path, columns, encoding=encoding):
-        if not text.strip() or not label.strip():
-            reason = "empty text" if label.strip() else "empty label"
-            dropped.append(DroppedRow(line=line, reason=reason, text=text))
-            continue
-        found.texts.append(text.strip())
-        found.labels.append(label.strip())
-        found.lines.append(line)
-    if not found:
-        raise DataError(f"{path}: the file is empty.  Expected rows with {' and '.join(columns)}.")
-    return found, dropped
-
-
 def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple[str, ...]:
     """List the labels, in alphabetical order.
 
@@ -114,34 +80,6 @@ def check_known_labels(rows: LabeledTexts, names: Sequence[str], train_path: str
                 f'{rows.path}:{line}: the label "{label}" does not stand in {train_path}.  '
                 f"Known: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}."
             )
-
-
-def split_labeled_texts(
-    rows: LabeledTexts, *, seed: int, valid_rows: int | None, test_rows: int | None
-) -> tuple[LabeledTexts, LabeledTexts, LabeledTexts]:
-    """Divide rows into training, validation and test; equal texts stay together.
-
-    Args:
-        rows: As read.
-        seed: Of the choice.
-        valid_rows: To validate on, about; None is 2.5 % of the rows.
-        test_rows: To test on, likewise.
-
-    Raises:
-        DataError: There are too few rows.
-    """
-    parts = split(rows.as_pairs(), seed=seed, valid_rows=valid_rows, test_rows=test_rows)
-    row_of = {line: row for row, line in enumerate(rows.lines)}
-    train, valid, test = (
-        rows.select(row_of[line] for line in part.lines)
-        for part in (parts.train, parts.valid, parts.test)
-    )
-    return train, valid, test
-
-
-def repeated(train: LabeledTexts, held_out: LabeledTexts) -> list[int]:
-    """Return the rows of a held-out part whose text stands in training too."""
-    return [row for row, _ in overlap(train.as_pairs(), held_out.as_pairs())]
 
 
 class LabeledTextBatch(msgspec.Struct, frozen=True, kw_only=True):

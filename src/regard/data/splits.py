@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from regard.data.dropped_rows import DroppedRow
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import DataError
 
@@ -26,25 +27,6 @@ _LARGEST_LOSS = 0.1  # of the rows, given up for held-out parts of the wanted si
 _LARGEST_LOSS_FOR_ANY = 0.5  # of the rows, given up so that there is a held-out part at all
 _TRAIN, _VALID, _TEST, _DROPPED = range(4)
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-class DroppedRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row that was left out.
-
-    Args:
-        line: Its 1-based line in the file.
-        reason: Why, in words that rows left out for the same reason share.
-        text: The source, or the target where the source is empty.
-    """
-
-    line: int
-    reason: str
-    text: str
-
-
-def count_reasons(dropped: Iterable[DroppedRow]) -> dict[str, int]:
-    """Count the rows left out by reason, in the order in which the reasons first appear."""
-    return dict(Counter(drop.reason for drop in dropped))
 
 
 class Splits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.splits import DroppedRow
+from regard.data.dropped_rows import DroppedRow
 from regard.hub.model_folder import ModelFolder
 from regard.models.base.model import Model
 from regard.setup.config import RunConfig

@@ -17,7 +17,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from regard.data.readers.tables import file_hash, find_problems, read_lines, read_pairs
+from regard.data.readers.source import file_hash
+from regard.data.readers.tables import find_problems, read_pairs
+from regard.data.readers.text_lines import read_lines
 from regard.errors import ConfigError, DataError
 
 ANY_TEXT = st.text(max_size=20)

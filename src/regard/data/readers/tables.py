@@ -19,12 +19,10 @@ import msgspec
 
 from regard.data.languages import is_language_code
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.readers.source import file_hash
 from regard.data.readers.text_lines import (
     TextFile,
     fixed_name,
     numbered_lines,
-    read_lines,
     without_end,
 )
 from regard.errors import ConfigError, DataError
@@ -38,9 +36,6 @@ _LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: the most that csv takes
 _FORMATS = {".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".json": "jsonl"}
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
-
-
-__all__ = ["file_hash", "find_problems", "read_cells", "read_lines", "read_pairs", "read_records"]
 
 
 def read_pairs(

@@ -7,8 +7,10 @@ from functools import partial
 
 import msgspec
 
-from regard.data.labeled_inputs import LabeledInputs, check_known_inputs, inputs_in_training
-from regard.data.labeled_text import LabeledTexts, check_known_labels, read_labeled_texts, repeated
+from regard.data.labeled_inputs import LabeledInputs, check_known_inputs
+from regard.data.labeled_splits import inputs_in_training, repeated
+from regard.data.labeled_text import LabeledTexts, check_known_labels
+from regard.data.readers.labeled import read_labeled_texts
 from regard.errors import DataError
 from regard.metrics.classification import wilson_interval
 from regard.tasks.classification.input_predictor import InputClassifier, label_numbers

@@ -10,17 +10,16 @@ from typing import Any
 
 import msgspec
 
+from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.labeled_inputs import (
     InputBatches,
     LabeledInputs,
     check_known_inputs,
     describe_locations,
     feature_statistics,
-    inputs_in_training,
     label_names,
-    split_inputs,
 )
-from regard.data.splits import DroppedRow, count_reasons
+from regard.data.labeled_splits import inputs_in_training, split_inputs
 from regard.errors import DataError
 from regard.hub.model_folder import ModelFolder
 from regard.models import Vit, VitConfig

@@ -8,17 +8,17 @@ from pathlib import Path
 import msgspec
 
 from regard.data.batching import TokenRows
+from regard.data.dropped_rows import DroppedRow, count_reasons
+from regard.data.labeled_splits import repeated, split_labeled_texts
 from regard.data.labeled_text import (
     COLUMNS,
     LabeledTextBatches,
     LabeledTexts,
     check_known_labels,
     label_names,
-    read_labeled_texts,
-    repeated,
-    split_labeled_texts,
 )
-from regard.data.splits import DroppedRow, check_overlap, count_reasons
+from regard.data.readers.labeled import read_labeled_texts
+from regard.data.splits import check_overlap
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import DataError
 from regard.hub.model_folder import ModelFolder

@@ -8,7 +8,8 @@ from collections import Counter
 
 import msgspec
 
-from regard.data.readers.text import TextLines, read_text, without_repeats
+from regard.data.readers.text import TextLines, read_text
+from regard.data.text_splits import without_repeats
 from regard.errors import DataError
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.language_modeling.task import LanguageModeling

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 import torch
 
-from regard.data.readers.text import TextLines, read_text, split_text, without_repeats
-from regard.data.splits import DroppedRow, count_reasons
+from regard.data.dropped_rows import DroppedRow, count_reasons
+from regard.data.readers.text import TextLines, read_text
+from regard.data.text_splits import split_text, without_repeats
 from regard.data.token_stream import StreamBatches, TokenStream
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import ConfigError, DataError

@@ -8,11 +8,12 @@ import msgspec
 import numpy as np
 
 from regard.data.batching import TokenRows
+from regard.data.dropped_rows import DroppedRow
 from regard.data.languages import guess_pair
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.labeled_folders import data_files_hash
 from regard.data.readers.tables import read_pairs
-from regard.data.splits import DroppedRow, check_overlap, clean, split, without_overlap
+from regard.data.splits import check_overlap, clean, split, without_overlap
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from regard.data.batching import PairBatches
 from regard.data.cldr_corpus import cldr_corpus
+from regard.data.dropped_rows import count_reasons
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.splits import count_reasons
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
