@@ -11,6 +11,7 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from regard.attention import (
     Additive,
     Alibi,
+    AttentionOptions,
     Causal,
     Cosine,
     DotProduct,
@@ -18,10 +19,9 @@ from regard.attention import (
     Global,
     Hierarchical,
     Local,
-    LocalShare,
+    RelativeWindow,
     Strided,
     T5Relative,
-    Terms,
     TopK,
     TransformerXL,
     allowed_matrix,
@@ -116,9 +116,9 @@ def test_the_weights_returned_are_those_used():
 
 def dense_of(q, k, v, pattern, lengths=None):
     """The definition by `dense_attention`, which the loop above has tested."""
-    terms = Terms(lengths=lengths)
-    mask = terms.mask(allowed_matrix(pattern, q.shape[2], k.shape[2])[None, None], k)
-    return dense_attention(q, k, v, mask=mask, terms=terms)[0]
+    options = AttentionOptions(lengths=lengths)
+    mask = options.mask(allowed_matrix(pattern, q.shape[2], k.shape[2])[None, None], k)
+    return dense_attention(q, k, v, mask=mask, options=options)[0]
 
 
 @pytest.mark.parametrize("pattern", [Full(), Causal(), Local(64, 0)], ids=repr)
@@ -402,10 +402,11 @@ def test_top_k_and_hierarchical_go_through_attend():
             "table has shape [4, 32]; expected [2 or 1, 32] to fit q [2, 2, 4, 8].",
         ),
         (
-            {"pattern": LocalShare(0.5, 0.0), "key_positions": torch.arange(5)},
+            {"pattern": RelativeWindow(0.5, 0.0), "key_positions": torch.arange(5)},
             ConfigError,
-            "LocalShare(before=0.5, after=0.0) depends on the length and does not go with "
-            "key_positions, which do not tell it.  Settle it first: .for_lengths(queries, keys).",
+            "RelativeWindow(before=0.5, after=0.0) depends on the length and does not go with "
+            "key_positions, which do not tell it.  Settle it first: "
+            ".resolve(num_queries, num_keys).",
         ),
         ({"query_offset": -1}, ConfigError, "query_offset=-1: must be 0 or more."),
         ({"dropout": 1.0}, ConfigError, "dropout=1.0: must be at least 0 and below 1."),

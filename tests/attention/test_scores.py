@@ -9,11 +9,11 @@ from torch.autograd import gradcheck, gradgradcheck
 from regard.attention import (
     Additive,
     Alibi,
+    AttentionOptions,
     Cosine,
     DotProduct,
     Full,
     T5Relative,
-    Terms,
     TransformerXL,
     alibi_slopes,
     attend,
@@ -166,11 +166,11 @@ def test_the_cosine_has_exact_derivatives_at_every_norm(norm):
 def test_long_and_short_vectors_attend_by_their_cosine(compute):
     def run(scale_q, scale_k):
         q, k = (Q.float() * scale_q).requires_grad_(), (K.float() * scale_k).requires_grad_()
-        terms = Terms(score=Cosine(3.0))
+        options = AttentionOptions(score=Cosine(3.0))
         if compute is dense_attention:
-            out = dense_attention(q, k, K.float(), mask=None, terms=terms)[0]
+            out = dense_attention(q, k, K.float(), mask=None, options=options)[0]
         else:
-            out = blockwise_attention(q, k, K.float(), pattern=Full(), terms=terms)
+            out = blockwise_attention(q, k, K.float(), pattern=Full(), options=options)
         grads = torch.autograd.grad(out.square().sum(), (q, k))
         return out, grads[0] * scale_q, grads[1] * scale_k
 
@@ -196,10 +196,10 @@ def test_a_zero_key_among_others_leaves_their_derivatives_exact(compute):
 
     def run(q, k, others):
         k = torch.cat([k, others], dim=2)
-        terms = Terms(score=Cosine(2.0))
+        options = AttentionOptions(score=Cosine(2.0))
         if compute is dense_attention:
-            return dense_attention(q, k, k, mask=mask, terms=terms)[0]
-        return blockwise_attention(q, k, k, pattern=Full(), terms=terms)
+            return dense_attention(q, k, k, mask=mask, options=options)[0]
+        return blockwise_attention(q, k, k, pattern=Full(), options=options)
 
     q, others = Q.clone().requires_grad_(), K[:, :, 2:].clone().requires_grad_()
     assert gradcheck(lambda q, others: run(q, k[:, :, :2], others), (q, others), fast_mode=True)

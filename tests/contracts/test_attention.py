@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from regard.attention import (
     Additive,
     Alibi,
+    AttentionOptions,
     Blocks,
     Causal,
     Cosine,
@@ -19,7 +20,6 @@ from regard.attention import (
     Local,
     Strided,
     T5Relative,
-    Terms,
     TransformerXL,
     allowed_matrix,
     attend,
@@ -82,7 +82,7 @@ def both_ways(pattern, *, score="dot", bias="none", **others):
     """Build the dense and the blockwise function of all leaves."""
 
     def terms(t):
-        return Terms(score=SCORES[score](t), bias=BIASES[bias](t), **others)
+        return AttentionOptions(score=SCORES[score](t), bias=BIASES[bias](t), **others)
 
     def dense(t):
         offset = others.get("query_offset", 0)
@@ -90,12 +90,12 @@ def both_ways(pattern, *, score="dot", bias="none", **others):
             None, None
         ]
         made = terms(t)
-        return dense_attention(t["q"], t["k"], t["v"], mask=made.mask(allowed, t["k"]), terms=made)[
-            0
-        ]
+        return dense_attention(
+            t["q"], t["k"], t["v"], mask=made.mask(allowed, t["k"]), options=made
+        )[0]
 
     def blockwise(t):
-        return blockwise_attention(t["q"], t["k"], t["v"], pattern=pattern, terms=terms(t))
+        return blockwise_attention(t["q"], t["k"], t["v"], pattern=pattern, options=terms(t))
 
     return dense, blockwise
 
@@ -104,9 +104,9 @@ def both_ways(pattern, *, score="dot", bias="none", **others):
 def small_groups(monkeypatch):
     """Cut even short sequences into many groups."""
     monkeypatch.setattr(groups, "_PAIRS", 60)
-    groups.plan_groups.cache_clear()
+    groups.plan_blocks.cache_clear()
     yield
-    groups.plan_groups.cache_clear()
+    groups.plan_blocks.cache_clear()
 
 
 def derivatives(run, tensors):
@@ -136,8 +136,8 @@ def first_order(run, names, inputs, weights):
     return torch.autograd.grad((out * weights).sum(), inputs, allow_unused=True)
 
 
-def assert_same(pattern, tensors, **terms):
-    dense, blockwise = both_ways(pattern, **terms)
+def assert_same(pattern, tensors, **options):
+    dense, blockwise = both_ways(pattern, **options)
     wanted, found = derivatives(dense, tensors), derivatives(blockwise, tensors)
     zero = {name for name, x in found.items() if name not in wanted and not x.any()}
     assert set(found) - zero == set(wanted) - (set(wanted) - set(found))
@@ -297,7 +297,11 @@ def test_scores_of_ten_thousand_do_not_overflow(pattern, dtype):
     k = 50 * draw(1, 1, 12, 4).sign().to(dtype)
     v = draw(1, 1, 12, 2).to(dtype)
     out = blockwise_attention(
-        q.requires_grad_(), k, v, pattern=pattern, terms=Terms(score=DotProduct(scale=1.0))
+        q.requires_grad_(),
+        k,
+        v,
+        pattern=pattern,
+        options=AttentionOptions(score=DotProduct(scale=1.0)),
     )
     out.sum().backward()
     assert torch.isfinite(out).all()

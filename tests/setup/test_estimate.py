@@ -112,6 +112,6 @@ def test_a_step_keeps_about_what_is_predicted(pattern, length):
     predicted = predict_memory_bytes(model, attention, 2 * length, length) - NOW
     predicted -= 16 * sum(parameter.numel() for parameter in model.parameters())
     # The prediction is of batches of shorter sentences, which are computed by the definition.
-    if pattern != "top_k:8" and keeping.kept_bytes(Full(), length, length) == 0:
+    if pattern != "top_k:8" and keeping.saved_bytes(Full(), length, length) == 0:
         predicted = 24 * 64 * 4 * 4 * 2 * length
     assert 0.5 * predicted < kept < 1.1 * predicted  # what is passing, and dropout, is left out

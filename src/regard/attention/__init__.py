@@ -5,12 +5,12 @@ is added by position.
 """
 
 from regard.attention.attend import attend
-from regard.attention.backends.saved_memory import kept_bytes, most_kept_bytes
+from regard.attention.backends.saved_memory import peak_saved_bytes, saved_bytes
 from regard.attention.biases import BIASES, Alibi, Bias, T5Relative, alibi_slopes
 from regard.attention.blockwise.combine import blockwise_attention
 from regard.attention.dense import dense_attention, masked_softmax
 from regard.attention.mesa.layer_function import MesaState, mesa
-from regard.attention.options import Terms
+from regard.attention.options import AttentionOptions
 from regard.attention.patterns import (
     Blocks,
     Causal,
@@ -18,20 +18,28 @@ from regard.attention.patterns import (
     Global,
     Hierarchical,
     Local,
-    LocalShare,
     RandomBlocks,
+    RelativeWindow,
     Strided,
     TopK,
 )
-from regard.attention.patterns.base import NoMask, Pattern, allowed_matrix
+from regard.attention.patterns.base import Pattern, ScoreDependentPattern, allowed_matrix
 from regard.attention.patterns.text import format_pattern, parse_pattern
-from regard.attention.scores import SCORES, Additive, Cosine, DotProduct, Score, TransformerXL
+from regard.attention.scores import (
+    SCORES,
+    Additive,
+    Cosine,
+    DotProduct,
+    ScoreFunction,
+    TransformerXL,
+)
 
 __all__ = [
     "BIASES",
     "SCORES",
     "Additive",
     "Alibi",
+    "AttentionOptions",
     "Bias",
     "Blocks",
     "Causal",
@@ -41,15 +49,14 @@ __all__ = [
     "Global",
     "Hierarchical",
     "Local",
-    "LocalShare",
     "MesaState",
-    "NoMask",
     "Pattern",
     "RandomBlocks",
-    "Score",
+    "RelativeWindow",
+    "ScoreDependentPattern",
+    "ScoreFunction",
     "Strided",
     "T5Relative",
-    "Terms",
     "TopK",
     "TransformerXL",
     "alibi_slopes",
@@ -58,9 +65,9 @@ __all__ = [
     "blockwise_attention",
     "dense_attention",
     "format_pattern",
-    "kept_bytes",
     "masked_softmax",
     "mesa",
-    "most_kept_bytes",
     "parse_pattern",
+    "peak_saved_bytes",
+    "saved_bytes",
 ]

@@ -18,13 +18,19 @@ from regard.attention.biases import Bias
 from regard.attention.blockwise.combine import blockwise_attention, is_fused
 from regard.attention.dense import dense_attention
 from regard.attention.hashed_dropout import draw_seed
-from regard.attention.options import Lengths, Terms, check_tensors, check_terms, split_lengths
+from regard.attention.options import (
+    AttentionOptions,
+    Lengths,
+    check_options,
+    check_tensors,
+    split_lengths,
+)
 from regard.attention.patterns import Causal, Full
-from regard.attention.patterns.base import NoMask, Pattern
+from regard.attention.patterns.base import Pattern, ScoreDependentPattern
 from regard.attention.patterns.cost import count_pairs
 from regard.attention.patterns.score_dependent import attend_unmasked
-from regard.attention.resolve_lengths import compute_settled
-from regard.attention.scores import DotProduct, Score
+from regard.attention.resolve_lengths import resolve_by_length
+from regard.attention.scores import DotProduct, ScoreFunction
 from regard.attention.weights import sparse_weights, without_rows
 
 DENSE_BELOW = 512 * 512
@@ -39,8 +45,8 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern | NoMask = ...,
-    score: Score = ...,
+    pattern: Pattern | ScoreDependentPattern = ...,
+    score: ScoreFunction = ...,
     bias: Bias | Tensor | None = ...,
     lengths: Lengths = ...,
     segments: tuple[Tensor, Tensor] | None = ...,
@@ -56,8 +62,8 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern | NoMask = ...,
-    score: Score = ...,
+    pattern: Pattern | ScoreDependentPattern = ...,
+    score: ScoreFunction = ...,
     bias: Bias | Tensor | None = ...,
     lengths: Lengths = ...,
     segments: tuple[Tensor, Tensor] | None = ...,
@@ -72,8 +78,8 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern | NoMask = Full(),  # noqa: B008 - an immutable value
-    score: Score = DotProduct(),  # noqa: B008 - an immutable value
+    pattern: Pattern | ScoreDependentPattern = Full(),  # noqa: B008 - an immutable value
+    score: ScoreFunction = DotProduct(),  # noqa: B008 - an immutable value
     bias: Bias | Tensor | None = None,
     lengths: Lengths = None,
     segments: tuple[Tensor, Tensor] | None = None,
@@ -125,7 +131,7 @@ def attend(
     q, k, v = (_cast_to_autocast(tensor) for tensor in (q, k, v))
     check_tensors(q, k, v)
     query_lengths, key_lengths = split_lengths(lengths, q, k, query_offset)
-    terms = Terms(
+    options = AttentionOptions(
         score=score,
         bias=bias,
         lengths=key_lengths,
@@ -135,9 +141,9 @@ def attend(
         dropout=dropout,
         seed=draw_seed(generator, q.device) if dropout > 0 else None,
     )
-    check_terms(terms, q, k, lengths)
+    check_options(options, q, k, lengths)
     compute = partial(_compute, return_weights=return_weights)
-    out, weights = compute_settled(compute, q, k, v, pattern, terms)
+    out, weights = resolve_by_length(compute, q, k, v, pattern, options)
     if query_lengths is not None:
         padded = torch.arange(q.shape[2], device=q.device) >= query_lengths[:, None]
         out = out.masked_fill(padded[:, None, :, None], 0.0)
@@ -152,47 +158,52 @@ def _compute(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    pattern: Pattern | NoMask,
-    terms: Terms,
+    pattern: Pattern | ScoreDependentPattern,
+    options: AttentionOptions,
     return_weights: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Choose the method."""
-    if isinstance(pattern, NoMask):
-        return attend_unmasked(q, k, v, pattern, terms, return_weights=return_weights)
-    if terms.key_positions is not None or _is_small(q, k, v, pattern, terms, return_weights):
-        return dense_attention(q, k, v, mask=_mask(q, k, pattern, terms), terms=terms)
-    if torch.compiler.is_compiling() and not return_weights and is_compilable(pattern, terms):
-        return compiled_attention(q, k, v, pattern, terms), None
+    if isinstance(pattern, ScoreDependentPattern):
+        return attend_unmasked(q, k, v, pattern, options, return_weights=return_weights)
+    if options.key_positions is not None or _is_small(q, k, v, pattern, options, return_weights):
+        return dense_attention(q, k, v, mask=_mask(q, k, pattern, options), options=options)
+    if torch.compiler.is_compiling() and not return_weights and is_compilable(pattern, options):
+        return compiled_attention(q, k, v, pattern, options), None
     if not return_weights:
-        return blockwise_attention(q, k, v, pattern=pattern, terms=terms), None
+        return blockwise_attention(q, k, v, pattern=pattern, options=options), None
     if _is_sparse(pattern, q.shape[2], k.shape[2]):
-        out = blockwise_attention(q, k, v, pattern=pattern, terms=terms)
-        return out, sparse_weights(q, k, pattern=pattern, terms=terms)
-    return dense_attention(q, k, v, mask=_mask(q, k, pattern, terms), terms=terms)
+        out = blockwise_attention(q, k, v, pattern=pattern, options=options)
+        return out, sparse_weights(q, k, pattern=pattern, options=options)
+    return dense_attention(q, k, v, mask=_mask(q, k, pattern, options), options=options)
 
 
 def _is_small(
-    q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, terms: Terms, return_weights: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pattern: Pattern,
+    options: AttentionOptions,
+    return_weights: bool,
 ) -> bool:
     """Tell whether the definition is the fastest."""
     pairs = q.shape[2] * k.shape[2]
     if not DENSE_BELOW_FUSED <= pairs < DENSE_BELOW or return_weights:
         return pairs < DENSE_BELOW
-    return torch.compiler.is_compiling() or not is_fused(q, k, v, pattern, terms)
+    return torch.compiler.is_compiling() or not is_fused(q, k, v, pattern, options)
 
 
 def _is_sparse(pattern: Pattern, num_queries: int, num_keys: int) -> bool:
-    return count_pairs(pattern.clauses(), num_queries, num_keys) < num_queries * num_keys // 4
+    return count_pairs(pattern.terms(), num_queries, num_keys) < num_queries * num_keys // 4
 
 
-def _mask(q: Tensor, k: Tensor, pattern: Pattern, terms: Terms) -> Tensor | None:
-    """Join the pattern and the terms, broadcastable to [batch, heads, queries, keys]."""
-    queries, keys = terms.positions(q, k)
+def _mask(q: Tensor, k: Tensor, pattern: Pattern, options: AttentionOptions) -> Tensor | None:
+    """Join the pattern and the options, broadcastable to [batch, heads, queries, keys]."""
+    queries, keys = options.positions(q, k)
     # A single causal query at the end of its keys sees all of them: nothing to mask.
-    last_sees_all = terms.key_positions is None and terms.query_offset >= k.shape[2] - 1
+    last_sees_all = options.key_positions is None and options.query_offset >= k.shape[2] - 1
     if isinstance(pattern, Full) or (isinstance(pattern, Causal) and last_sees_all):
-        return terms.mask(None, k)
-    return terms.mask(pattern.allowed(queries[:, None], keys[..., None, None, :]), k)
+        return options.mask(None, k)
+    return options.mask(pattern.allowed(queries[:, None], keys[..., None, None, :]), k)
 
 
 def _cast_to_autocast(tensor: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from regard.attention.hashed_dropout import keep_pairs
-from regard.attention.nan_propagation import spoil
-from regard.attention.options import Terms
+from regard.attention.nan_propagation import propagate_nan
+from regard.attention.options import AttentionOptions
 
 
 def dense_attention(
-    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, terms: Terms | None = None
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, options: AttentionOptions | None = None
 ) -> tuple[Tensor, Tensor]:
     """Compute attention and its weights.
 
@@ -25,38 +25,40 @@ def dense_attention(
         v: Values, ``[batch, kv_heads, keys, value_dim]``.
         mask: Boolean, broadcastable to ``[batch, heads, queries, keys]``, True where allowed, all
             things considered. None allows every pair.
-        terms: Score, bias, positions, dropout; None takes scaled dot products alone.
+        options: Score, bias, positions, dropout; None takes scaled dot products alone.
 
     Returns:
         The output ``[batch, heads, queries, value_dim]`` and the weights
         ``[batch, heads, queries, keys]``. A query with nothing allowed gets zeros.
     """
-    terms = Terms() if terms is None else terms
-    weights = drop_weights(masked_softmax(dense_scores(q, k, terms), mask), q, k, terms)
+    options = AttentionOptions() if options is None else options
+    weights = drop_weights(masked_softmax(dense_scores(q, k, options), mask), q, k, options)
     v = repeat_heads(v, q.shape[1])
     return torch.matmul(weights.to(v.dtype), v), weights  # [batch, heads, queries, value_dim]
 
 
-def dense_scores(q: Tensor, k: Tensor, terms: Terms) -> Tensor:
+def dense_scores(q: Tensor, k: Tensor, options: AttentionOptions) -> Tensor:
     """Compute scores plus bias, ``[batch, heads, queries, keys]``."""
-    queries, keys = terms.positions(q, k)
+    queries, keys = options.positions(q, k)
     queries, keys = queries[:, None], keys[..., None, None, :]  # as [.., heads, queries, keys]
-    score, bias = terms.score, terms.bias
-    scores = score(spoil(q, k), repeat_heads(k, q.shape[1]), queries, keys, score.tensors())
+    score, bias = options.score, options.bias
+    scores = score(propagate_nan(q, k), repeat_heads(k, q.shape[1]), queries, keys, score.tensors())
     if bias is None:
         return scores
     return scores + (bias if isinstance(bias, Tensor) else bias(queries, keys, bias.tensors()))
 
 
-def drop_weights(weights: Tensor, q: Tensor, k: Tensor, terms: Terms) -> Tensor:
+def drop_weights(weights: Tensor, q: Tensor, k: Tensor, options: AttentionOptions) -> Tensor:
     """Drop weights ``[batch, heads, queries, keys]`` at random, and scale up those kept."""
-    if terms.dropout == 0:
+    if options.dropout == 0:
         return weights
-    assert terms.seed is not None
-    queries, keys = terms.positions(q, k)
+    assert options.seed is not None
+    queries, keys = options.positions(q, k)
     heads = torch.arange(q.shape[0] * q.shape[1], device=q.device).view(*q.shape[:2], 1, 1)
-    kept = keep_pairs(terms.seed, heads, queries[:, None], keys[..., None, None, :], terms.dropout)
-    return weights * kept / (1 - terms.dropout)
+    kept = keep_pairs(
+        options.seed, heads, queries[:, None], keys[..., None, None, :], options.dropout
+    )
+    return weights * kept / (1 - options.dropout)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def spoilt_heads(k: Tensor, num_heads: int) -> Tensor:
+def nonfinite_heads(k: Tensor, num_heads: int) -> Tensor:
     """Tell the rows and heads that hold a key which is not finite.
 
     Args:
@@ -23,12 +23,12 @@ def spoilt_heads(k: Tensor, num_heads: int) -> Tensor:
     """
     k = k.detach()
     # One after the other: their sum could overflow.
-    spoilt = k.amax((2, 3), keepdim=True) * 0 + k.amin((2, 3), keepdim=True) * 0
+    nonfinite = k.amax((2, 3), keepdim=True) * 0 + k.amin((2, 3), keepdim=True) * 0
     repeats = num_heads // k.shape[1]
-    return spoilt if repeats == 1 else spoilt.repeat_interleave(repeats, dim=1)
+    return nonfinite if repeats == 1 else nonfinite.repeat_interleave(repeats, dim=1)
 
 
-def spoil(q: Tensor, k: Tensor) -> Tensor:
+def propagate_nan(q: Tensor, k: Tensor) -> Tensor:
     """Make queries not a number where they or the keys of their row and head are not finite.
 
     Args:
@@ -40,4 +40,4 @@ def spoil(q: Tensor, k: Tensor) -> Tensor:
     """
     if k.numel() == 0:
         return q
-    return torch.addcmul(q, q.detach(), spoilt_heads(k, q.shape[1]))
+    return torch.addcmul(q, q.detach(), nonfinite_heads(k, q.shape[1]))

@@ -1,4 +1,4 @@
-"""The terms of a call of `attend` beside q, k, v and the pattern, and the checks of all of them."""
+"""The options of a call of `attend`, all but q, k, v and the pattern, and the checks of them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from regard.attention.biases import Bias
-from regard.attention.scores import DotProduct, Score
+from regard.attention.scores import DotProduct, ScoreFunction
 from regard.errors import ConfigError, ShapeError
 
 Lengths = Tensor | tuple[Tensor | None, Tensor | None] | None
 
 
 @dataclass(frozen=True, eq=False)
-class Terms:
+class AttentionOptions:
     """What else decides the weights.
 
     Args:
@@ -29,7 +29,7 @@ class Terms:
         seed: ``[1]`` integer, where the rate is above 0.
     """
 
-    score: Score = DotProduct()  # noqa: RUF009 - an immutable value
+    score: ScoreFunction = DotProduct()  # noqa: RUF009 - an immutable value
     bias: Bias | Tensor | None = None
     lengths: Tensor | None = None
     segments: tuple[Tensor, Tensor] | None = None
@@ -114,8 +114,8 @@ def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
         )
 
 
-def check_terms(terms: Terms, q: Tensor, k: Tensor, lengths: Lengths) -> None:
-    """Check that the other terms fit queries and keys.
+def check_options(options: AttentionOptions, q: Tensor, k: Tensor, lengths: Lengths) -> None:
+    """Check that the other options fit queries and keys.
 
     Raises:
         ShapeError: With the name of the one that does not.
@@ -126,24 +126,24 @@ def check_terms(terms: Terms, q: Tensor, k: Tensor, lengths: Lengths) -> None:
     for name, given in zip(("query lengths", "lengths"), both, strict=True):
         if given is not None:
             _require_shape(name, given, (batch,), "one a row")
-    if terms.segments is not None:
+    if options.segments is not None:
         for of, given, count in zip(
-            ("queries", "keys"), terms.segments, (queries, keys), strict=True
+            ("queries", "keys"), options.segments, (queries, keys), strict=True
         ):
             _require_shape(f"segments of {of}", given, (batch, count), f"[batch, {of}]")
-    if terms.key_positions is not None and terms.key_positions.dim() != 1:
-        _require_shape("key_positions", terms.key_positions, (batch, keys), "[batch, keys]")
-    elif terms.key_positions is not None:
-        _require_shape("key_positions", terms.key_positions, (keys,), "[keys]")
-    if isinstance(terms.bias, Tensor):
-        _require_bias(terms.bias, (batch, heads, queries, keys), q)
-    elif terms.bias is not None:
-        terms.bias.check(q)
-    terms.score.check(q)
-    if terms.query_offset < 0:
-        raise ConfigError(f"query_offset={terms.query_offset}: must be 0 or more.")
-    if not 0 <= terms.dropout < 1:
-        raise ConfigError(f"dropout={terms.dropout}: must be at least 0 and below 1.")
+    if options.key_positions is not None and options.key_positions.dim() != 1:
+        _require_shape("key_positions", options.key_positions, (batch, keys), "[batch, keys]")
+    elif options.key_positions is not None:
+        _require_shape("key_positions", options.key_positions, (keys,), "[keys]")
+    if isinstance(options.bias, Tensor):
+        _require_bias(options.bias, (batch, heads, queries, keys), q)
+    elif options.bias is not None:
+        options.bias.check(q)
+    options.score.check(q)
+    if options.query_offset < 0:
+        raise ConfigError(f"query_offset={options.query_offset}: must be 0 or more.")
+    if not 0 <= options.dropout < 1:
+        raise ConfigError(f"dropout={options.dropout}: must be at least 0 and below 1.")
 
 
 def _require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:

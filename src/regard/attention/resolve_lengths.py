@@ -12,17 +12,24 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from regard.attention.options import Terms
-from regard.attention.patterns.base import NoMask, Pattern
+from regard.attention.options import AttentionOptions
+from regard.attention.patterns.base import Pattern, ScoreDependentPattern
 from regard.errors import ConfigError
 
 Result = tuple[Tensor, Tensor | None]
-Compute = Callable[[Tensor, Tensor, Tensor, Pattern | NoMask, Terms], Result]
-"""Maps queries, keys, values, a settled pattern and terms to output and weights."""
+Compute = Callable[
+    [Tensor, Tensor, Tensor, Pattern | ScoreDependentPattern, AttentionOptions], Result
+]
+"""Maps queries, keys, values, a settled pattern and options to output and weights."""
 
 
-def compute_settled(
-    compute: Compute, q: Tensor, k: Tensor, v: Tensor, pattern: Pattern | NoMask, terms: Terms
+def resolve_by_length(
+    compute: Compute,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pattern: Pattern | ScoreDependentPattern,
+    options: AttentionOptions,
 ) -> Result:
     """Settle a pattern for the lengths at hand and compute attention.
 
@@ -32,7 +39,7 @@ def compute_settled(
         k: ``[batch, kv_heads, keys, dim]``.
         v: ``[batch, kv_heads, keys, value_dim]``.
         pattern: Any.
-        terms: All else.
+        options: All else.
 
     Returns:
         What `compute` does, for the whole batch.
@@ -41,41 +48,41 @@ def compute_settled(
         ConfigError: The pattern depends on the length, and ``key_positions`` hide it.
     """
     if not pattern.depends_on_length:
-        return compute(q, k, v, pattern, terms)
-    if terms.key_positions is not None:
+        return compute(q, k, v, pattern, options)
+    if options.key_positions is not None:
         raise ConfigError(
             f"{pattern!r} depends on the length and does not go with key_positions, which do not "
-            "tell it.  Settle it first: .for_lengths(queries, keys)."
+            "tell it.  Settle it first: .resolve(num_queries, num_keys)."
         )
-    queries = terms.query_offset + q.shape[2]
-    if terms.lengths is None:
-        return compute(q, k, v, pattern.for_lengths(queries, k.shape[2]), terms)
-    groups: dict[Pattern | NoMask, list[int]] = {}
-    for row, length in enumerate(terms.lengths.tolist()):
-        groups.setdefault(pattern.for_lengths(queries, length), []).append(row)
+    queries = options.query_offset + q.shape[2]
+    if options.lengths is None:
+        return compute(q, k, v, pattern.resolve(queries, k.shape[2]), options)
+    groups: dict[Pattern | ScoreDependentPattern, list[int]] = {}
+    for row, length in enumerate(options.lengths.tolist()):
+        groups.setdefault(pattern.resolve(queries, length), []).append(row)
     if len(groups) == 1:
-        return compute(q, k, v, next(iter(groups)), terms)
+        return compute(q, k, v, next(iter(groups)), options)
     results, done = [], 0
     for settled, rows in groups.items():
         some = torch.tensor(rows, device=q.device)
-        of_some = _of_rows(terms, some, done * q.shape[1])
+        of_some = _of_rows(options, some, done * q.shape[1])
         results.append(compute(q[some], k[some], v[some], settled, of_some))
         done += len(rows)
     order = torch.tensor([row for rows in groups.values() for row in rows], device=q.device)
     return _gather(results, order.argsort())
 
 
-def _of_rows(terms: Terms, rows: Tensor, num_done: int) -> Terms:
-    """Cut the terms to some rows; `num_done` heads have had their numbers in dropout's hash."""
-    bias, segments = terms.bias, terms.segments
+def _of_rows(options: AttentionOptions, rows: Tensor, num_done: int) -> AttentionOptions:
+    """Cut the options to some rows; `num_done` heads have had their numbers in dropout's hash."""
+    bias, segments = options.bias, options.segments
     if isinstance(bias, Tensor) and bias.shape[0] > 1:
         bias = bias[rows]
     return replace(
-        terms,
+        options,
         bias=bias,
-        lengths=None if terms.lengths is None else terms.lengths[rows],
+        lengths=None if options.lengths is None else options.lengths[rows],
         segments=None if segments is None else (segments[0][rows], segments[1][rows]),
-        seed=None if terms.seed is None else terms.seed + num_done,
+        seed=None if options.seed is None else options.seed + num_done,
     )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from regard.errors import ConfigError, ShapeError
 
 
-class Score(Protocol):
+class ScoreFunction(Protocol):
     """What every score answers."""
 
     def tensors(self) -> tuple[Tensor, ...]:

@@ -10,37 +10,37 @@ from torch import Tensor
 
 from regard.attention.blockwise.block_attention import NOTHING
 from regard.attention.blockwise.combine import prepare_blocks
-from regard.attention.blockwise.schedule import plan_groups
-from regard.attention.blockwise.tiling import PerQuery, Place
-from regard.attention.options import Terms
+from regard.attention.blockwise.schedule import plan_blocks
+from regard.attention.blockwise.tiling import BlockSlice, PerQuery
+from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import Pattern
 
 
 @torch.no_grad()
-def sparse_weights(q: Tensor, k: Tensor, *, pattern: Pattern, terms: Terms) -> Tensor:
+def sparse_weights(q: Tensor, k: Tensor, *, pattern: Pattern, options: AttentionOptions) -> Tensor:
     """Compute the weights that `blockwise_attention` mixes the values by.
 
     Args:
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``.
         pattern: A mask pattern.
-        terms: All else; keys stand at positions 0, 1, ...
+        options: All else; keys stand at positions 0, 1, ...
 
     Returns:
         ``[batch, heads, queries, keys]``, sparse (COO, coalesced), without gradient.
     """
-    function, tensors, roles = prepare_blocks(q, k, k.new_zeros((*k.shape[:3], 1)), terms)
-    layout = function.layout
-    plan = plan_groups(pattern.clauses(), layout.queries, layout.keys, terms.query_offset)
+    function, tensors, roles = prepare_blocks(q, k, k.new_zeros((*k.shape[:3], 1)), options)
+    sizes = function.sizes
+    plan = plan_blocks(pattern.terms(), sizes.queries, sizes.keys, options.query_offset)
     without_dropout = replace(function, dropout=0.0)
     dtype = torch.promote_types(q.dtype, torch.float32)
     total = q.new_full((*q.shape[:3], 1), NOTHING, dtype=dtype)  # log of the sum of exponentials
     pairs: list[Tensor] = []
     scores: list[Tensor] = []
     factors: list[Tensor] = []
-    per_query = PerQuery(layout, None)
+    per_query = PerQuery(sizes, None)
     for groups in plan:
-        for place in layout.places(groups, q.device, fold_heads=False):
+        for place in sizes.places(groups, q.device, fold_heads=False):
             blocks = tuple(r.take(t, place) for r, t in zip(roles, tensors, strict=True))
             lse = without_dropout(place, blocks)[1]
             before = per_query.take(total, place)
@@ -68,7 +68,7 @@ def _assemble(
     return torch.sparse_coo_tensor(index, values, shape, check_invariants=False).coalesce()
 
 
-def _indices(place: Place, mask: Tensor) -> Tensor:
+def _indices(place: BlockSlice, mask: Tensor) -> Tensor:
     """List batch, head, query and key of the True entries of [blocks, heads, queries, keys]."""
     block, head, query, key = mask.nonzero(as_tuple=True)
     rows = place.group.queries.positions(mask.device)[block, query]

@@ -21,13 +21,13 @@ from torch import Tensor
 from regard.attention import (
     Causal,
     Full,
-    NoMask,
     Pattern,
+    ScoreDependentPattern,
     allowed_matrix,
     attend,
     parse_pattern,
 )
-from regard.attention.patterns.mask_algebra import Clause
+from regard.attention.patterns.mask_algebra import MaskTerm
 
 Order = Literal["forward", "gradient", "hvp"]
 ORDERS: tuple[Order, ...] = ("forward", "gradient", "hvp")
@@ -55,10 +55,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     dtype: Literal["float32", "bf16"] = "float32"
     is_decoder: bool = True
 
-    def parse(self) -> Pattern | NoMask:
+    def parse(self) -> Pattern | ScoreDependentPattern:
         """Read the pattern, settled for the length."""
         pattern = parse_pattern(self.pattern, is_decoder=self.is_decoder)
-        return pattern.for_lengths(self.length, self.length)
+        return pattern.resolve(self.length, self.length)
 
     def draw(self, count: int, *, seed: int) -> tuple[Tensor, ...]:
         """Draw `count` normal tensors ``[1, heads, length, dim]``."""
@@ -158,7 +158,7 @@ def sdpa(case: Case) -> Side | str:
     The mask is made once, outside of what is timed. Its fast kernels have no second derivative.
     """
     pattern = case.parse()
-    if isinstance(pattern, NoMask):
+    if isinstance(pattern, ScoreDependentPattern):
         return f"{pattern!r} is no mask"
     attention = F.scaled_dot_product_attention
     orders: tuple[Order, ...] = ("forward", "gradient")
@@ -175,7 +175,7 @@ def sdpa(case: Case) -> Side | str:
 def flex(case: Case) -> Side | str:
     """Build compiled FlexAttention (Dong et al. 2024), or tell why not. On a CPU: forward only."""
     pattern = case.parse()
-    if isinstance(pattern, NoMask):
+    if isinstance(pattern, ScoreDependentPattern):
         return f"{pattern!r} is no mask"
     if find_spec("torch.nn.attention.flex_attention") is None:
         return "this PyTorch has no FlexAttention"
@@ -225,15 +225,15 @@ def local_attention(case: Case) -> Side | str:
     return Side("local-attention", module, ORDERS)
 
 
-def _window(pattern: Pattern | NoMask) -> tuple[int, bool] | None:
+def _window(pattern: Pattern | ScoreDependentPattern) -> tuple[int, bool] | None:
     """Tell the width of a pattern that is one window, and whether it is causal."""
-    clauses = pattern.clauses()
-    before = clauses[0].before if len(clauses) == 1 else None
+    terms = pattern.terms()
+    before = terms[0].before if len(terms) == 1 else None
     if not before:
         return None
-    if clauses[0] == Clause(before=before, after=0):
+    if terms[0] == MaskTerm(before=before, after=0):
         return before, True
-    if clauses[0] == Clause(before=before, after=before):
+    if terms[0] == MaskTerm(before=before, after=before):
         return before, False
     return None
 

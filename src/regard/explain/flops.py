@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from torch import nn
 
-from regard.attention import Full, NoMask, Pattern
+from regard.attention import Full, Pattern, ScoreDependentPattern
 from regard.layers.linear import Linear
 from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.lora import LowRank
@@ -61,7 +61,9 @@ def forward_flops(module: nn.Module, sizes: Sizes) -> int:
     return _of_children(module, sizes)
 
 
-def attention_flops(pattern: Pattern | NoMask, queries: int, keys: int, dim: int) -> int:
+def attention_flops(
+    pattern: Pattern | ScoreDependentPattern, queries: int, keys: int, dim: int
+) -> int:
     """Count scores and sums of values of one head.
 
     Args:
@@ -128,7 +130,7 @@ def _of_longformer(module: LongformerAttention, sizes: Sizes) -> int:
         flops += num_heads(module) * attention_flops(Full(), num_global, length, dim)
     if num_global < length:
         others = attention_flops(pattern, length, length, dim)
-        if not isinstance(pattern, NoMask):  # it holds the global queries' pairs too
+        if not isinstance(pattern, ScoreDependentPattern):  # it holds the global queries' pairs too
             others -= attention_flops(Full(), num_global, length, dim)
         flops += forward_flops(module.query_key_value, sizes) + num_heads(module) * others
     return flops

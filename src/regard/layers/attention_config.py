@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from regard.attention import Hierarchical, NoMask, Pattern, parse_pattern
+from regard.attention import Hierarchical, Pattern, ScoreDependentPattern, parse_pattern
 from regard.errors import ConfigError
 
 PatternText = str | tuple[str, ...]
@@ -41,12 +41,12 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         self.decoder_patterns(1)
         self.cross_patterns(1)
 
-    def encoder_patterns(self, num_layers: int) -> list[Pattern | NoMask]:
+    def encoder_patterns(self, num_layers: int) -> list[Pattern | ScoreDependentPattern]:
         """Read the pattern of each encoder layer's self-attention."""
         name = "pattern" if self.encoder is None else "encoder"
         return _alternate(self._parse(name, is_decoder=False), num_layers)
 
-    def decoder_patterns(self, num_layers: int) -> list[Pattern | NoMask]:
+    def decoder_patterns(self, num_layers: int) -> list[Pattern | ScoreDependentPattern]:
         """Read the pattern of each decoder layer's self-attention; all are causal."""
         name = "pattern" if self.decoder is None else "decoder"
         patterns = self._parse(name, is_decoder=True)
@@ -57,7 +57,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         self._refuse_by_length(name, patterns, instead)
         return _alternate(patterns, num_layers)
 
-    def cross_patterns(self, num_layers: int) -> list[Pattern | NoMask]:
+    def cross_patterns(self, num_layers: int) -> list[Pattern | ScoreDependentPattern]:
         """Read the pattern of each decoder layer's attention over the encoder's output."""
         patterns = self._parse("cross", is_decoder=False)
         place = "cross-attention, which has other keys than queries"
@@ -66,7 +66,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def every_pattern(
         self, num_encoder_layers: int, num_decoder_layers: int
-    ) -> list[Pattern | NoMask]:
+    ) -> list[Pattern | ScoreDependentPattern]:
         """Read the pattern of every attention of an encoder and decoder."""
         return [
             *self.encoder_patterns(num_encoder_layers),
@@ -85,7 +85,8 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         changed = {}
         for name in ("pattern", "encoder", "decoder", "cross"):
             if getattr(self, name) is not None and any(
-                isinstance(pattern, NoMask) for pattern in self._parse(name, is_decoder=False)
+                isinstance(pattern, ScoreDependentPattern)
+                for pattern in self._parse(name, is_decoder=False)
             ):
                 changed[name] = "full" if name == "cross" else instead
         return msgspec.structs.replace(self, **changed)
@@ -110,7 +111,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         given = getattr(self, side)
         return " / ".join(_texts(self.pattern if given is None else given))
 
-    def _parse(self, name: str, *, is_decoder: bool) -> list[Pattern | NoMask]:
+    def _parse(self, name: str, *, is_decoder: bool) -> list[Pattern | ScoreDependentPattern]:
         texts = _texts(getattr(self, name))
         if not texts:
             raise ConfigError(
@@ -120,7 +121,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return [_parse_one(name, text, is_decoder) for text in texts]
 
     def _refuse_hierarchical(
-        self, name: str, patterns: list[Pattern | NoMask], place: str, instead: str
+        self, name: str, patterns: list[Pattern | ScoreDependentPattern], place: str, instead: str
     ) -> None:
         for text, pattern in zip(_texts(getattr(self, name)), patterns, strict=True):
             if isinstance(pattern, Hierarchical):
@@ -129,7 +130,9 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                     f"which does not go with {place}.  Take another pattern, e.g. {instead}."
                 )
 
-    def _refuse_by_length(self, name: str, patterns: list[Pattern | NoMask], instead: str) -> None:
+    def _refuse_by_length(
+        self, name: str, patterns: list[Pattern | ScoreDependentPattern], instead: str
+    ) -> None:
         for text, pattern in zip(_texts(getattr(self, name)), patterns, strict=True):
             if pattern.depends_on_length:
                 raise ConfigError(
@@ -138,7 +141,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 )
 
 
-def _parse_one(name: str, text: str, is_decoder: bool) -> Pattern | NoMask:
+def _parse_one(name: str, text: str, is_decoder: bool) -> Pattern | ScoreDependentPattern:
     if text.lstrip().startswith("["):
         raise ConfigError(
             f"attention.{name}={text}: a list has each pattern in double quotes, "
@@ -155,5 +158,7 @@ def _texts(given: PatternText) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else given
 
 
-def _alternate(patterns: list[Pattern | NoMask], num_layers: int) -> list[Pattern | NoMask]:
+def _alternate(
+    patterns: list[Pattern | ScoreDependentPattern], num_layers: int
+) -> list[Pattern | ScoreDependentPattern]:
     return [patterns[layer % len(patterns)] for layer in range(num_layers)]

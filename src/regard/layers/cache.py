@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from regard.attention import NoMask, Pattern
+from regard.attention import Pattern, ScoreDependentPattern
 
 
 class LayerCache(Protocol):
@@ -132,14 +132,14 @@ def _last(x: Tensor, size: int) -> Tensor:
 Cache = KeyValueCache | WindowCache
 
 
-def cache_for(pattern: Pattern | NoMask) -> Cache:
+def cache_for(pattern: Pattern | ScoreDependentPattern) -> Cache:
     """Choose the smallest cache that decoding with a causal pattern can do with.
 
     >>> from regard.attention import Causal, Local
     >>> cache_for(Local(255, 0) & Causal()).size
     256
     """
-    reaches = [clause.before for clause in pattern.clauses()]
+    reaches = [term.before for term in pattern.terms()]
     bounded = [before for before in reaches if before is not None]
     if len(bounded) < len(reaches):
         return KeyValueCache()

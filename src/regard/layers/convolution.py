@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.attention import NoMask, Pattern
+from regard.attention import Pattern, ScoreDependentPattern
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.seq2seq_attention import SourceAttention, SourceState
@@ -156,7 +156,11 @@ class ConvDecoderBlock(nn.Module):
     """
 
     def __init__(
-        self, dim: int, kernel_width: int, dropout: Dropout, pattern: Pattern | NoMask
+        self,
+        dim: int,
+        kernel_width: int,
+        dropout: Dropout,
+        pattern: Pattern | ScoreDependentPattern,
     ) -> None:
         super().__init__()
         self.convolution = GatedConvolution(

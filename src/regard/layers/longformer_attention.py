@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.attention import Full, Global, NoMask, Pattern, attend
+from regard.attention import Full, Global, Pattern, ScoreDependentPattern, attend
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import SelfAttention
 
@@ -35,11 +35,11 @@ class LongformerAttention(SelfAttention):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern | NoMask,
+        pattern: Pattern | ScoreDependentPattern,
         num_global: int,
         output_gain: float = 1.0,
     ) -> None:
-        if num_global and not isinstance(pattern, NoMask):
+        if num_global and not isinstance(pattern, ScoreDependentPattern):
             pattern = pattern | Global(range(num_global))
         super().__init__(dim, num_heads, pattern=pattern, output_gain=output_gain)
         self.num_global = num_global
@@ -84,7 +84,7 @@ class LongformerAttention(SelfAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """Attend with all other tokens; output and weights, if wanted, of those rows."""
         q, k, v = self._project(x)
-        if isinstance(self.pattern, NoMask):  # may want as many queries as keys
+        if isinstance(self.pattern, ScoreDependentPattern):  # may want as many queries as keys
             out, weights = self._weigh(q, k, v, pattern=self.pattern, lengths=lengths, first=0)
             return out[:, :, num_global:], None if weights is None else weights[:, :, num_global:]
         q = q[:, :, num_global:]
@@ -96,7 +96,7 @@ class LongformerAttention(SelfAttention):
         k: Tensor,
         v: Tensor,
         *,
-        pattern: Pattern | NoMask,
+        pattern: Pattern | ScoreDependentPattern,
         lengths: Tensor | None,
         first: int,
     ) -> tuple[Tensor, Tensor | None]:

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from regard.attention import NoMask, Pattern, TransformerXL, attend
+from regard.attention import Pattern, ScoreDependentPattern, TransformerXL, attend
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import MultiHeadAttention
 from regard.layers.positions import SinusoidalPositions
@@ -131,7 +131,7 @@ class RelativeAttention(MultiHeadAttention):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern | NoMask,
+        pattern: Pattern | ScoreDependentPattern,
         memory: int,
         shared: RelativePositions,
         output_gain: float,
@@ -203,9 +203,8 @@ class RelativeAttention(MultiHeadAttention):
         return TransformerXL(self.shared.content_bias, self.shared.position_bias, relative)
 
 
-def _is_relative(pattern: Pattern | NoMask) -> bool:
+def _is_relative(pattern: Pattern | ScoreDependentPattern) -> bool:
     """Tell whether a pattern depends on the distance of a pair alone."""
     return all(
-        clause.queries is None and clause.keys is None and not clause.blocks
-        for clause in pattern.clauses()
+        term.queries is None and term.keys is None and not term.blocks for term in pattern.terms()
     )

@@ -15,7 +15,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from regard.attention import Additive, DotProduct, NoMask, Pattern, Score, attend
+from regard.attention import (
+    Additive,
+    DotProduct,
+    Pattern,
+    ScoreDependentPattern,
+    ScoreFunction,
+    attend,
+)
 from regard.layers.linear import Linear
 
 Memory = tuple[Tensor, Tensor]
@@ -29,7 +36,7 @@ class SourceAttention(nn.Module):
         pattern: Which target positions may see which source positions.
     """
 
-    def __init__(self, pattern: Pattern | NoMask) -> None:
+    def __init__(self, pattern: Pattern | ScoreDependentPattern) -> None:
         super().__init__()
         self.pattern = pattern
         self.on_weights: Callable[[Tensor], None] | None = None
@@ -78,7 +85,7 @@ class SourceAttention(nn.Module):
     def _map(self, queries: Tensor) -> Tensor:
         return queries
 
-    def _score(self, dtype: torch.dtype) -> Score:  # noqa: ARG002 - for those that hold tensors
+    def _score(self, dtype: torch.dtype) -> ScoreFunction:  # noqa: ARG002 - for those that hold tensors
         return DotProduct(scale=1.0)
 
 
@@ -90,7 +97,7 @@ class BahdanauAttention(SourceAttention):
         pattern: As for `SourceAttention`.
     """
 
-    def __init__(self, dim: int, pattern: Pattern | NoMask) -> None:
+    def __init__(self, dim: int, pattern: Pattern | ScoreDependentPattern) -> None:
         super().__init__(pattern)
         self.query = Linear(dim, dim)
         self.key = Linear(dim, dim, bias=False)
@@ -103,7 +110,7 @@ class BahdanauAttention(SourceAttention):
     def _map(self, queries: Tensor) -> Tensor:
         return self.query(queries)
 
-    def _score(self, dtype: torch.dtype) -> Score:
+    def _score(self, dtype: torch.dtype) -> ScoreFunction:
         return Additive(self.weight.to(dtype))
 
 
@@ -116,7 +123,9 @@ class LuongAttention(SourceAttention):
         is_general: Whether there is a map W_a.
     """
 
-    def __init__(self, dim: int, pattern: Pattern | NoMask, *, is_general: bool) -> None:
+    def __init__(
+        self, dim: int, pattern: Pattern | ScoreDependentPattern, *, is_general: bool
+    ) -> None:
         super().__init__(pattern)
         self.key = Linear(dim, dim, bias=False) if is_general else nn.Identity()
 

@@ -10,8 +10,8 @@ from regard.attention import (
     Local,
     TopK,
     attend,
-    kept_bytes,
-    most_kept_bytes,
+    peak_saved_bytes,
+    saved_bytes,
 )
 from regard.attention.backends.cpu_kernels import instructions
 
@@ -46,7 +46,7 @@ def test_what_is_kept_is_what_is_predicted(pattern, length, dtype):
     lengths = (None, torch.tensor([length, length - 3]))
     if isinstance(pattern, Hierarchical):
         lengths = None
-    predicted = kept_bytes(pattern, length, length, itemsize=dtype.itemsize)
+    predicted = saved_bytes(pattern, length, length, itemsize=dtype.itemsize)
     found = really_kept(pattern, length, dtype, lengths)
     # Beside it there are masks, a byte a pair for all heads, and what grows with the length alone.
     assert found <= 1.1 * predicted + length**2 / HEADS + 40 * DIM * length * dtype.itemsize
@@ -54,12 +54,12 @@ def test_what_is_kept_is_what_is_predicted(pattern, length, dtype):
 
 
 def test_long_texts_keep_nothing_by_pair_unless_keys_are_chosen_by_score():
-    assert kept_bytes(Full(), 8192, 8192) == 0
-    assert kept_bytes(TopK(16), 8192, 8192) == 8 * 8192**2
+    assert saved_bytes(Full(), 8192, 8192) == 0
+    assert saved_bytes(TopK(16), 8192, 8192) == 8 * 8192**2
 
 
 def test_a_token_of_a_shorter_text_may_keep_more():
-    assert most_kept_bytes(Full(), 100) == 8 * 100
-    assert most_kept_bytes(Full(), 8192) == 8 * (511 if instructions() is None else 127)
-    assert most_kept_bytes(Full(), 8192, is_plain=False) == 8 * 511
-    assert most_kept_bytes(TopK(4), 8192) == 8 * 8192
+    assert peak_saved_bytes(Full(), 100) == 8 * 100
+    assert peak_saved_bytes(Full(), 8192) == 8 * (511 if instructions() is None else 127)
+    assert peak_saved_bytes(Full(), 8192, is_plain=False) == 8 * 511
+    assert peak_saved_bytes(TopK(4), 8192) == 8 * 8192

@@ -1,4 +1,4 @@
-"""Patterns: what they allow, their clauses, what they cost, what they refuse; no-mask patterns."""
+"""Patterns: what they allow, their terms, what they cost, what they refuse; no-mask patterns."""
 
 import math
 import operator
@@ -22,7 +22,7 @@ from regard.attention.patterns import (
 from regard.attention.patterns.base import Pattern, allowed_matrix
 from regard.attention.patterns.cost import Cost
 from regard.attention.patterns.hierarchical import hierarchical_attention
-from regard.attention.patterns.mask_algebra import Clause, simplify
+from regard.attention.patterns.mask_algebra import MaskTerm, simplify
 from regard.attention.patterns.top_k import top_k_attention
 from regard.errors import ConfigError, ShapeError
 
@@ -81,8 +81,8 @@ def test_the_clauses_of_a_mask_allow_the_same_pairs(pattern, queries, keys, offs
     expected = allowed_matrix(pattern, queries, keys, query_offset=offset)
     i, j = torch.arange(offset, offset + queries)[:, None], torch.arange(keys)[None, :]
     found = torch.zeros(queries, keys, dtype=torch.bool)
-    for clause in pattern.clauses():
-        found |= clause.allowed(i, j)
+    for term in pattern.terms():
+        found |= term.allowed(i, j)
     assert torch.equal(found, expected)
 
 
@@ -159,47 +159,47 @@ def test_an_argument_out_of_range_is_refused(build, message):
 
 
 def test_a_union_of_bands_is_one_band():
-    assert (Local(3, 0) | Local(1, 2)).clauses() == (Clause(before=3, after=2),)
-    assert (Causal() | Local(1, 2)).clauses() == (Clause(before=None, after=2),)
+    assert (Local(3, 0) | Local(1, 2)).terms() == (MaskTerm(before=3, after=2),)
+    assert (Causal() | Local(1, 2)).terms() == (MaskTerm(before=None, after=2),)
 
 
 def test_an_intersection_narrows_every_part():
     pattern = Causal() & Local(50, 2) & Strided(4) & Strided(6)
-    assert pattern.clauses() == (Clause(before=50, after=0, stride=12),)
-    rows = (Global([1, 3]) & Global([3, 5])).clauses()
+    assert pattern.terms() == (MaskTerm(before=50, after=0, stride=12),)
+    rows = (Global([1, 3]) & Global([3, 5])).terms()
     assert set(rows) == {
-        Clause(queries=(3,)),
-        Clause(keys=(3,)),
-        Clause(queries=(1, 3), keys=(3, 5)),
-        Clause(queries=(3, 5), keys=(1, 3)),
+        MaskTerm(queries=(3,)),
+        MaskTerm(keys=(3,)),
+        MaskTerm(queries=(1, 3), keys=(3, 5)),
+        MaskTerm(queries=(3, 5), keys=(1, 3)),
     }
 
 
 def test_a_band_shorter_than_its_stride_is_the_diagonal():
-    assert (Local(2, 1) & Strided(3)).clauses() == (Clause(before=0, after=0),)
+    assert (Local(2, 1) & Strided(3)).terms() == (MaskTerm(before=0, after=0),)
 
 
 def test_a_contained_clause_is_dropped():
-    assert (Local(1, 1) | Full()).clauses() == (Clause(),)
-    assert (Strided(4) | Strided(2)).clauses() == (Clause(stride=2),)
-    assert (Local(0, 0) & Strided(3) | Local(0, 0)).clauses() == (Clause(before=0, after=0),)
+    assert (Local(1, 1) | Full()).terms() == (MaskTerm(),)
+    assert (Strided(4) | Strided(2)).terms() == (MaskTerm(stride=2),)
+    assert (Local(0, 0) & Strided(3) | Local(0, 0)).terms() == (MaskTerm(before=0, after=0),)
 
 
 def test_clauses_that_differ_in_their_positions_are_merged():
-    assert (Global([0]) | Global([5])).clauses() == Global([0, 5]).clauses()
+    assert (Global([0]) | Global([5])).terms() == Global([0, 5]).terms()
 
 
 def test_an_empty_set_leaves_no_clause():
-    assert Global([]).clauses() == ()
-    assert simplify([Clause(queries=(1,)) & Clause(queries=(2,))]) == ()
+    assert Global([]).terms() == ()
+    assert simplify([MaskTerm(queries=(1,)) & MaskTerm(queries=(2,))]) == ()
 
 
 @given(left=SINGLE, right=SINGLE)
 def test_a_clause_contains_only_what_it_allows(left, right):
     i, j = torch.arange(12)[:, None], torch.arange(12)[None, :]
-    for first in left.clauses():
+    for first in left.terms():
         assert first.contains(first)
-        for second in right.clauses():
+        for second in right.terms():
             if first.contains(second):
                 assert not (second.allowed(i, j) & ~first.allowed(i, j)).any()
 

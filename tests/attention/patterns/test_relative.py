@@ -12,23 +12,23 @@ from regard.attention import (
     Full,
     Global,
     Local,
-    LocalShare,
     RandomBlocks,
+    RelativeWindow,
     Strided,
     TopK,
     allowed_matrix,
     attend,
     blockwise_attention,
 )
-from regard.attention.options import Terms
+from regard.attention.options import AttentionOptions
 from regard.errors import ConfigError
 
-SHARE, RANDOM = LocalShare(0.2, 0.1), RandomBlocks(4, 2, seed=3)
+SHARE, RANDOM = RelativeWindow(0.2, 0.1), RandomBlocks(4, 2, seed=3)
 PATTERNS = [
     SHARE,
     RANDOM,
     (SHARE | Global((0,))) & Causal(),
-    RANDOM | LocalShare(0.1, 0.0),
+    RANDOM | RelativeWindow(0.1, 0.0),
 ]
 EVERY = pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 
@@ -42,51 +42,51 @@ def draw(*shape, seed=0):
     [(100, Local(20, 10)), (14, Local(3, 1)), (2, Local(1, 1)), (0, Local(1, 1))],
 )
 def test_a_share_is_rounded_and_one_key_at_least(keys, wanted):
-    assert SHARE.for_lengths(7, keys) == wanted
+    assert SHARE.resolve(7, keys) == wanted
 
 
 def test_a_share_of_nothing_stays_nothing():
-    assert LocalShare(0.5, 0.0).for_lengths(8, 8) == Local(4, 0)
+    assert RelativeWindow(0.5, 0.0).resolve(8, 8) == Local(4, 0)
 
 
 @given(queries=st.integers(1, 60), more=st.integers(0, 20), keys=st.integers(1, 60))
 def test_more_queries_change_no_row_of_random_blocks(queries, more, keys):
-    few, many = RANDOM.for_lengths(queries, keys), RANDOM.for_lengths(queries + more, keys)
+    few, many = RANDOM.resolve(queries, keys), RANDOM.resolve(queries + more, keys)
     assert many.mask[: len(few.mask)] == few.mask
     assert len(few.mask) == -(-queries // 4)
     assert len(few.mask[0]) == -(-keys // 4)
 
 
 def test_random_blocks_are_those_of_the_constructor():
-    assert RANDOM.for_lengths(13, 16) == Blocks.random(4, 4, 4, per_row=2, seed=3)
-    assert RandomBlocks(4, 9).for_lengths(8, 8) == Blocks([[True, True], [True, True]], 4)
+    assert RANDOM.resolve(13, 16) == Blocks.random(4, 4, 4, per_row=2, seed=3)
+    assert RandomBlocks(4, 9).resolve(8, 8) == Blocks([[True, True], [True, True]], 4)
 
 
 def test_a_union_settles_its_sides():
     pattern = (SHARE | Global((0,))) & Causal()
     assert pattern.depends_on_length
-    assert pattern.for_lengths(10, 10) == (Local(2, 1) | Global((0,))) & Causal()
+    assert pattern.resolve(10, 10) == (Local(2, 1) | Global((0,))) & Causal()
 
 
 @pytest.mark.parametrize("pattern", [Full(), Strided(2) | Local(1, 0), TopK(3)], ids=repr)
 def test_other_patterns_are_settled_as_they_are(pattern):
     assert not pattern.depends_on_length
-    assert pattern.for_lengths(5, 5) is pattern
+    assert pattern.resolve(5, 5) is pattern
 
 
 @EVERY
 def test_cost_and_picture_are_those_of_the_settled_pattern(pattern):
-    settled = pattern.for_lengths(20, 20)
+    settled = pattern.resolve(20, 20)
     assert pattern.cost(20, 20) == settled.cost(20, 20)
     assert pattern.show(20) == settled.show(20)
 
 
 def test_positions_alone_do_not_tell_its_pairs():
     with pytest.raises(ConfigError) as raised:
-        SHARE.clauses()
+        SHARE.terms()
     assert str(raised.value) == (
-        "LocalShare(before=0.2, after=0.1) depends on the length.  "
-        "Settle it first: .for_lengths(queries, keys)."
+        "RelativeWindow(before=0.2, after=0.1) depends on the length.  "
+        "Settle it first: .resolve(num_queries, num_keys)."
     )
     with pytest.raises(ConfigError, match="depends on the length"):
         RANDOM.allowed(torch.zeros(1, 1), torch.zeros(1, 1))
@@ -96,12 +96,12 @@ def test_positions_alone_do_not_tell_its_pairs():
     ("build", "message"),
     [
         (
-            lambda: LocalShare(1.5, 0.0),
-            "LocalShare(before=1.5, after=0.0): both must be 0 to 1, and one above 0.",
+            lambda: RelativeWindow(1.5, 0.0),
+            "RelativeWindow(before=1.5, after=0.0): both must be 0 to 1, and one above 0.",
         ),
         (
-            lambda: LocalShare(0.0, 0.0),
-            "LocalShare(before=0.0, after=0.0): both must be 0 to 1, and one above 0.",
+            lambda: RelativeWindow(0.0, 0.0),
+            "RelativeWindow(before=0.0, after=0.0): both must be 0 to 1, and one above 0.",
         ),
         (
             lambda: RandomBlocks(0, 1),
@@ -145,7 +145,7 @@ def test_it_equals_the_settled_pattern_with_all_other_terms(pattern):
     }
     found = attend(q, k, v, pattern=pattern, **others)
     for row, valid in enumerate((12, 7)):
-        settled = pattern.for_lengths(12, valid)
+        settled = pattern.resolve(12, valid)
         torch.testing.assert_close(
             found[row], attend(q, k, v, pattern=settled, **others)[row], msg=str(row)
         )
@@ -157,7 +157,7 @@ def test_rows_that_are_computed_apart_drop_weights_of_their_own():
         q,
         q,
         q,
-        pattern=LocalShare(1.0, 1.0),
+        pattern=RelativeWindow(1.0, 1.0),
         lengths=(None, torch.tensor([40, 39])),
         dropout=0.5,
         generator=torch.Generator().manual_seed(1),
@@ -171,7 +171,7 @@ def test_rows_that_are_computed_apart_drop_weights_of_their_own():
 def test_derivatives_go_to_the_rows_they_belong_to():
     inputs = tuple(draw(3, 1, 6, 2, seed=seed).requires_grad_() for seed in range(3))
     lengths = torch.tensor([6, 3, 4])
-    pattern = LocalShare(0.5, 0.0)
+    pattern = RelativeWindow(0.5, 0.0)
 
     def run(q, k, v):
         return attend(q, k, v, pattern=pattern, lengths=lengths)
@@ -192,8 +192,8 @@ def test_one_step_of_cross_attention_equals_that_step_of_the_whole(pattern):
 @EVERY
 def test_blockwise_attention_settles_by_all_keys(pattern):
     q, k, v = (draw(1, 2, 15, 4, seed=seed) for seed in range(3))
-    found = blockwise_attention(q, k, v, pattern=pattern, terms=Terms())
-    torch.testing.assert_close(found, attend(q, k, v, pattern=pattern.for_lengths(15, 15)))
+    found = blockwise_attention(q, k, v, pattern=pattern, options=AttentionOptions())
+    torch.testing.assert_close(found, attend(q, k, v, pattern=pattern.resolve(15, 15)))
     assert torch.equal(
-        allowed_matrix(pattern, 15, 15), allowed_matrix(pattern.for_lengths(15, 15), 15, 15)
+        allowed_matrix(pattern, 15, 15), allowed_matrix(pattern.resolve(15, 15), 15, 15)
     )

@@ -11,8 +11,8 @@ from regard.attention.patterns import (
     Global,
     Hierarchical,
     Local,
-    LocalShare,
     RandomBlocks,
+    RelativeWindow,
     Strided,
     TopK,
 )
@@ -38,7 +38,7 @@ MASKS = st.recursive(
         st.builds(Local, st.integers(0, 300), st.integers(0, 300)),
         st.builds(Strided, st.integers(1, 99)),
         st.builds(Global, st.lists(st.integers(0, 999), min_size=1)),
-        st.builds(LocalShare, st.floats(1e-9, 1.0), st.floats(0.0, 1.0)),
+        st.builds(RelativeWindow, st.floats(1e-9, 1.0), st.floats(0.0, 1.0)),
         st.builds(RandomBlocks, st.integers(1, 99), st.integers(1, 9), st.integers(0, 9)),
     ),
     lambda inner: st.builds(
@@ -74,9 +74,9 @@ NO_MASKS = st.builds(
             (Full() | Strided(2)) & Global([0]),
             (Full() | Strided(2)) & Global([0]) & Causal(),
         ),
-        ("local:0.1", LocalShare(0.1, 0.1), LocalShare(0.1, 0.0) & Causal()),
-        ("local:.25,0", LocalShare(0.25, 0.0), LocalShare(0.25, 0.0) & Causal()),
-        ("local:0,0.5", LocalShare(0.0, 0.5), LocalShare(0.0, 0.5) & Causal()),
+        ("local:0.1", RelativeWindow(0.1, 0.1), RelativeWindow(0.1, 0.0) & Causal()),
+        ("local:.25,0", RelativeWindow(0.25, 0.0), RelativeWindow(0.25, 0.0) & Causal()),
+        ("local:0,0.5", RelativeWindow(0.0, 0.5), RelativeWindow(0.0, 0.5) & Causal()),
         ("random:64:3", RandomBlocks(64, 3), RandomBlocks(64, 3) & Causal()),
         ("random:8:2:7", RandomBlocks(8, 2, seed=7), RandomBlocks(8, 2, seed=7) & Causal()),
         ("causal|local:1", Causal() | Local(1, 1), (Causal() | Local(1, 0)) & Causal()),
@@ -95,7 +95,7 @@ def test_what_is_written_reads_back_the_same(pattern):
 @given(pattern=MASKS | NO_MASKS)
 def test_a_decoders_pattern_is_causal_and_reads_back_the_same(pattern):
     decoder = parse_pattern(format_pattern(pattern), is_decoder=True)
-    assert all(clause.after == 0 for clause in decoder.for_lengths(30, 30).clauses())
+    assert all(term.after == 0 for term in decoder.resolve(30, 30).terms())
     assert parse_pattern(format_pattern(decoder), is_decoder=True) == decoder
 
 
@@ -126,8 +126,8 @@ def test_a_decoders_pattern_is_causal_and_reads_back_the_same(pattern):
         ("local:1.", f"attention.pattern=local:1.: {LOCAL}"),
         (
             "local:1.5",
-            "attention.pattern=local:1.5: LocalShare(before=1.5, after=1.5): both must be 0 to 1, "
-            "and one above 0.",
+            "attention.pattern=local:1.5: RelativeWindow(before=1.5, after=1.5): both must be 0 to "
+            "1, and one above 0.",
         ),
         ("random", f"attention.pattern=random: {RANDOM}"),
         ("random:64", f"attention.pattern=random:64: {RANDOM}"),

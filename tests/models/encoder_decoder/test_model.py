@@ -53,7 +53,7 @@ def test_every_layer_attends_by_the_patterns_of_its_side():
     modules = list(model.modules())
     found = [repr(m.pattern) for m in modules if isinstance(m, LongformerAttention)]
     assert found == [repr(Local(256, 256)), repr(Local(5, 5)), repr(Local(256, 256))]
-    found = [m.pattern.clauses()[0].before for m in modules if isinstance(m, RelativeAttention)]
+    found = [m.pattern.terms()[0].before for m in modules if isinstance(m, RelativeAttention)]
     assert found == [2, 2, 2]
     found = [repr(block.cross_attention.pattern) for block in model.decoder_blocks]
     assert found == [repr(Full()), repr(Local(4, 4)), repr(Full())]

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import torch
 
-from regard.attention import most_kept_bytes
+from regard.attention import peak_saved_bytes
 from regard.layers.attention_config import AttentionConfig
 from regard.models.gpt.model import Gpt, GptConfig
 
@@ -228,7 +228,7 @@ def test_it_learns_a_tiny_set_by_heart(variant):
 
 def test_attention_bytes_are_those_of_every_layer():
     attention = AttentionConfig(pattern=("full", "local:4"))
-    one = [most_kept_bytes(p, 64, itemsize=8) for p in attention.decoder_patterns(2)]
+    one = [peak_saved_bytes(p, 64, itemsize=8) for p in attention.decoder_patterns(2)]
     assert build().attention_bytes(attention, 64) == 4 * sum(one)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.models.published_weights import assert_near, fill, padded_ids, spread
 
-from regard.attention import Local, TopK, most_kept_bytes
+from regard.attention import Local, TopK, peak_saved_bytes
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
@@ -193,7 +193,7 @@ def test_memory_told_is_that_of_windows_and_global_rows():
     model = Longformer(LongformerConfig(num_layers=2, dim=8, num_heads=2, num_global=2), 20)
     # Two numbers of four bytes: a window's dense scores at the most tokens that are computed so,
     # and two global rows.
-    of_window = most_kept_bytes(Local(1, 1), 4096)
+    of_window = peak_saved_bytes(Local(1, 1), 4096)
     assert model.attention_bytes(AttentionConfig(), 4096) == 2 * 2 * (of_window + 8 * 2)
 
 

@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 
 from regard.attention.blockwise.combine import blockwise_attention, blockwise_gradient
-from regard.attention.options import Terms
+from regard.attention.options import AttentionOptions
 from regard.attention.patterns import Blocks
 from regard.attention.patterns.base import Intersection, Pattern, Union
 from regard.attention.patterns.text import format_pattern, parse_pattern
 from regard.attention.scores import DotProduct
 
 
-def is_compilable(pattern: Pattern, terms: Terms) -> bool:
+def is_compilable(pattern: Pattern, options: AttentionOptions) -> bool:
     """Tell whether `compiled_attention` can compute it."""
-    is_plain = isinstance(terms.score, DotProduct) and terms.bias is None and terms.dropout == 0
+    is_plain = (
+        isinstance(options.score, DotProduct) and options.bias is None and options.dropout == 0
+    )
     return is_plain and not _holds_blocks(pattern)
 
 
@@ -32,19 +34,21 @@ def _holds_blocks(pattern: object) -> bool:
     return isinstance(pattern, Blocks)
 
 
-def compiled_attention(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, terms: Terms) -> Tensor:
+def compiled_attention(
+    q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, options: AttentionOptions
+) -> Tensor:
     """Compute what `blockwise_attention` does, as one operator with a first derivative."""
-    assert isinstance(terms.score, DotProduct)
-    of_queries, of_keys = terms.segments or (None, None)
+    assert isinstance(options.score, DotProduct)
+    of_queries, of_keys = options.segments or (None, None)
     return _attend(
         q,
         k,
         v,
         format_pattern(pattern),
-        terms.query_offset,
-        terms.score.scale,
-        terms.score.soft_cap,
-        terms.lengths,
+        options.query_offset,
+        options.score.scale,
+        options.score.soft_cap,
+        options.lengths,
         of_queries,
         of_keys,
     )
@@ -63,11 +67,11 @@ def _terms(
     lengths: Tensor | None,
     of_queries: Tensor | None,
     of_keys: Tensor | None,
-) -> Terms:
+) -> AttentionOptions:
     segments = None
     if of_queries is not None and of_keys is not None:
         segments = (of_queries, of_keys)
-    return Terms(
+    return AttentionOptions(
         score=DotProduct(scale, soft_cap), lengths=lengths, segments=segments, query_offset=offset
     )
 
@@ -85,8 +89,8 @@ def _attend(
     of_queries: Tensor | None,
     of_keys: Tensor | None,
 ) -> Tensor:
-    terms = _terms(offset, scale, soft_cap, lengths, of_queries, of_keys)
-    return blockwise_attention(q, k, v, pattern=_parse(pattern), terms=terms).contiguous()
+    options = _terms(offset, scale, soft_cap, lengths, of_queries, of_keys)
+    return blockwise_attention(q, k, v, pattern=_parse(pattern), options=options).contiguous()
 
 
 @_attend.register_fake
@@ -108,8 +112,8 @@ def _attend_backward(
     of_queries: Tensor | None,
     of_keys: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    terms = _terms(offset, scale, soft_cap, lengths, of_queries, of_keys)
-    dq, dk, dv = blockwise_gradient(q, k, v, grad, pattern=_parse(pattern), terms=terms)
+    options = _terms(offset, scale, soft_cap, lengths, of_queries, of_keys)
+    dq, dk, dv = blockwise_gradient(q, k, v, grad, pattern=_parse(pattern), options=options)
     return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
 

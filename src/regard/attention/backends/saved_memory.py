@@ -11,11 +11,16 @@ import math
 from regard.attention.attend import DENSE_BELOW, DENSE_BELOW_FUSED
 from regard.attention.backends.cpu_kernels import instructions
 from regard.attention.patterns import Hierarchical
-from regard.attention.patterns.base import NoMask, Pattern
+from regard.attention.patterns.base import Pattern, ScoreDependentPattern
 
 
-def kept_bytes(
-    pattern: Pattern | NoMask, queries: int, keys: int, *, itemsize: int = 4, is_plain: bool = True
+def saved_bytes(
+    pattern: Pattern | ScoreDependentPattern,
+    queries: int,
+    keys: int,
+    *,
+    itemsize: int = 4,
+    is_plain: bool = True,
 ) -> int:
     """Predict the bytes that one head of one row keeps by pair until its gradient is taken.
 
@@ -33,15 +38,17 @@ def kept_bytes(
         Bytes, about the most.
 
     >>> from regard.attention import Local, TopK
-    >>> kept_bytes(Local(64, 0), 100, 100), kept_bytes(Local(64, 0), 4096, 4096)
+    >>> saved_bytes(Local(64, 0), 100, 100), saved_bytes(Local(64, 0), 4096, 4096)
     (80000, 0)
-    >>> kept_bytes(TopK(16), 4096, 4096)
+    >>> saved_bytes(TopK(16), 4096, 4096)
     134217728
     """
     if isinstance(pattern, Hierarchical):
         # Scores and their exponentials of each level, float32 at least, and what they are made of.
         return 4 * max(itemsize, 4) * pattern.cost(queries, keys).pairs
-    is_dense = isinstance(pattern, NoMask) or queries * keys < _dense_below(pattern, is_plain)
+    is_dense = isinstance(pattern, ScoreDependentPattern) or queries * keys < _dense_below(
+        pattern, is_plain
+    )
     return 2 * itemsize * queries * keys if is_dense else 0
 
 
@@ -50,13 +57,17 @@ def _dense_below(pattern: Pattern, is_plain: bool) -> int:
     is_fused = (
         is_plain
         and instructions() is not None
-        and all(clause.is_band for clause in pattern.for_lengths(1, 1).clauses())
+        and all(term.is_band for term in pattern.resolve(1, 1).terms())
     )
     return DENSE_BELOW_FUSED if is_fused else DENSE_BELOW
 
 
-def most_kept_bytes(
-    pattern: Pattern | NoMask, length: int, *, itemsize: int = 4, is_plain: bool = True
+def peak_saved_bytes(
+    pattern: Pattern | ScoreDependentPattern,
+    length: int,
+    *,
+    itemsize: int = 4,
+    is_plain: bool = True,
 ) -> int:
     """Predict what a head keeps by pair for a token of self-attention, at the worst.
 
@@ -65,14 +76,18 @@ def most_kept_bytes(
         length: Longest text, in tokens, 1 or more. Shorter ones may keep more: they are computed by
             the definition.
         itemsize: Bytes of a number of the queries.
-        is_plain: As for `kept_bytes`.
+        is_plain: As for `saved_bytes`.
 
     Returns:
         Bytes a token.
     """
-    below = DENSE_BELOW if isinstance(pattern, NoMask) else _dense_below(pattern, is_plain)
+    below = (
+        DENSE_BELOW
+        if isinstance(pattern, ScoreDependentPattern)
+        else _dense_below(pattern, is_plain)
+    )
     kept = (
-        math.ceil(kept_bytes(pattern, n, n, itemsize=itemsize, is_plain=is_plain) / n)
+        math.ceil(saved_bytes(pattern, n, n, itemsize=itemsize, is_plain=is_plain) / n)
         for n in (length, min(length, math.isqrt(below - 1)))
     )
     return max(kept)

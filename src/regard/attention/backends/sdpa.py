@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regard.attention.blockwise.any_order import Operation
-from regard.attention.nan_propagation import spoilt_heads
+from regard.attention.nan_propagation import nonfinite_heads
 
 
 @dataclass(frozen=True)
-class Library:
+class SdpaBackend:
     """PyTorch's own fused attention, for full and causal patterns without anything else.
 
     Args:
@@ -35,7 +35,7 @@ class Library:
             lse = lse.unsqueeze(-1).clone()  # forward-mode derivatives take no view
         else:
             out, lse = self._attend(q, k, v), q.new_zeros((*q.shape[:3], 1))
-        return out.addcmul_(q, spoilt_heads(k, q.shape[1])), lse  # adds 0, or not a number
+        return out.addcmul_(q, nonfinite_heads(k, q.shape[1])), lse  # adds 0, or not a number
 
     def backward(
         self,

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from regard.attention.blockwise.any_order import Operation
 from regard.attention.blockwise.block_attention import NOTHING, BlockAttention
-from regard.attention.blockwise.tiling import Place
-from regard.attention.nan_propagation import spoilt_heads
+from regard.attention.blockwise.tiling import BlockSlice
+from regard.attention.nan_propagation import nonfinite_heads
 
 _LOG2_E = math.log2(math.e)  # exp(x) = 2^(x log2 e), and powers of two are faster to compute
 
 
 @dataclass(frozen=True)
-class FirstOrder:
+class FlashBackend:
     """The shortcut for one block function.
 
     Args:
@@ -36,8 +36,8 @@ class FirstOrder:
 
     def forward(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Compute output ``[batch, heads, queries, value_dim]`` and lse ``[.., queries, 1]``."""
-        spoilt = spoilt_heads(tensors[1], operation.layout.kv_heads)
-        return replace(operation, function=_Value(self, spoilt), fast=None).run(tensors)
+        nonfinite = nonfinite_heads(tensors[1], operation.sizes.kv_heads)
+        return replace(operation, function=_Value(self, nonfinite), fast=None).run(tensors)
 
     def backward(
         self,
@@ -48,7 +48,7 @@ class FirstOrder:
     ) -> tuple[Tensor, ...]:
         """Compute the cotangents of q, k and v."""
         backward = Operation(
-            layout=operation.layout,
+            sizes=operation.sizes,
             groups=operation.groups,
             function=_Gradient(self),
             inputs=operation.inputs + operation.outputs + operation.outputs,
@@ -56,7 +56,7 @@ class FirstOrder:
         )
         return backward.run((*tensors, *outputs, *cotangents))
 
-    def mask(self, place: Place, others: list[Tensor], q: Tensor) -> Tensor | None:
+    def mask(self, place: BlockSlice, others: list[Tensor], q: Tensor) -> Tensor | None:
         """Lay the mask out as numbers to add, ``[blocks or 1, rows, keys]``: 0, or NOTHING."""
         mask = self.function.mask(place, others)
         if mask is None:
@@ -107,11 +107,11 @@ class _Workspace:
 class _Value:
     """The block function of the value."""
 
-    def __init__(self, owner: FirstOrder, spoilt: Tensor) -> None:
+    def __init__(self, owner: FlashBackend, nonfinite: Tensor) -> None:
         self._owner, self._workspace = owner, _Workspace()
-        self._spoilt = spoilt  # [batch, kv_heads, 1, 1]
+        self._spoilt = nonfinite  # [batch, kv_heads, 1, 1]
 
-    def __call__(self, place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute ``out [blocks, heads, queries, value_dim]`` and ``lse [.., queries, 1]``."""
         q, k, v, *others = blocks
         rows, keys, values = _rows(q), _packed(k), _packed(v)
@@ -135,10 +135,10 @@ class _Value:
 class _Gradient:
     """The block function of the first derivative."""
 
-    def __init__(self, owner: FirstOrder) -> None:
+    def __init__(self, owner: FlashBackend) -> None:
         self._owner, self._workspace = owner, _Workspace()
 
-    def __call__(self, place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute the cotangents of q, k and v from inputs, outputs and their cotangents.
 
         ``dV = P^T dO``, ``dS = P * (dO V^T - rowsum(dO * O) + dlse)``, ``dQ = dS K``,

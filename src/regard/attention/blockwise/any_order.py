@@ -4,7 +4,7 @@ A `torch.autograd.Function` that saves its inputs only. Its value is a sum over 
 (`groups.py`), each computed by a plain differentiable function of the blocks. The vector-Jacobian
 product of a block function is again such a function, so the backward pass is the *same* Function
 with another block function, and so is its derivative, to any order; each recomputes block by block.
-Softmax over a block of keys keeps its logarithm of the sum of exponentials, by which clauses of a
+Softmax over a block of keys keeps its logarithm of the sum of exponentials, by which terms of a
 pattern that were computed apart are joined (Milakov & Gimelshein 2018, "Online normalizer
 calculation for softmax"; Rabe & Staats 2021).
 """
@@ -18,10 +18,10 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from regard.attention.blockwise.schedule import Group
-from regard.attention.blockwise.tiling import Layout, PerHead, Place, Role
+from regard.attention.blockwise.schedule import BlockGroup
+from regard.attention.blockwise.tiling import AttentionShape, BlockSlice, PerHead, TileSpec
 
-BlockFunction = Callable[[Place, tuple[Tensor, ...]], tuple[Tensor, ...]]
+BlockFunction = Callable[[BlockSlice, tuple[Tensor, ...]], tuple[Tensor, ...]]
 """Maps blocks of the inputs to blocks of the outputs."""
 
 
@@ -39,7 +39,7 @@ class Operation:
     """A sum over blocks.
 
     Args:
-        layout: Sizes of the whole.
+        sizes: Sizes of the whole.
         groups: The blocks.
         function: What is computed of each.
         inputs: How each input is cut.
@@ -47,11 +47,11 @@ class Operation:
         fast: First-order shortcut, where there is one.
     """
 
-    layout: Layout
-    groups: tuple[Group, ...]
+    sizes: AttentionShape
+    groups: tuple[BlockGroup, ...]
     function: BlockFunction
-    inputs: tuple[Role, ...]
-    outputs: tuple[Role, ...]
+    inputs: tuple[TileSpec, ...]
+    outputs: tuple[TileSpec, ...]
     fast: Shortcut | None = None
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -78,15 +78,15 @@ class Operation:
         assert totals is not None
         return tuple(t.to(dtype) for t, dtype in zip(totals, dtypes, strict=True))
 
-    def _places(self, device: torch.device) -> Iterator[Place]:
-        return self.layout.places(self.groups, device, fold_heads=self.folds_heads)
+    def _places(self, device: torch.device) -> Iterator[BlockSlice]:
+        return self.sizes.places(self.groups, device, fold_heads=self.folds_heads)
 
     def vjp(self, wanted: tuple[int, ...]) -> Operation:
         """Derive the operation of inputs and output cotangents to the cotangents of some inputs."""
         closed = cast(object, self.function)
         derived = closed.vjp(wanted) if isinstance(closed, HasVjp) else None
         return Operation(
-            layout=self.layout,
+            sizes=self.sizes,
             groups=self.groups,
             function=derived or _pull_back(self.function, len(self.inputs), wanted),
             inputs=self.inputs + self.outputs,
@@ -101,7 +101,7 @@ class Operation:
         """
         count, function = len(self.inputs), self.function
 
-        def push_forward(place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        def push_forward(place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             primals, tangents = blocks[:count], blocks[count:]
             values, pull = torch.func.vjp(
                 _of_some(function, place, primals, wanted), *(primals[i] for i in wanted)
@@ -110,7 +110,7 @@ class Operation:
             return push(tuple(tangents))[0]
 
         return Operation(
-            layout=self.layout,
+            sizes=self.sizes,
             groups=self.groups,
             function=push_forward,
             inputs=self.inputs + tuple(self.inputs[i] for i in wanted),
@@ -121,7 +121,7 @@ class Operation:
 def _pull_back(function: BlockFunction, count: int, wanted: tuple[int, ...]) -> BlockFunction:
     """Differentiate a block function of `count` blocks automatically."""
 
-    def pull_back(place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def pull_back(place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         primals, cotangents = blocks[:count], blocks[count:]
         _, pull = torch.func.vjp(
             _of_some(function, place, primals, wanted), *(primals[i] for i in wanted)
@@ -132,7 +132,7 @@ def _pull_back(function: BlockFunction, count: int, wanted: tuple[int, ...]) -> 
 
 
 def _of_some(
-    function: BlockFunction, place: Place, blocks: tuple[Tensor, ...], wanted: tuple[int, ...]
+    function: BlockFunction, place: BlockSlice, blocks: tuple[Tensor, ...], wanted: tuple[int, ...]
 ) -> Callable[..., tuple[Tensor, ...]]:
     """View a block function as one of some of its blocks."""
 

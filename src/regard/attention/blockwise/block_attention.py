@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from regard.attention.biases import Bias
-from regard.attention.blockwise.tiling import Layout, Place
+from regard.attention.blockwise.tiling import AttentionShape, BlockSlice
 from regard.attention.hashed_dropout import keep_pairs
-from regard.attention.scores import Score
+from regard.attention.scores import ScoreFunction
 
 NOTHING = -1e30  # the lse of a query that sees no key: finite, so that no difference is NaN
 
@@ -25,7 +25,7 @@ class BlockAttention:
     """The block function of `attend`: inputs are q, k, v, then what the parts below need, in order.
 
     Args:
-        layout: Sizes of the whole.
+        sizes: Sizes of the whole.
         score: Of queries and keys; its tensors follow v.
         bias: Added to the score; its tensors, or the bias itself where it is one, follow.
         has_lengths: Whether valid keys a row follow.
@@ -33,14 +33,14 @@ class BlockAttention:
         dropout: Rate; a seed follows where it is above 0.
     """
 
-    layout: Layout
-    score: Score
+    sizes: AttentionShape
+    score: ScoreFunction
     bias: Bias | Tensor | None
     has_lengths: bool
     has_segments: bool
     dropout: float
 
-    def __call__(self, place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute ``out [blocks, heads, queries, value_dim]`` and ``lse [.., queries, 1]``."""
         q, k, v, *others = blocks
         scores, others = self._scores(place, q, k, others)
@@ -61,7 +61,7 @@ class BlockAttention:
             weights = weights * kept / (1 - self.dropout)
         return torch.matmul(weights.to(v.dtype), v), lse
 
-    def pairs(self, place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    def pairs(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """Compute scores, mask and dropout's factors, ``[blocks, heads, queries, keys]`` each."""
         q, k, _, *others = blocks
         scores, others = self._scores(place, q, k, others)
@@ -74,7 +74,7 @@ class BlockAttention:
         return scores, mask.expand_as(scores), factors
 
     def _scores(
-        self, place: Place, q: Tensor, k: Tensor, others: list[Tensor]
+        self, place: BlockSlice, q: Tensor, k: Tensor, others: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         """Compute ``[blocks, heads, queries, keys]``; return the inputs not used yet, too."""
         queries, keys = place.group.positions(q.device)
@@ -90,7 +90,7 @@ class BlockAttention:
             others = others[count:]
         return scores, others
 
-    def mask(self, place: Place, others: list[Tensor]) -> Tensor | None:
+    def mask(self, place: BlockSlice, others: list[Tensor]) -> Tensor | None:
         """Join the group's mask, the lengths and the segments; None where all is allowed.
 
         Args:
@@ -111,10 +111,10 @@ class BlockAttention:
             mask = _both(mask, of_queries == of_keys.transpose(-1, -2))
         return mask
 
-    def _kept(self, place: Place, seed: Tensor, heads_of_each: int) -> Tensor:
+    def _kept(self, place: BlockSlice, seed: Tensor, heads_of_each: int) -> Tensor:
         """Choose the pairs that dropout keeps, boolean ``[blocks, heads, queries, keys]``."""
         queries, keys = place.group.positions(seed.device)
-        first = place.row * self.layout.heads
+        first = place.row * self.sizes.heads
         heads = torch.arange(place.heads.start, place.heads.stop, device=seed.device) + first
         heads = heads.view(-1, heads_of_each, 1, 1)
         return keep_pairs(seed, heads, queries, keys, self.dropout)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-class Places(Protocol):
+class BlockIndices(Protocol):
     """Positions of blocks of equal width."""
 
     @property
@@ -47,11 +47,11 @@ class Places(Protocol):
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Windows at equal distances, overlapping where the step is below the width.
+class StridedBlocks:
+    """StridedBlocks at equal distances, overlapping where the step is below the width.
 
     Args:
-        start: Place where the first begins.
+        start: BlockSlice where the first begins.
         width: Length of each, 1 or more.
         num_blocks: How many, 1 or more.
         step: From the beginning of one to that of the next, 1 or more.
@@ -95,7 +95,7 @@ class Windows:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class IndexedBlocks:
     """Any places, listed.
 
     Args:

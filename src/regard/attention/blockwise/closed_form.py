@@ -24,7 +24,7 @@ from torch import Tensor
 
 from regard.attention.blockwise.any_order import BlockFunction
 from regard.attention.blockwise.block_attention import BlockAttention
-from regard.attention.blockwise.tiling import Place
+from regard.attention.blockwise.tiling import BlockSlice
 from regard.attention.dense import masked_softmax
 
 
@@ -40,7 +40,7 @@ class DotProductBlock:
     function: BlockAttention
     scale: float
 
-    def __call__(self, place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute output and log-sum-exp."""
         return self.function(place, blocks)
 
@@ -48,7 +48,7 @@ class DotProductBlock:
         """Give the block function of the cotangents of the wanted of q, k and v."""
         return DotProductGradient(self, wanted)
 
-    def weights(self, place: Place, blocks: tuple[Tensor, ...]) -> Tensor:
+    def weights(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> Tensor:
         """Compute P, ``[blocks, rows, keys]``, from q, k, v and what decides the mask."""
         q, k, _, *others = blocks
         scores = torch.bmm(_rows(q) * self.scale, k.squeeze(1).transpose(1, 2))
@@ -71,7 +71,7 @@ class DotProductGradient:
     block: DotProductBlock
     wanted: tuple[int, ...]
 
-    def __call__(self, place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute what is wanted of dq, dk and dv, shaped as q, k and v."""
         q, k, v = blocks[:3]
         g, c = (_rows(block) for block in blocks[-2:])
@@ -105,7 +105,7 @@ class DotProductSecond:
     gradient: DotProductGradient
     wanted: tuple[int, ...]
 
-    def __call__(self, place: Place, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute what is wanted, each shaped as its input."""
         count = len(blocks) - len(self.gradient.wanted)
         inputs = blocks[:count]

@@ -14,11 +14,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from regard.attention.blockwise.schedule import Group
+from regard.attention.blockwise.schedule import BlockGroup
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class BlockSlice:
     """One group of blocks, for one row of the batch and some heads of keys.
 
     Blocks have the axes ``[blocks, heads, width, dim]``. Where a group has a single block, the
@@ -35,7 +35,7 @@ class Place:
     row: int
     kv_heads: slice
     heads: slice
-    group: Group
+    group: BlockGroup
     mask: Tensor | None
 
     def fold(self, block: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Layout:
+class AttentionShape:
     """Sizes of a computation; `heads` is a multiple of `kv_heads`."""
 
     batch: int
@@ -63,8 +63,8 @@ class Layout:
     keys: int
 
     def places(
-        self, groups: Iterable[Group], device: torch.device, *, fold_heads: bool
-    ) -> Iterator[Place]:
+        self, groups: Iterable[BlockGroup], device: torch.device, *, fold_heads: bool
+    ) -> Iterator[BlockSlice]:
         """Walk over the groups, and for each over the batch and the heads of keys.
 
         Args:
@@ -80,13 +80,13 @@ class Layout:
                 for first in range(0, self.kv_heads, together):
                     last = min(first + together, self.kv_heads)
                     heads = slice(first * repeats, last * repeats)
-                    yield Place(row, slice(first, last), heads, group, mask)
+                    yield BlockSlice(row, slice(first, last), heads, group, mask)
 
 
-class Role(Protocol):
+class TileSpec(Protocol):
     """How one tensor is cut and put together."""
 
-    def take(self, tensor: Tensor, place: Place) -> Tensor:
+    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
         """Cut out the block that a place needs."""
         ...
 
@@ -94,7 +94,7 @@ class Role(Protocol):
         """Make the whole tensor, empty, of the kind of a block."""
         ...
 
-    def put(self, total: Tensor, block: Tensor, place: Place) -> None:
+    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
         """Put a block where `take` cut."""
         ...
 
@@ -109,14 +109,14 @@ class PerQuery:
     """``[batch, heads, queries, dim]`` in blocks ``[blocks, heads, queries, dim]``.
 
     Args:
-        layout: Sizes.
+        sizes: Sizes.
         fill: Value for queries in no block; None where there is no such query.
     """
 
-    layout: Layout
+    sizes: AttentionShape
     fill: float | None
 
-    def take(self, tensor: Tensor, place: Place) -> Tensor:
+    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
         """Cut out; axes of size 1 serve every row and head."""
         row = _row(tensor, place)
         block = place.group.queries.take(row if row.shape[0] == 1 else row[place.heads])
@@ -124,12 +124,12 @@ class PerQuery:
 
     def allocate(self, block: Tensor) -> Tensor:
         """Make ``[batch, heads, queries, dim]``."""
-        size = self.layout
+        size = self.sizes
         shape = (size.batch, size.heads, size.queries, block.shape[-1])
         return block.new_empty(shape) if self.fill is None else block.new_full(shape, self.fill)
 
-    def put(self, total: Tensor, block: Tensor, place: Place) -> None:
-        """Write: each query belongs to one block of a clause."""
+    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
+        """Write: each query belongs to one block of a term."""
         place.group.queries.write(total[place.row, place.heads], place.unfold(block))
 
 
@@ -137,9 +137,9 @@ class PerQuery:
 class PerKey:
     """``[batch, kv_heads, keys, dim]`` in blocks ``[blocks, 1, keys, dim]``."""
 
-    layout: Layout
+    sizes: AttentionShape
 
-    def take(self, tensor: Tensor, place: Place) -> Tensor:
+    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
         """Cut out; axes of size 1 serve every row and head."""
         row = _row(tensor, place)
         block = place.group.keys.take(row if row.shape[0] == 1 else row[place.kv_heads])
@@ -147,11 +147,11 @@ class PerKey:
 
     def allocate(self, block: Tensor) -> Tensor:
         """Make ``[batch, kv_heads, keys, dim]`` of zeros."""
-        size = self.layout
+        size = self.sizes
         shape = (size.batch, size.kv_heads, size.keys, block.shape[-1])
         return block.new_zeros(shape, dtype=_wide(block.dtype))
 
-    def put(self, total: Tensor, block: Tensor, place: Place) -> None:
+    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
         """Add: blocks of keys overlap."""
         place.group.keys.add(total[place.row, place.kv_heads], place.unfold(block))
 
@@ -166,7 +166,7 @@ class PerHead:
 
     num_heads: int
 
-    def take(self, tensor: Tensor, place: Place) -> Tensor:
+    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
         """Cut out the heads."""
         return tensor if self.num_heads == 1 else tensor[place.heads]
 
@@ -175,7 +175,7 @@ class PerHead:
         shape = (self.num_heads, *block.shape[1:])
         return block.new_zeros(shape, dtype=_wide(block.dtype))
 
-    def put(self, total: Tensor, block: Tensor, place: Place) -> None:
+    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
         """Add over all places."""
         (total if self.num_heads == 1 else total[place.heads]).add_(block)
 
@@ -190,7 +190,7 @@ class PerPair:
 
     shape: tuple[int, ...]
 
-    def take(self, tensor: Tensor, place: Place) -> Tensor:
+    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
         """Gather."""
         queries, keys = self._index(place, tensor.device)
         return place.fold(self._heads(tensor, place)[:, queries, keys].transpose(0, 1))
@@ -199,7 +199,7 @@ class PerPair:
         """Make the whole tensor of zeros."""
         return block.new_zeros(self.shape, dtype=_wide(block.dtype))
 
-    def put(self, total: Tensor, block: Tensor, place: Place) -> None:
+    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
         """Add."""
         queries, keys = self._index(place, total.device)
         heads = self._heads(total, place)
@@ -207,11 +207,11 @@ class PerPair:
         blocks = place.unfold(block).transpose(0, 1)
         heads.index_put_((every, queries, keys), blocks, accumulate=True)
 
-    def _heads(self, tensor: Tensor, place: Place) -> Tensor:
+    def _heads(self, tensor: Tensor, place: BlockSlice) -> Tensor:
         row = _row(tensor, place)
         return row if self.shape[1] == 1 else row[place.heads]
 
-    def _index(self, place: Place, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _index(self, place: BlockSlice, device: torch.device) -> tuple[Tensor, Tensor]:
         queries = place.group.queries.positions(device)[:, :, None]
         return queries, place.group.keys.positions(device)[:, None, :]
 
@@ -220,7 +220,7 @@ class PerPair:
 class PerRow:
     """``[batch]`` numbers that no derivative is taken of, such as lengths."""
 
-    def take(self, tensor: Tensor, place: Place) -> Tensor:
+    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
         """Cut out one number."""
         return tensor[place.row]
 
@@ -228,10 +228,10 @@ class PerRow:
         """Refuse: it is never an output."""
         raise AssertionError("a number a row has no derivative")
 
-    def put(self, total: Tensor, block: Tensor, place: Place) -> None:
+    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
         """Refuse: it is never an output."""
         raise AssertionError("a number a row has no derivative")
 
 
-def _row(tensor: Tensor, place: Place) -> Tensor:
+def _row(tensor: Tensor, place: BlockSlice) -> Tensor:
     return tensor[0] if tensor.shape[0] == 1 else tensor[place.row]

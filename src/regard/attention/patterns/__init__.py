@@ -6,7 +6,7 @@ from regard.attention.patterns.full import Full
 from regard.attention.patterns.global_ import Global
 from regard.attention.patterns.hierarchical import Hierarchical
 from regard.attention.patterns.local import Local
-from regard.attention.patterns.relative import LocalShare, RandomBlocks
+from regard.attention.patterns.relative import RandomBlocks, RelativeWindow
 from regard.attention.patterns.strided import Strided
 from regard.attention.patterns.top_k import TopK
 
@@ -17,8 +17,8 @@ __all__ = [
     "Global",
     "Hierarchical",
     "Local",
-    "LocalShare",
     "RandomBlocks",
+    "RelativeWindow",
     "Strided",
     "TopK",
 ]

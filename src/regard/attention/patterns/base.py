@@ -2,7 +2,7 @@
 
 A mask pattern is a predicate over positions, `allowed(i, j)`, True where query position i may
 attend to key position j. Patterns are plain immutable values: they compare, hash, and compose with
-``|`` (either allows) and ``&`` (both allow). Each also answers its `clauses` (where its pairs are
+``|`` (either allows) and ``&`` (both allow). Each also answers its `terms` (where its pairs are
 to be found, in time linear in their number), its `cost`, and draws itself with `show`.
 
 Two patterns are no masks, because scores or averages decide what a query sees: `TopK` and
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from regard.attention.patterns.cost import Cost, count_pairs
 from regard.attention.patterns.drawing import Format, check_num_positions, draw, grid
-from regard.attention.patterns.mask_algebra import Clause, both, either
+from regard.attention.patterns.mask_algebra import MaskTerm, intersect, union
 
 
 @runtime_checkable
@@ -28,10 +28,10 @@ class Pattern(Protocol):
 
     @property
     def depends_on_length(self) -> bool:
-        """Whether `allowed` and `clauses` want the lengths settled first, by `for_lengths`."""
+        """Whether `allowed` and `terms` want the lengths settled first, by `resolve`."""
         ...
 
-    def for_lengths(self, queries: int, keys: int) -> Pattern:
+    def resolve(self, queries: int, keys: int) -> Pattern:
         """Settle the pattern for a number of queries and of keys; most are settled as they are.
 
         Args:
@@ -56,7 +56,7 @@ class Pattern(Protocol):
         """
         ...
 
-    def clauses(self) -> tuple[Clause, ...]:
+    def terms(self) -> tuple[MaskTerm, ...]:
         """Tell the same as `allowed` as an "or" over simple structures, to find the pairs by."""
         ...
 
@@ -108,10 +108,10 @@ class Composable(ABC):
 
     @property
     def depends_on_length(self) -> bool:
-        """Whether `allowed` and `clauses` want the lengths settled first."""
+        """Whether `allowed` and `terms` want the lengths settled first."""
         return False
 
-    def for_lengths(self, queries: int, keys: int) -> Composable:  # noqa: ARG002
+    def resolve(self, queries: int, keys: int) -> Composable:  # noqa: ARG002
         """Settle the pattern for a number of queries and of keys: it is already."""
         return self
 
@@ -120,7 +120,7 @@ class Composable(ABC):
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
 
     @abstractmethod
-    def clauses(self) -> tuple[Clause, ...]:
+    def terms(self) -> tuple[MaskTerm, ...]:
         """Tell the same as `allowed` as an "or" over simple structures, to find the pairs by."""
 
     def cost(
@@ -144,7 +144,7 @@ class Composable(ABC):
         Returns:
             The cost. The n x m matrix is not built for it.
         """
-        pairs = count_pairs(self.for_lengths(queries, keys).clauses(), queries, keys)
+        pairs = count_pairs(self.resolve(queries, keys).terms(), queries, keys)
         return Cost.of(pairs, queries, keys, dim=dim, value_dim=value_dim, itemsize=itemsize)
 
     def show(self, num_positions: int = 24, *, format: Format = "text") -> str:  # noqa: A002
@@ -171,24 +171,24 @@ class Composable(ABC):
         return Intersection(self, other) if isinstance(other, Composable) else NotImplemented
 
 
-class NoMask:
+class ScoreDependentPattern:
     """A pattern whose pairs are not fixed by positions alone: ``|`` and ``&`` are refused."""
 
     causal: bool
     reason: str  # why it is no mask, the sentence's predicate
     depends_on_length = False
 
-    def for_lengths(self, queries: int, keys: int) -> Self:  # noqa: ARG002
+    def resolve(self, queries: int, keys: int) -> Self:  # noqa: ARG002
         """Settle the pattern for a number of queries and of keys: it is already."""
         return self
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Tell which pairs it draws from: all, or those with ``j <= i`` when causal."""
-        return self.clauses()[0].allowed(queries, keys)
+        return self.terms()[0].allowed(queries, keys)
 
-    def clauses(self) -> tuple[Clause, ...]:
-        """Tell the same as `allowed`: one clause."""
-        return (Clause(after=0 if self.causal else None),)
+    def terms(self) -> tuple[MaskTerm, ...]:
+        """Tell the same as `allowed`: one term."""
+        return (MaskTerm(after=0 if self.causal else None),)
 
     @property
     def refusal(self) -> str:
@@ -219,11 +219,11 @@ class _Pair(Composable):
         """Whether a side does."""
         return self.left.depends_on_length or self.right.depends_on_length
 
-    def for_lengths(self, queries: int, keys: int) -> Composable:
+    def resolve(self, queries: int, keys: int) -> Composable:
         """Settle both sides."""
         if not self.depends_on_length:
             return self
-        left, right = (side.for_lengths(queries, keys) for side in (self.left, self.right))
+        left, right = (side.resolve(queries, keys) for side in (self.left, self.right))
         return type(self)(left, right)
 
     def __eq__(self, other: object) -> bool:
@@ -249,9 +249,9 @@ class Union(_Pair):
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return self.left.allowed(queries, keys) | self.right.allowed(queries, keys)
 
-    def clauses(self) -> tuple[Clause, ...]:
-        """Concatenate the clauses of both sides."""
-        return either(self.left.clauses(), self.right.clauses())
+    def terms(self) -> tuple[MaskTerm, ...]:
+        """Concatenate the terms of both sides."""
+        return union(self.left.terms(), self.right.terms())
 
 
 class Intersection(_Pair):
@@ -263,9 +263,9 @@ class Intersection(_Pair):
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return self.left.allowed(queries, keys) & self.right.allowed(queries, keys)
 
-    def clauses(self) -> tuple[Clause, ...]:
-        """Multiply out the clauses of both sides."""
-        return both(self.left.clauses(), self.right.clauses())
+    def terms(self) -> tuple[MaskTerm, ...]:
+        """Multiply out the terms of both sides."""
+        return intersect(self.left.terms(), self.right.terms())
 
 
 def allowed_matrix(
@@ -294,5 +294,5 @@ def allowed_matrix(
     """
     queries = torch.arange(query_offset, query_offset + num_queries, device=device)
     keys = torch.arange(num_keys, device=device)
-    pattern = pattern.for_lengths(query_offset + num_queries, num_keys)
+    pattern = pattern.resolve(query_offset + num_queries, num_keys)
     return pattern.allowed(queries[:, None], keys[None, :])  # [queries, keys]

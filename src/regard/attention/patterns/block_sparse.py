@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.attention.patterns.base import Composable
-from regard.attention.patterns.mask_algebra import Clause
+from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.errors import ConfigError
 
 
@@ -87,9 +87,9 @@ class Blocks(Composable):
         found = table[rows.clamp(0, table.shape[0] - 1), columns.clamp(0, table.shape[1] - 1)]
         return found & has_row & has_column
 
-    def clauses(self) -> tuple[Clause, ...]:
+    def terms(self) -> tuple[MaskTerm, ...]:
         """One block table."""
-        return (Clause(blocks=(self,)),)
+        return (MaskTerm(blocks=(self,)),)
 
     def __hash__(self) -> int:
         return self._hash

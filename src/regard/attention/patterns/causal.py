@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from regard.attention.patterns.base import Composable
-from regard.attention.patterns.mask_algebra import Clause
+from regard.attention.patterns.mask_algebra import MaskTerm
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,6 @@ class Causal(Composable):
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return keys <= queries
 
-    def clauses(self) -> tuple[Clause, ...]:
+    def terms(self) -> tuple[MaskTerm, ...]:
         """One band: everything before, nothing after."""
-        return (Clause(after=0),)
+        return (MaskTerm(after=0),)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from regard.attention.patterns.base import Composable
-from regard.attention.patterns.mask_algebra import Clause
+from regard.attention.patterns.mask_algebra import MaskTerm
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,6 @@ class Full(Composable):
         shape = torch.broadcast_shapes(queries.shape, keys.shape)
         return torch.ones(shape, dtype=torch.bool, device=queries.device)
 
-    def clauses(self) -> tuple[Clause, ...]:
+    def terms(self) -> tuple[MaskTerm, ...]:
         """One band without bounds."""
-        return (Clause(),)
+        return (MaskTerm(),)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from regard.attention.patterns.base import Composable
-from regard.attention.patterns.mask_algebra import Clause, is_member, simplify
+from regard.attention.patterns.mask_algebra import MaskTerm, is_member, simplify
 from regard.errors import ConfigError
 
 
@@ -39,6 +39,6 @@ class Global(Composable):
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return is_member(queries, self.positions) | is_member(keys, self.positions)
 
-    def clauses(self) -> tuple[Clause, ...]:
+    def terms(self) -> tuple[MaskTerm, ...]:
         """Their rows and their columns; nothing where there are none."""
-        return simplify((Clause(queries=self.positions), Clause(keys=self.positions)))
+        return simplify((MaskTerm(queries=self.positions), MaskTerm(keys=self.positions)))

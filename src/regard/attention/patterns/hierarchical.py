@@ -20,14 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regard.attention.patterns.base import NoMask
+from regard.attention.patterns.base import ScoreDependentPattern
 from regard.attention.patterns.cost import Cost
 from regard.attention.patterns.drawing import ALLOWED, FORBIDDEN, Format, check_num_positions, draw
 from regard.errors import ConfigError, ShapeError
 
 
 @dataclass(frozen=True, repr=False)
-class Hierarchical(NoMask):
+class Hierarchical(ScoreDependentPattern):
     """Lets each query see near keys exactly and far ones through averages; self-attention only.
 
     Args:

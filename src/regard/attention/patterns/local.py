@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from regard.attention.patterns.base import Composable
-from regard.attention.patterns.mask_algebra import Clause
+from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.errors import ConfigError
 
 
@@ -33,6 +33,6 @@ class Local(Composable):
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return (keys >= queries - self.before) & (keys <= queries + self.after)
 
-    def clauses(self) -> tuple[Clause, ...]:
+    def terms(self) -> tuple[MaskTerm, ...]:
         """One band."""
-        return (Clause(before=self.before, after=self.after),)
+        return (MaskTerm(before=self.before, after=self.after),)

@@ -1,11 +1,11 @@
 """Clauses: a mask pattern as a disjunction of simple structures, from which pairs are found.
 
 `pattern.allowed` tells whether a given pair may attend; it cannot tell where to look for pairs. A
-`Clause` is a conjunction of a band, a stride, sets of positions and block tables, each of which
-names its candidates directly. Every mask pattern is an "or" over a few clauses, so a planner that
-visits the candidates of each clause does work about linear in the number of allowed pairs.
+`MaskTerm` is a conjunction of a band, a stride, sets of positions and block tables, each of which
+names its candidates directly. Every mask pattern is an "or" over a few terms, so a planner that
+visits the candidates of each term does work about linear in the number of allowed pairs.
 
-``|`` concatenates clauses and ``&`` multiplies them out (disjunctive normal form); `simplify` keeps
+``|`` concatenates terms and ``&`` multiplies them out (disjunctive normal form); `simplify` keeps
 the list short.
 """
 
@@ -41,7 +41,7 @@ class BlockTable(Protocol):
 
 
 @dataclass(frozen=True)
-class Clause:
+class MaskTerm:
     """A conjunction: the pair (i, j) is allowed where every part allows it.
 
     Args:
@@ -78,8 +78,8 @@ class Clause:
             allowed &= table.allowed(queries, keys)
         return allowed
 
-    def __and__(self, other: Clause) -> Clause:
-        return Clause(
+    def __and__(self, other: MaskTerm) -> MaskTerm:
+        return MaskTerm(
             before=_smaller(self.before, other.before),
             after=_smaller(self.after, other.after),
             stride=math.lcm(self.stride, other.stride),
@@ -88,8 +88,8 @@ class Clause:
             blocks=tuple(dict.fromkeys(self.blocks + other.blocks)),
         )
 
-    def contains(self, other: Clause) -> bool:
-        """Tell whether every pair of `other` surely belongs to this clause (may miss some)."""
+    def contains(self, other: MaskTerm) -> bool:
+        """Tell whether every pair of `other` surely belongs to this term (may miss some)."""
         is_diagonal = other.before == 0 and other.after == 0  # i = j fits every stride
         return (
             _reaches(self.before, other.before)
@@ -103,7 +103,7 @@ class Clause:
     @property
     def is_band(self) -> bool:
         """Whether nothing but the band decides."""
-        return self == Clause(before=self.before, after=self.after)
+        return self == MaskTerm(before=self.before, after=self.after)
 
     @property
     def is_empty(self) -> bool:
@@ -125,73 +125,73 @@ def is_member(positions: Tensor, members: Positions) -> Tensor:
     return torch.isin(positions, values)
 
 
-def either(left: Iterable[Clause], right: Iterable[Clause]) -> tuple[Clause, ...]:
+def union(left: Iterable[MaskTerm], right: Iterable[MaskTerm]) -> tuple[MaskTerm, ...]:
     """Join two disjunctions by "or"."""
     return simplify((*left, *right))
 
 
-def both(left: Iterable[Clause], right: Iterable[Clause]) -> tuple[Clause, ...]:
-    """Join two disjunctions by "and": every clause of one with every clause of the other."""
+def intersect(left: Iterable[MaskTerm], right: Iterable[MaskTerm]) -> tuple[MaskTerm, ...]:
+    """Join two disjunctions by "and": every term of one with every term of the other."""
     others = tuple(right)
     return simplify(first & second for first in left for second in others)
 
 
-def simplify(clauses: Iterable[Clause]) -> tuple[Clause, ...]:
+def simplify(terms: Iterable[MaskTerm]) -> tuple[MaskTerm, ...]:
     """Shorten a disjunction without changing what it allows.
 
     A band shorter than its stride holds the diagonal only. Clauses that differ in one part alone
-    are merged (two bands both hold offset 0, so their union is a band). Empty clauses and those
+    are merged (two bands both hold offset 0, so their union is a band). Empty terms and those
     contained in another are dropped.
 
     Args:
-        clauses: The disjunction.
+        terms: The disjunction.
 
     Returns:
         An equal disjunction, at most as long.
     """
-    merged = [_shorten(clause) for clause in clauses if not clause.is_empty]
+    merged = [_shorten(term) for term in terms if not term.is_empty]
     merged = _merge(merged, lambda c: replace(c, before=None, after=None), _join_bands)
     merged = _merge(merged, lambda c: replace(c, queries=None), _join_queries)
     merged = _merge(merged, lambda c: replace(c, keys=None), _join_keys)
-    kept: list[Clause] = []
-    for clause in merged:
-        if any(other.contains(clause) for other in kept):
+    kept: list[MaskTerm] = []
+    for term in merged:
+        if any(other.contains(term) for other in kept):
             continue
-        kept = [other for other in kept if not clause.contains(other)]
-        kept.append(clause)
+        kept = [other for other in kept if not term.contains(other)]
+        kept.append(term)
     return tuple(kept)
 
 
-def _shorten(clause: Clause) -> Clause:
-    if clause.before is None or clause.after is None:
-        return clause
-    is_diagonal = max(clause.before, clause.after) < clause.stride
-    return replace(clause, before=0, after=0, stride=1) if is_diagonal else clause
+def _shorten(term: MaskTerm) -> MaskTerm:
+    if term.before is None or term.after is None:
+        return term
+    is_diagonal = max(term.before, term.after) < term.stride
+    return replace(term, before=0, after=0, stride=1) if is_diagonal else term
 
 
 def _merge(
-    clauses: Iterable[Clause],
-    without: Callable[[Clause], Clause],
-    join: Callable[[Clause, Clause], Clause],
-) -> list[Clause]:
-    """Join the clauses that are equal once the part that `without` removes is gone."""
-    groups: dict[Clause, Clause] = {}
-    for clause in clauses:
-        rest = without(clause)
-        groups[rest] = join(groups[rest], clause) if rest in groups else clause
+    terms: Iterable[MaskTerm],
+    without: Callable[[MaskTerm], MaskTerm],
+    join: Callable[[MaskTerm, MaskTerm], MaskTerm],
+) -> list[MaskTerm]:
+    """Join the terms that are equal once the part that `without` removes is gone."""
+    groups: dict[MaskTerm, MaskTerm] = {}
+    for term in terms:
+        rest = without(term)
+        groups[rest] = join(groups[rest], term) if rest in groups else term
     return list(groups.values())
 
 
-def _join_bands(left: Clause, right: Clause) -> Clause:
+def _join_bands(left: MaskTerm, right: MaskTerm) -> MaskTerm:
     before, after = _larger(left.before, right.before), _larger(left.after, right.after)
     return replace(left, before=before, after=after)
 
 
-def _join_queries(left: Clause, right: Clause) -> Clause:
+def _join_queries(left: MaskTerm, right: MaskTerm) -> MaskTerm:
     return replace(left, queries=_union(left.queries, right.queries))
 
 
-def _join_keys(left: Clause, right: Clause) -> Clause:
+def _join_keys(left: MaskTerm, right: MaskTerm) -> MaskTerm:
     return replace(left, keys=_union(left.keys, right.keys))
 
 

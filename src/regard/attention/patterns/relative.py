@@ -1,6 +1,6 @@
 """Patterns that only the length settles: a window that is a share of it, random blocks over it.
 
-They compose, are counted and drawn as others are; ``for_lengths`` gives the pattern itself.
+They compose, are counted and drawn as others are; ``resolve`` gives the pattern itself.
 `attend` asks for it with the valid keys of each row, so that a row sees the same alone and beside
 longer ones. Cost: a plan for each length.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from regard.attention.patterns.base import Composable
 from regard.attention.patterns.block_sparse import Blocks
 from regard.attention.patterns.local import Local
-from regard.attention.patterns.mask_algebra import Clause
+from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ class ByLength(Composable):
         return True
 
     @abstractmethod
-    def for_lengths(self, queries: int, keys: int) -> Composable:
+    def resolve(self, queries: int, keys: int) -> Composable:
         """Settle the pattern: one above the last query's position, valid keys."""
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:  # noqa: ARG002
@@ -41,7 +41,7 @@ class ByLength(Composable):
         """
         self._refuse()
 
-    def clauses(self) -> tuple[Clause, ...]:
+    def terms(self) -> tuple[MaskTerm, ...]:
         """Refuse, as `allowed`.
 
         Raises:
@@ -51,12 +51,12 @@ class ByLength(Composable):
 
     def _refuse(self) -> NoReturn:
         raise ConfigError(
-            f"{self!r} depends on the length.  Settle it first: .for_lengths(queries, keys)."
+            f"{self!r} depends on the length.  Settle it first: .resolve(num_queries, num_keys)."
         )
 
 
 @dataclass(frozen=True)
-class LocalShare(ByLength):
+class RelativeWindow(ByLength):
     """A window that is a share of the keys: ``Local(round(before * keys), round(after * keys))``.
 
     Args:
@@ -67,7 +67,7 @@ class LocalShare(ByLength):
     Raises:
         ConfigError: A share is out of range, or both are 0.
 
-    >>> LocalShare(0.1, 0.0).for_lengths(200, 200)
+    >>> RelativeWindow(0.1, 0.0).resolve(200, 200)
     Local(before=20, after=0)
     """
 
@@ -77,11 +77,11 @@ class LocalShare(ByLength):
     def __post_init__(self) -> None:
         if not (0 <= self.before <= 1 and 0 <= self.after <= 1 and self.before + self.after > 0):
             raise ConfigError(
-                f"LocalShare(before={self.before}, after={self.after}): both must be 0 to 1, and "
-                "one above 0."
+                f"RelativeWindow(before={self.before}, after={self.after}): both must be 0 to 1, "
+                "and one above 0."
             )
 
-    def for_lengths(self, queries: int, keys: int) -> Local:  # noqa: ARG002
+    def resolve(self, queries: int, keys: int) -> Local:  # noqa: ARG002
         """Choose the window for a number of keys; that of the queries does not matter."""
         before, after = (_share(part, keys) for part in (self.before, self.after))
         return Local(before, after)
@@ -104,7 +104,7 @@ class RandomBlocks(ByLength):
     Raises:
         ConfigError: A number is out of range.
 
-    >>> RandomBlocks(4, 2).for_lengths(10, 10)
+    >>> RandomBlocks(4, 2).resolve(10, 10)
     Blocks(<3 x 3 blocks, 6 allowed>, size=4)
     """
 
@@ -119,7 +119,7 @@ class RandomBlocks(ByLength):
                 "and per_row must be 1 or more, seed 0 or more."
             )
 
-    def for_lengths(self, queries: int, keys: int) -> Blocks:
+    def resolve(self, queries: int, keys: int) -> Blocks:
         """Draw the table; more queries add rows and change none."""
         rows, columns = (max(1, -(-length // self.size)) for length in (queries, keys))
         return _draw(rows, columns, self)

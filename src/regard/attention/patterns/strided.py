@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from regard.attention.patterns.base import Composable
-from regard.attention.patterns.mask_algebra import Clause
+from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.errors import ConfigError
 
 
@@ -35,6 +35,6 @@ class Strided(Composable):
         """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
         return queries % self.stride == keys % self.stride
 
-    def clauses(self) -> tuple[Clause, ...]:
+    def terms(self) -> tuple[MaskTerm, ...]:
         """One stride without a band."""
-        return (Clause(stride=self.stride),)
+        return (MaskTerm(stride=self.stride),)

@@ -19,12 +19,12 @@ from regard.attention.patterns import (
     Global,
     Hierarchical,
     Local,
-    LocalShare,
     RandomBlocks,
+    RelativeWindow,
     Strided,
     TopK,
 )
-from regard.attention.patterns.base import Intersection, NoMask, Pattern, Union
+from regard.attention.patterns.base import Intersection, Pattern, ScoreDependentPattern, Union
 from regard.errors import ConfigError
 
 KNOWN = (
@@ -76,7 +76,7 @@ def parse_pattern(text: str, *, is_decoder: bool = False) -> Pattern:
     (Local(before=256, after=0) & Causal())
     """
     pattern = _Parser("".join(text.split()), is_decoder).parse()
-    if not is_decoder or isinstance(pattern, NoMask) or _has_causal_factor(pattern):
+    if not is_decoder or isinstance(pattern, ScoreDependentPattern) or _has_causal_factor(pattern):
         return pattern
     return Causal() if isinstance(pattern, Full) else pattern & Causal()
 
@@ -105,7 +105,7 @@ def format_pattern(pattern: Pattern) -> str:
         return type(pattern).__name__.lower()
     if isinstance(pattern, Local):
         return f"local:{pattern.before},{pattern.after}"
-    if isinstance(pattern, LocalShare):
+    if isinstance(pattern, RelativeWindow):
         return f"local:{_decimal(pattern.before)},{_decimal(pattern.after)}"
     if isinstance(pattern, RandomBlocks):
         return f"random:{pattern.size}:{pattern.per_row}:{pattern.seed}"
@@ -186,7 +186,7 @@ class _Parser:
 
     def _join(self, left: Pattern, symbol: str, right: Pattern) -> Pattern:
         for side in (left, right):
-            if isinstance(side, NoMask):
+            if isinstance(side, ScoreDependentPattern):
                 raise self._error(side.refusal)
         return left | right if symbol == "|" else left & right
 
@@ -215,7 +215,7 @@ class _Parser:
         after = given[0] if given else 0.0 if self._is_decoder else before
         if before == after == 0:
             raise ConfigError(_NO_WINDOW)
-        return LocalShare(before, after)
+        return RelativeWindow(before, after)
 
     def _build(self, name: str, numbers: list[int], is_causal: bool) -> Pattern:
         match name, numbers:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.attention.patterns.base import NoMask, allowed_matrix
+from regard.attention.patterns.base import ScoreDependentPattern, allowed_matrix
 from regard.attention.patterns.cost import Cost
 from regard.attention.patterns.drawing import CANDIDATE, Format, check_num_positions, draw, grid
 from regard.errors import ConfigError
 
 
 @dataclass(frozen=True, repr=False)
-class TopK(NoMask):
+class TopK(ScoreDependentPattern):
     """Lets each query see the k keys of its highest scores.
 
     Args:

@@ -9,7 +9,7 @@ import msgspec
 import torch
 from torch import nn
 
-from regard.attention import NoMask, Pattern, most_kept_bytes
+from regard.attention import Pattern, ScoreDependentPattern, peak_saved_bytes
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import MaskPool
 
@@ -48,8 +48,12 @@ class Model(nn.Module):
         """
 
     def bytes_kept(
-        self, patterns: Iterable[Pattern | NoMask], length: int, *, num_heads: int = 1
+        self,
+        patterns: Iterable[Pattern | ScoreDependentPattern],
+        length: int,
+        *,
+        num_heads: int = 1,
     ) -> int:
         """Predict the bytes of scores and weights; as `attention_bytes`, of the given patterns."""
         size = self.compute_dtype.itemsize
-        return num_heads * sum(most_kept_bytes(p, length, itemsize=size) for p in patterns)
+        return num_heads * sum(peak_saved_bytes(p, length, itemsize=size) for p in patterns)

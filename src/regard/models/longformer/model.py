@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from regard.attention import Full, Local, NoMask, Pattern, kept_bytes
+from regard.attention import Full, Local, Pattern, ScoreDependentPattern, saved_bytes
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
@@ -72,7 +72,7 @@ class LongformerConfig(
         windows = " / ".join(str(size) for size in dict.fromkeys(self.windows()))
         return f"{super().summary(attention)}, window {windows}, {self.num_global} global"
 
-    def patterns(self, attention: AttentionConfig) -> list[Pattern | NoMask]:
+    def patterns(self, attention: AttentionConfig) -> list[Pattern | ScoreDependentPattern]:
         """Tell what the tokens of each layer see, beside global ones.
 
         >>> LongformerConfig(num_layers=1, window=8).patterns(AttentionConfig())
@@ -114,7 +114,7 @@ class Longformer(Encoder):
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
         size = self.compute_dtype.itemsize
-        of_global = kept_bytes(Full(), self.num_global, length, itemsize=size) // length
+        of_global = saved_bytes(Full(), self.num_global, length, itemsize=size) // length
         of_layers = self.config.num_layers * self.config.num_heads * of_global
         return super().attention_bytes(attention, length) + of_layers
 

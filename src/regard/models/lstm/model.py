@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.attention import most_kept_bytes
+from regard.attention import peak_saved_bytes
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
@@ -153,7 +153,7 @@ class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
         size, is_additive = self.compute_dtype.itemsize, self.config.attention == "bahdanau"
         (pattern,) = attention.cross_patterns(1)
         held = length * self.config.dim * size if is_additive else 0
-        return most_kept_bytes(pattern, length, itemsize=size, is_plain=not is_additive) + held
+        return peak_saved_bytes(pattern, length, itemsize=size, is_plain=not is_additive) + held
 
     def encode(self, source_ids: Tensor) -> EncodedSource:
         """Read the source, ``[batch, source_length]``, padded on the right with 0."""

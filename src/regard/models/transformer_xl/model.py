@@ -20,7 +20,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from regard.attention import most_kept_bytes
+from regard.attention import peak_saved_bytes
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.feed_forward import Activation
 from regard.layers.relative_attention import RelativeAttention, RelativePositions
@@ -132,7 +132,7 @@ class TransformerXl(StackedDecoder):
         keys = length + config.memory
         patterns = attention.decoder_patterns(config.num_layers)
         return config.num_heads * sum(
-            most_kept_bytes(pattern, keys, itemsize=size, is_plain=False) for pattern in patterns
+            peak_saved_bytes(pattern, keys, itemsize=size, is_plain=False) for pattern in patterns
         )
 
     def hidden_with_memory(

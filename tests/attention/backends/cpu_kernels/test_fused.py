@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.attention import (
+    AttentionOptions,
     Causal,
     Full,
     Global,
     Local,
-    Terms,
     allowed_matrix,
     attend,
     blockwise_attention,
@@ -56,9 +56,9 @@ def draw(*shape, dtype=torch.float64, seed=0, projected=False):
     return drawn.to(dtype).requires_grad_()
 
 
-def definition(q, k, v, pattern, terms):
-    allowed = allowed_matrix(pattern, q.shape[2], k.shape[2], query_offset=terms.query_offset)
-    return dense_attention(q, k, v, mask=terms.mask(allowed[None, None], k), terms=terms)[0]
+def definition(q, k, v, pattern, options):
+    allowed = allowed_matrix(pattern, q.shape[2], k.shape[2], query_offset=options.query_offset)
+    return dense_attention(q, k, v, mask=options.mask(allowed[None, None], k), options=options)[0]
 
 
 def differentiate(out, inputs):
@@ -67,11 +67,11 @@ def differentiate(out, inputs):
     return out, *torch.autograd.grad(out, inputs, direction)
 
 
-def assert_equal_to_definition(q, k, v, pattern, *, rtol=1e-10, atol=1e-11, **terms):
-    terms = Terms(**terms)
-    found = differentiate(blockwise_attention(q, k, v, pattern=pattern, terms=terms), (q, k, v))
+def assert_equal_to_definition(q, k, v, pattern, *, rtol=1e-10, atol=1e-11, **options):
+    options = AttentionOptions(**options)
+    found = differentiate(blockwise_attention(q, k, v, pattern=pattern, options=options), (q, k, v))
     wide = [x.detach().double().requires_grad_() for x in (q, k, v)]
-    wanted = differentiate(definition(*wide, pattern, terms), wide)
+    wanted = differentiate(definition(*wide, pattern, options), wide)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=rtol, atol=atol)
 
@@ -91,7 +91,7 @@ def test_every_band_equals_the_definition(kernels, pattern, projected):
     )
 
 
-# Errors of a few units of the type's last place, in sums of some hundred terms.
+# Errors of a few units of the type's last place, in sums of some hundred options.
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 2e-5), (torch.bfloat16, 2e-2)])
 def test_narrow_types_are_accurate(kernels, dtype, rtol):
     q, k, v = (draw(2, 3, 300, 64, dtype=dtype, seed=i, projected=True) for i in range(3))
@@ -131,7 +131,7 @@ def test_higher_derivatives_go_on_from_the_kernels(compiled):
         return torch.autograd.grad(sum(g.square().sum() for g in gradient), (q, k, v))
 
     found = product(lambda: attend(q, k, v, pattern=Causal()))
-    wanted = product(lambda: definition(q, k, v, Causal(), Terms()))
+    wanted = product(lambda: definition(q, k, v, Causal(), AttentionOptions()))
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10)
 
 
@@ -150,7 +150,7 @@ def test_a_batch_of_directions_gives_as_many_gradients(compiled):
 def test_what_is_not_finite_shows_where_it_is_seen(kernels, name, value, dtype):
     inputs = {x: draw(1, 2, 200, 20, dtype=dtype, seed=i).detach() for i, x in enumerate("qkv")}
     inputs[name][0, 1, 100, 3] = value
-    out = blockwise_attention(*inputs.values(), pattern=Local(30, 30), terms=Terms())
+    out = blockwise_attention(*inputs.values(), pattern=Local(30, 30), options=AttentionOptions())
     assert out[0, 0].isfinite().all()
     assert not out[0, 1, 100].isfinite().all()
     if name == "k":  # an infinite key can have the weight 0: its whole head shows it
@@ -162,8 +162,8 @@ def test_scores_of_ten_thousand_do_not_overflow(kernels, dtype):
     q = (100 * torch.ones(1, 1, 200, 16)).to(dtype).requires_grad_()
     k = draw(1, 1, 200, 16, dtype=dtype, seed=1)
     v = draw(1, 1, 200, 16, dtype=dtype, seed=2)
-    terms = Terms()
-    out = blockwise_attention(q, 100 * k, v, pattern=Causal(), terms=terms)
+    options = AttentionOptions()
+    out = blockwise_attention(q, 100 * k, v, pattern=Causal(), options=options)
     assert out.isfinite().all()
     assert all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), (q, k, v)))
 
@@ -174,7 +174,7 @@ def test_the_number_of_threads_changes_nothing(compiled):
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
-            out = blockwise_attention(q, k, v, pattern=Causal(), terms=Terms())
+            out = blockwise_attention(q, k, v, pattern=Causal(), options=AttentionOptions())
             found.append(differentiate(out, (q, k, v)))
     finally:
         torch.set_num_threads(threads)
