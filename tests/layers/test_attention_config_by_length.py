@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from regard.attention import Full, RandomBlocks, RelativeWindow, TopK
+from regard.attention import Full, LengthDependentPattern, RandomBlocks, RelativeWindow, TopK
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.models.transformer.model import Transformer, TransformerConfig
@@ -44,7 +44,7 @@ def test_a_decoder_that_would_have_to_know_its_length_is_refused(given, message)
 
 def test_encoder_and_cross_attention_may_depend_on_the_length():
     assert SPARSE.encoder_patterns(2) == [RelativeWindow(0.3, 0.3), RandomBlocks(2, 2, seed=1)]
-    assert SPARSE.cross_patterns(1)[0].depends_on_length
+    assert isinstance(SPARSE.cross_patterns(1)[0], LengthDependentPattern)
     assert AttentionConfig(pattern="local:0.5", decoder="full").encoder_patterns(1) == [
         RelativeWindow(0.5, 0.5)
     ]

@@ -12,6 +12,7 @@ from regard.attention.dense import dense_attention, masked_softmax
 from regard.attention.mesa.layer_function import MesaState, mesa
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns import (
+    PATTERNS,
     Blocks,
     Causal,
     Full,
@@ -23,7 +24,15 @@ from regard.attention.patterns import (
     Strided,
     TopK,
 )
-from regard.attention.patterns.base import Pattern, ScoreDependentPattern, allowed_matrix
+from regard.attention.patterns.base import (
+    LengthDependentPattern,
+    MaskPattern,
+    Pattern,
+    ScoreDependentPattern,
+    allowed_matrix,
+    resolve,
+)
+from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.attention.patterns.text import format_pattern, parse_pattern
 from regard.attention.scores import (
     SCORES,
@@ -36,6 +45,7 @@ from regard.attention.scores import (
 
 __all__ = [
     "BIASES",
+    "PATTERNS",
     "SCORES",
     "Additive",
     "Alibi",
@@ -48,7 +58,10 @@ __all__ = [
     "Full",
     "Global",
     "Hierarchical",
+    "LengthDependentPattern",
     "Local",
+    "MaskPattern",
+    "MaskTerm",
     "MesaState",
     "Pattern",
     "RandomBlocks",
@@ -69,5 +82,6 @@ __all__ = [
     "mesa",
     "parse_pattern",
     "peak_saved_bytes",
+    "resolve",
     "saved_bytes",
 ]

@@ -45,7 +45,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern | ScoreDependentPattern = ...,
+    pattern: Pattern = ...,
     score: ScoreFunction = ...,
     bias: Bias | Tensor | None = ...,
     lengths: Lengths = ...,
@@ -62,7 +62,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern | ScoreDependentPattern = ...,
+    pattern: Pattern = ...,
     score: ScoreFunction = ...,
     bias: Bias | Tensor | None = ...,
     lengths: Lengths = ...,
@@ -78,7 +78,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern | ScoreDependentPattern = Full(),  # noqa: B008 - an immutable value
+    pattern: Pattern = Full(),  # noqa: B008 - an immutable value
     score: ScoreFunction = DotProduct(),  # noqa: B008 - an immutable value
     bias: Bias | Tensor | None = None,
     lengths: Lengths = None,
@@ -158,7 +158,7 @@ def _compute(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    pattern: Pattern | ScoreDependentPattern,
+    pattern: Pattern,
     options: AttentionOptions,
     return_weights: bool,
 ) -> tuple[Tensor, Tensor | None]:

@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns.base import Pattern, ScoreDependentPattern
+from regard.attention.patterns.base import LengthDependentPattern, Pattern, ResolvedPattern
 from regard.errors import ConfigError
 
 Result = tuple[Tensor, Tensor | None]
-Compute = Callable[
-    [Tensor, Tensor, Tensor, Pattern | ScoreDependentPattern, AttentionOptions], Result
-]
+Compute = Callable[[Tensor, Tensor, Tensor, ResolvedPattern, AttentionOptions], Result]
 """Maps queries, keys, values, a settled pattern and options to output and weights."""
 
 
@@ -28,7 +26,7 @@ def resolve_by_length(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    pattern: Pattern | ScoreDependentPattern,
+    pattern: Pattern,
     options: AttentionOptions,
 ) -> Result:
     """Settle a pattern for the lengths at hand and compute attention.
@@ -47,7 +45,7 @@ def resolve_by_length(
     Raises:
         ConfigError: The pattern depends on the length, and ``key_positions`` hide it.
     """
-    if not pattern.depends_on_length:
+    if not isinstance(pattern, LengthDependentPattern):
         return compute(q, k, v, pattern, options)
     if options.key_positions is not None:
         raise ConfigError(
@@ -57,7 +55,7 @@ def resolve_by_length(
     queries = options.query_offset + q.shape[2]
     if options.lengths is None:
         return compute(q, k, v, pattern.resolve(queries, k.shape[2]), options)
-    groups: dict[Pattern | ScoreDependentPattern, list[int]] = {}
+    groups: dict[ResolvedPattern, list[int]] = {}
     for row, length in enumerate(options.lengths.tolist()):
         groups.setdefault(pattern.resolve(queries, length), []).append(row)
     if len(groups) == 1:

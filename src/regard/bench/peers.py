@@ -21,12 +21,12 @@ from torch import Tensor
 from regard.attention import (
     Causal,
     Full,
-    Pattern,
     ScoreDependentPattern,
     allowed_matrix,
     attend,
     parse_pattern,
 )
+from regard.attention.patterns.base import ResolvedPattern, resolve
 from regard.attention.patterns.mask_algebra import MaskTerm
 
 Order = Literal["forward", "gradient", "hvp"]
@@ -55,10 +55,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     dtype: Literal["float32", "bf16"] = "float32"
     is_decoder: bool = True
 
-    def parse(self) -> Pattern | ScoreDependentPattern:
+    def parse(self) -> ResolvedPattern:
         """Read the pattern, settled for the length."""
         pattern = parse_pattern(self.pattern, is_decoder=self.is_decoder)
-        return pattern.resolve(self.length, self.length)
+        return resolve(pattern, self.length, self.length)
 
     def draw(self, count: int, *, seed: int) -> tuple[Tensor, ...]:
         """Draw `count` normal tensors ``[1, heads, length, dim]``."""
@@ -225,7 +225,7 @@ def local_attention(case: Case) -> Side | str:
     return Side("local-attention", module, ORDERS)
 
 
-def _window(pattern: Pattern | ScoreDependentPattern) -> tuple[int, bool] | None:
+def _window(pattern: ResolvedPattern) -> tuple[int, bool] | None:
     """Tell the width of a pattern that is one window, and whether it is causal."""
     terms = pattern.terms()
     before = terms[0].before if len(terms) == 1 else None

@@ -61,9 +61,7 @@ def forward_flops(module: nn.Module, sizes: Sizes) -> int:
     return _of_children(module, sizes)
 
 
-def attention_flops(
-    pattern: Pattern | ScoreDependentPattern, queries: int, keys: int, dim: int
-) -> int:
+def attention_flops(pattern: Pattern, queries: int, keys: int, dim: int) -> int:
     """Count scores and sums of values of one head.
 
     Args:

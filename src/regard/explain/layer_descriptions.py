@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from regard.attention import Pattern, ScoreDependentPattern, format_pattern
+from regard.attention import Pattern, format_pattern
 from regard.errors import ConfigError
 from regard.explain.flops import num_heads
 from regard.layers.convolution import GatedConvolution
@@ -63,7 +63,7 @@ def describe_table(table: nn.Parameter) -> Description:
     return Description("embedding", (_rows(table, "tokens"),))
 
 
-def describe_pattern(pattern: Pattern | ScoreDependentPattern) -> str:
+def describe_pattern(pattern: Pattern) -> str:
     """Write a pattern as settings have it, or as Python does where it has no such form."""
     assert isinstance(pattern, Pattern)
     try:

@@ -6,7 +6,13 @@ from typing import Literal
 
 import msgspec
 
-from regard.attention import Hierarchical, Pattern, ScoreDependentPattern, parse_pattern
+from regard.attention import (
+    Hierarchical,
+    LengthDependentPattern,
+    Pattern,
+    ScoreDependentPattern,
+    parse_pattern,
+)
 from regard.errors import ConfigError
 
 PatternText = str | tuple[str, ...]
@@ -41,12 +47,12 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         self.decoder_patterns(1)
         self.cross_patterns(1)
 
-    def encoder_patterns(self, num_layers: int) -> list[Pattern | ScoreDependentPattern]:
+    def encoder_patterns(self, num_layers: int) -> list[Pattern]:
         """Read the pattern of each encoder layer's self-attention."""
         name = "pattern" if self.encoder is None else "encoder"
         return _alternate(self._parse(name, is_decoder=False), num_layers)
 
-    def decoder_patterns(self, num_layers: int) -> list[Pattern | ScoreDependentPattern]:
+    def decoder_patterns(self, num_layers: int) -> list[Pattern]:
         """Read the pattern of each decoder layer's self-attention; all are causal."""
         name = "pattern" if self.decoder is None else "decoder"
         patterns = self._parse(name, is_decoder=True)
@@ -57,16 +63,14 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         self._refuse_by_length(name, patterns, instead)
         return _alternate(patterns, num_layers)
 
-    def cross_patterns(self, num_layers: int) -> list[Pattern | ScoreDependentPattern]:
+    def cross_patterns(self, num_layers: int) -> list[Pattern]:
         """Read the pattern of each decoder layer's attention over the encoder's output."""
         patterns = self._parse("cross", is_decoder=False)
         place = "cross-attention, which has other keys than queries"
         self._refuse_hierarchical("cross", patterns, place, "full")
         return _alternate(patterns, num_layers)
 
-    def every_pattern(
-        self, num_encoder_layers: int, num_decoder_layers: int
-    ) -> list[Pattern | ScoreDependentPattern]:
+    def every_pattern(self, num_encoder_layers: int, num_decoder_layers: int) -> list[Pattern]:
         """Read the pattern of every attention of an encoder and decoder."""
         return [
             *self.encoder_patterns(num_encoder_layers),
@@ -111,7 +115,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         given = getattr(self, side)
         return " / ".join(_texts(self.pattern if given is None else given))
 
-    def _parse(self, name: str, *, is_decoder: bool) -> list[Pattern | ScoreDependentPattern]:
+    def _parse(self, name: str, *, is_decoder: bool) -> list[Pattern]:
         texts = _texts(getattr(self, name))
         if not texts:
             raise ConfigError(
@@ -121,7 +125,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return [_parse_one(name, text, is_decoder) for text in texts]
 
     def _refuse_hierarchical(
-        self, name: str, patterns: list[Pattern | ScoreDependentPattern], place: str, instead: str
+        self, name: str, patterns: list[Pattern], place: str, instead: str
     ) -> None:
         for text, pattern in zip(_texts(getattr(self, name)), patterns, strict=True):
             if isinstance(pattern, Hierarchical):
@@ -130,18 +134,16 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                     f"which does not go with {place}.  Take another pattern, e.g. {instead}."
                 )
 
-    def _refuse_by_length(
-        self, name: str, patterns: list[Pattern | ScoreDependentPattern], instead: str
-    ) -> None:
+    def _refuse_by_length(self, name: str, patterns: list[Pattern], instead: str) -> None:
         for text, pattern in zip(_texts(getattr(self, name)), patterns, strict=True):
-            if pattern.depends_on_length:
+            if isinstance(pattern, LengthDependentPattern):
                 raise ConfigError(
                     f"attention.{name}={text}: depends on the length, which a decoder that writes "
                     f"token by token does not know.  Take a number, e.g. {instead}."
                 )
 
 
-def _parse_one(name: str, text: str, is_decoder: bool) -> Pattern | ScoreDependentPattern:
+def _parse_one(name: str, text: str, is_decoder: bool) -> Pattern:
     if text.lstrip().startswith("["):
         raise ConfigError(
             f"attention.{name}={text}: a list has each pattern in double quotes, "
@@ -158,7 +160,5 @@ def _texts(given: PatternText) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else given
 
 
-def _alternate(
-    patterns: list[Pattern | ScoreDependentPattern], num_layers: int
-) -> list[Pattern | ScoreDependentPattern]:
+def _alternate(patterns: list[Pattern], num_layers: int) -> list[Pattern]:
     return [patterns[layer % len(patterns)] for layer in range(num_layers)]

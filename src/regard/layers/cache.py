@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from regard.attention import Pattern, ScoreDependentPattern
+from regard.attention import Pattern
 
 
 class LayerCache(Protocol):
@@ -132,7 +132,7 @@ def _last(x: Tensor, size: int) -> Tensor:
 Cache = KeyValueCache | WindowCache
 
 
-def cache_for(pattern: Pattern | ScoreDependentPattern) -> Cache:
+def cache_for(pattern: Pattern) -> Cache:
     """Choose the smallest cache that decoding with a causal pattern can do with.
 
     >>> from regard.attention import Causal, Local

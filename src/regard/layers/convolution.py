@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.attention import Pattern, ScoreDependentPattern
+from regard.attention import Pattern
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.seq2seq_attention import SourceAttention, SourceState
@@ -160,7 +160,7 @@ class ConvDecoderBlock(nn.Module):
         dim: int,
         kernel_width: int,
         dropout: Dropout,
-        pattern: Pattern | ScoreDependentPattern,
+        pattern: Pattern,
     ) -> None:
         super().__init__()
         self.convolution = GatedConvolution(

@@ -35,7 +35,7 @@ class LongformerAttention(SelfAttention):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern | ScoreDependentPattern,
+        pattern: Pattern,
         num_global: int,
         output_gain: float = 1.0,
     ) -> None:
@@ -96,7 +96,7 @@ class LongformerAttention(SelfAttention):
         k: Tensor,
         v: Tensor,
         *,
-        pattern: Pattern | ScoreDependentPattern,
+        pattern: Pattern,
         lengths: Tensor | None,
         first: int,
     ) -> tuple[Tensor, Tensor | None]:

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from regard.attention import Full, Pattern, ScoreDependentPattern, attend
+from regard.attention import Full, Pattern, attend
 from regard.layers.cache import Cache, cache_for
 from regard.layers.linear import Linear
 from regard.layers.rotary import Rotary
@@ -31,7 +31,7 @@ class MultiHeadAttention(nn.Module):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern | ScoreDependentPattern,
+        pattern: Pattern,
         output_gain: float,
         head_dim: int | None = None,
         bias: bool = True,
@@ -99,7 +99,7 @@ class SelfAttention(MultiHeadAttention):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern | ScoreDependentPattern,
+        pattern: Pattern,
         output_gain: float,
         head_dim: int | None = None,
         bias: bool = True,
@@ -175,7 +175,7 @@ class CrossAttention(MultiHeadAttention):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern | ScoreDependentPattern = Full(),  # noqa: B008 - an immutable value
+        pattern: Pattern = Full(),  # noqa: B008 - an immutable value
         output_gain: float,
         head_dim: int | None = None,
         bias: bool = True,

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from regard.attention import Pattern, ScoreDependentPattern, TransformerXL, attend
+from regard.attention import Pattern, TransformerXL, attend
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import MultiHeadAttention
 from regard.layers.positions import SinusoidalPositions
@@ -131,7 +131,7 @@ class RelativeAttention(MultiHeadAttention):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern | ScoreDependentPattern,
+        pattern: Pattern,
         memory: int,
         shared: RelativePositions,
         output_gain: float,
@@ -203,7 +203,7 @@ class RelativeAttention(MultiHeadAttention):
         return TransformerXL(self.shared.content_bias, self.shared.position_bias, relative)
 
 
-def _is_relative(pattern: Pattern | ScoreDependentPattern) -> bool:
+def _is_relative(pattern: Pattern) -> bool:
     """Tell whether a pattern depends on the distance of a pair alone."""
     return all(
         term.queries is None and term.keys is None and not term.blocks for term in pattern.terms()

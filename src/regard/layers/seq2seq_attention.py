@@ -19,7 +19,6 @@ from regard.attention import (
     Additive,
     DotProduct,
     Pattern,
-    ScoreDependentPattern,
     ScoreFunction,
     attend,
 )
@@ -36,7 +35,7 @@ class SourceAttention(nn.Module):
         pattern: Which target positions may see which source positions.
     """
 
-    def __init__(self, pattern: Pattern | ScoreDependentPattern) -> None:
+    def __init__(self, pattern: Pattern) -> None:
         super().__init__()
         self.pattern = pattern
         self.on_weights: Callable[[Tensor], None] | None = None
@@ -97,7 +96,7 @@ class BahdanauAttention(SourceAttention):
         pattern: As for `SourceAttention`.
     """
 
-    def __init__(self, dim: int, pattern: Pattern | ScoreDependentPattern) -> None:
+    def __init__(self, dim: int, pattern: Pattern) -> None:
         super().__init__(pattern)
         self.query = Linear(dim, dim)
         self.key = Linear(dim, dim, bias=False)
@@ -123,9 +122,7 @@ class LuongAttention(SourceAttention):
         is_general: Whether there is a map W_a.
     """
 
-    def __init__(
-        self, dim: int, pattern: Pattern | ScoreDependentPattern, *, is_general: bool
-    ) -> None:
+    def __init__(self, dim: int, pattern: Pattern, *, is_general: bool) -> None:
         super().__init__(pattern)
         self.key = Linear(dim, dim, bias=False) if is_general else nn.Identity()
 

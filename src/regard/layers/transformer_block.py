@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 from torch import Tensor, nn
 
-from regard.attention import Pattern, ScoreDependentPattern
+from regard.attention import Pattern
 from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout, MaskPool
 from regard.layers.feed_forward import Activation, FeedForward
@@ -56,7 +56,7 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     num_kv_heads: int | None = None
     rotary_base: float | None = None
 
-    def self_attention(self, pattern: Pattern | ScoreDependentPattern) -> SelfAttention:
+    def self_attention(self, pattern: Pattern) -> SelfAttention:
         """Make the self-attention of a block, by the given pattern."""
         return SelfAttention(
             self.dim,
@@ -170,7 +170,7 @@ class DecoderBlock(nn.Module):
         self,
         config: BlockConfig,
         self_attention: Mixer,
-        cross_pattern: Pattern | ScoreDependentPattern,
+        cross_pattern: Pattern,
         pool: MaskPool,
     ) -> None:
         super().__init__()

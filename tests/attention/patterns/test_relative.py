@@ -11,6 +11,7 @@ from regard.attention import (
     Causal,
     Full,
     Global,
+    LengthDependentPattern,
     Local,
     RandomBlocks,
     RelativeWindow,
@@ -19,6 +20,7 @@ from regard.attention import (
     allowed_matrix,
     attend,
     blockwise_attention,
+    resolve,
 )
 from regard.attention.options import AttentionOptions
 from regard.errors import ConfigError
@@ -64,14 +66,14 @@ def test_random_blocks_are_those_of_the_constructor():
 
 def test_a_union_settles_its_sides():
     pattern = (SHARE | Global((0,))) & Causal()
-    assert pattern.depends_on_length
+    assert isinstance(pattern, LengthDependentPattern)
     assert pattern.resolve(10, 10) == (Local(2, 1) | Global((0,))) & Causal()
 
 
 @pytest.mark.parametrize("pattern", [Full(), Strided(2) | Local(1, 0), TopK(3)], ids=repr)
 def test_other_patterns_are_settled_as_they_are(pattern):
-    assert not pattern.depends_on_length
-    assert pattern.resolve(5, 5) is pattern
+    assert not isinstance(pattern, LengthDependentPattern)
+    assert resolve(pattern, 5, 5) is pattern
 
 
 @EVERY
@@ -81,15 +83,9 @@ def test_cost_and_picture_are_those_of_the_settled_pattern(pattern):
     assert pattern.show(20) == settled.show(20)
 
 
-def test_positions_alone_do_not_tell_its_pairs():
-    with pytest.raises(ConfigError) as raised:
-        SHARE.terms()
-    assert str(raised.value) == (
-        "RelativeWindow(before=0.2, after=0.1) depends on the length.  "
-        "Settle it first: .resolve(num_queries, num_keys)."
-    )
-    with pytest.raises(ConfigError, match="depends on the length"):
-        RANDOM.allowed(torch.zeros(1, 1), torch.zeros(1, 1))
+def test_a_pattern_without_a_length_has_no_pairs():
+    assert not hasattr(SHARE, "terms")
+    assert not hasattr(RANDOM | Local(1, 0), "allowed")
 
 
 @pytest.mark.parametrize(

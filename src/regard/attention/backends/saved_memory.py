@@ -11,11 +11,11 @@ import math
 from regard.attention.attend import DENSE_BELOW, DENSE_BELOW_FUSED
 from regard.attention.backends.cpu_kernels import instructions
 from regard.attention.patterns import Hierarchical
-from regard.attention.patterns.base import Pattern, ScoreDependentPattern
+from regard.attention.patterns.base import Pattern, ScoreDependentPattern, resolve
 
 
 def saved_bytes(
-    pattern: Pattern | ScoreDependentPattern,
+    pattern: Pattern,
     queries: int,
     keys: int,
     *,
@@ -57,13 +57,13 @@ def _dense_below(pattern: Pattern, is_plain: bool) -> int:
     is_fused = (
         is_plain
         and instructions() is not None
-        and all(term.is_band for term in pattern.resolve(1, 1).terms())
+        and all(term.is_band for term in resolve(pattern, 1, 1).terms())
     )
     return DENSE_BELOW_FUSED if is_fused else DENSE_BELOW
 
 
 def peak_saved_bytes(
-    pattern: Pattern | ScoreDependentPattern,
+    pattern: Pattern,
     length: int,
     *,
     itemsize: int = 4,

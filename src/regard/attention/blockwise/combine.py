@@ -32,7 +32,7 @@ from regard.attention.blockwise.tiling import (
 )
 from regard.attention.nan_propagation import propagate_nan
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns.base import Pattern
+from regard.attention.patterns.base import Pattern, resolve
 from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.attention.scores import DotProduct, ScoreFunction
 
@@ -141,7 +141,7 @@ def _plan(
 ) -> tuple[Sequence[Tensor], list[Operation]]:
     """List the tensors, and an operation on them for each term that allows a pair."""
     function, tensors, roles = prepare_blocks(q, k, v, options)
-    pattern = pattern.resolve(options.query_offset + q.shape[2], k.shape[2])
+    pattern = resolve(pattern, options.query_offset + q.shape[2], k.shape[2])
     sizes = function.sizes
     terms = tuple(sorted(pattern.terms(), key=lambda term: not term.is_band))
     plan = plan_blocks(terms, sizes.queries, sizes.keys, options.query_offset)

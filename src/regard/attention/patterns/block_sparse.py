@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from regard.attention.patterns.base import Composable
+from regard.attention.patterns.arguments import parse_numbers
+from regard.attention.patterns.base import LengthDependentPattern, MaskPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.errors import ConfigError
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Blocks(Composable):
+class Blocks(MaskPattern):
     """Allows the pairs with ``mask[i // size][j // size]``, and none outside the table.
 
     Args:
@@ -77,7 +79,7 @@ class Blocks(Composable):
         return cls(mask, size)
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
+        """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
         table = torch.from_numpy(self._table).to(queries.device)
         rows = queries // self.size
         columns = keys // self.size
@@ -101,11 +103,67 @@ class Blocks(Composable):
 
     @cached_property
     def _table(self) -> NDArray[np.bool_]:
-        return np.array(self.mask, dtype=np.bool_)  # kept, so no tensor: see `places.Table`
+        return np.array(self.mask, dtype=np.bool_)  # kept, so no tensor: see `IndexedBlocks`
 
     @cached_property
     def _hash(self) -> int:
         return hash((self.mask, self.size))  # large tables are hashed often: once is enough
+
+
+@dataclass(frozen=True)
+class RandomBlocks(LengthDependentPattern):
+    """`Blocks.random` with as many blocks as the length needs (BigBird, Zaheer et al. 2020).
+
+    Args:
+        size: Positions in a block, 1 or more.
+        per_row: Key blocks that a block of queries sees, its own among them, 1 or more; all where
+            there are fewer.
+        seed: Of the draw, 0 or more.
+
+    Raises:
+        ConfigError: A number is out of range.
+
+    >>> RandomBlocks(4, 2).resolve(10, 10)
+    Blocks(<3 x 3 blocks, 6 allowed>, size=4)
+    """
+
+    size: int
+    per_row: int
+    seed: int = 0
+
+    synopsis: ClassVar[str] = "random:SIZE:COUNT"
+    text_form: ClassVar[str] = (
+        "random:SIZE:COUNT or random:SIZE:COUNT:SEED (positions in a block, blocks that each "
+        "sees), e.g. random:64:3"
+    )
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.per_row < 1 or self.seed < 0:
+            raise ConfigError(
+                f"RandomBlocks(size={self.size}, per_row={self.per_row}, seed={self.seed}): size "
+                "and per_row must be 1 or more, seed 0 or more."
+            )
+
+    @classmethod
+    def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Self:  # noqa: ARG003
+        """Read ``SIZE:COUNT`` or ``SIZE:COUNT:SEED``; the seed is 0 where it is left out."""
+        return cls(*parse_numbers(arguments, cls.text_form, counts=(2, 3), separator=":"))
+
+    def to_text(self) -> str:
+        """Write ``random:SIZE:COUNT:SEED``."""
+        return f"random:{self.size}:{self.per_row}:{self.seed}"
+
+    def resolve(self, num_queries: int, num_keys: int) -> Blocks:
+        """Draw the table; more queries add rows and change none."""
+        rows, columns = (max(1, -(-length // self.size)) for length in (num_queries, num_keys))
+        return _draw(rows, columns, self)
+
+
+@lru_cache(maxsize=64)
+def _draw(rows: int, columns: int, pattern: RandomBlocks) -> Blocks:
+    """Keep the tables of a few lengths: every layer and step asks again."""
+    per_row = min(pattern.per_row, columns)
+    return Blocks.random(rows, columns, pattern.size, per_row=per_row, seed=pattern.seed)
 
 
 def _check(table: Sequence[Sequence[bool]], size: int) -> None:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from torch import Tensor
 
-from regard.attention.patterns.base import Composable
+from regard.attention.patterns.arguments import parse_numbers
+from regard.attention.patterns.base import MaskPattern
 from regard.attention.patterns.mask_algebra import MaskTerm, is_member, simplify
 from regard.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Global(Composable):
+class Global(MaskPattern):
     """Allows the pairs with ``i in positions or j in positions``.
 
     Args:
@@ -29,14 +31,26 @@ class Global(Composable):
 
     positions: tuple[int, ...]
 
+    synopsis: ClassVar[str] = "global:P,P,..."
+    text_form: ClassVar[str] = "global:P,P,... (positions from 0), e.g. global:0"
+
     def __init__(self, positions: Iterable[int]) -> None:
         ordered = tuple(sorted({int(position) for position in positions}))
         if ordered and ordered[0] < 0:
             raise ConfigError(f"Global(positions={ordered}): all must be 0 or more.")
         object.__setattr__(self, "positions", ordered)  # the class is frozen
 
+    @classmethod
+    def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Self:  # noqa: ARG003
+        """Read ``P,P,...``, one position or more."""
+        return cls(parse_numbers(arguments, cls.text_form))
+
+    def to_text(self) -> str | None:
+        """Write ``global:P,P,...``; None where there is no position."""
+        return f"global:{','.join(map(str, self.positions))}" if self.positions else None
+
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
+        """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
         return is_member(queries, self.positions) | is_member(keys, self.positions)
 
     def terms(self) -> tuple[MaskTerm, ...]:

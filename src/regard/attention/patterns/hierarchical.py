@@ -15,11 +15,13 @@ its later ones; every level costs the same then: O(n block log(n / block)).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regard.attention.patterns.arguments import parse_causal_number
 from regard.attention.patterns.base import ScoreDependentPattern
 from regard.attention.patterns.cost import Cost
 from regard.attention.patterns.drawing import ALLOWED, FORBIDDEN, Format, check_num_positions, draw
@@ -41,13 +43,25 @@ class Hierarchical(ScoreDependentPattern):
     block: int
     causal: bool = False
 
-    reason = "averages distant keys"
+    synopsis: ClassVar[str] = "hierarchical:B"
+    text_form: ClassVar[str] = "hierarchical:B (positions in a block), e.g. hierarchical:64"
+    reason: ClassVar[str] = "averages distant keys"
 
     def __init__(self, block: int, *, causal: bool = False) -> None:
         if block < 2 or block % 2:
             raise ConfigError(f"Hierarchical(block={block}): the block must be even, 2 or more.")
         object.__setattr__(self, "block", block)  # the class is frozen
         object.__setattr__(self, "causal", causal)
+
+    @classmethod
+    def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Self:
+        """Read ``B`` or ``B,causal``; in a decoder both are causal."""
+        block, is_causal = parse_causal_number(arguments, cls.text_form)
+        return cls(block, causal=is_causal or is_decoder)
+
+    def to_text(self) -> str:
+        """Write ``hierarchical:B`` or ``hierarchical:B,causal``."""
+        return f"hierarchical:{self.block}" + (",causal" if self.causal else "")
 
     def level(self, query: int, key: int) -> int | None:
         """Tell the level at which a query sees a key.

@@ -36,7 +36,7 @@ class BlockTable(Protocol):
         ...
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
+        """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
         ...
 
 
@@ -61,7 +61,7 @@ class MaskTerm:
     blocks: tuple[BlockTable, ...] = ()
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
+        """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
         shape = torch.broadcast_shapes(queries.shape, keys.shape)
         allowed = torch.ones(shape, dtype=torch.bool, device=queries.device)
         if self.before is not None:

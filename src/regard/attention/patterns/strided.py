@@ -6,16 +6,18 @@ Beside a local window it reaches every position in two layers: ``Local(s, 0) | S
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from torch import Tensor
 
-from regard.attention.patterns.base import Composable
+from regard.attention.patterns.arguments import parse_numbers
+from regard.attention.patterns.base import MaskPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Strided(Composable):
+class Strided(MaskPattern):
     """Allows ``(i - j) mod stride = 0``.
 
     Args:
@@ -27,12 +29,24 @@ class Strided(Composable):
 
     stride: int
 
+    synopsis: ClassVar[str] = "strided:S"
+    text_form: ClassVar[str] = "strided:S (every S-th key), e.g. strided:8"
+
     def __post_init__(self) -> None:
         if self.stride < 1:
             raise ConfigError(f"Strided(stride={self.stride}): the stride must be 1 or more.")
 
+    @classmethod
+    def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Self:  # noqa: ARG003
+        """Read ``S``."""
+        return cls(*parse_numbers(arguments, cls.text_form, counts=(1,)))
+
+    def to_text(self) -> str:
+        """Write ``strided:S``."""
+        return f"strided:{self.stride}"
+
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Tell which pairs may attend: ``[queries, 1]`` by ``[1, keys]``, or as they broadcast."""
+        """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
         return queries % self.stride == keys % self.stride
 
     def terms(self) -> tuple[MaskTerm, ...]:

@@ -1,54 +1,29 @@
 """Patterns as text, for settings and command lines: ``local:256|global:0``.
 
-    pattern   = any ("|" any)*            either allows
-    any       = one ("&" one)*            both allow; binds tighter than "|"
-    one       = "(" pattern ")" | name | name ":" numbers
+    pattern   = union
+    union     = intersection ("|" intersection)*      either allows
+    intersection = one ("&" one)*                     both allow; binds tighter than "|"
+    one       = "(" pattern ")" | name | name ":" arguments
 
-The names are told by `KNOWN`. In a decoder every pattern is causal.
+The names are those of `PATTERNS`, whose classes read their own arguments. In a decoder every
+pattern is causal.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from decimal import Decimal
 
-from regard.attention.patterns import (
-    Causal,
-    Full,
-    Global,
-    Hierarchical,
-    Local,
-    RandomBlocks,
-    RelativeWindow,
-    Strided,
-    TopK,
+from regard.attention.patterns import PATTERNS, Causal, Full
+from regard.attention.patterns.base import (
+    Intersection,
+    LengthDependentPair,
+    Pattern,
+    ScoreDependentPattern,
+    Union,
 )
-from regard.attention.patterns.base import Intersection, Pattern, ScoreDependentPattern, Union
 from regard.errors import ConfigError
 
-KNOWN = (
-    "full, causal, local:B, local:B,A, strided:S, global:P,P,..., random:SIZE:COUNT, top_k:K, "
-    "hierarchical:B, joined by | and & and parentheses"
-)
-
-_FORMS = {
-    "full": "full, without numbers",
-    "causal": "causal, without numbers",
-    "local": "local:B or local:B,A (positions before, after), e.g. local:256, or both a fraction "
-    "of the length, e.g. local:0.1",
-    "strided": "strided:S (every S-th key), e.g. strided:8",
-    "global": "global:P,P,... (positions from 0), e.g. global:0",
-    "random": "random:SIZE:COUNT or random:SIZE:COUNT:SEED (positions in a block, blocks that each "
-    "sees), e.g. random:64:3",
-    "top_k": "top_k:K (keys a query keeps), e.g. top_k:16",
-    "hierarchical": "hierarchical:B (positions in a block), e.g. hierarchical:64",
-}
-
-_NO_WINDOW = "the window must be 1 or more (or a fraction of the length, e.g. local:0.1)."
-
-_NUMBER = re.compile(r"[0-9]{1,18}")
-_SHARE = re.compile(r"[0-9]*\.[0-9]+|0")
 _TOKEN = re.compile(r"[|&()]|[^|&()]+")
 
 
@@ -68,7 +43,7 @@ def parse_pattern(text: str, *, is_decoder: bool = False) -> Pattern:
         The pattern.
 
     Raises:
-        ConfigError: The text is no pattern; the message tells what is allowed.
+        ConfigError: The text is no pattern; the message says what is allowed.
 
     >>> parse_pattern("local:256|global:0")
     (Local(before=256, after=256) | Global(positions=(0,)))
@@ -94,50 +69,26 @@ def format_pattern(pattern: Pattern) -> str:
     Raises:
         ConfigError: The pattern has no text form (a table of `Blocks`, or one of your own).
 
+    >>> from regard.attention import Global, Local
     >>> format_pattern((Local(2, 0) | Global([0, 5])) & Causal())
     '(local:2,0|global:0,5)&causal'
     """
-    if isinstance(pattern, Union | Intersection):
-        return (
-            f"{_operand(pattern, pattern.left)}{pattern.symbol}{_operand(pattern, pattern.right)}"
-        )
-    if isinstance(pattern, Full | Causal):
-        return type(pattern).__name__.lower()
-    if isinstance(pattern, Local):
-        return f"local:{pattern.before},{pattern.after}"
-    if isinstance(pattern, RelativeWindow):
-        return f"local:{_decimal(pattern.before)},{_decimal(pattern.after)}"
-    if isinstance(pattern, RandomBlocks):
-        return f"random:{pattern.size}:{pattern.per_row}:{pattern.seed}"
-    if isinstance(pattern, Strided):
-        return f"strided:{pattern.stride}"
-    if isinstance(pattern, Global) and pattern.positions:
-        return f"global:{','.join(map(str, pattern.positions))}"
-    if isinstance(pattern, TopK):
-        return f"top_k:{pattern.k}" + (",causal" if pattern.causal else "")
-    if isinstance(pattern, Hierarchical):
-        return f"hierarchical:{pattern.block}" + (",causal" if pattern.causal else "")
-    raise ConfigError(f"{pattern!r} has no text form.  Known: {KNOWN}.")
-
-
-def _decimal(number: float) -> str:
-    """Write a number with a point and without an exponent, so that it reads back the same."""
-    return f"{Decimal(str(float(number))):f}"
-
-
-def _operand(parent: Union | Intersection, child: Pattern) -> str:
-    """Write one side, in parentheses unless reading from the left gives the same tree."""
-    text = format_pattern(child)
-    is_plain = not isinstance(child, Union | Intersection)
-    is_left = child is parent.left
-    binds = isinstance(child, Intersection) and isinstance(parent, Union)
-    if is_plain or binds or (is_left and type(child) is type(parent)):
+    text = pattern.to_text()
+    if text is not None:
         return text
-    return f"({text})"
+    while isinstance(pattern, Union | Intersection | LengthDependentPair):
+        pattern = pattern.left if pattern.left.to_text() is None else pattern.right
+    raise ConfigError(f"{pattern!r} has no text form.  Known: {known_forms()}.")
+
+
+def known_forms() -> str:
+    """List the text forms of all patterns."""
+    forms = ", ".join(kind.synopsis for kind in PATTERNS.values())
+    return f"{forms}, joined by | and & and parentheses"
 
 
 def _has_causal_factor(pattern: Pattern) -> bool:
-    if isinstance(pattern, Intersection):
+    if isinstance(pattern, Intersection | LengthDependentPair) and pattern.symbol == "&":
         return _has_causal_factor(pattern.left) or _has_causal_factor(pattern.right)
     return isinstance(pattern, Causal)
 
@@ -151,38 +102,39 @@ class _Parser:
         self._is_decoder = is_decoder
 
     def parse(self) -> Pattern:
-        pattern = self._either()
+        pattern = self._union()
         if self._tokens:
             raise self._error(f'"{self._tokens[0]}" is not expected after a complete pattern.')
         return pattern
 
-    def _either(self) -> Pattern:
-        pattern = self._both()
-        while self._take("|"):
-            pattern = self._join(pattern, "|", self._both())
+    def _union(self) -> Pattern:
+        pattern = self._intersection()
+        while self._next_is("|"):
+            pattern = self._join(pattern, "|", self._intersection())
         return pattern
 
-    def _both(self) -> Pattern:
+    def _intersection(self) -> Pattern:
         pattern = self._one()
-        while self._take("&"):
+        while self._next_is("&"):
             pattern = self._join(pattern, "&", self._one())
         return pattern
 
     def _one(self) -> Pattern:
-        if self._take("("):
-            pattern = self._either()
-            if not self._take(")"):
+        if self._next_is("("):
+            pattern = self._union()
+            if not self._next_is(")"):
                 raise self._error("a closing parenthesis is missing.")
             return pattern
         if not self._tokens or self._tokens[0] in "|&)":
-            raise self._error(f"a pattern is missing.  Known: {KNOWN}.")
+            raise self._error(f"a pattern is missing.  Known: {known_forms()}.")
         return self._named(self._tokens.pop(0))
 
-    def _take(self, symbol: str) -> bool:
-        found = bool(self._tokens) and self._tokens[0] == symbol
-        if found:
+    def _next_is(self, symbol: str) -> bool:
+        """Skip a symbol; False where another token or none comes next."""
+        is_next = bool(self._tokens) and self._tokens[0] == symbol
+        if is_next:
             self._tokens.pop(0)
-        return found
+        return is_next
 
     def _join(self, left: Pattern, symbol: str, right: Pattern) -> Pattern:
         for side in (left, right):
@@ -191,63 +143,19 @@ class _Parser:
         return left | right if symbol == "|" else left & right
 
     def _named(self, token: str) -> Pattern:
-        name, colon, rest = token.partition(":")
-        if name not in _FORMS:
-            raise ConfigError(_unknown(token, name, colon + rest))
-        is_causal = self._is_decoder
-        if name in ("top_k", "hierarchical") and rest.endswith(",causal"):
-            rest, is_causal = rest.removesuffix(",causal"), True
+        name, colon, arguments = token.partition(":")
+        if name not in PATTERNS:
+            close = difflib.get_close_matches(name.lower(), PATTERNS, n=1)
+            hint = f"  Did you mean {close[0]}{colon}{arguments}?" if close else ""
+            raise ConfigError(
+                f'attention.pattern: "{token}" is not a pattern.{hint}  Known: {known_forms()}.'
+            )
         try:
-            if name == "local" and "." in rest:
-                return self._share(rest.split(","))
-            parts = rest.split(":" if name == "random" else ",")
-            numbers = [int(part) for part in parts if _NUMBER.fullmatch(part)]
-            if len(numbers) < len(parts) and colon:
-                raise ConfigError(f"expected {_FORMS[name]}.")
-            return self._build(name, numbers, is_causal)
+            return PATTERNS[name].from_text(
+                arguments if colon else None, is_decoder=self._is_decoder
+            )
         except ConfigError as error:
             raise self._error(str(error)) from error
 
-    def _share(self, parts: list[str]) -> Pattern:
-        if len(parts) > 2 or not all(_SHARE.fullmatch(part) for part in parts):
-            raise ConfigError(f"expected {_FORMS['local']}.")
-        before, *given = map(float, parts)
-        after = given[0] if given else 0.0 if self._is_decoder else before
-        if before == after == 0:
-            raise ConfigError(_NO_WINDOW)
-        return RelativeWindow(before, after)
-
-    def _build(self, name: str, numbers: list[int], is_causal: bool) -> Pattern:
-        match name, numbers:
-            case "full", []:
-                return Full()
-            case "causal", []:
-                return Causal()
-            case "local", [0]:
-                raise ConfigError(_NO_WINDOW)
-            case "local", [before]:
-                return Local(before, 0 if self._is_decoder else before)
-            case "local", [before, after]:
-                return Local(before, after)
-            case "strided", [stride]:
-                return Strided(stride)
-            case "global", [_, *_]:
-                return Global(numbers)
-            case "random", [size, per_row]:
-                return RandomBlocks(size, per_row)
-            case "random", [size, per_row, seed]:
-                return RandomBlocks(size, per_row, seed)
-            case "top_k", [k]:
-                return TopK(k, causal=is_causal)
-            case "hierarchical", [block]:
-                return Hierarchical(block, causal=is_causal)
-        raise ConfigError(f"expected {_FORMS[name]}.")
-
     def _error(self, problem: str) -> ConfigError:
         return ConfigError(f"attention.pattern={self._text}: {problem}")
-
-
-def _unknown(token: str, name: str, arguments: str) -> str:
-    close = difflib.get_close_matches(name.lower(), _FORMS, n=1)
-    hint = f"  Did you mean {close[0]}{arguments}?" if close else ""
-    return f'attention.pattern: "{token}" is not a pattern.{hint}  Known: {KNOWN}.'

@@ -8,10 +8,12 @@ score must be known to rank it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from regard.attention.patterns.arguments import parse_causal_number
 from regard.attention.patterns.base import ScoreDependentPattern, allowed_matrix
 from regard.attention.patterns.cost import Cost
 from regard.attention.patterns.drawing import CANDIDATE, Format, check_num_positions, draw, grid
@@ -33,13 +35,25 @@ class TopK(ScoreDependentPattern):
     k: int
     causal: bool = False
 
-    reason = "chooses keys by score"
+    synopsis: ClassVar[str] = "top_k:K"
+    text_form: ClassVar[str] = "top_k:K (keys a query keeps), e.g. top_k:16"
+    reason: ClassVar[str] = "chooses keys by score"
 
     def __init__(self, k: int, *, causal: bool = False) -> None:
         if k < 1:
             raise ConfigError(f"TopK(k={k}): k must be 1 or more.")
         object.__setattr__(self, "k", k)  # the class is frozen
         object.__setattr__(self, "causal", causal)
+
+    @classmethod
+    def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Self:
+        """Read ``K`` or ``K,causal``; in a decoder both are causal."""
+        k, is_causal = parse_causal_number(arguments, cls.text_form)
+        return cls(k, causal=is_causal or is_decoder)
+
+    def to_text(self) -> str:
+        """Write ``top_k:K`` or ``top_k:K,causal``."""
+        return f"top_k:{self.k}" + (",causal" if self.causal else "")
 
     def cost(
         self,

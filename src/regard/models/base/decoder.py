@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
-from regard.attention import Pattern, ScoreDependentPattern
+from regard.attention import Pattern
 from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
@@ -144,7 +144,7 @@ class StackedDecoder(Decoder[LayerCaches]):
         self,
         block: BlockConfig,
         mixers: Iterable[Mixer],
-        cross: Sequence[Pattern | ScoreDependentPattern] | None = None,
+        cross: Sequence[Pattern] | None = None,
     ) -> None:
         """Add the blocks, and the norm that follows where theirs come first.
 

@@ -14,7 +14,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from regard.attention import Pattern, ScoreDependentPattern
+from regard.attention import Pattern
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout, MaskPool
@@ -93,7 +93,7 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
             f"ff {self.hidden_dim}, {self.norm}-norm, attention {attention.side_summary('encoder')}"
         )
 
-    def patterns(self, attention: AttentionConfig) -> list[Pattern | ScoreDependentPattern]:
+    def patterns(self, attention: AttentionConfig) -> list[Pattern]:
         """Tell what the tokens of each layer see."""
         return attention.encoder_patterns(self.num_layers)
 

@@ -9,7 +9,7 @@ import msgspec
 import torch
 from torch import nn
 
-from regard.attention import Pattern, ScoreDependentPattern, peak_saved_bytes
+from regard.attention import Pattern, peak_saved_bytes
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import MaskPool
 
@@ -49,7 +49,7 @@ class Model(nn.Module):
 
     def bytes_kept(
         self,
-        patterns: Iterable[Pattern | ScoreDependentPattern],
+        patterns: Iterable[Pattern],
         length: int,
         *,
         num_heads: int = 1,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from regard.attention import Full, Local, Pattern, ScoreDependentPattern, saved_bytes
+from regard.attention import Full, Local, Pattern, saved_bytes
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
@@ -72,7 +72,7 @@ class LongformerConfig(
         windows = " / ".join(str(size) for size in dict.fromkeys(self.windows()))
         return f"{super().summary(attention)}, window {windows}, {self.num_global} global"
 
-    def patterns(self, attention: AttentionConfig) -> list[Pattern | ScoreDependentPattern]:
+    def patterns(self, attention: AttentionConfig) -> list[Pattern]:
         """Tell what the tokens of each layer see, beside global ones.
 
         >>> LongformerConfig(num_layers=1, window=8).patterns(AttentionConfig())

@@ -15,7 +15,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from regard.attention import Pattern, ScoreDependentPattern
+from regard.attention import Pattern
 from regard.errors import ConfigError, ShapeError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout, MaskPool
@@ -105,7 +105,7 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
             f"attention {attention.summary()}"
         )
 
-    def patterns(self, attention: AttentionConfig) -> list[Pattern | ScoreDependentPattern]:
+    def patterns(self, attention: AttentionConfig) -> list[Pattern]:
         """Tell what the tokens of each layer see; the class token is the first."""
         return attention.encoder_patterns(self.num_layers)
 

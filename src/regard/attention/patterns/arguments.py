@@ -1,0 +1,48 @@
+"""What follows the name of a pattern in its text form: numbers, as in ``local:2,0``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from regard.errors import ConfigError
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+def parse_numbers(
+    arguments: str | None,
+    text_form: str,
+    *,
+    counts: Sequence[int] | None = None,
+    separator: str = ",",
+) -> list[int]:
+    """Read whole numbers.
+
+    Args:
+        arguments: What follows ``name:``; None where there is no colon.
+        text_form: What is expected, for the message.
+        counts: How many numbers there may be; None for one or more.
+        separator: Between two numbers.
+
+    Raises:
+        ConfigError: They are others, or no numbers.
+    """
+    parts = [] if arguments is None else arguments.split(separator)
+    fits = bool(parts) if counts is None else len(parts) in counts
+    if not fits or not all(map(_NUMBER.fullmatch, parts)):
+        raise ConfigError(f"expected {text_form}.")
+    return [int(part) for part in parts]
+
+
+def parse_causal_number(arguments: str | None, text_form: str) -> tuple[int, bool]:
+    """Read one number, and whether ``,causal`` follows it.
+
+    Raises:
+        ConfigError: The arguments are others.
+    """
+    is_causal = arguments is not None and arguments.endswith(",causal")
+    if arguments is not None:
+        arguments = arguments.removesuffix(",causal")
+    (number,) = parse_numbers(arguments, text_form, counts=(1,))
+    return number, is_causal
