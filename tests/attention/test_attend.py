@@ -117,7 +117,7 @@ def test_the_weights_returned_are_those_used():
 def dense_of(q, k, v, pattern, lengths=None):
     """The definition by `dense_attention`, which the loop above has tested."""
     options = AttentionOptions(lengths=lengths)
-    mask = options.mask(allowed_matrix(pattern, q.shape[2], k.shape[2])[None, None], k)
+    mask = options.allowed(allowed_matrix(pattern, q.shape[2], k.shape[2])[None, None], q, k)
     return dense_attention(q, k, v, mask=mask, options=options)[0]
 
 
@@ -334,7 +334,8 @@ def test_top_k_and_hierarchical_go_through_attend():
         (
             {"bias": torch.zeros(1, 1, 3, 5)},
             ShapeError,
-            "bias has shape [1, 1, 3, 5]; expected [2 or 1, 2 or 1, 4, 5] to fit q and k.",
+            "bias has shape [1, 1, 3, 5]; expected one that broadcasts to [2, 2, 4, 5], [batch, "
+            "heads, queries, keys].",
         ),
         (
             {"segments": (torch.zeros(2, 4).int(), torch.zeros(2, 4).int())},

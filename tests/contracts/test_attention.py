@@ -91,7 +91,7 @@ def both_ways(pattern, *, score="dot", bias="none", **others):
         ]
         made = terms(t)
         return dense_attention(
-            t["q"], t["k"], t["v"], mask=made.mask(allowed, t["k"]), options=made
+            t["q"], t["k"], t["v"], mask=made.allowed(allowed, t["q"], t["k"]), options=made
         )[0]
 
     def blockwise(t):

@@ -164,3 +164,6 @@ class T5Relative:
 
 
 BIASES: dict[str, type[Alibi] | type[T5Relative]] = {"alibi": Alibi, "t5": T5Relative}
+
+ALWAYS_FINITE = (Alibi, T5Relative)
+"""Biases that never forbid a pair by minus infinity."""

@@ -6,16 +6,38 @@ operations only, so any derivative of any order exists. Cost: O(n m d) time, O(n
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from regard.attention.hashed_dropout import keep_pairs
-from regard.attention.nan_propagation import propagate_nan
 from regard.attention.options import AttentionOptions
 
 
+class AttentionOutput(NamedTuple):
+    """What a call of attention computes.
+
+    Args:
+        out: ``[batch, heads, queries, value_dim]``.
+        weights: ``[batch, heads, queries, keys]``; None where they were not asked for.
+        lse: Logarithm of the sum of the exponentials of the allowed scores, ``[batch, heads,
+            queries]``, float32 at least, minus infinity where nothing is allowed; None where it was
+            not asked for.
+    """
+
+    out: Tensor
+    weights: Tensor | None = None
+    lse: Tensor | None = None
+
+
 def dense_attention(
-    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, options: AttentionOptions | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    mask: Tensor | None,
+    options: AttentionOptions | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute attention and its weights.
 
@@ -32,9 +54,30 @@ def dense_attention(
         ``[batch, heads, queries, keys]``. A query with nothing allowed gets zeros.
     """
     options = AttentionOptions() if options is None else options
-    weights = drop_weights(masked_softmax(dense_scores(q, k, options), mask), q, k, options)
+    scores = dense_scores(q, k, options)
+    weights = drop_weights(masked_softmax(scores, mask), q, k, options)
     v = repeat_heads(v, q.shape[1])
     return torch.matmul(weights.to(v.dtype), v), weights  # [batch, heads, queries, value_dim]
+
+
+def dense_lse(q: Tensor, k: Tensor, *, mask: Tensor | None, options: AttentionOptions) -> Tensor:
+    """Compute the logarithm of the sum of the exponentials of the allowed scores.
+
+    Args:
+        q: Queries, ``[batch, heads, queries, dim]``.
+        k: Keys, ``[batch, kv_heads, keys, dim]``.
+        mask: Boolean, broadcastable to ``[batch, heads, queries, keys]``, True where allowed.
+        options: Score, bias and positions; dropout does not matter.
+
+    Returns:
+        ``[batch, heads, queries]``, float32 at least; minus infinity where nothing is allowed.
+    """
+    scores = dense_scores(q, k, options)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if mask is None:
+        return scores.logsumexp(-1)
+    lse = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).logsumexp(-1)
+    return lse.masked_fill(~mask.any(-1), -torch.inf)
 
 
 def dense_scores(q: Tensor, k: Tensor, options: AttentionOptions) -> Tensor:
@@ -42,7 +85,7 @@ def dense_scores(q: Tensor, k: Tensor, options: AttentionOptions) -> Tensor:
     queries, keys = options.positions(q, k)
     queries, keys = queries[:, None], keys[..., None, None, :]  # as [.., heads, queries, keys]
     score, bias = options.score, options.bias
-    scores = score(propagate_nan(q, k), repeat_heads(k, q.shape[1]), queries, keys, score.tensors())
+    scores = score(q, repeat_heads(k, q.shape[1]), queries, keys, score.tensors())
     if bias is None:
         return scores
     return scores + (bias if isinstance(bias, Tensor) else bias(queries, keys, bias.tensors()))

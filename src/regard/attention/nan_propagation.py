@@ -1,43 +1,117 @@
-"""Input that is not finite gives output that is not: infinities are told before they vanish.
+"""Numbers that are not finite reach the queries that may see them, and no others.
 
-A score of -inf is a weight of 0, so an infinite key or query could go unnoticed. Here an infinity
-becomes "not a number", which no softmax hides. Cost: two readings of the keys.
+Zero times infinity is not a number, so what a mask hides would still spread through the products of
+attention, and an infinite key whose weight is 0 would go unnoticed. So such vectors are replaced by
+zeros, attention is computed, and the output of every query that may see one becomes not a number.
+
+That takes a look at the numbers (`is_finite`), which tracing, `torch.func` transforms and a GPU
+that runs ahead do not allow. There `propagate_nan` hides what no query may see, and a key that is
+not finite reaches all queries of its head.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from regard.attention.biases import ALWAYS_FINITE
+from regard.attention.options import AttentionOptions
+from regard.attention.scores import DotProduct
 
-def nonfinite_heads(k: Tensor, num_heads: int) -> Tensor:
-    """Tell the rows and heads that hold a key which is not finite.
+
+def may_look(q: Tensor) -> bool:
+    """Whether a decision may be taken by the numbers of a tensor without a stop or an error."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or q.device.type != "cpu"
+    )
+
+
+def is_finite(*tensors: Tensor) -> bool:
+    """Whether all numbers are finite; False also where a sum overflows. Reads each tensor once."""
+    with torch.no_grad():
+        sums = [x.sum(dtype=torch.promote_types(x.dtype, torch.float32)) for x in tensors]
+        return bool(torch.isfinite(torch.stack(sums)).all())
+
+
+def hide_nonfinite(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace numbers that are not finite by zeros.
 
     Args:
-        k: ``[batch, kv_heads, keys, dim]``, one key or more.
-        num_heads: Heads wanted, a multiple of `kv_heads`.
+        x: ``[batch, heads, length, dim]``.
 
     Returns:
-        ``[batch, num_heads, 1, 1]``: 0 where all keys are finite, else not a number. Padded keys
-        count. No derivative is taken of it.
+        The same numbers and derivatives where finite, and which vectors held others, boolean
+        ``[batch, heads, length, 1]``.
     """
-    k = k.detach()
-    # One after the other: their sum could overflow.
-    nonfinite = k.amax((2, 3), keepdim=True) * 0 + k.amin((2, 3), keepdim=True) * 0
-    repeats = num_heads // k.shape[1]
-    return nonfinite if repeats == 1 else nonfinite.repeat_interleave(repeats, dim=1)
+    is_bad = ~torch.isfinite(x.detach())
+    return x.masked_fill(is_bad, 0.0), is_bad.any(-1, keepdim=True)
 
 
-def propagate_nan(q: Tensor, k: Tensor) -> Tensor:
-    """Make queries not a number where they or the keys of their row and head are not finite.
+def queries_that_see(
+    is_bad: tuple[Tensor, Tensor, Tensor],
+    options: AttentionOptions,
+    attend: Callable[[Tensor, Tensor, Tensor, AttentionOptions], Tensor],
+) -> Tensor:
+    """Find the queries whose output depends on a vector that is not finite.
+
+    With scores of zero the weights of all that a query may see are equal and above zero, so a mean
+    of marks is above zero where it sees one.
+
+    Args:
+        is_bad: Which vectors of q, k and v are not finite, ``[batch, heads, length, 1]`` each.
+        options: Of the call.
+        attend: Computes attention with the call's pattern.
+
+    Returns:
+        Boolean, ``[batch, heads, queries, 1]``.
+    """
+    of_q, of_k, of_v = is_bad
+    bias = options.bias
+    if isinstance(bias, Tensor):  # what it forbids stays forbidden
+        bias = torch.zeros_like(bias).masked_fill(bias.detach() == -torch.inf, -torch.inf)
+    elif isinstance(bias, ALWAYS_FINITE):
+        bias = None
+    with torch.no_grad():
+        marks = (of_k | of_v).float()
+        zeros = torch.zeros_like(of_q, dtype=torch.float32)
+        options = replace(options, score=DotProduct(), bias=bias, dropout=0.0, seed=None)
+        columns = torch.cat([marks, torch.ones_like(marks)], dim=-1)
+        seen = attend(zeros, torch.zeros_like(marks), columns, options)
+    return (seen[..., :1] > 0) | (of_q & (seen[..., 1:] > 0))
+
+
+def propagate_nan(
+    q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Hide what no query may see, and make queries not a number where a key of theirs is not.
 
     Args:
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        options: Of the call.
 
     Returns:
-        The queries; where all is finite the same numbers with the same derivatives.
+        q, k and v; where all is finite the same numbers with the same derivatives.
     """
+    by_rows = AttentionOptions(score=options.score, mask=options.mask, lengths=options.lengths)
+    is_seen = by_rows.allowed(None, q, k)
+    if is_seen is not None:
+        sees = is_seen.any(-1, keepdim=True)  # [batch, heads, queries, 1], or as it broadcasts
+        seen = is_seen.any(2).unsqueeze(-1)  # [batch, heads, keys, 1]
+        if seen.shape[1] > 1:
+            seen = seen.unflatten(1, (k.shape[1], -1)).any(2)
+        q, k, v = q.masked_fill(~sees, 0.0), k.masked_fill(~seen, 0.0), v.masked_fill(~seen, 0.0)
     if k.numel() == 0:
-        return q
-    return torch.addcmul(q, q.detach(), nonfinite_heads(k, q.shape[1]))
+        return q, k, v
+    keys = k.detach()
+    # One after the other: their sum could overflow.
+    nonfinite = keys.amax((2, 3), keepdim=True) * 0 + keys.amin((2, 3), keepdim=True) * 0
+    repeats = q.shape[1] // k.shape[1]
+    nonfinite = nonfinite if repeats == 1 else nonfinite.repeat_interleave(repeats, dim=1)
+    return torch.addcmul(q, q.detach(), nonfinite), k, v

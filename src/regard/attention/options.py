@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from regard.attention.biases import Bias
+from regard.attention.biases import ALWAYS_FINITE, Bias
 from regard.attention.scores import DotProduct, ScoreFunction
 from regard.errors import ConfigError, ShapeError
 
@@ -20,7 +20,9 @@ class AttentionOptions:
 
     Args:
         score: Of queries and keys.
-        bias: Added to the scores: by position, or ``[batch or 1, heads or 1, queries, keys]``.
+        bias: Added to the scores: by position, or a tensor of 4 axes, each of
+            ``[batch, heads, queries, keys]`` or 1. One of minus infinity forbids its pair.
+        mask: Boolean, the same axes; True where attention is allowed.
         lengths: Valid keys of each row, ``[batch]``.
         segments: Segment numbers of queries ``[batch, queries]`` and keys ``[batch, keys]``.
         query_offset: Position of the first query.
@@ -31,6 +33,7 @@ class AttentionOptions:
 
     score: ScoreFunction = DotProduct()  # noqa: RUF009 - an immutable value
     bias: Bias | Tensor | None = None
+    mask: Tensor | None = None
     lengths: Tensor | None = None
     segments: tuple[Tensor, Tensor] | None = None
     query_offset: int = 0
@@ -46,17 +49,24 @@ class AttentionOptions:
             return queries, self.key_positions
         return queries, torch.arange(k.shape[2], device=device)
 
-    def mask(self, allowed: Tensor | None, k: Tensor) -> Tensor | None:
-        """Join what a pattern allows with lengths, segments and empty places.
+    @property
+    def is_plain(self) -> bool:
+        """Whether scores are scaled dot products, without soft cap, bias and dropout."""
+        is_dot_product = isinstance(self.score, DotProduct) and self.score.soft_cap is None
+        return is_dot_product and self.bias is None and self.dropout == 0
+
+    def allowed(self, allowed: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
+        """Join what a pattern allows with mask, lengths, segments, empty places and bias.
 
         Args:
             allowed: ``[queries, keys]``, or with leading axes; None allows all.
-            k: Keys.
+            q: Queries, ``[batch, heads, queries, dim]``.
+            k: Keys, ``[batch, kv_heads, keys, dim]``.
 
         Returns:
             Boolean, broadcastable to ``[batch, heads, queries, keys]``; None allows all.
         """
-        masks = [] if allowed is None else [allowed]
+        masks = [allowed, self.mask]
         if self.lengths is not None:
             valid = torch.arange(k.shape[2], device=k.device) < self.lengths[:, None]
             masks.append(valid[:, None, None, :])
@@ -65,10 +75,35 @@ class AttentionOptions:
             masks.append(of_queries[:, None, :, None] == of_keys[:, None, None, :])
         if self.key_positions is not None:
             masks.append((self.key_positions >= 0)[..., None, None, :])
+        if isinstance(self.bias, Tensor):
+            masks.append(self.bias != -torch.inf)
+        elif self.bias is not None and not isinstance(self.bias, ALWAYS_FINITE):
+            queries, keys = self.positions(q, k)
+            bias = self.bias(queries[:, None], keys[..., None, None, :], self.bias.tensors())
+            masks.append(bias != -torch.inf)
         joined = None
         for mask in masks:
-            joined = mask if joined is None else joined & mask
+            if mask is not None:
+                joined = mask if joined is None else joined & mask
         return joined
+
+    def fold_key_mask(self, q: Tensor, k: Tensor) -> AttentionOptions:
+        """Write a mask of keys alone, ``[batch or 1, 1, 1, keys]``, as segments, for the kernels.
+
+        Args:
+            q: Queries, ``[batch, heads, queries, dim]``.
+            k: Keys, ``[batch, kv_heads, keys, dim]``.
+        """
+        if self.mask is None or self.mask.shape[1:3] != (1, 1):
+            return self
+        allowed = self.mask.expand(q.shape[0], 1, 1, k.shape[2])[:, 0, 0]  # [batch, keys]
+        if self.segments is None:
+            of_queries = torch.zeros(q.shape[0], q.shape[2], dtype=torch.long, device=q.device)
+            of_keys = (~allowed).long()
+        else:
+            of_queries, of_keys = self.segments
+            of_keys = torch.where(allowed, of_keys, of_queries.amin() - 1)
+        return replace(self, mask=None, segments=(of_queries, of_keys))
 
 
 def split_lengths(
@@ -121,7 +156,7 @@ def check_options(options: AttentionOptions, q: Tensor, k: Tensor, lengths: Leng
         ShapeError: With the name of the one that does not.
         ConfigError: A number is out of range.
     """
-    (batch, heads, queries, _), keys = q.shape, k.shape[2]
+    batch, queries, keys = q.shape[0], q.shape[2], k.shape[2]
     both = lengths if isinstance(lengths, tuple) else (None, lengths)
     for name, given in zip(("query lengths", "lengths"), both, strict=True):
         if given is not None:
@@ -135,9 +170,7 @@ def check_options(options: AttentionOptions, q: Tensor, k: Tensor, lengths: Leng
         _require_shape("key_positions", options.key_positions, (batch, keys), "[batch, keys]")
     elif options.key_positions is not None:
         _require_shape("key_positions", options.key_positions, (keys,), "[keys]")
-    if isinstance(options.bias, Tensor):
-        _require_bias(options.bias, (batch, heads, queries, keys), q)
-    elif options.bias is not None:
+    if options.bias is not None and not isinstance(options.bias, Tensor):
         options.bias.check(q)
     options.score.check(q)
     if options.query_offset < 0:
@@ -155,14 +188,42 @@ def _require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: s
         raise ShapeError(f"{name} is {tensor.dtype}; expected integers.")
 
 
-def _require_bias(bias: Tensor, shape: tuple[int, int, int, int], q: Tensor) -> None:
-    fits = bias.dim() == 4 and bias.shape[2:] == shape[2:]
-    if not fits or bias.shape[0] not in (1, shape[0]) or bias.shape[1] not in (1, shape[1]):
+def broadcast_pairs(name: str, tensor: Tensor, q: Tensor, k: Tensor) -> Tensor:
+    """Give a mask or a bias 4 axes, each of ``[batch, heads, queries, keys]`` or 1.
+
+    Args:
+        name: ``mask`` or ``bias``.
+        tensor: Of up to 4 axes that broadcast, aligned on the right.
+        q: Queries, ``[batch, heads, queries, dim]``.
+        k: Keys, ``[batch, kv_heads, keys, dim]``.
+
+    Raises:
+        ShapeError: It does not broadcast, or has another type or device.
+    """
+    is_mask = name == "mask"
+    if is_mask and tensor.dtype != torch.bool:
         raise ShapeError(
-            f"bias has shape {list(bias.shape)}; expected [{shape[0]} or 1, {shape[1]} or 1, "
-            f"{shape[2]}, {shape[3]}] to fit q and k."
+            f"mask is {tensor.dtype}; expected torch.bool, True where attention is allowed.  "
+            "Numbers that are added to the scores are a `bias`."
         )
-    if not bias.is_floating_point() or bias.device != q.device:
+    if not is_mask and tensor.dtype == torch.bool:
         raise ShapeError(
-            f"bias is {bias.dtype} on {bias.device}; expected floating point on {q.device}."
+            "bias is torch.bool; expected floating point.  A boolean choice of pairs is a `mask`, "
+            "True where attention is allowed."
         )
+    shape = (*q.shape[:3], k.shape[2])
+    axes = (1,) * (4 - tensor.dim()) + tuple(tensor.shape)
+    if len(axes) != 4 or any(n not in (1, full) for n, full in zip(axes, shape, strict=True)):
+        hint = ""
+        if tuple(tensor.shape) == (shape[0], shape[3]):
+            hint = f"  One row of keys for each of the batch is {name}[:, None, None, :]."
+        raise ShapeError(
+            f"{name} has shape {list(tensor.shape)}; expected one that broadcasts to "
+            f"{list(shape)}, [batch, heads, queries, keys].{hint}"
+        )
+    if tensor.device != q.device or not (is_mask or tensor.is_floating_point()):
+        expected = "torch.bool" if is_mask else "floating point"
+        raise ShapeError(
+            f"{name} is {tensor.dtype} on {tensor.device}; expected {expected} on {q.device}."
+        )
+    return tensor.reshape(axes)

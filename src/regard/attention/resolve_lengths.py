@@ -12,12 +12,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from regard.attention.dense import AttentionOutput
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import LengthDependentPattern, Pattern, ResolvedPattern
 from regard.errors import ConfigError
 
-Result = tuple[Tensor, Tensor | None]
-Compute = Callable[[Tensor, Tensor, Tensor, ResolvedPattern, AttentionOptions], Result]
+Compute = Callable[[Tensor, Tensor, Tensor, ResolvedPattern, AttentionOptions], AttentionOutput]
 """Maps queries, keys, values, a settled pattern and options to output and weights."""
 
 
@@ -28,7 +28,7 @@ def resolve_by_length(
     v: Tensor,
     pattern: Pattern,
     options: AttentionOptions,
-) -> Result:
+) -> AttentionOutput:
     """Settle a pattern for the lengths at hand and compute attention.
 
     Args:
@@ -72,25 +72,28 @@ def resolve_by_length(
 
 def _of_rows(options: AttentionOptions, rows: Tensor, num_done: int) -> AttentionOptions:
     """Cut the options to some rows; `num_done` heads have had their numbers in dropout's hash."""
-    bias, segments = options.bias, options.segments
+    bias, mask, segments = options.bias, options.mask, options.segments
     if isinstance(bias, Tensor) and bias.shape[0] > 1:
         bias = bias[rows]
     return replace(
         options,
         bias=bias,
+        mask=mask[rows] if mask is not None and mask.shape[0] > 1 else mask,
         lengths=None if options.lengths is None else options.lengths[rows],
         segments=None if segments is None else (segments[0][rows], segments[1][rows]),
         seed=None if options.seed is None else options.seed + num_done,
     )
 
 
-def _gather(results: list[Result], order: Tensor) -> Result:
+def _gather(results: list[AttentionOutput], order: Tensor) -> AttentionOutput:
     """Put the rows of several results together in an order."""
-    out = torch.cat([out for out, _ in results]).index_select(0, order)
-    weights = [weights for _, weights in results if weights is not None]
-    if not weights:
-        return out, None
+    weights = [result.weights for result in results if result.weights is not None]
     if not all(part.is_sparse for part in weights):
         weights = [part.to_dense() for part in weights]
-    joined = torch.cat(weights).index_select(0, order)
-    return out, joined.coalesce() if joined.is_sparse else joined
+    joined = torch.cat(weights).index_select(0, order) if weights else None
+    lse = [result.lse for result in results if result.lse is not None]
+    return AttentionOutput(
+        out=torch.cat([result.out for result in results]).index_select(0, order),
+        weights=joined.coalesce() if joined is not None and joined.is_sparse else joined,
+        lse=torch.cat(lse).index_select(0, order) if lse else None,
+    )

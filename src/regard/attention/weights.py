@@ -13,46 +13,51 @@ from regard.attention.blockwise.combine import prepare_blocks
 from regard.attention.blockwise.schedule import plan_blocks
 from regard.attention.blockwise.tiling import BlockSlice, PerQuery
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns.base import Pattern
+from regard.attention.patterns.base import MaskPattern
 
 
 @torch.no_grad()
-def sparse_weights(q: Tensor, k: Tensor, *, pattern: Pattern, options: AttentionOptions) -> Tensor:
+def sparse_weights(
+    q: Tensor, k: Tensor, *, pattern: MaskPattern, options: AttentionOptions
+) -> Tensor:
     """Compute the weights that `blockwise_attention` mixes the values by.
 
     Args:
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``.
         pattern: A mask pattern.
-        options: All else; keys stand at positions 0, 1, ...
+        options: All else; keys are at positions 0, 1, ...
 
     Returns:
         ``[batch, heads, queries, keys]``, sparse (COO, coalesced), without gradient.
     """
-    function, tensors, roles = prepare_blocks(q, k, k.new_zeros((*k.shape[:3], 1)), options)
-    sizes = function.sizes
-    plan = plan_blocks(pattern.terms(), sizes.queries, sizes.keys, options.query_offset)
+    values = k.new_zeros((*k.shape[:3], 1))
+    function, inputs = prepare_blocks(q, k, values, options)
+    shape = function.shape
+    plan = plan_blocks(pattern.terms(), shape.queries, shape.keys, options.query_offset)
     without_dropout = replace(function, dropout=0.0)
     dtype = torch.promote_types(q.dtype, torch.float32)
     total = q.new_full((*q.shape[:3], 1), NOTHING, dtype=dtype)  # log of the sum of exponentials
     pairs: list[Tensor] = []
     scores: list[Tensor] = []
     factors: list[Tensor] = []
-    per_query = PerQuery(sizes, None)
+    per_query = PerQuery(shape, None)
+    tensors, specs = inputs.flatten(), function.specs.flatten()
     for groups in plan:
-        for place in sizes.places(groups, q.device, fold_heads=False):
-            blocks = tuple(r.take(t, place) for r, t in zip(roles, tensors, strict=True))
-            lse = without_dropout(place, blocks)[1]
-            before = per_query.take(total, place)
-            per_query.put(total, torch.logaddexp(before, lse), place)
-            found, mask, dropped = function.pairs(place, blocks)
-            pairs.append(_indices(place, mask))
-            scores.append(found[mask])
+        for block_slice in shape.slices(groups, q.device, fold_heads=False):
+            blocks = tuple(s.gather(t, block_slice) for s, t in zip(specs, tensors, strict=True))
+            lse = without_dropout(block_slice, blocks)[1]
+            before = per_query.gather(total, block_slice)
+            per_query.scatter(total, torch.logaddexp(before, lse), block_slice)
+            of_block = function.pairs(block_slice, function.specs.unflatten(blocks))
+            block_scores, mask, dropped = of_block
+            pairs.append(_indices(block_slice, mask))
+            scores.append(block_scores[mask])
             factors.append(dropped.expand_as(mask)[mask])
-    shape = (*q.shape[:3], k.shape[2])
+    size = (*q.shape[:3], k.shape[2])
     if not pairs:
-        return q.new_zeros(shape).to_sparse()
-    return _assemble(pairs, scores, factors, total, shape).to(q.dtype)
+        return q.new_zeros(size).to_sparse()
+    return _assemble(pairs, scores, factors, total, size).to(q.dtype)
 
 
 def _assemble(
@@ -68,13 +73,13 @@ def _assemble(
     return torch.sparse_coo_tensor(index, values, shape, check_invariants=False).coalesce()
 
 
-def _indices(place: BlockSlice, mask: Tensor) -> Tensor:
+def _indices(block_slice: BlockSlice, mask: Tensor) -> Tensor:
     """List batch, head, query and key of the True entries of [blocks, heads, queries, keys]."""
     block, head, query, key = mask.nonzero(as_tuple=True)
-    rows = place.group.queries.positions(mask.device)[block, query]
-    columns = place.group.keys.positions(mask.device)[block, key]
-    row = torch.full_like(head, place.row)
-    return torch.stack([row, head + place.heads.start, rows, columns])
+    rows = block_slice.group.queries.positions(mask.device)[block, query]
+    columns = block_slice.group.keys.positions(mask.device)[block, key]
+    row = torch.full_like(head, block_slice.row)
+    return torch.stack([row, head + block_slice.heads.start, rows, columns])
 
 
 def without_rows(weights: Tensor, padded: Tensor) -> Tensor:

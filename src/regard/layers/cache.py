@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from regard.attention import Pattern
+from regard.attention import LengthDependentPattern, Pattern
 
 
 class LayerCache(Protocol):
@@ -139,6 +139,7 @@ def cache_for(pattern: Pattern) -> Cache:
     >>> cache_for(Local(255, 0) & Causal()).size
     256
     """
+    assert not isinstance(pattern, LengthDependentPattern)  # no decoder has one
     reaches = [term.before for term in pattern.terms()]
     bounded = [before for before in reaches if before is not None]
     if len(bounded) < len(reaches):

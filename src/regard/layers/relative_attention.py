@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from regard.attention import Pattern, TransformerXL, attend
+from regard.attention import LengthDependentPattern, Pattern, TransformerXL, attend
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import MultiHeadAttention
 from regard.layers.positions import SinusoidalPositions
@@ -205,6 +205,7 @@ class RelativeAttention(MultiHeadAttention):
 
 def _is_relative(pattern: Pattern) -> bool:
     """Tell whether a pattern depends on the distance of a pair alone."""
+    assert not isinstance(pattern, LengthDependentPattern)  # no decoder has one
     return all(
         term.queries is None and term.keys is None and not term.blocks for term in pattern.terms()
     )

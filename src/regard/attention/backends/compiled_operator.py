@@ -1,8 +1,8 @@
 """Blockwise attention as one operator of a graph that ``torch.compile`` builds.
 
 Dynamo does not look into an autograd Function that has a jvp, so while it traces, the function is
-exchanged for an opaque operator with a first derivative. What has no text form (block tables,
-learned scores) is not exchanged and breaks the graph instead.
+exchanged for an opaque operator with a first derivative. What that does not take (block tables,
+learned scores, see `dispatch.py`) breaks the graph instead.
 """
 
 from __future__ import annotations
@@ -14,30 +14,16 @@ from torch import Tensor
 
 from regard.attention.blockwise.combine import blockwise_attention, blockwise_gradient
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns import Blocks
-from regard.attention.patterns.base import Intersection, Pattern, Union
+from regard.attention.patterns.base import MaskPattern
 from regard.attention.patterns.text import format_pattern, parse_pattern
 from regard.attention.scores import DotProduct
 
 
-def is_compilable(pattern: Pattern, options: AttentionOptions) -> bool:
-    """Tell whether `compiled_attention` can compute it."""
-    is_plain = (
-        isinstance(options.score, DotProduct) and options.bias is None and options.dropout == 0
-    )
-    return is_plain and not _holds_blocks(pattern)
-
-
-def _holds_blocks(pattern: object) -> bool:
-    if isinstance(pattern, Union | Intersection):
-        return _holds_blocks(pattern.left) or _holds_blocks(pattern.right)
-    return isinstance(pattern, Blocks)
-
-
 def compiled_attention(
-    q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, options: AttentionOptions
+    q: Tensor, k: Tensor, v: Tensor, pattern: MaskPattern, options: AttentionOptions
 ) -> Tensor:
     """Compute what `blockwise_attention` does, as one operator with a first derivative."""
+    options = options.fold_key_mask(q, k)
     assert isinstance(options.score, DotProduct)
     of_queries, of_keys = options.segments or (None, None)
     return _attend(
@@ -54,13 +40,7 @@ def compiled_attention(
     )
 
 
-def _parse(text: str) -> Pattern:
-    pattern = parse_pattern(text)
-    assert isinstance(pattern, Pattern)
-    return pattern
-
-
-def _terms(
+def _options(
     offset: int,
     scale: float | None,
     soft_cap: float | None,
@@ -89,8 +69,10 @@ def _attend(
     of_queries: Tensor | None,
     of_keys: Tensor | None,
 ) -> Tensor:
-    options = _terms(offset, scale, soft_cap, lengths, of_queries, of_keys)
-    return blockwise_attention(q, k, v, pattern=_parse(pattern), options=options).contiguous()
+    options = _options(offset, scale, soft_cap, lengths, of_queries, of_keys)
+    return blockwise_attention(
+        q, k, v, pattern=parse_pattern(pattern), options=options
+    ).contiguous()
 
 
 @_attend.register_fake
@@ -112,8 +94,8 @@ def _attend_backward(
     of_queries: Tensor | None,
     of_keys: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    options = _terms(offset, scale, soft_cap, lengths, of_queries, of_keys)
-    dq, dk, dv = blockwise_gradient(q, k, v, grad, pattern=_parse(pattern), options=options)
+    options = _options(offset, scale, soft_cap, lengths, of_queries, of_keys)
+    dq, dk, dv = blockwise_gradient(q, k, v, grad, pattern=parse_pattern(pattern), options=options)
     return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
 

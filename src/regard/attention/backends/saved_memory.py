@@ -1,28 +1,22 @@
-"""What `attend` keeps for its backward pass that grows with the pairs: scores and weights.
+"""What `attend` saves for its backward pass that grows with the pairs: scores and weights.
 
-It follows from the method. Short texts are computed by the definition, which keeps two numbers for
-every pair of positions, allowed or not; long ones by kernels or block by block, which keep none.
+It follows from the method. Short texts are computed by the definition, which saves two numbers for
+every pair of positions, allowed or not; long ones by kernels or block by block, which save none.
 """
 
 from __future__ import annotations
 
 import math
 
-from regard.attention.attend import DENSE_BELOW, DENSE_BELOW_FUSED
 from regard.attention.backends.cpu_kernels import instructions
-from regard.attention.patterns import Hierarchical
-from regard.attention.patterns.base import Pattern, ScoreDependentPattern, resolve
+from regard.attention.dispatch import AttentionFacts, Method, choose_method, dense_below
+from regard.attention.patterns.base import Pattern, resolve
 
 
 def saved_bytes(
-    pattern: Pattern,
-    queries: int,
-    keys: int,
-    *,
-    itemsize: int = 4,
-    is_plain: bool = True,
+    pattern: Pattern, queries: int, keys: int, *, itemsize: int = 4, is_plain: bool = True
 ) -> int:
-    """Predict the bytes that one head of one row keeps by pair until its gradient is taken.
+    """Predict the bytes that one head of one row saves by pair until its gradient is taken.
 
     Queries, keys, values and output, which grow with the length alone, are not counted, nor what a
     score holds of its own.
@@ -43,37 +37,23 @@ def saved_bytes(
     >>> saved_bytes(TopK(16), 4096, 4096)
     134217728
     """
-    if isinstance(pattern, Hierarchical):
+    resolved = resolve(pattern, 1, 1)  # no length makes a window of blocks, or the reverse
+    method = choose_method(resolved, _facts(queries, keys, is_plain))
+    if method is Method.HIERARCHICAL:
         # Scores and their exponentials of each level, float32 at least, and what they are made of.
-        return 4 * max(itemsize, 4) * pattern.cost(queries, keys).pairs
-    is_dense = isinstance(pattern, ScoreDependentPattern) or queries * keys < _dense_below(
-        pattern, is_plain
-    )
-    return 2 * itemsize * queries * keys if is_dense else 0
-
-
-def _dense_below(pattern: Pattern, is_plain: bool) -> int:
-    """Tell from how many pairs on the definition is not used; as `attend` does on a CPU."""
-    is_fused = (
-        is_plain
-        and instructions() is not None
-        and all(term.is_band for term in resolve(pattern, 1, 1).terms())
-    )
-    return DENSE_BELOW_FUSED if is_fused else DENSE_BELOW
+        return 4 * max(itemsize, 4) * resolved.cost(queries, keys).pairs
+    is_by_all_pairs = method in (Method.DENSE, Method.TOP_K)
+    return 2 * itemsize * queries * keys if is_by_all_pairs else 0
 
 
 def peak_saved_bytes(
-    pattern: Pattern,
-    length: int,
-    *,
-    itemsize: int = 4,
-    is_plain: bool = True,
+    pattern: Pattern, length: int, *, itemsize: int = 4, is_plain: bool = True
 ) -> int:
-    """Predict what a head keeps by pair for a token of self-attention, at the worst.
+    """Predict what a head saves by pair for a token of self-attention, at the worst.
 
     Args:
         pattern: Any.
-        length: Longest text, in tokens, 1 or more. Shorter ones may keep more: they are computed by
+        length: Longest text, in tokens, 1 or more. Shorter ones may save more: they are computed by
             the definition.
         itemsize: Bytes of a number of the queries.
         is_plain: As for `saved_bytes`.
@@ -81,13 +61,18 @@ def peak_saved_bytes(
     Returns:
         Bytes a token.
     """
-    below = (
-        DENSE_BELOW
-        if isinstance(pattern, ScoreDependentPattern)
-        else _dense_below(pattern, is_plain)
-    )
-    kept = (
+    below = dense_below(resolve(pattern, 1, 1), _facts(length, length, is_plain))
+    return max(
         math.ceil(saved_bytes(pattern, n, n, itemsize=itemsize, is_plain=is_plain) / n)
         for n in (length, min(length, math.isqrt(below - 1)))
     )
-    return max(kept)
+
+
+def _facts(queries: int, keys: int, is_plain: bool) -> AttentionFacts:
+    """State the facts of a call on a CPU."""
+    return AttentionFacts(
+        num_queries=queries,
+        num_keys=keys,
+        kernels_apply=instructions() is not None,
+        is_plain=is_plain,
+    )

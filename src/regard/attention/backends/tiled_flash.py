@@ -16,8 +16,7 @@ from torch import Tensor
 
 from regard.attention.blockwise.any_order import Operation
 from regard.attention.blockwise.block_attention import NOTHING, BlockAttention
-from regard.attention.blockwise.tiling import BlockSlice
-from regard.attention.nan_propagation import nonfinite_heads
+from regard.attention.blockwise.tiling import BlockInputs, BlockSlice
 
 _LOG2_E = math.log2(math.e)  # exp(x) = 2^(x log2 e), and powers of two are faster to compute
 
@@ -36,8 +35,7 @@ class FlashBackend:
 
     def forward(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Compute output ``[batch, heads, queries, value_dim]`` and lse ``[.., queries, 1]``."""
-        nonfinite = nonfinite_heads(tensors[1], operation.sizes.kv_heads)
-        return replace(operation, function=_Value(self, nonfinite), fast=None).run(tensors)
+        return replace(operation, function=_Value(self), fast=None).run(tensors)
 
     def backward(
         self,
@@ -48,7 +46,7 @@ class FlashBackend:
     ) -> tuple[Tensor, ...]:
         """Compute the cotangents of q, k and v."""
         backward = Operation(
-            sizes=operation.sizes,
+            shape=operation.shape,
             groups=operation.groups,
             function=_Gradient(self),
             inputs=operation.inputs + operation.outputs + operation.outputs,
@@ -56,11 +54,12 @@ class FlashBackend:
         )
         return backward.run((*tensors, *outputs, *cotangents))
 
-    def mask(self, place: BlockSlice, others: list[Tensor], q: Tensor) -> Tensor | None:
+    def mask(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor | None:
         """Lay the mask out as numbers to add, ``[blocks or 1, rows, keys]``: 0, or NOTHING."""
-        mask = self.function.mask(place, others)
+        mask = self.function.mask(block_slice, inputs)
         if mask is None:
             return None
+        q = inputs.q
         dtype = torch.promote_types(q.dtype, torch.float32)
         numbers = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, NOTHING)
         return numbers.expand(-1, q.shape[1], q.shape[2], -1).flatten(1, 2)
@@ -107,21 +106,20 @@ class _Workspace:
 class _Value:
     """The block function of the value."""
 
-    def __init__(self, owner: FlashBackend, nonfinite: Tensor) -> None:
+    def __init__(self, owner: FlashBackend) -> None:
         self._owner, self._workspace = owner, _Workspace()
-        self._spoilt = nonfinite  # [batch, kv_heads, 1, 1]
 
-    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute ``out [blocks, heads, queries, value_dim]`` and ``lse [.., queries, 1]``."""
-        q, k, v, *others = blocks
-        rows, keys, values = _rows(q), _packed(k), _packed(v)
+        inputs = self._owner.function.specs.unflatten(blocks)
+        q, v = inputs.q, inputs.v
+        rows, keys, values = _rows(q), _packed(inputs.k), _packed(v)
         rows = rows * (self._owner.scale * _LOG2_E)
-        mask = self._owner.mask(place, others, q)
+        mask = self._owner.mask(block_slice, inputs)
         scores = self._workspace.scores("scores", rows, keys, mask)
         highest = scores.amax(-1, keepdim=True)
         weights = scores.sub_(highest).exp2_()
-        # Adds 0, or what is not a number.
-        total = weights.sum(-1, keepdim=True) + self._spoilt[place.row, place.kv_heads]
+        total = weights.sum(-1, keepdim=True)
         weights = self._workspace.cast("scores", weights, v.dtype)
         out = self._workspace.product("out", weights, values).div_(total)
         lse = total.log2_().add_(highest).div_(_LOG2_E)
@@ -138,17 +136,18 @@ class _Gradient:
     def __init__(self, owner: FlashBackend) -> None:
         self._owner, self._workspace = owner, _Workspace()
 
-    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute the cotangents of q, k and v from inputs, outputs and their cotangents.
 
         ``dV = P^T dO``, ``dS = P * (dO V^T - rowsum(dO * O) + dlse)``, ``dQ = dS K``,
         ``dK = dS^T Q``, dS times the scale.
         """
         scale = self._owner.scale
-        q, k, v, *others = blocks[:-4]
+        inputs = self._owner.function.specs.unflatten(blocks[:-4])
+        q = inputs.q
         out, lse, dout, dlse = (_rows(block) for block in blocks[-4:])
-        rows, keys, values = _rows(q) * scale, _packed(k), _packed(v)
-        mask = self._owner.mask(place, others, q)
+        rows, keys, values = _rows(q) * scale, _packed(inputs.k), _packed(inputs.v)
+        mask = self._owner.mask(block_slice, inputs)
         # Where nothing is allowed, 2 to the masked scores less 0 is 0.
         shift = lse.masked_fill(lse == NOTHING, 0.0) * -_LOG2_E
         weights = self._workspace.scores("weights", rows * _LOG2_E, keys, mask, shift).exp2_()

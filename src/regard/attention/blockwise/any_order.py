@@ -1,7 +1,7 @@
 """Attention block by block: memory linear in the length, every derivative exact.
 
 A `torch.autograd.Function` that saves its inputs only. Its value is a sum over groups of blocks
-(`groups.py`), each computed by a plain differentiable function of the blocks. The vector-Jacobian
+(`schedule.py`), each computed by a plain differentiable function of the blocks. The vector-Jacobian
 product of a block function is again such a function, so the backward pass is the *same* Function
 with another block function, and so is its derivative, to any order; each recomputes block by block.
 Softmax over a block of keys keeps its logarithm of the sum of exponentials, by which terms of a
@@ -39,7 +39,7 @@ class Operation:
     """A sum over blocks.
 
     Args:
-        sizes: Sizes of the whole.
+        shape: Sizes of the whole.
         groups: The blocks.
         function: What is computed of each.
         inputs: How each input is cut.
@@ -47,7 +47,7 @@ class Operation:
         fast: First-order shortcut, where there is one.
     """
 
-    sizes: AttentionShape
+    shape: AttentionShape
     groups: tuple[BlockGroup, ...]
     function: BlockFunction
     inputs: tuple[TileSpec, ...]
@@ -61,32 +61,34 @@ class Operation:
     @property
     def folds_heads(self) -> bool:
         """Whether blocks of several heads fit together: what a head has learned does not."""
-        return not any(isinstance(role, PerHead) and role.num_heads > 1 for role in self.inputs)
+        return not any(isinstance(spec, PerHead) and spec.num_heads > 1 for spec in self.inputs)
 
     def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Compute the outputs, one group after the other."""
         totals: list[Tensor] | None = None
         dtypes: list[torch.dtype] = []
-        for place in self._places(tensors[0].device):
-            blocks = tuple(r.take(t, place) for r, t in zip(self.inputs, tensors, strict=True))
-            found = self.function(place, blocks)
+        for block_slice in self._slices(tensors[0].device):
+            blocks = tuple(
+                s.gather(t, block_slice) for s, t in zip(self.inputs, tensors, strict=True)
+            )
+            found = self.function(block_slice, blocks)
             if totals is None:
                 dtypes = [block.dtype for block in found]
-                totals = [r.allocate(b) for r, b in zip(self.outputs, found, strict=True)]
-            for role, total, block in zip(self.outputs, totals, found, strict=True):
-                role.put(total, block, place)
+                totals = [s.allocate(b) for s, b in zip(self.outputs, found, strict=True)]
+            for spec, total, block in zip(self.outputs, totals, found, strict=True):
+                spec.scatter(total, block, block_slice)
         assert totals is not None
         return tuple(t.to(dtype) for t, dtype in zip(totals, dtypes, strict=True))
 
-    def _places(self, device: torch.device) -> Iterator[BlockSlice]:
-        return self.sizes.places(self.groups, device, fold_heads=self.folds_heads)
+    def _slices(self, device: torch.device) -> Iterator[BlockSlice]:
+        return self.shape.slices(self.groups, device, fold_heads=self.folds_heads)
 
     def vjp(self, wanted: tuple[int, ...]) -> Operation:
         """Derive the operation of inputs and output cotangents to the cotangents of some inputs."""
         closed = cast(object, self.function)
         derived = closed.vjp(wanted) if isinstance(closed, HasVjp) else None
         return Operation(
-            sizes=self.sizes,
+            shape=self.shape,
             groups=self.groups,
             function=derived or _pull_back(self.function, len(self.inputs), wanted),
             inputs=self.inputs + self.outputs,
@@ -101,16 +103,16 @@ class Operation:
         """
         count, function = len(self.inputs), self.function
 
-        def push_forward(place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        def push_forward(block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             primals, tangents = blocks[:count], blocks[count:]
             values, pull = torch.func.vjp(
-                _of_some(function, place, primals, wanted), *(primals[i] for i in wanted)
+                _of_some(function, block_slice, primals, wanted), *(primals[i] for i in wanted)
             )[:2]
             _, push = torch.func.vjp(pull, tuple(torch.zeros_like(value) for value in values))[:2]
             return push(tuple(tangents))[0]
 
         return Operation(
-            sizes=self.sizes,
+            shape=self.shape,
             groups=self.groups,
             function=push_forward,
             inputs=self.inputs + tuple(self.inputs[i] for i in wanted),
@@ -121,10 +123,10 @@ class Operation:
 def _pull_back(function: BlockFunction, count: int, wanted: tuple[int, ...]) -> BlockFunction:
     """Differentiate a block function of `count` blocks automatically."""
 
-    def pull_back(place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def pull_back(block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         primals, cotangents = blocks[:count], blocks[count:]
         _, pull = torch.func.vjp(
-            _of_some(function, place, primals, wanted), *(primals[i] for i in wanted)
+            _of_some(function, block_slice, primals, wanted), *(primals[i] for i in wanted)
         )[:2]
         return pull(tuple(cotangents))
 
@@ -132,7 +134,10 @@ def _pull_back(function: BlockFunction, count: int, wanted: tuple[int, ...]) -> 
 
 
 def _of_some(
-    function: BlockFunction, place: BlockSlice, blocks: tuple[Tensor, ...], wanted: tuple[int, ...]
+    function: BlockFunction,
+    block_slice: BlockSlice,
+    blocks: tuple[Tensor, ...],
+    wanted: tuple[int, ...],
 ) -> Callable[..., tuple[Tensor, ...]]:
     """View a block function as one of some of its blocks."""
 
@@ -140,7 +145,7 @@ def _of_some(
         replaced = list(blocks)
         for i, block in zip(wanted, some, strict=True):
             replaced[i] = block
-        return function(place, tuple(replaced))
+        return function(block_slice, tuple(replaced))
 
     return partial
 

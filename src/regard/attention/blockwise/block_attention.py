@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.attention.biases import Bias
-from regard.attention.blockwise.tiling import AttentionShape, BlockSlice
+from regard.attention.biases import ALWAYS_FINITE, Bias
+from regard.attention.blockwise.tiling import AttentionShape, BlockInputs, BlockSlice, TileSpec
 from regard.attention.hashed_dropout import keep_pairs
 from regard.attention.scores import ScoreFunction
 
@@ -22,29 +22,27 @@ NOTHING = -1e30  # the lse of a query that sees no key: finite, so that no diffe
 
 @dataclass(frozen=True, eq=False)
 class BlockAttention:
-    """The block function of `attend`: inputs are q, k, v, then what the parts below need, in order.
+    """The block function of `attend`.
 
     Args:
-        sizes: Sizes of the whole.
-        score: Of queries and keys; its tensors follow v.
-        bias: Added to the score; its tensors, or the bias itself where it is one, follow.
-        has_lengths: Whether valid keys a row follow.
-        has_segments: Whether the segments of queries and of keys follow.
-        dropout: Rate; a seed follows where it is above 0.
+        shape: Sizes of the whole.
+        score: Of queries and keys.
+        bias: Added to the score.
+        dropout: Rate.
+        specs: How each input is cut; names the blocks that `__call__` is given.
     """
 
-    sizes: AttentionShape
+    shape: AttentionShape
     score: ScoreFunction
     bias: Bias | Tensor | None
-    has_lengths: bool
-    has_segments: bool
     dropout: float
+    specs: BlockInputs[TileSpec]
 
-    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute ``out [blocks, heads, queries, value_dim]`` and ``lse [.., queries, 1]``."""
-        q, k, v, *others = blocks
-        scores, others = self._scores(place, q, k, others)
-        mask = self.mask(place, others)
+        inputs = self.specs.unflatten(blocks)
+        scores = self._scores(block_slice, inputs)
+        mask = self.mask(block_slice, inputs)
         if mask is not None:
             scores = scores.masked_fill(~mask, NOTHING)
         highest = scores.amax(-1, keepdim=True).detach()
@@ -57,68 +55,70 @@ class BlockAttention:
         lse = torch.where(sees, highest + total.log(), NOTHING)
         weights = weights / total
         if self.dropout > 0:
-            kept = self._kept(place, others[-1], weights.shape[1])
+            kept = self._kept(block_slice, inputs, weights.shape[1])
             weights = weights * kept / (1 - self.dropout)
-        return torch.matmul(weights.to(v.dtype), v), lse
+        return torch.matmul(weights.to(inputs.v.dtype), inputs.v), lse
 
-    def pairs(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    def pairs(
+        self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute scores, mask and dropout's factors, ``[blocks, heads, queries, keys]`` each."""
-        q, k, _, *others = blocks
-        scores, others = self._scores(place, q, k, others)
-        mask = self.mask(place, others)
+        scores = self._scores(block_slice, inputs)
+        mask = self.mask(block_slice, inputs)
         mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
         factors = scores.new_ones((1, 1, 1, 1))
         if self.dropout > 0:
-            kept = self._kept(place, others[-1], scores.shape[1])
+            kept = self._kept(block_slice, inputs, scores.shape[1])
             factors = kept.to(scores.dtype) / (1 - self.dropout)
         return scores, mask.expand_as(scores), factors
 
-    def _scores(
-        self, place: BlockSlice, q: Tensor, k: Tensor, others: list[Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Compute ``[blocks, heads, queries, keys]``; return the inputs not used yet, too."""
-        queries, keys = place.group.positions(q.device)
-        count = len(self.score.tensors())
-        scores = self.score(q, k, queries, keys, tuple(others[:count]))
-        others = others[count:]
+    def _scores(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor:
+        """Compute scores plus bias, ``[blocks, heads, queries, keys]``, float32 at least."""
+        queries, keys = block_slice.group.positions(inputs.q.device)
+        scores = self.score(inputs.q, inputs.k, queries, keys, inputs.score)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        if isinstance(self.bias, Tensor):
-            scores, others = scores + others[0], others[1:]
-        elif self.bias is not None:
-            count = len(self.bias.tensors())
-            scores = scores + self.bias(queries, keys, tuple(others[:count]))
-            others = others[count:]
-        return scores, others
+        bias = self._bias(block_slice, inputs)
+        return scores if bias is None else scores + bias
 
-    def mask(self, place: BlockSlice, others: list[Tensor]) -> Tensor | None:
-        """Join the group's mask, the lengths and the segments; None where all is allowed.
+    def _bias(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor | None:
+        if self.bias is None or isinstance(self.bias, Tensor):
+            return None if self.bias is None else inputs.bias[0]
+        queries, keys = block_slice.group.positions(inputs.q.device)
+        return self.bias(queries, keys, inputs.bias)
 
-        Args:
-            place: Where.
-            others: The inputs that follow those of score and bias.
+    def mask(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor | None:
+        """Join the group's mask, the call's, lengths, segments and what the bias forbids.
 
         Returns:
-            Boolean, broadcastable to ``[blocks, heads, queries, keys]``.
+            Boolean, broadcastable to ``[blocks, heads, queries, keys]``; None where all is allowed.
         """
-        mask = place.mask
-        others = list(others)
-        if self.has_lengths:
-            length = others.pop(0)
-            keys = place.group.keys.positions(length.device)[:, None, None, :]
-            mask = _both(mask, keys < length)
-        if self.has_segments:
-            of_queries, of_keys = others[:2]  # [blocks, 1, queries, 1], [blocks, 1, keys, 1]
-            mask = _both(mask, of_queries == of_keys.transpose(-1, -2))
+        mask = block_slice.mask
+        if inputs.mask is not None:
+            mask = _intersect(mask, inputs.mask)
+        if inputs.lengths is not None:
+            positions = block_slice.group.keys.positions(inputs.q.device)
+            mask = _intersect(mask, positions[:, None, None, :] < inputs.lengths)
+        if inputs.query_segments is not None and inputs.key_segments is not None:
+            same = inputs.query_segments == inputs.key_segments.transpose(-1, -2)
+            mask = _intersect(mask, same)
+        if self.bias is not None and not isinstance(self.bias, ALWAYS_FINITE):
+            bias = self._bias(block_slice, inputs)
+            assert bias is not None
+            mask = _intersect(mask, bias != -torch.inf)
         return mask
 
-    def _kept(self, place: BlockSlice, seed: Tensor, heads_of_each: int) -> Tensor:
+    def _kept(
+        self, block_slice: BlockSlice, inputs: BlockInputs[Tensor], heads_of_each: int
+    ) -> Tensor:
         """Choose the pairs that dropout keeps, boolean ``[blocks, heads, queries, keys]``."""
-        queries, keys = place.group.positions(seed.device)
-        first = place.row * self.sizes.heads
-        heads = torch.arange(place.heads.start, place.heads.stop, device=seed.device) + first
+        assert inputs.seed is not None
+        device = inputs.seed.device
+        queries, keys = block_slice.group.positions(device)
+        first = block_slice.row * self.shape.heads
+        heads = torch.arange(block_slice.heads.start, block_slice.heads.stop, device=device) + first
         heads = heads.view(-1, heads_of_each, 1, 1)
-        return keep_pairs(seed, heads, queries, keys, self.dropout)
+        return keep_pairs(inputs.seed, heads, queries, keys, self.dropout)
 
 
-def _both(left: Tensor | None, right: Tensor) -> Tensor:
+def _intersect(left: Tensor | None, right: Tensor) -> Tensor:
     return right if left is None else left & right

@@ -51,7 +51,7 @@ class StridedBlocks:
     """StridedBlocks at equal distances, overlapping where the step is below the width.
 
     Args:
-        start: BlockSlice where the first begins.
+        start: Position where the first begins.
         width: Length of each, 1 or more.
         num_blocks: How many, 1 or more.
         step: From the beginning of one to that of the next, 1 or more.

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from regard.attention.blockwise.any_order import BlockFunction
 from regard.attention.blockwise.block_attention import BlockAttention
-from regard.attention.blockwise.tiling import BlockSlice
+from regard.attention.blockwise.tiling import BlockInputs, BlockSlice
 from regard.attention.dense import masked_softmax
 
 
@@ -40,20 +40,25 @@ class DotProductBlock:
     function: BlockAttention
     scale: float
 
-    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute output and log-sum-exp."""
-        return self.function(place, blocks)
+        return self.function(block_slice, blocks)
 
     def vjp(self, wanted: tuple[int, ...]) -> BlockFunction:
         """Give the block function of the cotangents of the wanted of q, k and v."""
         return DotProductGradient(self, wanted)
 
-    def weights(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> Tensor:
-        """Compute P, ``[blocks, rows, keys]``, from q, k, v and what decides the mask."""
-        q, k, _, *others = blocks
+    def read(self, blocks: tuple[Tensor, ...]) -> tuple[BlockInputs[Tensor], tuple[Tensor, Tensor]]:
+        """Name the inputs of the value, and return the rows of g and c that follow them."""
+        g, c = (_rows(block) for block in blocks[-2:])
+        return self.function.specs.unflatten(blocks[:-2]), (g, c)
+
+    def weights(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor:
+        """Compute P, ``[blocks, rows, keys]``."""
+        q, k = inputs.q, inputs.k
         scores = torch.bmm(_rows(q) * self.scale, k.squeeze(1).transpose(1, 2))
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        mask = self.function.mask(place, others)
+        mask = self.function.mask(block_slice, inputs)
         if mask is not None:
             mask = mask.expand(-1, q.shape[1], q.shape[2], -1).flatten(1, 2)
         return masked_softmax(scores, mask)
@@ -71,11 +76,11 @@ class DotProductGradient:
     block: DotProductBlock
     wanted: tuple[int, ...]
 
-    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute what is wanted of dq, dk and dv, shaped as q, k and v."""
-        q, k, v = blocks[:3]
-        g, c = (_rows(block) for block in blocks[-2:])
-        weights = self.block.weights(place, blocks[:-2])
+        inputs, (g, c) = self.block.read(blocks)
+        q, k, v = inputs.q, inputs.k, inputs.v
+        weights = self.block.weights(block_slice, inputs)
         d_weights = torch.bmm(g, v.squeeze(1).transpose(1, 2)).to(weights.dtype)
         mean = (weights * d_weights).sum(-1, keepdim=True)
         d_scores = (weights * (d_weights + (c - mean)) * self.block.scale).to(q.dtype)
@@ -105,15 +110,15 @@ class DotProductSecond:
     gradient: DotProductGradient
     wanted: tuple[int, ...]
 
-    def __call__(self, place: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute what is wanted, each shaped as its input."""
         count = len(blocks) - len(self.gradient.wanted)
-        inputs = blocks[:count]
+        block = self.gradient.block
+        inputs, (g, c) = block.read(blocks[:count])
         x, y, z = self._cotangents(blocks)
-        q, k, v = _rows(inputs[0]), inputs[1].squeeze(1), inputs[2].squeeze(1)
-        g, c = (_rows(block) for block in inputs[-2:])
-        scale = self.gradient.block.scale
-        weights = self.gradient.block.weights(place, inputs[:-2])
+        q, k, v = _rows(inputs.q), inputs.k.squeeze(1), inputs.v.squeeze(1)
+        scale = block.scale
+        weights = block.weights(block_slice, inputs)
         d_weights = torch.bmm(g, v.transpose(1, 2)).to(weights.dtype)
         t = d_weights + (c - (weights * d_weights).sum(-1, keepdim=True))
         both = torch.bmm(torch.cat([x, q], -1), torch.cat([k, y], -1).transpose(1, 2))
@@ -126,13 +131,13 @@ class DotProductSecond:
         d_scores = (weights * t * scale).to(narrow)
         weights = weights.to(narrow)
         found = {
-            0: lambda: _blocks(torch.bmm(g_matrix, k) + torch.bmm(d_scores, y), inputs[0]),
+            0: lambda: _blocks(torch.bmm(g_matrix, k) + torch.bmm(d_scores, y), inputs.q),
             1: lambda: (
                 torch.bmm(g_matrix.transpose(1, 2), q) + torch.bmm(d_scores.transpose(1, 2), x)
             ).unsqueeze(1),
             2: lambda: torch.bmm(e.transpose(1, 2), g).unsqueeze(1),
-            count - 2: lambda: _blocks(torch.bmm(e, v) + torch.bmm(weights, z), inputs[-2]),
-            count - 1: lambda: _blocks(a, inputs[-1]),
+            count - 2: lambda: _blocks(torch.bmm(e, v) + torch.bmm(weights, z), blocks[count - 2]),
+            count - 1: lambda: _blocks(a, blocks[count - 1]),
         }
         return tuple(found[i]() for i in self.wanted)
 

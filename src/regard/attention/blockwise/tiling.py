@@ -1,15 +1,15 @@
 """How the tensors of a blockwise computation are cut into blocks and put together again.
 
-A role tells which axes of a tensor follow the batch, the heads, the queries or the keys. `take`
-cuts out what one place of the computation needs, `put` adds what it made; the two are adjoint, so
-a tensor's cotangent has the role of the tensor.
+A `TileSpec` says which axes of a tensor follow the batch, the heads, the queries or the keys.
+`gather` cuts out what one slice of the computation needs, `scatter` puts back what it made; the two
+are adjoint, so a tensor's cotangent has the spec of the tensor. `BlockInputs` names the tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -62,14 +62,14 @@ class AttentionShape:
     queries: int
     keys: int
 
-    def places(
+    def slices(
         self, groups: Iterable[BlockGroup], device: torch.device, *, fold_heads: bool
     ) -> Iterator[BlockSlice]:
         """Walk over the groups, and for each over the batch and the heads of keys.
 
         Args:
             groups: The blocks.
-            device: Where masks are wanted.
+            device: Of the masks.
             fold_heads: Take several heads of keys at once where blocks are few and small.
         """
         repeats = self.heads // self.kv_heads
@@ -86,17 +86,62 @@ class AttentionShape:
 class TileSpec(Protocol):
     """How one tensor is cut and put together."""
 
-    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
-        """Cut out the block that a place needs."""
+    def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
+        """Cut out the block that a slice needs."""
         ...
 
     def allocate(self, block: Tensor) -> Tensor:
         """Make the whole tensor, empty, of the kind of a block."""
         ...
 
-    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
-        """Put a block where `take` cut."""
+    def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
+        """Put a block where `gather` cut."""
         ...
+
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class BlockInputs(NamedTuple, Generic[T]):
+    """The inputs of blockwise attention by name: the tensors, their specs, or their blocks.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        score: The tensors of the score.
+        bias: The tensors of the bias, or the bias itself where it is a tensor.
+        mask: Boolean, True where allowed.
+        lengths: Valid keys a row.
+        query_segments: Segment numbers of the queries.
+        key_segments: Segment numbers of the keys.
+        seed: Of dropout.
+    """
+
+    q: T
+    k: T
+    v: T
+    score: tuple[T, ...] = ()
+    bias: tuple[T, ...] = ()
+    mask: T | None = None
+    lengths: T | None = None
+    query_segments: T | None = None
+    key_segments: T | None = None
+    seed: T | None = None
+
+    def flatten(self) -> tuple[T, ...]:
+        """List what there is, q, k and v first: an autograd function takes tensors only."""
+        single = (x for x in self[5:] if x is not None)
+        return (self.q, self.k, self.v, *self.score, *self.bias, *single)
+
+    def unflatten(self, items: Sequence[U]) -> BlockInputs[U]:
+        """Name the items of a list in the order of `flatten`."""
+        rest = iter(items)
+        q, k, v = next(rest), next(rest), next(rest)
+        score, bias = (tuple(next(rest) for _ in part) for part in (self.score, self.bias))
+        single = (None if part is None else next(rest) for part in self[5:])
+        return BlockInputs(q, k, v, score, bias, *single)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -109,51 +154,55 @@ class PerQuery:
     """``[batch, heads, queries, dim]`` in blocks ``[blocks, heads, queries, dim]``.
 
     Args:
-        sizes: Sizes.
+        shape: Sizes.
         fill: Value for queries in no block; None where there is no such query.
     """
 
-    sizes: AttentionShape
+    shape: AttentionShape
     fill: float | None
 
-    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
+    def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
         """Cut out; axes of size 1 serve every row and head."""
-        row = _row(tensor, place)
-        block = place.group.queries.take(row if row.shape[0] == 1 else row[place.heads])
-        return place.fold(block)
+        row = _row(tensor, block_slice)
+        block = block_slice.group.queries.take(row if row.shape[0] == 1 else row[block_slice.heads])
+        return block_slice.fold(block)
 
     def allocate(self, block: Tensor) -> Tensor:
         """Make ``[batch, heads, queries, dim]``."""
-        size = self.sizes
+        size = self.shape
         shape = (size.batch, size.heads, size.queries, block.shape[-1])
         return block.new_empty(shape) if self.fill is None else block.new_full(shape, self.fill)
 
-    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
+    def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
         """Write: each query belongs to one block of a term."""
-        place.group.queries.write(total[place.row, place.heads], place.unfold(block))
+        block_slice.group.queries.write(
+            total[block_slice.row, block_slice.heads], block_slice.unfold(block)
+        )
 
 
 @dataclass(frozen=True)
 class PerKey:
     """``[batch, kv_heads, keys, dim]`` in blocks ``[blocks, 1, keys, dim]``."""
 
-    sizes: AttentionShape
+    shape: AttentionShape
 
-    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
+    def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
         """Cut out; axes of size 1 serve every row and head."""
-        row = _row(tensor, place)
-        block = place.group.keys.take(row if row.shape[0] == 1 else row[place.kv_heads])
-        return place.fold(block)
+        row = _row(tensor, block_slice)
+        block = block_slice.group.keys.take(row if row.shape[0] == 1 else row[block_slice.kv_heads])
+        return block_slice.fold(block)
 
     def allocate(self, block: Tensor) -> Tensor:
         """Make ``[batch, kv_heads, keys, dim]`` of zeros."""
-        size = self.sizes
+        size = self.shape
         shape = (size.batch, size.kv_heads, size.keys, block.shape[-1])
         return block.new_zeros(shape, dtype=_wide(block.dtype))
 
-    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
+    def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
         """Add: blocks of keys overlap."""
-        place.group.keys.add(total[place.row, place.kv_heads], place.unfold(block))
+        block_slice.group.keys.add(
+            total[block_slice.row, block_slice.kv_heads], block_slice.unfold(block)
+        )
 
 
 @dataclass(frozen=True)
@@ -166,72 +215,78 @@ class PerHead:
 
     num_heads: int
 
-    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
+    def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
         """Cut out the heads."""
-        return tensor if self.num_heads == 1 else tensor[place.heads]
+        return tensor if self.num_heads == 1 else tensor[block_slice.heads]
 
     def allocate(self, block: Tensor) -> Tensor:
         """Make the whole tensor of zeros."""
         shape = (self.num_heads, *block.shape[1:])
         return block.new_zeros(shape, dtype=_wide(block.dtype))
 
-    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
-        """Add over all places."""
-        (total if self.num_heads == 1 else total[place.heads]).add_(block)
+    def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
+        """Add over all slices."""
+        (total if self.num_heads == 1 else total[block_slice.heads]).add_(block)
 
 
 @dataclass(frozen=True)
 class PerPair:
-    """``[batch or 1, heads or 1, queries, keys]`` in blocks ``[blocks, heads, queries, keys]``.
+    """``[batch, heads, queries, keys]`` in blocks ``[blocks, heads, queries, keys]``.
 
     Args:
-        shape: Of the whole.
+        shape: Of the whole. An axis of size 1 serves every row, head, query or key, and is of size
+            1 in the blocks too.
     """
 
     shape: tuple[int, ...]
 
-    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
+    def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
         """Gather."""
-        queries, keys = self._index(place, tensor.device)
-        return place.fold(self._heads(tensor, place)[:, queries, keys].transpose(0, 1))
+        queries, keys = self._index(block_slice, tensor.device)
+        heads = self._heads(tensor, block_slice)
+        return block_slice.fold(heads[:, queries, keys].transpose(0, 1))
 
     def allocate(self, block: Tensor) -> Tensor:
         """Make the whole tensor of zeros."""
         return block.new_zeros(self.shape, dtype=_wide(block.dtype))
 
-    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
+    def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
         """Add."""
-        queries, keys = self._index(place, total.device)
-        heads = self._heads(total, place)
+        queries, keys = self._index(block_slice, total.device)
+        heads = self._heads(total, block_slice)
         every = torch.arange(heads.shape[0], device=total.device)[:, None, None, None]
-        blocks = place.unfold(block).transpose(0, 1)
+        blocks = block_slice.unfold(block).transpose(0, 1)
         heads.index_put_((every, queries, keys), blocks, accumulate=True)
 
-    def _heads(self, tensor: Tensor, place: BlockSlice) -> Tensor:
-        row = _row(tensor, place)
-        return row if self.shape[1] == 1 else row[place.heads]
+    def _heads(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
+        row = _row(tensor, block_slice)
+        return row if self.shape[1] == 1 else row[block_slice.heads]
 
-    def _index(self, place: BlockSlice, device: torch.device) -> tuple[Tensor, Tensor]:
-        queries = place.group.queries.positions(device)[:, :, None]
-        return queries, place.group.keys.positions(device)[:, None, :]
+    def _index(self, block_slice: BlockSlice, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return query ``[blocks, queries, 1]`` and key ``[blocks, 1, keys]`` numbers."""
+        first = torch.zeros(1, 1, 1, dtype=torch.long, device=device)
+        group = block_slice.group
+        queries = group.queries.positions(device)[:, :, None] if self.shape[2] > 1 else first
+        keys = group.keys.positions(device)[:, None, :] if self.shape[3] > 1 else first
+        return queries, keys
 
 
 @dataclass(frozen=True)
 class PerRow:
     """``[batch]`` numbers that no derivative is taken of, such as lengths."""
 
-    def take(self, tensor: Tensor, place: BlockSlice) -> Tensor:
+    def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
         """Cut out one number."""
-        return tensor[place.row]
+        return tensor[block_slice.row]
 
     def allocate(self, block: Tensor) -> Tensor:
         """Refuse: it is never an output."""
         raise AssertionError("a number a row has no derivative")
 
-    def put(self, total: Tensor, block: Tensor, place: BlockSlice) -> None:
+    def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
         """Refuse: it is never an output."""
         raise AssertionError("a number a row has no derivative")
 
 
-def _row(tensor: Tensor, place: BlockSlice) -> Tensor:
-    return tensor[0] if tensor.shape[0] == 1 else tensor[place.row]
+def _row(tensor: Tensor, block_slice: BlockSlice) -> Tensor:
+    return tensor[0] if tensor.shape[0] == 1 else tensor[block_slice.row]

@@ -74,10 +74,10 @@ class _Composable:
         rows = grid(allowed_matrix(self, num_positions, num_positions))
         return draw(rows, title=repr(self), format=format)
 
-    def __or__(self, other: _Composable) -> Union | LengthDependentPair:
+    def __or__(self, other: ComposablePattern) -> ComposablePattern:
         return _join(self, "|", other)
 
-    def __and__(self, other: _Composable) -> Intersection | LengthDependentPair:
+    def __and__(self, other: ComposablePattern) -> ComposablePattern:
         return _join(self, "&", other)
 
 
@@ -168,9 +168,11 @@ class ScoreDependentPattern(ABC):
     __rand__ = __and__
 
 
+ComposablePattern = MaskPattern | LengthDependentPattern
+"""A pattern that goes with ``|`` and ``&``."""
 ResolvedPattern = MaskPattern | ScoreDependentPattern
 """A pattern that does not depend on the length."""
-Pattern = ResolvedPattern | LengthDependentPattern
+Pattern = MaskPattern | LengthDependentPattern | ScoreDependentPattern
 """Any pattern."""
 
 
@@ -193,7 +195,7 @@ class _Pair(_Composable):
 
     symbol: str
 
-    def __init__(self, left: _Composable, right: _Composable) -> None:
+    def __init__(self, left: ComposablePattern, right: ComposablePattern) -> None:
         self.left = left
         self.right = right
 
@@ -260,19 +262,21 @@ class Intersection(_Pair, MaskPattern):
 class LengthDependentPair(_Pair, LengthDependentPattern):
     """A union or an intersection of which a side depends on the length."""
 
-    def __init__(self, left: _Composable, right: _Composable, symbol: str) -> None:
+    def __init__(self, left: ComposablePattern, right: ComposablePattern, symbol: str) -> None:
         super().__init__(left, right)
         self.symbol = symbol
 
     def resolve(self, num_queries: int, num_keys: int) -> MaskPattern:
         """Return the pattern with both sides resolved."""
         left, right = (resolve(side, num_queries, num_keys) for side in (self.left, self.right))
-        return left | right if self.symbol == "|" else left & right
+        assert isinstance(left, MaskPattern) and isinstance(right, MaskPattern)
+        return Union(left, right) if self.symbol == "|" else Intersection(left, right)
 
 
-def _join(left: _Composable, symbol: str, right: object) -> Union | Intersection:
-    if not isinstance(right, _Composable):
+def _join(left: _Composable, symbol: str, right: object) -> ComposablePattern:
+    if not isinstance(right, ComposablePattern):
         return NotImplemented
+    assert isinstance(left, ComposablePattern)
     if isinstance(left, MaskPattern) and isinstance(right, MaskPattern):
         return Union(left, right) if symbol == "|" else Intersection(left, right)
     return LengthDependentPair(left, right, symbol)

@@ -143,6 +143,7 @@ def hierarchical_attention(
     causal: bool,
     scale: float,
     lengths: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Compute hierarchical attention, as the module defines it, in differentiable operations.
 
@@ -155,6 +156,9 @@ def hierarchical_attention(
         scale: Factor on the scores, ``1 / sqrt(dim)`` in the paper.
         lengths: Valid positions of each row, ``[batch]`` integers, padded on the right. Averages
             run over valid positions; the others get zeros.
+        mask: Boolean, ``[batch, heads, queries, keys]`` or 1 each, True where allowed: the averages
+            of keys that a query sees run over those allowed to it. With one row for all queries the
+            cost stays linear; else it is O(n^2) for each level, in time and memory.
 
     Returns:
         ``[batch, heads, length, value_dim]``, exact attention where ``length <= 2 * block``.
@@ -163,22 +167,92 @@ def hierarchical_attention(
     valid = torch.ones(1, 1, length, 1, dtype=torch.bool, device=q.device)
     if lengths is not None:
         valid = (torch.arange(length, device=q.device) < lengths[:, None])[:, None, :, None]
+    is_allowed = valid  # keys, [batch, heads, length, 1]
+    if mask is not None and mask.shape[2] == 1:
+        is_allowed = valid & mask.expand(-1, -1, -1, length).transpose(2, 3)
     num_levels = _num_levels(length, block)
     padding = block * 2 ** (num_levels if length > block else 0) - length
     # Sums over up to 2^l members need single precision or better.
     dtype = torch.promote_types(q.dtype, torch.float32)
-    sums = [F.pad(x.to(dtype).masked_fill(~valid, 0.0), (0, 0, 0, padding)) for x in (q, k, v)]
-    count = F.pad(valid.to(dtype), (0, 0, 0, padding))  # valid members of a group
+
+    def pad(x: Tensor, is_member: Tensor) -> Tensor:
+        return F.pad(x.to(dtype).masked_fill(~is_member, 0.0), (0, 0, 0, padding))
+
+    sums = [pad(q, valid), pad(k, is_allowed), pad(v, is_allowed)]
+    # Valid queries of a group, and its allowed keys.
+    counts = [F.pad(x.to(dtype), (0, 0, 0, padding)) for x in (valid, is_allowed)]
+    pairs = None
+    if mask is not None and mask.shape[2] > 1:
+        pairs = (mask & valid.transpose(2, 3)).expand(-1, -1, length, length)
+        pairs = F.pad(pairs, (0, padding, 0, padding))
     levels = []
-    fine = sums[0] * scale
+    fine, keys, values = sums[0] * scale, sums[1], sums[2]
     for level in range(num_levels):
         if level:
-            *sums, count = (x.unflatten(2, (-1, 2)).sum(3) for x in (*sums, count))
-        queries, keys, values = (x / count.clamp(min=1) for x in sums)
-        queries = fine if causal else queries * scale
-        levels.append(_attend_level(queries, keys, values, count, block, level, causal))
+            sums = [x.unflatten(2, (-1, 2)).sum(3) for x in sums]
+            counts = [x.unflatten(2, (-1, 2)).sum(3) for x in counts]
+        queries = fine if causal else sums[0] / counts[0].clamp(min=1) * scale
+        if pairs is not None:
+            levels.append(_attend_pairs(queries, keys, values, pairs, block, level, causal))
+            continue
+        means = [x / counts[1].clamp(min=1) for x in sums[1:]]
+        levels.append(_attend_level(queries, means[0], means[1], counts[1], block, level, causal))
     output = _join_levels(levels)[:, :, :length]
     return output.masked_fill(~valid, 0.0).to(q.dtype)
+
+
+def _attend_pairs(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    allowed: Tensor,
+    block: int,
+    level: int,
+    causal: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Attend to one level where every query has averages of its own, by all pairs.
+
+    The score of an average is the average of the scores, and a group's weight is shared equally by
+    its allowed members.
+
+    Args:
+        queries: Averaged unless causal, scaled, ``[batch, heads, rows, dim]``.
+        keys: ``[batch, heads, length, dim]``, as the values.
+        values: ``[batch, heads, length, value_dim]``.
+        allowed: ``[batch, heads, length, length]`` or 1 each of the first two, boolean.
+        block: Positions in a block.
+        level: Of the groups, 2^level positions each.
+        causal: Whether queries are not averaged.
+
+    Returns:
+        As `_attend_level`.
+    """
+    length, size = keys.shape[2], 2**level
+    scores = torch.matmul(queries, keys.transpose(-1, -2))  # [batch, heads, rows, length]
+    scores = _repeat(scores, 1 if causal else size)  # [batch, heads, length, length]
+    members = allowed.to(scores.dtype)
+    count = members.unflatten(3, (-1, size)).sum(4)  # [.., length, groups]
+    groups = (scores * members).unflatten(3, (-1, size)).sum(4) / count.clamp(min=1)
+    position = torch.arange(length, device=keys.device)
+    levels = _levels(position[:, None], position[::size], block, causal)
+    is_seen = (count > 0) & (levels == level)
+    groups = (groups + count.clamp(min=1).log()).masked_fill(~is_seen, -torch.inf)
+    highest = groups.detach().amax(-1, keepdim=True)
+    exponentials = (groups - _finite(highest)).exp()
+    weights = (exponentials / count.clamp(min=1)).repeat_interleave(size, dim=3) * members
+    return torch.matmul(weights, values), exponentials.sum(-1, keepdim=True), highest
+
+
+def _levels(queries: Tensor, keys: Tensor, block: int, causal: bool) -> Tensor:
+    """Return `Hierarchical.level` of positions that broadcast; -1 where a key is not seen."""
+    distance = (queries // block - keys // block).abs()
+    level = torch.zeros_like(distance)
+    rows, columns = queries // block, keys // block
+    for _ in range((len(queries) // block).bit_length()):
+        rows, columns = rows // 2, columns // 2
+        level = level + (distance > 1)
+        distance = torch.where(distance > 1, (rows - columns).abs(), distance)
+    return level.masked_fill(keys > queries, -1) if causal else level
 
 
 def _attend_level(

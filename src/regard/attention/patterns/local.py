@@ -47,21 +47,21 @@ class Local(MaskPattern):
     @classmethod
     def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Local | RelativeWindow:
         """Read ``B`` or ``B,A``; in a decoder ``B`` alone looks back only."""
+        no_window = ConfigError(
+            "the window must be 1 or more (or a fraction of the length, e.g. local:0.1)."
+        )
         if arguments is not None and "." in arguments:
-            build, parts = RelativeWindow, arguments.split(",")
+            parts = arguments.split(",")
             if len(parts) > 2 or not all(map(_FRACTION.fullmatch, parts)):
                 raise ConfigError(f"expected {cls.text_form}.")
-            numbers = [float(part) for part in parts]
-        else:
-            build, numbers = cls, parse_numbers(arguments, cls.text_form, counts=(1, 2))
-        before, after = numbers[0], numbers[-1]
-        if before == after == 0 and (len(numbers) == 1 or build is RelativeWindow):
-            raise ConfigError(
-                "the window must be 1 or more (or a fraction of the length, e.g. local:0.1)."
-            )
-        if is_decoder and len(numbers) == 1:
-            after = type(before)(0)
-        return build(before, after)
+            first, last = float(parts[0]), float(parts[-1])
+            if first == last == 0:
+                raise no_window
+            return RelativeWindow(first, 0.0 if is_decoder and len(parts) == 1 else last)
+        numbers = parse_numbers(arguments, cls.text_form, counts=(1, 2))
+        if numbers == [0]:
+            raise no_window
+        return cls(numbers[0], 0 if is_decoder and len(numbers) == 1 else numbers[-1])
 
     def to_text(self) -> str:
         """Write ``local:B,A``."""

@@ -17,6 +17,7 @@ from regard.attention import (
     attend,
     blockwise_attention,
     dense_attention,
+    dispatch,
 )
 from regard.attention.backends.cpu_kernels import Fused, compiling, instructions, loading
 
@@ -58,7 +59,9 @@ def draw(*shape, dtype=torch.float64, seed=0, projected=False):
 
 def definition(q, k, v, pattern, options):
     allowed = allowed_matrix(pattern, q.shape[2], k.shape[2], query_offset=options.query_offset)
-    return dense_attention(q, k, v, mask=options.mask(allowed[None, None], k), options=options)[0]
+    return dense_attention(
+        q, k, v, mask=options.allowed(allowed[None, None], q, k), options=options
+    )[0]
 
 
 def differentiate(out, inputs):
@@ -187,12 +190,16 @@ def test_the_output_of_projected_heads_merges_without_a_copy(compiled):
     assert attend(q, k, v).transpose(1, 2).is_contiguous()
 
 
-def test_without_kernels_attention_is_the_same(compiled, monkeypatch):
+def test_without_kernels_attention_is_the_same_and_said_to_be_slower_once(compiled, monkeypatch):
     q, k, v = (draw(1, 2, 600, 16, seed=i) for i in range(3))
     with_kernels = differentiate(attend(q, k, v, pattern=Local(50, 0)), (q, k, v))
     monkeypatch.setattr(loading, "load_fastest", lambda: None)
     assert not Fused.takes((q, k, v))
-    without = differentiate(attend(q, k, v, pattern=Local(50, 0)), (q, k, v))
+    dispatch.warn_once.cache_clear()
+    with pytest.warns(UserWarning, match=r"kernels were not compiled.*Install regard") as warned:
+        attend(q, k, v, pattern=Local(50, 0))
+        without = differentiate(attend(q, k, v, pattern=Local(50, 0)), (q, k, v))
+    assert len(warned) == 1
     torch.testing.assert_close(with_kernels, without, rtol=1e-10, atol=1e-11)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from regard.attention.backends.cpu_kernels import band, loading
 from regard.attention.blockwise.any_order import Operation
+from regard.attention.blockwise.tiling import BlockInputs, TileSpec
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,14 @@ class Fused:
         before: The band reaches back to ``j >= i - before``; None without bound.
         after: The band reaches ahead to ``j <= i + after``; None without bound.
         offset: Position of query 0.
-        has_lengths: Whether valid keys a row follow q, k and v.
-        has_segments: Whether the segments of queries and of keys follow.
+        specs: Names the tensors.
     """
 
     scale: float
     before: int | None
     after: int | None
     offset: int
-    has_lengths: bool
-    has_segments: bool
+    specs: BlockInputs[TileSpec]
 
     @staticmethod
     def takes(tensors: Sequence[Tensor]) -> bool:
@@ -62,10 +61,12 @@ class Fused:
 
     def _inputs(self, tensors: Sequence[Tensor]) -> tuple[Tensor | float | None, ...]:
         """List what both operators take."""
-        q, k, v, *others = tensors
-        lengths = others.pop(0) if self.has_lengths else None
-        of_queries, of_keys = others if self.has_segments else (None, None)
+        inputs = self.specs.unflatten(tensors)
         before, after = (
             band.FAR if bound is None else bound for bound in (self.before, self.after)
         )
-        return q, k, v, lengths, of_queries, of_keys, before, after, self.offset, self.scale
+        return (
+            *(inputs.q, inputs.k, inputs.v),
+            *(inputs.lengths, inputs.query_segments, inputs.key_segments),
+            *(before, after, self.offset, self.scale),
+        )

@@ -1,0 +1,236 @@
+"""Which method computes attention: the one place that chooses, by one rule from facts.
+
+`attend` asks with the tensors at hand, the prediction of memory with the sizes to come, and the
+compiled operator by `attend`. A call is computed by one `Method`; a term of a blockwise call has a
+`FirstOrder` of its own for its value and first derivative. All methods give the same numbers and
+derivatives of every order. FlexAttention on CUDA would be one more `FirstOrder`.
+
+A method that is slower than what the call could expect is chosen aloud: a warning, once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from regard.attention.backends.cpu_kernels import Fused, instructions
+from regard.attention.options import AttentionOptions
+from regard.attention.patterns import Hierarchical
+from regard.attention.patterns.base import MaskPattern, ResolvedPattern, ScoreDependentPattern
+from regard.attention.patterns.cost import count_pairs
+from regard.attention.patterns.mask_algebra import MaskTerm
+from regard.attention.scores import DotProduct
+
+DENSE_BELOW = 512 * 512
+"""Pairs of a query and a key below which the definition is the fastest method."""
+DENSE_BELOW_KERNELS = 128 * 128
+"""The same where the kernels apply; the second derivative is no slower from there, either."""
+
+
+class Method(Enum):
+    """How a call is computed."""
+
+    DENSE = "dense"
+    """By the definition: all scores at once (`dense.py`)."""
+    BLOCKWISE = "blockwise"
+    """Block by block, in memory linear in the length (`blockwise/`)."""
+    COMPILED = "compiled operator"
+    """Blockwise, as one operator of a graph (`backends/compiled_operator.py`)."""
+    BLOCKWISE_SPARSE_WEIGHTS = "blockwise with sparse weights"
+    """Blockwise; the weights as a sparse tensor (`weights.py`)."""
+    TOP_K = "top-k"
+    """By all scores (`patterns/top_k.py`)."""
+    HIERARCHICAL = "hierarchical"
+    """Level by level (`patterns/hierarchical.py`)."""
+    HIERARCHICAL_DENSE = "hierarchical, by all pairs"
+    """The same by its definition: a mask of pairs has other averages for every query."""
+
+
+class FirstOrder(Enum):
+    """How value and first derivative of one term of a blockwise call are computed."""
+
+    CPU_KERNELS = "cpu kernels"
+    """C++ (`backends/cpu_kernels`)."""
+    SDPA = "sdpa"
+    """PyTorch's own fused attention (`backends/sdpa.py`)."""
+    FLASH = "tiled flash"
+    """PyTorch's operators, in place, one block at a time (`backends/tiled_flash.py`)."""
+    RECURSION = "recursion"
+    """The differentiable block function, as every higher derivative (`blockwise/`)."""
+
+
+@dataclass(frozen=True)
+class AttentionFacts:
+    """What the choice of a method depends on.
+
+    Args:
+        num_queries: 0 or more.
+        num_keys: 0 or more.
+        kernels_apply: Whether the kernels on the CPU can read q, k and v.
+        is_plain: Whether scores are scaled dot products, without soft cap, bias and dropout.
+        is_compilable: Whether score, bias and dropout are what the compiled operator takes.
+        mask_shape: Of the mask, ``[batch, heads, queries, keys]`` or 1 each; None without one.
+        has_key_positions: Whether keys are at other positions than 0, 1, ...
+        returns_weights: Whether the weights are asked for.
+        returns_lse: Whether the log-sum-exp is asked for.
+        is_compiling: Whether ``torch.compile`` traces.
+    """
+
+    num_queries: int
+    num_keys: int
+    kernels_apply: bool
+    is_plain: bool = True
+    is_compilable: bool = True
+    mask_shape: tuple[int, ...] | None = None
+    has_key_positions: bool = False
+    returns_weights: bool = False
+    returns_lse: bool = False
+    is_compiling: bool = False
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs of a query and a key."""
+        return self.num_queries * self.num_keys
+
+    @property
+    def has_pair_mask(self) -> bool:
+        """Whether a mask has more than one row for keys: segments cannot say it."""
+        return self.mask_shape is not None and self.mask_shape[1:3] != (1, 1)
+
+
+def collect_facts(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    options: AttentionOptions,
+    *,
+    returns_weights: bool,
+    returns_lse: bool,
+) -> AttentionFacts:
+    """Collect the facts of a call.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        options: All else.
+        returns_weights: Whether the weights are asked for.
+        returns_lse: Whether the log-sum-exp is asked for.
+    """
+    is_compiling = torch.compiler.is_compiling()
+    is_dot_product = isinstance(options.score, DotProduct)
+    return AttentionFacts(
+        num_queries=q.shape[2],
+        num_keys=k.shape[2],
+        kernels_apply=not is_compiling and Fused.takes((q, k, v)),
+        is_plain=options.is_plain,
+        is_compilable=is_dot_product and options.bias is None and options.dropout == 0,
+        mask_shape=None if options.mask is None else tuple(options.mask.shape),
+        has_key_positions=options.key_positions is not None,
+        returns_weights=returns_weights,
+        returns_lse=returns_lse,
+        is_compiling=is_compiling,
+    )
+
+
+def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
+    """Choose the method of a call.
+
+    Args:
+        pattern: A pattern that does not depend on the length.
+        facts: Of the call.
+    """
+    if isinstance(pattern, Hierarchical):
+        has_rows = facts.mask_shape is not None and facts.mask_shape[2] > 1
+        return Method.HIERARCHICAL_DENSE if has_rows else Method.HIERARCHICAL
+    if isinstance(pattern, ScoreDependentPattern):
+        return Method.TOP_K
+    if facts.has_key_positions or facts.num_pairs < DENSE_BELOW_KERNELS:
+        return Method.DENSE
+    if facts.num_pairs < DENSE_BELOW and facts.num_pairs < dense_below(pattern, facts):
+        return Method.DENSE
+    if facts.returns_weights:
+        pairs = count_pairs(pattern.terms(), facts.num_queries, facts.num_keys)
+        is_sparse = pairs < facts.num_pairs // 4
+        return Method.BLOCKWISE_SPARSE_WEIGHTS if is_sparse else Method.DENSE
+    is_compilable = facts.is_compilable and not facts.has_pair_mask and not facts.returns_lse
+    if facts.is_compiling and is_compilable and pattern.to_text() is not None:
+        return Method.COMPILED
+    return Method.BLOCKWISE
+
+
+def dense_below(pattern: ResolvedPattern, facts: AttentionFacts) -> int:
+    """Return the number of pairs below which the definition is the fastest method.
+
+    Args:
+        pattern: A pattern that does not depend on the length.
+        facts: Of a call of any length.
+    """
+    is_by_kernels = (
+        facts.kernels_apply
+        and facts.is_plain
+        and not facts.has_pair_mask
+        and not facts.returns_weights
+        and isinstance(pattern, MaskPattern)
+        and all(term.is_band for term in pattern.terms())
+    )
+    return DENSE_BELOW_KERNELS if is_by_kernels else DENSE_BELOW
+
+
+def choose_first_order(
+    term: MaskTerm,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    options: AttentionOptions,
+    *,
+    is_first: bool,
+    is_alone: bool,
+    returns_lse: bool,
+) -> FirstOrder:
+    """Choose how value and first derivative of one term of a blockwise call are computed.
+
+    Args:
+        term: Of the pattern.
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        options: All else; a mask is one of pairs.
+        is_first: Whether no other term takes pairs away from this one.
+        is_alone: Whether the pattern has no other term.
+        returns_lse: Whether a derivative of the log-sum-exp may be asked for.
+    """
+    if not options.is_plain:
+        return FirstOrder.RECURSION
+    if term.is_band and is_first and options.mask is None:
+        if Fused.takes((q, k, v)):
+            return FirstOrder.CPU_KERNELS
+        if q.device.type == "cpu" and instructions() is None:
+            warn_once(
+                "attention's kernels were not compiled, so attention takes about twice the time.  "
+                "Install regard again where there is a C++ compiler."
+            )
+    has_nothing_else = (
+        options.mask is None
+        and options.lengths is None
+        and options.segments is None
+        and not returns_lse
+        # It has no batching rule for `torch.func` transforms.
+        and not torch._C._are_functorch_transforms_active()
+    )
+    is_supported = q.shape[-1] == v.shape[-1] and (q.shape[1] == k.shape[1] or q.is_cuda)
+    is_square = options.query_offset == 0 and q.shape[2] == k.shape[2]
+    is_known = term == MaskTerm() or (term == MaskTerm(after=0) and is_square)
+    is_sdpa = is_alone and has_nothing_else and is_supported and is_known
+    return FirstOrder.SDPA if is_sdpa else FirstOrder.FLASH
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Warn that a slower method is taken, once in a process."""
+    warnings.warn(message, stacklevel=3)
