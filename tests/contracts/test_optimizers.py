@@ -19,7 +19,7 @@ from regard.optim import (
     NewtonCG,
 )
 from regard.optim.cg_updates import BETAS
-from regard.optim.line_search.searches import SEARCHES
+from regard.optim.line_search import SEARCHES
 
 DETERMINISTIC = {
     **{f"cg {beta}": (ConjugateGradient, {"beta": beta}) for beta in BETAS},

@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_leaves
 from regard.errors import ConfigError
 from regard.optim import ConjugateGradient, minimize
 from regard.optim.cg_updates import BETAS, Products
-from regard.optim.line_search.searches import Found, HagerZhang
+from regard.optim.line_search import HagerZhang
+from regard.optim.line_search.base import Found
 from regard.optim.preconditioners import AdamDiagonal
 
 

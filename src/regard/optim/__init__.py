@@ -15,7 +15,7 @@ from regard.optim.curvature.operators import (
 from regard.optim.curvature.spectrum import spectral_density, top_eigenvalues
 from regard.optim.gradient_descent import GradientDescent
 from regard.optim.lbfgs import LBFGS
-from regard.optim.line_search.searches import Armijo, HagerZhang, StrongWolfe
+from regard.optim.line_search import Armijo, HagerZhang, StrongWolfe
 from regard.optim.minimize import Minimum, minimize
 from regard.optim.muon import Muon, orthogonalize
 from regard.optim.newton_cg import NewtonCG

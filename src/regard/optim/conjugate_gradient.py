@@ -42,8 +42,9 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.optim.cg_updates import BETAS, USE_SIZES, BetaName, Products
 from regard.optim.limited_memory import LimitedMemory, Pair
+from regard.optim.line_search import search_named
+from regard.optim.line_search.base import Found, Search
 from regard.optim.line_search.initial_step import by_parabola, from_scratch, quasi_newton_step
-from regard.optim.line_search.searches import Found, Search, search_named
 from regard.optim.line_search_optimizer import RETRY_LOOSENESS, Deterministic, Ray, StepReport
 from regard.optim.objectives.objective import ClosureObjective, Objective
 from regard.optim.preconditioners import Precondition, preconditioner_named

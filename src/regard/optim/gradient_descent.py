@@ -16,8 +16,9 @@ from typing import Any, Literal
 import torch
 
 from regard.errors import ConfigError
+from regard.optim.line_search import Armijo
+from regard.optim.line_search.base import Found, Line, LinePoint, Start
 from regard.optim.line_search.initial_step import from_scratch
-from regard.optim.line_search.searches import Armijo, Found, Line, LinePoint, Start
 from regard.optim.line_search_optimizer import Deterministic, StepReport
 from regard.optim.objectives.objective import Objective
 

@@ -12,8 +12,9 @@ import torch
 
 from regard.errors import ConfigError
 from regard.optim.limited_memory import LimitedMemory, Pair
+from regard.optim.line_search import search_named
+from regard.optim.line_search.base import Found, Search
 from regard.optim.line_search.initial_step import from_scratch, quasi_newton_step
-from regard.optim.line_search.searches import Found, Search, search_named
 from regard.optim.line_search_optimizer import RETRY_LOOSENESS, Deterministic, StepReport
 from regard.optim.objectives.objective import Objective
 

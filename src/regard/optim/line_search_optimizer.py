@@ -21,8 +21,8 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.flat_parameters import ParameterVector
+from regard.optim.line_search.base import Found, LinePoint, Search, Start
 from regard.optim.line_search.initial_step import note_step
-from regard.optim.line_search.searches import Found, LinePoint, Search, Start
 from regard.optim.objectives.objective import (
     Closure,
     ClosureObjective,

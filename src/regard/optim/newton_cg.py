@@ -23,7 +23,8 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.curvature.linear_cg import RelativeProgress, TrustRegionStep, steihaug
-from regard.optim.line_search.searches import Found, HagerZhang
+from regard.optim.line_search import HagerZhang
+from regard.optim.line_search.base import Found
 from regard.optim.line_search_optimizer import RETRY_LOOSENESS, Deterministic, StepReport
 from regard.optim.objectives.objective import ClosureObjective, Objective
 from regard.optim.preconditioners import Precondition, preconditioner_named

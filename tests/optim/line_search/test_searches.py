@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from regard.errors import ConfigError
 from regard.optim import LBFGS, Armijo, ConjugateGradient, HagerZhang, StrongWolfe
-from regard.optim.line_search.searches import Found, LinePoint, Start, search_named
+from regard.optim.line_search import search_named
+from regard.optim.line_search.base import Found, LinePoint, Start
 
 SEARCHES = [Armijo(), StrongWolfe(), HagerZhang()]
 NAMES = ["armijo", "strong-wolfe", "hager-zhang"]
