@@ -33,7 +33,7 @@ from regard.models.bert.model import Bert, BertConfig
 from regard.models.gpt.model import Gpt, GptConfig
 from regard.models.transformer.model import Transformer, TransformerConfig
 from regard.optim import LBFGS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
-from regard.optim.line_search_optimizer import Deterministic
+from regard.optim.line_search_optimizer import LineSearchOptimizer
 
 TARGET = 1e-3
 RATES = (1e-2, 5e-3, 2e-2, 3e-3, 3e-2, 1e-3)
@@ -167,7 +167,7 @@ def new_objective(model: nn.Module, task: Task) -> FullBatch:
     )
 
 
-Build = Callable[[Sequence[nn.Parameter]], Deterministic]
+Build = Callable[[Sequence[nn.Parameter]], LineSearchOptimizer]
 OURS: dict[str, Build] = {
     "cg, memory 11": lambda p: ConjugateGradient(p, memory=11),
     "cg, memory 0": ConjugateGradient,
@@ -182,14 +182,14 @@ OURS: dict[str, Build] = {
 }
 
 
-def cost_of(optimizer: Deterministic, objective: FullBatch) -> float:
+def cost_of(optimizer: LineSearchOptimizer, objective: FullBatch) -> float:
     """Weigh what an optimizer has evaluated."""
     counts = optimizer.counts
     products = objective.curvature_fraction * counts.products
     return counts.gradients + counts.values / 3 + products
 
 
-def descend(optimizer: Deterministic, objective: FullBatch, limit: float) -> float:
+def descend(optimizer: LineSearchOptimizer, objective: FullBatch, limit: float) -> float:
     """Step to the target or the limit; return the cost, infinite at the limit."""
     value = math.inf
     while value > TARGET:

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 import regard
 from regard.data.tokenizer import Tokenizer
 from regard.optim import LBFGS, ConjugateGradient, FullBatch, NewtonCG
-from regard.optim.line_search_optimizer import Deterministic
+from regard.optim.line_search_optimizer import LineSearchOptimizer
 
 PENALTIES = (1e-3, 1e-2, 1e-1)
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
@@ -182,7 +182,7 @@ def adamw(train: Rows, valid: Rows, test: Rows) -> list[Result]:
     return results
 
 
-SOLVERS: dict[str, Callable[[Sequence[nn.Parameter]], Deterministic]] = {
+SOLVERS: dict[str, Callable[[Sequence[nn.Parameter]], LineSearchOptimizer]] = {
     "cg, memory 11": lambda p: ConjugateGradient(p, memory=11),
     "cg, memory 0": ConjugateGradient,
     "cg, adam preconditioner": lambda p: ConjugateGradient(p, memory=11, preconditioner="adam"),
@@ -214,7 +214,7 @@ def objective_of(head: nn.Linear, rows: Rows, penalty: float) -> FullBatch:
     return FullBatch([rows], lambda out, b: (loss(out, b), 1), outputs=penalised_outputs)
 
 
-def passes_to_minimum(optimizer: Deterministic, objective: FullBatch, goal: float) -> float:
+def passes_to_minimum(optimizer: LineSearchOptimizer, objective: FullBatch, goal: float) -> float:
     """Step until the loss is at the goal; a value alone counts a third, a product one."""
     value = math.inf
     while value > goal:

@@ -18,16 +18,16 @@ from regard.optim import (
     Muon,
     NewtonCG,
 )
-from regard.optim.cg_updates import BETAS
-from regard.optim.line_search import SEARCHES
+from regard.optim.cg_updates import CG_UPDATES
+from regard.optim.line_search import LINE_SEARCHES
 
 DETERMINISTIC = {
-    **{f"cg {beta}": (ConjugateGradient, {"beta": beta}) for beta in BETAS},
-    **{f"cg by {search}": (ConjugateGradient, {"search": search}) for search in SEARCHES},
+    **{f"cg {beta}": (ConjugateGradient, {"beta": beta}) for beta in CG_UPDATES},
+    **{f"cg by {search}": (ConjugateGradient, {"search": search}) for search in LINE_SEARCHES},
     "cg with memory": (ConjugateGradient, {"memory": 3}),
     "cg with adam": (ConjugateGradient, {"preconditioner": "adam"}),
-    **{f"lbfgs by {search}": (LBFGS, {"search": search}) for search in SEARCHES},
-    "lbfgs of one pair": (LBFGS, {"memory": 1}),
+    **{f"lbfgs by {search}": (LBFGS, {"search": search}) for search in LINE_SEARCHES},
+    "lbfgs of one pair": (LBFGS, {"history_size": 1}),
     "fixed steps": (GradientDescent, {"step": 0.1}),
     "armijo": (GradientDescent, {"step": "armijo"}),
     "barzilai-borwein": (GradientDescent, {}),
@@ -159,7 +159,7 @@ def test_the_report_of_a_step_is_right(name):
         case.objective.gradient()
         largest = max(float(p.grad.abs().max()) for p in case.model.parameters())
         assert last.gradient_norm == pytest.approx(largest, rel=1e-9)
-        assert last.step > 0
+        assert last.step_size > 0
         assert last.failure == ""
 
 
@@ -355,4 +355,4 @@ def test_where_the_gradient_is_zero_it_stays_and_says_so(name):
     case.step()
     assert torch.equal(case.position(), before)
     assert case.optimizer.last.failure == "the gradient is zero"
-    assert case.optimizer.last.step == 0.0
+    assert case.optimizer.last.step_size == 0.0

@@ -9,9 +9,9 @@ from torch.utils._pytree import tree_leaves
 
 from regard.errors import ConfigError
 from regard.optim import ConjugateGradient, minimize
-from regard.optim.cg_updates import BETAS, Products
+from regard.optim.cg_updates import CG_UPDATES, InnerProducts
 from regard.optim.line_search import HagerZhang
-from regard.optim.line_search.base import Found
+from regard.optim.line_search.base import LineSearchResult
 from regard.optim.preconditioners import AdamDiagonal
 
 
@@ -51,11 +51,11 @@ def closure_of(fun, *tensors):
     return closure
 
 
-def exact(line, start):
+def exact(function, state):
     """Go to the minimum along a line on which the slope is linear."""
-    trial = line.point(start.step)
-    root = start.step * start.origin.slope / (start.origin.slope - trial.slope)
-    return Found(line.point(root))
+    trial = function.sample(state.step_size)
+    root = state.step_size * state.origin.slope / (state.origin.slope - trial.slope)
+    return LineSearchResult(function.sample(root))
 
 
 class Recorded:
@@ -65,12 +65,12 @@ class Recorded:
         self._search, self.optimizer, self.slopes, self.directions = search, None, [], []
         self.gradients = []
 
-    def __call__(self, line, start):
-        state = self.optimizer._state
-        self.slopes.append(start.origin.slope)
-        self.directions.append(state["direction"].clone())
-        self.gradients.append(state["gradient"].clone())
-        return self._search(line, start)
+    def __call__(self, function, state):
+        memory = self.optimizer._state
+        self.slopes.append(state.origin.slope)
+        self.directions.append(memory["direction"].clone())
+        self.gradients.append(memory["gradient"].clone())
+        return self._search(function, state)
 
 
 def recorded(params, search=None, **others):
@@ -94,7 +94,7 @@ def by_hand(name, g, new, d):
     return float(new @ new / (d @ y))
 
 
-@pytest.mark.parametrize("name", BETAS)
+@pytest.mark.parametrize("name", CG_UPDATES)
 def test_each_beta_is_its_formula(name):
     x = torch.nn.Parameter(torch.tensor([-1.2, 1.0, 0.3], dtype=torch.float64))
     optimizer, search = recorded([x], beta=name)
@@ -112,21 +112,21 @@ def test_each_beta_is_its_formula(name):
 
 
 def test_hager_zhang_is_kept_above_its_bound():
-    of = Products(
-        y_pg=-4.0, y_py=1.0, d_y=1.0, d_new=0.0, d_old=-2.0, d_d=4.0, new_size=1.0, old_size=1.0
+    products = InnerProducts(
+        y_pg=-4.0, y_py=1.0, d_y=1.0, d_new=0.0, d_old=-2.0, d_d=4.0, new_square=1.0, old_square=1.0
     )
-    assert BETAS["hager-zhang"](of) == pytest.approx(0.4 * -2.0 / 4.0)
+    assert CG_UPDATES["hager-zhang"](products) == pytest.approx(0.4 * -2.0 / 4.0)
 
 
 def test_polak_ribiere_is_not_negative():
-    of = Products(
-        y_pg=-4.0, y_py=1.0, d_y=1.0, d_new=0.0, d_old=-2.0, d_d=4.0, new_size=1.0, old_size=1.0
+    products = InnerProducts(
+        y_pg=-4.0, y_py=1.0, d_y=1.0, d_new=0.0, d_old=-2.0, d_d=4.0, new_square=1.0, old_square=1.0
     )
-    assert BETAS["polak-ribiere+"](of) == 0.0
+    assert CG_UPDATES["polak-ribiere+"](products) == 0.0
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
-@pytest.mark.parametrize("name", BETAS)
+@pytest.mark.parametrize("name", CG_UPDATES)
 def test_a_quadratic_is_finished_in_as_many_exact_steps_as_it_has_variables(name, size):
     matrix, linear = positive(size), draw(size, seed=1)
     x, closure = quadratic(matrix, linear)
@@ -136,7 +136,7 @@ def test_a_quadratic_is_finished_in_as_many_exact_steps_as_it_has_variables(name
     torch.testing.assert_close(x.detach(), torch.linalg.solve(matrix, linear), atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("name", BETAS)
+@pytest.mark.parametrize("name", CG_UPDATES)
 def test_all_betas_give_the_iterates_of_linear_conjugate_gradient(name):
     size = 12
     matrix, linear = positive(size), draw(size, seed=1)
@@ -192,14 +192,14 @@ def waves(x):
     return torch.cos(draw(8, 6, seed=53) @ x + 1).sum() + 0.05 * x @ x
 
 
-def unit_fall(line, start):
+def unit_fall(function, state):
     """Go as far as the slope promises a fall of 1."""
-    return Found(line.point(-1 / start.origin.slope))
+    return LineSearchResult(function.sample(-1 / state.origin.slope))
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("search", ["hager-zhang", "strong-wolfe", "armijo"])
-@pytest.mark.parametrize("name", BETAS)
+@pytest.mark.parametrize("name", CG_UPDATES)
 def test_a_preconditioner_is_a_substitution_of_variables(name, search, seed):
     points, betas = substituted(shifted_rosenbrock, name, search, seed)
     for one, other in points:
@@ -212,11 +212,11 @@ def test_a_preconditioner_is_a_substitution_where_beta_is_at_its_bound(monkeypat
     points, betas = substituted(waves, "hager-zhang", unit_fall, 3)
     for one, other in points:
         torch.testing.assert_close(one, other, atol=1e-10, rtol=0)
-    monkeypatch.setattr("regard.optim.cg_updates._LEAST", 1e9)
+    monkeypatch.setattr("regard.optim.cg_updates._ETA", 1e9)
     assert substituted(waves, "hager-zhang", unit_fall, 3)[1] != betas
 
 
-def test_a_step_broken_off_after_its_search_is_undone_to_the_bit():
+def test_a_step_interrupted_after_its_search_is_undone_exactly():
     calls = []
 
     def precondition(vector):
@@ -231,7 +231,7 @@ def test_a_step_broken_off_after_its_search_is_undone_to_the_bit():
         optimizer.step(closure_of(rosenbrock, x))
     assert x.tolist() == [-1.2, 1.0]
     assert optimizer.step(closure_of(rosenbrock, x)) < 24.2
-    assert optimizer.last.restart_reason == "the step before was broken off"
+    assert optimizer.last.restart_reason == "the previous step was interrupted"
 
 
 @pytest.mark.parametrize("memory", [0, 5])
@@ -248,7 +248,7 @@ def test_every_hager_zhang_direction_descends_by_three_quarters_of_the_square(me
 
 
 @pytest.mark.parametrize("search", ["hager-zhang", "strong-wolfe"])
-@pytest.mark.parametrize("name", BETAS)
+@pytest.mark.parametrize("name", CG_UPDATES)
 def test_every_beta_with_either_search_reaches_the_minimum(name, search):
     found = minimize(
         rosenbrock,
@@ -258,7 +258,7 @@ def test_every_beta_with_either_search_reaches_the_minimum(name, search):
     assert found.success
 
 
-def test_the_first_direction_is_the_steepest_descents_and_says_so():
+def test_the_first_direction_is_the_steepest_descent_and_says_so():
     x = torch.nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
     optimizer, search = recorded([x])
     optimizer.step(closure_of(rosenbrock, x))
@@ -289,9 +289,9 @@ def test_a_hundred_steps_make_it_begin_anew():
     assert reasons == ["first step", *[""] * 99, "many steps since the last restart", ""]
 
 
-def _creep(line, start):
+def _creep(function, state):
     """Take a step so short that nothing is reached."""
-    return Found(line.point(1e-6))
+    return LineSearchResult(function.sample(1e-6))
 
 
 def test_the_last_step_is_reported():
@@ -311,7 +311,7 @@ def test_the_last_step_is_reported():
         (gradient,) = torch.autograd.grad(rosenbrock(x), x)
         assert last.gradient_norm == pytest.approx(float(gradient.abs().max()), rel=1e-12)
         assert last.evaluations == len(calls)
-        assert last.step > 0
+        assert last.step_size > 0
         assert last.failure == ""
     assert optimizer.counts.gradients + optimizer.counts.values >= 5
 
@@ -367,7 +367,7 @@ def test_adams_diagonal_is_the_inverse_of_its_denominator():
     preconditioner, state = AdamDiagonal(decay=0.9, epsilon=1e-3), {}
     first, second = draw(5, seed=1), draw(5, seed=2)
     for gradient in (first, second):
-        preconditioner.see(gradient, state, lambda vector: float(vector.max()))
+        preconditioner.update(gradient, state, lambda vector: float(vector.max()))
     weights = draw(5, seed=3)
     mean = (0.9 * 0.1 * first**2 + 0.1 * second**2) / (1 - 0.9**2)
     expected = weights / (mean.sqrt() + 1e-3 * mean.sqrt().max())
@@ -479,7 +479,7 @@ def test_with_memory_two_more_vectors_are_held_for_each_step():
     assert vectors_held(optimizer, x.numel()) == 4 + 2 * 3
 
 
-@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("beta", CG_UPDATES)
 def test_at_no_time_are_there_more_than_four_vectors(beta):
     x = torch.nn.Parameter(draw(50_000))
     objective = Bowl(x)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from regard.errors import ConfigError
 from regard.optim import flat_parameters as vector_module
-from regard.optim.flat_parameters import ParameterVector, combination
+from regard.optim.flat_parameters import FlatParameters, linear_combination
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -20,14 +20,14 @@ def parameters(dtype=torch.float64):
 
 
 def of(*tensors, **group):
-    return ParameterVector([{"params": list(tensors), **group}])
+    return FlatParameters([{"params": list(tensors), **group}])
 
 
 def test_entries_stand_in_the_order_of_groups_and_parameters():
     first, second, third = parameters()
-    vector = ParameterVector([{"params": [third]}, {"params": [first, second]}])
+    vector = FlatParameters([{"params": [third]}, {"params": [first, second]}])
     expected = torch.cat([third, first.reshape(-1), second.reshape(1)]).detach()
-    assert torch.equal(vector.position(vector.new()), expected)
+    assert torch.equal(vector.copy_parameters(vector.zeros()), expected)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])
@@ -36,7 +36,7 @@ def test_going_back_to_a_position_is_exact_to_the_bit(scale, dtype):
     tensors = parameters(dtype)
     before = [tensor.detach().clone() for tensor in tensors]
     vector = of(*tensors, scale=scale)
-    start = vector.position(vector.new())
+    start = vector.copy_parameters(vector.zeros())
     vector.move(start, draw(vector.size, seed=9, dtype=dtype), 1.7)
     assert not any(torch.equal(now, old) for now, old in zip(tensors, before, strict=True))
     vector.move(start)
@@ -45,23 +45,23 @@ def test_going_back_to_a_position_is_exact_to_the_bit(scale, dtype):
 
 def test_a_step_along_a_direction_is_multiplied_by_the_scale_of_each_group():
     first, second = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(1))
-    vector = ParameterVector([{"params": [first], "scale": 10.0}, {"params": [second]}])
-    vector.move(vector.position(vector.new()), torch.tensor([1.0, 2.0, 3.0]), 0.5)
+    vector = FlatParameters([{"params": [first], "scale": 10.0}, {"params": [second]}])
+    vector.move(vector.copy_parameters(vector.zeros()), torch.tensor([1.0, 2.0, 3.0]), 0.5)
     assert first.tolist() == [6.0, 11.0]
     assert second.tolist() == [2.5]
 
 
 def test_gradients_are_multiplied_by_the_scale_and_missing_ones_are_zero():
     first, second, third = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
-    vector = ParameterVector([{"params": [first], "scale": 4.0}, {"params": [second, third]}])
+    vector = FlatParameters([{"params": [first], "scale": 4.0}, {"params": [second, third]}])
     first.grad, third.grad = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
-    assert vector.gradient(torch.full((6,), 9.0)).tolist() == [4.0, 8.0, 0.0, 0.0, 3.0, 4.0]
+    assert vector.copy_gradient(torch.full((6,), 9.0)).tolist() == [4.0, 8.0, 0.0, 0.0, 3.0, 4.0]
 
 
 def test_the_extent_of_scaled_parameters_is_that_of_the_substituted_ones():
     first, second = torch.nn.Parameter(torch.tensor([8.0, -3.0])), torch.nn.Parameter(torch.ones(1))
-    vector = ParameterVector([{"params": [first], "scale": 4.0}, {"params": [second]}])
-    assert vector.extent(vector.new()) == 2.0
+    vector = FlatParameters([{"params": [first], "scale": 4.0}, {"params": [second]}])
+    assert vector.max_abs_parameter(vector.zeros()) == 2.0
 
 
 def test_products_of_second_derivatives_are_scaled_on_both_sides():
@@ -70,7 +70,7 @@ def test_products_of_second_derivatives_are_scaled_on_both_sides():
     matrix = matrix @ matrix.T
     vector = of(weights, scale=0.5)
     along = draw(3, seed=2)
-    image = vector.joined([matrix @ vector.scaled(along)[0]], vector.new())
+    image = vector.flatten([matrix @ vector.unflatten(along)[0]], vector.zeros())
     torch.testing.assert_close(image, 0.25 * matrix @ along)
 
 
@@ -149,9 +149,9 @@ def test_multiples_of_rows_are_added_to_that_of_a_vector(dtype, monkeypatch):
     rows, start = (8 * draw(3, 40)).round(), (8 * draw(40, seed=1)).round()
     expected = -0.5 * start + torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64) @ rows
     rows, start, out = rows.to(dtype), start.to(dtype), torch.empty(40, dtype=dtype)
-    assert combination(start, -0.5, rows, [0.5, -2.0, 1.0], out) is out
+    assert linear_combination(start, -0.5, rows, [0.5, -2.0, 1.0], out) is out
     assert torch.equal(out, expected.to(dtype))
-    assert torch.equal(combination(start, -0.5, rows, [0.5, -2.0, 1.0], start), out)
+    assert torch.equal(linear_combination(start, -0.5, rows, [0.5, -2.0, 1.0], start), out)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -166,7 +166,7 @@ def test_the_largest_entry_and_the_norm_are_those_of_the_whole_vector():
     vector = of(*parameters())
     of_entries = torch.zeros(vector.size, dtype=torch.float64)
     of_entries[2], of_entries[8] = 3.0, -4.0
-    assert vector.largest(of_entries) == 4.0
+    assert vector.max_abs(of_entries) == 4.0
     assert vector.norm(of_entries) == 5.0
 
 

@@ -42,7 +42,7 @@ def test_fixed_steps_are_those_of_sgd():
         second.zero_grad()
         second.step(closure_of(bowl, theirs))
     torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=0)
-    assert first.last.step == 0.05
+    assert first.last.step_size == 0.05
 
 
 def test_a_fixed_step_is_taken_uphill_too():
@@ -74,9 +74,9 @@ def test_armijo_begins_at_twice_the_last_step():
     x = parameter()
     optimizer = GradientDescent([x], step="armijo")
     optimizer.step(closure_of(bowl, x))
-    step = optimizer.last.step
+    step = optimizer.last.step_size
     optimizer.step(closure_of(bowl, x))
-    assert optimizer.last.step == 2 * step
+    assert optimizer.last.step_size == 2 * step
 
 
 def test_steps_of_barzilai_and_borwein_are_their_quotient():
@@ -87,7 +87,7 @@ def test_steps_of_barzilai_and_borwein_are_their_quotient():
         points.append(x.detach().clone())
         slopes.append(WEIGHTS * x.detach())
         optimizer.step(closure_of(bowl, x))
-        steps.append(optimizer.last.step)
+        steps.append(optimizer.last.step_size)
     for k in range(1, 8):
         s, y = points[k] - points[k - 1], slopes[k] - slopes[k - 1]
         assert steps[k] == pytest.approx(float(s @ s / (s @ y)), rel=1e-6)
@@ -109,9 +109,9 @@ def test_a_step_without_curvature_is_followed_by_a_longer_one():
     x = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))
     optimizer = GradientDescent([x])
     optimizer.step(closure_of(lambda x: 1 - x.sum(), x))
-    first = optimizer.last.step
+    first = optimizer.last.step_size
     optimizer.step(closure_of(lambda x: 1 - x.sum(), x))
-    assert optimizer.last.step > first
+    assert optimizer.last.step_size > first
 
 
 def test_a_group_with_a_scale_moves_by_its_square():

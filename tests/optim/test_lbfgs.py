@@ -6,7 +6,7 @@ import torch
 from regard.errors import ConfigError
 from regard.optim import LBFGS, minimize
 from regard.optim.flat_parameters import inner_products
-from regard.optim.limited_memory import LimitedMemory, Pair
+from regard.optim.limited_memory import CurvaturePair, LimitedMemory
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -32,7 +32,7 @@ def closure_of(fun, *tensors):
 
 
 def pair_of(direction, change):
-    return Pair(direction, change, lambda left, right: float(torch.dot(left, right)))
+    return CurvaturePair(direction, change, lambda left, right: float(torch.dot(left, right)))
 
 
 def memory_of(pairs, count):
@@ -120,12 +120,12 @@ def test_products_between_the_pairs_are_those_after_them():
         if number in (2, 3, 7):
             product(memory, draw(20, seed=number))
         if number in (3, 6):
-            memory.share_inside(draw(20, seed=number))
+            memory.fraction_in_span(draw(20, seed=number))
         afterwards = memory_of(pairs[:number], 4)
         vector = draw(20, seed=60 + number)
         if number in (1, 4, 5, 8, 9):
-            share = afterwards.share_inside(vector)
-            assert memory.share_inside(vector) == pytest.approx(share, rel=1e-9)
+            share = afterwards.fraction_in_span(vector)
+            assert memory.fraction_in_span(vector) == pytest.approx(share, rel=1e-9)
             torch.testing.assert_close(product(memory, vector), product(afterwards, vector))
 
 
@@ -202,13 +202,13 @@ def test_the_length_of_a_step_counts():
     torch.testing.assert_close(product(short, gradient), product(long, gradient))
 
 
-def test_the_share_inside_the_span_of_the_steps_is_that_of_the_projection():
+def test_the_fraction_in_the_span_of_the_steps_is_that_of_the_projection():
     pairs = curved_pairs(5)
     memory, vector = memory_of(pairs, 3), draw(6, seed=50)
     basis = torch.linalg.qr(torch.stack([step for step, _ in pairs[-3:]], 1))[0]
     expected = (basis.T @ vector).norm() / vector.norm()
-    assert memory.share_inside(vector) == pytest.approx(float(expected), rel=1e-6)
-    assert memory.share_inside(pairs[-1][0]) == pytest.approx(1.0, rel=1e-6)
+    assert memory.fraction_in_span(vector) == pytest.approx(float(expected), rel=1e-6)
+    assert memory.fraction_in_span(pairs[-1][0]) == pytest.approx(1.0, rel=1e-6)
 
 
 def test_the_arguments_are_left_as_they_are():

@@ -97,7 +97,7 @@ def test_the_first_radius_bounds_the_first_step():
     optimizer = NewtonCG([x], curvature="hessian", radius=0.125)
     optimizer.step(Plain(lambda x: ((x - 10) ** 2).sum(), x))
     # The search along the step may go beyond the radius, but not where it fits at once.
-    assert float(x.detach().norm()) == pytest.approx(0.125 * optimizer.last.step)
+    assert float(x.detach().norm()) == pytest.approx(0.125 * optimizer.last.step_size)
 
 
 def test_a_good_step_on_the_boundary_doubles_the_radius():
@@ -105,7 +105,7 @@ def test_a_good_step_on_the_boundary_doubles_the_radius():
     optimizer = NewtonCG([x], curvature="hessian", radius=0.125)
     optimizer.step(Plain(lambda x: ((x - 10) ** 2).sum(), x))
     assert optimizer.last.reduction_ratio == pytest.approx(1.0)
-    assert optimizer.last.damping == pytest.approx(2 * 0.125 * optimizer.last.step)
+    assert optimizer.last.damping == pytest.approx(2 * 0.125 * optimizer.last.step_size)
 
 
 def test_the_damping_falls_to_a_third_where_the_model_is_good():
@@ -177,7 +177,7 @@ def test_damping_is_added_to_the_matrix():
     optimizer = NewtonCG([x], curvature="hessian", region="levenberg-marquardt", damping=2.0)
     target = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     optimizer.step(Plain(lambda x: ((x - target) ** 2).sum(), x))  # A = 2, g = -2 target
-    torch.testing.assert_close(x.detach(), optimizer.last.step * target / 2)
+    torch.testing.assert_close(x.detach(), optimizer.last.step_size * target / 2)
 
 
 def test_negative_curvature_is_followed_and_reported():
@@ -236,7 +236,7 @@ def test_a_jump_is_a_failure_that_restores_to_the_bit():
     assert torch.equal(x, before)
     assert value == pytest.approx(0.25)
     assert optimizer.last.failure
-    assert optimizer.last.step == 0.0
+    assert optimizer.last.step_size == 0.0
 
 
 def test_after_a_failure_products_are_those_at_the_present_point():

@@ -17,8 +17,8 @@ BUILDERS = {
     "cg by dai-yuan": lambda params: ConjugateGradient(
         params, beta="dai-yuan", search="strong-wolfe"
     ),
-    "lbfgs": lambda params: LBFGS(params, memory=4),
-    "lbfgs by hager-zhang": lambda params: LBFGS(params, memory=4, search="hager-zhang"),
+    "lbfgs": lambda params: LBFGS(params, history_size=4),
+    "lbfgs by hager-zhang": lambda params: LBFGS(params, history_size=4, search="hager-zhang"),
     "barzilai-borwein": lambda params: GradientDescent(params),
     "armijo": lambda params: GradientDescent(params, step="armijo"),
     "fixed": lambda params: GradientDescent(params, step=0.05),
@@ -274,7 +274,7 @@ def test_the_present_point_is_not_evaluated_again(name, monkeypatch):
 
 def test_a_failed_search_is_followed_by_one_downhill():
     x = nn.Parameter(torch.tensor([1.0, 3.0], dtype=torch.float64))
-    optimizer = ConjugateGradient([x], search=Armijo(max_points=4))
+    optimizer = ConjugateGradient([x], search=Armijo(max_evaluations=4))
     is_broken = []
 
     def closure():

@@ -6,7 +6,8 @@ import torch
 
 from regard.errors import ConfigError
 from regard.layers.linear import Linear
-from regard.training.full_batch_step import BUILDERS, build_full_batch
+from regard.optim.minimize import METHODS
+from regard.training.full_batch_step import build_full_batch
 from regard.training.train_step import Loss
 from regard.training.training_config import OptimizerConfig
 
@@ -54,7 +55,7 @@ def build(name, objective=None, **settings):
     return model, stepper, batches
 
 
-@pytest.mark.parametrize("name", list(BUILDERS))
+@pytest.mark.parametrize("name", METHODS)
 def test_steps_lower_the_loss_of_all_rows(name):
     model, stepper, batches = build(name)
     (rows,) = batches.order(0)
@@ -68,7 +69,7 @@ def test_steps_lower_the_loss_of_all_rows(name):
     assert norm == pytest.approx(float(torch.linalg.vector_norm(stepper.gradient_norms)))
 
 
-def test_a_step_tells_the_passes_it_took():
+def test_a_step_counts_the_passes_it_took():
     _, stepper, _ = build("cg", memory=0)
     stepper.step(None, 0.0)
     counts = stepper.optimizer.counts
@@ -123,11 +124,11 @@ def test_adam_makes_way_for_conjugate_gradient_late_in_a_run_anyway():
     assert stepper.is_second
 
 
-def test_gauss_newton_wants_outputs_told_from_the_loss():
+def test_gauss_newton_needs_outputs_apart_from_the_loss():
     def whole(model, batch):
         return Squares()(model, batch)
 
-    message = "Take the Hessian: --set optimizer.curvature=hessian"
+    message = "Take the Hessian: `optimizer.curvature=hessian`"
     with pytest.raises(ConfigError, match=message):
         build("newton-cg", whole)
     _, stepper, _ = build("newton-cg", whole, curvature="hessian")

@@ -1,8 +1,8 @@
 """Adam while it learns, conjugate gradient for the end.
 
-Adam (Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019) makes way on noisy
-batches; conjugate gradient finishes on the whole data set, without a learning rate. The change
-comes where the loss has stopped to fall (`regard.optim.plateau`).
+Adam (Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019) is fast on noisy batches;
+conjugate gradient finishes on the whole data set, without a learning rate. It takes over where the
+loss has stopped falling (`regard.optim.plateau`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ import torch
 
 from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.line_search_optimizer import StepReport
-from regard.optim.objectives.objective import Closure, Objective, Prepared, scalar
+from regard.optim.objectives.objective import (
+    Closure,
+    DeterministicObjective,
+    StepAwareObjective,
+    scalar,
+)
 from regard.optim.plateau import Plateau
 
 
@@ -21,17 +26,20 @@ class AdamThenCG(torch.optim.Optimizer):
     """AdamW, then `ConjugateGradient`.
 
     Args:
-        params: Parameters or groups; `ConjugateGradient` minds their ``scale``.
+        params: Parameters or groups; `ConjugateGradient` obeys their ``scale``.
         lr: Adam's learning rate, above 0.
-        betas: Adam's decays.
-        weight_decay: Adam's, decoupled; conjugate gradient has none.
+        betas: Adam's decays of the means of gradients and squared gradients, 0 to below 1.
+        weight_decay: Adam's, decoupled, 0 or more; conjugate gradient has none.
         window: Losses in a mean, 1 or more.
-        threshold: Least decrease from mean to mean, relative, 0 or more.
-        memory: Steps that conjugate gradient remembers.
+        threshold: Smallest relative decrease from mean to mean that counts as falling, 0 or more.
+        memory: Steps that conjugate gradient remembers, 0 or more.
 
     Raises:
         ConfigError: An argument is out of range, or a parameter cannot be optimized.
     """
+
+    needs_full_batch = True
+    """Whether a training run must give it all rows at once, at least in the end."""
 
     def __init__(
         self,
@@ -49,29 +57,30 @@ class AdamThenCG(torch.optim.Optimizer):
         self._adam = torch.optim.AdamW(
             self.param_groups, lr=lr, betas=betas, weight_decay=weight_decay
         )
-        self._cg = ConjugateGradient(map(_scaled, self.param_groups), memory=memory)
+        self._cg = ConjugateGradient(map(_group_for_cg, self.param_groups), memory=memory)
         self.is_conjugate = False
         self.last = StepReport()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters; what conjugate gradient knew is forgotten."""
+        """Add parameters; what conjugate gradient has learnt is dropped."""
         super().add_param_group(param_group)
         if hasattr(self, "_cg"):
             self._adam.add_param_group(self.param_groups[-1])
-            self._cg.add_param_group(_scaled(self.param_groups[-1]))
+            self._cg.add_param_group(_group_for_cg(self.param_groups[-1]))
 
     def step(  # type: ignore[override] - a closure is required
-        self, closure: Closure | Objective, full_batch: Closure | Objective | None = None
+        self,
+        closure: Closure | DeterministicObjective,
+        full_batch: Closure | DeterministicObjective | None = None,
     ) -> float:
         """Take one step.
 
         Args:
-            closure: Computes loss and gradients; on a mini-batch, if you like, where `full_batch`
-                is given.
-            full_batch: What conjugate gradient minimises; none is `closure`.
+            closure: Computes loss and gradients; of a mini-batch where `full_batch` is given.
+            full_batch: What conjugate gradient minimises; None takes `closure`.
 
         Returns:
-            Adam: the loss before the step. Conjugate gradient: the value after it.
+            The loss before the step with Adam, the value after it with conjugate gradient.
         """
         if self.is_conjugate:
             value = self._cg.step(closure if full_batch is None else full_batch)
@@ -86,17 +95,17 @@ class AdamThenCG(torch.optim.Optimizer):
         self.is_conjugate = self._plateau.is_reached
         return value
 
-    def _evaluate(self, closure: Closure | Objective) -> float:
+    def _evaluate(self, closure: Closure | DeterministicObjective) -> float:
         """Compute the loss and the gradients."""
-        if not isinstance(closure, Objective):
+        if not isinstance(closure, DeterministicObjective):
             return scalar(closure())
-        if isinstance(closure, Prepared):
+        if isinstance(closure, StepAwareObjective):
             closure.bind([p for group in self.param_groups for p in group["params"]])
             closure.begin_step()
         return closure.gradient()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of both and where the run stands."""
+        """Return the state of both, the last losses and which one is active."""
         return {
             "adam": self._adam.state_dict(),
             "cg": self._cg.state_dict(),
@@ -105,7 +114,7 @@ class AdamThenCG(torch.optim.Optimizer):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a saved state."""
+        """Restore what `state_dict` returned."""
         self._adam.load_state_dict(state_dict["adam"])
         self.param_groups = list(self._adam.param_groups)  # a schedule sets the rate there
         self._cg.load_state_dict(state_dict["cg"])
@@ -113,6 +122,6 @@ class AdamThenCG(torch.optim.Optimizer):
         self.is_conjugate = state_dict["is_conjugate"]
 
 
-def _scaled(group: dict[str, Any]) -> dict[str, Any]:
-    """Return what conjugate gradient wants to know of a group."""
+def _group_for_cg(group: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of a group that conjugate gradient takes."""
     return {"params": group["params"], "scale": group.get("scale", 1.0)}

@@ -1,4 +1,4 @@
-"""The formulas for beta, the share of the old direction in the new one of conjugate gradient.
+"""Formulas for beta, the factor of the old direction in the new one of conjugate gradient.
 
 In the notation of `conjugate_gradient`: g the gradient before the step, g' after it, y = g' - g, d
 the direction, P the preconditioner.
@@ -14,11 +14,11 @@ BetaName = Literal[
     "hager-zhang", "polak-ribiere+", "fletcher-reeves", "hestenes-stiefel", "dai-yuan"
 ]
 
-_LEAST = 0.4  # eta of Hager & Zhang 2013
+_ETA = 0.4  # Hager & Zhang 2013, after equation 2.4
 
 
 @dataclass(frozen=True, slots=True)
-class Products:
+class InnerProducts:
     """Inner products before and after a step.
 
     Args:
@@ -28,8 +28,8 @@ class Products:
         d_new: d.g'.
         d_old: d.g, below 0.
         d_d: d.P^-1 d.
-        new_size: g'.P g', and
-        old_size: g.P g; not a number where nothing uses them (`USE_SIZES`).
+        new_square: g'.P g', and
+        old_square: g.P g; NaN where no formula uses them (`USE_SQUARES`).
     """
 
     y_pg: float
@@ -38,43 +38,47 @@ class Products:
     d_new: float
     d_old: float
     d_d: float
-    new_size: float
-    old_size: float
+    new_square: float
+    old_square: float
 
 
-def hager_zhang(of: Products) -> float:
-    """Hager & Zhang 2013, equation 1.3 with theta = 1, bounded below by equation 2.4."""
-    beta = (of.y_pg - of.y_py * of.d_new / of.d_y) / of.d_y
-    return max(beta, _LEAST * of.d_old / of.d_d)
+def hager_zhang(products: InnerProducts) -> float:
+    """Compute (y.P g' - (y.P y) (d.g') / (d.y)) / (d.y), at least 0.4 d.g / d.P^-1 d.
+
+    Hager & Zhang 2013, equation 1.3 with theta = 1, bounded below by equation 2.4.
+    """
+    beta = (products.y_pg - products.y_py * products.d_new / products.d_y) / products.d_y
+    return max(beta, _ETA * products.d_old / products.d_d)
 
 
-def polak_ribiere(of: Products) -> float:
-    """Polak & Ribiere 1969, not below 0 (Gilbert & Nocedal 1992)."""
-    return max(0.0, of.y_pg / of.old_size)
+def polak_ribiere(products: InnerProducts) -> float:
+    """Compute max(0, y.P g' / g.P g): Polak & Ribiere 1969; Gilbert & Nocedal 1992."""
+    return max(0.0, products.y_pg / products.old_square)
 
 
-def fletcher_reeves(of: Products) -> float:
-    """Fletcher & Reeves 1964."""
-    return of.new_size / of.old_size
+def fletcher_reeves(products: InnerProducts) -> float:
+    """Compute g'.P g' / g.P g: Fletcher & Reeves 1964."""
+    return products.new_square / products.old_square
 
 
-def hestenes_stiefel(of: Products) -> float:
-    """Hestenes & Stiefel 1952."""
-    return of.y_pg / of.d_y
+def hestenes_stiefel(products: InnerProducts) -> float:
+    """Compute y.P g' / d.y: Hestenes & Stiefel 1952."""
+    return products.y_pg / products.d_y
 
 
-def dai_yuan(of: Products) -> float:
-    """Dai & Yuan 1999."""
-    return of.new_size / of.d_y
+def dai_yuan(products: InnerProducts) -> float:
+    """Compute g'.P g' / d.y: Dai & Yuan 1999."""
+    return products.new_square / products.d_y
 
 
-BETAS: dict[str, Callable[[Products], float]] = {
+CG_UPDATES: dict[BetaName, Callable[[InnerProducts], float]] = {
     "hager-zhang": hager_zhang,
     "polak-ribiere+": polak_ribiere,
     "fletcher-reeves": fletcher_reeves,
     "hestenes-stiefel": hestenes_stiefel,
     "dai-yuan": dai_yuan,
 }
+"""Formulas by name."""
 
-USE_SIZES = (polak_ribiere, fletcher_reeves, dai_yuan)
-"""Formulas in which the size of a gradient stands."""
+USE_SQUARES = (polak_ribiere, fletcher_reeves, dai_yuan)
+"""Formulas with the square of a gradient, g.P g or g'.P g'."""

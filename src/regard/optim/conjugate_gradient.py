@@ -17,7 +17,7 @@ x = S y. The inverse of P need not be known: ``d.P^-1 d`` is carried along by
     d'.P^-1 d' = g'.P g' - 2 beta d.g' + beta^2 d.P^-1 d        for  d' = beta d - P g'
 
 Where P has changed, or the direction was the limited-memory one below, which breaks this chain,
-the inequality of Cauchy and Schwarz, ``d.P^-1 d >= (d.g)^2 / (g.P g)``, sets it right from below.
+it is kept above ``(d.g)^2 / (g.P g)``, its bound by the inequality of Cauchy and Schwarz.
 The search starts at the minimiser of the parabola through value and slope here and the value at a
 guess, where values are cheap (their QuadStep).
 
@@ -34,47 +34,69 @@ pass over m vectors, and three more where conjugacy is lost); four vectors of n 
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.optim.cg_updates import BETAS, USE_SIZES, BetaName, Products
-from regard.optim.limited_memory import LimitedMemory, Pair
-from regard.optim.line_search import search_named
-from regard.optim.line_search.base import Found, Search
-from regard.optim.line_search.initial_step import by_parabola, from_scratch, quasi_newton_step
-from regard.optim.line_search_optimizer import RETRY_LOOSENESS, Deterministic, Ray, StepReport
-from regard.optim.objectives.objective import ClosureObjective, Objective
-from regard.optim.preconditioners import Precondition, preconditioner_named
+from regard.optim.cg_updates import CG_UPDATES, USE_SQUARES, BetaName, InnerProducts
+from regard.optim.limited_memory import CurvaturePair, LimitedMemory
+from regard.optim.line_search import build_line_search
+from regard.optim.line_search.base import LineSearch, LineSearchResult
+from regard.optim.line_search.initial_step import (
+    initial_step_size,
+    quadratic_interpolation,
+    quasi_newton_step_size,
+)
+from regard.optim.line_search_optimizer import (
+    RETRY_TOLERANCE_SCALE,
+    LineSearchOptimizer,
+    ObjectiveAlongDirection,
+    StepReport,
+)
+from regard.optim.objectives.objective import ClosureObjective, DeterministicObjective
+from regard.optim.preconditioners import Precondition, build_preconditioner
 
-_MOST_CHANGE = 10.0  # of the guessed step from one iteration to the next
-_QUADRATIC_STEPS = 6  # after so many the directions from before are worth forgetting
-_CONJUGATE = 0.5  # share of the gradient inside the last steps from which conjugacy is lost
-_EXACT = 0.1  # share of the slope that may remain where no cheap value helps to find the minimum
+_MAX_CHANGE = 10.0  # of the guessed step size from one iteration to the next
+_QUADRATIC_STEPS = 6  # after this many the directions from before are better dropped
+_CONJUGATE = 0.5  # fraction of the gradient in the span of the last steps: above, conjugacy is lost
+_EXACT = 0.1  # fraction of the slope that may remain where no cheap value helps to find the minimum
 _CYCLE = 6  # directions between two restarts, times the number of parameters
 
-_GO_ON, _FIRST, _QUADRATIC, _LONG, _NO_CURVATURE, _FAILED, _MOVED, _BROKEN_OFF = range(8)
-RESTARTS = (
-    "",
-    "first step",
-    "the function has become nearly quadratic",
-    "many steps since the last restart",
-    "no positive curvature along the step",
-    "the search had failed",
-    "the parameters were moved from outside",
-    "the step before was broken off",
-)
+
+class Restart(IntEnum):
+    """Why the next direction is steepest descent; the numbers are in saved states."""
+
+    NONE = 0
+    FIRST_STEP = 1
+    QUADRATIC = 2
+    MANY_STEPS = 3
+    NO_CURVATURE = 4
+    SEARCH_FAILED = 5
+    MOVED_PARAMETERS = 6
+    INTERRUPT = 7
 
 
-class ConjugateGradient(Deterministic):
+_REASONS = {
+    Restart.FIRST_STEP: "first step",
+    Restart.QUADRATIC: "the function has become nearly quadratic",
+    Restart.MANY_STEPS: "many steps since the last restart",
+    Restart.NO_CURVATURE: "no positive curvature along the step",
+    Restart.SEARCH_FAILED: "the search had failed",
+    Restart.MOVED_PARAMETERS: "the parameters were moved from outside",
+    Restart.INTERRUPT: "the previous step was interrupted",
+}
+
+
+class ConjugateGradient(LineSearchOptimizer):
     """Nonlinear conjugate gradient.
 
     Args:
         params: Parameters or groups.
         beta: Which formula.
-        search: hager-zhang, strong-wolfe, armijo, or a `Search`.
+        search: hager-zhang, strong-wolfe, armijo, or a `LineSearch`.
         memory: Steps that are remembered, 0 for none; 11 is a good number.
         preconditioner: None; adam (the inverse of Adam's denominator, from the gradients so far);
             or a function that multiplies a vector ``[n]`` with a symmetric positive matrix.
@@ -100,175 +122,169 @@ class ConjugateGradient(Deterministic):
         params: Any,
         *,
         beta: BetaName = "hager-zhang",
-        search: str | Search = "hager-zhang",
+        search: str | LineSearch = "hager-zhang",
         memory: int = 0,
         preconditioner: Literal["adam"] | Precondition | None = None,
         checks_noise: bool = True,
     ) -> None:
         super().__init__(params, {}, checks_noise=checks_noise)
-        if beta not in BETAS:
-            raise ConfigError(f"unknown beta {beta!r}.  One of: {', '.join(BETAS)}")
+        if beta not in CG_UPDATES:
+            raise ConfigError(f"unknown beta {beta!r}.  One of: {', '.join(CG_UPDATES)}")
         if memory < 0:
             raise ConfigError(f"memory must be 0 or more, not {memory}")
-        self._method = search_named(search)
-        self._beta = BETAS[beta]
+        self._search = build_line_search(search)
+        self._beta = CG_UPDATES[beta]
         self._num_pairs = memory
-        self._preconditioner = preconditioner_named(preconditioner)
+        self._preconditioner = build_preconditioner(preconditioner)
 
-    def _advance(self, objective: Objective) -> StepReport:
-        self._preconditioner.see(self._gradient, self._state, self._vector.largest)
-        reason, beta, slope = self._aim()
-        found = self._go(objective, slope, 1.0)
-        if found.point is None and not self._state["is_steepest"]:
-            reason, beta = f"the search failed: {found.failure}", 0.0
-            found = self._go(objective, self._point_downhill(), RETRY_LOOSENESS)
-        if found.point is None:
-            self._drop(_FAILED)
-            return StepReport(restart_reason=reason, failure=found.failure)
-        self._learn(found)
-        return StepReport(step=found.point.step, beta=beta, restart_reason=reason)
+    def _step(self, objective: DeterministicObjective) -> StepReport:
+        self._preconditioner.update(self._gradient, self._state, self._flat.max_abs)
+        reason, beta, slope = self._compute_direction()
+        result = self._search_from_here(objective, slope)
+        if result.sample is None and not self._state["is_steepest"]:
+            reason, beta = f"the search failed: {result.failure}", 0.0
+            slope = self._reset_to_steepest_descent()
+            result = self._search_from_here(objective, slope, RETRY_TOLERANCE_SCALE)
+        if result.sample is None:
+            self._reset(Restart.SEARCH_FAILED)
+            return StepReport(restart_reason=reason, failure=result.failure)
+        self._update_state(result.sample.step_size, has_failed=bool(result.failure))
+        return StepReport(step_size=result.sample.step_size, beta=beta, restart_reason=reason)
 
-    def _forget(self) -> None:
-        self._drop(_MOVED)
+    def _on_moved_parameters(self) -> None:
+        self._reset(Restart.MOVED_PARAMETERS)
 
-    def _abandon(self) -> None:
-        self._drop(_BROKEN_OFF)
+    def _on_interrupt(self) -> None:
+        self._reset(Restart.INTERRUPT)
 
-    def _drop(self, reason: int) -> None:
+    def _reset(self, reason: Restart) -> None:
         self._pairs().clear()
-        self._state["restart"] = reason
+        self._state["restart"] = int(reason)
 
     def _pairs(self) -> LimitedMemory:
-        return LimitedMemory(max(1, self._num_pairs), self._vector.dots, self._state)
+        return LimitedMemory(max(1, self._num_pairs), self._flat.dots, self._state)
 
     def _precondition(self, vector: Tensor) -> Tensor:
         apply = self._preconditioner.apply
         return vector if apply is None else apply(vector)
 
-    def _aim(self) -> tuple[str, float, float]:
-        """Set the direction; return why it is the steepest descent's, if it is, beta and slope."""
-        reason = self._state.setdefault("restart", _FIRST)
+    def _compute_direction(self) -> tuple[str, float, float]:
+        """Set the direction; return why it is steepest descent, if it is, beta and the slope."""
+        reason = self._state.setdefault("restart", int(Restart.FIRST_STEP))
         if reason:
-            return RESTARTS[reason], 0.0, self._point_downhill()
-        beta = self._bend()
-        slope = self._slope()
+            return _REASONS[Restart(reason)], 0.0, self._reset_to_steepest_descent()
+        beta = self._update_direction()
+        slope = self._flat.dot(self._gradient, self._state["direction"])
         if not slope < 0:
-            return "the direction did not descend", 0.0, self._point_downhill()
+            return "the direction did not descend", 0.0, self._reset_to_steepest_descent()
         return "", beta, slope
 
-    def _slope(self) -> float:
-        """Compute the slope along the direction."""
-        return self._vector.dot(self._gradient, self._state["direction"])
-
-    def _point_downhill(self) -> float:
-        """Turn to the steepest descent; return the slope."""
+    def _reset_to_steepest_descent(self) -> float:
+        """Set the direction to -P g; return the slope."""
         state = self._state
         if "direction" not in state:
-            state["direction"] = self._vector.new()
+            state["direction"] = self._flat.zeros()
         torch.neg(self._precondition(self._gradient), out=state["direction"])
-        state.update(num_since=0, num_stiff=0, is_quasi_newton=False, is_steepest=True)
-        return self._slope()
+        state.update(num_since=0, num_stiff_steps=0, is_quasi_newton=False, is_steepest=True)
+        return self._flat.dot(self._gradient, state["direction"])
 
-    def _bend(self) -> float:
+    def _update_direction(self) -> float:
         """Turn the old direction into the new one; return beta."""
         state, pairs = self._state, self._pairs()
         direction: Tensor = state["direction"]
         state["is_steepest"] = False
-        state["is_quasi_newton"] = len(pairs) > 0 and self._has_lost_conjugacy(pairs)
+        state["is_quasi_newton"] = len(pairs) > 0 and (
+            self._num_pairs >= self._flat.size
+            or self._preconditioner.changes
+            or pairs.fraction_in_span(self._gradient) > _CONJUGATE
+        )
         if state["is_quasi_newton"]:
             pairs.inverse_product(self._gradient, self._preconditioner.apply, direction).neg_()
             return 0.0
         direction.mul_(state["beta"]).sub_(self._precondition(self._gradient))
         return state["beta"]
 
-    def _has_lost_conjugacy(self, pairs: LimitedMemory) -> bool:
-        if self._num_pairs >= self._vector.size or self._preconditioner.changes:
-            return True
-        return pairs.share_inside(self._gradient) > _CONJUGATE
-
-    def _go(self, objective: Objective, slope: float, looseness: float) -> Found:
+    def _search_from_here(
+        self, objective: DeterministicObjective, slope: float, tolerance_scale: float = 1.0
+    ) -> LineSearchResult:
         """Search along the direction, whose slope is known."""
-        is_cheap = not isinstance(objective, ClosureObjective)
-        return self._descend(
+        has_cheap_values = not isinstance(objective, ClosureObjective)
+        is_loose = has_cheap_values or self._state["is_quasi_newton"]
+        return self._line_search(
             objective,
-            self._method,
-            self._first_step(objective, slope, is_cheap),
+            self._search,
+            self._initial_step_size(objective, slope, has_cheap_values),
             slope=slope,
-            looseness=looseness,
-            curvature=None if is_cheap or self._state["is_quasi_newton"] else _EXACT,
+            tolerance_scale=tolerance_scale,
+            curvature=None if is_loose else _EXACT,
         )
 
-    def _first_step(self, objective: Objective, slope: float, is_cheap: bool) -> float:
-        state, vector = self._state, self._vector
+    def _initial_step_size(
+        self, objective: DeterministicObjective, slope: float, has_cheap_values: bool
+    ) -> float:
+        state, flat = self._state, self._flat
         if state["is_quasi_newton"]:
-            return quasi_newton_step(state)
+            return quasi_newton_step_size(state)
         if "step" not in state:
-            place = vector.extent(self._buffer("next"))
-            return from_scratch(place, vector.largest(state["direction"]), self._value, slope)
-        change = min(_MOST_CHANGE, max(1 / _MOST_CHANGE, state["slope"] / slope))
+            position = flat.max_abs_parameter(self._buffer("next"))
+            largest = flat.max_abs(state["direction"])
+            return initial_step_size(position, largest, self._value, slope)
+        change = min(_MAX_CHANGE, max(1 / _MAX_CHANGE, state["slope"] / slope))
         guess = state["step"] * change
-        if not is_cheap:
+        if not has_cheap_values:
             return guess
-        ray = Ray(self, objective, state["direction"])
-        value = ray.value(guess)
-        vector.move(ray.start)
-        return by_parabola(guess, value - self._value, slope)
+        function = ObjectiveAlongDirection(self, objective, state["direction"])
+        value = function.value(guess)
+        flat.move(function.start)
+        return quadratic_interpolation(guess, value - self._value, slope)
 
-    def _learn(self, found: Found) -> None:
+    def _update_state(self, step_size: float, *, has_failed: bool) -> None:
         """Prepare the next direction: the buffer ``next`` holds the gradient before the step."""
-        state, vector, point = self._state, self._vector, found.point
-        assert point is not None
+        state, dot, apply = self._state, self._flat.dot, self._preconditioner.apply
+        uses_squares = apply is not None or self._beta in USE_SQUARES
         old = self._buffer("next")
-        old_size = vector.dot(old, self._precondition(old)) if self._uses_sizes else math.nan
+        old_square = dot(old, self._precondition(old)) if uses_squares else math.nan
         change = old.neg_().add_(self._gradient)
-        pair = Pair(state["direction"], change, vector.dot)
+        pair = CurvaturePair(state["direction"], change, dot)
         if self._num_pairs:
-            self._pairs().add(pair, point.step)
-        state["restart"] = self._reason_to_restart(found, pair.d_y)
-        if pair.d_y > 0:
-            products = self._products(pair, old_size)
-            state["beta"] = beta = self._beta(products)
-            if self._uses_sizes:
-                state["square"] = (
-                    products.new_size - 2 * beta * products.d_new + beta**2 * products.d_d
-                )
-
-    @property
-    def _uses_sizes(self) -> bool:
-        return self._preconditioner.apply is not None or self._beta in USE_SIZES
-
-    def _products(self, pair: Pair, old_size: float) -> Products:
-        state, dot, apply = self._state, self._vector.dot, self._preconditioner.apply
+            self._pairs().add(pair, step_size)
+        state["restart"] = int(self._reason_to_restart(pair.d_y, has_failed=has_failed))
+        if not pair.d_y > 0:
+            return
         image = self._precondition(self._gradient)
-        return Products(
-            y_pg=dot(pair.change, image),
-            y_py=pair.y_y if apply is None else dot(pair.change, apply(pair.change)),
+        products = InnerProducts(
+            y_pg=dot(change, image),
+            y_py=pair.y_y if apply is None else dot(change, apply(change)),
             d_y=pair.d_y,
             d_new=state["end_slope"],
             d_old=state["slope"],
-            d_d=self._square(pair, old_size),
-            new_size=dot(self._gradient, image) if self._uses_sizes else math.nan,
-            old_size=old_size,
+            d_d=pair.d_d if apply is None else self._direction_square(old_square),
+            new_square=dot(self._gradient, image) if uses_squares else math.nan,
+            old_square=old_square,
         )
+        state["beta"] = beta = self._beta(products)
+        if uses_squares:
+            state["square"] = (
+                products.new_square - 2 * beta * products.d_new + beta**2 * products.d_d
+            )
 
-    def _square(self, pair: Pair, old_size: float) -> float:
-        """Compute d.P^-1 d of the present direction, which had the slope ``slope``."""
+    def _direction_square(self, old_square: float) -> float:
+        """Compute d.P^-1 d of the present direction from the slope and g.P g where it began."""
         state = self._state
-        if self._preconditioner.apply is None:
-            return pair.d_d
         if state["is_steepest"]:
-            return old_size
-        least = state["slope"] ** 2 / old_size
-        return least if state["is_quasi_newton"] else max(least, state.get("square", least))
+            return old_square
+        bound = state["slope"] ** 2 / old_square
+        return bound if state["is_quasi_newton"] else max(bound, state.get("square", bound))
 
-    def _reason_to_restart(self, found: Found, along: float) -> int:
+    def _reason_to_restart(self, curvature: float, *, has_failed: bool) -> Restart:
         state = self._state
         state["num_since"] += 1
         state["num_quadratic"] = (state.get("num_quadratic", 0) + 1) * state["is_quadratic"]
-        if found.failure:
-            return _FAILED
-        if not along > 0:
-            return _NO_CURVATURE
+        if has_failed:
+            return Restart.SEARCH_FAILED
+        if not curvature > 0:
+            return Restart.NO_CURVATURE
         if not self._num_pairs and state["num_quadratic"] == _QUADRATIC_STEPS:
-            return _QUADRATIC
-        return _LONG if state["num_since"] >= max(100, _CYCLE * self._vector.size) else _GO_ON
+            return Restart.QUADRATIC
+        is_long = state["num_since"] >= max(100, _CYCLE * self._flat.size)
+        return Restart.MANY_STEPS if is_long else Restart.NONE

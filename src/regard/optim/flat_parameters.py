@@ -2,7 +2,7 @@
 
 A group's ``scale`` changes variables to ``z = x / scale`` (a diagonal preconditioner): gradients
 are multiplied by it on the way in, steps on the way out. Positions are kept unscaled, so that going
-back to one is exact to the bit. Inner products of float32 vectors are summed in float64, but for
+back to one is exact. Inner products of float32 vectors are summed in float64, but for
 runs of 16 terms. Parameters that are sharded over processes (DTensor) are taken by their local
 part, and inner products are summed over the processes.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def _local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-class ParameterVector:
+class FlatParameters:
     """Parameters, group after group, as one vector of n entries.
 
     Args:
@@ -51,9 +52,10 @@ class ParameterVector:
         self.size = sum(sizes)
         sharded = zip(self.parameters, sizes, strict=True)
         self._num_sharded = sum(size for p, size in sharded if isinstance(p, DTensor))
-        # Not told by the number: of a few rows this process may hold none, and yet must take part.
+        # Not the same as a number above 0: of a few rows this process may hold none, and yet must
+        # take part.
         self._is_sharded = any(isinstance(p, DTensor) for p in self.parameters)
-        self._spans = list(zip(_starts(sizes), sizes, strict=True))
+        self._spans = list(zip(accumulate(sizes, initial=0), sizes, strict=False))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,19 +67,19 @@ class ParameterVector:
         """Whether a process holds only a part of the parameters."""
         return self._is_sharded
 
-    def new(self) -> Tensor:
+    def zeros(self) -> Tensor:
         """Return a vector of zeros, ``[n]``."""
         return torch.zeros(self.size, dtype=self.dtype, device=_local(self.parameters[0]).device)
 
-    def position(self, out: Tensor) -> Tensor:
+    def copy_parameters(self, out: Tensor) -> Tensor:
         """Copy the parameters into `out`, ``[n]``, unscaled."""
-        for parameter, part in zip(self.parameters, self._parts(out), strict=True):
+        for parameter, part in zip(self.parameters, self._views(out), strict=True):
             part.copy_(_local(parameter).detach())
         return out
 
-    def gradient(self, out: Tensor) -> Tensor:
+    def copy_gradient(self, out: Tensor) -> Tensor:
         """Copy the gradients into `out`, ``[n]``, scaled; a missing one is zero."""
-        triples = zip(self.parameters, self._parts(out), self._scales, strict=True)
+        triples = zip(self.parameters, self._views(out), self._scales, strict=True)
         for parameter, part, scale in triples:
             if parameter.grad is None:
                 part.zero_()
@@ -87,21 +89,21 @@ class ParameterVector:
                 part.mul_(scale)
         return out
 
-    def move(self, start: Tensor, direction: Tensor | None = None, step: float = 0.0) -> None:
-        """Set the parameters to ``start + step * direction``; without a direction, to `start`."""
-        starts = self._parts(start)
+    def move(self, start: Tensor, direction: Tensor | None = None, step_size: float = 0.0) -> None:
+        """Set the parameters to ``start + step_size * direction``, or to `start`."""
+        starts = self._views(start)
         if direction is None:
-            for parameter, begun in zip(self.parameters, starts, strict=True):
-                _local(parameter.detach()).copy_(begun)
+            for parameter, origin in zip(self.parameters, starts, strict=True):
+                _local(parameter.detach()).copy_(origin)
             return
-        directions = self._parts(direction)
+        directions = self._views(direction)
         rows = zip(self.parameters, starts, directions, self._scales, strict=True)
-        for parameter, begun, along, scale in rows:
-            torch.add(begun, along, alpha=step * scale, out=_local(parameter.detach()))
+        for parameter, origin, along, scale in rows:
+            torch.add(origin, along, alpha=step_size * scale, out=_local(parameter.detach()))
 
     def is_at(self, position: Tensor) -> bool:
-        """Tell whether the parameters are at a position, ``[n]``, to the bit."""
-        pairs = zip(self.parameters, self._parts(position), strict=True)
+        """Return whether the parameters are bit-identical to a position, ``[n]``."""
+        pairs = zip(self.parameters, self._views(position), strict=True)
         is_same = all(torch.equal(_local(p.detach()), part) for p, part in pairs)
         if not self.is_sharded:
             return is_same
@@ -109,14 +111,14 @@ class ParameterVector:
         dist.all_reduce(everywhere, op=dist.ReduceOp.MIN)
         return bool(everywhere)
 
-    def scaled(self, vector: Tensor) -> list[Tensor]:
-        """Cut a step, ``[n]``, into tensors of the parameters' shapes, unscaled."""
-        pairs = zip(self._parts(vector), self._scales, strict=True)
+    def unflatten(self, vector: Tensor) -> list[Tensor]:
+        """Return a step, ``[n]``, as tensors of the parameters' shapes, unscaled."""
+        pairs = zip(self._views(vector), self._scales, strict=True)
         return [part if scale == 1.0 else part * scale for part, scale in pairs]
 
-    def joined(self, tensors: Sequence[Tensor], out: Tensor) -> Tensor:
+    def flatten(self, tensors: Sequence[Tensor], out: Tensor) -> Tensor:
         """Copy gradients of the parameters' shapes into `out`, ``[n]``, scaled."""
-        for tensor, part, scale in zip(tensors, self._parts(out), self._scales, strict=True):
+        for tensor, part, scale in zip(tensors, self._views(out), self._scales, strict=True):
             torch.mul(tensor, scale, out=part)
         return out
 
@@ -146,43 +148,35 @@ class ParameterVector:
         """Compute the Euclidean norm of a vector, ``[n]``."""
         return self.dot(vector, vector) ** 0.5
 
-    def largest(self, vector: Tensor) -> float:
+    def max_abs(self, vector: Tensor) -> float:
         """Return the largest absolute entry of a vector, ``[n]``."""
-        found = torch.zeros((), dtype=vector.dtype, device=vector.device)
+        largest = torch.zeros((), dtype=vector.dtype, device=vector.device)
         if len(vector):  # a process may hold no part; the norm of PyTorch is not vectorised
-            found = torch.stack(torch.aminmax(vector)).abs().amax()
+            largest = torch.stack(torch.aminmax(vector)).abs().amax()
         if self.is_sharded:
-            dist.all_reduce(found, op=dist.ReduceOp.MAX)
-        return float(found)
+            dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+        return float(largest)
 
-    def extent(self, out: Tensor) -> float:
-        """Return the largest absolute entry in scaled variables; `out` receives all."""
-        for part, scale in zip(self._parts(self.position(out)), self._scales, strict=True):
+    def max_abs_parameter(self, out: Tensor) -> float:
+        """Return the largest absolute scaled parameter; `out`, ``[n]``, receives them all."""
+        for part, scale in zip(self._views(self.copy_parameters(out)), self._scales, strict=True):
             if scale != 1.0:
                 part.div_(scale)
-        return self.largest(out)
+        return self.max_abs(out)
 
     def versions(self) -> list[tuple[int, int]]:
         """Return numbers that change whenever a parameter is written to or gets other storage.
 
-        Writing to ``parameter.data`` in place cannot be seen: PyTorch keeps no record of it.
+        Writing to ``parameter.data`` in place is not noticed: PyTorch keeps no record of it.
         """
         return [(p._version, _local(p.detach()).data_ptr()) for p in self.parameters]
 
-    def _parts(self, vector: Tensor) -> list[Tensor]:
+    def _views(self, vector: Tensor) -> list[Tensor]:
         """View a vector, [n], as tensors of the parameters' shapes."""
         return [
             vector[start : start + size].view(_local(parameter).shape)
             for (start, size), parameter in zip(self._spans, self.parameters, strict=True)
         ]
-
-
-def _starts(sizes: Sequence[int]) -> list[int]:
-    starts, total = [], 0
-    for size in sizes:
-        starts.append(total)
-        total += size
-    return starts
 
 
 def inner_product(first: Tensor, second: Tensor) -> Tensor:
@@ -203,8 +197,8 @@ def inner_product(first: Tensor, second: Tensor) -> Tensor:
     # A sum in float32 of terms that are alike errs by their number: few are added to each other.
     sums = torch.zeros(min(len(first), _BLOCK), dtype=torch.float32, device=first.device)
     totals = []
-    for number, (a, b) in enumerate(blocks):
-        if number and number % _BLOCKS == 0:
+    for index, (a, b) in enumerate(blocks):
+        if index and index % _BLOCKS == 0:
             totals.append(sums.sum(dtype=torch.float64))
             sums.zero_()
         sums[: len(a)].addcmul_(a.float(), b.float())
@@ -228,7 +222,7 @@ def inner_products(rows: Tensor, others: Sequence[Tensor]) -> Tensor:
         return torch.stack([rows @ other for other in others], dim=1)
     if len(rows) * len(others) <= _FEW:
         pairs = [[inner_product(row, other) for other in others] for row in rows]
-        return torch.stack([torch.stack(found) for found in pairs])
+        return torch.stack([torch.stack(row) for row in pairs])
     totals = torch.zeros(len(others), len(rows), dtype=torch.float64, device=rows.device)
     with _exact_matrix_products():
         for start in range(0, rows.shape[1], _BLOCK_OF_ROWS):
@@ -263,16 +257,16 @@ def _exact_matrix_products() -> Iterator[None]:
         torch.backends.mkldnn.enabled = before
 
 
-def combination(
-    start: Tensor, factor: float, rows: Tensor, shares: Sequence[float], out: Tensor
+def linear_combination(
+    start: Tensor, factor: float, rows: Tensor, weights: Sequence[float], out: Tensor
 ) -> Tensor:
-    """Compute ``factor * start + shares @ rows`` in blocks, so that the sum stays in the cache.
+    """Compute ``factor * start + weights @ rows`` in blocks, so that the sum stays in the cache.
 
     Args:
         start: ``[n]``; may be `out`.
         factor: Of it.
         rows: ``[m, n]``.
-        shares: Factor of each row.
+        weights: Of the rows, m.
         out: Receives the sum, ``[n]``.
 
     Returns:
@@ -283,14 +277,14 @@ def combination(
         start.split(size), rows.split(size, dim=1), out.split(size), strict=True
     ):
         torch.mul(first, factor, out=part)
-        for row, share in zip(block, shares, strict=True):
-            part.add_(row, alpha=share)
+        for row, weight in zip(block, weights, strict=True):
+            part.add_(row, alpha=weight)
     return out
 
 
 def _check(parameters: Sequence[Tensor], scales: Sequence[float]) -> None:
-    for number, (parameter, scale) in enumerate(zip(parameters, scales, strict=True)):
-        name = f"parameter {number} of shape {list(parameter.shape)}"
+    for index, (parameter, scale) in enumerate(zip(parameters, scales, strict=True)):
+        name = f"parameter {index} of shape {list(parameter.shape)}"
         if not parameter.is_floating_point():
             raise ConfigError(
                 f"{name} is {_type_name(parameter)}; these methods take real floating-point "

@@ -1,9 +1,9 @@
 """Full-batch gradient descent: fixed steps, backtracking, or Barzilai and Borwein's steps.
 
-- a number: x - step g, as far as it goes; the step is not checked.
+- a number: x - step g; the value after the step is not compared.
 - armijo: backtracking from twice the last step (Armijo 1966).
 - barzilai-borwein: s.s / s.y with s the last step and y the change of the gradient along it
-  (Barzilai & Borwein 1988), accepted if the value is below the greatest of the last ten (Raydan
+  (Barzilai & Borwein 1988), accepted if the value is below the largest of the last ten (Raydan
   1997).
 
 Cost of a step: one evaluation, and a value for every trial; four vectors of n entries.
@@ -16,18 +16,23 @@ from typing import Any, Literal
 import torch
 
 from regard.errors import ConfigError
-from regard.optim.line_search import Armijo
-from regard.optim.line_search.base import Found, Line, LinePoint, Start
-from regard.optim.line_search.initial_step import from_scratch
-from regard.optim.line_search_optimizer import Deterministic, StepReport
-from regard.optim.objectives.objective import Objective
+from regard.optim.line_search.armijo import Armijo
+from regard.optim.line_search.base import (
+    LineFunction,
+    LineSample,
+    LineSearchResult,
+    LineSearchState,
+)
+from regard.optim.line_search.initial_step import initial_step_size
+from regard.optim.line_search_optimizer import LineSearchOptimizer, StepReport
+from regard.optim.objectives.objective import DeterministicObjective
 
 _REMEMBERED_VALUES = 10
-_LONGEST, _SHORTEST = 1e10, 1e-10
+_LONGEST, _SHORTEST = 1e10, 1e-10  # of a step, relative to the one before
 _RULES = ("armijo", "barzilai-borwein")
 
 
-class GradientDescent(Deterministic):
+class GradientDescent(LineSearchOptimizer):
     """Gradient descent on a deterministic objective.
 
     Args:
@@ -51,36 +56,36 @@ class GradientDescent(Deterministic):
             raise ConfigError(f"step must be {', '.join(_RULES)} or a number above 0, not {step!r}")
         self._rule = step
 
-    def _advance(self, objective: Objective) -> StepReport:
-        state, vector = self._state, self._vector
+    def _step(self, objective: DeterministicObjective) -> StepReport:
+        state, flat = self._state, self._flat
         if "direction" not in state:
-            state["direction"] = vector.new()
+            state["direction"] = flat.zeros()
         direction = torch.neg(self._gradient, out=state["direction"])
-        slope = -vector.dot(self._gradient, self._gradient)
-        origin = LinePoint(0.0, self._value, slope)
-        start = Start(origin, self._first_step(slope), self._allowance())
-        search = Armijo() if isinstance(self._rule, str) else _take
-        found = self._search(objective, direction, search, start)
-        if found.point is None:
-            return StepReport(failure=found.failure)
-        self._learn(found.point)
-        return StepReport(step=found.point.step)
+        slope = -flat.dot(self._gradient, self._gradient)
+        origin = LineSample(0.0, self._value, slope)
+        start = LineSearchState(origin, self._initial_step_size(slope), self._allowed_rise())
+        search = Armijo() if isinstance(self._rule, str) else _take_fixed_step
+        result = self._search_along(objective, direction, search, start)
+        if result.sample is None:
+            return StepReport(failure=result.failure)
+        self._set_next_step_size(result.sample.step_size)
+        return StepReport(step_size=result.sample.step_size)
 
-    def _forget(self) -> None:
+    def _on_moved_parameters(self) -> None:
         self._state.pop("step", None)
         self._state.pop("values", None)
 
-    def _first_step(self, slope: float) -> float:
-        state, vector = self._state, self._vector
+    def _initial_step_size(self, slope: float) -> float:
+        state, flat = self._state, self._flat
         if not isinstance(self._rule, str):
             return float(self._rule)
         if "step" in state:
             return state["step"]
-        place = vector.extent(self._buffer("next"))
-        return from_scratch(place, vector.largest(self._gradient), self._value, slope)
+        position = flat.max_abs_parameter(self._buffer("next"))
+        return initial_step_size(position, flat.max_abs(self._gradient), self._value, slope)
 
-    def _allowance(self) -> float:
-        """Return how far the value may rise: to the greatest of the last ones."""
+    def _allowed_rise(self) -> float:
+        """Return how far the value may rise: to the largest of the last ones."""
         if self._rule != "barzilai-borwein":
             return 0.0
         values = self._state.setdefault("values", [])
@@ -88,23 +93,23 @@ class GradientDescent(Deterministic):
         del values[:-_REMEMBERED_VALUES]
         return max(values) - self._value
 
-    def _learn(self, point: LinePoint) -> None:
+    def _set_next_step_size(self, step_size: float) -> None:
         """Choose the next step's first trial; the buffer ``next`` holds the old gradient."""
-        state, vector = self._state, self._vector
-        state["step"] = 2 * point.step
+        state, flat = self._state, self._flat
+        state["step"] = 2 * step_size
         if self._rule == "barzilai-borwein":
             change = self._buffer("next").neg_().add_(self._gradient)
             direction = state["direction"]
-            along = vector.dot(direction, change)
-            square = vector.dot(direction, direction)
-            longest = _LONGEST * point.step
-            found = point.step * square / along if along > 0 else longest
-            state["step"] = min(longest, max(_SHORTEST * point.step, found))
+            d_y = flat.dot(direction, change)
+            d_d = flat.dot(direction, direction)
+            longest = _LONGEST * step_size
+            quotient = step_size * d_d / d_y if d_y > 0 else longest  # s.s / s.y
+            state["step"] = min(longest, max(_SHORTEST * step_size, quotient))
 
 
-def _take(line: Line, start: Start) -> Found:
-    """Take the step as it is, unless the function is not finite there."""
-    point = line.point(start.step)
-    if point.is_finite:
-        return Found(point)
-    return Found(None, "the function is not finite after the step: take a smaller one")
+def _take_fixed_step(function: LineFunction, state: LineSearchState) -> LineSearchResult:
+    """Accept the first step size, unless the function is not finite there."""
+    sample = function.sample(state.step_size)
+    if sample.is_finite:
+        return LineSearchResult(sample)
+    return LineSearchResult(None, "the function is not finite after the step: take a smaller one")

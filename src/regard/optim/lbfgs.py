@@ -1,7 +1,7 @@
 """L-BFGS (Nocedal 1980; Liu & Nocedal 1989), with a search that restores where it fails.
 
 Cost of a step: about 1.1 evaluations and 5 m n multiplications; 2 m vectors of n entries for m
-pairs, beside the four of every line search.
+pairs, besides the four of every line search.
 """
 
 from __future__ import annotations
@@ -11,23 +11,27 @@ from typing import Any
 import torch
 
 from regard.errors import ConfigError
-from regard.optim.limited_memory import LimitedMemory, Pair
-from regard.optim.line_search import search_named
-from regard.optim.line_search.base import Found, Search
-from regard.optim.line_search.initial_step import from_scratch, quasi_newton_step
-from regard.optim.line_search_optimizer import RETRY_LOOSENESS, Deterministic, StepReport
-from regard.optim.objectives.objective import Objective
+from regard.optim.limited_memory import CurvaturePair, LimitedMemory
+from regard.optim.line_search import build_line_search
+from regard.optim.line_search.base import LineSearch, LineSearchResult
+from regard.optim.line_search.initial_step import initial_step_size, quasi_newton_step_size
+from regard.optim.line_search_optimizer import (
+    RETRY_TOLERANCE_SCALE,
+    LineSearchOptimizer,
+    StepReport,
+)
+from regard.optim.objectives.objective import DeterministicObjective
 
-_CURVATURE = 0.9  # a quasi-Newton direction's first step is good: little is asked of the search
+_CURVATURE = 0.9  # a quasi-Newton direction's first step is good: a loose search is enough
 
 
-class LBFGS(Deterministic):
+class LBFGS(LineSearchOptimizer):
     """Limited-memory BFGS.
 
     Args:
         params: Parameters or groups.
-        memory: Pairs that are kept, 1 or more.
-        search: hager-zhang, strong-wolfe, armijo, or a `Search`.
+        history_size: Pairs of a step and a change of the gradient that are kept, 1 or more.
+        search: hager-zhang, strong-wolfe, armijo, or a `LineSearch`.
         checks_noise: Evaluate the first point twice and refuse an objective that differs.
 
     Raises:
@@ -38,60 +42,65 @@ class LBFGS(Deterministic):
         self,
         params: Any,
         *,
-        memory: int = 20,
-        search: str | Search = "strong-wolfe",
+        history_size: int = 20,
+        search: str | LineSearch = "strong-wolfe",
         checks_noise: bool = True,
     ) -> None:
         super().__init__(params, {}, checks_noise=checks_noise)
-        if memory < 1:
-            raise ConfigError(f"memory must be 1 or more, not {memory}")
-        self._method, self._num_pairs = search_named(search), memory
+        if history_size < 1:
+            raise ConfigError(f"history_size must be 1 or more, not {history_size}")
+        self._search, self._history_size = build_line_search(search), history_size
 
-    def _advance(self, objective: Objective) -> StepReport:
-        reason = self._aim()
-        found = self._go(objective, 1.0)
-        if found.point is None and not reason:
-            reason = f"the search failed: {found.failure}"
-            self._forget()
-            self._aim()
-            found = self._go(objective, RETRY_LOOSENESS)
-        if found.point is None:
-            return StepReport(restart_reason=reason, failure=found.failure)
+    def _step(self, objective: DeterministicObjective) -> StepReport:
+        reason = self._compute_direction()
+        result = self._search_from_here(objective)
+        if result.sample is None and not reason:
+            reason = f"the search failed: {result.failure}"
+            self._pairs().clear()
+            self._compute_direction()
+            result = self._search_from_here(objective, RETRY_TOLERANCE_SCALE)
+        if result.sample is None:
+            return StepReport(restart_reason=reason, failure=result.failure)
         change = self._buffer("next").neg_().add_(self._gradient)
-        pair = Pair(self._state["direction"], change, self._vector.dot)
-        self._pairs().add(pair, found.point.step)
-        return StepReport(step=found.point.step, restart_reason=reason)
+        pair = CurvaturePair(self._state["direction"], change, self._flat.dot)
+        self._pairs().add(pair, result.sample.step_size)
+        return StepReport(step_size=result.sample.step_size, restart_reason=reason)
 
-    def _forget(self) -> None:
+    def _on_moved_parameters(self) -> None:
         self._pairs().clear()
 
     def _pairs(self) -> LimitedMemory:
-        return LimitedMemory(self._num_pairs, self._vector.dots, self._state)
+        return LimitedMemory(self._history_size, self._flat.dots, self._state)
 
-    def _aim(self) -> str:
-        """Set the direction; return why it is the steepest descent's, if it is."""
+    def _compute_direction(self) -> str:
+        """Set the direction; return why it is steepest descent, if it is."""
         state, pairs = self._state, self._pairs()
         if "direction" not in state:
-            state["direction"] = self._vector.new()
+            state["direction"] = self._flat.zeros()
         if len(pairs):
             pairs.inverse_product(self._gradient, None, state["direction"]).neg_()
-            if self._vector.dot(self._gradient, state["direction"]) < 0:
+            if self._flat.dot(self._gradient, state["direction"]) < 0:
                 return ""
             pairs.clear()
         torch.neg(self._gradient, out=state["direction"])
-        state["num_stiff"] = 0
+        state["num_stiff_steps"] = 0
         return "nothing is known of the curvature"
 
-    def _go(self, objective: Objective, looseness: float) -> Found:
-        step = self._first_step()
-        return self._descend(
-            objective, self._method, step, looseness=looseness, curvature=_CURVATURE
-        )
-
-    def _first_step(self) -> float:
+    def _search_from_here(
+        self, objective: DeterministicObjective, tolerance_scale: float = 1.0
+    ) -> LineSearchResult:
+        flat, state = self._flat, self._state
         if len(self._pairs()):
-            return quasi_newton_step(self._state)
-        vector = self._vector
-        place = vector.extent(self._buffer("next"))
-        slope = vector.dot(self._gradient, self._state["direction"])
-        return from_scratch(place, vector.largest(self._gradient), self._value, slope)
+            step_size = quasi_newton_step_size(state)
+        else:
+            position = flat.max_abs_parameter(self._buffer("next"))
+            slope = flat.dot(self._gradient, state["direction"])
+            largest = flat.max_abs(self._gradient)
+            step_size = initial_step_size(position, largest, self._value, slope)
+        return self._line_search(
+            objective,
+            self._search,
+            step_size,
+            tolerance_scale=tolerance_scale,
+            curvature=_CURVATURE,
+        )

@@ -10,8 +10,8 @@ which is what the two-loop recursion computes pair by pair. Here S and Y are mat
 read twice: 4 passes over m vectors of n entries. A new pair's products with the others are found in
 the pass that multiplies S with g, so there are 5 m n multiplications. 2 m vectors are held.
 
-`share_inside` tells how much of a vector lies in the span of the steps (Hager & Zhang 2013, section
-3: conjugate gradients have lost their orthogonality where it is much).
+`fraction_in_span` is how much of a vector lies in the span of the steps (Hager & Zhang 2013,
+section 3: conjugate gradients have lost their orthogonality where it is much).
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.optim.flat_parameters import combination
+from regard.optim.flat_parameters import linear_combination
 
 Dots = Callable[[Tensor, Sequence[Tensor]], Tensor]
 """Multiplies every row of ``[m, n]`` with each of k vectors, ``[n]``: ``[m, k]`` in float64."""
 Precondition = Callable[[Tensor], Tensor]
 
-_LEAST_CURVATURE = 1e-16  # of s.y / (|s| |y|): below, rounding decides about its sign
+_MIN_CURVATURE = 1e-16  # of s.y / (|s| |y|): below, rounding decides about its sign
 
 
-class Pair:
+class CurvaturePair:
     """A direction d and the change y of the gradient along it, each inner product computed once.
 
     Args:
-        direction: ``[n]``.
-        change: ``[n]``; neither may be written to while the pair is in use.
+        direction: d, ``[n]``.
+        change: y, ``[n]``; neither may be written to while the pair is in use.
         dot: Inner product.
     """
 
@@ -67,8 +67,8 @@ class LimitedMemory:
 
     Args:
         num_pairs: Pairs that are kept, 1 or more.
-        dots: Inner products.
-        state: Where the pairs are kept; what it holds already is taken up, unless it is for another
+        dots: Inner products of every row of a matrix with several vectors.
+        state: Where the pairs are kept; those it already holds stay, unless it was made for another
             number of pairs.
     """
 
@@ -87,28 +87,28 @@ class LimitedMemory:
         return len(self._order)
 
     def clear(self) -> None:
-        """Forget all pairs."""
-        for kept in (self._order, self._new_changes, self._new_steps):
-            kept.clear()
+        """Drop all pairs."""
+        for rows in (self._order, self._new_changes, self._new_steps):
+            rows.clear()
         self._last = None
 
-    def add(self, pair: Pair, length: float) -> bool:
+    def add(self, pair: CurvaturePair, step_size: float) -> bool:
         """Keep a pair whose curvature is positive.
 
         Args:
-            pair: What the step went along.
-            length: The step is `length` times the direction.
+            pair: Direction of the step, and change of the gradient.
+            step_size: The step is `step_size` times the direction.
 
         Returns:
             Whether it was kept.
         """
-        along = length * pair.d_y
-        if not along > _LEAST_CURVATURE * length * (pair.d_d * pair.y_y) ** 0.5:
+        s_y = step_size * pair.d_y
+        if not s_y > _MIN_CURVATURE * step_size * (pair.d_d * pair.y_y) ** 0.5:
             return False
         row = self._free_row(pair.direction)
-        torch.mul(pair.direction, length, out=self._state["steps"][row])
+        torch.mul(pair.direction, step_size, out=self._state["steps"][row])
         self._state["changes"][row].copy_(pair.change)
-        self._state["products"][row][row] = along
+        self._state["products"][row][row] = s_y
         self._state["change_square"] = pair.y_y
         self._order.append(row)
         for new in (self._new_changes, self._new_steps):
@@ -131,64 +131,65 @@ class LimitedMemory:
             `out`.
         """
         steps, changes = self._rows("steps"), self._rows("changes")
-        along = self._along(vector, wants_gram=False)
-        triangle = self._by_age("products").triu()
-        inner = torch.linalg.solve_triangular(triangle, along.unsqueeze(1), upper=True)[:, 0]
-        combination(vector, 1.0, changes, self._by_row(-inner), out)
+        s_g = self._products_with_steps(vector, needs_gram=False)
+        triangle = self._in_age_order("products").triu()
+        w = torch.linalg.solve_triangular(triangle, s_g.unsqueeze(1), upper=True)[:, 0]
+        linear_combination(vector, 1.0, changes, self._in_row_order(-w), out)  # u
         scale = self._scale(precondition)
         image = out if precondition is None else precondition(out)
-        rest = triangle.diagonal() * inner
+        rest = triangle.diagonal() * w
         rest -= scale * self._dots(changes, [image])[:, 0].cpu()[self._order]
-        shares = torch.linalg.solve_triangular(triangle.T, rest.unsqueeze(1), upper=False)[:, 0]
-        return combination(image, scale, steps, self._by_row(shares), out)
+        weights = torch.linalg.solve_triangular(triangle.T, rest.unsqueeze(1), upper=False)[:, 0]
+        return linear_combination(image, scale, steps, self._in_row_order(weights), out)
 
-    def share_inside(self, vector: Tensor) -> float:
+    def fraction_in_span(self, vector: Tensor) -> float:
         """Return the norm of a vector's part in the span of the steps over its own, 0 to 1."""
-        along = self._along(vector, wants_gram=True)
-        gram = self._by_age("gram")
+        along = self._products_with_steps(vector, needs_gram=True)
+        gram = self._in_age_order("gram")
         size = gram.diagonal().sqrt()
         gram, along = gram / size / size.unsqueeze(1), along / size
         inverse = torch.linalg.pinv(gram, hermitian=True, rtol=1e-10)
         square = float(along @ inverse @ along)
         return (max(0.0, square) / float(self._dots(vector.unsqueeze(0), [vector]))) ** 0.5
 
-    def _free_row(self, like: Tensor) -> int:
+    def _free_row(self, template: Tensor) -> int:
         """Return the row for a new pair: that of the oldest one where all are taken."""
-        state, most = self._state, self._num_pairs
+        state, limit = self._state, self._num_pairs
         if "steps" not in state:
-            state["steps"], state["changes"] = (like.new_zeros(most, len(like)) for _ in range(2))
-            state["products"], state["gram"] = ([[0.0] * most for _ in range(most)] for _ in "sg")
-        return self._order.pop(0) if len(self) == most else len(self)
+            shape = limit, len(template)
+            state["steps"], state["changes"] = template.new_zeros(shape), template.new_zeros(shape)
+            state["products"], state["gram"] = ([[0.0] * limit for _ in range(limit)] for _ in "sg")
+        return self._order.pop(0) if len(self) == limit else len(self)
 
     def _rows(self, name: str) -> Tensor:
         """Return those rows of a matrix that are taken, ``[pairs, n]``."""
         return self._state[name][: len(self)]
 
-    def _by_age(self, name: str) -> Tensor:
+    def _in_age_order(self, name: str) -> Tensor:
         """Return a matrix of inner products in the order of age, ``[pairs, pairs]``."""
         return torch.tensor(self._state[name], dtype=torch.float64)[self._order][:, self._order]
 
-    def _by_row(self, shares: Tensor) -> list[float]:
+    def _in_row_order(self, weights: Tensor) -> list[float]:
         """Put numbers in the order of age, ``[pairs]``, into that of the rows."""
-        found = torch.empty_like(shares)
-        found[self._order] = shares
-        return found.tolist()
+        by_row = torch.empty_like(weights)
+        by_row[self._order] = weights
+        return by_row.tolist()
 
-    def _along(self, vector: Tensor, *, wants_gram: bool) -> Tensor:
-        """Multiply all steps with a vector, and with what is new: ``[pairs]`` in order of age."""
-        new_steps = self._new_steps if wants_gram else []
+    def _products_with_steps(self, vector: Tensor, *, needs_gram: bool) -> Tensor:
+        """Multiply all steps with a vector, and with the new pairs: ``[pairs]`` in order of age."""
+        new_steps = self._new_steps if needs_gram else []
         is_known = self._last is not None and self._last[0] is vector
         if not is_known or self._new_changes or new_steps:
             columns = [self._state["changes"][row] for row in self._new_changes]
             columns += [self._state["steps"][row] for row in new_steps]
-            found = self._dots(self._rows("steps"), [*columns, vector]).cpu()
-            self._note(found.T.tolist(), new_steps)
-            self._last = vector, found[:, -1]
+            products = self._dots(self._rows("steps"), [*columns, vector]).cpu()
+            self._store(products.T.tolist(), new_steps)
+            self._last = vector, products[:, -1]
         assert self._last is not None
         return self._last[1][self._order]
 
-    def _note(self, columns: list[list[float]], new_steps: list[int]) -> None:
-        """Keep the products of all steps with the new changes and then with the new steps."""
+    def _store(self, columns: list[list[float]], new_steps: list[int]) -> None:
+        """Store the products of all steps with the new changes and then with the new steps."""
         products, gram = self._state["products"], self._state["gram"]
         for row, column in zip(self._new_changes, columns, strict=False):
             for other, entry in enumerate(column):

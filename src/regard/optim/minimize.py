@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from regard.errors import ConfigError
 from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.gradient_descent import GradientDescent
 from regard.optim.lbfgs import LBFGS
-from regard.optim.line_search_optimizer import Deterministic, NonFiniteStartError
+from regard.optim.line_search_optimizer import LineSearchOptimizer, NonFiniteStartError
 from regard.optim.newton_cg import NewtonCG
 from regard.optim.objectives.function import (
     Function,
@@ -20,89 +20,76 @@ from regard.optim.objectives.function import (
     OutOfEvaluations,
     Point,
     Solved,
-    rebuild,
+    unflatten,
 )
 
+METHODS: dict[str, type[LineSearchOptimizer]] = {
+    "cg": ConjugateGradient,
+    "newton-cg": NewtonCG,
+    "lbfgs": LBFGS,
+    "gradient-descent": GradientDescent,
+}
+"""Methods for deterministic objectives by name."""
+_SAME_METHOD = {"l-bfgs": "lbfgs", "l-bfgs-b": "lbfgs"}  # SciPy's names; there are no bounds here
+_SOLVED = "the gradient is small enough"
 
-@dataclass(frozen=True, slots=True)
-class Minimum:
-    """What `minimize` found.
+BuildOptimizer = Callable[[list[Tensor]], LineSearchOptimizer]
+"""Builds the optimizer of tensors."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OptimizeResult:
+    """What `minimize` returns; the names are SciPy's.
 
     Args:
         x: The point with the lowest value, in the structure of ``x0``.
         fun: Value there.
+        success: Whether the gradient is as small as was asked.
+        message: How it ended.
         grad_norm: Largest absolute entry of the gradient there.
         nfev: Points at which a value was computed.
         ngev: Points at which a gradient was computed, too.
         nhvp: Products of the Hessian with a vector.
         nit: Steps of the optimizer.
-        success: Whether the gradient is as small as was asked.
-        message: How it ended.
     """
 
     x: Any
     fun: float
+    success: bool
+    message: str
     grad_norm: float
     nfev: int
     ngev: int
     nhvp: int
     nit: int
-    success: bool
-    message: str
 
-
-Method = Callable[[list[Tensor]], Deterministic]
-"""Builds an optimizer of tensors."""
-
-
-def _conjugate_gradient(tensors: list[Tensor], memory: int) -> Deterministic:
-    return ConjugateGradient(tensors, memory=memory, checks_noise=False)
-
-
-def _lbfgs(tensors: list[Tensor], memory: int) -> Deterministic:
-    return LBFGS(tensors, memory=max(1, memory), checks_noise=False)
-
-
-def _newton_cg(tensors: list[Tensor], memory: int) -> Deterministic:
-    del memory  # a Newton step starts from nothing
-    return NewtonCG(tensors, curvature="hessian", checks_noise=False)
-
-
-def _gradient_descent(tensors: list[Tensor], memory: int) -> Deterministic:
-    del memory  # one step back, always
-    return GradientDescent(tensors, checks_noise=False)
-
-
-METHODS: dict[str, Callable[[list[Tensor], int], Deterministic]] = {
-    "cg": _conjugate_gradient,
-    "lbfgs": _lbfgs,
-    "newton-cg": _newton_cg,
-    "gradient-descent": _gradient_descent,
-}
+    def __repr__(self) -> str:
+        return "\n".join(f"{f.name:>9}: {getattr(self, f.name)!r}" for f in fields(self))
 
 
 def minimize(
     fun: Function,
     x0: Point,
     *,
-    method: str | Method = "cg",
+    method: str | BuildOptimizer = "cg",
     tol: float = 1e-6,
     max_evaluations: int = 20_000,
     memory: int = 11,
-    callback: Callable[[Deterministic], None] | None = None,
-) -> Minimum:
-    """Find a point where the gradient of a function is nearly zero.
+    callback: Callable[[LineSearchOptimizer], None] | None = None,
+) -> OptimizeResult:
+    """Compute a point where the gradient of a function is nearly zero.
 
     Args:
         fun: Takes a point, returns a scalar tensor; twice differentiable for newton-cg. It is
-            called under ``no_grad`` where only its value is wanted.
+            called under ``no_grad`` where only its value is needed.
         x0: First point: a floating-point tensor, or a dict of such tensors and of such dicts, all
             of one type.
-        method: cg, lbfgs, newton-cg, gradient-descent, or a function that builds an optimizer, such
-            as ``lambda x: ConjugateGradient(x, beta="dai-yuan", checks_noise=False)``.
+        method: cg, newton-cg, lbfgs or gradient-descent, in any case (SciPy's ``"L-BFGS-B"`` is
+            lbfgs), or a function that builds an optimizer, such as
+            ``lambda x: ConjugateGradient(x, beta="dai-yuan", checks_noise=False)``.
         tol: Largest absolute entry of the gradient that is small enough, above 0.
-        max_evaluations: Calls of `fun` and products with its Hessian at most.
-        memory: Steps that cg and lbfgs remember; 0 for plain conjugate gradient.
+        max_evaluations: Calls of `fun` and products with its Hessian at most, 1 or more.
+        memory: Steps that cg and lbfgs remember, 0 or more; 0 for plain conjugate gradient.
         callback: Called with the optimizer after every step.
 
     Returns:
@@ -113,41 +100,52 @@ def minimize(
         ShapeError: The point or the value has the wrong form.
 
     >>> import torch
-    >>> found = minimize(lambda x: ((x - 3) ** 2).sum(), torch.zeros(2, dtype=torch.float64))
-    >>> found.success, [round(float(entry), 6) for entry in found.x]
+    >>> result = minimize(lambda x: ((x - 3) ** 2).sum(), torch.zeros(2, dtype=torch.float64))
+    >>> result.success, [round(float(entry), 6) for entry in result.x]
     (True, [3.0, 3.0])
     """
     if not tol > 0:
         raise ConfigError(f"tol must be above 0, not {tol}")
     if max_evaluations < 1:
         raise ConfigError(f"max_evaluations must be 1 or more, not {max_evaluations}")
-    if isinstance(method, str) and method not in METHODS:
-        raise ConfigError(f"unknown method {method!r}.  One of: {', '.join(METHODS)}")
+    build = _builder(method, memory) if isinstance(method, str) else method
     objective = FunctionObjective(fun, x0, tol=tol, max_evaluations=max_evaluations)
-    tensors = objective.tensors
-    optimizer = METHODS[method](tensors, memory) if isinstance(method, str) else method(tensors)
+    optimizer = build(objective.tensors)
     objective.keeps_graph = isinstance(optimizer, NewtonCG)
     num_steps, message = _run(optimizer, objective, callback)
-    return Minimum(
-        x=rebuild(x0, objective.best),
+    return OptimizeResult(
+        x=unflatten(x0, objective.best),
         fun=objective.best_value,
+        success=message == _SOLVED,
+        message=message,
         grad_norm=objective.best_norm,
         nfev=objective.num_values + objective.num_gradients,
         ngev=objective.num_gradients,
         nhvp=objective.num_products,
         nit=num_steps,
-        success=message == _SOLVED,
-        message=message,
     )
 
 
-_SOLVED = "the gradient is small enough"
+def _builder(method: str, memory: int) -> BuildOptimizer:
+    """Return the function that builds the optimizer of a name."""
+    name = method.lower()
+    optimizer = METHODS.get(_SAME_METHOD.get(name, name))
+    if optimizer is None:
+        raise ConfigError(f"unknown method {method!r}.  One of: {', '.join(METHODS)}")
+    settings: dict[str, Any] = {"checks_noise": False}
+    if optimizer is ConjugateGradient:
+        settings["memory"] = memory
+    elif optimizer is LBFGS:
+        settings["history_size"] = max(1, memory)
+    elif optimizer is NewtonCG:
+        settings["curvature"] = "hessian"
+    return lambda tensors: optimizer(tensors, **settings)
 
 
 def _run(
-    optimizer: Deterministic,
+    optimizer: LineSearchOptimizer,
     objective: FunctionObjective,
-    callback: Callable[[Deterministic], None] | None,
+    callback: Callable[[LineSearchOptimizer], None] | None,
 ) -> tuple[int, str]:
     """Step until the end; return the number of steps and how it ended."""
     num_steps = num_failures = 0

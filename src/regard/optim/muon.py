@@ -28,10 +28,10 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
 
 
 def orthogonalize(matrices: Tensor, *, num_steps: int = 5) -> Tensor:
-    """Bring all singular values near 1, leaving the singular vectors.
+    """Compute matrices with singular values near 1 and the same singular vectors.
 
     Args:
-        matrices: ``[number, rows, columns]``, floating point; computed in its type.
+        matrices: ``[num_matrices, rows, columns]``, floating point; computed in this type.
         num_steps: Newton-Schulz iterations, 1 or more.
 
     Returns:
@@ -85,17 +85,16 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         params: Matrices, or groups of them; a group may set ``num_parts``, the number of maps that
-        are
-            stacked in the rows of each of its matrices and are orthogonalised one by one.
+            are stacked in the rows of each of its matrices and are orthogonalised one by one.
         lr: Learning rate, on AdamW's scale, above 0.
         momentum: Decay of the mean of gradients, 0 to below 1.
         weight_decay: Decoupled, 0 or more.
-        num_steps: Newton-Schulz iterations.
+        num_steps: Newton-Schulz iterations, 1 or more.
         dtype: Type of the iteration's products; None takes the parameters'. Matrices at least eight
             times as long as wide always take the parameters'.
 
     Raises:
-        ShapeError: A parameter is no matrix.
+        ShapeError: A parameter is not a matrix.
     """
 
     def __init__(
@@ -121,7 +120,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.dim() != 2:
                     raise ShapeError(
-                        f"a parameter of shape {list(parameter.shape)} is no matrix; Muon takes "
+                        f"a parameter of shape {list(parameter.shape)} is not a matrix; Muon takes "
                         "matrices only.  Give the others to AdamW."
                     )
 
@@ -129,7 +128,14 @@ class Muon(torch.optim.Optimizer):
     def step(  # type: ignore[override] - one method instead of torch's overloads
         self, closure: Callable[[], float] | None = None
     ) -> float | None:
-        """Take one step; `closure`, where given, computes the loss and the gradients first."""
+        """Take one step.
+
+        Args:
+            closure: Computes the loss and the gradients first; None takes the present gradients.
+
+        Returns:
+            What the closure returned.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -148,15 +154,15 @@ class Muon(torch.optim.Optimizer):
             if self._dtype is not None and not _is_very_long(updates):
                 updates = updates.to(self._dtype)
             rows = shape[0] // group["num_parts"]
-            pieces = updates.view(-1, rows, shape[1])  # [members * parts, rows, columns]
-            found = orthogonalize(pieces, num_steps=group["num_steps"]).reshape(updates.shape)
+            maps = updates.view(-1, rows, shape[1])  # [members * num_parts, rows, columns]
+            updates = orthogonalize(maps, num_steps=group["num_steps"]).reshape(updates.shape)
             scale = group["lr"] * 0.2 * math.sqrt(max(rows, shape[1]))
             shrink = 1 - group["lr"] * group["weight_decay"]
-            for parameter, update in zip(members, found, strict=True):
+            for parameter, update in zip(members, updates, strict=True):
                 parameter.mul_(shrink).add_(update.to(parameter.dtype), alpha=-scale)
 
     def _update(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Bring the momentum, [rows, columns], up to date; return Nesterov's look-ahead."""
+        """Update the momentum, [rows, columns]; return Nesterov's look-ahead."""
         assert parameter.grad is not None
         state = self.state[parameter]
         if not state:

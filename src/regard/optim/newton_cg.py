@@ -23,43 +23,48 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.curvature.linear_cg import RelativeProgress, TrustRegionStep, steihaug
-from regard.optim.line_search import HagerZhang
-from regard.optim.line_search.base import Found
-from regard.optim.line_search_optimizer import RETRY_LOOSENESS, Deterministic, StepReport
-from regard.optim.objectives.objective import ClosureObjective, Objective
-from regard.optim.preconditioners import Precondition, preconditioner_named
+from regard.optim.line_search.base import LineSearchResult
+from regard.optim.line_search.hager_zhang import HagerZhang
+from regard.optim.line_search_optimizer import (
+    RETRY_TOLERANCE_SCALE,
+    LineSearchOptimizer,
+    StepReport,
+)
+from regard.optim.objectives.objective import ClosureObjective, DeterministicObjective
+from regard.optim.preconditioners import Precondition, build_preconditioner
 
 Curvature = Literal["gauss-newton", "hessian"]
 Region = Literal["trust-region", "levenberg-marquardt"]
 
-_LOOSEST = 0.5  # residual of the inner iteration, and the only one with damping
+_MAX_RESIDUAL = 0.5  # of the inner iteration, relative; with damping it is the only limit
 _POOR, _GOOD = 0.25, 0.75  # reduction ratios (Nocedal & Wright, algorithm 4.1)
-_MOST_PRODUCTS: dict[Region, int] = {"trust-region": 250, "levenberg-marquardt": 20}
+_MAX_PRODUCTS: dict[Region, int] = {"trust-region": 250, "levenberg-marquardt": 20}
 _DAMPING_RISE = 1.5  # Martens 2010, section 4.1
 _DAMPING_FALL = 3.0  # the fastest of Nielsen 1999, "Damping parameter in Marquardt's method"
 
 
 @runtime_checkable
-class Sampled(Protocol):
+class SubsampledCurvature(Protocol):
     """An objective that can compute products over a fixed part of its data."""
 
     curvature_fraction: float
+    """The part, above 0 to 1."""
 
 
-class NewtonCG(Deterministic):
+class NewtonCG(LineSearchOptimizer):
     """Newton-CG.
 
     Args:
         params: Parameters or groups.
-        curvature: gauss-newton (positive semi-definite; needs an objective that tells outputs from
-            loss) or hessian.
+        curvature: gauss-newton (positive semi-definite; needs an objective that separates outputs
+            and loss) or hessian.
         region: trust-region or levenberg-marquardt.
-        radius: First radius of the trust region; none begins without one.
+        radius: First radius of the trust region, above 0; None starts without one.
         damping: First lambda, above 0; levenberg-marquardt only.
         preconditioner: As for `ConjugateGradient`.
-        curvature_fraction: Share of the data that products are computed over, above 0 to 1; none
-            leaves it to the objective.
-        max_iterations: Products of a step at most; none allows 250, or 20 with damping.
+        curvature_fraction: Fraction of the data that products are computed over, above 0 to 1;
+            None leaves it to the objective.
+        max_iterations: Products of a step at most, 1 or more; None allows 250, or 20 with damping.
         checks_noise: Evaluate the first point twice and refuse an objective that differs.
 
     Raises:
@@ -91,7 +96,7 @@ class NewtonCG(Deterministic):
             )
         if max_iterations is not None and max_iterations < 1:
             raise ConfigError(f"max_iterations must be 1 or more, not {max_iterations}")
-        if self._vector.is_sharded:
+        if self._flat.is_sharded:
             raise ConfigError(
                 "NewtonCG takes no sharded parameters (FSDP): products would need every "
                 "parameter whole.  Use DistributedDataParallel's replication, or ConjugateGradient."
@@ -99,51 +104,53 @@ class NewtonCG(Deterministic):
         self._curvature, self._region = curvature, region
         self._first_radius = math.inf if radius is None else radius
         self._first_damping = damping if region == "levenberg-marquardt" else 0.0
-        self._preconditioner = preconditioner_named(preconditioner)
+        self._preconditioner = build_preconditioner(preconditioner)
         self._fraction = curvature_fraction
-        self._max_iterations = max_iterations or _MOST_PRODUCTS[region]
+        self._max_iterations = max_iterations or _MAX_PRODUCTS[region]
 
-    def _advance(self, objective: Objective) -> StepReport:
+    def _step(self, objective: DeterministicObjective) -> StepReport:
         self._prepare(objective)
         state = self._state
-        found_step = self._solve(objective)
-        state["direction"] = found_step.step
-        if not math.isfinite(found_step.model):
+        newton = self._minimize_model(objective)
+        state["direction"] = newton.step
+        if not math.isfinite(newton.model):
             return StepReport(failure="a product with the curvature is not finite")
-        if not self._vector.dot(self._gradient, found_step.step) < 0:
+        if not self._flat.dot(self._gradient, newton.step) < 0:
             return StepReport(failure="the step of the model does not descend")
         before = self._value
-        found = self._descend(objective, HagerZhang(), 1.0)
-        if found.point is None:
+        result = self._line_search(objective, HagerZhang(), 1.0)
+        if result.sample is None:
             torch.neg(self._gradient, out=state["direction"])
-            found = self._descend(
-                objective, HagerZhang(), self._short(found_step), looseness=RETRY_LOOSENESS
+            square = self._flat.dot(self._gradient, self._gradient)
+            shorter = min(1.0, abs(newton.model) / square) if square else 1.0
+            result = self._line_search(
+                objective, HagerZhang(), shorter, tolerance_scale=RETRY_TOLERANCE_SCALE
             )
-        ratio = self._reduction(found, found_step, before)
-        self._adapt(found, found_step, ratio)
+        ratio = self._reduction_ratio(result, newton, before)
+        self._adapt(result, newton, ratio)
         return StepReport(
-            step=found.point.step if found.point is not None else 0.0,
+            step_size=result.sample.step_size if result.sample is not None else 0.0,
             damping=state["damping"] if self._first_damping else state["radius"],
             reduction_ratio=ratio,
-            negative_curvature=found_step.negative_curvature,
-            failure=found.failure if found.point is None else "",
+            negative_curvature=newton.negative_curvature,
+            failure=result.failure if result.sample is None else "",
         )
 
-    def _forget(self) -> None:
+    def _on_moved_parameters(self) -> None:
         self._state.update(radius=self._first_radius, damping=self._first_damping)
         self._state.pop("direction", None)
 
-    def _abandon(self) -> None:
+    def _on_interrupt(self) -> None:
         """Keep radius and damping, which only the end of a step changes."""
 
-    def _prepare(self, objective: Objective) -> None:
+    def _prepare(self, objective: DeterministicObjective) -> None:
         state = self._state
         if isinstance(objective, ClosureObjective):
             raise ConfigError(
                 "NewtonCG needs products with the curvature, which a closure cannot give.  Pass "
                 "FullBatch(loader, loss)."
             )
-        if self._fraction is not None and isinstance(objective, Sampled):
+        if self._fraction is not None and isinstance(objective, SubsampledCurvature):
             objective.curvature_fraction = self._fraction
         elif self._fraction is not None and self._fraction < 1:
             raise ConfigError(
@@ -151,65 +158,63 @@ class NewtonCG(Deterministic):
                 "FullBatch; this one is always evaluated whole."
             )
         if "radius" not in state:
-            state.update(num_stiff=0, first_norm=self._vector.norm(self._gradient))
-            self._forget()
+            state.update(num_stiff_steps=0, first_norm=self._flat.norm(self._gradient))
+            self._on_moved_parameters()
         if state.pop("has_failed", False):
             self._evaluate(objective, self._gradient)
-        self._preconditioner.see(self._gradient, state, self._vector.largest)
+        self._preconditioner.update(self._gradient, state, self._flat.max_abs)
 
-    def _solve(self, objective: Objective) -> TrustRegionStep:
-        """Minimise the model."""
-        state, vector = self._state, self._vector
+    def _minimize_model(self, objective: DeterministicObjective) -> TrustRegionStep:
+        state, flat = self._state, self._flat
         product = objective.hessian if self._curvature == "hessian" else objective.gauss_newton
 
-        def times(along: Tensor) -> Tensor:
+        def matvec(vector: Tensor) -> Tensor:
             self.counts.products += 1
-            image = vector.joined(product(vector.scaled(along)), vector.new())
-            return image.add_(along, alpha=state["damping"]) if state["damping"] else image
+            image = flat.flatten(product(flat.unflatten(vector)), flat.zeros())
+            return image.add_(vector, alpha=state["damping"]) if state["damping"] else image
 
-        norm = vector.norm(self._gradient)
-        share = math.sqrt(norm / state["first_norm"]) if state["first_norm"] else 0.0
+        norm = flat.norm(self._gradient)
+        residual = math.sqrt(norm / state["first_norm"]) if state["first_norm"] else 0.0
         is_damped = self._first_damping > 0
         return steihaug(
-            times,
+            matvec,
             self._gradient,
             math.inf if is_damped else state["radius"],
-            initial=state.get("direction") if is_damped else None,
+            x0=state.get("direction") if is_damped else None,
             preconditioner=self._preconditioner.apply,
-            tolerance=_LOOSEST if is_damped else min(_LOOSEST, share),
+            rtol=_MAX_RESIDUAL if is_damped else min(_MAX_RESIDUAL, residual),
             max_iterations=self._max_iterations,
             stop=RelativeProgress() if self._curvature == "gauss-newton" else None,
-            dot=vector.dot,
+            dot=flat.dot,
         )
 
-    def _short(self, found: TrustRegionStep) -> float:
-        """Return a first step downhill that is shorter than the one that failed."""
-        square = self._vector.dot(self._gradient, self._gradient)
-        return min(1.0, abs(found.model) / square) if square else 1.0
-
-    def _reduction(self, found: Found, step: TrustRegionStep, before: float) -> float:
-        """Compare the decrease of the objective with the model's along the direction."""
-        if found.point is None:
+    def _reduction_ratio(
+        self, result: LineSearchResult, newton: TrustRegionStep, before: float
+    ) -> float:
+        """Return the decrease of the objective over the model's along the direction."""
+        if result.sample is None:
             return -math.inf
-        if self._state["is_flat"]:
+        if self._state["is_stagnating"]:
             return 1.0
-        slope, length = self._state["slope"], found.point.step
-        bend = 2 * (step.model - slope)  # p.A p
-        predicted = length * slope + 0.5 * length**2 * bend
+        slope, alpha = self._state["slope"], result.sample.step_size
+        p_ap = 2 * (newton.model - slope)  # p.A p
+        predicted = alpha * slope + 0.5 * alpha**2 * p_ap
         return (self._value - before) / predicted if predicted < 0 else 0.0
 
-    def _adapt(self, found: Found, step: TrustRegionStep, ratio: float) -> None:
+    def _adapt(self, result: LineSearchResult, newton: TrustRegionStep, ratio: float) -> None:
+        """Set radius and damping of the next step (Nocedal & Wright, algorithm 4.1)."""
         state = self._state
-        if found.point is None:
+        if result.sample is None:
             state["has_failed"] = True
-            state["radius"] = 0.1 * min(step.norm, state["radius"])
+            state["radius"] = 0.1 * min(newton.norm, state["radius"])
             state["damping"] *= 10
             return
-        norm = step.norm * found.point.step
-        if found.point.step < 1 or ratio < _POOR:
-            state["radius"] = max(0.25 * step.norm, norm) if found.point.step < 1 else 0.5 * norm
-        elif ratio > _GOOD and step.is_on_boundary:
-            state["radius"] = max(state["radius"], 2 * norm) if step.norm else state["radius"]
+        alpha = result.sample.step_size
+        norm = newton.norm * alpha
+        if alpha < 1 or ratio < _POOR:
+            state["radius"] = max(0.25 * newton.norm, norm) if alpha < 1 else 0.5 * norm
+        elif ratio > _GOOD and newton.is_on_boundary:
+            state["radius"] = max(state["radius"], 2 * norm) if newton.norm else state["radius"]
         if ratio < _POOR:
             state["damping"] *= _DAMPING_RISE
         elif ratio > _GOOD:

@@ -1,4 +1,4 @@
-"""Where a loss has stopped to fall, by the means of two windows."""
+"""Detect where a loss has stopped falling, by the means of two windows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Plateau:
 
     Args:
         window: Losses in a mean, 1 or more.
-        threshold: Least decrease from mean to mean, relative, 0 or more.
+        threshold: Smallest relative decrease from mean to mean that counts as falling, 0 or more.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -39,7 +39,7 @@ class Plateau:
         """The last two windows, oldest first."""
 
     def add(self, loss: float) -> None:
-        """Take the next loss."""
+        """Add the next loss."""
         self.losses.append(loss)
         del self.losses[: -2 * self._window]
 

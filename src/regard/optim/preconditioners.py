@@ -12,40 +12,41 @@ from regard.errors import ConfigError
 
 Precondition = Callable[[Tensor], Tensor]
 """Multiplies a vector, ``[n]``, with a symmetric positive matrix."""
-Largest = Callable[[Tensor], float]
-"""Finds the largest absolute entry of a vector, ``[n]``, over all processes."""
+MaxAbs = Callable[[Tensor], float]
+"""Returns the largest absolute entry of a vector, ``[n]``, over all processes."""
 
 
 class Preconditioner(Protocol):
-    """A preconditioner that may learn from the gradients it is shown."""
+    """A preconditioner that may learn from gradients."""
 
     apply: Precondition | None
+    """Multiplies with the matrix; None for the identity."""
     changes: bool
-    """Whether it is another matrix at every step."""
+    """Whether the matrix is another one at every step."""
 
-    def see(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
-        """Take notice of the gradient at the present point, ``[n]``."""
+    def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
+        """Learn from the gradient at the present point, ``[n]``."""
         ...
 
 
-class Fixed:
-    """A given matrix, or none."""
+class FixedPreconditioner:
+    """A matrix that stays, or the identity."""
 
     changes = False
 
     def __init__(self, apply: Precondition | None) -> None:
         self.apply: Precondition | None = apply
 
-    def see(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
-        """Do nothing."""
+    def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
+        """Do nothing: the matrix stays."""
 
 
 class AdamDiagonal:
     """The inverse of Adam's denominator (Kingma & Ba 2015), from the gradients of the whole run.
 
     Args:
-        decay: beta2, of the mean of squares, 0 to below 1.
-        epsilon: Added to the root, as a share of its largest entry.
+        decay: beta2, of the mean of squared gradients, 0 to below 1.
+        epsilon: Added to the root, as a fraction of its largest entry.
     """
 
     changes = True
@@ -54,25 +55,27 @@ class AdamDiagonal:
         self.decay, self.epsilon = decay, epsilon
         self.apply: Precondition | None = None
 
-    def see(self, gradient: Tensor, state: dict[str, Any], largest: Largest) -> None:
-        """Bring the mean of squares up to date."""
+    def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
+        """Update the mean of squared gradients and the matrix."""
         if "squares" not in state:
             state["squares"], state["num_seen"] = torch.zeros_like(gradient), 0
         state["num_seen"] += 1
         state["squares"].lerp_(gradient.square(), 1 - self.decay)
         root = (state["squares"] / (1 - self.decay ** state["num_seen"])).sqrt_()
-        inverse = root.add_(self.epsilon * max(largest(root), 1e-30)).reciprocal_()
+        inverse = root.add_(self.epsilon * max(max_abs(root), 1e-30)).reciprocal_()
         self.apply = inverse.mul
 
 
-def preconditioner_named(given: str | Precondition | None) -> Preconditioner:
-    """Return the preconditioner of a name, or the given one.
+def build_preconditioner(preconditioner: str | Precondition | None) -> Preconditioner:
+    """Build the preconditioner of a name, or of a function; None is the identity.
 
     Raises:
         ConfigError: There is no such preconditioner.
     """
-    if given == "adam":
+    if preconditioner == "adam":
         return AdamDiagonal()
-    if isinstance(given, str):
-        raise ConfigError(f"unknown preconditioner {given!r}.  One of: adam, None, or a function")
-    return Fixed(given)
+    if isinstance(preconditioner, str):
+        raise ConfigError(
+            f"unknown preconditioner {preconditioner!r}.  One of: adam, None, or a function"
+        )
+    return FixedPreconditioner(preconditioner)

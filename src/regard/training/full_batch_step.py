@@ -1,7 +1,7 @@
-"""Training on the whole data set at once: the steppers of deterministic methods.
+"""Training on the whole data set at once: the training steps of deterministic methods.
 
-A step of such a method is one direction and the search along it, some passes over all rows. They
-fit the loop of `training.loop` by seeing the whole data set as one batch.
+A step of such a method is one direction and the search along it, some passes over all rows. In
+`training.loop` the whole data set is one batch.
 """
 
 from __future__ import annotations
@@ -17,21 +17,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
-from regard.optim import LBFGS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
-from regard.optim.line_search_optimizer import Deterministic
-from regard.optim.objectives.full_batch import spread
+from regard.optim import (
+    LBFGS,
+    OPTIMIZERS,
+    ConjugateGradient,
+    FullBatch,
+    GradientDescent,
+    NewtonCG,
+)
+from regard.optim.line_search_optimizer import LineSearchOptimizer
+from regard.optim.objectives.full_batch import evenly_spaced
 from regard.optim.plateau import Plateau
 from regard.training.stability_monitor import gradient_norms
 from regard.training.train_step import Loss, Objective, Stepper
 from regard.training.training_config import OptimizerConfig
 
-_FAILURES = 2  # in a row: the second began anew from the steepest descent
-_PASSES = 2  # over the data that a step of conjugate gradient takes, rounded up
-_LATEST = 0.8  # share of the run after which conjugate gradient takes over in any case
+_MAX_FAILURES = 2  # in a row: the second restarted from steepest descent
+_PASSES = 2  # over the data in a step of conjugate gradient, rounded up
+_LATEST = 0.8  # fraction of the run after which conjugate gradient takes over in any case
 
 
 class Split(Protocol):
-    """An objective that tells outputs from loss, for Gauss-Newton products."""
+    """An objective that separates outputs and loss, for Gauss-Newton products."""
 
     def outputs(self, model: nn.Module, batch: Any) -> Tensor:
         """Compute what the loss is convex in, such as the logits of all tokens."""
@@ -61,8 +68,8 @@ class MicroBatches(Sequence[Any]):
         self.num_passes += 1
         return (self._batches.batch(rows) for rows in self._rows)
 
-    def __getitem__(self, place: int) -> Any:  # type: ignore[override] - no slices
-        return self._batches.batch(self._rows[place])
+    def __getitem__(self, index: int) -> Any:  # type: ignore[override] - no slices
+        return self._batches.batch(self._rows[index])
 
 
 class WholeData:
@@ -80,7 +87,7 @@ class WholeData:
         return [self._rows]
 
     def batch(self, rows: NDArray[np.int64]) -> None:
-        """Build nothing: the stepper has the data."""
+        """Return nothing: the training step has the data."""
 
 
 class FullBatchStepper:
@@ -94,7 +101,7 @@ class FullBatchStepper:
         seed_dropout: Decides about dropout masks; they stay the same throughout a step.
 
     Raises:
-        ConfigError: The method needs what the objective cannot tell.
+        ConfigError: The method needs outputs, which the objective does not separate.
     """
 
     pace = 1
@@ -113,7 +120,7 @@ class FullBatchStepper:
         self.gradient_norms: Tensor | None = None
         """Of each parameter at the last point, ``[parameters]``."""
         trained = [parameter for parameter in self._parameters if parameter.requires_grad]
-        self.optimizer = BUILDERS[config.name](trained, config)
+        self.optimizer = build_full_batch_optimizer(trained, config)
         has_dropout = any(getattr(module, "threshold", 0) > 0 for module in model.modules())
         settings: dict[str, Any] = {
             "model": model,
@@ -124,7 +131,7 @@ class FullBatchStepper:
             split = _require_split(objective)
 
             def loss(outputs: Tensor, batch: Any) -> tuple[Tensor, int]:
-                return self._noted(split.of_outputs(outputs, batch))
+                return self._recorded(split.of_outputs(outputs, batch))
 
             self._whole = FullBatch(
                 micro_batches, loss, outputs=lambda batch: split.outputs(model, batch), **settings
@@ -139,7 +146,7 @@ class FullBatchStepper:
     @property
     def has_ended(self) -> str:
         """Why no further step can be taken; empty where one can."""
-        return self.optimizer.last.failure if self._num_failures >= _FAILURES else ""
+        return self.optimizer.last.failure if self._num_failures >= _MAX_FAILURES else ""
 
     def step(self, batch: object, progress: float) -> tuple[Loss, float]:  # noqa: ARG002
         """Take one step.
@@ -151,82 +158,70 @@ class FullBatchStepper:
         Returns:
             The loss after the step, and the gradient's norm there.
         """
-        before = self._passes()
+        before = self._count_passes()
         self._pass = 0
         value = self.optimizer.step(self._whole)
-        self.num_passes = self._passes() - before
+        self.num_passes = self._count_passes() - before
         failed = bool(self.optimizer.last.failure)
         self._num_failures = self._num_failures + 1 if failed else 0
         self.gradient_norms = gradient_norms(self._parameters)
         nll = self._nll / max(1, self._num_tokens)
-        found = Loss(loss=torch.tensor(value), nll=nll, num_tokens=self._num_tokens)
-        return found, float(torch.linalg.vector_norm(self.gradient_norms))
+        loss = Loss(loss=torch.tensor(value), nll=nll, num_tokens=self._num_tokens)
+        return loss, float(torch.linalg.vector_norm(self.gradient_norms))
 
     def objective(self, model: nn.Module, batch: object) -> Loss:  # noqa: ARG002 - as Stepper
         """Compute the loss of all rows without gradients."""
         with torch.no_grad():
-            found = [self._compute(model, micro_batch) for micro_batch in self._micro_batches]
-        count = sum(each.num_tokens for each in found)
-        loss = torch.stack([each.loss * each.num_tokens for each in found]).sum() / count
-        nll = torch.stack([each.nll * each.num_tokens for each in found]).sum() / count
-        return Loss(loss=loss, nll=nll, num_tokens=count)
+            parts = [self._compute(model, micro_batch) for micro_batch in self._micro_batches]
+        num_tokens = sum(part.num_tokens for part in parts)
+        loss = torch.stack([part.loss * part.num_tokens for part in parts]).sum() / num_tokens
+        nll = torch.stack([part.nll * part.num_tokens for part in parts]).sum() / num_tokens
+        return Loss(loss=loss, nll=nll, num_tokens=num_tokens)
 
     def state(self) -> dict[str, Tensor]:
         """Collect the optimizer's state as tensors by name."""
         entries = self.optimizer.state_dict()["state"].get(0, {})
-        found, plain = {}, {}
-        for name, value in entries.items():
-            if isinstance(value, Tensor):
-                found[name] = value
-            elif isinstance(value, list) and value and isinstance(value[0], Tensor):
-                found |= {f"{name}.{place}": each for place, each in enumerate(value)}
-            else:
-                plain[name] = value
+        tensors = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
+        plain = {name: value for name, value in entries.items() if name not in tensors}
         counts = {"num_failures": self._num_failures, "num_steps": self._whole.num_steps}
         written = json.dumps({"plain": plain, **counts}).encode()
-        found["plain"] = torch.frombuffer(bytearray(written), dtype=torch.uint8)
-        return found
+        tensors["plain"] = torch.frombuffer(bytearray(written), dtype=torch.uint8)
+        return tensors
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `state` collected."""
         written = json.loads(bytes(tensors["plain"].tolist()))
         self._num_failures = written["num_failures"]
         self._whole.num_steps = written["num_steps"]
-        entries: dict[str, Any] = dict(written["plain"])
-        for name in sorted(tensors, key=_place_in_list):
-            key, dot, _ = name.partition(".")
-            if dot:
-                entries.setdefault(key, []).append(tensors[name])
-            elif name != "plain":
-                entries[name] = tensors[name]
+        entries = {**written["plain"], **tensors}
+        del entries["plain"]
         groups = self.optimizer.state_dict()["param_groups"]
         state = {0: entries} if entries else {}
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _loss(self, batch: Any) -> tuple[Tensor, int]:
-        return self._noted(self._compute(self.model, batch))
+        return self._recorded(self._compute(self.model, batch))
 
-    def _noted(self, found: Loss) -> tuple[Tensor, int]:
-        """Sum up what people read over the present pass; the last one stands where a step ends."""
+    def _recorded(self, loss: Loss) -> tuple[Tensor, int]:
+        """Add a loss to the sums that are displayed, over the present pass; return it as a sum."""
         if self._pass != self._micro_batches.num_passes:
             self._pass = self._micro_batches.num_passes
             self._nll, self._num_tokens = torch.zeros((), dtype=torch.float64), 0
-        count = found.num_tokens
-        self._nll = self._nll + found.nll.detach().double() * count
-        self._num_tokens += count
-        return found.loss * count, count
+        num_tokens = loss.num_tokens
+        self._nll = self._nll + loss.nll.detach().double() * num_tokens
+        self._num_tokens += num_tokens
+        return loss.loss * num_tokens, num_tokens
 
-    def _passes(self) -> float:
-        counts = self.optimizer.counts
-        number = len(self._micro_batches)
-        share = len(spread(number, self.config.curvature_fraction)) / number
-        return counts.gradients + counts.values + share * counts.products
+    def _count_passes(self) -> float:
+        counts, num_batches = self.optimizer.counts, len(self._micro_batches)
+        chosen = evenly_spaced(num_batches, self.config.curvature_fraction)
+        return counts.evaluations + len(chosen) / num_batches * counts.products
 
 
 class AdamThenCgStepper:
     """Steps of AdamW on batches, then of conjugate gradient on all rows.
 
-    The change comes at the end of an epoch: the first after which the loss has stopped to fall
+    The change comes at the end of an epoch: the first after which the loss has stopped falling
     (`regard.optim.plateau`, with windows of an epoch), or the first in the last part of the run.
 
     Args:
@@ -262,30 +257,30 @@ class AdamThenCgStepper:
 
     @property
     def objective(self) -> Objective:
-        """What the present steps minimise."""
-        return self._now.objective
+        """What the active method minimises."""
+        return self._active.objective
 
     @property
-    def _now(self) -> Stepper | FullBatchStepper:
+    def _active(self) -> Stepper | FullBatchStepper:
         return self.second if self.is_second else self.first
 
     def step(self, batch: object, progress: float) -> tuple[Loss, float]:
         """Take one step; arguments as `Stepper.step`."""
-        found, norm = self._now.step(batch, progress)
-        self.gradient_norms = self._now.gradient_norms
+        loss, norm = self._active.step(batch, progress)
+        self.gradient_norms = self._active.gradient_norms
         if not self.is_second:
-            self._plateau.add(float(found.nll))
+            self._plateau.add(float(loss.nll))
             self._num_steps += 1
             if self._num_steps % self._steps_per_epoch == 0:
                 self.is_second = self._plateau.is_reached or progress >= _LATEST
-        return found, norm
+        return loss, norm
 
     def state(self) -> dict[str, Tensor]:
         """Collect the state of both."""
         own = [self._num_steps, float(self.is_second), *self._plateau.losses]
-        found = {f"first.{name}": value for name, value in self.first.state().items()}
-        found |= {f"second.{name}": value for name, value in self.second.state().items()}
-        return {**found, "own": torch.tensor(own, dtype=torch.float64)}
+        first = {f"first.{name}": value for name, value in self.first.state().items()}
+        second = {f"second.{name}": value for name, value in self.second.state().items()}
+        return {**first, **second, "own": torch.tensor(own, dtype=torch.float64)}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Restore what `state` collected."""
@@ -293,8 +288,8 @@ class AdamThenCgStepper:
             stepper.load(
                 {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             )
-        count, is_second, *self._plateau.losses = tensors["own"].tolist()
-        self._num_steps, self.is_second = int(count), bool(is_second)
+        num_steps, is_second, *self._plateau.losses = tensors["own"].tolist()
+        self._num_steps, self.is_second = int(num_steps), bool(is_second)
 
 
 class PhasedBatches:
@@ -318,42 +313,36 @@ class PhasedBatches:
         return (self._whole if self._stepper.is_second else self._batches).batch(rows)
 
 
-def _conjugate_gradient(parameters: list[nn.Parameter], config: OptimizerConfig) -> Deterministic:
-    return ConjugateGradient(
-        parameters,
-        beta=config.beta,
-        memory=config.memory,
-        preconditioner=None if config.preconditioner == "none" else "adam",
-    )
+def build_full_batch_optimizer(
+    parameters: list[nn.Parameter], config: OptimizerConfig
+) -> LineSearchOptimizer:
+    """Build the optimizer of a method that always sees all rows.
 
-
-def _newton_cg(parameters: list[nn.Parameter], config: OptimizerConfig) -> Deterministic:
-    return NewtonCG(
-        parameters,
-        curvature=config.curvature,
-        region="levenberg-marquardt",
-        preconditioner="adam" if config.preconditioner == "adam" else None,
-        curvature_fraction=config.curvature_fraction,
-    )
-
-
-def _lbfgs(parameters: list[nn.Parameter], config: OptimizerConfig) -> Deterministic:
-    return LBFGS(parameters, memory=max(1, config.memory))
-
-
-def _gradient_descent(parameters: list[nn.Parameter], config: OptimizerConfig) -> Deterministic:
-    if config.learning_rate is None:
-        return GradientDescent(parameters)
-    return GradientDescent(parameters, step=config.learning_rate)
-
-
-BUILDERS: dict[str, Callable[[list[nn.Parameter], OptimizerConfig], Deterministic]] = {
-    "cg": _conjugate_gradient,
-    "newton-cg": _newton_cg,
-    "lbfgs": _lbfgs,
-    "gradient-descent": _gradient_descent,
-}
-"""Methods that always see all rows."""
+    Args:
+        parameters: To be trained.
+        config: Names the method.
+    """
+    method = OPTIMIZERS[config.name]
+    if method is ConjugateGradient:
+        return ConjugateGradient(
+            parameters,
+            beta=config.beta,
+            memory=config.memory,
+            preconditioner=None if config.preconditioner == "none" else "adam",
+        )
+    if method is NewtonCG:
+        return NewtonCG(
+            parameters,
+            curvature=config.curvature,
+            region="levenberg-marquardt",
+            preconditioner="adam" if config.preconditioner == "adam" else None,
+            curvature_fraction=config.curvature_fraction,
+        )
+    if method is LBFGS:
+        return LBFGS(parameters, history_size=max(1, config.memory))
+    assert method is GradientDescent
+    rate = config.learning_rate
+    return GradientDescent(parameters, step="barzilai-borwein" if rate is None else rate)
 
 
 def build_full_batch(
@@ -387,12 +376,7 @@ def build_full_batch(
 def _require_split(objective: Any) -> Split:
     if not hasattr(objective, "outputs"):
         raise ConfigError(
-            "newton-cg with the Gauss-Newton matrix needs a task that tells outputs from loss.  "
-            "Take the Hessian: --set optimizer.curvature=hessian"
+            "newton-cg with the Gauss-Newton matrix needs a task that separates outputs and loss.  "
+            "Take the Hessian: `optimizer.curvature=hessian`"
         )
     return objective
-
-
-def _place_in_list(name: str) -> int:
-    _, dot, place = name.rpartition(".")
-    return int(place) if dot else -1

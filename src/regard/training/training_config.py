@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
+from regard.optim import OPTIMIZERS, SCHEDULES
 from regard.optim.cg_updates import BetaName
 from regard.settings.validation import (
     require_at_least,
@@ -15,18 +16,16 @@ from regard.settings.validation import (
 )
 
 Precision = Literal["auto", "float32", "bf16"]
-OptimizerName = Literal[
-    "muon",
-    "adamw",
-    "sgd",
-    "cg",
-    "newton-cg",
-    "lbfgs",
-    "gradient-descent",
-    "adam-then-cg",
-]
-FULL_BATCH = frozenset({"cg", "newton-cg", "lbfgs", "gradient-descent", "adam-then-cg"})
-"""Methods that see all rows at once, at least in the end."""
+if TYPE_CHECKING:
+    OptimizerName: TypeAlias = str
+    ScheduleName: TypeAlias = str
+else:  # the registries are the only lists of names
+    OptimizerName = Literal[tuple(OPTIMIZERS)]
+    ScheduleName = Literal[tuple(SCHEDULES)]
+FULL_BATCH = frozenset(
+    name for name, optimizer in OPTIMIZERS.items() if getattr(optimizer, "needs_full_batch", False)
+)
+"""Optimizers that see all rows at once, at least in the end."""
 
 
 class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,7 +93,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     name: OptimizerName = "muon"
     learning_rate: float | None = None
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: ScheduleName = "cosine"
     warmup: float = 0.1
     weight_decay: float = 0.01
     beta1: float = 0.9

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim import ConjugateGradient, FullBatch, NewtonCG
-from regard.optim.objectives.full_batch import spread
-from regard.optim.objectives.objective import Objective, Prepared
+from regard.optim.objectives.full_batch import evenly_spaced
+from regard.optim.objectives.objective import DeterministicObjective, StepAwareObjective
 
 SIZES = [1, 3, 7, 24]
 
@@ -61,8 +61,8 @@ def exact_loss(model):
 
 def test_it_is_an_objective_that_is_prepared_and_callable_as_a_closure():
     objective = bound(network())
-    assert isinstance(objective, Objective)
-    assert isinstance(objective, Prepared)
+    assert isinstance(objective, DeterministicObjective)
+    assert isinstance(objective, StepAwareObjective)
     assert objective() == objective.gradient()
 
 
@@ -393,7 +393,7 @@ def test_a_fraction_takes_evenly_spread_micro_batches(product):
 @pytest.mark.parametrize("number", [1, 2, 7, 50])
 @pytest.mark.parametrize("share", [1e-3, 0.1, 0.25, 0.6, 1.0])
 def test_a_share_is_spread_evenly(number, share):
-    places = spread(number, share)
+    places = evenly_spaced(number, share)
     assert len(places) == max(1, round(share * number))
     assert all(0 <= place < number for place in places)
     gaps = [after - before for before, after in pairwise(places)]

@@ -27,7 +27,7 @@ BUILDERS = {
     "cg": lambda params: ConjugateGradient(params),
     "cg with memory": lambda params: ConjugateGradient(params, memory=4),
     "cg with adam": lambda params: ConjugateGradient(params, preconditioner="adam"),
-    "lbfgs": lambda params: LBFGS(params, memory=4),
+    "lbfgs": lambda params: LBFGS(params, history_size=4),
     "gradient-descent": lambda params: GradientDescent(params),
     "gauss-newton": lambda params: NewtonCG(params),
     "hessian": lambda params: NewtonCG(params, curvature="hessian"),

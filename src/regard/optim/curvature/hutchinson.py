@@ -14,8 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.optim.curvature.linear_cg import Operator
-from regard.optim.curvature.operators import require_at_least, vector_type
+from regard.optim.curvature.linear_operator import (
+    Operator,
+    as_matvec,
+    require_at_least,
+    vector_dtype,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Estimate:
     standard_error: Tensor
 
 
-def trace(
+def hutchinson_trace(
     operator: Operator,
     size: int,
     num_probes: int = 100,
@@ -43,12 +47,12 @@ def trace(
     """Estimate the sum of the eigenvalues (Hutchinson 1989).
 
     Args:
-        operator: A, symmetric, on ``[n]``.
+        operator: A, symmetric: a tensor ``[n, n]``, anything with ``@``, or a function of ``[n]``.
         size: n.
         num_probes: Products, 2 or more.
         generator: Draws the probes, on its device. Processes that share the work of a product must
             seed theirs alike.
-        dtype: Of the probes; none takes a `CurvatureOperator`'s own type, else PyTorch's default.
+        dtype: Of the probes; None takes the operator's own, or PyTorch's default for a function.
 
     Returns:
         Scalars of float64.
@@ -57,15 +61,15 @@ def trace(
         ConfigError: There are fewer than two probes.
 
     >>> matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
-    >>> found = trace(matrix.mv, 2, 1000, generator=torch.Generator().manual_seed(1))
-    >>> bool((found.value - 5).abs() < 4 * found.standard_error)
+    >>> trace = hutchinson_trace(matrix, 2, 1000, generator=torch.Generator().manual_seed(1))
+    >>> bool((trace.value - 5).abs() < 4 * trace.standard_error)
     True
     """
     pairs = _probes(operator, size, num_probes, generator, dtype)
     return _mean(torch.dot(z.double(), image.double()) for z, image in pairs)
 
 
-def diagonal(
+def hutchinson_diagonal(
     operator: Operator,
     size: int,
     num_probes: int = 100,
@@ -76,12 +80,12 @@ def diagonal(
     """Estimate the diagonal (Bekas, Kokiopoulou & Saad 2007).
 
     Args:
-        operator: A, symmetric, on ``[n]``.
+        operator: A, symmetric: a tensor ``[n, n]``, anything with ``@``, or a function of ``[n]``.
         size: n.
         num_probes: Products, 2 or more.
         generator: Draws the probes, on its device. Processes that share the work of a product must
             seed theirs alike.
-        dtype: Of the probes; none takes a `CurvatureOperator`'s own type, else PyTorch's default.
+        dtype: Of the probes; None takes the operator's own, or PyTorch's default for a function.
 
     Returns:
         ``[n]``, of the probes' type. Where a standard error is zero the value is exact, or nearly.
@@ -100,27 +104,27 @@ def _probes(
     generator: torch.Generator,
     dtype: torch.dtype | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Draw signs and multiply with them."""
+    """Draw vectors of signs and multiply them."""
     require_at_least("num_probes", num_probes, 2, ": the standard error needs two")
-    kind = vector_type(operator, dtype)
+    matvec, dtype = as_matvec(operator), vector_dtype(operator, dtype)
     for _ in range(num_probes):
-        signs = random_signs(size, generator, kind)
-        yield signs, operator(signs)
+        signs = random_signs(size, generator, dtype)
+        yield signs, matvec(signs)
 
 
 def random_signs(size: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
     """Draw a vector of independent signs, ``[size]``."""
-    place = generator.device
-    bits = torch.randint(2, (size,), generator=generator, device=place, dtype=torch.int8)
+    device = generator.device
+    bits = torch.randint(2, (size,), generator=generator, device=device, dtype=torch.int8)
     return bits.to(dtype).mul_(2).sub_(1)
 
 
 def _mean(samples: Iterator[Tensor]) -> Estimate:
     """Average in one pass (Welford 1962)."""
     mean = next(samples).clone()
-    squares, number = torch.zeros_like(mean), 1
-    for number, sample in enumerate(samples, 2):
-        off = sample - mean
-        mean.add_(off, alpha=1 / number)
-        squares.addcmul_(off, sample - mean)
-    return Estimate(mean, squares.div_(number * (number - 1)).sqrt_())
+    squares, count = torch.zeros_like(mean), 1
+    for count, sample in enumerate(samples, 2):
+        deviation = sample - mean
+        mean.add_(deviation, alpha=1 / count)
+        squares.addcmul_(deviation, sample - mean)
+    return Estimate(mean, squares.div_(count * (count - 1)).sqrt_())

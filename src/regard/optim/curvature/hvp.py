@@ -1,4 +1,4 @@
-"""Products of second-derivative matrices with vectors, without the matrices (Pearlmutter 1994).
+"""Hessian-vector and Gauss-Newton-vector products, without the matrices (Pearlmutter 1994).
 
 A vector is a sequence of tensors of the parameters' shapes. `Hessian` and `GaussNewton` keep the
 graph of one evaluation and multiply many vectors with it: a product costs about two gradients with
@@ -23,7 +23,7 @@ class Hessian:
 
     Args:
         loss: Scalar with its graph.
-        parameters: With respect to which.
+        parameters: With respect to which derivatives are taken.
     """
 
     def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
@@ -33,8 +33,8 @@ class Hessian:
                 loss.reshape(()), self._parameters, None, create_graph=True
             )
 
-    def times(self, vector: Sequence[Tensor]) -> list[Tensor]:
-        """Multiply with a vector.
+    def matvec(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply with a vector, tensors of the parameters' shapes.
 
         Raises:
             ConfigError: An operator in the graph has no second derivative.
@@ -50,7 +50,7 @@ class GaussNewton:
     Args:
         outputs: With their graph, any shape.
         loss: Of the outputs, a scalar.
-        parameters: With respect to which.
+        parameters: With respect to which derivatives are taken.
     """
 
     def __init__(
@@ -66,53 +66,15 @@ class GaussNewton:
                 loss(self._point).reshape(()), [self._point], None, create_graph=True
             )
 
-    def times(self, vector: Sequence[Tensor]) -> list[Tensor]:
-        """Multiply with a vector.
+    def matvec(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Multiply with a vector, tensors of the parameters' shapes.
 
         Raises:
             ConfigError: An operator in the graph has no second derivative.
         """
-        (moved,) = _transposed(self._pulled, [self._seed], vector)
-        (bent,) = _transposed(self._slope, [self._point], [moved])
-        return _differentiate(self._outputs, self._parameters, bent, create_graph=False)
-
-
-def hessian_product(
-    loss: Callable[[], Tensor], parameters: Sequence[Tensor], vector: Sequence[Tensor]
-) -> list[Tensor]:
-    """Multiply the Hessian of a loss, evaluated anew, with a vector.
-
-    Args:
-        loss: Computes the scalar.
-        parameters: With respect to which.
-        vector: Tensors of their shapes.
-
-    Raises:
-        ConfigError: An operator in the graph has no second derivative.
-    """
-    with torch.enable_grad():
-        return Hessian(loss(), parameters).times(vector)
-
-
-def gauss_newton_product(
-    outputs: Callable[[], Tensor],
-    loss: Callable[[Tensor], Tensor],
-    parameters: Sequence[Tensor],
-    vector: Sequence[Tensor],
-) -> list[Tensor]:
-    """Multiply the Gauss-Newton matrix, evaluated anew, with a vector.
-
-    Args:
-        outputs: Computes the outputs.
-        loss: Of the outputs, a scalar.
-        parameters: With respect to which.
-        vector: Tensors of their shapes.
-
-    Raises:
-        ConfigError: An operator in the graph has no second derivative.
-    """
-    with torch.enable_grad():
-        return GaussNewton(outputs(), loss, parameters).times(vector)
+        (j_v,) = _transposed(self._pulled, [self._seed], vector)
+        (h_j_v,) = _transposed(self._slope, [self._point], [j_v])
+        return _differentiate(self._outputs, self._parameters, h_j_v, create_graph=False)
 
 
 def _transposed(
@@ -134,7 +96,7 @@ def _differentiate(
     create_graph: bool,
 ) -> list[Tensor]:
     try:
-        found = torch.autograd.grad(
+        products = torch.autograd.grad(
             outputs,
             inputs,
             weights,
@@ -152,4 +114,4 @@ def _differentiate(
             "curvature.  Hugging Face models: load with attn_implementation='eager'.  Own modules: "
             "compute attention by regard.attention.attend."
         ) from error
-    return list(found)
+    return list(products)

@@ -19,11 +19,15 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
-from regard.optim.curvature.linear_cg import Operator
-from regard.optim.curvature.operators import require_at_least, vector_type
+from regard.optim.curvature.linear_operator import (
+    Operator,
+    as_matvec,
+    require_at_least,
+    vector_dtype,
+)
 
-_SAME = 0.7  # share of its norm a vector keeps that was orthogonal already (Daniel et al. 1976)
-_MOST_PASSES = 4
+_ORTHOGONAL = 0.7  # fraction of the norm left where a vector was orthogonal (Daniel et al. 1976)
+_MAX_PASSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Tridiagonal:
 
     Args:
         diagonal: Of T, ``[k]``, float64.
-        off_diagonal: Of T, ``[k - 1]``, float64; a zero parts the basis of two starting vectors.
+        off_diagonal: Of T, ``[k - 1]``, float64; a zero is between the bases of two starts.
         remainder: beta_k; zero where the basis spans all it can reach.
         basis: Q's columns as rows, ``[k, n]``.
     """
@@ -53,12 +57,12 @@ class Tridiagonal:
 class Lanczos:
     """The iteration, with its basis.
 
-    Where the basis spans an invariant space, it goes on from a new random vector.
+    Where the basis spans an invariant space, it continues from a new random vector.
 
     Args:
-        operator: A, symmetric, on ``[n]``.
+        operator: A, symmetric: a tensor ``[n, n]``, anything with ``@``, or a function of ``[n]``.
         start: First vector, ``[n]``, not zero.
-        limit: Most steps, 1 to n.
+        limit: Steps at most, 1 to n.
         generator: Draws new vectors.
 
     Raises:
@@ -68,7 +72,7 @@ class Lanczos:
     def __init__(
         self, operator: Operator, start: Tensor, limit: int, generator: torch.Generator
     ) -> None:
-        self._operator, self._generator = operator, generator
+        self._matvec, self._generator = as_matvec(operator), generator
         self._basis = start.new_empty(limit, len(start))
         self._alphas: list[float] = []
         self._betas: list[float] = []
@@ -99,9 +103,9 @@ class Lanczos:
     def _step(self) -> None:
         k = len(self._alphas)
         if self._betas and self._betas[-1] == 0.0:
-            self._next = self._fresh()
+            self._next = self._random_restart()
         q = self._basis[k].copy_(self._next)
-        product = self._operator(q)
+        product = self._matvec(q)
         if product.shape != q.shape:
             raise ShapeError(
                 f"the operator returned shape {list(product.shape)} for {list(q.shape)}"
@@ -120,20 +124,20 @@ class Lanczos:
         self._next = left / norm if norm else left
 
     def _orthogonal(self, vector: Tensor) -> tuple[Tensor, float]:
-        """Take the basis' part off a vector, as often as rounding asks for; return its norm too."""
+        """Subtract the basis' part of a vector, more than once if needed; return its norm."""
         basis = self._basis[: len(self._alphas)]
         norm = float(torch.linalg.vector_norm(vector))
-        for _ in range(_MOST_PASSES):
+        for _ in range(_MAX_PASSES):
             vector = vector - basis.mT @ (basis @ vector)
             before, norm = norm, float(torch.linalg.vector_norm(vector))
-            if norm >= _SAME * before:
+            if norm >= _ORTHOGONAL * before:
                 break
         return vector, norm
 
-    def _fresh(self) -> Tensor:
-        """Draw a vector that the basis cannot reach, to find repeated eigenvalues as well."""
-        size, kind = self._basis.shape[1], self._basis.dtype
-        left, norm = self._orthogonal(random_normal(size, self._generator, kind))
+    def _random_restart(self) -> Tensor:
+        """Draw a vector outside the basis, to find repeated eigenvalues as well."""
+        size, dtype = self._basis.shape[1], self._basis.dtype
+        left, norm = self._orthogonal(random_normal(size, self._generator, dtype))
         return left / norm
 
 
@@ -146,19 +150,19 @@ def lanczos(
     start: Tensor | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tridiagonal:
-    """Bring a matrix into tridiagonal form, with full reorthogonalisation.
+    """Compute the tridiagonal form of a matrix, with full reorthogonalisation.
 
-    Where the basis spans an invariant space early, it goes on from a new random vector. Golub & Van
-    Loan (2013, section 10.3).
+    Where the basis spans an invariant space early, it continues from a new random vector (Golub &
+    Van Loan 2013, section 10.3).
 
     Args:
-        operator: A, symmetric, on ``[n]``.
+        operator: A, symmetric: a tensor ``[n, n]``, anything with ``@``, or a function of ``[n]``.
         size: n.
         num_iterations: k, 1 or more; at most n are done.
         generator: Draws the start, on its device. Processes that share the work of a product must
             seed theirs alike.
         start: Instead of a random one, ``[n]``, not zero.
-        dtype: Of the vectors; none takes a `CurvatureOperator`'s own type, else PyTorch's default.
+        dtype: Of the vectors; None takes the operator's own, or PyTorch's default for a function.
 
     Raises:
         ConfigError: `num_iterations` is below 1, or a product is not finite.
@@ -166,18 +170,18 @@ def lanczos(
 
     >>> matrix = torch.diag(torch.tensor([1.0, 2.0, 5.0]))
     >>> generator = torch.Generator().manual_seed(1)
-    >>> values, _ = lanczos(matrix.mv, 3, num_iterations=3, generator=generator).eigen()
+    >>> values, _ = lanczos(matrix, 3, num_iterations=3, generator=generator).eigen()
     >>> [round(float(value), 3) for value in values]
     [1.0, 2.0, 5.0]
     """
     require_at_least("num_iterations", num_iterations, 1)
-    kind = vector_type(operator, dtype)
+    dtype = vector_dtype(operator, dtype)
     if start is None:
-        start = random_normal(size, generator, kind)
+        start = random_normal(size, generator, dtype)
     if start.shape != (size,):
         raise ShapeError(f"start has shape {list(start.shape)}; [{size}] is expected")
     limit = min(num_iterations, size)
-    run = Lanczos(operator, start.to(kind), limit, generator)
+    run = Lanczos(operator, start.to(dtype), limit, generator)
     run.extend(limit)
     return run.result()
 

@@ -1,9 +1,9 @@
 """Conjugate gradient for linear systems, and its form inside a trust region.
 
-`solve` is Hestenes & Stiefel's (1952; Nocedal & Wright 2006, algorithm 5.3): A x = b for a
-symmetric positive A that is only multiplied with vectors. `steihaug` minimises a model
-g.p + p.A p / 2 within a radius, for any symmetric A (Steihaug 1983; Nocedal & Wright, algorithm
-7.2). Both cost one product and five inner products or updates an iteration, and hold five
+`conjugate_gradient_solve` is Hestenes & Stiefel's (1952; Nocedal & Wright 2006, algorithm 5.3):
+A x = b for a symmetric positive A that is only multiplied with vectors. `steihaug` minimises a
+model g.p + p.A p / 2 within a radius, for any symmetric A (Steihaug 1983; Nocedal & Wright,
+algorithm 7.2). Both cost one product and five inner products or updates an iteration, and hold five
 vectors.
 """
 
@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
+from regard.optim.curvature.linear_operator import MatVec, Operator, as_matvec
 from regard.optim.flat_parameters import inner_product
 
-Operator = Callable[[Tensor], Tensor]
-"""Multiplies a vector, ``[n]``, with a symmetric matrix."""
 Dot = Callable[[Tensor, Tensor], float]
 
 
@@ -43,10 +42,10 @@ class RelativeProgress:
         self.epsilon = epsilon
 
     def __call__(self, models: list[float]) -> bool:
-        """Tell whether to end, from the model's value after every iteration so far."""
-        number = len(models)
-        span = max(10, number // 10)
-        if number <= span or not models[-1] < 0:
+        """Return whether to end, from the model's value after every iteration so far."""
+        num_iterations = len(models)
+        span = max(10, num_iterations // 10)
+        if num_iterations <= span or not models[-1] < 0:
             return False
         return (models[-1] - models[-1 - span]) / models[-1] < span * self.epsilon
 
@@ -75,26 +74,27 @@ class LinearSolution:
         return len(self.residuals) - 1
 
 
-def solve(
+def conjugate_gradient_solve(
     operator: Operator,
-    right_side: Tensor,
+    b: Tensor,
     *,
-    initial: Tensor | None = None,
+    x0: Tensor | None = None,
     preconditioner: Operator | None = None,
-    tolerance: float = 1e-8,
+    rtol: float = 1e-8,
     max_iterations: int | None = None,
     stop: Callable[[list[float]], bool] | None = None,
     dot: Dot = plain_dot,
 ) -> LinearSolution:
-    """Solve A x = b.
+    """Solve A x = b by conjugate gradient (Hestenes & Stiefel 1952).
 
     Args:
-        operator: A, symmetric and positive.
-        right_side: b, ``[n]``.
-        initial: First x; none is zero.
+        operator: A, symmetric and positive: a tensor ``[n, n]``, anything with ``@``, or a function
+            of ``[n]``.
+        b: Right side, ``[n]``.
+        x0: First x, ``[n]``; None is zero.
         preconditioner: An approximation of the inverse of A, symmetric and positive.
-        tolerance: Of the residual's norm, relative to b's.
-        max_iterations: None allows ten times n.
+        rtol: Of the residual's norm, relative to b's.
+        max_iterations: Iterations at most; None allows ten times n.
         stop: Ends early, by the models so far, such as `RelativeProgress`.
         dot: Inner product, for vectors that are spread over processes.
 
@@ -104,26 +104,27 @@ def solve(
 
     Raises:
         ConfigError: The preconditioner is not positive, or the right side not finite.
-        ShapeError: `right_side` is no vector.
+        ShapeError: `b` is not a vector.
 
     >>> matrix = torch.tensor([[4.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
-    >>> found = solve(matrix.mv, torch.tensor([1.0, 2.0], dtype=torch.float64))
-    >>> [round(float(entry), 4) for entry in found.x], found.num_iterations
+    >>> b = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    >>> solution = conjugate_gradient_solve(matrix, b)
+    >>> [round(float(entry), 4) for entry in solution.x], solution.num_iterations
     ([0.0909, 0.6364], 2)
     """
-    if right_side.dim() != 1:
-        raise ShapeError(f"right_side has shape {list(right_side.shape)}; a vector is expected")
-    precondition = preconditioner or _identity
-    x, residual = torch.zeros_like(right_side), right_side.clone()
-    if initial is not None:
-        x = initial.clone()
-        residual = right_side - operator(x)
-    size = math.sqrt(dot(right_side, right_side)) or 1.0
+    if b.dim() != 1:
+        raise ShapeError(f"b has shape {list(b.shape)}; a vector is expected")
+    matvec, precondition = as_matvec(operator), _preconditioning(preconditioner)
+    x, residual = torch.zeros_like(b), b.clone()
+    if x0 is not None:
+        x = x0.clone()
+        residual = b - matvec(x)
+    size = math.sqrt(dot(b, b)) or 1.0
     residuals, models = [math.sqrt(dot(residual, residual)) / size], []
-    limit = 10 * right_side.numel() if max_iterations is None else max_iterations
+    limit = 10 * b.numel() if max_iterations is None else max_iterations
     direction, strength, negative = torch.zeros_like(x), math.inf, None
     checked = math.inf  # the last residual that was computed, not carried along
-    while residuals[-1] > tolerance and len(models) < limit:
+    while residuals[-1] > rtol and len(models) < limit:
         image = precondition(residual)
         before, strength = strength, dot(residual, image)
         if not strength > 0:
@@ -132,7 +133,7 @@ def solve(
                 "symmetric and positive, and the right side finite."
             )
         direction.mul_(strength / before).add_(image)
-        product = operator(direction)
+        product = matvec(direction)
         curvature = dot(direction, product)
         if not 0 < curvature < math.inf:
             negative = direction if curvature <= 0 else None
@@ -140,21 +141,21 @@ def solve(
         x.add_(direction, alpha=strength / curvature)
         residual.sub_(product, alpha=strength / curvature)
         residuals.append(math.sqrt(dot(residual, residual)) / size)
-        models.append(-0.5 * (dot(x, right_side) + dot(x, residual)))
+        models.append(-0.5 * (dot(x, b) + dot(x, residual)))
         if stop is not None and stop(models):
             break
-        if residuals[-1] <= tolerance:
-            # Rounding drives the residual that is carried along away from the true one.
-            residual = right_side - operator(x)
+        if residuals[-1] <= rtol:
+            # The residual that is carried along drifts from the true one, by rounding.
+            residual = b - matvec(x)
             residuals[-1] = math.sqrt(dot(residual, residual)) / size
             if not residuals[-1] < 0.5 * checked:
                 break
             checked, strength = residuals[-1], math.inf
-    return LinearSolution(x, residuals, models, residuals[-1] <= tolerance, negative)
+    return LinearSolution(x, residuals, models, residuals[-1] <= rtol, negative)
 
 
-def _identity(vector: Tensor) -> Tensor:
-    return vector
+def _preconditioning(preconditioner: Operator | None) -> MatVec:
+    return (lambda vector: vector) if preconditioner is None else as_matvec(preconditioner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,48 +181,48 @@ class TrustRegionStep:
 
 
 def steihaug(
-    operator: Operator,
+    matvec: MatVec,
     gradient: Tensor,
     radius: float,
     *,
-    initial: Tensor | None = None,
-    preconditioner: Operator | None = None,
-    tolerance: float = 0.1,
+    x0: Tensor | None = None,
+    preconditioner: MatVec | None = None,
+    rtol: float = 0.1,
     max_iterations: int = 250,
     stop: Callable[[list[float]], bool] | None = None,
     dot: Dot = plain_dot,
 ) -> TrustRegionStep:
-    """Minimise g.p + p.A p / 2 within a radius.
+    """Minimise g.p + p.A p / 2 within a radius (Steihaug 1983).
 
     Args:
-        operator: A, symmetric.
+        matvec: Multiplies a vector, ``[n]``, with A, symmetric.
         gradient: g, ``[n]``.
-        radius: Greatest norm of the step, above 0; infinite for none.
-        initial: A direction, ``[n]``; the iteration begins at the model's minimum along it where it
-            descends. Only without a radius; one product more. None begins at zero.
+        radius: Largest norm of the step, above 0; infinite for none.
+        x0: A direction, ``[n]``; the iteration starts at the model's minimum along it where it
+            descends. Only without a radius; one product more. None starts at zero.
         preconditioner: An approximation of the inverse of A, symmetric and positive; the radius is
             measured in the norm of its inverse.
-        tolerance: Of the model's gradient, relative to g.
-        max_iterations: Most products.
+        rtol: Of the model's gradient, relative to g.
+        max_iterations: Products at most.
         stop: Ends early, by the models so far.
         dot: Inner product.
     """
     step, residual = torch.zeros_like(gradient), gradient.neg()
-    precondition = preconditioner or _identity
+    precondition = _preconditioning(preconditioner)
     image = precondition(residual)
     direction, strength = image.clone(), dot(residual, image)
-    end = tolerance**2 * strength
+    end = rtol**2 * strength
     models: list[float] = []
-    begun = None if initial is None else _along(operator, gradient, initial, dot)
-    if begun is not None:
-        step, residual = begun
+    start = None if x0 is None else _minimize_along(matvec, gradient, x0, dot)
+    if start is not None:
+        step, residual = start
         models.append(0.5 * dot(step, gradient))
         image = precondition(residual)
         direction, strength = image.clone(), dot(residual, image)
     # Norms in the preconditioner's inverse need no product with it (Nocedal & Wright, 7.2).
     square, across, along = 0.0, 0.0, strength  # p.M p, p.M d, d.M d
     while strength > end and len(models) < max_iterations:
-        product = operator(direction)
+        product = matvec(direction)
         curvature = dot(direction, product)
         length = strength / curvature if curvature > 0 else math.inf
         if not curvature > 0 or square + 2 * length * across + length**2 * along >= radius**2:
@@ -229,7 +230,7 @@ def steihaug(
             if is_bounded:
                 length = _to_boundary(square, across, along, radius)
             else:
-                # A model without a floor: the best that is known is the step so far, or downhill.
+                # The model is unbounded: the best known is the step so far, or downhill.
                 length = 0.0 if models else strength / (abs(curvature) or strength)
             step.add_(direction, alpha=length)
             residual.sub_(product, alpha=length)
@@ -254,17 +255,17 @@ def steihaug(
     return TrustRegionStep(step, model, len(models), False, False, math.sqrt(max(0.0, square)))
 
 
-def _along(
-    operator: Operator, gradient: Tensor, direction: Tensor, dot: Dot
+def _minimize_along(
+    matvec: MatVec, gradient: Tensor, direction: Tensor, dot: Dot
 ) -> tuple[Tensor, Tensor] | None:
     """Minimise the model along a direction; return step and residual, or None if it has no minimum.
 
-    A step against the direction is not looked for.
+    A step against the direction is not tried.
     """
     slope = dot(gradient, direction)
     if not slope < 0:
         return None
-    product = operator(direction)
+    product = matvec(direction)
     curvature = dot(direction, product)
     if not 0 < curvature < math.inf:
         return None
@@ -273,6 +274,6 @@ def _along(
 
 
 def _to_boundary(square: float, across: float, along: float, radius: float) -> float:
-    """Find t >= 0 with ``square + 2 t across + t^2 along = radius^2``."""
+    """Return t >= 0 with ``square + 2 t across + t^2 along = radius^2``."""
     root = math.sqrt(across**2 + along * max(0.0, radius**2 - square))
     return (root - across) / along

@@ -1,4 +1,4 @@
-"""Curvature matrices as operators on flat vectors, for `solve`, `lanczos` and `hutchinson`.
+"""Curvature matrices as operators on flat vectors, for linear solves, Lanczos and Hutchinson.
 
 The matrix is never built: an operator multiplies it with a vector of all parameters, by products in
 the manner of Pearlmutter (1994) for the Hessian and Schraudolph (2002) for the Gauss-Newton matrix.
@@ -15,48 +15,68 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError, ShapeError
-from regard.optim.curvature.linear_cg import Operator
-from regard.optim.flat_parameters import ParameterVector
-from regard.optim.objectives.full_batch import FullBatch, Loss
+from regard.optim.flat_parameters import FlatParameters
+from regard.optim.objectives.full_batch import BatchLoss, FullBatch
 
-Product = Callable[[Sequence[Tensor]], Sequence[Tensor]]
-"""Multiplies a vector in the form of tensors of the parameters' shapes, as `Objective.hessian`."""
+TensorsMatVec = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+"""Multiplies a vector given as tensors of the parameters' shapes, such as `FullBatch.hessian`."""
 
 
 class CurvatureOperator:
-    """A product with tensors of the parameters' shapes, as one with flat vectors.
+    """A symmetric matrix of ``[n, n]`` for n parameters, multiplied by ``operator @ vector``.
 
-    A vector of another type than the parameters' is converted on the way in and back: an iteration
-    can so run in float64 on a float32 model.
+    A vector of another type than the parameters' is converted on the way in and back, so that an
+    iteration can run in float64 on a float32 model.
 
     Args:
-        product: Such as `FullBatch.hessian` or `FullBatch.gauss_newton`.
-        parameters: In the product's order.
+        matvec: Such as `FullBatch.hessian` or `FullBatch.gauss_newton`.
+        parameters: In the order of the tensors that `matvec` takes.
 
     Raises:
         ConfigError: A parameter has no gradient or is sharded, or types or devices differ.
 
     >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> operator = CurvatureOperator(lambda vector: [3 * part for part in vector], [weight])
-    >>> operator.size, operator(torch.tensor([1.0, -1.0]))
-    (2, tensor([ 3., -3.]))
+    >>> operator.shape, operator @ torch.tensor([1.0, -1.0])
+    ((2, 2), tensor([ 3., -3.]))
     """
 
-    def __init__(self, product: Product, parameters: Iterable[Tensor]) -> None:
+    def __init__(self, matvec: TensorsMatVec, parameters: Iterable[Tensor]) -> None:
         listed = list(parameters)
         if not listed:
             raise ConfigError("there are no parameters.  Give at least one, such as a weight.")
-        self._product, self._vector = product, ParameterVector([{"params": listed}])
-        if self._vector.is_sharded:
+        self._matvec, self._flat = matvec, FlatParameters([{"params": listed}])
+        if self._flat.is_sharded:
             raise ConfigError(
                 "curvature takes no sharded parameters (FSDP): products would need every "
                 "parameter whole.  Use DistributedDataParallel's replication."
             )
-        self.size: int = self._vector.size
-        self.dtype: torch.dtype = self._vector.dtype
+        self.size: int = self._flat.size
+        self.shape: tuple[int, int] = (self.size, self.size)
+        self.dtype: torch.dtype = self._flat.dtype
 
-    def __call__(self, vector: Tensor) -> Tensor:
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
+
+    def __matmul__(self, vectors: Tensor, /) -> Tensor:
         """Multiply.
+
+        Args:
+            vectors: ``[n]``, or k of them in columns, ``[n, k]``: k products.
+
+        Returns:
+            The shape and type of `vectors`.
+
+        Raises:
+            ShapeError: `vectors` has another number of rows.
+        """
+        if vectors.dim() != 2:
+            return self.matvec(vectors)
+        columns = [self.matvec(column) for column in vectors.unbind(1)]
+        return torch.stack(columns, dim=1) if columns else torch.zeros_like(vectors)
+
+    def matvec(self, vector: Tensor) -> Tensor:
+        """Multiply with one vector.
 
         Args:
             vector: ``[n]``.
@@ -67,11 +87,11 @@ class CurvatureOperator:
         Raises:
             ShapeError: The vector has another size.
         """
-        parts = self.split(vector.to(self.dtype))
-        return self.flatten(self._product(parts)).to(vector.dtype)
+        parts = self.unflatten(vector.to(self.dtype))
+        return self.flatten(self._matvec(parts)).to(vector.dtype)
 
-    def split(self, vector: Tensor) -> list[Tensor]:
-        """Cut a vector, ``[n]``, into tensors of the parameters' shapes; these are views.
+    def unflatten(self, vector: Tensor) -> list[Tensor]:
+        """Return a vector, ``[n]``, as tensors of the parameters' shapes; these are views.
 
         Raises:
             ShapeError: The vector has another size.
@@ -81,31 +101,31 @@ class CurvatureOperator:
                 f"the vector has shape {list(vector.shape)}; [{self.size}] is expected, an entry "
                 "for every entry of the parameters"
             )
-        return self._vector.scaled(vector)
+        return self._flat.unflatten(vector)
 
     def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Join tensors of the parameters' shapes to a vector, ``[n]``."""
-        return self._vector.joined(tensors, self._vector.new())
+        """Return tensors of the parameters' shapes as a vector, ``[n]``."""
+        return self._flat.flatten(tensors, self._flat.zeros())
 
 
 def hessian_operator(
-    loss: Loss,
+    loss: BatchLoss,
     batches: Iterable[Any],
     parameters: Iterable[Tensor],
     *,
     model: nn.Module | None = None,
 ) -> CurvatureOperator:
-    """Make an operator of the Hessian of a mean loss over micro-batches.
+    """Build the operator of the Hessian of a mean loss over micro-batches (Pearlmutter 1994).
 
     Args:
-        loss: Of a batch: the mean over its rows, or a sum and the number of its terms. A batch
-            counts by its rows, or terms.
+        loss: ``loss(batch)``: the mean over the batch's rows, or a sum and the number of its terms.
+            A batch is weighted by its rows, or terms.
         batches: The same ones whenever iterated; under ``torch.distributed``, this process's part.
         parameters: With respect to which.
         model: Its dropout is off while it is evaluated.
 
     Raises:
-        ConfigError: As of `FullBatch` and `CurvatureOperator`.
+        ConfigError: `FullBatch` refuses the batches, or `CurvatureOperator` the parameters.
     """
     listed = list(parameters)
     objective = FullBatch(batches, loss, parameters=listed, model=model)
@@ -114,42 +134,25 @@ def hessian_operator(
 
 def gauss_newton_operator(
     outputs: Callable[[Any], Tensor],
-    loss: Loss,
+    loss: BatchLoss,
     batches: Iterable[Any],
     parameters: Iterable[Tensor],
     *,
     model: nn.Module | None = None,
 ) -> CurvatureOperator:
-    """Make an operator of the Gauss-Newton matrix of a mean loss over micro-batches.
+    """Build the operator of the Gauss-Newton matrix of a mean loss (Schraudolph 2002).
 
     Args:
         outputs: What the model computes from a batch, any shape.
-        loss: ``loss(outputs(batch), batch)``, convex in the outputs; else as of `hessian_operator`.
+        loss: ``loss(outputs(batch), batch)``, convex in the outputs; it returns what that of
+            `hessian_operator` returns.
         batches: The same ones whenever iterated; under ``torch.distributed``, this process's part.
         parameters: With respect to which.
         model: Its dropout is off while it is evaluated.
 
     Raises:
-        ConfigError: As of `FullBatch` and `CurvatureOperator`.
+        ConfigError: `FullBatch` refuses the batches, or `CurvatureOperator` the parameters.
     """
     listed = list(parameters)
     objective = FullBatch(batches, loss, outputs=outputs, parameters=listed, model=model)
     return CurvatureOperator(objective.gauss_newton, listed)
-
-
-def vector_type(operator: Operator, dtype: torch.dtype | None) -> torch.dtype:
-    """Choose the type of an operator's vectors: the one given, the operator's, or the default."""
-    if dtype is not None:
-        return dtype
-    known = isinstance(operator, CurvatureOperator)
-    return operator.dtype if known else torch.get_default_dtype()
-
-
-def require_at_least(name: str, value: int, least: int, why: str = "") -> None:
-    """Refuse a number that is too small.
-
-    Raises:
-        ConfigError: It is.
-    """
-    if value < least:
-        raise ConfigError(f"{name} must be {least} or more, not {value}{why}")

@@ -17,8 +17,12 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.optim.curvature.hutchinson import random_signs
 from regard.optim.curvature.lanczos import Lanczos, lanczos, random_normal
-from regard.optim.curvature.linear_cg import Operator
-from regard.optim.curvature.operators import require_at_least, vector_type
+from regard.optim.curvature.linear_operator import (
+    Operator,
+    as_matvec,
+    require_at_least,
+    vector_dtype,
+)
 
 Which = Literal["largest", "smallest", "magnitude"]
 
@@ -31,9 +35,9 @@ class Eigenpairs:
     """Approximate eigenvalues and eigenvectors.
 
     Args:
-        values: ``[num]``, the wanted end first, float64.
+        values: ``[num]``, from the chosen end of the spectrum inwards, float64.
         vectors: In columns, orthonormal, ``[n, num]``.
-        bounds: ``|A v - value v|``, ``[num]``: a true eigenvalue is not farther from the value.
+        bounds: ``|A v - value v|``, ``[num]``: an eigenvalue is not farther from the value.
         converged: Whether all bounds are within the tolerance.
         num_products: With the matrix.
     """
@@ -51,7 +55,7 @@ class SpectralDensity:
 
     Args:
         grid: Middles of cells of equal width, ``[points]``, float64.
-        density: Share of the eigenvalues per unit, mean over a cell, ``[points]``; its sum times
+        density: Fraction of the eigenvalues per unit, mean over a cell, ``[points]``; its sum times
             the cells' width is 1.
         nodes: Of the quadrature over all probes, ``[nodes]``.
         weights: Of the nodes, ``[nodes]``; their sum is 1. ``size * (weights * f(nodes)).sum()``
@@ -71,26 +75,26 @@ def top_eigenvalues(
     *,
     generator: torch.Generator,
     which: Which = "largest",
-    tolerance: float = 1e-4,
+    rtol: float = 1e-4,
     max_iterations: int = 100,
     dtype: torch.dtype | None = None,
 ) -> Eigenpairs:
-    """Find the eigenvalues at an end of the spectrum.
+    """Compute the eigenvalues at an end of the spectrum (Lanczos 1950).
 
-    A single starting vector sees one of several equal eigenvalues; the others come up only when the
+    A single starting vector sees one of several equal eigenvalues; the others appear only when the
     basis can grow no further (Golub & Van Loan 2013, section 10.1).
 
     Args:
-        operator: A, symmetric, on ``[n]``.
+        operator: A, symmetric: a tensor ``[n, n]``, anything with ``@``, or a function of ``[n]``.
         size: n.
         num: How many, 1 to n.
         generator: Draws the start, on its device. Processes that share the work of a product must
             seed theirs alike.
         which: largest, smallest (most negative) or magnitude (largest absolute value).
-        tolerance: Of the bounds, relative to the largest absolute eigenvalue, above 0.
+        rtol: Of the bounds, relative to the largest absolute eigenvalue, above 0.
         max_iterations: Vectors that are held at most, `num` or more; `num` further products compute
             the bounds.
-        dtype: Of the vectors; none takes a `CurvatureOperator`'s own type, else PyTorch's default.
+        dtype: Of the vectors; None takes the operator's own, or PyTorch's default for a function.
 
     Raises:
         ConfigError: An argument is out of range, or a product is not finite.
@@ -104,26 +108,26 @@ def top_eigenvalues(
     require_at_least(
         "max_iterations", max_iterations, num, f": every one of num={num} values takes a vector"
     )
-    kind = vector_type(operator, dtype)
+    dtype = vector_dtype(operator, dtype)
     limit = min(max_iterations, size)
-    run = Lanczos(operator, random_normal(size, generator, kind), limit, generator)
+    run = Lanczos(operator, random_normal(size, generator, dtype), limit, generator)
     run.extend(num)
     while True:
-        found = run.result()
-        values, vectors = found.eigen()
+        krylov = run.result()
+        values, vectors = krylov.eigen()
         order = keys[which](values).argsort()[:num]
-        within = tolerance * float(values.abs().max())
-        errors = found.remainder * vectors[-1, order].abs()
+        within = rtol * float(values.abs().max())
+        errors = krylov.remainder * vectors[-1, order].abs()
         # Without a remainder the basis misses what its start cannot reach: repeated eigenvalues.
-        is_settled = found.remainder > 0 and float(errors.max()) <= 0.5 * within
-        done = len(found.diagonal)
-        if is_settled or done == limit:
+        has_converged = krylov.remainder > 0 and float(errors.max()) <= 0.5 * within
+        num_steps = len(krylov.diagonal)
+        if has_converged or num_steps == limit:
             break
-        run.extend(min(_CHECK_EVERY, limit - done))
-    ritz = found.basis.mT @ vectors[:, order].to(found.basis)
+        run.extend(min(_CHECK_EVERY, limit - num_steps))
+    ritz = krylov.basis.mT @ vectors[:, order].to(krylov.basis)
     values = values[order]
     bounds = _residuals(operator, values, ritz)
-    return Eigenpairs(values, ritz, bounds, bool(bounds.max() <= within), done + num)
+    return Eigenpairs(values, ritz, bounds, bool(bounds.max() <= within), num_steps + num)
 
 
 def spectral_density(
@@ -140,20 +144,20 @@ def spectral_density(
     """Estimate the density of the spectrum by stochastic Lanczos quadrature.
 
     Golub & Meurant (2010); Ghorbani, Krishnan & Xiao (2019), algorithm 1. The nodes of every
-    probe's quadrature are smeared by a Gaussian. Costs `num_probes` times `num_iterations`
+    probe's quadrature are smoothed by a Gaussian. Costs `num_probes` times `num_iterations`
     products.
 
     Args:
-        operator: A, symmetric, on ``[n]``.
+        operator: A, symmetric: a tensor ``[n, n]``, anything with ``@``, or a function of ``[n]``.
         size: n.
         num_probes: Random vectors, 1 or more.
         num_iterations: Nodes of a probe's quadrature, 1 or more; at most n.
         generator: Draws the probes, on its device. Processes that share the work of a product must
             seed theirs alike.
         num_points: Of the grid, 2 or more.
-        width: Standard deviation of the Gaussian, above 0; none takes a hundredth of the range of
+        width: Standard deviation of the Gaussian, above 0; None takes a hundredth of the range of
             the nodes, or where they are nearly one, 1e-4 of their size.
-        dtype: Of the vectors; none takes a `CurvatureOperator`'s own type, else PyTorch's default.
+        dtype: Of the vectors; None takes the operator's own, or PyTorch's default for a function.
 
     Raises:
         ConfigError: An argument is out of range, or a product is not finite.
@@ -164,24 +168,24 @@ def spectral_density(
     if width is not None and not width > 0:
         raise ConfigError(f"width must be above 0, not {width}")
     nodes, weights = [], []
-    kind = vector_type(operator, dtype)
+    dtype = vector_dtype(operator, dtype)
     for _ in range(num_probes):
-        signs = random_signs(size, generator, kind)
-        found = lanczos(
+        signs = random_signs(size, generator, dtype)
+        krylov = lanczos(
             operator,
             size,
             num_iterations=num_iterations,
             generator=generator,
             start=signs,
-            dtype=kind,
+            dtype=dtype,
         )
-        values, vectors = found.eigen()
+        values, vectors = krylov.eigen()
         nodes.append(values)
         weights.append(vectors[0] ** 2 / num_probes)
-    return _smeared(torch.cat(nodes), torch.cat(weights), num_points, width)
+    return _smoothed(torch.cat(nodes), torch.cat(weights), num_points, width)
 
 
-def _smeared(
+def _smoothed(
     nodes: Tensor, weights: Tensor, num_points: int, width: float | None
 ) -> SpectralDensity:
     """Spread every node over the cells of a grid by the Gaussian's distribution function."""
@@ -193,11 +197,11 @@ def _smeared(
     )
     below = torch.special.ndtr((edges[:, None] - nodes) / width)
     cell = float(edges[-1] - edges[0]) / num_points
-    shares = below.diff(dim=0) @ weights
-    return SpectralDensity(edges[:-1] + cell / 2, shares / (shares.sum() * cell), nodes, weights)
+    density = below.diff(dim=0) @ weights
+    return SpectralDensity(edges[:-1] + cell / 2, density / (density.sum() * cell), nodes, weights)
 
 
 def _residuals(operator: Operator, values: Tensor, vectors: Tensor) -> Tensor:
-    pairs = zip(values.tolist(), vectors.unbind(1), strict=True)
-    norms = [torch.linalg.vector_norm(operator(v) - value * v) for value, v in pairs]
+    matvec, pairs = as_matvec(operator), zip(values.tolist(), vectors.unbind(1), strict=True)
+    norms = [torch.linalg.vector_norm(matvec(v) - value * v) for value, v in pairs]
     return torch.stack(norms).double().cpu()

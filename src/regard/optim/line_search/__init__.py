@@ -1,4 +1,4 @@
-"""Line searches by name, one file a search, and their first step."""
+"""Line searches by name, one file a search, and how long their first step is."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Callable
 
 from regard.errors import ConfigError
 from regard.optim.line_search.armijo import Armijo
-from regard.optim.line_search.base import Search
+from regard.optim.line_search.base import LineSearch
 from regard.optim.line_search.hager_zhang import HagerZhang
 from regard.optim.line_search.strong_wolfe import StrongWolfe
 
-SEARCHES: dict[str, Callable[[], Search]] = {
+LINE_SEARCHES: dict[str, Callable[[], LineSearch]] = {
     "hager-zhang": HagerZhang,
     "strong-wolfe": StrongWolfe,
     "armijo": Armijo,
 }
 
 
-def search_named(search: str | Search) -> Search:
-    """Return the search of a name, or the given one.
+def build_line_search(search: str | LineSearch) -> LineSearch:
+    """Build the line search of a name; return any other as it is.
 
     Raises:
         ConfigError: There is no such search.
     """
     if not isinstance(search, str):
         return search
-    if search not in SEARCHES:
-        raise ConfigError(f"unknown search {search!r}.  One of: {', '.join(SEARCHES)}")
-    return SEARCHES[search]()
+    if search not in LINE_SEARCHES:
+        raise ConfigError(f"unknown search {search!r}.  One of: {', '.join(LINE_SEARCHES)}")
+    return LINE_SEARCHES[search]()

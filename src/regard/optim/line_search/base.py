@@ -1,7 +1,7 @@
-"""What line searches share: a function along a direction, its samples, the result, and a trial.
+"""What line searches share: phi(alpha) = f(x + alpha d), its samples, the result, and a trial.
 
-A line is ``phi(step) = f(x + step d)``. Every search checks each point as it is evaluated, so that
-the accepted point is the last one, and reports the best point that it saw where it fails.
+Every search checks each sample as it is evaluated, so that the accepted one is the last, and
+returns the lowest that it saw where it fails.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ from dataclasses import dataclass
 from typing import Protocol
 
 NOT_FINITE = "the function is not finite however short the step"
-NO_POINT = "no step met the conditions within the limit of evaluations"
-ROUNDING = "the interval shrank to nothing: values and slopes disagree, by rounding or by mistake"
+NOT_MET = "no step met the conditions within the limit of evaluations"
+INTERVAL_VANISHED = (
+    "the interval shrank to nothing: values and slopes disagree, by rounding or by mistake"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class LinePoint:
-    """A point on a line.
+class LineSample:
+    """The function along a direction at one step size.
 
     Args:
-        step: Its place, 0 or more.
-        value: phi(step).
-        slope: phi'(step).
+        step_size: alpha, 0 or more.
+        value: phi(alpha).
+        slope: phi'(alpha).
     """
 
-    step: float
+    step_size: float
     value: float
     slope: float
 
@@ -36,104 +38,115 @@ class LinePoint:
         return math.isfinite(self.value) and math.isfinite(self.slope)
 
 
-class Line(Protocol):
-    """The function along a direction; what it was evaluated at is its own business."""
+class LineFunction(Protocol):
+    """The function along a direction, phi."""
 
-    def point(self, step: float) -> LinePoint:
+    def sample(self, step_size: float) -> LineSample:
         """Compute value and slope."""
         ...
 
-    def value(self, step: float) -> float:
+    def value(self, step_size: float) -> float:
         """Compute the value alone, which may be cheaper."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a search found.
+class LineSearchResult:
+    """How a line search ended.
 
     Args:
-        point: The accepted point, or the lowest one below the start where the search failed, or
+        sample: The accepted sample, or the lowest one below the start where the search failed, or
             None.
-        failure: Why no point was accepted; empty for success.
+        failure: Why no sample was accepted; empty for success.
     """
 
-    point: LinePoint | None
+    sample: LineSample | None
     failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Where a search begins.
+class LineSearchState:
+    """Where a line search begins.
 
     Args:
-        origin: The point at step 0; its slope is negative.
-        step: The first step to try, above 0.
-        tolerance: Rounding error of a value near the origin: rises up to it are not seen.
-        is_flat: Whether values change too little to be compared, so that slopes decide alone.
-        curvature: Share of the first slope that may remain, in place of the search's own; None
+        origin: The sample at step size 0; its slope is negative.
+        step_size: The first one to try, above 0.
+        tolerance: Rounding error of a value near the origin: rises up to it are ignored.
+        is_stagnating: Whether values change too little to be compared, so that slopes alone decide.
+        curvature: Fraction of the first slope that may remain, in place of the search's own; None
             leaves it.
     """
 
-    origin: LinePoint
-    step: float
+    origin: LineSample
+    step_size: float
     tolerance: float = 0.0
-    is_flat: bool = False
+    is_stagnating: bool = False
     curvature: float | None = None
 
 
-class Search(Protocol):
+class LineSearch(Protocol):
     """A line search."""
 
-    def __call__(self, line: Line, start: Start) -> Found:
-        """Search along `line`."""
+    def __call__(self, function: LineFunction, state: LineSearchState) -> LineSearchResult:
+        """Search along `function`."""
         ...
 
 
 class Accepted(Exception):  # noqa: N818 - not an error: it ends a search from any depth
-    """A point was accepted."""
+    """A sample met the conditions."""
 
-    def __init__(self, point: LinePoint) -> None:
-        self.point = point
+    def __init__(self, sample: LineSample) -> None:
+        self.sample = sample
 
 
 class Trial:
-    """One search: counts points, accepts, and remembers the lowest."""
+    """One run of a search: counts and checks samples, and remembers the lowest.
+
+    Args:
+        function: To be searched.
+        state: Where the search begins.
+        accepts: Whether a finite sample meets the search's conditions.
+        max_evaluations: Samples computed at most.
+    """
 
     def __init__(
-        self, line: Line, start: Start, accepts: Callable[[LinePoint], bool], max_points: int
+        self,
+        function: LineFunction,
+        state: LineSearchState,
+        accepts: Callable[[LineSample], bool],
+        max_evaluations: int,
     ) -> None:
-        self.line, self.start, self._accepts = line, start, accepts
-        self._left = max_points
-        self.lowest: LinePoint | None = None
+        self.function, self.state, self._accepts = function, state, accepts
+        self._num_left = max_evaluations
+        self.lowest: LineSample | None = None
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether no further point may be evaluated."""
-        return self._left <= 0
+        """Whether no further sample may be computed."""
+        return self._num_left <= 0
 
-    def point(self, step: float) -> LinePoint:
+    def sample(self, step_size: float) -> LineSample:
         """Compute value and slope; raise `Accepted` where they meet the conditions."""
-        self._left -= 1
-        point = self.line.point(step)
-        if not point.is_finite:
-            return point
-        lowest = self.start.origin if self.lowest is None else self.lowest
-        if point.value < lowest.value:
-            self.lowest = point
-        if self._accepts(point):
-            raise Accepted(point)
-        return point
+        self._num_left -= 1
+        sample = self.function.sample(step_size)
+        if not sample.is_finite:
+            return sample
+        lowest = self.state.origin if self.lowest is None else self.lowest
+        if sample.value < lowest.value:
+            self.lowest = sample
+        if self._accepts(sample):
+            raise Accepted(sample)
+        return sample
 
-    def first_point(self) -> LinePoint:
-        """Evaluate the first step, or the first of ever shorter ones that is finite."""
-        step = self.start.step
-        point = self.point(step)
-        while not point.is_finite and not self.is_exhausted:
-            step *= 0.1
-            point = self.point(step)
-        return point
+    def first_sample(self) -> LineSample:
+        """Compute the sample at the first step size, or at the first shorter one that is finite."""
+        step_size = self.state.step_size
+        sample = self.sample(step_size)
+        while not sample.is_finite and not self.is_exhausted:
+            step_size *= 0.1
+            sample = self.sample(step_size)
+        return sample
 
-    def failed(self, why: str) -> Found:
-        """Return the lowest point with the reason why none was accepted."""
-        return Found(point=self.lowest, failure=why)
+    def failed(self, reason: str) -> LineSearchResult:
+        """Return the lowest sample with the reason why none was accepted."""
+        return LineSearchResult(self.lowest, reason)

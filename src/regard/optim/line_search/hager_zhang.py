@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 
 from regard.optim.line_search.base import (
-    NO_POINT,
+    INTERVAL_VANISHED,
     NOT_FINITE,
-    ROUNDING,
+    NOT_MET,
     Accepted,
-    Found,
-    Line,
-    LinePoint,
-    Start,
+    LineFunction,
+    LineSample,
+    LineSearchResult,
+    LineSearchState,
     Trial,
 )
 
@@ -36,8 +36,8 @@ class HagerZhang:
         curvature: sigma, at least delta and below 1.
         bisection: theta: where an interval is cut that holds too high values.
         shrinkage: gamma: an interval that shrinks by less is cut in the middle.
-        growth: rho: greatest factor from one step to the next while the slope stays negative.
-        max_points: Points evaluated at most.
+        growth: rho: largest factor from one step to the next while the slope stays negative.
+        max_evaluations: Samples computed at most.
     """
 
     def __init__(
@@ -47,106 +47,108 @@ class HagerZhang:
         bisection: float = 0.5,
         shrinkage: float = 0.66,
         growth: float = 10.0,
-        max_points: int = 50,
+        max_evaluations: int = 50,
     ) -> None:
         self.sufficient, self.curvature = sufficient, curvature
         self.bisection, self.shrinkage, self.growth = bisection, shrinkage, growth
-        self.max_points = max_points
+        self.max_evaluations = max_evaluations
 
-    def __call__(self, line: Line, start: Start) -> Found:
-        """Search along `line`."""
-        trial = Trial(line, start, lambda point: self._accepts(start, point), self.max_points)
+    def __call__(self, function: LineFunction, state: LineSearchState) -> LineSearchResult:
+        """Search along `function`."""
+        trial = Trial(
+            function, state, lambda sample: self._accepts(state, sample), self.max_evaluations
+        )
         try:
-            point = trial.first_point()
-            if not point.is_finite:
+            sample = trial.first_sample()
+            if not sample.is_finite:
                 return trial.failed(NOT_FINITE)
-            return self._shrink(trial, *self._bracket(trial, point))
+            return self._shrink(trial, *self._bracket(trial, sample))
         except Accepted as accepted:
-            return Found(point=accepted.point)
+            return LineSearchResult(accepted.sample)
 
-    def _accepts(self, start: Start, point: LinePoint) -> bool:
-        origin, delta = start.origin, self.sufficient
-        share = self.curvature if start.curvature is None else start.curvature
-        if point.slope < share * origin.slope:
+    def _accepts(self, state: LineSearchState, sample: LineSample) -> bool:
+        origin, delta = state.origin, self.sufficient
+        fraction = self.curvature if state.curvature is None else state.curvature
+        if sample.slope < fraction * origin.slope:
             return False
-        if point.value - origin.value <= delta * point.step * origin.slope:
+        if sample.value - origin.value <= delta * sample.step_size * origin.slope:
             return True
-        is_near = point.value <= origin.value + start.tolerance
-        return start.is_flat and is_near and point.slope <= (2 * delta - 1) * origin.slope
+        is_near = sample.value <= origin.value + state.tolerance
+        return state.is_stagnating and is_near and sample.slope <= (2 * delta - 1) * origin.slope
 
-    def _is_too_high(self, trial: Trial, point: LinePoint) -> bool:
-        start = trial.start
-        return not point.is_finite or point.value > start.origin.value + start.tolerance
+    def _is_too_high(self, trial: Trial, sample: LineSample) -> bool:
+        state = trial.state
+        return not sample.is_finite or sample.value > state.origin.value + state.tolerance
 
-    def _bracket(self, trial: Trial, point: LinePoint) -> tuple[LinePoint, LinePoint]:
+    def _bracket(self, trial: Trial, sample: LineSample) -> tuple[LineSample, LineSample]:
         """Step outwards until the slope turns (steps B0 to B3)."""
-        left = trial.start.origin
+        left = trial.state.origin
         while not trial.is_exhausted:
-            if self._is_too_high(trial, point):
-                return self._bisect(trial, left, point)
-            if point.slope >= 0:
-                return left, point
-            left, point = point, trial.point(self._outwards(left, point))
-        return left, point
+            if self._is_too_high(trial, sample):
+                return self._bisect(trial, left, sample)
+            if sample.slope >= 0:
+                return left, sample
+            left, sample = sample, trial.sample(self._outwards(left, sample))
+        return left, sample
 
-    def _outwards(self, left: LinePoint, point: LinePoint) -> float:
+    def _outwards(self, left: LineSample, sample: LineSample) -> float:
         """Extrapolate to where the slope should be zero, by `growth` where it falls still."""
-        step = _secant(left, point) if point.slope > left.slope else math.inf
-        return min(max(_OVERSHOOT * step, 1.1 * point.step), self.growth * point.step)
+        step = _secant(left, sample) if sample.slope > left.slope else math.inf
+        return min(max(_OVERSHOOT * step, 1.1 * sample.step_size), self.growth * sample.step_size)
 
     def _bisect(
-        self, trial: Trial, left: LinePoint, right: LinePoint
-    ) -> tuple[LinePoint, LinePoint]:
+        self, trial: Trial, left: LineSample, right: LineSample
+    ) -> tuple[LineSample, LineSample]:
         """Find an interval with a minimum inside one whose right end is too high (step U3)."""
-        while not trial.is_exhausted and right.step - left.step > 1e-15 * right.step:
-            step = (1 - self.bisection) * left.step + self.bisection * right.step
-            point = trial.point(step)
-            if self._is_too_high(trial, point) and not (point.is_finite and point.slope >= 0):
-                right = point
-            elif point.slope >= 0:
-                return left, point
+        while not trial.is_exhausted and right.step_size - left.step_size > 1e-15 * right.step_size:
+            step = (1 - self.bisection) * left.step_size + self.bisection * right.step_size
+            sample = trial.sample(step)
+            if self._is_too_high(trial, sample) and not (sample.is_finite and sample.slope >= 0):
+                right = sample
+            elif sample.slope >= 0:
+                return left, sample
             else:
-                left = point
+                left = sample
         return left, right
 
     def _update(
-        self, trial: Trial, left: LinePoint, right: LinePoint, step: float
-    ) -> tuple[LinePoint, LinePoint]:
+        self, trial: Trial, left: LineSample, right: LineSample, step: float
+    ) -> tuple[LineSample, LineSample]:
         """Cut the interval at a step (U0 to U3)."""
-        if not left.step < step < right.step:
+        if not left.step_size < step < right.step_size:
             return left, right
-        point = trial.point(step)
-        if point.is_finite and point.slope >= 0:
-            return left, point
-        if self._is_too_high(trial, point):
-            return self._bisect(trial, left, point)
-        return point, right
+        sample = trial.sample(step)
+        if sample.is_finite and sample.slope >= 0:
+            return left, sample
+        if self._is_too_high(trial, sample):
+            return self._bisect(trial, left, sample)
+        return sample, right
 
-    def _shrink(self, trial: Trial, left: LinePoint, right: LinePoint) -> Found:
+    def _shrink(self, trial: Trial, left: LineSample, right: LineSample) -> LineSearchResult:
         while not trial.is_exhausted:
-            width = right.step - left.step
-            if width <= 1e-15 * right.step:
-                return trial.failed(ROUNDING)
+            width = right.step_size - left.step_size
+            if width <= 1e-15 * right.step_size:
+                return trial.failed(INTERVAL_VANISHED)
             left, right = self._secant_twice(trial, left, right)
-            if right.step - left.step > self.shrinkage * width:
-                middle = 0.5 * (left.step + right.step)
+            if right.step_size - left.step_size > self.shrinkage * width:
+                middle = 0.5 * (left.step_size + right.step_size)
                 left, right = self._update(trial, left, right, middle)
-        return trial.failed(NO_POINT)
+        return trial.failed(NOT_MET)
 
     def _secant_twice(
-        self, trial: Trial, left: LinePoint, right: LinePoint
-    ) -> tuple[LinePoint, LinePoint]:
+        self, trial: Trial, left: LineSample, right: LineSample
+    ) -> tuple[LineSample, LineSample]:
         """Cut at the secant's zero, then at that between the new end and the old (S1 to S4)."""
         step = _secant(left, right)
         new_left, new_right = self._update(trial, left, right, step)
-        if step == new_right.step:
+        if step == new_right.step_size:
             return self._update(trial, new_left, new_right, _secant(right, new_right))
-        if step == new_left.step:
+        if step == new_left.step_size:
             return self._update(trial, new_left, new_right, _secant(left, new_left))
         return new_left, new_right
 
 
-def _secant(a: LinePoint, b: LinePoint) -> float:
-    """Find where the slope is zero if it is linear between two points; NaN where it is constant."""
+def _secant(a: LineSample, b: LineSample) -> float:
+    """Return where the slope is zero if linear between two samples; NaN where it is constant."""
     difference = b.slope - a.slope
-    return (a.step * b.slope - b.step * a.slope) / difference if difference else math.nan
+    return (a.step_size * b.slope - b.step_size * a.slope) / difference if difference else math.nan

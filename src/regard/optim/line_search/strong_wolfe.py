@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 from regard.optim.line_search.base import (
-    NO_POINT,
+    INTERVAL_VANISHED,
     NOT_FINITE,
-    ROUNDING,
+    NOT_MET,
     Accepted,
-    Found,
-    Line,
-    LinePoint,
-    Start,
+    LineFunction,
+    LineSample,
+    LineSearchResult,
+    LineSearchState,
     Trial,
 )
 
@@ -22,83 +22,88 @@ class StrongWolfe:
 
     Args:
         sufficient: c1, above 0 and below `curvature`.
-        curvature: c2: greatest share of the first slope that may remain, below 1.
-        max_points: Points evaluated at most.
+        curvature: c2: largest fraction of the first slope that may remain, below 1.
+        max_evaluations: Samples computed at most.
     """
 
     def __init__(
-        self, sufficient: float = 1e-4, curvature: float = 0.1, max_points: int = 40
+        self, sufficient: float = 1e-4, curvature: float = 0.1, max_evaluations: int = 40
     ) -> None:
-        self.sufficient, self.curvature, self.max_points = sufficient, curvature, max_points
+        self.sufficient, self.curvature = sufficient, curvature
+        self.max_evaluations = max_evaluations
 
-    def __call__(self, line: Line, start: Start) -> Found:
-        """Search along `line`."""
-        origin = start.origin
-        share = self.curvature if start.curvature is None else start.curvature
+    def __call__(self, function: LineFunction, state: LineSearchState) -> LineSearchResult:
+        """Search along `function`."""
+        origin = state.origin
+        fraction = self.curvature if state.curvature is None else state.curvature
 
-        def accepts(point: LinePoint) -> bool:
-            return self._is_low(start, point) and abs(point.slope) <= -share * origin.slope
+        def accepts(sample: LineSample) -> bool:
+            return self._is_low(state, sample) and abs(sample.slope) <= -fraction * origin.slope
 
-        trial = Trial(line, start, accepts, self.max_points)
+        trial = Trial(function, state, accepts, self.max_evaluations)
         try:
             return self._bracket(trial)
         except Accepted as accepted:
-            return Found(point=accepted.point)
+            return LineSearchResult(accepted.sample)
 
-    def _is_low(self, start: Start, point: LinePoint) -> bool:
-        origin = start.origin
-        bound = origin.value + self.sufficient * point.step * origin.slope
-        return point.value <= bound + start.tolerance
+    def _is_low(self, state: LineSearchState, sample: LineSample) -> bool:
+        origin = state.origin
+        bound = origin.value + self.sufficient * sample.step_size * origin.slope
+        return sample.value <= bound + state.tolerance
 
-    def _bracket(self, trial: Trial) -> Found:
-        before, point = trial.start.origin, trial.first_point()
-        if not point.is_finite:
+    def _bracket(self, trial: Trial) -> LineSearchResult:
+        before, sample = trial.state.origin, trial.first_sample()
+        if not sample.is_finite:
             return trial.failed(NOT_FINITE)
         while not trial.is_exhausted:
-            if not self._is_low(trial.start, point) or (before.step and point.value > before.value):
-                return self._zoom(trial, before, point)
-            if point.slope >= 0:
-                return self._zoom(trial, point, before)
-            step = min(10 * point.step, max(2 * point.step, _cubic_minimum(before, point)))
-            before, point = point, trial.point(step)
-            while not point.is_finite and not trial.is_exhausted:
-                step = 0.5 * (before.step + step)
-                point = trial.point(step)
-        return trial.failed(NO_POINT)
+            rises = before.step_size > 0 and sample.value > before.value
+            if rises or not self._is_low(trial.state, sample):
+                return self._zoom(trial, before, sample)
+            if sample.slope >= 0:
+                return self._zoom(trial, sample, before)
+            minimum = _cubic_minimum(before, sample)
+            step = min(10 * sample.step_size, max(2 * sample.step_size, minimum))
+            before, sample = sample, trial.sample(step)
+            while not sample.is_finite and not trial.is_exhausted:
+                step = 0.5 * (before.step_size + step)
+                sample = trial.sample(step)
+        return trial.failed(NOT_MET)
 
-    def _zoom(self, trial: Trial, low: LinePoint, high: LinePoint) -> Found:
+    def _zoom(self, trial: Trial, low: LineSample, high: LineSample) -> LineSearchResult:
         while not trial.is_exhausted:
-            width = abs(high.step - low.step)
-            if width <= 1e-15 * max(high.step, low.step):
-                return trial.failed(ROUNDING)
-            left = min(low.step, high.step)
+            width = abs(high.step_size - low.step_size)
+            if width <= 1e-15 * max(high.step_size, low.step_size):
+                return trial.failed(INTERVAL_VANISHED)
+            left = min(low.step_size, high.step_size)
             step = min(left + 0.9 * width, max(left + 0.1 * width, _cubic_minimum(low, high)))
-            point = trial.point(step)
+            sample = trial.sample(step)
             if (
-                not point.is_finite
-                or not self._is_low(trial.start, point)
-                or point.value >= low.value
+                not sample.is_finite
+                or not self._is_low(trial.state, sample)
+                or sample.value >= low.value
             ):
-                high = point
+                high = sample
             else:
-                if point.slope * (high.step - low.step) >= 0:
+                if sample.slope * (high.step_size - low.step_size) >= 0:
                     high = low
-                low = point
-        return trial.failed(NO_POINT)
+                low = sample
+        return trial.failed(NOT_MET)
 
 
-def _cubic_minimum(a: LinePoint, b: LinePoint) -> float:
-    """Find the minimiser of the cubic through two points (Nocedal & Wright, equation 3.59).
+def _cubic_minimum(a: LineSample, b: LineSample) -> float:
+    """Return the minimiser of the cubic through two samples (Nocedal & Wright, equation 3.59).
 
-    The middle, where there is none.
+    Where there is none it is the middle.
     """
-    middle = 0.5 * (a.step + b.step)
-    if not (a.is_finite and b.is_finite) or a.step == b.step:
+    middle = 0.5 * (a.step_size + b.step_size)
+    if not (a.is_finite and b.is_finite) or a.step_size == b.step_size:
         return middle
-    d1 = a.slope + b.slope - 3 * (a.value - b.value) / (a.step - b.step)
+    d1 = a.slope + b.slope - 3 * (a.value - b.value) / (a.step_size - b.step_size)
     square = d1 * d1 - a.slope * b.slope
     if square < 0:
         return middle
-    d2 = math.copysign(math.sqrt(square), b.step - a.step)
+    d2 = math.copysign(math.sqrt(square), b.step_size - a.step_size)
     below = b.slope - a.slope + 2 * d2
-    return b.step - (b.step - a.step) * (b.slope + d2 - d1) / below if below else middle
+    if not below:
+        return middle
+    return b.step_size - (b.step_size - a.step_size) * (b.slope + d2 - d1) / below

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -23,9 +23,16 @@ from torch.nn.parallel import DistributedDataParallel
 from regard.errors import ConfigError, ShapeError
 from regard.optim.curvature.hvp import GaussNewton, Hessian
 
-Loss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
+BatchLoss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
 """Returns the mean over the rows of a batch; or a sum and the number of its terms."""
-Matrix: TypeAlias = Hessian | GaussNewton
+
+
+class _BatchMatrix(NamedTuple):
+    """The curvature of the summed loss of a batch, and the number of its terms."""
+
+    matrix: Hessian | GaussNewton
+    num_terms: float
+
 
 _EMPTY = "the loader gave no batch.  Is the data set empty?"
 _ALL_EMPTY = "the loaders of all {} processes gave no term of the loss.  Is the data set empty?"
@@ -40,28 +47,27 @@ class FullBatch:
             where parameters are not sharded.
         loss: Of a batch, ``loss(batch)``; with `outputs`, ``loss(outputs(batch), batch)``. Either
             the mean over the batch's rows, or a pair: a sum and the number of its terms, which
-            weighs batches rightly where rows have different numbers of terms.
+            weights batches correctly where rows have different numbers of terms.
         outputs: What the model computes from a batch, a tensor; needed for Gauss-Newton products,
             which want the loss to be convex in it.
         parameters: With respect to which derivatives are computed where no optimizer asks for
             them; an optimizer's step puts its own parameters in their place.
         model: Its dropout is switched off, or frozen, while it is evaluated. One that is wrapped in
-            DistributedDataParallel is kept from reducing gradients batch by batch.
+            DistributedDataParallel does not reduce gradients batch by batch.
         dropout: off, or frozen: the same masks throughout a step, new ones in the next.
-        seed_dropout: Called with a number that decides about the masks; none seeds PyTorch's own
+        seed_dropout: Called with a number that determines the masks; None seeds PyTorch's own
             generator and restores it afterwards.
-        curvature_fraction: Share of the micro-batches that products are taken over, above 0 to 1:
-            always the same ones, evenly spread (`spread`), since batches may be sorted by length.
+        curvature_fraction: Fraction of the micro-batches that products are taken over, above 0 to
+            1: always the same ones, evenly spaced, since batches may be sorted by length.
 
     Raises:
-        ConfigError: The loader can be iterated once only, or is empty on all processes, or an
-            argument is out of range.
+        ConfigError: The loader can be iterated once only, or an argument is out of range.
     """
 
     def __init__(
         self,
         loader: Iterable[Any],
-        loss: Loss,
+        loss: BatchLoss,
         *,
         outputs: Callable[[Any], Tensor] | None = None,
         parameters: Iterable[Tensor] | None = None,
@@ -87,8 +93,8 @@ class FullBatch:
         self.curvature_fraction = curvature_fraction
         self.num_steps = 0
         """Steps begun; frozen dropout masks follow from it."""
-        self._holds = False  # outside an optimizer's step nobody tells when something changes
-        self._held: tuple[object, Matrix, float] | None = None
+        self._may_cache = False  # outside an optimizer's step the parameters may change unnoticed
+        self._cached: tuple[object, _BatchMatrix] | None = None
 
     def __call__(self) -> float:
         """Compute value and gradient, as a closure does."""
@@ -105,11 +111,11 @@ class FullBatch:
                 "the parameters are sharded (FSDP), so FullBatch must know the model, which keeps "
                 "whole copies between evaluations.  Pass model=model."
             )
-        self._parameters, self._held = list(parameters), None
+        self._parameters, self._cached = list(parameters), None
 
     def begin_step(self) -> bool:
-        """Draw new dropout masks where dropout is frozen; return whether the function changed."""
-        self._holds, self._held = True, None
+        """Draw new dropout masks where dropout is frozen; return whether the objective changed."""
+        self._may_cache, self._cached = True, None
         if self._dropout == "off":
             return False
         self.num_steps += 1
@@ -121,20 +127,24 @@ class FullBatch:
             total, count = self._sums(None)
         return self._mean(*_reduced(total, count))
 
-    def _nothing(self) -> Tensor:
-        """Return a zero of float64: what a process adds that has no data, if there are others.
+    def _empty_sum(self) -> Tensor:
+        """Return a zero of float64: what a process without data adds to those of the others.
 
         Raises:
-            ConfigError: There are no others.
+            ConfigError: There are no other processes.
         """
         if _num_processes() == 1:
             raise ConfigError(_EMPTY)
-        known = self._parameters or ([] if self._model is None else list(self._model.parameters()))
-        return torch.zeros((), dtype=torch.float64, device=known[0].device if known else "cpu")
+        parameters = self._parameters or (
+            [] if self._model is None else list(self._model.parameters())
+        )
+        return torch.zeros(
+            (), dtype=torch.float64, device=parameters[0].device if parameters else "cpu"
+        )
 
     def gradient(self) -> float:
         """Compute the mean loss, and its gradient into ``grad`` of the parameters: one pass."""
-        parameters = self._bound()
+        parameters = self._known_parameters()
         for parameter in parameters:
             parameter.grad = None
         with torch.enable_grad():
@@ -156,7 +166,7 @@ class FullBatch:
         """Multiply the Gauss-Newton matrix with a vector.
 
         Raises:
-            ConfigError: Outputs and loss are not told apart.
+            ConfigError: `outputs` was not given.
         """
         if self._outputs is None:
             raise ConfigError(
@@ -166,7 +176,7 @@ class FullBatch:
             )
         return self._product(vector, self._gauss_newton_of)
 
-    def _bound(self) -> list[Tensor]:
+    def _known_parameters(self) -> list[Tensor]:
         if self._parameters is None:
             raise ConfigError(
                 "the objective does not know its parameters.  Pass it to an optimizer's step, or "
@@ -175,11 +185,11 @@ class FullBatch:
         return self._parameters
 
     def _sums(self, use: Callable[[Tensor], object] | None) -> tuple[Tensor, Tensor]:
-        """Sum loss and number of terms over this process's data, float64, and use every loss."""
+        """Sum loss and number of terms, float64, over this process's data; call `use` on each."""
         total = count = None
         with self._evaluating():
-            for number, batch in enumerate(self._loader):
-                self._freeze(number)
+            for index, batch in enumerate(self._loader):
+                self._seed_masks(index)
                 loss, terms = self._terms(batch)
                 if use is not None:
                     use(loss)
@@ -188,7 +198,7 @@ class FullBatch:
                 terms = torch.as_tensor(terms, dtype=torch.float64, device=added.device)
                 count = terms if count is None else count + terms
         if total is None or count is None:
-            return self._nothing(), self._nothing()
+            return self._empty_sum(), self._empty_sum()
         return total, count
 
     def _terms(self, batch: Any) -> tuple[Tensor, Tensor | int]:
@@ -204,15 +214,15 @@ class FullBatch:
     def _evaluating(self) -> Iterator[None]:
         """Switch dropout off or freeze it, and mixed precision off."""
         model, parameters = self._model, self._parameters
-        modes = [] if model is None else [(each, each.training) for each in model.modules()]
+        modes = [] if model is None else [(module, module.training) for module in model.modules()]
         _drop_copies(model)
         if model is not None and self._dropout == "off":
             model.eval()
-        kind = parameters[0].device.type if parameters else "cpu"
-        devices = [] if kind == "cpu" else [torch.cuda.current_device()]
+        device_type = parameters[0].device.type if parameters else "cpu"
+        devices = [] if device_type == "cpu" else [torch.cuda.current_device()]
         draws = self._dropout == "frozen" and self._seed is None
         with (
-            torch.autocast(kind, enabled=False),
+            torch.autocast(device_type, enabled=False),
             torch.random.fork_rng(devices, enabled=draws),
             model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext(),
         ):
@@ -223,83 +233,82 @@ class FullBatch:
                     module.training = was_training
                 _drop_copies(model)
 
-    def _freeze(self, number: int) -> None:
-        """Decide about the dropout masks of a micro-batch."""
+    def _seed_masks(self, index: int) -> None:
+        """Determine the dropout masks of a micro-batch."""
         if self._dropout == "off":
             return
-        seed = self.num_steps * 1_000_003 + number
+        seed = self.num_steps * 1_000_003 + index
         if self._seed is None:
             torch.manual_seed(seed)
         else:
             self._seed(seed)
 
     def _product(
-        self,
-        vector: Sequence[Tensor],
-        matrix_of: Callable[[Any], tuple[Matrix, float]],
+        self, vector: Sequence[Tensor], build: Callable[[Any], _BatchMatrix]
     ) -> list[Tensor]:
         """Sum products over the micro-batches; the graph of a single one is kept between calls."""
-        parameters = self._bound()
+        parameters = self._known_parameters()
         batches = self._curvature_batches()
         versions = [p._version for p in parameters]
-        place = (matrix_of, self.num_steps, self.curvature_fraction, versions)
-        if self._held is not None and self._held[0] == place:
-            with self._evaluating():
-                products, count = self._held[1].times(vector), self._held[2]
-        else:
-            products, count = [torch.zeros_like(p) for p in parameters], 0.0
-            with self._evaluating(), torch.enable_grad():
-                for number, batch in enumerate(batches):
-                    self._freeze(number)
-                    matrix, terms = matrix_of(batch)
-                    for product, added in zip(products, matrix.times(vector), strict=True):
-                        product.add_(added)
-                    count += terms
-                    if self._holds and len(batches) == 1:
-                        self._held = (place, matrix, terms)
-        kind = {"dtype": torch.float64, "device": parameters[0].device}
-        _, total = _reduced(torch.zeros((), **kind), torch.tensor(count, **kind), products)
+        key = (build, self.num_steps, self.curvature_fraction, versions)
+        products, num_terms = [torch.zeros_like(p) for p in parameters], 0.0
+        with self._evaluating(), torch.enable_grad():
+            for index, batch in enumerate(batches):
+                if self._cached is not None and self._cached[0] == key:
+                    part = self._cached[1]
+                else:
+                    self._seed_masks(index)
+                    part = build(batch)
+                for product, added in zip(products, part.matrix.matvec(vector), strict=True):
+                    product.add_(added)
+                num_terms += part.num_terms
+                if self._may_cache and len(batches) == 1:
+                    self._cached = key, part
+        options = {"dtype": torch.float64, "device": parameters[0].device}
+        _, total = _reduced(
+            torch.zeros((), **options), torch.tensor(num_terms, **options), products
+        )
         return [product / float(total) for product in products]
 
     def _curvature_batches(self) -> list[Any]:
         loader = self._loader
         if self.curvature_fraction == 1 or not isinstance(loader, Sized):
             loader = list(loader)
-        number = len(loader)
-        if not number:
-            self._nothing()
+        if not len(loader):
+            self._empty_sum()
             return []
-        places = spread(number, self.curvature_fraction)
+        indices = evenly_spaced(len(loader), self.curvature_fraction)
         if isinstance(loader, Sequence):
-            return [loader[place] for place in places]
-        chosen = set(places)
-        return [batch for place, batch in enumerate(loader) if place in chosen]
+            return [loader[index] for index in indices]
+        chosen = set(indices)
+        return [batch for index, batch in enumerate(loader) if index in chosen]
 
-    def _hessian_of(self, batch: Any) -> tuple[Hessian, float]:
-        loss, terms = self._terms(batch)
-        return Hessian(loss, self._bound()), float(terms)
+    def _hessian_of(self, batch: Any) -> _BatchMatrix:
+        loss, num_terms = self._terms(batch)
+        return _BatchMatrix(Hessian(loss, self._known_parameters()), float(num_terms))
 
-    def _gauss_newton_of(self, batch: Any) -> tuple[GaussNewton, float]:
+    def _gauss_newton_of(self, batch: Any) -> _BatchMatrix:
         assert self._outputs is not None
-        outputs = self._outputs(batch)
-        counted: list[Tensor | int] = []
+        num_terms = 0.0
 
-        def loss(of: Tensor) -> Tensor:
-            summed, terms = _as_sum(self._loss(of, batch), batch)
-            counted.append(terms)
-            return summed
+        def loss(outputs: Tensor) -> Tensor:
+            nonlocal num_terms
+            total, terms = _as_sum(self._loss(outputs, batch), batch)
+            num_terms = float(terms)
+            return total
 
-        return GaussNewton(outputs, loss, self._bound()), float(counted[0])
+        matrix = GaussNewton(self._outputs(batch), loss, self._known_parameters())
+        return _BatchMatrix(matrix, num_terms)
 
 
-def spread(number: int, share: float) -> list[int]:
-    """Choose a share of some batches, one at least, each from the middle of an equal stretch.
+def evenly_spaced(num_batches: int, fraction: float) -> list[int]:
+    """Return the indices of a fraction of the batches, 1 at least, in the middle of equal parts.
 
-    >>> spread(8, 0.5), spread(8, 0.25), spread(8, 0.01)
+    >>> evenly_spaced(8, 0.5), evenly_spaced(8, 0.25), evenly_spaced(8, 0.01)
     ([1, 3, 5, 7], [2, 6], [4])
     """
-    count = max(1, round(share * number))
-    return [(2 * place + 1) * number // (2 * count) for place in range(count)]
+    num_chosen = max(1, round(fraction * num_batches))
+    return [(2 * part + 1) * num_batches // (2 * num_chosen) for part in range(num_chosen)]
 
 
 def _drop_copies(model: nn.Module | None) -> None:
@@ -312,13 +321,13 @@ def _drop_copies(model: nn.Module | None) -> None:
             module.reshard()
 
 
-def _as_sum(found: object, batch: Any) -> tuple[Tensor, Tensor | int]:
-    """Turn what a loss function returned into a sum and the number of its terms."""
-    if isinstance(found, tuple):
-        loss, terms = found
+def _as_sum(returned: object, batch: Any) -> tuple[Tensor, Tensor | int]:
+    """Return a sum and the number of its terms from what a loss function returned."""
+    if isinstance(returned, tuple):
+        loss, terms = returned
     else:
         terms = _num_rows(batch)
-        loss = found * terms if isinstance(found, Tensor) else found
+        loss = returned * terms if isinstance(returned, Tensor) else returned
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         shape = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise ShapeError(f"the loss is {shape}; a scalar tensor is expected.  Take its mean.")

@@ -26,10 +26,10 @@ class OutOfEvaluations(Exception):  # noqa: N818 - an end, not an error
 
 
 def flatten(point: Point) -> list[Tensor]:
-    """List the tensors of a point, in the order of its keys.
+    """Return the tensors of a point as a list, in the order of its keys.
 
     Raises:
-        ShapeError: It holds something else.
+        ShapeError: It contains something else.
     """
     if isinstance(point, Tensor):
         return [point]
@@ -41,15 +41,16 @@ def flatten(point: Point) -> list[Tensor]:
     )
 
 
-def rebuild(like: Point, tensors: Sequence[Tensor]) -> Any:
-    """Put tensors into the structure of a point."""
-    return _rebuild(like, iter(tensors))
+def unflatten(template: Point, tensors: Sequence[Tensor]) -> Any:
+    """Return tensors in the structure of a point."""
+    remaining = iter(tensors)
 
+    def build(part: Point) -> Any:
+        if isinstance(part, Tensor):
+            return next(remaining)
+        return {name: build(entry) for name, entry in part.items()}
 
-def _rebuild(like: Point, tensors: Any) -> Any:
-    if isinstance(like, Tensor):
-        return next(tensors)
-    return {name: _rebuild(part, tensors) for name, part in like.items()}
+    return build(template)
 
 
 class FunctionObjective:
@@ -58,15 +59,16 @@ class FunctionObjective:
     Args:
         fun: Takes a point, returns a scalar.
         x0: The first point; it is not changed.
-        tol: `Solved` is raised at the first point whose gradient has no larger entry and whose
-            value is no higher than the best.
+        tol: `Solved` is raised at the first point where the gradient's largest absolute entry is
+            not above it and the value not above the best.
         max_evaluations: Calls of `fun`, and products, before `OutOfEvaluations`.
     """
 
     def __init__(self, fun: Function, x0: Point, *, tol: float, max_evaluations: int) -> None:
-        self._fun, self._like, self._tol, self._left = fun, x0, tol, max_evaluations
+        self._fun, self._template, self._tol = fun, x0, tol
+        self._num_left = max_evaluations
         self.keeps_graph = False
-        """Whether products are wanted, for which a gradient keeps its graph."""
+        """Whether a gradient keeps its graph, for products."""
         copies = [tensor.detach().clone() for tensor in flatten(x0)]
         self.tensors = [t.requires_grad_() if t.is_floating_point() else t for t in copies]
         self._slopes: Sequence[Tensor] = ()
@@ -78,14 +80,14 @@ class FunctionObjective:
         self._count()
         self.num_values += 1
         with torch.no_grad():
-            return scalar(self._fun(rebuild(self._like, [t.detach() for t in self.tensors])))
+            return scalar(self._fun(unflatten(self._template, [t.detach() for t in self.tensors])))
 
     def gradient(self) -> float:
         """Compute value and gradient."""
         self._count()
         self.num_gradients += 1
         with torch.enable_grad():
-            loss = self._fun(rebuild(self._like, self.tensors))
+            loss = self._fun(unflatten(self._template, self.tensors))
             value = scalar(loss)
             self._slopes = torch.autograd.grad(
                 loss.reshape(()),
@@ -119,27 +121,27 @@ class FunctionObjective:
         )
 
     def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:
-        """Multiply the Hessian: a plain function has no outputs between it and its tensors."""
+        """Multiply the Hessian: a plain function has no outputs to linearise."""
         return self.hessian(vector)
 
     def _count(self) -> None:
-        if self._left <= 0:
+        if self._num_left <= 0:
             raise OutOfEvaluations
-        self._left -= 1
+        self._num_left -= 1
 
     def _copy(self) -> list[Tensor]:
         return [tensor.detach().clone() for tensor in self.tensors]
 
     def _is_worse(self, value: float) -> bool:
-        """Tell whether a value is above the best by more than rounding: a plateau overshot to."""
+        """Return whether a value is above the best by more than rounding: on a higher plateau."""
         if math.isinf(self.best_value):
             return False
         eps = torch.finfo(self.tensors[0].dtype).eps
         return value > self.best_value + eps**0.5 * abs(self.best_value)
 
     def _keep_best(self, value: float) -> None:
-        largest = [slope.detach().abs().max() for slope in self._slopes if slope.numel()]
-        norm = float(torch.stack(largest).max()) if largest else 0.0  # NaN where one is
+        entries = [slope.detach().abs().max() for slope in self._slopes if slope.numel()]
+        norm = float(torch.stack(entries).max()) if entries else 0.0  # NaN where one is
         is_solved = math.isfinite(value) and norm <= self._tol and not self._is_worse(value)
         if (math.isfinite(value) and value < self.best_value) or is_solved:
             self.best, self.best_value, self.best_norm = self._copy(), value, norm

@@ -16,8 +16,8 @@ Closure = Callable[[], Tensor | float]
 
 
 @runtime_checkable
-class Objective(Protocol):
-    """A function of parameters that the objective knows, evaluated where they stand."""
+class DeterministicObjective(Protocol):
+    """A function of parameters that the objective knows, evaluated at their present values."""
 
     def value(self) -> float:
         """Compute the value alone."""
@@ -37,15 +37,15 @@ class Objective(Protocol):
 
 
 @runtime_checkable
-class Prepared(Protocol):
-    """An objective that wants to know its optimizer's parameters and when a step begins."""
+class StepAwareObjective(Protocol):
+    """An objective that is given its optimizer's parameters and the start of every step."""
 
     def bind(self, parameters: Sequence[Tensor]) -> None:
-        """Take the parameters with respect to which products are computed, where none are set."""
+        """Take the parameters with respect to which derivatives are computed."""
         ...
 
     def begin_step(self) -> bool:
-        """Get ready for a step; return whether the function has changed."""
+        """Prepare for a step; return whether the objective has changed since the last one."""
         ...
 
 
@@ -72,7 +72,7 @@ class ClosureObjective:
 
         Raises:
             ConfigError: It did not compute gradients.
-            ShapeError: The loss is no scalar.
+            ShapeError: The loss is not a scalar.
         """
         for parameter in self._parameters:
             parameter.grad = None
@@ -92,16 +92,16 @@ class ClosureObjective:
         raise _no_products()
 
 
-def require_gradients(parameters: Sequence[Tensor], who: str) -> None:
-    """Refuse an evaluation that left no gradients at all, and name missing ones.
+def require_gradients(parameters: Sequence[Tensor], source: str) -> None:
+    """Check that an evaluation left a gradient for every parameter.
 
     Raises:
         ConfigError: Some parameters have no gradient.
     """
-    missing = [number for number, p in enumerate(parameters) if p.grad is None]
+    missing = [index for index, p in enumerate(parameters) if p.grad is None]
     if len(missing) == len(parameters):
         raise ConfigError(
-            f"{who} left no gradients: it must call loss.backward() before it returns the loss, "
+            f"{source} left no gradients: it must call loss.backward() before it returns the loss, "
             "on the parameters that the optimizer was given."
         )
     if missing:
@@ -114,10 +114,10 @@ def require_gradients(parameters: Sequence[Tensor], who: str) -> None:
 
 
 def scalar(loss: object) -> float:
-    """Turn a loss into a number.
+    """Return a loss as a number.
 
     Raises:
-        ShapeError: It is no scalar.
+        ShapeError: It is not a scalar.
     """
     if isinstance(loss, Tensor):
         if loss.numel() != 1:
