@@ -311,7 +311,7 @@ def test_an_error_in_the_closure_comes_through_as_it_is():
 
 
 def test_a_closure_gives_no_products():
-    from regard.optim.objectives.objective import ClosureObjective
+    from regard.optim.objectives.closure import ClosureObjective
 
     x = parameter()
     objective = ClosureObjective(lambda: (x * x).sum(), [x])

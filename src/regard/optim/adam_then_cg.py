@@ -13,12 +13,7 @@ import torch
 
 from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.line_search_optimizer import StepReport
-from regard.optim.objectives.objective import (
-    Closure,
-    DeterministicObjective,
-    StepAwareObjective,
-    scalar,
-)
+from regard.optim.objectives.base import Closure, DeterministicObjective, StepAwareObjective, scalar
 from regard.optim.plateau import Plateau
 
 

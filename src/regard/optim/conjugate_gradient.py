@@ -56,7 +56,8 @@ from regard.optim.line_search_optimizer import (
     ObjectiveAlongDirection,
     StepReport,
 )
-from regard.optim.objectives.objective import ClosureObjective, DeterministicObjective
+from regard.optim.objectives.base import DeterministicObjective
+from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.preconditioners import Precondition, build_preconditioner
 
 _MAX_CHANGE = 10.0  # of the guessed step size from one iteration to the next

@@ -25,7 +25,7 @@ from regard.optim.line_search.base import (
 )
 from regard.optim.line_search.initial_step import initial_step_size
 from regard.optim.line_search_optimizer import LineSearchOptimizer, StepReport
-from regard.optim.objectives.objective import DeterministicObjective
+from regard.optim.objectives.base import DeterministicObjective
 
 _REMEMBERED_VALUES = 10
 _LONGEST, _SHORTEST = 1e10, 1e-10  # of a step, relative to the one before

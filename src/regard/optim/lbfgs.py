@@ -20,7 +20,7 @@ from regard.optim.line_search_optimizer import (
     LineSearchOptimizer,
     StepReport,
 )
-from regard.optim.objectives.objective import DeterministicObjective
+from regard.optim.objectives.base import DeterministicObjective
 
 _CURVATURE = 0.9  # a quasi-Newton direction's first step is good: a loose search is enough
 

@@ -28,13 +28,13 @@ from regard.optim.line_search.base import (
     LineSearchState,
 )
 from regard.optim.line_search.initial_step import record_step
-from regard.optim.objectives.objective import (
+from regard.optim.objectives.base import (
     Closure,
-    ClosureObjective,
     DeterministicObjective,
     StepAwareObjective,
     require_gradients,
 )
+from regard.optim.objectives.closure import ClosureObjective
 
 RETRY_TOLERANCE_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
 _ROUNDING = 1e-12  # relative error of a value in float64, ten times the unit roundoff in others

@@ -30,7 +30,8 @@ from regard.optim.line_search_optimizer import (
     LineSearchOptimizer,
     StepReport,
 )
-from regard.optim.objectives.objective import ClosureObjective, DeterministicObjective
+from regard.optim.objectives.base import DeterministicObjective
+from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.preconditioners import Precondition, build_preconditioner
 
 Curvature = Literal["gauss-newton", "hessian"]

@@ -1,1 +1,1 @@
-"""What deterministic methods minimize."""
+"""What deterministic methods minimise: protocols, closures, plain functions, whole data sets."""

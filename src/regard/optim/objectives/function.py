@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ShapeError
-from regard.optim.objectives.objective import scalar
+from regard.optim.objectives.base import scalar
 
 Point: TypeAlias = Tensor | Mapping[str, Any]
 """A tensor, or a dict of tensors and such dicts."""

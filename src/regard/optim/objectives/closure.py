@@ -1,0 +1,70 @@
+"""A closure, as torch.optim takes it, as an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from regard.errors import ConfigError
+from regard.optim.objectives.base import Closure, require_gradients, scalar
+
+
+class ClosureObjective:
+    """A closure as an objective; a value costs as much as a gradient, and there are no products.
+
+    Under ``torch.distributed`` the loss is averaged over processes, as DistributedDataParallel does
+    with gradients, so that all take the same decisions.
+
+    Args:
+        closure: To be called.
+        parameters: Whose gradients it computes.
+    """
+
+    def __init__(self, closure: Closure, parameters: Sequence[Tensor]) -> None:
+        self._closure, self._parameters = closure, parameters
+
+    def value(self) -> float:
+        """Call the closure."""
+        return self.gradient()
+
+    def gradient(self) -> float:
+        """Call the closure.
+
+        Raises:
+            ConfigError: It did not compute gradients.
+            ShapeError: The loss is not a scalar.
+        """
+        for parameter in self._parameters:
+            parameter.grad = None
+        with torch.enable_grad():
+            loss = self._closure()
+        value = scalar(loss)
+        if all(parameter.grad is None for parameter in self._parameters):
+            require_gradients(self._parameters, "the closure")
+        return _mean_over_ranks(value, self._parameters[0].device)
+
+    def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:  # noqa: ARG002 - protocol
+        """Refuse: a closure has no graph to differentiate again."""
+        raise _no_products()
+
+    def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:  # noqa: ARG002 - protocol
+        """Refuse: a closure has no graph to differentiate again."""
+        raise _no_products()
+
+
+def _no_products() -> ConfigError:
+    return ConfigError(
+        "this method needs products with the curvature, which a closure cannot give.  Pass "
+        "FullBatch(loader, loss)."
+    )
+
+
+def _mean_over_ranks(value: float, device: torch.device) -> float:
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return float(total) / dist.get_world_size()
