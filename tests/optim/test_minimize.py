@@ -425,3 +425,30 @@ def test_a_gradient_descent_of_fixed_steps_may_be_built():
     )
     assert found.success
     assert found.nit > 5
+
+
+@pytest.mark.parametrize(
+    ("scipy_name", "method"),
+    [("CG", "cg"), ("Newton-CG", "newton-cg"), ("L-BFGS-B", "lbfgs"), ("l-bfgs", "lbfgs")],
+)
+def test_scipys_names_mean_the_same_methods(scipy_name, method):
+    x0 = start(-1.2, 1.0)
+    theirs, ours = (minimize(rosenbrock, x0, method=name) for name in (scipy_name, method))
+    assert torch.equal(theirs.x, ours.x)
+    assert (theirs.nfev, theirs.ngev, theirs.nhvp) == (ours.nfev, ours.ngev, ours.nhvp)
+
+
+def test_scipys_methods_that_we_do_not_have_are_refused_with_ours():
+    with pytest.raises(ConfigError) as error:
+        minimize(rosenbrock, start(-1.2, 1.0), method="Nelder-Mead")
+    assert str(error.value) == (
+        "unknown method 'Nelder-Mead'.  One of: cg, newton-cg, lbfgs, gradient-descent"
+    )
+
+
+def test_a_result_reads_as_a_table_of_its_fields():
+    result = minimize(lambda x: (x * x).sum(), start(1.0))
+    lines = repr(result).splitlines()
+    assert lines[0] == f"        x: {result.x!r}"
+    assert lines[2:4] == ["  success: True", "  message: 'the gradient is small enough'"]
+    assert len(lines) == 9

@@ -304,3 +304,28 @@ def test_the_parameters_themselves_are_not_kept_in_the_state():
     state = optimizer.state_dict()["state"]
     vectors = [v for entry in state.values() for v in entry.values() if isinstance(v, torch.Tensor)]
     assert len(vectors) == 2  # the gradient and the direction
+
+
+def test_a_state_saved_under_earlier_names_is_restored():
+    def run(rename):
+        x = nn.Parameter(torch.tensor([-1.2, 1.0], dtype=torch.float64))
+
+        def closure():
+            loss = (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+            loss.backward()
+            return loss
+
+        optimizer = LBFGS([x])
+        for _ in range(5):
+            optimizer.step(closure)
+        saved = copy.deepcopy(optimizer.state_dict())
+        for new, old in rename.items():
+            saved["state"][0][old] = saved["state"][0].pop(new)
+        optimizer = LBFGS([x])
+        optimizer.load_state_dict(saved)
+        for _ in range(5):
+            optimizer.step(closure)
+        return x
+
+    earlier = {"is_stagnating": "is_flat", "num_stiff_steps": "num_stiff"}
+    assert torch.equal(run(earlier), run({}))

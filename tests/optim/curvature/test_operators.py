@@ -575,3 +575,36 @@ def test_eigenvalues_and_density_agree_with_those_through_curvlinops():
     peers = float(theirs[grid < 0.1].mean() * (0.1 - grid[0]))
     # six random vectors of 24 entries: a share of 2/3 has a standard deviation of 0.05
     assert share == pytest.approx(peers, abs=0.15)
+
+
+def test_an_operator_multiplies_a_vector_or_the_columns_of_a_matrix(classifier):
+    operator, matrix = classifier
+    vectors = torch.randn(operator.size, 3, generator=generator(), dtype=torch.float64)
+    torch.testing.assert_close(operator @ vectors, matrix @ vectors, atol=1e-13, rtol=1e-12)
+    assert torch.equal(operator @ vectors[:, 0], operator.matvec(vectors[:, 0]))
+    assert (operator @ vectors[:, :0]).shape == (operator.size, 0)
+    assert operator.shape == tuple(matrix.shape)
+
+
+def test_a_matrix_of_another_height_is_refused_by_name(classifier):
+    operator, _ = classifier
+    with pytest.raises(ShapeError, match=r"^the vector has shape \[2\]; \["):
+        operator @ torch.ones(2, 3)
+
+
+def test_tensors_operators_and_functions_are_taken_alike(classifier):
+    operator, matrix = classifier
+    b = torch.ones(operator.size, dtype=torch.float64)
+    for estimate in (hutchinson_trace, hutchinson_diagonal):
+        found = [
+            estimate(kind, operator.size, 4, generator=generator(), dtype=torch.float64).value
+            for kind in (matrix, matrix.mv, operator)
+        ]
+        torch.testing.assert_close(found[0], found[1], atol=0, rtol=0)
+        torch.testing.assert_close(found[0], found[2], atol=1e-12, rtol=1e-10)
+    shifted = matrix + torch.eye(operator.size, dtype=torch.float64)
+    solutions = [
+        conjugate_gradient_solve(kind, b, rtol=1e-12).x
+        for kind in (shifted, lambda v: operator @ v + v)
+    ]
+    torch.testing.assert_close(*solutions, atol=1e-10, rtol=1e-9)
