@@ -282,9 +282,9 @@ def test_a_group_with_a_scale_equals_a_substitution_of_variables():
         assert torch.equal(b, v * 0.25)
 
 
-def test_a_memory_below_one_is_refused():
-    with pytest.raises(ConfigError, match=r"^memory must be 1 or more, not 0$"):
-        LBFGS([torch.nn.Parameter(torch.ones(2))], memory=0)
+def test_a_history_below_one_is_refused():
+    with pytest.raises(ConfigError, match=r"^history_size must be 1 or more, not 0$"):
+        LBFGS([torch.nn.Parameter(torch.ones(2))], history_size=0)
 
 
 def test_an_unknown_search_is_refused():

@@ -384,7 +384,7 @@ def test_a_tolerance_that_is_not_above_zero_is_refused(tol):
 def test_an_unknown_method_lists_the_known_ones():
     with pytest.raises(ConfigError) as error:
         minimize(rosenbrock, start(1.0, 2.0), method="bfgs")
-    expected = "unknown method 'bfgs'.  One of: cg, lbfgs, newton-cg, gradient-descent"
+    expected = "unknown method 'bfgs'.  One of: cg, newton-cg, lbfgs, gradient-descent"
     assert str(error.value) == expected
 
 
@@ -452,3 +452,48 @@ def test_a_result_reads_as_a_table_of_its_fields():
     assert lines[0] == f"        x: {result.x!r}"
     assert lines[2:4] == ["  success: True", "  message: 'the gradient is small enough'"]
     assert len(lines) == 9
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "fun",
+    [lambda x: torch.tensor(1.0), lambda x: 1.0, lambda x: (x.detach() ** 2).sum()],
+    ids=["constant", "number", "detached"],
+)
+def test_a_value_that_does_not_depend_on_the_point_is_no_success(method, fun):
+    result = minimize(fun, start(1.0), method=method)
+    assert not result.success
+    assert result.message == "the value does not depend on x, or was detached from it"
+    assert result.fun == 1.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_autocast_around_it_changes_nothing(method):
+    matrix = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+
+    def fun(x):
+        return (matrix @ x - 1).square().sum()
+
+    plain = minimize(fun, torch.zeros(3), method=method, max_evaluations=500)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = minimize(fun, torch.zeros(3), method=method, max_evaluations=500)
+    assert torch.equal(mixed.x, plain.x)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_function_without_a_minimum_is_no_success_in_float32(method):
+    result = minimize(lambda x: -x.sum(), torch.ones(2), method=method, max_evaluations=500)
+    assert not result.success
+    assert torch.isfinite(result.x).all()
+
+
+def test_a_callback_may_stop_the_run():
+    def stop(optimizer):
+        raise StopIteration
+
+    result = minimize(rosenbrock, start(-1.2, 1.0), callback=stop)
+    assert (result.success, result.message, result.nit) == (
+        False,
+        "the callback stopped the run",
+        1,
+    )

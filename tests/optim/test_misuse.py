@@ -319,3 +319,90 @@ def test_a_closure_gives_no_products():
         with pytest.raises(ConfigError) as error:
             product([torch.ones(2)])
         assert str(error.value) == NO_PRODUCTS
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_loop_over_mini_batches_is_refused_at_its_first_failed_step(method):
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(200, 4, generator=draw)
+    targets = rows.sum(1, keepdim=True) + torch.randn(200, 1, generator=draw)
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    optimizer = method(model.parameters())
+
+    def step():
+        batch = torch.randint(200, (8,), generator=draw)
+
+        def closure():
+            loss = (model(rows[batch]) - targets[batch]).square().mean()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+    with pytest.raises(ConfigError, match=r"at the same point; .* Pass FullBatch\(loader, loss\)"):
+        for _ in range(40):
+            step()
+            assert not optimizer.last.failure
+
+
+def test_a_step_that_fails_on_a_deterministic_closure_is_reported_and_not_refused():
+    x = parameter()
+
+    def closure():
+        x.grad = torch.ones_like(x)  # uphill: no step along its negative lowers the value
+        return -(x * x).sum().detach()
+
+    optimizer = LBFGS([x])
+    optimizer.step(closure)
+    assert optimizer.last.failure
+    assert x.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("method", [*METHODS, NewtonCG])
+@pytest.mark.parametrize("setting", ["lr", "weight_decay", "maximize"])
+def test_a_groups_setting_of_another_optimizer_is_refused(method, setting):
+    with pytest.raises(ConfigError) as error:
+        method([{"params": [parameter()], setting: 1.0}])
+    assert str(error.value) == (
+        f"{method.__name__} has no setting {setting!r} of a group.  It takes: scale"
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_parameter_that_is_frozen_between_steps_does_not_move(method):
+    x, y = parameter(), parameter()
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((1 - x) ** 2 + 100 * (y - x**2) ** 2).sum()
+        loss.backward()
+        return loss
+
+    optimizer = method([x, y])
+    for _ in range(4):
+        optimizer.step(closure)
+    y.requires_grad_(False)
+    before = y.tolist(), x.tolist()
+    for _ in range(4):
+        optimizer.step(closure)
+    assert y.tolist() == before[0]
+    assert x.tolist() != before[1]
+
+
+def test_a_scale_that_is_changed_between_steps_is_obeyed():
+    x = parameter()
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (x * x).sum()
+        loss.backward()
+        return loss
+
+    optimizer = GradientDescent([x], step=0.1)
+    optimizer.step(closure)
+    optimizer.param_groups[0]["scale"] = 0.5
+    before = x.detach().clone()
+    optimizer.step(closure)
+    # z = 2 x moves by 0.1 of its gradient x, so x by 0.05
+    torch.testing.assert_close(x.detach(), 0.95 * before)

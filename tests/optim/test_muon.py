@@ -80,5 +80,5 @@ def test_the_state_restores_the_run_to_the_bit():
 
 
 def test_a_vector_is_refused():
-    with pytest.raises(ShapeError, match=r"shape \[4\] is no matrix; Muon takes matrices only"):
+    with pytest.raises(ShapeError, match=r"shape \[4\] is not a matrix; Muon takes matrices only"):
         Muon([torch.nn.Parameter(torch.zeros(4))])

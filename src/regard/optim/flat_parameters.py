@@ -43,7 +43,13 @@ class FlatParameters:
     """
 
     def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
-        pairs = [(p, float(g.get("scale", 1.0))) for g in groups for p in g["params"]]
+        self.scales = [float(group.get("scale", 1.0)) for group in groups]
+        """Of each group."""
+        pairs = [
+            (parameter, scale)
+            for group, scale in zip(groups, self.scales, strict=True)
+            for parameter in group["params"]
+        ]
         pairs.sort(key=lambda pair: not isinstance(pair[0], DTensor))  # sharded ones first
         self.parameters: list[Tensor] = [parameter for parameter, _ in pairs]
         self._scales = [scale for _, scale in pairs]
@@ -98,8 +104,10 @@ class FlatParameters:
             return
         directions = self._views(direction)
         rows = zip(self.parameters, starts, directions, self._scales, strict=True)
+        limit = torch.finfo(self.dtype).max  # PyTorch refuses a factor beyond it
         for parameter, origin, along, scale in rows:
-            torch.add(origin, along, alpha=step_size * scale, out=_local(parameter.detach()))
+            factor = min(step_size * scale, limit)
+            torch.add(origin, along, alpha=factor, out=_local(parameter.detach()))
 
     def is_at(self, position: Tensor) -> bool:
         """Return whether the parameters are bit-identical to a position, ``[n]``."""
@@ -164,12 +172,14 @@ class FlatParameters:
                 part.div_(scale)
         return self.max_abs(out)
 
-    def versions(self) -> list[tuple[int, int]]:
-        """Return numbers that change whenever a parameter is written to or gets other storage.
+    def versions(self) -> list[tuple[int, int, bool]]:
+        """Return what changes whenever a parameter is written to, gets other storage or is frozen.
 
         Writing to ``parameter.data`` in place is not noticed: PyTorch keeps no record of it.
         """
-        return [(p._version, _local(p.detach()).data_ptr()) for p in self.parameters]
+        return [
+            (p._version, _local(p.detach()).data_ptr(), p.requires_grad) for p in self.parameters
+        ]
 
     def _views(self, vector: Tensor) -> list[Tensor]:
         """View a vector, [n], as tensors of the parameters' shapes."""

@@ -105,8 +105,11 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         defaults: Of a group.
         checks_noise: Evaluate the first point twice.
 
+    Where parameters are written to, frozen or unfrozen between two steps, the method restarts; but
+    writing to ``parameter.data`` in place is not noticed: PyTorch keeps no record of it.
+
     Raises:
-        ConfigError: A parameter cannot be optimized.
+        ConfigError: A parameter cannot be optimized, or a group has a setting of another optimizer.
     """
 
     needs_full_batch = True
@@ -118,12 +121,23 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self.counts = Counts()
         self._checks_noise = checks_noise
         self._flat = FlatParameters(self.param_groups)
-        self._seen_versions: list[tuple[int, int]] | None = None
+        self._seen_versions: list[tuple[int, int, bool]] | None = None
         self._buffers: dict[str, Tensor] = {}
         self._has_start = False  # whether the buffer "start" holds where the present step began
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters; what was learnt about the old ones is dropped."""
+        """Add parameters; what was learnt about the old ones is dropped.
+
+        Raises:
+            ConfigError: A parameter cannot be optimized, or a setting of the group is unknown.
+        """
+        known = {"params", "param_names", *self.defaults}
+        unknown = sorted(set(param_group) - known)
+        if unknown:
+            raise ConfigError(
+                f"{type(self).__name__} has no setting {unknown[0]!r} of a group.  It takes: "
+                f"{', '.join(self.defaults)}"
+            )
         super().add_param_group(param_group)
         if not hasattr(self, "_flat"):
             return
@@ -165,6 +179,9 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         Raises:
             ConfigError: The objective is noisy or does not compute gradients.
         """
+        if self._flat.scales != [group.get("scale", 1.0) for group in self.param_groups]:
+            self._flat = FlatParameters(self.param_groups)
+            self._seen_versions = []  # the same as if the parameters had moved
         objective = self._as_objective(closure)
         before = replace(self.counts)
         self._evaluate_start(objective)
@@ -172,6 +189,12 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             with self._restoring_on_interrupt():
                 report = self._step(objective)
                 self._state["norm"] = self._flat.max_abs(self._gradient)
+                if (
+                    report.failure
+                    and self._checks_noise
+                    and isinstance(objective, ClosureObjective)
+                ):
+                    self._refuse_noise(objective, self._value)
         else:
             report = StepReport(failure=_NOT_FINITE if self._state["norm"] else _ZERO)
         self._seen_versions = self._flat.versions()

@@ -17,6 +17,7 @@ from regard.optim.newton_cg import NewtonCG
 from regard.optim.objectives.function import (
     Function,
     FunctionObjective,
+    NotDifferentiable,
     OutOfEvaluations,
     Point,
     Solved,
@@ -81,7 +82,7 @@ def minimize(
 
     Args:
         fun: Takes a point, returns a scalar tensor; twice differentiable for newton-cg. It is
-            called under ``no_grad`` where only its value is needed.
+            called under ``no_grad`` where only its value is needed, and without autocast.
         x0: First point: a floating-point tensor, or a dict of such tensors and of such dicts, all
             of one type.
         method: cg, newton-cg, lbfgs or gradient-descent, in any case (SciPy's ``"L-BFGS-B"`` is
@@ -90,7 +91,7 @@ def minimize(
         tol: Largest absolute entry of the gradient that is small enough, above 0.
         max_evaluations: Calls of `fun` and products with its Hessian at most, 1 or more.
         memory: Steps that cg and lbfgs remember, 0 or more; 0 for plain conjugate gradient.
-        callback: Called with the optimizer after every step.
+        callback: Called with the optimizer after every step; it may raise StopIteration.
 
     Returns:
         The best point met. Failures are named in its message, with ``success`` False.
@@ -158,6 +159,10 @@ def _run(
                 callback(optimizer)
     except Solved:
         return num_steps + (objective.num_gradients > 1), _SOLVED
+    except NotDifferentiable:
+        return 0, "the value does not depend on x, or was detached from it"
+    except StopIteration:
+        return num_steps, "the callback stopped the run"
     except OutOfEvaluations:
         return num_steps, "the limit of evaluations was reached"
     except NonFiniteStartError as error:

@@ -115,7 +115,7 @@ def test_an_operator_knows_size_and_type_and_takes_the_parameters_in_order():
     operator = CurvatureOperator(lambda v: [2 * v[0], 3 * v[1]], iter([first, second]))
     assert operator.size == 7 and operator.dtype == torch.float32
     assert operator.matvec(torch.ones(7)).tolist() == [2, 2, 2, 2, 3, 3, 3]
-    parts = operator.split(torch.arange(7.0))
+    parts = operator.unflatten(torch.arange(7.0))
     assert [part.shape for part in parts] == [first.shape, second.shape]
     assert operator.flatten(parts).tolist() == list(range(7))
 

@@ -21,6 +21,10 @@ class Solved(Exception):  # noqa: N818 - an end, not an error
     """A point with a small enough gradient has been evaluated."""
 
 
+class NotDifferentiable(Exception):  # noqa: N818 - an end, not an error
+    """The value does not depend on the point, or was detached from it."""
+
+
 class OutOfEvaluations(Exception):  # noqa: N818 - an end, not an error
     """The limit of evaluations is reached."""
 
@@ -79,16 +83,19 @@ class FunctionObjective:
         """Compute the value under ``no_grad``."""
         self._count()
         self.num_values += 1
-        with torch.no_grad():
+        with torch.no_grad(), self._full_precision():
             return scalar(self._fun(unflatten(self._template, [t.detach() for t in self.tensors])))
 
     def gradient(self) -> float:
         """Compute value and gradient."""
         self._count()
         self.num_gradients += 1
-        with torch.enable_grad():
+        with torch.enable_grad(), self._full_precision():
             loss = self._fun(unflatten(self._template, self.tensors))
             value = scalar(loss)
+            if not isinstance(loss, Tensor) or not loss.requires_grad:
+                self.best_value = value
+                raise NotDifferentiable
             self._slopes = torch.autograd.grad(
                 loss.reshape(()),
                 self.tensors,
@@ -123,6 +130,10 @@ class FunctionObjective:
     def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:
         """Multiply the Hessian: a plain function has no outputs to linearise."""
         return self.hessian(vector)
+
+    def _full_precision(self) -> torch.autocast:
+        """Switch autocast off: its rounding is larger than the differences that are compared."""
+        return torch.autocast(self.tensors[0].device.type, enabled=False)
 
     def _count(self) -> None:
         if self._num_left <= 0:
