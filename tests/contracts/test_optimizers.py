@@ -3,6 +3,7 @@
 import copy
 import inspect
 import io
+import typing
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from torch import nn
 import regard.optim
 from regard.optim import (
     LBFGS,
+    OPTIMIZERS,
+    SCHEDULES,
     AdamThenCG,
     ConjugateGradient,
     FullBatch,
@@ -20,6 +23,8 @@ from regard.optim import (
 )
 from regard.optim.cg_updates import CG_UPDATES
 from regard.optim.line_search import LINE_SEARCHES
+from regard.optim.minimize import METHODS
+from regard.training.training_config import FULL_BATCH, OptimizerConfig
 
 DETERMINISTIC = {
     **{f"cg {beta}": (ConjugateGradient, {"beta": beta}) for beta in CG_UPDATES},
@@ -96,6 +101,15 @@ def test_all_optimizers_of_the_library_are_walked():
         and issubclass(thing, torch.optim.Optimizer)
     }
     assert exported == {build for build, _ in EVERY.values()}
+
+
+def test_settings_know_the_names_of_the_registries():
+    hints = typing.get_type_hints(OptimizerConfig)
+    assert typing.get_args(hints["name"]) == tuple(OPTIMIZERS)
+    assert typing.get_args(hints["schedule"]) == tuple(SCHEDULES)
+    assert typing.get_args(hints["beta"]) == tuple(CG_UPDATES)
+    assert frozenset(OPTIMIZERS) - FULL_BATCH == {"muon", "adamw", "sgd"}
+    assert set(METHODS) < FULL_BATCH
 
 
 @pytest.mark.parametrize("name", EVERY)

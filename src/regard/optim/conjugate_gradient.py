@@ -2,24 +2,17 @@
 
     d_0 = -P g_0,    d_{k+1} = -P g_{k+1} + beta_k d_k,    x_{k+1} = x_k + alpha_k d_k
 
-with a preconditioner P (the identity by default), y = g_{k+1} - g_k, and beta one of
-
-    hager-zhang        (y.P g' - (y.P y) (d.g') / (d.y)) / (d.y)      Hager & Zhang 2013, theta = 1
-    polak-ribiere+     max(0, y.P g' / (g.P g))                       Gilbert & Nocedal 1992
-    fletcher-reeves    g'.P g' / (g.P g)                              Fletcher & Reeves 1964
-    hestenes-stiefel   y.P g' / (d.y)                                 Hestenes & Stiefel 1952
-    dai-yuan           g'.P g' / (d.y)                                Dai & Yuan 1999
-
-where g' = g_{k+1}. Hager and Zhang's beta is kept above ``0.4 d.g / d.P^-1 d`` (their equation 2.4,
-with P their section 5): so the method with P = S S^T in x is, step by step, the plain one in y,
-x = S y. The inverse of P need not be known: ``d.P^-1 d`` is carried along by
+with a preconditioner P (the identity by default) and beta one of the formulas in `cg_updates`.
+Hager and Zhang's is kept above ``0.4 d.g / d.P^-1 d`` (2013, equation 2.4; with P section 5): so
+the method with P = S S^T in x is, step by step, the plain one in y, x = S y. The inverse of P need
+not be known: ``d.P^-1 d`` is carried along by
 
     d'.P^-1 d' = g'.P g' - 2 beta d.g' + beta^2 d.P^-1 d        for  d' = beta d - P g'
 
-Where P has changed, or the direction was the limited-memory one below, which breaks this chain,
-it is kept above ``(d.g)^2 / (g.P g)``, its bound by the inequality of Cauchy and Schwarz.
-The search starts at the minimiser of the parabola through value and slope here and the value at a
-guess, where values are cheap (their QuadStep).
+Where P has changed, or the direction was the limited-memory one below, which breaks this chain, it
+is kept above ``(d.g)^2 / (g.P g)``, its bound by the inequality of Cauchy and Schwarz. The search
+starts at the minimiser of the parabola through value and slope here and the value at a guess, where
+values are cheap (their QuadStep).
 
 With ``memory``, a direction is conjugate where the gradient is still nearly orthogonal to the steps
 before. Where it is not, or where P changes from step to step, conjugacy is lost, and the direction
@@ -51,7 +44,7 @@ from regard.optim.line_search.initial_step import (
     quasi_newton_step_size,
 )
 from regard.optim.line_search_optimizer import (
-    RETRY_TOLERANCE_SCALE,
+    RETRY_SCALE,
     LineSearchOptimizer,
     ObjectiveAlongDirection,
     StepReport,
@@ -145,7 +138,7 @@ class ConjugateGradient(LineSearchOptimizer):
         if result.sample is None and not self._state["is_steepest"]:
             reason, beta = f"the search failed: {result.failure}", 0.0
             slope = self._reset_to_steepest_descent()
-            result = self._search_from_here(objective, slope, RETRY_TOLERANCE_SCALE)
+            result = self._search_from_here(objective, slope, RETRY_SCALE)
         if result.sample is None:
             self._reset(Restart.SEARCH_FAILED)
             return StepReport(restart_reason=reason, failure=result.failure)

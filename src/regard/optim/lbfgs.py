@@ -15,11 +15,7 @@ from regard.optim.limited_memory import CurvaturePair, LimitedMemory
 from regard.optim.line_search import build_line_search
 from regard.optim.line_search.base import LineSearch, LineSearchResult
 from regard.optim.line_search.initial_step import initial_step_size, quasi_newton_step_size
-from regard.optim.line_search_optimizer import (
-    RETRY_TOLERANCE_SCALE,
-    LineSearchOptimizer,
-    StepReport,
-)
+from regard.optim.line_search_optimizer import RETRY_SCALE, LineSearchOptimizer, StepReport
 from regard.optim.objectives.base import DeterministicObjective
 
 _CURVATURE = 0.9  # a quasi-Newton direction's first step is good: a loose search is enough
@@ -58,7 +54,7 @@ class LBFGS(LineSearchOptimizer):
             reason = f"the search failed: {result.failure}"
             self._pairs().clear()
             self._compute_direction()
-            result = self._search_from_here(objective, RETRY_TOLERANCE_SCALE)
+            result = self._search_from_here(objective, RETRY_SCALE)
         if result.sample is None:
             return StepReport(restart_reason=reason, failure=result.failure)
         change = self._buffer("next").neg_().add_(self._gradient)

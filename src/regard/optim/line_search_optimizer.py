@@ -21,12 +21,7 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.flat_parameters import FlatParameters
-from regard.optim.line_search.base import (
-    LineSample,
-    LineSearch,
-    LineSearchResult,
-    LineSearchState,
-)
+from regard.optim.line_search.base import LineSample, LineSearch, LineSearchResult, LineSearchState
 from regard.optim.line_search.initial_step import record_step
 from regard.optim.objectives.base import (
     Closure,
@@ -36,7 +31,7 @@ from regard.optim.objectives.base import (
 )
 from regard.optim.objectives.closure import ClosureObjective
 
-RETRY_TOLERANCE_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
+RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
 _ROUNDING = 1e-12  # relative error of a value in float64, ten times the unit roundoff in others
 _STAGNATING = 1e-6  # relative change of the value in a step below which slopes are more exact
 _ZERO = "the gradient is zero"

@@ -97,7 +97,7 @@ def minimize(
         The best point met. Failures are named in its message, with ``success`` False.
 
     Raises:
-        ConfigError: There is no such method, or an argument is out of range.
+        ConfigError: The method is unknown, or an argument is out of range.
         ShapeError: The point or the value has the wrong form.
 
     >>> import torch

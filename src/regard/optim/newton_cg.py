@@ -4,11 +4,11 @@ A step minimises the model g.p + p.A p / 2, A the Hessian or the Gauss-Newton ma
 multiplied with vectors. The inner iteration ends at a residual of min(1/2, sqrt(|g| / |g_0|)) of
 the gradient (Nocedal & Wright 2006, section 7.1) or, with the Gauss-Newton matrix, where the model
 hardly decreases (Martens 2010, section 4.4), and is kept from going too far by a trust region
-(Steihaug 1983) or by damping, A + lambda I (Levenberg 1944; Marquardt 1963). With damping it begins
-at the last step, as Martens and Sutskever (2012) do, but at the model's minimum along it in place
-of a fixed share, and half of the gradient may remain, or more after 20 products (a part of the data
-may not tell how to go on): what is left to do is taken up by the next step. Then a line search
-along p takes the place of solving anew with a smaller region (Nocedal & Yuan 1998).
+(Steihaug 1983) or by damping, A + lambda I (Levenberg 1944; Marquardt 1963). With damping it starts
+at the last step, as in Martens and Sutskever (2012), but at the model's minimum along it in place
+of a fixed fraction, and half of the gradient may remain, or more after 20 products (more of them
+would fit the part of the data that they are computed over): the next step continues from there.
+Then a line search along p replaces solving again in a smaller region (Nocedal & Yuan 1998).
 
 Cost of a step: about one evaluation and one product an inner iteration; nine vectors of n entries.
 """
@@ -25,11 +25,7 @@ from regard.errors import ConfigError
 from regard.optim.curvature.linear_cg import RelativeProgress, TrustRegionStep, steihaug
 from regard.optim.line_search.base import LineSearchResult
 from regard.optim.line_search.hager_zhang import HagerZhang
-from regard.optim.line_search_optimizer import (
-    RETRY_TOLERANCE_SCALE,
-    LineSearchOptimizer,
-    StepReport,
-)
+from regard.optim.line_search_optimizer import RETRY_SCALE, LineSearchOptimizer, StepReport
 from regard.optim.objectives.base import DeterministicObjective
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.preconditioners import Precondition, build_preconditioner
@@ -125,7 +121,7 @@ class NewtonCG(LineSearchOptimizer):
             square = self._flat.dot(self._gradient, self._gradient)
             shorter = min(1.0, abs(newton.model) / square) if square else 1.0
             result = self._line_search(
-                objective, HagerZhang(), shorter, tolerance_scale=RETRY_TOLERANCE_SCALE
+                objective, HagerZhang(), shorter, tolerance_scale=RETRY_SCALE
             )
         ratio = self._reduction_ratio(result, newton, before)
         self._adapt(result, newton, ratio)

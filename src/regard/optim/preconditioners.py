@@ -70,7 +70,7 @@ def build_preconditioner(preconditioner: str | Precondition | None) -> Precondit
     """Build the preconditioner of a name, or of a function; None is the identity.
 
     Raises:
-        ConfigError: There is no such preconditioner.
+        ConfigError: The name is unknown.
     """
     if preconditioner == "adam":
         return AdamDiagonal()

@@ -17,14 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
-from regard.optim import (
-    LBFGS,
-    OPTIMIZERS,
-    ConjugateGradient,
-    FullBatch,
-    GradientDescent,
-    NewtonCG,
-)
+from regard.optim import LBFGS, OPTIMIZERS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
 from regard.optim.line_search_optimizer import LineSearchOptimizer
 from regard.optim.objectives.full_batch import evenly_spaced
 from regard.optim.plateau import Plateau

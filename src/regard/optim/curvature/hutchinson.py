@@ -14,12 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.optim.curvature.linear_operator import (
-    Operator,
-    as_matvec,
-    require_at_least,
-    vector_dtype,
-)
+from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of, require_at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +101,7 @@ def _probes(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Draw vectors of signs and multiply them."""
     require_at_least("num_probes", num_probes, 2, ": the standard error needs two")
-    matvec, dtype = as_matvec(operator), vector_dtype(operator, dtype)
+    matvec, dtype = as_matvec(operator), dtype_of(operator, dtype)
     for _ in range(num_probes):
         signs = random_signs(size, generator, dtype)
         yield signs, matvec(signs)

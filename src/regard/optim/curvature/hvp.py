@@ -39,7 +39,7 @@ class Hessian:
         Raises:
             ConfigError: An operator in the graph has no second derivative.
         """
-        return _transposed(self.gradient, self._parameters, vector)
+        return vector_jacobian_product(self.gradient, self._parameters, vector)
 
 
 class GaussNewton:
@@ -72,15 +72,15 @@ class GaussNewton:
         Raises:
             ConfigError: An operator in the graph has no second derivative.
         """
-        (j_v,) = _transposed(self._pulled, [self._seed], vector)
-        (h_j_v,) = _transposed(self._slope, [self._point], [j_v])
+        (j_v,) = vector_jacobian_product(self._pulled, [self._seed], vector)
+        (h_j_v,) = vector_jacobian_product(self._slope, [self._point], [j_v])
         return _differentiate(self._outputs, self._parameters, h_j_v, create_graph=False)
 
 
-def _transposed(
+def vector_jacobian_product(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], vector: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Differentiate ``outputs . vector``; outputs without a graph are constant."""
+    """Compute the gradient of ``outputs . vector``; outputs without a graph are constant."""
     pairs = [(o, v) for o, v in zip(outputs, vector, strict=True) if o.requires_grad]
     if not pairs:
         return [torch.zeros_like(tensor) for tensor in inputs]

@@ -19,12 +19,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
-from regard.optim.curvature.linear_operator import (
-    Operator,
-    as_matvec,
-    require_at_least,
-    vector_dtype,
-)
+from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of, require_at_least
 
 _ORTHOGONAL = 0.7  # fraction of the norm left where a vector was orthogonal (Daniel et al. 1976)
 _MAX_PASSES = 4
@@ -175,7 +170,7 @@ def lanczos(
     [1.0, 2.0, 5.0]
     """
     require_at_least("num_iterations", num_iterations, 1)
-    dtype = vector_dtype(operator, dtype)
+    dtype = dtype_of(operator, dtype)
     if start is None:
         start = random_normal(size, generator, dtype)
     if start.shape != (size,):

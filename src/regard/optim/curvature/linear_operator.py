@@ -35,7 +35,7 @@ def as_matvec(operator: Operator) -> MatVec:
     return operator.__matmul__ if isinstance(operator, LinearOperator) else operator
 
 
-def vector_dtype(operator: Operator, dtype: torch.dtype | None) -> torch.dtype:
+def dtype_of(operator: Operator, dtype: torch.dtype | None) -> torch.dtype:
     """Return `dtype`; where it is None the operator's type, or PyTorch's default."""
     if dtype is not None:
         return dtype

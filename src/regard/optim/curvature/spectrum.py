@@ -17,12 +17,7 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.optim.curvature.hutchinson import random_signs
 from regard.optim.curvature.lanczos import Lanczos, lanczos, random_normal
-from regard.optim.curvature.linear_operator import (
-    Operator,
-    as_matvec,
-    require_at_least,
-    vector_dtype,
-)
+from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of, require_at_least
 
 Which = Literal["largest", "smallest", "magnitude"]
 
@@ -108,7 +103,7 @@ def top_eigenvalues(
     require_at_least(
         "max_iterations", max_iterations, num, f": every one of num={num} values takes a vector"
     )
-    dtype = vector_dtype(operator, dtype)
+    dtype = dtype_of(operator, dtype)
     limit = min(max_iterations, size)
     run = Lanczos(operator, random_normal(size, generator, dtype), limit, generator)
     run.extend(num)
@@ -168,7 +163,7 @@ def spectral_density(
     if width is not None and not width > 0:
         raise ConfigError(f"width must be above 0, not {width}")
     nodes, weights = [], []
-    dtype = vector_dtype(operator, dtype)
+    dtype = dtype_of(operator, dtype)
     for _ in range(num_probes):
         signs = random_signs(size, generator, dtype)
         krylov = lanczos(

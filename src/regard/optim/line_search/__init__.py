@@ -21,7 +21,7 @@ def build_line_search(search: str | LineSearch) -> LineSearch:
     """Build the line search of a name; return any other as it is.
 
     Raises:
-        ConfigError: There is no such search.
+        ConfigError: The name is unknown.
     """
     if not isinstance(search, str):
         return search

@@ -93,7 +93,7 @@ class StrongWolfe:
 def _cubic_minimum(a: LineSample, b: LineSample) -> float:
     """Return the minimiser of the cubic through two samples (Nocedal & Wright, equation 3.59).
 
-    Where there is none it is the middle.
+    The middle if the cubic has none.
     """
     middle = 0.5 * (a.step_size + b.step_size)
     if not (a.is_finite and b.is_finite) or a.step_size == b.step_size:

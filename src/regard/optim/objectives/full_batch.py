@@ -2,9 +2,9 @@
 
 An evaluation is one pass over the data. Losses are summed in float64; under ``torch.distributed``
 loss, number of terms and gradient travel in one all-reduce of float64 (sharded parameters bring
-their own collectives, and two numbers are reduced). So all processes see the same value and
-gradient to the bit, and every decision that depends on them alone is the same everywhere. A process
-without data takes part with nothing to add.
+their own collectives, and two numbers are reduced). So value and gradient are
+bit-identical on all processes, and every decision that depends on them alone is the same
+everywhere. A process without data takes part with nothing to add.
 """
 
 from __future__ import annotations
@@ -357,7 +357,7 @@ def _reduced(
     """Sum over processes; gradients in place.
 
     Raises:
-        ConfigError: No process has a term; all are told so.
+        ConfigError: No process has a term; it is raised on all.
     """
     if _num_processes() == 1:
         return total, count

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ShapeError
+from regard.optim.curvature.hvp import vector_jacobian_product
 from regard.optim.objectives.base import scalar
 
 Point: TypeAlias = Tensor | Mapping[str, Any]
@@ -109,23 +110,14 @@ class FunctionObjective:
         return value
 
     def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
-        """Multiply the Hessian at the last point whose gradient was computed."""
+        """Multiply the Hessian at the last point whose gradient was computed.
+
+        Raises:
+            ConfigError: An operator in the graph has no second derivative.
+        """
         self._count()
         self.num_products += 1
-        pairs = [(s, v) for s, v in zip(self._slopes, vector, strict=True) if s.requires_grad]
-        if not pairs:
-            return [torch.zeros_like(tensor) for tensor in self.tensors]
-        slopes, weights = zip(*pairs, strict=True)
-        return list(
-            torch.autograd.grad(
-                slopes,
-                self.tensors,
-                weights,
-                retain_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
-            )
-        )
+        return vector_jacobian_product(self._slopes, self.tensors, vector)
 
     def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:
         """Multiply the Hessian: a plain function has no outputs to linearise."""
