@@ -13,24 +13,29 @@ from regard.models.base.encoder import Encoder
 from regard.models.base.encoder_decoder import EncoderDecoder
 from regard.models.base.model import Model
 from regard.models.base.text_model import TextModel
-from regard.models.bert import model as bert
+from regard.models.bert import hf as bert_published
 from regard.models.bert.model import Bert, BertConfig
 from regard.models.conv_s2s import decoder_only as conv_decoder
 from regard.models.conv_s2s.decoder_only import ConvDecoder
 from regard.models.conv_s2s.model import ConvS2S, ConvS2SConfig
+from regard.models.distilbert import hf as distilbert_published
 from regard.models.encoder_decoder.model import Joined, JoinedConfig
 from regard.models.gpt import hf as gpt_published
 from regard.models.gpt.model import Gpt, GptConfig
-from regard.models.longformer import model as longformer
+from regard.models.llama import hf as llama_published
+from regard.models.longformer import hf as longformer_published
 from regard.models.longformer.model import Longformer, LongformerConfig
 from regard.models.lstm import decoder_only as lstm_decoder
 from regard.models.lstm.decoder_only import LstmDecoder
 from regard.models.lstm.model import LstmConfig, LstmEncoderDecoder
 from regard.models.mesanet.model import MesaNet, MesaNetConfig
+from regard.models.roberta import hf as roberta_published
+from regard.models.transformer import decoder_only as transformer_decoder
+from regard.models.transformer import encoder_only as transformer_encoder
 from regard.models.transformer import hf as transformer_published
-from regard.models.transformer import one_sided as transformer_sides
+from regard.models.transformer.decoder_only import TransformerDecoder
+from regard.models.transformer.encoder_only import TransformerEncoder
 from regard.models.transformer.model import Transformer, TransformerConfig
-from regard.models.transformer.one_sided import TransformerDecoder, TransformerEncoder
 from regard.models.transformer_xl.model import TransformerXl, TransformerXlConfig
 from regard.models.vit import hf as vit_published
 from regard.models.vit.model import Vit, VitConfig
@@ -88,21 +93,25 @@ ENCODER_DECODERS: dict[str, Family] = {
 }
 """Families that read a source and write a target."""
 DECODERS: dict[str, Family] = {
-    "gpt": Family(GptConfig, Gpt, gpt_published.PUBLISHED),
+    "gpt": Family(GptConfig, Gpt, gpt_published.PUBLISHED | llama_published.PUBLISHED),
     "transformer_xl": Family(TransformerXlConfig, TransformerXl),
     "mesanet": Family(MesaNetConfig, MesaNet),
     "transformer": Family(
-        TransformerConfig, TransformerDecoder, summary=transformer_sides.describe_decoder
+        TransformerConfig, TransformerDecoder, summary=transformer_decoder.describe_decoder
     ),
     "lstm": Family(LstmConfig, LstmDecoder, summary=lstm_decoder.describe_decoder),
     "conv_s2s": Family(ConvS2SConfig, ConvDecoder, summary=conv_decoder.describe_decoder),
 }
 """Families that continue a text."""
 ENCODERS: dict[str, Family] = {
-    "bert": Family(BertConfig, Bert, bert.PUBLISHED),
-    "longformer": Family(LongformerConfig, Longformer, longformer.PUBLISHED),
+    "bert": Family(
+        BertConfig,
+        Bert,
+        bert_published.PUBLISHED | roberta_published.PUBLISHED | distilbert_published.PUBLISHED,
+    ),
+    "longformer": Family(LongformerConfig, Longformer, longformer_published.PUBLISHED),
     "transformer": Family(
-        TransformerConfig, TransformerEncoder, summary=transformer_sides.describe_encoder
+        TransformerConfig, TransformerEncoder, summary=transformer_encoder.describe_encoder
     ),
 }
 """Families that read a text in both directions."""

@@ -18,7 +18,7 @@ from regard.hub.hugging_face.checkpoint import (
     write_hugging_face,
 )
 from regard.hub.model_folder import load_weights
-from regard.models.gpt.hf import PUBLISHED
+from regard.models import LAYOUTS as PUBLISHED
 from regard.models.gpt.model import Gpt, GptConfig
 
 VOCAB = 11

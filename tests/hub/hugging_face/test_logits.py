@@ -12,7 +12,7 @@ import torch
 
 from regard.errors import ConfigError
 from regard.hub.hugging_face.checkpoint import read_hugging_face, write_hugging_face
-from regard.models.gpt.hf import PUBLISHED
+from regard.models import LAYOUTS as PUBLISHED
 from regard.models.gpt.model import Gpt, GptConfig
 
 VOCAB = 40

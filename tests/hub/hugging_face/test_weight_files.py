@@ -15,7 +15,7 @@ from regard.hub.hugging_face.weight_files import (
     weight_files,
     write_all_tensors,
 )
-from regard.models.gpt.hf import PUBLISHED
+from regard.models import LAYOUTS as PUBLISHED
 from regard.models.gpt.model import Gpt, GptConfig
 
 CONFIG = GptConfig(num_layers=2, dim=16, num_heads=2, hidden_dim=24)

@@ -9,7 +9,10 @@ from tests.models.published_weights import assert_near, fill, padded_ids, spread
 
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
-from regard.models.bert.model import PUBLISHED, Bert, BertConfig
+from regard.models import LAYOUTS
+from regard.models.bert.model import Bert, BertConfig
+
+PUBLISHED = {name: LAYOUTS[name] for name in ("bert", "roberta", "distilbert")}
 
 VOCAB = 50
 SMALL = {

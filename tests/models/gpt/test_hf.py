@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from regard.errors import ConfigError
-from regard.models.gpt.hf import PUBLISHED
+from regard.models import LAYOUTS as PUBLISHED
 from regard.models.gpt.model import Gpt, GptConfig
 
 SMALL = {"num_layers": 1, "dim": 8, "num_heads": 2, "hidden_dim": 8}

@@ -10,7 +10,8 @@ from regard.attention import Local, TopK, peak_saved_bytes
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
-from regard.models.longformer.model import PUBLISHED, Longformer, LongformerConfig
+from regard.models.longformer.hf import PUBLISHED
+from regard.models.longformer.model import Longformer, LongformerConfig
 
 VOCAB = 50
 LAYOUT = PUBLISHED["longformer"]

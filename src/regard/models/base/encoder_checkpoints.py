@@ -39,37 +39,6 @@ class Names(NamedTuple):
     labels: LabelHead
 
 
-BERT_NAMES = Names(
-    prefix="bert.",
-    layer="encoder.layer",
-    query_key_value=("attention.self.query", "attention.self.key", "attention.self.value"),
-    block={
-        "self_attention.output": "attention.output.dense",
-        "attention_residual.norm": "attention.output.LayerNorm",
-        "feed_forward.inner": "intermediate.dense",
-        "feed_forward.outer": "output.dense",
-        "feed_forward_residual.norm": "output.LayerNorm",
-    },
-    head=(
-        "cls.predictions.transform.dense",
-        "cls.predictions.transform.LayerNorm",
-        "cls.predictions.bias",
-    ),
-    decoder="cls.predictions.decoder",
-    labels=LabelHead("bert.pooler.dense", "classifier"),
-)
-ROBERTA_NAMES = BERT_NAMES._replace(
-    prefix="roberta.",
-    head=("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
-    decoder="lm_head.decoder",
-    labels=LabelHead(
-        "classifier.dense",
-        "classifier.out_proj",
-        ignored=(".pooler.dense.weight", ".pooler.dense.bias"),
-    ),
-)
-
-
 def encoder_places(config: EncoderConfig, *, names: Names) -> list[Place]:
     """List where every parameter of a post-norm encoder stands.
 
