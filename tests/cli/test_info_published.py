@@ -14,7 +14,14 @@ from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.hub.hugging_face.checkpoint import write_hugging_face
 from regard.hub.hugging_face.published_tokenizer import vocabulary_files
 from regard.layers.attention_config import AttentionConfig
-from regard.models import LAYOUTS, BertConfig, Classifier, GptConfig, TransformerConfig, make_model
+from regard.models import (
+    CHECKPOINT_FORMATS,
+    BertConfig,
+    Classifier,
+    GptConfig,
+    TransformerConfig,
+    make_model,
+)
 
 SIZES: dict[str, Any] = {"dim": 16, "num_heads": 2, "hidden_dim": 24}
 BERT = BertConfig(**SIZES, num_layers=2, has_mlm_head=False, has_pooler=True, max_positions=40)
@@ -44,7 +51,7 @@ def write(tmp_path):
             tmp_path,
             model,
             config,
-            LAYOUTS[layout],
+            CHECKPOINT_FORMATS[layout],
             len(tokenizer),
             files=files,
             labels=labels,

@@ -1,4 +1,4 @@
-"""What published encoder-decoders are tested by, whatever their layout."""
+"""What published encoder-decoders are tested by, whatever their checkpoint_format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.hub.hugging_face.checkpoint import write_hugging_face
-from regard.models.base.checkpoint_format import Layout
+from regard.models.base.checkpoint_format import CheckpointFormat
 from regard.models.transformer.model import Transformer, TransformerConfig
 
 VOCAB = 31
@@ -31,7 +31,7 @@ def imported(library: Any, *names: str) -> SimpleNamespace:
 
 
 def drawn_fields(draw: random.Random, activations: Sequence[str]) -> dict[str, Any]:
-    """Draw the fields that the configurations of all layouts have."""
+    """Draw the fields that the configurations of all formats have."""
     heads, hidden_dim = draw.choice([1, 2, 4]), draw.choice([12, 20])
     return {
         "vocab_size": VOCAB,
@@ -80,9 +80,11 @@ def assert_equal_states(folder: Path, theirs: Any, ids: Ids) -> None:
     assert_near(found, states.last_hidden_state, torch.zeros_like(target), pad_id=1)
 
 
-def write(folder: Path, ours: Transformer, layout: Layout) -> dict[str, Tensor]:
+def write(
+    folder: Path, ours: Transformer, checkpoint_format: CheckpointFormat
+) -> dict[str, Tensor]:
     """Export a model; return the tensors of the file."""
-    write_hugging_face(folder, ours, ours.config, layout, VOCAB)
+    write_hugging_face(folder, ours, ours.config, checkpoint_format, VOCAB)
     return load_file(folder / "model.safetensors")
 
 
@@ -91,9 +93,11 @@ def rewrite(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     save_file(dict(tensors), folder / "model.safetensors", {"format": "pt"})
 
 
-def opened_by_peer(transformers: Any, folder: Path, ours: Transformer, layout: Layout) -> Any:
+def opened_by_peer(
+    transformers: Any, folder: Path, ours: Transformer, checkpoint_format: CheckpointFormat
+) -> Any:
     """Export a model and open it by `transformers`, which finds every tensor and no other."""
-    write(folder, ours, layout)
+    write(folder, ours, checkpoint_format)
     theirs, report = transformers.AutoModelForSeq2SeqLM.from_pretrained(
         folder, output_loading_info=True
     )
@@ -102,41 +106,49 @@ def opened_by_peer(transformers: Any, folder: Path, ours: Transformer, layout: L
     return theirs.eval()
 
 
-def assert_comes_back(folder: Path, ours: Transformer, layout: Layout, ids: Ids) -> None:
+def assert_comes_back(
+    folder: Path, ours: Transformer, checkpoint_format: CheckpointFormat, ids: Ids
+) -> None:
     """Export a model and read it again: configuration and logits are the same."""
-    write(folder, ours, layout)
+    write(folder, ours, checkpoint_format)
     again = read_transformer(folder)
     assert again.config == ours.config
     assert torch.equal(again(*ids), ours(*ids))
 
 
 def assert_repeats_are_left_alone(
-    folder: Path, ours: Transformer, layout: Layout, more: dict[str, Tensor]
+    folder: Path, ours: Transformer, checkpoint_format: CheckpointFormat, more: dict[str, Tensor]
 ) -> None:
     """Repeat the shared table under the names that old files have it by, with more of theirs."""
-    tensors = write(folder, ours, layout)
+    tensors = write(folder, ours, checkpoint_format)
     for name in ("model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head"):
         tensors[f"{name}.weight"] = tensors["model.shared.weight"].clone()
     rewrite(folder, tensors | more)
     assert torch.equal(read_transformer(folder).output_weight, ours.output_weight)
 
 
-def assert_every_parameter_has_its_place(config: TransformerConfig, layout: Layout) -> None:
-    """Compare the places of a layout with the parameters of a model."""
-    places = [place.ours for place in layout.places(config)]
+def assert_every_parameter_has_its_place(
+    config: TransformerConfig, checkpoint_format: CheckpointFormat
+) -> None:
+    """Compare the mapping of a format with the parameters of a model."""
+    mapped = [mapping.local for mapping in checkpoint_format.map_parameters(config)]
     names = [name for name, _ in Transformer(config, VOCAB).named_parameters()]
-    assert sorted(places) == sorted(names)
+    assert sorted(mapped) == sorted(names)
 
 
-def assert_not_read(layout: Layout, fields: Mapping[str, Any], message: str) -> None:
+def assert_not_read(
+    checkpoint_format: CheckpointFormat, fields: Mapping[str, Any], message: str
+) -> None:
     """Compare the refusal of a ``config.json``."""
     with pytest.raises(ConfigError) as caught:
-        layout.read(fields)
+        checkpoint_format.read(fields)
     assert str(caught.value) == message
 
 
-def assert_not_written(layout: Layout, config: TransformerConfig, message: str) -> None:
+def assert_not_written(
+    checkpoint_format: CheckpointFormat, config: TransformerConfig, message: str
+) -> None:
     """Compare the refusal of one of our configurations."""
     with pytest.raises(ConfigError) as caught:
-        layout.write(config, VOCAB)
+        checkpoint_format.write(config, VOCAB)
     assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""Random weights of `transformers`, laid into our models by their published layouts."""
+"""Random weights of `transformers`, put into our models by their checkpoint formats."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from regard.hub.hugging_face.checkpoint import read_hugging_face
-from regard.models.base.checkpoint_format import Layout
-from regard.models.transformer.hf import PUBLISHED
+from regard.models import CHECKPOINT_FORMATS
+from regard.models.base.checkpoint_format import CheckpointFormat
 from regard.models.transformer.model import Transformer, TransformerConfig
 
 
@@ -25,25 +25,29 @@ def spread(theirs: nn.Module, gain: float = 2.0, seed: int = 3) -> None:
             parameter.normal_(1.0 if is_norm_weight else 0.0, size)
 
 
-def fill(ours: nn.Module, layout: Layout, config, theirs: nn.Module) -> set[str]:
-    """Copy the weights as the layout tells; return the names of those left over."""
+def fill(
+    ours: nn.Module, checkpoint_format: CheckpointFormat, config, theirs: nn.Module
+) -> set[str]:
+    """Copy the weights by the format's mapping; return the names of those left over."""
     tensors = {
-        name if name.startswith(layout.prefix) or not is_bare(theirs) else layout.prefix + name: t
+        name
+        if name.startswith(checkpoint_format.prefix) or not is_bare(theirs)
+        else checkpoint_format.prefix + name: t
         for name, t in theirs.state_dict().items()
     }
     parameters, used = dict(ours.named_parameters()), set()
-    places = layout.places(config)
-    assert sorted(place.ours for place in places) == sorted(parameters)
+    mappings = checkpoint_format.map_parameters(config)
+    assert sorted(mapping.local for mapping in mappings) == sorted(parameters)
     with torch.no_grad():
-        for place in places:
-            stacked = torch.cat([tensors[name] for name in place.theirs])
-            assert stacked.shape == parameters[place.ours].shape, place
-            parameters[place.ours].copy_(stacked)
-            used |= set(place.theirs)
-    for name in set(tensors) & set(layout.twins):
-        assert torch.equal(tensors[name], tensors[layout.twins[name]])
-    left_over = set(tensors) - used - set(layout.twins)
-    return {name for name in left_over if not name.endswith(layout.ignored)}
+        for mapping in mappings:
+            stacked = torch.cat([tensors[name] for name in mapping.remote])
+            assert stacked.shape == parameters[mapping.local].shape, mapping
+            parameters[mapping.local].copy_(stacked)
+            used |= set(mapping.remote)
+    for name in set(tensors) & set(checkpoint_format.tied_names):
+        assert torch.equal(tensors[name], tensors[checkpoint_format.tied_names[name]])
+    left_over = set(tensors) - used - set(checkpoint_format.tied_names)
+    return {name for name in left_over if not name.endswith(checkpoint_format.ignored)}
 
 
 def is_bare(theirs: nn.Module) -> bool:
@@ -59,8 +63,8 @@ def assert_near(ours: Tensor, theirs: Tensor, ids: Tensor, pad_id: int) -> None:
 
 
 def read_transformer(folder: Path) -> Transformer:
-    """Read an encoder-decoder of any of its layouts."""
-    published = read_hugging_face(folder, PUBLISHED)
+    """Read an encoder-decoder of any of its formats."""
+    published = read_hugging_face(folder, CHECKPOINT_FORMATS)
     model = Transformer(published.config, published.vocab_size).eval()
     published.load_into(model)
     return model

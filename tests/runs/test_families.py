@@ -161,8 +161,8 @@ def test_a_configuration_without_a_family_is_a_transformer():
     [
         (
             ["model.family=ltsm"],
-            "model.family=ltsm: one of transformer, lstm, conv_s2s, gpt, transformer_xl, mesanet, "
-            "bert, longformer, encoder_decoder, vit was expected.  Did you mean lstm?",
+            "model.family=ltsm: one of transformer, lstm, conv_s2s, encoder_decoder, gpt, "
+            "transformer_xl, mesanet, bert, longformer, vit was expected.  Did you mean lstm?",
         ),
         (
             ["model.family=lstm", "model.num_heads=2"],

@@ -264,17 +264,17 @@ def test_logits_are_those_of_an_encoder_decoder_of_transformers(
 def fill(model: Joined, peer: Any) -> None:
     """Copy the weights of both sides and of what stands between them."""
     from regard.hub.hugging_face.name_mapping import joined
-    from regard.models import LAYOUTS
+    from regard.models import CHECKPOINT_FORMATS
 
-    layout = LAYOUTS["roberta"]
+    checkpoint_format = CHECKPOINT_FORMATS["roberta"]
     tensors = {f"roberta.{name}": tensor for name, tensor in peer.encoder.state_dict().items()}
     parameters = dict(model.encoder.named_parameters())
-    for place in layout.places(model.encoder.config):
-        parameters[place.ours].data.copy_(joined(place, tensors))
+    for mapping in checkpoint_format.map_parameters(model.encoder.config):
+        parameters[mapping.local].data.copy_(joined(mapping, tensors))
     tensors, parameters = peer.decoder.state_dict(), dict(model.decoder.named_parameters())
-    for place in LAYOUTS["gpt2"].places(model.config.decoder):
-        name = place.ours.replace(".attention_residual.", ".self_residual.")
-        parameters[name].data.copy_(joined(place, tensors))
+    for mapping in CHECKPOINT_FORMATS["gpt2"].map_parameters(model.config.decoder):
+        name = mapping.local.replace(".attention_residual.", ".self_residual.")
+        parameters[name].data.copy_(joined(mapping, tensors))
     for block, theirs in zip(model.decoder_blocks, peer.decoder.transformer.h, strict=True):
         copies = {
             block.cross_attention.query: theirs.crossattention.q_attn,

@@ -1,74 +1,63 @@
-"""Families of models, one file each, registered by what they are."""
+"""Families of models: one folder each, and the registries of the roles that they have.
+
+A new family is a folder and a line in the registry of its role (and of its exports below).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from regard.layers.attention_config import AttentionConfig
-from regard.models.base.checkpoint_format import Layout
+from regard.models.base.checkpoint_format import CheckpointFormat
 from regard.models.base.classifier import Classifier
 from regard.models.base.decoder import Decoder
 from regard.models.base.encoder import Encoder
 from regard.models.base.encoder_decoder import EncoderDecoder
-from regard.models.base.model import Model
+from regard.models.base.model import FamilyConfig, Model
 from regard.models.base.text_model import TextModel
-from regard.models.bert import hf as bert_published
-from regard.models.bert.model import Bert, BertConfig
-from regard.models.conv_s2s import decoder_only as conv_decoder
-from regard.models.conv_s2s.decoder_only import ConvDecoder
-from regard.models.conv_s2s.model import ConvS2S, ConvS2SConfig
-from regard.models.distilbert import hf as distilbert_published
-from regard.models.encoder_decoder.model import Joined, JoinedConfig
-from regard.models.gpt import hf as gpt_published
-from regard.models.gpt.model import Gpt, GptConfig
-from regard.models.llama import hf as llama_published
-from regard.models.longformer import hf as longformer_published
-from regard.models.longformer.model import Longformer, LongformerConfig
-from regard.models.lstm import decoder_only as lstm_decoder
-from regard.models.lstm.decoder_only import LstmDecoder
-from regard.models.lstm.model import LstmConfig, LstmEncoderDecoder
-from regard.models.mesanet.model import MesaNet, MesaNetConfig
-from regard.models.roberta import hf as roberta_published
-from regard.models.transformer import decoder_only as transformer_decoder
-from regard.models.transformer import encoder_only as transformer_encoder
-from regard.models.transformer import hf as transformer_published
-from regard.models.transformer.decoder_only import TransformerDecoder
-from regard.models.transformer.encoder_only import TransformerEncoder
-from regard.models.transformer.model import Transformer, TransformerConfig
-from regard.models.transformer_xl.model import TransformerXl, TransformerXlConfig
-from regard.models.vit import hf as vit_published
-from regard.models.vit.model import Vit, VitConfig
-
-ModelConfig = (
-    TransformerConfig
-    | LstmConfig
-    | ConvS2SConfig
-    | GptConfig
-    | TransformerXlConfig
-    | MesaNetConfig
-    | BertConfig
-    | LongformerConfig
-    | JoinedConfig
-    | VitConfig
+from regard.models.bert import BERT_FORMAT, Bert, BertConfig
+from regard.models.conv_s2s import ConvDecoder, ConvS2S, ConvS2SConfig
+from regard.models.distilbert import DISTILBERT_FORMAT
+from regard.models.encoder_decoder import Joined, JoinedConfig
+from regard.models.gpt import GPT2_FORMAT, Gpt, GptConfig
+from regard.models.llama import LLAMA_FORMAT
+from regard.models.longformer import LONGFORMER_FORMAT, Longformer, LongformerConfig
+from regard.models.lstm import LstmConfig, LstmDecoder, LstmEncoderDecoder
+from regard.models.mesanet import MesaNet, MesaNetConfig
+from regard.models.roberta import ROBERTA_FORMAT
+from regard.models.transformer import (
+    BART_FORMAT,
+    MARIAN_FORMAT,
+    Transformer,
+    TransformerConfig,
+    TransformerDecoder,
+    TransformerEncoder,
 )
+from regard.models.transformer_xl import TransformerXl, TransformerXlConfig
+from regard.models.vit import VIT_FORMAT, Vit, VitConfig
+
+
+def _own_summary(config: FamilyConfig, attention: AttentionConfig) -> str:
+    return config.summary(attention)
 
 
 class Family(NamedTuple):
-    """One family.
+    """A family of models of text, in one role.
 
     Args:
         config: Its settings.
-        model: Makes the model of settings, vocabulary size and patterns.
-        layouts: Published ones by their ``model_type``.
-        summary: Tells the dimensions of the model in a line, where the settings have more than one
-            role and tell of another.
+        model: Builds the model from settings, vocabulary size and patterns.
+        formats: Of its published checkpoints.
+        summary: Describes the dimensions in a line, from settings and patterns.
     """
 
-    config: type[ModelConfig]
+    config: type[FamilyConfig]
     model: Callable[[Any, int, AttentionConfig], TextModel]
-    layouts: Mapping[str, Layout] = {}
-    summary: Callable[[Any, AttentionConfig], str] | None = None
+    formats: tuple[CheckpointFormat, ...] = ()
+    summary: Callable[[Any, AttentionConfig], str] = _own_summary
 
 
 class InputFamily(NamedTuple):
@@ -76,61 +65,68 @@ class InputFamily(NamedTuple):
 
     Args:
         config: Its settings.
-        model: Makes the model of settings and patterns.
-        layouts: Published ones by their ``model_type``.
+        model: Builds the model from settings and patterns.
+        formats: Of its published checkpoints.
+        summary: Describes the dimensions in a line, from settings and patterns.
     """
 
-    config: type[ModelConfig]
+    config: type[FamilyConfig]
     model: Callable[[Any, AttentionConfig], Model]
-    layouts: Mapping[str, Layout] = {}
+    formats: tuple[CheckpointFormat, ...] = ()
+    summary: Callable[[Any, AttentionConfig], str] = _own_summary
 
 
 ENCODER_DECODERS: dict[str, Family] = {
-    "transformer": Family(TransformerConfig, Transformer, transformer_published.PUBLISHED),
+    "transformer": Family(TransformerConfig, Transformer, (MARIAN_FORMAT, BART_FORMAT)),
     "lstm": Family(LstmConfig, LstmEncoderDecoder),
     "conv_s2s": Family(ConvS2SConfig, ConvS2S),
     "encoder_decoder": Family(JoinedConfig, Joined),
 }
 """Families that read a source and write a target."""
 DECODERS: dict[str, Family] = {
-    "gpt": Family(GptConfig, Gpt, gpt_published.PUBLISHED | llama_published.PUBLISHED),
+    "gpt": Family(GptConfig, Gpt, (GPT2_FORMAT, LLAMA_FORMAT)),
     "transformer_xl": Family(TransformerXlConfig, TransformerXl),
     "mesanet": Family(MesaNetConfig, MesaNet),
     "transformer": Family(
-        TransformerConfig, TransformerDecoder, summary=transformer_decoder.describe_decoder
+        TransformerConfig, TransformerDecoder, summary=TransformerConfig.decoder_summary
     ),
-    "lstm": Family(LstmConfig, LstmDecoder, summary=lstm_decoder.describe_decoder),
-    "conv_s2s": Family(ConvS2SConfig, ConvDecoder, summary=conv_decoder.describe_decoder),
+    "lstm": Family(LstmConfig, LstmDecoder, summary=LstmConfig.decoder_summary),
+    "conv_s2s": Family(ConvS2SConfig, ConvDecoder, summary=ConvS2SConfig.decoder_summary),
 }
 """Families that continue a text."""
 ENCODERS: dict[str, Family] = {
-    "bert": Family(
-        BertConfig,
-        Bert,
-        bert_published.PUBLISHED | roberta_published.PUBLISHED | distilbert_published.PUBLISHED,
-    ),
-    "longformer": Family(LongformerConfig, Longformer, longformer_published.PUBLISHED),
+    "bert": Family(BertConfig, Bert, (BERT_FORMAT, ROBERTA_FORMAT, DISTILBERT_FORMAT)),
+    "longformer": Family(LongformerConfig, Longformer, (LONGFORMER_FORMAT,)),
     "transformer": Family(
-        TransformerConfig, TransformerEncoder, summary=transformer_encoder.describe_encoder
+        TransformerConfig, TransformerEncoder, summary=TransformerConfig.encoder_summary
     ),
 }
 """Families that read a text in both directions."""
-INPUT_ENCODERS: dict[str, InputFamily] = {
-    "vit": InputFamily(VitConfig, Vit, vit_published.PUBLISHED),
-}
+INPUT_ENCODERS: dict[str, InputFamily] = {"vit": InputFamily(VitConfig, Vit, (VIT_FORMAT,))}
 """Families that read images, frames of recordings, or series."""
+
 FAMILIES = DECODERS | ENCODERS | ENCODER_DECODERS
-"""All families; one that has several roles as the encoder-decoder that its settings describe."""
-LAYOUTS: dict[str, Layout] = {
-    model_type: layout
-    for family in FAMILIES.values()
-    for model_type, layout in family.layouts.items()
+"""All families of text; one with several roles as the encoder-decoder."""
+CHECKPOINT_FORMATS: dict[str, CheckpointFormat] = {
+    each.model_type: each for family in FAMILIES.values() for each in family.formats
 }
-"""Published layouts of all families by their ``model_type``."""
+"""Formats of published checkpoints of text, by their ``model_type``."""
+INPUT_CHECKPOINT_FORMATS: dict[str, CheckpointFormat] = {
+    each.model_type: each for family in INPUT_ENCODERS.values() for each in family.formats
+}
+"""Formats of published checkpoints of models that read no text, by their ``model_type``."""
+
+if TYPE_CHECKING:
+    ModelConfig = FamilyConfig
+else:
+    ModelConfig = reduce(
+        or_, [each.config for each in (ENCODER_DECODERS | FAMILIES | INPUT_ENCODERS).values()]
+    )
+    """The settings of any family; the setting ``family`` says which."""
 
 
 def family_of(config: ModelConfig) -> str:
-    """Name the family of a configuration.
+    """Return the name of a configuration's family.
 
     >>> family_of(ConvS2SConfig())
     'conv_s2s'
@@ -139,30 +135,36 @@ def family_of(config: ModelConfig) -> str:
 
 
 def make_model(config: ModelConfig, vocab_size: int, attention: AttentionConfig) -> TextModel:
-    """Make the model that a configuration describes by itself, as in `FAMILIES`.
+    """Build the model of a configuration with random weights, in its role in `FAMILIES`.
 
-    Its weights are random. ``DECODERS["lstm"].model`` and its like make another role of it.
+    The registry of another role builds that: ``DECODERS["lstm"].model(config, 8000, attention)``.
 
     Args:
         config: Dimensions, of any family.
         vocab_size: Number of token ids.
         attention: The pattern of each layer.
 
+    Returns:
+        A model in training mode.
+
     Raises:
-        ConfigError: The family has no use for a pattern that is set.
+        ConfigError: The family cannot use a pattern that is set.
     """
     return FAMILIES[family_of(config)].model(config, vocab_size, attention)
 
 
 __all__ = [
+    "CHECKPOINT_FORMATS",
     "DECODERS",
     "ENCODERS",
     "ENCODER_DECODERS",
     "FAMILIES",
+    "INPUT_CHECKPOINT_FORMATS",
     "INPUT_ENCODERS",
-    "LAYOUTS",
+    "AttentionConfig",
     "Bert",
     "BertConfig",
+    "CheckpointFormat",
     "Classifier",
     "ConvDecoder",
     "ConvS2S",
@@ -171,6 +173,7 @@ __all__ = [
     "Encoder",
     "EncoderDecoder",
     "Family",
+    "FamilyConfig",
     "Gpt",
     "GptConfig",
     "InputFamily",

@@ -16,18 +16,17 @@ from regard.errors import ConfigError
 from regard.hub.hugging_face.checkpoint import write_hugging_face
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.layers.attention_config import AttentionConfig
-from regard.models import Vit, VitConfig
+from regard.models import INPUT_CHECKPOINT_FORMATS, Vit, VitConfig
 from regard.runs.export_check import Exported
 from regard.setup.build import model_of
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.published_images import (
     BRIGHTEST,
-    INPUT_LAYOUTS,
     images_config,
     read_published_images,
 )
 
-_LAYOUT = "vit"
+_MODEL_TYPE = "vit"
 _BILINEAR = 2  # as Pillow counts its filters
 _CHECKED_IMAGES = 4
 
@@ -50,7 +49,7 @@ def export_images(model: Vit, config: RunConfig, output: str | Path) -> Exported
         place,
         model,
         sizes,
-        INPUT_LAYOUTS[_LAYOUT],
+        INPUT_CHECKPOINT_FORMATS[_MODEL_TYPE],
         0,
         files={"preprocessor_config.json": dump_json(_preparation(sizes, config.data))},
         fields={
@@ -63,7 +62,7 @@ def export_images(model: Vit, config: RunConfig, output: str | Path) -> Exported
         ours, again = model(pixels), _read_again(place)(pixels)
     return Exported(
         folder=str(place),
-        model_type=_LAYOUT,
+        model_type=_MODEL_TYPE,
         difference=float((ours - again).abs().max()),
         scale=float(ours.std()),
         peer_difference=_peer_difference(place, pixels, ours),

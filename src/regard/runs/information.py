@@ -16,7 +16,7 @@ from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_fac
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import weight_files
 from regard.hub.model_folder import ModelFolder
-from regard.models import LAYOUTS, Model, VitConfig
+from regard.models import CHECKPOINT_FORMATS, Model, VitConfig
 from regard.setup.build import model_of, summarize, vocab_size_of
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
@@ -148,7 +148,7 @@ def _read(path: Path) -> _Contents:
         folder = ModelFolder(path)
         config = folder.read_config(RunConfig)
         return _Contents(config, vocab_size_of(folder), [folder.weights_path])
-    published = read_hugging_face(path, LAYOUTS)
+    published = read_hugging_face(path, CHECKPOINT_FORMATS)
     return _Contents(
         published_config(published),
         published.vocab_size,

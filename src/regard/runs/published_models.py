@@ -19,11 +19,12 @@ from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
+    CHECKPOINT_FORMATS,
     DECODERS,
     ENCODER_DECODERS,
     ENCODERS,
     FAMILIES,
-    LAYOUTS,
+    CheckpointFormat,
     Classifier,
     Decoder,
     Encoder,
@@ -33,8 +34,7 @@ from regard.models import (
     Vit,
     family_of,
 )
-from regard.models.base.checkpoint_format import Layout
-from regard.models.base.classifier_checkpoints import published_form
+from regard.models.base.classifier_checkpoints import checkpoint_of
 from regard.runs.export_check import Exported
 from regard.runs.export_images import export_images
 from regard.setup.build import model_of
@@ -68,7 +68,7 @@ def open_published(
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
     place = Path(folder)
-    published = read_hugging_face(place, LAYOUTS)
+    published = read_hugging_face(place, CHECKPOINT_FORMATS)
     config = published_config(published, attention)
     model = model_of(config, published.vocab_size)
     published.load_into(model)
@@ -99,7 +99,7 @@ def export_hugging_face(opened: Any, output: str | Path) -> Exported:
     model: TextModel = opened.model
     config = _exportable(opened)
     labels = opened.labels if isinstance(model, Classifier) else ()
-    model_type = _layout_for(model, config, labels)
+    checkpoint_format = _format_for(model, config, labels)
     files = vocabulary_files(opened.tokenizer)
     if isinstance(opened, Translator):
         files["generation_config.json"] = _generation(opened)
@@ -108,7 +108,7 @@ def export_hugging_face(opened: Any, output: str | Path) -> Exported:
         place,
         model,
         config,
-        LAYOUTS[model_type],
+        checkpoint_format,
         model.vocab_size,
         files=files,
         special_ids=opened.tokenizer.special_ids,
@@ -120,7 +120,7 @@ def export_hugging_face(opened: Any, output: str | Path) -> Exported:
         again = _logits(open_published(place).model, tokens)
     return Exported(
         folder=str(place),
-        model_type=model_type,
+        model_type=checkpoint_format.model_type,
         difference=float((ours - again).abs().max()),
         scale=float(ours.std()),
         peer_difference=_peer_difference(place, model, tokens, ours),
@@ -177,17 +177,17 @@ def _generation(translator: Translator) -> str:
     return dump_json({name: value for name, value in fields.items() if value is not None})
 
 
-def _layout_for(model: TextModel, config: Any, labels: Sequence[str]) -> str:
-    """Choose the first layout of a family that has a place for all its settings."""
+def _format_for(model: TextModel, config: Any, labels: Sequence[str]) -> CheckpointFormat:
+    """Choose the first checkpoint format of a family that can express all its settings."""
     reasons, family, families = [], family_of(config), _families_of(model)
-    for model_type, layout in families[family].layouts.items():
+    for checkpoint_format in families[family].formats:
         try:
-            _require_place(model, config, layout, labels)
+            _require_expressible(model, config, checkpoint_format, labels)
         except ConfigError as error:
             reasons.append(str(error))
         else:
-            return model_type
-    known = ", ".join(name for name, each in families.items() if each.layouts)
+            return checkpoint_format
+    known = ", ".join(name for name, each in families.items() if each.formats)
     raise ConfigError(
         f"model.family={family}: no published layout has a place for this model.  "
         + "  ".join(reasons or [f"Families of this kind that have one: {known}."])
@@ -201,10 +201,12 @@ def _families_of(model: TextModel) -> Mapping[str, Family]:
     return ENCODER_DECODERS if isinstance(model, EncoderDecoder) else ENCODERS
 
 
-def _require_place(model: TextModel, config: Any, layout: Layout, labels: Sequence[str]) -> None:
-    """Refuse settings and parts of a model that a layout has no place for."""
-    _, places = published_form(config, layout, model.vocab_size, labels)
-    if {place.ours for place in places} != {name for name, _ in model.named_parameters()}:
+def _require_expressible(
+    model: TextModel, config: Any, checkpoint_format: CheckpointFormat, labels: Sequence[str]
+) -> None:
+    """Refuse settings and layers of a model that a checkpoint format cannot express."""
+    _, mappings = checkpoint_of(config, checkpoint_format, model.vocab_size, labels)
+    if {mapping.local for mapping in mappings} != {name for name, _ in model.named_parameters()}:
         raise ConfigError("The layout is that of another role of the family.")
 
 

@@ -222,11 +222,8 @@ def summarize(config: RunConfig) -> str:
     'transformer base   6+6 layers, d=512, 8 heads, ff 2048, pre-norm, attention full'
     """
     family = _ROLES[config.task][0].get(family_of(config.model))
-    describe = family.summary if isinstance(family, Family) else None
-    if describe is None:
-        sizes = config.model.summary(config.attention)
-    else:
-        sizes = describe(config.model, config.attention)
+    summary = type(config.model).summary if family is None else family.summary
+    sizes = summary(config.model, config.attention)
     preset = "" if config.preset == "auto" else f" {config.preset}"
     return f"{family_of(config.model)}{preset}   {sizes}"
 

@@ -17,12 +17,19 @@ from regard.errors import ConfigError, WeightsError
 from regard.hub.hugging_face.checkpoint import Published, is_hugging_face, read_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
-from regard.models import INPUT_ENCODERS, LAYOUTS, Classifier, Model, Vit, family_of
+from regard.models import (
+    CHECKPOINT_FORMATS,
+    INPUT_CHECKPOINT_FORMATS,
+    INPUT_ENCODERS,
+    Classifier,
+    Model,
+    Vit,
+    family_of,
+)
 from regard.models.base.classifier_checkpoints import with_label_head
 from regard.setup.config import RunConfig, TaskName
 from regard.setup.published_config import published_config
 from regard.setup.published_images import (
-    INPUT_LAYOUTS,
     images_config,
     read_published_images,
     reads_images,
@@ -60,7 +67,7 @@ def starting_config(folder: str, task: TaskName, defaults: RunConfig) -> RunConf
             defaults, start_from=folder, model=found.model, tokenizer=tokenizer, data=data
         )
     if is_hugging_face(Path(folder)):
-        published = read_hugging_face(Path(folder), LAYOUTS)
+        published = read_hugging_face(Path(folder), CHECKPOINT_FORMATS)
         found = published_config(published)
         if task != found.task and not {task, found.task} <= _OF_ENCODERS:
             raise ConfigError(
@@ -100,8 +107,8 @@ def starting_config(folder: str, task: TaskName, defaults: RunConfig) -> RunConf
 
 
 def _for_labels(published: Published) -> Any:
-    """Give an encoder what a published classifier of its layout has behind it."""
-    head = LAYOUTS[published.model_type].labels
+    """Give an encoder what a published classifier of its checkpoint format has after it."""
+    head = CHECKPOINT_FORMATS[published.model_type].label_head
     config = published.config
     if head is None or getattr(config, "has_pooler", True):
         return config
@@ -140,7 +147,7 @@ def load_start(model: Model, config: RunConfig) -> None:
     assert config.start_from is not None
     folder = Path(config.start_from)
     if is_hugging_face(folder):
-        published = read_hugging_face(folder, LAYOUTS | INPUT_LAYOUTS)
+        published = read_hugging_face(folder, CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS)
         tensors, labels = published.tensors(), published.labels
     else:
         place = ModelFolder(folder)

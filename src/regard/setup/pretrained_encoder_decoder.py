@@ -29,7 +29,7 @@ from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenize
 from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
-    LAYOUTS,
+    CHECKPOINT_FORMATS,
     BertConfig,
     GptConfig,
     Joined,
@@ -203,7 +203,7 @@ def _read_side(name: str, folder: str) -> _Side:
     place = Path(folder)
     attention = AttentionConfig()
     if is_hugging_face(place):
-        published = read_hugging_face(place, LAYOUTS)
+        published = read_hugging_face(place, CHECKPOINT_FORMATS)
         config, tensors = published.config, published.tensors()
         cut = TokenizerConfig(kind="published", table_rows=published.vocab_size)
         tokenizer = read_any_tokenizer(place)

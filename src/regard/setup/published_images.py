@@ -1,4 +1,4 @@
-"""Published models of images in Hugging Face's layout: under which settings they are used."""
+"""Published models of images in Hugging Face's format: under which settings they are used."""
 
 from __future__ import annotations
 
@@ -6,24 +6,17 @@ from pathlib import Path
 
 from regard.hub.hugging_face.checkpoint import Published, read_hugging_face
 from regard.hub.hugging_face.weight_files import read_json
-from regard.models import INPUT_ENCODERS, VitConfig
-from regard.models.base.checkpoint_format import Layout
+from regard.models import INPUT_CHECKPOINT_FORMATS, VitConfig
 from regard.setup.config import DataConfig, RunConfig
 
-INPUT_LAYOUTS: dict[str, Layout] = {
-    model_type: layout
-    for family in INPUT_ENCODERS.values()
-    for model_type, layout in family.layouts.items()
-}
-"""Published layouts of models that read no text, by their ``model_type``."""
 _MIDDLE = [0.5, 0.5, 0.5]  # of ViT's own preparation: pixels from -1 to 1
 BRIGHTEST = 255
 """Value of a pixel that is as bright as can be."""
 
 
 def reads_images(folder: str | Path) -> bool:
-    """Tell whether a folder in Hugging Face's layout holds a model of images."""
-    return read_json(Path(folder) / "config.json").get("model_type") in INPUT_LAYOUTS
+    """Return whether a folder in Hugging Face's format holds a model of images."""
+    return read_json(Path(folder) / "config.json").get("model_type") in INPUT_CHECKPOINT_FORMATS
 
 
 def read_published_images(folder: str | Path) -> Published:
@@ -33,7 +26,7 @@ def read_published_images(folder: str | Path) -> Published:
         ConfigError: It is none that can be read.
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
-    return read_hugging_face(Path(folder), INPUT_LAYOUTS)
+    return read_hugging_face(Path(folder), INPUT_CHECKPOINT_FORMATS)
 
 
 def images_config(published: Published) -> RunConfig:

@@ -12,7 +12,7 @@ import torch
 
 from regard.errors import ConfigError
 from regard.hub.hugging_face.checkpoint import read_hugging_face, write_hugging_face
-from regard.models import LAYOUTS as PUBLISHED
+from regard.models import CHECKPOINT_FORMATS
 from regard.models.gpt.model import Gpt, GptConfig
 
 VOCAB = 40
@@ -101,7 +101,7 @@ def drawn_ids(seed: int) -> torch.Tensor:
 
 
 def read(folder: Path) -> Gpt:
-    published = read_hugging_face(folder, PUBLISHED)
+    published = read_hugging_face(folder, CHECKPOINT_FORMATS)
     model = Gpt(published.config, published.vocab_size).eval()
     published.load_into(model)
     return model
@@ -128,10 +128,10 @@ def test_a_published_model_has_its_logits_here(make, seed, tmp_path):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_exported_model_has_its_logits_in_transformers(make, seed, tmp_path, transformers):
     make(seed).save_pretrained(tmp_path / "first")
-    published = read_hugging_face(tmp_path / "first", PUBLISHED)
+    published = read_hugging_face(tmp_path / "first", CHECKPOINT_FORMATS)
     ours = read(tmp_path / "first")
-    layout, out = PUBLISHED[published.model_type], tmp_path / "second"
-    write_hugging_face(out, ours, published.config, layout, VOCAB)
+    written_format, out = CHECKPOINT_FORMATS[published.model_type], tmp_path / "second"
+    write_hugging_face(out, ours, published.config, written_format, VOCAB)
     theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
         out, output_loading_info=True
     )
@@ -141,10 +141,10 @@ def test_an_exported_model_has_its_logits_in_transformers(make, seed, tmp_path, 
 
 def test_what_is_exported_comes_back_exactly(make, tmp_path):
     make(3).save_pretrained(tmp_path / "first")
-    published = read_hugging_face(tmp_path / "first", PUBLISHED)
-    layout, ours = PUBLISHED[published.model_type], read(tmp_path / "first")
-    write_hugging_face(tmp_path / "second", ours, published.config, layout, VOCAB)
-    again = read_hugging_face(tmp_path / "second", PUBLISHED)
+    published = read_hugging_face(tmp_path / "first", CHECKPOINT_FORMATS)
+    written_format, ours = CHECKPOINT_FORMATS[published.model_type], read(tmp_path / "first")
+    write_hugging_face(tmp_path / "second", ours, published.config, written_format, VOCAB)
+    again = read_hugging_face(tmp_path / "second", CHECKPOINT_FORMATS)
     assert again.config == published.config
     assert torch.equal(read(tmp_path / "second")(drawn_ids(3)), ours(drawn_ids(3)))
 
@@ -201,7 +201,7 @@ def test_a_new_model_of_ours_opens_in_transformers(model_type, tmp_path, transfo
     config = GptConfig(num_layers=2, dim=16, num_heads=2, hidden_dim=24, dropout=0.0, **variant)
     model = Gpt(config, VOCAB).eval()
     enlarge(model, 5)
-    write_hugging_face(tmp_path, model, config, PUBLISHED[model_type], VOCAB)
+    write_hugging_face(tmp_path, model, config, CHECKPOINT_FORMATS[model_type], VOCAB)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     assert_equal_models(model, theirs, 5)
 
@@ -226,9 +226,9 @@ def test_an_exported_tokenizer_opens_in_transformers(transformers, tmp_path):
     tokenizer = Tokenizer.train(["the red cat sees the old dog"] * 3, TokenizerConfig(kind="byte"))
     config = GptConfig(num_layers=1, dim=8, num_heads=2, hidden_dim=8)
     model, ids = Gpt(config, len(tokenizer)), tokenizer.special_ids
-    layout, files = PUBLISHED["llama"], vocabulary_files(tokenizer)
+    written_format, files = CHECKPOINT_FORMATS["llama"], vocabulary_files(tokenizer)
     write_hugging_face(
-        tmp_path, model, config, layout, len(tokenizer), files=files, special_ids=ids
+        tmp_path, model, config, written_format, len(tokenizer), files=files, special_ids=ids
     )
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     expected = tokenizer.encode(["the naïve cat"])[0]
@@ -239,9 +239,9 @@ def test_an_exported_tokenizer_opens_in_transformers(transformers, tmp_path):
     assert ours.special_ids == ids
 
 
-def test_a_layout_refuses_what_it_has_no_place_for(tmp_path):
+def test_a_format_refuses_what_it_cannot_express(tmp_path):
     config = GptConfig(num_layers=1, dim=8, num_heads=2, hidden_dim=8)
     with pytest.raises(ConfigError) as caught:
-        write_hugging_face(tmp_path, Gpt(config, 9), config, PUBLISHED["gpt2"], 9)
-    assert str(caught.value) == "positions=rotary: the layout gpt2 has learned only."
+        write_hugging_face(tmp_path, Gpt(config, 9), config, CHECKPOINT_FORMATS["gpt2"], 9)
+    assert str(caught.value) == "model.positions=rotary: gpt2 checkpoints have learned only."
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from regard.hub.hugging_face.weight_files import (
     weight_files,
     write_all_tensors,
 )
-from regard.models import LAYOUTS as PUBLISHED
+from regard.models import CHECKPOINT_FORMATS
 from regard.models.gpt.model import Gpt, GptConfig
 
 CONFIG = GptConfig(num_layers=2, dim=16, num_heads=2, hidden_dim=24)
@@ -80,10 +80,10 @@ def test_a_sharded_model_is_the_same_here_and_in_transformers(tmp_path):
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(1)
     model = Gpt(CONFIG, 40).eval()
-    layout = PUBLISHED["llama"]
-    write_hugging_face(tmp_path, model, CONFIG, layout, 40, shard_bytes=3000)
+    checkpoint_format = CHECKPOINT_FORMATS["llama"]
+    write_hugging_face(tmp_path, model, CONFIG, checkpoint_format, 40, shard_bytes=3000)
     assert len(weight_files(tmp_path)) > 3
-    published = read_hugging_face(tmp_path, PUBLISHED)
+    published = read_hugging_face(tmp_path, CHECKPOINT_FORMATS)
     again = Gpt(published.config, 40).eval()
     published.load_into(again)
     ids = torch.arange(10)[None]

@@ -9,10 +9,10 @@ from tests.models.published_weights import assert_near, fill, padded_ids, spread
 
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
-from regard.models import LAYOUTS
+from regard.models import CHECKPOINT_FORMATS
 from regard.models.bert.model import Bert, BertConfig
 
-PUBLISHED = {name: LAYOUTS[name] for name in ("bert", "roberta", "distilbert")}
+PUBLISHED = {name: CHECKPOINT_FORMATS[name] for name in ("bert", "roberta", "distilbert")}
 
 VOCAB = 50
 SMALL = {
@@ -37,10 +37,10 @@ SMALL_DISTILBERT = {
 
 def load(model_type: str, theirs):
     """Build our model of the same weights."""
-    layout, fields = PUBLISHED[model_type], theirs.config.to_dict()
-    config = layout.adapt(layout.read(fields), set(theirs.state_dict()))
+    bert_format, fields = PUBLISHED[model_type], theirs.config.to_dict()
+    config = bert_format.adapt(bert_format.read(fields), set(theirs.state_dict()))
     ours = Bert(config, fields["vocab_size"]).eval()
-    return ours, fill(ours, layout, config, theirs)
+    return ours, fill(ours, bert_format, config, theirs)
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +142,11 @@ def test_fields_written_open_in_transformers_and_read_back_the_same(
         "distilbert": {"num_segments": 0},
     }
     config = BertConfig(dim=24, num_heads=3, has_mlm_head=has_head, **changes[model_type])
-    layout = PUBLISHED[model_type]
-    fields = layout.write(config, VOCAB)
+    bert_format = PUBLISHED[model_type]
+    fields = bert_format.write(config, VOCAB)
     opened = transformers.AutoConfig.for_model(**fields)
     theirs = getattr(transformers, fields["architectures"][0])(opened)
-    assert layout.adapt(layout.read(opened.to_dict()), set(theirs.state_dict())) == (
+    assert bert_format.adapt(bert_format.read(opened.to_dict()), set(theirs.state_dict())) == (
         msgspec.structs.replace(config, has_pooler=not has_head and model_type != "distilbert")
     )
 
@@ -171,8 +171,8 @@ def test_fields_written_open_in_transformers_and_read_back_the_same(
         ),
         (
             {"hidden_act": "silu"},
-            "config.json: hidden_act='silu' is not computed.  Known: gelu, gelu_python, gelu_new, "
-            "gelu_fast, gelu_pytorch_tanh, gelu_python_tanh, relu.",
+            "config.json: hidden_act=silu: no such variant here, known are gelu, gelu_python, "
+            "gelu_pytorch_tanh, gelu_new, gelu_fast, gelu_python_tanh, relu.",
         ),
         (
             {"hidden_size": "768"},
@@ -190,30 +190,30 @@ def test_what_is_not_computed_is_refused(fields, message):
 @pytest.mark.parametrize(
     ("model_type", "changes", "message"),
     [
-        ("bert", {"norm": "pre"}, "model.norm=pre: the layout bert of transformers has post only."),
+        ("bert", {"norm": "pre"}, "model.norm=pre: bert checkpoints have post only."),
         (
             "roberta",
             {"position_offset": 0},
-            "model.position_offset=0: the layout roberta of transformers has 1 only.",
+            "model.position_offset=0: roberta checkpoints have 1 only.",
         ),
         (
             "bert",
             {"num_segments": 0},
-            "model.num_segments=0: the layout bert of transformers has 1 or more.",
+            "model.num_segments=0: bert checkpoints have 1 or more.",
         ),
         (
             "distilbert",
             {"num_segments": 2},
-            "model.num_segments=2: the layout distilbert of transformers has 0 only.",
+            "model.num_segments=2: distilbert checkpoints have 0 only.",
         ),
         (
             "bert",
             {"activation": "swiglu", "head_activation": "swiglu"},
-            "model.activation=swiglu: the layout bert of transformers has none gated.",
+            "model.activation=swiglu: bert checkpoints have gelu, gelu_tanh, relu only.",
         ),
     ],
 )
-def test_a_model_that_a_layout_has_no_place_for_is_not_written(model_type, changes, message):
+def test_a_model_that_a_format_cannot_express_is_not_written(model_type, changes, message):
     with pytest.raises(ConfigError) as caught:
         PUBLISHED[model_type].write(BertConfig(**changes), VOCAB)
     assert str(caught.value) == message

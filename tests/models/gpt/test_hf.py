@@ -1,11 +1,11 @@
-"""Published layouts of decoders: what is read, and what is refused by its field."""
+"""Checkpoint formats of decoders: what is read, and what is refused by its field."""
 
 from __future__ import annotations
 
 import pytest
 
 from regard.errors import ConfigError
-from regard.models import LAYOUTS as PUBLISHED
+from regard.models import CHECKPOINT_FORMATS
 from regard.models.gpt.model import Gpt, GptConfig
 
 SMALL = {"num_layers": 1, "dim": 8, "num_heads": 2, "hidden_dim": 8}
@@ -21,18 +21,18 @@ LLAMA = {
 
 def refusal(model_type: str, **fields) -> str:
     with pytest.raises(ConfigError) as caught:
-        PUBLISHED[model_type].read(fields)
+        CHECKPOINT_FORMATS[model_type].read(fields)
     return str(caught.value)
 
 
 def test_an_empty_gpt2_file_is_the_published_small_model():
-    assert PUBLISHED["gpt2"].read({}) == GptConfig(
+    assert CHECKPOINT_FORMATS["gpt2"].read({}) == GptConfig(
         num_layers=12, dim=768, num_heads=12, hidden_dim=3072, **GPT2, max_positions=1024
     )
 
 
 def test_an_empty_llama_file_is_the_published_model_of_7_billion():
-    assert PUBLISHED["llama"].read({}) == GptConfig(
+    assert CHECKPOINT_FORMATS["llama"].read({}) == GptConfig(
         num_layers=32,
         dim=4096,
         num_heads=32,
@@ -56,11 +56,11 @@ def test_an_empty_llama_file_is_the_published_model_of_7_billion():
     ids=str,
 )
 def test_the_rotary_base_is_found_in_every_form(fields):
-    assert PUBLISHED["llama"].read(fields).rotary_base == 5e5
+    assert CHECKPOINT_FORMATS["llama"].read(fields).rotary_base == 5e5
 
 
 def test_the_rotary_base_is_written_for_old_and_new_releases_of_transformers():
-    fields = PUBLISHED["llama"].write(GptConfig(**SMALL, **LLAMA, rotary_base=77.0), 9)
+    fields = CHECKPOINT_FORMATS["llama"].write(GptConfig(**SMALL, **LLAMA, rotary_base=77.0), 9)
     assert fields["rope_theta"] == 77.0
     assert fields["rope_parameters"] == {"rope_type": "default", "rope_theta": 77.0}
 
@@ -151,29 +151,37 @@ def test_a_variant_that_is_not_computed_is_refused_by_its_field(model_type, fiel
 @pytest.mark.parametrize(
     ("model_type", "changes", "message"),
     [
-        ("gpt2", {}, "positions=rotary: the layout gpt2 has learned only."),
-        ("gpt2", GPT2 | {"norm_kind": "rms"}, "norm_kind=rms: the layout gpt2 has layer only."),
-        ("gpt2", GPT2 | {"bias": False}, "bias=false: the layout gpt2 has true only."),
-        ("gpt2", GPT2 | {"num_kv_heads": 1}, "num_kv_heads=1: the layout gpt2 has 2 only."),
-        ("gpt2", GPT2 | {"head_dim": 8}, "head_dim=8: the layout gpt2 has 4 only."),
+        ("gpt2", {}, "model.positions=rotary: gpt2 checkpoints have learned only."),
+        (
+            "gpt2",
+            GPT2 | {"norm_kind": "rms"},
+            "model.norm_kind=rms: gpt2 checkpoints have layer only.",
+        ),
+        ("gpt2", GPT2 | {"bias": False}, "model.bias=false: gpt2 checkpoints have true only."),
+        ("gpt2", GPT2 | {"num_kv_heads": 1}, "model.num_kv_heads=1: gpt2 checkpoints have 2 only."),
+        ("gpt2", GPT2 | {"head_dim": 8}, "model.head_dim=8: gpt2 checkpoints have 4 only."),
         (
             "gpt2",
             GPT2 | {"activation": "swiglu"},
-            "activation=swiglu: the layout gpt2 has relu, gelu, gelu_tanh only.",
+            "model.activation=swiglu: gpt2 checkpoints have gelu_tanh, gelu, relu only.",
         ),
-        ("llama", GPT2, "positions=learned: the layout llama has rotary only."),
-        ("llama", {"activation": "relu"}, "activation=relu: the layout llama has swiglu only."),
+        ("llama", GPT2, "model.positions=learned: llama checkpoints have rotary only."),
+        (
+            "llama",
+            {"activation": "relu"},
+            "model.activation=relu: llama checkpoints have swiglu only.",
+        ),
         (
             "llama",
             {"dim": 9, "head_dim": 4},
-            "dim=9: the layout llama has multiples of num_heads (2) only.",
+            "model.dim=9: llama checkpoints have multiples of num_heads (2) only.",
         ),
     ],
     ids=str,
 )
-def test_a_setting_that_a_layout_lacks_is_not_written(model_type, changes, message):
+def test_a_setting_that_a_format_lacks_is_not_written(model_type, changes, message):
     with pytest.raises(ConfigError) as caught:
-        PUBLISHED[model_type].write(GptConfig(**SMALL | changes), 9)
+        CHECKPOINT_FORMATS[model_type].write(GptConfig(**SMALL | changes), 9)
     assert str(caught.value) == message
 
 
@@ -188,8 +196,8 @@ def test_a_setting_that_a_layout_lacks_is_not_written(model_type, changes, messa
     ids=str,
 )
 def test_a_configuration_comes_back_and_every_parameter_has_its_place(config):
-    layout = PUBLISHED["llama" if config.positions == "rotary" else "gpt2"]
-    assert layout.read(layout.write(config, 9)) == config
-    places = [place.ours for place in layout.places(config)]
+    checkpoint_format = CHECKPOINT_FORMATS["llama" if config.positions == "rotary" else "gpt2"]
+    assert checkpoint_format.read(checkpoint_format.write(config, 9)) == config
+    mapped = [mapping.local for mapping in checkpoint_format.map_parameters(config)]
     names = [name for name, _ in Gpt(config, 9).named_parameters()]
-    assert sorted(places) == sorted(names)
+    assert sorted(mapped) == sorted(names)

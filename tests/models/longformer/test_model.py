@@ -10,11 +10,11 @@ from regard.attention import Local, TopK, peak_saved_bytes
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
-from regard.models.longformer.hf import PUBLISHED
+from regard.models.longformer import LONGFORMER_FORMAT
 from regard.models.longformer.model import Longformer, LongformerConfig
 
 VOCAB = 50
-LAYOUT = PUBLISHED["longformer"]
+FORMAT = LONGFORMER_FORMAT
 SMALL = {
     "vocab_size": VOCAB,
     "hidden_size": 24,
@@ -45,9 +45,9 @@ def published(transformers, name: str = "LongformerForMaskedLM", **changes):
 def load(theirs, num_global: int):
     """Build our model of the same weights."""
     fields = theirs.config.to_dict() | {"num_global": num_global}
-    config = LAYOUT.adapt(LAYOUT.read(fields), set(theirs.state_dict()))
+    config = FORMAT.adapt(FORMAT.read(fields), set(theirs.state_dict()))
     ours = Longformer(config, VOCAB).eval()
-    assert not fill(ours, LAYOUT, config, theirs)
+    assert not fill(ours, FORMAT, config, theirs)
     return ours
 
 
@@ -103,10 +103,10 @@ def test_states_and_vector_of_a_bare_encoder_are_those_of_transformers(transform
 
 def test_fields_written_open_in_transformers_and_read_back_the_same(transformers):
     config = LongformerConfig(num_layers=2, dim=24, num_heads=3, window=(4, 8), num_global=2)
-    fields = LAYOUT.write(config, VOCAB)
+    fields = FORMAT.write(config, VOCAB)
     opened = transformers.AutoConfig.for_model(**fields)
     theirs = getattr(transformers, fields["architectures"][0])(opened)
-    assert LAYOUT.adapt(LAYOUT.read(opened.to_dict()), set(theirs.state_dict())) == config
+    assert FORMAT.adapt(FORMAT.read(opened.to_dict()), set(theirs.state_dict())) == config
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_fields_written_open_in_transformers_and_read_back_the_same(transformers
     [("LongformerForMaskedLM", 0), ("LongformerForSequenceClassification", 1)],
 )
 def test_global_tokens_are_those_that_the_published_model_has_untold(architecture, num_global):
-    assert LAYOUT.read({"architectures": [architecture]}).num_global == num_global
+    assert FORMAT.read({"architectures": [architecture]}).num_global == num_global
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_windows_are_checked(window, message):
 
 def test_a_published_window_that_is_no_number_is_refused():
     with pytest.raises(ConfigError) as caught:
-        LAYOUT.read({"attention_window": "wide"})
+        FORMAT.read({"attention_window": "wide"})
     assert str(caught.value) == (
         "config.json: attention_window='wide': expected a whole number or a list of them."
     )

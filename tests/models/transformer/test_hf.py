@@ -29,10 +29,10 @@ from regard.errors import WeightsError
 from regard.generation.beam_search import search
 from regard.generation.search_config import SearchConfig
 from regard.layers.positions import SinusoidalPositions, sinusoids
-from regard.models.transformer.hf import PUBLISHED
+from regard.models import CHECKPOINT_FORMATS
 from regard.models.transformer.model import TransformerConfig
 
-LAYOUT = PUBLISHED["marian"]
+FORMAT = CHECKPOINT_FORMATS["marian"]
 PAD = 30
 SEEDS = range(8)
 CONFIG = TransformerConfig(
@@ -114,7 +114,7 @@ def test_a_published_model_has_its_logits_here(seed, tmp_path, transformers):
 )
 def test_an_exported_model_has_its_logits_in_transformers(changes, tmp_path, transformers):
     ours = drawn_model(CONFIG, **changes)
-    theirs = opened_by_peer(transformers, tmp_path, ours, LAYOUT)
+    theirs = opened_by_peer(transformers, tmp_path, ours, FORMAT)
     assert_equal_models(ours, theirs, drawn_ids(2))
 
 
@@ -134,23 +134,23 @@ def test_weights_without_a_head_are_read_without_its_bias(tmp_path, transformers
 
 @pytest.mark.parametrize("tied", ["all", "target", "none"])
 def test_what_is_exported_comes_back_exactly(tied, tmp_path):
-    assert_comes_back(tmp_path, drawn_model(CONFIG, tied=tied), LAYOUT, drawn_ids(3))
+    assert_comes_back(tmp_path, drawn_model(CONFIG, tied=tied), FORMAT, drawn_ids(3))
 
 
 @pytest.mark.parametrize("tied", ["all", "target", "none"])
 @pytest.mark.parametrize("has_output_bias", [True, False])
 def test_every_parameter_has_its_place(tied, has_output_bias):
     config = msgspec.structs.replace(CONFIG, tied=tied, has_output_bias=has_output_bias)
-    assert_every_parameter_has_its_place(config, LAYOUT)
+    assert_every_parameter_has_its_place(config, FORMAT)
 
 
 def test_tables_that_old_files_repeat_and_their_sinusoids_are_left_alone(tmp_path):
     more = {"model.encoder.embed_positions.weight": torch.zeros(40, 8)}
-    assert_repeats_are_left_alone(tmp_path, drawn_model(CONFIG), LAYOUT, more)
+    assert_repeats_are_left_alone(tmp_path, drawn_model(CONFIG), FORMAT, more)
 
 
 def test_a_table_that_is_said_to_be_shared_and_differs_is_named(tmp_path):
-    tensors = write(tmp_path, drawn_model(CONFIG), LAYOUT)
+    tensors = write(tmp_path, drawn_model(CONFIG), FORMAT)
     rewrite(tmp_path, tensors | {"lm_head.weight": tensors["model.shared.weight"] + 1})
     with pytest.raises(WeightsError) as caught:
         read_transformer(tmp_path)
@@ -164,7 +164,7 @@ def test_a_table_that_is_said_to_be_shared_and_differs_is_named(tmp_path):
 
 
 def test_an_empty_file_is_the_default_of_transformers():
-    assert LAYOUT.read({}) == TransformerConfig(
+    assert FORMAT.read({}) == TransformerConfig(
         num_encoder_layers=12,
         num_decoder_layers=12,
         dim=1024,
@@ -183,7 +183,7 @@ def test_an_empty_file_is_the_default_of_transformers():
 
 
 def test_the_decoder_has_the_vocabulary_of_the_encoder_where_the_file_tells_no_other():
-    assert LAYOUT.read({"vocab_size": 9}) == LAYOUT.read({})
+    assert FORMAT.read({"vocab_size": 9}) == FORMAT.read({})
 
 
 @pytest.mark.parametrize(
@@ -233,26 +233,26 @@ def test_the_decoder_has_the_vocabulary_of_the_encoder_where_the_file_tells_no_o
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_a_variant_that_is_not_computed_is_refused_by_its_field(fields, message):
-    assert_not_read(LAYOUT, fields, message)
+    assert_not_read(FORMAT, fields, message)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"norm": "pre"}, "norm=pre: the layout marian has post only."),
+        ({"norm": "pre"}, "model.norm=pre: marian checkpoints have post only."),
         (
             {"positions": "sinusoidal"},
-            "positions=sinusoidal: the layout marian has sinusoidal_halves only.",
+            "model.positions=sinusoidal: marian checkpoints have sinusoidal_halves only.",
         ),
         (
             {"activation": "swiglu"},
-            "activation=swiglu: the layout marian has silu, gelu_tanh, gelu, relu only.",
+            "model.activation=swiglu: marian checkpoints have relu, gelu, gelu_tanh, silu only.",
         ),
     ],
     ids=str,
 )
-def test_a_setting_that_the_layout_lacks_is_not_written(changes, message):
-    assert_not_written(LAYOUT, msgspec.structs.replace(CONFIG, **changes), message)
+def test_a_setting_that_the_format_lacks_is_not_written(changes, message):
+    assert_not_written(FORMAT, msgspec.structs.replace(CONFIG, **changes), message)
 
 
 def test_an_id_below_0_is_refused():

@@ -28,10 +28,10 @@ from tests.models.published_weights import padded_ids, read_transformer, spread
 
 from regard.errors import WeightsError
 from regard.layers.positions import LearnedPositions
-from regard.models.transformer.hf import PUBLISHED
+from regard.models import CHECKPOINT_FORMATS
 from regard.models.transformer.model import Transformer, TransformerConfig
 
-LAYOUT = PUBLISHED["bart"]
+FORMAT = CHECKPOINT_FORMATS["bart"]
 PAD = 1
 CONFIG = TransformerConfig(
     num_encoder_layers=2,
@@ -128,7 +128,7 @@ def test_a_wrong_part_shows_in_the_logits(changes, tmp_path, transformers):
 )
 def test_an_exported_model_has_its_logits_in_transformers(changes, tmp_path, transformers):
     ours = drawn_model(CONFIG, **changes)
-    theirs = opened_by_peer(transformers, tmp_path, ours, LAYOUT)
+    theirs = opened_by_peer(transformers, tmp_path, ours, FORMAT)
     assert theirs.config.model_type == "bart"
     source, target = drawn_ids(2)
     is_padding, pad_id = source == PAD, ours.config.pad_id
@@ -145,18 +145,18 @@ def test_weights_without_a_head_are_read_without_its_bias(tmp_path, transformers
 
 
 def test_what_is_exported_comes_back_exactly(tmp_path):
-    assert_comes_back(tmp_path, drawn_model(CONFIG), LAYOUT, drawn_ids(3))
+    assert_comes_back(tmp_path, drawn_model(CONFIG), FORMAT, drawn_ids(3))
 
 
 @pytest.mark.parametrize("has_output_bias", [True, False])
 def test_every_parameter_has_its_place(has_output_bias):
     config = msgspec.structs.replace(CONFIG, has_output_bias=has_output_bias)
-    assert_every_parameter_has_its_place(config, LAYOUT)
+    assert_every_parameter_has_its_place(config, FORMAT)
 
 
 def test_tables_that_old_files_repeat_and_their_versions_are_left_alone(tmp_path):
     more = {"model.encoder.version": torch.tensor([3.0])}
-    assert_repeats_are_left_alone(tmp_path, drawn_model(CONFIG), LAYOUT, more)
+    assert_repeats_are_left_alone(tmp_path, drawn_model(CONFIG), FORMAT, more)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_tables_that_old_files_repeat_and_their_versions_are_left_alone(tmp_path
     ids=["missing", "surplus", "mis-shaped"],
 )
 def test_every_tensor_that_does_not_fit_is_named(lost, added, message, tmp_path):
-    tensors = write(tmp_path, drawn_model(CONFIG), LAYOUT)
+    tensors = write(tmp_path, drawn_model(CONFIG), FORMAT)
     tensors |= {name: torch.zeros(shape) for name, shape in added.items()}
     rewrite(tmp_path, {name: tensor for name, tensor in tensors.items() if name not in lost})
     with pytest.raises(WeightsError) as caught:
@@ -196,8 +196,8 @@ def test_every_tensor_that_does_not_fit_is_named(lost, added, message, tmp_path)
 
 def test_an_empty_file_is_the_default_of_transformers(transformers):
     theirs = transformers.BartConfig()
-    found = LAYOUT.read({})
-    assert found == LAYOUT.read(theirs.to_dict())
+    found = FORMAT.read({})
+    assert found == FORMAT.read(theirs.to_dict())
     assert (found.num_encoder_layers, found.dim, found.num_heads) == (12, 1024, 16)
     assert (found.max_positions, found.position_offset) == (1024, 2)
     assert (found.pad_id, found.start_id) == (1, 2)
@@ -245,38 +245,38 @@ def test_an_empty_file_is_the_default_of_transformers(transformers):
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_a_variant_that_is_not_computed_is_refused_by_its_field(fields, message):
-    assert_not_read(LAYOUT, fields, message)
+    assert_not_read(FORMAT, fields, message)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"norm": "pre"}, "norm=pre: the layout bart has post only."),
+        ({"norm": "pre"}, "model.norm=pre: bart checkpoints have post only."),
         (
             {"positions": "sinusoidal", "position_offset": 0},
-            "positions=sinusoidal: the layout bart has learned only.",
+            "model.positions=sinusoidal: bart checkpoints have learned only.",
         ),
-        ({"position_offset": 0}, "position_offset=0: the layout bart has 2 only."),
+        ({"position_offset": 0}, "model.position_offset=0: bart checkpoints have 2 only."),
         (
             {"has_embedding_norm": False},
-            "has_embedding_norm=False: the layout bart has True only.",
+            "model.has_embedding_norm=false: bart checkpoints have true only.",
         ),
-        ({"tied": "target"}, "tied=target: the layout bart has all only."),
+        ({"tied": "target"}, "model.tied=target: bart checkpoints have all only."),
         (
             {"activation": "swiglu"},
-            "activation=swiglu: the layout bart has silu, gelu_tanh, gelu, relu only.",
+            "model.activation=swiglu: bart checkpoints have relu, gelu, gelu_tanh, silu only.",
         ),
     ],
     ids=str,
 )
-def test_a_setting_that_the_layout_lacks_is_not_written(changes, message):
-    assert_not_written(LAYOUT, msgspec.structs.replace(CONFIG, **changes), message)
+def test_a_setting_that_the_format_lacks_is_not_written(changes, message):
+    assert_not_written(FORMAT, msgspec.structs.replace(CONFIG, **changes), message)
 
 
-def test_a_norm_of_embeddings_has_no_place_in_the_layout_of_marian():
+def test_a_norm_of_embeddings_is_not_written_for_marian():
     config = TransformerConfig(norm="post", positions="sinusoidal_halves", has_embedding_norm=True)
-    message = "has_embedding_norm=True: the layout marian has False only."
-    assert_not_written(PUBLISHED["marian"], config, message)
+    message = "model.has_embedding_norm=true: marian checkpoints have false only."
+    assert_not_written(CHECKPOINT_FORMATS["marian"], config, message)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from regard.data.readers.audio import LogMelConfig, log_mel, standardized
 from regard.errors import ConfigError, ShapeError
 from regard.hub.hugging_face.name_mapping import joined, match, misfits, split
 from regard.layers.attention_config import AttentionConfig
-from regard.models.vit.hf import PUBLISHED
+from regard.models.vit import VIT_FORMAT
 from regard.models.vit.model import Vit, VitConfig
 
 SMALL = {
@@ -29,7 +29,7 @@ SMALL = {
     "num_channels": 3,
     "layer_norm_eps": 1e-2,
 }
-LAYOUT = PUBLISHED["vit"]
+FORMAT = VIT_FORMAT
 OWN_SIZES = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32, "num_labels": 5}
 IMAGE = {"height": 4, "width": 6, "channels": 2, "patch_height": 2, "patch_width": 2}
 FEATURES = {"input": "features", "num_features": 3, "max_positions": 8}
@@ -55,15 +55,15 @@ def saved(theirs, folder):
 def load(theirs, folder):
     """Build our model of the same weights, all of which must have a place."""
     fields, tensors = saved(theirs, folder)
-    config = LAYOUT.adapt(LAYOUT.read(fields), set(tensors))
+    config = FORMAT.adapt(FORMAT.read(fields), set(tensors))
     ours = Vit(config).eval()
-    parameters, places = dict(ours.named_parameters()), LAYOUT.places(config)
-    assert sorted(place.ours for place in places) == sorted(parameters)
-    parts = match(folder, LAYOUT, places, tensors)
+    parameters, mappings = dict(ours.named_parameters()), FORMAT.map_parameters(config)
+    assert sorted(mapping.local for mapping in mappings) == sorted(parameters)
+    parts = match(folder, FORMAT, mappings, tensors)
     with torch.no_grad():
-        for place in places:
-            assert not misfits(place, parameters[place.ours].shape, parts)
-            parameters[place.ours].copy_(joined(place, parts))
+        for mapping in mappings:
+            assert not misfits(mapping, parameters[mapping.local].shape, parts)
+            parameters[mapping.local].copy_(joined(mapping, parts))
     return ours
 
 
@@ -146,10 +146,10 @@ def test_a_model_written_opens_in_transformers(transformers, tmp_path, changes):
 
     model, pixels = build("image", **changes)
     model.float().compute_dtype = torch.float32
-    fields, parameters = LAYOUT.write(model.config, 1), dict(model.named_parameters())
+    fields, parameters = FORMAT.write(model.config, 1), dict(model.named_parameters())
     tensors = {}
-    for place in LAYOUT.places(model.config):
-        tensors |= split(place, parameters[place.ours].detach())
+    for mapping in FORMAT.map_parameters(model.config):
+        tensors |= split(mapping, parameters[mapping.local].detach())
     (tmp_path / "config.json").write_bytes(msgspec.json.encode(fields))
     save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
     theirs = getattr(transformers, fields["architectures"][0]).from_pretrained(tmp_path).eval()
@@ -158,7 +158,7 @@ def test_a_model_written_opens_in_transformers(transformers, tmp_path, changes):
         assert_near(model(pixels), found.logits)
     else:
         assert_near(model.pooled(model.hidden(pixels)), found.pooler_output)
-    adapted = LAYOUT.adapt(LAYOUT.read(saved(theirs, tmp_path / "again")[0]), set(tensors))
+    adapted = FORMAT.adapt(FORMAT.read(saved(theirs, tmp_path / "again")[0]), set(tensors))
     assert adapted == model.config
 
 
@@ -186,29 +186,29 @@ def test_a_model_written_opens_in_transformers(transformers, tmp_path, changes):
 )
 def test_what_is_not_computed_is_refused(fields, message):
     with pytest.raises(ConfigError) as caught:
-        LAYOUT.read(fields)
+        FORMAT.read(fields)
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"input": "features"}, "model.input=features: the layout vit of transformers has image"),
-        ({"pooling": "mean"}, "model.pooling=mean: the layout vit of transformers has first"),
-        ({"has_pooler": True}, "model.has_pooler=True: the layout vit of transformers has False"),
+        ({"input": "features"}, "model.input=features: vit checkpoints have image"),
+        ({"pooling": "mean"}, "model.pooling=mean: vit checkpoints have first"),
+        ({"has_pooler": True}, "model.has_pooler=true: vit checkpoints have false"),
     ],
 )
-def test_a_model_that_the_layout_has_no_place_for_is_not_written(changes, message):
+def test_a_model_that_the_format_cannot_express_is_not_written(changes, message):
     with pytest.raises(ConfigError) as caught:
-        LAYOUT.write(VitConfig(**changes), 1)
+        FORMAT.write(VitConfig(**changes), 1)
     assert str(caught.value) == message + " only."
 
 
 def test_a_gated_model_is_not_written():
     with pytest.raises(ConfigError) as caught:
-        LAYOUT.write(VitConfig(activation="swiglu"), 1)
+        FORMAT.write(VitConfig(activation="swiglu"), 1)
     assert str(caught.value) == (
-        "model.activation=swiglu: the layout vit of transformers has none gated."
+        "model.activation=swiglu: vit checkpoints have gelu, gelu_tanh, relu only."
     )
 
 

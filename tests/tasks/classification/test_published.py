@@ -21,7 +21,7 @@ from regard.errors import ConfigError
 from regard.hub.hugging_face.checkpoint import read_hugging_face
 from regard.hub.hugging_face.published_tokenizer import vocabulary_files
 from regard.layers.attention_config import AttentionConfig
-from regard.models import LAYOUTS, BertConfig, Classifier, make_model
+from regard.models import CHECKPOINT_FORMATS, BertConfig, Classifier, make_model
 from regard.runs.published_models import export_hugging_face
 from regard.runs.run import resume, train
 from regard.setup.config import DataConfig, RunConfig
@@ -128,7 +128,7 @@ def test_names_that_transformers_would_make_up_are_made_up(kind, transformers, t
 
 def test_a_pooler_that_old_files_have_beside_is_left_alone(transformers, tmp_path):
     folder = published(transformers, "roberta", tmp_path, seed=2)
-    before = read_hugging_face(folder, LAYOUTS).tensors()
+    before = read_hugging_face(folder, CHECKPOINT_FORMATS).tensors()
     path = folder / "model.safetensors"
     tensors = load_file(path)
     dim = len(tensors["classifier.dense.bias"])
@@ -137,7 +137,7 @@ def test_a_pooler_that_old_files_have_beside_is_left_alone(transformers, tmp_pat
         "roberta.pooler.dense.bias": torch.ones(dim),
     }
     save_file(tensors, path, {"format": "pt"})
-    after = read_hugging_face(folder, LAYOUTS).tensors()
+    after = read_hugging_face(folder, CHECKPOINT_FORMATS).tensors()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -226,25 +226,23 @@ def test_one_of_ours_opens_in_transformers(kind, changes, tokenizer, transformer
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"norm": "pre"}, "model.norm=pre: the layout bert of transformers has post only."),
+        ({"norm": "pre"}, "model.norm=pre: bert checkpoints have post only."),
         (
             {"pooling": "mean", "has_pooler": False},
-            "model.pooling=mean: classifiers of the layout bert of transformers have first only.",
+            "model.pooling=mean: bert checkpoints with labels have first only.",
         ),
         (
             {"has_pooler": False},
-            "model.has_pooler=false: classifiers of the layout bert of transformers have true "
-            "only.",
+            "model.has_pooler=false: bert checkpoints with labels have true only.",
         ),
         (
             {"num_segments": 0},
-            "model.pooler_activation=tanh: classifiers of the layout distilbert of transformers "
-            "have relu only.",
+            "model.pooler_activation=tanh: distilbert checkpoints with labels have relu only.",
         ),
     ],
     ids=["norm", "pooling", "pooler", "activation"],
 )
-def test_what_no_layout_has_a_place_for_is_refused(changes, reason, tokenizer, tmp_path):
+def test_what_no_format_can_express_is_refused(changes, reason, tokenizer, tmp_path):
     with pytest.raises(ConfigError) as caught:
         export_hugging_face(own(tokenizer, **changes), tmp_path / "out")
     assert str(caught.value).startswith(
@@ -303,7 +301,7 @@ def test_other_labels_begin_at_zero(reviews, tokenizer, transformers, tmp_path):
     assert found["loss"] == pytest.approx(0.693, abs=1e-3)
 
 
-def test_an_encoder_gets_the_head_of_its_layout_and_goes_out(
+def test_an_encoder_gets_the_head_of_its_format_and_goes_out(
     reviews, tokenizer, transformers, tmp_path
 ):
     ours = own(tokenizer, num_segments=0, has_pooler=False)
@@ -357,5 +355,5 @@ def test_the_commands_classify_and_export(tokenizer, transformers, tmp_path, cap
 def test_a_published_encoder_alone_still_has_its_own_pooler(tokenizer):
     config = own(tokenizer).model.encoder.config
     relu = msgspec.structs.replace(config, pooler_activation="relu")
-    with pytest.raises(ConfigError, match=r"model\.pooler_activation=relu: the layout bert"):
-        LAYOUTS["bert"].write(relu, 50)
+    with pytest.raises(ConfigError, match=r"model\.pooler_activation=relu: bert checkpoints"):
+        CHECKPOINT_FORMATS["bert"].write(relu, 50)

@@ -1,4 +1,4 @@
-"""Hugging Face folders: ``config.json`` and safetensors, read and written by a family's `Layout`.
+"""Hugging Face folders: ``config.json`` and safetensors, read and written by a family's format.
 
 Nothing in a folder is ever run: pickles are refused, and the Python files that ``auto_map`` names
 are left alone. A folder loads completely or not at all, and every tensor that stands in the way is
@@ -28,10 +28,10 @@ from regard.hub.hugging_face.weight_files import (
     write_all_tensors,
 )
 from regard.hub.storage import write_atomic
-from regard.models.base.checkpoint_format import LabelHead, Layout, Place
+from regard.models.base.checkpoint_format import CheckpointFormat, LabelHead, ParameterMapping
 from regard.models.base.classifier_checkpoints import (
-    classifier_places,
-    published_form,
+    checkpoint_of,
+    map_classifier_parameters,
     with_label_head,
 )
 
@@ -42,11 +42,11 @@ class Published:
 
     Args:
         folder: Where it was read.
-        model_type: Which layout it has.
+        model_type: Of its checkpoint format.
         config: The family's configuration.
         vocab_size: Number of token ids.
-        places: Where each parameter stands.
-        parts: The tensors of `places`, by their published names, as the files have them.
+        mappings: The tensors of each parameter.
+        parts: The tensors of `mappings`, by their published names, as the files have them.
         labels: Of a classifier of texts, in the order of its logits; empty where it is none.
     """
 
@@ -54,7 +54,7 @@ class Published:
     model_type: str
     config: Any
     vocab_size: int
-    places: list[Place]
+    mappings: list[ParameterMapping]
     parts: dict[str, Tensor]
     labels: tuple[str, ...] = ()
 
@@ -67,18 +67,18 @@ class Published:
         parameters = dict(model.named_parameters())
         problems = [
             problem
-            for place in self.places
-            for problem in misfits(place, parameters[place.ours].shape, self.parts)
+            for mapping in self.mappings
+            for problem in misfits(mapping, parameters[mapping.local].shape, self.parts)
         ]
         if problems:
             raise WeightsError(f"{self.folder}/: {sentences(problems)}")
         with torch.no_grad():
-            for place in self.places:
-                parameters[place.ours].copy_(joined(place, self.parts))
+            for mapping in self.mappings:
+                parameters[mapping.local].copy_(joined(mapping, self.parts))
 
     def tensors(self) -> dict[str, Tensor]:
         """Make the weights by the model's own names, float32."""
-        return {place.ours: joined(place, self.parts).float() for place in self.places}
+        return {mapping.local: joined(mapping, self.parts).float() for mapping in self.mappings}
 
 
 def is_hugging_face(folder: Path) -> bool:
@@ -89,41 +89,43 @@ def is_hugging_face(folder: Path) -> bool:
     return "model_type" in read_json(path)
 
 
-def read_hugging_face(folder: Path, layouts: Mapping[str, Layout]) -> Published:
+def read_hugging_face(folder: Path, formats: Mapping[str, CheckpointFormat]) -> Published:
     """Read configuration and weights.
 
     Args:
         folder: One for which `is_hugging_face` holds.
-        layouts: By ``model_type``.
+        formats: By ``model_type``.
 
     Raises:
-        ConfigError: The model is none that a layout of these describes.
+        ConfigError: The model is of none of these formats.
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
     fields = read_json(folder / HF_CONFIG)
-    model_type, layout = _layout_of(folder, fields, layouts)
-    config = _family_config(folder, fields, layout)
-    tensors = renamed(read_all_tensors(folder, _architecture(fields)), layout)
-    if layout.adapt is not None:
-        config = layout.adapt(config, tensors.keys())
-    head, labels = _label_head(layout, tensors), ()
+    checkpoint_format = _format_of(folder, fields, formats)
+    config = _family_config(folder, fields, checkpoint_format)
+    tensors = renamed(read_all_tensors(folder, _architecture(fields)), checkpoint_format)
+    if checkpoint_format.adapt is not None:
+        config = checkpoint_format.adapt(config, tensors.keys())
+    head, labels = _label_head(checkpoint_format, tensors), ()
     if head is None:
-        places = layout.places(config)
+        mappings = checkpoint_format.map_parameters(config)
     else:
         labels = _labels(folder, fields, len(tensors[f"{head.output}.weight"]))
         config = with_label_head(config, head)
-        places = classifier_places(config, layout, head)
-        layout = layout._replace(ignored=(*layout.ignored, *head.ignored))
-    parts = match(folder, layout, places, tensors)
+        mappings = map_classifier_parameters(config, checkpoint_format, head)
+        ignored = (*checkpoint_format.ignored, *head.ignored)
+        checkpoint_format = checkpoint_format._replace(ignored=ignored)
+    parts = match(folder, checkpoint_format, mappings, tensors)
     vocab_size = _vocab_size(folder, fields)
-    return Published(folder, model_type, config, vocab_size, places, parts, labels)
+    model_type = checkpoint_format.model_type
+    return Published(folder, model_type, config, vocab_size, mappings, parts, labels)
 
 
 def write_hugging_face(
     folder: Path,
     model: nn.Module,
     config: Any,
-    layout: Layout,
+    checkpoint_format: CheckpointFormat,
     vocab_size: int,
     *,
     files: Mapping[str, str | bytes] = MappingProxyType({}),
@@ -138,52 +140,54 @@ def write_hugging_face(
         folder: Its place, made as needed.
         model: The model, whose attention must be full: published configurations tell no pattern.
         config: Its configuration; of a `Classifier` that of its encoder.
-        layout: One of its family.
+        checkpoint_format: One of its family.
         vocab_size: Number of token ids.
         files: Further files by name, such as those of the vocabulary.
         special_ids: Of special tokens, by their roles; bos, eos and pad are written.
         labels: Of a `Classifier`, in the order of its logits.
-        fields: Of ``config.json``, which go before those of the layout.
+        fields: Of ``config.json``, which go before those of the format.
         shard_bytes: Weights larger than this are written to several files with an index.
 
     Raises:
-        ConfigError: The layout has no place for a setting, or the folder is one of regard's own.
+        ConfigError: The format cannot express a setting, or the folder is one of regard's own.
         ResourceError: The disk is full.
     """
     if (folder / CONFIG).exists():
         raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
-    # What the layout says of an id goes before: RoBERTa counts its positions from pad_token_id.
-    written, places = published_form(config, layout, vocab_size, labels)
+    # What the format says of an id goes before: RoBERTa counts its positions from pad_token_id.
+    written, mappings = checkpoint_of(config, checkpoint_format, vocab_size, labels)
     roles = ("bos", "eos", "pad") if vocab_size else ()
     ids = {f"{role}_token_id": special_ids.get(role) for role in roles}
     content = dump_json({**ids, **written, **fields})
     parameters = dict(model.named_parameters())
     tensors: dict[str, Tensor] = {}
-    for place in places:
-        tensors |= split(place, parameters[place.ours].detach())
+    for mapping in mappings:
+        tensors |= split(mapping, parameters[mapping.local].detach())
     write_all_tensors(folder, tensors, shard_bytes)
     for name, file in files.items():
         write_atomic(folder / name, file)
     write_atomic(folder / HF_CONFIG, content)
 
 
-def _layout_of(
-    folder: Path, fields: Mapping[str, Any], layouts: Mapping[str, Layout]
-) -> tuple[str, Layout]:
-    given = fields.get("model_type")
-    if isinstance(given, str) and given in layouts:
-        return given, layouts[given]
+def _format_of(
+    folder: Path, fields: Mapping[str, Any], formats: Mapping[str, CheckpointFormat]
+) -> CheckpointFormat:
+    model_type = fields.get("model_type")
+    if isinstance(model_type, str) and model_type in formats:
+        return formats[model_type]
     own_code = "  Its own code (auto_map) is never run." if "auto_map" in fields else ""
     raise ConfigError(
-        f"{folder}/config.json: model_type={json.dumps(given)} is none that can be read.  "
-        f"Supported: {', '.join(sorted(layouts))}.{own_code}"
+        f"{folder}/config.json: model_type={json.dumps(model_type)} is none that can be read.  "
+        f"Supported: {', '.join(sorted(formats))}.{own_code}"
     )
 
 
-def _family_config(folder: Path, fields: Mapping[str, Any], layout: Layout) -> Any:
+def _family_config(
+    folder: Path, fields: Mapping[str, Any], checkpoint_format: CheckpointFormat
+) -> Any:
     """Read the configuration; messages get the folder before the file that they begin with."""
     try:
-        return layout.read(fields)
+        return checkpoint_format.read(fields)
     except ConfigError as error:
         raise ConfigError(f"{folder}/{error}") from error
     except ValueError as error:
@@ -202,9 +206,11 @@ def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
     return given
 
 
-def _label_head(layout: Layout, tensors: Mapping[str, Tensor]) -> LabelHead | None:
+def _label_head(
+    checkpoint_format: CheckpointFormat, tensors: Mapping[str, Tensor]
+) -> LabelHead | None:
     """Find the head of a classifier of texts; one of tokens lacks the map before the labels."""
-    head = layout.labels
+    head = checkpoint_format.label_head
     if head is None or not {f"{head.dense}.weight", f"{head.output}.weight"} <= tensors.keys():
         return None
     return head

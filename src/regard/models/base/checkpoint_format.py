@@ -1,43 +1,46 @@
-"""How a family's parameters are named and laid out in the checkpoints that others publish.
+"""How the checkpoints that others publish name and store the parameters of a family.
 
-A family declares a `Layout` for each ``model_type`` of a Hugging Face ``config.json`` that it can
-read; `regard.hub` applies it in both directions. Models never read files themselves.
+A family declares a `CheckpointFormat` for each ``model_type`` of a Hugging Face ``config.json``
+that it can read; `regard.hub` applies it in both directions. Models never read files themselves.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Literal, NamedTuple, TypeVar
+
+import msgspec
 
 from regard.errors import ConfigError
 
 V = TypeVar("V", bool, int, float, str)
+A = TypeVar("A", bound=str)
 
 
-class Place(NamedTuple):
-    """Where one parameter stands in a published checkpoint.
+class ParameterMapping(NamedTuple):
+    """A parameter of the model and the tensors of a published checkpoint that hold it.
 
     Args:
-        ours: Name of the parameter in the model.
-        theirs: Names of the tensors that make it up, stacked along the first axis where several,
-            which are of equal sizes then.
-        is_transposed: Whether theirs have rows and columns exchanged (GPT-2's ``Conv1D``).
+        local: Name of the parameter in the model.
+        remote: Names of the tensors, stacked along the first axis where there are several, which
+            are of equal sizes then.
+        is_transposed: Whether the tensors have rows and columns exchanged (GPT-2's ``Conv1D``).
     """
 
-    ours: str
-    theirs: tuple[str, ...]
+    local: str
+    remote: tuple[str, ...]
     is_transposed: bool = False
 
 
 class LabelHead(NamedTuple):
-    """What stands behind an encoder in a published classifier of texts.
+    """The layers after the encoder in a published classifier of texts.
 
     Args:
-        dense: Name of the map that the first token's state goes through.
-        output: Name of the map to the labels.
+        dense: Name of the linear map of the first token's state.
+        output: Name of the linear map to the labels.
         activation: Between the two.
-        ignored: Ends of names of parts that old files have and no classifier uses.
+        ignored: Endings of names of layers that old files have and no classifier uses.
     """
 
     dense: str
@@ -46,47 +49,68 @@ class LabelHead(NamedTuple):
     ignored: tuple[str, ...] = ()
 
 
-class Layout(NamedTuple):
-    """One published layout of a family.
+class CheckpointFormat(NamedTuple):
+    """One published checkpoint format of a family.
 
     Args:
+        model_type: Its name in ``config.json``.
         read: Turns the fields of ``config.json`` into the family's configuration; raises
             `ConfigError` with the field's name where the family has no such variant.
         write: Turns the configuration and the vocabulary size into the fields of ``config.json``
             that ``transformers`` needs to open it, ``architectures`` and ``model_type`` among them.
-        places: Lists every parameter of the configuration's model, tied ones once.
-        prefix: What the names of the bare model's tensors (``AutoModel``) lack: such a checkpoint
-            is read as if each name began with it.
-        ignored: Ends of names that hold nothing trained, such as masks and position ids.
-        adapt: Fits the configuration to the names of the tensors that a file has, where
-            ``config.json`` does not tell which parts there are.
-        renamed: Ends of names that old files have, each with its end of today.
-        twins: For the name of a tensor, the name of another that it equals where the two are tied:
-            a checkpoint may then have it too, or leave it out.
-        labels: Of the classifiers made of it; None where there are none.
+        map_parameters: Lists every parameter of the configuration's model, tied ones once.
+        prefix: Beginning of the names that the bare model (``AutoModel``) leaves out: such a
+            checkpoint is read as if each name began with it.
+        ignored: Endings of names that hold nothing trained, such as masks and position ids.
+        adapt: Fits the configuration to the names of the tensors in a file, where ``config.json``
+            does not say which layers there are.
+        renamed: Endings of names in old files, each with its ending of today.
+        tied_names: For the name of a tensor, the name of another that it equals where the two are
+            tied: a checkpoint may have it too, or leave it out.
+        label_head: Of the classifiers built on it; None where there are none.
     """
 
+    model_type: str
     read: Callable[[Mapping[str, Any]], Any]
     write: Callable[[Any, int], dict[str, Any]]
-    places: Callable[[Any], list[Place]]
+    map_parameters: Callable[[Any], list[ParameterMapping]]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     adapt: Callable[[Any, Set[str]], Any] | None = None
     renamed: tuple[tuple[str, str], ...] = ()
-    twins: Mapping[str, str] = {}
-    labels: LabelHead | None = None
+    tied_names: Mapping[str, str] = {}
+    label_head: LabelHead | None = None
+
+
+def map_layer(
+    local: str, *remote: str, kinds: Iterable[str] = ("weight", "bias")
+) -> list[ParameterMapping]:
+    """Return the mappings of the weight and the bias of a linear map or a normalisation.
+
+    Args:
+        local: Name of the layer in the model.
+        remote: Names of the published layers that it stacks.
+        kinds: Its parameters.
+
+    >>> map_layer("norm", "transformer.ln_f")[1]
+    ParameterMapping(local='norm.bias', remote=('transformer.ln_f.bias',), is_transposed=False)
+    """
+    return [
+        ParameterMapping(f"{local}.{kind}", tuple(f"{name}.{kind}" for name in remote))
+        for kind in kinds
+    ]
 
 
 def field_of(fields: Mapping[str, Any], name: str, default: V) -> V:
-    """Take one value from ``config.json``.
+    """Read one value from ``config.json``.
 
     Args:
         fields: All values.
-        name: Of the wanted one.
-        default: What ``transformers`` takes where it is missing or null; tells the type.
+        name: Of the value.
+        default: The value of ``transformers`` where it is missing or null; its type is required.
 
     Raises:
-        ConfigError: The value is of another type; whole numbers do for fractions.
+        ConfigError: The value is of another type; a whole number is accepted for a fraction.
 
     >>> field_of({"hidden_size": 64}, "hidden_size", 768), field_of({}, "layer_norm_eps", 1e-12)
     (64, 1e-12)
@@ -104,10 +128,10 @@ def field_of(fields: Mapping[str, Any], name: str, default: V) -> V:
 
 
 def require_fields(fields: Mapping[str, Any], only: Mapping[str, Any]) -> None:
-    """Refuse fields of ``config.json`` that change what is computed in a way no model here does.
+    """Refuse fields of ``config.json`` that ask for a variant that no model here computes.
 
     Args:
-        fields: What the file says.
+        fields: The values of the file.
         only: The one value of each that is computed; a field that is missing or null has it.
 
     Raises:
@@ -119,3 +143,69 @@ def require_fields(fields: Mapping[str, Any], only: Mapping[str, Any]) -> None:
                 f"config.json: {name}={json.dumps(fields[name])}: no such variant here, "
                 f"{name}={json.dumps(value)} alone is computed."
             )
+
+
+def read_activation(
+    fields: Mapping[str, Any], name: str, default: str, names: Mapping[str, A]
+) -> A:
+    """Read an activation from ``config.json``.
+
+    Args:
+        fields: All values.
+        name: Of the field.
+        default: The value of ``transformers`` where it is missing or null.
+        names: The activations of this package by their published names.
+
+    Raises:
+        ConfigError: The activation is not computed here.
+    """
+    value = field_of(fields, name, default)
+    if value not in names:
+        raise ConfigError(
+            f"config.json: {name}={value}: no such variant here, known are {', '.join(names)}."
+        )
+    return names[value]
+
+
+def published_activation(activation: str, model_type: str, names: Mapping[str, str]) -> str:
+    """Return the published name of an activation, the first of several.
+
+    Args:
+        activation: Its name here.
+        model_type: Of the checkpoint format.
+        names: The activations of this package by their published names.
+
+    Raises:
+        ConfigError: The format has no such activation.
+
+    >>> published_activation("gelu_tanh", "gpt2", {"gelu_new": "gelu_tanh", "relu": "relu"})
+    'gelu_new'
+    """
+    for published, local in names.items():
+        if local == activation:
+            return published
+    raise ConfigError(
+        f"model.activation={activation}: {model_type} checkpoints have "
+        f"{', '.join(dict.fromkeys(names.values()))} only."
+    )
+
+
+def require_settings(config: msgspec.Struct, only: Mapping[str, Any], *, kind: str) -> None:
+    """Refuse to write a configuration that a checkpoint format cannot express.
+
+    Args:
+        config: The model's.
+        only: The one value that the format has for some settings, of this family or another.
+        kind: What is written, such as ``gpt2 checkpoints``.
+
+    Raises:
+        ConfigError: A setting has another value; the first one is named.
+    """
+    for name, value in only.items():
+        actual = getattr(config, name, value)
+        if actual != value:
+            raise ConfigError(f"model.{name}={_text(actual)}: {kind} have {_text(value)} only.")
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

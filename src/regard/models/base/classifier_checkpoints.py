@@ -1,8 +1,8 @@
-"""How published classifiers of texts name and lay out what stands behind their encoder.
+"""How published classifiers of texts name and store the layers after their encoder.
 
-``transformers`` has a class ``...ForSequenceClassification`` for each encoder: a map of the first
-token's state with an activation, then a map to the labels. Here the first is the encoder's pooler
-and the second the classifier's own, so a layout need only tell their names.
+``transformers`` has a class ``...ForSequenceClassification`` for each encoder: a linear map of the
+first token's state with an activation, then a linear map to the labels. Here the first is the
+encoder's pooler and the second the classifier's own, so a `LabelHead` only gives their names.
 """
 
 from __future__ import annotations
@@ -13,106 +13,91 @@ from typing import Any, TypeVar
 import msgspec
 
 from regard.errors import ConfigError
-from regard.models.base.checkpoint_format import LabelHead, Layout, Place
+from regard.models.base.checkpoint_format import (
+    CheckpointFormat,
+    LabelHead,
+    ParameterMapping,
+    map_layer,
+    require_settings,
+)
 from regard.models.base.encoder import EncoderConfig
 
 C = TypeVar("C", bound=EncoderConfig)
 
 
 def with_label_head(config: C, head: LabelHead) -> C:
-    """Give an encoder's configuration the pooler of a published classifier.
+    """Return an encoder's configuration with the pooler of a published classifier.
 
     Args:
         config: Of the encoder.
-        head: Of its layout.
+        head: Of its checkpoint format.
     """
     return msgspec.structs.replace(
         config, has_mlm_head=False, has_pooler=True, pooler_activation=head.activation
     )
 
 
-def classifier_places(config: EncoderConfig, layout: Layout, head: LabelHead) -> list[Place]:
-    """List where every parameter of a `Classifier` stands.
+def map_classifier_parameters(
+    config: EncoderConfig, checkpoint_format: CheckpointFormat, head: LabelHead
+) -> list[ParameterMapping]:
+    """List the mapping of every parameter of a `Classifier`.
 
     Args:
         config: Of its encoder.
-        layout: Of that encoder.
-        head: Of the layout.
+        checkpoint_format: Of that encoder.
+        head: Of the format.
     """
-    places = [
-        place._replace(ours=f"encoder.{place.ours}")
-        for place in layout.places(_without_head(config))
+    mappings = [
+        mapping._replace(local=f"encoder.{mapping.local}")
+        for mapping in checkpoint_format.map_parameters(_without_head(config))
     ]
-    for ours, theirs in (("encoder.pooler.", head.dense), ("output_", head.output)):
-        places += [Place(f"{ours}{kind}", (f"{theirs}.{kind}",)) for kind in ("weight", "bias")]
-    return places
+    mappings += map_layer("encoder.pooler", head.dense)
+    return mappings + [
+        ParameterMapping(f"output_{kind}", (f"{head.output}.{kind}",))
+        for kind in ("weight", "bias")
+    ]
 
 
-def classifier_fields(
-    config: EncoderConfig, layout: Layout, head: LabelHead, vocab_size: int, labels: Sequence[str]
-) -> dict[str, Any]:
-    """Write the ``config.json`` of a classifier.
+def checkpoint_of(
+    config: Any, checkpoint_format: CheckpointFormat, vocab_size: int, labels: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[ParameterMapping]]:
+    """Return how a format stores a model: the fields of ``config.json`` and the tensors' names.
 
     Args:
-        config: Of its encoder.
-        layout: Of that encoder.
-        head: Of the layout.
+        config: The model's; of a classifier that of its encoder.
+        checkpoint_format: One of its family.
         vocab_size: Number of token ids.
-        labels: Their names, in the order of the logits.
+        labels: Of a classifier of texts, in the order of its logits; empty for other models.
 
     Raises:
-        ConfigError: The layout has no place for a setting.
+        ConfigError: The format cannot express a setting, or has no classifiers.
     """
-    fields = layout.write(_without_head(config), vocab_size)
-    model_type, architecture = fields["model_type"], fields["architectures"][0]
-    wanted = {
+    if not labels:
+        return checkpoint_format.write(config, vocab_size), checkpoint_format.map_parameters(config)
+    head = checkpoint_format.label_head
+    if head is None:
+        raise ConfigError(
+            f"labels: {checkpoint_format.model_type} checkpoints hold no classifiers of texts."
+        )
+    fields = checkpoint_format.write(_without_head(config), vocab_size)
+    only = {
         "pooling": "first",
         "has_pooler": True,
         "pooler_activation": head.activation,
         "num_global": 1,  # Longformer's: `transformers` has the first token in every classifier
     }
-    for name, only in wanted.items():
-        if (given := getattr(config, name, only)) != only:
-            raise ConfigError(
-                f"model.{name}={_shown(given)}: classifiers of the layout {model_type} of "
-                f"transformers have {_shown(only)} only."
-            )
-    return fields | {
-        "architectures": [architecture.removesuffix("Model") + "ForSequenceClassification"],
+    require_settings(config, only, kind=f"{checkpoint_format.model_type} checkpoints with labels")
+    architecture = fields["architectures"][0].removesuffix("Model")
+    fields |= {
+        "architectures": [architecture + "ForSequenceClassification"],
         "id2label": {str(number): label for number, label in enumerate(labels)},
         "label2id": {label: number for number, label in enumerate(labels)},
         "problem_type": "single_label_classification",
     }
+    return fields, map_classifier_parameters(config, checkpoint_format, head)
 
 
 def _without_head(config: C) -> C:
     return msgspec.structs.replace(
         config, has_mlm_head=False, has_pooler=False, pooler_activation="tanh"
     )
-
-
-def _shown(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def published_form(
-    config: Any, layout: Layout, vocab_size: int, labels: Sequence[str] = ()
-) -> tuple[dict[str, Any], list[Place]]:
-    """Tell how a layout writes a model: the fields of ``config.json``, and the places of tensors.
-
-    Args:
-        config: The model's; of a classifier that of its encoder.
-        layout: One of its family.
-        vocab_size: Number of token ids.
-        labels: Of a classifier of texts, in the order of its logits; empty where it is none.
-
-    Raises:
-        ConfigError: The layout has no place for a setting, or for classifiers.
-    """
-    if not labels:
-        return layout.write(config, vocab_size), layout.places(config)
-    head = layout.labels
-    if head is None:
-        raise ConfigError("labels: the layout has no classifiers of texts.")
-    fields = classifier_fields(config, layout, head, vocab_size, labels)
-    return fields, classifier_places(config, layout, head)

@@ -1,7 +1,7 @@
 """What the published checkpoints of BERT, RoBERTa, DistilBERT and Longformer have in common.
 
-Names of tensors, the fields of ``config.json`` both ways, and the refusal of what is not computed.
-The families' own files put them together as `Layout`.
+Names of tensors, the fields of ``config.json`` in both directions, and the refusal of variants that
+are not computed. The families' ``hf.py`` put them together as a `CheckpointFormat`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,53 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from regard.errors import ConfigError
-from regard.models.base.checkpoint_format import LabelHead, Layout, Place, field_of, require_fields
+from regard.models.base.checkpoint_format import (
+    CheckpointFormat,
+    LabelHead,
+    ParameterMapping,
+    field_of,
+    map_layer,
+    published_activation,
+    read_activation,
+    require_fields,
+    require_settings,
+)
 from regard.models.base.encoder import INITIAL_STD, EncoderConfig
 
+C = TypeVar("C", bound=EncoderConfig)
 
-class Names(NamedTuple):
+# The first of several is written.
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_python_tanh": "gelu_tanh",
+    "relu": "relu",
+}
+"""Activations by their names in published encoders."""
+ONLY_VARIANT = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+    "pruned_heads": {},
+}
+"""Fields of published encoders of which one value alone is computed."""
+
+
+class TensorNames(NamedTuple):
     """How one ``model_type`` names its tensors.
 
     Args:
         prefix: Of all but the head's.
         layer: Of the layers, without their number.
-        query_key_value: The three maps that ours stacks, within a layer.
-        block: Of the other maps and normalisations of a layer, by our names.
-        head: Of the head's map and normalisation, and of its bias.
-        decoder: Of the head's last map, which is the table of tokens, with that bias.
-        labels: Of the classifiers made of it.
+        query_key_value: The three linear maps that ours stacks, within a layer.
+        block: Of the other linear maps and normalisations of a layer, by our names.
+        head: Of the head's linear map and normalisation, and of its bias.
+        decoder: Of the head's last linear map, which is the table of tokens, with that bias.
+        label_head: Of the classifiers built on it.
     """
 
     prefix: str
@@ -36,114 +68,60 @@ class Names(NamedTuple):
     block: dict[str, str]
     head: tuple[str, str, str]
     decoder: str
-    labels: LabelHead
+    label_head: LabelHead
 
 
-def encoder_places(config: EncoderConfig, *, names: Names) -> list[Place]:
-    """List where every parameter of a post-norm encoder stands.
+def map_encoder(config: EncoderConfig, *, names: TensorNames) -> list[ParameterMapping]:
+    """List the mapping of every parameter of a post-norm encoder.
 
     Args:
         config: Of the model.
         names: Of the published tensors.
     """
-    prefix = names.prefix
-    places = [
-        Place("output_weight", (f"{prefix}embeddings.word_embeddings.weight",)),
-        Place("embedding.positions.weight", (f"{prefix}embeddings.position_embeddings.weight",)),
-        *pair_of("embedding.norm", f"{prefix}embeddings.LayerNorm"),
+    embeddings = f"{names.prefix}embeddings"
+    mappings = [
+        ParameterMapping("output_weight", (f"{embeddings}.word_embeddings.weight",)),
+        ParameterMapping(
+            "embedding.positions.weight", (f"{embeddings}.position_embeddings.weight",)
+        ),
+        *map_layer("embedding.norm", f"{embeddings}.LayerNorm"),
     ]
     if config.num_segments:
-        theirs = f"{prefix}embeddings.token_type_embeddings.weight"
-        places.append(Place("embedding.segments", (theirs,)))
+        table = f"{embeddings}.token_type_embeddings.weight"
+        mappings.append(ParameterMapping("embedding.segments", (table,)))
     for number in range(config.num_layers):
-        ours, theirs = f"blocks.{number}", f"{prefix}{names.layer}.{number}"
-        stacked = [f"{theirs}.{name}" for name in names.query_key_value]
-        places += pair_of(f"{ours}.self_attention.query_key_value", *stacked)
-        for part, name in names.block.items():
-            places += pair_of(f"{ours}.{part}", f"{theirs}.{name}")
+        local, remote = f"blocks.{number}", f"{names.prefix}{names.layer}.{number}"
+        stacked = [f"{remote}.{name}" for name in names.query_key_value]
+        mappings += map_layer(f"{local}.self_attention.query_key_value", *stacked)
+        for layer, name in names.block.items():
+            mappings += map_layer(f"{local}.{layer}", f"{remote}.{name}")
     if config.has_mlm_head:
         dense, norm, bias = names.head
-        places += [*pair_of("head.dense", dense), *pair_of("head.norm", norm)]
-        places.append(Place("head.bias", (bias,)))
+        mappings += [*map_layer("head.dense", dense), *map_layer("head.norm", norm)]
+        mappings.append(ParameterMapping("head.bias", (bias,)))
     if config.has_pooler:
-        places += pair_of("pooler", f"{prefix}pooler.dense")
-    return places
+        mappings += map_layer("pooler", f"{names.prefix}pooler.dense")
+    return mappings
 
 
-def pair_of(ours: str, *theirs: str) -> list[Place]:
-    """Tell where the weight and the bias of a map or normalisation stand."""
-    return [
-        Place(f"{ours}.{kind}", tuple(f"{name}.{kind}" for name in theirs))
-        for kind in ("weight", "bias")
-    ]
-
-
-C = TypeVar("C", bound=EncoderConfig)
-
-
-def adapt_parts(config: C, tensor_names: Set[str], *, names: Names) -> C:
-    """Leave out the head and the pooler where a file holds nothing of them.
-
-    Args:
-        config: As `read` gave it.
-        tensor_names: Of all tensors of the file, with the prefix or without.
-        names: Of the published tensors.
-    """
-    return msgspec.structs.replace(
-        config,
-        has_mlm_head=any(name.startswith(names.head) for name in tensor_names),
-        has_pooler=any(name.endswith("pooler.dense.weight") for name in tensor_names),
-    )
-
-
-# What `transformers` calls the activations that it shares with us.
-ACTIVATION_NAMES = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_python_tanh": "gelu_tanh",
-    "relu": "relu",
-}
-# Variants of published encoders that no model here computes.
-ONLY = {
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
-    "tie_word_embeddings": True,
-    "pruned_heads": {},
-}
-
-
-def activation_of(fields: Mapping[str, Any], name: str) -> str:
-    """Read an activation.
-
-    Raises:
-        ConfigError: It is none that is computed here.
-    """
-    given = field_of(fields, name, "gelu")
-    if given not in ACTIVATION_NAMES:
-        known = ", ".join(ACTIVATION_NAMES)
-        raise ConfigError(f"config.json: {name}={given!r} is not computed.  Known: {known}.")
-    return ACTIVATION_NAMES[given]
-
-
-def encoder_values(fields: Mapping[str, Any], *, pad_id: int, has_offset: bool) -> dict[str, Any]:
-    """Read what BERT, RoBERTa and Longformer name alike in ``config.json``.
+def read_encoder(fields: Mapping[str, Any], *, pad_id: int, has_offset: bool) -> dict[str, Any]:
+    """Read the fields of ``config.json`` that BERT, RoBERTa and Longformer share.
 
     Args:
         fields: All values.
-        pad_id: Where the file tells none.
+        pad_id: Default of the padding token.
         has_offset: Whether positions begin after `pad_id`, as RoBERTa's do.
 
     Returns:
         Values of `EncoderConfig`, by name.
+
+    Raises:
+        ConfigError: A field asks for a variant that is not computed.
     """
-    require_fields(fields, ONLY)
+    require_fields(fields, ONLY_VARIANT)
     pad_id = field_of(fields, "pad_token_id", pad_id)
     offset = pad_id + 1 if has_offset else 0
-    activation = activation_of(fields, "hidden_act")
+    activation = read_activation(fields, "hidden_act", "gelu", ACTIVATIONS)
     return {
         "num_layers": field_of(fields, "num_hidden_layers", 12),
         "dim": field_of(fields, "hidden_size", 768),
@@ -162,22 +140,24 @@ def encoder_values(fields: Mapping[str, Any], *, pad_id: int, has_offset: bool) 
     }
 
 
-def encoder_fields(config: EncoderConfig, vocab_size: int, architecture: str) -> dict[str, Any]:
-    """Write what BERT, RoBERTa and Longformer name alike in ``config.json``.
+def write_encoder(
+    config: EncoderConfig, vocab_size: int, architecture: str, only: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the fields of ``config.json`` that BERT, RoBERTa and Longformer share.
 
     Args:
         config: Of the model.
         vocab_size: Number of token ids.
         architecture: The model's name in `transformers`, such as ``Bert``.
+        only: The one value that the format has for some settings.
 
     Raises:
-        ConfigError: The layout has no place for the model.
+        ConfigError: The format cannot express the model.
     """
     model_type = architecture.lower()
+    require_encoder_settings(config, model_type, only)
     if not config.num_segments:
-        raise ConfigError(
-            f"model.num_segments=0: the layout {model_type} of transformers has 1 or more."
-        )
+        raise ConfigError(f"model.num_segments=0: {model_type} checkpoints have 1 or more.")
     return {
         "model_type": model_type,
         "architectures": [architecture + ("ForMaskedLM" if config.has_mlm_head else "Model")],
@@ -188,7 +168,7 @@ def encoder_fields(config: EncoderConfig, vocab_size: int, architecture: str) ->
         "intermediate_size": config.hidden_dim,
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": 0.0,
-        "hidden_act": published_activation(config.activation),
+        "hidden_act": published_activation(config.activation, model_type, ACTIVATIONS),
         "layer_norm_eps": config.epsilon,
         "max_position_embeddings": config.position_offset + config.max_positions,
         "type_vocab_size": config.num_segments,
@@ -198,52 +178,45 @@ def encoder_fields(config: EncoderConfig, vocab_size: int, architecture: str) ->
     }
 
 
-def published_activation(activation: str) -> str:
-    """Name an activation as `transformers` does."""
-    return "gelu_pytorch_tanh" if activation == "gelu_tanh" else activation
-
-
-def require_alike(model_type: str, config: EncoderConfig, wanted: Mapping[str, Any]) -> None:
-    """Refuse to write a configuration that a published layout has no place for.
+def require_encoder_settings(
+    config: EncoderConfig, model_type: str, only: Mapping[str, Any]
+) -> None:
+    """Refuse to write an encoder that a checkpoint format cannot express.
 
     Args:
-        model_type: The layout.
-        config: The configuration.
-        wanted: Fields with the only value that the layout has.
+        config: Of the encoder.
+        model_type: Of the format.
+        only: The one value that the format has for some settings.
 
     Raises:
-        ConfigError: With the first field that differs.
+        ConfigError: A setting has another value.
     """
-    for name, only in {"norm": "post", "pooler_activation": "tanh", **wanted}.items():
-        if (given := getattr(config, name)) != only:
-            raise ConfigError(
-                f"model.{name}={given}: the layout {model_type} of transformers has {only} only."
-            )
-    if config.activation == "swiglu":
-        raise ConfigError(
-            f"model.activation=swiglu: the layout {model_type} of transformers has none gated."
-        )
+    only = {"norm": "post", "pooler_activation": "tanh", **only}
+    require_settings(config, only, kind=f"{model_type} checkpoints")
 
 
-def encoder_layout(
+def encoder_format(
+    model_type: str,
     read: Callable[[Mapping[str, Any]], Any],
     write: Callable[[Any, int], dict[str, Any]],
-    names: Names,
+    names: TensorNames,
     *,
-    places: Callable[[Any], list[Place]] | None = None,
-) -> Layout:
-    """Make the layout of an encoder.
+    map_parameters: Callable[[Any], list[ParameterMapping]] | None = None,
+) -> CheckpointFormat:
+    """Build the checkpoint format of an encoder.
 
     Args:
-        read: As in `Layout`.
-        write: As in `Layout`.
+        model_type: Of `CheckpointFormat`.
+        read: Of `CheckpointFormat`.
+        write: Of `CheckpointFormat`.
         names: Of the tensors.
-        places: As in `Layout`; None for those of `encoder_places`.
+        map_parameters: Of `CheckpointFormat`; None is `map_encoder`.
     """
-    return Layout(
-        read=read,
-        write=write,
-        places=places or partial(encoder_places, names=names),
+    return CheckpointFormat(
+        model_type,
+        read,
+        write,
+        map_parameters or partial(map_encoder, names=names),
         prefix=names.prefix,
         ignored=(
             "position_ids",
@@ -252,11 +225,20 @@ def encoder_layout(
             "cls.seq_relationship.weight",
             "cls.seq_relationship.bias",
         ),
-        adapt=partial(adapt_parts, names=names),
+        adapt=partial(_drop_missing_heads, names=names),
         renamed=(("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")),
-        twins={
+        tied_names={
             names.decoder + ".weight": names.prefix + "embeddings.word_embeddings.weight",
             names.decoder + ".bias": names.head[2],
         },
-        labels=names.labels,
+        label_head=names.label_head,
+    )
+
+
+def _drop_missing_heads(config: C, tensor_names: Set[str], *, names: TensorNames) -> C:
+    """Leave out the head and the pooler where a file, bare or not, has no tensors of them."""
+    return msgspec.structs.replace(
+        config,
+        has_mlm_head=any(name.startswith(names.head) for name in tensor_names),
+        has_pooler=any(name.endswith("pooler.dense.weight") for name in tensor_names),
     )

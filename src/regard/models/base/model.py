@@ -17,7 +17,11 @@ from regard.layers.dropout import MaskPool
 class FamilyConfig(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family"
 ):
-    """The dimensions of a model; the setting ``family`` tells the families apart."""
+    """The dimensions of a model; the setting ``family`` says of which family."""
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Describe the dimensions and the patterns of attention in a line."""
+        raise NotImplementedError
 
 
 class Model(nn.Module):

@@ -1,21 +1,20 @@
-"""How published checkpoints of BERT name and lay out their weights."""
+"""How published checkpoints of BERT name and store their weights (``modeling_bert``)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from regard.models.base.checkpoint_format import LabelHead, Layout
+from regard.models.base.checkpoint_format import LabelHead
 from regard.models.base.encoder_checkpoints import (
-    Names,
-    encoder_fields,
-    encoder_layout,
-    encoder_values,
-    require_alike,
+    TensorNames,
+    encoder_format,
+    read_encoder,
+    write_encoder,
 )
 from regard.models.bert.model import BertConfig
 
-BERT_NAMES = Names(
+BERT_NAMES = TensorNames(
     prefix="bert.",
     layer="encoder.layer",
     query_key_value=("attention.self.query", "attention.self.key", "attention.self.value"),
@@ -32,17 +31,18 @@ BERT_NAMES = Names(
         "cls.predictions.bias",
     ),
     decoder="cls.predictions.decoder",
-    labels=LabelHead("bert.pooler.dense", "classifier"),
+    label_head=LabelHead("bert.pooler.dense", "classifier"),
 )
 
 
 def _read(fields: Mapping[str, Any]) -> BertConfig:
-    return BertConfig(**encoder_values(fields, pad_id=0, has_offset=False))
+    return BertConfig(**read_encoder(fields, pad_id=0, has_offset=False))
 
 
 def _write(config: BertConfig, vocab_size: int) -> dict[str, Any]:
-    require_alike("bert", config, {"position_offset": 0, "head_activation": config.activation})
-    return encoder_fields(config, vocab_size, "Bert")
+    only = {"position_offset": 0, "head_activation": config.activation}
+    return write_encoder(config, vocab_size, "Bert", only)
 
 
-PUBLISHED: dict[str, Layout] = {"bert": encoder_layout(_read, _write, BERT_NAMES)}
+BERT_FORMAT = encoder_format("bert", _read, _write, BERT_NAMES)
+"""Checkpoints of BERT."""

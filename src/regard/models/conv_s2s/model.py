@@ -79,6 +79,10 @@ class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
             f"kernel {self.kernel_width}, attention {attention.side_summary('cross')}"
         )
 
+    def decoder_summary(self, attention: AttentionConfig) -> str:  # noqa: ARG002 - it has none
+        """Describe the dimensions of the decoder alone in a line."""
+        return f"{self.num_decoder_layers} layers, d={self.dim}, kernel {self.kernel_width}"
+
     def make_positions(self) -> SinusoidalPositions | LearnedPositions:
         """Make what tells where a token stands."""
         if self.positions == "sinusoidal":

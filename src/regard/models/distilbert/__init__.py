@@ -1,1 +1,10 @@
-"""DistilBERT."""
+"""DistilBERT (Sanh et al. 2019): a `Bert` of half the layers, without segments.
+
+"DistilBERT, a distilled version of BERT". Its checkpoint format alone is here.
+"""
+
+from __future__ import annotations
+
+from regard.models.distilbert.hf import DISTILBERT_FORMAT
+
+__all__ = ["DISTILBERT_FORMAT"]

@@ -1,23 +1,28 @@
-"""How published checkpoints of DistilBERT name and lay out the weights of a `Bert`."""
+"""How published checkpoints of DistilBERT name and store the weights of a `Bert`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from regard.models.base.checkpoint_format import LabelHead, Layout, field_of, require_fields
+from regard.models.base.checkpoint_format import (
+    LabelHead,
+    field_of,
+    published_activation,
+    read_activation,
+    require_fields,
+)
 from regard.models.base.encoder import INITIAL_STD
 from regard.models.base.encoder_checkpoints import (
-    ONLY,
-    Names,
-    activation_of,
-    encoder_layout,
-    published_activation,
-    require_alike,
+    ACTIVATIONS,
+    ONLY_VARIANT,
+    TensorNames,
+    encoder_format,
+    require_encoder_settings,
 )
 from regard.models.bert.model import BertConfig
 
-DISTILBERT_NAMES = Names(
+DISTILBERT_NAMES = TensorNames(
     prefix="distilbert.",
     layer="transformer.layer",
     query_key_value=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
@@ -30,13 +35,13 @@ DISTILBERT_NAMES = Names(
     },
     head=("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
     decoder="vocab_projector",
-    labels=LabelHead("pre_classifier", "classifier", activation="relu"),
+    label_head=LabelHead("pre_classifier", "classifier", activation="relu"),
 )
 
 
 def _read(fields: Mapping[str, Any]) -> BertConfig:
-    require_fields(fields, ONLY)
-    activation = activation_of(fields, "activation")
+    require_fields(fields, ONLY_VARIANT)
+    activation = read_activation(fields, "activation", "gelu", ACTIVATIONS)
     values = {
         "num_layers": field_of(fields, "n_layers", 6),
         "dim": field_of(fields, "dim", 768),
@@ -53,8 +58,9 @@ def _read(fields: Mapping[str, Any]) -> BertConfig:
 
 
 def _write(config: BertConfig, vocab_size: int) -> dict[str, Any]:
-    wanted = {"position_offset": 0, "num_segments": 0, "has_pooler": False, "epsilon": 1e-12}
-    require_alike("distilbert", config, {**wanted, "head_activation": config.activation})
+    only = {"position_offset": 0, "num_segments": 0, "has_pooler": False, "epsilon": 1e-12}
+    only["head_activation"] = config.activation
+    require_encoder_settings(config, "distilbert", only)
     architecture = "DistilBertForMaskedLM" if config.has_mlm_head else "DistilBertModel"
     return {
         "model_type": "distilbert",
@@ -67,7 +73,7 @@ def _write(config: BertConfig, vocab_size: int) -> dict[str, Any]:
         "dropout": config.dropout,
         "attention_dropout": 0.0,
         "seq_classif_dropout": config.dropout,
-        "activation": published_activation(config.activation),
+        "activation": published_activation(config.activation, "distilbert", ACTIVATIONS),
         "max_position_embeddings": config.max_positions,
         "pad_token_id": config.pad_id,
         "initializer_range": INITIAL_STD,
@@ -75,4 +81,5 @@ def _write(config: BertConfig, vocab_size: int) -> dict[str, Any]:
     }
 
 
-PUBLISHED: dict[str, Layout] = {"distilbert": encoder_layout(_read, _write, DISTILBERT_NAMES)}
+DISTILBERT_FORMAT = encoder_format("distilbert", _read, _write, DISTILBERT_NAMES)
+"""Checkpoints of DistilBERT."""

@@ -1,1 +1,7 @@
-"""An encoder-decoder of an encoder and a decoder of other families."""
+"""An encoder and a decoder of other families joined (Rothe, Narayan & Severyn 2020)."""
+
+from __future__ import annotations
+
+from regard.models.encoder_decoder.model import Joined, JoinedConfig
+
+__all__ = ["Joined", "JoinedConfig"]

@@ -1,7 +1,7 @@
-"""How GPT-2 checkpoints name and lay out the weights of a `Gpt`.
+"""How GPT-2 checkpoints name and store the weights of a `Gpt`.
 
 Names and defaults are those of ``transformers`` (``modeling_gpt2``). A variant that `Gpt` does not
-compute is refused by the field that asks for it: a model with other logits is none.
+compute is refused by the field that asks for it.
 """
 
 from __future__ import annotations
@@ -9,18 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from regard.errors import ConfigError
+import msgspec
+
 from regard.layers.feed_forward import Activation
-from regard.models.base.checkpoint_format import Layout, Place, field_of, require_fields
+from regard.models.base.checkpoint_format import (
+    CheckpointFormat,
+    ParameterMapping,
+    field_of,
+    map_layer,
+    published_activation,
+    read_activation,
+    require_fields,
+    require_settings,
+)
 from regard.models.gpt.model import GptConfig
 
-_GPT2_ACTIVATIONS: dict[str, Activation] = {
+_ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu": "gelu",
     "relu": "relu",
 }
-_GPT2_ONLY = {
+_ONLY_VARIANT = {
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
     "reorder_and_upcast_attn": False,
@@ -28,10 +38,9 @@ _GPT2_ONLY = {
 }
 
 
-def _read_gpt2(fields: Mapping[str, Any]) -> GptConfig:
+def _read(fields: Mapping[str, Any]) -> GptConfig:
     """Read a ``config.json``; of its three dropout rates that of the sub-layers holds for all."""
-    require_fields(fields, _GPT2_ONLY)
-    activation = field_of(fields, "activation_function", "gelu_new")
+    require_fields(fields, _ONLY_VARIANT)
     dim = field_of(fields, "n_embd", 768)
     return GptConfig(
         num_layers=field_of(fields, "n_layer", 12),
@@ -41,7 +50,7 @@ def _read_gpt2(fields: Mapping[str, Any]) -> GptConfig:
         dropout=field_of(fields, "resid_pdrop", 0.1),
         norm_kind="layer",
         epsilon=field_of(fields, "layer_norm_epsilon", 1e-5),
-        activation=_known("activation_function", activation, _GPT2_ACTIVATIONS),
+        activation=read_activation(fields, "activation_function", "gelu_new", _ACTIVATIONS),
         bias=True,
         positions="learned",
         max_positions=field_of(fields, "n_positions", 1024),
@@ -49,15 +58,19 @@ def _read_gpt2(fields: Mapping[str, Any]) -> GptConfig:
     )
 
 
-def _write_gpt2(config: GptConfig, vocab_size: int) -> dict[str, Any]:
-    head_dim = config.dim // config.num_heads
-    needs = {"positions": "learned", "norm_kind": "layer", "bias": True}
-    _require("gpt2", config, needs | {"num_kv_heads": config.num_heads, "head_dim": head_dim})
-    names = {ours: theirs for theirs, ours in reversed(_GPT2_ACTIVATIONS.items())}
-    if config.activation not in names:
-        raise ConfigError(
-            f"activation={config.activation}: the layout gpt2 has {', '.join(names)} only."
-        )
+def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
+    # Sizes left out are the usual ones.
+    complete = msgspec.structs.replace(
+        config, num_kv_heads=config.num_kv_heads or config.num_heads, head_dim=config.size_of_head
+    )
+    only = {
+        "positions": "learned",
+        "norm_kind": "layer",
+        "bias": True,
+        "num_kv_heads": config.num_heads,
+        "head_dim": config.dim // config.num_heads,
+    }
+    require_settings(complete, only, kind="gpt2 checkpoints")
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -67,7 +80,7 @@ def _write_gpt2(config: GptConfig, vocab_size: int) -> dict[str, Any]:
         "n_head": config.num_heads,
         "n_inner": config.hidden_dim,
         "n_positions": config.max_positions,
-        "activation_function": names[config.activation],
+        "activation_function": published_activation(config.activation, "gpt2", _ACTIVATIONS),
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
         "attn_pdrop": 0.0,
@@ -76,62 +89,48 @@ def _write_gpt2(config: GptConfig, vocab_size: int) -> dict[str, Any]:
     }
 
 
-def _gpt2_places(config: GptConfig) -> list[Place]:
-    places = _tables(config.tied, "transformer.wte.weight")
-    places.append(Place("embedding.positions.weight", ("transformer.wpe.weight",)))
-    maps = {
+def _map_parameters(config: GptConfig) -> list[ParameterMapping]:
+    mappings = map_tables(config.tied, "transformer.wte.weight")
+    mappings.append(ParameterMapping("embedding.positions.weight", ("transformer.wpe.weight",)))
+    linear = {
         "self_attention.query_key_value": "attn.c_attn",
         "self_attention.output": "attn.c_proj",
         "feed_forward.inner": "mlp.c_fc",
         "feed_forward.outer": "mlp.c_proj",
     }
     norms = {"attention_residual.norm": "ln_1", "feed_forward_residual.norm": "ln_2"}
-    for layer in range(config.num_layers):
-        ours, theirs = f"blocks.{layer}", f"transformer.h.{layer}"
-        for kind in ("weight", "bias"):
-            places += [
-                Place(f"{ours}.{a}.{kind}", (f"{theirs}.{b}.{kind}",), kind == "weight")
-                for a, b in maps.items()
-            ]
-            places += [
-                Place(f"{ours}.{a}.{kind}", (f"{theirs}.{b}.{kind}",)) for a, b in norms.items()
-            ]
-    last = [Place(f"norm.{kind}", (f"transformer.ln_f.{kind}",)) for kind in ("weight", "bias")]
-    return places + last
+    for number in range(config.num_layers):
+        local, remote = f"blocks.{number}", f"transformer.h.{number}"
+        for layer, name in linear.items():
+            weight, bias = map_layer(f"{local}.{layer}", f"{remote}.{name}")
+            mappings += [weight._replace(is_transposed=True), bias]
+        for layer, name in norms.items():
+            mappings += map_layer(f"{local}.{layer}", f"{remote}.{name}")
+    return [*mappings, *map_layer("norm", "transformer.ln_f")]
 
 
-def _tables(tied: bool, theirs: str) -> list[Place]:
-    """List the tables of input and output; a tied one goes by the name of the input's."""
+def map_tables(tied: bool, remote: str) -> list[ParameterMapping]:
+    """List the mappings of the tables of input and output; a tied one has the input's name.
+
+    Args:
+        tied: Whether they are one table.
+        remote: Published name of the input's table.
+    """
     if tied:
-        return [Place("output_weight", (theirs,))]
-    return [Place("embedding.weight", (theirs,)), Place("output_weight", ("lm_head.weight",))]
+        return [ParameterMapping("output_weight", (remote,))]
+    return [
+        ParameterMapping("embedding.weight", (remote,)),
+        ParameterMapping("output_weight", ("lm_head.weight",)),
+    ]
 
 
-def _known(name: str, given: str, known: Mapping[str, Activation]) -> Activation:
-    if given not in known:
-        raise ConfigError(
-            f"config.json: {name}={given}: no such variant here, known are {', '.join(known)}."
-        )
-    return known[given]
-
-
-def _require(layout: str, config: GptConfig, needs: Mapping[str, Any]) -> None:
-    """Refuse settings that a layout has no place for; None stands for what is usual."""
-    for name, value in needs.items():
-        given = getattr(config, name)
-        if given is not None and given != value:
-            raise ConfigError(
-                f"{name}={str(given).lower()}: the layout {layout} has {str(value).lower()} only."
-            )
-
-
-PUBLISHED: dict[str, Layout] = {
-    "gpt2": Layout(
-        read=_read_gpt2,
-        write=_write_gpt2,
-        places=_gpt2_places,
-        prefix="transformer.",
-        ignored=(".attn.bias", ".attn.masked_bias"),
-        twins={"lm_head.weight": "transformer.wte.weight"},
-    ),
-}
+GPT2_FORMAT = CheckpointFormat(
+    "gpt2",
+    _read,
+    _write,
+    _map_parameters,
+    prefix="transformer.",
+    ignored=(".attn.bias", ".attn.masked_bias"),
+    tied_names={"lm_head.weight": "transformer.wte.weight"},
+)
+"""Checkpoints of GPT-2."""

@@ -1,4 +1,4 @@
-"""Decoders that stand alone: GPT-2 and its modern successor, the layout of Llama and SmolLM.
+"""Decoders that stand alone: GPT-2 and its modern successor, that of Llama and SmolLM.
 
 Radford et al. 2019 ("Language models are unsupervised multitask learners"): pre-norm blocks of
 causal self-attention, learned positions, one table for input and output. Touvron et al. 2023

@@ -1,8 +1,7 @@
-"""How Llama and SmolLM checkpoints name and lay out the weights of a `Gpt`.
+"""How Llama and SmolLM checkpoints name and store the weights of a `Gpt`.
 
 Names and defaults are those of ``transformers`` (``modeling_llama``). A variant that `Gpt` does not
-compute, such as stretched rotary angles, is refused by the field that asks for it: a model with
-other logits is none.
+compute, such as stretched rotary angles, is refused by the field that asks for it.
 """
 
 from __future__ import annotations
@@ -13,14 +12,22 @@ from typing import Any
 
 from regard.errors import ConfigError
 from regard.layers.feed_forward import Activation
-from regard.models.base.checkpoint_format import Layout, Place, field_of, require_fields
-from regard.models.gpt.hf import _known, _require, _tables
+from regard.models.base.checkpoint_format import (
+    CheckpointFormat,
+    ParameterMapping,
+    field_of,
+    map_layer,
+    read_activation,
+    require_fields,
+    require_settings,
+)
+from regard.models.gpt.hf import map_tables
 from regard.models.gpt.model import GptConfig
 
-_LLAMA_ACTIVATIONS: dict[str, Activation] = {"silu": "swiglu", "swish": "swiglu"}
+_ACTIVATIONS: dict[str, Activation] = {"silu": "swiglu", "swish": "swiglu"}
 
 
-def _read_llama(fields: Mapping[str, Any]) -> GptConfig:
+def _read(fields: Mapping[str, Any]) -> GptConfig:
     bias = field_of(fields, "mlp_bias", False)
     if field_of(fields, "attention_bias", False) != bias:
         raise ConfigError(
@@ -39,17 +46,17 @@ def _read_llama(fields: Mapping[str, Any]) -> GptConfig:
         dropout=0.0,
         norm_kind="rms",
         epsilon=field_of(fields, "rms_norm_eps", 1e-6),
-        activation=_known("hidden_act", field_of(fields, "hidden_act", "silu"), _LLAMA_ACTIVATIONS),
+        activation=read_activation(fields, "hidden_act", "silu", _ACTIVATIONS),
         bias=bias,
         positions="rotary",
         max_positions=field_of(fields, "max_position_embeddings", 2048),
-        rotary_base=_rotary_base(fields),
+        rotary_base=_read_rotary_base(fields),
         tied=field_of(fields, "tie_word_embeddings", False),
     )
 
 
-def _rotary_base(fields: Mapping[str, Any]) -> float:
-    """Find the base where old and new files have it; refuse angles that grow in other ways."""
+def _read_rotary_base(fields: Mapping[str, Any]) -> float:
+    """Read the base where old and new files have it; refuse angles that grow in other ways."""
     base = field_of(fields, "rope_theta", 10000.0)
     for name in ("rope_parameters", "rope_scaling"):  # of transformers from 5 on, and before
         rope = fields.get(name) or {}
@@ -64,11 +71,12 @@ def _rotary_base(fields: Mapping[str, Any]) -> float:
     return base
 
 
-def _write_llama(config: GptConfig, vocab_size: int) -> dict[str, Any]:
-    _require("llama", config, {"positions": "rotary", "norm_kind": "rms", "activation": "swiglu"})
+def _write(config: GptConfig, vocab_size: int) -> dict[str, Any]:
+    only = {"positions": "rotary", "norm_kind": "rms", "activation": "swiglu"}
+    require_settings(config, only, kind="llama checkpoints")
     if config.dim % config.num_heads:
         raise ConfigError(
-            f"dim={config.dim}: the layout llama has multiples of num_heads "
+            f"model.dim={config.dim}: llama checkpoints have multiples of num_heads "
             f"({config.num_heads}) only."
         )
     return {
@@ -93,40 +101,40 @@ def _write_llama(config: GptConfig, vocab_size: int) -> dict[str, Any]:
     }
 
 
-def _llama_places(config: GptConfig) -> list[Place]:
-    places = _tables(config.tied, "model.embed_tokens.weight")
-    maps = {
+def _map_parameters(config: GptConfig) -> list[ParameterMapping]:
+    mappings = map_tables(config.tied, "model.embed_tokens.weight")
+    linear = {
         "self_attention.output": ("self_attn.o_proj",),
         "feed_forward.inner": ("mlp.gate_proj", "mlp.up_proj"),
         "feed_forward.outer": ("mlp.down_proj",),
     }
     query, key, value = (f"self_attn.{letter}_proj" for letter in "qkv")
     if config.num_kv_heads in (None, config.num_heads):
-        maps["self_attention.query_key_value"] = (query, key, value)
+        linear["self_attention.query_key_value"] = (query, key, value)
     else:
-        maps |= {"self_attention.query": (query,), "self_attention.key_value": (key, value)}
+        linear |= {"self_attention.query": (query,), "self_attention.key_value": (key, value)}
     norms = {
         "attention_residual.norm": "input_layernorm",
         "feed_forward_residual.norm": "post_attention_layernorm",
     }
-    for layer in range(config.num_layers):
-        ours, theirs = f"blocks.{layer}", f"model.layers.{layer}"
-        for kind in ("weight", "bias") if config.bias else ("weight",):
-            places += [
-                Place(f"{ours}.{a}.{kind}", tuple(f"{theirs}.{part}.{kind}" for part in parts))
-                for a, parts in maps.items()
-            ]
-        places += [Place(f"{ours}.{a}.weight", (f"{theirs}.{b}.weight",)) for a, b in norms.items()]
-    return [*places, Place("norm.weight", ("model.norm.weight",))]
+    kinds = ("weight", "bias") if config.bias else ("weight",)
+    for number in range(config.num_layers):
+        local, remote = f"blocks.{number}", f"model.layers.{number}"
+        for layer, names in linear.items():
+            stacked = (f"{remote}.{name}" for name in names)
+            mappings += map_layer(f"{local}.{layer}", *stacked, kinds=kinds)
+        for layer, name in norms.items():
+            mappings += map_layer(f"{local}.{layer}", f"{remote}.{name}", kinds=("weight",))
+    return [*mappings, ParameterMapping("norm.weight", ("model.norm.weight",))]
 
 
-PUBLISHED: dict[str, Layout] = {
-    "llama": Layout(
-        read=_read_llama,
-        write=_write_llama,
-        places=_llama_places,
-        prefix="model.",
-        ignored=(".rotary_emb.inv_freq",),
-        twins={"lm_head.weight": "model.embed_tokens.weight"},
-    ),
-}
+LLAMA_FORMAT = CheckpointFormat(
+    "llama",
+    _read,
+    _write,
+    _map_parameters,
+    prefix="model.",
+    ignored=(".rotary_emb.inv_freq",),
+    tied_names={"lm_head.weight": "model.embed_tokens.weight"},
+)
+"""Checkpoints of Llama, SmolLM and others that have its format."""

@@ -1,4 +1,4 @@
-"""How published checkpoints of Longformer name and lay out their weights."""
+"""How published checkpoints of Longformer name and store their weights."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from regard.errors import ConfigError
-from regard.models.base.checkpoint_format import Layout, Place, field_of
+from regard.models.base.checkpoint_format import ParameterMapping, field_of, map_layer
 from regard.models.base.encoder_checkpoints import (
-    Names,
-    encoder_fields,
-    encoder_layout,
-    encoder_places,
-    encoder_values,
-    pair_of,
-    require_alike,
+    encoder_format,
+    map_encoder,
+    read_encoder,
+    write_encoder,
 )
 from regard.models.longformer.model import LongformerConfig
 from regard.models.roberta.hf import ROBERTA_NAMES
@@ -22,16 +19,15 @@ from regard.models.roberta.hf import ROBERTA_NAMES
 LONGFORMER_NAMES = ROBERTA_NAMES._replace(prefix="longformer.")
 
 
-def _places(config: LongformerConfig, *, names: Names = LONGFORMER_NAMES) -> list[Place]:
-    places = encoder_places(config, names=names)
+def _map_parameters(config: LongformerConfig) -> list[ParameterMapping]:
+    mappings = map_encoder(config, names=LONGFORMER_NAMES)
     for number in range(config.num_layers):
-        ours = f"blocks.{number}.self_attention"
-        theirs = f"{names.prefix}{names.layer}.{number}.attention.self"
-        places += pair_of(f"{ours}.global_query", f"{theirs}.query_global")
-        places += pair_of(
-            f"{ours}.global_key_value", f"{theirs}.key_global", f"{theirs}.value_global"
-        )
-    return places
+        local = f"blocks.{number}.self_attention"
+        remote = f"longformer.encoder.layer.{number}.attention.self"
+        mappings += map_layer(f"{local}.global_query", f"{remote}.query_global")
+        key, value = f"{remote}.key_global", f"{remote}.value_global"
+        mappings += map_layer(f"{local}.global_key_value", key, value)
+    return mappings
 
 
 def _read(fields: Mapping[str, Any]) -> LongformerConfig:
@@ -43,7 +39,7 @@ def _read(fields: Mapping[str, Any]) -> LongformerConfig:
         raise ConfigError(
             f"config.json: attention_window={window!r}: expected a whole number or a list of them."
         )
-    values = encoder_values(fields, pad_id=1, has_offset=True)
+    values = read_encoder(fields, pad_id=1, has_offset=True)
     # Without a mask of global tokens `transformers` has the first for classification only.
     names = fields.get("architectures") or []
     classifies = any(str(name).endswith("ForSequenceClassification") for name in names)
@@ -52,15 +48,15 @@ def _read(fields: Mapping[str, Any]) -> LongformerConfig:
 
 
 def _write(config: LongformerConfig, vocab_size: int) -> dict[str, Any]:
-    wanted = {"position_offset": config.pad_id + 1, "head_activation": "gelu"}
-    require_alike("longformer", config, wanted)
+    only = {"position_offset": config.pad_id + 1, "head_activation": "gelu"}
     return {
-        **encoder_fields(config, vocab_size, "Longformer"),
+        **write_encoder(config, vocab_size, "Longformer", only),
         "attention_window": list(config.windows()),
         "num_global": config.num_global,
     }
 
 
-PUBLISHED: dict[str, Layout] = {
-    "longformer": encoder_layout(_read, _write, LONGFORMER_NAMES, places=_places)
-}
+LONGFORMER_FORMAT = encoder_format(
+    "longformer", _read, _write, LONGFORMER_NAMES, map_parameters=_map_parameters
+)
+"""Checkpoints of Longformer."""

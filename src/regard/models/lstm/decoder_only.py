@@ -110,8 +110,3 @@ class LstmDecoder(StackedDecoder):
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:  # noqa: ARG002
         """Tell that there is no attention to keep anything of."""
         return 0
-
-
-def describe_decoder(config: LstmConfig, attention: AttentionConfig) -> str:  # noqa: ARG001
-    """Tell the dimensions of the decoder alone in a line."""
-    return f"{config.num_decoder_layers} layers, d={config.dim}"

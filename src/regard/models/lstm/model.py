@@ -87,6 +87,10 @@ class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
         cross = attention.side_summary("cross")
         return f"{sizes}{direction}, attention {self.attention}{score} {cross}"
 
+    def decoder_summary(self, attention: AttentionConfig) -> str:  # noqa: ARG002 - it has none
+        """Describe the dimensions of the decoder alone in a line."""
+        return f"{self.num_decoder_layers} layers, d={self.dim}"
+
 
 class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
     """The recurrent encoder-decoder.

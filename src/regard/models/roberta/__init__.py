@@ -1,1 +1,10 @@
-"""RoBERTa."""
+"""RoBERTa (Liu et al. 2019): a `Bert` with one kind of segment and positions after the padding's.
+
+"RoBERTa: A Robustly Optimized BERT Pretraining Approach". Its checkpoint format alone is here.
+"""
+
+from __future__ import annotations
+
+from regard.models.roberta.hf import ROBERTA_FORMAT
+
+__all__ = ["ROBERTA_FORMAT"]

@@ -1,17 +1,12 @@
-"""How published checkpoints of RoBERTa name and lay out the weights of a `Bert`."""
+"""How published checkpoints of RoBERTa name and store the weights of a `Bert`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from regard.models.base.checkpoint_format import LabelHead, Layout
-from regard.models.base.encoder_checkpoints import (
-    encoder_fields,
-    encoder_layout,
-    encoder_values,
-    require_alike,
-)
+from regard.models.base.checkpoint_format import LabelHead
+from regard.models.base.encoder_checkpoints import encoder_format, read_encoder, write_encoder
 from regard.models.bert.hf import BERT_NAMES
 from regard.models.bert.model import BertConfig
 
@@ -19,7 +14,7 @@ ROBERTA_NAMES = BERT_NAMES._replace(
     prefix="roberta.",
     head=("lm_head.dense", "lm_head.layer_norm", "lm_head.bias"),
     decoder="lm_head.decoder",
-    labels=LabelHead(
+    label_head=LabelHead(
         "classifier.dense",
         "classifier.out_proj",
         ignored=(".pooler.dense.weight", ".pooler.dense.bias"),
@@ -28,13 +23,13 @@ ROBERTA_NAMES = BERT_NAMES._replace(
 
 
 def _read(fields: Mapping[str, Any]) -> BertConfig:
-    return BertConfig(**encoder_values(fields, pad_id=1, has_offset=True))
+    return BertConfig(**read_encoder(fields, pad_id=1, has_offset=True))
 
 
 def _write(config: BertConfig, vocab_size: int) -> dict[str, Any]:
-    wanted = {"position_offset": config.pad_id + 1, "head_activation": "gelu"}
-    require_alike("roberta", config, wanted)
-    return encoder_fields(config, vocab_size, "Roberta")
+    only = {"position_offset": config.pad_id + 1, "head_activation": "gelu"}
+    return write_encoder(config, vocab_size, "Roberta", only)
 
 
-PUBLISHED: dict[str, Layout] = {"roberta": encoder_layout(_read, _write, ROBERTA_NAMES)}
+ROBERTA_FORMAT = encoder_format("roberta", _read, _write, ROBERTA_NAMES)
+"""Checkpoints of RoBERTa."""

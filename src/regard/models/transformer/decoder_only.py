@@ -59,12 +59,3 @@ class TransformerDecoder(StackedDecoder):
         config = self.config
         patterns = attention.decoder_patterns(config.num_decoder_layers)
         return self.bytes_kept(patterns, length, num_heads=config.num_heads)
-
-
-def describe_decoder(config: TransformerConfig, attention: AttentionConfig) -> str:
-    """Tell the dimensions of the decoder alone in a line."""
-    return (
-        f"{config.num_decoder_layers} layers, d={config.dim}, {config.num_heads} heads, "
-        f"ff {config.hidden_dim}, {config.norm}-norm, "
-        f"attention {attention.side_summary('decoder')}"
-    )

@@ -73,8 +73,3 @@ def _encoder_config(config: TransformerConfig) -> EncoderConfig:
         pad_id=config.pad_id,
         pooling="mean",
     )
-
-
-def describe_encoder(config: TransformerConfig, attention: AttentionConfig) -> str:
-    """Tell the dimensions of the encoder alone in a line."""
-    return _encoder_config(config).summary(attention)

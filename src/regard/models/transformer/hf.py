@@ -1,9 +1,8 @@
-"""How Marian and BART checkpoints name and lay out the weights of a `Transformer`.
+"""How Marian and BART checkpoints name and store the weights of a `Transformer`.
 
 Names and defaults are those of ``transformers``: ``modeling_marian`` (Junczys-Dowmunt et al. 2018,
-the models of OPUS-MT) and ``modeling_bart`` (Lewis et al. 2020), which lay out the same blocks.
-What `Transformer` does not compute is refused by the field that asks for it: a model with other
-logits is none.
+the models of OPUS-MT) and ``modeling_bart`` (Lewis et al. 2020), which store the same blocks. What
+`Transformer` does not compute is refused by the field that asks for it.
 """
 
 from __future__ import annotations
@@ -16,8 +15,16 @@ import msgspec
 
 from regard.errors import ConfigError
 from regard.layers.feed_forward import Activation
-from regard.models.base.checkpoint_format import Layout, Place, field_of, require_fields
-from regard.models.base.encoder_checkpoints import pair_of
+from regard.models.base.checkpoint_format import (
+    CheckpointFormat,
+    ParameterMapping,
+    field_of,
+    map_layer,
+    published_activation,
+    read_activation,
+    require_fields,
+    require_settings,
+)
 from regard.models.base.encoder_decoder import Tied
 from regard.models.transformer.model import TransformerConfig
 
@@ -34,15 +41,15 @@ _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
     "swish": "silu",
 }
-# The last two stand in files of old releases, which knew BART's variants by them.
-_ONLY = {
+# The last two are in files of old releases, which knew BART's variants by them.
+_ONLY_VARIANT = {
     "is_encoder_decoder": True,
     "is_decoder": False,
     "pruned_heads": {},
     "normalize_before": False,
     "add_final_layer_norm": False,
 }
-# Sizes that `transformers` has apart for the two sides, with its defaults.
+# Sizes that `transformers` has for encoder and decoder each, with its defaults.
 _PAIRS = {
     ("encoder_attention_heads", "decoder_attention_heads"): 16,
     ("encoder_ffn_dim", "decoder_ffn_dim"): 4096,
@@ -50,16 +57,17 @@ _PAIRS = {
 }
 
 
-class _Kind(NamedTuple):
-    """What tells one layout from the other.
+class _Variant(NamedTuple):
+    """The differences between the two formats.
 
     Args:
         model_type: In ``config.json``.
         architecture: Class of ``transformers`` that gives logits.
         only: Fields of ``config.json`` and the one value of each that is computed.
-        settings: Of the model, and the one value of each that the layout has.
-        pad_id: Where the file tells none.
-        start_id: Where the file tells none.
+        settings: Of the model, and the one value of each that the format has.
+        pad_id: Default of the padding token.
+        start_id: Default of the token that begins a target.
+        ignored: Of `CheckpointFormat`.
     """
 
     model_type: str
@@ -68,12 +76,13 @@ class _Kind(NamedTuple):
     settings: dict[str, Any]
     pad_id: int
     start_id: int
+    ignored: tuple[str, ...]
 
 
-_MARIAN = _Kind(
+_MARIAN = _Variant(
     model_type="marian",
     architecture="MarianMTModel",
-    only=_ONLY | {"normalize_embedding": False, "static_position_embeddings": True},
+    only=_ONLY_VARIANT | {"normalize_embedding": False, "static_position_embeddings": True},
     settings={
         "norm": "post",
         "positions": "sinusoidal_halves",
@@ -82,11 +91,12 @@ _MARIAN = _Kind(
     },
     pad_id=58100,
     start_id=58100,
+    ignored=("embed_positions.weight",),
 )
-_BART = _Kind(
+_BART = _Variant(
     model_type="bart",
     architecture="BartForConditionalGeneration",
-    only=_ONLY
+    only=_ONLY_VARIANT
     | {
         "normalize_embedding": True,
         "static_position_embeddings": False,
@@ -101,11 +111,12 @@ _BART = _Kind(
     },
     pad_id=1,
     start_id=2,
+    ignored=("encoder.version", "decoder.version"),
 )
-# BART under another head, and what that gives.
+# BART with another head, and what that gives.
 _OTHER_HEADS = {
     "BartForSequenceClassification": "labels of texts",
-    "BartForQuestionAnswering": "the places of answers",
+    "BartForQuestionAnswering": "the positions of answers",
     "BartForCausalLM": "the decoder alone",
 }
 
@@ -118,8 +129,8 @@ _ENCODER_BLOCK = {
     "feed_forward_residual.norm": ("final_layer_norm",),
 }
 _DECODER_BLOCK = {
-    "self_residual.norm" if ours == "attention_residual.norm" else ours: theirs
-    for ours, theirs in _ENCODER_BLOCK.items()
+    "self_residual.norm" if local == "attention_residual.norm" else local: remote
+    for local, remote in _ENCODER_BLOCK.items()
 } | {
     "cross_attention.query": ("encoder_attn.q_proj",),
     "cross_attention.key_value": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
@@ -128,15 +139,15 @@ _DECODER_BLOCK = {
 }
 
 
-def _read(fields: Mapping[str, Any], *, kind: _Kind) -> TransformerConfig:
+def _read(fields: Mapping[str, Any], *, variant: _Variant) -> TransformerConfig:
     """Read a ``config.json``; of its dropout rates that of the sub-layers holds for all."""
     _require_text_out(fields)
-    require_fields(fields, kind.only)
-    num_heads, hidden_dim, _ = (_equal(fields, *names) for names in _PAIRS)
+    require_fields(fields, variant.only)
+    num_heads, hidden_dim, _ = (_read_equal(fields, *names) for names in _PAIRS)
     values = {
-        "tied": _tied(fields),
-        "pad_id": field_of(fields, "pad_token_id", kind.pad_id),
-        "start_id": field_of(fields, "decoder_start_token_id", kind.start_id),
+        "tied": _read_tied(fields),
+        "pad_id": field_of(fields, "pad_token_id", variant.pad_id),
+        "start_id": field_of(fields, "decoder_start_token_id", variant.start_id),
     }
     return TransformerConfig(
         num_encoder_layers=field_of(fields, "encoder_layers", 12),
@@ -145,19 +156,19 @@ def _read(fields: Mapping[str, Any], *, kind: _Kind) -> TransformerConfig:
         num_heads=num_heads,
         hidden_dim=hidden_dim,
         dropout=field_of(fields, "dropout", 0.1),
-        activation=_activation(fields),
+        activation=read_activation(fields, "activation_function", "gelu", _ACTIVATIONS),
         max_positions=field_of(fields, "max_position_embeddings", 1024),
         has_embedding_scale=field_of(fields, "scale_embedding", False),
         has_output_bias=True,
-        **values | kind.settings,
+        **values | variant.settings,
     )
 
 
 def _require_text_out(fields: Mapping[str, Any]) -> None:
     """Refuse checkpoints with another head than that of tokens."""
-    given = fields.get("architectures")
-    # Old files of the bare model list what can be made of it as well.
-    name = given[0] if isinstance(given, list) and given else None
+    names = fields.get("architectures")
+    # Old files of the bare model list what can be built on it as well.
+    name = names[0] if isinstance(names, list) and names else None
     if name in _OTHER_HEADS:
         raise ConfigError(
             f"config.json: architectures={name}: gives {_OTHER_HEADS[name]}, and only "
@@ -165,30 +176,21 @@ def _require_text_out(fields: Mapping[str, Any]) -> None:
         )
 
 
-def _equal(fields: Mapping[str, Any], first: str, second: str) -> int:
-    """Read a size that both sides of the model must have alike."""
-    default = _PAIRS[first, second]
-    one = field_of(fields, first, default)
-    other = field_of(fields, second, one if second == "decoder_vocab_size" else default)
-    if one != other:
+def _read_equal(fields: Mapping[str, Any], encoder_name: str, decoder_name: str) -> int:
+    """Read a size that must be the same in the encoder and the decoder."""
+    default = _PAIRS[encoder_name, decoder_name]
+    encoder = field_of(fields, encoder_name, default)
+    default = encoder if decoder_name == "decoder_vocab_size" else default
+    decoder = field_of(fields, decoder_name, default)
+    if encoder != decoder:
         raise ConfigError(
-            f"config.json: {first}={one}, {second}={other}: no such variant here, "
-            "the two must be equal."
+            f"config.json: {encoder_name}={encoder}, {decoder_name}={decoder}: "
+            "no such variant here, the two must be equal."
         )
-    return one
+    return encoder
 
 
-def _activation(fields: Mapping[str, Any]) -> Activation:
-    given = field_of(fields, "activation_function", "gelu")
-    if given not in _ACTIVATIONS:
-        raise ConfigError(
-            f"config.json: activation_function={given}: no such variant here, "
-            f"known are {', '.join(_ACTIVATIONS)}."
-        )
-    return _ACTIVATIONS[given]
-
-
-def _tied(fields: Mapping[str, Any]) -> Tied:
+def _read_tied(fields: Mapping[str, Any]) -> Tied:
     is_shared = field_of(fields, "share_encoder_decoder_embeddings", True)
     is_tied = field_of(fields, "tie_word_embeddings", True)
     if is_shared and not is_tied:
@@ -199,24 +201,16 @@ def _tied(fields: Mapping[str, Any]) -> Tied:
     return "all" if is_shared else "target" if is_tied else "none"
 
 
-def _write(config: TransformerConfig, vocab_size: int, *, kind: _Kind) -> dict[str, Any]:
-    layout = kind.model_type
-    for name, only in kind.settings.items():
-        if (given := getattr(config, name)) != only:
-            raise ConfigError(f"{name}={given}: the layout {layout} has {only} only.")
-    names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
-    if config.activation not in names:
-        raise ConfigError(
-            f"activation={config.activation}: the layout {layout} has {', '.join(names)} only."
-        )
+def _write(config: TransformerConfig, vocab_size: int, *, variant: _Variant) -> dict[str, Any]:
+    require_settings(config, variant.settings, kind=f"{variant.model_type} checkpoints")
     # Of Marian alone; BART has one table for all.
     tables = {
         "decoder_vocab_size": vocab_size,
         "share_encoder_decoder_embeddings": config.tied == "all",
     }
     return {
-        "architectures": [kind.architecture],
-        "model_type": layout,
+        "architectures": [variant.architecture],
+        "model_type": variant.model_type,
         "is_encoder_decoder": True,
         "vocab_size": vocab_size,
         "encoder_layers": config.num_encoder_layers,
@@ -229,7 +223,9 @@ def _write(config: TransformerConfig, vocab_size: int, *, kind: _Kind) -> dict[s
         "dropout": config.dropout,
         "attention_dropout": 0.0,
         "activation_dropout": 0.0,
-        "activation_function": names[config.activation],
+        "activation_function": published_activation(
+            config.activation, variant.model_type, _ACTIVATIONS
+        ),
         "max_position_embeddings": config.max_positions,
         "scale_embedding": config.has_embedding_scale,
         "tie_word_embeddings": config.tied != "none",
@@ -237,62 +233,59 @@ def _write(config: TransformerConfig, vocab_size: int, *, kind: _Kind) -> dict[s
         "decoder_start_token_id": config.start_id,
         # By default a text that is cut off would end in token 0, whatever that is.
         "forced_eos_token_id": None,
-        **(tables if kind is _MARIAN else {}),
+        **(tables if variant is _MARIAN else {}),
     }
 
 
-def _places(config: TransformerConfig) -> list[Place]:
-    places = _tables(config.tied)
-    for ours, side in (("source", "encoder"), ("target", "decoder")):
+def _map_parameters(config: TransformerConfig) -> list[ParameterMapping]:
+    mappings = _map_tables(config.tied)
+    for local, side in (("source_embedding", "encoder"), ("target_embedding", "decoder")):
         if config.positions == "learned":
             table = f"model.{side}.embed_positions.weight"
-            places.append(Place(f"{ours}_embedding.positions.weight", (table,)))
+            mappings.append(ParameterMapping(f"{local}.positions.weight", (table,)))
         if config.has_embedding_norm:
-            norm = f"model.{side}.layernorm_embedding"
-            places += pair_of(f"{ours}_embedding.norm", norm)
+            mappings += map_layer(f"{local}.norm", f"model.{side}.layernorm_embedding")
     if config.has_output_bias:
-        places.append(Place("output_bias", (_BIAS,)))
+        mappings.append(ParameterMapping("output_bias", (_BIAS,)))
     sides = (
         ("encoder", config.num_encoder_layers, _ENCODER_BLOCK),
         ("decoder", config.num_decoder_layers, _DECODER_BLOCK),
     )
     for side, num_layers, block in sides:
-        for layer in range(num_layers):
-            for ours, theirs in block.items():
-                names = [f"model.{side}.layers.{layer}.{name}" for name in theirs]
-                places += pair_of(f"{side}.{layer}.{ours}", *names)
-    return places
+        for number in range(num_layers):
+            for layer, names in block.items():
+                stacked = (f"model.{side}.layers.{number}.{name}" for name in names)
+                mappings += map_layer(f"{side}.{number}.{layer}", *stacked)
+    return mappings
 
 
-def _tables(tied: Tied) -> list[Place]:
-    """List the tables of tokens; tied ones go by the name of the output's."""
+def _map_tables(tied: Tied) -> list[ParameterMapping]:
+    """List the mappings of the tables of tokens; tied ones have the output's name."""
     if tied == "all":
-        return [Place("output_weight", (_SHARED,))]
-    source = Place("source_embedding.weight", (_SOURCE,))
+        return [ParameterMapping("output_weight", (_SHARED,))]
+    source = ParameterMapping("source_embedding.weight", (_SOURCE,))
     if tied == "target":
-        return [source, Place("output_weight", (_TARGET,))]
-    target = Place("target_embedding.weight", (_TARGET,))
-    return [source, target, Place("output_weight", (_OUTPUT,))]
+        return [source, ParameterMapping("output_weight", (_TARGET,))]
+    target = ParameterMapping("target_embedding.weight", (_TARGET,))
+    return [source, target, ParameterMapping("output_weight", (_OUTPUT,))]
 
 
-def _adapt(config: TransformerConfig, tensor_names: Set[str]) -> TransformerConfig:
-    """Do without the biases of the tokens where a file has none: `transformers` takes zeros."""
+def _drop_missing_bias(config: TransformerConfig, tensor_names: Set[str]) -> TransformerConfig:
+    """Leave out the biases of the tokens where a file has none: `transformers` takes zeros."""
     return msgspec.structs.replace(config, has_output_bias=_BIAS in tensor_names)
 
 
-def _layout(kind: _Kind, ignored: tuple[str, ...]) -> Layout:
-    return Layout(
-        read=partial(_read, kind=kind),
-        write=partial(_write, kind=kind),
-        places=_places,
+MARIAN_FORMAT, BART_FORMAT = (
+    CheckpointFormat(
+        variant.model_type,
+        partial(_read, variant=variant),
+        partial(_write, variant=variant),
+        _map_parameters,
         prefix="model.",
-        ignored=ignored,
-        adapt=_adapt,
-        twins=dict.fromkeys((_OUTPUT, _SOURCE, _TARGET), _SHARED),
+        ignored=variant.ignored,
+        adapt=_drop_missing_bias,
+        tied_names=dict.fromkeys((_OUTPUT, _SOURCE, _TARGET), _SHARED),
     )
-
-
-PUBLISHED: dict[str, Layout] = {
-    "marian": _layout(_MARIAN, ("embed_positions.weight",)),
-    "bart": _layout(_BART, ("encoder.version", "decoder.version")),
-}
+    for variant in (_MARIAN, _BART)
+)
+"""Checkpoints of Marian, and of BART."""

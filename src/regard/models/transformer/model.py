@@ -90,11 +90,22 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
             )
 
     def summary(self, attention: AttentionConfig) -> str:
-        """Tell the dimensions in a line."""
+        """Describe the dimensions in a line."""
+        num_layers = f"{self.num_encoder_layers}+{self.num_decoder_layers}"
+        return self._side_summary(num_layers, attention.summary())
+
+    def encoder_summary(self, attention: AttentionConfig) -> str:
+        """Describe the dimensions of the encoder alone in a line."""
+        return self._side_summary(self.num_encoder_layers, attention.side_summary("encoder"))
+
+    def decoder_summary(self, attention: AttentionConfig) -> str:
+        """Describe the dimensions of the decoder alone in a line."""
+        return self._side_summary(self.num_decoder_layers, attention.side_summary("decoder"))
+
+    def _side_summary(self, num_layers: int | str, patterns: str) -> str:
         return (
-            f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, d={self.dim}, "
-            f"{self.num_heads} heads, ff {self.hidden_dim}, {self.norm}-norm, "
-            f"attention {attention.summary()}"
+            f"{num_layers} layers, d={self.dim}, {self.num_heads} heads, ff {self.hidden_dim}, "
+            f"{self.norm}-norm, attention {patterns}"
         )
 
     def block(self, num_sublayers: float) -> BlockConfig:

@@ -1,4 +1,4 @@
-"""The published checkpoints of Vision Transformers: the layout ``vit`` of `transformers`.
+"""The published checkpoints of Vision Transformers: the format ``vit`` of `transformers`.
 
 Classifiers (``ViTForImageClassification``) and bare encoders (``ViTModel``), whose vector of an
 image goes through a pooler.
@@ -12,8 +12,17 @@ from typing import Any
 import msgspec
 
 from regard.errors import ConfigError
-from regard.models.base.checkpoint_format import Layout, Place, field_of, require_fields
-from regard.models.base.encoder_checkpoints import activation_of, pair_of, published_activation
+from regard.models.base.checkpoint_format import (
+    CheckpointFormat,
+    ParameterMapping,
+    field_of,
+    map_layer,
+    published_activation,
+    read_activation,
+    require_fields,
+    require_settings,
+)
+from regard.models.base.encoder_checkpoints import ACTIVATIONS
 from regard.models.vit.model import VitConfig
 
 _PREFIX = "vit."
@@ -26,32 +35,32 @@ _BLOCK = {
 }
 
 
-def _places(config: VitConfig) -> list[Place]:
+def _map_parameters(config: VitConfig) -> list[ParameterMapping]:
     embeddings = f"{_PREFIX}embeddings"
-    places = [
-        Place("front_end.class_token", (f"{embeddings}.cls_token",)),
-        Place("front_end.positions", (f"{embeddings}.position_embeddings",)),
-        *pair_of("front_end.projection", f"{embeddings}.patch_embeddings.projection"),
-        *pair_of("norm", f"{_PREFIX}layernorm"),
+    mappings = [
+        ParameterMapping("front_end.class_token", (f"{embeddings}.cls_token",)),
+        ParameterMapping("front_end.positions", (f"{embeddings}.position_embeddings",)),
+        *map_layer("front_end.projection", f"{embeddings}.patch_embeddings.projection"),
+        *map_layer("norm", f"{_PREFIX}layernorm"),
     ]
     for number in range(config.num_layers):
-        ours, theirs = f"blocks.{number}", f"{_PREFIX}encoder.layer.{number}"
-        maps = (f"{theirs}.attention.attention.{part}" for part in ("query", "key", "value"))
-        places += pair_of(f"{ours}.self_attention.query_key_value", *maps)
-        for part, name in _BLOCK.items():
-            places += pair_of(f"{ours}.{part}", f"{theirs}.{name}")
+        local, remote = f"blocks.{number}", f"{_PREFIX}encoder.layer.{number}"
+        stacked = (f"{remote}.attention.attention.{part}" for part in ("query", "key", "value"))
+        mappings += map_layer(f"{local}.self_attention.query_key_value", *stacked)
+        for layer, name in _BLOCK.items():
+            mappings += map_layer(f"{local}.{layer}", f"{remote}.{name}")
     if config.has_pooler:
-        places += pair_of("pooler", f"{_PREFIX}pooler.dense")
+        mappings += map_layer("pooler", f"{_PREFIX}pooler.dense")
     if config.num_labels:
-        places += pair_of("head", "classifier")
-    return places
+        mappings += map_layer("head", "classifier")
+    return mappings
 
 
 def _read(fields: Mapping[str, Any]) -> VitConfig:
     dim = field_of(fields, "hidden_size", 768)
     require_fields(fields, {"qkv_bias": True, "pooler_act": "tanh", "pooler_output_size": dim})
-    height, width = _sides(fields, "image_size", 224)
-    patch_height, patch_width = _sides(fields, "patch_size", 16)
+    height, width = _read_size(fields, "image_size", 224)
+    patch_height, patch_width = _read_size(fields, "patch_size", 16)
     labels = fields.get("id2label")
     values = {
         "height": height,
@@ -64,26 +73,27 @@ def _read(fields: Mapping[str, Any]) -> VitConfig:
         "num_heads": field_of(fields, "num_attention_heads", 12),
         "hidden_dim": field_of(fields, "intermediate_size", 3072),
         "dropout": field_of(fields, "hidden_dropout_prob", 0.0),
-        "activation": activation_of(fields, "hidden_act"),
+        "activation": read_activation(fields, "hidden_act", "gelu", ACTIVATIONS),
         "epsilon": field_of(fields, "layer_norm_eps", 1e-12),
         "num_labels": len(labels) if isinstance(labels, dict) else 2,
     }
     return VitConfig(**values)
 
 
-def _sides(fields: Mapping[str, Any], name: str, default: int) -> tuple[int, int]:
+def _read_size(fields: Mapping[str, Any], name: str, default: int) -> tuple[int, int]:
     """Read height and width, one number where they are equal."""
-    given = fields.get(name)
-    given = default if given is None else given
-    sides = given if isinstance(given, list | tuple) else (given, given)
+    value = fields.get(name)
+    value = default if value is None else value
+    sides = value if isinstance(value, list | tuple) else (value, value)
     if len(sides) != 2 or not all(type(side) is int for side in sides):
         raise ConfigError(
-            f"config.json: {name}={given!r}: expected a whole number, or two: height and width."
+            f"config.json: {name}={value!r}: expected a whole number, or two: height and width."
         )
     return sides[0], sides[1]
 
 
-def _adapt(config: VitConfig, tensor_names: Set[str]) -> VitConfig:
+def _drop_missing_heads(config: VitConfig, tensor_names: Set[str]) -> VitConfig:
+    """Leave out the head and the pooler where a file has no tensors of them."""
     has_head = "classifier.weight" in tensor_names
     return msgspec.structs.replace(
         config,
@@ -93,16 +103,10 @@ def _adapt(config: VitConfig, tensor_names: Set[str]) -> VitConfig:
 
 
 def _write(config: VitConfig, vocab_size: int) -> dict[str, Any]:  # noqa: ARG001 - has no words
-    wanted: dict[str, Any] = {"input": "image", "pooling": "first"}
+    only: dict[str, Any] = {"input": "image", "pooling": "first"}
     if config.num_labels:
-        wanted["has_pooler"] = False
-    for name, only in wanted.items():
-        if (given := getattr(config, name)) != only:
-            raise ConfigError(
-                f"model.{name}={given}: the layout vit of transformers has {only} only."
-            )
-    if config.activation == "swiglu":
-        raise ConfigError("model.activation=swiglu: the layout vit of transformers has none gated.")
+        only["has_pooler"] = False
+    require_settings(config, only, kind="vit checkpoints")
     labels = [f"LABEL_{number}" for number in range(config.num_labels)]
     return {
         "model_type": "vit",
@@ -116,7 +120,7 @@ def _write(config: VitConfig, vocab_size: int) -> dict[str, Any]:  # noqa: ARG00
         "intermediate_size": config.hidden_dim,
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": 0.0,
-        "hidden_act": published_activation(config.activation),
+        "hidden_act": published_activation(config.activation, "vit", ACTIVATIONS),
         "layer_norm_eps": config.epsilon,
         "qkv_bias": True,
         "initializer_range": 0.02,
@@ -125,13 +129,13 @@ def _write(config: VitConfig, vocab_size: int) -> dict[str, Any]:  # noqa: ARG00
     }
 
 
-PUBLISHED: dict[str, Layout] = {
-    "vit": Layout(
-        read=_read,
-        write=_write,
-        places=_places,
-        prefix=_PREFIX,
-        ignored=("embeddings.mask_token",),  # of pre-training on masked patches
-        adapt=_adapt,
-    )
-}
+VIT_FORMAT = CheckpointFormat(
+    "vit",
+    _read,
+    _write,
+    _map_parameters,
+    prefix=_PREFIX,
+    ignored=("embeddings.mask_token",),  # of pre-training on masked patches
+    adapt=_drop_missing_heads,
+)
+"""Checkpoints of Vision Transformers."""
