@@ -32,7 +32,7 @@ def load(folder: str | Path) -> Translator:
     Raises:
         regard.errors.WeightsError: The folder is missing, incomplete or damaged.
     """
-    from regard.runs.registry import open_model
+    from regard.tasks.loading import open_model
 
     return open_model(folder)
 

@@ -300,7 +300,7 @@ def test_an_output_folder_with_a_model_is_not_touched(words, capsys, trained, pa
     assert code == 2
     assert err == (
         f"regard: {trained}: already holds a finished model; nothing was changed.  "
-        f"Go on with it: regard train -o {trained} --resume;  start anew: another -o.\n"
+        f"Train a new model: another -o.  Resume: regard train -o {trained} --resume\n"
     )
     assert (trained / "model.safetensors").read_bytes() == before
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from regard.__main__ import main
-from regard.explain.layer_table import training_flops_per_token
+from regard.explain.layer_table import layer_table, training_flops_per_token
 from regard.runs.information import inspect_folder
 
 
@@ -25,11 +25,10 @@ def info(capsys, trained):
 
 def test_the_cost_is_that_of_the_layer_table_at_the_length_told(info, trained):
     code, out, _ = info("--length", 40)
-    found = inspect_folder(trained, length=40)
+    flops = training_flops_per_token(layer_table(inspect_folder(trained)[1], 40))
     assert code == 0
-    assert found.flops_per_token == training_flops_per_token(found.layers)
     assert (
-        f"Cost    {found.flops_per_token / 1e6:.1f} MFLOP a token in training "
+        f"Cost    {flops / 1e6:.1f} MFLOP a token in training "
         "(forward and backward, length 40), 0.0 MB of weights\n"
         "Run     finished"
     ) in out
@@ -37,8 +36,9 @@ def test_the_cost_is_that_of_the_layer_table_at_the_length_told(info, trained):
 
 
 def test_longer_rows_cost_more_a_token(trained):
-    assert inspect_folder(trained).length == 256
-    costs = [inspect_folder(trained, length=length).flops_per_token for length in (10, 20, 256)]
+    information, model = inspect_folder(trained)
+    assert information.length == 256
+    costs = [training_flops_per_token(layer_table(model, length)) for length in (10, 20, 256)]
     assert costs == sorted(set(costs))
 
 

@@ -17,9 +17,15 @@ from regard.models import (
     VitConfig,
 )
 from regard.setup.config import FineTuningConfig, RunConfig
-from regard.setup.presets import RECIPES
-from regard.setup.pretrained import restrict
+from regard.setup.fine_tuning import freeze
+from regard.setup.presets import (
+    ENCODER_PRESETS,
+    INPUT_PRESETS,
+    LANGUAGE_MODEL_PRESETS,
+    SEQ2SEQ_PRESETS,
+)
 
+PRESETS = INPUT_PRESETS | ENCODER_PRESETS | LANGUAGE_MODEL_PRESETS | SEQ2SEQ_PRESETS
 IDS = torch.tensor([[5, 6, 7, 2], [8, 9, 2, 0]])
 ROLES = [
     *((name, role) for name in DECODERS for role in ["decoder"]),
@@ -31,7 +37,7 @@ ROLES = [
 def make(name: str, role: str) -> Any:
     """Make a small model with two layers a side."""
     torch.manual_seed(1)
-    config, sizes = RECIPES[name]["tiny"].model, {"dim": 16, "num_heads": 2, "hidden_dim": 32}
+    config, sizes = PRESETS[name]["tiny"].model, {"dim": 16, "num_heads": 2, "hidden_dim": 32}
     sizes |= {"num_layers": 2, "num_encoder_layers": 2, "num_decoder_layers": 2}
 
     def shrunk(config: Any) -> Any:
@@ -55,7 +61,7 @@ def make(name: str, role: str) -> Any:
 def trained_after(model: Any, layers: int) -> set[str]:
     """Name the parameters that get a gradient."""
     tuning = FineTuningConfig(method="last", layers=layers)
-    restrict(model, RunConfig(fine_tuning=tuning))
+    freeze(model, RunConfig(fine_tuning=tuning))
     two_sides = hasattr(model, "decoder")
     (model(IDS, IDS) if two_sides else model(IDS)).float().square().sum().backward()
     return {name for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -84,7 +90,7 @@ def test_more_layers_than_there_are_means_all_of_them():
 def test_the_last_layer_and_the_head_of_a_vision_transformer_learn():
     sizes: dict[str, Any] = {"num_layers": 2, "dim": 16, "num_heads": 2, "hidden_dim": 32}
     model = Vit(VitConfig(height=8, width=8, patch_height=4, patch_width=4, channels=1, **sizes))
-    restrict(model, RunConfig(fine_tuning=FineTuningConfig(method="last")))
+    freeze(model, RunConfig(fine_tuning=FineTuningConfig(method="last")))
     chosen = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert all(name.startswith(("blocks.1.", "head.")) for name in chosen)
     assert {"head.weight", "blocks.1.feed_forward.inner.weight"} <= chosen

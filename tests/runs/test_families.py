@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from tests.setup.decide import decide
 
+from regard import load
 from regard.cli.translate import translate
+from regard.cli.wording import error_text
 from regard.errors import ConfigError
 from regard.models import ENCODER_DECODERS
 from regard.runs.information import inspect_folder
 from regard.runs.run import train
 from regard.settings.binding import apply_settings, describe, from_toml, to_toml
-from regard.setup.build import build_model, summarize
+from regard.setup.build import build_model
 from regard.setup.config import RunConfig
 from regard.setup.estimate import predict_memory_bytes
-from regard.setup.resolve import RECIPES, apply_preset, drop_dropout
-from regard.tasks.translation.predictor import Translator
+from regard.setup.presets import SEQ2SEQ_PRESETS
+from regard.tasks import TASKS
 
 SHORT = (
     "preset=tiny",
@@ -49,14 +52,14 @@ def folder(request, tmp_path_factory, pairs_file):
 
 
 def test_a_run_trains_the_family_that_is_set(folder):
-    translator = Translator.open(folder)
+    translator = load(folder)
     assert isinstance(translator.model, ENCODER_DECODERS[folder.name].model)
     assert f'[model]\nfamily = "{folder.name}"' in (folder / "config.toml").read_text()
     assert len(translator.translate(["7 red cat sees the dog", ""])) == 2
 
 
 def test_its_output_is_aligned_with_its_source(folder):
-    alignment = Translator.open(folder).align("7 red cat", "7 Katze rot")
+    alignment = load(folder).align("7 red cat", "7 Katze rot")
     assert len(alignment.weights) == len(alignment.target_pieces)
     for row in alignment.weights:
         assert len(row) == len(alignment.source_pieces)
@@ -64,7 +67,7 @@ def test_its_output_is_aligned_with_its_source(folder):
 
 
 def test_information_and_card_name_the_family(folder):
-    found = inspect_folder(folder)
+    found, _ = inspect_folder(folder)
     sizes = {
         "encoder_decoder": "longformer (1 layers, d=8, 2 heads, ff 16, pre-norm, attention full, "
         "window 128, 1 global) + transformer_xl (1 layers, d=16, "
@@ -96,33 +99,31 @@ def test_a_pattern_of_self_attention_is_refused_before_training(tmp_path, pairs_
 @pytest.mark.parametrize("family", ENCODER_DECODERS)
 @pytest.mark.parametrize("preset", ["tiny", "small", "base"])
 def test_every_family_has_every_preset(family, preset):
-    config = apply_preset(apply_settings(RunConfig(), [f"model.family={family}"]), preset)
-    assert config.model == RECIPES[family][preset].model
-    assert config.optimizer.learning_rate == RECIPES[family][preset].learning_rate
-    assert summarize(config).startswith(f"{family} {preset}   ")
+    config = decide(f"model.family={family}", f"preset={preset}")
+    assert config.model == SEQ2SEQ_PRESETS[family][preset].model
+    assert config.optimizer.learning_rate == SEQ2SEQ_PRESETS[family][preset].learning_rate
+    assert TASKS["translation"].summarize(config).startswith(f"{family} {preset}   ")
 
 
 def test_a_side_of_another_family_has_the_sizes_of_the_transformer():
     settings = ["model.family=encoder_decoder", "model.decoder.family=mesanet"]
     settings += ["model.decoder.dropout=0.3", "model.encoder.family=longformer"]
-    config = apply_preset(apply_settings(RunConfig(), settings), "base")
+    config = decide(*settings, "preset=base")
     encoder, decoder = config.model.encoder, config.model.decoder
-    like = RECIPES["transformer"]["base"].model
+    like = SEQ2SEQ_PRESETS["transformer"]["base"].model
     for side, layers in ((encoder, like.num_encoder_layers), (decoder, like.num_decoder_layers)):
         assert (side.num_layers, side.dim, side.num_heads) == (layers, like.dim, like.num_heads)
     assert (encoder.dropout, decoder.dropout, decoder.hidden_dim) == (0.1, 0.3, 1536)
 
 
 def test_dropout_that_nobody_chose_is_dropped_on_both_sides():
-    settings = ("model.family=encoder_decoder", "model.decoder.dropout=0.3")
-    config = apply_settings(RunConfig(settings=settings), settings)
-    found = drop_dropout(apply_preset(config, "small"), 1.0).model
-    assert (found.encoder.dropout, found.decoder.dropout) == (0.0, 0.3)
-    kept = drop_dropout(apply_preset(config, "small"), 10.0).model
-    assert (kept.encoder.dropout, kept.decoder.dropout) == (0.1, 0.3)
-    full_batch = apply_settings(config, ["optimizer.name=lbfgs"])
-    found = apply_preset(full_batch, "small").model
-    assert (found.encoder.dropout, found.decoder.dropout) == (0.0, 0.3)
+    settings = ("preset=small", "model.family=encoder_decoder", "model.decoder.dropout=0.3")
+    short = decide(*settings, "training.epochs=1").model
+    assert (short.encoder.dropout, short.decoder.dropout) == (0.0, 0.3)
+    long = decide(*settings, "training.epochs=10").model
+    assert (long.encoder.dropout, long.decoder.dropout) == (0.1, 0.3)
+    full_batch = decide(*settings, "optimizer.name=lbfgs").model
+    assert (full_batch.encoder.dropout, full_batch.decoder.dropout) == (0.0, 0.3)
 
 
 WHOLE = [family for family in ENCODER_DECODERS if family != "encoder_decoder"]
@@ -131,10 +132,12 @@ WHOLE = [family for family in ENCODER_DECODERS if family != "encoder_decoder"]
 @pytest.mark.parametrize("family", WHOLE)
 def test_what_is_set_stays_in_a_preset(family):
     settings = [f"model.family={family}", "model.dim=32", "model.dropout=0.3"]
-    config = drop_dropout(apply_preset(apply_settings(RunConfig(), settings), "tiny"), 1.0)
+    config = decide(*settings, "preset=tiny", "training.epochs=1")
     assert config.model.dim == 32
     assert config.model.dropout == 0.3
-    assert config.model.num_encoder_layers == RECIPES[family]["tiny"].model.num_encoder_layers
+    assert (
+        config.model.num_encoder_layers == SEQ2SEQ_PRESETS[family]["tiny"].model.num_encoder_layers
+    )
 
 
 def test_a_configuration_of_two_sides_comes_back_from_toml():
@@ -192,7 +195,7 @@ def test_a_configuration_without_a_family_is_a_transformer():
 def test_a_setting_that_does_not_fit_the_family_is_refused(settings, message):
     with pytest.raises(ConfigError) as raised:
         apply_settings(RunConfig(), settings)
-    assert str(raised.value) == message
+    assert error_text(raised.value) == message
 
 
 def test_help_lists_the_settings_of_every_family():
@@ -206,9 +209,8 @@ def test_help_lists_the_settings_of_every_family():
 
 @pytest.mark.parametrize("family", ENCODER_DECODERS)
 def test_longer_texts_are_predicted_to_take_more_memory(family):
-    settings = [f"model.family={family}", "training.precision=float32"]
-    config = apply_preset(apply_settings(RunConfig(), settings), "tiny")
-    model = build_model(config, 300)
+    config = decide(f"model.family={family}")
+    model = build_model(config, 300, TASKS["translation"])
     short, long = (predict_memory_bytes(model, config.attention, 4096, n) for n in (64, 2048))
     assert long > short
 
@@ -216,11 +218,8 @@ def test_longer_texts_are_predicted_to_take_more_memory(family):
 def test_additive_attention_is_predicted_to_hold_every_pair():
     predicted = []
     for attention in ("luong", "bahdanau"):
-        settings = [
-            "model.family=lstm", f"model.attention={attention}", "training.precision=float32"
-        ]  # fmt: skip
-        config = apply_preset(apply_settings(RunConfig(), settings), "tiny")
-        model = build_model(config, 300)
+        config = decide("model.family=lstm", f"model.attention={attention}")
+        model = build_model(config, 300, TASKS["translation"])
         predicted.append(predict_memory_bytes(model, config.attention, 1024, 1024))
     assert predicted[1] - predicted[0] > 0.9 * 1024 * 1024 * 192 * 4
 

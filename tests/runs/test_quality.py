@@ -3,19 +3,28 @@
 import msgspec
 import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
+from tests.setup.decide import decide
 
+from regard import load
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.tokenizer import Tokenizer
 from regard.errors import DataError
 from regard.runs.run import estimate, ignore_events, train
-from regard.settings.binding import apply_settings, from_toml
-from regard.setup.build import resolve_sizes
-from regard.setup.config import RunConfig
+from regard.setup.base_task import ReadOptions
+from regard.setup.build import build_model
 from regard.setup.estimate import Measured, make_plan
+from regard.tasks import TASKS
 from regard.tasks.translation.evaluation import evaluate_model, read_test_pairs
-from regard.tasks.translation.predictor import Translator
-from regard.tasks.translation.task import Translation
 from regard.training.ema import WeightAverage
-from regard.training.events import Data, Evaluated, Finished, Model, Planned, Tokens, Warned
+from regard.training.events import (
+    DataSummary,
+    Evaluated,
+    Finished,
+    ModelSummary,
+    Planned,
+    TokenizerSummary,
+    Warned,
+)
 
 LEARNING = (
     *TINY,
@@ -44,7 +53,7 @@ def test_a_run_tells_its_data_tokens_model_plan_evaluations_and_end(tmp_path, pa
     events = []
     train(pairs_file, tmp_path / "model", settings=TINY, report=events.append)
     kinds = [type(event) for event in events]
-    for kind in (Data, Tokens, Model, Planned, Evaluated, Finished):
+    for kind in (DataSummary, TokenizerSummary, ModelSummary, Planned, Evaluated, Finished):
         assert kind in kinds
     planned = next(event for event in events if isinstance(event, Planned))
     evaluations = [event for event in events if isinstance(event, Evaluated)]
@@ -86,8 +95,8 @@ dropout = 0.3
 epochs = 1
 batch_tokens = 128
 """
-    config = from_toml(text, RunConfig, name="config.toml")
-    translator = train(pairs_file, tmp_path / "model", config=config)
+    (tmp_path / "config.toml").write_text(text)
+    translator = train(pairs_file, tmp_path / "model", config=tmp_path / "config.toml")
     found = translator.config
     assert (found.model.dim, found.model.num_heads, found.model.dropout) == (32, 2, 0.3)
     assert found.model.hidden_dim == 512
@@ -140,28 +149,31 @@ def test_a_time_budget_is_kept(tmp_path, pairs_file):
 
 
 def test_a_short_budget_has_fewer_evaluations(pairs_file):
-    prepared = _prepared(pairs_file, "training.minutes=1")
+    setup = _setup(pairs_file, "training.minutes=1")
     slow = Measured(step_seconds=0.1, evaluation_seconds=2.0, memory_bytes=1)
-    plan, _ = make_plan(prepared, slow, 0.0)
+    plan, _ = make_plan(setup, slow, 0.0)
     assert plan.evaluations_after(0) == 3
     fast = msgspec.structs.replace(slow, evaluation_seconds=0.1)
-    plan, _ = make_plan(prepared, fast, 0.0)
-    assert plan.evaluations_after(0) == prepared.config.training.evaluations
+    plan, _ = make_plan(setup, fast, 0.0)
+    assert plan.evaluations_after(0) == setup.config.training.evaluations
 
 
 def test_babble_is_not_charged_to_coming_evaluations(pairs_file):
-    prepared = _prepared(pairs_file, "training.minutes=1")
-    found = prepared.evaluator()(WeightAverage(prepared.model, 0.0))
+    setup = _setup(pairs_file, "training.minutes=1")
+    found = setup.evaluator()(WeightAverage(setup.model, 0.0))
     assert found.babble_seconds > 0  # random weights never end a sentence
 
 
-def _prepared(pairs_file, setting):
-    config = apply_settings(RunConfig(), (*TINY[:-1], setting))
+def _setup(pairs_file, setting):
+    settings = (*TINY[:-1], setting)
+    task = TASKS["translation"]
+    config = decide(*settings)
     data = msgspec.structs.replace(config.data, path=str(pairs_file))
     config = msgspec.structs.replace(config, data=data)
-    corpus = Translation().read(config)
-    config = apply_settings(resolve_sizes(config, corpus), (*TINY[:-1], setting))
-    return Translation().prepare(config, corpus, ignore_events)
+    corpus = task.read(ReadOptions.of(config))
+    tokenizer = Tokenizer.train(corpus.texts(), config.tokenizer)
+    model = build_model(config, len(tokenizer), task)
+    return task.set_up(config, corpus, tokenizer, model, ignore_events)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path, pairs_file):
@@ -174,7 +186,7 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path, pairs_file):
 
 
 def test_an_evaluation_has_floors_latency_worst_and_a_verdict(trained, tmp_path):
-    translator = Translator.open(trained)
+    translator = load(trained)
     data = write_tsv(tmp_path / "test.tsv", toy_pairs(500)[-60:])
     pairs = read_test_pairs(str(data), translator, allow_overlap=True)
     report = evaluate_model(translator, pairs, name="toy", beam=1, other=translator, num_worst=5)
@@ -189,7 +201,7 @@ def test_an_evaluation_has_floors_latency_worst_and_a_verdict(trained, tmp_path)
 
 
 def test_a_test_file_that_overlaps_with_training_is_refused(trained, pairs_file):
-    translator = Translator.open(trained)
+    translator = load(trained)
     with pytest.raises(DataError, match="Scores would be too good"):
         read_test_pairs(str(pairs_file), translator)
     kept = read_test_pairs(str(pairs_file), translator, drop_overlap=True)

@@ -10,13 +10,15 @@ import time
 import pytest
 from tests.conftest import TINY, toy_pairs, write_tsv
 
+from regard import load
+from regard.cli.wording import error_text
 from regard.errors import ConfigError, DataError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import read_tensors
 from regard.runs.run import is_finished, resume, train
 from regard.setup.config import RunConfig
 from regard.training.checkpoint import checkpoint_path
-from regard.training.events import Evaluated, Progress, Saved, Tokens
+from regard.training.events import Evaluated, Progress, Saved
 from regard.training.signals import Stopped
 
 EVERY_STEP = (*TINY, "training.checkpoint_seconds=0.0")
@@ -134,9 +136,8 @@ def test_a_signal_saves_tells_how_to_go_on_and_leaves_a_usable_model(
     output, _ = process.communicate(timeout=60)
     assert process.returncode == code
     assert f"Continue: regard train -o {folder} --resume" in output
-    from regard.tasks.translation.predictor import Translator
 
-    assert len(Translator.open(folder).translate(["3 red cat sees the dog"])) == 1
+    assert len(load(folder).translate(["3 red cat sees the dog"])) == 1
 
 
 def test_a_request_to_stop_in_the_same_process_is_heeded(tmp_path, pairs_file):
@@ -187,23 +188,24 @@ def test_revisions_of_a_time_budget_are_kept_and_the_elapsed_time_survives(tmp_p
 def test_a_folder_that_holds_a_run_is_not_overwritten(straight, pairs_file):
     with pytest.raises(ConfigError) as raised:
         train(pairs_file, straight, settings=TINY)
-    assert str(raised.value) == (
+    assert error_text(raised.value) == (
         f"{straight}: already holds a finished model; nothing was changed.  "
-        f"Go on with it: regard train -o {straight} --resume;  start anew: another -o."
+        f"Train a new model: another -o.  Resume: regard train -o {straight} --resume"
     )
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again_with_the_same_settings(
-    tmp_path, pairs_file, straight
+    tmp_path, pairs_file, straight, monkeypatch
 ):
     folder = tmp_path / "model"
 
-    def crash(event):
-        if isinstance(event, Tokens):
-            raise Crash
+    def crash(*arguments):
+        raise Crash
 
-    with pytest.raises(Crash):
-        train(pairs_file, folder, settings=EVERY_STEP, report=crash)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr("regard.runs.run.save_checkpoint", crash)
+        train(pairs_file, folder, settings=EVERY_STEP)
+    assert (folder / "config.toml").is_file()
     resume(folder)
     assert essence(folder) == essence(straight)
 

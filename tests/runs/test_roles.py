@@ -7,20 +7,21 @@ import json
 import pytest
 import torch
 from tests.conftest import toy_pairs
+from tests.setup.decide import decide
 
+from regard import load
 from regard.errors import ConfigError
+from regard.explain.diagram import draw_diagram
+from regard.explain.layer_table import layer_table
 from regard.hub.model_folder import ModelFolder
 from regard.models import DECODERS, TransformerEncoder
-from regard.runs.information import draw_folder, inspect_folder
+from regard.runs.information import inspect_folder
 from regard.runs.published_models import export_hugging_face
 from regard.runs.run import resume, train
 from regard.settings.binding import apply_settings
-from regard.setup.build import model_of, summarize
 from regard.setup.config import RunConfig
-from regard.setup.resolve import RECIPES, apply_preset, recipes_of
-from regard.tasks.classification.predictor import TextClassifier
-from regard.tasks.language_modeling.predictor import TextGenerator
-from regard.tasks.masked_language_modeling.predictor import TextEncoder
+from regard.setup.presets import SEQ2SEQ_PRESETS
+from regard.tasks import TASKS
 from regard.training.events import Saved
 
 SMALL = (
@@ -56,16 +57,17 @@ def folder(request, tmp_path_factory, book):
 
 
 def test_a_language_model_is_the_decoder_alone(folder):
-    opened = TextGenerator.open(folder)
+    opened = load(folder)
     assert type(opened.model) is DECODERS[folder.name].model
-    found = inspect_folder(folder)
+    found, model = inspect_folder(folder)
     assert found.summary.startswith(f"{folder.name} tiny   1 layers, d=16")
-    assert sum(row.num_parameters for row in found.layers if not row.depth) == found.num_parameters
-    assert "source" not in draw_folder(folder)
+    layers = layer_table(model, 8)
+    assert sum(row.num_parameters for row in layers if not row.depth) == found.num_parameters
+    assert "source" not in draw_diagram(model)
 
 
 def test_a_language_model_generates(folder):
-    opened = TextGenerator.open(folder)
+    opened = load(folder)
     one, other = (opened.generate("7 red", max_tokens=4, seed=1) for _ in range(2))
     assert one[0].num_tokens > 0
     assert one == other
@@ -112,7 +114,7 @@ def masked(tmp_path_factory, book):
 
 
 def test_an_encoder_of_the_transformer_learns_hidden_tokens(masked):
-    opened = TextEncoder.open(masked)
+    opened = load(masked)
     assert type(opened.model) is TransformerEncoder
     assert opened.embed(["7 red cat"]).shape == (1, 16)
 
@@ -120,17 +122,17 @@ def test_an_encoder_of_the_transformer_learns_hidden_tokens(masked):
 def test_a_classifier_goes_on_from_an_encoder_of_the_transformer(tmp_path, reviews, masked):
     settings = (f"start_from={masked}", "training.epochs=1", "data.max_length=32")
     train(reviews, tmp_path / "mood", settings=settings)
-    opened = TextClassifier.open(tmp_path / "mood")
+    opened = load(tmp_path / "mood")
     assert opened.model.encoder.head is None
-    assert inspect_folder(tmp_path / "mood").summary.startswith("transformer tiny   1 layers")
+    assert inspect_folder(tmp_path / "mood")[0].summary.startswith("transformer tiny   1 layers")
 
 
 def test_sides_alone_have_no_published_layout(tmp_path, masked, folder):
     with pytest.raises(ConfigError) as caught:
-        export_hugging_face(TextEncoder.open(masked), tmp_path / "out")
+        export_hugging_face(load(masked), tmp_path / "out")
     assert str(caught.value) == "export: no published layout has a Transformer's encoder alone."
     with pytest.raises(ConfigError, match=rf"^model\.family={folder.name}: no published layout"):
-        export_hugging_face(TextGenerator.open(folder), tmp_path / "out")
+        export_hugging_face(load(folder), tmp_path / "out")
 
 
 @pytest.mark.parametrize("preset", ["tiny", "small", "base"])
@@ -145,11 +147,12 @@ def test_sides_alone_have_no_published_layout(tmp_path, masked, folder):
     ],
 )
 def test_a_side_alone_has_presets_of_its_own(task, family, counted, preset):
-    config = apply_settings(RunConfig(task=task), [f"model.family={family}"])
-    found = apply_preset(config, preset)
-    assert found.model == recipes_of(config)[preset].model != RECIPES[family][preset].model
-    layers = getattr(found.model, counted)
-    assert summarize(found).startswith(f"{family} {preset}   {layers} layers, d={found.model.dim}")
+    config = decide(f"model.family={family}", f"preset={preset}", task=task)
+    sizes = TASKS[task].presets[family][preset].model
+    assert config.model == sizes != SEQ2SEQ_PRESETS[family][preset].model
+    layers = getattr(config.model, counted)
+    summary = TASKS[task].summarize(config)
+    assert summary.startswith(f"{family} {preset}   {layers} layers, d={config.model.dim}")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +180,7 @@ def test_a_side_alone_has_presets_of_its_own(task, family, counted, preset):
 def test_a_family_without_the_role_of_a_task_is_refused(task, family, message):
     config = apply_settings(RunConfig(task=task), [f"model.family={family}"])
     with pytest.raises(ConfigError) as caught:
-        model_of(config, 50)
+        TASKS[task].build(config, 50)
     assert str(caught.value) == message
 
 

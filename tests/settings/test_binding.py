@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regard.cli.wording import error_text
 from regard.errors import ConfigError
 from regard.settings.binding import apply_settings, describe, from_toml, to_toml
 
@@ -108,13 +109,13 @@ RUN = Run(data=Data(path="pairs.tsv"))
 def error_of_setting(*settings: str) -> str:
     with pytest.raises(ConfigError) as caught:
         apply_settings(RUN, settings)
-    return str(caught.value)
+    return error_text(caught.value)
 
 
 def error_of_toml(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         from_toml(text, Run, name="ende/config.toml")
-    return str(caught.value)
+    return error_text(caught.value)
 
 
 # --- words of the command line --------------------------------------------------------------------
@@ -340,7 +341,8 @@ def test_the_word_none_as_text_of_an_optional_setting_cannot_be_written():
     with pytest.raises(ConfigError) as caught:
         to_toml(Run(data=Data(path="none", title="none")))
     assert (
-        str(caught.value) == 'data.title: the text "none" is taken, it means that nothing is set.'
+        error_text(caught.value)
+        == 'data.title: the text "none" is taken, it means that nothing is set.'
     )
 
 
@@ -506,7 +508,7 @@ def test_help_shows_the_default_that_a_factory_makes():
 def test_help_of_an_unknown_section_is_refused_with_the_closest_known_one():
     with pytest.raises(ConfigError) as caught:
         describe(Run, "optimiser")
-    assert str(caught.value) == (
+    assert error_text(caught.value) == (
         "unknown section optimiser.  Did you mean optimizer?  All: regard train --help-config"
     )
 
@@ -631,7 +633,7 @@ def test_a_section_within_a_kind_has_settings():
 def test_what_does_not_fit_a_kind_is_refused_with_what_does(settings: list[str], message: str):
     with pytest.raises(ConfigError) as caught:
         several(*settings)
-    assert str(caught.value) == message
+    assert error_text(caught.value) == message
 
 
 @pytest.mark.parametrize("kind", ["cell", "kernel"])
@@ -650,7 +652,10 @@ def test_toml_without_a_kind_is_the_default_one():
 def test_toml_of_an_unknown_kind_names_the_file():
     with pytest.raises(ConfigError) as caught:
         from_toml("[model]\nfamily = 3", Several, name="x/config.toml")
-    assert str(caught.value) == "x/config.toml: model.family=3: one of cell, kernel was expected."
+    assert (
+        error_text(caught.value)
+        == "x/config.toml: model.family=3: one of cell, kernel was expected."
+    )
 
 
 def test_help_lists_every_kind_the_default_first():

@@ -2,7 +2,9 @@
 
 import pytest
 from tests.conftest import TINY
+from tests.setup.decide import decide
 
+from regard import load
 from regard.attention import Causal, Full, Local, TopK
 from regard.errors import ConfigError
 from regard.hub.model_folder import ModelFolder
@@ -12,8 +14,6 @@ from regard.runs.information import inspect_folder
 from regard.runs.run import resume, train
 from regard.settings.binding import apply_settings, describe, from_toml, to_toml
 from regard.setup.config import RunConfig
-from regard.setup.resolve import apply_preset
-from regard.tasks.translation.predictor import Translator
 from regard.training.events import Saved
 
 SETTINGS = (
@@ -47,7 +47,7 @@ def folder(tmp_path_factory, pairs_file):
 
 @pytest.mark.slow
 def test_an_opened_folder_attends_as_it_was_trained(folder):
-    model = Translator.open(folder).model
+    model = load(folder).model
     blocks = [block for block in model.encoder if isinstance(block, Block)]
     assert [block.self_attention.pattern for block in blocks] == [Local(2, 2)]
     found = [block.self_attention.pattern for block in model.decoder_blocks]
@@ -57,7 +57,7 @@ def test_an_opened_folder_attends_as_it_was_trained(folder):
 
 @pytest.mark.slow
 def test_a_model_with_sparse_attention_translates_and_aligns(folder):
-    translator = Translator.open(folder)
+    translator = load(folder)
     assert len(translator.translate(SENTENCES, beam=2)) == 2
     alignment = translator.align(SENTENCES[0], "3 roter Katze sieht Hund")
     assert len(alignment.weights) == len(alignment.target_pieces)
@@ -76,7 +76,7 @@ def test_a_run_with_sparse_attention_resumes_to_the_same_bits(folder, tmp_path, 
 
 @pytest.mark.slow
 def test_information_tells_the_patterns(folder):
-    found = inspect_folder(folder)
+    found = inspect_folder(folder)[0]
     assert found.summary.endswith(
         "attention encoder local:2 / top_k:3, decoder local:2 / top_k:3, cross local:20|global:0"
     )
@@ -84,7 +84,7 @@ def test_information_tells_the_patterns(folder):
 
 
 def test_a_setting_outlives_the_preset():
-    config = apply_preset(apply_settings(RunConfig(), ["attention.pattern=local:2,0"]), "tiny")
+    config = decide("attention.pattern=local:2,0")
     assert config.attention == AttentionConfig(pattern="local:2,0")
     config = apply_settings(config, ["attention.pattern=full"])
     assert config.attention == AttentionConfig()

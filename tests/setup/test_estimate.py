@@ -8,6 +8,7 @@ import torch
 
 from regard.attention import Full
 from regard.attention.backends import saved_memory as keeping
+from regard.cli.wording import error_text
 from regard.errors import ResourceError
 from regard.layers.attention_config import AttentionConfig
 from regard.models.transformer.model import Transformer, TransformerConfig
@@ -49,7 +50,7 @@ def kernels(monkeypatch):
 def refusal(attention, batch_tokens, length):
     with pytest.raises(ResourceError) as raised:
         require_memory(prepared(attention, batch_tokens, length))
-    return str(raised.value)
+    return error_text(raised.value)
 
 
 def test_attention_that_keeps_every_pair_is_told_with_what_keeps_less(kernels):

@@ -9,35 +9,9 @@ from tests.setup.test_pretrained import write_reviews
 
 from regard.errors import ConfigError
 from regard.hub.model_folder import ModelFolder
-from regard.models import BertConfig, LstmConfig, TransformerConfig
+from regard.models import BertConfig
 from regard.runs.run import train
 from regard.setup.config import RunConfig
-from regard.setup.resolve import with_heads
-
-
-@pytest.mark.parametrize(
-    ("settings", "added"),
-    [
-        (["model.dim=128"], ("model.num_heads=4",)),
-        (["model.dim=130"], ("model.num_heads=2",)),
-        (["model.dim=131"], ("model.num_heads=1",)),
-        (["model.dim=1000"], ("model.num_heads=4",)),  # of base's 12
-        (["model.dim=768"], ()),
-        (["model.dim=128", "model.num_heads=2"], ()),
-        (["model.dim=many"], ()),
-        (["model.dim=0"], ()),
-        (["model.family=lstm", "model.dim=100"], ()),
-        (["model.family=transformer", "model.dim=100"], ("model.num_heads=4",)),
-        (["model.family=encoder_decoder", "model.encoder.dim=64"], ("model.encoder.num_heads=4",)),
-    ],
-)
-def test_the_heads_of_the_preset_next_in_size_are_taken_or_as_many_as_divide_it(settings, added):
-    assert with_heads(settings, BertConfig()) == added
-
-
-def test_families_without_heads_and_sizes_that_the_default_divides_are_left_alone():
-    assert with_heads(["model.dim=100"], LstmConfig()) == ()
-    assert with_heads(["model.dim=128"], TransformerConfig()) == ()
 
 
 def test_a_classifier_trains_with_its_size_set_alone(tmp_path):

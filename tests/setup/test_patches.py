@@ -6,9 +6,7 @@ import pytest
 from tests.tasks.classification.input_data import draw_bars
 
 from regard.errors import ConfigError
-from regard.models import BertConfig, VitConfig
 from regard.runs.run import train
-from regard.setup.resolve import with_patches
 
 SMALL = (
     "preset=tiny",
@@ -19,25 +17,6 @@ SMALL = (
     "training.epochs=1",
     "task=image-classification",
 )
-
-
-@pytest.mark.parametrize(
-    ("settings", "added"),
-    [
-        (["model.height=28"], ("model.patch_height=4",)),
-        (["model.width=30"], ("model.patch_width=3",)),
-        (["model.height=32"], ()),
-        (["model.patch_width=5"], ("model.width=5",)),
-        (["model.patch_width=8"], ()),
-        (["model.height=28", "model.patch_height=16"], ()),
-        (["model.height=many"], ()),
-        (["model.height=0"], ()),
-        (["model.family=bert", "model.height=28"], ()),
-    ],
-)
-def test_what_is_added_fits_what_is_set(settings, added):
-    assert with_patches(settings, VitConfig()) == added
-    assert with_patches(settings, BertConfig()) == ()
 
 
 @pytest.fixture(scope="module")

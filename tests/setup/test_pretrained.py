@@ -7,6 +7,7 @@ import torch
 from tests.conftest import TINY, toy_pairs
 
 import regard
+from regard import load
 from regard.__main__ import main
 from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, WeightsError
@@ -14,7 +15,6 @@ from regard.hub.model_folder import ModelFolder
 from regard.models import Classifier
 from regard.runs.published_models import export_hugging_face
 from regard.runs.run import resume, train
-from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.training.events import Evaluated, Planned, Saved, Started
@@ -79,9 +79,7 @@ def test_a_classifier_learns(mood):
     _, events = mood
     last = [event for event in events if isinstance(event, Evaluated)][-1]
     assert last.measures["accuracy"] > 95
-    found = TextClassifier.open(mood[0]).classify(
-        ["7 red cat sees the tree 5", "7 old dog likes the tree"]
-    )
+    found = load(mood[0]).classify(["7 red cat sees the tree 5", "7 old dog likes the tree"])
     assert [entry.label for entry in found] == ["cat", "other"]
     assert sum(found[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
 
@@ -183,7 +181,7 @@ def test_an_exported_language_model_is_the_same(tales, tmp_path, capsys):
     opened = regard.load(tmp_path / "hf")
     assert isinstance(opened, TextGenerator)
     ids = torch.tensor([[5, 6, 7, 8]])
-    assert torch.equal(opened.model(ids), TextGenerator.open(tales).model(ids))
+    assert torch.equal(opened.model(ids), load(tales).model(ids))
     assert opened.generate("7 red", max_tokens=3, seed=1)[0].num_tokens <= 3
 
 
@@ -195,9 +193,9 @@ def test_a_published_language_model_is_fine_tuned_and_keeps_its_vocabulary(tales
     before, evaluations = figures(events)
     assert before["loss"] < 5
     assert evaluations[-1].measures["loss"] < before["loss"]
-    again = TextGenerator.open(tmp_path / "more")
+    again = load(tmp_path / "more")
     assert again.tokenizer.encode(["7 red cat"]) == Tokenizer.encode(
-        TextGenerator.open(tales).tokenizer, ["7 red cat"]
+        load(tales).tokenizer, ["7 red cat"]
     )
     assert generator.generate("7", max_tokens=4, seed=1) == again.generate(
         "7", max_tokens=4, seed=1
@@ -205,7 +203,7 @@ def test_a_published_language_model_is_fine_tuned_and_keeps_its_vocabulary(tales
 
 
 def test_a_published_encoder_becomes_a_classifier(mood, reviews, tmp_path):
-    classifier = TextClassifier.open(mood[0])
+    classifier = load(mood[0])
     assert isinstance(classifier.model, Classifier)
     encoder = TextEncoder(classifier.model.encoder, classifier.tokenizer)
     with pytest.raises(ConfigError, match="pre"):

@@ -63,13 +63,13 @@ def begun(pairs, folder, monkeypatch, *settings):
     import regard.runs.run as module
 
     found = {}
-    original = module.load_weights_of
+    original = module.load_weights_of_start
 
-    def keep(model, config):
-        original(model, config)
+    def keep(model, config, pretrained):
+        original(model, config, pretrained)
         found.update({name: p.detach().clone() for name, p in model.named_parameters()})
 
-    monkeypatch.setattr(module, "load_weights_of", keep)
+    monkeypatch.setattr(module, "load_weights_of_start", keep)
     events = []
     translator = train(
         pairs,
@@ -185,14 +185,14 @@ def test_what_cannot_be_a_side_is_refused(encoder, decoder, pairs, book, tmp_pat
         "longformer."
     )
     assert message(book, tmp_path / "m", *sides(encoder)) == (
-        "fine_tuning.encoder: sides of an encoder-decoder; the data is for language-modeling."
+        "fine_tuning.encoder: parts of an encoder-decoder; the data is for language-modeling."
     )
     assert message(pairs, tmp_path / "m", *sides(encoder), "fine_tuning.method=last") == (
         "fine_tuning.method=last: method must be all, not last: what stands between encoder and "
         "decoder begins at random"
     )
     assert message(pairs, tmp_path / "m", *sides(encoder), f"start_from={encoder}") == (
-        "fine_tuning.encoder: the sides of a new model; --from goes on with a whole one.  "
+        "fine_tuning.encoder: a part of a new model; `start_from` takes a whole one.  "
         "Leave one of the two out."
     )
     assert "leave model.* out" in message(

@@ -22,7 +22,7 @@ from regard.runs.run import resume, train
 from regard.setup.config import RunConfig
 from regard.tasks.translation.data import encode_pairs
 from regard.tasks.translation.loss import special_ids
-from regard.training.events import Evaluated, Saved, Tokens
+from regard.training.events import Evaluated, Saved, TokenizerSummary
 
 SETTINGS = (
     "model.family=encoder_decoder",
@@ -156,7 +156,7 @@ def test_each_side_keeps_its_vocabulary_begin_end_and_padding(trained, roberta, 
     assert special_ids(translator.model, translator.tokenizer) == (1, end, end, 2, -1)
     assert config.source_rows == source.get_vocab_size() != target.get_vocab_size()
     assert translator.model.vocab_size == target.get_vocab_size()
-    (tokens,) = [event for event in events if isinstance(event, Tokens)]
+    (tokens,) = [event for event in events if isinstance(event, TokenizerSummary)]
     assert not tokens.is_shared
     losses = [event.measures["loss"] for event in events if isinstance(event, Evaluated)]
     assert losses[-1] < losses[0]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from regard.cli.wording import error_text
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import WeightsError
 from regard.tasks.translation.data import Corpus, describe_lines
@@ -101,14 +102,14 @@ def run(folder, values, *, objective=squares, rate=0.01, epochs=1, evaluate_ever
         stepper=stepper,
         batches=Rows(values),
         evaluate=lambda _: Evaluation(measures={"loss": 1.0}, score_name="loss"),
-        keep_best=lambda _: None,
+        save_best=lambda _: None,
         seed_dropout=lambda _: None,
-        place=corpus([10 * row + 3 for row in range(len(values))]).place,
+        describe_rows=corpus([10 * row + 3 for row in range(len(values))]).locate,
         config=TrainingConfig(),
         folder=folder,
-        report=events.append,
+        on_event=events.append,
         budget=None,
-        started=time.monotonic(),
+        start_time=time.monotonic(),
     )
     counters = Counters(plan=Plan.of(epochs * len(values) // 2, evaluate_every=evaluate_every))
     save_checkpoint(folder, counters, model, average, stepper)
@@ -119,7 +120,7 @@ def run(folder, values, *, objective=squares, rate=0.01, epochs=1, evaluate_ever
 def refused(folder, values, **settings):
     with pytest.raises(WeightsError) as raised:
         run(folder, values, **settings)
-    return str(raised.value)
+    return error_text(raised.value)
 
 
 def saved(folder):
@@ -234,5 +235,5 @@ def test_lines_are_all_told_where_they_are_few_or_adjacent(lines, text):
 
 
 def test_a_batch_of_generated_text_is_placed_by_rows():
-    assert corpus([4, 8, 15, 16], is_generated=True).place([0, 3]) == "rows 4, 16"
-    assert corpus([4, 8, 15, 16]).place([2]) == "line 15"
+    assert corpus([4, 8, 15, 16], is_generated=True).locate([0, 3]) == "rows 4, 16"
+    assert corpus([4, 8, 15, 16]).locate([2]) == "line 15"

@@ -51,14 +51,14 @@ def steps_of(folder, found, *, num_steps=12):
         stepper=Stepper(model, squares, config),
         batches=Rows(),
         evaluate=evaluate,
-        keep_best=lambda _: None,
+        save_best=lambda _: None,
         seed_dropout=lambda _: None,
-        place=str,
+        describe_rows=str,
         config=TrainingConfig(patience=PATIENCE),
         folder=folder,
-        report=lambda _: None,
+        on_event=lambda _: None,
         budget=None,
-        started=time.monotonic(),
+        start_time=time.monotonic(),
     )
     return trainer.run(Counters(plan=Plan.of(num_steps, evaluate_every=1))).step
 

@@ -1,21 +1,23 @@
-"""``regard check``: what a data file holds, and everything that is wrong with it."""
+"""``regard check``: what data holds, and everything that is wrong with it."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
 
+from regard.cli.data_options import UNSET, DataOptions, Flag
+from regard.cli.wording import message_text
 from regard.errors import DataError
 
 if TYPE_CHECKING:
-    from regard.setup.config import TaskName
+    from collections.abc import Mapping
+
+    from regard.data.readers.source import DataSource
+    from regard.setup.base_task import ReadOptions
     from regard.tasks.translation.data import Corpus
 
-Flag = Parameter(negative=())
 _SHOWN_DROPS = 10
 _SHOWN_PROBLEMS = 100
 
@@ -23,9 +25,8 @@ _SHOWN_PROBLEMS = 100
 def check(
     data: Annotated[str, Parameter(allow_leading_hyphen=True)],
     *,
-    targets: str | None = None,
-    encoding: str = "utf-8",
-    lang: str = "",
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    options: DataOptions = UNSET,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Report on a data file, without training.
@@ -34,122 +35,116 @@ def check(
     ----------
     data
         Sentence pairs, texts or rows of numbers with labels, running text, or a folder of images or
-        recordings; - reads sentence pairs from standard input.
-    targets
-        File of target sentences, when DATA holds the source sentences only.
-    encoding
-        Of the files.
-    lang
-        Language codes, such as en-de.
+        recordings; - reads standard input.
+    settings
+        section.key=value, such as task=masked-language-modeling or data.max_length=128.
+    options
+        Where the data is and how it is read.
     json
         One JSON object instead of text.
     """
-    if data != "-":
-        _report(data, targets, encoding, lang, json=json)
-        if not json:
-            print(f"Next    regard train {data} -o FOLDER")
-        return 0
-    stored = _store_input()
-    try:
-        _report(str(stored), targets, encoding, lang, json=json)
-    finally:
-        stored.unlink()
+    from regard.runs.run import choose_task
+    from regard.setup.base_task import ReadOptions
+    from regard.setup.config import RunConfig
+    from regard.setup.inspect import open_sources
+    from regard.setup.request import Request
+
+    request = Request.of([*options.settings(), *settings]).with_data(data)
+    sources = open_sources(request.bind_all_but_model(RunConfig()).data)
+    task = choose_task(request, sources["path"])
+    draft = request.check(task.defaults)
+    read_options = ReadOptions.of_request(request, draft, sources, has_sizes=False)
+    if task.name == "translation":
+        _check_pairs(read_options, sources, json=json)
+    else:
+        _check_other(task.name, task.read(read_options), json=json)
+    if not json and not sources["path"].is_stream:
+        print(f"Next    regard train {data} -o FOLDER")
     return 0
 
 
-def _report(data: str, targets: str | None, encoding: str, lang: str, *, json: bool) -> None:
-    """Report on a file."""
+def _check_pairs(options: ReadOptions, sources: Mapping[str, DataSource], *, json: bool) -> None:
+    """Report on sentence pairs: every row that cannot be read, or what there is."""
     from regard.data.readers.tables import find_problems
-    from regard.runs.registry import guess_task
-    from regard.setup.config import DataConfig
-    from regard.tasks.translation.data import read_corpus
+    from regard.tasks.translation.data import columns_of, read_corpus
 
-    task = guess_task(data, has_targets=targets is not None, encoding=encoding)
-    if task != "translation":
-        _check_text(data, task, encoding, json=json)
-        return
-    problems = find_problems(data, targets=targets, encoding=encoding)
+    path = sources["path"].path
+    problems = find_problems(
+        sources["path"],
+        targets=sources.get("targets"),
+        encoding=options.data.encoding,
+        columns=columns_of(options.data),
+    )
     if problems:
-        _print_problems(data, problems, json=json)
-        raise DataError(f"{data}: {len(problems):,} rows cannot be read, as listed above.")
-    config = DataConfig(path=data, targets=targets, encoding=encoding, languages=lang)
-    corpus = read_corpus(config, seed=1)
+        _print_problems(path, problems, json=json)
+        raise DataError(f"{path}: {len(problems):,} rows cannot be read, as listed above.")
+    corpus = read_corpus(options)
     if json:
         _print_json(corpus)
     else:
         _print_corpus(corpus)
 
 
-def _check_text(data: str, name: TaskName, encoding: str, *, json: bool) -> None:
+def _check_other(task: str, dataset: Any, *, json: bool) -> None:
     """Report on running text, or on what has labels."""
     from regard.cli.console import describe
-    from regard.runs.registry import TASKS
-    from regard.tasks.classification.input_task import InputData
+    from regard.tasks.classification.input_data import InputData
 
-    task = TASKS[name]
-    replace = msgspec.structs.replace
-    defaults = task.defaults
-    text = task.read(replace(defaults, data=replace(defaults.data, path=data, encoding=encoding)))
-    found = task.describe(text)
-    facts = text.facts() if isinstance(text, InputData) else {}
+    summary = dataset.summary()
+    facts = {}
+    if isinstance(dataset, InputData):
+        facts = {"labels": dataset.label_counts(), "sizes": dataset.sizes()}
     if json:
-        print(msgspec.json.encode({"task": name, **msgspec.to_builtins(found), **facts}).decode())
+        print(msgspec.json.encode({"task": task, **msgspec.to_builtins(summary), **facts}).decode())
         return
-    print(f"Task    {name}")
-    for line in describe(found):
+    print(f"Task    {task}")
+    for line in describe(summary):
         print(line)
-    if isinstance(text, InputData):
-        shown = ", ".join(f"{label} {count:,}" for label, count in text.label_counts().items())
-        print(f"Labels  {shown}")
-        print(f"Sizes   {text.sizes()}")
-    for drop in text.dropped[:_SHOWN_DROPS]:
-        print(f"        {text.path}:{drop.line}: {drop.reason}: {drop.text[:60]}")
+    if isinstance(dataset, InputData):
+        counts = ", ".join(f"{label} {count:,}" for label, count in dataset.label_counts().items())
+        print(f"Labels  {counts}")
+        print(f"Sizes   {dataset.sizes()}")
+    _print_dropped(dataset)
 
 
-def _print_problems(data: str, problems: list[str], *, json: bool) -> None:
+def _print_problems(path: str, problems: list[str], *, json: bool) -> None:
+    texts = [message_text(problem) for problem in problems]
     if json:
-        print(msgspec.json.encode({"path": data, "problems": problems}).decode())
+        print(msgspec.json.encode({"path": path, "problems": texts}).decode())
         return
-    for problem in problems[:_SHOWN_PROBLEMS]:
-        print(problem)
-    if len(problems) > _SHOWN_PROBLEMS:
-        print(f"... and {len(problems) - _SHOWN_PROBLEMS:,} more (all of them: --json)")
+    for text in texts[:_SHOWN_PROBLEMS]:
+        print(text)
+    if len(texts) > _SHOWN_PROBLEMS:
+        print(f"... and {len(texts) - _SHOWN_PROBLEMS:,} more (all of them: --json)")
 
 
 def _print_json(corpus: Corpus) -> None:
     from regard.tasks.translation.data import summarize_lengths
-    from regard.tasks.translation.task import Translation
 
-    drops = [msgspec.to_builtins(drop) for drop in corpus.dropped]
-    facts = msgspec.to_builtins(Translation().describe(corpus))
-    num_pairs = sum(map(len, (corpus.train, corpus.valid, corpus.test)))
-    report = {**facts, "num_pairs": num_pairs, "lengths": summarize_lengths(corpus), "drops": drops}
+    report = {
+        **msgspec.to_builtins(corpus.summary()),
+        "num_pairs": sum(map(len, (corpus.train, corpus.valid, corpus.test))),
+        "lengths": summarize_lengths(corpus),
+        "drops": [msgspec.to_builtins(row) for row in corpus.dropped],
+    }
     print(msgspec.json.encode(report).decode())
 
 
 def _print_corpus(corpus: Corpus) -> None:
     from regard.cli.console import describe
     from regard.tasks.translation.data import summarize_lengths
-    from regard.tasks.translation.task import Translation
 
-    for line in describe(Translation().describe(corpus)):
+    for line in describe(corpus.summary()):
         print(line)
     for side, figures in summarize_lengths(corpus).items():
-        shown = "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())
-        print(f"Length  {side}: {shown}   (characters)")
-    for drop in corpus.dropped[:_SHOWN_DROPS]:
-        print(f"        {corpus.path}:{drop.line}: {drop.reason}: {drop.text[:60]}")
-    if len(corpus.dropped) > _SHOWN_DROPS:
-        more = len(corpus.dropped) - _SHOWN_DROPS
+        values = "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())
+        print(f"Length  {side}: {values}   (characters)")
+    _print_dropped(corpus)
+
+
+def _print_dropped(dataset: Any) -> None:
+    for row in dataset.dropped[:_SHOWN_DROPS]:
+        print(f"        {dataset.path}:{row.line}: {row.reason}: {row.text[:60]}")
+    if len(dataset.dropped) > _SHOWN_DROPS:
+        more = len(dataset.dropped) - _SHOWN_DROPS
         print(f"        ... and {more:,} more (all of them: --json)")
-
-
-def _store_input() -> Path:
-    """Keep standard input in a temporary file, since it is read twice."""
-    import tempfile
-
-    content = sys.stdin.buffer.read()
-    suffix = ".jsonl" if content.lstrip().startswith(b"{") else ".tsv"
-    with tempfile.NamedTemporaryFile(delete=False, suffix=suffix) as stream:
-        stream.write(content)
-    return Path(stream.name)

@@ -49,9 +49,9 @@ def classify(
         One JSON object a line, with the probabilities of all labels.
     """
     from regard.cli.inputs import input_lines
-    from regard.runs.registry import open_model
     from regard.tasks.classification.input_predictor import InputClassifier
     from regard.tasks.classification.predictor import TextClassifier
+    from regard.tasks.loading import open_model
 
     if top < 1:
         raise ConfigError(f"top must be 1 or more, not {top}.")
@@ -79,7 +79,7 @@ def _classify_inputs(classifier: InputClassifier, path: str, top: int, *, json: 
     """
     from regard.data.readers.text_lines import read_lines
 
-    is_named = path == "-" and classifier.kind.reads_files
+    is_named = path == "-" and classifier.modality.reads_files
     paths = (line for line in read_lines(path) if line.strip()) if is_named else [path]
     for number, (place, found) in enumerate(_found(classifier, paths), start=1):
         if json:

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from regard.cli.wording import command_text, message_text
+from regard.errors import NextStep
 from regard.training import events as ev
 
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -37,7 +39,15 @@ def make_report(*, json: bool) -> Iterator[ev.Report]:
 
 
 def _write_json(event: ev.Event) -> None:
-    sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
+    """Write an event with its commands as the command line has them."""
+    fields = msgspec.to_builtins(event)
+    if isinstance(event, ev.Warned):
+        fields = {"event": fields["event"], "text": message_text(event.text, event.next_steps)}
+    elif isinstance(event, ev.Interrupted):
+        fields["command"] = _resume_command(event)
+    elif isinstance(event, ev.Finished):
+        fields["tries"] = [command_text(step) for step in event.tries]
+    sys.stdout.write(msgspec.json.encode(fields).decode() + "\n")
     sys.stdout.flush()
 
 
@@ -160,7 +170,7 @@ def describe(event: ev.Event) -> list[str]:  # noqa: ARG001 - progress and the l
 
 
 @describe.register
-def _(event: ev.Data) -> list[str]:
+def _(event: ev.DataSummary) -> list[str]:
     guess = " (guessed; --lang en-de to fix)" if event.languages_are_guessed else ""
     languages = f"{event.languages}{guess}   " if event.languages else ""
     total = event.num_train + event.num_valid + event.num_test
@@ -175,7 +185,7 @@ def _(event: ev.Data) -> list[str]:
 
 
 @describe.register
-def _(event: ev.Tokens) -> list[str]:
+def _(event: ev.TokenizerSummary) -> list[str]:
     shared = ", shared" if event.is_shared else ""
     unknown = "   unknown 0.00 %" if event.knows_all else ""
     return [
@@ -185,7 +195,7 @@ def _(event: ev.Tokens) -> list[str]:
 
 
 @describe.register
-def _(event: ev.Model) -> list[str]:
+def _(event: ev.ModelSummary) -> list[str]:
     return [f"Model   {event.summary}   {event.num_parameters / 1e6:.1f} M   {event.precision}"]
 
 
@@ -230,12 +240,18 @@ def _(event: ev.Evaluated) -> list[str]:
 
 @describe.register
 def _(event: ev.Warned) -> list[str]:
-    return [f"Note    {event.text}"]
+    return [f"Note    {message_text(event.text, event.next_steps)}"]
 
 
 @describe.register
 def _(event: ev.Interrupted) -> list[str]:
-    return [f"Saved   {event.path} (step {event.step:,}).  Continue: {event.command}"]
+    return [f"Saved   {event.path} (step {event.step:,}).  Continue: {_resume_command(event)}"]
+
+
+def _resume_command(event: ev.Interrupted) -> str:
+    return command_text(
+        NextStep("Continue", "train", settings=(("output", event.folder), ("resume", "")))
+    )
 
 
 @describe.register
@@ -245,4 +261,4 @@ def _(event: ev.Finished) -> list[str]:
         f"{duration(event.seconds)} (estimate {duration(event.estimate)})   "
         f"card: {event.folder}/README.md"
     ]
-    return [*lines, *(f"Try     {command}" for command in event.tries)]
+    return [*lines, *(f"Try     {command_text(step)}" for step in event.tries)]

@@ -40,13 +40,15 @@ def demo(
     json
         One JSON object per event instead of text.
     """
-    started = time.monotonic()
+    start_time = time.monotonic()
     from regard.runs.demo import run_demo
     from regard.training.signals import Stopped
 
     try:
         with make_report(json=json) as report:
-            found = run_demo(output, minutes=minutes, seed=seed, report=report, started=started)
+            found = run_demo(
+                output, minutes=minutes, seed=seed, report=report, start_time=start_time
+            )
     except Stopped as stopped:
         return stopped.exit_code
     if json:

@@ -53,10 +53,10 @@ def evaluate(
     json
         One JSON object instead of text.
     """
-    from regard.runs.registry import open_model
     from regard.tasks.classification.input_predictor import InputClassifier
     from regard.tasks.classification.predictor import TextClassifier
     from regard.tasks.language_modeling.predictor import TextGenerator
+    from regard.tasks.loading import open_model
     from regard.tasks.translation.predictor import Translator
 
     opened = open_model(model)

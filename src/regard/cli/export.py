@@ -31,7 +31,7 @@ def export(
         One JSON object instead of text.
     """
     from regard.runs.published_models import export_hugging_face
-    from regard.runs.registry import open_model
+    from regard.tasks.loading import open_model
 
     found = export_hugging_face(open_model(model), output)
     if json:

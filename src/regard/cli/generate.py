@@ -52,8 +52,8 @@ def generate(
     json
         One JSON object a continuation.
     """
-    from regard.runs.registry import open_model
     from regard.tasks.language_modeling.predictor import TextGenerator, sampling_config
+    from regard.tasks.loading import open_model
 
     config = sampling_config(
         temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from cyclopts import Parameter
 
+from regard.cli.wording import command_text
 from regard.errors import ConfigError
 
 if TYPE_CHECKING:
+    from regard.explain.layer_table import LayerRow
     from regard.runs.information import FolderInformation
 
 Flag = Parameter(negative=())
@@ -46,20 +48,34 @@ def info(
         return _draw(model, output)
     if output is not None:
         raise ConfigError(f"-o {output}: is the file of a diagram.  Add --diagram mermaid.")
+    from regard.explain.layer_table import layer_table, training_flops_per_token
     from regard.runs.information import inspect_folder
 
-    found = inspect_folder(model, length=length)
+    if length is not None and length < 1:
+        raise ConfigError(f"--length {length}: must be 1 or more tokens.")
+    information, without_weights = inspect_folder(model)
+    length = information.length if length is None else length
+    layers = layer_table(without_weights, length)
+    flops_per_token = training_flops_per_token(layers)
     if json:
-        print(msgspec.json.encode(found).decode())
+        fields = {
+            **msgspec.to_builtins(information),
+            "length": length,
+            "flops_per_token": flops_per_token,
+            "layers": msgspec.to_builtins(layers),
+            "uses": [command_text(step) for step in information.uses],
+        }
+        print(msgspec.json.encode(fields).decode())
     else:
-        _print(found)
+        _print(information, layers, flops_per_token, length)
     return 0
 
 
 def _draw(model: str, output: str | None) -> int:
-    from regard.runs.information import draw_folder
+    from regard.explain.diagram import draw_diagram
+    from regard.runs.information import inspect_folder
 
-    text = draw_folder(model)
+    text = draw_diagram(inspect_folder(model)[1])
     if output is None:
         print(text, end="")
         return 0
@@ -70,7 +86,9 @@ def _draw(model: str, output: str | None) -> int:
     return 0
 
 
-def _print(found: FolderInformation) -> None:
+def _print(
+    found: FolderInformation, layers: list[LayerRow], flops_per_token: float, length: int
+) -> None:
     from regard.explain.layer_table import format_table
 
     print(f"Model   {found.summary}   {found.num_parameters:,} parameters   sha {found.sha}")
@@ -79,17 +97,17 @@ def _print(found: FolderInformation) -> None:
     else:
         _print_data(found)
     print(
-        f"Cost    {found.flops_per_token / 1e6:.1f} MFLOP a token in training "
-        f"(forward and backward, length {found.length:,}), "
+        f"Cost    {flops_per_token / 1e6:.1f} MFLOP a token in training "
+        f"(forward and backward, length {length:,}), "
         f"{found.weight_bytes / 1e6:.1f} MB of weights"
     )
     if found.layout:
-        for place, command in enumerate(found.uses):
-            print(f"{'' if place else 'Use':8}{command}")
+        for index, step in enumerate(found.uses):
+            print(f"{'' if index else 'Use':8}{command_text(step)}")
     else:
         _print_run(found)
-    print(f"Parts   FLOP of a forward pass at length {found.length:,}")
-    for line in format_table(found.layers):
+    print(f"Parts   FLOP of a forward pass at length {length:,}")
+    for line in format_table(layers):
         print(f"        {line}")
 
 

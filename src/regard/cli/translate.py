@@ -60,7 +60,7 @@ def translate(
         One JSON object a line, with scores.
     """
     from regard.cli.inputs import input_lines
-    from regard.runs.registry import open_model
+    from regard.tasks.loading import open_model
     from regard.tasks.translation.predictor import Translator, search_config
 
     translator = open_model(model)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from regard.errors import NextStep, RegardError
 
 _OPTIONS = {
+    "data.columns": "--columns",
     "data.targets": "--targets",
     "data.valid": "--valid",
     "data.test": "--test",
@@ -43,14 +44,27 @@ def message_text(message: str, next_steps: Iterable[NextStep] = ()) -> str:
     >>> message_text("Raise the limit: `data.max_length=1024`")
     'Raise the limit: --set data.max_length=1024'
     >>> message_text("One column.", [NextStep("See all 3", "check", ("my pairs.tsv",))])
-    "One column.  See all 3: regard check 'my pairs.tsv'"
+    'One column.  See all 3: regard check "my pairs.tsv"'
     """
     text = _SETTING.sub(lambda match: _option(match[1], match[2], match[0]), message)
-    for purpose, verb, arguments, settings in next_steps:
-        options = [_option(name, shlex.quote(value), name) for name, value in settings]
-        words = [*map(shlex.quote, arguments), *options]
-        text += f"  {purpose}: {' '.join(['regard', verb, *words])}"
-    return text
+    return "  ".join([text, *(f"{step.purpose}: {command_text(step)}" for step in next_steps)])
+
+
+def command_text(step: NextStep) -> str:
+    """Write a command as it is typed.
+
+    >>> command_text(NextStep("Resume", "train", (), (("output", "ende"), ("resume", ""))))
+    'regard train -o ende --resume'
+    """
+    options = [_option(name, value and _quoted(value), name) for name, value in step.settings]
+    return " ".join(["regard", step.verb, *map(_quoted, step.arguments), *options])
+
+
+def _quoted(word: str) -> str:
+    """Quote a word for a shell; a text in double quotes, as people write it."""
+    if not word or shlex.quote(word) == word:
+        return word
+    return f'"{word}"' if " " in word and not set('"$`\\!') & set(word) else shlex.quote(word)
 
 
 def _option(name: str, value: str | None, written: str) -> str:
@@ -58,4 +72,4 @@ def _option(name: str, value: str | None, written: str) -> str:
     option = _OPTIONS.get(name)
     if option is None:
         return f"--set {name}={value}" if "." in name and value is not None else written
-    return option if value in (None, "true", "''", "") else f"{option} {value}"
+    return option if value in (None, "true", "") else f"{option} {value}"

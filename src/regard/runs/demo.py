@@ -9,15 +9,13 @@ from pathlib import Path
 import msgspec
 
 from regard.data.cldr_corpus import TAGS, cldr_corpus
-from regard.data.tokenizer import TokenizerConfig
 from regard.hub.model_folder import ModelFolder
-from regard.runs.run import ignore_events, is_finished, resume, train
-from regard.setup.config import RunConfig
+from regard.runs.run import ignore_events, resume, train
 from regard.tasks.translation.predictor import Alignment, Translator
 from regard.training.events import Report
-from regard.training.training_config import TrainingConfig
 
 _MINUTES = 3.5
+_VOCABULARY_SIZE = 1000
 _SHADES = " ░▒▓█"
 
 
@@ -51,30 +49,30 @@ def run_demo(
     minutes: float = _MINUTES,
     seed: int = 1,
     report: Report = ignore_events,
-    started: float | None = None,
+    start_time: float | None = None,
 ) -> DemoReport:
     """Train on the embedded corpus, or take the model that is there, and try it.
 
     Args:
-        output: Folder of the model. A finished run is used as it is, an unfinished one goes on.
+        output: Folder of the model. A finished run is used as it is, an unfinished one is resumed.
         minutes: Budget of the training.
         seed: Of corpus and training.
         report: Called with every event.
-        started: Clock (``time.monotonic``) from which the budget counts; None means now.
+        start_time: Clock (``time.monotonic``) from which the budget counts; None means now.
     """
-    started = time.monotonic() if started is None else started
+    start_time = time.monotonic() if start_time is None else start_time
     folder = ModelFolder(output)
     if not folder.holds_model:
-        config = RunConfig(
-            preset="tiny",
-            tokenizer=TokenizerConfig(vocab_size=1000, tags=TAGS),
-            training=TrainingConfig(minutes=minutes, seed=seed),
+        settings = (
+            "preset=tiny",
+            f"tokenizer.vocab_size={_VOCABULARY_SIZE}",
+            f"tokenizer.tags={','.join(TAGS)}",
+            f"training.minutes={minutes}",
+            f"training.seed={seed}",
         )
-        translator = train(None, output, config=config, report=report, started=started)
-    elif is_finished(folder):
-        translator = Translator.open(folder.path)
+        translator = train(None, output, settings=settings, report=report, start_time=start_time)
     else:
-        translator = resume(output, report=report, started=started)
+        translator = resume(output, report=report, start_time=start_time)
     return _try(translator, folder)
 
 

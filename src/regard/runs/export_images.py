@@ -18,13 +18,9 @@ from regard.hub.hugging_face.weight_files import dump_json
 from regard.layers.attention_config import AttentionConfig
 from regard.models import INPUT_CHECKPOINT_FORMATS, Vit, VitConfig
 from regard.runs.export_check import Exported
-from regard.setup.build import model_of
 from regard.setup.config import DataConfig, RunConfig
-from regard.setup.published_images import (
-    BRIGHTEST,
-    images_config,
-    read_published_images,
-)
+from regard.setup.published_images import BRIGHTEST
+from regard.tasks.loading import open_published
 
 _MODEL_TYPE = "vit"
 _BILINEAR = 2  # as Pillow counts its filters
@@ -59,7 +55,7 @@ def export_images(model: Vit, config: RunConfig, output: str | Path) -> Exported
     )
     pixels = _checked_pixels(sizes)
     with torch.inference_mode():
-        ours, again = model(pixels), _read_again(place)(pixels)
+        ours, again = model(pixels), open_published(place).model(pixels)
     return Exported(
         folder=str(place),
         model_type=_MODEL_TYPE,
@@ -112,14 +108,6 @@ def _shares(values: Sequence[float]) -> list[float]:
 def _checked_pixels(sizes: VitConfig) -> Tensor:
     shape = (_CHECKED_IMAGES, sizes.channels, sizes.height, sizes.width)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
-def _read_again(folder: Path) -> Vit:
-    published = read_published_images(folder)
-    model = model_of(images_config(published), 0)
-    assert isinstance(model, Vit)
-    published.load_into(model)
-    return model.eval()
 
 
 def _peer_difference(folder: Path, pixels: Tensor, ours: Tensor) -> float | None:

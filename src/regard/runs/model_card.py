@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+import shlex
+
+from regard.errors import NextStep
 from regard.models import VitConfig
-from regard.setup.base_task import Outcome
-from regard.setup.build import summarize
+from regard.setup.base_task import TestReport
 from regard.setup.config import RunConfig
 from regard.training.events import Finished
 
 
 def model_card(
-    config: RunConfig, path: str, outcome: Outcome, finished: Finished, num_parameters: int
+    config: RunConfig,
+    report: TestReport,
+    finished: Finished,
+    *,
+    path: str,
+    architecture: str,
+    num_parameters: int,
 ) -> str:
-    """Write the card as Markdown."""
+    """Write the card as Markdown.
+
+    Args:
+        config: Of the run.
+        report: On the test data.
+        finished: How the run ended.
+        path: Of the data, as named.
+        architecture: Of the model, in a line.
+        num_parameters: Trainable numbers.
+    """
     figures = "\n".join(
         [f"| validation | {name} | {value:.3f} |" for name, value in finished.valid.items()]
         + [f"| test | {name} | {value:.3f} |" for name, value in finished.test.items()]
     )
-    uses = "\n".join(f"    {command}" for command in finished.tries)
+    uses = "\n".join(f"    {_use(step)}" for step in finished.tries)
     return f"""# {finished.folder}
 
-{outcome.kind} trained with [regard](https://pypi.org/project/regard/).
+{report.kind} trained with regard.
 
 | | |
 | --- | --- |
-| architecture | {summarize(config)} |
+| architecture | {architecture} |
 | parameters | {num_parameters:,} |
 | tokenizer | {"none" if isinstance(config.model, VitConfig) else config.tokenizer.kind} |
 | data | {path}, sha256 {config.data.sha256[:16] or "embedded corpus"} |
-| size | {outcome.rows} |
+| size | {report.rows} |
 | training | {finished.step:,} step{"" if finished.step == 1 else "s"} of \
 {config.training.batch_tokens:,} tokens at most, \
 {_optimizer(config)}, \
@@ -40,7 +57,7 @@ def model_card(
 | --- | --- | --- |
 {figures}
 
-Losses are in nats per token. {outcome.notes}
+Losses are in nats per token. {report.notes}
 
 ## Use
 
@@ -57,3 +74,11 @@ def _optimizer(config: RunConfig) -> str:
     rate = config.optimizer.learning_rate
     name = config.optimizer.name
     return f"{name}, peak rate {rate:g}" if rate is not None else f"{name} on all rows at once"
+
+
+def _use(step: NextStep) -> str:
+    """Write a suggested command, or where it needs options the same in Python."""
+    if not step.settings:
+        return shlex.join(["regard", step.verb, *step.arguments])
+    settings = ", ".join(f"{name}={value!r}" for name, value in step.settings)
+    return f"regard.{step.verb}({', '.join(map(repr, step.arguments))}, {settings})"

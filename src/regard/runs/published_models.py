@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.hub.hugging_face.checkpoint import read_hugging_face, write_hugging_face
+from regard.hub.hugging_face.checkpoint import write_hugging_face
 from regard.hub.hugging_face.generation_rules import OWN_FIELD
 from regard.hub.hugging_face.published_tokenizer import (
     vocabulary_files,
 )
-from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
-    CHECKPOINT_FORMATS,
     DECODERS,
     ENCODER_DECODERS,
     ENCODERS,
@@ -37,51 +35,11 @@ from regard.models import (
 from regard.models.base.classifier_checkpoints import checkpoint_of
 from regard.runs.export_check import Exported
 from regard.runs.export_images import export_images
-from regard.setup.build import model_of
-from regard.setup.published_config import published_config
-from regard.tasks.classification.predictor import TextClassifier
-from regard.tasks.language_modeling.predictor import TextGenerator
-from regard.tasks.masked_language_modeling.predictor import TextEncoder
+from regard.tasks.loading import open_published
 from regard.tasks.translation.loss import among_tokens
 from regard.tasks.translation.predictor import Translator
 
 _CHECKED_TOKENS = 24  # of the text on which an exported model is compared
-
-
-def open_published(
-    folder: str | Path,
-    attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - immutable
-) -> TextGenerator | TextEncoder | TextClassifier | Translator:
-    """Open a folder in Hugging Face's layout.
-
-    Args:
-        folder: With ``config.json`` and safetensors; without a tokenizer only methods that take
-            text raise.
-        attention: The pattern of each layer.
-
-    Returns:
-        By what the model is: a generator, an encoder, a classifier, or a translator; all have
-        ``.model``.
-
-    Raises:
-        ConfigError: It is none that can be read.
-        WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
-    """
-    place = Path(folder)
-    published = read_hugging_face(place, CHECKPOINT_FORMATS)
-    config = published_config(published, attention)
-    model = model_of(config, published.vocab_size)
-    published.load_into(model)
-    model.eval()
-    tokenizer = read_any_tokenizer(place)
-    if isinstance(model, Decoder):
-        return TextGenerator(model, tokenizer, config)
-    if isinstance(model, EncoderDecoder):
-        return Translator(model, tokenizer, config)
-    if isinstance(model, Classifier):
-        return TextClassifier(model, tokenizer, config)
-    assert isinstance(model, Encoder)
-    return TextEncoder(model, tokenizer, config)
 
 
 def export_hugging_face(opened: Any, output: str | Path) -> Exported:

@@ -1,41 +1,41 @@
-"""Training runs from start to finish: `train` a file of pairs, `resume`, `estimate`."""
+"""Runs from data to a model folder: `train`, `resume`, and `estimate` without training.
+
+The road of a run: open the files once, learn the facts, decide all settings (`resolve`), build the
+model once, lay the data out in batches, measure a few steps, plan, train, test.
+"""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from regard.errors import ConfigError, DataError
+from regard.data.readers.source import DataSource
+from regard.data.tokenizer import Tokenizer, check_tags
+from regard.errors import ConfigError, DataError, NextStep
+from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
-from regard.hub.storage import sweep_temporaries, write_atomic
+from regard.hub.storage import sweep_temporaries
 from regard.runs.model_card import model_card
-from regard.runs.registry import TASKS, guess_task
-from regard.settings.binding import apply_settings
-from regard.setup.base_task import Prepared, Text
+from regard.setup.base_task import FOLDER, Dataset, ReadOptions, Task, TrainingSetup
 from regard.setup.build import (
     build_model,
-    drop_report,
-    family_for_task,
-    resolve_sizes,
+    dropped_report,
+    estimate_num_tokens,
+    summarize_model,
 )
 from regard.setup.config import RunConfig
 from regard.setup.estimate import make_budget, make_plan, measure, require_memory
-from regard.setup.pretrained import kept_weights, starting_config
-from regard.setup.pretrained_encoder_decoder import (
-    begins_with_weights,
-    joined_config,
-    load_weights_of,
-    sides_of,
-    stored_vocabulary,
-)
-from regard.setup.resolve import drop_dropout, with_heads, with_patches
-from regard.tasks.translation.data import data_hash
+from regard.setup.facts import Facts, Pretrained, inspect_machine
+from regard.setup.fine_tuning import merged_weights
+from regard.setup.inspect import open_sources, sources_hash, store_streams, stored_paths
+from regard.setup.pretrained import load_weights_of_start, read_pretrained, stored_vocabulary
+from regard.setup.request import Request
+from regard.setup.resolve import resolve
+from regard.tasks import guess_task, task_named
 from regard.training.checkpoint import (
     Counters,
     checkpoint_path,
@@ -59,49 +59,46 @@ def train(
     output: str | Path,
     *,
     settings: Sequence[str] = (),
-    config: RunConfig | None = None,
+    config: str | Path | None = None,
     report: Report = ignore_events,
-    started: float | None = None,
+    start_time: float | None = None,
 ) -> Any:
     """Train a model on a file of text, or on images, recordings or series with labels.
 
     Args:
-        data: TSV, CSV or JSONL file, a folder with one folder a label, ``-`` for standard input, or
-            None for the embedded corpus.
+        data: TSV, CSV, JSONL or text file, a folder with one folder a label, ``-`` for standard
+            input, or None for what the settings name, the embedded corpus where they name nothing.
         output: Folder of the new model; must not hold one yet.
         settings: ``section.key=value`` each, such as ``training.minutes=15``.
-        config: Settings to start from; None takes the defaults.
+        config: A ``config.toml`` to take settings from.
         report: Called with every event of the run.
-        started: Clock (``time.monotonic``) from which the time budget counts; None means now.
+        start_time: Clock (``time.monotonic``) from which the time budget counts; None means now.
 
     Returns:
-        The trained model, ready for use: a `Translator` or what else the task has.
+        The trained model, ready for use: a `Translator`, or what else the task has.
 
     Raises:
         ConfigError: A setting is wrong or the folder already holds a model.
-        DataError: The text cannot be used.
+        DataError: The data cannot be used.
         ResourceError: Memory or disk does not suffice.
         Stopped: Ctrl-C or SIGTERM; a checkpoint has been written.
     """
-    started = time.monotonic() if started is None else started
+    start_time = time.monotonic() if start_time is None else start_time
     folder = ModelFolder(output)
-    _require_free(folder)
-    if data == "-":
-        folder.create()
-        data = _store(sys.stdin.buffer.read(), folder.path)
-    config = _with_data(_configure(config, settings, data), data)
-    return _Run(config, folder, report, started).from_start()
+    require_free(folder)
+    run = _Run.from_request(_request(data, settings, config), folder, report, start_time)
+    return run.from_start()
 
 
 def resume(
-    output: str | Path, *, report: Report = ignore_events, started: float | None = None
+    output: str | Path, *, report: Report = ignore_events, start_time: float | None = None
 ) -> Any:
-    """Go on with a run that was stopped or killed, from its last checkpoint.
+    """Resume a run that was stopped or killed, from its last checkpoint.
 
     Args:
         output: The run's folder.
         report: Called with every event of the run.
-        started: Clock (``time.monotonic``) at which this session began; None means now.
+        start_time: Clock (``time.monotonic``) at which this session began; None means now.
 
     Returns:
         The trained model. A run that has finished is left as it is.
@@ -110,16 +107,23 @@ def resume(
         WeightsError: The folder holds no run, or its checkpoint is damaged.
         DataError: The training data has changed.
     """
-    started = time.monotonic() if started is None else started
+    start_time = time.monotonic() if start_time is None else start_time
     folder = ModelFolder(output)
     config = folder.read_config(RunConfig)
     if is_finished(folder):
-        return TASKS[config.task].open(folder.path)
+        return task_named(config.task).open(folder.path)
     sweep_temporaries(folder.path)
     sweep_temporaries(folder.path / "checkpoints")
-    run = _Run(config, folder, report, started)
-    run.check_data()
-    return run.resumed() if checkpoint_path(folder.path).exists() else run.from_start()
+    sources = open_sources(config.data)
+    if config.data.path is not None and sources_hash(sources) != config.data.sha256:
+        raise DataError(
+            f"{config.data.path}: has changed since this run began (sha256 differs).  "
+            "Restore the file, or train again with another `output`."
+        )
+    if checkpoint_path(folder.path).exists():
+        return _Run.from_folder(folder, config, sources, report, start_time).resumed()
+    request = Request.of((), file=folder.path / "config.toml")
+    return _Run.from_request(request, folder, report, start_time, sources).from_start()
 
 
 def estimate(
@@ -127,94 +131,81 @@ def estimate(
     output: str | Path | None = None,
     *,
     settings: Sequence[str] = (),
-    config: RunConfig | None = None,
+    config: str | Path | None = None,
     report: Report = ignore_events,
 ) -> Planned:
     """Predict time, memory and disk of a run from a few measured steps; nothing is written.
 
     Args:
-        data: As for `train`, but not standard input.
-        output: Folder of the run to come, which is refused as `train` does; None where it is open.
-        settings: As for `train`.
-        config: As for `train`.
-        report: As for `train`.
+        data: The data, in the forms that `train` takes.
+        output: Folder of the run to come, refused where `train` would refuse it; None leaves open.
+        settings: ``section.key=value`` each.
+        config: A ``config.toml`` to take settings from.
+        report: Called with the events of the preparation.
 
     Raises:
-        ConfigError: As for `train`.
-        DataError: As for `train`.
-        ResourceError: As for `train`.
+        ConfigError: A setting is wrong, or the folder cannot be used.
+        DataError: The data cannot be used.
+        ResourceError: Memory does not suffice.
     """
-    started = time.monotonic()
+    start_time = time.monotonic()
     if output is not None:
-        _require_free(ModelFolder(output))
-    if data == "-":
-        raise ConfigError("--dry-run reads the data twice: name a file instead of -.")
-    config = _with_data(_configure(config, settings, data), data)
-    return _Run(config, ModelFolder("."), report, started).estimated()
+        require_free(ModelFolder(output))
+    request = _request(data, settings, config)
+    return _Run.from_request(request, ModelFolder("."), report, start_time).planned()[1]
 
 
 def is_finished(folder: ModelFolder) -> bool:
-    """Tell whether the run in a folder has come to its end."""
+    """Whether the run in a folder has come to its end."""
     return any(line.get("event") == "finished" for line in folder.read_metrics())
 
 
-def _configure(
-    config: RunConfig | None, settings: Sequence[str], data: str | Path | None
-) -> RunConfig:
-    """Apply settings to those of the task, which the data tells where nothing else does."""
-    words = {name: value for name, _, value in (s.partition("=") for s in settings)}
-    if config is None:
-        encoding = words.get("data.encoding", "utf-8")
-        guessed = (
-            "translation"
-            if data is None
-            else guess_task(data, has_targets="data.targets" in words, encoding=encoding)
-        )
-        task = words.get("task", guessed)
-        if task not in TASKS:
-            raise ConfigError(f"task={task}: one of {', '.join(TASKS)} was expected.")
-        config = TASKS[task].defaults
-        sides = sides_of(words)
-        if "start_from" in words:
-            config = starting_config(words["start_from"], task, config)
-        elif sides:
-            config = joined_config(sides, task, config)
-        if "start_from" not in words:
-            settings = (*settings, *with_heads(settings, config.model))
-    config = apply_settings(config, (*settings, *with_patches(settings, config.model)))
-    family_for_task(config)  # before anything is read
-    return msgspec.structs.replace(config, settings=(*config.settings, *settings))
+def require_free(folder: ModelFolder) -> None:
+    """Refuse a folder that holds a run, or that cannot be made.
 
-
-def _require_free(folder: ModelFolder) -> None:
-    """Refuse a folder that holds a run, or that cannot be made, before anything is read."""
+    Raises:
+        ConfigError: With what to do instead.
+    """
     if not folder.holds_model:
         folder.check_writable()
         return
-    state = "a finished model" if is_finished(folder) else "a run that can go on"
+    state = "a finished model" if is_finished(folder) else "a run that can be resumed"
     raise ConfigError(
         f"{folder.path}: already holds {state}; nothing was changed.  "
-        f"Go on with it: regard train -o {folder.path} --resume;  start anew: another -o."
+        "Train a new model: another `output`.",
+        NextStep("Resume", "train", settings=(("output", str(folder.path)), ("resume", ""))),
     )
 
 
-def _with_data(config: RunConfig, data: str | Path | None) -> RunConfig:
-    """Note the data's path and hash."""
-    path = config.data.path if data is None else str(data)
-    if path is None:
-        return config
-    changed = msgspec.structs.replace(config.data, path=path)
-    changed = msgspec.structs.replace(changed, sha256=data_hash(changed))
-    return msgspec.structs.replace(config, data=changed)
+def choose_task(request: Request, source: DataSource | None) -> Task:
+    """Return the task that is asked for, else the one that the data is for.
+
+    Args:
+        request: What the user set.
+        source: The data; None for the embedded corpus, which is for translation.
+
+    Raises:
+        ConfigError: There is no such task.
+        DataError: The data is for none.
+    """
+    data = request.table.get("data", {})
+    name = request.task
+    if name is None:
+        encoding = str(data.get("encoding", "utf-8"))
+        has_targets = data.get("targets", "none") != "none"
+        name = (
+            "translation"
+            if source is None
+            else guess_task(source, has_targets=has_targets, encoding=encoding)
+        )
+    return task_named(name)
 
 
-def _store(content: bytes, folder: Path) -> Path:
-    """Keep standard input, so that the run can be resumed."""
-    first = content.lstrip().partition(b"\n")[0]
-    suffix = "jsonl" if first.startswith(b"{") else "tsv" if b"\t" in first else "txt"
-    path = folder / f"data.{suffix}"
-    write_atomic(path, content)
-    return path
+def _request(
+    data: str | Path | None, settings: Sequence[str], config: str | Path | None
+) -> Request:
+    request = Request.of(settings, file=config)
+    return request if data is None else request.with_data(str(data))
 
 
 class _Run:
@@ -222,171 +213,219 @@ class _Run:
 
     def __init__(
         self,
-        config: RunConfig,
+        folder: ModelFolder,
+        task: Task,
+        setup: TrainingSetup,
+        sources: Mapping[str, DataSource],
+        report: Report,
+        start_time: float,
+    ) -> None:
+        self.folder, self.task, self.setup = folder, task, setup
+        self.config, self._sources = setup.config, sources
+        self._report, self._start_time = report, start_time
+        self._has_warned = False
+
+    @classmethod
+    def from_request(
+        cls,
+        request: Request,
         folder: ModelFolder,
         report: Report,
-        started: float,
-    ) -> None:
-        self.config, self.folder = config, folder
-        self.task = TASKS[config.task]
-        self.started = started
-        self._report = report
-        self._warned = False
+        start_time: float,
+        sources: Mapping[str, DataSource] | None = None,
+    ) -> _Run:
+        """Read the data, decide the settings, and build the model."""
+        if sources is None:
+            sources = open_sources(request.bind_all_but_model(RunConfig()).data)
+        task = choose_task(request, sources.get("path"))
+        pretrained = read_pretrained(request, task)
+        draft = request.check(task.defaults if pretrained is None else pretrained.config)
+        task.require_family(draft.model)
+        has_sizes = pretrained is not None and not pretrained.parts
+        options = ReadOptions.of_request(request, draft, sources, has_sizes=has_sizes)
+        dataset = task.read(options)
+        report(dataset.summary())
+        tokenizer = _vocabulary(task, dataset, draft, pretrained)
+        facts = Facts(
+            data=dataset.facts(),
+            paths=stored_paths(sources, folder),
+            sha256=sources_hash(sources),
+            vocab_size=0 if tokenizer is None else len(tokenizer),
+            num_tokens=estimate_num_tokens(dataset, tokenizer),
+            pretrained=pretrained,
+        )
+        config = resolve(request, facts, inspect_machine(), task)
+        setup = _set_up(task, config, dataset, tokenizer, report)
+        if pretrained is not None:
+            load_weights_of_start(setup.model, config, pretrained)
+        return cls(folder, task, setup, sources, report, start_time)
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: ModelFolder,
+        config: RunConfig,
+        sources: Mapping[str, DataSource],
+        report: Report,
+        start_time: float,
+    ) -> _Run:
+        """Read the data and build the model as the first session did."""
+        task = task_named(config.task)
+        dataset = task.read(ReadOptions.of(config, sources))
+        report(dataset.summary())
+        tokenizer = None if task.reads_inputs else folder.read_tokenizer()
+        setup = _set_up(task, config, dataset, tokenizer, report)
+        return cls(folder, task, setup, sources, report, start_time)
+
+    def planned(self) -> tuple[Counters, Planned]:
+        """Measure a few steps, and plan."""
+        require_memory(self.setup)
+        measured = measure(self.setup)
+        plan, planned = make_plan(self.setup, measured, time.monotonic() - self._start_time)
+        self._report(planned)
+        counters = Counters(
+            plan=plan, estimate=planned.seconds, evaluation_seconds=measured.evaluation_seconds
+        )
+        return counters, planned
 
     def from_start(self) -> Any:
-        """Prepare, plan and train."""
-        text = self.task.read(self.config)
-        self.config = self.task.note(self.config, text)
+        """Plan, write what the run is, and train."""
+        counters, _ = self.planned()
         self.folder.create()
+        store_streams(self._sources, self.folder)
         self.folder.write_config(self.config)
-        prepared = self._prepare(text)
-        measured = measure(prepared)
-        plan, planned = make_plan(prepared, measured, time.monotonic() - self.started)
-        self._settle_model(prepared, planned)
-        self._report(planned)
-        self.folder.write_config(self.config)
-        self.folder.write_text("data_report.txt", drop_report(text))
-        if prepared.tokenizer is not None:
-            self.folder.write_tokenizer(prepared.tokenizer)
-        self._report_start(prepared)
-        counters = Counters(
-            plan=plan,
-            estimate=planned.seconds,
-            evaluation_seconds=measured.evaluation_seconds,
-        )
-        trainer, average, stepper = self._trainer(prepared)
-        save_checkpoint(self.folder.path, counters, prepared.model, average, stepper)
-        return self._finish(prepared, trainer.run(counters))
-
-    def _report_start(self, prepared: Prepared) -> None:
-        """Tell how good the weights are that the run starts from."""
-        if self.config.start_from is None:
-            return
-        found = prepared.evaluator()(WeightAverage(prepared.model, 0.0))
-        self._report(Started(folder=self.config.start_from, measures=found.measures))
+        self.folder.write_text("data_report.txt", dropped_report(self.setup.dataset))
+        if self.setup.tokenizer is not None:
+            self.folder.write_tokenizer(self.setup.tokenizer)
+        if self.config.start_from is not None:
+            evaluation = self.setup.evaluator()(WeightAverage(self.setup.model, 0.0))
+            self._report(Started(folder=self.config.start_from, measures=evaluation.measures))
+        trainer, average, stepper = self._trainer()
+        save_checkpoint(self.folder.path, counters, self.setup.model, average, stepper)
+        return self._finish(trainer.run(counters))
 
     def resumed(self) -> Any:
-        """Prepare as the first session did, restore the checkpoint, go on."""
-        text = self.task.read(self.config)
-        prepared = self.task.prepare(self.config, text, self._report, stored=self.folder)
-        trainer, average, stepper = self._trainer(prepared)
-        counters = load_checkpoint(self.folder.path, prepared.model, average, stepper)
-        kept = [line for line in self.folder.read_metrics() if line["step"] <= counters.step]
-        self.folder.write_metrics(kept)
+        """Restore the checkpoint, and train on."""
+        trainer, average, stepper = self._trainer()
+        counters = load_checkpoint(self.folder.path, self.setup.model, average, stepper)
+        lines = [line for line in self.folder.read_metrics() if line["step"] <= counters.step]
+        self.folder.write_metrics(lines)
         self._report(
             Warned(text=f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}.")
         )
-        return self._finish(prepared, trainer.run(counters))
+        return self._finish(trainer.run(counters))
 
-    def estimated(self) -> Planned:
-        """Prepare and measure, nothing else."""
-        text = self.task.read(self.config)
-        self.config = self.task.note(self.config, text)
-        prepared = self._prepare(text)
-        _, planned = make_plan(prepared, measure(prepared), time.monotonic() - self.started)
-        self._report(planned)
-        return planned
-
-    def check_data(self) -> None:
-        """Refuse data that is not what the run began with."""
-        data = self.config.data
-        if data.path is not None and data_hash(data) != data.sha256:
-            raise DataError(
-                f"{data.path}: has changed since this run began (sha256 differs).  "
-                "Restore the file, or train anew with another -o."
-            )
-
-    def _settle_model(self, prepared: Prepared, planned: Planned) -> None:
-        """Make the model anew: only the planned number of epochs could tell about dropout."""
-        epochs = planned.total_steps / planned.steps_per_epoch
-        prepared.config = drop_dropout(prepared.config, epochs)
-        prepared.model = build_model(prepared.config, prepared.vocab_size)
-        if begins_with_weights(prepared.config):
-            load_weights_of(prepared.model, prepared.config)
-        self.config = prepared.config
-
-    def _prepare(self, text: Text) -> Prepared:
-        self.config = apply_settings(resolve_sizes(self.config, text), self.config.settings)
-        stored = stored_vocabulary(self.config)
-        prepared = self.task.prepare(self.config, text, self._report, stored=stored)
-        require_memory(prepared)
-        return prepared
-
-    def _trainer(self, prepared: Prepared) -> tuple[Trainer, WeightAverage, Stepping]:
-        model, training = prepared.model, prepared.config.training
-        average = WeightAverage(model, training.average)
-        stepper, batches = self._stepper(prepared)
+    def _trainer(self) -> tuple[Trainer, WeightAverage, Stepping]:
+        setup, training = self.setup, self.config.training
+        average = WeightAverage(setup.model, training.average)
+        stepper, batches = self._stepper()
         trainer = Trainer(
-            model=model,
+            model=setup.model,
             average=average,
             stepper=stepper,
             batches=batches,
-            evaluate=prepared.evaluator(),
-            keep_best=lambda kept: self.folder.write_weights(
-                kept_weights(kept.tensors, prepared.config), {}
+            evaluate=setup.evaluator(),
+            save_best=lambda best: self.folder.write_weights(
+                merged_weights(best.tensors, self.config), {}
             ),
-            seed_dropout=lambda step: _seed_dropout(prepared, step),
-            place=prepared.text.place,
+            seed_dropout=self._seed_dropout,
+            describe_rows=setup.dataset.locate,
             config=training,
             folder=self.folder.path,
-            report=partial(self._record, prepared),
-            budget=make_budget(prepared),
-            started=self.started,
+            on_event=self._record,
+            budget=make_budget(setup),
+            start_time=self._start_time,
         )
         return trainer, average, stepper
 
-    def _stepper(self, prepared: Prepared) -> tuple[Stepping, Batches]:
+    def _stepper(self) -> tuple[Stepping, Batches]:
         """Build what takes the steps, and the batches that it takes them on."""
-        model, config = prepared.model, prepared.config
-        loss = prepared.objective()
-        if config.optimizer.name in FULL_BATCH:
+        setup, optimizer = self.setup, self.config.optimizer
+        if optimizer.name in FULL_BATCH:
             return build_full_batch(
-                model,
-                loss,
-                config.optimizer,
-                prepared.batches,
-                lambda number: _seed_dropout(prepared, number),
+                setup.model, setup.loss(), optimizer, setup.batches, self._seed_dropout
             )
-        return Stepper(model, loss, config.optimizer, model.compute_dtype), prepared.batches
+        stepper = Stepper(setup.model, setup.loss(), optimizer, setup.model.compute_dtype)
+        return stepper, setup.batches
 
-    def _record(self, prepared: Prepared, event: Event) -> None:
+    def _seed_dropout(self, number: int) -> None:
+        self.setup.model.mask_pool.reseed(self.config.training.seed * 1_000_003 + number)
+
+    def _record(self, event: Event) -> None:
         """Pass an event on, and keep evaluations in metrics.jsonl."""
         self._report(event)
         if isinstance(event, Evaluated):
             self._append(event)
-            warning = prepared.warning(event)
-            if warning and not self._warned:
-                self._warned = True
-                self._report(Warned(text=warning))
+            warning = self.setup.data_warning(event)
+            if warning is not None and not self._has_warned:
+                self._has_warned = True
+                self._report(warning)
 
     def _append(self, event: Event) -> None:
         self.folder.append_metrics(msgspec.to_builtins(event))
 
-    def _finish(self, prepared: Prepared, counters: Counters) -> Any:
-        """Evaluate the kept weights on the test set, and write card and last line."""
+    def _finish(self, counters: Counters) -> Any:
+        """Evaluate the best weights on the test set, and write card and last line."""
         trained_at = time.monotonic()
-        opened, folder = self.task.open(self.folder.path), self.folder.path
-        outcome = prepared.finish(opened, counters.best_measures)
+        predictor = self.task.open(self.folder.path)
+        report = self.setup.evaluate_test(predictor, counters.best_measures)
         finished = Finished(
             step=counters.step,
             best_step=counters.best_step,
             score_name=counters.best_name,
             valid=counters.best_measures,
-            test=outcome.test,
-            summary=outcome.summary,
+            test=report.test,
+            summary=report.summary,
             seconds=counters.elapsed + time.monotonic() - trained_at,
             estimate=counters.estimate,
-            folder=str(folder),
-            tries=[f"regard {command.format(folder=folder)}" for command in outcome.tries],
+            folder=str(self.folder.path),
+            tries=[_in_folder(step, str(self.folder.path)) for step in report.suggested],
         )
-        num_parameters = sum(parameter.numel() for parameter in prepared.model.parameters())
-        card = model_card(self.config, prepared.text.path, outcome, finished, num_parameters)
+        num_parameters = sum(parameter.numel() for parameter in self.setup.model.parameters())
+        card = model_card(
+            self.config,
+            report,
+            finished,
+            path=self.setup.dataset.path,
+            architecture=self.task.summarize(self.config),
+            num_parameters=num_parameters,
+        )
         self.folder.write_text("README.md", card)
         self._append(finished)
         self._report(finished)
-        return opened
+        return predictor
 
 
-def _seed_dropout(prepared: Prepared, number: int) -> None:
-    seed = prepared.config.training.seed
-    prepared.model.mask_pool.reseed(seed * 1_000_003 + number)
+def _vocabulary(
+    task: Task, dataset: Dataset, draft: RunConfig, pretrained: Pretrained | None
+) -> AnyTokenizer | None:
+    """Train the vocabulary on the data, or read the one that comes with weights."""
+    if task.reads_inputs:
+        return None
+    if pretrained is not None:
+        return stored_vocabulary(pretrained).read_tokenizer()
+    check_tags(draft.tokenizer)
+    return Tokenizer.train(dataset.texts(), draft.tokenizer)
+
+
+def _set_up(
+    task: Task,
+    config: RunConfig,
+    dataset: Dataset,
+    tokenizer: AnyTokenizer | None,
+    report: Report,
+) -> TrainingSetup:
+    model = build_model(config, 0 if tokenizer is None else len(tokenizer), task)
+    setup = task.set_up(config, dataset, tokenizer, model, report)
+    report(summarize_model(config, model, task))
+    return setup
+
+
+def _in_folder(step: NextStep, folder: str) -> NextStep:
+    """Put the folder of the model into a suggested command."""
+    return step._replace(
+        arguments=tuple(folder if word == FOLDER else word for word in step.arguments),
+        settings=tuple(
+            (name, folder if value == FOLDER else value) for name, value in step.settings
+        ),
+    )

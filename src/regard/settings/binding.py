@@ -16,29 +16,31 @@ other defaults than its own.
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import inspect
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import UnionType
-from typing import NamedTuple, TypeVar, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType, UnionType
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import msgspec
 import msgspec.inspect as kinds
 import tomli_w
 from msgspec.structs import FieldInfo, fields
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, NextStep
 
 T = TypeVar("T", bound=msgspec.Struct)
+Table = dict[str, Any]
+"""Settings by name; a section is a table of its own."""
 
-_HELP = "regard train --help-config"
 _NONE = "none"
 _WIDEST_CELL = 40  # characters; a longer cell pushes only its own line to the right
 _LONGEST_QUOTE = 60  # characters of a faulty line that a message repeats
-_Reader = Callable[[object, kinds.Type], object]
 _NOUNS = {
     kinds.BoolType: "true or false",
     kinds.IntType: "a whole number",
@@ -64,14 +66,90 @@ def apply_settings(config: T, settings: Sequence[str]) -> T:
     Raises:
         ConfigError: A setting is unknown, has no value, or has one that its type or check refuses.
     """
-    table: dict[str, object] = {}
+    return bind(type(config), parse_settings(settings), config)
+
+
+class Word(str):
+    """A value as it was typed, which its setting's type gives a meaning."""
+
+    __slots__ = ()
+
+
+def parse_settings(settings: Sequence[str]) -> Table:
+    """Arrange settings as typed in nested tables.
+
+    >>> parse_settings(["model.dim=64", "preset=tiny"])
+    {'model': {'dim': '64'}, 'preset': 'tiny'}
+
+    Raises:
+        ConfigError: A setting has no value.
+    """
+    table: Table = {}
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
             raise ConfigError(f'setting "{setting}" has no value.  Write {setting}=VALUE.')
-        _put(table, path.strip().split("."), text)
-    _check_names(_known(type(config), table, config), table)
-    return _build(type(config), table, config, path="", read=_read_word)
+        *sections, name = path.strip().split(".")
+        merge(
+            table,
+            functools.reduce(lambda value, key: {key: value}, sections[::-1], {name: Word(text)}),
+        )
+    return table
+
+
+def merge(table: Table, other: Mapping[str, Any]) -> None:
+    """Put the settings of another table into a table, section by section; the other's win."""
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(table.get(key), dict):
+            merge(table[key], value)
+        else:
+            table[key] = copy.deepcopy(value)
+
+
+def bind(config_type: type[T], table: Mapping[str, Any], base: T | None = None) -> T:
+    """Build a configuration from a table; what it leaves open is as in `base`, or the default.
+
+    Args:
+        config_type: The struct to build.
+        table: Plain values as in TOML, or a `Word` as typed.
+        base: The configuration to start from.
+
+    Raises:
+        ConfigError: A setting is unknown or missing, or has a value that its type or check refuses.
+    """
+    check_names(config_type, table, base)
+    return _build(config_type, table, base, path="")
+
+
+def check_names(
+    config_type: type[msgspec.Struct], table: Mapping[str, Any], base: object = None
+) -> None:
+    """Refuse a table with an unknown name.
+
+    Raises:
+        ConfigError: With what it may mean, and where all names are listed.
+    """
+    _check_names(_known(config_type, table, base), table)
+
+
+def convert_fields(
+    config_type: type[msgspec.Struct], table: Mapping[str, Any], path: str
+) -> dict[str, Any]:
+    """Convert the values of one section to their types, without the checks of the whole section.
+
+    Args:
+        config_type: The section's struct.
+        table: Its values; those of inner sections are left out.
+        path: Its dotted name, for messages.
+
+    Raises:
+        ConfigError: A value is not of its setting's type.
+    """
+    return {
+        field.name: _convert(table[field.name], field.type, _join(path, field.name))
+        for field in fields(config_type)
+        if field.name in table and not _structs(field.type)
+    }
 
 
 def to_toml(config: msgspec.Struct) -> str:
@@ -106,21 +184,25 @@ def from_toml(text: str, config_type: type[T], *, name: str) -> T:
         ConfigError: The text is no TOML, a setting is unknown or missing, or a value is refused.
     """
     try:
-        table = tomllib.loads(text)
-        _check_names(_known(config_type, table, None), table)
-        return _build(config_type, table, None, path="", read=_read_plain)
+        return bind(config_type, tomllib.loads(text))
     except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from error
+        raise ConfigError(f"{name}: {error}", *error.next_steps) from error
     except ValueError as error:
         raise ConfigError(_syntax_error(str(error), text, name)) from error
 
 
-def describe(config_type: type[msgspec.Struct], section: str | None = None) -> str:
+def describe(
+    config_type: type[msgspec.Struct],
+    section: str | None = None,
+    *,
+    choices: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
     """List settings with default, allowed values and meaning: the text of ``--help-config``.
 
     Args:
         config_type: The struct to describe.
         section: The dotted name of a section, or of one setting; everything where `None`.
+        choices: What settings of text may be, by name, where their type does not say it.
 
     Returns:
         Lines in four aligned columns, ending in a line feed.  Each section is opened by an empty
@@ -132,9 +214,14 @@ def describe(config_type: type[msgspec.Struct], section: str | None = None) -> s
     rows = _rows(config_type, None, "")
     names = {row[0]: len(row) != 4 for row in rows}
     if section is not None and section not in names:
-        raise ConfigError(_unknown(section, "", _Known(names, {}), is_section=True))
+        message = _unknown(section, "", _Known(names, {}), is_section=True)
+        raise ConfigError(message, _all_settings(""))
     if section is not None:
         rows = [row for row in rows if f"{row[0]}.".startswith(f"{section}.")]
+    rows = [
+        (*row[:2], ", ".join(choices[row[0]]), *row[3:]) if row[0] in choices else row
+        for row in rows
+    ]
     columns = zip(*[row for row in rows if len(row) == 4], strict=True)
     widths = [min(max(map(len, column)), _WIDEST_CELL) for column in columns]
     lines = []
@@ -215,26 +302,17 @@ def _known(
     return known
 
 
-def _put(table: dict[str, object], keys: list[str], value: object) -> None:
-    """Set a value in nested tables, made as needed; an earlier value in the way gives way."""
-    for key in keys[:-1]:
-        inner = table.get(key)
-        if not isinstance(inner, dict):
-            inner = table[key] = {}
-        table = inner
-    table[keys[-1]] = value
-
-
 def _check_names(known: _Known, table: Mapping[str, object], path: str = "") -> None:
     """Refuse any key in nested tables that is not among the names, or a section without keys."""
     for key, value in table.items():
         name = _join(path, f'"{key}"' if "." in key else key)
         if name not in known.names:
-            raise ConfigError(_unknown(name, path, known, is_section=isinstance(value, dict)))
+            message = _unknown(name, path, known, is_section=isinstance(value, dict))
+            raise ConfigError(message, _all_settings(path))
         if isinstance(value, dict):
             _check_names(known, value, name)
         elif known.names[name]:
-            raise ConfigError(f"{name} is a section, not a setting.  All: {_HELP} {name}")
+            raise ConfigError(f"{name} is a section, not a setting.", _all_settings(name))
 
 
 def _unknown(name: str, parent: str, known: _Known, *, is_section: bool) -> str:
@@ -251,7 +329,11 @@ def _unknown(name: str, parent: str, known: _Known, *, is_section: bool) -> str:
     if parent in known.members:
         last = name.rpartition(".")[2]
         meant += _members_hint(parent, last, known.members[parent], is_section=is_section)
-    return f"unknown {noun} {name}.{meant}  All: {_HELP} {parent}".rstrip()
+    return f"unknown {noun} {name}.{meant}"
+
+
+def _all_settings(section: str) -> NextStep:
+    return NextStep("All", "train", settings=(("help_config", section),))
 
 
 def _members_hint(
@@ -285,9 +367,7 @@ def _fields(config_type: type, base: object) -> Iterator[tuple[FieldInfo, object
             )
 
 
-def _build(
-    config_type: type[T], table: Mapping[str, object], base: object, *, path: str, read: _Reader
-) -> T:
+def _build(config_type: type[T], table: Mapping[str, object], base: object, *, path: str) -> T:
     """Make the struct at a dotted path from a table with right names, and `base` for the rest."""
     values: dict[str, object] = {}
     for field, default in _fields(config_type, base):
@@ -295,11 +375,11 @@ def _build(
         value = table.get(field.name, {})
         if structs and isinstance(value, dict):
             chosen, inner_base = _chosen(structs, value, default, name)
-            values[field.name] = _build(chosen, value, inner_base, path=name, read=read)
+            values[field.name] = _build(chosen, value, inner_base, path=name)
         elif field.name in table:
-            values[field.name] = _convert(value, field.type, name, read)
+            values[field.name] = _convert(value, field.type, name)
         elif default is msgspec.NODEFAULT:
-            raise ConfigError(f"setting {name} is missing.  All: {_HELP} {path}".rstrip())
+            raise ConfigError(f"setting {name} is missing.", _all_settings(path))
         else:
             values[field.name] = default
     try:
@@ -348,11 +428,15 @@ def _syntax_error(problem: str, text: str, name: str) -> str:
     return f'{name}:{line}: {found[1]}.  "{lines[line - 1].strip()[:_LONGEST_QUOTE]}"'
 
 
-def _convert(value: object, hint: object, name: str, read: _Reader) -> object:
-    """Turn one value into its field's type."""
+def _convert(value: object, hint: object, name: str) -> object:
+    """Convert one value to its field's type; in TOML only `None` needs a word."""
     kind = _kind(hint)
+    if isinstance(value, Word):
+        plain = _read_word(str(value), kind)
+    else:
+        plain = None if value == _NONE and _is_optional(kind) else value
     try:
-        return msgspec.convert(read(value, kind), hint)
+        return msgspec.convert(plain, hint)
     except msgspec.ValidationError as error:
         choices = {choice: choice for choice, is_value in _choices(kind) if is_value}
         meant, shown = _did_you_mean(_word(value), choices), f"{name}={_word(value)}"
@@ -373,14 +457,8 @@ def _is_optional(kind: kinds.Type) -> bool:
     return isinstance(kind, kinds.UnionType) and kind.includes_none
 
 
-def _read_plain(value: object, kind: kinds.Type) -> object:
-    """Read a value of a TOML file, where only `None` needs a word."""
-    return None if value == _NONE and _is_optional(kind) else value
-
-
-def _read_word(value: object, kind: kinds.Type) -> object:
+def _read_word(text: str, kind: kinds.Type) -> object:
     """Read a word of the command line; what does not fit its type stays text, refused later."""
-    text = str(value)
     match kind:
         case kinds.UnionType():
             return _read_union(text, kind)
@@ -427,6 +505,8 @@ def _read_number(number: type[int] | type[float], text: str) -> int | float | st
 
 def _word(value: object) -> str:
     """Write a value as the command line takes it."""
+    if isinstance(value, str):
+        return str(value)
     value = msgspec.to_builtins(value)
     if isinstance(value, (list, tuple)):
         return ",".join(_word(item) for item in value)

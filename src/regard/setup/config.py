@@ -14,16 +14,7 @@ from regard.models import ModelConfig, TransformerConfig
 from regard.settings.validation import require_at_least, require_positive
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
-Preset = Literal["auto", "tiny", "small", "base"]
-TaskName = Literal[
-    "translation",
-    "language-modeling",
-    "masked-language-modeling",
-    "classification",
-    "image-classification",
-    "audio-classification",
-    "series-classification",
-]
+PresetName = Literal["auto", "tiny", "small", "base"]
 
 
 class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,14 +107,14 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         training: How long and in which precision.
         optimizer: How one step changes the weights.
         search: How output is searched for.
-        start_from: Model folder whose weights and vocabulary a run goes on from; none begins anew.
+        start_from: Model folder whose weights and vocabulary a run starts from; none starts at
+            random.
         fine_tuning: What of these weights is trained.
-        settings: What the user set, as typed; written by the run, so that a later session decides
-            the rest in the same way.
+        settings: What the user set, as typed; written by the run.
     """
 
-    task: TaskName = "translation"
-    preset: Preset = "auto"
+    task: str = "translation"
+    preset: PresetName = "auto"
     data: DataConfig = DataConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     audio: LogMelConfig = LogMelConfig()

@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import torch
 from msgspec.structs import replace
 
 from regard.errors import ResourceError
 from regard.layers.attention_config import AttentionConfig
 from regard.models.base.model import Model
-from regard.setup.base_task import Prepared
+from regard.setup.base_task import TrainingSetup
+from regard.setup.resolve import choose_epochs
 from regard.training.checkpoint import checkpoint_bytes
 from regard.training.events import Planned
 from regard.training.schedule import Budget, Plan
@@ -31,7 +33,6 @@ _PASSES = {"cg": 1.5, "lbfgs": 1.2, "gradient-descent": 1.3, "newton-cg": 25.0}
 """Passes over the data of a step, products counted as one each."""
 _EVALUATIONS = 25  # of such a run
 _MOST_STEPS = 500  # of methods that see all rows at once, without a budget
-_TOKENS_WANTED = 20_000_000  # seen in a run that has neither a budget nor a number of epochs
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,28 +43,36 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
 
 
-def measure(prepared: Prepared) -> Measured:
-    """Take a few steps with a copy of the model on batches of typical sizes."""
-    model = copy.deepcopy(prepared.model)
-    loss = prepared.objective()
-    optimizer = prepared.config.optimizer
+def measure(setup: TrainingSetup) -> Measured:
+    """Take a few steps with a copy of the model on batches of typical sizes.
+
+    What is drawn at random here changes nothing in the run.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return _measure(setup)
+
+
+def _measure(setup: TrainingSetup) -> Measured:
+    model = copy.deepcopy(setup.model)
+    loss = setup.loss()
+    optimizer = setup.config.optimizer
     if optimizer.name in FULL_BATCH:
         # A pass of such a method costs what an epoch of AdamW costs but for the updates.
         optimizer = replace(optimizer, name="adamw", learning_rate=optimizer.learning_rate or 1e-3)
     stepper = Stepper(model, loss, optimizer, model.compute_dtype)
-    order = sorted(prepared.batches.order(0), key=prepared.batches.size)
+    order = sorted(setup.batches.order(0), key=setup.batches.size)
     count = min(MEASURED_STEPS, len(order))
     chosen = [order[(2 * place + 1) * len(order) // (2 * count)] for place in range(count)]
     seconds = []
     for rows in [*chosen[:_WARMING_STEPS], *chosen]:
         begun = time.perf_counter()
-        stepper.step(prepared.batches.batch(rows), 0.0)
+        stepper.step(setup.batches.batch(rows), 0.0)
         seconds.append(time.perf_counter() - begun)
     timed = seconds[-count:]
-    num_batches = len(order) * _PASSES.get(prepared.config.optimizer.name, 1 / len(order))
+    num_batches = len(order) * _PASSES.get(setup.config.optimizer.name, 1 / len(order))
     return Measured(
         step_seconds=sum(timed) / len(timed) * num_batches,
-        evaluation_seconds=prepared.evaluation_seconds(model),
+        evaluation_seconds=setup.evaluation_seconds(model),
         memory_bytes=peak_memory_bytes(),
     )
 
@@ -96,17 +105,17 @@ def predict_memory_bytes(
     return peak_memory_bytes() + 16 * num_weights + per_token * max(batch_tokens, length)
 
 
-def require_memory(prepared: Prepared) -> None:
+def require_memory(setup: TrainingSetup) -> None:
     """Refuse a run that would not fit, before it starts.
 
     Raises:
         ResourceError: With what would fit: other patterns, a smaller batch.
     """
     free = available_memory_bytes()
-    model, attention = prepared.model, prepared.config.attention
-    batch_tokens = prepared.config.training.batch_tokens
+    model, attention = setup.model, setup.config.attention
+    batch_tokens = setup.config.training.batch_tokens
     assert batch_tokens is not None
-    length = prepared.batches.longest
+    length = setup.batches.longest
     predict = partial(predict_memory_bytes, model, length=length)
     needed = predict(attention, batch_tokens)
     if free is None or needed <= free:
@@ -116,7 +125,7 @@ def require_memory(prepared: Prepared) -> None:
         smaller //= 2
     found = {
         _settings(attention, sparse): predict(sparse, batch_tokens),
-        f"--set training.batch_tokens={smaller}": predict(attention, smaller),
+        f"`training.batch_tokens={smaller}`": predict(attention, smaller),
     }
     fits = [f"{what} ({size / 1e9:.1f} GB)" for what, size in found.items() if size <= free]
     cause = f"batch of {batch_tokens:,} tokens"
@@ -124,7 +133,7 @@ def require_memory(prepared: Prepared) -> None:
         cause = f"attention {attention.summary()} at length {length:,}"
     raise ResourceError(
         f"needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free ({cause}).  "
-        + (f"Fits: {' or '.join(fits)}" if fits else "Smaller: --preset tiny")
+        + (f"Fits: {' or '.join(fits)}" if fits else "Smaller: `preset=tiny`")
     )
 
 
@@ -133,7 +142,7 @@ def _settings(given: AttentionConfig, wanted: AttentionConfig) -> str:
     names = [
         name for name in given.__struct_fields__ if getattr(given, name) != getattr(wanted, name)
     ]
-    return " ".join(f"--set attention.{name}={getattr(wanted, name)}" for name in names)
+    return " ".join(f"`attention.{name}={getattr(wanted, name)}`" for name in names)
 
 
 def available_memory_bytes() -> int | None:
@@ -146,37 +155,37 @@ def available_memory_bytes() -> int | None:
     return available + peak_memory_bytes()
 
 
-def make_budget(prepared: Prepared) -> Budget | None:
+def make_budget(setup: TrainingSetup) -> Budget | None:
     """Build the time budget of a run that has one."""
-    training = prepared.config.training
+    training = setup.config.training
     if training.minutes is None:
         return None
     epochs = training.epochs
     return Budget(
         seconds=60.0 * training.minutes,
         reserve=_WRITING_SECONDS,
-        reserved_evaluations=prepared.final_evaluations,
-        most_steps=None if epochs is None else epochs * _steps_per_epoch(prepared),
+        reserved_evaluations=setup.final_evaluations,
+        most_steps=None if epochs is None else epochs * _steps_per_epoch(setup),
     )
 
 
-def _steps_per_epoch(prepared: Prepared) -> int:
-    is_full_batch = prepared.config.optimizer.name in _PASSES
-    return 1 if is_full_batch else len(prepared.batches.order(0))
+def _steps_per_epoch(setup: TrainingSetup) -> int:
+    is_full_batch = setup.config.optimizer.name in _PASSES
+    return 1 if is_full_batch else len(setup.batches.order(0))
 
 
-def make_plan(prepared: Prepared, measured: Measured, elapsed: float) -> tuple[Plan, Planned]:
+def make_plan(setup: TrainingSetup, measured: Measured, elapsed: float) -> tuple[Plan, Planned]:
     """Decide the number of steps, and predict time, memory and disk.
 
     Args:
-        prepared: The run.
+        setup: The run.
         measured: Its speed.
         elapsed: Seconds used so far.
     """
-    training = prepared.config.training
-    is_full_batch = prepared.config.optimizer.name in _PASSES
-    steps_per_epoch = _steps_per_epoch(prepared)
-    budget = make_budget(prepared)
+    training = setup.config.training
+    is_full_batch = setup.config.optimizer.name in _PASSES
+    steps_per_epoch = _steps_per_epoch(setup)
+    budget = make_budget(setup)
     if budget is not None:
         affordable = int(_EVALUATION_SHARE * budget.seconds / measured.evaluation_seconds)
         num_evaluations = max(1, min(training.evaluations, affordable))
@@ -192,36 +201,31 @@ def make_plan(prepared: Prepared, measured: Measured, elapsed: float) -> tuple[P
         steps = training.epochs or _MOST_STEPS
         plan = Plan.of(steps, evaluate_every=max(1, steps // _EVALUATIONS))
     else:
-        epochs = training.epochs or _choose_epochs(prepared)
+        epochs = training.epochs or choose_epochs(setup.batches.num_tokens)
         plan = Plan.of(epochs * steps_per_epoch, evaluate_every=steps_per_epoch)
-    evaluations = plan.evaluations_after(0) + prepared.final_evaluations
+    evaluations = plan.evaluations_after(0) + setup.final_evaluations
     seconds = (
         elapsed
         + plan.total_steps * measured.step_seconds
         + evaluations * measured.evaluation_seconds
         + _WRITING_SECONDS
     )
-    return plan, _describe(prepared, measured, plan, steps_per_epoch, seconds)
-
-
-def _choose_epochs(prepared: Prepared) -> int:
-    """Choose the most passes over the data: fewer the more there is, 10 to 60."""
-    return max(10, min(60, round(_TOKENS_WANTED / max(1, prepared.batches.num_tokens))))
+    return plan, _describe(setup, measured, plan, steps_per_epoch, seconds)
 
 
 def _describe(
-    prepared: Prepared, measured: Measured, plan: Plan, steps_per_epoch: int, seconds: float
+    setup: TrainingSetup, measured: Measured, plan: Plan, steps_per_epoch: int, seconds: float
 ) -> Planned:
-    training, optimizer = prepared.config.training, prepared.config.optimizer
+    training, optimizer = setup.config.training, setup.config.optimizer
     assert training.batch_tokens is not None
-    weights = 4 * sum(parameter.numel() for parameter in prepared.model.parameters())
+    weights = 4 * sum(parameter.numel() for parameter in setup.model.parameters())
     # While a checkpoint is written the previous one still stands.
-    disk = 2 * checkpoint_bytes(prepared.model) + weights
+    disk = 2 * checkpoint_bytes(setup.model) + weights
     return Planned(
         optimizer=optimizer.name,
         learning_rate=optimizer.learning_rate,
         batch_tokens=training.batch_tokens,
-        padding_share=prepared.batches.padding_fraction(prepared.batches.order(0)),
+        padding_share=setup.batches.padding_fraction(setup.batches.order(0)),
         total_steps=plan.total_steps,
         steps_per_epoch=steps_per_epoch,
         seconds=seconds,

@@ -22,10 +22,10 @@ from regard.models import (
     TransformerXlConfig,
     VitConfig,
 )
-from regard.setup.config import Preset
+from regard.setup.config import PresetName
 
 
-class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """One preset: dimensions, most target tokens in a batch, peak learning rate."""
 
     model: ModelConfig
@@ -33,20 +33,22 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float
 
 
-Pace = tuple[tuple[int, float], tuple[int, float], tuple[int, float]]
+FamilyPresets = dict[str, dict[PresetName, Preset]]
+"""Presets of each family by their names."""
+_Pace = tuple[tuple[int, float], tuple[int, float], tuple[int, float]]
 """Batch tokens and peak learning rate of tiny, small and base."""
-SEQUENCE_TO_SEQUENCE: Pace = (1024, 8e-3), (1024, 6e-3), (4096, 2e-3)
-LANGUAGE_MODEL: Pace = (2048, 8e-3), (4096, 6e-3), (8192, 2e-3)
-ENCODER: Pace = (2048, 4e-3), (4096, 3e-3), (8192, 1e-3)
+_SEQ2SEQ: _Pace = (1024, 8e-3), (1024, 6e-3), (4096, 2e-3)
+_LANGUAGE_MODEL: _Pace = (2048, 8e-3), (4096, 6e-3), (8192, 2e-3)
+_ENCODER: _Pace = (2048, 4e-3), (4096, 3e-3), (8192, 1e-3)
 
 
-def sizes_of(
-    pace: Pace, *, tiny: ModelConfig, small: ModelConfig, base: ModelConfig
-) -> dict[Preset, Recipe]:
+def _presets(
+    pace: _Pace, *, tiny: ModelConfig, small: ModelConfig, base: ModelConfig
+) -> dict[PresetName, Preset]:
     """Give each preset its dimensions and the pace of its role."""
-    names: tuple[Preset, ...] = ("tiny", "small", "base")
+    names: tuple[PresetName, ...] = ("tiny", "small", "base")
     return {
-        name: Recipe(model=model, batch_tokens=batch_tokens, learning_rate=rate)
+        name: Preset(model=model, batch_tokens=batch_tokens, learning_rate=rate)
         for name, model, (batch_tokens, rate) in zip(names, (tiny, small, base), pace, strict=True)
     }
 
@@ -58,9 +60,9 @@ _FROM_SCRATCH: dict[str, Any] = {
     "epsilon": 1e-5,
 }
 """What suits an encoder that nobody has trained before."""
-RECIPES: dict[str, dict[Preset, Recipe]] = {
-    "transformer": sizes_of(
-        SEQUENCE_TO_SEQUENCE,
+SEQ2SEQ_PRESETS: FamilyPresets = {
+    "transformer": _presets(
+        _SEQ2SEQ,
         tiny=TransformerConfig(
             num_encoder_layers=2,
             num_decoder_layers=2,
@@ -79,28 +81,74 @@ RECIPES: dict[str, dict[Preset, Recipe]] = {
         ),
         base=TransformerConfig(norm="post"),
     ),
-    "lstm": sizes_of(
-        SEQUENCE_TO_SEQUENCE,
+    "lstm": _presets(
+        _SEQ2SEQ,
         tiny=LstmConfig(num_encoder_layers=1, num_decoder_layers=1, dim=192, dropout=0.0),
         small=LstmConfig(dim=384),
         # Luong et al. 2015, section 4.1
         base=LstmConfig(num_encoder_layers=4, num_decoder_layers=4, dim=1000),
     ),
-    "conv_s2s": sizes_of(
-        SEQUENCE_TO_SEQUENCE,
+    "conv_s2s": _presets(
+        _SEQ2SEQ,
         tiny=ConvS2SConfig(num_encoder_layers=3, num_decoder_layers=3, dim=128, dropout=0.0),
         small=ConvS2SConfig(num_encoder_layers=4, num_decoder_layers=4, dim=256),
         # Gehring et al. 2017, section 4.2: WMT'16 English-Romanian
         base=ConvS2SConfig(num_encoder_layers=20, num_decoder_layers=20),
     ),
-    "bert": sizes_of(
-        ENCODER,
+}
+"""Of encoder-decoders; ``encoder_decoder`` follows from its parts, below."""
+LANGUAGE_MODEL_PRESETS: FamilyPresets = {
+    "gpt": _presets(
+        _LANGUAGE_MODEL,
+        tiny=GptConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
+        small=GptConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
+        base=GptConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
+    ),
+    "transformer_xl": _presets(
+        _LANGUAGE_MODEL,
+        tiny=TransformerXlConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=512, dropout=0.0),
+        small=TransformerXlConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=1024),
+        base=TransformerXlConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=3072),
+    ),
+    "mesanet": _presets(
+        _LANGUAGE_MODEL,
+        tiny=MesaNetConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
+        small=MesaNetConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
+        base=MesaNetConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
+    ),
+    "transformer": _presets(
+        _LANGUAGE_MODEL,
+        tiny=TransformerConfig(
+            num_decoder_layers=4, dim=128, num_heads=4, hidden_dim=512, dropout=0.0
+        ),
+        small=TransformerConfig(num_decoder_layers=6, dim=256, num_heads=4, hidden_dim=1024),
+        base=TransformerConfig(num_decoder_layers=12, dim=768, num_heads=12, hidden_dim=3072),
+    ),
+    "lstm": _presets(
+        _LANGUAGE_MODEL,
+        tiny=LstmConfig(num_decoder_layers=2, dim=192, dropout=0.0),
+        small=LstmConfig(num_decoder_layers=2, dim=512),
+        # the large one of Zaremba et al. 2014
+        base=LstmConfig(num_decoder_layers=2, dim=1500),
+    ),
+    "conv_s2s": _presets(
+        _LANGUAGE_MODEL,
+        tiny=ConvS2SConfig(num_decoder_layers=6, dim=128, kernel_width=4, dropout=0.0),
+        small=ConvS2SConfig(num_decoder_layers=8, dim=256, kernel_width=4),
+        # as deep and wide as GCNN-13 of Dauphin et al. 2017
+        base=ConvS2SConfig(num_decoder_layers=13, dim=768, kernel_width=4),
+    ),
+}
+"""Of decoders alone; families with several roles have about as many weights as ``gpt``."""
+ENCODER_PRESETS: FamilyPresets = {
+    "bert": _presets(
+        _ENCODER,
         tiny=BertConfig(num_layers=2, dim=128, num_heads=4, hidden_dim=512, **_FROM_SCRATCH),
         small=BertConfig(num_layers=4, dim=256, num_heads=4, hidden_dim=1024, **_FROM_SCRATCH),
         base=BertConfig(),
     ),
-    "longformer": sizes_of(
-        ENCODER,
+    "longformer": _presets(
+        _ENCODER,
         tiny=LongformerConfig(
             num_layers=2, dim=128, num_heads=4, hidden_dim=512, window=64, **_FROM_SCRATCH
         ),
@@ -109,8 +157,17 @@ RECIPES: dict[str, dict[Preset, Recipe]] = {
         ),
         base=LongformerConfig(),
     ),
-    "vit": sizes_of(
-        ENCODER,
+    "transformer": _presets(
+        _ENCODER,
+        tiny=TransformerConfig(num_encoder_layers=2, dim=128, num_heads=4, hidden_dim=512),
+        small=TransformerConfig(num_encoder_layers=4, dim=256, num_heads=4, hidden_dim=1024),
+        base=TransformerConfig(num_encoder_layers=12, dim=768, num_heads=12, hidden_dim=3072),
+    ),
+}
+"""Of encoders of text."""
+INPUT_PRESETS: FamilyPresets = {
+    "vit": _presets(
+        _ENCODER,
         tiny=VitConfig(
             num_layers=4,
             dim=128,
@@ -128,51 +185,39 @@ RECIPES: dict[str, dict[Preset, Recipe]] = {
         ),
         base=VitConfig(),
     ),
-    "transformer_xl": sizes_of(
-        LANGUAGE_MODEL,
-        tiny=TransformerXlConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=512, dropout=0.0),
-        small=TransformerXlConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=1024),
-        base=TransformerXlConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=3072),
-    ),
-    "mesanet": sizes_of(
-        LANGUAGE_MODEL,
-        tiny=MesaNetConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
-        small=MesaNetConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
-        base=MesaNetConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
-    ),
-    "gpt": sizes_of(
-        LANGUAGE_MODEL,
-        tiny=GptConfig(num_layers=4, dim=128, num_heads=4, hidden_dim=384, dropout=0.0),
-        small=GptConfig(num_layers=6, dim=256, num_heads=4, hidden_dim=768),
-        base=GptConfig(num_layers=12, dim=768, num_heads=12, hidden_dim=2048),
-    ),
 }
+"""Of encoders of images, recordings and series."""
 
 
-def side_of(family: str, preset: Preset) -> Any:
-    """Size one side of an encoder-decoder as the Transformer's, to be trained from scratch.
+def part_presets(family: str) -> dict[PresetName, Preset]:
+    """Return the presets of a family that can be one part of an encoder-decoder."""
+    return (ENCODER_PRESETS | LANGUAGE_MODEL_PRESETS)[family]
 
-    >>> side_of("mesanet", "base").hidden_dim
+
+def part_sizes(family: str, preset: PresetName) -> Any:
+    """Size one part of an encoder-decoder like the Transformer's, to be trained from scratch.
+
+    >>> part_sizes("mesanet", "base").hidden_dim
     1536
     """
-    like, sizes = RECIPES["transformer"][preset].model, RECIPES[family]["small"].model
-    assert isinstance(like, TransformerConfig)
+    whole, part = SEQ2SEQ_PRESETS["transformer"][preset].model, part_presets(family)["small"].model
+    assert isinstance(whole, TransformerConfig)
     # A gated network of three quarters the width has about as many weights.
-    is_gated = isinstance(sizes, GptConfig | MesaNetConfig)
+    is_gated = isinstance(part, GptConfig | MesaNetConfig)
     return msgspec.structs.replace(
-        sizes,
-        num_layers=like.num_encoder_layers,
-        dim=like.dim,
-        num_heads=like.num_heads,
-        hidden_dim=3 * like.hidden_dim // 4 if is_gated else like.hidden_dim,
-        dropout=like.dropout,
+        part,
+        num_layers=whole.num_encoder_layers,
+        dim=whole.dim,
+        num_heads=whole.num_heads,
+        hidden_dim=3 * whole.hidden_dim // 4 if is_gated else whole.hidden_dim,
+        dropout=whole.dropout,
     )
 
 
-RECIPES["encoder_decoder"] = {
-    preset: msgspec.structs.replace(
-        recipe,
-        model=JoinedConfig(encoder=side_of("bert", preset), decoder=side_of("gpt", preset)),
+SEQ2SEQ_PRESETS["encoder_decoder"] = {
+    name: msgspec.structs.replace(
+        preset,
+        model=JoinedConfig(encoder=part_sizes("bert", name), decoder=part_sizes("gpt", name)),
     )
-    for preset, recipe in RECIPES["transformer"].items()
+    for name, preset in SEQ2SEQ_PRESETS["transformer"].items()
 }

@@ -1,50 +1,84 @@
-"""Going on from trained weights: all of them, the last layers, or low-rank changes.
+"""Weights that a run starts from: the settings and the vocabulary that come with them.
 
-The weights come from a model folder of regard's own or from one in Hugging Face's layout; family,
-sizes and vocabulary come with them.
+They come from a model folder of regard's own or from one in Hugging Face's layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from torch import Tensor, nn
 
-from regard.errors import ConfigError, WeightsError
+from regard.errors import ConfigError
 from regard.hub.hugging_face.checkpoint import Published, is_hugging_face, read_hugging_face
 from regard.hub.model_folder import ModelFolder
-from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
-from regard.models import (
-    CHECKPOINT_FORMATS,
-    INPUT_CHECKPOINT_FORMATS,
-    INPUT_ENCODERS,
-    Classifier,
-    Model,
-    Vit,
-    family_of,
-)
+from regard.models import CHECKPOINT_FORMATS, INPUT_ENCODERS, JoinedConfig, Model, family_of
 from regard.models.base.classifier_checkpoints import with_label_head
-from regard.setup.config import RunConfig, TaskName
-from regard.setup.published_config import published_config
-from regard.setup.published_images import (
-    images_config,
-    read_published_images,
-    reads_images,
+from regard.setup.base_task import Task
+from regard.setup.config import RunConfig
+from regard.setup.facts import Pretrained
+from regard.setup.fine_tuning import load_pretrained
+from regard.setup.pretrained_encoder_decoder import (
+    TwoVocabularies,
+    load_parts,
+    part_folders,
+    parts_config,
 )
-from regard.setup.resolve import WITHOUT_RATE, recipes_of
+from regard.setup.published_config import published_config
+from regard.setup.published_images import images_config, read_published_images, reads_images
+from regard.setup.request import Request
 
-_RATE = 1e-4  # of AdamW over weights that others have trained (Devlin et al. 2019: 2e-5 to 5e-5)
-_LOW_RANK_RATE = 1e-3  # changes that begin at zero take larger steps (Hu et al. 2021, table 12)
-_SHARE = 0.3  # of the preset's rate, over weights of one's own
-_POOLER = "pooler."
 _OF_ENCODERS = {"masked-language-modeling", "classification"}
-_TO_LABELS = ("output_weight", "output_bias")  # of a classifier
 
 
-def starting_config(folder: str, task: TaskName, defaults: RunConfig) -> RunConfig:
+def read_pretrained(request: Request, task: Task) -> Pretrained | None:
+    """Read the settings that come with the weights that a request starts from.
+
+    Args:
+        request: What the user set.
+        task: What the data is for.
+
+    Returns:
+        None where all weights are random.
+
+    Raises:
+        ConfigError: A folder's model is not for the task.
+        WeightsError: A folder holds no model.
+    """
+    if request.start_from is not None:
+        config = pretrained_config(request.start_from, task.name, task.defaults)
+        part_folders(request.table)
+        return Pretrained(config=config)
+    folders = part_folders(request.table)
+    if not folders:
+        return None
+    return Pretrained(config=parts_config(folders, task.name, task.defaults), parts=folders)
+
+
+def stored_vocabulary(pretrained: Pretrained) -> ModelFolder:
+    """Return the folder whose vocabulary comes with trained weights."""
+    model, parts = pretrained.config.model, pretrained.parts
+    if parts and isinstance(model, JoinedConfig) and model.source_rows is not None:
+        return TwoVocabularies(parts)
+    folder = next(iter(parts.values()), pretrained.config.start_from)
+    assert folder is not None
+    return ModelFolder(folder)
+
+
+def load_weights_of_start(model: Model, config: RunConfig, pretrained: Pretrained) -> None:
+    """Put the weights that a run starts from into its model.
+
+    Raises:
+        WeightsError: Weights are missing or of other shapes.
+    """
+    if pretrained.parts:
+        load_parts(model, pretrained.parts)
+    else:
+        load_pretrained(model, config)
+
+
+def pretrained_config(folder: str, task: str, defaults: RunConfig) -> RunConfig:
     """Make the settings of a run that goes on from a folder.
 
     Args:
@@ -113,129 +147,3 @@ def _for_labels(published: Published) -> Any:
     if head is None or getattr(config, "has_pooler", True):
         return config
     return with_label_head(config, head)
-
-
-def suit_start(config: RunConfig) -> RunConfig:
-    """Fill in batch size and rate of a run that goes on from trained weights."""
-    recipes = recipes_of(config)
-    recipe = recipes[config.preset if config.preset in recipes else "small"]
-    replace = msgspec.structs.replace
-    training, optimizer = config.training, config.optimizer
-    is_published = config.tokenizer.kind == "published"
-    chosen = {setting.partition("=")[0] for setting in config.settings}
-    if "optimizer.name" not in chosen and (is_published or config.fine_tuning.method == "lora"):
-        optimizer = replace(optimizer, name="adamw")
-    if optimizer.learning_rate is None and optimizer.name not in WITHOUT_RATE:
-        rate = _RATE if optimizer.name == "adamw" else _SHARE * recipe.learning_rate
-        rate = _LOW_RANK_RATE if config.fine_tuning.method == "lora" else rate
-        optimizer = replace(optimizer, learning_rate=rate)
-    batch_tokens = training.batch_tokens or recipe.batch_tokens
-    return replace(
-        config, training=replace(training, batch_tokens=batch_tokens), optimizer=optimizer
-    )
-
-
-def load_start(model: Model, config: RunConfig) -> None:
-    """Put the weights that a run starts from into its model.
-
-    A classifier takes the map to the labels along where they are the same, in whatever order; else
-    that map begins at zero, and the pooler at random where the weights have none.
-
-    Raises:
-        WeightsError: Weights are missing or of other shapes.
-    """
-    assert config.start_from is not None
-    folder = Path(config.start_from)
-    if is_hugging_face(folder):
-        published = read_hugging_face(folder, CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS)
-        tensors, labels = published.tensors(), published.labels
-    else:
-        place = ModelFolder(folder)
-        tensors, labels = place.read_weights(), place.read_config(RunConfig).data.labels
-    if isinstance(model, Classifier):
-        _fill_classifier(model, tensors, folder, labels, config.data.labels)
-    elif isinstance(model, Vit) and labels != config.data.labels:
-        fill_weights(model, tensors, folder, but=("head.",))
-    else:
-        fill_weights(model, tensors, folder)
-
-
-def _fill_classifier(
-    model: Classifier,
-    tensors: dict[str, Tensor],
-    folder: Path,
-    labels: tuple[str, ...],
-    wanted: tuple[str, ...],
-) -> None:
-    """Fill a classifier from one of other or the same labels, or from an encoder alone."""
-    names = {name for name, _ in model.named_parameters() if ADAPTED not in name}
-    if sorted(labels) == sorted(wanted) and tensors.keys() == names:
-        order = [labels.index(label) for label in wanted]
-        tensors = tensors | {name: tensors[name][order] for name in _TO_LABELS}
-        fill_weights(model, tensors, folder)
-        return
-    if "output_bias" in tensors:
-        own = "encoder."
-        tensors = {n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)}
-    has_pooler = any(name.startswith(_POOLER) for name in tensors)
-    fill_weights(model.encoder, tensors, folder, but=() if has_pooler else (_POOLER,))
-
-
-def fill_weights(
-    model: nn.Module, tensors: dict[str, Tensor], folder: Path, *, but: tuple[str, ...] = ()
-) -> None:
-    """Put weights into a model, or a part of one.
-
-    Args:
-        model: Whose parameters are filled; low-rank changes stay as they are.
-        tensors: By the names of its parameters; surplus ones are passed over.
-        folder: Where they come from, for messages.
-        but: Beginnings of names of parameters that stay as they are.
-
-    Raises:
-        WeightsError: Weights are missing or of other shapes.
-    """
-    for name, parameter in model.named_parameters():
-        if ADAPTED in name or name.startswith(but):
-            continue
-        found = tensors.get(name)
-        if found is None or found.shape != parameter.shape:
-            seen = "is missing" if found is None else f"has shape {list(found.shape)}"
-            raise WeightsError(
-                f"{folder}: tensor {name} {seen}, the model of this run wants "
-                f"{list(parameter.shape)}.  Sizes come with the weights: leave model.* out."
-            )
-        parameter.data.copy_(found)
-
-
-def restrict(model: Model, config: RunConfig) -> None:
-    """Choose what of a model is trained, by ``fine_tuning.method``."""
-    method, tuning = config.fine_tuning.method, config.fine_tuning
-    if method == "all":
-        return
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    if method == "lora":
-        add_low_rank(model, rank=tuning.rank, alpha=tuning.alpha)
-        chosen: Iterable[nn.Parameter] = (
-            p for name, p in model.named_parameters() if ADAPTED in name
-        )
-    else:
-        chosen = [p for layer in model.layers()[-tuning.layers :] for p in layer.parameters()]
-    for parameter in chosen:
-        parameter.requires_grad_(True)
-    if isinstance(model, Vit) and model.head is not None:
-        model.head.requires_grad_(True)
-    if isinstance(model, Classifier):
-        model.output_weight.requires_grad_(True)
-        model.output_bias.requires_grad_(True)
-        if model.encoder.pooler is not None:
-            model.encoder.pooler.requires_grad_(True)
-
-
-def kept_weights(tensors: dict[str, Tensor], config: RunConfig) -> dict[str, Tensor]:
-    """Return the weights that a model folder keeps: low-rank changes are merged."""
-    tuning = config.fine_tuning
-    if tuning.method != "lora":
-        return tensors
-    return merge_low_rank(tensors, alpha=tuning.alpha)

@@ -1,10 +1,9 @@
-"""An encoder-decoder whose sides begin as models that were trained alone.
+"""An encoder-decoder whose parts begin as models that were trained alone.
 
 Rothe, Narayan & Severyn 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks":
-the encoder, the decoder, or both come with weights; what stands between them, the attention over
-the source, begins at random. Two sides as others publish them keep their own vocabularies where
-these differ; else both share one, that of the weights. Reading holds each side's weights a second
-time in memory.
+the encoder, the decoder, or both come with weights; the attention over the source between them
+begins at random. Two published parts keep their own vocabularies where these differ; else both
+share one, that of the weights. Reading holds each part's weights a second time in memory.
 """
 
 from __future__ import annotations
@@ -41,9 +40,8 @@ from regard.models import (
     family_of,
 )
 from regard.models.base.encoder_decoder import START_ID
-from regard.setup.config import Preset, RunConfig, TaskName
-from regard.setup.pretrained import fill_weights, load_start, suit_start
-from regard.setup.resolve import apply_preset
+from regard.setup.config import RunConfig
+from regard.setup.fine_tuning import fill_from_pretrained
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "encoder": (BertConfig, LongformerConfig),
@@ -55,7 +53,7 @@ _HEADS = ("head.", "pooler.")
 _BEGINS = ("bos", "cls", "eos")  # what begins a target, in this order
 
 
-class _Side(NamedTuple):
+class PretrainedPart(NamedTuple):
     """One trained model.
 
     Args:
@@ -86,24 +84,27 @@ class _Side(NamedTuple):
         return next((ids[role] for role in _BEGINS if role in ids), START_ID)
 
 
-def sides_of(words: Mapping[str, str]) -> dict[str, str]:
-    """Find the folders of sides among settings by name, such as ``fine_tuning.encoder``.
+def part_folders(table: Mapping[str, Any]) -> dict[str, str]:
+    """Return the folders of the parts that settings name, ``fine_tuning.encoder`` and its like.
+
+    Args:
+        table: Settings by section.
 
     Raises:
-        ConfigError: A model to go on from is set as well.
+        ConfigError: A whole model to start from is set as well.
     """
-    names = {side: f"fine_tuning.{side}" for side in _KINDS}
-    found = {side: words[name] for side, name in names.items() if words.get(name, "none") != "none"}
-    if found and "start_from" in words:
+    tuning = table.get("fine_tuning", {})
+    folders = {part: str(tuning[part]) for part in _KINDS if tuning.get(part, "none") != "none"}
+    if folders and table.get("start_from", "none") != "none":
         raise ConfigError(
-            f"{names[next(iter(found))]}: the sides of a new model; --from goes on with a whole "
-            "one.  Leave one of the two out."
+            f"fine_tuning.{next(iter(folders))}: a part of a new model; `start_from` takes a "
+            "whole one.  Leave one of the two out."
         )
-    return found
+    return folders
 
 
-def joined_config(folders: Mapping[str, str], task: TaskName, defaults: RunConfig) -> RunConfig:
-    """Make the settings of a run whose sides begin as trained models.
+def parts_config(folders: Mapping[str, str], task: str, defaults: RunConfig) -> RunConfig:
+    """Return the settings of a run whose parts begin as trained models.
 
     Args:
         folders: Of encoder and decoder, or of one of them; regard's own or in Hugging Face's
@@ -118,13 +119,13 @@ def joined_config(folders: Mapping[str, str], task: TaskName, defaults: RunConfi
     """
     if task != "translation":
         given = "fine_tuning." + ", fine_tuning.".join(folders)
-        raise ConfigError(f"{given}: sides of an encoder-decoder; the data is for {task}.")
-    sides = {name: _read_side(name, folder) for name, folder in folders.items()}
-    first, *others = sides.values()
+        raise ConfigError(f"{given}: parts of an encoder-decoder; the data is for {task}.")
+    parts = {name: _read_part(name, folder) for name, folder in folders.items()}
+    first, *others = parts.values()
     are_two = any(not _share_vocabulary(first, other) for other in others)
-    target = sides["decoder"] if are_two else first
+    target = parts["decoder"] if are_two else first
     model = JoinedConfig(
-        **{name: side.config for name, side in sides.items()},
+        **{name: part.config for name, part in parts.items()},
         source_rows=first.table_rows if are_two else None,
         start_id=target.start_id,
     )
@@ -136,34 +137,12 @@ def joined_config(folders: Mapping[str, str], task: TaskName, defaults: RunConfi
         tokenizer=target.cut,
         attention=replace(
             defaults.attention,
-            **{name: own for name, side in sides.items() if (own := _own_pattern(name, side))},
+            **{name: own for name, part in parts.items() if (own := _own_pattern(name, part))},
         ),
     )
 
 
-def suit_sides(config: RunConfig, preset: Preset) -> RunConfig:
-    """Fill in what is open: sizes of a side without weights, batch and rate of a preset."""
-    given = {name: getattr(config.model, name) for name in _folders(config)}
-    suited = apply_preset(suit_start(msgspec.structs.replace(config, preset=preset)), preset)
-    model = msgspec.structs.replace(suited.model, **given)
-    return msgspec.structs.replace(suited, model=model)
-
-
-def begins_with_weights(config: RunConfig) -> bool:
-    """Tell whether a run begins with weights of other models, in whole or in part."""
-    return config.start_from is not None or bool(_folders(config))
-
-
-def stored_vocabulary(config: RunConfig) -> ModelFolder | None:
-    """Find what has the vocabulary that a run takes; None where it makes its own."""
-    folders = _folders(config)
-    if folders and isinstance(config.model, JoinedConfig) and config.model.source_rows is not None:
-        return _TwoVocabularies(folders)
-    folder = next(iter(folders.values()), config.start_from)
-    return None if folder is None else ModelFolder(folder)
-
-
-class _TwoVocabularies(ModelFolder):
+class TwoVocabularies(ModelFolder):
     """The folders of an encoder and a decoder with vocabularies of their own."""
 
     def __init__(self, folders: Mapping[str, str]) -> None:
@@ -178,28 +157,23 @@ class _TwoVocabularies(ModelFolder):
         return SourceTargetTokenizer(source, target)
 
 
-def load_weights_of(model: Model, config: RunConfig) -> None:
-    """Put the weights that a run begins with into its model; as `load_start`."""
-    folders = _folders(config)
-    if not folders:
-        load_start(model, config)
-        return
+def load_parts(model: Model, folders: Mapping[str, str]) -> None:
+    """Put the weights of trained parts into an encoder-decoder.
+
+    Raises:
+        WeightsError: Weights are missing or of other shapes.
+    """
     assert isinstance(model, Joined)
     for name, folder in folders.items():
-        part, tensors = getattr(model, name), _read_side(name, folder).tensors
+        part, tensors = getattr(model, name), _read_part(name, folder).tensors
         if name == "decoder":
             tensors = {key.replace(_ALONE, _READING): tensor for key, tensor in tensors.items()}
             own = dict(part.named_parameters())
             tensors |= {key: tensor.data for key, tensor in own.items() if _CROSS in key}
-        fill_weights(part, tensors, Path(folder))
+        fill_from_pretrained(part, tensors, Path(folder))
 
 
-def _folders(config: RunConfig) -> dict[str, str]:
-    given = {name: getattr(config.fine_tuning, name) for name in _KINDS}
-    return {name: folder for name, folder in given.items() if folder is not None}
-
-
-def _read_side(name: str, folder: str) -> _Side:
+def _read_part(name: str, folder: str) -> PretrainedPart:
     place = Path(folder)
     attention = AttentionConfig()
     if is_hugging_face(place):
@@ -220,7 +194,7 @@ def _read_side(name: str, folder: str) -> _Side:
         inner = "encoder."
         tensors = {n.removeprefix(inner): t for n, t in tensors.items() if n.startswith(inner)}
     tensors = {n: tensor for n, tensor in tensors.items() if not n.startswith(_HEADS)}
-    return _Side(folder, config, attention, tensors, tokenizer, cut)
+    return PretrainedPart(folder, config, attention, tensors, tokenizer, cut)
 
 
 def _require_kind(name: str, folder: str, config: Any) -> None:
@@ -233,7 +207,7 @@ def _require_kind(name: str, folder: str, config: Any) -> None:
     )
 
 
-def _share_vocabulary(first: _Side, other: _Side) -> bool:
+def _share_vocabulary(first: PretrainedPart, other: PretrainedPart) -> bool:
     """Tell whether two sides have one vocabulary, and refuse two where one of them is our own."""
     if _content(first.tokenizer) != _content(other.tokenizer):
         if all(type(side.tokenizer) is PublishedTokenizer for side in (first, other)):
@@ -258,7 +232,7 @@ def _content(tokenizer: AnyTokenizer) -> Any:
     return tokenizer.to_json()
 
 
-def _require_end(side: _Side, pad_id: int) -> None:
+def _require_end(side: PretrainedPart, pad_id: int) -> None:
     """Refuse to end sources by the token that fills up their rows: no encoder would see it."""
     end = side.tokenizer.end_id
     if end == pad_id:
@@ -268,8 +242,8 @@ def _require_end(side: _Side, pad_id: int) -> None:
         )
 
 
-def _own_pattern(name: str, side: _Side) -> Any:
-    """Return the pattern that a side was trained with; None for full attention."""
-    given = getattr(side.attention, name)
-    given = side.attention.pattern if given is None else given
-    return None if given == AttentionConfig().pattern else given
+def _own_pattern(name: str, part: PretrainedPart) -> Any:
+    """Return the pattern that a part was trained with; None for full attention."""
+    pattern = getattr(part.attention, name)
+    pattern = part.attention.pattern if pattern is None else pattern
+    return None if pattern == AttentionConfig().pattern else pattern

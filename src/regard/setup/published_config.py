@@ -19,7 +19,7 @@ from regard.hub.hugging_face.generation_rules import (
 from regard.layers.attention_config import AttentionConfig
 from regard.models import ModelConfig, TransformerConfig
 from regard.models.base.encoder import EncoderConfig
-from regard.setup.config import DataConfig, RunConfig, TaskName
+from regard.setup.config import DataConfig, RunConfig
 
 
 def published_config(
@@ -95,7 +95,7 @@ def _with_ours(search: SearchConfig, rules: GenerationRules, folder: Path) -> Se
         raise ConfigError(f"{place}: {OWN_FIELD}: {error}.  Take {OWN_FIELD} out.") from error
 
 
-def _task_of(published: Published) -> TaskName:
+def _task_of(published: Published) -> str:
     config: ModelConfig = published.config
     if isinstance(config, EncoderConfig):
         return "classification" if published.labels else "masked-language-modeling"

@@ -1,1 +1,64 @@
-"""The tasks: examples -> batch -> loss, generate -> metric, and the runs made of them."""
+"""What a model learns: one folder a task, with data, loss, task, predictor and evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regard.data.readers.shape import DataShape, inspect_shape
+from regard.data.readers.source import DataSource, as_source
+from regard.errors import ConfigError
+from regard.setup.base_task import Task
+from regard.tasks.classification.input_task import InputClassificationTask
+from regard.tasks.classification.modalities import MODALITIES
+from regard.tasks.classification.task import TextClassificationTask
+from regard.tasks.language_modeling.task import LanguageModelingTask
+from regard.tasks.masked_language_modeling.task import MaskedLanguageModelingTask
+from regard.tasks.translation.task import TranslationTask
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        TranslationTask(),
+        TextClassificationTask(),
+        LanguageModelingTask(),
+        MaskedLanguageModelingTask(),
+        *map(InputClassificationTask, MODALITIES),
+    )
+}
+"""The tasks by name; data that none of them claims is for the first."""
+
+
+def task_named(name: str) -> Task:
+    """Return a task by its name in settings.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name not in TASKS:
+        raise ConfigError(f"task={name}: one of {', '.join(TASKS)} was expected.")
+    return TASKS[name]
+
+
+def guess_task(
+    data: DataSource | str | Path, *, has_targets: bool = False, encoding: str = "utf-8"
+) -> str:
+    """Guess which task data is for: by the first lines of a file, or the files of a folder.
+
+    Args:
+        data: The file or folder.
+        has_targets: Whether a second file holds translations.
+        encoding: Of the file.
+
+    Returns:
+        The name of the task.
+
+    Raises:
+        DataError: It cannot be read, or is for no task.
+    """
+    source = as_source(data)
+    shape = DataShape(kind="table") if has_targets else inspect_shape(source, encoding)
+    first = next(iter(TASKS))
+    return next((name for name, task in TASKS.items() if task.claims(shape)), first)
+
+
+__all__ = ["TASKS", "guess_task", "task_named"]

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from regard.models.base.model import Model
-from regard.setup.base_task import TrainingBatches
 from regard.training.ema import WeightAverage
 from regard.training.loop import Evaluation
 from regard.training.train_step import Loss
+
+
+class SequentialBatches(Protocol):
+    """Batches that cover held-out data once."""
+
+    def in_sequence(self) -> list[NDArray[np.int64]]:
+        """Return the rows of every batch, always the same."""
+        ...
+
+    def batch(self, rows: NDArray[np.int64]) -> Any:
+        """Build the batch of the given rows."""
+        ...
 
 
 class AveragedModel:
@@ -54,7 +67,7 @@ class LossEvaluator:
 
 @torch.no_grad()
 def total_loss(
-    objective: Callable[[nn.Module, Any], Loss], model: nn.Module, batches: TrainingBatches
+    objective: Callable[[nn.Module, Any], Loss], model: nn.Module, batches: SequentialBatches
 ) -> tuple[float, int]:
     """Sum the cross-entropy over all batches.
 

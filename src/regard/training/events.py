@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import msgspec
 
+from regard.errors import NextStep
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
     """Base of all events; ``event`` names the kind in JSON."""
 
 
-class Data(Event, frozen=True, kw_only=True):
+class DataSummary(Event, frozen=True, kw_only=True, tag="data"):
     """The data is read, cleaned and split.
 
     Args:
@@ -35,7 +37,7 @@ class Data(Event, frozen=True, kw_only=True):
     dropped: dict[str, int]
 
 
-class Tokens(Event, frozen=True, kw_only=True):
+class TokenizerSummary(Event, frozen=True, kw_only=True, tag="tokens"):
     """The vocabulary is there.
 
     Args:
@@ -56,7 +58,7 @@ class Tokens(Event, frozen=True, kw_only=True):
     knows_all: bool = True
 
 
-class Model(Event, frozen=True, kw_only=True):
+class ModelSummary(Event, frozen=True, kw_only=True, tag="model"):
     """The model is built.
 
     Args:
@@ -217,9 +219,11 @@ class Warned(Event, frozen=True, kw_only=True):
 
     Args:
         text: One line.
+        next_steps: Commands that help.
     """
 
     text: str
+    next_steps: tuple[NextStep, ...] = ()
 
 
 class Interrupted(Event, frozen=True, kw_only=True):
@@ -228,12 +232,12 @@ class Interrupted(Event, frozen=True, kw_only=True):
     Args:
         path: Checkpoint.
         step: Steps it holds.
-        command: What goes on from here.
+        folder: Of the run, which can be resumed.
     """
 
     path: str
     step: int
-    command: str
+    folder: str
 
 
 class Finished(Event, frozen=True, kw_only=True):
@@ -249,7 +253,7 @@ class Finished(Event, frozen=True, kw_only=True):
         seconds: Of the whole run, over all its sessions.
         estimate: Seconds that were planned.
         folder: Where the model is.
-        tries: Commands to try next.
+        tries: What to try next: verbs with their arguments.
     """
 
     step: int
@@ -261,7 +265,7 @@ class Finished(Event, frozen=True, kw_only=True):
     seconds: float
     estimate: float
     folder: str
-    tries: list[str]
+    tries: list[NextStep]
 
 
 Report = Callable[[Event], None]

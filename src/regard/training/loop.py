@@ -77,12 +77,12 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 Evaluate = Callable[[WeightAverage], Evaluation]
 """Evaluates the averaged weights."""
-KeepBest = Callable[[WeightAverage], None]
+SaveBest = Callable[[WeightAverage], None]
 """Stores the averaged weights as the model to use."""
 SeedDropout = Callable[[int], None]
 """Makes the random choices of a step depend on the given number only."""
-Place = Callable[[Sequence[int]], str]
-"""Tells where rows stand in the data, such as ``lines 12,881-12,913``."""
+DescribeRows = Callable[[Sequence[int]], str]
+"""Describes where rows are in the data, such as ``lines 12,881-12,913``."""
 
 
 class Trainer:
@@ -94,14 +94,14 @@ class Trainer:
         stepper: Takes the steps.
         batches: Training data.
         evaluate: Called with the average at every evaluation.
-        keep_best: Called when an evaluation is the best so far.
+        save_best: Called when an evaluation is the best so far.
         seed_dropout: Called before every step.
-        place: Called where a message names the rows of a batch.
+        describe_rows: Called where a message names the rows of a batch.
         config: Settings.
         folder: Where checkpoints go.
-        report: Told what happens.
+        on_event: Called with every event.
         budget: Where the run has one.
-        started: Clock (``time.monotonic``) at which this session began.
+        start_time: Clock (``time.monotonic``) at which this session began.
     """
 
     def __init__(
@@ -112,21 +112,21 @@ class Trainer:
         stepper: Stepping,
         batches: Batches,
         evaluate: Evaluate,
-        keep_best: KeepBest,
+        save_best: SaveBest,
         seed_dropout: SeedDropout,
-        place: Place,
+        describe_rows: DescribeRows,
         config: TrainingConfig,
         folder: Path,
-        report: Report,
+        on_event: Report,
         budget: Budget | None,
-        started: float,
+        start_time: float,
     ) -> None:
         self.model, self.average, self.stepper = model, average, stepper
-        self.batches, self.evaluate, self.keep_best = batches, evaluate, keep_best
-        self.seed_dropout, self.place = seed_dropout, place
+        self.batches, self.evaluate, self.save_best = batches, evaluate, save_best
+        self.seed_dropout, self.describe_rows = seed_dropout, describe_rows
         self.monitor = Monitor(model)
-        self.config, self.folder, self.report, self.budget = config, folder, report, budget
-        self._clock = started
+        self.config, self.folder, self.on_event, self.budget = config, folder, on_event, budget
+        self._clock = start_time
         self._saved_at = self._reported_at = time.monotonic()
         self._recent_loss = math.nan
         self._order: list[NDArray[np.int64]] = []
@@ -148,7 +148,7 @@ class Trainer:
             while not self._is_over(counters):
                 self._take_step(counters)
                 if self.stepper.has_ended:
-                    self.report(Warned(text=_ended(self.stepper.has_ended, counters)))
+                    self.on_event(Warned(text=_ended(self.stepper.has_ended, counters)))
                     self._evaluate(counters)
                 elif counters.plan.evaluates_after(counters.step):
                     self._evaluate(counters)
@@ -199,14 +199,14 @@ class Trainer:
         step = Step(number=counters.step + 1, loss=nll, norm=norm, norms=norms)
         alarm = self.monitor.after_step(counters.monitor, step, lambda: self._batch_name(counters))
         if alarm is not None:
-            self.report(Warned(text=alarm))
+            self.on_event(Warned(text=alarm))
         self._good_norms = norms
 
     def _batch_name(self, counters: Counters) -> str:
         """Name the batch that comes next: its number in the epoch, and its rows in the data."""
         epoch = f" of epoch {counters.epoch + 1:,}" if counters.epoch else ""
         rows = self._order[counters.position].tolist()
-        return f"batch {counters.position + 1:,}{epoch}, {self.place(rows)}"
+        return f"batch {counters.position + 1:,}{epoch}, {self.describe_rows(rows)}"
 
     def _count(
         self, counters: Counters, found: Loss, nll: float, norm: float, seconds: float
@@ -223,7 +223,7 @@ class Trainer:
         self._clock = now
         if now - self._reported_at >= _REPORT_SECONDS:
             self._reported_at = now
-            self.report(
+            self.on_event(
                 Progress(
                     step=counters.step,
                     total_steps=counters.plan.total_steps,
@@ -253,7 +253,7 @@ class Trainer:
         found = self.evaluate(self.average)
         is_best = counters.best_score is None or found.score > counters.best_score
         if is_best:
-            self.keep_best(self.average)
+            self.save_best(self.average)
             counters.best_score, counters.best_step = found.score, counters.step
             counters.best_measures, counters.best_name = found.measures, found.score_name
         if _has_lower_loss(counters, found) or is_best:
@@ -302,7 +302,7 @@ class Trainer:
             train_loss=train_loss,
             valid_loss=found.measures.get("loss"),
         )
-        self.report(
+        self.on_event(
             Evaluated(
                 step=counters.step,
                 epoch=counters.epoch + 1,
@@ -321,22 +321,21 @@ class Trainer:
             )
         )
         for alarm in alarms:
-            self.report(Warned(text=alarm))
+            self.on_event(Warned(text=alarm))
 
     def _save(self, counters: Counters) -> Path:
         self._require_finite_weights(counters)
         path = save_checkpoint(self.folder, counters, self.model, self.average, self.stepper)
         self._saved_at, self._saved_step = time.monotonic(), counters.step
-        self.report(Saved(path=str(path), step=counters.step))
+        self.on_event(Saved(path=str(path), step=counters.step))
         return path
 
     def _stop(self, counters: Counters, signum: int) -> None:
         """Save, leave a usable model, and end the run."""
         path = self._save(counters)
         if counters.best_score is None:
-            self.keep_best(self.average)
-        command = f"regard train -o {self.folder} --resume"
-        self.report(Interrupted(path=str(path), step=counters.step, command=command))
+            self.save_best(self.average)
+        self.on_event(Interrupted(path=str(path), step=counters.step, folder=str(self.folder)))
         raise Stopped(signum)
 
     def _refuse(self, counters: Counters, batch: Any, nll: float, norm: float) -> NoReturn:

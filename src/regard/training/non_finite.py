@@ -98,11 +98,11 @@ def name_some(names: Sequence[str]) -> str:
 
 
 def advise(config: OptimizerConfig) -> str:
-    """Tell settings under which a run that has failed is likelier to hold.
+    """Suggest settings under which a run that has failed is more likely to stay finite.
 
     >>> advise(OptimizerConfig(learning_rate=0.02))
-    'Try, with another -o: --set optimizer.learning_rate=0.0067 --set optimizer.clip=0.5'
+    'Try, with another `output`: `optimizer.learning_rate=0.0067` `optimizer.clip=0.5`'
     """
     rate = config.learning_rate
-    slower = "" if rate is None else f" --set optimizer.learning_rate={rate / 3:.2g}"
-    return f"Try, with another -o:{slower} --set optimizer.clip={config.clip / 2:.2g}"
+    slower = "" if rate is None else f" `optimizer.learning_rate={rate / 3:.2g}`"
+    return f"Try, with another `output`:{slower} `optimizer.clip={config.clip / 2:.2g}`"

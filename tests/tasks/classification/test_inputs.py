@@ -8,14 +8,15 @@ from tests.data.readers.test_idx import write_idx
 from tests.tasks.classification.input_data import draw_bars, write_wav, write_waves, write_words
 
 import regard
+from regard import load
 from regard.__main__ import main
 from regard.errors import ConfigError, DataError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import read_tensors
 from regard.models import Vit
-from regard.runs.registry import guess_task
 from regard.runs.run import estimate, resume, train
 from regard.setup.config import RunConfig
+from regard.tasks import guess_task
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.training.checkpoint import checkpoint_path
 from regard.training.events import Evaluated, Planned, Saved, Warned
@@ -241,7 +242,7 @@ def test_every_optimizer_trains_it(tmp_path, waves, optimizer):
 def test_every_pattern_goes_with_it(tmp_path, words, pattern):
     settings = (*TINY, f"attention.encoder={pattern}", "training.epochs=1")
     train(words, tmp_path / "m", settings=settings)
-    assert len(InputClassifier.open(tmp_path / "m").labels) == 3
+    assert len(load(tmp_path / "m").labels) == 3
 
 
 @pytest.mark.parametrize("name", ["waves", "words", "pictures"])
@@ -342,7 +343,7 @@ def test_info_tells_parts_and_draws_them(capsys, models, name):
 def test_flops_of_images_are_those_of_the_matrix_products(models):
     from regard.runs.information import inspect_folder
 
-    found = inspect_folder(models["bars"])
+    found = inspect_folder(models["bars"])[0]
     length, patches, dim, hidden, pixels = 17, 16, 16, 32, 4
     blocks = 2 * length * (4 * dim * dim + 2 * dim * hidden) + 4 * length * length * dim
     total = 2 * patches * pixels * dim + blocks + 2 * dim * 2
@@ -458,19 +459,18 @@ def test_another_family_is_refused(tmp_path, waves):
 
 
 def test_text_verbs_refuse_a_model_of_images(capsys, models):
-    from regard.tasks.classification.predictor import TextClassifier
 
     with pytest.raises(
         WeightsError, match="an image-classification model, which does not classify"
     ):
-        TextClassifier.open(models["bars"])
+        load(models["bars"])
 
 
 def test_makers_own_lists_of_held_out_files_are_heeded(tmp_path):
     folder = write_words(tmp_path / "words", num=8)
     (folder / "testing_list.txt").write_text("low/0.wav\nhigh/0.wav\n")
     (folder / "validation_list.txt").write_text("low/1.wav\n")
-    from regard.runs.registry import TASKS
+    from regard.tasks import TASKS
 
     task = TASKS["audio-classification"]
     import msgspec

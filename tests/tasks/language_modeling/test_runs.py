@@ -7,16 +7,16 @@ import torch
 from msgspec.structs import replace
 from tests.conftest import toy_pairs
 
+from regard import load
 from regard.__main__ import main
 from regard.data.readers.text import read_text
 from regard.errors import ConfigError, DataError
 from regard.generation.sampling import SamplingConfig
 from regard.hub.model_folder import ModelFolder
-from regard.runs.registry import guess_task
 from regard.runs.run import resume, train
+from regard.tasks import guess_task
 from regard.tasks.language_modeling.evaluation import evaluate_text, read_test_text
-from regard.tasks.language_modeling.predictor import TextGenerator
-from regard.training.events import Data, Evaluated, Saved
+from regard.training.events import DataSummary, Evaluated, Saved
 
 SMALL = (
     "preset=tiny",
@@ -69,7 +69,7 @@ def test_it_learns(run):
 
 def test_characters_are_counted(run, book):
     _, events = run
-    data = next(event for event in events if isinstance(event, Data))
+    data = next(event for event in events if isinstance(event, DataSummary))
     assert data.unit == "characters"
     assert data.num_train + data.num_valid + data.num_test == len(book.read_text())
 
@@ -83,7 +83,7 @@ def test_the_lower_loss_is_the_better(run):
 
 
 def test_it_writes_the_language_it_was_trained_on(run):
-    generator = TextGenerator.open(run[0])
+    generator = load(run[0])
     (found,) = generator.generate("7 red", temperature=0.0, max_tokens=40, stop="\n")
     assert found.is_complete
     assert found.text.endswith(".")
@@ -91,7 +91,7 @@ def test_it_writes_the_language_it_was_trained_on(run):
 
 
 def test_the_same_seed_writes_the_same_and_streams_the_same(run):
-    generator = TextGenerator.open(run[0])
+    generator = load(run[0])
     config = {"temperature": 1.5, "top_k": 50, "top_p": 0.9, "max_tokens": 30}
     (found,) = generator.generate("7 red", seed=5, **config)
     assert generator.generate("7 red", seed=5, **config) == [found]
@@ -101,7 +101,7 @@ def test_the_same_seed_writes_the_same_and_streams_the_same(run):
 
 
 def test_a_stream_shows_nothing_of_the_text_it_stops_at(run):
-    generator = TextGenerator.open(run[0])
+    generator = load(run[0])
     config = SamplingConfig(temperature=0.0, max_tokens=40)
     (whole,) = generator.generate("7 red", temperature=0.0, max_tokens=40)
     stop = whole.text[8:12]
@@ -113,12 +113,12 @@ def test_a_stream_shows_nothing_of_the_text_it_stops_at(run):
 
 
 def test_several_continuations_are_drawn_independently(run):
-    found = TextGenerator.open(run[0]).generate("7", num=4, max_tokens=12, seed=1, temperature=2.0)
+    found = load(run[0]).generate("7", num=4, max_tokens=12, seed=1, temperature=2.0)
     assert len({generation.text for generation in found}) > 1
 
 
 def test_the_loss_is_that_of_the_tokens(run, book, tmp_path):
-    generator = TextGenerator.open(run[0])
+    generator = load(run[0])
     path = tmp_path / "new.txt"
     path.write_text("7 red cat sees the dog.\n")
     ids = [generator.tokenizer.newline_id, *generator.tokenizer.encode_text(path.read_text()[:-1])]
@@ -140,7 +140,7 @@ def test_the_loss_is_that_of_the_tokens(run, book, tmp_path):
 
 
 def test_long_lines_of_the_training_text_are_not_tested_on(run, tmp_path):
-    generator = TextGenerator.open(run[0])
+    generator = load(run[0])
     train_text = tmp_path / "train.txt"
     long = "A line of more than forty characters that stands in both of the files."
     train_text.write_text(f"{long}\n" + "".join(f"line {place}\n" for place in range(30)))

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 import regard
+from regard import load
 from regard.cli.wording import error_text
 from regard.errors import ConfigError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.models.transformer.model import Transformer
 from regard.runs.information import inspect_folder
-from regard.tasks.translation.predictor import Alignment, Translation, Translator
+from regard.tasks.translation.predictor import Alignment, Translation
 
 SENTENCES = [
     "3 red cat sees the dog",
@@ -21,7 +22,7 @@ SENTENCES = [
 
 @pytest.fixture(scope="module")
 def translator(trained):
-    return Translator.open(trained)
+    return load(trained)
 
 
 def test_load_gives_a_module_whose_logits_have_the_vocabulary(trained):
@@ -68,7 +69,7 @@ def test_several_best_translations_come_best_first(translator):
 def test_a_line_longer_than_the_model_was_trained_on_is_translated_in_parts(
     trained, monkeypatch, text
 ):
-    translator = Translator.open(trained)
+    translator = load(trained)
     seen = []
 
     def echo(rows, config):
@@ -127,8 +128,8 @@ def test_a_missing_tensor_is_named_with_the_number_found(trained, tmp_path):
     del tensors["encoder.0.feed_forward.inner.weight"]
     folder.write_weights(tensors, {})
     with pytest.raises(WeightsError) as raised:
-        Translator.open(folder.path)
-    assert str(raised.value) == (
+        load(folder.path)
+    assert error_text(raised.value) == (
         f"{folder.weights_path}: tensor encoder.0.feed_forward.inner.weight is missing "
         f"({count - 1} of {count} found)."
     )
@@ -142,7 +143,7 @@ def test_a_tensor_of_another_shape_is_named(trained, tmp_path):
     with pytest.raises(
         WeightsError, match=r"encoder_norm.weight has shape \[3\], config.toml says \[16\]"
     ):
-        Translator.open(folder.path)
+        load(folder.path)
 
 
 def copy_of(trained, tmp_path):
@@ -154,8 +155,8 @@ def copy_of(trained, tmp_path):
 
 
 def test_info_counts_what_the_model_has(trained):
-    found = inspect_folder(trained)
-    translator = Translator.open(trained)
+    found = inspect_folder(trained)[0]
+    translator = load(trained)
     assert isinstance(translator.model, Transformer)
     assert found.num_parameters == sum(p.numel() for p in translator.model.parameters())
     assert found.is_finished

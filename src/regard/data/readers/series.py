@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from regard.data.readers.source import DataSource, as_source
 from regard.data.readers.tables import read_cells
 from regard.data.readers.text_lines import TextFile
 from regard.errors import DataError
@@ -42,7 +43,7 @@ class NumberRow(NamedTuple):
 
 
 def read_number_rows(
-    path: str | Path, *, label: str | None = "label", encoding: str = "utf-8"
+    path: DataSource | str | Path, *, label: str | None = "label", encoding: str = "utf-8"
 ) -> list[NumberRow]:
     """Read rows of numbers with their labels.
 
@@ -54,7 +55,9 @@ def read_number_rows(
     Raises:
         DataError: The file is missing or empty, has no such column, or cells that are no numbers.
     """
-    file = TextFile(str(path), encoding, None, problems=[])
+    source = as_source(path)
+    path = source.path
+    file = TextFile(path, encoding, None, problems=[], content=source.content)
     records = read_cells(file)
     line, header = next(records, (1, []))
     header = [name.strip() for name in header]
@@ -73,7 +76,7 @@ def read_number_rows(
 
 
 def read_unlabeled_rows(
-    path: str | Path, *, label: str = "label", encoding: str = "utf-8"
+    path: DataSource | str | Path, *, label: str = "label", encoding: str = "utf-8"
 ) -> list[NumberRow]:
     """Read rows of numbers to be classified; a header and a column of labels may be there.
 
@@ -85,7 +88,9 @@ def read_unlabeled_rows(
     Raises:
         DataError: As `read_number_rows`, but that no column is asked for.
     """
-    file = TextFile(str(path), encoding, None, problems=[])
+    source = as_source(path)
+    path = source.path
+    file = TextFile(path, encoding, None, problems=[], content=source.content)
     records = list(read_cells(file))
     header: list[str] = []
     if records and not all(is_number(cell) for cell in records[0][1] if cell.strip()):

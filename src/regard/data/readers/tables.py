@@ -19,6 +19,7 @@ import msgspec
 
 from regard.data.languages import is_language_code
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.readers.source import DataSource, as_source
 from regard.data.readers.text_lines import (
     TextFile,
     fixed_name,
@@ -39,9 +40,9 @@ _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 def read_pairs(
-    path: str | Path,
+    path: DataSource | str | Path,
     *,
-    targets: str | Path | None = None,
+    targets: DataSource | str | Path | None = None,
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
 ) -> ParallelCorpus:
@@ -66,7 +67,9 @@ def read_pairs(
         DataError: A file is missing, empty, or has rows that cannot be read.
         ConfigError: The encoding is unknown.
     """
-    file = TextFile(str(path), encoding, columns, problems=[])
+    source = as_source(path)
+    path = source.path
+    file = TextFile(path, encoding, columns, problems=[], content=source.content)
     pairs = ParallelCorpus(path=file.name, sources=[], targets=[], lines=[])
     for line, source, target in _rows(file, targets):
         pairs.sources.append(source)
@@ -83,7 +86,7 @@ def read_pairs(
 
 
 def read_records(
-    path: str | Path, names: Sequence[str], *, encoding: str = "utf-8"
+    path: DataSource | str | Path, names: Sequence[str], *, encoding: str = "utf-8"
 ) -> Iterator[tuple[int, list[str]]]:
     """Read the named columns of every row; JSONL by key, CSV and TSV by their header.
 
@@ -100,7 +103,9 @@ def read_records(
         DataError: The file is missing, or has rows that cannot be read (after the last).
         ConfigError: The encoding is unknown.
     """
-    file = TextFile(str(path), encoding, None, problems=[])
+    source = as_source(path)
+    path = source.path
+    file = TextFile(path, encoding, None, problems=[], content=source.content)
     yield from _named_rows(file, names)
     if file.problems:
         more = len(file.problems) - 1
@@ -170,9 +175,9 @@ def _json_text(fields: dict[str, object], name: str) -> str:
 
 
 def find_problems(
-    path: str | Path,
+    path: DataSource | str | Path,
     *,
-    targets: str | Path | None = None,
+    targets: DataSource | str | Path | None = None,
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
 ) -> list[str]:
@@ -185,16 +190,19 @@ def find_problems(
         DataError: A file is missing or cannot be opened.
         ConfigError: The encoding is unknown.
     """
-    file = TextFile(str(path), encoding, columns, problems=[])
+    source = as_source(path)
+    path = source.path
+    file = TextFile(path, encoding, columns, problems=[], content=source.content)
     for _ in _rows(file, targets):
         pass
     return file.problems
 
 
-def _rows(file: TextFile, targets: str | Path | None) -> _Rows:
+def _rows(file: TextFile, targets: DataSource | str | Path | None) -> _Rows:
     """Parse a file in whichever format it has."""
     if targets is not None:
-        return _aligned_rows(file, file._replace(name=str(targets)))
+        other = as_source(targets)
+        return _aligned_rows(file, file._replace(name=other.path, content=other.content))
     first, lines = _peek(numbered_lines(file))
     sniffed = "jsonl" if first.lstrip().startswith("{") else "tsv"
     file_format = _FORMATS.get(Path(file.name).suffix.lower(), sniffed)
@@ -374,7 +382,7 @@ def _peek(lines: _Lines) -> tuple[str, _Lines]:
     return seen[-1][1] if seen else "", chain(seen, lines)
 
 
-def _check_command(file: TextFile, targets: str | Path | None) -> str:
+def _check_command(file: TextFile, targets: DataSource | str | Path | None) -> str:
     words = ["regard", "check", file.name]
     words += [] if targets is None else ["--targets", str(targets)]
     words += [] if file.encoding == "utf-8" else ["--encoding", file.encoding]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from regard.data.readers.source import DataSource, as_source
 from regard.data.readers.tables import read_records
 from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError
@@ -56,7 +57,9 @@ class TextLines(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def read_text(path: str | Path, *, encoding: str = "utf-8", column: str = "text") -> TextLines:
+def read_text(
+    path: DataSource | str | Path, *, encoding: str = "utf-8", column: str = "text"
+) -> TextLines:
     """Read running text.
 
     Args:
@@ -68,10 +71,12 @@ def read_text(path: str | Path, *, encoding: str = "utf-8", column: str = "text"
     Raises:
         DataError: The file is missing, holds no text, or has a row that cannot be read.
     """
-    if Path(path).suffix.lower() in (".jsonl", ".json", ".csv"):
-        found = _from_documents(str(path), read_records(path, (column,), encoding=encoding))
+    source = as_source(path)
+    path = source.path
+    if source.suffix in (".jsonl", ".json", ".csv"):
+        found = _from_documents(str(path), read_records(source, (column,), encoding=encoding))
     else:
-        texts = list(read_lines(path, encoding=encoding))
+        texts = list(read_lines(source, encoding=encoding))
         while texts and not texts[-1].strip():
             texts.pop()
         found = TextLines(

@@ -13,15 +13,17 @@ from regard.data.labeled_text import LabeledTexts, check_known_labels
 from regard.data.readers.labeled import read_labeled_texts
 from regard.errors import DataError
 from regard.metrics.classification import wilson_interval
+from regard.setup.base_task import ReadOptions
+from regard.tasks.classification.data import columns_of, read_classification_data
+from regard.tasks.classification.input_data import read_inputs, read_test_inputs
 from regard.tasks.classification.input_predictor import InputClassifier, label_numbers
-from regard.tasks.classification.input_task import InputClassification
 from regard.tasks.classification.loss import label_measures
+from regard.tasks.classification.modalities import InputFormat
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.classification.setup import majority_share, without_repeated
-from regard.tasks.classification.task import TextClassification, columns_of
 
 AnyClassifier = TextClassifier | InputClassifier
-AnyLabeled = LabeledTexts | LabeledInputs
+AnyLabeledTexts = LabeledTexts | LabeledInputs
 
 
 class ClassificationReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +97,7 @@ def evaluate_classifier(
         path=path,
         model=name,
         num_inputs=len(given),
-        unit="texts" if isinstance(classifier, TextClassifier) else classifier.kind.unit,
+        unit="texts" if isinstance(classifier, TextClassifier) else classifier.modality.unit,
         loss=measures["loss"],
         accuracy=measures["accuracy"],
         accuracy_low=low,
@@ -106,11 +108,11 @@ def evaluate_classifier(
     )
 
 
-def _read(classifier: AnyClassifier, path: str) -> AnyLabeled:
+def _read(classifier: AnyClassifier, path: str) -> AnyLabeledTexts:
     """Read labeled data as a classifier's training data was read."""
     config, known = classifier.config, classifier.labels
     if isinstance(classifier, InputClassifier):
-        inputs = InputClassification(classifier.kind).read_test(path, config)
+        inputs = read_test_inputs(path, classifier.modality, InputFormat.of(config))
         check_known_inputs(inputs, known)
         return inputs
     rows, _ = read_labeled_texts(
@@ -120,7 +122,7 @@ def _read(classifier: AnyClassifier, path: str) -> AnyLabeled:
     return rows
 
 
-def _measure(classifier: AnyClassifier, given: AnyLabeled) -> dict[str, float]:
+def _measure(classifier: AnyClassifier, given: AnyLabeledTexts) -> dict[str, float]:
     numbers: Sequence[int]
     if isinstance(classifier, InputClassifier):
         assert isinstance(given, LabeledInputs)
@@ -133,14 +135,14 @@ def _measure(classifier: AnyClassifier, given: AnyLabeled) -> dict[str, float]:
     return label_measures(classifier.model, batches)
 
 
-def _repeats(classifier: AnyClassifier, given: AnyLabeled) -> list[int]:
+def _repeats(classifier: AnyClassifier, given: AnyLabeledTexts) -> list[int]:
     """Find the rows that also stand in the training data; none where it is not at hand."""
     config = classifier.config
     try:
         if isinstance(given, LabeledInputs):
             assert isinstance(classifier, InputClassifier)
-            train = InputClassification(classifier.kind).read(config).train
+            train = read_inputs(ReadOptions.of(config), classifier.modality).train
             return inputs_in_training(train, given)
-        return repeated(TextClassification().read(config).train, given)
+        return repeated(read_classification_data(ReadOptions.of(config)).train, given)
     except DataError:
         return []

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import torch
 from numpy.typing import NDArray
 
 from regard.data.labeled_inputs import InputBatches, InputCollator, LabeledInputs
-from regard.errors import ConfigError
+from regard.data.readers.source import as_source
 from regard.models import Vit
-from regard.setup.build import model_of, open_without_text
 from regard.setup.config import RunConfig
-from regard.setup.published_images import images_config, read_published_images
-from regard.tasks.classification.modalities import KINDS, InputKind
+from regard.tasks.classification.modalities import InputFormat, Modality, modality_of
 from regard.tasks.classification.predictor import Classification
 
 CLASSIFIED_TOKENS = 16_384  # patches or rows in a batch
@@ -33,44 +30,15 @@ class InputClassifier:
     def __init__(self, model: Vit, config: RunConfig) -> None:
         self.model, self.config = model, config
 
-    @classmethod
-    def open(cls, folder: str | Path) -> InputClassifier:
-        """Open a model folder.
-
-        Raises:
-            WeightsError: It is missing, incomplete or damaged.
-        """
-        return cls(*open_without_text(folder, Vit, "classify"))
-
-    @classmethod
-    def open_published(cls, folder: str | Path) -> InputClassifier:
-        """Open a folder in Hugging Face's layout that holds a classifier of images.
-
-        Raises:
-            ConfigError: It is none that can be read, or has no labels.
-            WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
-        """
-        published = read_published_images(folder)
-        config = images_config(published)
-        if not config.data.labels:
-            raise ConfigError(
-                f"{folder}: an encoder without labels.  "
-                f"Go on from it: regard train DATA --from {folder} -o MODEL"
-            )
-        model = model_of(config, 0)
-        assert isinstance(model, Vit)
-        published.load_into(model)
-        return cls(model.eval(), config)
-
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels it tells apart."""
         return self.config.data.labels
 
     @property
-    def kind(self) -> InputKind:
+    def modality(self) -> Modality:
         """What it reads."""
-        return kind_of(self.config)
+        return modality_of(self.config.task)
 
     def stream(self, path: str) -> Iterator[tuple[str, Classification]]:
         """Classify a file, all files of a folder, or the rows of a file, in constant memory.
@@ -84,7 +52,9 @@ class InputClassifier:
         Raises:
             DataError: Something cannot be read.
         """
-        yield from self.stream_placed(self.kind.read_unlabeled(self.config, path))
+        yield from self.stream_placed(
+            self.modality.read_unlabeled(InputFormat.of(self.config), as_source(path))
+        )
 
     def stream_placed(
         self, inputs: Iterable[tuple[str, NDArray]]
@@ -123,11 +93,6 @@ class InputClassifier:
         """Lay inputs out with the numbers of their labels."""
         layout = collator_of(self.config, self.model)
         return InputBatches(values, labels, layout, batch_tokens=CLASSIFIED_TOKENS)
-
-
-def kind_of(config: RunConfig) -> InputKind:
-    """Tell what the model of a configuration reads."""
-    return next(kind for kind in KINDS if kind.task == config.task)
 
 
 def collator_of(config: RunConfig, model: Vit) -> InputCollator:

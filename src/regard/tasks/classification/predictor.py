@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import msgspec
 import torch
@@ -13,7 +12,6 @@ from regard.data.batching import TokenRows
 from regard.data.labeled_text import LabeledTextBatches
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Classifier
-from regard.setup.build import open_trained
 from regard.setup.config import RunConfig
 
 CLASSIFIED_TOKENS = 8192  # in a batch
@@ -45,15 +43,6 @@ class TextClassifier:
 
     def __init__(self, model: Classifier, tokenizer: AnyTokenizer, config: RunConfig) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
-
-    @classmethod
-    def open(cls, folder: str | Path) -> TextClassifier:
-        """Open a model folder.
-
-        Raises:
-            WeightsError: It is missing, incomplete or damaged.
-        """
-        return cls(*open_trained(folder, Classifier, "classify"))
 
     @property
     def labels(self) -> tuple[str, ...]:

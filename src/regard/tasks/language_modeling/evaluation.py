@@ -11,8 +11,9 @@ import msgspec
 from regard.data.readers.text import TextLines, read_text
 from regard.data.text_splits import without_repeats
 from regard.errors import DataError
+from regard.setup.base_task import ReadOptions
+from regard.tasks.language_modeling.data import read_prose
 from regard.tasks.language_modeling.predictor import TextGenerator
-from regard.tasks.language_modeling.task import LanguageModeling
 
 
 class TextReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +98,7 @@ def read_test_text(
     if allow_overlap:
         return lines
     try:
-        train = LanguageModeling().read(generator.config).train
+        train = read_prose(ReadOptions.of(generator.config)).train
     except DataError:  # the training text is not at hand: nothing to compare with
         return lines
     kept, repeats = without_repeats(train, lines)
@@ -105,11 +106,11 @@ def read_test_text(
         raise DataError(
             f"{path}: {len(repeats):,} of {len(lines):,} lines also stand in {train.path} "
             f"(e.g. line {repeats[0].line:,}).  Scores would be too good.  "
-            "Drop them: --drop-overlap;  keep: --allow-overlap"
+            "Drop them: `data.drop_overlap=true`;  keep: `data.allow_overlap=true`"
         )
     if not len(kept):
         raise DataError(
             f"{path}: every line also stands in {train.path}: none is left.  "
-            "Name another file, or keep them: --allow-overlap"
+            "Name another file, or keep them: `data.allow_overlap=true`"
         )
     return kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +14,6 @@ from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Decoder
-from regard.setup.build import open_trained
 from regard.setup.config import RunConfig
 from regard.tasks.language_modeling.loss import evaluation_batches, text_measures
 
@@ -47,15 +45,6 @@ class TextGenerator:
 
     def __init__(self, model: Decoder[Any], tokenizer: AnyTokenizer, config: RunConfig) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
-
-    @classmethod
-    def open(cls, folder: str | Path) -> TextGenerator:
-        """Open a model folder.
-
-        Raises:
-            WeightsError: It is missing, incomplete or damaged.
-        """
-        return cls(*open_trained(folder, Decoder, "generate text"))
 
     def generate(
         self,

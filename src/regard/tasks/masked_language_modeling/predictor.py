@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,7 +10,6 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Encoder
-from regard.setup.build import open_trained
 from regard.setup.config import RunConfig
 
 
@@ -28,15 +26,6 @@ class TextEncoder:
         self, model: Encoder, tokenizer: AnyTokenizer, config: RunConfig | None = None
     ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
-
-    @classmethod
-    def open(cls, folder: str | Path) -> TextEncoder:
-        """Open a model folder of regard's own.
-
-        Raises:
-            WeightsError: It is missing, incomplete or damaged.
-        """
-        return cls(*open_trained(folder, Encoder, "tell hidden tokens"))
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:

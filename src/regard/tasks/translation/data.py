@@ -8,16 +8,19 @@ import msgspec
 import numpy as np
 
 from regard.data.batching import TokenRows
-from regard.data.dropped_rows import DroppedRow
+from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.languages import guess_pair
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.readers.labeled_folders import data_files_hash
+from regard.data.readers.source import DataSource
 from regard.data.readers.tables import read_pairs
 from regard.data.splits import check_overlap, clean, split, without_overlap
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
+from regard.setup.facts import DataFacts
+from regard.training.events import DataSummary
 
 _NAMED_LINES = 3  # of a batch in a message; the others are counted
 
@@ -27,9 +30,9 @@ class Corpus(msgspec.Struct, kw_only=True):
 
     Args:
         path: File as named.
-        train: Pairs to learn from.
-        valid: Pairs that choose the best weights.
-        test: Pairs held out for the final figures; may be empty.
+        train: ParallelCorpus to learn from.
+        valid: ParallelCorpus that choose the best weights.
+        test: ParallelCorpus held out for the final figures; may be empty.
         dropped: Rows left out, with the reason.
         languages: Codes such as ``en-de``, or empty.
         languages_are_guessed: Whether the languages were found by looking at the text.
@@ -50,13 +53,30 @@ class Corpus(msgspec.Struct, kw_only=True):
         """Code of the target language, where known."""
         return self.languages.partition("-")[2] or None
 
-    @property
-    def num_chars(self) -> int:
-        """Characters of the training targets."""
-        return sum(map(len, self.train.targets))
+    def facts(self) -> DataFacts:
+        """Return the size, in characters of the training targets, and the languages."""
+        num_chars = sum(map(len, self.train.targets))
+        return DataFacts(num_chars=num_chars, languages=self.languages)
 
-    def place(self, rows: Sequence[int]) -> str:
-        """Tell where training rows stand in the file, such as ``lines 12, 88, 204 and 29 more``.
+    def summary(self) -> DataSummary:
+        """Describe the pairs in an event."""
+        return DataSummary(
+            path=self.path,
+            unit="pairs",
+            languages=self.languages.replace("-", " -> ") or "languages not known",
+            languages_are_guessed=self.languages_are_guessed,
+            num_train=len(self.train),
+            num_valid=len(self.valid),
+            num_test=len(self.test),
+            dropped=count_reasons(self.dropped),
+        )
+
+    def texts(self) -> list[str]:
+        """Return all training sentences, sources first."""
+        return [*self.train.sources, *self.train.targets]
+
+    def locate(self, rows: Sequence[int]) -> str:
+        """Describe where training rows are in the file, such as ``lines 12, 88, 204 and 29 more``.
 
         Args:
             rows: Indices into `train`, one or more, from 0.
@@ -80,33 +100,28 @@ def describe_lines(lines: Sequence[int]) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def read_corpus(config: DataConfig, *, seed: int) -> Corpus:
-    """Read the pairs that a configuration names, and split off what it does not name.
-
-    Args:
-        config: With a path.
-        seed: Of the split.
+def read_corpus(options: ReadOptions) -> Corpus:
+    """Read the pairs that settings name, and split off what they do not name.
 
     Raises:
         DataError: A file is missing, malformed, or overlaps with another.
     """
-    assert config.path is not None
-    pairs = _read(config.path, config, targets=config.targets)
-    pairs, dropped = clean(pairs)
+    config = options.data
+    pairs, dropped = clean(_read(options, "path", targets=options.source("targets")))
     parts = split(
         pairs,
-        seed=seed,
+        seed=options.seed,
         valid_rows=0 if config.valid else None,
         test_rows=0 if config.test else None,
     )
     train, valid, test = parts.train, parts.valid, parts.test
     if config.valid:
-        valid = _read_held_out(config.valid, config, train)
+        valid = _read_held_out(options, "valid", train)
     if config.test:
-        test = _read_held_out(config.test, config, train)
+        test = _read_held_out(options, "test", train)
     languages, guessed = _languages(config, train)
     return Corpus(
-        path=config.path,
+        path=train.path,
         train=train,
         valid=valid,
         test=test,
@@ -116,16 +131,23 @@ def read_corpus(config: DataConfig, *, seed: int) -> Corpus:
     )
 
 
-def _read(path: str, config: DataConfig, *, targets: str | None) -> ParallelCorpus:
-    columns = (config.columns[0], config.columns[1]) if config.columns else None
-    return read_pairs(path, targets=targets, encoding=config.encoding, columns=columns)
+def columns_of(data: DataConfig) -> tuple[str, str] | None:
+    """Return the columns of source and target, where they are named."""
+    return (data.columns[0], data.columns[1]) if data.columns else None
 
 
-def _read_held_out(path: str, config: DataConfig, train: ParallelCorpus) -> ParallelCorpus:
-    pairs, _ = clean(_read(path, config, targets=None), min_pairs=1)
-    if config.drop_overlap:
+def _read(options: ReadOptions, name: str, *, targets: DataSource | None = None) -> ParallelCorpus:
+    source = options.source(name)
+    assert source is not None
+    data = options.data
+    return read_pairs(source, targets=targets, encoding=data.encoding, columns=columns_of(data))
+
+
+def _read_held_out(options: ReadOptions, name: str, train: ParallelCorpus) -> ParallelCorpus:
+    pairs, _ = clean(_read(options, name), min_pairs=1)
+    if options.data.drop_overlap:
         return without_overlap(train, pairs)
-    if not config.allow_overlap:
+    if not options.data.allow_overlap:
         check_overlap(train, pairs)
     return pairs
 
@@ -170,7 +192,7 @@ def encode_pairs(
     if not kept:
         raise DataError(
             f"{pairs.path}: every pair is longer than {max_length:,} tokens.  "
-            "Raise the limit: --set data.max_length=1024"
+            "Raise the limit: `data.max_length=1024`"
         )
     of_sources, of_targets = split_tokenizer(tokenizer)
     encoded = EncodedPairs(
@@ -178,13 +200,6 @@ def encode_pairs(
         targets=TokenRows(prepend_special_tokens(of_targets, (targets[row] for row in kept))),
     )
     return encoded, (pairs if len(kept) == len(pairs) else pairs.select(kept)), dropped
-
-
-def data_hash(config: DataConfig) -> str:
-    """Hash the training file, files or folder that a configuration names."""
-    assert config.path is not None
-    paths = [config.path, *([config.targets] if config.targets else [])]
-    return "-".join(data_files_hash(path) for path in paths)
 
 
 def summarize_lengths(corpus: Corpus) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""``regard evaluate``: how good a model is on a file of pairs, beside floors and another model."""
+"""How good a translation model is on a file of pairs, next to baselines and another model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from regard.metrics.translation import (
     score_translations,
     worst_translations,
 )
+from regard.setup.base_task import ReadOptions
+from regard.tasks.translation.data import columns_of
 from regard.tasks.translation.predictor import Translator
-from regard.tasks.translation.task import Translation
+from regard.tasks.translation.task import TranslationTask
 
 _TIMED_SENTENCES = 50
 
@@ -178,8 +180,7 @@ def read_test_pairs(
         DataError: Neither is set and there are such pairs, or the file cannot be read.
     """
     data = translator.config.data
-    columns = (data.columns[0], data.columns[1]) if data.columns else None
-    pairs = read_pairs(path, encoding=data.encoding, columns=columns)
+    pairs = read_pairs(path, encoding=data.encoding, columns=columns_of(data))
     if allow_overlap:
         return pairs
     train = _training_pairs(translator)
@@ -197,6 +198,6 @@ def _training_pairs(translator: Translator) -> ParallelCorpus | None:
     if config.tokenizer.kind == "published" and config.start_from is None:
         return None  # others have trained it
     try:
-        return Translation().read(config).train
+        return TranslationTask().read(ReadOptions.of(config)).train
     except DataError:
         return None

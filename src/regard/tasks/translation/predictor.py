@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +18,6 @@ from regard.generation.search_config import SearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.models import EncoderDecoder
-from regard.setup.build import open_trained
 from regard.setup.config import RunConfig
 from regard.tasks.translation.loss import among_tokens, decode_rows, special_ids
 
@@ -96,15 +94,6 @@ class Translator:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
-
-    @classmethod
-    def open(cls, folder: str | Path) -> Translator:
-        """Open a model folder.
-
-        Raises:
-            WeightsError: It is missing, incomplete or damaged.
-        """
-        return cls(*open_trained(folder, EncoderDecoder, "translate"))
 
     def translate(
         self,

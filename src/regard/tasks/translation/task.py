@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import copy
 import time
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from msgspec.structs import replace
 
 from regard.data.batching import PairBatches
 from regard.data.cldr_corpus import cldr_corpus
-from regard.data.dropped_rows import count_reasons
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.tokenizer import Tokenizer, check_tags
+from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
-from regard.hub.model_folder import ModelFolder
+from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.metrics.translation import score_translations
-from regard.models import EncoderDecoder
-from regard.models.base.text_model import TextModel
-from regard.setup.base_task import Outcome, Prepared, Task, Text
-from regard.setup.build import build_model, describe_tokens, report_model, settle_precision
+from regard.models import ENCODER_DECODERS, EncoderDecoder, Model
+from regard.setup.base_task import FOLDER, ReadOptions, Task, TestReport, TrainingSetup
+from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
+from regard.setup.presets import SEQ2SEQ_PRESETS
 from regard.tasks.translation.data import Corpus, EncodedPairs, encode_pairs, read_corpus
 from regard.tasks.translation.loss import (
     DECODED_ROWS,
@@ -34,7 +30,7 @@ from regard.tasks.translation.loss import (
     special_ids,
 )
 from regard.tasks.translation.predictor import Translator
-from regard.training.events import Data, Evaluated, Report
+from regard.training.events import Evaluated, Report, Warned
 
 _TESTED_ROWS = 500
 _SOURCE_IGNORED = 0.05  # nats per token: a smaller gap means that the source is not used
@@ -42,19 +38,24 @@ _SAMPLED_ROWS = 32
 _BATCHING_GAIN = 0.6  # a sentence among many costs less time than one in the small sample
 
 
-class Translation(Task):
+class TranslationTask(Task):
     """Sentences in one language to sentences in another."""
+
+    name = "translation"
+    purpose = "translate"
+    families = ENCODER_DECODERS
+    presets = SEQ2SEQ_PRESETS
 
     @property
     def defaults(self) -> RunConfig:
         """The Transformer."""
-        return RunConfig(task="translation")
+        return RunConfig(task=self.name)
 
-    def read(self, config: RunConfig) -> Corpus:
-        """Read the pairs of a configuration: its file, or the embedded corpus."""
-        if config.data.path is not None:
-            return read_corpus(config.data, seed=config.training.seed)
-        embedded = cldr_corpus(seed=config.training.seed)
+    def read(self, options: ReadOptions) -> Corpus:
+        """Read the pairs of a file, or the embedded corpus where none is named."""
+        if options.data.path is not None:
+            return read_corpus(options)
+        embedded = cldr_corpus(seed=options.seed)
         return Corpus(
             path=embedded.train.path,
             train=embedded.train,
@@ -66,49 +67,31 @@ class Translation(Task):
             is_generated=True,
         )
 
-    def describe(self, text: Corpus) -> Data:
-        """Tell what the data is."""
-        return Data(
-            path=text.path,
-            unit="pairs",
-            languages=text.languages.replace("-", " -> ") or "languages not known",
-            languages_are_guessed=text.languages_are_guessed,
-            num_train=len(text.train),
-            num_valid=len(text.valid),
-            num_test=len(text.test),
-            dropped=count_reasons(text.dropped),
-        )
-
-    def note(self, config: RunConfig, text: Text) -> RunConfig:
-        """Note the languages."""
-        assert isinstance(text, Corpus)
-        data = msgspec.structs.replace(config.data, languages=text.languages)
-        return msgspec.structs.replace(config, data=data)
-
-    def prepare(
-        self, config: RunConfig, text: Corpus, report: Report, *, stored: ModelFolder | None = None
-    ) -> PreparedTranslation:
-        """Train or read the vocabulary, encode the pairs, build the model."""
-        report(self.describe(text))
-        if stored is None:
-            check_tags(config.tokenizer)
-            texts = [*text.train.sources, *text.train.targets]
-            tokenizer: AnyTokenizer = Tokenizer.train(texts, config.tokenizer)
-        else:
-            tokenizer = stored.read_tokenizer()
-        max_length = config.data.max_length
-        train, train_pairs, dropped = encode_pairs(text.train, tokenizer, max_length=max_length)
-        valid, valid_pairs, _ = encode_pairs(text.valid, tokenizer, max_length=max_length)
-        text.dropped += dropped
-        text.train = train_pairs
-        num_tokens = int(train.targets.lengths.sum())
-        tokens = describe_tokens(config, len(tokenizer), train_pairs.targets, num_tokens)
-        source, target = split_tokenizer(tokenizer)
-        is_shared = source is target
-        report(msgspec.structs.replace(tokens, is_shared=is_shared))
-        config = settle_precision(config)
-        model = build_model(config, len(tokenizer))
+    def set_up(
+        self,
+        config: RunConfig,
+        dataset: Corpus,
+        tokenizer: AnyTokenizer | None,
+        model: Model,
+        report: Report,
+    ) -> TranslationSetup:
+        """Encode the pairs, and lay them out in batches."""
+        assert tokenizer is not None
         assert isinstance(model, EncoderDecoder)
+        max_length = config.data.max_length
+        train, train_pairs, dropped = encode_pairs(dataset.train, tokenizer, max_length=max_length)
+        valid, valid_pairs, _ = encode_pairs(dataset.valid, tokenizer, max_length=max_length)
+        dataset.dropped += dropped
+        dataset.train = train_pairs
+        report(
+            summarize_tokens(
+                config,
+                len(tokenizer),
+                train_pairs.targets,
+                int(train.targets.lengths.sum()),
+                is_shared=not isinstance(tokenizer, SourceTargetTokenizer),
+            )
+        )
         assert config.training.batch_tokens is not None
         batches = PairBatches(
             train.sources,
@@ -117,10 +100,9 @@ class Translation(Task):
             seed=config.training.seed,
             ids=special_ids(model, tokenizer),
         )
-        report_model(config, model, report)
-        return PreparedTranslation(
+        return TranslationSetup(
             config=config,
-            text=text,
+            dataset=dataset,
             tokenizer=tokenizer,
             batches=batches,
             model=model,
@@ -128,17 +110,17 @@ class Translation(Task):
             valid_pairs=valid_pairs,
         )
 
-    def open(self, folder: str | Path) -> Translator:
-        """Open a model folder for translating."""
-        return Translator.open(folder)
+    def predictor(self, model: Any, tokenizer: Any, config: RunConfig) -> Translator:
+        """Return what translates with a trained model."""
+        return Translator(model, tokenizer, config)
 
 
-class PreparedTranslation(Prepared):
+class TranslationSetup(TrainingSetup):
     """A run of translation.
 
     Args:
-        config: With every choice made.
-        text: The pairs.
+        config: Of the run.
+        dataset: The pairs.
         tokenizer: Shared by both sides.
         batches: Of the training pairs.
         model: With initial weights, in training mode.
@@ -146,26 +128,27 @@ class PreparedTranslation(Prepared):
         valid_pairs: Their text.
     """
 
-    text: Corpus
+    dataset: Corpus
+    tokenizer: AnyTokenizer
     model: EncoderDecoder[Any]
 
     def __init__(
         self,
         *,
         config: RunConfig,
-        text: Corpus,
+        dataset: Corpus,
         tokenizer: AnyTokenizer,
         batches: PairBatches,
-        model: TextModel,
+        model: EncoderDecoder[Any],
         valid: EncodedPairs,
         valid_pairs: ParallelCorpus,
     ) -> None:
         super().__init__(
-            config=config, text=text, tokenizer=tokenizer, batches=batches, model=model
+            config=config, dataset=dataset, tokenizer=tokenizer, batches=batches, model=model
         )
         self.valid, self.valid_pairs = valid, valid_pairs
 
-    def objective(self) -> TranslationLoss:
+    def loss(self) -> TranslationLoss:
         """Make the label-smoothed cross-entropy."""
         return TranslationLoss(
             self.config.training.label_smoothing, special_ids(self.model, self.tokenizer).no_label
@@ -183,10 +166,9 @@ class PreparedTranslation(Prepared):
         )
 
     @torch.no_grad()
-    def evaluation_seconds(self, model: TextModel) -> float:
+    def evaluation_seconds(self, model: EncoderDecoder[Any]) -> float:
         """Time the decoding of some rows to their references' length, and scale it up."""
         evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
-        assert isinstance(evaluated, EncoderDecoder)
         num_rows = len(self.valid_pairs)
         sample = list(range(0, num_rows, max(1, num_rows // _SAMPLED_ROWS)))[:_SAMPLED_ROWS]
         begun = time.perf_counter()
@@ -196,31 +178,31 @@ class PreparedTranslation(Prepared):
         per_row = (time.perf_counter() - begun) / len(sample)
         return per_row * min(num_rows, DECODED_ROWS) * _BATCHING_GAIN
 
-    def warning(self, event: Evaluated) -> str | None:
-        """Tell where the model has learned to ignore its source."""
+    def data_warning(self, event: Evaluated) -> Warned | None:
+        """Warn where the model has learned to ignore its source."""
         gap = event.measures["shuffled_loss"] - event.measures["loss"]
         if gap >= _SOURCE_IGNORED or event.step < event.total_steps // 2:
             return None
-        return (
-            "The output hardly depends on the source: validation loss with shuffled sources is "
-            f"only {gap:.3f} nats higher.  Are the columns aligned line by line?  "
-            "See: regard check"
+        return Warned(
+            text="The output hardly depends on the source: validation loss with shuffled sources "
+            f"is only {gap:.3f} nats higher.  Are the columns aligned line by line?",
+            next_steps=(NextStep("See", "check", (self.dataset.path,)),),
         )
 
-    def finish(self, opened: Translator, valid: dict[str, float]) -> Outcome:
+    def evaluate_test(self, predictor: Translator, valid: dict[str, float]) -> TestReport:
         """Score beam search on the test pairs."""
-        corpus, beam = self.text, self.config.search.beam
-        test = self._test(opened)
+        corpus, beam = self.dataset, self.config.search.beam
+        test = self._test(predictor)
         shown = f"valid chrF {valid['chrf']:.1f}"
         if test:
             shown += (
                 f"   test chrF {test['chrf']:.1f} [{test['chrf_low']:.1f}, "
                 f"{test['chrf_high']:.1f}], BLEU {test['bleu']:.1f}"
             )
-        return Outcome(
+        return TestReport(
             test=test,
             summary=shown,
-            tries=[f'translate {{folder}} "{corpus.valid.sources[0]}"'],
+            suggested=[NextStep("Try", "translate", (FOLDER, corpus.valid.sources[0]))],
             kind=f"A translation model ({corpus.languages or 'languages not told'})",
             rows=f"{len(corpus.train):,} train / {len(corpus.valid):,} validation / "
             f"{len(corpus.test):,} test",
@@ -230,7 +212,7 @@ class PreparedTranslation(Prepared):
         )
 
     def _test(self, translator: Translator) -> dict[str, float]:
-        corpus = self.text
+        corpus = self.dataset
         stride = max(1, len(corpus.test) // _TESTED_ROWS)
         rows = range(0, len(corpus.test), stride)
         if not rows:

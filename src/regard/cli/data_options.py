@@ -1,0 +1,55 @@
+"""Options that say where the data is and how it is read: the same for every verb that reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Flag = Parameter(negative=())
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DataOptions:
+    """Where the text comes from, as options of the command line.
+
+    Attributes:
+        columns: Names of the columns to read, such as English,French; without it they are found.
+        targets: File of target sentences, when DATA holds the source sentences only.
+        valid: File of validation pairs; without it some rows are held out.
+        test: File of test pairs; without it some rows are held out.
+        lang: Language codes, such as en-de.
+        encoding: Of the data files, such as latin1.
+        drop_overlap: Drop held-out sources that also stand in the training data.
+        allow_overlap: Keep them.
+    """
+
+    columns: str | None = None
+    targets: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    lang: str | None = None
+    encoding: str | None = None
+    drop_overlap: Annotated[bool, Flag] = False
+    allow_overlap: Annotated[bool, Flag] = False
+
+    def settings(self) -> list[str]:
+        """Return the options that are set as settings."""
+        flags = {"drop_overlap": self.drop_overlap, "allow_overlap": self.allow_overlap}
+        values = {
+            "columns": self.columns,
+            "targets": self.targets,
+            "valid": self.valid,
+            "test": self.test,
+            "languages": self.lang,
+            "encoding": self.encoding,
+        }
+        set_values = {key: value for key, value in values.items() if value is not None}
+        set_values |= {key: "true" for key, flag in flags.items() if flag}
+        return [f"data.{key}={value}" for key, value in set_values.items()]
+
+
+UNSET = DataOptions()
+"""No option is set."""

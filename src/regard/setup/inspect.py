@@ -1,0 +1,53 @@
+"""The files that a run reads, each opened once, and what is kept of those that are streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from regard.data.readers.source import DataSource, open_source
+from regard.hub.model_folder import ModelFolder
+from regard.hub.storage import write_atomic
+from regard.setup.config import DataConfig
+
+_HASHED = ("path", "targets")  # what a resumed run must find unchanged
+
+
+def open_sources(data: DataConfig) -> dict[str, DataSource]:
+    """Open the files and folders that settings name.
+
+    Returns:
+        Them by the name of their setting: ``path``, ``targets``, ``valid``, ``test``.
+
+    Raises:
+        DataError: One is missing or cannot be read.
+    """
+    paths = {name: getattr(data, name) for name in ("path", "targets", "valid", "test")}
+    return {name: open_source(path) for name, path in paths.items() if path is not None}
+
+
+def sources_hash(sources: Mapping[str, DataSource]) -> str:
+    """Compute the hash of training data; empty for the embedded corpus."""
+    return "-".join(sources[name].sha256 for name in _HASHED if name in sources)
+
+
+def stored_paths(sources: Mapping[str, DataSource], folder: ModelFolder) -> dict[str, str]:
+    """Return the paths under which a resumed run will find the data.
+
+    What came from a stream is there once `store_streams` has written it.
+    """
+    names = {"path": "data"}
+    return {
+        name: str(folder.path / f"{names.get(name, name)}{source.suffix}")
+        if source.is_stream
+        else source.path
+        for name, source in sources.items()
+    }
+
+
+def store_streams(sources: Mapping[str, DataSource], folder: ModelFolder) -> None:
+    """Write what came from streams to the folder of a run, so that it can be resumed."""
+    paths = stored_paths(sources, folder)
+    for name, source in sources.items():
+        if source.is_stream:
+            write_atomic(Path(paths[name]), source.content)

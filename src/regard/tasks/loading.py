@@ -1,0 +1,72 @@
+"""Model folders opened for use: regard's own by their task, published ones by what they hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from regard.errors import ConfigError, NextStep
+from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
+from regard.hub.model_folder import ModelFolder
+from regard.layers.attention_config import AttentionConfig
+from regard.models import CHECKPOINT_FORMATS
+from regard.setup.config import RunConfig
+from regard.setup.published_config import published_config
+from regard.setup.published_images import images_config, read_published_images, reads_images
+from regard.tasks import task_named
+
+
+def open_model(folder: str | Path) -> Any:
+    """Open a model folder by the task it was trained for, or one in Hugging Face's layout.
+
+    Raises:
+        ConfigError: It is none that can be read.
+        WeightsError: It is missing, incomplete or damaged.
+    """
+    if is_hugging_face(Path(folder)):
+        return open_published(folder)
+    config = ModelFolder(folder).read_config(RunConfig)
+    return task_named(config.task).open(folder)
+
+
+def open_published(
+    folder: str | Path,
+    attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - immutable
+) -> Any:
+    """Open a folder in Hugging Face's layout.
+
+    Args:
+        folder: With ``config.json`` and safetensors; without a tokenizer only methods that take
+            text raise.
+        attention: The pattern of each layer of a model of text.
+
+    Returns:
+        By what the model is: a generator, an encoder, a classifier, or a translator; all have
+        ``.model``.
+
+    Raises:
+        ConfigError: It is none that can be read.
+        WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
+    """
+    path = Path(folder)
+    if reads_images(path):
+        published = read_published_images(path)
+        config, tokenizer = images_config(published), None
+        if not config.data.labels:
+            raise ConfigError(
+                f"{folder}: an encoder without labels.",
+                NextStep(
+                    "Start from it",
+                    "train",
+                    ("DATA",),
+                    (("start_from", str(folder)), ("output", "MODEL")),
+                ),
+            )
+    else:
+        published = read_hugging_face(path, CHECKPOINT_FORMATS)
+        config, tokenizer = published_config(published, attention), read_any_tokenizer(path)
+    task = task_named(config.task)
+    model = task.build(config, published.vocab_size)
+    published.load_into(model)
+    return task.predictor(model.eval(), tokenizer, config)

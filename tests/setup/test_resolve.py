@@ -1,0 +1,181 @@
+"""Settings are decided once, by a pure function, as a table."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import pytest
+from tests.setup.decide import FAST_BF16, MACHINE, decide
+
+from regard.cli.wording import error_text
+from regard.errors import ConfigError
+from regard.hub.model_folder import ModelFolder
+from regard.models import BertConfig, GptConfig, VitConfig
+from regard.setup.config import RunConfig
+from regard.setup.facts import DataFacts, Facts, Pretrained
+from regard.setup.request import Request
+from regard.setup.resolve import resolve
+from regard.tasks import TASKS
+
+
+def value_of(config, name):
+    """Return a setting by its dotted name."""
+    return reduce(getattr, name.split("."), config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts", "name", "value"),
+    [
+        # the preset follows from the amount of data, its sizes from the preset
+        ((), {"num_chars": 1_999_999}, "preset", "tiny"),
+        ((), {"num_chars": 2_000_000}, "preset", "small"),
+        ((), {"num_chars": 199_999_999}, "preset", "small"),
+        ((), {"num_chars": 200_000_000}, "preset", "base"),
+        (("preset=auto",), {"num_chars": 10}, "preset", "tiny"),
+        (("preset=base",), {"num_chars": 10}, "preset", "base"),
+        (("preset=base",), {}, "model.dim", 512),
+        ((), {}, "model.dim", 128),
+        ((), {}, "training.batch_tokens", 1024),
+        ((), {}, "optimizer.learning_rate", 8e-3),
+        # what is set wins
+        (("model.dim=64",), {}, "model.dim", 64),
+        (("model.dim=64",), {}, "model.hidden_dim", 512),
+        (("training.batch_tokens=77",), {}, "training.batch_tokens", 77),
+        (("optimizer.learning_rate=0.5",), {}, "optimizer.learning_rate", 0.5),
+        (("model.dim=64", "model.dim=32"), {}, "model.dim", 32),
+        # the families of a task, in the role that they have in it
+        (("model.family=lstm",), {}, "model.dim", 192),
+        (("model.family=lstm",), {"task": "language-modeling"}, "model.num_decoder_layers", 2),
+        ((), {"task": "language-modeling"}, "training.label_smoothing", 0.0),
+        # heads that divide a size set alone
+        (("model.dim=130",), {"task": "classification"}, "model.num_heads", 2),
+        (("model.dim=131",), {"task": "classification"}, "model.num_heads", 1),
+        (("model.dim=1000",), {"task": "classification"}, "model.num_heads", 4),
+        (("model.dim=128", "model.num_heads=2"), {}, "model.num_heads", 2),
+        (("model.dim=130", "preset=base"), {}, "model.num_heads", 2),
+        # what the data says
+        ((), {"labels": ("bad", "good")}, "data.labels", ("bad", "good")),
+        ((), {"languages": "en-de"}, "data.languages", "en-de"),
+        ((), {"mean": (1.0,), "std": (2.0,)}, "data.std", (2.0,)),
+        # the precision of the machine
+        ((), {"machine": FAST_BF16}, "training.precision", "bf16"),
+        ((), {"machine": MACHINE}, "training.precision", "float32"),
+        (("training.precision=float32",), {"machine": FAST_BF16}, "training.precision", "float32"),
+        (("optimizer.name=cg",), {"machine": FAST_BF16}, "training.precision", "float32"),
+        # methods that see all rows at once: no rate, no average, no dropout
+        (("optimizer.name=cg",), {}, "optimizer.learning_rate", None),
+        (("optimizer.name=cg",), {}, "training.average", 0.0),
+        (("optimizer.name=cg", "training.average=0.5"), {}, "training.average", 0.5),
+        (("optimizer.name=cg", "preset=small"), {}, "model.dropout", 0.0),
+        (("optimizer.name=cg", "model.dropout=0.2"), {}, "model.dropout", 0.2),
+        (("optimizer.name=adam-then-cg",), {}, "optimizer.learning_rate", 8e-3),
+        # dropout where rows are seen often enough to be memorized
+        (("preset=small", "training.epochs=5"), {}, "model.dropout", 0.0),
+        (("preset=small", "training.epochs=6"), {}, "model.dropout", 0.1),
+        (("preset=small",), {}, "model.dropout", 0.1),
+        (("preset=small", "training.epochs=1", "model.dropout=0.1"), {}, "model.dropout", 0.1),
+        (("preset=small", "training.minutes=0.01"), {}, "model.dropout", 0.0),
+        (("preset=small", "training.minutes=600"), {}, "model.dropout", 0.1),
+        (("preset=small", "training.minutes=600", "training.epochs=2"), {}, "model.dropout", 0.0),
+    ],
+)
+def test_a_setting_follows_from_what_is_set_and_what_the_data_says(settings, facts, name, value):
+    assert value_of(decide(*settings, **facts), name) == value
+
+
+def test_the_same_request_and_facts_give_the_same_settings_and_change_neither():
+    request = Request.of(["model.dim=130", "preset=small"])
+    facts = Facts(data=DataFacts(num_chars=10), vocab_size=300, num_tokens=10)
+    first = resolve(request, facts, MACHINE, TASKS["translation"])
+    assert resolve(request, facts, MACHINE, TASKS["translation"]) == first
+    assert request == Request.of(["model.dim=130", "preset=small"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_settings_that_are_decided_stay_when_they_are_read_again(task, tmp_path):
+    sizes = {"num_labels": 2} if "-classification" in task else {}
+    facts = {"labels": ("a", "b"), "model": sizes} if "classification" in task else {}
+    decided = decide(f"task={task}", "optimizer.clip=0.5", task=task, **facts)
+    folder = ModelFolder(tmp_path / "m")
+    folder.create()
+    folder.write_config(decided)
+    request = Request.of((), file=tmp_path / "m" / "config.toml")
+    again = resolve(
+        request,
+        Facts(data=DataFacts(num_chars=100_000, **facts), vocab_size=300, num_tokens=30_000),
+        MACHINE,
+        TASKS[task],
+    )
+    assert again == decided
+    assert request.is_chosen("optimizer.clip")
+    assert not request.is_chosen("optimizer.learning_rate")
+
+
+def test_weights_to_start_from_bring_their_sizes_and_pace():
+    source = RunConfig(task="language-modeling", preset="small", model=GptConfig(dim=96))
+    start = Pretrained(config=source)
+    config = decide(task="language-modeling", pretrained=start, num_chars=10**9)
+    assert (config.model.dim, config.preset, config.optimizer.name) == (96, "small", "muon")
+    assert config.optimizer.learning_rate == pytest.approx(0.3 * 6e-3)
+    lora = decide("fine_tuning.method=lora", task="language-modeling", pretrained=start)
+    assert (lora.optimizer.name, lora.optimizer.learning_rate) == ("adamw", 1e-3)
+
+
+def test_weights_to_start_from_keep_the_scale_of_their_inputs():
+    known = decide("data.max_length=64", task="series-classification", mean=(1.0,), std=(2.0,))
+    start = Pretrained(config=known)
+    config = decide(task="series-classification", pretrained=start, mean=(5.0,), std=(6.0,))
+    assert (config.data.mean, config.data.std) == ((1.0,), (2.0,))
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "message"),
+    [
+        (("preset=huge",), "translation", "preset=huge: one of auto, tiny, small, base was"),
+        (("model.family=gpt",), "translation", "model.family=gpt: does not translate.  Take one"),
+        (("model.dim=32", "model.num_heads=3"), "classification", "model.dim=32: "),
+        (("model.zzz=1",), "translation", "unknown setting model.zzz.  model.family=transformer"),
+        (
+            ("optimizer.name=cg", "training.precision=bf16"),
+            "translation",
+            "training.precision=bf16: optimizer cg compares values",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_by_name(settings, task, message):
+    with pytest.raises(ConfigError) as caught:
+        decide(*settings, task=task)
+    assert error_text(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("model.dim=many",), "model.dim=many: a whole number was expected."),
+        (("model.hidden_dm=3",), "unknown setting model.hidden_dm.  Did you mean hidden_dim?"),
+        (("training.epochs=0",), "training.epochs=0: epochs must be 1 or more, not 0"),
+        (("attention.pattern=local:0",), "attention.pattern=local:0: the window must be 1 or"),
+        (("zzz.name=cg",), "unknown section zzz."),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_the_data_is_read(settings, message):
+    with pytest.raises(ConfigError) as caught:
+        Request.of(settings).check(RunConfig(task="classification", model=BertConfig()))
+    assert message.split("  ")[0] in error_text(caught.value)
+
+
+def test_sizes_of_the_data_are_taken_where_none_are_set():
+    sizes = {"input": "features", "num_features": 3, "max_positions": 20, "num_labels": 4}
+    config = decide(task="series-classification", model=sizes)
+    assert isinstance(config.model, VitConfig)
+    assert (config.model.num_features, config.model.max_positions) == (3, 20)
+    chosen = decide("model.max_positions=30", task="series-classification", model=sizes)
+    assert chosen.model.max_positions == 30
+
+
+def test_a_preset_beside_a_file_of_another_is_refused(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('preset = "tiny"\n[model]\nfamily = "transformer"\ndim = 32\nnum_heads = 2\n')
+    assert Request.of((), file=path).is_chosen("model.dim")
+    with pytest.raises(ConfigError, match=r"preset=small: .* has the sizes of preset=tiny"):
+        Request.of(["preset=small"], file=path)
