@@ -38,10 +38,10 @@ from regard.bench.attention_memory import measure_memory
 from regard.bench.peers import (
     Case,
     Computation,
+    Implementation,
     Operands,
     Order,
-    Side,
-    build_side,
+    build_implementation,
 )
 
 Task = Callable[[], object]
@@ -114,16 +114,16 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 
 
-def task(side: Side, case: Case, order: Order) -> Computation:
+def task(implementation: Implementation, case: Case, order: Order) -> Computation:
     """Build a computation with operands of its own."""
-    return Computation(side, Operands(case), order)
+    return Computation(implementation, Operands(case), order)
 
 
-def ours(case: Case) -> Side:
-    """Build our own side."""
-    side = build_side("regard", case)
-    assert isinstance(side, Side)
-    return side
+def ours(case: Case) -> Implementation:
+    """Build our own implementation."""
+    built = build_implementation("regard", case)
+    assert isinstance(built, Implementation)
+    return built
 
 
 def local(scale: Scale) -> Iterator[Line]:
@@ -138,8 +138,8 @@ def local(scale: Scale) -> Iterator[Line]:
         tasks |= peer_task("local", "local-attention", scale, case, "gradient", skipped)
         tasks |= peer_task("local", "flex", scale, case, "forward", skipped)
         seconds = take_turns(tasks, scale.repeats)
-        pairs = (scale.window * length) - scale.window * (scale.window - 1) // 2
-        achieved = 12 * pairs * case.dim * case.num_heads / 1e9 / seconds["gradient"]
+        cost = case.parse().cost(length, length, dim=case.dim)
+        achieved = 3 * cost.flops * case.num_heads / 1e9 / seconds["gradient"]
         peak = operations / seconds["mm"]
         yield Line(
             claim="local",
@@ -167,10 +167,10 @@ def peer_task(
         return {}
     if name == "local-attention":
         case = replace(case, pattern=f"local:{scale.window},0")
-    side = build_side(name, case)
-    if isinstance(side, Side):
-        return {name: task(side, case, order)}
-    skipped.append(Line(claim=claim, what=f"{name}: left out: {side.reason}"))
+    built = build_implementation(name, case)
+    if isinstance(built, Implementation):
+        return {name: task(built, case, order)}
+    skipped.append(Line(claim=claim, what=f"{name}: left out: {built.reason}"))
     return {}
 
 
@@ -235,7 +235,7 @@ def longformer(scale: Scale) -> Iterator[Line]:
 
 
 def longformer_tasks(scale: Scale, window: int, is_projected: bool) -> dict[str, Task]:
-    """Build both sides on the same weights, and check that they compute the same."""
+    """Build both on the same weights, and check that they compute the same."""
     from transformers import LongformerConfig
     from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
@@ -291,25 +291,25 @@ def differentiate(compute: Callable[[], Tensor], leaves: list[Tensor]) -> None:
 class WithGraph:
     """A gradient that can be differentiated again: the way that a product's gradient takes."""
 
-    def __init__(self, side: Side, case: Case) -> None:
-        self._side, self._operands = side, Operands(case)
+    def __init__(self, implementation: Implementation, case: Case) -> None:
+        self._implementation, self._operands = implementation, Operands(case)
 
     def __call__(self) -> None:
         """Compute it."""
         inputs = self._operands.inputs
-        value = (self._side.forward(*inputs) * self._operands.weight).sum()
+        value = (self._implementation.forward(*inputs) * self._operands.weight).sum()
         torch.autograd.grad(value, inputs, create_graph=True)
 
 
 def hvp(scale: Scale) -> Iterator[Line]:
     """Compare a Hessian-vector product with its gradient and with local-attention's."""
     case = scale.case(scale.short)
-    side = ours(case)
+    own = ours(case)
     skipped: list[Line] = []
     tasks: dict[str, Task] = {
-        "gradient": task(side, case, "gradient"),
-        "graph": WithGraph(side, case),
-        "hvp": task(side, case, "hvp"),
+        "gradient": task(own, case, "gradient"),
+        "graph": WithGraph(own, case),
+        "hvp": task(own, case, "hvp"),
         **peer_task("hvp", "local-attention", scale, case, "hvp", skipped),
     }
     seconds = take_turns(tasks, scale.repeats)
@@ -391,12 +391,12 @@ def full(scale: Scale) -> Iterator[Line]:
     for pattern in ("full", "causal"):
         for length in scale.dense:
             case = scale.case(length, pattern=pattern, is_decoder=False)
-            peer = build_side("sdpa", case)
-            assert isinstance(peer, Side)
+            peer = build_implementation("sdpa", case)
+            assert isinstance(peer, Implementation)
             tasks: dict[str, Task] = {
-                f"{side.name} {order}": task(side, case, order)
+                f"{built.name} {order}": task(built, case, order)
                 for order in orders
-                for side in (ours(case), peer)
+                for built in (ours(case), peer)
             }
             seconds = take_turns(tasks, scale.repeats)
             for order in orders:

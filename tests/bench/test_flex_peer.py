@@ -3,15 +3,17 @@
 import pytest
 import torch
 
-from regard.bench.peers import Case, Computation, Operands, Side, build_side
+from regard.bench.peers import Case, Computation, Implementation, Operands, build_implementation
 
 # torch's compiler defines scripted modules when it is imported
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
 
 def test_the_mask_of_a_set_of_positions_is_made_without_a_warning():
-    found = build_side("flex", Case(pattern="local:8|global:0", length=64, num_heads=1, dim=8))
-    assert isinstance(found, Side)
+    found = build_implementation(
+        "flex", Case(pattern="local:8|global:0", length=64, num_heads=1, dim=8)
+    )
+    assert isinstance(found, Implementation)
 
 
 @pytest.mark.slow
@@ -19,8 +21,8 @@ def test_cases_beyond_the_limit_of_compilations_are_compiled_too():
     with torch._dynamo.config.patch(recompile_limit=1):
         for length in (128, 256, 384):
             case = Case(pattern="local:8", length=length, num_heads=1, dim=16)
-            side = build_side("flex", case)
-            assert isinstance(side, Side)
+            side = build_implementation("flex", case)
+            assert isinstance(side, Implementation)
             try:
                 # Uncompiled it would warn, and warnings are errors.
                 Computation(side, Operands(case), "forward")()

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from regard.bench.peers import Case, Computation, Operands, Side, Skipped, build_side
+from regard.bench.peers import (
+    Case,
+    Computation,
+    Implementation,
+    Operands,
+    Skipped,
+    build_implementation,
+)
 
 PATTERNS = ["full", "causal", "local:16", "local:16|global:0", "strided:4"]
 
@@ -13,8 +20,8 @@ PATTERNS = ["full", "causal", "local:16", "local:16|global:0", "strided:4"]
 @pytest.mark.parametrize("name", ["sdpa", "local-attention"])
 def test_a_peer_computes_what_we_compute(name, pattern, is_decoder):
     case = Case(pattern=pattern, length=64, num_heads=2, dim=8, is_decoder=is_decoder)
-    peer, ours = build_side(name, case), build_side("regard", case)
-    assert isinstance(ours, Side)
+    peer, ours = build_implementation(name, case), build_implementation("regard", case)
+    assert isinstance(ours, Implementation)
     if isinstance(peer, Skipped):
         pytest.skip(peer.reason)
     operands = Operands(case)
@@ -26,12 +33,12 @@ def test_a_peer_computes_what_we_compute(name, pattern, is_decoder):
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr("regard.bench.peers.find_spec", lambda name: None)
-    found = build_side("local-attention", Case(pattern="local:8", length=32))
+    found = build_implementation("local-attention", Case(pattern="local:8", length=32))
     assert isinstance(found, Skipped)
     assert found.reason == "not installed: pip install local-attention"
 
 
 def test_a_mask_too_large_is_not_made():
-    found = build_side("sdpa", Case(pattern="local:8", length=32768))
+    found = build_implementation("sdpa", Case(pattern="local:8", length=32768))
     assert isinstance(found, Skipped)
     assert found.reason == "a mask of 32,768 x 32,768 does not fit"

@@ -1,9 +1,9 @@
 """``regard bench attention``: time, memory and achieved arithmetic, by pattern and length.
 
-The sides of a case are computed in turn, `torch.mm` among them, so that all see the same noise of
-the machine; figures are medians over the turns. A pair of positions costs ``4 dim`` operations a
-head in the forward pass (two products) and ``8 dim`` in the backward pass (four), whoever computes
-it: what a side computes beside the allowed pairs, and computes twice, does not count as achieved.
+The implementations of a case are computed in turn, `torch.mm` among them, so that all see the same
+noise of the machine; figures are medians over the turns. A pair of positions costs ``4 dim``
+operations a head in the forward pass (two products) and ``8 dim`` in the backward pass (four),
+whoever computes it: what one computes besides the allowed pairs, and computes twice, does not count as achieved.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from regard.bench.peers import (
     PEERS,
     Case,
     Computation,
+    Implementation,
     Operands,
     Order,
-    Side,
     Skipped,
     brief,
-    build_side,
+    build_implementation,
     skip,
 )
 from regard.errors import ConfigError, ResourceError
@@ -101,7 +101,7 @@ class BenchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures of one side in one case.
+    """The figures of one implementation in one case.
 
     Args:
         side: Who.
@@ -109,7 +109,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         length: Of the case.
         pairs: Allowed pairs of a head.
         forward_ms: Milliseconds of a forward pass.
-        gradient_ms: Of a forward and backward pass; None where the side has none.
+        gradient_ms: Of a forward and backward pass; None where it has none.
         hvp_ms: Of a Hessian-vector product with its gradient and forward pass.
         memory_bytes: Of forward and backward pass, or of the forward pass alone.
         hvp_memory_bytes: Of a Hessian-vector product.
@@ -144,7 +144,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
         config: What was measured.
         mm_gflops: Of `torch.mm` in float32, the median over the cases.
         memory: How it was measured; empty where it was not.
-        rows: A side and case each.
+        rows: An implementation and case each.
         skipped: What was left out, and why.
     """
 
@@ -271,61 +271,67 @@ def _measure(case: Case, config: BenchConfig) -> tuple[list[Row], list[Skipped],
     """Measure one case: the figures, what was left out, and the speed of `torch.mm`."""
     product, operations = mm_task()
     tasks: dict[str, Callable[[], object]] = {"mm": product}
-    sides, skipped = [], []
+    implementations, skipped = [], []
     operands = Operands(case)
     for name in ("regard", *config.peers):
-        side = build_side(name, case)
-        if isinstance(side, Side):
-            orders: list[Order] = [o for o in side.orders if o != "hvp" or config.has_hvp]
-            found = {f"{name} {order}": Computation(side, operands, order) for order in orders}
-            side = _try(side, case, found[f"{name} {orders[-1]}"])
-            if isinstance(side, Side):
-                sides.append(side)
+        built = build_implementation(name, case)
+        if isinstance(built, Implementation):
+            orders: list[Order] = [o for o in built.orders if o != "hvp" or config.has_hvp]
+            found = {f"{name} {order}": Computation(built, operands, order) for order in orders}
+            built = _try(built, case, found[f"{name} {orders[-1]}"])
+            if isinstance(built, Implementation):
+                implementations.append(built)
                 tasks |= found
                 continue
-        skipped.append(side)
+        skipped.append(built)
     seconds = take_turns(tasks, config.repeats)
     speed = operations / seconds["mm"]
-    return [_row(side, case, config, seconds, speed) for side in sides], skipped, speed
+    return [_row(built, case, config, seconds, speed) for built in implementations], skipped, speed
 
 
-def _try(side: Side, case: Case, compute: Computation) -> Side | Skipped:
+def _try(
+    implementation: Implementation, case: Case, compute: Computation
+) -> Implementation | Skipped:
     """Compute once; a peer that fails is left out, with its reason."""
     try:
         compute()
     except (RuntimeError, ValueError, OSError) as error:  # OSError: no compiler
-        if side.name != "regard":
-            return skip(side.name, case, brief(error))
+        if implementation.name != "regard":
+            return skip(implementation.name, case, brief(error))
         if "allocate memory" not in str(error):
             raise
         raise ResourceError(
             f"{case.pattern} at length {case.length:,}: memory does not suffice.  "
-            "Shorter: --lengths; fewer pairs: --patterns"
+            "Shorter: `lengths`; fewer pairs: `patterns`"
         ) from error
-    return side
+    return implementation
 
 
 def _row(
-    side: Side, case: Case, config: BenchConfig, seconds: Mapping[str, float], mm_speed: float
+    implementation: Implementation,
+    case: Case,
+    config: BenchConfig,
+    seconds: Mapping[str, float],
+    mm_speed: float,
 ) -> Row:
     pattern = case.parse()
     assert isinstance(pattern, Pattern)  # those that are no masks tell their cost too
     cost = pattern.cost(case.length, case.length, dim=case.dim)
     operations = cost.flops * case.num_heads / 1e9
-    forward = seconds[f"{side.name} forward"]
-    gradient = seconds.get(f"{side.name} gradient")
-    hvp = seconds.get(f"{side.name} hvp")
+    forward = seconds[f"{implementation.name} forward"]
+    gradient = seconds.get(f"{implementation.name} gradient")
+    hvp = seconds.get(f"{implementation.name} hvp")
     last: Order = "forward" if gradient is None else "gradient"
     forward_speed = operations / forward
     gradient_speed = None if gradient is None else 3 * operations / gradient
 
     def memory(order: Order) -> int | None:
-        is_compiled = side.name == "flex"  # the compiler's own memory would be measured
+        is_compiled = implementation.name == "flex"  # the compiler's own memory would be measured
         wanted = config.has_memory and not is_compiled
-        return measure_memory(case, side.name, order) if wanted else None
+        return measure_memory(case, implementation.name, order) if wanted else None
 
     return Row(
-        side=side.name,
+        side=implementation.name,
         pattern=case.pattern,
         length=case.length,
         pairs=cost.pairs,
@@ -337,5 +343,5 @@ def _row(
         forward_gflops=forward_speed,
         gradient_gflops=gradient_speed,
         of_mm=(gradient_speed or forward_speed) / mm_speed,
-        times_regard=seconds[f"{side.name} {last}"] / seconds[f"regard {last}"],
+        times_regard=seconds[f"{implementation.name} {last}"] / seconds[f"regard {last}"],
     )

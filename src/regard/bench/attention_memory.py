@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from regard.bench.peers import Case, Computation, Operands, Order, Skipped, build_side
+from regard.bench.peers import Case, Computation, Operands, Order, Skipped, build_implementation
 from regard.errors import ResourceError
 
 HOW = "growth of the peak resident set in a fresh process, inputs not counted"
@@ -31,23 +31,23 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Args:
         case: What is computed.
-        side: By whom.
+        implementation: By which.
         order: How far.
         threads: Of PyTorch.
     """
 
     case: Case
-    side: str
+    implementation: str
     order: Order
     threads: int
 
 
-def measure_memory(case: Case, side: str, order: Order) -> int:
+def measure_memory(case: Case, implementation: str, order: Order) -> int:
     """Measure the growth of the peak resident set, in a process of its own.
 
     Args:
         case: What is computed.
-        side: ``regard`` or a peer that can compute it.
+        implementation: ``regard`` or a peer that can compute it.
         order: How far.
 
     Returns:
@@ -56,7 +56,9 @@ def measure_memory(case: Case, side: str, order: Order) -> int:
     Raises:
         ResourceError: The process ended without a figure, as one that runs out of memory does.
     """
-    request = Request(case=case, side=side, order=order, threads=torch.get_num_threads())
+    request = Request(
+        case=case, implementation=implementation, order=order, threads=torch.get_num_threads()
+    )
     found = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", _PROGRAM],
         input=msgspec.json.encode(request),
@@ -66,9 +68,9 @@ def measure_memory(case: Case, side: str, order: Order) -> int:
     if found.returncode:
         last = found.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise ResourceError(
-            f"memory of {side}, {case.pattern} at length {case.length:,}: the process that "
-            f"measures it ended with code {found.returncode}.  {last[:100]}  "
-            "Out of memory?  Shorter: --lengths; without it: --no-memory"
+            f"memory of {implementation}, {case.pattern} at length {case.length:,}: the process "
+            f"that measures it ended with code {found.returncode}.  {last[:100]}  "
+            "Out of memory?  Shorter: `lengths`; without it: `no_memory`"
         )
     return int(found.stdout)
 
@@ -82,10 +84,10 @@ def report() -> None:
     length = min(_WARM_LENGTH, request.case.length)
     small = msgspec.structs.replace(request.case, length=length, num_heads=1, dim=8)
     for case in (small, request.case):
-        side = build_side(request.side, case)
-        if isinstance(side, Skipped):  # too short for its window
+        implementation = build_implementation(request.implementation, case)
+        if isinstance(implementation, Skipped):  # too short for its window
             continue
-        compute = Computation(side, Operands(case), request.order)
+        compute = Computation(implementation, Operands(case), request.order)
         before = _start()
         compute()
         growth = max(0, _peak() - before)

@@ -1,7 +1,7 @@
 """What ``regard bench attention`` compares: our attention and other libraries', on one case.
 
-Each side computes the same function of the same q, k and v. A side that cannot is left out, with
-the reason.
+Each implementation computes the same function of the same q, k and v. One that cannot is left out,
+with the reason.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
-    """A side that was left out.
+    """An implementation that was left out.
 
     Args:
         side: Its name.
@@ -85,7 +85,7 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Side:
+class Implementation:
     """One way of computing a case.
 
     Args:
@@ -112,19 +112,19 @@ class Operands:
 
 
 class Computation:
-    """The value, gradient or Hessian-vector product of one side, ready to be called again.
+    """The value, gradient or Hessian-vector product of one implementation, to be called repeatedly.
 
     The function is the inner product of the output with fixed weights; derivatives are with respect
     to q, k and v. "gradient" includes the forward pass, "hvp" includes the gradient.
 
     Args:
-        side: Which computes.
+        implementation: Which computes.
         operands: Of what.
         order: How far.
     """
 
-    def __init__(self, side: Side, operands: Operands, order: Order) -> None:
-        self._side, self._operands, self._order = side, operands, order
+    def __init__(self, implementation: Implementation, operands: Operands, order: Order) -> None:
+        self._implementation, self._operands, self._order = implementation, operands, order
 
     def __call__(self) -> tuple[Tensor, ...]:
         """Compute once.
@@ -136,9 +136,9 @@ class Computation:
         if self._order == "forward":
             with torch.no_grad():
                 q, k, v = (x.detach() for x in inputs)
-                return (self._side.forward(q, k, v),)
+                return (self._implementation.forward(q, k, v),)
         q, k, v = inputs
-        value = (self._side.forward(q, k, v) * self._operands.weight).sum()
+        value = (self._implementation.forward(q, k, v) * self._operands.weight).sum()
         is_hvp = self._order == "hvp"
         gradient = torch.autograd.grad(value, inputs, create_graph=is_hvp)
         if not is_hvp:
@@ -146,13 +146,13 @@ class Computation:
         return torch.autograd.grad(gradient, inputs, self._operands.directions)
 
 
-def ours(case: Case) -> Side:
+def ours(case: Case) -> Implementation:
     """Build `attend` with the case's pattern."""
     pattern = case.parse()
-    return Side("regard", lambda q, k, v: attend(q, k, v, pattern=pattern), ORDERS)
+    return Implementation("regard", lambda q, k, v: attend(q, k, v, pattern=pattern), ORDERS)
 
 
-def sdpa(case: Case) -> Side | str:
+def sdpa(case: Case) -> Implementation | str:
     """Build PyTorch's scaled_dot_product_attention, or tell why not.
 
     The mask is made once, outside of what is timed. Its fast kernels have no second derivative.
@@ -163,16 +163,16 @@ def sdpa(case: Case) -> Side | str:
     attention = F.scaled_dot_product_attention
     orders: tuple[Order, ...] = ("forward", "gradient")
     if isinstance(pattern, Full):
-        return Side("sdpa", attention, orders)
+        return Implementation("sdpa", attention, orders)
     if isinstance(pattern, Causal):
-        return Side("sdpa", lambda q, k, v: attention(q, k, v, is_causal=True), orders)
+        return Implementation("sdpa", lambda q, k, v: attention(q, k, v, is_causal=True), orders)
     if case.length**2 > _LARGEST_MASK:
         return f"a mask of {case.length:,} x {case.length:,} does not fit"
     mask = allowed_matrix(pattern, case.length, case.length)
-    return Side("sdpa", lambda q, k, v: attention(q, k, v, attn_mask=mask), orders)
+    return Implementation("sdpa", lambda q, k, v: attention(q, k, v, attn_mask=mask), orders)
 
 
-def flex(case: Case) -> Side | str:
+def flex(case: Case) -> Implementation | str:
     """Build compiled FlexAttention (Dong et al. 2024), or tell why not. On a CPU: forward only."""
     pattern = case.parse()
     if isinstance(pattern, ScoreDependentPattern):
@@ -200,10 +200,10 @@ def flex(case: Case) -> Side | str:
         assert isinstance(out, Tensor)  # no log-sum-exp was asked for
         return out
 
-    return Side("flex", forward, ("forward",))
+    return Implementation("flex", forward, ("forward",))
 
 
-def local_attention(case: Case) -> Side | str:
+def local_attention(case: Case) -> Implementation | str:
     """Build the package local-attention, or tell why not. Takes single windows only."""
     window = _window(case.parse())
     if window is None:
@@ -222,7 +222,7 @@ def local_attention(case: Case) -> Side | str:
         use_rotary_pos_emb=False,
         autopad=is_causal,
     )
-    return Side("local-attention", module, ORDERS)
+    return Implementation("local-attention", module, ORDERS)
 
 
 def _window(pattern: ResolvedPattern) -> tuple[int, bool] | None:
@@ -238,29 +238,29 @@ def _window(pattern: ResolvedPattern) -> tuple[int, bool] | None:
     return None
 
 
-PEERS: dict[str, Callable[[Case], Side | str]] = {
+PEERS: dict[str, Callable[[Case], Implementation | str]] = {
     "sdpa": sdpa,
     "flex": flex,
     "local-attention": local_attention,
 }
 
 
-def build_side(name: str, case: Case) -> Side | Skipped:
-    """Build one side.
+def build_implementation(name: str, case: Case) -> Implementation | Skipped:
+    """Build one implementation.
 
     Args:
         name: ``regard`` or one of `PEERS`.
         case: What it is to compute.
 
     Returns:
-        The side, or why there is none.
+        The implementation, or why there is none.
     """
     found = ours(case) if name == "regard" else PEERS[name](case)
     return skip(name, case, found) if isinstance(found, str) else found
 
 
 def skip(name: str, case: Case, reason: str) -> Skipped:
-    """Note that a side was left out of a case."""
+    """Note that an implementation was left out of a case."""
     return Skipped(side=name, pattern=case.pattern, length=case.length, reason=reason)
 
 

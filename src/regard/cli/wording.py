@@ -25,6 +25,9 @@ _OPTIONS = {
     "beam": "--beam",
     "resume": "--resume",
     "help_config": "--help-config",
+    "lengths": "--lengths",
+    "patterns": "--patterns",
+    "no_memory": "--no-memory",
 }
 """Options by the setting or argument that they stand for; other settings go through ``--set``."""
 _SECTIONS = "data|model|tokenizer|audio|attention|training|optimizer|search|fine_tuning"
