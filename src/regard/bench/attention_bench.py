@@ -3,7 +3,8 @@
 The implementations of a case are computed in turn, `torch.mm` among them, so that all see the same
 noise of the machine; figures are medians over the turns. A pair of positions costs ``4 dim``
 operations a head in the forward pass (two products) and ``8 dim`` in the backward pass (four),
-whoever computes it: what one computes besides the allowed pairs, and computes twice, does not count as achieved.
+whoever computes it: what one computes besides the allowed pairs, and computes twice, does not count
+as achieved.
 """
 
 from __future__ import annotations
