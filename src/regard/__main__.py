@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RegardError as error:
         return _fail(error_text(error), error.exit_code)
     except CycloptsError as error:
-        return _fail(f"{error}  See: regard --help", _USAGE)
+        verb = " ".join(("regard", *(error.command_chain or ())))
+        return _fail(f"{error}  See: {verb} --help", _USAGE)
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:
@@ -50,9 +51,9 @@ def _with_section(words: list[str]) -> list[str]:
     """Let ``--help-config`` alone mean all sections."""
     if "--help-config" not in words:
         return words
-    place = words.index("--help-config") + 1
-    alone = place == len(words) or words[place].startswith("-")
-    return [*words[:place], "all", *words[place:]] if alone else words
+    index = words.index("--help-config") + 1
+    is_alone = index == len(words) or words[index].startswith("-")
+    return [*words[:index], "all", *words[index:]] if is_alone else words
 
 
 def _fail(message: str, code: int) -> int:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
-from cyclopts import Parameter
+
+from regard.cli.parameters import Flag
 
 if TYPE_CHECKING:
     from regard.bench.attention_bench import BenchConfig, Row
     from regard.bench.peers import Skipped
 
-Flag = Parameter(negative=())
 _PATTERNS = "full;local:256;local:256|global:0;local:64|strided:64"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from cyclopts import Parameter
 
-from regard.cli.data_options import UNSET, DataOptions, Flag
+from regard.cli.data_options import UNSET, DataOptions
+from regard.cli.parameters import Flag, Input, Settings
 from regard.cli.wording import message_text
 from regard.errors import DataError
 
@@ -23,9 +23,9 @@ _SHOWN_PROBLEMS = 100
 
 
 def check(
-    data: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    data: Annotated[str, Input],
     *,
-    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    settings: Annotated[tuple[str, ...], Settings] = (),
     options: DataOptions = UNSET,
     json: Annotated[bool, Flag] = False,
 ) -> int:

@@ -8,24 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from cyclopts import Parameter
 
+from regard.cli.inputs import input_lines
+from regard.cli.parameters import AsText, Flag, Input
 from regard.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     from regard.tasks.classification.input_predictor import InputClassifier
     from regard.tasks.classification.predictor import Classification
 
-Flag = Parameter(negative=())
-
 
 def classify(
     model: str,
-    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    text: Annotated[str | None, Input] = None,
     /,
     *,
     top: int = 1,
-    as_text: Annotated[bool, Parameter(name="--text", negative=())] = False,
+    as_text: Annotated[bool, AsText] = False,
     encoding: str = "utf-8",
     json: Annotated[bool, Flag] = False,
 ) -> int:
@@ -48,7 +47,6 @@ def classify(
     json
         One JSON object a line, with the probabilities of all labels.
     """
-    from regard.cli.inputs import input_lines
     from regard.tasks.classification.input_predictor import InputClassifier
     from regard.tasks.classification.predictor import TextClassifier
     from regard.tasks.loading import open_model

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-Flag = Parameter(negative=())
+from regard.cli.parameters import Flag
 
 
 @Parameter(name="*")

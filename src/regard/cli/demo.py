@@ -6,19 +6,17 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from cyclopts import Parameter
 
 from regard.cli.console import make_report
+from regard.cli.parameters import Flag, Output
 
 if TYPE_CHECKING:
     from regard.runs.demo import DemoReport
 
-Flag = Parameter(negative=())
-
 
 def demo(
     *,
-    output: Annotated[str, Parameter(name=["--output", "-o"])] = "demo",
+    output: Annotated[str, Output] = "demo",
     minutes: float = 3.5,
     seed: int = 1,
     json: Annotated[bool, Flag] = False,

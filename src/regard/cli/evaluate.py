@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from cyclopts import Parameter
 
+from regard.cli.parameters import Flag, Input
 from regard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from regard.tasks.language_modeling.evaluation import TextReport
     from regard.tasks.translation.evaluation import EvaluationReport
 
-Flag = Parameter(negative=())
-
 
 def evaluate(
     model: str,
-    data: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    data: Annotated[str, Input],
     *,
     beam: int | None = None,
     compare: str | None = None,

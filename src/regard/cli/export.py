@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from cyclopts import Parameter
 
-Flag = Parameter(negative=())
+from regard.cli.parameters import Flag, Output
 
 
 def export(
     model: str,
     *,
-    output: Annotated[str, Parameter(name=["--output", "-o"])],
+    output: Annotated[str, Output],
     to: Literal["hf"] = "hf",
     json: Annotated[bool, Flag] = False,
 ) -> int:

@@ -6,16 +6,14 @@ import sys
 from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
 
+from regard.cli.parameters import Flag, Input
 from regard.errors import ConfigError, WeightsError
-
-Flag = Parameter(negative=())
 
 
 def generate(
     model: str,
-    prompt: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    prompt: Annotated[str | None, Input] = None,
     /,
     *,
     max_tokens: int = 200,

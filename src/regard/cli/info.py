@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
-from cyclopts import Parameter
 
+from regard.cli.parameters import Flag, Output
 from regard.cli.wording import command_text
 from regard.errors import ConfigError
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from regard.explain.layer_table import LayerRow
     from regard.runs.information import FolderInformation
 
-Flag = Parameter(negative=())
 _SHOWN_LABELS = 10
 
 
@@ -23,7 +22,7 @@ def info(
     model: str,
     *,
     diagram: Literal["mermaid"] | None = None,
-    output: Annotated[str | None, Parameter(name=("-o", "--output"))] = None,
+    output: Annotated[str | None, Output] = None,
     length: int | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def input_lines(text: str | None, encoding: str, *, as_text: bool) -> Iterable[str]:
-    """Take a file if one of that name exists, else the text itself; - is standard input."""
+    """Return the lines of a file if one of that name exists, else of the text itself."""
     from regard.data.readers.text_lines import read_lines
 
     if text is None or (text == "-" and not as_text):

@@ -8,21 +8,22 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from regard.cli.console import make_report
-from regard.cli.data_options import UNSET, DataOptions, Flag
+from regard.cli.data_options import UNSET, DataOptions
+from regard.cli.parameters import Flag, Input, Output, Settings
 from regard.errors import ConfigError, NextStep
 
 _EXAMPLE = ("pairs.tsv",), (("output", "FOLDER"),)
 
 
 def train(
-    data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    data: Annotated[str | None, Input] = None,
     *,
-    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
+    output: Annotated[str | None, Output] = None,
     start_from: Annotated[str | None, Parameter(name="--from")] = None,
     preset: str | None = None,
     minutes: float | None = None,
     seed: int | None = None,
-    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    settings: Annotated[tuple[str, ...], Settings] = (),
     config: str | None = None,
     options: DataOptions = UNSET,
     resume: Annotated[bool, Flag] = False,

@@ -8,27 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from cyclopts import Parameter
 
+from regard.cli.inputs import input_lines
+from regard.cli.parameters import AsText, Flag, Input, Output
 from regard.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
     from regard.tasks.translation.predictor import Translation, Translator
 
-Flag = Parameter(negative=())
-
 
 def translate(
     model: str,
-    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    text: Annotated[str | None, Input] = None,
     /,
     *,
-    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
+    output: Annotated[str | None, Output] = None,
     beam: int | None = None,
     nbest: int = 1,
     length_penalty: float | None = None,
     align: Annotated[bool, Flag] = False,
-    as_text: Annotated[bool, Parameter(name="--text", negative=())] = False,
+    as_text: Annotated[bool, AsText] = False,
     encoding: str = "utf-8",
     json: Annotated[bool, Flag] = False,
 ) -> int:
@@ -59,7 +58,6 @@ def translate(
     json
         One JSON object a line, with scores.
     """
-    from regard.cli.inputs import input_lines
     from regard.tasks.loading import open_model
     from regard.tasks.translation.predictor import Translator, search_config
 

@@ -1,0 +1,83 @@
+"""What the help says, and where usage errors point."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+
+import pytest
+
+from regard.__main__ import main
+from regard.cli.app import BENCHES, VERBS, build_app
+
+ALL = VERBS | {f"bench {name}": verb for name, verb in BENCHES.items()}
+
+
+def test_help_is_quick_and_loads_no_torch():
+    script = "import sys; from regard.__main__ import main; main(['--help']); "
+    script += "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - start)
+    # The bar is 0.25 s on an idle machine; a loaded one may take twice that.
+    assert min(times) < 0.5
+
+
+def test_the_help_of_no_verb_loads_torch():
+    words = [[*name.split(), "--help"] for name in ALL]
+    script = "import sys; from regard.__main__ import main\n"
+    script += f"for words in {words}: main(words)\n"
+    script += "sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_help_of_every_verb_ends_with_its_examples(capsys, name):
+    assert main([*name.split(), "--help"]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.rstrip("\n").split("\n")]
+    examples = ALL[name].examples
+    assert tuple(lines[-len(examples) :]) == examples
+
+
+@pytest.mark.parametrize("command", [text for verb in ALL.values() for text in verb.examples])
+def test_every_example_is_a_command_of_regard(command):
+    words = shlex.split(command.rpartition("| ")[2].partition(" < ")[0])
+    assert words[0] == "regard"
+    build_app().parse_args(words[1:], exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "verb"),
+    [
+        (["train", "pairs.tsv", "--zz"], "train"),
+        (["train", "pairs.tsv", "--minutes", "x"], "train"),
+        (["translate"], "translate"),
+        (["export", "ende", "-o", "x", "--to", "pdf"], "export"),
+        (["bench", "attention", "--zz"], "bench attention"),
+        (["bench", "attenion"], "bench"),
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_point_to_the_help_of_the_verb(capsys, words, verb):
+    assert main(words) == 2
+    assert capsys.readouterr().err.endswith(f"  See: regard {verb} --help\n")
+
+
+def test_an_unknown_verb_is_a_usage_error_with_a_suggestion(capsys):
+    assert main(["trian"]) == 2
+    err = capsys.readouterr().err
+    assert 'Did you mean "train"' in err
+    assert err.endswith("  See: regard --help\n")
+
+
+@pytest.mark.parametrize("words", [["train", "--outptu"], ["check", "--jsom"]], ids=" ".join)
+def test_a_misspelt_option_is_not_taken_for_data(capsys, words):
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        f'regard: Invalid value "{words[1]}" for DATA. This verb has no such option.  '
+        f"See: regard {words[0]} --help\n"
+    )
