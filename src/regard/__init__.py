@@ -2,69 +2,223 @@
 
     >>> import regard                                              # doctest: +SKIP
     >>> translator = regard.train("pairs.tsv", "ende")             # doctest: +SKIP
-    >>> regard.load("ende").translate(["Good morning"], beam=4)    # doctest: +SKIP
+    >>> regard.load("ende").translate("Good morning", beam=4)      # doctest: +SKIP
+    'Guten Morgen'
 
-Importing this package is light: torch is loaded when `train` or `load` is first called.
+`train`, `resume`, `load` and `evaluate` work on files and model folders. `attention`, `optim`,
+`models`, `layers` and `explain` are libraries of their own, loaded when they are first used:
+importing this package is light and loads no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from regard.tasks.translation.predictor import Translator
+    from regard import attention, explain, layers, models, optim
+    from regard.data.readers.memory import InMemory
+    from regard.runs.evaluation import Report
+    from regard.tasks.loading import Predictor
+    from regard.training.events import Event
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "train"]
+__all__ = [
+    "__version__",
+    "attention",
+    "evaluate",
+    "explain",
+    "layers",
+    "load",
+    "models",
+    "optim",
+    "resume",
+    "train",
+]
+_LIBRARIES = ("attention", "explain", "layers", "models", "optim")
 
 
-def load(folder: str | Path) -> Translator:
-    """Open a model folder.
+def __getattr__(name: str) -> ModuleType:
+    if name in _LIBRARIES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LIBRARIES})
+
+
+def train(
+    data: str | Path | InMemory | None,
+    output: str | Path,
+    *,
+    task: str | None = None,
+    valid: str | Path | InMemory | None = None,
+    test: str | Path | InMemory | None = None,
+    targets: str | Path | None = None,
+    start_from: str | Path | None = None,
+    preset: Literal["auto", "tiny", "small", "base"] = "auto",
+    minutes: float | None = None,
+    seed: int = 1,
+    settings: Sequence[str] = (),
+    report: Callable[[Event], None] | Literal["auto"] | None = "auto",
+) -> Predictor:
+    """Train a model on your own data; what the data is for decides what is trained.
+
+    Sentence pairs give a translator, texts with labels a classifier, running text a language model,
+    folders of images or recordings and rows of numbers with labels a classifier of those.
 
     Args:
-        folder: As written by `train`.
+        data: A file (TSV, CSV, JSONL, text), a folder with one folder a label, pairs or records or
+            texts in memory, or a data frame; None is the embedded corpus of phrases. What is in
+            memory is kept in the output folder, so that the run can be resumed.
+        output: Folder of the new model; must not hold one yet.
+        task: What to learn, such as ``masked-language-modeling``; None follows from the data.
+        valid: Data to validate on, in the same forms; None holds some rows out.
+        test: Data to test on, likewise.
+        targets: File of target sentences, line by line with `data`.
+        start_from: Model folder to start from: one of your own, or one in Hugging Face's format.
+        preset: Size of the model; auto goes by the amount of data.
+        minutes: Wall-clock budget; None trains until validation stops improving.
+        seed: Of everything random.
+        settings: Further settings, ``section.key=value`` each, such as ``training.epochs=3``.
+        report: Called with every event; ``"auto"`` shows progress in a terminal and in a notebook,
+            None shows nothing.
 
     Returns:
-        The model with its text methods; ``.model`` is the `torch.nn.Module`.
+        The trained model, as `load` would open it.
+
+    Raises:
+        regard.errors.ConfigError: A setting is wrong, or the folder already holds a model.
+        regard.errors.DataError: The data cannot be used.
+        regard.errors.ResourceError: Memory or disk does not suffice.
+    """
+    from regard.data.readers.memory import is_in_memory, source_of_rows
+    from regard.runs import run
+
+    parts = {"path": data, "valid": valid, "test": test}
+    sources = {
+        name: source_of_rows(part, name="data" if name == "path" else name)
+        for name, part in parts.items()
+        if is_in_memory(part)
+    }
+    named = {
+        "task": task,
+        "data.valid": None if "valid" in sources else valid,
+        "data.test": None if "test" in sources else test,
+        "data.targets": targets,
+        "start_from": start_from,
+        "training.minutes": minutes,
+    }
+    chosen = [f"{name}={value}" for name, value in named.items() if value is not None]
+    if preset != "auto":
+        chosen.append(f"preset={preset}")
+    path = None if "path" in sources or data is None else str(data)
+    with _events(report) as on_event:
+        return run.train(
+            path,
+            output,
+            settings=[*chosen, f"training.seed={seed}", *settings],
+            sources=sources,
+            report=on_event,
+        )
+
+
+def resume(
+    output: str | Path, *, report: Callable[[Event], None] | Literal["auto"] | None = "auto"
+) -> Predictor:
+    """Resume a run that was stopped or killed, from its last checkpoint.
+
+    Args:
+        output: The run's folder; a run that has finished is left as it is.
+        report: Called with every event; ``"auto"`` shows progress in a terminal and in a notebook,
+            None shows nothing.
+
+    Returns:
+        The trained model, as `load` would open it.
+
+    Raises:
+        regard.errors.WeightsError: The folder holds no run, or its checkpoint is damaged.
+        regard.errors.DataError: The training data has changed.
+    """
+    from regard.runs import run
+
+    with _events(report) as on_event:
+        return run.resume(output, report=on_event)
+
+
+def load(folder: str | Path) -> Predictor:
+    """Open a model folder for use: one that `train` wrote, or one in Hugging Face's format.
+
+    Args:
+        folder: The model folder.
+
+    Returns:
+        By what the model does: an object that can ``translate``, ``generate``, ``classify`` or
+        ``embed``; ``.model`` is the `torch.nn.Module`.
 
     Raises:
         regard.errors.WeightsError: The folder is missing, incomplete or damaged.
+        regard.errors.ConfigError: It holds a model of a kind that cannot be read.
     """
     from regard.tasks.loading import open_model
 
     return open_model(folder)
 
 
-def train(
-    data: str | Path | None,
-    output: str | Path,
+def evaluate(
+    model: str | Path,
+    data: str | Path,
     *,
-    preset: str = "auto",
-    minutes: float | None = None,
-    seed: int = 1,
-    settings: Sequence[str] = (),
-) -> Translator:
-    """Train a translation model on a file of sentence pairs.
+    compare: str | Path | None = None,
+    beam: int | None = None,
+    drop_overlap: bool = False,
+    allow_overlap: bool = False,
+) -> Report:
+    """Score a model on data that it was not trained on, next to baselines and another model.
 
     Args:
-        data: TSV, CSV or JSONL file of pairs; None takes the embedded corpus.
-        output: Folder of the new model; must not hold one yet.
-        preset: Size of the model: tiny, small, base, or auto by the amount of data.
-        minutes: Wall-clock budget; None trains until validation stops improving.
-        seed: Of everything random.
-        settings: Further settings, ``section.key=value`` each, such as ``training.epochs=3``.
+        model: Folder of a trained model.
+        data: A file or folder of the kind that the model was trained on.
+        compare: Folder of another model.
+        beam: Hypotheses kept in the search of a translation; None is as each model says.
+        drop_overlap: Leave out what is also in the training data.
+        allow_overlap: Keep it.
 
     Returns:
-        The trained model, as `load` would open it.
+        Scores with 95 % intervals and baselines: for translation, running text, or labels.
 
     Raises:
-        regard.errors.RegardError: A setting, a file or the machine does not allow it.
+        regard.errors.DataError: The data cannot be read, or overlaps with the training data.
+        regard.errors.WeightsError: A folder holds no model.
+        regard.errors.ConfigError: The two models are for different tasks.
     """
-    from regard.runs.run import train as run
+    from regard.runs import evaluation
 
-    chosen = [f"preset={preset}", f"training.seed={seed}"]
-    if minutes is not None:
-        chosen.append(f"training.minutes={minutes}")
-    return run(data, output, settings=[*chosen, *settings])
+    return evaluation.evaluate(
+        model,
+        data,
+        compare=compare,
+        beam=beam,
+        drop_overlap=drop_overlap,
+        allow_overlap=allow_overlap,
+    )[0]
+
+
+@contextmanager
+def _events(
+    report: Callable[[Event], None] | Literal["auto"] | None,
+) -> Iterator[Callable[[Any], None]]:
+    """Provide what a run reports to."""
+    from regard.cli.console import is_interactive, make_report
+    from regard.runs.run import ignore_events
+
+    if report == "auto" and is_interactive():
+        with make_report(json=False) as console:
+            yield console
+    else:
+        yield ignore_events if report is None or report == "auto" else report

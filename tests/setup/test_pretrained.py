@@ -182,7 +182,7 @@ def test_an_exported_language_model_is_the_same(tales, tmp_path, capsys):
     assert isinstance(opened, TextGenerator)
     ids = torch.tensor([[5, 6, 7, 8]])
     assert torch.equal(opened.model(ids), load(tales).model(ids))
-    assert opened.generate("7 red", max_tokens=3, seed=1)[0].num_tokens <= 3
+    assert opened.generate("7 red", max_tokens=3, seed=1).num_tokens <= 3
 
 
 def test_a_published_language_model_is_fine_tuned_and_keeps_its_vocabulary(tales, book, tmp_path):

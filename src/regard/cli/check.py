@@ -49,7 +49,7 @@ def check(
     from regard.setup.inspect import open_sources
     from regard.setup.request import Request
 
-    request = Request.of([*options.settings(), *settings]).with_data(data)
+    request = Request.of([*options.settings(), *settings]).with_paths({"path": data})
     sources = open_sources(request.bind_all_but_model(RunConfig()).data)
     task = choose_task(request, sources["path"])
     draft = request.check(task.defaults)

@@ -31,11 +31,17 @@ def make_report(*, json: bool) -> Iterator[ev.Report]:
     console = Console(highlight=False, soft_wrap=True)
     if json:
         yield _write_json
-    elif console.is_terminal:
+    elif is_interactive():
         with Live(console=console, auto_refresh=False, transient=True) as live:
             yield _LiveReport(live)
     else:
         yield _PlainReport(lambda text: print(text, flush=True))
+
+
+def is_interactive() -> bool:
+    """Whether output goes to a terminal or a notebook, where a line can move."""
+    console = Console()
+    return console.is_terminal or console.is_jupyter
 
 
 def _write_json(event: ev.Event) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from regard.cli.parameters import Flag, Input
-from regard.errors import ConfigError
 
 if TYPE_CHECKING:
     from regard.metrics.translation import PairedScores
@@ -51,43 +49,28 @@ def evaluate(
     json
         One JSON object instead of text.
     """
-    from regard.tasks.classification.input_predictor import InputClassifier
-    from regard.tasks.classification.predictor import TextClassifier
-    from regard.tasks.language_modeling.predictor import TextGenerator
-    from regard.tasks.loading import open_model
-    from regard.tasks.translation.predictor import Translator
+    from regard.runs.evaluation import evaluate as score
+    from regard.tasks.language_modeling.evaluation import TextReport
+    from regard.tasks.translation.evaluation import EvaluationReport
 
-    opened = open_model(model)
-    other = None if compare is None else open_model(compare)
-    if other is not None and type(other) is not type(opened):
-        raise ConfigError(f"{model} and {compare} were trained for different tasks.")
-    overlap = {"drop_overlap": drop_overlap, "allow_overlap": allow_overlap}
-    if isinstance(opened, Translator):
-        from regard.tasks.translation.evaluation import evaluate_model, read_test_pairs
-
-        pairs = read_test_pairs(data, opened, **overlap)
-        report = evaluate_model(opened, pairs, name=model, beam=beam, other=other, num_worst=worst)
-        shown = opened.config.search.beam if beam is None else beam
-        show = partial(_print_report, report, shown, str(compare))
-    elif isinstance(opened, TextClassifier | InputClassifier):
-        from regard.tasks.classification.evaluation import evaluate_classifier
-
-        report = evaluate_classifier(opened, data, name=model, other=other, **overlap)
-        show = partial(_print_labels_report, report, str(compare))
-    elif not isinstance(opened, TextGenerator):
-        raise ConfigError(
-            f"{model}: translators, language models and classifiers can be evaluated on a file."
-        )
-    else:
-        from regard.tasks.language_modeling.evaluation import evaluate_text, read_test_text
-
-        lines = read_test_text(data, opened, **overlap)
-        report = evaluate_text(opened, lines, name=model, other=other)
-        show = partial(_print_text_report, report, str(compare))
+    report, predictor = score(
+        model,
+        data,
+        compare=compare,
+        beam=beam,
+        num_worst=worst,
+        drop_overlap=drop_overlap,
+        allow_overlap=allow_overlap,
+    )
     if json:
         print(msgspec.json.encode(report).decode())
+    elif isinstance(report, EvaluationReport):
+        usual = predictor.config.search.beam
+        _print_report(report, usual if beam is None else beam, str(compare))
+    elif isinstance(report, TextReport):
+        _print_text_report(report, str(compare))
     else:
-        show()
+        _print_labels_report(report, str(compare))
     return 0
 
 

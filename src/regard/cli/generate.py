@@ -69,7 +69,7 @@ def generate(
             sys.stdout.flush()
         sys.stdout.write("\n")
         return 0
-    found = generator.generate(
+    found = generator.generate_all(
         text,
         num=num,
         max_tokens=max_tokens,

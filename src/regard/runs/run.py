@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -60,6 +61,7 @@ def train(
     *,
     settings: Sequence[str] = (),
     config: str | Path | None = None,
+    sources: Mapping[str, DataSource] = MappingProxyType({}),
     report: Report = ignore_events,
     start_time: float | None = None,
 ) -> Any:
@@ -71,6 +73,7 @@ def train(
         output: Folder of the new model; must not hold one yet.
         settings: ``section.key=value`` each, such as ``training.minutes=15``.
         config: A ``config.toml`` to take settings from.
+        sources: Rows in memory, by the setting that they stand for, such as ``valid``.
         report: Called with every event of the run.
         start_time: Clock (``time.monotonic``) from which the time budget counts; None means now.
 
@@ -86,8 +89,8 @@ def train(
     start_time = time.monotonic() if start_time is None else start_time
     folder = ModelFolder(output)
     require_free(folder)
-    run = _Run.from_request(_request(data, settings, config), folder, report, start_time)
-    return run.from_start()
+    request = _request(data, settings, config, sources)
+    return _Run.from_request(request, folder, report, start_time, sources).from_start()
 
 
 def resume(
@@ -202,10 +205,14 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
 
 
 def _request(
-    data: str | Path | None, settings: Sequence[str], config: str | Path | None
+    data: str | Path | None,
+    settings: Sequence[str],
+    config: str | Path | None,
+    sources: Mapping[str, DataSource] = MappingProxyType({}),
 ) -> Request:
-    request = Request.of(settings, file=config)
-    return request if data is None else request.with_data(str(data))
+    paths = {} if data is None else {"path": str(data)}
+    paths |= {name: source.path for name, source in sources.items()}
+    return Request.of(settings, file=config).with_paths(paths)
 
 
 class _Run:
@@ -232,11 +239,10 @@ class _Run:
         folder: ModelFolder,
         report: Report,
         start_time: float,
-        sources: Mapping[str, DataSource] | None = None,
+        sources: Mapping[str, DataSource] = MappingProxyType({}),
     ) -> _Run:
         """Read the data, decide the settings, and build the model."""
-        if sources is None:
-            sources = open_sources(request.bind_all_but_model(RunConfig()).data)
+        sources = open_sources(request.bind_all_but_model(RunConfig()).data, sources)
         task = choose_task(request, sources.get("path"))
         pretrained = read_pretrained(request, task)
         draft = request.check(task.defaults if pretrained is None else pretrained.config)
@@ -355,14 +361,11 @@ class _Run:
         """Pass an event on, and keep evaluations in metrics.jsonl."""
         self._report(event)
         if isinstance(event, Evaluated):
-            self._append(event)
+            self.folder.append_metrics(msgspec.to_builtins(event))
             warning = self.setup.data_warning(event)
             if warning is not None and not self._has_warned:
                 self._has_warned = True
                 self._report(warning)
-
-    def _append(self, event: Event) -> None:
-        self.folder.append_metrics(msgspec.to_builtins(event))
 
     def _finish(self, counters: Counters) -> Any:
         """Evaluate the best weights on the test set, and write card and last line."""
@@ -391,7 +394,9 @@ class _Run:
             num_parameters=num_parameters,
         )
         self.folder.write_text("README.md", card)
-        self._append(finished)
+        line = msgspec.to_builtins(finished)
+        del line["tries"]
+        self.folder.append_metrics(line)
         self._report(finished)
         return predictor
 

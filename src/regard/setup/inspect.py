@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from regard.data.readers.source import DataSource, open_source
 from regard.hub.model_folder import ModelFolder
@@ -13,8 +14,14 @@ from regard.setup.config import DataConfig
 _HASHED = ("path", "targets")  # what a resumed run must find unchanged
 
 
-def open_sources(data: DataConfig) -> dict[str, DataSource]:
+def open_sources(
+    data: DataConfig, opened: Mapping[str, DataSource] = MappingProxyType({})
+) -> dict[str, DataSource]:
     """Open the files and folders that settings name.
+
+    Args:
+        data: The settings.
+        opened: Those that are open already, or rows in memory, by the name of their setting.
 
     Returns:
         Them by the name of their setting: ``path``, ``targets``, ``valid``, ``test``.
@@ -23,7 +30,8 @@ def open_sources(data: DataConfig) -> dict[str, DataSource]:
         DataError: One is missing or cannot be read.
     """
     paths = {name: getattr(data, name) for name in ("path", "targets", "valid", "test")}
-    return {name: open_source(path) for name, path in paths.items() if path is not None}
+    missing = {name: path for name, path in paths.items() if path and name not in opened}
+    return {**opened, **{name: open_source(path) for name, path in missing.items()}}
 
 
 def sources_hash(sources: Mapping[str, DataSource]) -> str:

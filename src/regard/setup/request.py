@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         folder = self.table.get("start_from")
         return None if folder is None or folder == "none" else str(folder)
 
-    def with_data(self, path: str) -> Request:
-        """Return the request for data at another path."""
+    def with_paths(self, paths: Mapping[str, str]) -> Request:
+        """Return the request for data at other paths, by setting: ``path``, ``valid``, ..."""
         table = copy.deepcopy(self.table)
-        merge(table, {"data": {"path": path}})
+        merge(table, {"data": dict(paths)})
         return msgspec.structs.replace(self, table=table)
 
     def bind_all_but_model(self, defaults: RunConfig) -> RunConfig:

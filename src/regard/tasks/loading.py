@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from regard.errors import ConfigError, NextStep
 from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
@@ -15,9 +14,17 @@ from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
 from regard.setup.published_images import images_config, read_published_images, reads_images
 from regard.tasks import task_named
+from regard.tasks.classification.input_predictor import InputClassifier
+from regard.tasks.classification.predictor import TextClassifier
+from regard.tasks.language_modeling.predictor import TextGenerator
+from regard.tasks.masked_language_modeling.predictor import TextEncoder
+from regard.tasks.translation.predictor import Translator
+
+Predictor = Translator | TextGenerator | TextClassifier | InputClassifier | TextEncoder
+"""A model folder opened for use; all have ``.model`` and ``.config``."""
 
 
-def open_model(folder: str | Path) -> Any:
+def open_model(folder: str | Path) -> Predictor:
     """Open a model folder by the task it was trained for, or one in Hugging Face's layout.
 
     Raises:
@@ -33,7 +40,7 @@ def open_model(folder: str | Path) -> Any:
 def open_published(
     folder: str | Path,
     attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - immutable
-) -> Any:
+) -> Predictor:
     """Open a folder in Hugging Face's layout.
 
     Args:

@@ -84,7 +84,7 @@ def test_the_lower_loss_is_the_better(run):
 
 def test_it_writes_the_language_it_was_trained_on(run):
     generator = load(run[0])
-    (found,) = generator.generate("7 red", temperature=0.0, max_tokens=40, stop="\n")
+    found = generator.generate("7 red", temperature=0.0, max_tokens=40, stop="\n")
     assert found.is_complete
     assert found.text.endswith(".")
     assert len(found.text.split()) == 4
@@ -93,8 +93,8 @@ def test_it_writes_the_language_it_was_trained_on(run):
 def test_the_same_seed_writes_the_same_and_streams_the_same(run):
     generator = load(run[0])
     config = {"temperature": 1.5, "top_k": 50, "top_p": 0.9, "max_tokens": 30}
-    (found,) = generator.generate("7 red", seed=5, **config)
-    assert generator.generate("7 red", seed=5, **config) == [found]
+    found = generator.generate("7 red", seed=5, **config)
+    assert generator.generate("7 red", seed=5, **config) == found
     pieces = list(generator.stream("7 red", SamplingConfig(**config), stop=None, seed=5))
     assert "".join(pieces) == found.text
     assert len(pieces) > 3
@@ -103,11 +103,11 @@ def test_the_same_seed_writes_the_same_and_streams_the_same(run):
 def test_a_stream_shows_nothing_of_the_text_it_stops_at(run):
     generator = load(run[0])
     config = SamplingConfig(temperature=0.0, max_tokens=40)
-    (whole,) = generator.generate("7 red", temperature=0.0, max_tokens=40)
+    whole = generator.generate("7 red", temperature=0.0, max_tokens=40)
     stop = whole.text[8:12]
     pieces = list(generator.stream("7 red", config, stop=stop, seed=1))
     assert "".join(pieces) == whole.text.partition(stop)[0]
-    (found,) = generator.generate("7 red", temperature=0.0, max_tokens=40, stop=stop)
+    found = generator.generate("7 red", temperature=0.0, max_tokens=40, stop=stop)
     assert found.text == whole.text.partition(stop)[0]
     assert found.is_complete
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
 
 import msgspec
 import torch
@@ -49,16 +50,22 @@ class TextClassifier:
         """The labels it tells apart."""
         return self.config.data.labels
 
+    @overload
+    def classify(self, texts: str) -> Classification: ...
+    @overload
+    def classify(self, texts: Sequence[str]) -> list[Classification]: ...
     @torch.inference_mode()
-    def classify(self, texts: Sequence[str]) -> list[Classification]:
-        """Classify texts; what is longer than the model was trained on is cut.
+    def classify(self, texts: str | Sequence[str]) -> Classification | list[Classification]:
+        """Classify a text, or several; what is longer than the model was trained on is cut.
 
         Args:
             texts: One or more.
 
         Returns:
-            The label of each, in the same order.
+            The label of each, in the same order; of one string, one label.
         """
+        if isinstance(texts, str):
+            return self.classify([texts])[0]
         batches = self.batches(texts, [0] * len(texts))
         found: list[Classification | None] = [None] * len(texts)
         for rows in batches.in_sequence():

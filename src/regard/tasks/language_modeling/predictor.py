@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 import torch
@@ -34,6 +34,27 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     is_complete: bool
 
 
+class SamplingOptions(TypedDict, total=False):
+    """How a continuation is drawn.
+
+    Args:
+        max_tokens: Most tokens of each; 200 where it is left out.
+        temperature: 0 takes the most probable token, 1, the default, samples as the model says.
+        top_k: Choose among this many tokens only; 0, the default, sets no limit.
+        top_p: Choose among the tokens that together reach this probability, above 0 to 1, the
+            default.
+        stop: Text at which a continuation ends, itself left out.
+        seed: Of the choice; None draws one.
+    """
+
+    max_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    stop: str | None
+    seed: int | None
+
+
 class TextGenerator:
     """A model folder opened for generating text.
 
@@ -47,37 +68,46 @@ class TextGenerator:
         self.model, self.tokenizer, self.config = model, tokenizer, config
 
     def generate(
-        self,
-        prompt: str = "",
-        *,
-        num: int = 1,
-        max_tokens: int = 200,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        stop: str | None = None,
-        seed: int | None = None,
-    ) -> list[Generation]:
-        """Continue a prompt.
+        self, prompt: str | Sequence[str] = "", *, num: int = 1, **options: Unpack[SamplingOptions]
+    ) -> Any:
+        """Continue a prompt, or several.
 
         Args:
             prompt: Text to continue; empty begins a document.
-            num: Continuations, drawn independently.
-            max_tokens: Most tokens of each.
-            temperature: 0 takes the most probable token, 1 samples as the model says.
-            top_k: Choose among so many tokens only; 0 sets no limit.
-            top_p: Choose among the tokens that together reach this probability, above 0 to 1.
-            stop: Text at which a continuation ends, itself left out.
-            seed: Of the choice; None draws one.
+            num: Continuations of each, drawn independently.
+            options: How tokens are chosen, see `SamplingOptions`.
 
         Returns:
-            The continuations.
+            One `Generation`; a list where there are several prompts, and in place of each where
+            `num` is above 1.
 
         Raises:
             ConfigError: A number is out of its range.
         """
+        if not isinstance(prompt, str):
+            return [self.generate(each, num=num, **options) for each in prompt]
+        generations = self.generate_all(prompt, num=num, **options)
+        return generations[0] if num == 1 else generations
+
+    def generate_all(
+        self, prompt: str, *, num: int, **options: Unpack[SamplingOptions]
+    ) -> list[Generation]:
+        """Continue a prompt several times, independently.
+
+        Args:
+            prompt: Text to continue; empty begins a document.
+            num: Continuations.
+            options: How tokens are chosen, see `SamplingOptions`.
+
+        Raises:
+            ConfigError: A number is out of its range.
+        """
+        stop, seed = options.get("stop"), options.get("seed")
         config = sampling_config(
-            temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens
+            temperature=options.get("temperature", 1.0),
+            top_k=options.get("top_k", 0),
+            top_p=options.get("top_p", 1.0),
+            max_tokens=options.get("max_tokens", 200),
         )
         rows: list[list[int]] = [[] for _ in range(num)]
         ended = [False] * num

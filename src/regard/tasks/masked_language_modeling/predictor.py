@@ -28,12 +28,14 @@ class TextEncoder:
         self.model, self.tokenizer, self.config = model, tokenizer, config
 
     @torch.inference_mode()
-    def embed(self, texts: Sequence[str]) -> Tensor:
+    def embed(self, texts: str | Sequence[str]) -> Tensor:
         """Compute one vector for each text: the mean of its last states.
 
         Returns:
-            ``[texts, dim]``.
+            ``[texts, dim]``; of one string, ``[dim]``.
         """
+        if isinstance(texts, str):
+            return self.embed([texts])[0]
         longest = self.model.config.max_positions
         rows = self.tokenizer.encode_whole(texts, max_length=longest)
         return torch.cat([self.model.hidden(torch.tensor([row])).mean(1) for row in rows])

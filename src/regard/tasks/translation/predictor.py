@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, overload
 
 import msgspec
 import torch
@@ -95,14 +95,22 @@ class Translator:
         self.tokenizer = tokenizer
         self.config = config
 
+    @overload
+    def translate(
+        self, texts: str, *, beam: int | None = None, length_penalty: float | None = None
+    ) -> str: ...
+    @overload
+    def translate(
+        self, texts: Sequence[str], *, beam: int | None = None, length_penalty: float | None = None
+    ) -> list[str]: ...
     def translate(
         self,
-        texts: Sequence[str],
+        texts: str | Sequence[str],
         *,
         beam: int | None = None,
         length_penalty: float | None = None,
-    ) -> list[str]:
-        """Translate sentences.
+    ) -> str | list[str]:
+        """Translate a sentence, or several.
 
         Args:
             texts: One sentence or line each; an empty one stays empty.
@@ -111,8 +119,10 @@ class Translator:
                 as the model says.
 
         Returns:
-            The best translation of each, in the same order.
+            The best translation of each, in the same order; of one string, a string.
         """
+        if isinstance(texts, str):
+            return self.translate([texts], beam=beam, length_penalty=length_penalty)[0]
         found = self.translate_best(texts, beam=beam, length_penalty=length_penalty)
         return [translations[0].text for translations in found]
 

@@ -1,0 +1,74 @@
+"""Rows in memory as a source: pairs, records, texts, or a data frame become lines of JSON.
+
+A run keeps them in its folder, so that it can be resumed. Cost: the JSON text of all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from regard.data.readers.source import DataSource
+from regard.errors import DataError
+
+
+class DataFrame(Protocol):
+    """A table with named columns, as pandas and polars have them."""
+
+    columns: Any
+
+    def to_dict(self, *arguments: Any) -> Any:
+        """Return the columns as a mapping."""
+        ...
+
+
+Row = Sequence[str] | Mapping[str, Any] | str
+InMemory = Iterable[Row] | DataFrame
+
+
+def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
+    """Write rows as JSON, one object a line.
+
+    Args:
+        data: Pairs ``(source, target)``, records with named values, texts, or a data frame.
+        name: Of the data, for messages.
+
+    Raises:
+        DataError: There is no row, or a row is none of these.
+    """
+    rows = _records(data) if hasattr(data, "columns") and hasattr(data, "to_dict") else data
+    lines = [_line(name, number, row) for number, row in enumerate(rows, start=1)]  # pyright: ignore[reportArgumentType]
+    if not lines:
+        raise DataError(f"{name}: there are no rows.")
+    return DataSource(f"{name}.jsonl", b"".join(lines), is_stream=True)
+
+
+def is_in_memory(data: object) -> bool:
+    """Whether data is rows in memory, not the name of a file or a folder."""
+    return data is not None and not isinstance(data, str | Path | DataSource)
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    columns = {str(name): list(frame[name]) for name in frame.columns}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _line(name: str, number: int, row: object) -> bytes:
+    if isinstance(row, str):
+        fields: dict[str, Any] = {"text": row}
+    elif isinstance(row, Mapping):
+        fields = {str(key): value for key, value in row.items()}
+    elif isinstance(row, Sequence) and len(row) == 2 and all(isinstance(t, str) for t in row):
+        fields = dict(zip(("source", "target"), row, strict=True))
+    else:
+        raise DataError(
+            f"{name}: row {number:,} is a {type(row).__name__}: {str(row)[:60]!r}.  Expected a "
+            "pair (source, target), a record {'text': ..., 'label': ...}, or a text."
+        )
+    try:
+        return msgspec.json.encode(fields) + b"\n"
+    except (TypeError, msgspec.MsgspecError) as error:
+        raise DataError(f"{name}: row {number:,} cannot be written as JSON ({error}).") from error

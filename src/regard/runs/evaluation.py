@@ -1,0 +1,81 @@
+"""A trained model scored on data that it has not seen, whatever its task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regard.errors import ConfigError
+from regard.tasks.classification.evaluation import ClassificationReport, evaluate_classifier
+from regard.tasks.classification.input_predictor import InputClassifier
+from regard.tasks.classification.predictor import TextClassifier
+from regard.tasks.language_modeling.evaluation import (
+    TextReport,
+    evaluate_text,
+    read_test_text,
+)
+from regard.tasks.language_modeling.predictor import TextGenerator
+from regard.tasks.loading import Predictor, open_model
+from regard.tasks.translation.evaluation import (
+    EvaluationReport,
+    evaluate_model,
+    read_test_pairs,
+)
+from regard.tasks.translation.predictor import Translator
+
+Report = EvaluationReport | TextReport | ClassificationReport
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    compare: str | Path | None = None,
+    beam: int | None = None,
+    num_worst: int = 20,
+    drop_overlap: bool = False,
+    allow_overlap: bool = False,
+) -> tuple[Report, Predictor]:
+    """Score a model on a file, next to baselines and another model.
+
+    Args:
+        model: Folder of a trained model.
+        data: What the model was trained on: a file of sentence pairs, running text or labeled rows,
+            or a folder of images or recordings.
+        compare: Folder of another model.
+        beam: Hypotheses kept in the search of a translation; None is as each model says.
+        num_worst: Number of worst translations to list.
+        drop_overlap: Leave out what is also in the training data.
+        allow_overlap: Keep it.
+
+    Returns:
+        The scores, and the opened model.
+
+    Raises:
+        ConfigError: The model has no scores, or the two are for different tasks.
+        DataError: The data cannot be read, or overlaps with the training data.
+        WeightsError: A folder holds no model.
+    """
+    predictor = open_model(model)
+    other = None if compare is None else open_model(compare)
+    if other is not None and type(other) is not type(predictor):
+        raise ConfigError(f"{model} and {compare} were trained for different tasks.")
+    path, name = str(data), str(model)
+    overlap = {"drop_overlap": drop_overlap, "allow_overlap": allow_overlap}
+    if isinstance(predictor, Translator):
+        assert other is None or isinstance(other, Translator)
+        pairs = read_test_pairs(path, predictor, **overlap)
+        report: Report = evaluate_model(
+            predictor, pairs, name=name, beam=beam, other=other, num_worst=num_worst
+        )
+    elif isinstance(predictor, TextGenerator):
+        assert other is None or isinstance(other, TextGenerator)
+        lines = read_test_text(path, predictor, **overlap)
+        report = evaluate_text(predictor, lines, name=name, other=other)
+    elif isinstance(predictor, TextClassifier | InputClassifier):
+        assert other is None or isinstance(other, TextClassifier | InputClassifier)
+        report = evaluate_classifier(predictor, path, name=name, other=other, **overlap)
+    else:
+        raise ConfigError(
+            f"{model}: translators, language models and classifiers can be evaluated on a file."
+        )
+    return report, predictor
