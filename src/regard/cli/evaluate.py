@@ -65,6 +65,7 @@ def evaluate(
     if json:
         print(msgspec.json.encode(report).decode())
     elif isinstance(report, EvaluationReport):
+        assert predictor.config is not None
         usual = predictor.config.search.beam
         _print_report(report, usual if beam is None else beam, str(compare))
     elif isinstance(report, TextReport):

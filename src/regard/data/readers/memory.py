@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import msgspec
 
@@ -46,7 +46,7 @@ def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
     return DataSource(f"{name}.jsonl", b"".join(lines), is_stream=True)
 
 
-def is_in_memory(data: object) -> bool:
+def is_in_memory(data: object) -> TypeGuard[InMemory]:
     """Whether data is rows in memory, not the name of a file or a folder."""
     return data is not None and not isinstance(data, str | Path | DataSource)
 

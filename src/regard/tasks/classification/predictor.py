@@ -51,7 +51,7 @@ class TextClassifier:
         return self.config.data.labels
 
     @overload
-    def classify(self, texts: str) -> Classification: ...
+    def classify(self, texts: str) -> Classification: ...  # pyright: ignore[reportOverlappingOverload]
     @overload
     def classify(self, texts: Sequence[str]) -> list[Classification]: ...
     @torch.inference_mode()

@@ -9,21 +9,19 @@ from functools import partial
 from typing import Any
 
 from regard.data.masking import MASK, MaskedBatches
-from regard.data.readers.shape import DataShape
 from regard.data.readers.text import TextLines
 from regard.data.token_stream import TokenStream
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import ENCODERS, BertConfig, Encoder, Model
-from regard.setup.base_task import FOLDER, TestReport, TrainingSetup
+from regard.setup.base_task import FOLDER, ReadOptions, Task, TestReport, TrainingSetup
 from regard.setup.config import RunConfig
 from regard.setup.presets import ENCODER_PRESETS
-from regard.tasks.language_modeling.data import Prose
+from regard.tasks.language_modeling.data import Prose, read_prose
 from regard.tasks.language_modeling.loss import EVALUATED_TOKENS
 from regard.tasks.language_modeling.task import (
     LanguageModelingSetup,
-    LanguageModelingTask,
     encode,
 )
 from regard.tasks.masked_language_modeling.data import masked_batches
@@ -84,7 +82,7 @@ class MaskedLanguageModelingSetup(LanguageModelingSetup):
         )
 
 
-class MaskedLanguageModelingTask(LanguageModelingTask):
+class MaskedLanguageModelingTask(Task):
     """Running text, of which hidden tokens are learned."""
 
     name = "masked-language-modeling"
@@ -102,9 +100,9 @@ class MaskedLanguageModelingTask(LanguageModelingTask):
             training=TrainingConfig(label_smoothing=0.0),
         )
 
-    def claims(self, shape: DataShape) -> bool:  # noqa: ARG002 - running text is for its parent
-        """Claim nothing: running text is for language modeling where the user names no task."""
-        return False
+    def read(self, options: ReadOptions) -> Prose:
+        """Read the text, and hold out what the options do not name."""
+        return read_prose(options)
 
     def set_up(
         self,

@@ -96,7 +96,7 @@ class Translator:
         self.config = config
 
     @overload
-    def translate(
+    def translate(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
         self, texts: str, *, beam: int | None = None, length_penalty: float | None = None
     ) -> str: ...
     @overload
