@@ -83,7 +83,7 @@ def test_a_model_without_attention_has_no_alignment(tmp_path, pairs_file):
         translator.align("7 red cat", "7 Katze rot")
     assert str(raised.value) == (
         "the model has no attention over its source to align by.  "
-        "Train one with model.attention=luong or bahdanau."
+        "Train one with `model.attention=luong` or `model.attention=bahdanau`."
     )
 
 

@@ -5,6 +5,7 @@ import re
 import pytest
 from tests.conftest import TINY
 
+from regard.cli.wording import error_text
 from regard.errors import WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import read_tensors
@@ -69,7 +70,7 @@ def test_a_run_that_breaks_names_lines_layer_and_settings_and_keeps_a_good_check
         r"(First n|N)ot finite: .+\.  Largest gradient: \S+ \S+ \(step \d+\)\.  "
         r"Try, with another -o: --set optimizer\.learning_rate=3\.3e\+17 "
         r"--set optimizer\.clip=0\.5",
-        str(raised.value),
-    ), str(raised.value)
+        error_text(raised.value),
+    ), error_text(raised.value)
     tensors, _ = read_tensors(checkpoint_path(folder))
     assert all(bool(value.isfinite().all()) for value in tensors.values())

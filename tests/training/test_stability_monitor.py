@@ -171,7 +171,7 @@ def test_an_exploding_gradient_is_told_once_with_batch_and_layer():
     assert take(monitor, state, [bad, bad]) == [
         "Exploding gradient at step 61 (batch 7, lines 3, 5, 8 and 2 more): its norm, 500, is 204 "
         "times the usual 2.45.  Largest: encoder.2 500.  Look at that text; if it is as it should "
-        "be, lower optimizer.learning_rate or optimizer.clip, with another -o."
+        "be, lower `optimizer.learning_rate` or `optimizer.clip`, with another `output`."
     ]
     assert state.told == ["exploding"]
     assert len(evaluate(monitor, state)[0].alarms) == 1
@@ -192,8 +192,8 @@ def test_a_vanishing_gradient_is_told_once_where_all_samples_agree():
     found, alarms = evaluate(monitor, state, step=60)
     assert alarms == [
         "Vanishing gradient in encoder.0 up to step 60: its norm, 1.0e-9, is 1.0e-9 of that of "
-        "encoder.1.  model.norm=pre, fewer layers or a longer optimizer.warmup, with another -o, "
-        "helps."
+        "encoder.1.  `model.norm=pre`, fewer layers or a longer `optimizer.warmup`, with another "
+        "`output`, helps."
     ]
     assert found.alarms == alarms
     take(monitor, state, [step_of(n, norms=faint) for n in (80, 100, 120)])
@@ -207,7 +207,8 @@ def test_a_layer_without_any_gradient_is_told_to_be_cut_off():
     assert evaluate(monitor, state, step=60)[1] == [
         "No gradient reaches encoder.0 (and 1 more layer) up to step 60: it is exactly 0 at every "
         "sample.  Is the layer connected to the output?  Where its inputs are all negative before "
-        "a relu, model.activation=gelu or a lower optimizer.learning_rate, with another -o, helps."
+        "a relu, `model.activation=gelu` or a lower `optimizer.learning_rate`, with another "
+        "`output`, helps."
     ]
 
 
@@ -233,8 +234,8 @@ def test_an_oscillating_loss_is_told_once():
     found, alarms = evaluate(monitor, state, step=400)
     assert alarms == [
         "Training loss swings by 0.5 to either side of 3, once in 2.0 steps, and does not settle "
-        "(steps 145 to 400).  A lower optimizer.learning_rate or a larger training.batch_tokens, "
-        "with another -o, steadies it."
+        "(steps 145 to 400).  A lower `optimizer.learning_rate` or a larger "
+        "`training.batch_tokens`, with another `output`, steadies it."
     ]
     assert found.oscillation == pytest.approx(1, abs=1e-3)
     assert evaluate(monitor, state, step=400)[1] == []
@@ -252,7 +253,7 @@ def test_over_fitting_is_told_once_after_three_rises_in_a_row():
         [
             "Over-fitting: validation loss rose 3 evaluations in a row (2.000 to 2.300), its gap "
             "to training loss from 0.500 to 1.500.  The best weights so far are kept.  More text, "
-            "a smaller model or a higher model.dropout, with another -o, helps."
+            "a smaller model or a higher `model.dropout`, with another `output`, helps."
         ],
         [],
     ]

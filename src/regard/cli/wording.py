@@ -46,6 +46,8 @@ def message_text(message: str, next_steps: Iterable[NextStep] = ()) -> str:
     'Scores would be too good.  Drop them: --drop-overlap'
     >>> message_text("Raise the limit: `data.max_length=1024`")
     'Raise the limit: --set data.max_length=1024'
+    >>> message_text("A longer `optimizer.warmup`, with another `output`, helps.")
+    'A longer optimizer.warmup, with another -o, helps.'
     >>> message_text("One column.", [NextStep("See all 3", "check", ("my pairs.tsv",))])
     'One column.  See all 3: regard check "my pairs.tsv"'
     """
@@ -71,8 +73,10 @@ def _quoted(word: str) -> str:
 
 
 def _option(name: str, value: str | None, written: str) -> str:
-    """Write one setting as an option; what is no setting stays as it is written."""
+    """Write one setting as an option, or its name alone; what is no setting stays as written."""
     option = _OPTIONS.get(name)
-    if option is None:
-        return f"--set {name}={value}" if "." in name and value is not None else written
-    return option if value in (None, "true", "") else f"{option} {value}"
+    if option is not None:
+        return option if value in (None, "true", "") else f"{option} {value}"
+    if "." not in name:
+        return written
+    return name if value is None else f"--set {name}={value}"

@@ -37,7 +37,7 @@ def cross_attention(model: EncoderDecoder[Any], source_ids: Tensor, target_ids: 
     if attention is None:
         raise ConfigError(
             "the model has no attention over its source to align by.  "
-            "Train one with model.attention=luong or bahdanau."
+            "Train one with `model.attention=luong` or `model.attention=bahdanau`."
         )
     found: list[Tensor] = []
     attention.on_weights = found.append

@@ -81,7 +81,7 @@ def _require_place(config: RunConfig, sizes: VitConfig) -> None:
     if sizes.pooling != "first":
         raise ConfigError(
             f"model.pooling={sizes.pooling}: published classifiers of this layout read the class "
-            "token alone.  Train with --set model.pooling=first."
+            "token alone.  Train with `model.pooling=first`."
         )
 
 

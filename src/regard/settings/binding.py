@@ -197,7 +197,7 @@ def describe(
     *,
     choices: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
-    """List settings with default, allowed values and meaning: the text of ``--help-config``.
+    """List settings with default, allowed values and meaning, as a person reads them.
 
     Args:
         config_type: The struct to describe.

@@ -1,4 +1,4 @@
-"""All settings of a run: what ``config.toml`` holds and ``--set`` changes."""
+"""All settings of a run: what ``config.toml`` holds."""
 
 from __future__ import annotations
 

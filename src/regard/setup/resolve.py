@@ -211,7 +211,7 @@ def _with_precision(config: RunConfig, request: Request, machine: Machine) -> Ru
         if training.precision == "bf16":
             raise ConfigError(
                 f"training.precision=bf16: optimizer {config.optimizer.name} compares values that "
-                "differ by less than bf16 can tell.  Take float32, or optimizer.name=muon."
+                "differ by less than bf16 can tell.  Take float32, or `optimizer.name=muon`."
             )
         average = training.average if request.is_chosen("training.average") else 0.0
         training = replace(training, precision="float32", average=average)

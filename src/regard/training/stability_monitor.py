@@ -230,8 +230,8 @@ class Monitor:
                     "oscillation",
                     f"Training loss swings by {short_number(swing.amplitude)} to either side of "
                     f"{short_number(swing.level)}, once in {swing.period:.1f} steps, and does not "
-                    f"settle (steps {first:,} to {step:,}).  A lower optimizer.learning_rate or "
-                    "a larger training.batch_tokens, with another -o, steadies it.",
+                    f"settle (steps {first:,} to {step:,}).  A lower `optimizer.learning_rate` "
+                    "or a larger `training.batch_tokens`, with another `output`, steadies it.",
                 )
             )
         if valid_loss is not None:
@@ -261,8 +261,8 @@ class Monitor:
             f"Exploding gradient at step {step.number:,} ({place()}): its norm, "
             f"{short_number(step.norm)}, is {step.norm / usual:,.0f} times the usual "
             f"{short_number(usual)}.  Largest: {largest_gradient(self.names, step.norms)}.  Look "
-            "at that text; if it is as it should be, lower optimizer.learning_rate or "
-            "optimizer.clip, with another -o.",
+            "at that text; if it is as it should be, lower `optimizer.learning_rate` or "
+            "`optimizer.clip`, with another `output`.",
         )
 
     def _sample(self, state: MonitorState, step: Step) -> None:
@@ -336,13 +336,15 @@ def _vanishing(state: MonitorState, step: int) -> str | None:
         text = (
             f"No gradient reaches {where}: it is exactly 0 at every sample.  Is the layer "
             "connected to the output?  Where its inputs are all negative before a relu, "
-            "model.activation=gelu or a lower optimizer.learning_rate, with another -o, helps."
+            "`model.activation=gelu` or a lower `optimizer.learning_rate`, with another `output`, "
+            "helps."
         )
     else:
         text = (
             f"Vanishing gradient in {where}: its norm, {short_number(norms[faintest])}, is "
             f"{short_number(norms[faintest] / norms[largest])} of that of {largest}.  "
-            "model.norm=pre, fewer layers or a longer optimizer.warmup, with another -o, helps."
+            "`model.norm=pre`, fewer layers or a longer `optimizer.warmup`, with another `output`, "
+            "helps."
         )
     return _once(state, "vanishing", text)
 
@@ -362,5 +364,5 @@ def _over_fitting(state: MonitorState) -> str | None:
         f"Over-fitting: validation loss rose {_RISES} evaluations in a row "
         f"({valid[0]:.3f} to {valid[-1]:.3f}), its gap to training loss from {gaps[0]:.3f} to "
         f"{gaps[-1]:.3f}.  The best weights so far are kept.  More text, a smaller model or a "
-        "higher model.dropout, with another -o, helps.",
+        "higher `model.dropout`, with another `output`, helps.",
     )

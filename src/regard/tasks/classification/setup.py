@@ -136,7 +136,7 @@ def without_repeated(
     if not drop:
         raise DataError(
             f"{path}: {len(repeated):,} of {len(inputs):,} inputs also stand in {train_path}.  "
-            "Scores would be too good.  DroppedRow them: `data.drop_overlap=true`;  "
+            "Scores would be too good.  Drop them: `data.drop_overlap=true`;  "
             "keep: `data.allow_overlap=true`"
         )
     kept = sorted(set(range(len(inputs))) - set(repeated))

@@ -1,0 +1,113 @@
+"""Data from a pipe, from standard input and from a file is the same to every verb."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import threading
+from contextlib import contextmanager
+
+import pytest
+from tests.conftest import TINY, toy_pairs
+
+from regard.__main__ import main
+from regard.runs import run as runs
+from regard.training.signals import Stopped
+
+SETTINGS = [word for setting in (*TINY, "training.epochs=1") for word in ("--set", setting)]
+LM_SETTINGS = [
+    word
+    for setting in ("preset=tiny", "model.dim=16", "model.hidden_dim=32", "model.num_heads=2")
+    for word in ("--set", setting)
+] + ["--set", "model.num_layers=1", "--set", "training.epochs=1"]
+
+PAIRS = "".join(f"{source}\t{target}\n" for source, target in toy_pairs(60))
+LABELED = "".join(
+    json.dumps({"text": source, "label": source.split()[1]}) + "\n" for source, _ in toy_pairs(60)
+)
+TEXT = "".join(f"{source}.\n" for source, _ in toy_pairs(60))
+KINDS = {
+    "pairs": (".tsv", PAIRS, SETTINGS),
+    "labeled": (".jsonl", LABELED, LM_SETTINGS),
+    "text": (".txt", TEXT, LM_SETTINGS),
+}
+NAMES = ("file", "-", "/dev/stdin", "pipe")
+
+
+@contextmanager
+def fed(name, text, suffix, monkeypatch, folder):
+    """Provide data under a name of the command line, the way a shell does."""
+    if name == "file":
+        path = folder / f"data{suffix}"
+        path.write_text(text, encoding="utf-8")
+        yield str(path)
+    elif name == "pipe":  # what <(cat FILE) becomes
+        reader, writer = os.pipe()
+
+        def write():
+            with os.fdopen(writer, "w", encoding="utf-8") as stream:
+                stream.write(text)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        yield f"/dev/fd/{reader}"
+        os.close(reader)
+        thread.join()
+    else:
+        stdin = io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8")
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield name
+
+
+def call(capsys, *words):
+    code = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_check_says_the_same_of_a_file_and_of_a_stream(kind, capsys, monkeypatch, tmp_path):
+    suffix, text, _ = KINDS[kind]
+    reports = []
+    for name in NAMES:
+        with fed(name, text, suffix, monkeypatch, tmp_path) as path:
+            reports.append(json.loads(call(capsys, "check", path, "--json")))
+        assert reports[-1].pop("path") == path
+    assert reports[1:] == reports[:1] * 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dry_run_takes_what_check_takes(name, kind, capsys, monkeypatch, tmp_path):
+    suffix, text, settings = KINDS[kind]
+    with fed(name, text, suffix, monkeypatch, tmp_path) as path:
+        out = call(capsys, "train", path, "--dry-run", *settings)
+    assert f"Data    {path}   " in out
+    assert "measured on" in out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_on_a_stream_can_be_evaluated_and_resumed(kind, capsys, monkeypatch, tmp_path):
+    suffix, text, settings = KINDS[kind]
+    folder = tmp_path / "model"
+
+    def stop(*arguments):
+        raise Stopped(2)
+
+    with monkeypatch.context() as patch, fed("pipe", text, suffix, monkeypatch, tmp_path) as path:
+        patch.setattr(runs.Trainer, "run", stop)
+        assert main(["train", path, "-o", str(folder), *settings]) == 130
+    assert (folder / f"data{suffix}").read_text(encoding="utf-8") == text
+    capsys.readouterr()
+    assert "Done" in call(capsys, "train", "-o", folder, "--resume")
+    reports = []
+    for name in NAMES:
+        with fed(name, text, suffix, monkeypatch, tmp_path) as path:
+            words = ("evaluate", folder, path, "--allow-overlap", "--json")
+            reports.append(json.loads(call(capsys, *words)))
+        for changing in ("path", "latency_p50", "latency_p95"):
+            reports[-1].pop(changing, None)
+    assert reports[1:] == reports[:1] * 3
