@@ -15,8 +15,8 @@ from regard.explain.diagram import draw_diagram
 from regard.explain.layer_table import layer_table
 from regard.hub.model_folder import ModelFolder
 from regard.models import DECODERS, TransformerEncoder
+from regard.runs.export_check import export_model
 from regard.runs.information import inspect_folder
-from regard.runs.published_models import export_hugging_face
 from regard.runs.run import resume, train
 from regard.settings.binding import apply_settings
 from regard.setup.config import RunConfig
@@ -129,10 +129,10 @@ def test_a_classifier_goes_on_from_an_encoder_of_the_transformer(tmp_path, revie
 
 def test_sides_alone_have_no_published_layout(tmp_path, masked, folder):
     with pytest.raises(ConfigError) as caught:
-        export_hugging_face(load(masked), tmp_path / "out")
+        export_model(load(masked), tmp_path / "out")
     assert str(caught.value) == "export: no published layout has a Transformer's encoder alone."
     with pytest.raises(ConfigError, match=rf"^model\.family={folder.name}: no published layout"):
-        export_hugging_face(load(folder), tmp_path / "out")
+        export_model(load(folder), tmp_path / "out")
 
 
 @pytest.mark.parametrize("preset", ["tiny", "small", "base"])

@@ -17,8 +17,8 @@ from regard.errors import WeightsError
 from regard.generation.search_config import SearchConfig
 from regard.hub.model_folder import ModelFolder
 from regard.models import Encoder
+from regard.runs.export_check import export_model
 from regard.runs.information import inspect_folder
-from regard.runs.published_models import export_hugging_face
 from regard.runs.run import resume, train
 from regard.setup.config import RunConfig
 from regard.tasks.translation.loss import among_tokens, decode_rows
@@ -76,7 +76,7 @@ def whole(tmp_path_factory, book):
     """A published language model that has a row for each token."""
     folder = tmp_path_factory.mktemp("models")
     opened = train(book, folder / "own", settings=SMALL)
-    export_hugging_face(opened, folder / "hf")
+    export_model(opened, folder / "hf")
     return folder / "hf"
 
 
@@ -118,7 +118,7 @@ def test_no_row_without_a_token_is_written(padded, whole):
 def test_the_result_is_evaluated_exported_and_gone_on_from(gone_on, book, tmp_path):
     opened = load(gone_on)
     assert opened.measure(read_text(str(book)))["loss"] < 12
-    found = export_hugging_face(opened, tmp_path / "hf")
+    found = export_model(opened, tmp_path / "hf")
     assert found.difference == 0
     again = load(tmp_path / "hf")
     assert again.model.vocab_size == opened.model.vocab_size
@@ -159,7 +159,7 @@ def test_fewer_rows_than_tokens_are_refused(whole, book, tmp_path):
 def test_an_encoder_fills_masks_with_tokens_only(book, tmp_path):
     of_bert = ("model.norm=post", "model.num_segments=2", "model.epsilon=1e-12")
     settings = (*SMALL, *of_bert, "task=masked-language-modeling")
-    export_hugging_face(train(book, tmp_path / "own", settings=settings), tmp_path / "hf")
+    export_model(train(book, tmp_path / "own", settings=settings), tmp_path / "hf")
     padded = resized(tmp_path / "hf", tmp_path / "padded", MORE)
     opened, plain = load(padded), load(tmp_path / "hf")
     assert isinstance(opened.model, Encoder)

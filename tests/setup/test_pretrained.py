@@ -13,7 +13,7 @@ from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.models import Classifier
-from regard.runs.published_models import export_hugging_face
+from regard.runs.export_check import export_model
 from regard.runs.run import resume, train
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
@@ -186,7 +186,7 @@ def test_an_exported_language_model_is_the_same(tales, tmp_path, capsys):
 
 
 def test_a_published_language_model_is_fine_tuned_and_keeps_its_vocabulary(tales, book, tmp_path):
-    export_hugging_face(regard.load(tales), tmp_path / "hf")
+    export_model(regard.load(tales), tmp_path / "hf")
     events = []
     settings = (*SHORT, f"start_from={tmp_path / 'hf'}", "training.epochs=1")
     generator = train(book, tmp_path / "more", settings=settings, report=events.append)
@@ -207,14 +207,14 @@ def test_a_published_encoder_becomes_a_classifier(mood, reviews, tmp_path):
     assert isinstance(classifier.model, Classifier)
     encoder = TextEncoder(classifier.model.encoder, classifier.tokenizer)
     with pytest.raises(ConfigError, match="pre"):
-        export_hugging_face(encoder, tmp_path / "hf")  # published BERTs are post-norm
+        export_model(encoder, tmp_path / "hf")  # published BERTs are post-norm
 
 
 def test_a_pattern_cannot_be_exported(book, tmp_path):
     settings = (*TEXT, "training.epochs=1", "attention.pattern=local:8")
     train(book, tmp_path / "model", settings=settings)
     with pytest.raises(ConfigError) as raised:
-        export_hugging_face(regard.load(tmp_path / "model"), tmp_path / "hf")
+        export_model(regard.load(tmp_path / "model"), tmp_path / "hf")
     assert str(raised.value) == (
         "attention local:8: published configurations tell no pattern, so others would compute "
         "full attention.  Export a model with full attention."
@@ -226,7 +226,7 @@ def test_a_pattern_of_an_encoder_cannot_be_exported_either(book, tmp_path):
     pattern = "attention.pattern=local:8"
     encoder = train(book, tmp_path / "encoder", settings=(*settings, pattern, "model.norm=post"))
     with pytest.raises(ConfigError, match=r"attention local:8: published configurations"):
-        export_hugging_face(encoder, tmp_path / "hf")
+        export_model(encoder, tmp_path / "hf")
 
 
 def test_the_command_classifies(mood, tmp_path, capsys):

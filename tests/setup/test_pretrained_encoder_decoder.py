@@ -8,7 +8,7 @@ import regard
 from regard.errors import ConfigError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.models import GptConfig, JoinedConfig
-from regard.runs.published_models import export_hugging_face
+from regard.runs.export_check import export_model
 from regard.runs.run import resume, train
 from regard.setup.config import RunConfig
 from regard.tasks.translation.loss import special_ids
@@ -120,7 +120,7 @@ def test_one_side_alone_leaves_the_other_to_its_preset(
 
 
 def test_sides_as_others_publish_them(encoder, decoder, pairs, tmp_path, monkeypatch):
-    export_hugging_face(regard.load(decoder), tmp_path / "hf")
+    export_model(regard.load(decoder), tmp_path / "hf")
     found, config, _ = begun(pairs, tmp_path / "m", monkeypatch, *sides(encoder, tmp_path / "hf"))
     assert isinstance(config.model, JoinedConfig)
     assert isinstance(config.model.decoder, GptConfig)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -13,7 +13,7 @@ def export(
     model: str,
     *,
     output: Annotated[str, Output],
-    to: Literal["hf"] = "hf",
+    to: str = "hf",
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Write a model for others to open, and check that the outputs are equal.
@@ -25,22 +25,22 @@ def export(
     output
         Folder to write.
     to
-        The layout: hf (Hugging Face: config.json, safetensors, tokenizer.json).
+        The format: hf (Hugging Face: config.json, safetensors, tokenizer.json).
     json
         One JSON object instead of text.
     """
-    from regard.runs.published_models import export_hugging_face
+    from regard.runs.export_check import export_model
     from regard.tasks.loading import open_model
 
-    found = export_hugging_face(open_model(model), output)
+    exported = export_model(open_model(model), output, to)
     if json:
-        print(msgspec.json.encode(found).decode())
+        print(msgspec.json.encode(exported).decode())
         return 0
-    print(f"Written {found.folder}   {to}, model_type {found.model_type}")
+    print(f"Written {exported.folder}   {to}, model_type {exported.model_type}")
     print(
-        f"Equal   largest difference of a logit {found.difference:.1e} when read again "
-        f"(their standard deviation is {found.scale:.2f})"
+        f"Equal   largest difference of a logit {exported.difference:.1e} when read again "
+        f"(their standard deviation is {exported.scale:.2f})"
     )
-    if found.peer_difference is not None:
-        print(f"        {found.peer_difference:.1e} against transformers")
+    if exported.peer_difference is not None:
+        print(f"        {exported.peer_difference:.1e} against transformers")
     return 0

@@ -14,7 +14,7 @@ from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_fac
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import weight_files
 from regard.hub.model_folder import ModelFolder
-from regard.models import CHECKPOINT_FORMATS, Model, VitConfig
+from regard.models import Model, VitConfig
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
 from regard.tasks import task_named
@@ -129,7 +129,7 @@ def _read(path: Path) -> _Contents:
         reads_inputs = task_named(config.task).reads_inputs
         vocab_size = 0 if reads_inputs else len(folder.read_tokenizer())
         return _Contents(config, vocab_size, [folder.weights_path])
-    published = read_hugging_face(path, CHECKPOINT_FORMATS)
+    published = read_hugging_face(path)
     return _Contents(
         published_config(published),
         published.vocab_size,

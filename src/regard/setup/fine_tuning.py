@@ -14,7 +14,7 @@ from regard.errors import WeightsError
 from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
-from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS, Classifier, Model, Vit
+from regard.models import Classifier, Model, Vit
 from regard.setup.config import RunConfig
 
 _POOLER = "pooler."
@@ -33,7 +33,7 @@ def load_pretrained(model: Model, config: RunConfig) -> None:
     assert config.start_from is not None
     folder = Path(config.start_from)
     if is_hugging_face(folder):
-        published = read_hugging_face(folder, CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS)
+        published = read_hugging_face(folder)
         tensors, labels = published.tensors(), published.labels
     else:
         own = ModelFolder(folder)

@@ -13,7 +13,14 @@ import msgspec
 from regard.errors import ConfigError
 from regard.hub.hugging_face.checkpoint import Published, is_hugging_face, read_hugging_face
 from regard.hub.model_folder import ModelFolder
-from regard.models import CHECKPOINT_FORMATS, INPUT_ENCODERS, JoinedConfig, Model, family_of
+from regard.models import (
+    CHECKPOINT_FORMATS,
+    INPUT_ENCODERS,
+    JoinedConfig,
+    Model,
+    VitConfig,
+    family_of,
+)
 from regard.models.base.classifier_checkpoints import with_label_head
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
@@ -26,7 +33,6 @@ from regard.setup.pretrained_encoder_decoder import (
     parts_config,
 )
 from regard.setup.published_config import published_config
-from regard.setup.published_images import images_config, read_published_images, reads_images
 from regard.setup.request import Request
 
 _OF_ENCODERS = {"masked-language-modeling", "classification"}
@@ -91,22 +97,21 @@ def pretrained_config(folder: str, task: str, defaults: RunConfig) -> RunConfig:
         WeightsError: It is no model folder.
     """
     replace = msgspec.structs.replace
-    if is_hugging_face(Path(folder)) and reads_images(folder):
-        found = images_config(read_published_images(folder))
-        if task != found.task:
-            raise ConfigError(f"{folder}: made for {found.task}; the data is for {task}.")
-        data = replace(defaults.data, mean=found.data.mean, std=found.data.std)
-        tokenizer = replace(defaults.tokenizer, kind="published")
-        return replace(
-            defaults, start_from=folder, model=found.model, tokenizer=tokenizer, data=data
-        )
     if is_hugging_face(Path(folder)):
-        published = read_hugging_face(Path(folder), CHECKPOINT_FORMATS)
+        published = read_hugging_face(Path(folder))
         found = published_config(published)
         if task != found.task and not {task, found.task} <= _OF_ENCODERS:
             raise ConfigError(
                 f"{folder}: a model for {found.task} (model_type {published.model_type}); "
                 f"the data is for {task}."
+            )
+        if isinstance(found.model, VitConfig):
+            return replace(
+                defaults,
+                start_from=folder,
+                model=found.model,
+                tokenizer=replace(defaults.tokenizer, kind="published"),
+                data=replace(defaults.data, mean=found.data.mean, std=found.data.std),
             )
         room = min(defaults.data.max_length, found.data.max_length)
         return replace(

@@ -28,7 +28,6 @@ from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenize
 from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
-    CHECKPOINT_FORMATS,
     BertConfig,
     GptConfig,
     Joined,
@@ -177,7 +176,7 @@ def _read_part(name: str, folder: str) -> PretrainedPart:
     place = Path(folder)
     attention = AttentionConfig()
     if is_hugging_face(place):
-        published = read_hugging_face(place, CHECKPOINT_FORMATS)
+        published = read_hugging_face(place)
         config, tensors = published.config, published.tensors()
         cut = TokenizerConfig(kind="published", table_rows=published.vocab_size)
         tokenizer = read_any_tokenizer(place)

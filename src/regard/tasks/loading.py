@@ -9,10 +9,8 @@ from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_fac
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
-from regard.models import CHECKPOINT_FORMATS
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
-from regard.setup.published_images import images_config, read_published_images, reads_images
 from regard.tasks import task_named
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.predictor import TextClassifier
@@ -57,23 +55,14 @@ def open_published(
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
     path = Path(folder)
-    if reads_images(path):
-        published = read_published_images(path)
-        config, tokenizer = images_config(published), None
-        if not config.data.labels:
-            raise ConfigError(
-                f"{folder}: an encoder without labels.",
-                NextStep(
-                    "Start from it",
-                    "train",
-                    ("DATA",),
-                    (("start_from", str(folder)), ("output", "MODEL")),
-                ),
-            )
-    else:
-        published = read_hugging_face(path, CHECKPOINT_FORMATS)
-        config, tokenizer = published_config(published, attention), read_any_tokenizer(path)
+    published = read_hugging_face(path)
+    config = published_config(published, attention)
     task = task_named(config.task)
+    if task.reads_inputs and not config.data.labels:
+        settings = (("start_from", str(folder)), ("output", "MODEL"))
+        step = NextStep("Start from it", "train", ("DATA",), settings)
+        raise ConfigError(f"{folder}: an encoder without labels.", step)
     model = task.build(config, published.vocab_size)
     published.load_into(model)
+    tokenizer = None if task.reads_inputs else read_any_tokenizer(path)
     return task.predictor(model.eval(), tokenizer, config)

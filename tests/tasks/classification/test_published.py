@@ -22,7 +22,7 @@ from regard.hub.hugging_face.checkpoint import read_hugging_face
 from regard.hub.hugging_face.published_tokenizer import vocabulary_files
 from regard.layers.attention_config import AttentionConfig
 from regard.models import CHECKPOINT_FORMATS, BertConfig, Classifier, make_model
-from regard.runs.published_models import export_hugging_face
+from regard.runs.export_check import export_model
 from regard.runs.run import resume, train
 from regard.setup.config import DataConfig, RunConfig
 from regard.tasks.classification.predictor import TextClassifier
@@ -111,7 +111,7 @@ def test_a_published_classifier_has_its_logits_here_and_goes_out_with_them(
     with torch.no_grad():
         ours = opened.model(ids)
     assert_near(ours, their_logits(transformers, tmp_path / "hf", ids, pad_id))
-    found = export_hugging_face(opened, tmp_path / "out")
+    found = export_model(opened, tmp_path / "out")
     assert found.model_type == kind
     assert found.difference < 1e-5 * found.scale
     assert found.peer_difference is not None
@@ -211,7 +211,7 @@ def make_encoder(config: BertConfig, vocab_size: int) -> Any:
 )
 def test_one_of_ours_opens_in_transformers(kind, changes, tokenizer, transformers, tmp_path):
     ours = own(tokenizer, **changes)
-    found = export_hugging_face(ours, tmp_path)
+    found = export_model(ours, tmp_path)
     assert (found.model_type, found.difference) == (kind, 0)
     ids = padded_ids(len(tokenizer), (9, 3), 0)
     with torch.no_grad():
@@ -244,7 +244,7 @@ def test_one_of_ours_opens_in_transformers(kind, changes, tokenizer, transformer
 )
 def test_what_no_format_can_express_is_refused(changes, reason, tokenizer, tmp_path):
     with pytest.raises(ConfigError) as caught:
-        export_hugging_face(own(tokenizer, **changes), tmp_path / "out")
+        export_model(own(tokenizer, **changes), tmp_path / "out")
     assert str(caught.value).startswith(
         "model.family=bert: no published layout has a place for this model.  "
     )
@@ -305,14 +305,14 @@ def test_an_encoder_gets_the_head_of_its_format_and_goes_out(
     reviews, tokenizer, transformers, tmp_path
 ):
     ours = own(tokenizer, num_segments=0, has_pooler=False)
-    export_hugging_face(TextEncoder(ours.model.encoder, tokenizer), tmp_path / "hf")
+    export_model(TextEncoder(ours.model.encoder, tokenizer), tmp_path / "hf")
     assert json.loads((tmp_path / "hf/config.json").read_text())["model_type"] == "distilbert"
     settings = ("training.batch_tokens=256", "training.epochs=2")
     started_with(reviews, tmp_path / "hf", tmp_path / "more", *settings)
     more = load(tmp_path / "more")
     assert more.model.encoder.config.pooler_activation == "relu"
     assert float(more.model.encoder.pooler.weight.detach().std()) == pytest.approx(0.02, rel=0.5)
-    found = export_hugging_face(more, tmp_path / "out")
+    found = export_model(more, tmp_path / "out")
     assert found.model_type == "distilbert"
     assert found.peer_difference is not None
     assert found.peer_difference < 1e-4 * found.scale

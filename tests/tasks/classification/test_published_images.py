@@ -14,10 +14,10 @@ import regard
 from regard.__main__ import main
 from regard.errors import ConfigError, WeightsError
 from regard.hub.model_folder import ModelFolder
-from regard.runs.export_images import export_images
-from regard.runs.published_models import export_hugging_face
+from regard.runs.export_check import export_model
 from regard.runs.run import train
 from regard.setup.config import RunConfig
+from regard.tasks.classification.input_predictor import InputClassifier
 
 
 def load(folder: Path) -> Any:
@@ -99,7 +99,8 @@ def test_it_does_not_go_on_with_texts(tmp_path, published):
     with pytest.raises(ConfigError) as caught:
         train(path, tmp_path / "m", settings=(f"start_from={published[0]}",))
     assert str(caught.value) == (
-        f"{published[0]}: made for image-classification; the data is for classification."
+        f"{published[0]}: a model for image-classification (model_type vit); the data is for "
+        "classification."
     )
 
 
@@ -132,7 +133,7 @@ def trained(tmp_path_factory, pictures):
 
 def test_one_of_ours_opens_in_transformers(tmp_path, trained, pictures):
     transformers = pytest.importorskip("transformers")
-    found = export_hugging_face(trained, tmp_path / "hf")
+    found = export_model(trained, tmp_path / "hf")
     assert (found.model_type, found.difference) == ("vit", 0)
     assert found.peer_difference is not None and found.peer_difference < 1e-5
     theirs = transformers.ViTForImageClassification.from_pretrained(tmp_path / "hf").eval()
@@ -148,7 +149,7 @@ def test_one_of_ours_opens_in_transformers(tmp_path, trained, pictures):
 def test_their_preparation_of_pixels_is_ours(tmp_path, trained):
     transformers = pytest.importorskip("transformers")
     processors = pytest.importorskip("transformers.models.vit.image_processing_pil_vit")
-    export_hugging_face(trained, tmp_path / "hf")
+    export_model(trained, tmp_path / "hf")
     theirs = processors.ViTImageProcessorPil.from_pretrained(tmp_path / "hf")
     assert transformers
     pixels = np.random.default_rng(1).integers(0, 256, (1, 8, 12), dtype=np.uint8)
@@ -161,7 +162,7 @@ def test_their_preparation_of_pixels_is_ours(tmp_path, trained):
 
 def refusal(opened, folder) -> str:
     with pytest.raises(ConfigError) as caught:
-        export_hugging_face(opened, folder)
+        export_model(opened, folder)
     return str(caught.value)
 
 
@@ -183,4 +184,4 @@ def test_recordings_and_series_have_no_place(tmp_path):
     )
     sounds = replace(opened.config, task="audio-classification")
     with pytest.raises(ConfigError, match="a model of recordings"):
-        export_images(opened.model, sounds, tmp_path / "hf")
+        export_model(InputClassifier(opened.model, sounds), tmp_path / "hf")

@@ -12,7 +12,7 @@ from tests.conftest import write_tsv
 from tests.models.published_weights import spread
 
 import regard
-from regard.runs.published_models import export_hugging_face
+from regard.runs.export_check import export_model
 from regard.runs.run import resume, train
 from regard.training.events import Saved, Started
 
@@ -97,7 +97,7 @@ def assert_ends_alike_when_stopped(start: Path, pairs: Path, folder: Path, strai
 
 def assert_goes_out(ours: Any, folder: Path, texts: list[str], model_type: str) -> Any:
     """Export a model; `transformers` computes its logits, and what is read again writes alike."""
-    found = export_hugging_face(ours, folder)
+    found = export_model(ours, folder)
     assert (found.model_type, found.difference) == (model_type, 0)
     assert found.peer_difference is not None
     assert found.peer_difference < 1e-4 * found.scale

@@ -25,7 +25,7 @@ from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
 from regard.generation.search_config import SearchConfig
 from regard.hub.hugging_face.generation_rules import forbidden_ids
-from regard.runs.published_models import export_hugging_face
+from regard.runs.export_check import export_model
 from regard.runs.run import train
 from regard.tasks.translation.loss import decode_rows, special_ids
 from regard.tasks.translation.predictor import Translator
@@ -254,7 +254,7 @@ def test_a_role_that_has_no_layout_is_refused(tmp_path):
     sizes = ("model.dim=16", "model.num_heads=2", "model.hidden_dim=16", "training.epochs=1")
     train(data, tmp_path / "model", settings=(*shape, *sizes, "tokenizer.kind=byte"))
     with pytest.raises(ConfigError, match=r"no published layout .* have one: gpt\."):
-        export_hugging_face(load(tmp_path / "model"), tmp_path / "out")
+        export_model(load(tmp_path / "model"), tmp_path / "out")
 
 
 def test_low_rank_changes_are_merged(marian, pairs, tmp_path):

@@ -26,7 +26,7 @@ from regard.__main__ import main
 from regard.data.batching import SpecialIds
 from regard.errors import ConfigError
 from regard.hub.hugging_face.generation_rules import GenerationRules, read_generation_rules
-from regard.runs.published_models import export_hugging_face
+from regard.runs.export_check import export_model
 from regard.runs.run import train
 from regard.tasks.translation.loss import special_ids
 from regard.tasks.translation.predictor import Translator
@@ -273,7 +273,7 @@ def test_a_summarizer_without_a_row_for_its_mask_is_gone_on_from(bart, pairs, tm
     texts = load(folder).translate(TEXTS)
     train(pairs, tmp_path / "more", settings=(f"start_from={folder}", *SETTINGS))
     ours = load(tmp_path / "more")
-    export_hugging_face(ours, tmp_path / "out")
+    export_model(ours, tmp_path / "out")
     assert load(tmp_path / "out").translate(TEXTS) == ours.translate(TEXTS) != texts
 
 

@@ -19,7 +19,7 @@ from regard.data.batching import TokenRows
 from regard.errors import ConfigError
 from regard.hub.any_tokenizer import prepend_special_tokens
 from regard.hub.hugging_face.generation_rules import GenerationRules, read_generation_rules
-from regard.runs.published_models import export_hugging_face
+from regard.runs.export_check import export_model
 from regard.tasks.translation.loss import among_tokens, decode_rows, special_ids
 
 SEEDS = (0, 3, 6, 8, 10, 12)  # the higher, the sooner an output ends
@@ -178,12 +178,12 @@ def test_what_the_folder_leaves_open_is_as_ever(barts):
 def test_a_model_that_goes_out_and_comes_back_searches_as_before(barts, tmp_path):
     ask_for(barts[0], SEARCHES["all of it"] | {"early_stopping": "never"})
     opened: Any = regard.load(barts[0])
-    export_hugging_face(opened, tmp_path / "out")
+    export_model(opened, tmp_path / "out")
     again: Any = regard.load(tmp_path / "out")
     assert again.config.search == opened.config.search
     own = msgspec.structs.replace(opened.config.search, ranking="wu", stopping="certain")
     opened.config = msgspec.structs.replace(opened.config, search=own)
-    export_hugging_face(opened, tmp_path / "own")
+    export_model(opened, tmp_path / "own")
     again = regard.load(tmp_path / "own")
     assert again.config.search == own
 

@@ -28,6 +28,7 @@ from regard.hub.hugging_face.weight_files import (
     write_all_tensors,
 )
 from regard.hub.storage import write_atomic
+from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS
 from regard.models.base.checkpoint_format import CheckpointFormat, LabelHead, ParameterMapping
 from regard.models.base.classifier_checkpoints import (
     checkpoint_of,
@@ -89,12 +90,15 @@ def is_hugging_face(folder: Path) -> bool:
     return "model_type" in read_json(path)
 
 
-def read_hugging_face(folder: Path, formats: Mapping[str, CheckpointFormat]) -> Published:
+def read_hugging_face(
+    folder: Path,
+    formats: Mapping[str, CheckpointFormat] = CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS,
+) -> Published:
     """Read configuration and weights.
 
     Args:
         folder: One for which `is_hugging_face` holds.
-        formats: By ``model_type``.
+        formats: By ``model_type``; those of all families where none are named.
 
     Raises:
         ConfigError: The model is of none of these formats.

@@ -1,0 +1,195 @@
+"""Models written as ``transformers`` opens them, in float32: ``config.json`` and safetensors.
+
+A model of text comes with its vocabulary, one that translates with how it is decoded
+(``generation_config.json``), one of images with how pixels are prepared
+(``preprocessor_config.json``). A model goes to the first checkpoint format of its family that has
+a field for all its settings; where none has, it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from regard.errors import ConfigError
+from regard.generation.search_config import SearchConfig
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.export.trained_model import TrainedModel
+from regard.hub.file_names import GENERATION_CONFIG, PREPROCESSOR_CONFIG
+from regard.hub.hugging_face.checkpoint import write_hugging_face
+from regard.hub.hugging_face.generation_rules import OWN_FIELD
+from regard.hub.hugging_face.published_tokenizer import vocabulary_files
+from regard.hub.hugging_face.weight_files import dump_json
+from regard.layers.attention_config import AttentionConfig
+from regard.models import (
+    DECODERS,
+    ENCODER_DECODERS,
+    ENCODERS,
+    FAMILIES,
+    INPUT_ENCODERS,
+    CheckpointFormat,
+    Classifier,
+    Decoder,
+    EncoderDecoder,
+    Family,
+    ModelConfig,
+    TextModel,
+    Vit,
+    family_of,
+)
+from regard.models.base.classifier_checkpoints import checkpoint_of
+
+BRIGHTEST = 255
+"""Value of a pixel that is as bright as can be."""
+_BILINEAR = 2  # the number of the filter in Pillow
+
+
+def export_hugging_face(trained: TrainedModel, folder: Path) -> str:
+    """Write a folder that ``transformers`` opens.
+
+    Args:
+        trained: A model of text or of images.
+        folder: Where it goes, created as needed.
+
+    Returns:
+        Its ``model_type``.
+
+    Raises:
+        ConfigError: No checkpoint format can express the model.
+        ResourceError: The disk is full.
+    """
+    if isinstance(trained.model, Vit):
+        return _export_images(trained.model, trained, folder)
+    return _export_text(trained, folder)
+
+
+def _export_text(trained: TrainedModel, folder: Path) -> str:
+    model, tokenizer = trained.model, trained.tokenizer
+    if not isinstance(model, TextModel) or tokenizer is None:
+        raise ConfigError("export: only models of text are written for others.")
+    _check_attention(trained.attention)
+    encoder = model.encoder if isinstance(model, Classifier) else model
+    config = cast("ModelConfig", encoder.config)
+    if type(config) not in {family.config for family in FAMILIES.values()}:
+        raise ConfigError("export: no published layout has a Transformer's encoder alone.")
+    checkpoint_format = _choose_format(model, config, trained.labels)
+    files = vocabulary_files(tokenizer)
+    if isinstance(model, EncoderDecoder) and trained.search is not None:
+        files[GENERATION_CONFIG] = _generation_config(model, tokenizer, trained.search)
+    write_hugging_face(
+        folder,
+        model,
+        config,
+        checkpoint_format,
+        model.vocab_size,
+        files=files,
+        special_ids=tokenizer.special_ids,
+        labels=trained.labels,
+    )
+    return checkpoint_format.model_type
+
+
+def _check_attention(attention: AttentionConfig) -> None:
+    if attention != AttentionConfig():
+        raise ConfigError(
+            f"attention {attention.summary()}: published configurations tell no pattern, "
+            "so others would compute full attention.  Export a model with full attention."
+        )
+
+
+def _choose_format(
+    model: TextModel, config: ModelConfig, labels: tuple[str, ...]
+) -> CheckpointFormat:
+    """Return the first checkpoint format of a family that can express all settings of a model."""
+    reasons, name, families = [], family_of(config), _families_of(model)
+    for checkpoint_format in families[name].formats:
+        try:
+            _, mappings = checkpoint_of(config, checkpoint_format, model.vocab_size, labels)
+        except ConfigError as error:
+            reasons.append(str(error))
+            continue
+        if {mapping.local for mapping in mappings} == dict(model.named_parameters()).keys():
+            return checkpoint_format
+        reasons.append("The layout is that of another role of the family.")
+    with_format = ", ".join(name for name, family in families.items() if family.formats)
+    reasons = reasons or [f"Families of this kind that have one: {with_format}."]
+    raise ConfigError(
+        f"model.family={name}: no published layout has a place for this model.  "
+        + "  ".join(reasons)
+    )
+
+
+def _families_of(model: TextModel) -> Mapping[str, Family]:
+    """Return the families with the role of a model."""
+    if isinstance(model, Decoder):
+        return DECODERS
+    return ENCODER_DECODERS if isinstance(model, EncoderDecoder) else ENCODERS
+
+
+def _generation_config(
+    model: EncoderDecoder[Any], tokenizer: AnyTokenizer, search: SearchConfig
+) -> str:
+    """Write how outputs are searched for; `OWN_FIELD` has what only regard reads."""
+    forbidden = dict.fromkeys((*search.forbidden, *tokenizer.unused_ids(model.vocab_size)))
+    fields = {
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": tokenizer.eos_id,
+        "pad_token_id": model.pad_id,
+        "decoder_start_token_id": model.start_id,
+        "num_beams": search.beam,
+        "bad_words_ids": [[token] for token in forbidden] or None,
+        "min_length": search.min_length or None,
+        "no_repeat_ngram_size": search.no_repeat_size or None,
+        "repetition_penalty": None if search.repetition_penalty == 1 else search.repetition_penalty,
+        "renormalize_logits": search.is_renormalized or None,
+        "forced_bos_token_id": search.forced_first,
+        "forced_eos_token_id": tokenizer.eos_id if search.forces_end else None,
+        # `transformers` counts the token that begins the decoder's input.
+        "max_length": None if search.max_length is None else search.max_length + 1,
+    }
+    own: dict[str, Any] = {"max_length_ratio": search.max_length_ratio}
+    if search.ranking == "transformers":
+        stopping = {"certain": "never", "likely": None, "first": True}
+        fields["length_penalty"] = search.length_penalty
+        fields["early_stopping"] = stopping[search.stopping]
+    else:
+        names = ("ranking", "stopping", "length_penalty")
+        own |= {name: getattr(search, name) for name in names}
+    fields[OWN_FIELD] = own
+    return dump_json({name: value for name, value in fields.items() if value is not None})
+
+
+def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
+    config = model.config
+    if config.input != "image":
+        raise ConfigError(
+            f"export: a model of {trained.inputs}, which no published layout here reads: those of "
+            "a Vision Transformer are of images alone."
+        )
+    _check_attention(trained.attention)
+    if config.pooling != "first":
+        raise ConfigError(
+            f"model.pooling={config.pooling}: published classifiers of this layout read the class "
+            "token alone.  Train with `model.pooling=first`."
+        )
+    (checkpoint_format,) = INPUT_ENCODERS[family_of(config)].formats
+    mean, std = trained.mean or [0.0] * config.channels, trained.std or [1.0] * config.channels
+    preparation = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": config.height, "width": config.width},
+        "resample": _BILINEAR,
+        "do_rescale": True,
+        "rescale_factor": 1 / BRIGHTEST,
+        "do_normalize": True,
+        "image_mean": [value / BRIGHTEST for value in mean],
+        "image_std": [value / BRIGHTEST for value in std],
+    }
+    labels = {
+        "id2label": {str(number): label for number, label in enumerate(trained.labels)},
+        "label2id": {label: number for number, label in enumerate(trained.labels)},
+    }
+    files = {PREPROCESSOR_CONFIG: dump_json(preparation)}
+    write_hugging_face(folder, model, config, checkpoint_format, 0, files=files, fields=labels)
+    return checkpoint_format.model_type

@@ -1,0 +1,34 @@
+"""What an export needs to know of a trained model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from regard.generation.search_config import SearchConfig
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.layers.attention_config import AttentionConfig
+from regard.models import Model
+
+
+class TrainedModel(NamedTuple):
+    """A trained model with what belongs to it.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its vocabulary; None where it reads no text.
+        attention: Its patterns.
+        inputs: What it reads, in the plural: texts, images, recordings or series.
+        search: How its outputs are searched for; None where there is no search.
+        labels: Of a classifier, in the order of its logits; empty where it is none.
+        mean: Of each channel of images, in pixel values of 0 to 255; empty is 0.
+        std: Their standard deviations; empty is 1.
+    """
+
+    model: Model
+    tokenizer: AnyTokenizer | None
+    attention: AttentionConfig
+    inputs: str = "texts"
+    search: SearchConfig | None = None
+    labels: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
