@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from regard.errors import WeightsError
 from regard.training.checkpoint import Counters, checkpoint_path, save_checkpoint
+from regard.training.early_stopping import EarlyStopping
 from regard.training.ema import WeightAverage
 from regard.training.events import Evaluated, Interrupted, Progress, Report, Saved, Warned
 from regard.training.non_finite import (
@@ -37,7 +38,6 @@ from regard.training.training_config import TrainingConfig
 _REPORT_SECONDS = 0.25
 _WINDOW = 5.0  # seconds of steps, at least, by which the end of a run with a budget is moved
 _WINDOW_SHARE = 0.02  # of the budget
-_LEAST_GAIN = 1e-3  # of the validation loss, relative, that patience counts as one
 _WORTHWHILE = 0.25  # more steps for which a run at its end goes on, per step taken
 
 
@@ -125,6 +125,7 @@ class Trainer:
         self.batches, self.evaluate, self.save_best = batches, evaluate, save_best
         self.seed_dropout, self.describe_rows = seed_dropout, describe_rows
         self.monitor = Monitor(model)
+        self.early_stopping = EarlyStopping(config.patience if budget is None else None)
         self.config, self.folder, self.on_event, self.budget = config, folder, on_event, budget
         self._clock = start_time
         self._saved_at = self._reported_at = time.monotonic()
@@ -159,11 +160,9 @@ class Trainer:
         return counters
 
     def _is_over(self, counters: Counters) -> bool:
-        out_of_patience = (
-            self.budget is None and counters.evaluations_without_gain >= self.config.patience
-        )
         is_at_end = counters.step >= counters.plan.total_steps
-        return out_of_patience or is_at_end or bool(self.stepper.has_ended)
+        stops_early = self.early_stopping.should_stop(counters)
+        return stops_early or is_at_end or bool(self.stepper.has_ended)
 
     def _take_step(self, counters: Counters) -> None:
         begun = time.perf_counter()
@@ -251,15 +250,10 @@ class Trainer:
         begun = time.monotonic()
         self._require_finite_weights(counters)
         found = self.evaluate(self.average)
-        is_best = counters.best_score is None or found.score > counters.best_score
+        is_best = self.early_stopping.update(counters, found.score, found.measures.get("loss"))
         if is_best:
             self.save_best(self.average)
-            counters.best_score, counters.best_step = found.score, counters.step
             counters.best_measures, counters.best_name = found.measures, found.score_name
-        if _has_lower_loss(counters, found) or is_best:
-            counters.evaluations_without_gain = 0
-        else:
-            counters.evaluations_without_gain += 1
         now = time.monotonic()
         counters.evaluation_seconds = now - begun - found.babble_seconds
         counters.elapsed += now - self._clock
@@ -381,18 +375,6 @@ class Trainer:
             f"{what}.  Last good: step {self._saved_step:,}, saved as "
             f"{checkpoint_path(self.folder)}.  {cause}  {largest}{advise(self.stepper.config)}"
         )
-
-
-def _has_lower_loss(counters: Counters, found: Evaluation) -> bool:
-    """Tell whether the validation loss is clearly below the lowest so far, and note it."""
-    loss = found.measures.get("loss")
-    if loss is None:
-        return False
-    lowest = counters.lowest_loss
-    if lowest is not None and not loss < (1 - _LEAST_GAIN) * lowest:
-        return False
-    counters.lowest_loss = loss
-    return True
 
 
 def _ended(why: str, counters: Counters) -> str:

@@ -1,0 +1,48 @@
+"""Early stopping: a run ends when evaluations no longer improve (Prechelt 1998).
+
+A gain is a better score than ever, or a validation loss clearly below the lowest so far: a score
+such as chrF is noise while a model is untrained, and its loss falls nevertheless.
+"""
+
+from __future__ import annotations
+
+from regard.training.checkpoint import Counters
+
+_MIN_GAIN = 1e-3  # of the validation loss, relative
+
+
+class EarlyStopping:
+    """Counts evaluations without a gain; what it knows is in the counters of the checkpoint.
+
+    Args:
+        patience: Evaluations without a gain after which a run ends; None never ends one.
+    """
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+
+    def should_stop(self, counters: Counters) -> bool:
+        """Whether patience is exhausted."""
+        return self.patience is not None and counters.evaluations_without_gain >= self.patience
+
+    def update(self, counters: Counters, score: float, loss: float | None) -> bool:
+        """Take an evaluation into account.
+
+        Args:
+            counters: Of the run, which are changed.
+            score: That decides; higher is better.
+            loss: On the validation data; None where none is measured.
+
+        Returns:
+            Whether the score is the best so far.
+        """
+        is_best = counters.best_score is None or score > counters.best_score
+        lowest = counters.lowest_loss
+        is_lower = loss is not None and (lowest is None or loss < (1 - _MIN_GAIN) * lowest)
+        if is_lower:
+            counters.lowest_loss = loss
+        if is_best:
+            counters.best_score, counters.best_step = score, counters.step
+        gained = is_best or is_lower
+        counters.evaluations_without_gain = 0 if gained else counters.evaluations_without_gain + 1
+        return is_best
