@@ -120,7 +120,7 @@ def test_check_lists_every_malformed_row(capsys, tmp_path):
 
 def test_check_lists_the_first_hundred_problems_and_counts_the_rest(capsys, tmp_path):
     data = tmp_path / "waves.csv"
-    data.write_text("time,value,label\n" * 150)
+    data.write_text("source,target\n" + "one,two,three\n" * 150)
     code, out, err = run(capsys, "check", data)
     assert code == 3 and "150 rows cannot be read" in err
     lines = out.splitlines()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regard.cli.wording import error_text
 from regard.data.dropped_rows import DroppedRow
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.splits import check_overlap, clean, overlap, split, without_overlap
@@ -111,7 +112,7 @@ def test_clean_keeps_or_drops_every_row(rows):
 def test_too_few_rows_to_train_on_are_refused_with_the_reasons(rows, message):
     with pytest.raises(DataError) as caught:
         clean(make(rows))
-    assert str(caught.value) == f"pairs.tsv: {message}"
+    assert error_text(caught.value) == f"pairs.tsv: {message}"
 
 
 def test_a_held_out_file_may_be_small():
@@ -205,7 +206,7 @@ def test_rows_given_up_are_at_most_a_tenth_where_parts_need_not_be_full():
 def test_rows_that_all_share_a_target_cannot_be_split():
     with pytest.raises(DataError) as caught:
         split(make((f"s{row}", "yes") for row in range(1000)), seed=1)
-    assert str(caught.value) == (
+    assert error_text(caught.value) == (
         "pairs.tsv: no row can be held out: nearly all share a source or a target with others.  "
         "Name files of your own: --valid FILE, --test FILE"
     )
@@ -214,7 +215,7 @@ def test_rows_that_all_share_a_target_cannot_be_split():
 def test_more_rows_cannot_be_held_out_than_there_are():
     with pytest.raises(DataError) as caught:
         split(distinct(1200), seed=1, valid_rows=1000, test_rows=200)
-    assert str(caught.value) == (
+    assert error_text(caught.value) == (
         "pairs.tsv: cannot hold out 1,000 + 200 rows of 1,200.  "
         "Add rows, or name files of your own: --valid FILE, --test FILE"
     )
@@ -248,7 +249,7 @@ def test_overlap_names_the_first_row_of_training_with_each_source():
 def test_overlap_is_told_in_numbers_with_an_example():
     with pytest.raises(DataError) as caught:
         check_overlap(*overlapping())
-    assert str(caught.value) == (
+    assert error_text(caught.value) == (
         "test.tsv: 2 of 3 sources also stand in train.tsv (e.g. line 9 = train 4,017).  "
         "Scores would be too good.  Drop them: --drop-overlap;  keep: --allow-overlap"
     )
@@ -267,7 +268,7 @@ def test_dropping_every_test_row_is_refused():
     train, test = overlapping()
     with pytest.raises(DataError) as caught:
         without_overlap(train, test.select([1, 2]))
-    assert str(caught.value) == (
+    assert error_text(caught.value) == (
         "test.tsv: every source also stands in train.tsv: none is left.  "
         "Name another file, or keep them: --allow-overlap"
     )

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regard.cli.wording import error_text
 from regard.data.readers.text import TextLines
 from regard.data.text_splits import split_text, without_repeats
 from regard.errors import DataError
@@ -39,7 +40,7 @@ def test_a_part_that_is_given_is_not_held_out():
 def test_too_few_lines_are_refused():
     with pytest.raises(DataError) as raised:
         split_text(lines_of("one", "two"), seed=1, with_valid=True, with_test=True)
-    assert str(raised.value) == (
+    assert error_text(raised.value) == (
         "book.txt: 2 lines, too few to hold out some.  Break the text into lines, or name files "
         "of your own: --valid FILE, --test FILE"
     )

@@ -14,6 +14,7 @@ from regard.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from regard.data.readers.problems import RowProblem
     from regard.data.readers.source import DataSource
     from regard.setup.base_task import ReadOptions
     from regard.tasks.translation.data import Corpus
@@ -65,11 +66,11 @@ def check(
 
 def _check_pairs(options: ReadOptions, sources: Mapping[str, DataSource], *, json: bool) -> None:
     """Report on sentence pairs: every row that cannot be read, or what there is."""
-    from regard.data.readers.tables import find_problems
+    from regard.data.readers.tables import parse_pairs
     from regard.tasks.translation.data import columns_of, read_corpus
 
     path = sources["path"].path
-    problems = find_problems(
+    _, problems = parse_pairs(
         sources["path"],
         targets=sources.get("targets"),
         encoding=options.data.encoding,
@@ -107,8 +108,8 @@ def _check_other(task: str, dataset: Any, *, json: bool) -> None:
     _print_dropped(dataset)
 
 
-def _print_problems(path: str, problems: list[str], *, json: bool) -> None:
-    texts = [message_text(problem) for problem in problems]
+def _print_problems(path: str, problems: list[RowProblem], *, json: bool) -> None:
+    texts = [message_text(str(problem)) for problem in problems]
     if json:
         print(msgspec.json.encode({"path": path, "problems": texts}).decode())
         return

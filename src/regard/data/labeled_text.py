@@ -63,7 +63,7 @@ def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple
         raise DataError(
             f'{rows.path}: every row has the label "{names[0]}".  A classifier needs two or more.  '
             f"Columns read: {', '.join(columns)}.  Wrong column? "
-            f"--set data.columns={columns[0]},LABEL"
+            f"`data.columns={columns[0]},LABEL`"
         )
     return tuple(names)
 

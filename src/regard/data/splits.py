@@ -128,7 +128,7 @@ def split(
     if sum(wanted) >= num_rows:
         raise DataError(
             f"{pairs.path}: cannot hold out {wanted[0]:,} + {wanted[1]:,} rows of {num_rows:,}.  "
-            "Add rows, or name files of your own: --valid FILE, --test FILE"
+            "Add rows, or name files of your own: `data.valid=FILE`, `data.test=FILE`"
         )
     sources, targets = _number_texts(pairs.sources), _number_texts(pairs.targets)
     generator = np.random.default_rng(seed)
@@ -141,7 +141,7 @@ def split(
     if (wanted[0] and not valid) or (wanted[1] and not test):
         raise DataError(
             f"{pairs.path}: no row can be held out: nearly all share a source or a target with "
-            "others.  Name files of your own: --valid FILE, --test FILE"
+            "others.  Name files of your own: `data.valid=FILE`, `data.test=FILE`"
         )
     drops = [
         DroppedRow(line=line, reason="repeats across splits", text=text)
@@ -174,7 +174,7 @@ def without_overlap(train: ParallelCorpus, test: ParallelCorpus) -> ParallelCorp
     if shared and not kept:
         raise DataError(
             f"{test.path}: every source also stands in {train.path}: none is left.  "
-            "Name another file, or keep them: --allow-overlap"
+            "Name another file, or keep them: `data.allow_overlap=true`"
         )
     return kept
 
@@ -193,7 +193,8 @@ def check_overlap(train: ParallelCorpus, test: ParallelCorpus) -> None:
     raise DataError(
         f"{test.path}: {len(found):,} of {len(test):,} sources also {verb} in {train.path} "
         f"(e.g. line {test.lines[row]:,} = train {train.lines[same]:,}).  "
-        "Scores would be too good.  Drop them: --drop-overlap;  keep: --allow-overlap"
+        "Scores would be too good.  Drop them: `data.drop_overlap=true`;  "
+        "keep: `data.allow_overlap=true`"
     )
 
 

@@ -53,8 +53,8 @@ def split_text(lines: TextLines, *, seed: int, with_valid: bool, with_test: bool
     if len(lines) <= len(wanted):
         raise DataError(
             f"{lines.path}: {len(lines):,} line{'' if len(lines) == 1 else 's'}, too few to hold "
-            "out some.  Break the text into lines, or name files of your own: --valid FILE, "
-            "--test FILE"
+            "out some.  Break the text into lines, or name files of your own: "
+            "`data.valid=FILE`, `data.test=FILE`"
         )
     part_of_line = np.zeros(len(lines), dtype=np.int8)
     runs = _runs(lines)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from regard.cli.wording import error_text
 from regard.data.readers.series import read_number_rows, read_unlabeled_rows
 from regard.errors import DataError
 
@@ -64,14 +65,14 @@ def test_what_cannot_be_read_is_told_with_its_line(tmp_path, text):
     path = write(tmp_path, text)
     with pytest.raises(DataError) as caught:
         read_number_rows(path)
-    assert str(caught.value) == f"{path}:{REFUSED[text]}"
+    assert error_text(caught.value) == f"{path}:{REFUSED[text]}"
 
 
 def test_a_header_alone_is_refused(tmp_path):
     path = write(tmp_path, "label,a\n")
     with pytest.raises(DataError) as caught:
         read_number_rows(path)
-    assert str(caught.value) == (
+    assert error_text(caught.value) == (
         f"{path}: there are no rows of numbers.  Expected a header, then one a row."
     )
 
@@ -86,11 +87,11 @@ def test_rows_to_be_classified_are_checked_too(tmp_path):
     path = write(tmp_path, "1,2\n3,x\n")
     with pytest.raises(DataError) as caught:
         read_unlabeled_rows(path)
-    assert str(caught.value) == f'{path}:2: column 2 holds no number.  "x"'
+    assert error_text(caught.value) == f'{path}:2: column 2 holds no number.  "x"'
     path = write(tmp_path, "sine,0.1,0.2\nsaw,0.3,0.4\n")
     with pytest.raises(DataError) as caught:
         read_unlabeled_rows(path)
-    assert str(caught.value) == (
+    assert error_text(caught.value) == (
         f"{path}:1: a text among numbers.  "
         "The first row holds numbers; write names above them: label,x1,x2,..."
     )

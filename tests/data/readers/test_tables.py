@@ -17,8 +17,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from regard.cli.wording import error_text
 from regard.data.readers.source import file_hash
-from regard.data.readers.tables import find_problems, read_pairs
+from regard.data.readers.tables import parse_pairs, read_pairs
 from regard.data.readers.text_lines import read_lines
 from regard.errors import ConfigError, DataError
 
@@ -57,10 +58,14 @@ def read_in_new_folder(content: bytes, name: str) -> list[tuple[str, str]]:
     return list(zip(pairs.sources, pairs.targets, strict=True))
 
 
+def find_problems(path, **arguments) -> list[str]:
+    return [str(problem) for problem in parse_pairs(path, **arguments).problems]
+
+
 def fault(content: str | bytes, name: str = "pairs.tsv", **arguments) -> str:
     with pytest.raises(DataError) as caught:
         read(content, name, **arguments)
-    return str(caught.value)
+    return error_text(caught.value)
 
 
 def give_input(monkeypatch, content: bytes) -> None:
@@ -407,7 +412,9 @@ def test_a_blank_line_of_aligned_files_keeps_them_aligned():
 def test_both_sides_cannot_come_from_standard_input():
     with pytest.raises(ConfigError) as caught:
         read_pairs("-", targets="-")
-    assert str(caught.value) == ("standard input holds one side only.  Name a file: --targets FILE")
+    assert error_text(caught.value) == (
+        "standard input holds one side only.  Name a file: --targets FILE"
+    )
 
 
 # --- faults of encoding
@@ -510,7 +517,7 @@ def test_a_directory_is_no_file(reader):
     Path("data").mkdir()
     with pytest.raises(DataError) as caught:
         reader("data")
-    assert str(caught.value) == (
+    assert error_text(caught.value) == (
         "data: a directory, not a file.  "
         "Name one file: TSV, CSV, JSONL, or two text files (--targets); or a folder with one "
         "folder of images or WAV files a label."

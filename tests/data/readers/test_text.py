@@ -32,11 +32,11 @@ def test_the_column_of_a_csv_file_can_be_named(tmp_path):
 
 
 def test_a_missing_column_is_told_with_those_seen(tmp_path):
-    path = write(tmp_path / "a.jsonl", '{"body": "Hello"}\n')
+    path = write(tmp_path / "a.jsonl", '{"words": "Hello"}\n')
     with pytest.raises(DataError) as raised:
         read_text(path)
-    assert str(raised.value) == f'{path}:1: no key "text".  Keys seen: body.  ' + (
-        '"{"body": "Hello"}"'
+    assert str(raised.value) == f'{path}:1: no key "text".  Keys seen: words.  ' + (
+        '"{"words": "Hello"}"'
     )
 
 

@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from regard.data.readers.columns import find_column
 from regard.data.readers.source import DataSource, as_source
-from regard.data.readers.tables import read_cells
-from regard.data.readers.text_lines import TextFile
+from regard.data.readers.tables import Records, read_cells, require_readable
+from regard.data.readers.text_lines import TextFile, open_text
 from regard.errors import DataError
 
-_LONGEST_QUOTE = 40  # characters of a cell that a message repeats
 _SHOWN = 10  # names of columns in a message
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
@@ -43,72 +43,72 @@ class NumberRow(NamedTuple):
 
 
 def read_number_rows(
-    path: DataSource | str | Path, *, label: str | None = "label", encoding: str = "utf-8"
+    data: DataSource | str | Path, *, label: str = "label", encoding: str = "utf-8"
 ) -> list[NumberRow]:
     """Read rows of numbers with their labels.
 
     Args:
-        path: The file.
+        data: The file.
         label: Name of the column of labels.
         encoding: Of the file.
 
     Raises:
         DataError: The file is missing or empty, has no such column, or cells that are no numbers.
     """
-    source = as_source(path)
-    path = source.path
-    file = TextFile(path, encoding, None, problems=[], content=source.content)
-    records = read_cells(file)
-    line, header = next(records, (1, []))
-    header = [name.strip() for name in header]
-    if label not in header and not file.problems:
-        file.refuse(line, f'no column "{label}".  {_headings(header)}')
-    place = header.index(label) if label in header else None
-    rows = [] if file.problems else list(_rows(file, records, header, place))
-    if file.problems:
-        more = len(file.problems) - 1
-        raise DataError(file.problems[0] + (f"  And {more:,} more like it." if more else ""))
+    source = as_source(data)
+    file = open_text(source, encoding)
+    records = read_cells(file, source.suffix)
+    line, first = next(records, (1, []))
+    header = [name.strip() for name in first]
+    column = find_column(header, label)
+    if column is None and not file.problems:
+        reason, remedy = _describe_header(header)
+        file.refuse(line, f'no column "{label}".{reason}', remedy=remedy)
+    index = None if column is None else header.index(column)
+    rows = [] if file.problems else list(_rows(file, records, header, index))
+    require_readable(file.problems)
     if not rows:
         raise DataError(
-            f"{path}: there are no rows of numbers.  Expected a header, then one a row."
+            f"{file.name}: there are no rows of numbers.  Expected a header, then one a row."
         )
     return rows
 
 
 def read_unlabeled_rows(
-    path: DataSource | str | Path, *, label: str = "label", encoding: str = "utf-8"
+    data: DataSource | str | Path, *, label: str = "label", encoding: str = "utf-8"
 ) -> list[NumberRow]:
     """Read rows of numbers to be classified; a header and a column of labels may be there.
 
     Args:
-        path: The file, or ``-`` for standard input.
+        data: The file, or ``-`` for standard input.
         label: Name of the column to pass over, where there is a header that has it.
         encoding: Of the file.
 
     Raises:
-        DataError: As `read_number_rows`, but that no column is asked for.
+        DataError: The file is missing or empty, or has cells that are no numbers.
     """
-    source = as_source(path)
-    path = source.path
-    file = TextFile(path, encoding, None, problems=[], content=source.content)
-    records = list(read_cells(file))
+    source = as_source(data)
+    file = open_text(source, encoding)
+    records = list(read_cells(file, source.suffix))
     header: list[str] = []
     if records and not all(is_number(cell) for cell in records[0][1] if cell.strip()):
         line, first = records.pop(0)
         header = [name.strip() for name in first]
         if _are_numbers(header):
-            file.refuse(line, f"a text among numbers.  {_headings(header)}")
-    names = header or [str(number) for number in range(1, 1 + max(map(len, _cells(records))))]
-    rows = list(_rows(file, iter(records), names, header.index(label) if label in header else None))
-    if file.problems:
-        raise DataError(file.problems[0])
+            file.refuse(line, f"a text among numbers.{_describe_header(header)[0]}")
+    widest = max((len(cells) for _, cells in records), default=0)
+    names = header or [str(number) for number in range(1, 1 + widest)]
+    column = find_column(header, label)
+    index = None if column is None else header.index(column)
+    rows = list(_rows(file, iter(records), names, index))
+    require_readable(file.problems[:1])
     if not rows:
-        raise DataError(f"{path}: there are no rows of numbers.  Expected one series a row.")
+        raise DataError(f"{file.name}: there are no rows of numbers.  Expected one series a row.")
     return rows
 
 
 def is_number(text: str) -> bool:
-    """Tell whether a cell is a number.
+    """Check whether a cell is a number.
 
     >>> is_number(" -1.5e3"), is_number("one")
     (True, False)
@@ -121,63 +121,59 @@ def is_number(text: str) -> bool:
 
 
 def _are_numbers(header: Sequence[str]) -> bool:
-    """Tell whether a first row is no header: names may be numbers, but these have points."""
+    """Check whether a first row is no header: names may be numbers, but these have points."""
     return sum("." in name and is_number(name) for name in header) > 1
 
 
-def _headings(header: Sequence[str]) -> str:
-    """Tell what stands where a column of labels was looked for, and how to name it."""
+def _describe_header(header: Sequence[str]) -> tuple[str, str]:
+    """Say what is there where a column of labels was looked for, and how to name it."""
     if _are_numbers(header):
-        return "The first row holds numbers; write names above them: label,x1,x2,..."
+        return "  The first row holds numbers; write names above them: label,x1,x2,...", ""
     if not header:
-        return "Columns seen: none."
+        return "  Columns seen: none.", ""
     num_more = len(header) - _SHOWN
     more = f" and {num_more:,} more" if num_more > 0 else ""
     return (
-        f"Columns seen: {', '.join(header[:_SHOWN])}{more}.  Name the one: --set data.columns=NAME"
+        f"  Columns seen: {', '.join(header[:_SHOWN])}{more}.",
+        "Name the one: `data.columns=NAME`",
     )
 
 
-def _cells(records: Sequence[tuple[int, list[str]]]) -> list[list[str]]:
-    return [cells for _, cells in records] or [[]]
-
-
 def _rows(
-    file: TextFile,
-    records: Iterator[tuple[int, list[str]]],
-    header: Sequence[str],
-    place: int | None,
+    file: TextFile, records: Records, header: Sequence[str], label_index: int | None
 ) -> Iterator[NumberRow]:
-    names = [name for number, name in enumerate(header) if number != place]
+    names = [name for index, name in enumerate(header) if index != label_index]
     for line, cells in records:
         if len(cells) > len(header):
             file.refuse(line, f"{len(cells):,} columns, {len(header):,} expected.")
             continue
-        label = "" if place is None or place >= len(cells) else cells[place].strip()
-        if place is not None and not label:
-            file.refuse(line, "the label is empty.  Fill it in, or leave the row out.")
+        label = "" if label_index is None else "".join(cells[label_index : label_index + 1]).strip()
+        if label_index is not None and not label:
+            file.refuse(line, "the label is empty.", remedy="Fill it in, or leave the row out.")
             continue
-        own = [cell for number, cell in enumerate(cells) if number != place]
-        while own and not own[-1].strip():
-            own.pop()
-        problem = _problem(own, names)
-        if problem:
-            file.refuse(line, problem)
-        else:
-            yield NumberRow(line, label, np.array([float(cell) for cell in own], np.float32))
+        values = [cell for index, cell in enumerate(cells) if index != label_index]
+        while values and not values[-1].strip():
+            values.pop()
+        if _are_readable(file, line, values, names):
+            numbers = np.array([float(cell) for cell in values], np.float32)
+            yield NumberRow(line, label, numbers)
 
 
-def _problem(cells: Sequence[str], names: Sequence[str]) -> str:
-    """Tell what is wrong with the numbers of a row; empty where nothing is."""
+def _are_readable(file: TextFile, line: int, cells: Sequence[str], names: Sequence[str]) -> bool:
+    """Check the numbers of a row; note the first that cannot be read."""
     if not cells:
-        return "no numbers.  Fill them in, or leave the row out."
+        file.refuse(line, "no numbers.", remedy="Fill them in, or leave the row out.")
+        return False
     for name, cell in zip(names, cells, strict=False):
         if not cell.strip():
-            return f"column {name} is empty, and numbers follow.  Only the end of a row may be."
-        if not is_number(cell):
-            comma = "A decimal comma?  Write a point." if _DECIMAL_COMMA.fullmatch(cell) else ""
-            shown = cell if len(cell) <= _LONGEST_QUOTE else f"{cell[: _LONGEST_QUOTE - 1]}…"
-            return f'column {name} holds no number.  "{shown}"  {comma}'.rstrip()
-        if not math.isfinite(float(cell)) or abs(float(cell)) > 1e30:
-            return f'column {name} is too large, or not finite.  "{cell.strip()}"'
-    return ""
+            remedy = "Only the end of a row may be."
+            file.refuse(line, f"column {name} is empty, and numbers follow.", remedy=remedy)
+        elif not is_number(cell):
+            remedy = "A decimal comma?  Write a point." if _DECIMAL_COMMA.fullmatch(cell) else ""
+            file.refuse(line, f"column {name} holds no number.", cell, remedy)
+        elif not math.isfinite(float(cell)) or abs(float(cell)) > 1e30:
+            file.refuse(line, f"column {name} is too large, or not finite.", cell.strip())
+        else:
+            continue
+        return False
+    return True

@@ -19,7 +19,7 @@ from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.series import is_number
 from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.tables import read_cells
-from regard.data.readers.text_lines import TextFile, read_lines
+from regard.data.readers.text_lines import open_text, read_lines
 from regard.errors import DataError
 
 DataKind = Literal["idx", "images", "recordings", "records", "table", "text"]
@@ -76,8 +76,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     if keys:
         return DataShape(kind="records", names=keys)
     is_text = FORMATS.get(source.suffix) == "text" and "\t" not in first
-    file = TextFile(source.path, encoding, None, problems=[], content=source.content)
-    records = read_cells(file)
+    records = read_cells(open_text(source, encoding), source.suffix)
     header, row = (next(records, (1, []))[1] for _ in range(2))
     return DataShape(
         kind="text" if is_text else "table",

@@ -1,19 +1,18 @@
 """Running text for language models: a text file is one document, a row of JSONL or CSV another.
 
-Text is kept by the line, since lines are what messages name and what parts are cut from.  Parts
-for validation and test are runs of consecutive lines, so that a book is not tested on sentences
-whose neighbours it was trained on; long lines that training has too are left out of them.
+Text is kept by the line, since lines are what messages name and what parts are cut from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from regard.data.readers import FORMATS
 from regard.data.readers.source import DataSource, as_source
-from regard.data.readers.tables import read_records
+from regard.data.readers.tables import read_records, require_readable
 from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError
 
@@ -58,43 +57,37 @@ class TextLines(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_text(
-    path: DataSource | str | Path, *, encoding: str = "utf-8", column: str = "text"
+    data: DataSource | str | Path, *, encoding: str = "utf-8", column: str = "text"
 ) -> TextLines:
     """Read running text.
 
     Args:
-        path: A text file, or JSONL or CSV with one document a row; ``-`` for standard input, which
+        data: A text file, or JSONL or CSV with one document a row; ``-`` for standard input, which
             is JSONL where it begins with ``{``.
         encoding: Of the file.
         column: Of the text in CSV and JSONL.
 
     Raises:
         DataError: The file is missing, holds no text, or has a row that cannot be read.
+        ConfigError: The encoding is unknown.
     """
-    source = as_source(path)
-    path = source.path
-    if source.suffix in (".jsonl", ".json", ".csv"):
-        found = _from_documents(str(path), read_records(source, (column,), encoding=encoding))
+    source = as_source(data)
+    lines = TextLines(path=source.path, texts=[], numbers=[], ends_document=[])
+    if FORMATS.get(source.suffix) in ("jsonl", "csv"):
+        records, problems = read_records(source, (column,), encoding=encoding)
+        require_readable(problems)
+        for number, (text,) in records:
+            texts = text.strip().split("\n")
+            lines.texts.extend(texts)
+            lines.numbers.extend([number] * len(texts))
+            lines.ends_document.extend([False] * (len(texts) - 1) + [True])
     else:
         texts = list(read_lines(source, encoding=encoding))
         while texts and not texts[-1].strip():
             texts.pop()
-        found = TextLines(
-            path=str(path),
-            texts=texts,
-            numbers=list(range(1, len(texts) + 1)),
-            ends_document=[False] * max(0, len(texts) - 1) + [True] * bool(texts),
-        )
-    if not any(text.strip() for text in found.texts):
-        raise DataError(f"{path}: the file is empty.  Expected running text.")
-    return found
-
-
-def _from_documents(path: str, records: Iterator[tuple[int, list[str]]]) -> TextLines:
-    found = TextLines(path=path, texts=[], numbers=[], ends_document=[])
-    for number, (text,) in records:
-        texts = text.strip().split("\n")
-        found.texts.extend(texts)
-        found.numbers.extend([number] * len(texts))
-        found.ends_document.extend([False] * (len(texts) - 1) + [True])
-    return found
+        lines.texts.extend(texts)
+        lines.numbers.extend(range(1, len(texts) + 1))
+        lines.ends_document.extend([False] * max(0, len(texts) - 1) + [True] * bool(texts))
+    if not any(text.strip() for text in lines.texts):
+        raise DataError(f"{source.path}: the file is empty.  Expected running text.")
+    return lines

@@ -1,7 +1,8 @@
 """Text files read line by line: any encoding, with line and byte of what cannot be read.
 
-Only ``\\n`` and ``\\r\\n`` end a line: form feeds, U+0085 and U+2028 are text.
-Cost: one pass; one line at a time is held.
+Only ``\\n`` and ``\\r\\n`` end a line: form feeds, U+0085 and U+2028 are text. In a file that has
+no ``\\n`` at all, ``\\r`` does.
+Cost: one pass; one line at a time is decoded.
 """
 
 from __future__ import annotations
@@ -13,21 +14,40 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from encodings.aliases import aliases
+from functools import cache
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from regard.data.readers.source import DataSource, did_you_mean, open_file
+from regard.data.readers.problems import RowProblem
+from regard.data.readers.source import DataSource, as_source, did_you_mean, open_file
 from regard.errors import ConfigError, DataError
 
-_Lines = Iterator[tuple[int, str]]  # 1-based number, text with the end of the line
+Lines = Iterator[tuple[int, str]]
+"""Numbers of lines from 1, and their text with the end of the line."""
+
 _CP1252_QUOTES = "„…‘’“”–—".encode("cp1252")
+_CONTROLS = re.compile(rb"[\x80-\x84\x86-\x9f]")  # of Latin-1, U+0085 (a line end) left out
 _MARKS = {  # UTF-32 before UTF-16, whose mark it begins with
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_TITLES = {"latin1": "Latin-1", "cp1252": "Windows-1252"}
+_BINARY = {
+    b"PK\x03\x04": ("a ZIP archive, or a document of Excel or Word", "Save it as CSV or text"),
+    b"\xd0\xcf\x11\xe0": ("an old document of Excel or Word", "Save it as CSV or text"),
+    b"%PDF": ("a PDF document", "Convert it to text: pdftotext"),
+    b"PAR1": ("a Parquet file", "Save it as CSV or JSONL"),
+    b"SQLite format 3": ("an SQLite database", "Export a table as CSV"),
+    b"\x89PNG": ("an image", "Name a folder with one folder of images a label"),
+    b"\xff\xd8\xff": ("an image", "Name a folder with one folder of images a label"),
+    b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it"),
+    b"BZh": ("a bzip2 archive", "Unpack it: bunzip2"),
+    b"\xfd7zXZ": ("an xz archive", "Unpack it: unxz"),
+}
+"""Files that are no text, by their first bytes, and what to do with them."""
 
 
 def read_lines(data: DataSource | str | Path, *, encoding: str = "utf-8") -> Iterator[str]:
@@ -42,47 +62,86 @@ def read_lines(data: DataSource | str | Path, *, encoding: str = "utf-8") -> Ite
         DataError: The file is missing, or a line cannot be read (when it is reached).
         ConfigError: The encoding is unknown.
     """
-    content = data.content if isinstance(data, DataSource) else None
-    name = data.path if isinstance(data, DataSource) else str(data)
-    file = TextFile(name, encoding, columns=None, problems=[], content=content)
+    if isinstance(data, DataSource):
+        file = open_text(data, encoding)
+    else:
+        file = TextFile(str(data), encoding, content=None, problems=[])
     for _, text in numbered_lines(file):
         if file.problems:
             break
         yield without_end(text)
     if file.problems:
-        raise DataError(file.problems[0])
+        raise DataError(str(file.problems[0]))
 
 
 class TextFile(NamedTuple):
-    """A file to read, and what was found wrong with it."""
+    """A text file to read, and what was found wrong with it.
+
+    Args:
+        name: As the user named it.
+        encoding: Of its bytes.
+        content: Its bytes; None where they are read from the file of that name, line by line.
+        problems: What cannot be read; grows.
+    """
 
     name: str
     encoding: str
-    columns: tuple[str, str] | None
-    problems: list[str]
-    content: bytes | None = None  # None: read from the file of that name, line by line
+    content: bytes | None
+    problems: list[RowProblem]
 
-    def refuse(self, line: int, problem: str) -> None:
-        """Note what is wrong with a line."""
-        self.problems.append(f"{self.name}:{line}: {problem}")
+    def refuse(
+        self, line: int | None, reason: str, text: str | None = None, remedy: str = ""
+    ) -> None:
+        """Note what is wrong with a line, or with the file where `line` is None."""
+        self.problems.append(RowProblem(self.name, line, reason, text, remedy))
 
 
-def numbered_lines(file: TextFile) -> _Lines:
-    """Decode a file line by line; a line that cannot be read is a problem, and then blank."""
+def open_text(data: DataSource | str | Path, encoding: str) -> TextFile:
+    """Open a text file whose bytes are in memory.
+
+    Raises:
+        DataError: The file is missing, or a folder.
+    """
+    source = as_source(data)
+    return TextFile(source.path, encoding, source.content, problems=[])
+
+
+def numbered_lines(file: TextFile) -> Lines:
+    """Decode a file line by line; a line that cannot be read is a problem, and then blank.
+
+    Raises:
+        DataError: The file cannot be opened.
+        ConfigError: The encoding is unknown.
+    """
     codec = _find_codec(file.encoding)
+    guess = cache(lambda: _guess_encoding(_undecodable_lines(file, codec)))
     with _open(file) as stream:
         raw_lines: Iterator[bytes] = iter(stream)
         if "\n".encode(codec) != b"\n":  # UTF-16 and the like, where no single byte ends a line
             raw_lines, codec = _recode(file, stream), "utf-8"
         for number, raw in enumerate(raw_lines, start=1):
-            try:
-                text = _decode(raw, file.name, codec)
-            except DataError as error:
-                file.refuse(number, str(error))
+            binary = _name_binary(raw) if number == 1 else None
+            if binary:
+                file.refuse(None, f"{binary[0]}, not text.", remedy=f"{binary[1]}.")
+                return
+            text = _decode(raw, codec)
+            if text is None:
+                likely = guess() if file.content is not None else _guess_encoding(raw)
+                file.refuse(number, *_describe_fault(raw, codec, file.name, likely))
                 if _find_wide_encoding(raw):
                     return
                 text = "\n"
             yield number, text.removeprefix("\ufeff") if number == 1 else text
+
+
+def fixed_name(name: str) -> str:
+    """Name the file that a suggested command writes: of the same suffix."""
+    return f"fixed{Path(name).suffix or '.tsv'}"
+
+
+def without_end(line: str) -> str:
+    """Take the line end off."""
+    return line[:-2] if line.endswith("\r\n") else line.removesuffix("\n")
 
 
 def _find_codec(encoding: str) -> str:
@@ -97,41 +156,76 @@ def _find_codec(encoding: str) -> str:
     return name.removesuffix("-sig")  # else a mark would be dropped on every line
 
 
+@contextmanager
+def _open(file: TextFile) -> Iterator[BinaryIO]:
+    if file.content is not None:
+        is_cr_only = b"\r" in file.content and b"\n" not in file.content
+        yield BytesIO(file.content.replace(b"\r", b"\n") if is_cr_only else file.content)
+    elif file.name == "-":
+        yield sys.stdin.buffer
+    else:
+        with open_file(file.name) as stream:
+            yield stream
+
+
 def _recode(file: TextFile, stream: BinaryIO) -> Iterator[bytes]:
     """Bring the lines of any encoding into UTF-8."""
     wrapper = TextIOWrapper(stream, encoding=file.encoding, newline="\n")
     try:
         yield from map(str.encode, wrapper)
     except UnicodeError as error:
-        file.problems.append(
-            f"{file.name}: not {file.encoding} ({error}).  Name another: --encoding utf-8"
-        )
+        remedy = "Name another: `data.encoding=utf-8`"
+        file.refuse(None, f"not {file.encoding} ({error}).", remedy=remedy)
     finally:
         wrapper.detach()  # who opened the stream closes it
 
 
-def _decode(raw: bytes, name: str, codec: str) -> str:
-    """Decode a line; where that fails, a DataError names byte, likely cause and remedy."""
+def _decode(raw: bytes, codec: str) -> str | None:
+    """Decode a line; None where that fails or yields control characters."""
+    if b"\0" in raw or (codec == "iso8859-1" and _CONTROLS.search(raw)):
+        return None
+    try:
+        return raw.decode(codec)
+    except UnicodeDecodeError:
+        return None
+
+
+def _describe_fault(raw: bytes, codec: str, name: str, guess: str | None) -> tuple[str, None, str]:
+    """Say why a line cannot be decoded: reason, no text, and remedy."""
+    likely = _find_wide_encoding(raw)
     if b"\0" in raw and not raw.startswith(tuple(_MARKS)):
-        likely = _find_wide_encoding(raw)
-        fault = f"a NUL byte at byte {raw.index(0) + 1}."
-        advice = "Text files hold none; is this a binary file?"
+        reason = f"a NUL byte at byte {raw.index(0) + 1}."
+        remedy = "Text files hold none; is this a binary file?"
     else:
-        try:
-            return raw.decode(codec)
-        except UnicodeDecodeError as error:
-            shown = "UTF-8" if codec == "utf-8" else codec
-            fault = f"not {shown} at byte {error.start + 1} (0x{raw[error.start]:02X})."
-            advice = "Which encoding is it? Name it, such as --encoding cp1251"
-        likely = _find_wide_encoding(raw) or _guess_encoding(raw)
+        reason = _undecodable(raw, codec)
+        remedy = "Which encoding is it? Name it, such as `data.encoding=cp1251`"
+        likely = likely or guess
     if likely and likely != codec:
-        title = {"latin1": "Latin-1", "cp1252": "Windows-1252"}.get(likely, likely[:6].upper())
+        title = _TITLES.get(likely, likely[:6].upper())
         convert = f"iconv -f {likely} -t utf8 {shlex.quote(name)} > {fixed_name(name)}"
-        advice = f"Looks like {title}.  Convert: {convert}, or pass --encoding {likely}"
+        remedy = f"Looks like {title}.  Convert: {convert}, or pass `data.encoding={likely}`"
     elif likely:
         drop = f"iconv -c -f utf8 -t utf8 {shlex.quote(name)} > {fixed_name(name)}"
-        advice = f"A damaged character?  Drop it: {drop}"
-    raise DataError(f"{fault}  {advice}")
+        remedy = f"A damaged character?  Drop it: {drop}"
+    return reason, None, remedy
+
+
+def _undecodable(raw: bytes, codec: str) -> str:
+    """Say which byte of a line cannot be decoded."""
+    try:
+        raw.decode(codec)
+    except UnicodeDecodeError as error:
+        shown = "UTF-8" if codec == "utf-8" else codec
+        return f"not {shown} at byte {error.start + 1} (0x{raw[error.start]:02X})."
+    control = _CONTROLS.search(raw)
+    assert control is not None
+    return f"a control character at byte {control.start() + 1} (0x{raw[control.start()]:02X})."
+
+
+def _undecodable_lines(file: TextFile, codec: str) -> bytes:
+    """Join all lines that cannot be decoded, so that the guess is one for the whole file."""
+    lines = (file.content or b"").split(b"\n")
+    return b"\n".join(line for line in lines if not line.isascii() and _decode(line, codec) is None)
 
 
 def _find_wide_encoding(raw: bytes) -> str | None:
@@ -146,32 +240,21 @@ def _find_wide_encoding(raw: bytes) -> str | None:
 
 
 def _guess_encoding(raw: bytes) -> str | None:
-    """Guess the encoding of a line that is not clean UTF-8, which damaged UTF-8 still is."""
+    """Guess the encoding of lines that are not clean UTF-8, which damaged UTF-8 still is."""
     decoded = raw.decode("utf-8", "replace")
     if sum(not char.isascii() for char in decoded) > 2 * decoded.count("\ufffd"):
         return "utf-8"
     letters = raw.translate(None, _CP1252_QUOTES)
     if re.search(rb"[\x80-\xff]{3}", letters):  # no western text has so many accents in a row
         return None
-    return "cp1252" if re.search(rb"[\x80-\x9f]", raw) else "latin1"
+    if not re.search(rb"[\x80-\x9f]", raw):
+        return "latin1"
+    try:
+        raw.decode("cp1252")
+    except UnicodeDecodeError:  # a byte that it has no character for
+        return None
+    return "cp1252"
 
 
-@contextmanager
-def _open(file: TextFile) -> Iterator[BinaryIO]:
-    if file.content is not None:
-        yield BytesIO(file.content)
-    elif file.name == "-":
-        yield sys.stdin.buffer
-    else:
-        with open_file(file.name) as stream:
-            yield stream
-
-
-def fixed_name(name: str) -> str:
-    """Name the file that a suggested command writes: of the same suffix."""
-    return f"fixed{Path(name).suffix or '.tsv'}"
-
-
-def without_end(line: str) -> str:
-    """Take the line end off."""
-    return line[:-2] if line.endswith("\r\n") else line.removesuffix("\n")
+def _name_binary(raw: bytes) -> tuple[str, str] | None:
+    return next((named for start, named in _BINARY.items() if raw.startswith(start)), None)
