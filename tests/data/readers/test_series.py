@@ -45,12 +45,10 @@ REFUSED = {
     "label,a,b\n,1,2\n": "2: the label is empty.  Fill it in, or leave the row out.",
     "label,a,b\nx,,\n": "2: no numbers.  Fill them in, or leave the row out.",
     "label,a\nx,u\ny,v\nz,w\n": '2: column a holds no number.  "u"  And 2 more like it.',
-    "a,b\n1,2\n": (
-        '1: no column "label".  Columns seen: a, b.  Name the one: --set data.columns=NAME'
-    ),
+    "a,b\n1,2\n": ('1: no column "label".  Columns seen: a, b.  Name the one: --columns NAME'),
     "kind," + ",".join("abcdefghijk") + "\n": (
         '1: no column "label".  Columns seen: kind, a, b, c, d, e, f, g, h, i and 2 more.  '
-        "Name the one: --set data.columns=NAME"
+        "Name the one: --columns NAME"
     ),
     "sine,0.1,0.2\n": (
         '1: no column "label".  '

@@ -18,6 +18,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from regard.cli.wording import error_text
+from regard.data.readers.problems import group_problems
 from regard.data.readers.source import file_hash
 from regard.data.readers.tables import parse_pairs, read_pairs
 from regard.data.readers.text_lines import read_lines
@@ -301,7 +302,7 @@ def test_many_wrong_rows_are_counted_with_the_command_that_shows_them():
 def test_the_command_that_shows_all_repeats_the_arguments():
     write("my de.txt", "a\nb\n")
     assert fault("\xff\n\xff\n".encode("latin1"), "en.txt", targets="my de.txt").endswith(
-        "  See all 2: regard check en.txt --targets 'my de.txt'"
+        '  See all 2: regard check en.txt --targets "my de.txt"'
     )
     assert fault("a\nb\n", encoding="latin1").endswith("regard check pairs.tsv --encoding latin1")
 
@@ -560,3 +561,97 @@ def test_a_name_that_cannot_be_opened_is_a_data_error(name, cause):
     with pytest.raises(DataError) as caught:
         read_pairs(name)
     assert str(caught.value) == f"{name}: cannot be opened ({cause})."
+
+
+# --- headers, separators and what else people's files have
+
+
+ENGLISH_FRENCH = "id,English,French\n0,one cat,un chat\n1,two dogs,deux chiens\n"
+
+
+def test_columns_named_for_languages_are_taken_and_others_left():
+    assert read(ENGLISH_FRENCH, "pairs.csv")[0] == ("one cat", "un chat")
+
+
+def test_a_header_that_says_nothing_is_named_once_with_the_setting_that_picks_columns():
+    rows = "".join(f"{n},a long text,un long texte\n" for n in range(200))
+    assert fault(f"id,first,second\n{rows}", "pairs.csv") == (
+        "pairs.csv:1: columns seen: id, first, second.  "
+        "Name source and target: --columns first,second"
+    )
+    two = "first\tsecond\n" + "several words\tplusieurs mots\n" * 5
+    assert fault(two).startswith("pairs.tsv:1: columns seen: first, second.  ")
+
+
+def test_a_list_of_words_has_no_header():
+    words = "dog\tHund\ncat\tKatze\nhouse\tHaus\n" * 3
+    assert read(words)[0] == ("dog", "Hund")
+    assert read("Paris\tParis\n" + "two words\tdeux mots\n" * 6)[0] == ("Paris", "Paris")
+
+
+def test_labels_are_no_translations():
+    assert "columns seen: Text, Label." in fault("Text,Label\na b,c\n", "reviews.csv")
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs"])
+def test_a_line_that_names_the_separator_is_heeded(name):
+    assert read("sep=;\nsource;target\na, b;c\n", name) == [("a, b", "c")]
+
+
+def test_the_separator_is_the_one_that_all_rows_have():
+    rows = "Hello, you;Hallo\nGood morning;Guten Morgen, alle\nOne, two;Eins, zwei\n"
+    assert read(rows, "pairs.csv")[0] == ("Hello, you", "Hallo")
+
+
+def test_carriage_returns_end_lines_where_nothing_else_does():
+    write("pairs.tsv", "a\tb\rc\td\r")
+    assert read_pairs("pairs.tsv").lines == [1, 2]
+
+
+def test_two_columns_of_one_name_are_refused():
+    content = "source,target,source\na,b,c\n"
+    assert fault(content, "pairs.csv") == (
+        'pairs.csv:1: two columns have the name "source".  Rename one of them.'
+    )
+    assert fault('{"source": "a", "target": "b", "source": "c"}', "pairs.jsonl").startswith(
+        'pairs.jsonl:1: the key "source" is there twice.'
+    )
+    assert read('{"source": "say \\"source\\": x", "target": "b"}', "p.jsonl")[0][1] == "b"
+
+
+def test_half_a_surrogate_pair_is_named():
+    assert fault('{"source": "\\ud83d", "target": "b"}', "p.jsonl").startswith(
+        r"p.jsonl:1: not JSON: half of a character (\ud83d)."
+    )
+    assert read('{"source": "\\ud83d\\ude00", "target": "b"}', "p.jsonl") == [("😀", "b")]
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"PK\x03\x04rest", "a ZIP archive, or a document of Excel or Word"),
+        (b"%PDF-1.7\n\xff", "a PDF document"),
+        (b"PAR1\x15", "a Parquet file"),
+    ],
+)
+def test_binary_files_are_named_for_what_they_are(start, name):
+    assert fault(start, "pairs.csv").startswith(f"pairs.csv: {name}, not text.")
+
+
+def test_the_encoding_of_a_file_is_guessed_once():
+    content = "caf\xe9\tx\n".encode("latin1") + "„so“\ty\n".encode("cp1252")
+    problems = find_problems(write("pairs.tsv", content))
+    assert len(problems) == 2
+    assert all("Looks like Windows-1252." in problem for problem in problems)
+
+
+def test_control_characters_of_a_wrong_encoding_are_noticed():
+    problem = fault("„so“\ty\n".encode("cp1252"), encoding="latin1")
+    assert problem.startswith("pairs.tsv:1: a control character at byte 1 (0x84).  ")
+    assert problem.endswith("or pass --encoding cp1252")
+
+
+def test_problems_of_one_kind_are_grouped_with_their_first_lines():
+    content = "a\tb\tc\n" * 5 + "x\ny\n"
+    groups = group_problems(parse_pairs(write("pairs.tsv", content)).problems)
+    assert [(group.lines, group.num_problems) for group in groups] == [((1, 2, 3), 5), ((6, 7), 2)]

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from regard.data.readers import FORMATS
+from regard.data.readers.columns import find_roles
 from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.series import is_number
 from regard.data.readers.source import DataSource, describe_folder_as_file
@@ -36,8 +37,10 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
         kind: Of a folder ``idx`` (MNIST's layout), ``images`` or ``recordings``; of a file
             ``records`` (JSONL), ``text`` (named as running text, no tab in its first line), or
             ``table``, also where the first line cannot be read.
-        names: Keys of the first record, or cells of the first line, which may be a header; empty
+        names: Keys of the first record, or cells of the first row, which may be a header; empty
             where there is none that can be read.
+        columns: Which of the names stands for text, label, source and target, as
+            `regard.data.readers.columns.find_roles` finds them.
         has_numbers_beside_label: Whether the first row below a header with a column ``label`` has
             nothing but numbers beside it.
         has_row_of_numbers: Whether the row below the first has four cells or more, numbers and one
@@ -46,6 +49,7 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: DataKind
     names: tuple[str, ...] = ()
+    columns: dict[str, str] = {}
     has_numbers_beside_label: bool = False
     has_row_of_numbers: bool = False
 
@@ -74,13 +78,14 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
         return DataShape(kind="table")
     keys = tuple(_KEY.findall(first)) if first.lstrip().startswith("{") else ()
     if keys:
-        return DataShape(kind="records", names=keys)
+        return DataShape(kind="records", names=keys, columns=find_roles(keys))
     is_text = FORMATS.get(source.suffix) == "text" and "\t" not in first
     records = read_cells(open_text(source, encoding), source.suffix)
     header, row = (next(records, (1, []))[1] for _ in range(2))
     return DataShape(
         kind="text" if is_text else "table",
-        names=tuple(re.split(r"[\t,;]", first.strip())) if first else (),
+        names=tuple(name.strip() for name in header),
+        columns=find_roles(header),
         has_numbers_beside_label=_has_numbers_beside_label(header, row),
         has_row_of_numbers=_is_row_of_numbers(row),
     )

@@ -201,6 +201,7 @@ class _Table(NamedTuple):
     first: str
     is_csv: bool
     separator: str
+    is_declared: bool  # by a line such as sep=;
 
 
 def _open_table(file: TextFile, suffix: str) -> _Table:
@@ -214,7 +215,7 @@ def _open_table(file: TextFile, suffix: str) -> _Table:
     first = filled[0] if filled else ""
     is_csv = suffix == ".csv" or named is not None or "\t" not in first
     separator = named[1] if named else _find_separator(filled) if is_csv else "\t"
-    return _Table(chain(ahead, lines), first, is_csv, separator)
+    return _Table(chain(ahead, lines), first, is_csv, separator, named is not None)
 
 
 def _find_separator(lines: Sequence[str]) -> str:
@@ -346,7 +347,7 @@ def _rows(file: TextFile, suffix: str, columns: tuple[str, str] | None) -> _Rows
     is_known = file_format in ("tsv", "csv", "text")
     if file_format == "jsonl" or (not is_known and table.first.lstrip().startswith("{")):
         return _json_rows(file, table.lines, columns)
-    if file_format != "csv":
+    if file_format != "csv" and not table.is_declared:
         table = table._replace(is_csv=False, separator="\t")
         return _cell_rows(file, _tab_records(table.lines), table, columns)
     return _cell_rows(file, _csv_records(file, table), table, columns)

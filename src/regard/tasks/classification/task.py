@@ -37,7 +37,7 @@ class TextClassificationTask(Task):
 
     def claims(self, shape: DataShape) -> bool:
         """Whether there are columns of text and label."""
-        return set(shape.names) >= set(COLUMNS)
+        return shape.columns.keys() >= set(COLUMNS)
 
     def read(self, options: ReadOptions) -> ClassificationData:
         """Read the rows, and hold out what the options do not name."""

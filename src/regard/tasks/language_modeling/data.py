@@ -26,7 +26,7 @@ class Prose(msgspec.Struct, kw_only=True):
         train: To learn from.
         valid: To choose the best weights by.
         test: For the final figures; may be empty.
-        dropped: TextLines left out of the held-out parts.
+        dropped: Lines left out of the held-out parts.
         tokens: Of the training text; None before it is encoded.
         length: Of a segment in tokens.
     """

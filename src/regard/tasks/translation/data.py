@@ -30,9 +30,9 @@ class Corpus(msgspec.Struct, kw_only=True):
 
     Args:
         path: File as named.
-        train: ParallelCorpus to learn from.
-        valid: ParallelCorpus that choose the best weights.
-        test: ParallelCorpus held out for the final figures; may be empty.
+        train: Pairs to learn from.
+        valid: Pairs that choose the best weights.
+        test: Pairs held out for the final figures; may be empty.
         dropped: Rows left out, with the reason.
         languages: Codes such as ``en-de``, or empty.
         languages_are_guessed: Whether the languages were found by looking at the text.

@@ -1,0 +1,37 @@
+"""Which column holds what, from the names that people give."""
+
+import pytest
+
+from regard.data.readers.columns import find_column, find_pair, find_roles
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["text,label", "Text, Label", "review,sentiment", "sentence,category", "id,Comment,RATING"],
+)
+def test_text_and_label_are_known_by_the_usual_names(header):
+    names = [name.strip() for name in header.split(",")]
+    assert list(find_roles(names)) == ["text", "label"]
+    assert list(find_roles(names).values()) == names[-2:]
+
+
+@pytest.mark.parametrize(
+    ("header", "pair"),
+    [
+        ("source,target", ("source", "target")),
+        ("TGT,note,Src", ("Src", "TGT")),
+        ("source text,target_text", ("source text", "target_text")),
+        ("id,en,de", ("en", "de")),
+        ("id,English,French", ("English", "French")),
+        ("English,French,German", None),
+        ("text,label", None),
+    ],
+)
+def test_pairs_are_known_by_role_code_or_language(header, pair):
+    assert find_pair(header.split(",")) == pair
+
+
+def test_an_exact_name_is_preferred_and_an_ambiguous_one_is_not_guessed():
+    assert find_column(["Label", "label"], "label") == "label"
+    assert find_column(["category", "rating"], "label") is None
+    assert find_column(["Source Text", "x"], "source_text") == "Source Text"
