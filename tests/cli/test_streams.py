@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
 import threading
 from contextlib import contextmanager
@@ -27,9 +28,11 @@ PAIRS = "".join(f"{source}\t{target}\n" for source, target in toy_pairs(60))
 LABELED = "".join(
     json.dumps({"text": source, "label": source.split()[1]}) + "\n" for source, _ in toy_pairs(60)
 )
+CSV = "English,German\n" + PAIRS.replace("\t", ",")
 TEXT = "".join(f"{source}.\n" for source, _ in toy_pairs(60))
 KINDS = {
     "pairs": (".tsv", PAIRS, SETTINGS),
+    "pairs in columns": (".csv", CSV, SETTINGS),
     "labeled": (".jsonl", LABELED, LM_SETTINGS),
     "text": (".txt", TEXT, LM_SETTINGS),
 }
@@ -61,6 +64,11 @@ def fed(name, text, suffix, monkeypatch, folder):
         yield name
 
 
+def stop(*arguments):
+    """Stand for a run that is stopped by Ctrl-C after its first checkpoint."""
+    raise Stopped(signal.SIGINT)
+
+
 def call(capsys, *words):
     code = main([str(word) for word in words])
     out, err = capsys.readouterr()
@@ -79,7 +87,7 @@ def test_check_says_the_same_of_a_file_and_of_a_stream(kind, capsys, monkeypatch
     assert reports[1:] == reports[:1] * 3
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["-", "pipe"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dry_run_takes_what_check_takes(name, kind, capsys, monkeypatch, tmp_path):
     suffix, text, settings = KINDS[kind]
@@ -93,10 +101,6 @@ def test_a_dry_run_takes_what_check_takes(name, kind, capsys, monkeypatch, tmp_p
 def test_a_run_on_a_stream_can_be_evaluated_and_resumed(kind, capsys, monkeypatch, tmp_path):
     suffix, text, settings = KINDS[kind]
     folder = tmp_path / "model"
-
-    def stop(*arguments):
-        raise Stopped(2)
-
     with monkeypatch.context() as patch, fed("pipe", text, suffix, monkeypatch, tmp_path) as path:
         patch.setattr(runs.Trainer, "run", stop)
         assert main(["train", path, "-o", str(folder), *settings]) == 130
@@ -111,3 +115,20 @@ def test_a_run_on_a_stream_can_be_evaluated_and_resumed(kind, capsys, monkeypatc
         for changing in ("path", "latency_p50", "latency_p95"):
             reports[-1].pop(changing, None)
     assert reports[1:] == reports[:1] * 3
+
+
+def test_all_parts_of_the_data_may_be_streams(capsys, monkeypatch, tmp_path):
+    sources, targets = zip(*toy_pairs(60), strict=True)
+    folder = tmp_path / "model"
+    with (
+        fed("pipe", "\n".join(sources), ".txt", monkeypatch, tmp_path) as source,
+        fed("pipe", "\n".join(targets), ".txt", monkeypatch, tmp_path) as target,
+        fed("pipe", "a cat\teine Katze\n", ".tsv", monkeypatch, tmp_path) as valid,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr(runs.Trainer, "run", stop)
+        words = ("--targets", target, "--valid", valid, "-o", str(folder), *SETTINGS)
+        assert main(["train", source, *words]) == 130
+    assert (folder / "targets.txt").read_text(encoding="utf-8") == "\n".join(targets)
+    capsys.readouterr()
+    assert "Done" in call(capsys, "train", "-o", folder, "--resume")

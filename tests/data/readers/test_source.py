@@ -44,6 +44,11 @@ def test_an_open_source_is_not_opened_again():
         ('{"text": "a"}'.encode("utf-16"), ".jsonl"),
         (b"\na\tb\n", ".tsv"),
         (b"Call me Ishmael.\n", ".txt"),
+        (b"en,de\ncat,Katze\n", ".csv"),
+        (b'text;label\n"a;b";1\n', ".csv"),
+        ("en,de\ncat,Katze\n".encode("utf-16"), ".csv"),
+        (b"Call me, if you like, Ishmael.\nSome years ago, never mind, I went.\n", ".txt"),
+        (b"Call me,\nIshmael.\n", ".txt"),
     ],
 )
 def test_a_stream_has_the_suffix_of_its_content(monkeypatch, content, suffix):

@@ -10,6 +10,7 @@ texts that are read from them. Files of a folder are listed, not read.
 
 from __future__ import annotations
 
+import csv
 import difflib
 import hashlib
 import os
@@ -32,6 +33,7 @@ OFFICIAL_LISTS = {"validation_list.txt": "valid", "testing_list.txt": "test"}
 _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _DESCRIPTOR = re.compile(r"/dev/fd/\d+|/proc/(self|\d+)/fd/\d+")
 _BYTES_A_READ = 1 << 20
+_LINES_OF_CSV = 20  # that must agree in their number of cells
 _BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe\0"
 
 
@@ -72,8 +74,11 @@ class DataSource:
             return Path(self.path).suffix.lower()
         # What is between the characters of UTF-16 would hide the first of them.
         first = self.content[:_BYTES_A_READ].lstrip(_BYTE_ORDER_MARKS).replace(b"\0", b"")
-        line = first.lstrip().partition(b"\n")[0]
-        return ".jsonl" if line.startswith(b"{") else ".tsv" if b"\t" in line else ".txt"
+        lines = [line for line in first.decode("latin-1").splitlines() if line.strip()]
+        line = lines[0].lstrip() if lines else ""
+        if line.startswith("{") or "\t" in line:
+            return ".jsonl" if line.startswith("{") else ".tsv"
+        return ".csv" if _is_csv(lines[:_LINES_OF_CSV]) else ".txt"
 
     @cached_property
     def sha256(self) -> str:
@@ -186,6 +191,15 @@ def did_you_mean(word: str, known: list[str]) -> str:
     """Suggest the known word that is most like one that is not; empty where none is."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"  Did you mean {close[0]}?" if close else ""
+
+
+def _is_csv(lines: list[str]) -> bool:
+    """Check whether lines have equally many cells; running text has a space after its commas."""
+    for separator in ",;":
+        counts = {len(cells) for cells in csv.reader(lines, delimiter=separator)}
+        if len(counts) == 1 and counts != {1} and f"{separator} " not in lines[0]:
+            return len(lines) > 1
+    return False
 
 
 def _open_fault(path: Path, error: OSError | ValueError) -> str:
