@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import subprocess
 import sys
 
@@ -220,12 +219,6 @@ ERRORS = {
         'regard: {path}:1: one column, two expected.  "Guten Morgen Good morning"  '
         "Separated by spaces? Use a tab.\n",
     ),
-    "latin1": (
-        b"caf\xe9\tKaffee\n",
-        3,
-        "regard: {path}:1: not UTF-8 at byte 4 (0xE9).  Looks like Latin-1.  Convert: "
-        "iconv -f latin1 -t utf8 {path} > fixed.tsv, or pass --encoding latin1\n",
-    ),
     "NUL": (
         b"ab\0c\tKaffee\n",
         3,
@@ -254,16 +247,6 @@ def test_a_directory_is_no_data(capsys, tmp_path):
     code, _, err = run(capsys, "train", tmp_path, "-o", tmp_path / "model")
     assert code == 3
     assert err.startswith(f"regard: {tmp_path}: a directory, not a file.")
-
-
-def test_a_misspelt_setting_is_told_before_anything_is_read(capsys, tmp_path):
-    words = ("train", "nothing.tsv", "-o", tmp_path / "m", "--set", "optimizer.lerning_rate=1")
-    code, _, err = run(capsys, *words)
-    assert code == 2
-    assert err == (
-        "regard: unknown setting optimizer.lerning_rate.  Did you mean optimizer.learning_rate?  "
-        "All: regard train --help-config optimizer\n"
-    )
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",)], ids=["run", "dry run"])
@@ -306,18 +289,6 @@ def test_a_damaged_model_is_told_by_its_checksum(capsys, trained, tmp_path):
     code, _, err = run(capsys, "translate", folder, "x")
     assert code == 4
     assert "damaged: the checksum does not agree" in err
-
-
-def test_too_little_memory_is_told_with_what_would_fit(capsys, tmp_path, pairs_file, monkeypatch):
-    monkeypatch.setattr("regard.setup.estimate.available_memory_bytes", lambda: 22_000_000_000)
-    more = ("--set", "training.batch_tokens=20000000")
-    code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "m", *SETTINGS, *more)
-    assert code == 5
-    expected = (
-        r"""regard: needs about \d+\.\d GB, 22\.0 GB are free \(batch of 20,000,000 tokens\)\.  """
-    )
-    assert re.match(expected + r"Fits: --set training\.batch_tokens=\d+ \(\d+\.\d GB\)\n", err)
-    assert not (tmp_path / "m" / "model.safetensors").exists()
 
 
 def test_a_full_disk_is_told_and_the_previous_checkpoint_is_intact(

@@ -248,7 +248,7 @@ def test_one_label_is_refused_with_the_exact_words(tmp_path):
         train(data, tmp_path / "model")
     assert str(raised.value) == (
         f'{data}: every row has the label "1".  A classifier needs two or more.  '
-        "Columns read: text, label.  Wrong column? --set data.columns=text,LABEL"
+        "Columns seen: text, label.  Wrong column? `data.columns=text,NAME`"
     )
 
 

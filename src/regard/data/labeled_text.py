@@ -62,8 +62,8 @@ def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple
     if len(names) < 2:
         raise DataError(
             f'{rows.path}: every row has the label "{names[0]}".  A classifier needs two or more.  '
-            f"Columns read: {', '.join(columns)}.  Wrong column? "
-            f"`data.columns={columns[0]},LABEL`"
+            f"Columns seen: {', '.join(columns)}.  Wrong column? "
+            f"`data.columns={columns[0]},NAME`"
         )
     return tuple(names)
 
