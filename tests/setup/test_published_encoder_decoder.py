@@ -263,18 +263,18 @@ def test_logits_are_those_of_an_encoder_decoder_of_transformers(
 
 def fill(model: Joined, peer: Any) -> None:
     """Copy the weights of both sides and of what stands between them."""
-    from regard.hub.hugging_face.name_mapping import joined
+    from regard.hub.hugging_face.name_mapping import to_local
     from regard.models import CHECKPOINT_FORMATS
 
     checkpoint_format = CHECKPOINT_FORMATS["roberta"]
     tensors = {f"roberta.{name}": tensor for name, tensor in peer.encoder.state_dict().items()}
     parameters = dict(model.encoder.named_parameters())
     for mapping in checkpoint_format.map_parameters(model.encoder.config):
-        parameters[mapping.local].data.copy_(joined(mapping, tensors))
+        parameters[mapping.local].data.copy_(to_local(mapping, tensors))
     tensors, parameters = peer.decoder.state_dict(), dict(model.decoder.named_parameters())
     for mapping in CHECKPOINT_FORMATS["gpt2"].map_parameters(model.config.decoder):
         name = mapping.local.replace(".attention_residual.", ".self_residual.")
-        parameters[name].data.copy_(joined(mapping, tensors))
+        parameters[name].data.copy_(to_local(mapping, tensors))
     for block, theirs in zip(model.decoder_blocks, peer.decoder.transformer.h, strict=True):
         copies = {
             block.cross_attention.query: theirs.crossattention.q_attn,

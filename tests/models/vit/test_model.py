@@ -14,7 +14,12 @@ from tests.models.published_weights import spread
 
 from regard.data.readers.audio import LogMelConfig, log_mel, standardized
 from regard.errors import ConfigError, ShapeError
-from regard.hub.hugging_face.name_mapping import joined, match, misfits, split
+from regard.hub.hugging_face.name_mapping import (
+    describe_mismatches,
+    match_tensors,
+    to_local,
+    to_remote,
+)
 from regard.layers.attention_config import AttentionConfig
 from regard.models.vit import VIT_FORMAT
 from regard.models.vit.model import Vit, VitConfig
@@ -59,11 +64,11 @@ def load(theirs, folder):
     ours = Vit(config).eval()
     parameters, mappings = dict(ours.named_parameters()), FORMAT.map_parameters(config)
     assert sorted(mapping.local for mapping in mappings) == sorted(parameters)
-    parts = match(folder, FORMAT, mappings, tensors)
+    parts = match_tensors(folder, FORMAT, mappings, tensors)
     with torch.no_grad():
         for mapping in mappings:
-            assert not misfits(mapping, parameters[mapping.local].shape, parts)
-            parameters[mapping.local].copy_(joined(mapping, parts))
+            assert not describe_mismatches(mapping, parameters[mapping.local].shape, parts)
+            parameters[mapping.local].copy_(to_local(mapping, parts))
     return ours
 
 
@@ -149,7 +154,7 @@ def test_a_model_written_opens_in_transformers(transformers, tmp_path, changes):
     fields, parameters = FORMAT.write(model.config, 1), dict(model.named_parameters())
     tensors = {}
     for mapping in FORMAT.map_parameters(model.config):
-        tensors |= split(mapping, parameters[mapping.local].detach())
+        tensors |= to_remote(mapping, parameters[mapping.local].detach())
     (tmp_path / "config.json").write_bytes(msgspec.json.encode(fields))
     save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
     theirs = getattr(transformers, fields["architectures"][0]).from_pretrained(tmp_path).eval()

@@ -1,7 +1,7 @@
 """Hugging Face folders: ``config.json`` and safetensors, read and written by a family's format.
 
 Nothing in a folder is ever run: pickles are refused, and the Python files that ``auto_map`` names
-are left alone. A folder loads completely or not at all, and every tensor that stands in the way is
+are left alone. A folder loads completely or not at all, and every tensor that does not fit is
 named. Reading holds the weights twice in memory until they are in the model, writing too.
 """
 
@@ -19,7 +19,14 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError, WeightsError
 from regard.hub.file_names import CONFIG, HF_CONFIG
-from regard.hub.hugging_face.name_mapping import joined, match, misfits, renamed, sentences, split
+from regard.hub.hugging_face.name_mapping import (
+    describe_mismatches,
+    join_problems,
+    match_tensors,
+    rename_tensors,
+    to_local,
+    to_remote,
+)
 from regard.hub.hugging_face.weight_files import (
     SHARD_BYTES,
     dump_json,
@@ -39,10 +46,10 @@ from regard.models.base.classifier_checkpoints import (
 
 @dataclass(frozen=True)
 class Published:
-    """What a Hugging Face folder holds, ready to be put into the family's model.
+    """What a Hugging Face folder holds, ready to be loaded into the family's model.
 
     Args:
-        folder: Where it was read.
+        folder: The folder.
         model_type: Of its checkpoint format.
         config: The family's configuration.
         vocab_size: Number of token ids.
@@ -60,30 +67,30 @@ class Published:
     labels: tuple[str, ...] = ()
 
     def load_into(self, model: nn.Module) -> None:
-        """Put the weights into a model of `config`, in the type of its parameters.
+        """Load the weights into a model of `config`, in the type of its parameters.
 
         Raises:
-            WeightsError: Tensors have other shapes than the model's, or hold no real numbers.
+            WeightsError: Tensors have other shapes than the model, or do not hold real numbers.
         """
         parameters = dict(model.named_parameters())
         problems = [
             problem
             for mapping in self.mappings
-            for problem in misfits(mapping, parameters[mapping.local].shape, self.parts)
+            for problem in describe_mismatches(mapping, parameters[mapping.local].shape, self.parts)
         ]
         if problems:
-            raise WeightsError(f"{self.folder}/: {sentences(problems)}")
+            raise WeightsError(f"{self.folder}/: {join_problems(problems)}")
         with torch.no_grad():
             for mapping in self.mappings:
-                parameters[mapping.local].copy_(joined(mapping, self.parts))
+                parameters[mapping.local].copy_(to_local(mapping, self.parts))
 
     def tensors(self) -> dict[str, Tensor]:
-        """Make the weights by the model's own names, float32."""
-        return {mapping.local: joined(mapping, self.parts).float() for mapping in self.mappings}
+        """Return the weights by the model's own names, float32."""
+        return {mapping.local: to_local(mapping, self.parts).float() for mapping in self.mappings}
 
 
 def is_hugging_face(folder: Path) -> bool:
-    """Whether a folder is one of Hugging Face's: a ``config.json`` with a ``model_type``."""
+    """Return whether a folder has Hugging Face's ``config.json``, with a ``model_type``."""
     path = folder / HF_CONFIG
     if (folder / CONFIG).exists() or not path.is_file():
         return False
@@ -94,7 +101,7 @@ def read_hugging_face(
     folder: Path,
     formats: Mapping[str, CheckpointFormat] = CHECKPOINT_FORMATS | INPUT_CHECKPOINT_FORMATS,
 ) -> Published:
-    """Read configuration and weights.
+    """Read configuration and weights of a Hugging Face folder.
 
     Args:
         folder: One for which `is_hugging_face` holds.
@@ -107,7 +114,7 @@ def read_hugging_face(
     fields = read_json(folder / HF_CONFIG)
     checkpoint_format = _format_of(folder, fields, formats)
     config = _family_config(folder, fields, checkpoint_format)
-    tensors = renamed(read_all_tensors(folder, _architecture(fields)), checkpoint_format)
+    tensors = rename_tensors(read_all_tensors(folder, _architecture(fields)), checkpoint_format)
     if checkpoint_format.adapt is not None:
         config = checkpoint_format.adapt(config, tensors.keys())
     head, labels = _label_head(checkpoint_format, tensors), ()
@@ -119,7 +126,7 @@ def read_hugging_face(
         mappings = map_classifier_parameters(config, checkpoint_format, head)
         ignored = (*checkpoint_format.ignored, *head.ignored)
         checkpoint_format = checkpoint_format._replace(ignored=ignored)
-    parts = match(folder, checkpoint_format, mappings, tensors)
+    parts = match_tensors(folder, checkpoint_format, mappings, tensors)
     vocab_size = _vocab_size(folder, fields)
     model_type = checkpoint_format.model_type
     return Published(folder, model_type, config, vocab_size, mappings, parts, labels)
@@ -141,15 +148,15 @@ def write_hugging_face(
     """Write a folder that ``transformers`` opens, with float32 weights.
 
     Args:
-        folder: Its place, made as needed.
-        model: The model, whose attention must be full: published configurations tell no pattern.
+        folder: The folder, created as needed.
+        model: The model, whose attention must be full: published configurations have no pattern.
         config: Its configuration; of a `Classifier` that of its encoder.
         checkpoint_format: One of its family.
         vocab_size: Number of token ids.
         files: Further files by name, such as those of the vocabulary.
         special_ids: Of special tokens, by their roles; bos, eos and pad are written.
         labels: Of a `Classifier`, in the order of its logits.
-        fields: Of ``config.json``, which go before those of the format.
+        fields: Of ``config.json``, which replace those of the format.
         shard_bytes: Weights larger than this are written to several files with an index.
 
     Raises:
@@ -158,7 +165,7 @@ def write_hugging_face(
     """
     if (folder / CONFIG).exists():
         raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
-    # What the format says of an id goes before: RoBERTa counts its positions from pad_token_id.
+    # The format overrides ids of the vocabulary: RoBERTa counts its positions from pad_token_id.
     written, mappings = checkpoint_of(config, checkpoint_format, vocab_size, labels)
     roles = ("bos", "eos", "pad") if vocab_size else ()
     ids = {f"{role}_token_id": special_ids.get(role) for role in roles}
@@ -166,7 +173,7 @@ def write_hugging_face(
     parameters = dict(model.named_parameters())
     tensors: dict[str, Tensor] = {}
     for mapping in mappings:
-        tensors |= split(mapping, parameters[mapping.local].detach())
+        tensors |= to_remote(mapping, parameters[mapping.local].detach())
     write_all_tensors(folder, tensors, shard_bytes)
     for name, file in files.items():
         write_atomic(folder / name, file)
@@ -189,7 +196,7 @@ def _format_of(
 def _family_config(
     folder: Path, fields: Mapping[str, Any], checkpoint_format: CheckpointFormat
 ) -> Any:
-    """Read the configuration; messages get the folder before the file that they begin with."""
+    """Read the configuration; messages begin with the folder."""
     try:
         return checkpoint_format.read(fields)
     except ConfigError as error:
@@ -199,21 +206,21 @@ def _family_config(
 
 
 def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
-    given = fields.get("vocab_size")
-    if given is None and "image_size" in fields:
-        return 0  # no text goes in
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+    size = fields.get("vocab_size")
+    if size is None and "image_size" in fields:
+        return 0  # the model reads no text
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ConfigError(
-            f"{folder}/config.json: vocab_size={json.dumps(given)}: "
+            f"{folder}/config.json: vocab_size={json.dumps(size)}: "
             "a whole number of 1 or more was expected."
         )
-    return given
+    return size
 
 
 def _label_head(
     checkpoint_format: CheckpointFormat, tensors: Mapping[str, Tensor]
 ) -> LabelHead | None:
-    """Find the head of a classifier of texts; one of tokens lacks the map before the labels."""
+    """Return the head of a classifier of texts; one of tokens lacks the map before the labels."""
     head = checkpoint_format.label_head
     if head is None or not {f"{head.dense}.weight", f"{head.output}.weight"} <= tensors.keys():
         return None
@@ -221,7 +228,7 @@ def _label_head(
 
 
 def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, ...]:
-    """Read the names of the labels; `transformers` leaves out those it would make up itself."""
+    """Read the names of the labels; `transformers` omits those of its own default, ``LABEL_0``."""
     problem = fields.get("problem_type")
     if count < 2 or problem not in (None, "single_label_classification"):
         kind = problem or "one label"
@@ -232,18 +239,18 @@ def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, .
     named = fields.get("id2label")
     if named is None:
         return tuple(f"LABEL_{number}" for number in range(count))
-    wanted = [str(number) for number in range(count)]
-    if not isinstance(named, dict) or sorted(named) != sorted(wanted):
+    numbers = [str(number) for number in range(count)]
+    if not isinstance(named, dict) or sorted(named) != sorted(numbers):
         raise ConfigError(
             f"{folder}/config.json: id2label={json.dumps(named)[:80]}: "
             f"a name for each of 0 to {count - 1} was expected."
         )
-    labels = tuple(str(named[number]) for number in wanted)
+    labels = tuple(str(named[number]) for number in numbers)
     if len(set(labels)) < count:
         raise ConfigError(f"{folder}/config.json: id2label gives two labels the same name.")
     return labels
 
 
 def _architecture(fields: Mapping[str, Any]) -> str:
-    given = fields.get("architectures")
-    return str(given[0]) if isinstance(given, list) and given else ""
+    names = fields.get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else ""
