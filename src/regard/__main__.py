@@ -12,6 +12,7 @@ from cyclopts import CycloptsError
 from regard.cli.app import build_app
 from regard.cli.wording import error_text
 from regard.errors import RegardError
+from regard.training.signals import Stopped
 
 _USAGE, _INTERRUPTED = 2, 130
 
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         verb = " ".join(("regard", *(error.command_chain or ())))
         return _fail(f"{error}  See: {verb} --help", _USAGE)
+    except Stopped as stopped:
+        return stopped.exit_code
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:

@@ -93,6 +93,9 @@ def test_check_reports_and_names_the_next_command(capsys, pairs_file):
     assert code == 0
     assert "400 pairs" in out
     assert f"regard train {pairs_file} -o FOLDER" in out
+    words = ("--lang", "en-de", "--drop-overlap", "--set", "data.max_length=99")
+    code, out, _ = run(capsys, "check", pairs_file, *words)
+    assert out.endswith(f"Next    regard train {pairs_file} {' '.join(words)} -o FOLDER\n")
     code, out, _ = run(capsys, "check", pairs_file, "--json")
     assert json.loads(out)["num_pairs"] == 400
 
@@ -115,6 +118,9 @@ def test_check_lists_every_malformed_row(capsys, tmp_path):
     assert f"{data}:4: one column" in out
     assert f"{data}:8: one column" in out
     assert "2 rows cannot be read" in err
+    _, out, _ = run(capsys, "check", data, "--json")
+    problem = json.loads(out)["problems"][1]
+    assert (problem["line"], problem["text"]) == (8, "and another")
 
 
 def test_check_lists_the_first_hundred_problems_and_counts_the_rest(capsys, tmp_path):
@@ -276,6 +282,19 @@ def test_settings_cannot_change_on_resume(capsys, trained):
     code, _, err = run(capsys, "train", "-o", trained, "--resume", "--set", "model.dim=32")
     assert code == 2
     assert "--resume takes the saved settings; model.dim cannot change." in err
+
+
+def test_the_data_cannot_change_on_resume(capsys, trained, pairs_file):
+    assert run(capsys, "train", pairs_file, "-o", trained, "--resume")[0] == 0
+    code, _, err = run(capsys, "train", "other.tsv", "-o", trained, "--resume")
+    assert code == 2
+    assert "--resume takes the saved settings; data.path cannot change." in err
+
+
+def test_a_dry_run_of_a_resumed_run_is_refused(capsys, trained):
+    code, _, err = run(capsys, "train", "-o", trained, "--resume", "--dry-run")
+    assert code == 2
+    assert err == "regard: --dry-run predicts a new run.  Leave it or --resume out.\n"
 
 
 def test_a_damaged_model_is_told_by_its_checksum(capsys, trained, tmp_path):

@@ -40,15 +40,9 @@ def demo(
     """
     start_time = time.monotonic()
     from regard.runs.demo import run_demo
-    from regard.training.signals import Stopped
 
-    try:
-        with make_report(json=json) as report:
-            found = run_demo(
-                output, minutes=minutes, seed=seed, report=report, start_time=start_time
-            )
-    except Stopped as stopped:
-        return stopped.exit_code
+    with make_report(json=json) as report:
+        found = run_demo(output, minutes=minutes, seed=seed, report=report, start_time=start_time)
     if json:
         print(msgspec.json.encode(found).decode())
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -11,6 +11,9 @@ from regard.cli.console import make_report
 from regard.cli.data_options import UNSET, DataOptions
 from regard.cli.parameters import Flag, Input, Output, Settings
 from regard.errors import ConfigError, NextStep
+
+if TYPE_CHECKING:
+    from regard.training.events import Report
 
 _EXAMPLE = ("pairs.tsv",), (("output", "FOLDER"),)
 
@@ -77,67 +80,52 @@ def train(
     }
     chosen = [f"{key}={value}" for key, value in words.items() if value is not None]
     chosen += [*options.settings(), *settings]
-    if resume:
-        if config is not None and output is None:
-            output = config.removesuffix("config.toml").rstrip("/") or "."
-        return _resume(output, chosen, start_time, json=json)
-    return _start(data, output, config, chosen, start_time, dry_run=dry_run, json=json)
-
-
-def _start(
-    data: str | None,
-    output: str | None,
-    config: str | None,
-    chosen: list[str],
-    start_time: float,
-    *,
-    dry_run: bool,
-    json: bool,
-) -> int:
-    from regard.runs import run
-    from regard.training.signals import Stopped
-
-    names_data = any(setting.startswith("data.path=") for setting in chosen)
-    if data is None and config is None and not names_data:
-        raise ConfigError("no data.", NextStep("Name a file", "train", *_EXAMPLE))
     with make_report(json=json) as report:
+        if resume:
+            if config is not None and output is None:
+                output = config.removesuffix("config.toml").rstrip("/") or "."
+            if dry_run:
+                raise ConfigError("--dry-run predicts a new run.  Leave it or --resume out.")
+            _resume(data, output, chosen, report, start_time)
+            return 0
+        from regard.runs import run
+
+        names_data = any(setting.startswith("data.path=") for setting in chosen)
+        if data is None and config is None and not names_data:
+            raise ConfigError("no data.", NextStep("Name a file", "train", *_EXAMPLE))
         if dry_run:
             run.estimate(data, output, settings=chosen, config=config, report=report)
             return 0
         if output is None:
             raise ConfigError("no output folder.  Add one: `output=FOLDER`")
-        try:
-            run.train(
-                data, output, settings=chosen, config=config, report=report, start_time=start_time
-            )
-        except Stopped as stopped:
-            return stopped.exit_code
+        run.train(
+            data, output, settings=chosen, config=config, report=report, start_time=start_time
+        )
     return 0
 
 
-def _resume(output: str | None, chosen: list[str], start_time: float, *, json: bool) -> int:
+def _resume(
+    data: str | None, output: str | None, chosen: list[str], report: Report, start_time: float
+) -> None:
     from regard.hub.model_folder import ModelFolder
     from regard.runs import run
-    from regard.training.signals import Stopped
+    from regard.setup.config import RunConfig
 
     if output is None:
         raise ConfigError("--resume needs the folder of the run: regard train -o FOLDER --resume")
+    folder = ModelFolder(output)
+    folder.require_model()
+    if data is not None and data != folder.read_config(RunConfig).data.path:
+        chosen = [f"data.path={data}", *chosen]
     if chosen:
         raise ConfigError(
             f"--resume takes the saved settings; {chosen[0].split('=')[0]} cannot change.  "
             "Leave it out, or train a new model with another -o."
         )
-    folder = ModelFolder(output)
-    folder.require_model()
     if run.is_finished(folder):
         print(f"{output}: this run is finished; nothing to resume.  Card: {output}/README.md")
-        return 0
-    with make_report(json=json) as report:
-        try:
-            run.resume(output, report=report, start_time=start_time)
-        except Stopped as stopped:
-            return stopped.exit_code
-    return 0
+        return
+    run.resume(output, report=report, start_time=start_time)
 
 
 def _describe(section: str) -> str:
