@@ -19,6 +19,12 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError, WeightsError
 from regard.hub.file_names import CONFIG, HF_CONFIG
+from regard.hub.hugging_face.architectures import (
+    LABELS_OF_TEXTS,
+    architecture_of,
+    check_head,
+    head_of,
+)
 from regard.hub.hugging_face.name_mapping import (
     describe_mismatches,
     join_problems,
@@ -113,11 +119,13 @@ def read_hugging_face(
     """
     fields = read_json(folder / HF_CONFIG)
     checkpoint_format = _format_of(folder, fields, formats)
+    check_head(folder, fields, checkpoint_format)
     config = _family_config(folder, fields, checkpoint_format)
-    tensors = rename_tensors(read_all_tensors(folder, _architecture(fields)), checkpoint_format)
+    architecture = architecture_of(fields)
+    tensors = rename_tensors(read_all_tensors(folder, architecture), checkpoint_format)
     if checkpoint_format.adapt is not None:
         config = checkpoint_format.adapt(config, tensors.keys())
-    head, labels = _label_head(checkpoint_format, tensors), ()
+    head, labels = _label_head(folder, architecture, checkpoint_format, tensors), ()
     if head is None:
         mappings = checkpoint_format.map_parameters(config)
     else:
@@ -218,13 +226,19 @@ def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:
 
 
 def _label_head(
-    checkpoint_format: CheckpointFormat, tensors: Mapping[str, Tensor]
+    folder: Path,
+    architecture: str,
+    checkpoint_format: CheckpointFormat,
+    tensors: Mapping[str, Tensor],
 ) -> LabelHead | None:
-    """Return the head of a classifier of texts; one of tokens lacks the map before the labels."""
-    head = checkpoint_format.label_head
-    if head is None or not {f"{head.dense}.weight", f"{head.output}.weight"} <= tensors.keys():
+    """Return the head of a classifier of texts, by the class named, or else by the tensors."""
+    head, name = checkpoint_format.label_head, head_of(architecture)
+    if head is None or (name and name != LABELS_OF_TEXTS):
         return None
-    return head
+    dense, output = f"{head.dense}.weight", f"{head.output}.weight"
+    if name and output not in tensors:
+        raise WeightsError(f"{folder}/: tensor {output} is missing, the head of {architecture}.")
+    return head if name or {dense, output} <= tensors.keys() else None
 
 
 def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, ...]:
@@ -249,8 +263,3 @@ def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, .
     if len(set(labels)) < count:
         raise ConfigError(f"{folder}/config.json: id2label gives two labels the same name.")
     return labels
-
-
-def _architecture(fields: Mapping[str, Any]) -> str:
-    names = fields.get("architectures")
-    return str(names[0]) if isinstance(names, list) and names else ""
