@@ -15,7 +15,7 @@ from regard.data.labeled_inputs import (
     feature_statistics,
     label_names,
 )
-from regard.data.labeled_splits import inputs_in_training, split_inputs
+from regard.data.labeled_splits import rows_in_training, split_labeled
 from regard.errors import DataError
 
 
@@ -68,7 +68,7 @@ def test_an_unknown_label_is_refused_with_its_place():
 def test_equal_inputs_stay_in_one_part(numbers, seed):
     numbers += list(range(100, 120))  # enough that stand alone
     given_inputs = inputs_of([np.full((3, 1), number, np.float32) for number in numbers])
-    *parts, dropped = split_inputs(given_inputs, seed=seed, valid_rows=None, test_rows=None)
+    *parts, dropped = split_labeled(given_inputs, seed=seed, valid_rows=None, test_rows=None)
     seen = [{value.tobytes() for value in part.values} for part in parts]
     assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
     assert sum(map(len, parts)) + len(dropped) == len(numbers)
@@ -76,7 +76,7 @@ def test_equal_inputs_stay_in_one_part(numbers, seed):
 
 def test_inputs_that_stand_in_training_too_are_found():
     values = rows_of(3, 4, 5)
-    assert inputs_in_training(inputs_of(values[:2]), inputs_of(values[1:])) == [0]
+    assert rows_in_training(inputs_of(values[:2]), inputs_of(values[1:])) == [0]
 
 
 def test_places_are_told_by_the_first_few():

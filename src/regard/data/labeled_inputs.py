@@ -51,6 +51,10 @@ class LabeledInputs(msgspec.Struct, frozen=True, kw_only=True):
             locations=[self.locations[row] for row in rows],
         )
 
+    def quote(self, row: int) -> str:
+        """Return the location of a row."""
+        return self.locations[row]
+
     def as_pairs(self) -> ParallelCorpus:
         """Return hashes of the inputs as pairs with themselves: equal inputs share a side."""
         hashes = [

@@ -45,6 +45,10 @@ class LabeledTexts(msgspec.Struct, frozen=True, kw_only=True):
             lines=[self.lines[row] for row in rows],
         )
 
+    def quote(self, row: int) -> str:
+        """Return the text of a row."""
+        return self.texts[row]
+
     def as_pairs(self) -> ParallelCorpus:
         """Return the texts as pairs with themselves: equal texts then share a side."""
         return ParallelCorpus(

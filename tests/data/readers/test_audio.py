@@ -97,7 +97,7 @@ def test_a_directory_is_refused(tmp_path):
     [
         (b"", "it ends within its header"),
         (b"RIFF", "it ends within its header"),
-        (b"ID3\x04 and the rest of an MP3 file", "file does not start with RIFF id"),
+        (b"ID3\x04 and the rest of an MP3 file", "it does not begin with RIFF and WAVE"),
     ],
 )
 def test_what_is_no_wav_file_is_refused(tmp_path, content, cause):
@@ -167,6 +167,43 @@ def test_an_empty_recording_is_refused(tmp_path):
     with pytest.raises(DataError) as caught:
         read_wav(path)
     assert str(caught.value) == f"{path}: the recording is empty.  Leave it out."
+
+
+@pytest.mark.parametrize("lengths", [(0xFFFFFFFF, 0xFFFFFFFF), (0, 0), (0x7FFFF024, 0x7FFFF000)])
+def test_a_recording_from_a_pipe_takes_the_length_of_its_file(tmp_path, lengths):
+    path = write_wav(tmp_path / "a.wav", [1, 2, 3, 4, 5])
+    samples = read_wav(path).samples.tolist()
+    content = bytearray(path.read_bytes())
+    content[4:8], content[40:44] = (struct.pack("<I", length) for length in lengths)
+    path.write_bytes(content)
+    assert read_wav(path).samples.tolist() == samples
+
+
+def test_a_header_that_lies_about_its_own_length_is_named(tmp_path):
+    path = write_wav(tmp_path / "a.wav", [1, 2])
+    content = bytearray(path.read_bytes())
+    content[16:20] = struct.pack("<I", 2**31)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"its header has a part of 2,147,483,648 bytes, the file"):
+        read_wav(path)
+
+
+@pytest.mark.parametrize(("start", "end"), [(22, 24), (24, 28), (34, 36)])
+def test_a_header_without_channels_rate_or_bits_is_named(tmp_path, start, end):
+    path = write_wav(tmp_path / "a.wav", [1, 2])
+    content = bytearray(path.read_bytes())
+    content[start:end] = bytes(end - start)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"channels, .* samples a second, .* bits a sample"):
+        read_wav(path)
+
+
+def test_chunks_around_the_samples_are_passed_over(tmp_path):
+    path = write_wav(tmp_path / "a.wav", [1, 2, 3])
+    content = path.read_bytes()
+    odd = b"LIST" + struct.pack("<I", 3) + b"abc\0"
+    path.write_bytes(content[:36] + odd + content[36:] + odd)
+    assert len(read_wav(path).samples) == 3
 
 
 def test_the_mel_scale_has_the_values_of_slaneys():

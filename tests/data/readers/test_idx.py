@@ -81,3 +81,11 @@ def test_a_damaged_archive_and_a_missing_file_are_refused(tmp_path):
     path.write_bytes(b"no archive")
     with pytest.raises(DataError, match=r"cannot be read \(Not a gzipped file"):
         read_idx(path, num_axes=3)
+
+
+def test_a_header_that_claims_more_than_memory_is_refused(tmp_path):
+    path = write_idx(tmp_path / "x-idx3-ubyte", IMAGES)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 12 + content[16:])
+    with pytest.raises(DataError, match=r"24 numbers, its header says 79,228,162,"):
+        read_idx(path, num_axes=3)

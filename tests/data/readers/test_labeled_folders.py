@@ -5,13 +5,12 @@ import pytest
 from regard.data.readers.labeled_folders import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
-    count_suffixes,
-    data_files_hash,
     files_within,
     labeled_files,
     official_parts,
     read_each,
 )
+from regard.data.readers.source import open_source
 from regard.errors import DataError
 
 
@@ -29,17 +28,13 @@ def test_files_are_listed_with_the_names_of_their_folders(words):
     assert found == [("c.wav", "no"), ("a.WAV", "yes"), ("b.wav", "yes")]
 
 
-def test_suffixes_are_counted_in_lower_case(words):
-    assert count_suffixes(words) == {".wav": 3, ".txt": 1}
-
-
 def test_a_folder_without_such_files_tells_what_it_holds(words):
     with pytest.raises(DataError) as caught:
         labeled_files(words, IMAGE_SUFFIXES)
     assert str(caught.value) == (
         f"{words}: no .png file or the like in folders named for their labels.  "
         f"Expected {words}/LABEL/FILE.png.  "
-        "Seen: _noise_/d.wav, no/c.wav, no/notes.txt and 2 more."
+        "Seen: no/c.wav, no/notes.txt, yes/a.WAV and 1 more."
     )
 
 
@@ -51,7 +46,7 @@ def test_an_empty_folder_is_told(tmp_path):
 def test_a_missing_folder_is_told(tmp_path):
     with pytest.raises(DataError) as caught:
         labeled_files(tmp_path / "none", AUDIO_SUFFIXES)
-    assert str(caught.value) == f"{tmp_path / 'none'}: no such folder."
+    assert str(caught.value) == f"{tmp_path / 'none'}: no such file."
 
 
 def test_a_file_instead_of_a_folder_is_told(words):
@@ -123,10 +118,18 @@ def test_lists_of_held_out_files_are_read(words):
 
 
 def test_the_hash_changes_with_names_and_contents_of_data_files_only(words):
-    first = data_files_hash(words)
+    first = open_source(words).sha256
     (words / "no/notes.txt").write_text("changed")
-    assert data_files_hash(words) == first
+    assert open_source(words).sha256 == first
     (words / "no/c.wav").rename(words / "no/e.wav")
-    second = data_files_hash(words)
+    second = open_source(words).sha256
     (words / "no/e.wav").write_text("changed")
-    assert len({first, second, data_files_hash(words)}) == 3
+    assert len({first, second, open_source(words).sha256}) == 3
+
+
+def test_links_in_a_circle_end_and_each_file_counts_once(words):
+    (words / "yes" / "itself").symlink_to(".")
+    (words / "yes" / "again").symlink_to(".")
+    (words / "no" / "all").symlink_to("..")
+    assert len(labeled_files(words, AUDIO_SUFFIXES)) == 3
+    assert len(files_within(words, AUDIO_SUFFIXES)) == 3

@@ -1,4 +1,4 @@
-"""Recordings: WAV files read by the standard library, and their log-mel frames.
+"""Recordings: WAV files, and their log-mel frames.
 
 A frame is the power spectrum of a short window (Hann) taken together in bands that are as wide as
 the ear's: triangles on the mel scale of Slaney's Auditory Toolbox (technical report 1998-010,
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 import shlex
-import wave
-from io import BytesIO
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +27,9 @@ _BREAK_MEL = _BREAK_HZ / _HZ_PER_MEL
 _LOG_STEP = math.log(6.4) / 27.0  # from 1000 to 6400 Hz in 27 steps
 _SMALLEST_POWER = 1e-10  # below the rounding of 16-bit samples
 _SMALLEST_STD = 1e-5  # a band that does not move is left at zero
-_EXTENSIBLE = b"\xfe\xff"  # WAVE_FORMAT_EXTENSIBLE, little-endian
+_PCM, _EXTENSIBLE = 1, 0xFFFE  # WAVE_FORMAT_PCM, WAVE_FORMAT_EXTENSIBLE
+_RIFF_BYTES, _CHUNK_BYTES = 12, 8  # of their headers
+_UNKNOWN_LENGTH = 0x7FFF0000  # SoX writes 0x7FFFF000 less its header, FFmpeg 0xFFFFFFFF
 _HEADER_BYTES = 4096
 _WIDEST = 4  # bytes of a sample
 _LARGEST = 2.0**31  # of 32-bit samples, which narrower ones are widened to
@@ -166,13 +167,14 @@ def read_wav(path: str | Path, *, sample_rate: int | None = None) -> Recording:
     """
     path = Path(path)
     wav = _read(path)
-    if sample_rate not in (None, wav.sample_rate):
+    rate = wav.form.sample_rate
+    if sample_rate not in (None, rate):
         raise DataError(
-            f"{path}: {wav.sample_rate:,} samples a second, {sample_rate:,} expected.  "
+            f"{path}: {rate:,} samples a second, {sample_rate:,} expected.  "
             f"Nothing is resampled here.  Resample: {_convert(path, f'-ar {sample_rate}')}"
         )
-    samples = _decoded(wav.raw, wav.width).reshape(-1, wav.num_channels).mean(axis=1)
-    return Recording(torch.from_numpy(samples.astype(np.float32)), wav.sample_rate)
+    samples = _decoded(wav.raw, wav.form.width).reshape(-1, wav.form.num_channels).mean(axis=1)
+    return Recording(torch.from_numpy(samples.astype(np.float32)), rate)
 
 
 def log_mel(samples: Tensor, config: LogMelConfig = LogMelConfig()) -> Tensor:  # noqa: B008
@@ -265,12 +267,19 @@ def mel_to_hz(mel: Tensor) -> Tensor:
     return torch.where(mel < _BREAK_MEL, mel * _HZ_PER_MEL, above)
 
 
-class _Wav(NamedTuple):
-    """Header and samples of a WAV file, as `wave` has them."""
+class _Format(NamedTuple):
+    """What the ``fmt`` chunk of a WAV file says."""
 
-    width: int  # bytes of a sample
+    tag: int
     num_channels: int
     sample_rate: int
+    width: int  # bytes of a sample
+
+
+class _Wav(NamedTuple):
+    """Header and samples of a WAV file."""
+
+    form: _Format
     num_frames: int  # by the header
     raw: bytes
 
@@ -278,22 +287,20 @@ class _Wav(NamedTuple):
 def _read(path: Path) -> _Wav:
     """Read a WAV file; refuse one whose samples are not all there."""
     try:
-        with wave.open(BytesIO(_without_extension(path.read_bytes()))) as file:
-            num_frames = file.getnframes()
-            form = file.getsampwidth(), file.getnchannels(), file.getframerate(), num_frames
-            wav = _Wav(*form, file.readframes(num_frames))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror or error}).") from error
-    except (wave.Error, EOFError) as error:
-        raise _refusal(path, str(error) or "it ends within its header") from error
-    if wav.width > _WIDEST:
-        raise _refusal(path, f"{8 * wav.width} bits a sample")
-    num_read = len(wav.raw) // (wav.width * wav.num_channels)
-    if num_read != num_frames:
+    try:
+        wav = _parse(content)
+    except (struct.error, ValueError) as error:
+        cause = "it ends within its header" if isinstance(error, struct.error) else str(error)
+        raise _refusal(path, cause) from error
+    num_read = len(wav.raw) // (wav.form.width * wav.form.num_channels)
+    if num_read < wav.num_frames:
         raise DataError(
-            f"{path}: {num_read:,} samples, its header says {num_frames:,}.  "
+            f"{path}: {num_read:,} samples, its header says {wav.num_frames:,}.  "
             "File cut short?  Copy it anew."
         )
     if not num_read:
@@ -301,17 +308,51 @@ def _read(path: Path) -> _Wav:
     return wav
 
 
-def _without_extension(content: bytes) -> bytes:
-    """Turn a header of WAVE_FORMAT_EXTENSIBLE into a plain one, which `wave` of 3.11 can read.
+def _parse(content: bytes) -> _Wav:
+    """Walk over the chunks of a WAV file: identifier, 32-bit length, content, padding to 16 bits.
 
-    Files of more than 16 bits or two channels have it as a rule; what its format is stands in the
-    first two bytes of the sub-format.
+    A program that writes to a pipe does not know the length of the samples; what it writes in its
+    place (0 or about 2^31 to 2^32) means the rest of the file.
+
+    Raises:
+        ValueError: It is no WAV file of these formats.
+        struct.error: It ends within its header.
     """
-    start = content.find(b"fmt ", 12, _HEADER_BYTES) + 8
-    tag, subformat = content[start : start + 2], content[start + 24 : start + 26]
-    if start < 12 or tag != _EXTENSIBLE or len(subformat) < 2:
-        return content
-    return content[:start] + subformat + content[start + 2 :]
+    riff, whole, kind = struct.unpack_from("<4sI4s", content)
+    if (riff, kind) != (b"RIFF", b"WAVE"):
+        raise ValueError("it does not begin with RIFF and WAVE")
+    form, start = None, _RIFF_BYTES
+    while True:
+        name, length = struct.unpack_from("<4sI", content, start)
+        start += _CHUNK_BYTES
+        if name == b"data":
+            break
+        if name == b"fmt ":
+            form = _parse_format(content, start, length)
+        start += length + length % 2
+    if form is None:
+        raise ValueError("data chunk before fmt chunk")
+    size = form.width * form.num_channels
+    if length >= _UNKNOWN_LENGTH or (length == 0 and whole + _CHUNK_BYTES != len(content)):
+        length = len(content) - start
+    raw = content[start : start + length]
+    return _Wav(form, length // size, raw[: len(raw) // size * size])
+
+
+def _parse_format(content: bytes, start: int, length: int) -> _Format:
+    tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", content, start)
+    if start + length > len(content):
+        raise ValueError(f"its header has a part of {length:,} bytes, the file {len(content):,}")
+    if tag == _EXTENSIBLE:  # what the format is, is at the beginning of the sub-format
+        tag = struct.unpack_from("<H", content, start + 24)[0]
+    if tag != _PCM:
+        raise ValueError(f"unknown format: {tag}")
+    form = _Format(tag, channels, rate, (bits + 7) // 8)
+    if not channels or not rate or not bits:
+        raise ValueError(f"{channels} channels, {rate} samples a second, {bits} bits a sample")
+    if form.width > _WIDEST:
+        raise ValueError(f"{bits} bits a sample")
+    return form
 
 
 def _refusal(path: Path, cause: str) -> DataError:

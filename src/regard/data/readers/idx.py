@@ -14,6 +14,7 @@ import math
 import struct
 import zlib
 from collections.abc import Sequence
+from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from regard.errors import DataError
 
 _UNSIGNED_BYTES = 8
+_BYTES_A_READ = 1 << 20
 _PARTS = {"train": ("train",), "test": ("t10k", "test")}
 
 
@@ -107,7 +109,7 @@ def read_idx(path: str | Path, *, num_axes: int) -> NDArray[np.uint8]:
                     f"(it begins with {head.hex(' ') or 'nothing'}).  Copy it anew."
                 )
             shape = struct.unpack(f">{num_axes}I", sizes)
-            content = stream.read(math.prod(shape))
+            content = _read_up_to(stream, math.prod(shape))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -118,6 +120,15 @@ def read_idx(path: str | Path, *, num_axes: int) -> NDArray[np.uint8]:
             "File cut short?  Copy it anew."
         )
     return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _read_up_to(stream: BufferedIOBase, size: int) -> bytes:
+    """Read at most so many bytes, in pieces: a header that lies must not claim memory."""
+    pieces = []
+    while size > 0 and (piece := stream.read(min(size, _BYTES_A_READ))):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def _named(paths: Sequence[Path], words: Sequence[str], form: str) -> Path | None:

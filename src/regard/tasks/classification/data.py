@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
-from regard.data.labeled_splits import repeated, split_labeled_texts
+from regard.data.labeled_splits import rows_in_training, split_labeled
 from regard.data.labeled_text import COLUMNS, LabeledTexts, check_known_labels, label_names
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.splits import check_overlap
@@ -85,7 +85,7 @@ def read_classification_data(options: ReadOptions) -> ClassificationData:
     columns = columns_of(data)
     rows, dropped = _read(options, "path")
     labels = label_names(rows, columns)
-    train, valid, test = split_labeled_texts(
+    train, valid, test, repeats = split_labeled(
         rows,
         seed=options.seed,
         valid_rows=0 if data.valid else None,
@@ -96,7 +96,12 @@ def read_classification_data(options: ReadOptions) -> ClassificationData:
     if data.test:
         test = _read_held_out(options, "test", train, labels)
     return ClassificationData(
-        path=rows.path, train=train, valid=valid, test=test, dropped=dropped, labels=labels
+        path=rows.path,
+        train=train,
+        valid=valid,
+        test=test,
+        dropped=[*dropped, *repeats],
+        labels=labels,
     )
 
 
@@ -117,7 +122,7 @@ def _read_held_out(
     rows, _ = _read(options, name)
     check_known_labels(rows, labels, train.path)
     if options.data.drop_overlap:
-        shared = set(repeated(train, rows))
+        shared = set(rows_in_training(train, rows))
         return rows.select(row for row in range(len(rows)) if row not in shared)
     if not options.data.allow_overlap:
         check_overlap(train.as_pairs(), rows.as_pairs())

@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 
 from regard.data.labeled_inputs import LabeledInputs, check_known_inputs
-from regard.data.labeled_splits import inputs_in_training, repeated
+from regard.data.labeled_splits import rows_in_training
 from regard.data.labeled_text import LabeledTexts, check_known_labels
 from regard.data.readers.labeled import read_labeled_texts
 from regard.errors import DataError
@@ -142,7 +142,7 @@ def _repeats(classifier: AnyClassifier, given: AnyLabeledTexts) -> list[int]:
         if isinstance(given, LabeledInputs):
             assert isinstance(classifier, InputClassifier)
             train = read_inputs(ReadOptions.of(config), classifier.modality).train
-            return inputs_in_training(train, given)
-        return repeated(read_classification_data(ReadOptions.of(config)).train, given)
+            return rows_in_training(train, given)
+        return rows_in_training(read_classification_data(ReadOptions.of(config)).train, given)
     except DataError:
         return []

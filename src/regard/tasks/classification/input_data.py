@@ -16,7 +16,7 @@ from regard.data.labeled_inputs import (
     feature_statistics,
     label_names,
 )
-from regard.data.labeled_splits import inputs_in_training, split_inputs
+from regard.data.labeled_splits import rows_in_training, split_labeled
 from regard.data.readers.source import DataSource, as_source
 from regard.errors import DataError, NextStep
 from regard.setup.base_task import ReadOptions
@@ -139,7 +139,7 @@ def read_inputs(options: ReadOptions, modality: Modality) -> InputData:
     held_out = {name: part for name, part in parts.items() if name != "train"} | held_out
     for part in held_out.values():
         check_known_inputs(part, labels)
-    train, valid, test, dropped = split_inputs(
+    train, valid, test, dropped = split_labeled(
         parts["train"],
         seed=options.seed,
         valid_rows=0 if "valid" in held_out else None,
@@ -177,7 +177,7 @@ def _read_held_out(
     check_known_inputs(held_out, labels)
     return without_repeated(
         held_out,
-        [] if data.allow_overlap else inputs_in_training(train, held_out),
+        [] if data.allow_overlap else rows_in_training(train, held_out),
         path=source.path,
         train_path=train.path,
         drop=data.drop_overlap,

@@ -183,7 +183,7 @@ class Images(Modality):
                 part: _of_idx(source.path, *read_idx_part(files), form)
                 for part, files in idx.items()
             }
-        files = labeled_files(source.path, IMAGE_SUFFIXES)
+        files = labeled_files(source, IMAGE_SUFFIXES)
         return {
             "train": LabeledInputs(
                 path=source.path,
@@ -237,7 +237,7 @@ class Images(Modality):
             images, _ = read_idx_part(idx.get("train") or idx["test"])
             return ImageSize(images.shape[1], images.shape[2], 1)
         return most_common_size(
-            read_image_size(file.path) for file in labeled_files(source.path, IMAGE_SUFFIXES)
+            read_image_size(file.path) for file in labeled_files(source, IMAGE_SUFFIXES)
         )
 
 
@@ -262,7 +262,7 @@ class Recordings(Modality):
             return _known_format(options)
         rate = options.audio.get("sample_rate")
         if rate is None:
-            files = labeled_files(source.path, AUDIO_SUFFIXES)
+            files = labeled_files(source, AUDIO_SUFFIXES)
             step = max(1, len(files) // _MOST_HEADERS)
             rates = Counter(read_sample_rate(file.path) for file in files[::step])
             rate = next((rate for rate, _ in rates.most_common() if rate), None)
@@ -276,7 +276,7 @@ class Recordings(Modality):
 
     def read(self, inputs: InputFormat, source: DataSource) -> Parts:
         """Read all files; makers' own lists of validation and test files are heeded."""
-        files = labeled_files(source.path, AUDIO_SUFFIXES)
+        files = labeled_files(source, AUDIO_SUFFIXES)
         whole = LabeledInputs(
             path=source.path,
             values=read_each([file.path for file in files], lambda p: self._frames(p, inputs)),
@@ -285,7 +285,7 @@ class Recordings(Modality):
         )
         parts = {}
         held_out: set[str] = set()
-        for part, names in official_parts(source.path).items():
+        for part, names in official_parts(source).items():
             rows = [row for row, place in enumerate(whole.locations) if place in names]
             if rows:
                 parts[part] = whole.select(rows)
@@ -478,7 +478,7 @@ def _of_idx(
 
 def _input_files(source: DataSource, suffixes: frozenset[str]) -> list[str]:
     if source.is_folder:
-        return [str(file) for file in files_within(source.path, suffixes)]
+        return [str(file) for file in files_within(source, suffixes)]
     return [source.path]
 
 
