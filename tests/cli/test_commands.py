@@ -123,13 +123,14 @@ def test_check_lists_every_malformed_row(capsys, tmp_path):
     assert (problem["line"], problem["text"]) == (8, "and another")
 
 
-def test_check_lists_the_first_hundred_problems_and_counts_the_rest(capsys, tmp_path):
+def test_check_lists_the_first_hundred_problems_and_counts_all_by_kind(capsys, tmp_path):
     data = tmp_path / "waves.csv"
     data.write_text("source,target\n" + "one,two,three\n" * 150)
     code, out, err = run(capsys, "check", data)
     assert code == 3 and "150 rows cannot be read" in err
     lines = out.splitlines()
-    assert len(lines) == 101 and lines[-1] == "... and 50 more (all of them: --json)"
+    assert len(lines) == 102 and lines[100] == "... and 50 more (all of them: --json):"
+    assert lines[101].startswith("150 such as line 2, 3, 4: ")
 
 
 def test_check_leaves_no_copy_of_standard_input(capsys, tmp_path, monkeypatch):

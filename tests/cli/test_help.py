@@ -56,7 +56,7 @@ def test_every_example_is_a_command_of_regard(command):
         (["train", "pairs.tsv", "--zz"], "train"),
         (["train", "pairs.tsv", "--minutes", "x"], "train"),
         (["translate"], "translate"),
-        (["export", "ende", "-o", "x", "--to", "pdf"], "export"),
+        (["info", "ende", "--diagram", "dot"], "info"),
         (["bench", "attention", "--zz"], "bench attention"),
         (["bench", "attenion"], "bench"),
     ],

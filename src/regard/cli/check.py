@@ -67,6 +67,7 @@ def check(
 
 def _refuse_problems(options: ReadOptions, *, json: bool) -> None:
     """Print all rows of sentence pairs that cannot be read; raise DataError if there are some."""
+    from regard.data.readers.problems import group_problems
     from regard.data.readers.tables import parse_pairs
     from regard.tasks.translation.data import columns_of
 
@@ -86,8 +87,12 @@ def _refuse_problems(options: ReadOptions, *, json: bool) -> None:
         for problem in problems[:_SHOWN_PROBLEMS]:
             print(message_text(str(problem)))
         if len(problems) > _SHOWN_PROBLEMS:
-            print(f"... and {len(problems) - _SHOWN_PROBLEMS:,} more (all of them: --json)")
-    raise DataError(f"{path}: {len(problems):,} rows cannot be read, as listed above.")
+            print(f"... and {len(problems) - _SHOWN_PROBLEMS:,} more (all of them: --json):")
+            for kind in group_problems(problems):
+                lines = ", ".join(f"{line:,}" for line in kind.lines)
+                print(f"{kind.num_problems:,} such as line {lines}: {kind.first.reason}")
+    rows = "1 row" if len(problems) == 1 else f"{len(problems):,} rows"
+    raise DataError(f"{path}: {rows} cannot be read, as listed above.")
 
 
 def _print_json(task: str, dataset: Any) -> None:

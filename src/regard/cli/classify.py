@@ -11,7 +11,7 @@ import msgspec
 
 from regard.cli.inputs import input_lines
 from regard.cli.parameters import AsText, Flag, Input
-from regard.errors import ConfigError, WeightsError
+from regard.errors import ConfigError, NextStep, WeightsError
 
 if TYPE_CHECKING:
     from regard.tasks.classification.input_predictor import InputClassifier
@@ -52,13 +52,13 @@ def classify(
     from regard.tasks.loading import open_model
 
     if top < 1:
-        raise ConfigError(f"top must be 1 or more, not {top}.")
+        raise ConfigError(f"--top {top}: must be 1 or more.")
     classifier = open_model(model)
     if isinstance(classifier, InputClassifier):
         _classify_inputs(classifier, "-" if text is None else text, top, json=json)
         return 0
     if not isinstance(classifier, TextClassifier):
-        raise WeightsError(f"{model}: does not classify texts.  See: regard info {model}")
+        raise WeightsError(f"{model}: does not classify texts.", NextStep("See", "info", (model,)))
     lines = input_lines(text, encoding, as_text=as_text)
     for number, (line, found) in enumerate(classifier.stream(lines), start=1):
         if json:

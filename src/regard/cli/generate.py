@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from regard.cli.parameters import Flag, Input
-from regard.errors import ConfigError, WeightsError
+from regard.errors import ConfigError, NextStep, WeightsError
 
 
 def generate(
@@ -57,10 +57,10 @@ def generate(
         temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens
     )
     if num < 1:
-        raise ConfigError(f"num must be 1 or more, not {num}.")
+        raise ConfigError(f"--num {num}: must be 1 or more.")
     generator = open_model(model)
     if not isinstance(generator, TextGenerator):
-        raise WeightsError(f"{model}: does not generate text.  See: regard info {model}")
+        raise WeightsError(f"{model}: does not generate text.", NextStep("See", "info", (model,)))
     text = _read_input() if prompt == "-" else prompt or ""
     if num == 1 and not json:
         sys.stdout.write(text)

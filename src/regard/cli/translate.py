@@ -11,7 +11,7 @@ import msgspec
 
 from regard.cli.inputs import input_lines
 from regard.cli.parameters import AsText, Flag, Input, Output
-from regard.errors import ConfigError, WeightsError
+from regard.errors import ConfigError, NextStep, WeightsError
 
 if TYPE_CHECKING:
     from regard.tasks.translation.predictor import Translation, Translator
@@ -63,7 +63,7 @@ def translate(
 
     translator = open_model(model)
     if not isinstance(translator, Translator):
-        raise WeightsError(f"{model}: does not translate.  See: regard info {model}")
+        raise WeightsError(f"{model}: does not translate.", NextStep("See", "info", (model,)))
     usual = translator.config.search
     search_config(usual, beam=beam, num_best=nbest, length_penalty=length_penalty)
     lines = input_lines(text, encoding, as_text=as_text)

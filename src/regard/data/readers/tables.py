@@ -92,7 +92,9 @@ def read_pairs(
             (pairs.path,),
             tuple((name, value) for name, value in settings.items() if value is not None),
         )
-        raise DataError(str(problems[0]), *([step] if len(problems) > 1 else []))
+        can_be_read_again = not isinstance(data, DataSource) or not data.is_stream
+        steps = [step] if len(problems) > 1 and can_be_read_again else []
+        raise DataError(str(problems[0]), *steps)
     if not pairs:
         expected = "Expected one pair a line: source<TAB>target."
         raise DataError(f"{pairs.path}: the file is empty.  {expected}")

@@ -183,10 +183,11 @@ class TranslationSetup(TrainingSetup):
         gap = event.measures["shuffled_loss"] - event.measures["loss"]
         if gap >= _SOURCE_IGNORED or event.step < event.total_steps // 2:
             return None
+        path = self.config.data.path or self.dataset.path  # of a stream, its copy in the folder
         return Warned(
             text="The output hardly depends on the source: validation loss with shuffled sources "
             f"is only {gap:.3f} nats higher.  Are the columns aligned line by line?",
-            next_steps=(NextStep("See", "check", (self.dataset.path,)),),
+            next_steps=(NextStep("See", "check", (path,)),),
         )
 
     def evaluate_test(self, predictor: Translator, valid: dict[str, float]) -> TestReport:
