@@ -130,4 +130,4 @@ def test_the_hash_covers_all_shards(write, capsys):
     content[-1] ^= 1
     shards[-1].write_bytes(bytes(content))
     assert json.loads(shown(folder, capsys, "--json"))["sha"] != before
-    assert torch.isfinite(regard.load(folder).model.output_weight).all()
+    assert torch.isfinite(regard.load(folder).model.get_parameter("output_weight")).all()
