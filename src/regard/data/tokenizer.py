@@ -148,6 +148,16 @@ class Tokenizer:
         return [self.newline_id]
 
     @property
+    def prompt_start(self) -> list[int]:
+        """The ids before a prompt: those before running text."""
+        return self.document_start
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end what a model continues."""
+        return frozenset({self.eos_id})
+
+    @property
     def document_end(self) -> list[int]:
         """What stands after a document."""
         return [self.eos_id, self.newline_id]

@@ -53,6 +53,16 @@ class AnyTokenizer(Protocol):
         ...
 
     @property
+    def prompt_start(self) -> list[int]:
+        """The ids before a prompt that a model continues."""
+        ...
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The ids that end what a model continues."""
+        ...
+
+    @property
     def document_end(self) -> list[int]:
         """The ids after a document."""
         ...

@@ -258,3 +258,24 @@ def test_special_tokens_of_usual_names_are_known_where_no_file_tells(word_piece)
 def test_an_id_that_the_model_tells_goes_before_a_usual_name(word_piece):
     (word_piece / "config.json").write_text('{"pad_token_id": 5}')
     assert read_tokenizer(word_piece).pad_id == 5
+
+
+def test_several_ids_end_what_a_model_continues(byte_pairs):
+    (byte_pairs / "config.json").write_text('{"vocab_size": 12, "eos_token_id": 2}')
+    assert read_tokenizer(byte_pairs).stop_ids == {2}
+    (byte_pairs / "generation_config.json").write_text('{"eos_token_id": [2, 9]}')
+    assert read_tokenizer(byte_pairs).stop_ids == {2, 9}
+
+
+def test_ids_that_the_model_has_no_row_for_are_left_out_aloud(word_piece):
+    fields = {"vocab_size": 30, "bos_token_id": 50256, "eos_token_id": [3, 99], "pad_token_id": -1}
+    (word_piece / "config.json").write_text(json.dumps(fields))
+    expected = r"bos_token_id=50256, eos_token_id=99 left out: the model has 30 tokens\."
+    with pytest.warns(UserWarning, match=expected):
+        tokenizer = read_tokenizer(word_piece)
+    assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.stop_ids) == (None, 3, {3})
+
+
+def test_a_vocabulary_without_ends_of_texts_and_lines_puts_nothing_around_documents(word_piece):
+    tokenizer = read_tokenizer(word_piece)
+    assert (tokenizer.document_start, tokenizer.document_end) == ([], [])

@@ -8,7 +8,8 @@ WordPiece (Schuster & Nakajima 2012; the pipeline of BERT, Devlin et al. 2019) i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from regard.data.tokenizer import Tokenizer
 from regard.errors import WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import (
+    GENERATION_CONFIG,
     HF_CONFIG,
     MERGES,
     SPECIAL_TOKENS,
@@ -54,12 +56,21 @@ class PublishedTokenizer:
         backend: What encodes and decodes text; None where the folder has none.
         path: Its file, for messages.
         special_ids: Of special tokens, by their roles: bos, eos, pad, unk, cls, sep, mask.
+        stop_ids: That end what a model continues; empty is the end of a text alone.
     """
 
-    def __init__(self, backend: Backend | None, path: Path, special_ids: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        backend: Backend | None,
+        path: Path,
+        special_ids: Mapping[str, int],
+        stop_ids: Collection[int] = (),
+    ) -> None:
         self._backend = backend
         self._path = path
         self.special_ids = dict(special_ids)
+        ends = stop_ids or ([] if self.eos_id is None else [self.eos_id])
+        self.stop_ids = frozenset(ends)
         if backend is not None:
             backend.no_padding()
             backend.no_truncation()
@@ -131,9 +142,10 @@ class PublishedTokenizer:
         return tuple(encoding.ids[: is_added.index(0)])
 
     @cached_property
-    def newline_id(self) -> int:
-        """The last token of a line's end."""
-        return self.encode(["\n"])[0][-1]
+    def newline_id(self) -> int | None:
+        """The last token of a line's end; None where the vocabulary drops it."""
+        ids = self.encode(["\n"])[0]
+        return ids[-1] if ids else None
 
     @property
     def mask_id(self) -> int | None:
@@ -147,13 +159,19 @@ class PublishedTokenizer:
     @property
     def document_start(self) -> list[int]:
         """The ids before running text: the one that begins a text, or else the one that ends it."""
-        first = self.eos_id if self.bos_id is None else self.bos_id
-        return [self.newline_id if first is None else first]
+        ids = (self.bos_id, self.eos_id, self.newline_id)
+        return [token for token in ids if token is not None][:1]
+
+    @property
+    def prompt_start(self) -> list[int]:
+        """The ids before a prompt: those that ``transformers`` adds, such as Llama's ``<s>``."""
+        return list(self.begin_ids)
 
     @property
     def document_end(self) -> list[int]:
         """The ids after a document."""
-        return [self.newline_id if self.eos_id is None else self.eos_id]
+        end = self.newline_id if self.eos_id is None else self.eos_id
+        return [] if end is None else [end]
 
     def encode_whole(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
         """Encode texts with special tokens around each, cut to `max_length` ids."""
@@ -243,7 +261,10 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         backend = _byte_pairs(folder, settings)
     config = _read_optional(folder / HF_CONFIG)
     backend = drop_tokens_without_rows(backend, config.get("vocab_size"))
-    return PublishedTokenizer(backend, path, _special_ids(config, settings, backend))
+    declared = _declared_ids(folder, config)
+    return PublishedTokenizer(
+        backend, path, _special_ids(declared, settings, backend), declared.get("stop", [])
+    )
 
 
 def vocabulary_files(tokenizer: AnyTokenizer) -> dict[str, str | bytes]:
@@ -341,17 +362,40 @@ def _tokens(settings: Mapping[str, Any]) -> dict[str, str]:
     return tokens
 
 
+def _declared_ids(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Read the ids of special tokens in ``config.json`` by their roles.
+
+    The role ``stop`` has those that end what a model continues, for which the word of
+    ``generation_config.json`` counts before. Ids that the model has no row for are left out, with a
+    warning.
+    """
+    fields = {role: config.get(f"{role}_token_id") for role in _ROLES}
+    generation = _read_optional(folder / GENERATION_CONFIG)
+    fields["stop"] = generation.get("eos_token_id", fields["eos"])
+    num_rows = config.get("vocab_size")
+    declared: dict[str, list[int]] = {}
+    outside: dict[int, str] = {}
+    for role, value in fields.items():
+        values = value if isinstance(value, list) else [value]
+        ids = [token for token in values if type(token) is int and token >= 0]
+        if type(num_rows) is int:
+            outside |= {token: role for token in ids if token >= num_rows and role != "stop"}
+            ids = [token for token in ids if token < num_rows]
+        if ids:
+            declared[role] = ids
+    if outside:
+        named = ", ".join(f"{role}_token_id={token}" for token, role in outside.items())
+        warnings.warn(
+            f"{folder}: {named} left out: the model has {num_rows:,} tokens.", stacklevel=3
+        )
+    return declared
+
+
 def _special_ids(
-    config: Mapping[str, Any], settings: Mapping[str, Any], backend: Backend | None
+    declared: Mapping[str, list[int]], settings: Mapping[str, Any], backend: Backend | None
 ) -> dict[str, int]:
     """Return the ids of special tokens: the tokenizer's word counts before ``config.json``."""
-    ids = {}
-    for role in _ROLES:
-        token_id = config.get(f"{role}_token_id")
-        if isinstance(token_id, list) and token_id:
-            token_id = token_id[0]  # one of several that end a text
-        if isinstance(token_id, int) and not isinstance(token_id, bool):
-            ids[role] = token_id
+    ids = {role: declared[role][0] for role in _ROLES if role in declared}
     if backend is not None:
         for role, token in _tokens(settings).items():
             if (token_id := backend.token_to_id(token)) is not None:

@@ -113,7 +113,7 @@ class TextGenerator:
         ended = [False] * num
         for tokens in self._tokens(prompt, config, num, seed):
             for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-                if not ended[place] and token != self.tokenizer.eos_id:
+                if not ended[place] and token not in self.tokenizer.stop_ids:
                     row.append(token)
                     ended[place] = bool(stop) and str(stop) in self._written(prompt, row)
                 else:
@@ -139,7 +139,7 @@ class TextGenerator:
         row: list[int] = []
         shown = ""
         for tokens in self._tokens(prompt, config, 1, seed):
-            if tokens[0] == self.tokenizer.eos_id:
+            if tokens[0] in self.tokenizer.stop_ids:
                 break
             row.append(tokens[0])
             text = self._written(prompt, row)
@@ -166,7 +166,12 @@ class TextGenerator:
             generator.seed()
         else:
             generator.manual_seed(seed)
-        ids = [*self.tokenizer.document_start, *self.tokenizer.encode_text(prompt)]
+        ids = [*self.tokenizer.prompt_start, *self.tokenizer.encode_text(prompt)]
+        ids = ids or self.tokenizer.document_start
+        if not ids:
+            raise ConfigError(
+                "the prompt is empty, and the vocabulary has no token that begins a text."
+            )
         unused = self.tokenizer.unused_ids(self.model.vocab_size)
         config = msgspec.structs.replace(config, forbidden=(*config.forbidden, *unused))
         for tokens in sample(self.model, ids, config, num=num, generator=generator):
