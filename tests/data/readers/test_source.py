@@ -1,9 +1,12 @@
 """A file, a stream or a folder is opened once, and everything is taken from what was read."""
 
+import gzip
 import hashlib
 import io
 import os
+import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -94,6 +97,62 @@ def test_closed_standard_input_is_named(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(DataError, match="standard input is closed"):
         open_source("-")
+
+
+def test_a_pipe_without_a_writer_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("regard.data.readers.source._SECONDS_TO_WAIT", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="a pipe to which nothing is written"):
+        open_source(tmp_path / "pipe")
+
+
+def test_a_pipe_whose_writer_takes_time_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("regard.data.readers.source._SECONDS_TO_WAIT", 0.05)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    keep = os.open(path, os.O_RDWR)  # a writer is there from the beginning
+
+    def write():
+        time.sleep(0.3)
+        os.write(keep, b"a\tb\n")
+        os.close(keep)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert open_source(path).content == b"a\tb\n"
+    writer.join()
+
+
+def test_devices_and_endless_streams_are_refused(monkeypatch):
+    with pytest.raises(DataError, match=r"^/dev/zero: a device, not a file"):
+        open_source("/dev/zero")
+    assert open_source("/dev/null").content == b""
+    monkeypatch.setattr("regard.data.readers.source._MOST_BYTES", 1000)
+    give_input(monkeypatch, bytes(2000))
+    with pytest.raises(DataError, match=r"^-: more than .* Write it to a file"):
+        open_source("-")
+
+
+def test_what_gzip_packed_is_read_as_if_it_were_not(tmp_path, monkeypatch):
+    path = tmp_path / "pairs.TSV.gz"
+    path.write_bytes(gzip.compress(b"a\tb\n"))
+    source = open_source(path)
+    assert (source.content, source.suffix) == (b"a\tb\n", ".tsv")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        open_source(path)
+    path.write_bytes(gzip.compress(bytes(2000)))
+    monkeypatch.setattr("regard.data.readers.source._MOST_BYTES", 1000)
+    with pytest.raises(DataError, match="more than"):
+        open_source(path)
+
+
+def test_what_zstandard_packed_names_the_package_that_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    path = tmp_path / "pairs.tsv.zst"
+    path.write_bytes(b"\x28\xb5\x2f\xfd and more")
+    with pytest.raises(DataError, match="pip install zstandard"):
+        open_source(path)
 
 
 def test_a_folder_lists_its_files_and_has_no_content(tmp_path):

@@ -12,15 +12,20 @@ from __future__ import annotations
 
 import csv
 import difflib
+import gzip
 import hashlib
 import os
 import re
+import select
 import shlex
 import stat
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
+from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +38,10 @@ OFFICIAL_LISTS = {"validation_list.txt": "valid", "testing_list.txt": "test"}
 _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _DESCRIPTOR = re.compile(r"/dev/fd/\d+|/proc/(self|\d+)/fd/\d+")
 _BYTES_A_READ = 1 << 20
+_MOST_BYTES = 4 << 30  # of a stream or an archive, whose length nobody knows before
+_SECONDS_TO_WAIT = 30  # for the writer of a named pipe
+_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_PACKED = (".gz", ".zst")
 _LINES_OF_CSV = 20  # that must agree in their number of cells
 _BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe\0"
 
@@ -71,7 +80,9 @@ class DataSource:
     def suffix(self) -> str:
         """Suffix of the name in lower case; of a stream, the one that its content should have."""
         if not self.is_stream:
-            return Path(self.path).suffix.lower()
+            suffixes = [suffix.lower() for suffix in Path(self.path).suffixes]
+            unpacked = suffixes[:-1] if suffixes[-1:] and suffixes[-1] in _PACKED else suffixes
+            return unpacked[-1] if unpacked else ""
         # What is between the characters of UTF-16 would hide the first of them.
         first = self.content[:_BYTES_A_READ].lstrip(_BYTE_ORDER_MARKS).replace(b"\0", b"")
         lines = [line for line in first.decode("latin-1").splitlines() if line.strip()]
@@ -127,21 +138,21 @@ def open_source(path: str | Path) -> DataSource:
     if name in _STANDARD_INPUT:
         if sys.stdin is None:
             raise DataError(f"{name}: standard input is closed.  Name a file.")
-        return DataSource(name, sys.stdin.buffer.read(), is_stream=True)
-    try:
-        stream = open_file(name)
-    except DataError:
-        if _is_folder(name):
-            return DataSource(name, None)
-        raise
-    with stream:
-        is_regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+        return DataSource(name, _unpack(name, _read_stream(name, sys.stdin.buffer)), is_stream=True)
+    kind = _file_type(name)
+    if kind == stat.S_IFDIR:
+        return DataSource(name, None)
+    if kind in (stat.S_IFCHR, stat.S_IFBLK) and not Path(name).samefile(os.devnull):
+        raise DataError(f"{name}: a device, not a file.  Name a file.")
+    if kind == stat.S_IFIFO:
+        return DataSource(name, _unpack(name, _read_pipe(name)), is_stream=True)
+    with open_file(name) as stream:
         try:
-            content = stream.read()
+            content = stream.read() if kind == stat.S_IFREG else _read_stream(name, stream)
         except OSError as error:
             raise DataError(f"{name}: {_open_fault(Path(name), error)}") from error
-    is_stream = not is_regular or _DESCRIPTOR.fullmatch(name) is not None
-    return DataSource(name, content, is_stream=is_stream)
+    is_stream = kind != stat.S_IFREG or _DESCRIPTOR.fullmatch(name) is not None
+    return DataSource(name, _unpack(name, content), is_stream=is_stream)
 
 
 def as_source(data: DataSource | str | Path) -> DataSource:
@@ -215,11 +226,83 @@ def _open_fault(path: Path, error: OSError | ValueError) -> str:
     return f"cannot be opened ({getattr(error, 'strerror', None) or error})."
 
 
-def _is_folder(name: str) -> bool:
+def _file_type(name: str) -> int | None:
+    """Return the type of a file, such as `stat.S_IFDIR`; None where there is none."""
     try:
-        return Path(name).is_dir()
-    except (OSError, ValueError):  # too long a name
-        return False
+        return stat.S_IFMT(Path(name).stat().st_mode)
+    except (OSError, ValueError):  # opening it will tell why
+        return None
+
+
+def _read_pipe(name: str) -> bytes:
+    """Read a named pipe, to which somebody must begin to write within half a minute.
+
+    Raises:
+        DataError: Nobody does, or it cannot be opened.
+    """
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise DataError(f"{name}: {_open_fault(Path(name), error)}") from error
+    with os.fdopen(descriptor, "rb") as stream:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)  # and the end of the pipe, which always counts
+        start = b""
+        if not poll.poll(1000 * _SECONDS_TO_WAIT):
+            with suppress(BlockingIOError):  # there is a writer, who takes time
+                start = os.read(descriptor, 1)
+                if not start:
+                    raise DataError(f"{name}: a pipe to which nothing is written.  Name a file.")
+        os.set_blocking(descriptor, True)
+        return start + _read_stream(name, stream)
+
+
+def _read_stream(name: str, stream: BinaryIO) -> bytes:
+    """Read a stream to its end, which it must have.
+
+    Raises:
+        DataError: It is longer than what is read into memory.
+    """
+    pieces, size = [], 0
+    while piece := stream.read(_BYTES_A_READ):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MOST_BYTES:
+            raise DataError(f"{name}: {_too_long()}  Write it to a file, and name that.")
+    return b"".join(pieces)
+
+
+def _unpack(name: str, content: bytes) -> bytes:
+    """Unpack what gzip or Zstandard packed; return anything else as it is.
+
+    Raises:
+        DataError: It is damaged, unpacks to too much, or needs a package that is not installed.
+    """
+    if content.startswith(_GZIP):
+        stream, faults = gzip.GzipFile(fileobj=BytesIO(content)), (OSError, EOFError, zlib.error)
+    elif content.startswith(_ZSTANDARD):
+        try:
+            zstandard = import_module("zstandard")
+        except ImportError as error:
+            raise DataError(
+                f"{name}: packed by Zstandard.  Unpack it: zstd -d {shlex.quote(name)}, or install "
+                "what reads it: pip install zstandard"
+            ) from error
+        stream = zstandard.ZstdDecompressor().stream_reader(BytesIO(content))
+        faults = (zstandard.ZstdError,)
+    else:
+        return content
+    try:
+        unpacked = stream.read(_MOST_BYTES + 1)
+    except Exception as error:
+        raise DataError(f"{name}: cannot be unpacked ({error}).  Copy it again.") from error
+    if len(unpacked) > _MOST_BYTES:
+        raise DataError(f"{name}: {_too_long()}")
+    return unpacked
+
+
+def _too_long() -> str:
+    return f"more than {_MOST_BYTES >> 30} GiB, which is what is read into memory."
 
 
 def _walk(folder: Path, root: str, entered: set[str]) -> Iterator[Path]:
