@@ -14,7 +14,7 @@ from tests.derivatives import assert_every_parameter_has_a_gradient, assert_seco
 
 from regard.data.batching import Batch
 from regard.generation.beam_search import search
-from regard.generation.search_config import SearchConfig
+from regard.generation.beam_search_config import SearchConfig
 from regard.models import ENCODER_DECODERS, JoinedConfig
 from regard.tasks.translation.loss import TranslationLoss
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from regard.data.batching import SpecialIds
 from regard.generation.beam_search import search
-from regard.generation.search_config import SearchConfig, length_normalizer
+from regard.generation.beam_search_config import SearchConfig, length_normalizer
 
 VOCAB, BOS, EOS = 5, 1, 2
 

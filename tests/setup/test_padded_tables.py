@@ -14,7 +14,7 @@ import regard
 from regard.data.batching import SpecialIds, TokenRows
 from regard.data.readers.text import read_text
 from regard.errors import WeightsError
-from regard.generation.search_config import SearchConfig
+from regard.generation.beam_search_config import SearchConfig
 from regard.hub.model_folder import ModelFolder
 from regard.models import Encoder
 from regard.runs.export_check import export_model

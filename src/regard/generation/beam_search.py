@@ -15,7 +15,7 @@ from torch import Tensor
 
 from regard.data.batching import SpecialIds
 from regard.generation.constraints import Constraints
-from regard.generation.search_config import SearchConfig, length_normalizer
+from regard.generation.beam_search_config import SearchConfig, length_normalizer
 
 
 class State(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regard.generation.search_config import SearchConfig
+from regard.generation.beam_search_config import SearchConfig
 
 
 def _without(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:

@@ -8,7 +8,7 @@ import msgspec
 
 from regard.data.readers.audio import LogMelConfig
 from regard.data.tokenizer import TokenizerConfig
-from regard.generation.search_config import SearchConfig
+from regard.generation.beam_search_config import SearchConfig
 from regard.layers.attention_config import AttentionConfig
 from regard.models import ModelConfig, TransformerConfig
 from regard.settings.validation import require_at_least, require_positive

@@ -8,7 +8,7 @@ import msgspec
 
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError
-from regard.generation.search_config import SearchConfig, Stopping
+from regard.generation.beam_search_config import SearchConfig, Stopping
 from regard.hub.export.hugging_face import BRIGHTEST
 from regard.hub.file_names import GENERATION_CONFIG, HF_CONFIG, PREPROCESSOR_CONFIG
 from regard.hub.hugging_face.checkpoint import Published

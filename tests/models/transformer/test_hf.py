@@ -27,7 +27,7 @@ from tests.models.published_weights import read_transformer, spread
 from regard.data.batching import SpecialIds
 from regard.errors import WeightsError
 from regard.generation.beam_search import search
-from regard.generation.search_config import SearchConfig
+from regard.generation.beam_search_config import SearchConfig
 from regard.layers.positions import SinusoidalPositions, sinusoids
 from regard.models import CHECKPOINT_FORMATS
 from regard.models.transformer.model import TransformerConfig

@@ -23,7 +23,7 @@ from tests.tasks.translation.published_pairs import (
 from regard.__main__ import main
 from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
-from regard.generation.search_config import SearchConfig
+from regard.generation.beam_search_config import SearchConfig
 from regard.hub.hugging_face.generation_rules import forbidden_ids
 from regard.runs.export_check import export_model
 from regard.runs.run import train

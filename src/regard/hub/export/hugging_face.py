@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from regard.errors import ConfigError
-from regard.generation.search_config import SearchConfig
+from regard.generation.beam_search_config import SearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.file_names import GENERATION_CONFIG, PREPROCESSOR_CONFIG

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from regard.generation.search_config import SearchConfig
+from regard.generation.beam_search_config import SearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.layers.attention_config import AttentionConfig
 from regard.models import Model

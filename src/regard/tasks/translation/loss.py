@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from regard.data.batching import Batch, PairBatches, SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
 from regard.generation.beam_search import Hypothesis, search
-from regard.generation.search_config import SearchConfig
+from regard.generation.beam_search_config import SearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.metrics.translation import chrf

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from regard.data.batching import TokenRows
 from regard.errors import ConfigError
 from regard.generation.alignment import cross_attention
-from regard.generation.search_config import SearchConfig
+from regard.generation.beam_search_config import SearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.models import EncoderDecoder
