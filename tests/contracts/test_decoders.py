@@ -69,7 +69,7 @@ def test_logits_have_one_row_a_token(model):
 
 
 def test_the_last_states_map_to_the_logits(model):
-    hidden = model.hidden(IDS)
+    hidden = model.hidden_states(IDS)
     assert hidden.shape == (3, 8, 16)
     assert torch.equal(model.logits(hidden), model(IDS))
 
@@ -98,22 +98,22 @@ def test_the_order_of_tokens_matters(model):
 @pytest.mark.parametrize("num_first", [1, 2, 5])
 def test_reading_on_from_a_state_equals_the_whole_pass(model, num_first):
     whole = model(IDS)
-    state, rows = model.start(), torch.arange(3)
-    assert_close(model.advance(IDS[:, :num_first], state), whole[:, num_first - 1])
+    state, rows = model.init_state(), torch.arange(3)
+    assert_close(model.decode_step(IDS[:, :num_first], state), whole[:, num_first - 1])
     for place in range(num_first, IDS.shape[1]):
         if place in (5, 6):  # as beam search does: drop, repeat and reorder rows
             keep = torch.tensor([2, 0, 2, 1])
             state.select(keep)
             rows = rows[keep]
-        logits = model.advance(IDS[rows, place : place + 1], state)
+        logits = model.decode_step(IDS[rows, place : place + 1], state)
         assert_close(logits, whole[rows, place])
         assert len(state) == place + 1
 
 
 def test_reading_on_by_several_tokens_equals_the_whole_pass(model):
-    whole, state = model(IDS), model.start()
+    whole, state = model(IDS), model.init_state()
     for first, last in ((0, 3), (3, 5), (5, 8)):
-        assert_close(model.advance(IDS[:, first:last], state), whole[:, last - 1])
+        assert_close(model.decode_step(IDS[:, first:last], state), whole[:, last - 1])
 
 
 def test_padding_changes_nothing_before_it(model):
@@ -140,10 +140,10 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(family):
     model = build(family, dropout=0.5)
     assert torch.equal(model(IDS), model(IDS))
     model.train()
-    model.mask_pool.reseed(1)
+    model.dropout_masks.reseed(1)
     first = model(IDS)
     assert not torch.allclose(first, model(IDS))
-    model.mask_pool.reseed(1)
+    model.dropout_masks.reseed(1)
     assert torch.equal(model(IDS), first)
 
 
@@ -152,9 +152,9 @@ def test_weights_stay_float32_while_activations_are_bfloat16(family):
     model.compute_dtype = torch.bfloat16
     logits = model(IDS)
     assert logits.dtype == torch.bfloat16
-    state = model.start()
-    assert model.advance(IDS[:, :3], state).dtype == torch.bfloat16
-    assert model.advance(IDS[:, 3:4], state).dtype == torch.bfloat16
+    state = model.init_state()
+    assert model.decode_step(IDS[:, :3], state).dtype == torch.bfloat16
+    assert model.decode_step(IDS[:, 3:4], state).dtype == torch.bfloat16
     logits.float().sum().backward()
     assert {parameter.grad.dtype for parameter in model.parameters()} == {torch.float32}
 
@@ -226,8 +226,8 @@ def test_it_learns_a_tiny_set_by_heart(family):
         optimizer.step()
     model.eval()
     assert nll_of(model, texts).item() < 0.1
-    state, found = model.start(), texts[:, :1]
+    state, found = model.init_state(), texts[:, :1]
     for _ in range(6):
-        logits = model.advance(found[:, -1:], state)
+        logits = model.decode_step(found[:, -1:], state)
         found = torch.cat([found, logits.argmax(-1, keepdim=True)], dim=1)
     assert found.tolist() == texts.tolist()

@@ -50,7 +50,7 @@ def settings(family: str, **changes):
 
 def loss_of(model):
     """Take in logits and the vector of each text, padding left out."""
-    hidden = model.hidden(IDS)
+    hidden = model.hidden_states(IDS)
     logits = model.logits(hidden[IS_VALID])
     return logits.logsumexp(-1).sum() + model.pooled(hidden, IDS).exp().sum()
 
@@ -70,7 +70,7 @@ def test_logits_have_one_row_a_token(model):
 
 
 def test_logits_are_those_of_the_last_states(model):
-    hidden = model.hidden(IDS)
+    hidden = model.hidden_states(IDS)
     assert hidden.shape == (3, 7, 16)
     torch.testing.assert_close(model.logits(hidden[IS_VALID]), model(IDS)[IS_VALID])
 
@@ -102,11 +102,11 @@ def variants(*changes: dict):
 @pytest.mark.parametrize(("family", "changes"), variants({"pooling": "mean"}, {"has_pooler": True}))
 def test_the_vector_of_a_text_does_not_depend_on_its_padding(family, changes):
     model = build(family, **changes)
-    vectors = model.pooled(model.hidden(IDS), IDS)
+    vectors = model.pooled(model.hidden_states(IDS), IDS)
     assert vectors.shape == (3, 16)
     for row, length in enumerate(LENGTHS):
         ids = IDS[row : row + 1, :length]
-        alone = model.pooled(model.hidden(ids), ids)
+        alone = model.pooled(model.hidden_states(ids), ids)
         torch.testing.assert_close(vectors[row : row + 1], alone, rtol=0, atol=1e-12)
 
 
@@ -119,7 +119,7 @@ def test_the_padding_of_another_id_is_masked_alike(family):
 def test_a_batch_of_padding_alone_is_finite(model):
     ids = torch.zeros(2, 3, dtype=torch.long)
     assert bool(model(ids).isfinite().all())
-    assert bool(model.pooled(model.hidden(ids), ids).isfinite().all())
+    assert bool(model.pooled(model.hidden_states(ids), ids).isfinite().all())
 
 
 @pytest.mark.parametrize("family", OF_BERT)
@@ -143,17 +143,17 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(family):
     model = build(family, dropout=0.5)
     assert torch.equal(model(IDS), model(IDS))
     model.train()
-    model.mask_pool.reseed(1)
+    model.dropout_masks.reseed(1)
     first = model(IDS)
     assert not torch.allclose(first, model(IDS))
-    model.mask_pool.reseed(1)
+    model.dropout_masks.reseed(1)
     torch.testing.assert_close(model(IDS), first, rtol=0, atol=0)
 
 
 def test_weights_stay_float32_while_activations_are_bfloat16(family):
     model = build(family, **{"has_pooler": True} if family in OF_BERT else {}).float()
     model.compute_dtype = torch.bfloat16
-    hidden = model.hidden(IDS)
+    hidden = model.hidden_states(IDS)
     logits, vectors = model.logits(hidden), model.pooled(hidden, IDS)
     assert {logits.dtype, vectors.dtype} == {torch.bfloat16}
     (logits.float().logsumexp(-1).sum() + vectors.float().sum()).backward()
@@ -237,7 +237,9 @@ def test_it_learns_masked_words_by_heart(family, norm):
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(60):
         optimizer.zero_grad()
-        F.cross_entropy(model.logits(model.hidden(shown)[is_masked]), words[is_masked]).backward()
+        F.cross_entropy(
+            model.logits(model.hidden_states(shown)[is_masked]), words[is_masked]
+        ).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     assert torch.equal(model.eval()(shown).argmax(-1)[is_masked], words[is_masked])

@@ -1,6 +1,6 @@
 """Every family of `ENCODER_DECODERS` keeps the contract of an encoder-decoder.
 
-So does every pair of an encoder and a decoder that `JoinedConfig` allows.
+So does every pair of an encoder and a decoder that `EncoderDecoderConfig` allows.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from tests.derivatives import assert_every_parameter_has_a_gradient, assert_second_derivatives
 
 from regard.data.batching import Batch
-from regard.generation.beam_search import search
-from regard.generation.beam_search_config import SearchConfig
-from regard.models import ENCODER_DECODERS, JoinedConfig
+from regard.generation.beam_search import beam_search
+from regard.generation.beam_search_config import BeamSearchConfig
+from regard.models import ENCODER_DECODERS, EncoderDecoderConfig
 from regard.tasks.translation.loss import TranslationLoss
 
 VOCAB = 20
@@ -27,7 +27,7 @@ OWN_SIZES: dict[str, dict[str, Any]] = {
 }
 SIDES = {
     side: {config.__struct_config__.tag: config for config in get_args(hint)}
-    for side, hint in get_type_hints(JoinedConfig).items()
+    for side, hint in get_type_hints(EncoderDecoderConfig).items()
     if side in ("encoder", "decoder")
 }
 PAIRS = [f"{encoder}+{decoder}" for encoder in SIDES["encoder"] for decoder in SIDES["decoder"]]
@@ -54,7 +54,7 @@ def join(pair: str, changes: dict[str, Any], **of_decoder):
     """Join an encoder and a decoder, both of the same size where nothing else is said."""
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "dim": 16, "dropout": 0.1}
     encoder, decoder = pair.split("+")
-    joined = JoinedConfig(
+    joined = EncoderDecoderConfig(
         encoder=SIDES["encoder"][encoder](**sizes | OWN_SIZES[encoder] | changes),
         decoder=SIDES["decoder"][decoder](
             **sizes | OWN_SIZES.get(decoder, {}) | changes | of_decoder
@@ -99,12 +99,12 @@ def test_every_source_token_matters_to_the_first_target_token(model):
 
 def test_decoding_token_by_token_equals_the_whole_pass(model):
     whole = model(SOURCE, TARGET)
-    state, rows = model.start(SOURCE), torch.arange(3)
+    state, rows = model.init_state(SOURCE), torch.arange(3)
     for place in range(TARGET.shape[1]):
         if place == 3:  # as beam search does: drop, repeat and reorder rows
             rows = torch.tensor([2, 0, 2, 1])
             state.select(rows)
-        logits = model.step(TARGET[rows, place], state)
+        logits = model.decode_step(TARGET[rows, place], state)
         torch.testing.assert_close(logits, whole[rows, place], rtol=0, atol=1e-12)
 
 
@@ -132,10 +132,10 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(family):
     model = build(family, dropout=0.5)
     assert torch.equal(model(SOURCE, TARGET), model(SOURCE, TARGET))
     model.train()
-    model.mask_pool.reseed(1)
+    model.dropout_masks.reseed(1)
     first = model(SOURCE, TARGET)
     assert not torch.allclose(first, model(SOURCE, TARGET))
-    model.mask_pool.reseed(1)
+    model.dropout_masks.reseed(1)
     torch.testing.assert_close(model(SOURCE, TARGET), first, rtol=0, atol=0)
 
 
@@ -144,7 +144,7 @@ def test_weights_stay_float32_while_activations_are_bfloat16(family):
     model.compute_dtype = torch.bfloat16
     logits = model(SOURCE, TARGET)
     assert logits.dtype == torch.bfloat16
-    assert model.step(TARGET[:, 0], model.start(SOURCE)).dtype == torch.bfloat16
+    assert model.decode_step(TARGET[:, 0], model.init_state(SOURCE)).dtype == torch.bfloat16
     logits.float().sum().backward()
     assert {parameter.grad.dtype for parameter in model.parameters()} == {torch.float32}
 
@@ -207,5 +207,5 @@ def test_it_learns_a_tiny_set_by_heart(family):
         optimizer.step()
     model.eval()
     assert float(TranslationLoss(label_smoothing=0.0)(model, batch).nll) < 0.1
-    found = search(model, words, SearchConfig(beam=2))
+    found = beam_search(model, words, BeamSearchConfig(beam=2))
     assert [hypotheses[0].ids for hypotheses in found] == words.flip(1).tolist()

@@ -195,7 +195,7 @@ def test_a_classifier_maps_one_vector_of_a_text():
 def test_an_encoder_without_a_head_ends_in_its_states():
     model = Bert(BertConfig(**SIZES_OF_BERT, has_mlm_head=False), VOCAB).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.hidden(torch.randint(3, VOCAB, (1, LENGTH)))
+        model.hidden_states(torch.randint(3, VOCAB, (1, LENGTH)))
     assert ours(model) == counter.get_total_flops()
 
 

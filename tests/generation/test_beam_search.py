@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.data.batching import SpecialIds
-from regard.generation.beam_search import search
-from regard.generation.beam_search_config import SearchConfig, length_normalizer
+from regard.generation.beam_search import beam_search
+from regard.generation.beam_search_config import BeamSearchConfig, length_normalizer
 
 VOCAB, BOS, EOS = 5, 1, 2
 
@@ -24,10 +24,10 @@ class Markov:
         self.table[:, :, EOS] += end_bias
         self.rows_seen = []
 
-    def start(self, source_ids):
+    def init_state(self, source_ids):
         return Rows(source_ids[:, 0] % VOCAB)
 
-    def step(self, ids, state):
+    def decode_step(self, ids, state):
         self.rows_seen.append(len(ids))
         return self.table[state.first, ids]
 
@@ -56,8 +56,8 @@ def test_a_wide_beam_finds_the_best_of_all_outputs(seed, alpha):
     model = Markov(seed, end_bias=2.0)
     source = torch.tensor([[7, 2], [8, 2]])
     # Only 2 tokens go on, so a beam of 64 keeps every prefix up to 6 tokens.
-    config = SearchConfig(beam=64, length_penalty=alpha, max_length_ratio=0.01)
-    found = search(Wide(model), source, config)
+    config = BeamSearchConfig(beam=64, length_penalty=alpha, max_length_ratio=0.01)
+    found = beam_search(Wide(model), source, config)
     for row, hypotheses in enumerate(found):
         scored = [
             (
@@ -77,18 +77,18 @@ class Wide:
     def __init__(self, model):
         self.model = model
 
-    def start(self, source_ids):
-        return self.model.start(source_ids)
+    def init_state(self, source_ids):
+        return self.model.init_state(source_ids)
 
-    def step(self, ids, state):
-        logits = self.model.step(ids.clamp(max=VOCAB - 1), state)
+    def decode_step(self, ids, state):
+        logits = self.model.decode_step(ids.clamp(max=VOCAB - 1), state)
         return torch.nn.functional.pad(logits, (0, 200), value=-1e9)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_greedy_takes_the_most_probable_token_each_time(seed):
     model = Markov(seed, end_bias=1.0)
-    (found,) = search(model, torch.tensor([[7, 2]]), SearchConfig(beam=1))[0]
+    (found,) = beam_search(model, torch.tensor([[7, 2]]), BeamSearchConfig(beam=1))[0]
     last, wanted = BOS, []
     while len(wanted) < 14:
         last = int(model.table[7 % VOCAB, last].argmax())
@@ -101,11 +101,13 @@ def test_greedy_takes_the_most_probable_token_each_time(seed):
 @pytest.mark.parametrize("beam", [1, 2, 4])
 def test_scores_are_those_of_the_output(beam):
     model = Markov(3, end_bias=1.0)
-    found = search(model, torch.tensor([[7, 2], [9, 2]]), SearchConfig(beam=beam, num_best=beam))
+    found = beam_search(
+        model, torch.tensor([[7, 2], [9, 2]]), BeamSearchConfig(beam=beam, num_best=beam)
+    )
     for first, hypotheses in zip((7, 9), found, strict=True):
         assert len(hypotheses) == beam
         for hypothesis in hypotheses:
-            tokens = [*hypothesis.ids, EOS] if hypothesis.is_finished else hypothesis.ids
+            tokens = [*hypothesis.ids, EOS] if hypothesis.is_complete else hypothesis.ids
             wanted = model.log_probability(first, tokens)
             assert hypothesis.log_probability == pytest.approx(wanted, abs=1e-4)
             divisor = length_normalizer(len(tokens), 1.0)
@@ -114,20 +116,20 @@ def test_scores_are_those_of_the_output(beam):
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_a_batch_gives_what_each_sentence_gives_alone(beam):
-    model, config = Markov(11, end_bias=1.0), SearchConfig(beam=beam)
+    model, config = Markov(11, end_bias=1.0), BeamSearchConfig(beam=beam)
     sources = torch.tensor([[5, 2], [6, 2], [7, 2], [8, 2]])
-    together = search(model, sources, config)
-    alone = [search(model, sources[row : row + 1], config)[0] for row in range(4)]
+    together = beam_search(model, sources, config)
+    alone = [beam_search(model, sources[row : row + 1], config)[0] for row in range(4)]
     assert [[h.ids for h in found] for found in together] == [[h.ids for h in f] for f in alone]
 
 
 class Peaked:
     """Is sure of 3, 3, 3, end; whatever leaves that path ends at once."""
 
-    def start(self, source_ids):
+    def init_state(self, source_ids):
         return Path(torch.zeros(len(source_ids)), torch.ones(len(source_ids), dtype=torch.bool))
 
-    def step(self, ids, state):
+    def decode_step(self, ids, state):
         state.on_path &= (ids == 3) | (ids == BOS)
         wanted = torch.where(state.on_path & (state.length < 3), 3, EOS)
         state.length += 1
@@ -145,13 +147,13 @@ class Path:
 
 
 def test_bad_hypotheses_that_end_early_do_not_end_the_search():
-    (found,) = search(Peaked(), torch.tensor([[7, 2]]), SearchConfig(beam=2))[0]
+    (found,) = beam_search(Peaked(), torch.tensor([[7, 2]]), BeamSearchConfig(beam=2))[0]
     assert found.ids == [3, 3, 3]
 
 
 def test_finished_sentences_leave_the_batch():
     model = Markov(1, end_bias=0.5)
-    search(model, torch.tensor([[row, 2] for row in range(5, 25)]), SearchConfig(beam=2))
+    beam_search(model, torch.tensor([[row, 2] for row in range(5, 25)]), BeamSearchConfig(beam=2))
     assert model.rows_seen[0] == 40
     assert model.rows_seen[-1] < 40
 
@@ -159,36 +161,38 @@ def test_finished_sentences_leave_the_batch():
 @pytest.mark.parametrize("beam", [1, 2])
 def test_output_that_never_ends_is_cut_at_the_limit_and_says_so(beam):
     model = Markov(1, end_bias=-1e9)
-    found = search(model, torch.tensor([[7, 2]]), SearchConfig(beam=beam, num_best=beam))[0]
+    found = beam_search(model, torch.tensor([[7, 2]]), BeamSearchConfig(beam=beam, num_best=beam))[
+        0
+    ]
     assert [len(hypothesis.ids) for hypothesis in found] == [14] * beam
-    assert not any(hypothesis.is_finished for hypothesis in found)
+    assert not any(hypothesis.is_complete for hypothesis in found)
 
 
 def test_a_longer_list_than_the_beam_is_refused():
     with pytest.raises(ValueError, match=r"num_best must be 1 to beam \(2\), not 3"):
-        SearchConfig(beam=2, num_best=3)
+        BeamSearchConfig(beam=2, num_best=3)
 
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_forbidden_tokens_are_never_written_and_the_others_keep_their_probability(beam):
     model, source = Markov(3), torch.tensor([[7, 2]])
-    config = SearchConfig(beam=beam, num_best=beam, forbidden=(4,), max_length_ratio=0.01)
-    (found,) = search(model, source, config)
+    config = BeamSearchConfig(beam=beam, num_best=beam, forbidden=(4,), max_length_ratio=0.01)
+    (found,) = beam_search(model, source, config)
     assert found
     for hypothesis in found:
         assert set(hypothesis.ids) <= {3}
-        tokens = [*hypothesis.ids, EOS] if hypothesis.is_finished else hypothesis.ids
+        tokens = [*hypothesis.ids, EOS] if hypothesis.is_complete else hypothesis.ids
         expected = model.log_probability(7, tokens)
         assert hypothesis.log_probability == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_the_longest_output_is_kept_to(beam):
-    config = SearchConfig(beam=beam, max_length=4)
-    (found,) = search(Markov(3, end_bias=-9.0), torch.tensor([[7, 3, 4, 3, 2]]), config)
-    assert len(found[0].ids) == 4 or (beam > 1 and found[0].is_finished)
-    (free,) = search(
-        Markov(3, end_bias=-9.0), torch.tensor([[7, 3, 4, 3, 2]]), SearchConfig(beam=1)
+    config = BeamSearchConfig(beam=beam, max_length=4)
+    (found,) = beam_search(Markov(3, end_bias=-9.0), torch.tensor([[7, 3, 4, 3, 2]]), config)
+    assert len(found[0].ids) == 4 or (beam > 1 and found[0].is_complete)
+    (free,) = beam_search(
+        Markov(3, end_bias=-9.0), torch.tensor([[7, 3, 4, 3, 2]]), BeamSearchConfig(beam=1)
     )
     assert len(free[0].ids) == 20
 
@@ -196,13 +200,13 @@ def test_the_longest_output_is_kept_to(beam):
 @pytest.mark.parametrize("beam", [1, 3])
 def test_what_is_forced_first_costs_nothing_and_goes_before_what_is_forbidden(beam):
     model, source = Markov(3), torch.tensor([[7, 2], [8, 2]])
-    config = SearchConfig(beam=beam, num_best=beam, forced_first=0, forbidden=(0,))
-    for row, hypotheses in enumerate(search(model, source, config)):
+    config = BeamSearchConfig(beam=beam, num_best=beam, forced_first=0, forbidden=(0,))
+    for row, hypotheses in enumerate(beam_search(model, source, config)):
         for hypothesis in hypotheses:
             first, *others = hypothesis.ids
             assert first == 0
             assert 0 not in others
-            tokens = [*others, EOS] if hypothesis.is_finished else others
+            tokens = [*others, EOS] if hypothesis.is_complete else others
             table = model.table.log_softmax(-1)[int(source[row, 0]) % VOCAB]
             expected = sum(float(table[a, b]) for a, b in itertools.pairwise([0, *tokens]))
             assert hypothesis.log_probability == pytest.approx(expected, abs=1e-4)
@@ -211,13 +215,13 @@ def test_what_is_forced_first_costs_nothing_and_goes_before_what_is_forbidden(be
 @pytest.mark.parametrize("beam", [1, 3])
 def test_a_forced_end_stands_at_the_limit_of_each_row_and_costs_nothing(beam):
     model, source = Markov(3, end_bias=-1e9), torch.tensor([[7, 3, 4, 2], [8, 2, 0, 0]])
-    config = SearchConfig(beam=beam, num_best=beam, max_length_ratio=1.0, forces_end=True)
+    config = BeamSearchConfig(beam=beam, num_best=beam, max_length_ratio=1.0, forces_end=True)
     for hypotheses, first, limit in zip(
-        search(model, source, config), (7, 8), (14, 12), strict=True
+        beam_search(model, source, config), (7, 8), (14, 12), strict=True
     ):
         assert len(hypotheses) == beam
         for hypothesis in hypotheses:
-            assert hypothesis.is_finished
+            assert hypothesis.is_complete
             assert len(hypothesis.ids) == limit - 1
             expected = model.log_probability(first, hypothesis.ids)
             assert hypothesis.log_probability == pytest.approx(expected, abs=1e-3)
@@ -227,17 +231,17 @@ def test_a_forced_end_stands_at_the_limit_of_each_row_and_costs_nothing(beam):
 def test_no_output_ends_before_its_shortest_length_unless_its_longest_is_lower(beam):
     model, source = Markov(3, end_bias=9.0), torch.tensor([[7, 3, 4, 2]])
     for least, most, length in ((0, None, 0), (5, None, 4), (9, 3, 2)):
-        config = SearchConfig(beam=beam, forces_end=True, min_length=least, max_length=most)
-        (found,) = search(model, source, config)
-        assert (len(found[0].ids), found[0].is_finished) == (length, True)
+        config = BeamSearchConfig(beam=beam, forces_end=True, min_length=least, max_length=most)
+        (found,) = beam_search(model, source, config)
+        assert (len(found[0].ids), found[0].is_complete) == (length, True)
 
 
 @pytest.mark.parametrize("beam", [1, 3])
 @pytest.mark.parametrize(("size", "longest"), [(1, 2), (2, 5), (3, 10)])
 def test_no_output_has_tokens_in_a_row_twice(size, longest, beam):
     model, source = Markov(5, end_bias=-60.0), torch.tensor([[7, 3, 4, 2], [9, 2, 0, 0]])
-    config = SearchConfig(beam=beam, num_best=beam, no_repeat_size=size)
-    for hypotheses in search(model, source, config):
+    config = BeamSearchConfig(beam=beam, num_best=beam, no_repeat_size=size)
+    for hypotheses in beam_search(model, source, config):
         ids = hypotheses[0].ids
         rows = [tuple(ids[at : at + size]) for at in range(len(ids) - size + 1)]
         assert len(rows) == len(set(rows))
@@ -246,9 +250,9 @@ def test_no_output_has_tokens_in_a_row_twice(size, longest, beam):
 
 def test_padding_that_is_not_0_does_not_count():
     ids = SpecialIds(pad=9, start=BOS, end=EOS)
-    config = SearchConfig(beam=1, max_length_ratio=1.0)
+    config = BeamSearchConfig(beam=1, max_length_ratio=1.0)
     source = torch.tensor([[7, 0, 9, 9, 9]])
-    (found,) = search(Markov(3, end_bias=-50.0), source, config, ids)
+    (found,) = beam_search(Markov(3, end_bias=-50.0), source, config, ids)
     assert len(found[0].ids) == 2 + 10
 
 
@@ -269,5 +273,5 @@ def test_padding_that_is_not_0_does_not_count():
 )
 def test_limits_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError) as caught:
-        SearchConfig(**settings)
+        BeamSearchConfig(**settings)
     assert str(caught.value) == message

@@ -11,10 +11,10 @@ LOGITS = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.1, 0.1, 0.1, 0.7]]).log()
 class Counting:
     """Predicts the sum of all tokens read, modulo ten."""
 
-    def start(self):
+    def init_state(self):
         return Sums()
 
-    def advance(self, ids, state):
+    def decode_step(self, ids, state):
         state.sums = ids.sum(1) if state.sums is None else state.sums + ids.sum(1)
         return torch.nn.functional.one_hot(state.sums % 10, 10) * 50.0
 
@@ -63,8 +63,8 @@ def test_draws_are_as_frequent_as_the_model_says():
     generator = torch.Generator().manual_seed(1)
 
     class Fixed(Counting):
-        def advance(self, ids, state):
-            super().advance(ids, state)
+        def decode_step(self, ids, state):
+            super().decode_step(ids, state)
             return LOGITS[:1].expand(len(ids), -1)
 
     tokens = next(sample(Fixed(), [1], SamplingConfig(), num=20_000, generator=generator))

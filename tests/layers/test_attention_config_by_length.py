@@ -82,6 +82,6 @@ def test_a_sentence_is_read_the_same_alone_and_in_a_batch(model):
 
 def test_decoding_step_by_step_gives_what_training_computes(model):
     wanted = model(SOURCE, TARGET)
-    state = model.start(SOURCE)
+    state = model.init_state(SOURCE)
     for place in range(TARGET.shape[1]):
-        torch.testing.assert_close(model.step(TARGET[:, place], state), wanted[:, place])
+        torch.testing.assert_close(model.decode_step(TARGET[:, place], state), wanted[:, place])

@@ -12,7 +12,7 @@ from regard.layers.multi_head_attention import SelfAttention
 
 def layer(pattern):
     torch.manual_seed(0)
-    return SelfAttention(8, 2, pattern=pattern, output_gain=1.0).double()
+    return SelfAttention(8, 2, pattern=pattern, output_init_scale=1.0).double()
 
 
 def inputs(length, batch=2):

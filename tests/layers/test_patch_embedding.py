@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 
-from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.dropout import Dropout, SharedDropoutMasks
 from regard.layers.linear import Linear
-from regard.layers.patch_embedding import FrontEnd, Patches
+from regard.layers.patch_embedding import InputEmbedding, Patches
 
 
 def draw(*shape):
@@ -19,10 +19,10 @@ def patches(dim=5, channels=2, height=2, width=3) -> Patches:
     return Patches(dim, channels=channels, height=height, width=width).double()
 
 
-def features(num_positions=6, *, rate=0.0, has_class_token=False) -> FrontEnd:
+def features(num_positions=6, *, rate=0.0, has_class_token=False) -> InputEmbedding:
     torch.manual_seed(0)
-    dropout = Dropout(rate, MaskPool())
-    return FrontEnd(
+    dropout = Dropout(rate, SharedDropoutMasks())
+    return InputEmbedding(
         Linear(3, 4), 4, num_positions, has_class_token=has_class_token, dropout=dropout
     ).double()
 

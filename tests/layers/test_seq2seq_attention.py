@@ -7,8 +7,8 @@ from regard.attention import Full, Local
 from regard.layers.seq2seq_attention import (
     BahdanauAttention,
     LuongAttention,
-    SourceAttention,
-    SourceState,
+    Seq2SeqAttention,
+    Seq2SeqState,
 )
 
 LENGTHS = torch.tensor([4, 2])
@@ -52,14 +52,14 @@ def test_luongs_general_follows_its_equation():
 
 
 def test_keys_and_values_may_differ():
-    found = SourceAttention(Full())(QUERIES, (2 * STATES, STATES), lengths=LENGTHS)
+    found = Seq2SeqAttention(Full())(QUERIES, (2 * STATES, STATES), lengths=LENGTHS)
     torch.testing.assert_close(found, weigh(QUERIES @ STATES.mT * 2))
 
 
 @pytest.mark.parametrize(
     "layer",
     [
-        SourceAttention(Full()),
+        Seq2SeqAttention(Full()),
         BahdanauAttention(6, Full()).double(),
         LuongAttention(6, Full(), is_general=True).double(),
     ],
@@ -77,29 +77,29 @@ def test_the_hook_is_told_the_weights(layer):
 
 
 def test_a_pattern_limits_the_keys_by_the_querys_position():
-    layer = SourceAttention(Local(0, 0))
+    layer = Seq2SeqAttention(Local(0, 0))
     found = layer(QUERIES, (STATES, STATES), query_offset=1)
     torch.testing.assert_close(found, STATES[:, 1:4])
 
 
 def test_a_state_looks_back_as_the_attention_does_from_where_it_stands():
     layer = LuongAttention(6, Local(1, 1), is_general=False)
-    state = SourceState(memory=layer.project(STATES), lengths=LENGTHS, position=2)
+    state = Seq2SeqState(memory=layer.project(STATES), lengths=LENGTHS, position=2)
     expected = layer(QUERIES, layer.project(STATES), lengths=LENGTHS, query_offset=2)
-    torch.testing.assert_close(state.look_back(layer, QUERIES), expected)
+    torch.testing.assert_close(state.attend(layer, QUERIES), expected)
 
 
 def test_a_state_keeps_repeats_and_reorders_rows():
-    layer, rows = SourceAttention(Full()), torch.tensor([1, 1, 0])
-    state = SourceState(memory=(STATES, STATES), lengths=LENGTHS)
-    expected = state.look_back(layer, QUERIES)[rows]
+    layer, rows = Seq2SeqAttention(Full()), torch.tensor([1, 1, 0])
+    state = Seq2SeqState(memory=(STATES, STATES), lengths=LENGTHS)
+    expected = state.attend(layer, QUERIES)[rows]
     state.select(rows)
-    torch.testing.assert_close(state.look_back(layer, QUERIES[rows]), expected)
+    torch.testing.assert_close(state.attend(layer, QUERIES[rows]), expected)
     assert state.lengths is not None
     assert state.lengths.tolist() == [2, 2, 4]
 
 
 def test_a_state_without_attention_or_padding_has_nothing_to_select():
-    state = SourceState(memory=None, lengths=None)
+    state = Seq2SeqState(memory=None, lengths=None)
     state.select(torch.tensor([0, 0]))
-    assert state == SourceState(memory=None, lengths=None)
+    assert state == Seq2SeqState(memory=None, lengths=None)

@@ -76,7 +76,7 @@ def assert_equal_states(folder: Path, theirs: Any, ids: Ids) -> None:
     with torch.no_grad():
         mask = (source != ours.config.pad_id).long()
         states = theirs(input_ids=source, attention_mask=mask, decoder_input_ids=target)
-        found = ours.hidden(source, target)
+        found = ours.hidden_states(source, target)
     assert_near(found, states.last_hidden_state, torch.zeros_like(target), pad_id=1)
 
 

@@ -52,9 +52,9 @@ def test_a_decoder_reads_on_as_it_reads(changes):
     model = transformer(TransformerDecoder, **changes)
     if model.output_bias is not None:
         torch.nn.init.normal_(model.output_bias)
-    whole, state = model(IDS), model.start()
+    whole, state = model(IDS), model.init_state()
     for place in range(IDS.shape[1]):
-        found = model.advance(IDS[:, place : place + 1], state)
+        found = model.decode_step(IDS[:, place : place + 1], state)
         torch.testing.assert_close(found, whole[:, place], **CLOSE)
 
 
@@ -101,7 +101,7 @@ def test_a_pattern_is_refused_where_there_is_no_attention(family, name):
     with pytest.raises(ConfigError) as caught:
         made.model(made.config(), VOCAB, attention)
     assert str(caught.value) == (
-        f"attention.{name}=local:4: {family} has no attention, and so no pattern of it.  "
+        f"attention.{name}=local:4: {family} has no attention.  "
         "Leave it out; its cost is linear in the length."
     )
 
@@ -137,9 +137,9 @@ def test_a_convolution_sees_as_far_back_as_its_kernels_reach():
 
 def test_what_a_convolution_keeps_is_bounded():
     model = ConvDecoder(ConvS2SConfig(num_decoder_layers=2, dim=8), VOCAB)
-    state = model.start()
+    state = model.init_state()
     for _ in range(5):
-        model.advance(IDS, state)
+        model.decode_step(IDS, state)
     assert len(state) == 40
     assert [cache.inputs.shape for cache in state.caches] == [(2, 2, 8)] * 2
 
@@ -150,7 +150,7 @@ def test_an_encoder_is_that_of_the_whole_transformer(changes):
     for part, other in (("embedding", "source_embedding"), ("blocks", "encoder")):
         weights = getattr(whole, other).state_dict()
         getattr(side, part).load_state_dict(weights)
-    torch.testing.assert_close(side.hidden(IDS), whole.encode(IDS)[0], **CLOSE)
+    torch.testing.assert_close(side.hidden_states(IDS), whole.encode(IDS)[0], **CLOSE)
 
 
 def test_a_transformer_tells_no_segments_apart():

@@ -22,12 +22,12 @@ def assert_decodes_as_it_reads(
         select_at: Step before which the rows change.
     """
     whole = model(source, target)
-    state, rows = model.start(source), torch.arange(2)
+    state, rows = model.init_state(source), torch.arange(2)
     for place in range(target.shape[1]):
         if place == select_at:
             rows = torch.tensor([1, 0, 1])
             state.select(rows)
-        logits = model.step(target[rows, place], state)
+        logits = model.decode_step(target[rows, place], state)
         torch.testing.assert_close(logits, whole[rows, place], rtol=0, atol=1e-12)
 
 

@@ -9,7 +9,7 @@ from regard.attention import Causal, Full, Local, TopK
 from regard.errors import ConfigError
 from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.transformer_block import Block
+from regard.layers.transformer_block import TransformerBlock
 from regard.runs.information import inspect_folder
 from regard.runs.run import resume, train
 from regard.settings.binding import apply_settings, describe, from_toml, to_toml
@@ -48,7 +48,7 @@ def folder(tmp_path_factory, pairs_file):
 @pytest.mark.slow
 def test_an_opened_folder_attends_as_it_was_trained(folder):
     model = load(folder).model
-    blocks = [block for block in model.encoder if isinstance(block, Block)]
+    blocks = [block for block in model.encoder if isinstance(block, TransformerBlock)]
     assert [block.self_attention.pattern for block in blocks] == [Local(2, 2)]
     found = [block.self_attention.pattern for block in model.decoder_blocks]
     assert found == [Local(2, 0) & Causal(), TopK(3, causal=True)]

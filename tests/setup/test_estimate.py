@@ -108,7 +108,7 @@ def test_a_step_keeps_about_what_is_predicted(pattern, length):
 
     ids = torch.randint(3, 50, (2, length))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model.hidden(ids, ids)
+        model.hidden_states(ids, ids)
     kept = sum(size for size, _ in found.values())
     predicted = predict_memory_bytes(model, attention, 2 * length, length) - NOW
     predicted -= 16 * sum(parameter.numel() for parameter in model.parameters())

@@ -14,7 +14,7 @@ import regard
 from regard.data.batching import SpecialIds, TokenRows
 from regard.data.readers.text import read_text
 from regard.errors import WeightsError
-from regard.generation.beam_search_config import SearchConfig
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.model_folder import ModelFolder
 from regard.models import Encoder
 from regard.runs.export_check import export_model
@@ -186,7 +186,7 @@ def test_search_writes_tokens_only(pairs_file, tmp_path):
         model.output_weight[len(tokenizer) :] *= 20
     sources, ids = TokenRows(tokenizer.encode(["7 red cat", "old dog"])), SpecialIds()
     for beam in (1, 3):
-        plain = SearchConfig(beam=beam, max_length=5)
+        plain = BeamSearchConfig(beam=beam, max_length=5)
         found = decode_rows(model, sources, [0, 1], plain, ids)
         assert max(max(row[0].ids) for row in found) >= len(tokenizer)
         found = decode_rows(model, sources, [0, 1], among_tokens(plain, model, tokenizer), ids)

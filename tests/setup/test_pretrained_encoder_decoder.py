@@ -7,7 +7,7 @@ from tests.conftest import toy_pairs, write_tsv
 import regard
 from regard.errors import ConfigError, WeightsError
 from regard.hub.model_folder import ModelFolder
-from regard.models import GptConfig, JoinedConfig
+from regard.models import EncoderDecoderConfig, GptConfig
 from regard.runs.export_check import export_model
 from regard.runs.run import resume, train
 from regard.setup.config import RunConfig
@@ -91,7 +91,7 @@ def test_both_sides_begin_as_they_were(encoder, decoder, pairs, tmp_path, monkey
         elif side == "decoder" and ".cross_" not in name:
             inner = inner.replace(".self_residual.", ".attention_residual.")
             assert torch.equal(tensor, write[inner]), name
-    assert isinstance(config.model, JoinedConfig)
+    assert isinstance(config.model, EncoderDecoderConfig)
     assert (config.model.encoder.dim, config.model.decoder.dim) == (32, 16)
     tokenizer = ModelFolder(encoder).read_tokenizer()
     assert translator.tokenizer.encode(["7 red cat"]) == tokenizer.encode(["7 red cat"])
@@ -111,10 +111,10 @@ def test_one_side_alone_leaves_the_other_to_its_preset(
         "model.family=encoder_decoder",
         *sides(encoder=encoder),
     )
-    assert isinstance(config.model, JoinedConfig)
+    assert isinstance(config.model, EncoderDecoderConfig)
     assert (config.model.encoder.dim, config.model.decoder.dim) == (32, 48)
     _, config, _ = begun(pairs, tmp_path / "b", monkeypatch, *SMALL, *sides(decoder=decoder))
-    assert isinstance(config.model, JoinedConfig)
+    assert isinstance(config.model, EncoderDecoderConfig)
     assert (config.model.encoder.dim, config.model.decoder.dim) == (24, 16)
     assert config.model.encoder.norm == "pre"  # as the preset has it
 
@@ -122,7 +122,7 @@ def test_one_side_alone_leaves_the_other_to_its_preset(
 def test_sides_as_others_publish_them(encoder, decoder, pairs, tmp_path, monkeypatch):
     export_model(regard.load(decoder), tmp_path / "hf")
     found, config, _ = begun(pairs, tmp_path / "m", monkeypatch, *sides(encoder, tmp_path / "hf"))
-    assert isinstance(config.model, JoinedConfig)
+    assert isinstance(config.model, EncoderDecoderConfig)
     assert isinstance(config.model.decoder, GptConfig)
     wanted = ModelFolder(decoder).read_weights()["blocks.1.feed_forward.inner.weight"]
     assert torch.equal(found["decoder.blocks.1.feed_forward.inner.weight"], wanted)

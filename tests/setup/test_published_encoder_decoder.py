@@ -17,7 +17,7 @@ from regard.__main__ import main
 from regard.data.batching import PairBatches
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer, split_tokenizer
 from regard.hub.model_folder import ModelFolder
-from regard.models import Joined, JoinedConfig
+from regard.models import EncoderDecoderConfig, EncoderDecoderModel
 from regard.runs.run import resume, train
 from regard.setup.config import RunConfig
 from regard.tasks.translation.data import encode_pairs
@@ -144,7 +144,7 @@ def test_each_side_keeps_its_vocabulary_begin_end_and_padding(trained, roberta, 
     folder, events = trained
     translator = load(folder)
     config = ModelFolder(folder).read_config(RunConfig).model
-    assert isinstance(config, JoinedConfig)
+    assert isinstance(config, EncoderDecoderConfig)
     assert (config.encoder.position_offset, config.encoder.pad_id) == (2, 1)
     source, target = (Backend.from_file(str(side / "tokenizer.json")) for side in (roberta, gpt2))
     assert isinstance(translator.tokenizer, SourceTargetTokenizer)
@@ -249,7 +249,7 @@ def test_logits_are_those_of_an_encoder_decoder_of_transformers(
     ).eval()
     scale_up(peer)
     model = load(trained[0]).model
-    assert isinstance(model, Joined)
+    assert isinstance(model, EncoderDecoderModel)
     fill(model, peer)
     source = torch.tensor([[0, 40, 60, 70, 2], [0, 99, 2, 1, 1]])
     target = torch.tensor([[3, 5, 7, 9], [3, 200, 0, 8]])
@@ -261,7 +261,7 @@ def test_logits_are_those_of_an_encoder_decoder_of_transformers(
     assert (ours - theirs).abs().max() < 1e-4 * theirs.std()
 
 
-def fill(model: Joined, peer: Any) -> None:
+def fill(model: EncoderDecoderModel, peer: Any) -> None:
     """Copy the weights of both sides and of what stands between them."""
     from regard.hub.hugging_face.name_mapping import to_local
     from regard.models import CHECKPOINT_FORMATS

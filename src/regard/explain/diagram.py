@@ -18,7 +18,7 @@ from regard.explain.module_tree import Part, fold, is_aside, list_parts, run_nam
 from regard.layers.convolution import ConvBlock, ConvDecoderBlock
 from regard.layers.multi_head_attention import CrossAttention
 from regard.layers.recurrent import Lstm
-from regard.layers.seq2seq_attention import BahdanauAttention, SourceAttention
+from regard.layers.seq2seq_attention import BahdanauAttention, Seq2SeqAttention
 from regard.models import Classifier, Encoder, Model, TextModel, Vit
 from regard.models.conv_s2s.model import ConvS2S
 from regard.models.lstm.model import LstmEncoderDecoder
@@ -140,7 +140,7 @@ class _Artist:
         node = self.chart.node(lines)
         if x is not None:
             self.chart.edge(x, node)
-        if isinstance(part.module, CrossAttention | SourceAttention):
+        if isinstance(part.module, CrossAttention | Seq2SeqAttention):
             for start, what in self.memory:
                 self.chart.edge(start, node, what)
         self.places[part.name] = node

@@ -22,9 +22,9 @@ from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.lora import LowRank
 from regard.layers.mesa_layer import CHUNK, MesaMixer, ShortConvolution
 from regard.layers.multi_head_attention import MultiHeadAttention
-from regard.layers.patch_embedding import FrontEnd
+from regard.layers.patch_embedding import InputEmbedding
 from regard.layers.relative_attention import RelativeAttention
-from regard.layers.seq2seq_attention import SourceAttention
+from regard.layers.seq2seq_attention import Seq2SeqAttention
 
 TRAINING_FACTOR = 3
 """Operations of forward and backward pass together, in forward passes."""
@@ -85,7 +85,7 @@ def _of_linear(module: Linear | nn.Linear, sizes: Sizes) -> int:
     return 2 * module.weight.numel() * sizes.length + _of_children(module, sizes)
 
 
-def _of_front_end(module: FrontEnd, sizes: Sizes) -> int:
+def _of_front_end(module: InputEmbedding, sizes: Sizes) -> int:
     """Count the map of every patch or row; the class token goes through none."""
     weight = module.projection.weight
     assert isinstance(weight, nn.Parameter)
@@ -134,7 +134,7 @@ def _of_longformer(module: LongformerAttention, sizes: Sizes) -> int:
     return flops
 
 
-def _of_source(module: SourceAttention, sizes: Sizes) -> int:
+def _of_source(module: Seq2SeqAttention, sizes: Sizes) -> int:
     """Count one head; an additive score costs as much a pair as a dot product."""
     scores = attention_flops(module.pattern, sizes.length, sizes.length, sizes.dim)
     return _of_children(module, sizes) + scores
@@ -156,13 +156,13 @@ def _of_mesa(module: MesaMixer, sizes: Sizes) -> int:
 RULES: dict[type[nn.Module], Callable[[Any, Sizes], int]] = {
     Linear: _of_linear,
     nn.Linear: _of_linear,
-    FrontEnd: _of_front_end,
+    InputEmbedding: _of_front_end,
     LowRank: _of_low_rank,
     ShortConvolution: _of_short_convolution,
     MultiHeadAttention: _of_heads,
     RelativeAttention: _of_relative,
     LongformerAttention: _of_longformer,
-    SourceAttention: _of_source,
+    Seq2SeqAttention: _of_source,
     MesaMixer: _of_mesa,
 }
 """Operations by class; a class without a rule of its own takes that of its nearest base."""

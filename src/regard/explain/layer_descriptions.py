@@ -23,11 +23,11 @@ from regard.layers.masked_token_head import MaskedTokenHead
 from regard.layers.mesa_layer import MesaMixer
 from regard.layers.multi_head_attention import CrossAttention, MultiHeadAttention, SelfAttention
 from regard.layers.norm import LayerNorm, RMSNorm
-from regard.layers.patch_embedding import FrontEnd, Patches
+from regard.layers.patch_embedding import InputEmbedding, Patches
 from regard.layers.positions import LearnedPositions
 from regard.layers.recurrent import Lstm, LstmEncoderLayer
 from regard.layers.relative_attention import RelativeAttention, RelativePositions
-from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention, SourceAttention
+from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention, Seq2SeqAttention
 
 
 class Description(NamedTuple):
@@ -40,7 +40,7 @@ class Description(NamedTuple):
 def describe(module: nn.Module) -> Description | None:
     """Tell what a layer is; None where only its children can be told.
 
-    >>> describe(FeedForward(8, 32, activation="relu", output_gain=1.0))
+    >>> describe(FeedForward(8, 32, activation="relu", output_init_scale=1.0))
     Description(kind='feed-forward', facts=('8 to 32 to 8', 'relu'))
     """
     for kind in type(module).__mro__:
@@ -55,7 +55,8 @@ def class_words(module: nn.Module) -> str:
     >>> class_words(nn.ModuleList())
     'module list'
     """
-    return " ".join(re.findall(r"[A-Z]+[a-z0-9]*", type(module).__name__)).lower()
+    words = " ".join(re.findall(r"[A-Z]+[a-z0-9]*", type(module).__name__)).lower()
+    return words.removeprefix("transformer ")
 
 
 def describe_table(table: nn.Parameter) -> Description:
@@ -91,7 +92,7 @@ def _of_embedding(module: TokenEmbedding) -> Description:
     return Description("embedding", tuple(facts))
 
 
-def _of_front_end(module: FrontEnd) -> Description:
+def _of_front_end(module: InputEmbedding) -> Description:
     weight = module.projection.weight
     assert isinstance(weight, nn.Parameter)
     if isinstance(module.projection, Patches):
@@ -140,7 +141,7 @@ def _of_cross_attention(module: CrossAttention) -> Description:
     return Description("cross-attention", (_heads(module), describe_pattern(module.pattern)))
 
 
-def _of_source_attention(module: SourceAttention) -> Description:
+def _of_source_attention(module: Seq2SeqAttention) -> Description:
     return Description("cross-attention", ("1 head, dot", describe_pattern(module.pattern)))
 
 
@@ -156,7 +157,7 @@ def _of_luong(module: LuongAttention) -> Description:
 def _of_feed_forward(module: FeedForward) -> Description:
     dim, hidden_dim = module.outer.weight.shape
     # Gated networks apply the function of another name to one half.
-    activation = "swiglu" if module.num_parts == 2 else _activation(module.activation)
+    activation = "swiglu" if module.num_splits == 2 else _activation(module.activation)
     return Description("feed-forward", (f"{dim:,} to {hidden_dim:,} to {dim:,}", activation))
 
 
@@ -208,13 +209,13 @@ def _of_relative_positions(module: RelativePositions) -> Description:
 RULES: dict[type[nn.Module], Callable[[Any], Description]] = {
     TokenEmbedding: _of_embedding,
     SegmentedEmbedding: _of_segmented,
-    FrontEnd: _of_front_end,
+    InputEmbedding: _of_front_end,
     SelfAttention: _of_self_attention,
     LongformerAttention: _of_longformer,
     RelativeAttention: _of_relative,
     RelativePositions: _of_relative_positions,
     CrossAttention: _of_cross_attention,
-    SourceAttention: _of_source_attention,
+    Seq2SeqAttention: _of_source_attention,
     BahdanauAttention: _of_bahdanau,
     LuongAttention: _of_luong,
     MesaMixer: _of_mesa,

@@ -18,10 +18,18 @@ from regard.explain.layer_descriptions import Description, class_words, describe
 from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
 from regard.layers.linear import Linear
 from regard.layers.masked_token_head import MaskedTokenHead
-from regard.layers.patch_embedding import FrontEnd
+from regard.layers.patch_embedding import InputEmbedding
 from regard.layers.relative_attention import RelativePositions
-from regard.layers.transformer_block import Residual
-from regard.models import Classifier, Encoder, EncoderDecoder, Joined, Model, TextModel, Vit
+from regard.layers.transformer_block import ResidualConnection
+from regard.models import (
+    Classifier,
+    Encoder,
+    EncoderDecoder,
+    EncoderDecoderModel,
+    Model,
+    TextModel,
+    Vit,
+)
 
 _OUTPUT = ("output_weight", "output_bias")
 
@@ -99,7 +107,7 @@ def run_name(run: list[Part]) -> str:
     return first if len(run) == 1 else f"{first}-{last}"
 
 
-def sublayers(module: nn.Module) -> list[tuple[str, str, Residual]]:
+def sublayers(module: nn.Module) -> list[tuple[str, str, ResidualConnection]]:
     """Pair the layers of a block with their residual connections.
 
     Returns:
@@ -107,8 +115,8 @@ def sublayers(module: nn.Module) -> list[tuple[str, str, Residual]]:
         for a module that has not one connection for each layer.
     """
     children = list(module.named_children())
-    residuals = [(name, child) for name, child in children if isinstance(child, Residual)]
-    layers = [name for name, child in children if not isinstance(child, Residual)]
+    residuals = [(name, child) for name, child in children if isinstance(child, ResidualConnection)]
+    layers = [name for name, child in children if not isinstance(child, ResidualConnection)]
     if len(residuals) != len(layers):
         return []
     return [(layer, *found) for layer, found in zip(layers, residuals, strict=True)]
@@ -234,7 +242,7 @@ class _Lister:
 
     def _dim(self, *, is_source: bool) -> int:
         """Tell the size of the states on one side."""
-        if is_source and isinstance(self.model, Joined):
+        if is_source and isinstance(self.model, EncoderDecoderModel):
             return self.model.encoder.dim
         return self.sizes.dim
 
@@ -304,7 +312,7 @@ def _rank(entry: tuple[str, nn.Module | nn.Parameter], is_double: bool) -> tuple
     last = name.rpartition(".")[2]
     if last == _OUTPUT[0]:
         rank = 4
-    elif isinstance(module, nn.Parameter | TokenEmbedding | SegmentedEmbedding | FrontEnd):
+    elif isinstance(module, nn.Parameter | TokenEmbedding | SegmentedEmbedding | InputEmbedding):
         rank = 0
     elif last.endswith("_input") or isinstance(module, RelativePositions):
         rank = 1

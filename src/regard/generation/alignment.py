@@ -33,7 +33,7 @@ def cross_attention(model: EncoderDecoder[Any], source_ids: Tensor, target_ids: 
     Raises:
         ConfigError: The model has no attention.
     """
-    attention = model.aligning_attention
+    attention = model.alignment_attention
     if attention is None:
         raise ConfigError(
             "the model has no attention over its source to align by.  "
@@ -42,7 +42,7 @@ def cross_attention(model: EncoderDecoder[Any], source_ids: Tensor, target_ids: 
     found: list[Tensor] = []
     attention.on_weights = found.append
     try:
-        model.hidden(source_ids, target_ids)
+        model.hidden_states(source_ids, target_ids)
     finally:
         attention.on_weights = None
     # A recurrent decoder attends once for each position.

@@ -1,44 +1,22 @@
 """Beam search with length penalty; a beam of one is greedy search.
 
-Outputs rank as Wu et al. 2016 rank them, or as ``transformers`` does: see `SearchConfig`. Sentences
-that are finished leave the batch, so the cost falls as they do. Cost: one decoder step of
+Outputs rank as Wu et al. 2016 rank them, or as ``transformers`` does: see `BeamSearchConfig`.
+Sentences that are complete leave the batch, so the cost falls as they do. Cost: one decoder step of
 ``batch * beam`` rows a token.
 """
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 import msgspec
 import torch
 from torch import Tensor
 
 from regard.data.batching import SpecialIds
+from regard.generation.beam_search_config import BeamSearchConfig, length_normalizer
 from regard.generation.constraints import Constraints
-from regard.generation.beam_search_config import SearchConfig, length_normalizer
-
-
-class State(Protocol):
-    """What a model carries from token to token."""
-
-    def select(self, rows: Tensor) -> None:
-        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
-        ...
-
-
-S = TypeVar("S", bound=State)
-
-
-class Decodes(Protocol[S]):
-    """A model that writes one token at a time."""
-
-    def start(self, source_ids: Tensor) -> S:
-        """Read the source, ``[batch, source_length]``."""
-        ...
-
-    def step(self, ids: Tensor, state: S) -> Tensor:
-        """Take the last token of each row, ``[batch]``; return logits ``[batch, vocab]``."""
-        ...
+from regard.generation.decoding import S, Seq2SeqDecoder
 
 
 class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,20 +26,20 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
         ids: Token ids without begin and end.
         score: Length-penalised log-probability, natural logarithm; higher is better.
         log_probability: Of the whole output with its end, natural logarithm.
-        is_finished: Whether it ended by itself, not by the length limit.
+        is_complete: Whether it ended by itself, not by the length limit.
     """
 
     ids: list[int]
     score: float
     log_probability: float
-    is_finished: bool
+    is_complete: bool
 
 
 @torch.inference_mode()
-def search(
-    model: Decodes[S],
+def beam_search(
+    model: Seq2SeqDecoder[S],
     source_ids: Tensor,
-    config: SearchConfig,
+    config: BeamSearchConfig,
     ids: SpecialIds = SpecialIds(),  # noqa: B008 - an immutable value
 ) -> list[list[Hypothesis]]:
     """Decode a batch of sources.
@@ -83,7 +61,7 @@ def search(
     return _Beams(model, source_ids, limits, config, ids).run()
 
 
-def _limits(lengths: Tensor, config: SearchConfig) -> Tensor:
+def _limits(lengths: Tensor, config: BeamSearchConfig) -> Tensor:
     """Tell the most output tokens for sources of some lengths, both ``[batch]``."""
     if config.max_length_ratio is None:
         assert config.max_length is not None
@@ -92,17 +70,21 @@ def _limits(lengths: Tensor, config: SearchConfig) -> Tensor:
     return limits if config.max_length is None else limits.clamp(max=config.max_length)
 
 
-def _score(log_probability: float, length: int, config: SearchConfig) -> float:
+def _score(log_probability: float, length: int, config: BeamSearchConfig) -> float:
     """Rank an output of `length` tokens, its end counted."""
     return log_probability / length_normalizer(length, config.length_penalty, config.ranking)
 
 
 def _greedy(
-    model: Decodes[S], source_ids: Tensor, limits: Tensor, config: SearchConfig, ids: SpecialIds
+    model: Seq2SeqDecoder[S],
+    source_ids: Tensor,
+    limits: Tensor,
+    config: BeamSearchConfig,
+    ids: SpecialIds,
 ) -> list[list[Hypothesis]]:
     """Take the most probable token of [batch, vocab] at every step."""
     num_rows, device = len(source_ids), source_ids.device
-    state = model.start(source_ids)
+    state = model.init_state(source_ids)
     last = torch.full((num_rows,), ids.start, device=device)
     alive = torch.arange(num_rows, device=device)
     total = torch.zeros(num_rows, device=device)
@@ -114,7 +96,7 @@ def _greedy(
     history = last[:, None]  # [alive, length]
     while len(alive):
         length = history.shape[1]
-        logits = model.step(last, state).float()
+        logits = model.decode_step(last, state).float()
         normalizer = logits.logsumexp(-1, keepdim=True)
         scores = constrained(logits, normalizer, history, alive)
         best, last = scores.max(-1)
@@ -132,7 +114,7 @@ def _greedy(
                         ids=outputs[row],
                         score=_score(log_probability, length, config),
                         log_probability=log_probability,
-                        is_finished=bool(ended[place]),
+                        is_complete=bool(ended[place]),
                     )
                 ]
         if done.any():
@@ -147,17 +129,17 @@ class _Beams(Generic[S]):
 
     def __init__(
         self,
-        model: Decodes[S],
+        model: Seq2SeqDecoder[S],
         source_ids: Tensor,
         limits: Tensor,
-        config: SearchConfig,
+        config: BeamSearchConfig,
         ids: SpecialIds,
     ) -> None:
         self.model, self.config, self.end_id = model, config, ids.end
         self.constrained = Constraints(config, limits, ids.end)
         num, beam, device = len(source_ids), config.beam, source_ids.device
         self.limits = limits.tolist()
-        self.state = model.start(source_ids)
+        self.state = model.init_state(source_ids)
         self.state.select(torch.arange(num, device=device).repeat_interleave(beam))
         self.alive = list(range(num))
         self.ids = torch.full((num, beam, 1), ids.start, device=device)  # [sentences, beam, length]
@@ -177,7 +159,7 @@ class _Beams(Generic[S]):
         """Extend every hypothesis by one token, keep the best, drop sentences that are done."""
         beam, device = self.config.beam, self.ids.device
         num = len(self.alive)
-        logits = self.model.step(self.ids[:, :, -1].flatten(), self.state).float()
+        logits = self.model.decode_step(self.ids[:, :, -1].flatten(), self.state).float()
         vocab = logits.shape[-1]
         at = torch.tensor(self.alive, device=device).repeat_interleave(beam)
         found = self.constrained(logits.log_softmax(-1), 0.0, self.ids.flatten(0, 1), at)
@@ -220,7 +202,7 @@ class _Beams(Generic[S]):
                     ids=ids if has_ended else [*ids, token],
                     score=_score(log_probability, length, self.config),
                     log_probability=log_probability,
-                    is_finished=has_ended,
+                    is_complete=has_ended,
                 )
             )
 
@@ -252,6 +234,6 @@ class _Beams(Generic[S]):
                     ids=self.ids[place, rank, 1:].tolist(),
                     score=_score(log_probability, length, self.config),
                     log_probability=log_probability,
-                    is_finished=False,
+                    is_complete=False,
                 )
             )

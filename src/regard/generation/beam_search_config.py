@@ -16,7 +16,7 @@ Ranking = Literal["wu", "transformers"]
 Stopping = Literal["certain", "likely", "first"]
 
 
-class SearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How to search.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regard.generation.beam_search_config import SearchConfig
+from regard.generation.beam_search_config import BeamSearchConfig
 
 
 def _without(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:
@@ -29,7 +29,7 @@ class Constraints:
         end: Id that ends an output.
     """
 
-    def __init__(self, config: SearchConfig, limits: Tensor, end: int) -> None:
+    def __init__(self, config: BeamSearchConfig, limits: Tensor, end: int) -> None:
         self.config, self.limits, self.end = config, limits, end
 
     def __call__(

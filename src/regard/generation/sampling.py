@@ -6,36 +6,13 @@ Cost: one pass over the prompt, then one position a token.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeVar
 
 import msgspec
 import torch
 from torch import Tensor
 
+from regard.generation.decoding import CausalDecoder, S
 from regard.settings.validation import require_at_least, require_share
-
-
-class State(Protocol):
-    """What a model carries from token to token."""
-
-    def select(self, rows: Tensor) -> None:
-        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
-        ...
-
-
-S = TypeVar("S", bound=State)
-
-
-class Continues(Protocol[S]):
-    """A model that continues a text."""
-
-    def start(self) -> S:
-        """Prepare to read texts from their beginning."""
-        ...
-
-    def advance(self, ids: Tensor, state: S) -> Tensor:
-        """Read the next tokens of each row, ``[batch, new]``; return logits ``[batch, vocab]``."""
-        ...
 
 
 class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +74,7 @@ def next_probabilities(logits: Tensor, config: SamplingConfig) -> Tensor:
 
 @torch.inference_mode()
 def sample(
-    model: Continues[S],
+    model: CausalDecoder[S],
     prompt: Sequence[int],
     config: SamplingConfig,
     *,
@@ -117,12 +94,12 @@ def sample(
         The next token of each continuation, ``[num]``, `config.max_tokens` times; the caller stops
         where it has enough.
     """
-    state = model.start()
-    logits = model.advance(torch.tensor([list(prompt)]), state).expand(num, -1)
+    state = model.init_state()
+    logits = model.decode_step(torch.tensor([list(prompt)]), state).expand(num, -1)
     state.select(torch.zeros(num, dtype=torch.long))
     for written in range(1, config.max_tokens + 1):
         probabilities = next_probabilities(logits, config)
         tokens = torch.multinomial(probabilities, 1, generator=generator)  # [num, 1]
         yield tokens.squeeze(1)
         if written < config.max_tokens:
-            logits = model.advance(tokens, state)
+            logits = model.decode_step(tokens, state)

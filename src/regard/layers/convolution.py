@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from regard.attention import Pattern
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
-from regard.layers.seq2seq_attention import SourceAttention, SourceState
+from regard.layers.seq2seq_attention import Seq2SeqAttention, Seq2SeqState
 
 HALF = math.sqrt(0.5)
 """Keeps the variance of a sum of two."""
@@ -61,7 +61,7 @@ class GatedConvolution(nn.Module):
         self.num_before = kernel_width - 1 if is_causal else (kernel_width - 1) // 2
         # The paper's variance 4 p / (width dim), told as a factor on Glorot's.
         gain = math.sqrt(2.0 * keep_rate * (kernel_width + 1) / kernel_width)
-        self.window = Linear(kernel_width * dim, 2 * dim, gain=gain, num_parts=2)
+        self.window = Linear(kernel_width * dim, 2 * dim, init_scale=gain, num_splits=2)
 
     def forward(self, x: Tensor, cache: ConvolutionCache | None = None) -> Tensor:
         """Convolve.
@@ -129,7 +129,7 @@ class ConvBlock(nn.Module):
 
 
 @dataclass(kw_only=True)
-class ConvolutionalState(SourceState):
+class ConvolutionalState(Seq2SeqState):
     """All that decoding carries from one token to the next.
 
     Args:
@@ -167,11 +167,11 @@ class ConvDecoderBlock(nn.Module):
             dim, kernel_width, is_causal=True, keep_rate=1.0 - dropout.rate
         )
         self.query = Linear(dim, dim)
-        self.cross_attention = SourceAttention(pattern)
+        self.cross_attention = Seq2SeqAttention(pattern)
         self.dropout = dropout
 
     def forward(
-        self, x: Tensor, tokens: Tensor, state: SourceState, cache: ConvolutionCache
+        self, x: Tensor, tokens: Tensor, state: Seq2SeqState, cache: ConvolutionCache
     ) -> Tensor:
         """Map the decoder's stream.
 
@@ -186,11 +186,11 @@ class ConvDecoderBlock(nn.Module):
         """
         h = self.convolution(self.dropout(x), cache)
         queries = (self.query(h) + tokens) * HALF  # d_i = W_d h_i + b_d + g_i, equation 1
-        context = state.look_back(self.cross_attention, queries)
+        context = state.attend(self.cross_attention, queries)
         return (x + (h + context * _root_of_length(state)) * HALF) * HALF
 
 
-def _root_of_length(state: SourceState) -> Tensor | float:
+def _root_of_length(state: Seq2SeqState) -> Tensor | float:
     """Restore the variance that a mean of m vectors loses: m sqrt(1 / m), section 3.4."""
     assert state.memory is not None
     keys = state.memory[0]

@@ -11,13 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_POOL_SIZE = 1 << 21
-_MOST_SERVED = 64 * _POOL_SIZE  # bits handed out before new ones are drawn
+_NUM_BITS = 1 << 21
+_MOST_SERVED = 64 * _NUM_BITS  # bits handed out before new ones are drawn
 _LEVELS = 256  # masks are drawn from bytes, so a rate is a multiple of 1/256
 
 
-class MaskPool:
-    """Random bits shared by the dropout layers of one model.
+class SharedDropoutMasks:
+    """Masks for the dropout layers of one model, cut from one pool of random bits.
 
     Args:
         seed: Seeds the first pool; `reseed` starts another.
@@ -30,33 +30,33 @@ class MaskPool:
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
-        """Start anew: the masks that follow depend on `seed` and the calls since only."""
+        """Draw new bits: the masks that follow depend on `seed` and the calls since only."""
         self._generator.manual_seed(seed)
         self._masks.clear()
         self._served = 0
 
-    def mask(self, like: Tensor, threshold: int) -> Tensor:
-        """Cut a mask of the shape, type and device of `like`.
+    def mask(self, template: Tensor, threshold: int) -> Tensor:
+        """Return a mask of the shape, type and device of `template`.
 
         Args:
-            like: Any tensor, such as ``[batch, length, dim]``.
+            template: Any tensor, such as ``[batch, length, dim]``.
             threshold: Elements whose byte is below it are dropped, 0 to 255.
 
         Returns:
-            Zeros and ``256 / (256 - threshold)``, same shape as `like`.
+            Zeros and ``256 / (256 - threshold)``, same shape as `template`.
         """
-        size = like.numel()
-        if 2 * size > _POOL_SIZE:
-            return self._draw(size, threshold).to(like).view(like.shape)
+        size = template.numel()
+        if 2 * size > _NUM_BITS:
+            return self._draw(size, threshold).to(template).view(template.shape)
         self._served += size
         if self._served > _MOST_SERVED:
             self._masks.clear()
             self._served = size
-        key = (threshold, like.dtype, like.device)
+        key = (threshold, template.dtype, template.device)
         if key not in self._masks:
-            self._masks[key] = self._draw(_POOL_SIZE, threshold).to(like)
-        offset = int(torch.randint(_POOL_SIZE - size + 1, (), generator=self._generator))
-        return self._masks[key][offset : offset + size].view(like.shape)
+            self._masks[key] = self._draw(_NUM_BITS, threshold).to(template)
+        offset = int(torch.randint(_NUM_BITS - size + 1, (), generator=self._generator))
+        return self._masks[key][offset : offset + size].view(template.shape)
 
     def _draw(self, size: int, threshold: int) -> Tensor:
         words = torch.empty((size + 7) // 8, dtype=torch.int64)
@@ -66,35 +66,35 @@ class MaskPool:
 
 
 class Dropout(nn.Module):
-    """Zeroes a share of the activations while training and scales up the others.
+    """Zero a fraction of the activations in training and scale up the others.
 
     Args:
         rate: Probability of dropping an element, 0 to below 1; rounded to a multiple of 1/256.
-        pool: The bits to cut masks from, shared by all layers of a model.
+        masks: Shared by all dropout layers of a model.
     """
 
-    def __init__(self, rate: float, pool: MaskPool) -> None:
+    def __init__(self, rate: float, masks: SharedDropoutMasks) -> None:
         super().__init__()
         self.rate = rate
-        """As it was given."""
+        """As set, not rounded."""
         self.threshold = round(rate * _LEVELS)
-        self.pool = pool
+        self.masks = masks
 
     @property
     def is_active(self) -> bool:
-        """Whether a call would drop anything."""
+        """Whether a call drops anything."""
         return self.training and self.threshold > 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop elements of a tensor of any shape, such as ``[batch, length, dim]``."""
-        return x * self.pool.mask(x, self.threshold) if self.is_active else x
+        return x * self.masks.mask(x, self.threshold) if self.is_active else x
 
     def add(self, residual: Tensor, x: Tensor) -> Tensor:
-        """Return ``residual + dropout(x)`` in one pass; both ``[batch, length, dim]`` or alike."""
+        """Compute ``residual + dropout(x)`` in one pass; both have the same shape."""
         if not self.is_active:
             return residual + x
-        return torch.addcmul(residual, x, self.pool.mask(x, self.threshold))
+        return torch.addcmul(residual, x, self.masks.mask(x, self.threshold))
 
     def extra_repr(self) -> str:
-        """Tell the rate as rounded."""
+        """Return the rate as rounded."""
         return f"rate={self.threshold / _LEVELS:.4f}"

@@ -30,7 +30,7 @@ class FeedForward(nn.Module):
             approximation, as GPT-2 has it), ``silu`` (Elfwing et al. 2018; also called swish) or
             ``swiglu`` (Shazeer 2020, equation 6), which is gated and stacks W1 and V in one map.
         bias: Whether the maps have biases.
-        output_gain: Factor on the initial weights of the second map.
+        output_init_scale: Factor on the initial weights of the second map.
     """
 
     def __init__(
@@ -40,18 +40,20 @@ class FeedForward(nn.Module):
         *,
         activation: Activation,
         bias: bool = True,
-        output_gain: float,
+        output_init_scale: float,
     ) -> None:
         super().__init__()
-        self.num_parts = 2 if activation == "swiglu" else 1
-        self.inner = Linear(dim, self.num_parts * hidden_dim, bias=bias, num_parts=self.num_parts)
-        self.outer = Linear(hidden_dim, dim, bias=bias, gain=output_gain)
+        self.num_splits = 2 if activation == "swiglu" else 1
+        self.inner = Linear(
+            dim, self.num_splits * hidden_dim, bias=bias, num_splits=self.num_splits
+        )
+        self.outer = Linear(hidden_dim, dim, bias=bias, init_scale=output_init_scale)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, length, dim]`` to the same shape."""
         inner = self.inner(x)
-        if self.num_parts == 1:
+        if self.num_splits == 1:
             return self.outer(self.activation(inner))
         activated, gate = inner.chunk(2, dim=-1)
         return self.outer(self.activation(activated) * gate)

@@ -20,9 +20,9 @@ class Linear(nn.Module):
         in_dim: Size of the last axis of the input.
         out_dim: Size of the last axis of the output.
         bias: Whether to add a bias.
-        gain: Factor on the initial weights, which are uniform in Glorot's bounds
+        init_scale: Factor on the initial weights, which are uniform in Glorot's bounds
             ``sqrt(6 / (in + out))`` (Glorot & Bengio 2010, equation 16).
-        num_parts: Number of maps stacked in the output (3 for query, key and value); each part is
+        num_splits: Number of maps stacked in the output (3 for query, key and value); each part is
             initialised as if it stood alone.
     """
 
@@ -32,16 +32,16 @@ class Linear(nn.Module):
         out_dim: int,
         *,
         bias: bool = True,
-        gain: float = 1.0,
-        num_parts: int = 1,
+        init_scale: float = 1.0,
+        num_splits: int = 1,
     ) -> None:
         super().__init__()
-        self.num_parts = num_parts
+        self.num_splits = num_splits
         self.weight = nn.Parameter(torch.empty(out_dim, in_dim))
         self.bias = nn.Parameter(torch.zeros(out_dim)) if bias else None
         self.adaptation: nn.Module | None = None
         """Computes a change of the map from its input (`regard.layers.lora`), where set."""
-        bound = gain * math.sqrt(6.0 / (in_dim + out_dim // num_parts))
+        bound = init_scale * math.sqrt(6.0 / (in_dim + out_dim // num_splits))
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class LongformerAttention(SelfAttention):
         pattern: Which tokens the others see, beside the global ones; one that is no mask stays as
             it is, since it chooses among all tokens.
         num_global: Global tokens, the first of each row; 0 has none.
-        output_gain: Factor on the initial weights of the output map.
+        output_init_scale: Factor on the initial weights of the output map.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class LongformerAttention(SelfAttention):
         *,
         pattern: Pattern,
         num_global: int,
-        output_gain: float = 1.0,
+        output_init_scale: float = 1.0,
     ) -> None:
         if num_global and not isinstance(pattern, ScoreDependentPattern):
             pattern = pattern | Global(range(num_global))
-        super().__init__(dim, num_heads, pattern=pattern, output_gain=output_gain)
+        super().__init__(dim, num_heads, pattern=pattern, output_init_scale=output_init_scale)
         self.num_global = num_global
         self.global_query = Linear(dim, dim)
-        self.global_key_value = Linear(dim, 2 * dim, num_parts=2)
+        self.global_key_value = Linear(dim, 2 * dim, num_splits=2)
 
     def forward(
         self, x: Tensor, *, lengths: Tensor | None = None, cache: Any | None = None

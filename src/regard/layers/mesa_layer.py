@@ -122,7 +122,7 @@ class MesaMixer(nn.Module):
             gated linear attention.
         conv_width: Positions that the short convolution sees, 1 or more.
         regularization_min: What Lambda is at least, above 0 and below 1.
-        output_gain: Factor on the initial weights of the output map.
+        output_init_scale: Factor on the initial weights of the output map.
     """
 
     def __init__(
@@ -133,20 +133,20 @@ class MesaMixer(nn.Module):
         solver: MesaSolver | None,
         conv_width: int,
         regularization_min: float,
-        output_gain: float,
+        output_init_scale: float,
     ) -> None:
         super().__init__()
         self.num_heads, self.head_dim = num_heads, dim // num_heads
         self.training_solver, self.inference_solver = solver, solver
         self.regularization_min = regularization_min
-        self.query_key_value = Linear(dim, 3 * dim, bias=False, num_parts=3)
+        self.query_key_value = Linear(dim, 3 * dim, bias=False, num_splits=3)
         self.convolution = ShortConvolution(2 * dim, conv_width)
-        self.gates = Linear(dim, 2 * num_heads, gain=0.1, num_parts=2)
+        self.gates = Linear(dim, 2 * num_heads, init_scale=0.1, num_splits=2)
         assert self.gates.bias is not None
         with torch.no_grad():
             self.gates.bias[:num_heads] = _remembering(num_heads)
         self.norm = RMSNorm(self.head_dim)
-        self.output = Linear(dim, dim, bias=False, gain=output_gain)
+        self.output = Linear(dim, dim, bias=False, init_scale=output_init_scale)
         if solver is None:
             self.register_parameter("raw_regularization", None)
         else:

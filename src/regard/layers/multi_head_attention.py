@@ -21,7 +21,7 @@ class MultiHeadAttention(nn.Module):
         dim: Size of the model.
         num_heads: Number of heads.
         pattern: Which positions may see which; causal where it is to be decoded.
-        output_gain: Factor on the initial weights of the output map.
+        output_init_scale: Factor on the initial weights of the output map.
         head_dim: Size of a head; None is ``dim / num_heads``.
         bias: Whether the maps have biases.
     """
@@ -32,23 +32,25 @@ class MultiHeadAttention(nn.Module):
         num_heads: int,
         *,
         pattern: Pattern,
-        output_gain: float,
+        output_init_scale: float,
         head_dim: int | None = None,
         bias: bool = True,
     ) -> None:
         super().__init__()
         self.head_dim = head_dim or dim // num_heads
         self.pattern = pattern
-        self.output = Linear(num_heads * self.head_dim, dim, bias=bias, gain=output_gain)
+        self.output = Linear(
+            num_heads * self.head_dim, dim, bias=bias, init_scale=output_init_scale
+        )
         self.on_weights: Callable[[Tensor], None] | None = None
         """Called with the weights ``[batch, heads, queries, keys]`` of every pass, where set.
 
         They are a sparse tensor where a sparse pattern meets long sequences (see `attend`).
         """
 
-    def _heads(self, x: Tensor, num_parts: int) -> tuple[Tensor, ...]:
+    def _heads(self, x: Tensor, num_splits: int) -> tuple[Tensor, ...]:
         """Split [batch, length, parts * dim] into parts of [batch, heads, length, head_dim]."""
-        split = x.unflatten(-1, (num_parts, -1, self.head_dim))
+        split = x.unflatten(-1, (num_splits, -1, self.head_dim))
         return split.permute(2, 0, 3, 1, 4).unbind(0)
 
     def _attend(
@@ -86,7 +88,7 @@ class SelfAttention(MultiHeadAttention):
         dim: Size of the model.
         num_heads: Number of heads.
         pattern: Which positions may see which; causal where it is to be decoded.
-        output_gain: Factor on the initial weights of the output map.
+        output_init_scale: Factor on the initial weights of the output map.
         head_dim: Size of a head; None is ``dim / num_heads``.
         bias: Whether the maps have biases.
         num_kv_heads: Heads of keys and values, which divide `num_heads`: each is shared by as many
@@ -100,24 +102,29 @@ class SelfAttention(MultiHeadAttention):
         num_heads: int,
         *,
         pattern: Pattern,
-        output_gain: float,
+        output_init_scale: float,
         head_dim: int | None = None,
         bias: bool = True,
         num_kv_heads: int | None = None,
         rotary: Rotary | None = None,
     ) -> None:
         super().__init__(
-            dim, num_heads, pattern=pattern, output_gain=output_gain, head_dim=head_dim, bias=bias
+            dim,
+            num_heads,
+            pattern=pattern,
+            output_init_scale=output_init_scale,
+            head_dim=head_dim,
+            bias=bias,
         )
         self.rotary = rotary
         self.is_grouped = num_kv_heads not in (None, num_heads)
         width = num_heads * self.head_dim
         if num_kv_heads is None or not self.is_grouped:
-            self.query_key_value = Linear(dim, 3 * width, bias=bias, num_parts=3)
+            self.query_key_value = Linear(dim, 3 * width, bias=bias, num_splits=3)
         else:
             self.query = Linear(dim, width, bias=bias)
             shared = 2 * num_kv_heads * self.head_dim
-            self.key_value = Linear(dim, shared, bias=bias, num_parts=2)
+            self.key_value = Linear(dim, shared, bias=bias, num_splits=2)
 
     def forward(
         self, x: Tensor, *, lengths: Tensor | None = None, cache: Cache | None = None
@@ -165,7 +172,7 @@ class CrossAttention(MultiHeadAttention):
         dim: Size of the model.
         num_heads: Number of heads.
         pattern: Which query positions may see which key positions.
-        output_gain: Factor on the initial weights of the output map.
+        output_init_scale: Factor on the initial weights of the output map.
         head_dim: Size of a head; None is ``dim / num_heads``.
         bias: Whether the maps have biases.
     """
@@ -176,16 +183,21 @@ class CrossAttention(MultiHeadAttention):
         num_heads: int,
         *,
         pattern: Pattern = Full(),  # noqa: B008 - an immutable value
-        output_gain: float,
+        output_init_scale: float,
         head_dim: int | None = None,
         bias: bool = True,
     ) -> None:
         super().__init__(
-            dim, num_heads, pattern=pattern, output_gain=output_gain, head_dim=head_dim, bias=bias
+            dim,
+            num_heads,
+            pattern=pattern,
+            output_init_scale=output_init_scale,
+            head_dim=head_dim,
+            bias=bias,
         )
         width = num_heads * self.head_dim
         self.query = Linear(dim, width, bias=bias)
-        self.key_value = Linear(dim, 2 * width, bias=bias, num_parts=2)
+        self.key_value = Linear(dim, 2 * width, bias=bias, num_splits=2)
 
     def project(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``[batch, keys, dim]`` to keys and values, ``[batch, heads, keys, head_dim]``."""

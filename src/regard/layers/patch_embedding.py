@@ -54,7 +54,7 @@ class Patches(nn.Module):
         return F.linear(patches, weight, self.bias.to(pixels.dtype))
 
 
-class FrontEnd(nn.Module):
+class InputEmbedding(nn.Module):
     """``dropout([class; projection(x)] + positions)``.
 
     Args:

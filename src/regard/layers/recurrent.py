@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.layers.linear import Linear
-from regard.layers.seq2seq_attention import SourceState
+from regard.layers.seq2seq_attention import Seq2SeqState
 
 _SHUT = 1e4  # sigmoid(1e4) is 1 and sigmoid(-1e4) is 0 in every floating type
 
@@ -46,7 +46,7 @@ class EncodedSource(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class RecurrentState(SourceState):
+class RecurrentState(Seq2SeqState):
     """All that decoding carries from one token to the next.
 
     Args:
@@ -93,8 +93,8 @@ class Lstm(nn.Module):
         super().__init__()
         self.dim = dim
         self.is_reversed = is_reversed
-        self.input = Linear(in_dim, 4 * dim, num_parts=4)
-        self.recurrent = Linear(dim, 4 * dim, bias=False, num_parts=4)
+        self.input = Linear(in_dim, 4 * dim, num_splits=4)
+        self.recurrent = Linear(dim, 4 * dim, bias=False, num_splits=4)
         assert self.input.bias is not None
         # An open forget gate carries gradients far (Jozefowicz et al. 2015, section 2.2).
         nn.init.ones_(self.input.bias.data[dim : 2 * dim])

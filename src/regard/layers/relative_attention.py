@@ -123,7 +123,7 @@ class RelativeAttention(MultiHeadAttention):
             text; those that the memory no longer holds are not seen.
         memory: Most positions before the ones at hand that are seen, 1 or more.
         shared: Sinusoids and biases, the same for every layer of a model.
-        output_gain: Factor on the initial weights of the output map.
+        output_init_scale: Factor on the initial weights of the output map.
     """
 
     def __init__(
@@ -134,13 +134,15 @@ class RelativeAttention(MultiHeadAttention):
         pattern: Pattern,
         memory: int,
         shared: RelativePositions,
-        output_gain: float,
+        output_init_scale: float,
     ) -> None:
-        super().__init__(dim, num_heads, pattern=pattern, output_gain=output_gain, bias=False)
+        super().__init__(
+            dim, num_heads, pattern=pattern, output_init_scale=output_init_scale, bias=False
+        )
         self.memory = memory
         self.shared = shared
         self.query = Linear(dim, dim, bias=False)
-        self.key_value = Linear(dim, 2 * dim, bias=False, num_parts=2)
+        self.key_value = Linear(dim, 2 * dim, bias=False, num_splits=2)
         self.distance = Linear(dim, dim, bias=False)
 
     def forward(

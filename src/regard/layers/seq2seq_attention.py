@@ -28,7 +28,7 @@ Memory = tuple[Tensor, Tensor]
 """Keys and values of the source, ``[batch, keys, dim]`` each."""
 
 
-class SourceAttention(nn.Module):
+class Seq2SeqAttention(nn.Module):
     """One head of dot products ``s . h``, not scaled, without any map of its own.
 
     Args:
@@ -88,12 +88,12 @@ class SourceAttention(nn.Module):
         return DotProduct(scale=1.0)
 
 
-class BahdanauAttention(SourceAttention):
+class BahdanauAttention(Seq2SeqAttention):
     """``v_a . tanh(W_a s + U_a h)``; W_a and U_a are maps of this layer.
 
     Args:
         dim: Size of decoder and encoder states.
-        pattern: As for `SourceAttention`.
+        pattern: As for `Seq2SeqAttention`.
     """
 
     def __init__(self, dim: int, pattern: Pattern) -> None:
@@ -113,12 +113,12 @@ class BahdanauAttention(SourceAttention):
         return Additive(self.weight.to(dtype))
 
 
-class LuongAttention(SourceAttention):
+class LuongAttention(Seq2SeqAttention):
     """``s . h`` (dot) or ``s . W_a h`` (general).
 
     Args:
         dim: Size of decoder and encoder states.
-        pattern: As for `SourceAttention`.
+        pattern: As for `Seq2SeqAttention`.
         is_general: Whether there is a map W_a.
     """
 
@@ -132,7 +132,7 @@ class LuongAttention(SourceAttention):
 
 
 @dataclass(kw_only=True)
-class SourceState:
+class Seq2SeqState:
     """What a decoder carries from one token to the next of the source that it looks back at.
 
     Args:
@@ -145,7 +145,7 @@ class SourceState:
     lengths: Tensor | None
     position: int = 0
 
-    def look_back(self, attention: SourceAttention, queries: Tensor) -> Tensor:
+    def attend(self, attention: Seq2SeqAttention, queries: Tensor) -> Tensor:
         """Attend over the source by ``[batch, queries, dim]``, the next positions."""
         assert self.memory is not None
         return attention(queries, self.memory, lengths=self.lengths, query_offset=self.position)

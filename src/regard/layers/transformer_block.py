@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from regard.attention import Pattern
 from regard.layers.cache import LayerCache
-from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.dropout import Dropout, SharedDropoutMasks
 from regard.layers.feed_forward import Activation, FeedForward
 from regard.layers.multi_head_attention import CrossAttention, SelfAttention
 from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
 from regard.layers.rotary import Rotary
 
-NormPlace = Literal["pre", "post"]
+NormPosition = Literal["pre", "post"]
 
 
 class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,9 +31,10 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         num_heads: Number of attention heads.
         hidden_dim: Size inside the feed-forward network.
         dropout: Rate on the output of each sub-layer, 0 to below 1.
-        norm: Where normalisation stands.
+        norm: pre or post: before or after each sub-layer.
         activation: Of the feed-forward network.
-        output_gain: Factor on the initial weights of every map that writes to the residual stream.
+        output_init_scale: Factor on the initial weights of every map that writes to the residual
+            stream.
         norm_kind: Which normalisation.
         epsilon: Of the normalisation.
         bias: Whether linear maps have biases.
@@ -46,9 +47,9 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     num_heads: int
     hidden_dim: int
     dropout: float
-    norm: NormPlace
+    norm: NormPosition
     activation: Activation
-    output_gain: float
+    output_init_scale: float
     norm_kind: NormKind = "layer"
     epsilon: float = 1e-5
     bias: bool = True
@@ -62,7 +63,7 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             self.dim,
             self.num_heads,
             pattern=pattern,
-            output_gain=self.output_gain,
+            output_init_scale=self.output_init_scale,
             head_dim=self.head_dim,
             bias=self.bias,
             num_kv_heads=self.num_kv_heads,
@@ -76,7 +77,7 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             self.hidden_dim,
             activation=self.activation,
             bias=self.bias,
-            output_gain=self.output_gain,
+            output_init_scale=self.output_init_scale,
         )
 
     def make_norm(self) -> LayerNorm | RMSNorm:
@@ -102,13 +103,13 @@ class Mixer(Protocol):
         ...
 
 
-class Residual(nn.Module):
+class ResidualConnection(nn.Module):
     """A sub-layer's residual connection with its normalisation and dropout."""
 
-    def __init__(self, config: BlockConfig, pool: MaskPool) -> None:
+    def __init__(self, config: BlockConfig, masks: SharedDropoutMasks) -> None:
         super().__init__()
         self.norm = config.make_norm()
-        self.dropout = Dropout(config.dropout, pool)
+        self.dropout = Dropout(config.dropout, masks)
         self.is_pre = config.norm == "pre"
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
@@ -118,22 +119,24 @@ class Residual(nn.Module):
         return self.norm(self.dropout.add(x, sublayer(x)))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Self-attention, then feed-forward: a layer of an encoder, or of a decoder that stands alone.
 
     Args:
         config: Dimensions.
         self_attention: By which positions see one another, such as ``config.self_attention``
             makes it.
-        pool: Of dropout masks.
+        masks: Of dropout.
     """
 
-    def __init__(self, config: BlockConfig, self_attention: Mixer, pool: MaskPool) -> None:
+    def __init__(
+        self, config: BlockConfig, self_attention: Mixer, masks: SharedDropoutMasks
+    ) -> None:
         super().__init__()
         self.self_attention = self_attention
         self.feed_forward = config.feed_forward()
-        self.attention_residual = Residual(config, pool)
-        self.feed_forward_residual = Residual(config, pool)
+        self.attention_residual = ResidualConnection(config, masks)
+        self.feed_forward_residual = ResidualConnection(config, masks)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, cache: Any | None = None) -> Tensor:
         """Map a sequence.
@@ -163,7 +166,7 @@ class DecoderBlock(nn.Module):
         config: Dimensions.
         self_attention: Causal.
         cross_pattern: Of cross-attention.
-        pool: Of dropout masks.
+        masks: Of dropout.
     """
 
     def __init__(
@@ -171,7 +174,7 @@ class DecoderBlock(nn.Module):
         config: BlockConfig,
         self_attention: Mixer,
         cross_pattern: Pattern,
-        pool: MaskPool,
+        masks: SharedDropoutMasks,
     ) -> None:
         super().__init__()
         self.self_attention = self_attention
@@ -179,14 +182,14 @@ class DecoderBlock(nn.Module):
             config.dim,
             config.num_heads,
             pattern=cross_pattern,
-            output_gain=config.output_gain,
+            output_init_scale=config.output_init_scale,
             head_dim=config.head_dim,
             bias=config.bias,
         )
         self.feed_forward = config.feed_forward()
-        self.self_residual = Residual(config, pool)
-        self.cross_residual = Residual(config, pool)
-        self.feed_forward_residual = Residual(config, pool)
+        self.self_residual = ResidualConnection(config, masks)
+        self.cross_residual = ResidualConnection(config, masks)
+        self.feed_forward_residual = ResidualConnection(config, masks)
 
     def forward(
         self,

@@ -21,7 +21,7 @@ from regard.models.base.text_model import TextModel
 from regard.models.bert import BERT_FORMAT, Bert, BertConfig
 from regard.models.conv_s2s import ConvDecoder, ConvS2S, ConvS2SConfig
 from regard.models.distilbert import DISTILBERT_FORMAT
-from regard.models.encoder_decoder import Joined, JoinedConfig
+from regard.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
 from regard.models.gpt import GPT2_FORMAT, Gpt, GptConfig
 from regard.models.llama import LLAMA_FORMAT
 from regard.models.longformer import LONGFORMER_FORMAT, Longformer, LongformerConfig
@@ -80,7 +80,7 @@ ENCODER_DECODERS: dict[str, Family] = {
     "transformer": Family(TransformerConfig, Transformer, (MARIAN_FORMAT, BART_FORMAT)),
     "lstm": Family(LstmConfig, LstmEncoderDecoder),
     "conv_s2s": Family(ConvS2SConfig, ConvS2S),
-    "encoder_decoder": Family(JoinedConfig, Joined),
+    "encoder_decoder": Family(EncoderDecoderConfig, EncoderDecoderModel),
 }
 """Families that read a source and write a target."""
 DECODERS: dict[str, Family] = {
@@ -172,13 +172,13 @@ __all__ = [
     "Decoder",
     "Encoder",
     "EncoderDecoder",
+    "EncoderDecoderConfig",
+    "EncoderDecoderModel",
     "Family",
     "FamilyConfig",
     "Gpt",
     "GptConfig",
     "InputFamily",
-    "Joined",
-    "JoinedConfig",
     "Longformer",
     "LongformerConfig",
     "LstmConfig",

@@ -173,7 +173,7 @@ def _check_tokens(
 def _outputs(model: Model, inputs: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
     """Compute the logits of each input, or the last states of an encoder without a head."""
     if isinstance(model, Encoder) and model.head is None:
-        return [model.hidden(*tensors) for tensors in inputs]
+        return [model.hidden_states(*tensors) for tensors in inputs]
     return [model(*tensors) for tensors in inputs]
 
 

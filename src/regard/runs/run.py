@@ -355,7 +355,7 @@ class _Run:
         return stepper, setup.batches
 
     def _seed_dropout(self, number: int) -> None:
-        self.setup.model.mask_pool.reseed(self.config.training.seed * 1_000_003 + number)
+        self.setup.model.dropout_masks.reseed(self.config.training.seed * 1_000_003 + number)
 
     def _record(self, event: Event) -> None:
         """Pass an event on, and keep evaluations in metrics.jsonl."""

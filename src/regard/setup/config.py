@@ -8,7 +8,7 @@ import msgspec
 
 from regard.data.readers.audio import LogMelConfig
 from regard.data.tokenizer import TokenizerConfig
-from regard.generation.beam_search_config import SearchConfig
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.layers.attention_config import AttentionConfig
 from regard.models import ModelConfig, TransformerConfig
 from regard.settings.validation import require_at_least, require_positive
@@ -122,7 +122,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     attention: AttentionConfig = AttentionConfig()
     training: TrainingConfig = TrainingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
-    search: SearchConfig = SearchConfig()
+    search: BeamSearchConfig = BeamSearchConfig()
     start_from: str | None = None
     fine_tuning: FineTuningConfig = FineTuningConfig()
     settings: tuple[str, ...] = ()

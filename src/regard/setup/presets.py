@@ -12,8 +12,8 @@ import msgspec
 from regard.models import (
     BertConfig,
     ConvS2SConfig,
+    EncoderDecoderConfig,
     GptConfig,
-    JoinedConfig,
     LongformerConfig,
     LstmConfig,
     MesaNetConfig,
@@ -217,7 +217,9 @@ def part_sizes(family: str, preset: PresetName) -> Any:
 SEQ2SEQ_PRESETS["encoder_decoder"] = {
     name: msgspec.structs.replace(
         preset,
-        model=JoinedConfig(encoder=part_sizes("bert", name), decoder=part_sizes("gpt", name)),
+        model=EncoderDecoderConfig(
+            encoder=part_sizes("bert", name), decoder=part_sizes("gpt", name)
+        ),
     )
     for name, preset in SEQ2SEQ_PRESETS["transformer"].items()
 }

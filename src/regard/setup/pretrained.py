@@ -16,7 +16,7 @@ from regard.hub.model_folder import ModelFolder
 from regard.models import (
     CHECKPOINT_FORMATS,
     INPUT_ENCODERS,
-    JoinedConfig,
+    EncoderDecoderConfig,
     Model,
     VitConfig,
     family_of,
@@ -65,7 +65,7 @@ def read_pretrained(request: Request, task: Task) -> Pretrained | None:
 def stored_vocabulary(pretrained: Pretrained) -> ModelFolder:
     """Return the folder whose vocabulary comes with trained weights."""
     model, parts = pretrained.config.model, pretrained.parts
-    if parts and isinstance(model, JoinedConfig) and model.source_rows is not None:
+    if parts and isinstance(model, EncoderDecoderConfig) and model.source_rows is not None:
         return TwoVocabularies(parts)
     folder = next(iter(parts.values()), pretrained.config.start_from)
     assert folder is not None

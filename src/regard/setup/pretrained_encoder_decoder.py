@@ -29,9 +29,9 @@ from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
     BertConfig,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
     GptConfig,
-    Joined,
-    JoinedConfig,
     LongformerConfig,
     MesaNetConfig,
     Model,
@@ -123,7 +123,7 @@ def parts_config(folders: Mapping[str, str], task: str, defaults: RunConfig) -> 
     first, *others = parts.values()
     are_two = any(not _share_vocabulary(first, other) for other in others)
     target = parts["decoder"] if are_two else first
-    model = JoinedConfig(
+    model = EncoderDecoderConfig(
         **{name: part.config for name, part in parts.items()},
         source_rows=first.table_rows if are_two else None,
         start_id=target.start_id,
@@ -162,7 +162,7 @@ def load_parts(model: Model, folders: Mapping[str, str]) -> None:
     Raises:
         WeightsError: Weights are missing or of other shapes.
     """
-    assert isinstance(model, Joined)
+    assert isinstance(model, EncoderDecoderModel)
     for name, folder in folders.items():
         part, tensors = getattr(model, name), _read_part(name, folder).tensors
         if name == "decoder":

@@ -8,7 +8,7 @@ import msgspec
 
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError
-from regard.generation.beam_search_config import SearchConfig, Stopping
+from regard.generation.beam_search_config import BeamSearchConfig, Stopping
 from regard.hub.export.hugging_face import BRIGHTEST
 from regard.hub.file_names import GENERATION_CONFIG, HF_CONFIG, PREPROCESSOR_CONFIG
 from regard.hub.hugging_face.checkpoint import Published
@@ -43,7 +43,7 @@ def published_config(
     model, task = published.config, _task_of(published)
     if isinstance(model, VitConfig):
         return RunConfig(task=task, model=model, data=_image_data(published.folder, model))
-    data, search = DataConfig(labels=published.labels), SearchConfig()
+    data, search = DataConfig(labels=published.labels), BeamSearchConfig()
     if task == "translation":
         room = model.max_positions
         # The end of a text is not counted; nor is its begin, for which a table needs room.
@@ -83,7 +83,7 @@ def _image_data(folder: Path, model: VitConfig) -> DataConfig:
     )
 
 
-def _search(rules: GenerationRules, forbidden: tuple[int, ...], room: int) -> SearchConfig:
+def _search(rules: GenerationRules, forbidden: tuple[int, ...], room: int) -> BeamSearchConfig:
     """Return the search of `transformers` by a folder's rules; what they leave open is the default.
 
     Args:
@@ -92,8 +92,8 @@ def _search(rules: GenerationRules, forbidden: tuple[int, ...], room: int) -> Se
         room: Most tokens of an output that the model has positions for.
     """
     stopping: dict[bool | str, Stopping] = {False: "likely", True: "first", "never": "certain"}
-    default = SearchConfig()
-    return SearchConfig(
+    default = BeamSearchConfig()
+    return BeamSearchConfig(
         beam=rules.beam or default.beam,
         length_penalty=rules.length_penalty,
         ranking="transformers",
@@ -110,11 +110,13 @@ def _search(rules: GenerationRules, forbidden: tuple[int, ...], room: int) -> Se
     )
 
 
-def _with_own_settings(search: SearchConfig, rules: GenerationRules, folder: Path) -> SearchConfig:
+def _with_own_settings(
+    search: BeamSearchConfig, rules: GenerationRules, folder: Path
+) -> BeamSearchConfig:
     """Return the search of the model that regard wrote the folder from."""
     try:
         return msgspec.convert(
-            {**msgspec.structs.asdict(search), **rules.own_settings}, SearchConfig
+            {**msgspec.structs.asdict(search), **rules.own_settings}, BeamSearchConfig
         )
     except (msgspec.ValidationError, TypeError) as error:
         path = folder / GENERATION_CONFIG

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from regard.errors import ConfigError
-from regard.models import JoinedConfig, ModelConfig
+from regard.models import EncoderDecoderConfig, ModelConfig
 from regard.settings.binding import (
     Table,
     bind,
@@ -137,7 +137,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         if family is not None:
             draft = bind(RunConfig, {"model": {"family": family}}, draft)
         self.model_values(draft.model)
-        if isinstance(draft.model, JoinedConfig):
+        if isinstance(draft.model, EncoderDecoderConfig):
             for side in ("encoder", "decoder"):
                 values = self._values("model").get(side, {})
                 convert_fields(type(getattr(draft.model, side)), values, f"model.{side}")

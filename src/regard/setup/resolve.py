@@ -17,7 +17,7 @@ import torch
 from msgspec.structs import replace
 
 from regard.errors import ConfigError
-from regard.models import JoinedConfig, ModelConfig, family_of
+from regard.models import EncoderDecoderConfig, ModelConfig, family_of
 from regard.settings.binding import Table, bind
 from regard.setup.base_task import Task
 from regard.setup.config import PresetName, RunConfig
@@ -111,7 +111,7 @@ def _starting_model(
     if name not in presets:
         raise ConfigError(f"preset={name}: one of auto, {', '.join(presets)} was expected.")
     model = replace(presets[name].model, **facts.data.model)
-    if not isinstance(model, JoinedConfig):
+    if not isinstance(model, EncoderDecoderConfig):
         return model
     parts: dict[str, Any] = {}
     for part in _PARTS:
@@ -120,7 +120,7 @@ def _starting_model(
         elif chosen := set_values.get(part, {}).get("family"):
             other = bind(RunConfig, {"model": {"family": family, part: {"family": chosen}}}).model
             parts[part] = part_sizes(family_of(getattr(other, part)), name)
-    if pretrained is not None and isinstance(start, JoinedConfig):
+    if pretrained is not None and isinstance(start, EncoderDecoderConfig):
         parts |= {"source_rows": start.source_rows, "start_id": start.start_id}
     return replace(model, **parts)
 
@@ -135,7 +135,7 @@ def _with_divisible_heads(table: Table, facts: Facts, model: ModelConfig, task: 
     table = copy.deepcopy(table)
     set_values = table.get("model", {})
     candidates = [(set_values, model, task.presets.get(family_of(model), {}))]
-    if isinstance(model, JoinedConfig):
+    if isinstance(model, EncoderDecoderConfig):
         candidates = [
             (set_values.get(part, {}), getattr(model, part), _presets_of_part(model, part))
             for part in _PARTS
@@ -155,7 +155,7 @@ def _with_divisible_heads(table: Table, facts: Facts, model: ModelConfig, task: 
     return table
 
 
-def _presets_of_part(model: JoinedConfig, part: str) -> Mapping[PresetName, Preset]:
+def _presets_of_part(model: EncoderDecoderConfig, part: str) -> Mapping[PresetName, Preset]:
     return part_presets(family_of(getattr(model, part)))
 
 

@@ -29,7 +29,7 @@ class TokenLoss(ABC):
         self.label_smoothing = label_smoothing
 
     @abstractmethod
-    def hidden(self, model: nn.Module, batch: Any) -> Tensor:
+    def hidden_states(self, model: nn.Module, batch: Any) -> Tensor:
         """Compute the last states that predict the labels, ``[batch, length, dim]``."""
 
     def __call__(self, model: nn.Module, batch: Any) -> Loss:
@@ -37,7 +37,7 @@ class TokenLoss(ABC):
         assert isinstance(model, TextModel)
         if not model.has_plain_logits:
             return self.of_outputs(self.outputs(model, batch), batch)
-        hidden, wanted = self.hidden(model, batch), batch.labels != self.nothing
+        hidden, wanted = self.hidden_states(model, batch), batch.labels != self.nothing
         if bool(wanted.all()):
             rows, labels = hidden.flatten(0, 1), batch.labels.flatten()
         else:
@@ -50,7 +50,7 @@ class TokenLoss(ABC):
     def outputs(self, model: nn.Module, batch: Any) -> Tensor:
         """Compute the logits of all labels, ``[tokens, vocab]``."""
         assert isinstance(model, TextModel)
-        return model.logits(self.hidden(model, batch)[batch.labels != self.nothing])
+        return model.logits(self.hidden_states(model, batch)[batch.labels != self.nothing])
 
     def of_outputs(self, outputs: Tensor, batch: Any) -> Loss:
         """Compute the loss from logits, ``[tokens, vocab]``."""

@@ -99,7 +99,7 @@ def build_optimizers(
     assert config.learning_rate is not None
     rate = config.learning_rate
     parts = {
-        id(module.weight): module.num_parts
+        id(module.weight): module.num_splits
         for module in model.modules()
         if isinstance(module, Linear)
     }

@@ -122,7 +122,7 @@ def test_states_and_vector_of_a_bare_encoder_are_those_of_transformers(
     pad_id = ours.config.pad_id
     ids = padded_ids(VOCAB, (7, 4), pad_id=pad_id)
     expected = theirs(ids, attention_mask=(ids != pad_id).long())
-    hidden = ours.hidden(ids)
+    hidden = ours.hidden_states(ids)
     assert_near(hidden, expected.last_hidden_state, ids, pad_id=pad_id)
     assert ours.config.has_pooler == (model_type != "distilbert")
     if ours.config.has_pooler:
@@ -229,8 +229,8 @@ def test_logits_without_a_head_are_refused():
     with pytest.raises(ConfigError) as caught:
         small(has_mlm_head=False)(torch.tensor([[1, 2]]))
     assert str(caught.value) == (
-        "has_mlm_head=false: the model gives states and vectors, no logits of tokens.  "
-        "Use hidden(ids) or pooled(hidden, ids), or load weights that hold the head."
+        "has_mlm_head=false: the model has hidden states and vectors, no token logits.  "
+        "Use hidden_states(ids) or pooled(hidden, ids), or load weights that hold the head."
     )
 
 
@@ -248,14 +248,14 @@ def test_patterns_of_a_decoder_are_refused():
         Bert(BertConfig(num_layers=1), 20, AttentionConfig(cross="local:4"))
     assert str(caught.value) == (
         "attention.cross=local:4: bert has no decoder.  "
-        "Leave it out; attention.pattern tells how its tokens attend."
+        "Leave it out; attention.pattern is that of its tokens."
     )
 
 
 def test_the_mean_of_a_text_leaves_its_padding_out():
     model = small(pooling="mean")
     ids = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0]])
-    hidden = model.hidden(ids)
+    hidden = model.hidden_states(ids)
     expected = torch.stack([hidden[0].mean(0), hidden[1, :2].mean(0)])
     torch.testing.assert_close(model.pooled(hidden, ids), expected)
 

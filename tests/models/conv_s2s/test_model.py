@@ -55,9 +55,9 @@ def test_every_parameter_gets_a_gradient(model):
 
 def test_the_cache_of_decoding_is_bounded_by_the_kernel():
     model = build(kernel_width=4)
-    state = model.start(SOURCE)
+    state = model.init_state(SOURCE)
     for place in range(8):
-        model.step(TARGET[:, place], state)
+        model.decode_step(TARGET[:, place], state)
     for cache in state.caches:
         assert cache.inputs is not None
         assert cache.inputs.shape == (2, 3, 8)
@@ -92,9 +92,9 @@ def test_patterns_of_cross_attention_alternate_over_the_layers():
 def test_the_last_but_one_layer_aligns():
     model = build(num_decoder_layers=3)
     found = []
-    assert model.aligning_attention is model.decoder_blocks[1].cross_attention
-    model.aligning_attention.on_weights = found.append
-    model.hidden(SOURCE, TARGET)
+    assert model.alignment_attention is model.decoder_blocks[1].cross_attention
+    model.alignment_attention.on_weights = found.append
+    model.hidden_states(SOURCE, TARGET)
     (weights,) = found
     assert weights.shape == (2, 1, 8, 7)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 1, 8, dtype=torch.float64))
@@ -105,7 +105,7 @@ def test_hidden_states_begin_with_a_variance_near_that_of_the_embeddings():
     config = ConvS2SConfig(num_encoder_layers=6, num_decoder_layers=6, dim=64, dropout=0.0)
     model = ConvS2S(config, 100).eval()
     ids = torch.randint(3, 100, (4, 40))
-    assert 0.3 < float(model.hidden(ids, ids).detach().var()) / 0.02 < 10.0
+    assert 0.3 < float(model.hidden_states(ids, ids).detach().var()) / 0.02 < 10.0
 
 
 def test_a_pattern_of_self_attention_is_refused():
@@ -113,7 +113,7 @@ def test_a_pattern_of_self_attention_is_refused():
         build({"decoder": "local:4"})
     assert str(raised.value) == (
         "attention.decoder=local:4: conv_s2s has no self-attention.  "
-        "Leave it out; attention.cross tells how the decoder attends to the source."
+        "Leave it out; attention.cross is that of the decoder over the source."
     )
 
 

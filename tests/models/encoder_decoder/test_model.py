@@ -14,9 +14,9 @@ from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.relative_attention import RelativeAttention
 from regard.models import (
     BertConfig,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
     GptConfig,
-    Joined,
-    JoinedConfig,
     LongformerConfig,
     MesaNetConfig,
     TransformerXlConfig,
@@ -30,18 +30,18 @@ SOURCE = torch.tensor([[5, 6, 7, 8, 9, 2], [9, 4, 2, 0, 0, 0]])
 TARGET = torch.tensor([[1, 10, 11, 12, 4, 7, 8, 3], [1, 13, 14, 15, 9, 8, 2, 6]])
 
 
-def build(encoder=BERT, decoder=GPT, attention=NO_PATTERNS) -> Joined:
+def build(encoder=BERT, decoder=GPT, attention=NO_PATTERNS) -> EncoderDecoderModel:
     torch.manual_seed(0)
-    config = JoinedConfig(encoder=encoder, decoder=decoder)
-    model = Joined(config, VOCAB, attention).double().eval()
+    config = EncoderDecoderConfig(encoder=encoder, decoder=decoder)
+    model = EncoderDecoderModel(config, VOCAB, attention).double().eval()
     model.compute_dtype = torch.float64
     return model
 
 
-def write(model: Joined) -> torch.Tensor:
+def write(model: EncoderDecoderModel) -> torch.Tensor:
     """Compute the logits of the target token by token."""
-    state = model.start(SOURCE)
-    return torch.stack([model.step(column, state) for column in TARGET.unbind(1)], dim=1)
+    state = model.init_state(SOURCE)
+    return torch.stack([model.decode_step(column, state) for column in TARGET.unbind(1)], dim=1)
 
 
 def test_every_layer_attends_by_the_patterns_of_its_side():
@@ -81,7 +81,7 @@ def test_patterns_of_the_source_go_with_a_decoder_that_has_none():
 def test_sides_may_differ_in_size():
     model = build(decoder=GptConfig(**SMALL | {"dim": 32}))
     assert isinstance(model.encoder_output, Linear)
-    assert model.hidden(SOURCE, TARGET).shape == (2, 8, 32)
+    assert model.hidden_states(SOURCE, TARGET).shape == (2, 8, 32)
     torch.testing.assert_close(write(model), model(SOURCE, TARGET), rtol=0, atol=1e-12)
     assert not list(build().encoder_output.parameters())
 
@@ -94,23 +94,23 @@ def test_what_reads_no_source_is_left_out():
 
 def test_one_seed_draws_the_masks_of_both_sides():
     model = build()
-    pools = {id(module.pool) for module in model.modules() if isinstance(module, Dropout)}
-    assert pools == {id(model.mask_pool)}
+    masks = {id(module.masks) for module in model.modules() if isinstance(module, Dropout)}
+    assert masks == {id(model.dropout_masks)}
 
 
 def test_each_side_has_its_own_table_and_padding_where_it_says_so():
     torch.manual_seed(0)
     encoder = BertConfig(**SMALL, pad_id=1, position_offset=2)
-    config = JoinedConfig(encoder=encoder, decoder=GPT, source_rows=31, start_id=4)
-    model = Joined(config, VOCAB).eval()
+    config = EncoderDecoderConfig(encoder=encoder, decoder=GPT, source_rows=31, start_id=4)
+    model = EncoderDecoderModel(config, VOCAB).eval()
     assert (model.pad_id, model.start_id, model.vocab_size) == (1, 4, VOCAB)
     assert len(model.encoder.output_weight) == 31
     row, padded = torch.tensor([[30, 6, 2]]), torch.tensor([[30, 6, 2, 1, 1]])
     assert torch.allclose(model(row, TARGET[:1]), model(padded, TARGET[:1]), atol=1e-6)
     with pytest.raises(ValueError, match=r"^source_rows must be 1 or more, not 0$"):
-        JoinedConfig(source_rows=0)
+        EncoderDecoderConfig(source_rows=0)
     with pytest.raises(ValueError, match=r"^start_id must be 0 or more, not -1$"):
-        JoinedConfig(start_id=-1)
+        EncoderDecoderConfig(start_id=-1)
 
 
 def test_a_transformer_xl_writes_alike_up_to_its_memory():
@@ -124,22 +124,22 @@ def test_a_transformer_xl_writes_alike_up_to_its_memory():
 
 def test_beams_of_one_source_change_places_without_it():
     model, rows = build(), torch.tensor([0, 0, 1, 1])
-    state = model.start(SOURCE)
+    state = model.init_state(SOURCE)
     state.select(rows)
-    model.step(TARGET[rows, 0], state)
+    model.decode_step(TARGET[rows, 0], state)
     memory = state.memory
     state.select_beams(torch.tensor([1, 0, 3, 2]))
     assert state.memory is memory
     torch.testing.assert_close(
-        model.step(TARGET[rows, 1], state), model(SOURCE[rows], TARGET[rows])[:, 1]
+        model.decode_step(TARGET[rows, 1], state), model(SOURCE[rows], TARGET[rows])[:, 1]
     )
 
 
 def test_the_last_layer_but_one_aligns():
     model = build()
-    assert model.aligning_attention is model.decoder_blocks[1].cross_attention
+    assert model.alignment_attention is model.decoder_blocks[1].cross_attention
     weights = []
-    model.aligning_attention.on_weights = weights.append
+    model.alignment_attention.on_weights = weights.append
     model(SOURCE, TARGET)
     assert weights[0].shape == (2, 2, 8, 6)
 
@@ -154,7 +154,7 @@ def test_attention_of_both_sides_and_between_them_is_told():
 
 
 def test_its_line_tells_both_sides():
-    config = JoinedConfig(encoder=BERT, decoder=MesaNetConfig(**SMALL, solver="none"))
+    config = EncoderDecoderConfig(encoder=BERT, decoder=MesaNetConfig(**SMALL, solver="none"))
     assert config.summary(AttentionConfig(encoder="local:4", cross="local:9")) == (
         "bert (3 layers, d=16, 2 heads, ff 24, post-norm, attention local:4) + "
         "mesanet (3 layers, d=16, 2 heads, ff 24, gated linear attention), cross local:9"

@@ -58,8 +58,8 @@ def refusal(**changes) -> str:
 
 
 def assert_reads_on_as_it_reads(model: Gpt, prefill: int) -> None:
-    whole, state = model(IDS), model.start()
-    first = model.advance(IDS[:, :prefill], state)
+    whole, state = model(IDS), model.init_state()
+    first = model.decode_step(IDS[:, :prefill], state)
     torch.testing.assert_close(first, whole[:, prefill - 1], rtol=0, atol=1e-12)
     rows = torch.arange(2)
     for place in range(prefill, IDS.shape[1]):
@@ -67,7 +67,7 @@ def assert_reads_on_as_it_reads(model: Gpt, prefill: int) -> None:
             rows = torch.tensor([1, 0, 1])
             state.select(rows)
         assert len(state) == place
-        logits = model.advance(IDS[rows, place : place + 1], state)
+        logits = model.decode_step(IDS[rows, place : place + 1], state)
         torch.testing.assert_close(logits, whole[rows, place], rtol=0, atol=1e-12)
 
 
@@ -78,22 +78,22 @@ def test_cached_generation_equals_the_whole_pass(variant, attention, prefill):
 
 
 def test_several_tokens_may_follow_a_cache(model):
-    state = model.start()
-    model.advance(IDS[:, :3], state)
-    logits = model.advance(IDS[:, 3:8], state)
+    state = model.init_state()
+    model.decode_step(IDS[:, :3], state)
+    logits = model.decode_step(IDS[:, 3:8], state)
     torch.testing.assert_close(logits, model(IDS)[:, 7], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("positions", ["rotary", "learned"])
 def test_a_windowed_cache_stays_bounded(positions):
     model = build("local:4", positions=positions, max_positions=16)
-    state = model.start()
-    model.advance(IDS, state)
+    state = model.init_state()
+    model.decode_step(IDS, state)
     for _ in range(4):
-        model.advance(IDS[:, :1], state)
+        model.decode_step(IDS[:, :1], state)
     assert len(state) == 14
     kept = {cache.keys.shape[2] for cache in state.caches}  # type: ignore[attr-defined]
-    assert kept == {model.start().caches[0].size}  # type: ignore[attr-defined]
+    assert kept == {model.init_state().caches[0].size}  # type: ignore[attr-defined]
     assert kept == {5}  # itself and the four before it
 
 
@@ -170,7 +170,7 @@ def test_weights_stay_float32_while_activations_are_bfloat16(variant):
     model = build(**variant).float()
     model.compute_dtype = torch.bfloat16
     assert model(IDS).dtype == torch.bfloat16
-    assert model.advance(IDS, model.start()).dtype == torch.bfloat16
+    assert model.decode_step(IDS, model.init_state()).dtype == torch.bfloat16
     model(IDS).float().sum().backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     assert {gradient.dtype for gradient in gradients} == {torch.float32}
@@ -219,9 +219,9 @@ def test_it_learns_a_tiny_set_by_heart(variant):
         logits = model(ids[:, :-1]).flatten(0, 1)
         torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten()).backward()
         optimizer.step()
-    state, row = model.eval().start(), ids[:, :1]
+    state, row = model.eval().init_state(), ids[:, :1]
     for _ in range(5):
-        following = model.advance(row[:, len(state) :], state).argmax(-1)
+        following = model.decode_step(row[:, len(state) :], state).argmax(-1)
         row = torch.cat([row, following[:, None]], dim=1)
     assert torch.equal(row, ids)
 

@@ -96,7 +96,7 @@ def test_states_and_vector_of_a_bare_encoder_are_those_of_transformers(transform
     theirs = published(transformers, "LongformerModel")
     ours = load(theirs, 2)
     ids = padded_ids(VOCAB, (12, 7), pad_id=1)
-    expected, hidden = run(theirs, ids, 2), ours.hidden(ids)
+    expected, hidden = run(theirs, ids, 2), ours.hidden_states(ids)
     assert_near(hidden, expected.last_hidden_state, ids, pad_id=1)
     torch.testing.assert_close(ours.pooled(hidden, ids), expected.pooler_output, rtol=0, atol=1e-4)
 
@@ -185,9 +185,9 @@ def test_long_texts_give_what_short_methods_give():
     model = Longformer(LongformerConfig(**sizes, window=4, num_global=2), 20).eval().double()
     model.compute_dtype = torch.float64
     ids = torch.randint(1, 20, (1, 1200))
-    short = model.hidden(torch.cat([ids[:, :2], ids[:, 2:200]], dim=1))
+    short = model.hidden_states(torch.cat([ids[:, :2], ids[:, 2:200]], dim=1))
     # One layer: a token far from the end of the short text sees the same of both.
-    torch.testing.assert_close(model.hidden(ids)[:, 2:198], short[:, 2:198])
+    torch.testing.assert_close(model.hidden_states(ids)[:, 2:198], short[:, 2:198])
 
 
 def test_memory_told_is_that_of_windows_and_global_rows():

@@ -66,7 +66,7 @@ def test_second_derivatives_exist(model):
 
 def test_without_attention_the_decoder_starts_from_the_encoders_last_states():
     model = build(attention="none", bidirectional=False)
-    state = model.start(SOURCE)
+    state = model.init_state(SOURCE)
     assert state.memory is None
     for started, final in zip(state.layers, model.encode(SOURCE).finals, strict=True):
         assert torch.equal(started.hidden, final.hidden)
@@ -76,7 +76,7 @@ def test_without_attention_the_decoder_starts_from_the_encoders_last_states():
 def test_the_top_layers_start_from_the_encoders_top_layers():
     model = build(num_encoder_layers=3, num_decoder_layers=2)
     finals = model.encode(SOURCE).finals
-    for started, final in zip(model.start(SOURCE).layers, finals[1:], strict=True):
+    for started, final in zip(model.init_state(SOURCE).layers, finals[1:], strict=True):
         assert torch.equal(started.cell, final.cell)
 
 
@@ -92,9 +92,9 @@ def test_a_reversed_source_ends_with_its_first_token():
 
 def test_luong_attention_feeds_its_output_to_the_next_step():
     model = build()
-    state = model.start(SOURCE)
+    state = model.init_state(SOURCE)
     assert not state.fed.any()
-    logits = model.step(TARGET[:, 0], state)
+    logits = model.decode_step(TARGET[:, 0], state)
     torch.testing.assert_close(model.logits(state.fed), logits)
 
 
@@ -111,9 +111,9 @@ def test_patterns_of_cross_attention_decode_as_they_read(attention, cross):
 def test_the_aligning_attention_tells_weights_that_sum_to_one(attention, input_feeding):
     model = build(attention=attention, input_feeding=input_feeding)
     found = []
-    assert model.aligning_attention is not None
-    model.aligning_attention.on_weights = found.append
-    model.hidden(SOURCE, TARGET)
+    assert model.alignment_attention is not None
+    model.alignment_attention.on_weights = found.append
+    model.hidden_states(SOURCE, TARGET)
     weights = torch.cat(found, dim=2)
     assert weights.shape == (2, 1, 4, 5)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 1, 4, dtype=torch.float64))
@@ -121,7 +121,7 @@ def test_the_aligning_attention_tells_weights_that_sum_to_one(attention, input_f
 
 
 def test_there_is_nothing_to_align_by_without_attention():
-    assert build(attention="none").aligning_attention is None
+    assert build(attention="none").alignment_attention is None
 
 
 def test_a_pattern_of_self_attention_is_refused():
@@ -129,7 +129,7 @@ def test_a_pattern_of_self_attention_is_refused():
         build({"pattern": "local:4"})
     assert str(raised.value) == (
         "attention.pattern=local:4: lstm has no self-attention.  "
-        "Leave it out; attention.cross tells how the decoder attends to the source."
+        "Leave it out; attention.cross is that of the decoder over the source."
     )
 
 

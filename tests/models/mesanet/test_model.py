@@ -30,7 +30,7 @@ def build(**changes):
 def make_mixer(solver: MesaSolver | None = EXACT, *, conv_width=4) -> Any:
     torch.manual_seed(0)
     mixer = MesaMixer(
-        12, 3, solver=solver, conv_width=conv_width, regularization_min=0.25, output_gain=1.0
+        12, 3, solver=solver, conv_width=conv_width, regularization_min=0.25, output_init_scale=1.0
     )
     with torch.no_grad():
         for parameter in mixer.parameters():  # away from the values it starts with
@@ -174,10 +174,10 @@ def test_gated_linear_attention_has_nothing_to_solve():
 def test_reading_on_from_a_state_equals_the_whole_pass(changes):
     model = build(**changes)
     ids = torch.randint(1, VOCAB, (2, 9), generator=torch.Generator().manual_seed(1))
-    whole, state = model(ids), model.start()
-    assert_close(model.advance(ids[:, :4], state), whole[:, 3], tolerance=1e-10)
+    whole, state = model(ids), model.init_state()
+    assert_close(model.decode_step(ids[:, :4], state), whole[:, 3], tolerance=1e-10)
     for place in range(4, 9):
-        logits = model.advance(ids[:, place : place + 1], state)
+        logits = model.decode_step(ids[:, place : place + 1], state)
         assert_close(logits, whole[:, place], tolerance=1e-10)
 
 
@@ -192,10 +192,10 @@ def count_kept(state):
 
 def test_what_is_kept_does_not_grow_with_the_text():
     model = build()
-    state, sizes = model.start(), []
+    state, sizes = model.init_state(), []
     with torch.no_grad():
         for length in (3, 1, 1, 200, 1):
-            model.advance(torch.full((2, length), 5), state)
+            model.decode_step(torch.full((2, length), 5), state)
             sizes.append(count_kept(state))
     # H and G of 2 heads and 3 inputs of queries and keys, by row and layer.
     assert sizes == [2 * 2 * (2 * 2 * 8 * 8 + 3 * 2 * 16)] * 5
@@ -222,7 +222,7 @@ def test_no_tensor_has_a_matrix_for_every_position():
         solver=MesaSolver(num_iterations=2),
         conv_width=4,
         regularization_min=0.25,
-        output_gain=1.0,
+        output_init_scale=1.0,
     )
     with LargestTensor() as made:
         mixer(torch.randn(1, 256, 64)).sum().backward()
@@ -259,7 +259,7 @@ def test_a_pattern_of_attention_is_refused(name, given):
     with pytest.raises(ConfigError) as caught:
         MesaNet(SMALL, VOCAB, AttentionConfig(**{name: given}))
     assert str(caught.value) == (
-        f"attention.{name}={given}: mesanet has no attention, and so no pattern of it.  "
+        f"attention.{name}={given}: mesanet has no attention.  "
         "Leave it out; its cost is linear in the length."
     )
 

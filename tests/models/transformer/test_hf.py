@@ -26,8 +26,8 @@ from tests.models.published_weights import read_transformer, spread
 
 from regard.data.batching import SpecialIds
 from regard.errors import WeightsError
-from regard.generation.beam_search import search
-from regard.generation.beam_search_config import SearchConfig
+from regard.generation.beam_search import beam_search
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.layers.positions import SinusoidalPositions, sinusoids
 from regard.models import CHECKPOINT_FORMATS
 from regard.models.transformer.model import TransformerConfig
@@ -272,13 +272,13 @@ def test_the_table_of_sinusoids_grows_in_its_order():
 def test_decoding_with_a_cache_equals_the_whole_pass_with_any_padding():
     model, (source, target) = drawn_model(CONFIG).double(), drawn_ids(5)
     model.compute_dtype = torch.float64
-    whole, state = model(source, target), model.start(source)
+    whole, state = model(source, target), model.init_state(source)
     rows = torch.arange(len(source))
     for place in range(target.shape[1]):
         if place == 4:
             rows = torch.tensor([2, 0, 2])
             state.select(rows)
-        logits = model.step(target[rows, place], state)
+        logits = model.decode_step(target[rows, place], state)
         torch.testing.assert_close(logits, whole[rows, place], rtol=0, atol=1e-12)
 
 
@@ -304,9 +304,9 @@ def test_greedy_search_writes_what_generate_writes(tmp_path, transformers):
         )
         wanted = [row[: row.index(0)] if 0 in row else row for row in rows[:, 1:].tolist()]
         ours = read_transformer(tmp_path / str(seed))
-        search_config = SearchConfig(beam=1, max_length_ratio=0.0)  # 10 tokens at most
-        found = search(ours, source, search_config, SpecialIds(PAD, ours.config.start_id, 0))
+        search_config = BeamSearchConfig(beam=1, max_length_ratio=0.0)  # 10 tokens at most
+        found = beam_search(ours, source, search_config, SpecialIds(PAD, ours.config.start_id, 0))
         assert [hypotheses[0].ids for hypotheses in found] == wanted
         outputs += [hypotheses[0] for hypotheses in found]
-    assert {output.is_finished for output in outputs} == {True, False}
+    assert {output.is_complete for output in outputs} == {True, False}
     assert len({tuple(output.ids) for output in outputs}) > len(SEEDS)

@@ -311,7 +311,7 @@ def test_the_rows_before_the_first_position_are_taken_by_none():
 def test_decoding_with_a_cache_equals_the_whole_pass_with_padding():
     model, (source, target) = drawn_model(CONFIG).double(), drawn_ids(5)
     model.compute_dtype = torch.float64
-    whole, state = model(source, target), model.start(source)
+    whole, state = model(source, target), model.init_state(source)
     for place in range(target.shape[1]):
-        logits = model.step(target[:, place], state)
+        logits = model.decode_step(target[:, place], state)
         torch.testing.assert_close(logits, whole[:, place], rtol=0, atol=1e-12)

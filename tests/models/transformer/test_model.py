@@ -10,7 +10,7 @@ from regard.attention import Causal, Full, Local
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.cache import WindowCache
 from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
-from regard.layers.transformer_block import Block
+from regard.layers.transformer_block import TransformerBlock
 from regard.models.transformer.model import Transformer, TransformerConfig
 
 SMALL = TransformerConfig(
@@ -70,16 +70,16 @@ def test_padding_of_the_source_changes_nothing(model):
 
 
 def test_decoding_with_a_cache_equals_the_whole_pass(model):
-    state = model.start(SOURCE)
-    stepwise = torch.stack([model.step(TARGET[:, t], state) for t in range(4)], dim=1)
+    state = model.init_state(SOURCE)
+    stepwise = torch.stack([model.decode_step(TARGET[:, t], state) for t in range(4)], dim=1)
     torch.testing.assert_close(stepwise, model(SOURCE, TARGET))
 
 
 def test_selected_rows_of_the_state_go_on_alone(model):
-    state = model.start(SOURCE)
-    model.step(TARGET[:, 0], state)
+    state = model.init_state(SOURCE)
+    model.decode_step(TARGET[:, 0], state)
     state.select(torch.tensor([1]))
-    logits = model.step(TARGET[1:, 1], state)
+    logits = model.decode_step(TARGET[1:, 1], state)
     torch.testing.assert_close(logits, model(SOURCE, TARGET)[1:, 1])
 
 
@@ -170,13 +170,13 @@ def with_attention(**settings):
 def assert_decodes_as_it_reads(model):
     """Compare decoding token by token, rows reordered half-way, with the whole pass."""
     whole = model(LONG_SOURCE, LONG_TARGET)
-    state = model.start(LONG_SOURCE)
+    state = model.init_state(LONG_SOURCE)
     rows = torch.arange(2)
     for t in range(LONG_TARGET.shape[1]):
         if t == 5:
             rows = torch.tensor([1, 0, 1])
             state.select(rows)
-        logits = model.step(LONG_TARGET[rows, t], state)
+        logits = model.decode_step(LONG_TARGET[rows, t], state)
         torch.testing.assert_close(logits, whole[rows, t], rtol=0, atol=1e-12)
 
 
@@ -192,7 +192,7 @@ def test_every_pattern_of_cross_attention_decodes_as_it_reads(pattern):
 
 def test_a_list_of_patterns_alternates_over_the_layers():
     model = with_attention(pattern=("local:1", "full"), cross=("full", "local:3"))
-    blocks = [block for block in model.encoder if isinstance(block, Block)]
+    blocks = [block for block in model.encoder if isinstance(block, TransformerBlock)]
     assert [block.self_attention.pattern for block in blocks] == [Local(1, 1), Full()]
     found = [block.self_attention.pattern for block in model.decoder_blocks]
     assert found == [Local(1, 0) & Causal(), Causal()]
@@ -203,9 +203,9 @@ def test_a_list_of_patterns_alternates_over_the_layers():
 
 def test_a_window_bounds_the_cache_of_decoding():
     model = with_attention(decoder="local:3")
-    state = model.start(LONG_SOURCE)
+    state = model.init_state(LONG_SOURCE)
     for t in range(LONG_TARGET.shape[1]):
-        model.step(LONG_TARGET[:, t], state)
+        model.decode_step(LONG_TARGET[:, t], state)
     for cache in state.caches:
         assert isinstance(cache, WindowCache)
         assert len(cache) == LONG_TARGET.shape[1]

@@ -110,7 +110,7 @@ def test_segments_equal_the_recurrence_of_the_paper():
     model, memory = build(norm="post", memory=5), None
     kept = [torch.zeros(2, 0, 16, dtype=torch.float64)] * 3
     for segment in IDS.split(4, dim=1):
-        hidden, memory = model.hidden_with_memory(segment, memory)
+        hidden, memory = model.hidden_states_with_memory(segment, memory)
         logits, kept = define_logits(model, segment, kept)
         assert_close(model.logits(hidden), logits)
 
@@ -118,8 +118,8 @@ def test_segments_equal_the_recurrence_of_the_paper():
 def test_gradients_of_a_segment_are_those_of_the_recurrence_with_its_memory_held_fixed():
     model = build(norm="post", memory=5)
     first, second = IDS[:, :4], IDS[:, 4:8]
-    _, memory = model.hidden_with_memory(first)
-    hidden, _ = model.hidden_with_memory(second, memory)
+    _, memory = model.hidden_states_with_memory(first)
+    hidden, _ = model.hidden_states_with_memory(second, memory)
     _, kept = define_logits(model, first, [torch.zeros(2, 0, 16, dtype=torch.float64)] * 3)
     wanted, _ = define_logits(model, second, kept)
     parameters = list(model.parameters())
@@ -134,9 +134,9 @@ def test_gradients_of_a_segment_are_those_of_the_recurrence_with_its_memory_held
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_segments_equal_one_pass_up_to_the_memory_and_its_next_position(norm):
     model, memory = build(norm=norm, memory=6), None
-    whole = model.hidden(IDS[:, :7])
+    whole = model.hidden_states(IDS[:, :7])
     for first, last in ((0, 3), (3, 6), (6, 7)):
-        hidden, memory = model.hidden_with_memory(IDS[:, first:last], memory)
+        hidden, memory = model.hidden_states_with_memory(IDS[:, first:last], memory)
         assert_close(hidden, whole[:, first:last])
 
 
@@ -144,18 +144,18 @@ def test_segments_equal_one_pass_up_to_the_memory_and_its_next_position(norm):
 @pytest.mark.parametrize("pattern", ["full", "local:2|global:0", "strided:3", "top_k:3"])
 def test_generation_equals_training_by_the_same_segments(norm, pattern):
     model, memory = build(pattern, norm=norm), None
-    state = model.start()
+    state = model.init_state()
     for first, last in ((0, 3), (3, 4), (4, 5), (5, 10), (10, 11), (11, 14)):
-        hidden, memory = model.hidden_with_memory(IDS[:, first:last], memory)
-        logits = model.advance(IDS[:, first:last], state)
+        hidden, memory = model.hidden_states_with_memory(IDS[:, first:last], memory)
+        logits = model.decode_step(IDS[:, first:last], state)
         assert_close(logits, model.logits(hidden[:, -1]))
 
 
 def test_a_window_no_longer_than_the_memory_makes_generation_exact_for_any_length():
     model = build("local:4")
-    whole, state = model(IDS), model.start()
+    whole, state = model(IDS), model.init_state()
     for place in range(IDS.shape[1]):
-        logits = model.advance(IDS[:, place : place + 1], state)
+        logits = model.decode_step(IDS[:, place : place + 1], state)
         assert_close(logits, whole[:, place])
 
 
@@ -164,10 +164,10 @@ def test_every_layer_looks_further_back_by_the_memory():
     text = IDS[0].masked_fill(IDS[0] == 19, 3)
     changed = torch.where(torch.eye(14, dtype=torch.bool), 19, text)  # row i differs at place i
     ids = torch.cat([changed[:13], text[None]])
-    state = model.start()
+    state = model.init_state()
     for place in range(13):
-        model.advance(ids[:, place : place + 1], state)
-    logits = model.advance(ids[:, 13:], state)
+        model.decode_step(ids[:, place : place + 1], state)
+    logits = model.decode_step(ids[:, 13:], state)
     is_seen = [not torch.allclose(logits[i], logits[13], rtol=0, atol=1e-9) for i in range(13)]
     # Three layers of two positions each, before the last.
     assert is_seen == [False] * 7 + [True] * 6
@@ -204,12 +204,12 @@ def count_kept(state):
 
 def test_what_is_kept_is_bounded():
     model = build()
-    state, sizes, memory = model.start(), [], None
+    state, sizes, memory = model.init_state(), [], None
     with torch.no_grad():
         for length in (3, 1, 1, 9, 1):
             ids = torch.full((2, length), 5)
-            model.advance(ids, state)
-            _, memory = model.hidden_with_memory(ids, memory)
+            model.decode_step(ids, state)
+            _, memory = model.hidden_states_with_memory(ids, memory)
             sizes.append((count_kept(state), count_kept(memory)))
     by_position = 3 * 2 * 16  # layers, rows, dim
     assert sizes[0] == (3 * 2 * by_position, 3 * by_position)
@@ -219,11 +219,11 @@ def test_what_is_kept_is_bounded():
 
 def test_the_memory_has_no_graph_and_stays_as_it_is():
     model = build()
-    _, memory = model.hidden_with_memory(IDS[:, :4])
+    _, memory = model.hidden_states_with_memory(IDS[:, :4])
     before = [cache.inputs.clone() for cache in memory.caches]
     assert not any(cache.inputs.requires_grad for cache in memory.caches)
-    one, later = model.hidden_with_memory(IDS[:, 4:8], memory)
-    other, _ = model.hidden_with_memory(IDS[:, 4:8], memory)
+    one, later = model.hidden_states_with_memory(IDS[:, 4:8], memory)
+    other, _ = model.hidden_states_with_memory(IDS[:, 4:8], memory)
     assert torch.equal(one, other)
     assert (len(memory), len(later)) == (4, 8)
     assert all(torch.equal(cache.inputs, b) for cache, b in zip(memory.caches, before, strict=True))
@@ -231,10 +231,10 @@ def test_the_memory_has_no_graph_and_stays_as_it_is():
 
 def test_rows_of_a_memory_can_be_selected():
     model = build()
-    _, memory = model.hidden_with_memory(IDS[:, :4])
-    hidden, _ = model.hidden_with_memory(IDS[:, 4:], memory)
+    _, memory = model.hidden_states_with_memory(IDS[:, :4])
+    hidden, _ = model.hidden_states_with_memory(IDS[:, 4:], memory)
     memory.select(torch.tensor([1]))
-    alone, _ = model.hidden_with_memory(IDS[1:, 4:], memory)
+    alone, _ = model.hidden_states_with_memory(IDS[1:, 4:], memory)
     assert_close(alone, hidden[1:])
 
 
@@ -246,8 +246,8 @@ def test_biases_are_shared_by_all_layers():
 def test_weights_can_be_watched():
     model, seen = build(), []
     model.mixers[0].on_weights = seen.append
-    plain = build().hidden(IDS)
-    assert_close(model.hidden(IDS), plain)
+    plain = build().hidden_states(IDS)
+    assert_close(model.hidden_states(IDS), plain)
     assert_close(seen[0].sum(-1), torch.ones(2, 2, 14, dtype=torch.float64))
 
 
@@ -295,9 +295,9 @@ def test_the_summary_tells_memory_and_pattern():
 def test_a_segment_after_another_sees_it_and_sends_no_gradient_there():
     model = build(memory=4)
     before, ids = torch.randint(3, VOCAB, (2, 4)), torch.randint(3, VOCAB, (2, 6))
-    _, memory = model.hidden_with_memory(before)
-    wanted = model.hidden_with_memory(ids, memory)[0]
-    found = model.hidden_after(before, ids)
+    _, memory = model.hidden_states_with_memory(before)
+    wanted = model.hidden_states_with_memory(ids, memory)[0]
+    found = model.hidden_states_after(before, ids)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-14)
-    assert not torch.allclose(found, model.hidden(ids))
+    assert not torch.allclose(found, model.hidden_states(ids))
     assert model.memory_length == 4

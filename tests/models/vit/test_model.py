@@ -130,7 +130,7 @@ def test_states_and_vector_of_a_bare_encoder_are_those_of_transformers(transform
     ours = load(theirs, tmp_path)
     assert (ours.config.has_pooler, ours.config.num_labels) == (True, 0)
     pixels = pixels_of(ours.config, 3)
-    expected, hidden = theirs(pixels), ours.hidden(pixels)
+    expected, hidden = theirs(pixels), ours.hidden_states(pixels)
     assert_near(hidden, expected.last_hidden_state)
     assert_near(ours.pooled(hidden), expected.pooler_output)
 
@@ -142,7 +142,7 @@ def test_an_encoder_with_the_token_of_masked_patches_is_read(transformers, tmp_p
     ours = load(theirs, tmp_path)
     assert not ours.config.has_pooler
     pixels = pixels_of(ours.config, 2)
-    assert_near(ours.hidden(pixels), theirs(pixels).last_hidden_state)
+    assert_near(ours.hidden_states(pixels), theirs(pixels).last_hidden_state)
 
 
 @pytest.mark.parametrize("changes", [{"num_labels": 3}, {"num_labels": 0, "has_pooler": True}])
@@ -162,7 +162,7 @@ def test_a_model_written_opens_in_transformers(transformers, tmp_path, changes):
     if model.num_labels:
         assert_near(model(pixels), found.logits)
     else:
-        assert_near(model.pooled(model.hidden(pixels)), found.pooler_output)
+        assert_near(model.pooled(model.hidden_states(pixels)), found.pooler_output)
     adapted = FORMAT.adapt(FORMAT.read(saved(theirs, tmp_path / "again")[0]), set(tensors))
     assert adapted == model.config
 
@@ -246,12 +246,12 @@ def kind(request):
 def test_logits_have_one_row_an_input(kind):
     model, inputs = build(kind)
     assert model(inputs).shape == (3, 5)
-    assert model.hidden(inputs).shape == (3, 7 if kind == "image" else 8, 16)
+    assert model.hidden_states(inputs).shape == (3, 7 if kind == "image" else 8, 16)
 
 
 def test_logits_are_those_of_the_class_token(kind):
     model, inputs = build(kind)
-    torch.testing.assert_close(model(inputs), model.head(model.hidden(inputs)[:, 0]))
+    torch.testing.assert_close(model(inputs), model.head(model.hidden_states(inputs)[:, 0]))
 
 
 def test_every_patch_matters():
@@ -274,12 +274,12 @@ def test_the_order_of_patches_matters(kind):
 @pytest.mark.parametrize("has_pooler", [False, True])
 def test_padding_of_features_changes_nothing(pooling, has_pooler):
     model, rows = build("features", pooling=pooling, has_pooler=has_pooler)
-    whole, hidden = model(rows, LENGTHS), model.hidden(rows, LENGTHS)
+    whole, hidden = model(rows, LENGTHS), model.hidden_states(rows, LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
         alone = rows[row : row + 1, :length]
         torch.testing.assert_close(whole[row : row + 1], model(alone), rtol=0, atol=1e-12)
         states = hidden[row : row + 1, : length + 1]
-        torch.testing.assert_close(states, model.hidden(alone), rtol=0, atol=1e-12)
+        torch.testing.assert_close(states, model.hidden_states(alone), rtol=0, atol=1e-12)
 
 
 def test_a_row_without_features_is_finite():
@@ -291,7 +291,7 @@ def test_a_row_without_features_is_finite():
 
 def test_the_mean_leaves_the_class_token_out():
     model, pixels = build("image", pooling="mean")
-    expected = model.head(model.hidden(pixels)[:, 1:].mean(1))
+    expected = model.head(model.hidden_states(pixels)[:, 1:].mean(1))
     torch.testing.assert_close(model(pixels), expected)
 
 
@@ -312,10 +312,10 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(kind):
     model, inputs = build(kind, dropout=0.5)
     assert torch.equal(model(inputs), model(inputs))
     model.train()
-    model.mask_pool.reseed(1)
+    model.dropout_masks.reseed(1)
     first = model(inputs)
     assert not torch.allclose(first, model(inputs))
-    model.mask_pool.reseed(1)
+    model.dropout_masks.reseed(1)
     torch.testing.assert_close(model(inputs), first, rtol=0, atol=0)
 
 
@@ -400,8 +400,8 @@ def test_logits_without_a_head_are_refused():
     with pytest.raises(ConfigError) as caught:
         model(pixels)
     assert str(caught.value) == (
-        "num_labels=0: the model gives states and vectors, no logits of labels.  "
-        "Use hidden(inputs) or pooled(hidden), or load weights that hold the head."
+        "num_labels=0: the model has hidden states and vectors, no logits of labels.  "
+        "Use hidden_states(inputs) or pooled(hidden), or load weights that hold the head."
     )
 
 

@@ -186,8 +186,8 @@ def test_other_optimizers_train_it_too(tmp_path, book, optimizer):
 def test_windowed_attention_trains_and_generates_with_a_bounded_cache(tmp_path, book):
     settings = (*SMALL, "attention.pattern=local:8", "training.epochs=1")
     generator = train(book, tmp_path / "model", settings=settings)
-    state = generator.model.start()
-    generator.model.advance(torch.arange(5, 35)[None], state)
+    state = generator.model.init_state()
+    generator.model.decode_step(torch.arange(5, 35)[None], state)
     assert all(cache.keys.shape[2] <= 9 for cache in state.caches)
     assert generator.generate("7 red", max_tokens=5)
 

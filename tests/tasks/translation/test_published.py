@@ -23,7 +23,7 @@ from tests.tasks.translation.published_pairs import (
 from regard.__main__ import main
 from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
-from regard.generation.beam_search_config import SearchConfig
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.hugging_face.generation_rules import forbidden_ids
 from regard.runs.export_check import export_model
 from regard.runs.run import train
@@ -66,7 +66,7 @@ def peer_outputs(transformers, folder, **options) -> list[str]:
 
 
 def our_outputs(translator: Translator, **options):
-    config = SearchConfig(
+    config = BeamSearchConfig(
         max_length_ratio=9.0,
         max_length=12,
         forbidden=translator.config.search.forbidden,
@@ -112,7 +112,7 @@ def test_without_what_is_forbidden_the_outputs_are_others(marian):
     translator = load(marian)
     ids = special_ids(translator.model, translator.tokenizer)
     sources = TokenRows(translator.tokenizer.encode(TEXTS))
-    free = decode_rows(translator.model, sources, range(4), SearchConfig(beam=1), ids)
+    free = decode_rows(translator.model, sources, range(4), BeamSearchConfig(beam=1), ids)
     assert any(1 in found[0].ids for found in free)
     assert not any(1 in row for row in our_outputs(translator, beam=1))
 

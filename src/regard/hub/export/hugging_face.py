@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from regard.errors import ConfigError
-from regard.generation.beam_search_config import SearchConfig
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.file_names import GENERATION_CONFIG, PREPROCESSOR_CONFIG
@@ -128,7 +128,7 @@ def _families_of(model: TextModel) -> Mapping[str, Family]:
 
 
 def _generation_config(
-    model: EncoderDecoder[Any], tokenizer: AnyTokenizer, search: SearchConfig
+    model: EncoderDecoder[Any], tokenizer: AnyTokenizer, search: BeamSearchConfig
 ) -> str:
     """Write how outputs are searched for; `OWN_FIELD` has what only regard reads."""
     forbidden = dict.fromkeys((*search.forbidden, *tokenizer.unused_ids(model.vocab_size)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from regard.generation.beam_search_config import SearchConfig
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.layers.attention_config import AttentionConfig
 from regard.models import Model
@@ -28,7 +28,7 @@ class TrainedModel(NamedTuple):
     tokenizer: AnyTokenizer | None
     attention: AttentionConfig
     inputs: str = "texts"
-    search: SearchConfig | None = None
+    search: BeamSearchConfig | None = None
     labels: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()

@@ -13,18 +13,18 @@ from regard.models.base.text_model import TextModel
 
 
 class Classifier(TextModel):
-    """Tells which of several labels a text has.
+    """A classifier of texts.
 
     Args:
-        encoder: Reads the text; without a head for masked tokens.
+        encoder: Reads the text; it has no head for masked tokens.
         num_labels: Number of labels, 2 or more.
     """
 
     def __init__(self, encoder: Encoder, num_labels: int) -> None:
         super().__init__(encoder.vocab_size, dim=encoder.dim, num_blocks=encoder.num_blocks)
         self.encoder, self.num_labels = encoder, num_labels
-        self.mask_pool = encoder.mask_pool
-        self.dropout = Dropout(encoder.config.dropout, self.mask_pool)
+        self.dropout_masks = encoder.dropout_masks
+        self.dropout = Dropout(encoder.config.dropout, self.dropout_masks)
         self.output_weight = nn.Parameter(torch.zeros(num_labels, encoder.dim))
         self.output_bias = nn.Parameter(torch.zeros(num_labels))
 
@@ -38,8 +38,8 @@ class Classifier(TextModel):
             ``[batch, labels]``.
         """
         self.encoder.compute_dtype = self.compute_dtype
-        hidden = self.encoder.hidden(ids)
-        return self.logits(self.dropout(self.encoder.pooled(hidden, ids)))
+        states = self.encoder.hidden_states(ids)  # [batch, length, dim]
+        return self.logits(self.dropout(self.encoder.pooled(states, ids)))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map the vectors of texts, ``[batch, dim]``, to logits, ``[batch, labels]``."""
@@ -47,9 +47,9 @@ class Classifier(TextModel):
         return F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
 
     def layers(self) -> list[nn.Module]:
-        """List its layers; as `Model.layers`."""
+        """Return its layers, first to last."""
         return self.encoder.layers()
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
         return self.encoder.attention_bytes(attention, length)

@@ -1,8 +1,8 @@
-"""What every language model offers: training, generation and planning use this alone.
+"""The base of language models: all that training and generation use of them.
 
-A family writes `hidden` (all positions at once, for training) and `start` with `advance` (the next
-positions after those seen, for generation), which must agree. Most families are a stack: an
-embedding, blocks, and what follows the last of them (`StackedDecoder`).
+A family writes `hidden_states` (all positions at once, for training) and `init_state` with
+`decode_step` (the next positions, for generation), which must agree. Most families are a stack: an
+embedding, blocks, and a norm after the last of them (`StackedDecoder`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.norm import LayerNorm
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
-from regard.layers.transformer_block import Block, BlockConfig, DecoderBlock, Mixer
+from regard.layers.transformer_block import BlockConfig, DecoderBlock, Mixer, TransformerBlock
 from regard.models.base.text_model import TextModel, token_table
 
 
 @dataclass
 class LayerCaches:
-    """What the layers of a decoder keep of the positions seen, one cache a layer.
+    """The state of a decoder between two tokens: one cache a layer.
 
     Args:
         caches: First layer to last.
@@ -48,10 +48,10 @@ S = TypeVar("S")
 
 
 class Decoder(TextModel, Generic[S]):
-    """A model that continues a text; `S` is what it carries between tokens."""
+    """A model that continues a text; `S` is its state between two tokens."""
 
     memory_length: int = 0
-    """Positions before a segment whose states its training can use."""
+    """Positions before a segment whose hidden states it uses in training."""
 
     def forward(self, ids: Tensor) -> Tensor:
         """Compute the logits of every next token.
@@ -63,35 +63,35 @@ class Decoder(TextModel, Generic[S]):
         Returns:
             ``[batch, length, vocab]``.
         """
-        return self.logits(self.hidden(ids))
+        return self.logits(self.hidden_states(ids))
 
     @abstractmethod
-    def hidden(self, ids: Tensor) -> Tensor:
-        """Compute the last states, ``[batch, length, dim]``; arguments as `forward`."""
+    def hidden_states(self, ids: Tensor) -> Tensor:
+        """Compute the last hidden states, ``[batch, length, dim]``; see `forward`."""
 
-    def hidden_after(self, before: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002 - may be unused
-        """Compute the last states of a segment whose memory are those of the segment before.
+    def hidden_states_after(self, before: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002 - may be unused
+        """Compute the last hidden states of a segment, with a memory of the segment before it.
 
         Args:
             before: Ids of the positions before, ``[batch, context]``; no gradient flows into them.
             ids: Of the segment, ``[batch, length]``.
 
         Returns:
-            ``[batch, length, dim]``; as `hidden` where the family has no memory.
+            ``[batch, length, dim]``; those of `hidden_states` where the family has no memory.
         """
-        return self.hidden(ids)
+        return self.hidden_states(ids)
 
     @abstractmethod
-    def start(self) -> S:
-        """Prepare to read a batch of texts from their beginning."""
+    def init_state(self) -> S:
+        """Return the state before the first token of a batch of texts."""
 
     @abstractmethod
-    def advance(self, ids: Tensor, state: S) -> Tensor:
-        """Read on.
+    def decode_step(self, ids: Tensor, state: S) -> Tensor:
+        """Decode the next tokens.
 
         Args:
             ids: The next tokens of each row, ``[batch, new]``, as many for every row.
-            state: From `start`; brought up to date in place.
+            state: From `init_state`; updated in place.
 
         Returns:
             Logits of the token after the last, ``[batch, vocab]``.
@@ -99,7 +99,7 @@ class Decoder(TextModel, Generic[S]):
 
 
 class StackedDecoder(Decoder[LayerCaches]):
-    """An embedding, blocks one after the other, and what follows the last of them.
+    """An embedding, a stack of blocks, and a norm.
 
     Args:
         vocab_size: Number of token ids.
@@ -107,17 +107,17 @@ class StackedDecoder(Decoder[LayerCaches]):
         num_layers: Blocks.
         dropout: Rate on embeddings, 0 to below 1.
         tied: Whether the embedding and the output share one table.
-        table: Makes a table of tokens, ``[vocab, dim]``.
-        positions: Where tokens stand; None where the layers tell.
+        table: Builds a table of tokens, ``[vocab, dim]``.
+        positions: Of the tokens; None where the layers have them.
         scale: Factor on the rows of the embedding; None is ``sqrt(dim)``.
         embedding_norm: Of the embeddings; None has none.
     """
 
     blocks: nn.ModuleList
-    """What a family adds: each maps ``x`` with a ``cache`` of its own that it makes."""
+    """Added by the family: each maps ``x`` with a ``cache`` of its own."""
 
     norm: nn.Module
-    """What a family adds: maps what the last block gives to the last states."""
+    """Added by the family: maps the last block's output to the last hidden states."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class StackedDecoder(Decoder[LayerCaches]):
         super().__init__(vocab_size, dim=dim, num_blocks=num_layers)
         self.output_weight = table(vocab_size, dim)
         tokens = self.output_weight if tied else table(vocab_size, dim)
-        dropped = Dropout(dropout, self.mask_pool)
+        dropped = Dropout(dropout, self.dropout_masks)
         self.embedding = TokenEmbedding(
             tokens, positions, dropped, scale=scale, norm=embedding_norm
         )
@@ -146,41 +146,41 @@ class StackedDecoder(Decoder[LayerCaches]):
         mixers: Iterable[Mixer],
         cross: Sequence[Pattern] | None = None,
     ) -> None:
-        """Add the blocks, and the norm that follows where theirs come first.
+        """Add the blocks, and the norm after the last where a block begins with its norm.
 
         Args:
             block: Dimensions of each.
-            mixers: By which positions see those before them, first layer to last.
-            cross: Patterns by which each block reads a source; None reads none.
+            mixers: Self-attention of each, first to last.
+            cross: Patterns of each block's attention over a source; None has no source.
         """
-        pool = self.mask_pool
+        masks = self.dropout_masks
         if cross is None:
-            self.blocks = nn.ModuleList(Block(block, mixer, pool) for mixer in mixers)
+            self.blocks = nn.ModuleList(TransformerBlock(block, mixer, masks) for mixer in mixers)
         else:
             self.blocks = nn.ModuleList(
-                DecoderBlock(block, mixer, pattern, pool)
+                DecoderBlock(block, mixer, pattern, masks)
                 for mixer, pattern in zip(mixers, cross, strict=True)
             )
         self.norm = block.make_last_norm()
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        """Compute the last states, ``[batch, length, dim]``, of rows read from their beginning."""
-        return self.read(ids)
+    def hidden_states(self, ids: Tensor) -> Tensor:
+        """Compute the last hidden states, ``[batch, length, dim]``; see `Decoder`."""
+        return self.decode(ids)
 
     def layers(self) -> list[nn.Module]:
-        """List its layers; as `Model.layers`."""
+        """Return its layers, first to last."""
         return [*self.blocks]
 
-    def start(self) -> LayerCaches:
-        """Prepare to read a batch of texts from their beginning; each layer keeps what it needs."""
+    def init_state(self) -> LayerCaches:
+        """Return the state before the first token; each layer keeps what it needs."""
         blocks: Any = self.blocks
         return LayerCaches([block.make_cache() for block in blocks])
 
-    def advance(self, ids: Tensor, state: LayerCaches) -> Tensor:
-        """Read on; as `Decoder.advance`."""
-        return self.logits(self.read(ids, state.caches)[:, -1])
+    def decode_step(self, ids: Tensor, state: LayerCaches) -> Tensor:
+        """Decode the next tokens; see `Decoder`."""
+        return self.logits(self.decode(ids, state.caches)[:, -1])
 
-    def read(
+    def decode(
         self,
         ids: Tensor,
         caches: Sequence[LayerCache] | None = None,
@@ -188,41 +188,40 @@ class StackedDecoder(Decoder[LayerCaches]):
         memory: Sequence[tuple[Tensor, Tensor]] | None = None,
         lengths: Tensor | None = None,
     ) -> Tensor:
-        """Compute the last states of tokens.
+        """Compute the last hidden states of the next tokens.
 
         Args:
             ids: ``[batch, length]``.
-            caches: What each layer keeps of the tokens before, brought up to date; None where there
-                are none.
-            memory: Keys and values of the source for each layer; None for blocks that read none.
+            caches: Of each layer, with the tokens before; they are updated. None has none before.
+            memory: Keys and values of the source for each layer; None where there is none.
             lengths: Valid source positions of each row, ``[batch]``; None means all.
 
         Returns:
             ``[batch, length, dim]``.
         """
         start = 0 if caches is None else len(caches[0])
-        x = self.begin(self.embedding(ids, start=start, dtype=self.compute_dtype))
+        x = self.before_blocks(self.embedding(ids, start=start, dtype=self.compute_dtype))
         for number, block in enumerate(self.blocks):
             cache = None if caches is None else caches[number]
             if memory is None:
                 x = block(x, cache=cache)
             else:
                 x = block(x, memory[number], lengths, cache)
-        return self.finish(x)
+        return self.after_blocks(x)
 
-    def begin(self, x: Tensor) -> Tensor:
-        """Map embeddings, ``[batch, length, dim]``, to what the first block reads."""
+    def before_blocks(self, x: Tensor) -> Tensor:
+        """Map embeddings, ``[batch, length, dim]``, to the first block's input."""
         return x
 
-    def finish(self, x: Tensor) -> Tensor:
-        """Map what the last block gives, ``[batch, length, dim]``, to the last states."""
+    def after_blocks(self, x: Tensor) -> Tensor:
+        """Map the last block's output, ``[batch, length, dim]``, to the last hidden states."""
         return self.norm(x)
 
 
-def stream_gain(num_layers: int, *, reads_source: bool = False) -> float:
-    """Compute the factor on maps that write to a pre-norm stream: its variance stays.
+def residual_init_scale(num_layers: int, *, reads_source: bool = False) -> float:
+    """Compute the factor on initial weights of maps that write to a pre-norm residual stream.
 
-    Each block adds twice to it, three times where it reads a source (Radford et al. 2019, section
-    2.3).
+    It keeps the variance of the stream: each block adds to it twice, or three times where it reads
+    a source (Radford et al. 2019, section 2.3).
     """
     return ((3 if reads_source else 2) * num_layers) ** -0.5

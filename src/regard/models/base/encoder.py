@@ -1,9 +1,9 @@
-"""What every encoder of text offers, and the parts of those in the manner of BERT.
+"""The base of encoders of text, in the manner of BERT.
 
-Training, classification and planning use `Encoder` alone: last states of all tokens, logits of the
-masked ones, and one vector for a text. A family gives it the attention of each layer; all else
-(Devlin et al. 2019, section 3) is here: embeddings of tokens, positions and segments, summed and
-normalised, blocks, the head of masked-token prediction and the pooler.
+An `Encoder` computes hidden states of all tokens, logits of masked ones, and one vector for a text.
+A family gives the attention of each layer; all else (Devlin et al. 2019, section 3) is here:
+embeddings of tokens, positions and segments, summed and normalised, blocks, the head of
+masked-token prediction and the pooler.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from regard.attention import Pattern
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.dropout import Dropout, SharedDropoutMasks
 from regard.layers.embedding import SegmentedEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.masked_token_head import HeadActivation, MaskedTokenHead
 from regard.layers.norm import LayerNorm
 from regard.layers.pooling import Pooler, PoolerActivation, Pooling, mean_of_valid
 from regard.layers.positions import LearnedPositions
-from regard.layers.transformer_block import Block, BlockConfig, Mixer, NormPlace
+from regard.layers.transformer_block import BlockConfig, Mixer, NormPosition, TransformerBlock
 from regard.models.base.model import FamilyConfig
 from regard.models.base.text_model import TextModel, token_table
 from regard.settings.validation import (
@@ -50,15 +50,15 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
         norm: post (default, the paper's) or pre.
         activation: gelu (the paper's), gelu_tanh, relu or swiglu.
         epsilon: Added to the variance in every normalisation.
-        max_positions: Longest text, in tokens; those after it count as the last.
+        max_positions: Longest text, in tokens; later positions count as the last.
         position_offset: Rows of the position table before the first token's.
-        num_segments: Kinds of segments told apart; 0 has no table of them.
+        num_segments: Kinds of segments; 0 has no table of them.
         pad_id: Token that pads on the right.
-        has_mlm_head: Whether it predicts masked tokens; without, it gives states and vectors only.
+        has_mlm_head: Whether it predicts masked tokens; else it has no logits.
         head_activation: Of that head: gelu, gelu_tanh or relu.
-        has_pooler: Whether the first token's vector goes through a trained map.
-        pooler_activation: Behind that map: tanh (the paper's) or relu (DistilBERT's classifiers).
-        pooling: What stands for a text: first (its first token) or mean (of all its tokens).
+        has_pooler: Whether the first token's vector goes through a trained linear map.
+        pooler_activation: After that map: tanh (the paper's) or relu (DistilBERT's classifiers).
+        pooling: The vector of a text: first (its first token's) or mean (of all its tokens).
     """
 
     num_layers: int = 12
@@ -66,7 +66,7 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
     num_heads: int = 12
     hidden_dim: int = 3072
     dropout: float = 0.1
-    norm: NormPlace = "post"
+    norm: NormPosition = "post"
     activation: Activation = "gelu"
     epsilon: float = 1e-12
     max_positions: int = 512
@@ -87,18 +87,18 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
         require_positive(self, "epsilon")
 
     def summary(self, attention: AttentionConfig) -> str:
-        """Tell the dimensions in a line."""
+        """Describe the dimensions in a line."""
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
             f"ff {self.hidden_dim}, {self.norm}-norm, attention {attention.side_summary('encoder')}"
         )
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:
-        """Tell what the tokens of each layer see."""
+        """Return the pattern of each layer."""
         return attention.encoder_patterns(self.num_layers)
 
     def block(self) -> BlockConfig:
-        """Give the dimensions of one block."""
+        """Return the dimensions of one block."""
         return BlockConfig(
             dim=self.dim,
             num_heads=self.num_heads,
@@ -106,22 +106,22 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
             dropout=self.dropout,
             norm=self.norm,
             activation=self.activation,
-            output_gain=1.0,
+            output_init_scale=1.0,
             epsilon=self.epsilon,
         )
 
-    def make_embedding(self, table: nn.Parameter, pool: MaskPool) -> SegmentedEmbedding:
-        """Make the embedding of tokens by their table, ``[vocab, dim]``, positions and segments."""
+    def make_embedding(self, table: nn.Parameter, masks: SharedDropoutMasks) -> SegmentedEmbedding:
+        """Build the embedding of tokens, by a table ``[vocab, dim]``, positions and segments."""
         return SegmentedEmbedding(
             table,
             LearnedPositions(self.dim, self.max_positions, self.position_offset),
             LayerNorm(self.dim, self.epsilon),
-            Dropout(self.dropout, pool),
+            Dropout(self.dropout, masks),
             num_segments=self.num_segments,
         )
 
     def make_head(self, vocab_size: int) -> MaskedTokenHead:
-        """Make the head that tells masked tokens."""
+        """Build the head that predicts masked tokens."""
         norm = LayerNorm(self.dim, self.epsilon)
         return MaskedTokenHead(self.dim, vocab_size, norm, activation=self.head_activation)
 
@@ -134,7 +134,7 @@ class Encoder(TextModel):
         vocab_size: Number of token ids.
         mixers: Attention of each layer, first to last.
         block: Dimensions of each, where they are not those of `config`.
-        embedding: Makes another embedding of the table of tokens; `embed` calls it.
+        embedding: Builds another embedding from the table of tokens; `embed` calls it.
         initial_std: Of all initial weights; None leaves each layer its own.
     """
 
@@ -147,15 +147,19 @@ class Encoder(TextModel):
         mixers: Iterable[Mixer],
         *,
         block: BlockConfig | None = None,
-        embedding: Callable[[nn.Parameter, MaskPool], nn.Module] | None = None,
+        embedding: Callable[[nn.Parameter, SharedDropoutMasks], nn.Module] | None = None,
         initial_std: float | None = INITIAL_STD,
     ) -> None:
         super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
         self.config = config
         self.output_weight = token_table(vocab_size, config.dim)
-        self.embedding = (embedding or config.make_embedding)(self.output_weight, self.mask_pool)
+        self.embedding = (embedding or config.make_embedding)(
+            self.output_weight, self.dropout_masks
+        )
         block = block or config.block()
-        self.blocks = nn.ModuleList(Block(block, mixer, self.mask_pool) for mixer in mixers)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(block, mixer, self.dropout_masks) for mixer in mixers
+        )
         self.norm = block.make_last_norm()
         self.head = config.make_head(vocab_size) if config.has_mlm_head else None
         self.pooler = Pooler(config.dim, config.pooler_activation) if config.has_pooler else None
@@ -165,25 +169,29 @@ class Encoder(TextModel):
                     nn.init.normal_(parameter, std=initial_std)
 
     def forward(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
-        """Compute the logits of the token at every position; arguments as `hidden`.
+        """Compute the logits of the token at every position.
+
+        Args:
+            ids: As for `hidden_states`.
+            segments: As for `hidden_states`.
 
         Returns:
-            ``[batch, length, vocab]``; they tell something where the token was masked.
+            ``[batch, length, vocab]``; meaningful where the token was masked.
 
         Raises:
             ConfigError: The model has no head for them.
         """
-        return self.logits(self.hidden(ids, segments=segments))
+        return self.logits(self.hidden_states(ids, segments=segments))
 
-    def hidden(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
-        """Compute the last states.
+    def hidden_states(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
+        """Compute the last hidden states.
 
         Args:
             ids: ``[batch, length]``, padded on the right with the configuration's `pad_id`.
             segments: Segment numbers of the same shape; None is 0 everywhere.
 
         Returns:
-            ``[batch, length, dim]``; those of padding mean nothing.
+            ``[batch, length, dim]``; those of padding are meaningless.
         """
         lengths = self.lengths(ids)
         some = None if bool((lengths == ids.shape[1]).all()) else lengths
@@ -193,11 +201,11 @@ class Encoder(TextModel):
         return self.norm(x)
 
     def embed(self, ids: Tensor, segments: Tensor | None) -> Tensor:
-        """Embed ids of segments, ``[batch, length]`` both, as ``[batch, length, dim]``."""
+        """Embed ids and segments, ``[batch, length]`` each, as ``[batch, length, dim]``."""
         return self.embedding(ids, segments, self.compute_dtype)
 
     def drop_head(self) -> None:
-        """Leave out what a classifier has no use for: the head, and a pooler that it passes by."""
+        """Remove what a classifier does not use: the head, and a pooler where it takes the mean."""
         self.head = None
         if self.config.pooling != "first":
             self.pooler = None
@@ -206,7 +214,7 @@ class Encoder(TextModel):
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Map last states ``[batch, length, dim]`` (any leading axes) to token logits.
+        """Map hidden states ``[batch, length, dim]`` (any leading axes) to token logits.
 
         Returns:
             ``[batch, length, vocab]``.
@@ -216,8 +224,8 @@ class Encoder(TextModel):
         """
         if self.head is None:
             raise ConfigError(
-                "has_mlm_head=false: the model gives states and vectors, no logits of tokens.  "
-                "Use hidden(ids) or pooled(hidden, ids), or load weights that hold the head."
+                "has_mlm_head=false: the model has hidden states and vectors, no token logits.  "
+                "Use hidden_states(ids) or pooled(hidden, ids), or load weights that hold the head."
             )
         return self.head(hidden, self.output_weight)
 
@@ -225,27 +233,27 @@ class Encoder(TextModel):
         """Compute one vector for each text, ``[batch, dim]``.
 
         Args:
-            hidden: Last states, ``[batch, length, dim]``.
-            ids: The ids they come from, ``[batch, length]``.
+            hidden: Last hidden states, ``[batch, length, dim]``.
+            ids: Their ids, ``[batch, length]``.
 
         Returns:
-            The mean over the tokens that are not padding, or the first token's state, through the
-            pooler where there is one.
+            The mean over the tokens without padding, or the first token's state, through the pooler
+            where there is one.
         """
         if self.config.pooling == "mean":
             return mean_of_valid(hidden, self.lengths(ids))
         return hidden[:, 0] if self.pooler is None else self.pooler(hidden[:, 0])
 
     def lengths(self, ids: Tensor) -> Tensor:
-        """Count the tokens of each row of ``[batch, length]`` up to the last that is no padding."""
-        places = torch.arange(1, ids.shape[1] + 1, device=ids.device)
-        return ((ids != self.config.pad_id) * places).amax(1)
+        """Count the tokens of each row of ``[batch, length]``, up to the last without padding."""
+        positions = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+        return ((ids != self.config.pad_id) * positions).amax(1)  # [batch]
 
     def layers(self) -> list[nn.Module]:
-        """List its layers; as `Model.layers`."""
+        """Return its layers, first to last."""
         return [*self.blocks]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
         patterns = self.config.patterns(attention)
         return self.bytes_kept(patterns, length, num_heads=self.config.num_heads)

@@ -1,7 +1,7 @@
-"""What every encoder-decoder offers: training, search, alignment and planning use this alone.
+"""The base of encoder-decoders: all that training, search and alignment use of them.
 
-A family writes `hidden` (all target positions at once, for training) and `start` with `step` (one
-token at a time, for generation), which must agree.
+A family writes `hidden_states` (all target positions at once, for training) and `init_state` with
+`decode_step` (one token at a time, for generation), which must agree.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from regard.layers.cache import LayerCache
 from regard.layers.multi_head_attention import MultiHeadAttention
-from regard.layers.seq2seq_attention import SourceAttention
+from regard.layers.seq2seq_attention import Seq2SeqAttention
 from regard.models.base.text_model import PAD_ID, TextModel, token_table
 
 Tied = Literal["all", "target", "none"]
@@ -23,7 +23,7 @@ START_ID = 1
 
 
 class EncoderDecoder(TextModel, Generic[S]):
-    """A model that reads a source and writes a target; `S` is what it carries between tokens.
+    """A model that reads a source and writes a target; `S` is its state between two tokens.
 
     Source and target share one vocabulary; `num_blocks` counts the layers of both sides.
     """
@@ -45,23 +45,23 @@ class EncoderDecoder(TextModel, Generic[S]):
         Returns:
             ``[batch, length, vocab]``.
         """
-        return self.logits(self.hidden(source_ids, target_ids))
+        return self.logits(self.hidden_states(source_ids, target_ids))
 
     @abstractmethod
-    def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
-        """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
+    def hidden_states(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
 
     @abstractmethod
-    def start(self, source_ids: Tensor) -> S:
-        """Read the source ``[batch, source_length]`` and prepare to decode."""
+    def init_state(self, source_ids: Tensor) -> S:
+        """Read the source, ``[batch, source_length]``; return the state before the first token."""
 
     @abstractmethod
-    def step(self, ids: Tensor, state: S) -> Tensor:
+    def decode_step(self, ids: Tensor, state: S) -> Tensor:
         """Decode one token.
 
         Args:
             ids: The last token of each row, ``[batch]``.
-            state: From `start`; brought up to date in place.
+            state: From `init_state`; updated in place.
 
         Returns:
             Logits of the next token, ``[batch, vocab]``.
@@ -69,41 +69,41 @@ class EncoderDecoder(TextModel, Generic[S]):
 
     @property
     @abstractmethod
-    def aligning_attention(self) -> MultiHeadAttention | SourceAttention | None:
-        """The attention over the source that aligns best; None where there is none."""
+    def alignment_attention(self) -> MultiHeadAttention | Seq2SeqAttention | None:
+        """The attention over the source that aligns best; None where the model has none."""
 
 
-class OnePassDecoder(EncoderDecoder[S]):
-    """An encoder-decoder that writes one token or all of them by the same pass.
+class SinglePassDecoder(EncoderDecoder[S]):
+    """An encoder-decoder that decodes one token or all of them in the same way.
 
-    A family writes `start` and `write`.
+    A family writes `init_state` and `decode`.
     """
 
     @abstractmethod
-    def write(self, target_ids: Tensor, state: S) -> Tensor:
-        """Go on by ``[batch, length]`` tokens; bring the state up to date.
+    def decode(self, target_ids: Tensor, state: S) -> Tensor:
+        """Decode the next ``[batch, length]`` tokens and update the state.
 
         Returns:
-            The decoder's last states, ``[batch, length, dim]``.
+            The decoder's last hidden states, ``[batch, length, dim]``.
         """
 
-    def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
-        """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
-        return self.write(target_ids, self.start(source_ids))
+    def hidden_states(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
+        return self.decode(target_ids, self.init_state(source_ids))
 
-    def step(self, ids: Tensor, state: S) -> Tensor:
-        """Decode one token; as `EncoderDecoder.step`."""
-        return self.logits(self.write(ids[:, None], state)[:, 0])
+    def decode_step(self, ids: Tensor, state: S) -> Tensor:
+        """Decode one token; see `EncoderDecoder`."""
+        return self.logits(self.decode(ids[:, None], state)[:, 0])
 
 
 @dataclass
 class DecoderState:
-    """All that decoding carries from one token to the next.
+    """The state of a Transformer's decoder between two tokens.
 
     Args:
         memory: Keys and values of the source, one pair a layer, ``[batch, heads, keys, head_dim]``.
         lengths: Valid source positions of each row, ``[batch]``.
-        caches: What self-attention keeps of the target, one cache a layer.
+        caches: Of self-attention over the target, one a layer.
     """
 
     memory: list[tuple[Tensor, Tensor]]
@@ -116,7 +116,7 @@ class DecoderState:
         self.select_beams(rows)
 
     def select_beams(self, rows: Tensor) -> None:
-        """Reorder rows among those of one source: what depends on the source alone stays."""
+        """Reorder rows of one source: what depends on the source alone stays."""
         self.lengths = self.lengths.index_select(0, rows)
         for cache in self.caches:
             cache.select(rows)
@@ -125,7 +125,7 @@ class DecoderState:
 def tied_tables(
     vocab_size: int, dim: int, tied: Tied
 ) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
-    """Make the tables of source, target and output, ``[vocab, dim]``; tied ones are the same."""
+    """Build the tables of source, target and output, ``[vocab, dim]``; tied ones are the same."""
     source = token_table(vocab_size, dim)
     target = source if tied == "all" else token_table(vocab_size, dim)
     return source, target, token_table(vocab_size, dim) if tied == "none" else target

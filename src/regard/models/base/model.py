@@ -1,4 +1,4 @@
-"""What every model has that a run trains: a size, a type to compute in, and dropout."""
+"""The base of every model: its size, the type it computes in, and its dropout masks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from regard.attention import Pattern, peak_saved_bytes
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import MaskPool
+from regard.layers.dropout import SharedDropoutMasks
 
 
 class FamilyConfig(
@@ -25,29 +25,29 @@ class FamilyConfig(
 
 
 class Model(nn.Module):
-    """A model that training, planning and evaluation can take.
+    """The base of every model.
 
     Args:
-        dim: Size of its states.
-        num_blocks: Layers, of all its parts together.
+        dim: Size of its hidden states.
+        num_blocks: Layers of encoder and decoder together.
     """
 
     def __init__(self, *, dim: int, num_blocks: int) -> None:
         super().__init__()
         self.dim, self.num_blocks = dim, num_blocks
         self.compute_dtype = torch.float32
-        self.mask_pool = MaskPool()
+        self.dropout_masks = SharedDropoutMasks()
 
     @abstractmethod
     def layers(self) -> list[nn.Module]:
-        """List its layers as they follow one another; of two sides the one that writes is last."""
+        """Return its layers, first to last; the decoder's follow the encoder's."""
 
     @abstractmethod
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict what attention keeps of a token for the backward pass, in bytes.
+        """Predict the memory that attention saves for the backward pass, in bytes a token.
 
         Args:
-            attention: Its patterns, or others to be tried.
+            attention: The patterns, its own or others.
             length: Of the input (of source and target, where there are two), in tokens.
         """
 

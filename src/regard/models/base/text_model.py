@@ -1,4 +1,4 @@
-"""What every model of text has: a vocabulary, a size, and logits from its last states."""
+"""The base of models of text: a vocabulary, and logits from hidden states."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ PAD_ID = 0
 
 
 class TextModel(Model):
-    """A model that gives logits of tokens.
+    """A model that computes logits of tokens.
 
     Args:
         vocab_size: Number of token ids.
-        dim: Size of its states.
-        num_blocks: Layers, of all its parts together.
+        dim: Size of its hidden states.
+        num_blocks: Layers of encoder and decoder together.
     """
 
     output_weight: nn.Parameter
-    """Maps last states to logits, ``[vocab, dim]``."""
+    """Maps the last hidden states to logits, ``[vocab, dim]``."""
 
     has_plain_logits = True
-    """Whether logits are last states times `output_weight`, and nothing else."""
+    """Whether logits are the last hidden states times `output_weight`, and nothing else."""
 
     def __init__(self, vocab_size: int, *, dim: int, num_blocks: int) -> None:
         super().__init__(dim=dim, num_blocks=num_blocks)
         self.vocab_size = vocab_size
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
+        """Map hidden states ``[batch, length, dim]`` (any leading axes) to ``[..., vocab]``."""
         return F.linear(hidden, self.output_weight.to(hidden.dtype))
 
 
 def token_table(vocab_size: int, dim: int) -> nn.Parameter:
-    """Make a table of token embeddings, ``[vocab, dim]``.
+    """Build a table of token embeddings, ``[vocab, dim]``.
 
     Entries are normal with variance ``1 / dim``: times ``sqrt(dim)`` they embed with variance 1,
     as they are they map to logits of variance 1.
@@ -45,6 +45,6 @@ def token_table(vocab_size: int, dim: int) -> nn.Parameter:
 
 
 def valid_lengths(ids: Tensor, pad_id: int = PAD_ID) -> Tensor | None:
-    """Count the tokens of each row of ``[batch, length]``; None where no row is padded."""
+    """Count the tokens of each row of ``[batch, length]``; return None where no row is padded."""
     lengths = (ids != pad_id).sum(1)
     return lengths if bool((lengths < ids.shape[1]).any()) else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from regard.layers.attention_config import AttentionConfig
 from regard.models.base.encoder import Encoder, EncoderConfig
-from regard.models.base.pattern_support import require_encoder_only
+from regard.models.base.pattern_support import check_no_decoder
 
 
 class BertConfig(EncoderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="bert"):
@@ -33,6 +33,6 @@ class Bert(Encoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        require_encoder_only("bert", attention)
+        check_no_decoder("bert", attention)
         mixers = map(config.block().self_attention, config.patterns(attention))
         super().__init__(config, vocab_size, mixers)

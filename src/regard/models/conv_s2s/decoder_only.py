@@ -15,7 +15,7 @@ from regard.layers.convolution import ConvBlock
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.models.base.decoder import StackedDecoder
-from regard.models.base.pattern_support import require_no_attention
+from regard.models.base.pattern_support import check_no_attention
 from regard.models.conv_s2s.model import EMBEDDED, ConvS2SConfig
 
 
@@ -37,7 +37,7 @@ class ConvDecoder(StackedDecoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        require_no_attention("conv_s2s", attention, *AttentionConfig.__struct_fields__)
+        check_no_attention("conv_s2s", attention, *AttentionConfig.__struct_fields__)
         super().__init__(
             vocab_size,
             dim=config.dim,
@@ -56,13 +56,13 @@ class ConvDecoder(StackedDecoder):
         self.dropout = self._dropout()
 
     def _dropout(self) -> Dropout:
-        return Dropout(self.config.dropout, self.mask_pool)
+        return Dropout(self.config.dropout, self.dropout_masks)
 
-    def begin(self, x: Tensor) -> Tensor:
+    def before_blocks(self, x: Tensor) -> Tensor:
         """Map embeddings, ``[batch, length, dim]``, to inputs that leave gates half open."""
         return self.decoder_input(EMBEDDED * x)
 
-    def finish(self, x: Tensor) -> Tensor:
+    def after_blocks(self, x: Tensor) -> Tensor:
         """Map what the last block gives, ``[batch, length, dim]``, to the last states."""
         return self.dropout(self.decoder_output(x))
 

@@ -26,10 +26,10 @@ from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.linear import Linear
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
-from regard.layers.seq2seq_attention import Memory, SourceAttention
-from regard.models.base.encoder_decoder import OnePassDecoder, Tied, tied_tables
+from regard.layers.seq2seq_attention import Memory, Seq2SeqAttention
+from regard.models.base.encoder_decoder import SinglePassDecoder, Tied, tied_tables
 from regard.models.base.model import FamilyConfig
-from regard.models.base.pattern_support import require_no_self_attention
+from regard.models.base.pattern_support import check_no_self_attention
 from regard.models.base.text_model import valid_lengths
 from regard.settings.validation import require_at_least, require_rate
 
@@ -73,7 +73,7 @@ class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
         require_rate(self, "dropout")
 
     def summary(self, attention: AttentionConfig) -> str:
-        """Tell the dimensions in a line."""
+        """Describe the dimensions in a line."""
         return (
             f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, d={self.dim}, "
             f"kernel {self.kernel_width}, attention {attention.side_summary('cross')}"
@@ -84,7 +84,7 @@ class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
         return f"{self.num_decoder_layers} layers, d={self.dim}, kernel {self.kernel_width}"
 
     def make_positions(self) -> SinusoidalPositions | LearnedPositions:
-        """Make what tells where a token stands."""
+        """Build the positions of the tokens."""
         if self.positions == "sinusoidal":
             return SinusoidalPositions(self.dim)
         positions = LearnedPositions(self.dim, self.max_positions)
@@ -92,7 +92,7 @@ class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
         return positions
 
 
-class ConvS2S(OnePassDecoder[ConvolutionalState]):
+class ConvS2S(SinglePassDecoder[ConvolutionalState]):
     """The convolutional encoder-decoder.
 
     Args:
@@ -112,7 +112,7 @@ class ConvS2S(OnePassDecoder[ConvolutionalState]):
     ) -> None:
         num_blocks = config.num_encoder_layers + config.num_decoder_layers
         super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
-        require_no_self_attention("conv_s2s", attention)
+        check_no_self_attention("conv_s2s", attention)
         self.config = config
         dim = config.dim
         source, target, self.output_weight = tied_tables(vocab_size, dim, config.tied)
@@ -135,7 +135,7 @@ class ConvS2S(OnePassDecoder[ConvolutionalState]):
         return TokenEmbedding(table, self.config.make_positions(), self._dropout())
 
     def _dropout(self) -> Dropout:
-        return Dropout(self.config.dropout, self.mask_pool)
+        return Dropout(self.config.dropout, self.dropout_masks)
 
     @property
     def decoder_blocks(self) -> list[ConvDecoderBlock]:
@@ -143,16 +143,16 @@ class ConvS2S(OnePassDecoder[ConvolutionalState]):
         return [block for block in self.decoder if isinstance(block, ConvDecoderBlock)]
 
     @property
-    def aligning_attention(self) -> SourceAttention:
-        """That of the last-but-one decoder layer, as for the Transformer."""
+    def alignment_attention(self) -> Seq2SeqAttention:
+        """The cross-attention of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
         return self.decoder_blocks[-2:][0].cross_attention
 
     def layers(self) -> list[nn.Module]:
-        """List its layers; as `Model.layers`."""
+        """Return its layers, first to last."""
         return [*self.encoder, *self.decoder]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
         patterns = attention.cross_patterns(self.config.num_decoder_layers)
         return self.bytes_kept(patterns, length)
 
@@ -178,14 +178,14 @@ class ConvS2S(OnePassDecoder[ConvolutionalState]):
         keys = self.encoder_output(x)
         return (keys, (keys + embedded) * HALF), lengths
 
-    def start(self, source_ids: Tensor) -> ConvolutionalState:
-        """Read the source ``[batch, source_length]`` and prepare to decode."""
+    def init_state(self, source_ids: Tensor) -> ConvolutionalState:
+        """Read the source, ``[batch, source_length]``; return the state before the first token."""
         memory, lengths = self.encode(source_ids)
         caches = [ConvolutionCache() for _ in self.decoder]
         return ConvolutionalState(memory=memory, lengths=lengths, caches=caches)
 
-    def write(self, target_ids: Tensor, state: ConvolutionalState) -> Tensor:
-        """Go on by ``[batch, length]`` tokens; as `OnePassDecoder.write`."""
+    def decode(self, target_ids: Tensor, state: ConvolutionalState) -> Tensor:
+        """Decode the next ``[batch, length]`` tokens and update the state."""
         tokens = EMBEDDED * self.target_embedding(
             target_ids, start=state.position, dtype=self.compute_dtype
         )

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from regard.models.encoder_decoder.model import Joined, JoinedConfig
+from regard.models.encoder_decoder.model import EncoderDecoderConfig, EncoderDecoderModel
 
-__all__ = ["Joined", "JoinedConfig"]
+__all__ = ["EncoderDecoderConfig", "EncoderDecoderModel"]

@@ -36,7 +36,7 @@ from regard.models.transformer_xl.model import TransformerXl, TransformerXlConfi
 from regard.settings.validation import require_at_least
 
 
-class JoinedConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder_decoder"):
+class EncoderDecoderConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder_decoder"):
     """Which encoder reads and which decoder writes.
 
     Args:
@@ -57,7 +57,7 @@ class JoinedConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder_decoder
         require_at_least(0, self, "start_id")
 
     def summary(self, attention: AttentionConfig) -> str:
-        """Tell the dimensions in a line."""
+        """Describe the dimensions in a line."""
         sides = (
             f"{side.__struct_config__.tag} ({side.summary(attention)})"
             for side in (self.encoder, self.decoder)
@@ -65,7 +65,7 @@ class JoinedConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder_decoder
         return f"{' + '.join(sides)}, cross {attention.side_summary('cross')}"
 
 
-class Joined(EncoderDecoder[DecoderState]):
+class EncoderDecoderModel(EncoderDecoder[DecoderState]):
     """The encoder-decoder.
 
     Args:
@@ -81,7 +81,7 @@ class Joined(EncoderDecoder[DecoderState]):
 
     def __init__(
         self,
-        config: JoinedConfig,
+        config: EncoderDecoderConfig,
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
@@ -102,7 +102,7 @@ class Joined(EncoderDecoder[DecoderState]):
         self.decoder = make_decoder(config.decoder, vocab_size, attention, reads_source=True)
         for module in self.modules():  # one seed for the masks of both sides
             if isinstance(module, Dropout):
-                module.pool = self.mask_pool
+                module.masks = self.dropout_masks
 
     @property
     def output_weight(self) -> nn.Parameter:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -115,16 +115,16 @@ class Joined(EncoderDecoder[DecoderState]):
         return [block for block in self.decoder.blocks if isinstance(block, DecoderBlock)]
 
     @property
-    def aligning_attention(self) -> CrossAttention:
-        """That of the last-but-one decoder layer, as for the Transformer."""
+    def alignment_attention(self) -> CrossAttention:
+        """The cross-attention of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
         return self.decoder_blocks[-2:][0].cross_attention
 
     def layers(self) -> list[nn.Module]:
-        """List its layers; as `Model.layers`."""
+        """Return its layers, first to last."""
         return [*self.encoder.layers(), *self.decoder.layers()]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
         self._agree_on_type()
         decoder, sides = self.config.decoder, (self.encoder, self.decoder)
         patterns = attention.cross_patterns(decoder.num_layers)
@@ -138,26 +138,26 @@ class Joined(EncoderDecoder[DecoderState]):
             States in the decoder's size, ``[batch, source_length, dim]``.
         """
         self._agree_on_type()
-        return self.encoder_output(self.encoder.hidden(source_ids))
+        return self.encoder_output(self.encoder.hidden_states(source_ids))
 
-    def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
-        """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
+    def hidden_states(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
         lengths = self.encoder.lengths(source_ids)
         some = lengths if bool((lengths < source_ids.shape[1]).any()) else None
         memory = self._project(self.encode(source_ids))
-        return self.decoder.read(target_ids, memory=memory, lengths=some)
+        return self.decoder.decode(target_ids, memory=memory, lengths=some)
 
-    def start(self, source_ids: Tensor) -> DecoderState:
-        """Read the source ``[batch, source_length]`` and prepare to decode."""
+    def init_state(self, source_ids: Tensor) -> DecoderState:
+        """Read the source, ``[batch, source_length]``; return the state before the first token."""
         return DecoderState(
             memory=self._project(self.encode(source_ids)),
             lengths=self.encoder.lengths(source_ids),
-            caches=list(self.decoder.start().caches),
+            caches=list(self.decoder.init_state().caches),
         )
 
-    def step(self, ids: Tensor, state: DecoderState) -> Tensor:
-        """Decode one token; as `EncoderDecoder.step`."""
-        hidden = self.decoder.read(
+    def decode_step(self, ids: Tensor, state: DecoderState) -> Tensor:
+        """Decode one token; see `EncoderDecoder`."""
+        hidden = self.decoder.decode(
             ids[:, None], state.caches, memory=state.memory, lengths=state.lengths
         )
         return self.logits(hidden[:, -1])
@@ -177,7 +177,9 @@ _DECODERS: dict[type, Callable[..., StackedDecoder]] = {
 }
 
 
-def _make_encoder(config: JoinedConfig, vocab_size: int, attention: AttentionConfig) -> Encoder:
+def _make_encoder(
+    config: EncoderDecoderConfig, vocab_size: int, attention: AttentionConfig
+) -> Encoder:
     """Make the source side, which knows of no other patterns than its own."""
     sizes = msgspec.structs.replace(config.encoder, has_mlm_head=False, has_pooler=False)
     own = attention.pattern if attention.encoder is None else attention.encoder

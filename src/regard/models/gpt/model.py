@@ -21,7 +21,7 @@ from regard.layers.feed_forward import Activation
 from regard.layers.norm import NormKind
 from regard.layers.positions import LearnedPositions
 from regard.layers.transformer_block import BlockConfig
-from regard.models.base.decoder import StackedDecoder, stream_gain
+from regard.models.base.decoder import StackedDecoder, residual_init_scale
 from regard.models.base.model import FamilyConfig
 from regard.settings.validation import require_at_least, require_positive, require_rate
 
@@ -44,7 +44,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         activation: swiglu, gelu_tanh (GPT-2), gelu or relu.
         bias: Whether linear maps have biases (GPT-2).
         positions: rotary or learned (GPT-2).
-        max_positions: Rows of a learned position table; rotary positions know no end.
+        max_positions: Rows of a learned position table; rotary positions have no limit.
         rotary_base: Of rotary positions, above 0; larger for longer texts.
         tied: Whether input and output share one table.
     """
@@ -84,11 +84,11 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
 
     @property
     def size_of_head(self) -> int:
-        """The size of a head, given or not."""
+        """The size of a head, set or not."""
         return self.head_dim or self.dim // self.num_heads
 
     def summary(self, attention: AttentionConfig) -> str:
-        """Tell the dimensions in a line."""
+        """Describe the dimensions in a line."""
         shared = self.num_kv_heads
         grouped = "" if shared in (None, self.num_heads) else f" ({shared} of keys and values)"
         return (
@@ -98,7 +98,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         )
 
     def block(self, *, reads_source: bool = False) -> BlockConfig:
-        """Make the dimensions of one block, which may read a source too."""
+        """Return the dimensions of one block, which may read a source too."""
         return BlockConfig(
             dim=self.dim,
             num_heads=self.num_heads,
@@ -106,7 +106,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             dropout=self.dropout,
             norm="pre",
             activation=self.activation,
-            output_gain=stream_gain(self.num_layers, reads_source=reads_source),
+            output_init_scale=residual_init_scale(self.num_layers, reads_source=reads_source),
             norm_kind=self.norm_kind,
             epsilon=self.epsilon,
             bias=self.bias,
@@ -155,7 +155,7 @@ class Gpt(StackedDecoder):
         self.add_blocks(block, mixers, cross)
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
         config = self.config
         patterns = attention.decoder_patterns(config.num_layers)
         return self.bytes_kept(patterns, length, num_heads=config.num_heads)

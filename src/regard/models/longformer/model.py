@@ -11,7 +11,7 @@ from regard.attention import Full, Local, Pattern, saved_bytes
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
 from regard.models.base.encoder import Encoder, EncoderConfig
-from regard.models.base.pattern_support import require_encoder_only
+from regard.models.base.pattern_support import check_no_decoder
 from regard.settings.validation import require_at_least
 
 
@@ -53,12 +53,12 @@ class LongformerConfig(
         return (self.window,) * self.num_layers if isinstance(self.window, int) else self.window
 
     def summary(self, attention: AttentionConfig) -> str:
-        """Tell the dimensions in a line."""
+        """Describe the dimensions in a line."""
         windows = " / ".join(str(size) for size in dict.fromkeys(self.windows()))
         return f"{super().summary(attention)}, window {windows}, {self.num_global} global"
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:
-        """Tell what the tokens of each layer see, beside global ones.
+        """Return the pattern of each layer, beside global ones.
 
         >>> LongformerConfig(num_layers=1, window=8).patterns(AttentionConfig())
         [Local(before=4, after=4)]
@@ -86,7 +86,7 @@ class Longformer(Encoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        require_encoder_only("longformer", attention)
+        check_no_decoder("longformer", attention)
         mixers = (
             LongformerAttention(
                 config.dim, config.num_heads, pattern=pattern, num_global=config.num_global
@@ -97,7 +97,7 @@ class Longformer(Encoder):
         self.num_global = config.num_global
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
         size = self.compute_dtype.itemsize
         of_global = saved_bytes(Full(), self.num_global, length, itemsize=size) // length
         of_layers = self.config.num_layers * self.config.num_heads * of_global

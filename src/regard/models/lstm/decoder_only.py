@@ -15,7 +15,7 @@ from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.recurrent import Lstm, LstmState
 from regard.models.base.decoder import StackedDecoder
-from regard.models.base.pattern_support import require_no_attention
+from regard.models.base.pattern_support import check_no_attention
 from regard.models.lstm.model import LstmConfig
 
 
@@ -88,7 +88,7 @@ class LstmDecoder(StackedDecoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        require_no_attention("lstm", attention, *AttentionConfig.__struct_fields__)
+        check_no_attention("lstm", attention, *AttentionConfig.__struct_fields__)
         super().__init__(
             vocab_size,
             dim=config.dim,
@@ -97,13 +97,13 @@ class LstmDecoder(StackedDecoder):
             tied=config.tied != "none",
         )
         self.config = config
-        self.dropout = Dropout(config.dropout, self.mask_pool)
+        self.dropout = Dropout(config.dropout, self.dropout_masks)
         # The embedding has dropout of its own.
         dropouts = [nn.Identity(), *[self.dropout] * (config.num_decoder_layers - 1)]
         self.blocks = nn.ModuleList(RecurrentBlock(config.dim, dropout) for dropout in dropouts)
         self.readout = Linear(config.dim, config.dim)
 
-    def finish(self, x: Tensor) -> Tensor:
+    def after_blocks(self, x: Tensor) -> Tensor:
         """Map what the last layer gives, ``[batch, length, dim]``, to the last states."""
         return self.dropout(self.readout(x).tanh())
 

@@ -30,9 +30,9 @@ from regard.layers.recurrent import (
     lstm_cell,
 )
 from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention
-from regard.models.base.encoder_decoder import OnePassDecoder, Tied, tied_tables
+from regard.models.base.encoder_decoder import SinglePassDecoder, Tied, tied_tables
 from regard.models.base.model import FamilyConfig
-from regard.models.base.pattern_support import require_no_self_attention
+from regard.models.base.pattern_support import check_no_self_attention
 from regard.models.base.text_model import valid_lengths
 from regard.settings.validation import require_at_least, require_rate
 
@@ -78,7 +78,7 @@ class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
         require_rate(self, "dropout")
 
     def summary(self, attention: AttentionConfig) -> str:
-        """Tell the dimensions in a line."""
+        """Describe the dimensions in a line."""
         sizes = f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, d={self.dim}"
         direction = ", bidirectional" if self.bidirectional else ""
         if self.attention == "none":
@@ -92,7 +92,7 @@ class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
         return f"{self.num_decoder_layers} layers, d={self.dim}"
 
 
-class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
+class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
     """The recurrent encoder-decoder.
 
     Args:
@@ -112,12 +112,12 @@ class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
     ) -> None:
         num_blocks = config.num_encoder_layers + config.num_decoder_layers
         super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
-        require_no_self_attention("lstm", attention)
+        check_no_self_attention("lstm", attention)
         self.config = config
         dim = config.dim
         tables = tied_tables(vocab_size, dim, config.tied)
         self.source_table, self.target_table, self.output_weight = tables
-        self.dropout = Dropout(config.dropout, self.mask_pool)
+        self.dropout = Dropout(config.dropout, self.dropout_masks)
         reversals = (False, True) if config.bidirectional else (config.reverse_source,)
         self.encoder = nn.ModuleList(
             LstmEncoderLayer(dim, reversals) for _ in range(config.num_encoder_layers)
@@ -142,12 +142,12 @@ class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
         )
 
     @property
-    def aligning_attention(self) -> BahdanauAttention | LuongAttention | None:
+    def alignment_attention(self) -> BahdanauAttention | LuongAttention | None:
         """The one attention; None with ``attention="none"``."""
         return self.attention
 
     def layers(self) -> list[nn.Module]:
-        """List its layers; as `Model.layers`."""
+        """Return its layers, first to last."""
         return [*self.encoder, *self.decoder]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
@@ -169,8 +169,8 @@ class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
             finals.append(final)
         return EncodedSource(x, lengths, finals)
 
-    def start(self, source_ids: Tensor) -> RecurrentState:
-        """Read the source ``[batch, source_length]`` and prepare to decode.
+    def init_state(self, source_ids: Tensor) -> RecurrentState:
+        """Read the source, ``[batch, source_length]``; return the state before the first token.
 
         Each decoder layer starts from the encoder layer that is as far from the top; those that
         the encoder has no layer for start from its first.
@@ -184,8 +184,8 @@ class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
             lengths=lengths,
         )
 
-    def write(self, target_ids: Tensor, state: RecurrentState) -> Tensor:
-        """Go on by ``[batch, length]`` tokens; as `OnePassDecoder.write`."""
+    def decode(self, target_ids: Tensor, state: RecurrentState) -> Tensor:
+        """Decode the next ``[batch, length]`` tokens and update the state."""
         x = self._embed(target_ids, self.target_table)
         if self.feeds_back:
             weights = [layer.weights(x.dtype) for layer in self._writing]
@@ -195,7 +195,7 @@ class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
             x = self.dropout(x) if number else x
             x, state.layers[number] = layer(x, state.layers[number])
         if self.attention is not None:
-            x = torch.cat([x, state.look_back(self.attention, x)], dim=-1)
+            x = torch.cat([x, state.attend(self.attention, x)], dim=-1)
         state.position += target_ids.shape[1]
         return self.dropout(self.readout(x).tanh())
 
@@ -204,13 +204,13 @@ class LstmEncoderDecoder(OnePassDecoder[RecurrentState]):
         assert self.attention is not None
         attends_first = self.config.attention == "bahdanau"
         if attends_first:
-            state.fed = state.look_back(self.attention, state.layers[-1].hidden[:, None])[:, 0]
+            state.fed = state.attend(self.attention, state.layers[-1].hidden[:, None])[:, 0]
         x = torch.cat([x, state.fed], dim=-1)
         for number, layer_weights in enumerate(weights):
             x = self.dropout(x) if number else x
             state.layers[number] = lstm_cell(x, state.layers[number], layer_weights)
             x = state.layers[number].hidden
-        context = state.fed if attends_first else state.look_back(self.attention, x[:, None])[:, 0]
+        context = state.fed if attends_first else state.attend(self.attention, x[:, None])[:, 0]
         x = self.readout(torch.cat([x, context], dim=-1)).tanh()  # Luong et al., equation 5
         state.fed = context if attends_first else x
         state.position += 1

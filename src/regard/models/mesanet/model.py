@@ -18,9 +18,9 @@ from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.mesa_layer import CHUNK, MesaMixer, MesaSolver
 from regard.layers.transformer_block import BlockConfig
-from regard.models.base.decoder import StackedDecoder, stream_gain
+from regard.models.base.decoder import StackedDecoder, residual_init_scale
 from regard.models.base.model import FamilyConfig
-from regard.models.base.pattern_support import require_no_attention
+from regard.models.base.pattern_support import check_no_attention
 from regard.settings.validation import require_at_least, require_rate
 
 _PAIRS_KEPT = 5  # tensors [batch, heads, length, chunk] kept for the backward pass
@@ -83,7 +83,7 @@ class MesaNetConfig(FamilyConfig, frozen=True, kw_only=True, tag="mesanet"):
         return training, msgspec.structs.replace(training, **changes)
 
     def summary(self, attention: AttentionConfig) -> str:  # noqa: ARG002 - it has no patterns
-        """Tell the dimensions in a line."""
+        """Describe the dimensions in a line."""
         training, inference = self.solvers()
         sizes = (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, ff {self.hidden_dim}"
@@ -119,7 +119,7 @@ class MesaNet(StackedDecoder):
         reads_source: bool = False,
     ) -> None:
         unused = ("pattern", "decoder") if reads_source else AttentionConfig.__struct_fields__
-        require_no_attention("mesanet", attention, *unused)
+        check_no_attention("mesanet", attention, *unused)
         super().__init__(
             vocab_size,
             dim=config.dim,
@@ -135,15 +135,15 @@ class MesaNet(StackedDecoder):
             dropout=config.dropout,
             norm="pre",
             activation="swiglu",
-            output_gain=stream_gain(config.num_layers, reads_source=reads_source),
+            output_init_scale=residual_init_scale(config.num_layers, reads_source=reads_source),
             norm_kind="rms",
             bias=False,
         )
-        mixers = (self._mixer(block.output_gain) for _ in range(config.num_layers))
+        mixers = (self._mixer(block.output_init_scale) for _ in range(config.num_layers))
         cross = attention.cross_patterns(config.num_layers) if reads_source else None
         self.add_blocks(block, mixers, cross)
 
-    def _mixer(self, output_gain: float) -> MesaMixer:
+    def _mixer(self, output_init_scale: float) -> MesaMixer:
         config = self.config
         training, inference = config.solvers()
         mixer = MesaMixer(
@@ -152,7 +152,7 @@ class MesaNet(StackedDecoder):
             solver=training,
             conv_width=config.conv_width,
             regularization_min=config.regularization_min,
-            output_gain=output_gain,
+            output_init_scale=output_init_scale,
         )
         mixer.inference_solver = inference
         return mixer

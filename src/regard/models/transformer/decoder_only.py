@@ -55,7 +55,7 @@ class TransformerDecoder(StackedDecoder):
         return logits if self.output_bias is None else logits + self.output_bias.to(logits.dtype)
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the bytes of scores and weights; as `TextModel.attention_bytes`."""
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
         config = self.config
         patterns = attention.decoder_patterns(config.num_decoder_layers)
         return self.bytes_kept(patterns, length, num_heads=config.num_heads)

@@ -14,7 +14,7 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.models.base.encoder import Encoder, EncoderConfig
-from regard.models.base.pattern_support import require_encoder_only
+from regard.models.base.pattern_support import check_no_decoder
 from regard.models.transformer.model import TransformerConfig
 
 
@@ -33,7 +33,7 @@ class TransformerEncoder(Encoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        require_encoder_only("transformer", attention)
+        check_no_decoder("transformer", attention)
         sizes = _encoder_config(config)
         block = config.block(2 * config.num_encoder_layers)
         super().__init__(

@@ -17,13 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.dropout import Dropout, SharedDropoutMasks
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.multi_head_attention import CrossAttention
 from regard.layers.norm import LayerNorm
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
-from regard.layers.transformer_block import Block, BlockConfig, DecoderBlock, NormPlace
+from regard.layers.transformer_block import (
+    BlockConfig,
+    DecoderBlock,
+    NormPosition,
+    TransformerBlock,
+)
 from regard.models.base.encoder_decoder import DecoderState, EncoderDecoder, Tied, tied_tables
 from regard.models.base.model import FamilyConfig
 from regard.models.base.text_model import PAD_ID, valid_lengths
@@ -65,7 +70,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
     num_heads: int = 8
     hidden_dim: int = 2048
     dropout: float = 0.1
-    norm: NormPlace = "pre"
+    norm: NormPosition = "pre"
     activation: Activation = "relu"
     positions: Literal["sinusoidal", "sinusoidal_halves", "learned"] = "sinusoidal"
     max_positions: int = 512
@@ -109,7 +114,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         )
 
     def block(self, num_sublayers: float) -> BlockConfig:
-        """Give the dimensions of one block.
+        """Return the dimensions of one block.
 
         Args:
             num_sublayers: That add to one pre-norm stream, whose variance stays.
@@ -121,11 +126,11 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
             dropout=self.dropout,
             norm=self.norm,
             activation=self.activation,
-            output_gain=1.0 if self.norm == "post" else num_sublayers**-0.5,
+            output_init_scale=1.0 if self.norm == "post" else num_sublayers**-0.5,
         )
 
     def make_positions(self) -> SinusoidalPositions | LearnedPositions:
-        """Make what tells where a token stands."""
+        """Build the positions of the tokens."""
         if self.positions == "learned":
             return LearnedPositions(self.dim, self.max_positions, self.position_offset)
         is_halves = self.positions == "sinusoidal_halves"
@@ -135,17 +140,17 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         """Make the norm of one side's embeddings; None where they have none."""
         return LayerNorm(self.dim) if self.has_embedding_norm else None
 
-    def make_embedding(self, table: nn.Parameter, pool: MaskPool) -> TokenEmbedding:
-        """Make the embedding of one side.
+    def make_embedding(self, table: nn.Parameter, masks: SharedDropoutMasks) -> TokenEmbedding:
+        """Build the embedding of the encoder or the decoder.
 
         Args:
             table: Of tokens, ``[vocab, dim]``.
-            pool: Of dropout masks.
+            masks: Of dropout.
         """
         return TokenEmbedding(
             table,
             self.make_positions(),
-            Dropout(self.dropout, pool),
+            Dropout(self.dropout, masks),
             scale=self.embedding_scale,
             norm=self.make_embedding_norm(),
         )
@@ -180,16 +185,16 @@ class Transformer(EncoderDecoder[DecoderState]):
         has_bias = config.has_output_bias
         self.output_bias = nn.Parameter(torch.zeros(1, vocab_size)) if has_bias else None
         self.has_plain_logits = not has_bias
-        self.source_embedding = config.make_embedding(source, self.mask_pool)
-        self.target_embedding = config.make_embedding(target, self.mask_pool)
+        self.source_embedding = config.make_embedding(source, self.dropout_masks)
+        self.target_embedding = config.make_embedding(target, self.dropout_masks)
         num_sublayers = 2 * config.num_encoder_layers + 3 * config.num_decoder_layers
         block = config.block(num_sublayers / 2)
         self.encoder = nn.ModuleList(
-            Block(block, block.self_attention(pattern), self.mask_pool)
+            TransformerBlock(block, block.self_attention(pattern), self.dropout_masks)
             for pattern in attention.encoder_patterns(config.num_encoder_layers)
         )
         self.decoder = nn.ModuleList(
-            DecoderBlock(block, block.self_attention(pattern), cross_pattern, self.mask_pool)
+            DecoderBlock(block, block.self_attention(pattern), cross_pattern, self.dropout_masks)
             for pattern, cross_pattern in zip(
                 attention.decoder_patterns(config.num_decoder_layers),
                 attention.cross_patterns(config.num_decoder_layers),
@@ -198,8 +203,8 @@ class Transformer(EncoderDecoder[DecoderState]):
         )
         self.encoder_norm, self.decoder_norm = block.make_last_norm(), block.make_last_norm()
 
-    def hidden(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
-        """Compute the decoder's last states, ``[batch, length, dim]``; arguments as `forward`."""
+    def hidden_states(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
         states, lengths = self.encode(source_ids)
         x = self.target_embedding(target_ids, dtype=self.compute_dtype)
         for block in self.decoder_blocks:
@@ -217,16 +222,16 @@ class Transformer(EncoderDecoder[DecoderState]):
         return [block for block in self.decoder if isinstance(block, DecoderBlock)]
 
     @property
-    def aligning_attention(self) -> CrossAttention:
-        """That of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
+    def alignment_attention(self) -> CrossAttention:
+        """The cross-attention of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
         return self.decoder_blocks[-2:][0].cross_attention
 
     def layers(self) -> list[nn.Module]:
-        """List its layers; as `Model.layers`."""
+        """Return its layers, first to last."""
         return [*self.encoder, *self.decoder]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the bytes of scores and weights; as `EncoderDecoder.attention_bytes`."""
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
         config = self.config
         patterns = attention.every_pattern(config.num_encoder_layers, config.num_decoder_layers)
         return self.bytes_kept(patterns, length, num_heads=config.num_heads)
@@ -248,8 +253,8 @@ class Transformer(EncoderDecoder[DecoderState]):
             x = block(x, lengths)
         return self.encoder_norm(x), lengths
 
-    def start(self, source_ids: Tensor) -> DecoderState:
-        """Read the source ``[batch, source_length]`` and prepare to decode."""
+    def init_state(self, source_ids: Tensor) -> DecoderState:
+        """Read the source, ``[batch, source_length]``; return the state before the first token."""
         states, _ = self.encode(source_ids)
         return DecoderState(
             memory=[block.cross_attention.project(states) for block in self.decoder_blocks],
@@ -257,8 +262,8 @@ class Transformer(EncoderDecoder[DecoderState]):
             caches=[block.self_attention.make_cache() for block in self.decoder_blocks],
         )
 
-    def step(self, ids: Tensor, state: DecoderState) -> Tensor:
-        """Decode one token; as `EncoderDecoder.step`."""
+    def decode_step(self, ids: Tensor, state: DecoderState) -> Tensor:
+        """Decode one token; see `EncoderDecoder`."""
         x = self.target_embedding(
             ids[:, None], start=len(state.caches[0]), dtype=self.compute_dtype
         )

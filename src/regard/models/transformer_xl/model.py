@@ -24,8 +24,8 @@ from regard.attention import peak_saved_bytes
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.feed_forward import Activation
 from regard.layers.relative_attention import RelativeAttention, RelativePositions
-from regard.layers.transformer_block import BlockConfig, NormPlace
-from regard.models.base.decoder import LayerCaches, StackedDecoder, stream_gain
+from regard.layers.transformer_block import BlockConfig, NormPosition
+from regard.models.base.decoder import LayerCaches, StackedDecoder, residual_init_scale
 from regard.models.base.model import FamilyConfig
 from regard.settings.validation import require_at_least, require_even_heads, require_rate
 
@@ -51,7 +51,7 @@ class TransformerXlConfig(FamilyConfig, frozen=True, kw_only=True, tag="transfor
     hidden_dim: int = 2048
     memory: int = 256
     dropout: float = 0.1
-    norm: NormPlace = "pre"
+    norm: NormPosition = "pre"
     activation: Activation = "relu"
     tied: bool = True
 
@@ -61,7 +61,7 @@ class TransformerXlConfig(FamilyConfig, frozen=True, kw_only=True, tag="transfor
         require_rate(self, "dropout")
 
     def summary(self, attention: AttentionConfig) -> str:
-        """Tell the dimensions in a line."""
+        """Describe the dimensions in a line."""
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
             f"ff {self.hidden_dim}, {self.norm}-norm, memory {self.memory}, "
@@ -96,7 +96,7 @@ class TransformerXl(StackedDecoder):
         )
         self.config = config
         self.memory_length = config.memory
-        gain = stream_gain(config.num_layers, reads_source=reads_source)
+        gain = residual_init_scale(config.num_layers, reads_source=reads_source)
         block = BlockConfig(
             dim=config.dim,
             num_heads=config.num_heads,
@@ -104,7 +104,7 @@ class TransformerXl(StackedDecoder):
             dropout=config.dropout,
             norm=config.norm,
             activation=config.activation,
-            output_gain=gain if config.norm == "pre" else 1.0,
+            output_init_scale=gain if config.norm == "pre" else 1.0,
         )
         shared = RelativePositions(config.dim, config.num_heads)
         mixers = (
@@ -114,7 +114,7 @@ class TransformerXl(StackedDecoder):
                 pattern=pattern,
                 memory=config.memory,
                 shared=shared,
-                output_gain=block.output_gain,
+                output_init_scale=block.output_init_scale,
             )
             for pattern in attention.decoder_patterns(config.num_layers)
         )
@@ -135,7 +135,7 @@ class TransformerXl(StackedDecoder):
             peak_saved_bytes(pattern, keys, itemsize=size, is_plain=False) for pattern in patterns
         )
 
-    def hidden_with_memory(
+    def hidden_states_with_memory(
         self, ids: Tensor, memory: LayerCaches | None = None
     ) -> tuple[Tensor, LayerCaches]:
         """Read the next segment of every row, as in training (section 3.2).
@@ -153,10 +153,10 @@ class TransformerXl(StackedDecoder):
             caches = [mixer.make_memory() for mixer in self.mixers]
         else:
             caches = [copy(cache) for cache in memory.caches]
-        return self.read(ids, caches), LayerCaches(caches)
+        return self.decode(ids, caches), LayerCaches(caches)
 
-    def hidden_after(self, before: Tensor, ids: Tensor) -> Tensor:
-        """Compute the last states of a segment after another; as `Decoder.hidden_after`."""
+    def hidden_states_after(self, before: Tensor, ids: Tensor) -> Tensor:
+        """Compute the last states of a segment after another; as `Decoder.hidden_states_after`."""
         with torch.no_grad():
-            _, memory = self.hidden_with_memory(before)
-        return self.hidden_with_memory(ids, memory)[0]
+            _, memory = self.hidden_states_with_memory(before)
+        return self.hidden_states_with_memory(ids, memory)[0]

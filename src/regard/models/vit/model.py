@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from regard.attention import Pattern
 from regard.errors import ConfigError, ShapeError
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import Dropout, MaskPool
+from regard.layers.dropout import Dropout, SharedDropoutMasks
 from regard.layers.feed_forward import Activation
 from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm
-from regard.layers.patch_embedding import FrontEnd, Patches
+from regard.layers.patch_embedding import InputEmbedding, Patches
 from regard.layers.pooling import Pooler, Pooling, mean_of_valid
-from regard.layers.transformer_block import Block, BlockConfig
+from regard.layers.transformer_block import BlockConfig, TransformerBlock
 from regard.models.base.model import FamilyConfig, Model
-from regard.models.base.pattern_support import require_encoder_only
+from regard.models.base.pattern_support import check_no_decoder
 from regard.settings.validation import (
     require_at_least,
     require_multiple,
@@ -92,7 +92,7 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
         require_at_least(0, self, "num_labels")
 
     def summary(self, attention: AttentionConfig) -> str:
-        """Tell the dimensions in a line."""
+        """Describe the dimensions in a line."""
         features = f"rows of {self.num_features} feature{'' if self.num_features == 1 else 's'}"
         image = (
             f"images {self.height}x{self.width}x{self.channels} in patches of "
@@ -106,11 +106,11 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
         )
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:
-        """Tell what the tokens of each layer see; the class token is the first."""
+        """Return the pattern of each layer; the class token is the first."""
         return attention.encoder_patterns(self.num_layers)
 
     def block(self) -> BlockConfig:
-        """Give the dimensions of one block."""
+        """Return the dimensions of one block."""
         return BlockConfig(
             dim=self.dim,
             num_heads=self.num_heads,
@@ -118,7 +118,7 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
             dropout=self.dropout,
             norm="pre",
             activation=self.activation,
-            output_gain=1.0,
+            output_init_scale=1.0,
             epsilon=self.epsilon,
         )
 
@@ -129,15 +129,15 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
             return self.max_positions
         return (self.height // self.patch_height) * (self.width // self.patch_width)
 
-    def front_end(self, pool: MaskPool) -> FrontEnd:
-        """Make what turns the input into tokens."""
+    def input_embedding(self, masks: SharedDropoutMasks) -> InputEmbedding:
+        """Build the embedding of patches or rows."""
         if self.input == "image":
             height, width = self.patch_height, self.patch_width
             projection = Patches(self.dim, channels=self.channels, height=height, width=width)
         else:
             projection = Linear(self.num_features, self.dim)
-        dropout = Dropout(self.dropout, pool)
-        return FrontEnd(
+        dropout = Dropout(self.dropout, masks)
+        return InputEmbedding(
             projection, self.dim, self.num_positions, has_class_token=True, dropout=dropout
         )
 
@@ -156,13 +156,13 @@ class Vit(Model):
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
         super().__init__(dim=config.dim, num_blocks=config.num_layers)
-        require_encoder_only("vit", attention)
+        check_no_decoder("vit", attention)
         self.config = config
         self.num_labels = config.num_labels
-        self.front_end = config.front_end(self.mask_pool)
+        self.front_end = config.input_embedding(self.dropout_masks)
         block = config.block()
         self.blocks = nn.ModuleList(
-            Block(block, block.self_attention(pattern), self.mask_pool)
+            TransformerBlock(block, block.self_attention(pattern), self.dropout_masks)
             for pattern in config.patterns(attention)
         )
         self.norm = LayerNorm(config.dim, config.epsilon)
@@ -172,19 +172,23 @@ class Vit(Model):
             nn.init.zeros_(self.head.weight)  # the paper, section 3.1
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Compute the logits of the labels; arguments as `hidden`.
+        """Compute the logits of the labels.
+
+        Args:
+            inputs: As for `hidden_states`.
+            lengths: As for `hidden_states`.
 
         Returns:
             ``[batch, labels]``.
 
         Raises:
             ConfigError: The model has no labels.
-            ShapeError: As `hidden`.
+            ShapeError: The inputs have another shape, or images come with lengths.
         """
-        return self.logits(self.pooled(self.hidden(inputs, lengths), lengths))
+        return self.logits(self.pooled(self.hidden_states(inputs, lengths), lengths))
 
-    def hidden(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Compute the last states.
+    def hidden_states(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the last hidden states.
 
         Args:
             inputs: Pixels ``[batch, channels, height, width]``, scaled as they were in training, or
@@ -193,7 +197,7 @@ class Vit(Model):
 
         Returns:
             ``[batch, patches + 1, dim]`` (or ``length + 1``), the class token's first; those of
-            padding mean nothing.
+            padding are meaningless.
 
         Raises:
             ShapeError: The inputs have another shape, or images come with lengths.
@@ -210,8 +214,8 @@ class Vit(Model):
         """Compute one vector for each input, ``[batch, dim]``.
 
         Args:
-            hidden: Last states, ``[batch, length + 1, dim]``.
-            lengths: As for `hidden`.
+            hidden: Last hidden states, ``[batch, length + 1, dim]``.
+            lengths: As for `hidden_states`.
 
         Returns:
             The mean over the states of patches or rows that are no padding, or the class token's
@@ -229,13 +233,13 @@ class Vit(Model):
         """
         if self.head is None:
             raise ConfigError(
-                "num_labels=0: the model gives states and vectors, no logits of labels.  "
-                "Use hidden(inputs) or pooled(hidden), or load weights that hold the head."
+                "num_labels=0: the model has hidden states and vectors, no logits of labels.  "
+                "Use hidden_states(inputs) or pooled(hidden), or load weights that hold the head."
             )
         return self.head(vectors)
 
     def layers(self) -> list[nn.Module]:
-        """List its layers; as `Model.layers`."""
+        """Return its layers, first to last."""
         return [*self.blocks]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:

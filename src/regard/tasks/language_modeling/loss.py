@@ -20,12 +20,12 @@ class LanguageModelLoss(TokenLoss):
 
     nothing = -1
 
-    def hidden(self, model: nn.Module, batch: TextBatch) -> Tensor:
+    def hidden_states(self, model: nn.Module, batch: TextBatch) -> Tensor:
         """Compute the last states, ``[batch, length, dim]``."""
         assert isinstance(model, Decoder)
         if batch.before is None:
-            return model.hidden(batch.ids)
-        return model.hidden_after(batch.before, batch.ids)
+            return model.hidden_states(batch.ids)
+        return model.hidden_states_after(batch.before, batch.ids)
 
 
 def evaluation_batches(model: Decoder[Any], stream: TokenStream, length: int) -> StreamBatches:

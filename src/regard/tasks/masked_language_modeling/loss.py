@@ -18,10 +18,10 @@ class MaskedTokenLoss(TokenLoss):
 
     nothing = -1
 
-    def hidden(self, model: nn.Module, batch: TextBatch) -> Tensor:
+    def hidden_states(self, model: nn.Module, batch: TextBatch) -> Tensor:
         """Compute the last states, ``[batch, length, dim]``."""
         assert isinstance(model, Encoder)
-        return model.hidden(batch.ids)
+        return model.hidden_states(batch.ids)
 
 
 def masked_measures(model: Encoder, batches: MaskedBatches) -> dict[str, float]:

@@ -38,7 +38,7 @@ class TextEncoder:
             return self.embed([texts])[0]
         longest = self.model.config.max_positions
         rows = self.tokenizer.encode_whole(texts, max_length=longest)
-        return torch.cat([self.model.hidden(torch.tensor([row])).mean(1) for row in rows])
+        return torch.cat([self.model.hidden_states(torch.tensor([row])).mean(1) for row in rows])
 
     @torch.inference_mode()
     def fill(self, text: str, *, num: int = 5) -> list[list[tuple[str, float]]]:

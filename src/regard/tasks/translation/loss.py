@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from regard.data.batching import Batch, PairBatches, SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
-from regard.generation.beam_search import Hypothesis, search
-from regard.generation.beam_search_config import SearchConfig
+from regard.generation.beam_search import Hypothesis, beam_search
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.metrics.translation import chrf
-from regard.models import EncoderDecoder, Joined
+from regard.models import EncoderDecoder, EncoderDecoderModel
 from regard.models.base.text_model import PAD_ID
 from regard.training.ema import WeightAverage
 from regard.training.evaluation_loop import AveragedModel
@@ -43,10 +43,10 @@ class TranslationLoss(TokenLoss):
         super().__init__(label_smoothing)
         self.nothing = no_label
 
-    def hidden(self, model: nn.Module, batch: Batch) -> Tensor:
+    def hidden_states(self, model: nn.Module, batch: Batch) -> Tensor:
         """Compute the decoder's last states, ``[batch, length, dim]``."""
         assert isinstance(model, EncoderDecoder)
-        return model.hidden(batch.source_ids, batch.target_ids)
+        return model.hidden_states(batch.source_ids, batch.target_ids)
 
 
 def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialIds:
@@ -58,7 +58,7 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
     """
     source, target = map(_end_of, split_tokenizer(tokenizer))
     ids = SpecialIds(pad=model.pad_id, start=model.start_id, end=target, source_end=source)
-    if isinstance(model, Joined) and model.pad_id == source:
+    if isinstance(model, EncoderDecoderModel) and model.pad_id == source:
         raise ConfigError(
             f"model.encoder.pad_id={source}: this token ends the sources, so the encoder would "
             "take their end for padding.  Take another."
@@ -66,7 +66,7 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
     if source == target:
         ids = ids._replace(source_end=None)
     # A decoder that was trained alone may know no token for padding: any is a label then.
-    return ids._replace(nothing=-1) if isinstance(model, Joined) else ids
+    return ids._replace(nothing=-1) if isinstance(model, EncoderDecoderModel) else ids
 
 
 def _end_of(tokenizer: AnyTokenizer) -> int:
@@ -79,8 +79,8 @@ def _end_of(tokenizer: AnyTokenizer) -> int:
 
 
 def among_tokens(
-    config: SearchConfig, model: EncoderDecoder[Any], tokenizer: AnyTokenizer
-) -> SearchConfig:
+    config: BeamSearchConfig, model: EncoderDecoder[Any], tokenizer: AnyTokenizer
+) -> BeamSearchConfig:
     """Forbid what a model has logits of and the vocabulary no token for."""
     unused = tokenizer.unused_ids(model.vocab_size)
     return replace(config, forbidden=tuple(dict.fromkeys((*config.forbidden, *unused))))
@@ -90,7 +90,7 @@ def decode_rows(
     model: EncoderDecoder[Any],
     sources: TokenRows,
     rows: Sequence[int],
-    config: SearchConfig,
+    config: BeamSearchConfig,
     ids: SpecialIds = SpecialIds(),  # noqa: B008 - an immutable value
 ) -> list[list[Hypothesis]]:
     """Search for the outputs of some source rows, batched by length, in the order given."""
@@ -107,7 +107,7 @@ def decode_rows(
         places = by_length[start:end]
         chosen = torch.tensor([rows[place] for place in places]).numpy()
         batch = sources.pad(chosen, after=ids.end_of_source, fill=ids.pad)
-        for place, found in zip(places, search(model, batch, config, ids), strict=True):
+        for place, found in zip(places, beam_search(model, batch, config, ids), strict=True):
             results[place] = found
         start = end
     return results
@@ -135,7 +135,7 @@ class TranslationEvaluator:
         targets: TokenRows,
         references: Sequence[str],
         tokenizer: AnyTokenizer,
-        search: SearchConfig = SearchConfig(beam=1),  # noqa: B008 - an immutable value
+        search: BeamSearchConfig = BeamSearchConfig(beam=1),  # noqa: B008 - an immutable value
     ) -> None:
         self._averaged = AveragedModel(model)
         self._sources = sources

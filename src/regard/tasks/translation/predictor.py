@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from regard.data.batching import TokenRows
 from regard.errors import ConfigError
 from regard.generation.alignment import cross_attention
-from regard.generation.beam_search_config import SearchConfig
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.models import EncoderDecoder
@@ -214,7 +214,7 @@ class Translator:
         return [tag + part.strip() for part in parts]
 
     def _search(
-        self, rows: Sequence[Sequence[int]], config: SearchConfig
+        self, rows: Sequence[Sequence[int]], config: BeamSearchConfig
     ) -> list[list[Translation]]:
         """Decode token rows; an empty row has an empty translation."""
         filled = [place for place, row in enumerate(rows) if row]
@@ -231,7 +231,7 @@ class Translator:
                     text=text,
                     score=hypothesis.score,
                     confidence=_confidence(hypothesis.log_probability, len(hypothesis.ids)),
-                    is_complete=hypothesis.is_finished,
+                    is_complete=hypothesis.is_complete,
                 )
                 for text, hypothesis in zip(texts, hypotheses, strict=True)
             ]
@@ -239,8 +239,8 @@ class Translator:
 
 
 def search_config(
-    usual: SearchConfig, *, beam: int | None, num_best: int, length_penalty: float | None
-) -> SearchConfig:
+    usual: BeamSearchConfig, *, beam: int | None, num_best: int, length_penalty: float | None
+) -> BeamSearchConfig:
     """Change how a model searches by the options of a call; None leaves what is usual.
 
     Raises:

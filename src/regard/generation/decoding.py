@@ -1,0 +1,42 @@
+"""What beam search and sampling need of a model: one token at a time over a state."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+
+class DecodingState(Protocol):
+    """What a model carries from token to token, such as the keys and values of each layer."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep, repeat or reorder rows by index, ``[new_batch]``."""
+        ...
+
+
+S = TypeVar("S", bound=DecodingState)
+
+
+class Seq2SeqDecoder(Protocol[S]):
+    """A model that writes a target for a source; every `EncoderDecoder` is one."""
+
+    def init_state(self, source_ids: Tensor) -> S:
+        """Read the source, ``[batch, source_length]``."""
+        ...
+
+    def decode_step(self, ids: Tensor, state: S) -> Tensor:
+        """Read the last token of each row, ``[batch]``; return logits ``[batch, vocab]``."""
+        ...
+
+
+class CausalDecoder(Protocol[S]):
+    """A model that continues a text; every `Decoder` is one."""
+
+    def init_state(self) -> S:
+        """Return the state before the first token."""
+        ...
+
+    def decode_step(self, ids: Tensor, state: S) -> Tensor:
+        """Read the next tokens of each row, ``[batch, new]``; return logits ``[batch, vocab]``."""
+        ...
