@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import msgspec
 
@@ -15,6 +15,7 @@ from regard.data.readers.source import DataSource
 from regard.errors import DataError
 
 
+@runtime_checkable
 class DataFrame(Protocol):
     """A table with named columns, as pandas and polars have them."""
 
@@ -39,8 +40,8 @@ def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
     Raises:
         DataError: There is no row, or a row is none of these.
     """
-    rows = _records(data) if hasattr(data, "columns") and hasattr(data, "to_dict") else data
-    lines = [_line(name, number, row) for number, row in enumerate(rows, start=1)]  # pyright: ignore[reportArgumentType]
+    rows: Iterable[Row] = _records(data) if isinstance(data, DataFrame) else data
+    lines = [_line(name, number, row) for number, row in enumerate(rows, start=1)]
     if not lines:
         raise DataError(f"{name}: there are no rows.")
     return DataSource(f"{name}.jsonl", b"".join(lines), is_stream=True)

@@ -329,7 +329,7 @@ class Series(Modality):
         """One number a step."""
         return VitConfig(input="features", num_features=1), DataConfig(max_length=_LONGEST)
 
-    def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:  # noqa: ARG002 - as others do
+    def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:  # noqa: ARG002
         """Take one number a step, or as many as were set."""
         if options.has_sizes:
             return _known_format(options)

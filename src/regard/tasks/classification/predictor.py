@@ -51,7 +51,9 @@ class TextClassifier:
         return self.config.data.labels
 
     @overload
-    def classify(self, texts: str) -> Classification: ...  # pyright: ignore[reportOverlappingOverload]
+    def classify(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
+        self, texts: str
+    ) -> Classification: ...
     @overload
     def classify(self, texts: Sequence[str]) -> list[Classification]: ...
     @torch.inference_mode()
