@@ -27,7 +27,7 @@ from functools import cached_property
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from regard.data.readers import FORMATS
 from regard.errors import DataError
@@ -279,7 +279,8 @@ def _unpack(name: str, content: bytes) -> bytes:
         DataError: It is damaged, unpacks to too much, or needs a package that is not installed.
     """
     if content.startswith(_GZIP):
-        stream, faults = gzip.GzipFile(fileobj=BytesIO(content)), (OSError, EOFError, zlib.error)
+        stream: Any = gzip.GzipFile(fileobj=BytesIO(content))
+        faults: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
     elif content.startswith(_ZSTANDARD):
         try:
             zstandard = import_module("zstandard")
@@ -294,7 +295,7 @@ def _unpack(name: str, content: bytes) -> bytes:
         return content
     try:
         unpacked = stream.read(_MOST_BYTES + 1)
-    except Exception as error:
+    except faults as error:
         raise DataError(f"{name}: cannot be unpacked ({error}).  Copy it again.") from error
     if len(unpacked) > _MOST_BYTES:
         raise DataError(f"{name}: {_too_long()}")

@@ -38,6 +38,25 @@ class Model(nn.Module):
         self.compute_dtype = torch.float32
         self.dropout_masks = SharedDropoutMasks()
 
+    def __repr__(self) -> str:
+        """Describe the model on one screen; ``torch.nn.Module.__repr__(model)`` lists layers."""
+        parameters = list(self.parameters())
+        total = sum(parameter.numel() for parameter in parameters)
+        trained = sum(p.numel() for p in parameters if p.requires_grad)
+        types = {f"{p.dtype}".removeprefix("torch.") for p in parameters}
+        devices = {str(parameter.device) for parameter in parameters}
+        patterns = dict.fromkeys(
+            repr(module.pattern) for module in self.modules() if hasattr(module, "pattern")
+        )
+        facts = {
+            "parameters": f"{total:,}" + ("" if trained == total else f" ({trained:,} trained)"),
+            "config": getattr(self, "config", None),
+            "attention": ", ".join(patterns) or None,
+            "type": f"{', '.join(sorted(types))} on {', '.join(sorted(devices))}",
+        }
+        lines = [f"  {name}: {fact}" for name, fact in facts.items() if fact is not None]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
     @abstractmethod
     def layers(self) -> list[nn.Module]:
         """Return its layers, first to last; the decoder's follow the encoder's."""
