@@ -322,6 +322,11 @@ class Task(ABC):
         """
         model_folder = ModelFolder(folder)
         config = model_folder.read_config(RunConfig)
+        if config.task != self.name:
+            raise WeightsError(
+                f"{folder}: made for {config.task}, not for {self.name}.",
+                NextStep("See", "info", (str(folder),)),
+            )
         tokenizer = None if self.reads_inputs else model_folder.read_tokenizer()
         model = self.build(config, 0 if tokenizer is None else len(tokenizer))
         load_weights(model, model_folder.read_weights(), name=str(model_folder.weights_path))
