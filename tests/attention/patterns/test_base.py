@@ -68,7 +68,7 @@ def draw(*shape, seed=0):
             lambda i, j: i < 4 and j < 4 and i // 2 == j // 2,
         ),
     ],
-    ids=repr,
+    ids=["strided", "global", "global of none", "local", "blocks"],
 )
 def test_a_mask_allows_the_pairs_of_its_definition(pattern, allows):
     expected = [[allows(i, j) for j in range(7)] for i in range(2, 8)]
