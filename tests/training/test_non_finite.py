@@ -12,7 +12,7 @@ from torch import nn
 from regard.cli.wording import error_text
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import WeightsError
-from regard.tasks.translation.data import Corpus, describe_lines
+from regard.tasks.translation.data import Corpus
 from regard.training.checkpoint import Counters, checkpoint_path, load_checkpoint, save_checkpoint
 from regard.training.ema import WeightAverage
 from regard.training.events import Warned
@@ -219,19 +219,6 @@ def test_an_exploding_gradient_is_reported_while_the_run_goes_on(tmp_path):
     warned = [event.text for event in events if isinstance(event, Warned)]
     assert len(warned) == 1
     assert warned[0].startswith("Exploding gradient at step 61 (batch 61, lines 1,203, 1,213): ")
-
-
-@pytest.mark.parametrize(
-    ("lines", "text"),
-    [
-        ([5], "5"),
-        ([12_883, 12_881, 12_882], "12,881-12,883"),
-        ([9, 3], "3, 9"),
-        ([1204, 12, 881, *range(2000, 2029)], "12, 881, 1,204 and 29 more"),
-    ],
-)
-def test_lines_are_all_told_where_they_are_few_or_adjacent(lines, text):
-    assert describe_lines(lines) == text
 
 
 def test_a_batch_of_generated_text_is_placed_by_rows():

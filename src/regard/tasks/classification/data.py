@@ -9,13 +9,13 @@ import msgspec
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.labeled_splits import rows_in_training, split_labeled
 from regard.data.labeled_text import COLUMNS, LabeledTexts, check_known_labels, label_names
+from regard.data.listing import describe_lines
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.splits import check_overlap
 from regard.errors import DataError, NextStep
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
-from regard.tasks.translation.data import describe_lines
 from regard.training.events import DataSummary
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
+from regard.data.listing import describe_lines
 from regard.data.readers.text import TextLines, read_text
 from regard.data.text_splits import split_text, without_repeats
 from regard.data.token_stream import TokenStream
@@ -14,7 +15,6 @@ from regard.errors import ConfigError, DataError, NextStep
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
-from regard.tasks.translation.data import describe_lines
 from regard.training.events import DataSummary
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from regard.data.batching import TokenRows
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.languages import guess_pair
+from regard.data.listing import describe_lines
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import read_pairs
@@ -21,8 +22,6 @@ from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
 from regard.training.events import DataSummary
-
-_NAMED_LINES = 3  # of a batch in a message; the others are counted
 
 
 class Corpus(msgspec.Struct, kw_only=True):
@@ -84,20 +83,6 @@ class Corpus(msgspec.Struct, kw_only=True):
         noun = "row" if self.is_generated else "line"
         lines = [self.train.lines[row] for row in rows]
         return f"{noun}{'' if len(lines) == 1 else 's'} {describe_lines(lines)}"
-
-
-def describe_lines(lines: Sequence[int]) -> str:
-    """Write line numbers as people read them: all where they are few or adjacent, else the first.
-
-    >>> describe_lines([12_882, 12_881, 12_883]), describe_lines([1204, 12, 881, 5000, 7000])
-    ('12,881-12,883', '12, 881, 1,204 and 2 more')
-    """
-    ordered = sorted(lines)
-    if len(ordered) > 1 and ordered == list(range(ordered[0], ordered[-1] + 1)):
-        return f"{ordered[0]:,}-{ordered[-1]:,}"
-    shown = ", ".join(f"{line:,}" for line in ordered[:_NAMED_LINES])
-    more = len(ordered) - _NAMED_LINES
-    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def read_corpus(options: ReadOptions) -> Corpus:
