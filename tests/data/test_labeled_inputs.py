@@ -11,7 +11,6 @@ from regard.data.labeled_inputs import (
     InputCollator,
     LabeledInputs,
     check_known_inputs,
-    describe_locations,
     feature_statistics,
     label_names,
 )
@@ -77,12 +76,6 @@ def test_equal_inputs_stay_in_one_part(numbers, seed):
 def test_inputs_that_stand_in_training_too_are_found():
     values = rows_of(3, 4, 5)
     assert rows_in_training(inputs_of(values[:2]), inputs_of(values[1:])) == [0]
-
-
-def test_places_are_told_by_the_first_few():
-    given_inputs = inputs_of(rows_of(1, 1, 1, 1))
-    assert describe_locations(given_inputs, [0, 1]) == "line 2, line 3"
-    assert describe_locations(given_inputs, [3, 0, 1, 2]) == "line 5, line 2, line 3 and 1 more"
 
 
 @pytest.mark.parametrize("kind", ["images", "rows"])

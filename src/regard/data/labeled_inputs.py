@@ -19,7 +19,6 @@ from regard.errors import DataError
 
 _SMALLEST_STD = 1e-6  # a feature that never moves is left at zero
 _SHOWN = 10  # labels in a message
-_NAMED = 3  # inputs in a message; the others are counted
 
 
 class LabeledInputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,13 +100,6 @@ def check_known_inputs(inputs: LabeledInputs, names: Sequence[str]) -> None:
                 f'{inputs.path}: {place}: the label "{label}" does not stand in the training data.'
                 f"  Known: {', '.join(names[:_SHOWN])}{more}."
             )
-
-
-def describe_locations(inputs: LabeledInputs, rows: Sequence[int]) -> str:
-    """Tell where inputs stand: the first few, the others counted."""
-    shown = ", ".join(inputs.locations[row] for row in rows[:_NAMED])
-    more = len(rows) - _NAMED
-    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def feature_statistics(inputs: LabeledInputs) -> tuple[tuple[float, ...], tuple[float, ...]]:

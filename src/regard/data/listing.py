@@ -1,21 +1,40 @@
-"""Lists in messages: the first few are named, the others counted."""
+"""Lists and numbers in messages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 _NAMED_LINES = 3
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def describe_lines(lines: Sequence[int]) -> str:
-    """Write line numbers as people read them: all where they are few or adjacent, else the first.
+def list_first(names: Sequence[str], limit: int) -> str:
+    """Return the first names of a list, and the number of the others.
+
+    >>> list_first(["a", "b", "c"], 3), list_first(["a", "b", "c"], 1)
+    ('a, b, c', 'a and 2 more')
+    """
+    first = ", ".join(names[:limit])
+    return first if len(names) <= limit else f"{first} and {len(names) - limit:,} more"
+
+
+def describe_lines(lines: Sequence[int], noun: str = "line") -> str:
+    """Return line numbers as a range where they are adjacent, else the first three of them.
 
     >>> describe_lines([12_882, 12_881, 12_883]), describe_lines([1204, 12, 881, 5000, 7000])
-    ('12,881-12,883', '12, 881, 1,204 and 2 more')
+    ('lines 12,881-12,883', 'lines 12, 881, 1,204 and 2 more')
     """
-    ordered = sorted(lines)
-    if len(ordered) > 1 and ordered == list(range(ordered[0], ordered[-1] + 1)):
-        return f"{ordered[0]:,}-{ordered[-1]:,}"
-    shown = ", ".join(f"{line:,}" for line in ordered[:_NAMED_LINES])
-    more = len(ordered) - _NAMED_LINES
-    return f"{shown} and {more:,} more" if more > 0 else shown
+    lines = sorted(lines)
+    noun = noun if len(lines) == 1 else f"{noun}s"
+    if len(lines) > 1 and lines == list(range(lines[0], lines[-1] + 1)):
+        return f"{noun} {lines[0]:,}-{lines[-1]:,}"
+    return f"{noun} {list_first([f'{line:,}' for line in lines], _NAMED_LINES)}"
+
+
+def spell_number(number: int) -> str:
+    """Return a count in words up to nine, and in digits above.
+
+    >>> spell_number(0), spell_number(2), spell_number(1200)
+    ('no', 'two', '1,200')
+    """
+    return _NUMBERS[number] if number < len(_NUMBERS) else f"{number:,}"

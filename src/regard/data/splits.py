@@ -9,14 +9,14 @@ Cost: linear in the text, about a second for 100,000 rows.
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.dropped_rows import DroppedRow
+from regard.data.dropped_rows import DroppedRow, count_reasons
+from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import DataError
 
@@ -26,7 +26,6 @@ _MOST_ROWS = 1000  # enough for a chrF interval of about a point
 _LARGEST_LOSS = 0.1  # of the rows, given up for held-out parts of the wanted size
 _LARGEST_LOSS_FOR_ANY = 0.5  # of the rows, given up so that there is a held-out part at all
 _TRAIN, _VALID, _TEST, _DROPPED = range(4)
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class Splits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,18 +84,17 @@ def clean(
 
 def _too_few(kept: ParallelCorpus, drops: Sequence[DroppedRow], min_pairs: int) -> str:
     num_rows = len(kept) + len(drops)
-    counts = Counter(drop.reason for drop in drops)
+    counts = count_reasons(drops)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
     if not num_rows:
         return "no usable pair: there are no rows."
     if not kept:
         which = "the only row was" if num_rows == 1 else f"all {num_rows:,} rows were"
         return f"no usable pair: {which} dropped ({reasons})."
-    number = _NUMBERS[len(kept)] if len(kept) < len(_NUMBERS) else f"{len(kept):,}"
     noun, rows = "pair" if len(kept) == 1 else "pairs", "row" if num_rows == 1 else "rows"
     others = f"  Dropped: {reasons}." if counts.keys() - {"repeated pair"} else ""
     return (
-        f"only {number} distinct {noun} in {num_rows:,} {rows}.  "
+        f"only {spell_number(len(kept))} distinct {noun} in {num_rows:,} {rows}.  "
         f"Training needs at least {min_pairs:,}.{others}"
     )
 

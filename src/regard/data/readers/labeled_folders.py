@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from regard.data.listing import list_first
 from regard.data.readers import FORMATS
 from regard.data.readers.source import OFFICIAL_LISTS, DataSource, as_source
 from regard.errors import DataError
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 AUDIO_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name == "audio")
 IMAGE_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name == "image")
-_SHOWN = 3  # names in a message
+_NUM_NAMED = 3  # files in a message
 
 
 class LabeledFile(NamedTuple):
@@ -106,10 +107,8 @@ def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
             first = first or error
             failed.append(path)
     if first is not None:
-        others = [str(path) for path in failed[1 : 1 + _SHOWN]]
-        rest = len(failed) - 1 - len(others)
-        more = f" and {rest:,} more" if rest else ""
-        message = f"{first}  Likewise: {', '.join(others)}{more}." if others else str(first)
+        others = list_first([str(path) for path in failed[1:]], _NUM_NAMED)
+        message = f"{first}  Likewise: {others}." if others else str(first)
         raise DataError(message, *first.next_steps)
     return values
 
@@ -136,7 +135,4 @@ def _describe_files(source: DataSource) -> str:
     """Say what a folder holds instead."""
     root = Path(source.path)
     names = [path.relative_to(root).as_posix() for path in source.files]
-    if not names:
-        return "The folder is empty."
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return f"Seen: {', '.join(names[:_SHOWN])}{more}."
+    return f"Seen: {list_first(names, _NUM_NAMED)}." if names else "The folder is empty."

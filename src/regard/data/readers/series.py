@@ -18,13 +18,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from regard.data.listing import list_first
 from regard.data.readers.columns import find_column
 from regard.data.readers.source import DataSource, as_source
 from regard.data.readers.tables import Records, read_cells, require_readable
 from regard.data.readers.text_lines import TextFile, open_text
 from regard.errors import DataError
 
-_SHOWN = 10  # names of columns in a message
+_NUM_NAMED = 10  # columns in a message
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
@@ -131,12 +132,8 @@ def _describe_header(header: Sequence[str]) -> tuple[str, str]:
         return "  The first row holds numbers; write names above them: label,x1,x2,...", ""
     if not header:
         return "  Columns seen: none.", ""
-    num_more = len(header) - _SHOWN
-    more = f" and {num_more:,} more" if num_more > 0 else ""
-    return (
-        f"  Columns seen: {', '.join(header[:_SHOWN])}{more}.",
-        "Name the one: `data.columns=NAME`",
-    )
+    columns = list_first(header, _NUM_NAMED)
+    return f"  Columns seen: {columns}.", "Name the one: `data.columns=NAME`"
 
 
 def _rows(

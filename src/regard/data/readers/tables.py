@@ -19,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from regard.data.languages import is_language_code
+from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import find_column, find_pair, find_roles
@@ -39,7 +40,6 @@ Records = Iterator[tuple[int, list[str]]]
 _Rows = Iterator[tuple[int, str, str]]  # line, source, target
 
 _LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: the most that csv takes everywhere
-_COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
 _LOOKED_AT = 20  # lines or records, to tell separators and headers
@@ -456,9 +456,9 @@ def _refuse_count(
         remedy = f"Keep two of them: cut -f1,2 {shlex.quote(file.name)} > {fixed_name(file.name)}"
     else:
         remedy = f'A {name} within a text? Put the text in quotes: "..."'
-    seen, wanted = (_COUNTS[n] if n < len(_COUNTS) else str(n) for n in (len(cells), expected))
     noun = "column" if len(cells) == 1 else "columns"
-    file.refuse(line, f"{seen} {noun}, {wanted} expected.", separator.join(cells), remedy)
+    reason = f"{spell_number(len(cells))} {noun}, {spell_number(expected)} expected."
+    file.refuse(line, reason, separator.join(cells), remedy)
 
 
 def _tab_records(lines: Lines) -> Records:

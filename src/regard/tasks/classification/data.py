@@ -61,8 +61,7 @@ class ClassificationData(msgspec.Struct, kw_only=True):
 
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where training rows are in the file."""
-        lines = [self.train.lines[row] for row in rows]
-        return f"line{'' if len(lines) == 1 else 's'} {describe_lines(lines)}"
+        return describe_lines([self.train.lines[row] for row in rows])
 
     def numbers(self, rows: LabeledTexts) -> list[int]:
         """Return the number of each row's label."""

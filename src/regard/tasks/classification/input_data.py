@@ -12,11 +12,11 @@ from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.labeled_inputs import (
     LabeledInputs,
     check_known_inputs,
-    describe_locations,
     feature_statistics,
     label_names,
 )
 from regard.data.labeled_splits import rows_in_training, split_labeled
+from regard.data.listing import list_first
 from regard.data.readers.source import DataSource, as_source
 from regard.errors import DataError, NextStep
 from regard.setup.base_task import ReadOptions
@@ -26,6 +26,7 @@ from regard.tasks.classification.modalities import InputFormat, Modality
 from regard.tasks.classification.setup import without_repeated
 from regard.training.events import DataSummary
 
+_NAMED_INPUTS = 3  # of a batch in a message
 _NUMBERS_OF_CHARACTER = 32  # pixels or numbers that weigh as much when sizes are chosen
 
 
@@ -98,7 +99,7 @@ class InputData(msgspec.Struct, kw_only=True):
 
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where training inputs are in the data."""
-        return describe_locations(self.train, rows)
+        return list_first([self.train.locations[row] for row in rows], _NAMED_INPUTS)
 
     def label_counts(self) -> dict[str, int]:
         """Count the inputs of each label, in all parts."""

@@ -66,7 +66,7 @@ class Prose(msgspec.Struct, kw_only=True):
         lines: set[int] = set()
         for row in rows:
             lines.update(self.tokens.lines_between(row, row + self.length + 1))
-        return f"line{'' if len(lines) == 1 else 's'} {describe_lines(sorted(lines))}"
+        return describe_lines(list(lines))
 
 
 def read_prose(options: ReadOptions) -> Prose:

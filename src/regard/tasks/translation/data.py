@@ -81,8 +81,7 @@ class Corpus(msgspec.Struct, kw_only=True):
             rows: Indices into `train`, one or more, from 0.
         """
         noun = "row" if self.is_generated else "line"
-        lines = [self.train.lines[row] for row in rows]
-        return f"{noun}{'' if len(lines) == 1 else 's'} {describe_lines(lines)}"
+        return describe_lines([self.train.lines[row] for row in rows], noun)
 
 
 def read_corpus(options: ReadOptions) -> Corpus:
