@@ -10,11 +10,11 @@ from regard.data.labeled_inputs import (
     InputBatches,
     InputCollator,
     LabeledInputs,
-    check_known_inputs,
     feature_statistics,
     label_names,
 )
-from regard.data.labeled_splits import rows_in_training, split_labeled
+from regard.data.labeled_text import check_known_labels
+from regard.data.splits import overlap, split
 from regard.errors import DataError
 
 
@@ -57,9 +57,9 @@ def test_a_label_with_one_input_is_refused():
 
 def test_an_unknown_label_is_refused_with_its_place():
     with pytest.raises(DataError) as caught:
-        check_known_inputs(inputs_of(rows_of(1, 1), ["x", "z"]), ("x", "y"))
+        check_known_labels(inputs_of(rows_of(1, 1), ["x", "z"]), ("x", "y"), "the training data")
     assert str(caught.value) == (
-        'a.csv: line 3: the label "z" does not stand in the training data.  Known: x, y.'
+        'a.csv: line 3: the label "z" is not in the training data.  Known: x, y.'
     )
 
 
@@ -67,15 +67,16 @@ def test_an_unknown_label_is_refused_with_its_place():
 def test_equal_inputs_stay_in_one_part(numbers, seed):
     numbers += list(range(100, 120))  # enough that stand alone
     given_inputs = inputs_of([np.full((3, 1), number, np.float32) for number in numbers])
-    *parts, dropped = split_labeled(given_inputs, seed=seed, valid_rows=None, test_rows=None)
+    splits = split(given_inputs, seed=seed)
+    parts = splits.train, splits.valid, splits.test
     seen = [{value.tobytes() for value in part.values} for part in parts]
     assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
-    assert sum(map(len, parts)) + len(dropped) == len(numbers)
+    assert sum(map(len, parts)) + len(splits.dropped) == len(numbers)
 
 
 def test_inputs_that_stand_in_training_too_are_found():
     values = rows_of(3, 4, 5)
-    assert rows_in_training(inputs_of(values[:2]), inputs_of(values[1:])) == [0]
+    assert overlap(inputs_of(values[:2]), inputs_of(values[1:])) == {0: 1}
 
 
 @pytest.mark.parametrize("kind", ["images", "rows"])

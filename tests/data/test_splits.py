@@ -243,7 +243,7 @@ def overlapping() -> tuple[ParallelCorpus, ParallelCorpus]:
 
 
 def test_overlap_names_the_first_row_of_training_with_each_source():
-    assert overlap(*overlapping()) == [(1, 1), (2, 0)]
+    assert overlap(*overlapping()) == {1: 1, 2: 0}
 
 
 def test_overlap_is_told_in_numbers_with_an_example():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import LengthBatches
-from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.dropped_rows import DroppedRow
+from regard.data.rows import Rows
 from regard.errors import DataError
 
 _SMALLEST_STD = 1e-6  # a feature that never moves is left at zero
-_SHOWN = 10  # labels in a message
 
 
-class LabeledInputs(msgspec.Struct, frozen=True, kw_only=True):
+class LabeledInputs(Rows, frozen=True, kw_only=True):
     """Inputs with their labels.
 
     Args:
@@ -32,35 +32,24 @@ class LabeledInputs(msgspec.Struct, frozen=True, kw_only=True):
         locations: Where each stands in `path`, such as ``yes/a.wav`` or ``line 12``.
     """
 
-    path: str
     values: list[NDArray]
     labels: list[str]
     locations: list[str]
 
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def select(self, rows: Iterable[int]) -> LabeledInputs:
-        """Return the inputs at the given 0-based indices, in the order given."""
-        rows = list(rows)
-        return LabeledInputs(
-            path=self.path,
-            values=[self.values[row] for row in rows],
-            labels=[self.labels[row] for row in rows],
-            locations=[self.locations[row] for row in rows],
-        )
-
-    def quote(self, row: int) -> str:
-        """Return the location of a row."""
-        return self.locations[row]
-
-    def as_pairs(self) -> ParallelCorpus:
-        """Return hashes of the inputs as pairs with themselves: equal inputs share a side."""
+    def keys(self) -> tuple[list[str], list[str]]:
+        """Return hashes of the inputs twice: equal inputs must not be in different parts."""
         hashes = [
             hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest() for value in self.values
         ]
-        lines = list(range(1, 1 + len(self)))
-        return ParallelCorpus(path=self.path, sources=hashes, targets=hashes, lines=lines)
+        return hashes, hashes
+
+    def locate(self, row: int) -> str:
+        """Return where an input is, for messages."""
+        return f"{self.path}: {self.locations[row]}"
+
+    def drop(self, row: int, reason: str) -> DroppedRow:
+        """Return the entry of an input that was left out."""
+        return DroppedRow(line=1 + row, reason=reason, text=self.locations[row])
 
 
 def label_names(inputs: LabeledInputs) -> tuple[str, ...]:
@@ -85,21 +74,6 @@ def label_names(inputs: LabeledInputs) -> tuple[str, ...]:
     if all(name.isdecimal() for name in counts):
         return tuple(sorted(counts, key=int))
     return tuple(sorted(counts))
-
-
-def check_known_inputs(inputs: LabeledInputs, names: Sequence[str]) -> None:
-    """Refuse inputs with labels that a model has not learned.
-
-    Raises:
-        DataError: The first such input.
-    """
-    for label, place in zip(inputs.labels, inputs.locations, strict=True):
-        if label not in names:
-            more = ", ..." if len(names) > _SHOWN else ""
-            raise DataError(
-                f'{inputs.path}: {place}: the label "{label}" does not stand in the training data.'
-                f"  Known: {', '.join(names[:_SHOWN])}{more}."
-            )
 
 
 def feature_statistics(inputs: LabeledInputs) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import PairBatches, TokenRows
-from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.dropped_rows import DroppedRow
+from regard.data.labeled_inputs import LabeledInputs
+from regard.data.listing import list_first
+from regard.data.rows import Rows
 from regard.errors import DataError
 
 COLUMNS = ("text", "label")
+_NUM_NAMED = 10  # labels in a message
 
 
-class LabeledTexts(msgspec.Struct, frozen=True, kw_only=True):
+class LabeledTexts(Rows, frozen=True, kw_only=True):
     """Texts with their labels.
 
     Args:
@@ -27,33 +31,21 @@ class LabeledTexts(msgspec.Struct, frozen=True, kw_only=True):
         lines: The 1-based line of each row in its file.
     """
 
-    path: str
     texts: list[str]
     labels: list[str]
     lines: list[int]
 
-    def __len__(self) -> int:
-        return len(self.texts)
+    def keys(self) -> tuple[list[str], list[str]]:
+        """Return the texts twice: equal texts must not be in different parts."""
+        return self.texts, self.texts
 
-    def select(self, rows: Iterable[int]) -> LabeledTexts:
-        """Return the rows at the given 0-based indices, in the order given."""
-        rows = list(rows)
-        return LabeledTexts(
-            path=self.path,
-            texts=[self.texts[row] for row in rows],
-            labels=[self.labels[row] for row in rows],
-            lines=[self.lines[row] for row in rows],
-        )
+    def locate(self, row: int) -> str:
+        """Return where a text is, for messages."""
+        return f"{self.path}:{self.lines[row]}"
 
-    def quote(self, row: int) -> str:
-        """Return the text of a row."""
-        return self.texts[row]
-
-    def as_pairs(self) -> ParallelCorpus:
-        """Return the texts as pairs with themselves: equal texts then share a side."""
-        return ParallelCorpus(
-            path=self.path, sources=self.texts, targets=self.texts, lines=self.lines
-        )
+    def drop(self, row: int, reason: str) -> DroppedRow:
+        """Return the entry of a row that was left out."""
+        return DroppedRow(line=self.lines[row], reason=reason, text=self.texts[row])
 
 
 def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple[str, ...]:
@@ -72,17 +64,19 @@ def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple
     return tuple(names)
 
 
-def check_known_labels(rows: LabeledTexts, names: Sequence[str], train_path: str) -> None:
-    """Refuse rows with labels that training has not.
+def check_known_labels(
+    rows: LabeledTexts | LabeledInputs, names: Sequence[str], train_path: str
+) -> None:
+    """Check that every label is one of those in the training data.
 
     Raises:
-        DataError: The first such row.
+        DataError: A label is not; the message names the first such row.
     """
-    for label, line in zip(rows.labels, rows.lines, strict=True):
+    for row, label in enumerate(rows.labels):
         if label not in names:
             raise DataError(
-                f'{rows.path}:{line}: the label "{label}" does not stand in {train_path}.  '
-                f"Known: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}."
+                f'{rows.locate(row)}: the label "{label}" is not in {train_path}.  '
+                f"Known: {list_first(names, _NUM_NAMED)}."
             )
 
 

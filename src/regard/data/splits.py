@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Generic, Protocol, Self, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
+from regard.data.labeled_text import LabeledTexts
 from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import DataError
@@ -28,8 +30,35 @@ _LARGEST_LOSS_FOR_ANY = 0.5  # of the rows, given up so that there is a held-out
 _TRAIN, _VALID, _TEST, _DROPPED = range(4)
 
 
-class Splits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Rows divided into parts that share no source and no target.
+class KeyedRows(Protocol):
+    """Rows that can be compared: `ParallelCorpus`, `LabeledTexts` and `LabeledInputs`."""
+
+    @property
+    def path(self) -> str:
+        """File or folder as named."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Iterable[int]) -> Self:
+        """Return the rows at the given 0-based indices, in the order of the indices."""
+        ...
+
+    def keys(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return two texts of each row; rows that share one must not be in different parts."""
+        ...
+
+    def drop(self, row: int, reason: str) -> DroppedRow:
+        """Return the entry of a row that was left out."""
+        ...
+
+
+T = TypeVar("T", bound=KeyedRows)
+U = TypeVar("U", ParallelCorpus, LabeledTexts)
+
+
+class Splits(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """Rows divided into parts that share no key, such as a source or a target.
 
     Args:
         train: To learn from.
@@ -38,9 +67,9 @@ class Splits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         dropped: Rows that would have leaked between parts, where groups could not be kept whole.
     """
 
-    train: ParallelCorpus
-    valid: ParallelCorpus
-    test: ParallelCorpus
+    train: T
+    valid: T
+    test: T
     dropped: list[DroppedRow]
 
 
@@ -100,16 +129,16 @@ def _too_few(kept: ParallelCorpus, drops: Sequence[DroppedRow], min_pairs: int) 
 
 
 def split(
-    pairs: ParallelCorpus, *, seed: int, valid_rows: int | None = None, test_rows: int | None = None
-) -> Splits:
+    rows: T, *, seed: int, valid_rows: int | None = None, test_rows: int | None = None
+) -> Splits[T]:
     """Hold out rows for validation and test that share no source and no target with the rest.
 
-    Rows that occur once are held out first, then small groups of rows that share a side.  Where
-    groups are too large for that, single rows are held out and those that share a side with them
+    Rows that occur once are held out first, then small groups of rows that share a text.  Where
+    groups are too large for that, single rows are held out and those that share a text with them
     are dropped.
 
     Args:
-        pairs: Cleaned rows.
+        rows: Sentence pairs, cleaned, or texts or inputs with labels.
         seed: Of the choice; the same seed and rows give the same parts.
         valid_rows: Rows to validate on, about; None is 2.5 % of the rows, 1 to 1,000.
         test_rows: Rows to test on, likewise.
@@ -120,77 +149,74 @@ def split(
     Raises:
         DataError: There are too few rows, or all of them share a source or a target.
     """
-    num_rows = len(pairs)
+    num_rows = len(rows)
     default = max(1, min(_MOST_ROWS, round(_DEFAULT_SHARE * num_rows)))
-    wanted = [default if rows is None else rows for rows in (valid_rows, test_rows)]
-    if sum(wanted) >= num_rows:
+    sizes = [default if size is None else size for size in (valid_rows, test_rows)]
+    if sum(sizes) >= num_rows:
         raise DataError(
-            f"{pairs.path}: cannot hold out {wanted[0]:,} + {wanted[1]:,} rows of {num_rows:,}.  "
+            f"{rows.path}: cannot hold out {sizes[0]:,} + {sizes[1]:,} rows of {num_rows:,}.  "
             "Add rows, or name files of your own: `data.valid=FILE`, `data.test=FILE`"
         )
-    sources, targets = _number_texts(pairs.sources), _number_texts(pairs.targets)
+    sources, targets = map(_number_texts, rows.keys())
     generator = np.random.default_rng(seed)
-    parts = _hold_out_groups(_find_groups(sources, targets), wanted, generator)
-    _hold_out_rows(parts, sources, targets, wanted, generator)
-    train, valid, test, dropped = (
-        pairs.select(np.flatnonzero(parts == part).tolist())
-        for part in (_TRAIN, _VALID, _TEST, _DROPPED)
+    parts = _hold_out_groups(_find_groups(sources, targets), sizes, generator)
+    _hold_out_rows(parts, sources, targets, sizes, generator)
+    train, valid, test = (
+        rows.select(np.flatnonzero(parts == part).tolist()) for part in (_TRAIN, _VALID, _TEST)
     )
-    if (wanted[0] and not valid) or (wanted[1] and not test):
+    if (sizes[0] and not len(valid)) or (sizes[1] and not len(test)):
         raise DataError(
-            f"{pairs.path}: no row can be held out: nearly all share a source or a target with "
+            f"{rows.path}: no row can be held out: nearly all share a source or a target with "
             "others.  Name files of your own: `data.valid=FILE`, `data.test=FILE`"
         )
-    drops = [
-        DroppedRow(line=line, reason="repeats across splits", text=text)
-        for line, text in zip(dropped.lines, dropped.sources, strict=True)
-    ]
-    return Splits(train=train, valid=valid, test=test, dropped=drops)
+    leaking = np.flatnonzero(parts == _DROPPED).tolist()
+    dropped = [rows.drop(row, "repeats across splits") for row in leaking]
+    return Splits(train=train, valid=valid, test=test, dropped=dropped)
 
 
-def overlap(train: ParallelCorpus, test: ParallelCorpus) -> list[tuple[int, int]]:
-    """Find the test sources that also stand in the training data.
+def overlap(train: T, test: T) -> dict[int, int]:
+    """Find the rows of test data whose source, text or input is in the training data too.
 
     Returns:
-        ``(row in test, first such row in train)`` for each, 0-based, in the order of `test`.
+        The first such row in `train` for each of them, 0-based, in the order of `test`.
     """
-    row_of: dict[str, int] = {}
-    for row, text in enumerate(train.sources):
-        row_of.setdefault(normalize(text), row)
-    found = ((row, row_of.get(normalize(text))) for row, text in enumerate(test.sources))
-    return [(row, same) for row, same in found if same is not None]
+    train_rows: dict[str, int] = {}
+    for row, text in enumerate(train.keys()[0]):
+        train_rows.setdefault(normalize(text), row)
+    keys = [normalize(text) for text in test.keys()[0]]
+    return {row: train_rows[key] for row, key in enumerate(keys) if key in train_rows}
 
 
 def without_overlap(train: ParallelCorpus, test: ParallelCorpus) -> ParallelCorpus:
-    """Return the test rows whose source does not stand in the training data.
+    """Return the test rows whose source is not in the training data.
 
     Raises:
         DataError: No row is left.
     """
-    shared = {row for row, _ in overlap(train, test)}
-    kept = test.select(row for row in range(len(test)) if row not in shared)
-    if shared and not kept:
+    shared = overlap(train, test)
+    remaining = test.select(row for row in range(len(test)) if row not in shared)
+    if shared and not remaining:
         raise DataError(
             f"{test.path}: every source also stands in {train.path}: none is left.  "
             "Name another file, or keep them: `data.allow_overlap=true`"
         )
-    return kept
+    return remaining
 
 
-def check_overlap(train: ParallelCorpus, test: ParallelCorpus) -> None:
-    """Refuse test rows whose source also stands in the training data.
+def check_overlap(train: U, test: U) -> None:
+    """Check that no test row has a source that is also in the training data.
 
     Raises:
         DataError: There are such rows; the message counts them and names the first.
     """
-    found = overlap(train, test)
-    if not found:
+    shared = overlap(train, test)
+    if not shared:
         return
-    row, same = found[0]
-    verb = "stands" if len(found) == 1 else "stand"
+    row, train_row = next(iter(shared.items()))
+    verb = "stands" if len(shared) == 1 else "stand"
     raise DataError(
-        f"{test.path}: {len(found):,} of {len(test):,} sources also {verb} in {train.path} "
-        f"(e.g. line {test.lines[row]:,} = train {train.lines[same]:,}).  "
+        f"{test.path}: {len(shared):,} of {len(test):,} sources also {verb} in {train.path} "
+        f"(e.g. line {test.lines[row]:,} = train {train.lines[train_row]:,}).  "
         "Scores would be too good.  Drop them: `data.drop_overlap=true`;  "
         "keep: `data.allow_overlap=true`"
     )

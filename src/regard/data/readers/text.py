@@ -5,19 +5,17 @@ Text is kept by the line, since lines are what messages name and what parts are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-
-import msgspec
 
 from regard.data.readers import FORMATS
 from regard.data.readers.source import DataSource, as_source
 from regard.data.readers.tables import read_records, require_readable
 from regard.data.readers.text_lines import read_lines
+from regard.data.rows import Rows
 from regard.errors import DataError
 
 
-class TextLines(msgspec.Struct, frozen=True, kw_only=True):
+class TextLines(Rows, frozen=True, kw_only=True):
     """Lines of running text.
 
     Args:
@@ -27,13 +25,9 @@ class TextLines(msgspec.Struct, frozen=True, kw_only=True):
         ends_document: Whether a document ends after each.
     """
 
-    path: str
     texts: list[str]
     numbers: list[int]
     ends_document: list[bool]
-
-    def __len__(self) -> int:
-        return len(self.texts)
 
     @property
     def num_chars(self) -> int:
@@ -44,16 +38,6 @@ class TextLines(msgspec.Struct, frozen=True, kw_only=True):
     def num_bytes(self) -> int:
         """Bytes in UTF-8, with one for the end of each line."""
         return sum(len(text.encode()) for text in self.texts) + len(self.texts)
-
-    def select(self, rows: Iterable[int]) -> TextLines:
-        """Return the lines at the given 0-based indices, in the order given."""
-        rows = list(rows)
-        return TextLines(
-            path=self.path,
-            texts=[self.texts[row] for row in rows],
-            numbers=[self.numbers[row] for row in rows],
-            ends_document=[self.ends_document[row] for row in rows],
-        )
 
 
 def read_text(

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
-from regard.data.labeled_splits import rows_in_training, split_labeled
 from regard.data.labeled_text import COLUMNS, LabeledTexts, check_known_labels, label_names
 from regard.data.listing import describe_lines
 from regard.data.readers.labeled import read_labeled_texts
-from regard.data.splits import check_overlap
+from regard.data.splits import check_overlap, overlap, split
 from regard.errors import DataError, NextStep
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
@@ -84,12 +83,13 @@ def read_classification_data(options: ReadOptions) -> ClassificationData:
     columns = columns_of(data)
     rows, dropped = _read(options, "path")
     labels = label_names(rows, columns)
-    train, valid, test, repeats = split_labeled(
+    parts = split(
         rows,
         seed=options.seed,
         valid_rows=0 if data.valid else None,
         test_rows=0 if data.test else None,
     )
+    train, valid, test = parts.train, parts.valid, parts.test
     if data.valid:
         valid = _read_held_out(options, "valid", train, labels)
     if data.test:
@@ -99,7 +99,7 @@ def read_classification_data(options: ReadOptions) -> ClassificationData:
         train=train,
         valid=valid,
         test=test,
-        dropped=[*dropped, *repeats],
+        dropped=[*dropped, *parts.dropped],
         labels=labels,
     )
 
@@ -121,8 +121,8 @@ def _read_held_out(
     rows, _ = _read(options, name)
     check_known_labels(rows, labels, train.path)
     if options.data.drop_overlap:
-        shared = set(rows_in_training(train, rows))
+        shared = overlap(train, rows)
         return rows.select(row for row in range(len(rows)) if row not in shared)
     if not options.data.allow_overlap:
-        check_overlap(train.as_pairs(), rows.as_pairs())
+        check_overlap(train, rows)
     return rows

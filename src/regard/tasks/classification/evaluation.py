@@ -7,10 +7,10 @@ from functools import partial
 
 import msgspec
 
-from regard.data.labeled_inputs import LabeledInputs, check_known_inputs
-from regard.data.labeled_splits import rows_in_training
+from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts, check_known_labels
 from regard.data.readers.labeled import read_labeled_texts
+from regard.data.splits import overlap
 from regard.errors import DataError
 from regard.metrics.classification import wilson_interval
 from regard.setup.base_task import ReadOptions
@@ -113,7 +113,7 @@ def _read(classifier: AnyClassifier, path: str) -> AnyLabeledTexts:
     config, known = classifier.config, classifier.labels
     if isinstance(classifier, InputClassifier):
         inputs = read_test_inputs(path, classifier.modality, InputFormat.of(config))
-        check_known_inputs(inputs, known)
+        check_known_labels(inputs, known, "the training data")
         return inputs
     rows, _ = read_labeled_texts(
         path, encoding=config.data.encoding, columns=columns_of(config.data)
@@ -142,7 +142,7 @@ def _repeats(classifier: AnyClassifier, given: AnyLabeledTexts) -> list[int]:
         if isinstance(given, LabeledInputs):
             assert isinstance(classifier, InputClassifier)
             train = read_inputs(ReadOptions.of(config), classifier.modality).train
-            return rows_in_training(train, given)
-        return rows_in_training(read_classification_data(ReadOptions.of(config)).train, given)
+            return list(overlap(train, given))
+        return list(overlap(read_classification_data(ReadOptions.of(config)).train, given))
     except DataError:
         return []

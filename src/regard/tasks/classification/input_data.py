@@ -11,13 +11,13 @@ import msgspec
 from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.labeled_inputs import (
     LabeledInputs,
-    check_known_inputs,
     feature_statistics,
     label_names,
 )
-from regard.data.labeled_splits import rows_in_training, split_labeled
+from regard.data.labeled_text import check_known_labels
 from regard.data.listing import list_first
 from regard.data.readers.source import DataSource, as_source
+from regard.data.splits import overlap, split
 from regard.errors import DataError, NextStep
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
@@ -139,8 +139,8 @@ def read_inputs(options: ReadOptions, modality: Modality) -> InputData:
     }
     held_out = {name: part for name, part in parts.items() if name != "train"} | held_out
     for part in held_out.values():
-        check_known_inputs(part, labels)
-    train, valid, test, dropped = split_labeled(
+        check_known_labels(part, labels, "the training data")
+    splits = split(
         parts["train"],
         seed=options.seed,
         valid_rows=0 if "valid" in held_out else None,
@@ -150,10 +150,10 @@ def read_inputs(options: ReadOptions, modality: Modality) -> InputData:
         path=source.path,
         modality=modality,
         inputs=inputs,
-        train=train,
-        valid=held_out.get("valid", valid),
-        test=held_out.get("test", test),
-        dropped=dropped,
+        train=splits.train,
+        valid=held_out.get("valid", splits.valid),
+        test=held_out.get("test", splits.test),
+        dropped=splits.dropped,
         labels=labels,
     )
 
@@ -175,10 +175,10 @@ def _read_held_out(
 ) -> LabeledInputs:
     data: DataConfig = inputs.data
     held_out = read_test_inputs(source, modality, inputs)
-    check_known_inputs(held_out, labels)
+    check_known_labels(held_out, labels, "the training data")
     return without_repeated(
         held_out,
-        [] if data.allow_overlap else rows_in_training(train, held_out),
+        [] if data.allow_overlap else list(overlap(train, held_out)),
         path=source.path,
         train_path=train.path,
         drop=data.drop_overlap,

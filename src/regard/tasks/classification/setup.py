@@ -6,14 +6,15 @@ import copy
 import time
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from regard.data.labeled_inputs import InputBatches
 from regard.data.labeled_text import LabeledTextBatches
+from regard.data.rows import Rows
 from regard.errors import DataError, NextStep
 from regard.metrics.classification import wilson_interval
 from regard.models import Model
@@ -101,16 +102,6 @@ def majority_share(labels: Sequence[str]) -> float:
     """Return the accuracy of always answering the most frequent label, 0 to 1."""
     ((_, most),) = Counter(labels).most_common(1)
     return most / len(labels)
-
-
-class Rows(Protocol):
-    """Inputs of which some can be taken."""
-
-    def __len__(self) -> int: ...
-
-    def select(self, rows: Iterable[int]) -> Self:
-        """Take some, in the given order."""
-        ...
 
 
 R = TypeVar("R", bound=Rows)
