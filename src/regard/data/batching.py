@@ -22,10 +22,10 @@ class SpecialIds(NamedTuple):
     """The tokens around the sentences of pairs; the defaults are those of our own vocabularies.
 
     Args:
-        pad: Fills up rows on the right.
-        start: Begins what a decoder reads.
-        end: Ends a target, and a source too where nothing else does.
-        source_end: Ends a source; None is `end`.
+        pad: Token that rows are padded with on the right.
+        start: First token that a decoder reads.
+        end: Token after a target, and after a source too unless there is another.
+        source_end: Token after a source; None is `end`.
         nothing: Label of padding, where `pad` may be a label of its own; None is `pad`.
     """
 
@@ -37,12 +37,12 @@ class SpecialIds(NamedTuple):
 
     @property
     def end_of_source(self) -> int:
-        """Ends a source."""
+        """Token after a source."""
         return self.end if self.source_end is None else self.source_end
 
     @property
     def no_label(self) -> int:
-        """Stands in labels where nothing is to be predicted."""
+        """Label where nothing is to be predicted."""
         return self.pad if self.nothing is None else self.nothing
 
 
@@ -90,22 +90,25 @@ class TokenRows:
         after: int | None = None,
         fill: int = 0,
     ) -> Tensor:
-        """Lay rows out as ``[batch, length]``, padded on the right.
+        """Return rows as one tensor, padded on the right.
 
         Args:
-            rows: Indices.
-            before: Token to put before each row; None puts none.
-            after: Token to put behind each row; None puts none.
+            rows: Indices of the rows, ``[batch]``.
+            before: Token to put before each row, if any.
+            after: Token to put behind each row, if any.
             fill: Token to pad with.
+
+        Returns:
+            ``[batch, length]`` int64.
         """
         lead = int(before is not None)
         width = int(self.lengths[rows].max()) + lead + int(after is not None)
         out = np.full((len(rows), width), fill, dtype=np.int64)
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             ids = self[row]
-            out[place, lead : lead + len(ids)] = ids
+            out[index, lead : lead + len(ids)] = ids
             if after is not None:
-                out[place, lead + len(ids)] = after
+                out[index, lead + len(ids)] = after
         if before is not None:
             out[:, 0] = before
         return torch.from_numpy(out)
@@ -115,21 +118,22 @@ class LengthBatches:
     """Rows of about equal length put together, in a fresh order every epoch.
 
     Args:
-        sources: Lengths of the sources, ``[rows]``.
-        targets: Lengths of the targets, ``[rows]``; the sources' own where there is one side.
-        batch_tokens: Most target tokens in a batch, padding counted; a longer row stands alone.
+        lengths: Lengths of the rows, ``[rows]``; of pairs those of the targets.
+        source_lengths: Of pairs, lengths of the sources, ``[rows]``.
+        batch_tokens: Most tokens of `lengths` in a batch, padding counted; a longer row is a batch
+            of its own.
         seed: Of the order.
     """
 
     def __init__(
         self,
-        sources: NDArray[np.int64],
-        targets: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        source_lengths: NDArray[np.int64] | None = None,
         *,
         batch_tokens: int,
         seed: int,
     ) -> None:
-        self._lengths = sources, targets
+        self.lengths, self.source_lengths = lengths, source_lengths
         self.batch_tokens = batch_tokens
         self.seed = seed
 
@@ -140,40 +144,42 @@ class LengthBatches:
         batches are shuffled. Which rows of a length meet in a batch differs from epoch to epoch.
         """
         generator = np.random.default_rng([self.seed, epoch])
-        shuffled = generator.permutation(len(self._lengths[1]))
+        shuffled = generator.permutation(len(self.lengths))
         batches: list[NDArray[np.int64]] = []
         for start in range(0, len(shuffled), _POOL_ROWS):
             batches += self._cut(shuffled[start : start + _POOL_ROWS])
-        return [batches[place] for place in generator.permutation(len(batches))]
+        return [batches[index] for index in generator.permutation(len(batches))]
 
     def in_sequence(self) -> list[NDArray[np.int64]]:
         """Return the rows of batches that cover the data once, sorted by length, not shuffled."""
-        return self._cut(np.arange(len(self._lengths[1])))
+        return self._cut(np.arange(len(self.lengths)))
 
     @property
     def num_tokens(self) -> int:
-        """Target tokens of all rows."""
-        return int(self._lengths[1].sum())
+        """Tokens of all rows; of pairs those of the targets."""
+        return int(self.lengths.sum())
 
     @property
     def longest(self) -> int:
-        """Length of the longest row of either side, its end counted."""
-        return 1 + max(int(side.max()) for side in self._lengths)
+        """Length of the longest row, source or target, its end counted."""
+        return 1 + max(int(lengths.max()) for lengths in self._all_lengths())
 
     def size(self, rows: NDArray[np.int64]) -> int:
-        """Count the tokens of some rows, both sides together."""
-        sources, targets = self._lengths
-        return int((sources[rows] + targets[rows]).sum())
+        """Return the number of tokens of some rows, sources and targets together."""
+        return sum(int(lengths[rows].sum()) for lengths in self._all_lengths())
 
     def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:
-        """Measure which share of all places, [batch, length] a side, is padding, 0 to 1."""
+        """Return the fraction of all positions, [batch, length], that is padding, 0 to 1."""
         used = padded = 0
         for rows in batches:
-            for side in self._lengths:
-                lengths = side[rows] + 1
-                used += int(lengths.sum())
-                padded += int(lengths.max()) * len(rows)
+            for lengths in self._all_lengths():
+                widths = lengths[rows] + 1
+                used += int(widths.sum())
+                padded += int(widths.max()) * len(rows)
         return 1 - used / padded if padded else 0.0
+
+    def _all_lengths(self) -> list[NDArray[np.int64]]:
+        return [x for x in (self.lengths, self.source_lengths) if x is not None]
 
     def _cut(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Sort rows by length and cut them where the padded target would pass the budget.
@@ -181,9 +187,10 @@ class LengthBatches:
         Sources rise in length through one target length and fall through the next, so that a batch
         that spans two has no jump in it.
         """
-        sources, targets = (side[rows] for side in self._lengths)
+        targets = self.lengths[rows]
+        sources = targets if self.source_lengths is None else self.source_lengths[rows]
         rows = rows[np.lexsort((np.where(targets % 2, -sources, sources), targets))]
-        widths = self._lengths[1][rows] + 1
+        widths = self.lengths[rows] + 1
         batches, start = [], 0
         while start < len(rows):
             end = start + max(1, self.batch_tokens // int(widths[start]))
@@ -202,7 +209,8 @@ class PairBatches(LengthBatches):
     Args:
         sources: Token ids of the sources, without begin and end.
         targets: Token ids of the targets, without begin and end, as many rows.
-        batch_tokens: Most target tokens in a batch, padding counted; a longer row stands alone.
+        batch_tokens: Most target tokens in a batch, padding counted; a longer row is a batch of its
+            own.
         seed: Of the order.
         ids: What pads, begins and ends the rows.
     """
@@ -216,11 +224,11 @@ class PairBatches(LengthBatches):
         seed: int,
         ids: SpecialIds = SpecialIds(),  # noqa: B008 - an immutable value
     ) -> None:
-        super().__init__(sources.lengths, targets.lengths, batch_tokens=batch_tokens, seed=seed)
+        super().__init__(targets.lengths, sources.lengths, batch_tokens=batch_tokens, seed=seed)
         self.sources, self.targets, self.ids = sources, targets, ids
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
-        """Build the batch of the given rows: ids are ``[batch, length]``."""
+        """Build the batch of some rows, ``[batch]``: its ids are ``[batch, length]``."""
         ids = self.ids
         fill = ids.pad if ids.nothing is None else ids.start  # a row of the targets' own table
         return Batch(

@@ -18,7 +18,7 @@ from regard.data.dropped_rows import DroppedRow
 from regard.data.rows import Rows
 from regard.errors import DataError
 
-_SMALLEST_STD = 1e-6  # a feature that never moves is left at zero
+_SMALLEST_STD = 1e-6  # a feature that is constant becomes zero
 
 
 class LabeledInputs(Rows, frozen=True, kw_only=True):
@@ -26,10 +26,9 @@ class LabeledInputs(Rows, frozen=True, kw_only=True):
 
     Args:
         path: File or folder as named.
-        values: Of each input: an image ``[channels, height, width]``, or rows of features
-            ``[length, features]``.
-        labels: Of each input.
-        locations: Where each stands in `path`, such as ``yes/a.wav`` or ``line 12``.
+        values: Of each input an image ``[channels, height, width]``, or ``[length, features]``.
+        labels: Label of each input.
+        locations: Location of each input in `path`, such as ``yes/a.wav`` or ``line 12``.
     """
 
     values: list[NDArray]
@@ -53,10 +52,10 @@ class LabeledInputs(Rows, frozen=True, kw_only=True):
 
 
 def label_names(inputs: LabeledInputs) -> tuple[str, ...]:
-    """List the labels: in the order of numbers where all are, else of the alphabet.
+    """Return the labels in the order of their numbers where all are numbers, else of the alphabet.
 
     Raises:
-        DataError: There are fewer than two, or one of them has one input only.
+        DataError: There are fewer than two labels, or one of them has one input only.
     """
     counts = Counter(inputs.labels)
     if len(counts) < 2:
@@ -64,11 +63,11 @@ def label_names(inputs: LabeledInputs) -> tuple[str, ...]:
             f'{inputs.path}: every input has the label "{inputs.labels[0]}".  '
             "A classifier needs two or more."
         )
-    alone = next((label for label, count in counts.items() if count == 1), None)
-    if alone is not None:
-        place = inputs.locations[inputs.labels.index(alone)]
+    rare = next((label for label, count in counts.items() if count == 1), None)
+    if rare is not None:
+        location = inputs.locations[inputs.labels.index(rare)]
         raise DataError(
-            f'{inputs.path}: the label "{alone}" has one input only ({place}).  '
+            f'{inputs.path}: the label "{rare}" has one input only ({location}).  '
             "Two or more are needed, one of them to test on.  Add some, or leave it out."
         )
     if all(name.isdecimal() for name in counts):
@@ -80,10 +79,10 @@ def feature_statistics(inputs: LabeledInputs) -> tuple[tuple[float, ...], tuple[
     """Compute mean and standard deviation of each channel, or of each feature.
 
     Args:
-        inputs: One or more.
+        inputs: One input or more.
 
     Returns:
-        Means and deviations, in float64; a deviation of nearly zero is told as 1.
+        Means and deviations, from float64; 1 for a deviation of nearly zero.
     """
     is_image = inputs.values[0].ndim == 3
     axes, shape = ((1, 2), (-1, 1, 1)) if is_image else ((0,), (1, -1))
@@ -100,10 +99,10 @@ class InputCollator(msgspec.Struct, frozen=True, kw_only=True):
     """How inputs become what a model reads.
 
     Args:
-        mean: Of each channel or feature in training; empty leaves them as they are.
-        std: Their standard deviation.
-        num_patches: Of an image; 0 for features.
-        longest: Rows of features that are read; those after them are cut off.
+        mean: Mean of each channel or feature in training; empty leaves values as they are.
+        std: Standard deviation of each.
+        num_patches: Patches of an image; 0 for features.
+        longest: Most rows of features that are read; the rest of an input is cut off.
     """
 
     mean: tuple[float, ...]
@@ -112,41 +111,41 @@ class InputCollator(msgspec.Struct, frozen=True, kw_only=True):
     longest: int
 
     def lengths(self, values: Sequence[NDArray]) -> NDArray[np.int64]:
-        """Count the patches or rows that are read of each input, ``[inputs]``."""
+        """Return the number of patches or rows that are read of each input, ``[inputs]``."""
         if self.num_patches:
             return np.full(len(values), self.num_patches, np.int64)
         lengths = np.fromiter(map(len, values), np.int64, len(values))
         return np.minimum(lengths, self.longest)
 
     def lay_out(self, values: Sequence[NDArray]) -> tuple[Tensor, Tensor | None]:
-        """Lay inputs out for a model.
+        """Put inputs into one tensor, with mean 0 and variance 1.
 
         Returns:
-            ``[batch, channels, height, width]`` and None, or ``[batch, length, features]``, padded
-            at the end with zeros, and the lengths, ``[batch]``; float32, brought to mean 0 and
-            variance 1.
+            float32 ``[batch, channels, height, width]`` and None; or ``[batch, length, features]``,
+            padded at the end with zeros, and the lengths, ``[batch]``.
         """
         if self.num_patches:
             return self._standardized(np.stack(list(values)), (-1, 1, 1)), None
         lengths = self.lengths(values)
         out = torch.zeros(len(values), int(lengths.max()), values[0].shape[1])
-        for place, (value, length) in enumerate(zip(values, lengths.tolist(), strict=True)):
-            out[place, :length] = self._standardized(value[:length], (-1,))
+        for row, (value, length) in enumerate(zip(values, lengths.tolist(), strict=True)):
+            out[row, :length] = self._standardized(value[:length], (-1,))
         return out, torch.from_numpy(lengths)
 
     def _standardized(self, values: NDArray, shape: tuple[int, ...]) -> Tensor:
-        found = torch.from_numpy(values.astype(np.float32))  # a copy: some are read-only
+        """Return values with mean 0 and variance 1; `shape` aligns the statistics with them."""
+        tensor = torch.from_numpy(values.astype(np.float32))  # a copy: some are read-only
         if not self.mean:
-            return found
-        return (found - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
+            return tensor
+        return (tensor - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
 
 
 class InputBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of inputs.
 
     Args:
-        inputs: As `InputCollator.lay_out`.
-        lengths: Likewise.
+        inputs: ``[batch, channels, height, width]`` or ``[batch, length, features]``.
+        lengths: Rows of each input's features, ``[batch]``; None for images.
         labels: Number of each input's label, ``[batch]``.
         rows: Row of each input in its data set, ``[batch]``.
     """
@@ -163,7 +162,7 @@ class InputBatches(LengthBatches):
     Args:
         values: The inputs.
         labels: Number of each input's label.
-        layout: How they are laid out.
+        layout: Puts inputs into one tensor.
         batch_tokens: Most patches or rows in a batch, padding and class tokens counted.
         seed: Of the order.
     """
@@ -177,16 +176,11 @@ class InputBatches(LengthBatches):
         batch_tokens: int,
         seed: int = 0,
     ) -> None:
-        lengths = layout.lengths(values)
-        super().__init__(lengths, lengths, batch_tokens=batch_tokens, seed=seed)
+        super().__init__(layout.lengths(values), batch_tokens=batch_tokens, seed=seed)
         self.values, self.layout = values, layout
         self.labels = torch.tensor(labels)
 
     def batch(self, rows: NDArray[np.int64]) -> InputBatch:
-        """Build the batch of the given rows."""
+        """Build the batch of some rows, ``[batch]``."""
         inputs, lengths = self.layout.lay_out([self.values[row] for row in rows.tolist()])
         return InputBatch(inputs=inputs, lengths=lengths, labels=self.labels[rows], rows=rows)
-
-    def size(self, rows: NDArray[np.int64]) -> int:
-        """Count the patches or rows of some inputs."""
-        return super().size(rows) // 2

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from regard.data.batching import PairBatches, TokenRows
+from regard.data.batching import LengthBatches, TokenRows
 from regard.data.dropped_rows import DroppedRow
 from regard.data.labeled_inputs import LabeledInputs
 from regard.data.listing import list_first
@@ -49,10 +49,10 @@ class LabeledTexts(Rows, frozen=True, kw_only=True):
 
 
 def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple[str, ...]:
-    """List the labels, in alphabetical order.
+    """Return the labels in alphabetical order.
 
     Raises:
-        DataError: There are fewer than two.
+        DataError: There are fewer than two labels.
     """
     names = sorted(set(rows.labels))
     if len(names) < 2:
@@ -94,13 +94,13 @@ class LabeledTextBatch(msgspec.Struct, frozen=True, kw_only=True):
     rows: NDArray[np.int64]
 
 
-class LabeledTextBatches:
+class LabeledTextBatches(LengthBatches):
     """Batches of texts of about equal length, in a fresh order every epoch.
 
     Args:
-        texts: Token ids of the texts, with what stands around each.
+        texts: Token ids of the texts, special tokens included.
         labels: Number of each text's label.
-        batch_tokens: Most tokens in a batch, padding counted; a longer text stands alone.
+        batch_tokens: Most tokens in a batch, padding counted; a longer text is a batch of its own.
         seed: Of the order.
         pad_id: Token that pads on the right.
     """
@@ -114,37 +114,11 @@ class LabeledTextBatches:
         seed: int = 0,
         pad_id: int = 0,
     ) -> None:
+        super().__init__(texts.lengths, batch_tokens=batch_tokens, seed=seed)
         self.texts, self.pad_id = texts, pad_id
         self.labels = torch.tensor(labels)
-        self._by_length = PairBatches(texts, texts, batch_tokens=batch_tokens, seed=seed)
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of all texts."""
-        return self._by_length.num_tokens
-
-    @property
-    def longest(self) -> int:
-        """Length of the longest text, in tokens."""
-        return self._by_length.longest
-
-    def order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Return the rows of every batch of an epoch; as `PairBatches.order`."""
-        return self._by_length.order(epoch)
-
-    def in_sequence(self) -> list[NDArray[np.int64]]:
-        """Return the rows of batches that cover the data once, sorted by length."""
-        return self._by_length.in_sequence()
 
     def batch(self, rows: NDArray[np.int64]) -> LabeledTextBatch:
-        """Build the batch of the given rows."""
+        """Build the batch of some rows, ``[batch]``: its ids are ``[batch, length]``."""
         ids = self.texts.pad(rows, fill=self.pad_id)
         return LabeledTextBatch(ids=ids, labels=self.labels[rows], rows=rows)
-
-    def size(self, rows: NDArray[np.int64]) -> int:
-        """Count the tokens of some rows."""
-        return int(self.texts.lengths[rows].sum())
-
-    def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:
-        """Measure which share of all places, ``[batch, length]``, is padding, 0 to 1."""
-        return self._by_length.padding_fraction(batches)
