@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from regard.tasks.loading import Predictor
     from regard.training.events import Event
 
-__version__ = "0.1.0"
+__version__: str  # of the installed package: pyproject.toml is the one place that names it
 __all__ = [
     "__version__",
     "attention",
@@ -42,9 +42,13 @@ __all__ = [
 _LIBRARIES = ("attention", "explain", "layers", "models", "optim")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> ModuleType | str:
     if name in _LIBRARIES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cyclopts import App
 
-from regard import __version__
+import regard
 
 
 class Verb(NamedTuple):
@@ -109,7 +109,7 @@ def build_app() -> App:
     app = App(
         name="regard",
         help="Transformers you can train, solve, scale and see, on your own text.",
-        version=__version__,
+        version=lambda: regard.__version__,
         help_format="plaintext",  # Markdown would take a fifth of the time
         help_epilogue="Examples:\n\nregard demo\nregard train pairs.tsv -o mymodel",
     )

@@ -1,0 +1,55 @@
+"""What the files at the root of the project say about each other is true."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import regard
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+_LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+_SCRIPT = re.compile(r"\b(?:examples|benchmarks)/\w+\.py\b")
+_REGISTRY = re.compile(r"pypi\.org|pythonhosted|download\.pytorch|anaconda\.org|npmjs")
+
+
+def test_the_version_is_the_installed_one():
+    assert regard.__version__ == PROJECT["version"]
+
+
+def test_the_changelog_begins_with_the_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first = re.search(r"^## (\S+)", changelog, re.MULTILINE)
+    assert first is not None
+    assert first[1].rstrip(",") == PROJECT["version"]
+
+
+def test_the_version_is_in_one_place():
+    others = ["src/regard/__init__.py", "CITATION.cff", "Makefile", "README.md"]
+    assert [name for name in others if PROJECT["version"] in (ROOT / name).read_text()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_that_a_page_names_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    links = [page.parent / link for link in _LINK.findall(text) if "://" not in link]
+    scripts = [ROOT / script for script in _SCRIPT.findall(text)]
+    assert [str(path) for path in links + scripts if not path.exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_names_the_host_of_a_registry(page):
+    assert _REGISTRY.findall(page.read_text(encoding="utf-8")) == []
+
+
+def test_continuous_integration_runs_every_python_of_the_classifiers():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    versions = [
+        classifier.rpartition(" ")[2]
+        for classifier in PROJECT["classifiers"]
+        if re.search(r"Python :: 3\.\d+$", classifier)
+    ]
+    assert versions == re.findall(r'"(3\.\d+)"', workflow)
