@@ -36,7 +36,7 @@ def test_the_sparse_weights_of_long_sequences_come_back_dense():
     assert int((weights[0, 300] > 0).sum()) == 5
 
 
-def test_the_hook_is_taken_off():
+def test_the_hook_is_removed_after_use():
     model = build("full")
     cross_attention(model, torch.tensor([[3, 4]]), torch.tensor([[1, 5]]))
     assert all(block.cross_attention.on_weights is None for block in model.decoder_blocks)

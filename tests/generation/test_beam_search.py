@@ -57,8 +57,7 @@ def test_a_wide_beam_finds_the_best_of_all_outputs(seed, alpha):
     source = torch.tensor([[7, 2], [8, 2]])
     # Only 2 tokens go on, so a beam of 64 keeps every prefix up to 6 tokens.
     config = BeamSearchConfig(beam=64, length_penalty=alpha, max_length_ratio=0.01)
-    found = beam_search(Wide(model), source, config)
-    for row, hypotheses in enumerate(found):
+    for row, hypotheses in enumerate(beam_search(Wide(model), source, config)):
         scored = [
             (
                 model.log_probability(int(source[row, 0]), out)
@@ -88,30 +87,30 @@ class Wide:
 @pytest.mark.parametrize("seed", range(5))
 def test_greedy_takes_the_most_probable_token_each_time(seed):
     model = Markov(seed, end_bias=1.0)
-    (found,) = beam_search(model, torch.tensor([[7, 2]]), BeamSearchConfig(beam=1))[0]
-    last, wanted = BOS, []
-    while len(wanted) < 14:
+    (hypothesis,) = beam_search(model, torch.tensor([[7, 2]]), BeamSearchConfig(beam=1))[0]
+    last, expected = BOS, []
+    while len(expected) < 14:
         last = int(model.table[7 % VOCAB, last].argmax())
         if last == EOS:
             break
-        wanted.append(last)
-    assert found.ids == wanted
+        expected.append(last)
+    assert hypothesis.ids == expected
 
 
 @pytest.mark.parametrize("beam", [1, 2, 4])
 def test_scores_are_those_of_the_output(beam):
     model = Markov(3, end_bias=1.0)
-    found = beam_search(
+    batch = beam_search(
         model, torch.tensor([[7, 2], [9, 2]]), BeamSearchConfig(beam=beam, num_best=beam)
     )
-    for first, hypotheses in zip((7, 9), found, strict=True):
+    for first, hypotheses in zip((7, 9), batch, strict=True):
         assert len(hypotheses) == beam
         for hypothesis in hypotheses:
             tokens = [*hypothesis.ids, EOS] if hypothesis.is_complete else hypothesis.ids
-            wanted = model.log_probability(first, tokens)
-            assert hypothesis.log_probability == pytest.approx(wanted, abs=1e-4)
+            expected = model.log_probability(first, tokens)
+            assert hypothesis.log_probability == pytest.approx(expected, abs=1e-4)
             divisor = length_normalizer(len(tokens), 1.0)
-            assert hypothesis.score == pytest.approx(wanted / divisor, abs=1e-4)
+            assert hypothesis.score == pytest.approx(expected / divisor, abs=1e-4)
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -120,7 +119,9 @@ def test_a_batch_gives_what_each_sentence_gives_alone(beam):
     sources = torch.tensor([[5, 2], [6, 2], [7, 2], [8, 2]])
     together = beam_search(model, sources, config)
     alone = [beam_search(model, sources[row : row + 1], config)[0] for row in range(4)]
-    assert [[h.ids for h in found] for found in together] == [[h.ids for h in f] for f in alone]
+    assert [[h.ids for h in outputs] for outputs in together] == [
+        [h.ids for h in outputs] for outputs in alone
+    ]
 
 
 class Peaked:
@@ -131,11 +132,11 @@ class Peaked:
 
     def decode_step(self, ids, state):
         state.on_path &= (ids == 3) | (ids == BOS)
-        wanted = torch.where(state.on_path & (state.length < 3), 3, EOS)
+        best = torch.where(state.on_path & (state.length < 3), 3, EOS)
         state.length += 1
-        ending = torch.full_like(wanted, EOS)
+        ending = torch.full_like(best, EOS)
         one_hot = torch.nn.functional.one_hot
-        return 12.0 * one_hot(wanted.long(), VOCAB) + 1.0 * one_hot(ending.long(), VOCAB)
+        return 12.0 * one_hot(best.long(), VOCAB) + 1.0 * one_hot(ending.long(), VOCAB)
 
 
 class Path:
@@ -147,8 +148,8 @@ class Path:
 
 
 def test_bad_hypotheses_that_end_early_do_not_end_the_search():
-    (found,) = beam_search(Peaked(), torch.tensor([[7, 2]]), BeamSearchConfig(beam=2))[0]
-    assert found.ids == [3, 3, 3]
+    (hypothesis,) = beam_search(Peaked(), torch.tensor([[7, 2]]), BeamSearchConfig(beam=2))[0]
+    assert hypothesis.ids == [3, 3, 3]
 
 
 def test_finished_sentences_leave_the_batch():
@@ -161,11 +162,10 @@ def test_finished_sentences_leave_the_batch():
 @pytest.mark.parametrize("beam", [1, 2])
 def test_output_that_never_ends_is_cut_at_the_limit_and_says_so(beam):
     model = Markov(1, end_bias=-1e9)
-    found = beam_search(model, torch.tensor([[7, 2]]), BeamSearchConfig(beam=beam, num_best=beam))[
-        0
-    ]
-    assert [len(hypothesis.ids) for hypothesis in found] == [14] * beam
-    assert not any(hypothesis.is_complete for hypothesis in found)
+    config = BeamSearchConfig(beam=beam, num_best=beam)
+    (hypotheses,) = beam_search(model, torch.tensor([[7, 2]]), config)
+    assert [len(hypothesis.ids) for hypothesis in hypotheses] == [14] * beam
+    assert not any(hypothesis.is_complete for hypothesis in hypotheses)
 
 
 def test_a_longer_list_than_the_beam_is_refused():
@@ -177,9 +177,9 @@ def test_a_longer_list_than_the_beam_is_refused():
 def test_forbidden_tokens_are_never_written_and_the_others_keep_their_probability(beam):
     model, source = Markov(3), torch.tensor([[7, 2]])
     config = BeamSearchConfig(beam=beam, num_best=beam, forbidden=(4,), max_length_ratio=0.01)
-    (found,) = beam_search(model, source, config)
-    assert found
-    for hypothesis in found:
+    (hypotheses,) = beam_search(model, source, config)
+    assert hypotheses
+    for hypothesis in hypotheses:
         assert set(hypothesis.ids) <= {3}
         tokens = [*hypothesis.ids, EOS] if hypothesis.is_complete else hypothesis.ids
         expected = model.log_probability(7, tokens)
@@ -187,10 +187,10 @@ def test_forbidden_tokens_are_never_written_and_the_others_keep_their_probabilit
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_the_longest_output_is_kept_to(beam):
+def test_no_output_is_longer_than_its_limit(beam):
     config = BeamSearchConfig(beam=beam, max_length=4)
-    (found,) = beam_search(Markov(3, end_bias=-9.0), torch.tensor([[7, 3, 4, 3, 2]]), config)
-    assert len(found[0].ids) == 4 or (beam > 1 and found[0].is_complete)
+    (hypotheses,) = beam_search(Markov(3, end_bias=-9.0), torch.tensor([[7, 3, 4, 3, 2]]), config)
+    assert len(hypotheses[0].ids) == 4 or (beam > 1 and hypotheses[0].is_complete)
     (free,) = beam_search(
         Markov(3, end_bias=-9.0), torch.tensor([[7, 3, 4, 3, 2]]), BeamSearchConfig(beam=1)
     )
@@ -198,22 +198,22 @@ def test_the_longest_output_is_kept_to(beam):
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_what_is_forced_first_costs_nothing_and_goes_before_what_is_forbidden(beam):
+def test_a_forced_first_token_costs_nothing_and_has_precedence_over_a_forbidden_one(beam):
     model, source = Markov(3), torch.tensor([[7, 2], [8, 2]])
     config = BeamSearchConfig(beam=beam, num_best=beam, forced_first=0, forbidden=(0,))
     for row, hypotheses in enumerate(beam_search(model, source, config)):
         for hypothesis in hypotheses:
-            first, *others = hypothesis.ids
+            first, *rest = hypothesis.ids
             assert first == 0
-            assert 0 not in others
-            tokens = [*others, EOS] if hypothesis.is_complete else others
+            assert 0 not in rest
+            tokens = [*rest, EOS] if hypothesis.is_complete else rest
             table = model.table.log_softmax(-1)[int(source[row, 0]) % VOCAB]
             expected = sum(float(table[a, b]) for a, b in itertools.pairwise([0, *tokens]))
             assert hypothesis.log_probability == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_a_forced_end_stands_at_the_limit_of_each_row_and_costs_nothing(beam):
+def test_a_forced_end_is_at_the_limit_of_each_row_and_costs_nothing(beam):
     model, source = Markov(3, end_bias=-1e9), torch.tensor([[7, 3, 4, 2], [8, 2, 0, 0]])
     config = BeamSearchConfig(beam=beam, num_best=beam, max_length_ratio=1.0, forces_end=True)
     for hypotheses, first, limit in zip(
@@ -232,8 +232,8 @@ def test_no_output_ends_before_its_shortest_length_unless_its_longest_is_lower(b
     model, source = Markov(3, end_bias=9.0), torch.tensor([[7, 3, 4, 2]])
     for least, most, length in ((0, None, 0), (5, None, 4), (9, 3, 2)):
         config = BeamSearchConfig(beam=beam, forces_end=True, min_length=least, max_length=most)
-        (found,) = beam_search(model, source, config)
-        assert (len(found[0].ids), found[0].is_complete) == (length, True)
+        (hypotheses,) = beam_search(model, source, config)
+        assert (len(hypotheses[0].ids), hypotheses[0].is_complete) == (length, True)
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -243,7 +243,7 @@ def test_no_output_has_tokens_in_a_row_twice(size, longest, beam):
     config = BeamSearchConfig(beam=beam, num_best=beam, no_repeat_size=size)
     for hypotheses in beam_search(model, source, config):
         ids = hypotheses[0].ids
-        rows = [tuple(ids[at : at + size]) for at in range(len(ids) - size + 1)]
+        rows = [tuple(ids[start : start + size]) for start in range(len(ids) - size + 1)]
         assert len(rows) == len(set(rows))
         assert len(ids) <= longest  # of the two tokens 3 and 4; then the end must come
 
@@ -252,8 +252,8 @@ def test_padding_that_is_not_0_does_not_count():
     ids = SpecialIds(pad=9, start=BOS, end=EOS)
     config = BeamSearchConfig(beam=1, max_length_ratio=1.0)
     source = torch.tensor([[7, 0, 9, 9, 9]])
-    (found,) = beam_search(Markov(3, end_bias=-50.0), source, config, ids)
-    assert len(found[0].ids) == 2 + 10
+    (hypotheses,) = beam_search(Markov(3, end_bias=-50.0), source, config, ids)
+    assert len(hypotheses[0].ids) == 2 + 10
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Sampling: what may be drawn, how often, and that the cache is used rightly."""
+"""Sampling: the tokens that may be drawn, their frequency, and the cache."""
 
 import pytest
 import torch
@@ -27,36 +27,38 @@ class Sums:
 
 
 def test_without_limits_the_model_is_sampled_as_it_is():
-    found = next_probabilities(LOGITS, SamplingConfig())
-    torch.testing.assert_close(found, LOGITS.exp())
+    probabilities = next_probabilities(LOGITS, SamplingConfig())
+    torch.testing.assert_close(probabilities, LOGITS.exp())
 
 
 def test_temperature_sharpens():
-    found = next_probabilities(LOGITS, SamplingConfig(temperature=0.5))
-    torch.testing.assert_close(found, (2 * LOGITS).softmax(-1))
+    probabilities = next_probabilities(LOGITS, SamplingConfig(temperature=0.5))
+    torch.testing.assert_close(probabilities, (2 * LOGITS).softmax(-1))
 
 
 def test_temperature_zero_takes_the_best():
-    found = next_probabilities(LOGITS, SamplingConfig(temperature=0))
-    assert found.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+    probabilities = next_probabilities(LOGITS, SamplingConfig(temperature=0))
+    assert probabilities.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_what_is_forbidden_has_no_probability(temperature):
-    found = next_probabilities(LOGITS, SamplingConfig(temperature=temperature, forbidden=(0, 3)))
-    assert (found[:, [0, 3]] == 0).all()
-    torch.testing.assert_close(found.sum(1), torch.ones(2))
+    probabilities = next_probabilities(
+        LOGITS, SamplingConfig(temperature=temperature, forbidden=(0, 3))
+    )
+    assert (probabilities[:, [0, 3]] == 0).all()
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(2))
 
 
-def test_top_k_keeps_so_many():
-    found = next_probabilities(LOGITS, SamplingConfig(top_k=2))
-    torch.testing.assert_close(found[0], torch.tensor([4 / 7, 3 / 7, 0, 0]))
+def test_top_k_keeps_the_k_most_probable_tokens():
+    probabilities = next_probabilities(LOGITS, SamplingConfig(top_k=2))
+    torch.testing.assert_close(probabilities[0], torch.tensor([4 / 7, 3 / 7, 0, 0]))
 
 
 def test_top_p_keeps_the_fewest_that_reach_it():
-    found = next_probabilities(LOGITS, SamplingConfig(top_p=0.65))
-    torch.testing.assert_close(found[0], torch.tensor([4 / 7, 3 / 7, 0, 0]))
-    torch.testing.assert_close(found[1], torch.tensor([0.0, 0, 0, 1]))
+    probabilities = next_probabilities(LOGITS, SamplingConfig(top_p=0.65))
+    torch.testing.assert_close(probabilities[0], torch.tensor([4 / 7, 3 / 7, 0, 0]))
+    torch.testing.assert_close(probabilities[1], torch.tensor([0.0, 0, 0, 1]))
 
 
 def test_draws_are_as_frequent_as_the_model_says():
@@ -68,13 +70,13 @@ def test_draws_are_as_frequent_as_the_model_says():
             return LOGITS[:1].expand(len(ids), -1)
 
     tokens = next(sample(Fixed(), [1], SamplingConfig(), num=20_000, generator=generator))
-    shares = torch.bincount(tokens, minlength=4) / 20_000
-    torch.testing.assert_close(shares, LOGITS[0].exp(), rtol=0, atol=0.015)  # four deviations
+    frequencies = torch.bincount(tokens, minlength=4) / 20_000
+    torch.testing.assert_close(frequencies, LOGITS[0].exp(), rtol=0, atol=0.015)  # four deviations
 
 
 def test_every_token_written_is_read():
-    found = sample(Counting(), [1, 2], SamplingConfig(temperature=0, max_tokens=4), num=2)
-    assert [tokens.tolist() for tokens in found] == [[3, 3], [6, 6], [2, 2], [4, 4]]
+    batches = sample(Counting(), [1, 2], SamplingConfig(temperature=0, max_tokens=4), num=2)
+    assert [tokens.tolist() for tokens in batches] == [[3, 3], [6, 6], [2, 2], [4, 4]]
 
 
 def test_the_same_seed_draws_the_same():

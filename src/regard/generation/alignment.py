@@ -1,8 +1,8 @@
-"""Which source token each output token looked at, from cross-attention.
+"""Alignment of output tokens with source tokens, from cross-attention.
 
-Of a Transformer, the weights of the last-but-one decoder layer, averaged over heads, align best
+In a Transformer the weights of the last-but-one decoder layer, averaged over heads, align best
 (Garg et al. 2019, "Jointly Learning to Align and Translate with Transformer Models", section 4.1);
-each family names its own. Attention tells where information may flow from, not why a word was
+each family names its own layer. Attention shows where information may flow, not why a word was
 chosen.
 """
 
@@ -19,7 +19,7 @@ from regard.models import EncoderDecoder
 
 @torch.no_grad()
 def cross_attention(model: EncoderDecoder[Any], source_ids: Tensor, target_ids: Tensor) -> Tensor:
-    """Compute the alignment weights of given outputs.
+    """Compute the alignment weights of outputs.
 
     Args:
         model: In evaluation mode.
@@ -28,7 +28,7 @@ def cross_attention(model: EncoderDecoder[Any], source_ids: Tensor, target_ids: 
 
     Returns:
         ``[batch, length, source_length]``; row t belongs to the token that follows decoder input
-        t, and sums to 1, or to 0 where the pattern of attention allows it nothing.
+        t, and sums to 1, or to 0 where the attention pattern allows it nothing.
 
     Raises:
         ConfigError: The model has no attention.
@@ -39,12 +39,12 @@ def cross_attention(model: EncoderDecoder[Any], source_ids: Tensor, target_ids: 
             "the model has no attention over its source to align by.  "
             "Train one with `model.attention=luong` or `model.attention=bahdanau`."
         )
-    found: list[Tensor] = []
-    attention.on_weights = found.append
+    recorded: list[Tensor] = []
+    attention.on_weights = recorded.append
     try:
         model.hidden_states(source_ids, target_ids)
     finally:
         attention.on_weights = None
     # A recurrent decoder attends once for each position.
-    weights = torch.cat([part.to_dense() for part in found], dim=2)
+    weights = torch.cat([part.to_dense() for part in recorded], dim=2)
     return weights.float().mean(1)  # [batch, length, source_length]

@@ -1,7 +1,7 @@
-"""Beam search with length penalty; a beam of one is greedy search.
+"""Beam search with a length penalty; a beam of one is greedy search.
 
-Outputs rank as Wu et al. 2016 rank them, or as ``transformers`` does: see `BeamSearchConfig`.
-Sentences that are complete leave the batch, so the cost falls as they do. Cost: one decoder step of
+Outputs are ranked by Wu et al. 2016 or by the rule of ``transformers``: see `BeamSearchConfig`.
+Sentences that are complete leave the batch, so the cost of a step falls. Cost: one decoder step of
 ``batch * beam`` rows a token.
 """
 
@@ -53,26 +53,36 @@ def beam_search(
     Returns:
         For each source the best hypotheses, best first, `config.num_best` of them.
     """
-    # Padding stands on the right; its token may stand for text before that.
-    places = torch.arange(1, source_ids.shape[1] + 1, device=source_ids.device)
-    limits = _limits(((source_ids != ids.pad) * places).amax(1), config)
+    # Padding is on the right; before the last other token its id may be part of the text.
+    positions = torch.arange(1, source_ids.shape[1] + 1, device=source_ids.device)
+    lengths = ((source_ids != ids.pad) * positions).amax(1)  # [batch]
+    if config.max_length_ratio is None:
+        limits = torch.full_like(lengths, torch.iinfo(lengths.dtype).max)
+    else:
+        limits = (lengths * config.max_length_ratio).long() + 10
+    if config.max_length is not None:
+        limits = limits.clamp(max=config.max_length)
     if config.beam == 1:
         return _greedy(model, source_ids, limits, config, ids)
     return _Beams(model, source_ids, limits, config, ids).run()
 
 
-def _limits(lengths: Tensor, config: BeamSearchConfig) -> Tensor:
-    """Tell the most output tokens for sources of some lengths, both ``[batch]``."""
-    if config.max_length_ratio is None:
-        assert config.max_length is not None
-        return torch.full_like(lengths, config.max_length)
-    limits = (lengths * config.max_length_ratio).long() + 10
-    return limits if config.max_length is None else limits.clamp(max=config.max_length)
-
-
-def _score(log_probability: float, length: int, config: BeamSearchConfig) -> float:
-    """Rank an output of `length` tokens, its end counted."""
-    return log_probability / length_normalizer(length, config.length_penalty, config.ranking)
+def _hypothesis(
+    ids: list[int],
+    log_probability: float,
+    length: int,
+    config: BeamSearchConfig,
+    *,
+    is_complete: bool,
+) -> Hypothesis:
+    """Score an output of `length` tokens, its end counted."""
+    normalizer = length_normalizer(length, config.length_penalty, config.ranking)
+    return Hypothesis(
+        ids=ids,
+        score=log_probability / normalizer,
+        log_probability=log_probability,
+        is_complete=is_complete,
+    )
 
 
 def _greedy(
@@ -88,9 +98,9 @@ def _greedy(
     last = torch.full((num_rows,), ids.start, device=device)
     alive = torch.arange(num_rows, device=device)
     total = torch.zeros(num_rows, device=device)
-    constrained = Constraints(config, limits, ids.end)
-    # Scores that were divided belong to another distribution, and have a sum of their own.
-    rescaled = config.is_renormalized or config.repetition_penalty != 1.0
+    constraints = Constraints(config, limits, ids.end)
+    # A penalty changes the logits' sum, so that the scores need a normalizer of their own.
+    is_rescaled = config.is_renormalized or config.repetition_penalty != 1.0
     outputs: list[list[int]] = [[] for _ in range(num_rows)]
     results: list[list[Hypothesis]] = [[] for _ in range(num_rows)]
     history = last[:, None]  # [alive, length]
@@ -98,29 +108,31 @@ def _greedy(
         length = history.shape[1]
         logits = model.decode_step(last, state).float()
         normalizer = logits.logsumexp(-1, keepdim=True)
-        scores = constrained(logits, normalizer, history, alive)
+        scores = constraints(logits, normalizer, history, alive)
         best, last = scores.max(-1)
-        total = total + best - (scores.logsumexp(-1) if rescaled else normalizer[:, 0])
+        total = total + best - (scores.logsumexp(-1) if is_rescaled else normalizer[:, 0])
         history = torch.cat([history, last[:, None]], dim=1)
-        ended = last == ids.end
-        done = ended | (limits[alive] <= length)
-        for place, (row, token) in enumerate(zip(alive.tolist(), last.tolist(), strict=True)):
+        has_ended = last == ids.end
+        is_done = has_ended | (limits[alive] <= length)
+        for index, (row, token) in enumerate(zip(alive.tolist(), last.tolist(), strict=True)):
             if token != ids.end:
                 outputs[row].append(token)
-            if done[place]:
-                log_probability = float(total[place])
+            if is_done[index]:
+                log_probability, is_complete = float(total[index]), bool(has_ended[index])
                 results[row] = [
-                    Hypothesis(
-                        ids=outputs[row],
-                        score=_score(log_probability, length, config),
-                        log_probability=log_probability,
-                        is_complete=bool(ended[place]),
+                    _hypothesis(
+                        outputs[row], log_probability, length, config, is_complete=is_complete
                     )
                 ]
-        if done.any():
-            kept = (~done).nonzero().squeeze(1)
-            alive, last, total, history = alive[kept], last[kept], total[kept], history[kept]
-            state.select(kept)
+        if is_done.any():
+            active = (~is_done).nonzero().squeeze(1)
+            alive, last, total, history = (
+                alive[active],
+                last[active],
+                total[active],
+                history[active],
+            )
+            state.select(active)
     return results
 
 
@@ -136,7 +148,7 @@ class _Beams(Generic[S]):
         ids: SpecialIds,
     ) -> None:
         self.model, self.config, self.end_id = model, config, ids.end
-        self.constrained = Constraints(config, limits, ids.end)
+        self.constraints = Constraints(config, limits, ids.end)
         num, beam, device = len(source_ids), config.beam, source_ids.device
         self.limits = limits.tolist()
         self.state = model.init_state(source_ids)
@@ -151,89 +163,70 @@ class _Beams(Generic[S]):
     def run(self) -> list[list[Hypothesis]]:
         while self.alive:
             self._advance()
-        for found in self.finished:
-            found.sort(key=lambda hypothesis: -hypothesis.score)
-        return [found[: self.config.num_best] for found in self.finished]
+        ranked = [sorted(outputs, key=lambda output: -output.score) for outputs in self.finished]
+        return [outputs[: self.config.num_best] for outputs in ranked]
 
     def _advance(self) -> None:
         """Extend every hypothesis by one token, keep the best, drop sentences that are done."""
-        beam, device = self.config.beam, self.ids.device
-        num = len(self.alive)
+        config, beam, device = self.config, self.config.beam, self.ids.device
+        num, length = len(self.alive), self.ids.shape[2]  # the begin counts for the new token
         logits = self.model.decode_step(self.ids[:, :, -1].flatten(), self.state).float()
         vocab = logits.shape[-1]
-        at = torch.tensor(self.alive, device=device).repeat_interleave(beam)
-        found = self.constrained(logits.log_softmax(-1), 0.0, self.ids.flatten(0, 1), at)
-        totals = self.scores[:, :, None] + found.view(num, beam, vocab)
-        # Twice the beam: at most `beam` of them end, so `beam` always go on.
-        best, places = totals.flatten(1).topk(2 * beam, dim=1)  # [sentences, 2 * beam]
-        origins, tokens = places // vocab, places % vocab
-        closed = (tokens == self.end_id) | self._cut_off()
-        self._collect(best, origins, tokens, closed)
-        going = best.masked_fill(closed, -torch.inf)
-        self.scores, chosen = going.topk(beam, dim=1)  # [sentences, beam]
-        origins, tokens = origins.gather(1, chosen), tokens.gather(1, chosen)
-        history = self.ids.gather(1, origins[:, :, None].expand(-1, -1, self.ids.shape[2]))
+        sentences = torch.tensor(self.alive, device=device).repeat_interleave(beam)
+        scores = self.constraints(logits.log_softmax(-1), 0.0, self.ids.flatten(0, 1), sentences)
+        totals = self.scores[:, :, None] + scores.view(num, beam, vocab)
+        # Twice the beam: at most `beam` of them end, so that `beam` always continue.
+        best, candidates = totals.flatten(1).topk(2 * beam, dim=1)  # [sentences, 2 * beam]
+        origins, tokens = candidates // vocab, candidates % vocab
+        is_closed = tokens == self.end_id
+        if config.ranking == "transformers":  # outputs at their limit are ranked with the others
+            at_limit = [length >= self.limits[sentence] for sentence in self.alive]
+            is_closed = is_closed | torch.tensor(at_limit, device=device)[:, None]
+        self._collect(best, origins, tokens, is_closed)
+        self.scores, ranks = best.masked_fill(is_closed, -torch.inf).topk(beam, dim=1)
+        origins, tokens = origins.gather(1, ranks), tokens.gather(1, ranks)  # [sentences, beam]
+        history = self.ids.gather(1, origins[:, :, None].expand(-1, -1, length))
         self.ids = torch.cat([history, tokens[:, :, None]], dim=2)
-        kept = [place for place in range(num) if not self._is_done(place)]
+        active = [index for index in range(num) if not self._is_done(index)]
         rows = origins + torch.arange(num, device=device)[:, None] * beam
-        if len(kept) < num:
-            index = torch.tensor(kept, dtype=torch.long, device=device)
-            self.ids, self.scores, rows = self.ids[index], self.scores[index], rows[index]
-            self.alive = [self.alive[place] for place in kept]
+        if len(active) < num:
+            selected = torch.tensor(active, dtype=torch.long, device=device)
+            self.ids, self.scores, rows = self.ids[selected], self.scores[selected], rows[selected]
+            self.alive = [self.alive[index] for index in active]
         self.state.select(rows.flatten())
 
-    def _cut_off(self) -> Tensor:
-        """Tell whose outputs are at their limit and rank as they are, ``[sentences, 1]``."""
-        at_limit = [self.ids.shape[2] >= self.limits[sentence] for sentence in self.alive]
-        ranks = self.config.ranking == "transformers"
-        return torch.tensor(at_limit, device=self.ids.device)[:, None] & ranks
-
-    def _collect(self, best: Tensor, origins: Tensor, tokens: Tensor, closed: Tensor) -> None:
+    def _collect(self, best: Tensor, origins: Tensor, tokens: Tensor, is_closed: Tensor) -> None:
         """Store hypotheses that close within the best `beam` of [batch, 2 * beam] candidates."""
-        length = self.ids.shape[2]  # begin counts for the token that is added
-        for place, rank in closed[:, : self.config.beam].nonzero().tolist():
-            log_probability, token = float(best[place, rank]), int(tokens[place, rank])
+        length = self.ids.shape[2]
+        for index, rank in is_closed[:, : self.config.beam].nonzero().tolist():
+            log_probability, token = float(best[index, rank]), int(tokens[index, rank])
             if log_probability == -torch.inf:
                 continue
-            ids = self.ids[place, int(origins[place, rank]), 1:].tolist()
+            ids = self.ids[index, int(origins[index, rank]), 1:].tolist()
             has_ended = token == self.end_id
-            self.finished[self.alive[place]].append(
-                Hypothesis(
-                    ids=ids if has_ended else [*ids, token],
-                    score=_score(log_probability, length, self.config),
-                    log_probability=log_probability,
-                    is_complete=has_ended,
-                )
+            output = ids if has_ended else [*ids, token]
+            self.finished[self.alive[index]].append(
+                _hypothesis(output, log_probability, length, self.config, is_complete=has_ended)
             )
 
-    def _is_done(self, place: int) -> bool:
-        """Tell whether no hypothesis going on can still beat those that ended."""
-        config, sentence = self.config, self.alive[place]
-        found, length = self.finished[sentence], self.ids.shape[2] - 1
-        if length >= self.limits[sentence]:
-            self._give_up(place)
+    def _is_done(self, index: int) -> bool:
+        """Return whether no hypothesis that continues can still beat those that ended."""
+        config, limit = self.config, self.limits[self.alive[index]]
+        outputs, length = self.finished[self.alive[index]], self.ids.shape[2] - 1
+        if length >= limit:  # fill the list up with hypotheses that have not ended
+            for rank in range(config.num_best - len(outputs)):
+                ids, log_probability = self.ids[index, rank, 1:].tolist(), self.scores[index, rank]
+                outputs.append(
+                    _hypothesis(ids, float(log_probability), length, config, is_complete=False)
+                )
             return True
-        wanted = config.num_best if config.stopping == "certain" else config.beam
-        if len(found) < wanted or config.stopping == "first":
-            return len(found) >= wanted
+        num_needed = config.num_best if config.stopping == "certain" else config.beam
+        if len(outputs) < num_needed or config.stopping == "first":
+            return len(outputs) >= num_needed
         # A log-probability only falls; with a penalty its divisor is largest at the limit.
         is_bound = config.stopping == "certain" and config.length_penalty > 0
-        longest = self.limits[sentence] if is_bound else length
-        attainable = _score(float(self.scores[place, 0]), longest, config)
-        ranked = sorted((hypothesis.score for hypothesis in found), reverse=True)
-        return ranked[wanted - 1] >= attainable
-
-    def _give_up(self, place: int) -> None:
-        """At the length limit, fill the list up with hypotheses that have not ended."""
-        found = self.finished[self.alive[place]]
-        length = self.ids.shape[2] - 1
-        for rank in range(self.config.num_best - len(found)):
-            log_probability = float(self.scores[place, rank])
-            found.append(
-                Hypothesis(
-                    ids=self.ids[place, rank, 1:].tolist(),
-                    score=_score(log_probability, length, self.config),
-                    log_probability=log_probability,
-                    is_complete=False,
-                )
-            )
+        normalizer = length_normalizer(
+            limit if is_bound else length, config.length_penalty, config.ranking
+        )
+        ranked = sorted((output.score for output in outputs), reverse=True)
+        return ranked[num_needed - 1] >= float(self.scores[index, 0]) / normalizer

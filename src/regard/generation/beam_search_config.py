@@ -1,6 +1,6 @@
-"""How outputs are searched for, and how they rank.
+"""Settings of beam search, and the score by which its outputs are ranked.
 
-Two rankings: that of Wu et al. 2016, equation 14, and that of ``transformers``, by which published
+Two rankings: that of Wu et al. 2016, equation 14, and that of ``transformers``, for which published
 folders were tuned. Both divide the log-probability of an output by a function of its length.
 """
 
@@ -25,26 +25,24 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             outputs.
         ranking: What a log-probability is divided by: ``wu`` by ``((5 + length) / 6) ** alpha``,
             where an output cut off at its limit counts only if too few ended; ``transformers`` by
-            ``length ** alpha``, the end counted, where it ranks with those.
-        stopping: When a beam is done: ``certain``, once nothing that goes on can rank among the
-            `num_best`; ``likely``, once `beam` have ended and none that goes on would rank among
-            them as long as it is now; ``first``, once `beam` have ended. As ``early_stopping`` of
-            ``transformers``: "never", false, true.
-        max_length_ratio: Most output tokens for each source token, plus ten; none sets no limit.
-        max_length: Most output tokens whatever the source, its end counted; none sets no limit,
-            which one of the two must.
-        min_length: Fewest output tokens, its end counted; a lower `max_length` goes before.
+            ``length ** alpha``, the end counted, where it is ranked with those.
+        stopping: When a beam is done: ``certain``, once no hypothesis that continues can be among
+            the `num_best`; ``likely``, once `beam` have ended and none that continues would be
+            among them at its present length; ``first``, once `beam` have ended. These are "never",
+            false and true of ``early_stopping`` in ``transformers``.
+        max_length_ratio: Most output tokens for each source token, plus ten; None sets no limit.
+        max_length: Most output tokens whatever the source, the end counted; None sets no limit. One
+            of the two must set one.
+        min_length: Fewest output tokens, the end counted; a lower `max_length` has precedence.
         num_best: Number of hypotheses to return for each sentence, at most `beam`.
-        no_repeat_size: Number of tokens in a row that no output has twice (Paulus et al. 2017); 0
-            lets them come again.
-        repetition_penalty: What the score of a token that an output has already is multiplied by,
-            or divided by where it is above 0 (Keskar et al. 2019); 1 is none.
+        no_repeat_size: Length of the n-grams that no output has twice (Paulus et al. 2017); 0
+            allows all.
+        repetition_penalty: Factor on the score of a token that an output already has, or divisor
+            where the score is above 0 (Keskar et al. 2019); 1 is none.
         forbidden: Ids of tokens that are never written.
-        forced_first: Id of the token that every output begins with; none leaves it to the model.
-        forces_end: Whether an output that reaches its limit is ended there, as if by itself,
-            rather than cut off.
-        is_renormalized: Whether the probabilities of what is left sum to 1 again after all of
-            these.
+        forced_first: Id of the token that every output begins with; None leaves it to the model.
+        forces_end: Whether an output that reaches its limit is ended there, and not cut off.
+        is_renormalized: Whether the probabilities of the tokens that remain sum to 1 again.
     """
 
     beam: int = 4
@@ -74,29 +72,29 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             raise ValueError(f"forbidden: ids must be 0 or more, not {min(self.forbidden)}")
 
     def summary(self) -> str:
-        """Tell beam, score and limits in a line."""
+        """Return beam, score and limits in a line."""
         divisor = "length" if self.ranking == "transformers" else "((5 + length) / 6)"
-        said = [f"beam {self.beam}", f"log-probability / {divisor}^{self.length_penalty:g}"]
+        parts = [f"beam {self.beam}", f"log-probability / {divisor}^{self.length_penalty:g}"]
         if self.max_length is not None:
-            said.append(f"at most {self.max_length:,} tokens")
+            parts.append(f"at most {self.max_length:,} tokens")
         if self.max_length_ratio is not None:
-            said.append(f"at most {self.max_length_ratio:g} x source + 10")
+            parts.append(f"at most {self.max_length_ratio:g} x source + 10")
         if self.min_length:
-            said.append(f"at least {self.min_length:,}")
+            parts.append(f"at least {self.min_length:,}")
         if self.no_repeat_size:
-            said.append(f"no {self.no_repeat_size} in a row twice")
+            parts.append(f"no {self.no_repeat_size} in a row twice")
         if self.repetition_penalty != 1:
-            said.append(f"repetition penalty {self.repetition_penalty:g}")
-        return ", ".join(said)
+            parts.append(f"repetition penalty {self.repetition_penalty:g}")
+        return ", ".join(parts)
 
 
 def length_normalizer(length: int, alpha: float, ranking: Ranking = "wu") -> float:
-    """Compute what the log-probability of an output of `length` tokens is divided by.
+    """Return what the log-probability of an output of `length` tokens is divided by.
 
     Args:
         length: Tokens, the end counted, 1 or more.
         alpha: The length penalty.
-        ranking: Which of the two.
+        ranking: The formula.
 
     >>> length_normalizer(7, 1.0), length_normalizer(7, 1.0, "transformers")
     (2.0, 7.0)

@@ -1,8 +1,8 @@
-"""What a search may not write, what it must, and what costs more: over the scores of a next token.
+"""Constraints on the next token's scores: forbidden and forced tokens, penalties for repetition.
 
-The names and the order are those of ``transformers``' processors of logits, so that folders of its
-layout get the outputs that it writes. Cost: O(rows x vocab) a step for each rule that is set, and
-O(rows x length) for what depends on the tokens before.
+The names and the order are those of the logits processors of ``transformers``, so that its folders
+give the same outputs here. Cost: O(rows x vocab) a step for each rule that is set, and
+O(rows x length) for those that depend on the tokens before.
 """
 
 from __future__ import annotations
@@ -13,18 +13,11 @@ from torch import Tensor
 from regard.generation.beam_search_config import BeamSearchConfig
 
 
-def _without(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:
-    """Make tokens impossible in scores ``[batch, vocab]``; the others keep theirs."""
-    if not forbidden:
-        return scores
-    return scores.index_fill(1, torch.tensor(forbidden, device=scores.device), -torch.inf)
-
-
 class Constraints:
-    """What is forbidden and forced in a batch of outputs.
+    """The constraints of a batch of outputs.
 
     Args:
-        config: Tells what.
+        config: Sets them.
         limits: Most tokens of each output, ``[batch]``.
         end: Id that ends an output.
     """
@@ -33,49 +26,50 @@ class Constraints:
         self.config, self.limits, self.end = config, limits, end
 
     def __call__(
-        self, scores: Tensor, certain: float | Tensor, history: Tensor, at: Tensor
+        self, scores: Tensor, certain_score: float | Tensor, history: Tensor, outputs: Tensor
     ) -> Tensor:
-        """Make tokens impossible, or certain, which goes before.
+        """Apply the constraints; forced tokens have precedence over forbidden ones.
 
         Args:
             scores: Of the next token, ``[rows, vocab]``.
-            certain: The score of a token that is sure to come, one number or ``[rows, 1]``.
-            history: What stands before that token, the begin counted, ``[rows, length]``.
-            at: Which output of the batch each row belongs to, ``[rows]``.
+            certain_score: Score of a token of probability 1, a number or ``[rows, 1]``.
+            history: Tokens so far, the begin included, ``[rows, length]``.
+            outputs: Index of each row's output in the batch, ``[rows]``.
+
+        Returns:
+            The new scores, ``[rows, vocab]``; forbidden tokens have minus infinity.
         """
-        config, length = self.config, history.shape[1]  # of outputs with the token to come
-        if config.repetition_penalty != 1.0:
-            scores = _dearer(scores, history, config.repetition_penalty)
-        scores = _without(scores, config.forbidden)
+        config, length = self.config, history.shape[1]  # of outputs with the next token
+        penalty, ngram_size = config.repetition_penalty, config.no_repeat_size
+        if penalty != 1.0:
+            used = scores.gather(1, history)
+            used = torch.where(used < 0, used * penalty, used / penalty)
+            scores = scores.scatter(1, history, used)  # once for each token
+        scores = _mask_tokens(scores, config.forbidden)
         if length < config.min_length:
-            scores = _without(scores, (self.end,))
-        if 0 < config.no_repeat_size <= length:
-            scores = _without_repeats(scores, history, config.no_repeat_size)
+            scores = _mask_tokens(scores, (self.end,))
+        if 0 < ngram_size <= length:
+            ngrams = history.unfold(1, ngram_size, 1)  # [rows, ngrams, ngram_size]
+            latest = history[:, None, length - ngram_size + 1 :]
+            row, ngram = (ngrams[..., :-1] == latest).all(-1).nonzero(as_tuple=True)
+            scores = scores.clone()
+            scores[row, ngrams[row, ngram, -1]] = -torch.inf
         if length == 1 and config.forced_first is not None:
-            scores = _only(config.forced_first, scores, certain)
+            scores = _force_token(config.forced_first, scores, certain_score)
         if config.forces_end:
-            is_last = (self.limits[at] == length)[:, None]
-            scores = torch.where(is_last, _only(self.end, scores, certain), scores)
+            is_last = (self.limits[outputs] == length)[:, None]
+            scores = torch.where(is_last, _force_token(self.end, scores, certain_score), scores)
         return scores.log_softmax(-1) if config.is_renormalized else scores
 
 
-def _dearer(scores: Tensor, history: Tensor, penalty: float) -> Tensor:
-    """Lower the scores ``[rows, vocab]`` of tokens of the history ``[rows, length]``, once each."""
-    found = scores.gather(1, history)
-    return scores.scatter(1, history, torch.where(found < 0, found * penalty, found / penalty))
+def _mask_tokens(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:
+    """Set the scores, ``[rows, vocab]``, of some tokens to minus infinity."""
+    if not forbidden:
+        return scores
+    return scores.index_fill(1, torch.tensor(forbidden, device=scores.device), -torch.inf)
 
 
-def _without_repeats(scores: Tensor, history: Tensor, size: int) -> Tensor:
-    """Make tokens impossible that would repeat `size` in a row of history ``[rows, length]``."""
-    windows = history.unfold(1, size, 1)  # [rows, windows, size]
-    latest = history[:, history.shape[1] - size + 1 :]
-    rows, places = (windows[..., :-1] == latest[:, None]).all(-1).nonzero(as_tuple=True)
-    scores = scores.clone()
-    scores[rows, windows[rows, places, -1]] = -torch.inf
-    return scores
-
-
-def _only(token: int, scores: Tensor, certain: float | Tensor) -> Tensor:
-    """Make all tokens but one impossible in scores ``[rows, vocab]``."""
-    is_it = torch.arange(scores.shape[1], device=scores.device) == token
-    return torch.where(is_it, certain, -torch.inf).expand_as(scores)
+def _force_token(token: int, scores: Tensor, certain_score: float | Tensor) -> Tensor:
+    """Set the scores, ``[rows, vocab]``, of all tokens but one to minus infinity."""
+    is_forced = torch.arange(scores.shape[1], device=scores.device) == token
+    return torch.where(is_forced, certain_score, -torch.inf).expand_as(scores)

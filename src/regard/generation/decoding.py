@@ -1,4 +1,4 @@
-"""What beam search and sampling need of a model: one token at a time over a state."""
+"""The protocols of a model that writes one token at a time over a cache, its decoding state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Seq2SeqDecoder(Protocol[S]):
     """A model that writes a target for a source; every `EncoderDecoder` is one."""
 
     def init_state(self, source_ids: Tensor) -> S:
-        """Read the source, ``[batch, source_length]``."""
+        """Encode the source, ``[batch, source_length]``; return the state of ``batch`` rows."""
         ...
 
     def decode_step(self, ids: Tensor, state: S) -> Tensor:

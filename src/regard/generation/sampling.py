@@ -19,9 +19,9 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How to choose the next token.
 
     Args:
-        temperature: Divides the logits; 0 takes the most probable token, 1 samples as the model
-            says, more is wilder.
-        top_k: Only so many of the most probable tokens may be chosen; 0 sets no limit.
+        temperature: Divides the logits; 0 takes the most probable token, 1 samples from the model's
+            own distribution, more is more random.
+        top_k: Number of the most probable tokens that may be chosen; 0 sets no limit.
         top_p: Only the most probable tokens that together reach this probability may be chosen,
             above 0 to 1.
         max_tokens: Most tokens to write.
@@ -41,7 +41,7 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def next_probabilities(logits: Tensor, config: SamplingConfig) -> Tensor:
-    """Compute what the next token is drawn from.
+    """Compute the distribution that the next token is drawn from.
 
     Args:
         logits: ``[batch, vocab]``.
@@ -56,20 +56,20 @@ def next_probabilities(logits: Tensor, config: SamplingConfig) -> Tensor:
     """
     logits = logits.float()
     if config.forbidden:
-        places = torch.tensor(config.forbidden, device=logits.device)
-        logits = logits.index_fill(-1, places, -torch.inf)
+        forbidden = torch.tensor(config.forbidden, device=logits.device)
+        logits = logits.index_fill(-1, forbidden, -torch.inf)
     if config.temperature == 0:
-        best = logits.argmax(-1, keepdim=True)
-        return torch.zeros_like(logits).scatter(-1, best, 1.0)
-    ordered, places = (logits / config.temperature).sort(dim=-1, descending=True, stable=True)
+        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    ordered, tokens = (logits / config.temperature).sort(dim=-1, descending=True, stable=True)
     probabilities = ordered.softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
     is_cut = before >= config.top_p
     is_cut[:, 0] = False
     if config.top_k:
         is_cut[:, config.top_k :] = True
-    kept = probabilities.masked_fill(is_cut, 0.0)
-    return torch.zeros_like(kept).scatter(-1, places, kept / kept.sum(-1, keepdim=True))
+    probabilities = probabilities.masked_fill(is_cut, 0.0)
+    probabilities /= probabilities.sum(-1, keepdim=True)
+    return torch.zeros_like(logits).scatter(-1, tokens, probabilities)  # [batch, vocab]
 
 
 @torch.inference_mode()
@@ -86,20 +86,20 @@ def sample(
     Args:
         model: In evaluation mode.
         prompt: Token ids, one or more.
-        config: How to choose.
-        num: Continuations to write side by side.
-        generator: Of the choice.
+        config: How to choose the next token.
+        num: Number of continuations, computed as one batch.
+        generator: Draws the tokens.
 
     Yields:
-        The next token of each continuation, ``[num]``, `config.max_tokens` times; the caller stops
-        where it has enough.
+        The next token of each continuation, ``[num]``, `config.max_tokens` times; the caller may
+        stop earlier.
     """
     state = model.init_state()
     logits = model.decode_step(torch.tensor([list(prompt)]), state).expand(num, -1)
     state.select(torch.zeros(num, dtype=torch.long))
-    for written in range(1, config.max_tokens + 1):
+    for num_tokens in range(1, config.max_tokens + 1):
         probabilities = next_probabilities(logits, config)
         tokens = torch.multinomial(probabilities, 1, generator=generator)  # [num, 1]
         yield tokens.squeeze(1)
-        if written < config.max_tokens:
+        if num_tokens < config.max_tokens:
             logits = model.decode_step(tokens, state)
