@@ -15,7 +15,7 @@ from regard.setup.build import build_model
 from regard.setup.estimate import Measured, make_plan
 from regard.tasks import TASKS
 from regard.tasks.translation.evaluation import evaluate_model, read_test_pairs
-from regard.training.ema import WeightAverage
+from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import (
     DataSummary,
     Evaluated,
@@ -160,8 +160,8 @@ def test_a_short_budget_has_fewer_evaluations(pairs_file):
 
 def test_babble_is_not_charged_to_coming_evaluations(pairs_file):
     setup = _setup(pairs_file, "training.minutes=1")
-    found = setup.evaluator()(WeightAverage(setup.model, 0.0))
-    assert found.babble_seconds > 0  # random weights never end a sentence
+    found = setup.evaluator()(ExponentialMovingAverage(setup.model, 0.0))
+    assert found.overlong_seconds > 0  # random weights never end a sentence
 
 
 def _setup(pairs_file, setting):

@@ -1,4 +1,4 @@
-"""Steps of methods that see all rows at once."""
+"""Training steps of methods that see all rows at once."""
 
 import numpy as np
 import pytest
@@ -44,13 +44,13 @@ class Squares:
         return Loss(loss=loss, nll=2 * loss.detach(), num_tokens=len(batch))
 
 
-def build(name, objective=None, **settings):
+def build(name, loss_function=None, **settings):
     torch.manual_seed(0)
     model = torch.nn.Sequential(Linear(4, 4), Linear(4, 4))
     rate = 0.05 if name == "adam-then-cg" else None
     config = OptimizerConfig(name=name, learning_rate=rate, warmup=0.0, **settings)
     stepper, batches = build_full_batch(
-        model, objective or Squares(), config, Rows(), lambda number: None
+        model, loss_function or Squares(), config, Rows(), lambda number: None
     )
     return model, stepper, batches
 
@@ -61,12 +61,13 @@ def test_steps_lower_the_loss_of_all_rows(name):
     (rows,) = batches.order(0)
     before = Squares()(model, INPUTS).loss.item()
     for _ in range(20):
-        found, norm = stepper.step(batches.batch(rows), 0.0)
+        output = stepper.step(batches.batch(rows), 0.0)
     after = Squares()(model, INPUTS).loss.item()
     assert after < 0.01 * before
-    assert float(found.loss) == pytest.approx(after, abs=1e-6)
-    assert float(found.nll) == pytest.approx(2 * after, abs=1e-6)
-    assert norm == pytest.approx(float(torch.linalg.vector_norm(stepper.gradient_norms)))
+    assert float(output.loss.loss) == pytest.approx(after, abs=1e-6)
+    assert float(output.loss.nll) == pytest.approx(2 * after, abs=1e-6)
+    norm = float(torch.linalg.vector_norm(output.gradient_norms))
+    assert output.gradient_norm == pytest.approx(norm)
 
 
 def test_a_step_counts_the_passes_it_took():
@@ -76,13 +77,13 @@ def test_a_step_counts_the_passes_it_took():
     assert stepper.num_passes == counts.gradients + counts.values > 1
 
 
-@pytest.mark.parametrize(("fraction", "share"), [(0.2, 0.2), (0.3, 0.4), (0.01, 0.2)])
-def test_products_over_a_part_of_the_data_count_as_that_part(fraction, share):
+@pytest.mark.parametrize(("fraction", "part"), [(0.2, 0.2), (0.3, 0.4), (0.01, 0.2)])
+def test_products_over_a_part_of_the_data_count_as_that_part(fraction, part):
     _, stepper, _ = build("newton-cg", curvature_fraction=fraction)
     stepper.step(None, 0.0)
     counts = stepper.optimizer.counts
     assert counts.products > 0
-    assert stepper.num_passes == counts.gradients + counts.values + share * counts.products
+    assert stepper.num_passes == counts.gradients + counts.values + part * counts.products
 
 
 def test_newton_cg_is_damped_and_multiplies_over_a_quarter_of_the_data():
@@ -96,12 +97,12 @@ def test_a_run_ends_where_no_step_lowers_the_loss():
     _, stepper, _ = build("lbfgs")
     for _ in range(300):
         stepper.step(None, 0.0)
-        if stepper.has_ended:
+        if stepper.stop_reason:
             break
-    assert stepper.has_ended
+    assert stepper.stop_reason
 
 
-def test_adam_makes_way_for_conjugate_gradient_when_its_epochs_gain_little():
+def test_conjugate_gradient_takes_over_from_adam_when_epochs_gain_little():
     _, stepper, batches = build("adam-then-cg")
     assert len(batches.order(0)) == 5
     epoch = 0
@@ -111,13 +112,13 @@ def test_adam_makes_way_for_conjugate_gradient_when_its_epochs_gain_little():
         epoch += 1
         assert epoch < 200
     assert len(batches.order(epoch)) == 1
-    assert stepper.pace == 10
-    found, _ = stepper.step(batches.batch(batches.order(epoch)[0]), 0.0)
+    assert stepper.plan_stride == 10
+    output = stepper.step(batches.batch(batches.order(epoch)[0]), 0.0)
     assert stepper.num_passes > 1
-    assert float(found.loss) < 0.05
+    assert float(output.loss.loss) < 0.05
 
 
-def test_adam_makes_way_for_conjugate_gradient_late_in_a_run_anyway():
+def test_conjugate_gradient_takes_over_from_adam_late_in_a_run_anyway():
     _, stepper, batches = build("adam-then-cg")
     for rows in batches.order(0):
         stepper.step(batches.batch(rows), 0.85)
@@ -132,4 +133,4 @@ def test_gauss_newton_needs_outputs_apart_from_the_loss():
     with pytest.raises(ConfigError, match=message):
         build("newton-cg", whole)
     _, stepper, _ = build("newton-cg", whole, curvature="hessian")
-    assert np.isfinite(float(stepper.step(None, 0.0)[0].loss))
+    assert np.isfinite(float(stepper.step(None, 0.0).loss.loss))

@@ -1,4 +1,4 @@
-"""Swings of a loss are told from noise, whatever the unit."""
+"""Oscillations of a loss are distinguished from noise, whatever the unit."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ def noise(seed, size=256):
 
 
 def is_sustained(series):
-    found = find_oscillation(list(series))
-    return found is not None and found.is_sustained
+    oscillation = find_oscillation(list(series))
+    return oscillation is not None and oscillation.is_sustained
 
 
 def correlated(seed, factor):
@@ -34,7 +34,7 @@ def shuffled_epochs(seed, num_batches):
 
 
 @pytest.mark.parametrize(
-    "swing",
+    "series",
     [
         3 + 0.5 * (-1.0) ** STEPS,
         3 + 0.6 * np.sin(0.5 * STEPS),
@@ -43,8 +43,8 @@ def shuffled_epochs(seed, num_batches):
     ],
     ids=["flips", "wave", "wandering", "growing"],
 )
-def test_a_loss_that_swings_under_noise_is_recognised(swing):
-    assert all(is_sustained(swing + 0.2 * noise(seed)) for seed in range(20))
+def test_a_loss_that_oscillates_under_noise_is_recognised(series):
+    assert all(is_sustained(series + 0.2 * noise(seed)) for seed in range(20))
 
 
 @pytest.mark.parametrize(
@@ -63,17 +63,17 @@ def test_a_loss_that_swings_under_noise_is_recognised(swing):
     ],
     ids=["white", "skewed", "falling", "spike", "damped", "slow", "walk", "alternating", "2", "5"],
 )
-def test_noise_progress_spikes_and_short_epochs_do_not_count_as_a_swing(healthy):
+def test_noise_progress_spikes_and_short_epochs_do_not_count_as_an_oscillation(healthy):
     assert not any(is_sustained(healthy(seed)) for seed in range(40))
 
 
-def test_period_amplitude_and_level_of_a_wave_are_found():
-    found = find_oscillation(list(3 + 0.6 * np.sin(2 * np.pi * STEPS / 8)))
-    assert found is not None
-    assert found.period == pytest.approx(8, rel=0.01)
-    assert found.amplitude == pytest.approx(0.6 / 2**0.5, rel=0.01)
-    assert found.level == pytest.approx(3, rel=0.01)
-    assert found.share == pytest.approx(1, abs=0.01)
+def test_period_amplitude_and_level_of_a_wave_are_measured():
+    oscillation = find_oscillation(list(3 + 0.6 * np.sin(2 * np.pi * STEPS / 8)))
+    assert oscillation is not None
+    assert oscillation.period == pytest.approx(8, rel=0.01)
+    assert oscillation.amplitude == pytest.approx(0.6 / 2**0.5, rel=0.01)
+    assert oscillation.level == pytest.approx(3, rel=0.01)
+    assert oscillation.fraction == pytest.approx(1, abs=0.01)
 
 
 @given(unit=st.floats(1e-6, 1e6), seed=st.integers(0, 99))
@@ -82,15 +82,15 @@ def test_the_unit_of_the_loss_does_not_matter(unit, seed):
     first, second = find_oscillation(list(series)), find_oscillation(list(unit * series))
     assert first is not None
     assert second is not None
-    assert second.share == pytest.approx(first.share, rel=1e-6)
+    assert second.fraction == pytest.approx(first.fraction, rel=1e-6)
     assert second.is_sustained == first.is_sustained
 
 
-def test_a_swing_that_is_small_beside_the_level_is_let_pass():
+def test_an_oscillation_that_is_small_relative_to_the_level_is_ignored():
     assert not is_sustained(3 + 0.08 * (-1.0) ** STEPS)
     assert is_sustained(3 + 0.2 * (-1.0) ** STEPS)
 
 
 @pytest.mark.parametrize("series", [[1.0] * 256, [1.0, 2.0] * 63, []])
-def test_series_that_are_constant_or_short_have_no_swing(series):
+def test_series_that_are_constant_or_short_have_no_oscillation(series):
     assert find_oscillation(series) is None

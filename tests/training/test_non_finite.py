@@ -14,12 +14,12 @@ from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import WeightsError
 from regard.tasks.translation.data import Corpus
 from regard.training.checkpoint import Counters, checkpoint_path, load_checkpoint, save_checkpoint
-from regard.training.ema import WeightAverage
+from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import Warned
 from regard.training.loop import Evaluation, Trainer
 from regard.training.non_finite import find_non_finite_output, find_non_finite_weights
 from regard.training.schedule import Plan
-from regard.training.train_step import Loss, Stepper
+from regard.training.train_step import Loss, MiniBatchStep
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 
@@ -68,10 +68,10 @@ def squares(model, batch):
 
 def infinite_slope(model, batch):
     """Add a square root, whose gradient at 0 is infinite, where the batch holds a 7."""
-    found = squares(model, batch)
+    loss = squares(model, batch)
     edge = (model.decoder[1].feed_forward.weight - model.decoder[1].feed_forward.weight).sum()
-    loss = found.loss + (edge.sqrt() if bool((batch == 7).any()) else 0)
-    return Loss(loss=loss, nll=found.nll, num_tokens=2)
+    total = loss.loss + (edge.sqrt() if bool((batch == 7).any()) else 0)
+    return Loss(loss=total, nll=loss.nll, num_tokens=2)
 
 
 def corpus(lines, *, is_generated=False):
@@ -93,9 +93,9 @@ def run(folder, values, *, objective=squares, rate=0.01, epochs=1, evaluate_ever
     """Train on rows of two numbers; return the events, and the trainer's model."""
     (folder / "checkpoints").mkdir(parents=True)
     model, events = Model(), []
-    average = WeightAverage(model, 0.9)
+    average = ExponentialMovingAverage(model, 0.9)
     config = OptimizerConfig(name="adamw", learning_rate=rate, warmup=0.0, schedule="constant")
-    stepper = Stepper(model, objective, config)
+    stepper = MiniBatchStep(model, objective, config)
     trainer = Trainer(
         model=model,
         average=average,
@@ -111,7 +111,9 @@ def run(folder, values, *, objective=squares, rate=0.01, epochs=1, evaluate_ever
         budget=None,
         start_time=time.monotonic(),
     )
-    counters = Counters(plan=Plan.of(epochs * len(values) // 2, evaluate_every=evaluate_every))
+    counters = Counters(
+        plan=Plan.from_start(epochs * len(values) // 2, evaluate_every=evaluate_every)
+    )
     save_checkpoint(folder, counters, model, average, stepper)
     trainer.run(counters)
     return model, events
@@ -127,8 +129,8 @@ def saved(folder):
     """Load a checkpoint; return its counters and model."""
     model = Model()
     config = OptimizerConfig(name="adamw", learning_rate=0.01)
-    stepper = Stepper(model, squares, config)
-    return load_checkpoint(folder, model, WeightAverage(model, 0.9), stepper), model
+    stepper = MiniBatchStep(model, squares, config)
+    return load_checkpoint(folder, model, ExponentialMovingAverage(model, 0.9), stepper), model
 
 
 ADVICE = "Try, with another -o: --set optimizer.learning_rate=0.0033 --set optimizer.clip=0.5"
@@ -169,7 +171,7 @@ def test_a_gradient_that_is_not_finite_names_the_layers_nearest_the_output_first
     )
 
 
-def test_the_first_step_has_no_largest_gradient_to_tell(tmp_path):
+def test_the_first_step_has_no_largest_gradient_to_report(tmp_path):
     message = refused(tmp_path, torch.full((4, 2), math.inf))
     assert "Largest gradient" not in message
     assert "Last good: step 0, saved as" in message
@@ -181,9 +183,9 @@ def test_a_later_epoch_is_named(tmp_path):
     numbers = itertools.count(1)
 
     def fails_later(model, batch):
-        found = squares(model, batch)
+        loss = squares(model, batch)
         factor = math.inf if next(numbers) == 4 else 1.0
-        return Loss(loss=found.loss, nll=found.nll * factor, num_tokens=2)
+        return Loss(loss=loss.loss, nll=loss.nll * factor, num_tokens=2)
 
     message = refused(tmp_path, values, objective=fails_later, epochs=3)
     assert "at step 4 (batch 2 of epoch 2, lines 23, 33).  Last good: step 3" in message

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from regard.training.checkpoint import Counters
-from regard.training.ema import WeightAverage
+from regard.training.ema import ExponentialMovingAverage
 from regard.training.loop import Evaluation, Trainer
 from regard.training.schedule import Plan
-from regard.training.train_step import Loss, Stepper
+from regard.training.train_step import Loss, MiniBatchStep
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 PATIENCE = 2
@@ -34,11 +34,11 @@ def squares(model, batch):
     return Loss(loss=loss, nll=loss.detach(), num_tokens=1)
 
 
-def steps_of(folder, found, *, num_steps=12):
-    """Train with an evaluation after each step that finds (chrF, loss); count the steps."""
+def count_steps(folder, evaluations, *, num_steps=12):
+    """Train with an evaluation after each step of (chrF, loss); count the steps."""
     (folder / "checkpoints").mkdir(parents=True)
-    model, pending = nn.Linear(2, 2), iter(found)
-    average = WeightAverage(model, 0.0)
+    model, pending = nn.Linear(2, 2), iter(evaluations)
+    average = ExponentialMovingAverage(model, 0.0)
 
     def evaluate(_):
         chrf, loss = next(pending)
@@ -48,7 +48,7 @@ def steps_of(folder, found, *, num_steps=12):
     trainer = Trainer(
         model=model,
         average=average,
-        stepper=Stepper(model, squares, config),
+        stepper=MiniBatchStep(model, squares, config),
         batches=Rows(),
         evaluate=evaluate,
         save_best=lambda _: None,
@@ -60,11 +60,11 @@ def steps_of(folder, found, *, num_steps=12):
         budget=None,
         start_time=time.monotonic(),
     )
-    return trainer.run(Counters(plan=Plan.of(num_steps, evaluate_every=1))).step
+    return trainer.run(Counters(plan=Plan.from_start(num_steps, evaluate_every=1))).step
 
 
 @pytest.mark.parametrize(
-    ("found", "num_steps"),
+    ("evaluations", "num_steps"),
     [
         ([(5.0, 3.0)] * 12, 1 + PATIENCE),
         ([(5.0, 3.0 - 0.1 * step) for step in range(12)], 12),
@@ -74,5 +74,5 @@ def steps_of(folder, found, *, num_steps=12):
     ],
     ids=["neither", "loss alone", "score alone", "hardly at all", "no more"],
 )
-def test_a_run_ends_where_neither_score_nor_loss_improves(tmp_path, found, num_steps):
-    assert steps_of(tmp_path, found) == num_steps
+def test_a_run_ends_where_neither_score_nor_loss_improves(tmp_path, evaluations, num_steps):
+    assert count_steps(tmp_path, evaluations) == num_steps

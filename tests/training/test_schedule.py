@@ -12,28 +12,28 @@ from regard.training.schedule import Budget, Plan, Speed
     changes=st.lists(st.tuples(st.integers(0, 600), st.integers(1, 900)), max_size=4),
 )
 def test_progress_rises_from_0_to_1_without_a_jump_whatever_is_revised(total, changes):
-    plan = Plan.of(total, evaluate_every=10)
+    plan = Plan.from_start(total, evaluate_every=10)
     for step, end in sorted(changes):
         if step < plan.total_steps:
             before = plan.progress(step)
             plan = plan.revise(step, total_steps=end)
             assert plan.progress(step) == before
-    shares = [plan.progress(step) for step in range(plan.total_steps + 1)]
-    assert shares[0] == 0
-    assert shares[-1] == 1
-    assert shares == sorted(shares)
+    progress = [plan.progress(step) for step in range(plan.total_steps + 1)]
+    assert progress[0] == 0
+    assert progress[-1] == 1
+    assert progress == sorted(progress)
 
 
 def test_the_past_of_a_plan_does_not_change_when_it_is_revised():
-    plan = Plan.of(100, evaluate_every=10)
+    plan = Plan.from_start(100, evaluate_every=10)
     revised = plan.revise(40, total_steps=200)
     assert [plan.progress(s) for s in range(41)] == [revised.progress(s) for s in range(41)]
 
 
 def test_evaluations_come_regularly_and_at_the_end_but_not_twice_close_together():
-    plan = Plan.of(43, evaluate_every=10)
+    plan = Plan.from_start(43, evaluate_every=10)
     assert [step for step in range(1, 44) if plan.evaluates_after(step)] == [10, 20, 30, 43]
-    plan = Plan.of(45, evaluate_every=10)
+    plan = Plan.from_start(45, evaluate_every=10)
     assert [step for step in range(1, 46) if plan.evaluates_after(step)] == [10, 20, 30, 40, 45]
 
 
@@ -48,7 +48,7 @@ def test_a_budget_that_is_used_up_leaves_no_steps():
     assert budget.steps_left(0, 20.0, seconds_per_step=1.0, evaluation=1.0, num_evaluations=1) == 0
 
 
-def test_a_budget_with_a_limit_on_the_steps_keeps_to_it():
+def test_a_budget_with_a_limit_on_the_steps_obeys_it():
     budget = Budget(seconds=100.0, reserve=0.0, reserved_evaluations=0.0, most_steps=50)
 
     def left(step):
@@ -59,7 +59,7 @@ def test_a_budget_with_a_limit_on_the_steps_keeps_to_it():
     assert [left(0), left(30), left(50), left(60)] == [50, 20, 0, 0]
 
 
-def test_a_slow_while_is_soon_forgotten():
+def test_a_slow_phase_is_soon_forgotten():
     speed = Speed(window=1.0)
     for _ in range(10):
         speed.add(1.0)
@@ -69,8 +69,8 @@ def test_a_slow_while_is_soon_forgotten():
     assert speed.seconds_per_step == pytest.approx(0.125, abs=0.02)
 
 
-def test_a_run_that_goes_on_after_its_end_has_progress_left_to_make():
-    plan = Plan.of(100, evaluate_every=30)
+def test_a_run_that_is_extended_after_its_end_has_progress_left_to_make():
+    plan = Plan.from_start(100, evaluate_every=30)
     longer = plan.extend(100, total_steps=400)
     assert [longer.progress(step) for step in (50, 99)] == [plan.progress(50), plan.progress(99)]
     assert [longer.progress(step) for step in (100, 250, 400)] == [0.25, 0.625, 1.0]

@@ -10,8 +10,8 @@ from torch import nn
 from regard.layers.attention_config import AttentionConfig
 from regard.models.transformer.model import Transformer, TransformerConfig
 from regard.training.stability_monitor import (
-    Monitor,
     MonitorState,
+    StabilityMonitor,
     Step,
     gradient_norms,
     largest_gradient,
@@ -37,7 +37,7 @@ def step_of(number=1, *, loss=1.0, norms=(1.0,) * 6):
     return Step(number=number, loss=loss, norm=math.hypot(*norms), norms=torch.tensor(norms))
 
 
-def place():
+def describe_batch():
     return "batch 7, lines 3, 5, 8 and 2 more"
 
 
@@ -46,7 +46,7 @@ def take(monitor, state, steps):
     alarms = []
     for step in steps:
         monitor.before_step(step.number, ends_interval=False)
-        alarms.append(monitor.after_step(state, step, place))
+        alarms.append(monitor.after_step(state, step, describe_batch))
     return [alarm for alarm in alarms if alarm is not None]
 
 
@@ -91,7 +91,7 @@ def test_layers_of_other_models_are_named_by_the_first_number(name, layer, part)
     assert (layer_of(name), sublayer_of(name)) == (layer, part)
 
 
-def test_norms_of_gradients_are_one_a_parameter_and_zero_without_gradient():
+def test_each_parameter_has_a_gradient_norm_which_is_zero_without_gradient():
     first, second, third = (nn.Parameter(torch.ones(3)) for _ in range(3))
     first.grad, third.grad = torch.tensor([3.0, 4.0, 0.0]), torch.tensor([0.0, 0.0, 2.0])
     assert gradient_norms([first, second, third]).tolist() == [5.0, 0.0, 2.0]
@@ -105,19 +105,19 @@ def test_the_largest_gradient_is_named_by_its_part_of_the_block():
 def test_figures_by_layer_are_those_of_the_formula():
     torch.manual_seed(0)
     model = Blocks()
-    monitor, state = Monitor(model), MonitorState()
+    monitor, state = StabilityMonitor(model), MonitorState()
     before = [parameter.detach().clone() for parameter in model.parameters()]
     monitor.before_step(1, ends_interval=True)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.25)
     norms = (3.0, 4.0, 5.0, 12.0, 0.0, 1.0)
-    monitor.after_step(state, step_of(norms=norms), place)
-    found, _ = evaluate(monitor, state, train=1.0, valid=1.5)
-    assert found.gradient_norms == {"encoder.0": 5.0, "encoder.1": 13.0, "encoder.2": 1.0}
-    assert found.update_ratios == pytest.approx(dict.fromkeys(found.gradient_norms, 0.25))
-    assert found.largest_gradient_norm == math.hypot(*norms)
-    assert (found.num_samples, found.gap, found.oscillation) == (1, 0.5, None)
+    monitor.after_step(state, step_of(norms=norms), describe_batch)
+    stability, _ = evaluate(monitor, state, train=1.0, valid=1.5)
+    assert stability.gradient_norms == {"encoder.0": 5.0, "encoder.1": 13.0, "encoder.2": 1.0}
+    assert stability.update_ratios == pytest.approx(dict.fromkeys(stability.gradient_norms, 0.25))
+    assert stability.largest_gradient_norm == math.hypot(*norms)
+    assert (stability.num_samples, stability.gap, stability.oscillation) == (1, 0.5, None)
     assert all(b.shape == p.shape for b, p in zip(before, model.parameters(), strict=True))
 
 
@@ -125,24 +125,24 @@ def test_ratios_of_a_large_layer_are_estimated_from_some_entries_within_a_percen
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(1024, 600))
     before = torch.cat([parameter.detach().flatten().clone() for parameter in model.parameters()])
-    monitor, state = Monitor(model), MonitorState()
+    monitor, state = StabilityMonitor(model), MonitorState()
     monitor.before_step(20, ends_interval=False)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=1e-3)
-    monitor.after_step(state, step_of(20, norms=(1.0, 1.0)), place)
+    monitor.after_step(state, step_of(20, norms=(1.0, 1.0)), describe_batch)
     after = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
     ratio = float((after - before).norm() / before.norm())
-    found, _ = evaluate(monitor, state)
-    assert found.update_ratios["0"] == pytest.approx(ratio, rel=0.01)
+    stability, _ = evaluate(monitor, state)
+    assert stability.update_ratios["0"] == pytest.approx(ratio, rel=0.01)
 
 
 def test_one_step_in_twenty_is_sampled_and_the_last_before_an_evaluation():
-    monitor, state = Monitor(Blocks()), MonitorState()
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
     take(monitor, state, [step_of(number) for number in range(1, 46)])
     assert state.num_samples == 2
     monitor.before_step(46, ends_interval=True)
-    monitor.after_step(state, step_of(46), place)
+    monitor.after_step(state, step_of(46), describe_batch)
     assert evaluate(monitor, state)[0].num_samples == 3
     assert evaluate(monitor, state)[0].num_samples == 0
 
@@ -150,13 +150,13 @@ def test_one_step_in_twenty_is_sampled_and_the_last_before_an_evaluation():
 def test_frozen_parameters_are_not_watched():
     model = Blocks()
     model.encoder[0].requires_grad_(requires_grad=False)
-    monitor, state = Monitor(model), MonitorState()
+    monitor, state = StabilityMonitor(model), MonitorState()
     take(monitor, state, [step_of(20, norms=(0.0, 0.0, 1.0, 1.0, 1.0, 1.0))])
     assert list(evaluate(monitor, state)[0].gradient_norms) == ["encoder.1", "encoder.2"]
 
 
-def test_the_state_survives_json_to_the_bit():
-    monitor, state = Monitor(Blocks()), MonitorState()
+def test_the_state_survives_json_unchanged():
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
     take(monitor, state, [step_of(n, loss=1 / n, norms=(0.1 / n,) * 6) for n in range(1, 300)])
     evaluate(monitor, state, train=0.1, valid=0.3)
     take(monitor, state, [step_of(300)])
@@ -164,8 +164,8 @@ def test_the_state_survives_json_to_the_bit():
     assert len(state.losses) == len(state.norms) == 256
 
 
-def test_an_exploding_gradient_is_told_once_with_batch_and_layer():
-    monitor, state = Monitor(Blocks()), MonitorState()
+def test_an_exploding_gradient_is_reported_once_with_batch_and_layer():
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
     assert take(monitor, state, [step_of(number) for number in range(1, 61)]) == []
     bad = step_of(61, norms=(1.0, 1.0, 1.0, 1.0, 500.0, 0.0))
     assert take(monitor, state, [bad, bad]) == [
@@ -173,35 +173,35 @@ def test_an_exploding_gradient_is_told_once_with_batch_and_layer():
         "times the usual 2.45.  Largest: encoder.2 500.  Look at that text; if it is as it should "
         "be, lower `optimizer.learning_rate` or `optimizer.clip`, with another `output`."
     ]
-    assert state.told == ["exploding"]
+    assert state.raised == ["exploding"]
     assert len(evaluate(monitor, state)[0].alarms) == 1
     assert evaluate(monitor, state)[0].alarms == []
 
 
 def test_a_gradient_ten_times_the_usual_and_a_steep_start_are_no_explosion():
-    monitor, state = Monitor(Blocks()), MonitorState()
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
     start = [step_of(number, norms=(1000.0 / number**2,) * 6) for number in range(1, 30)]
     steady = [step_of(number) for number in range(30, 90)]
     assert take(monitor, state, [*start, *steady, step_of(90, norms=(20.0,) * 6)]) == []
 
 
-def test_a_vanishing_gradient_is_told_once_where_all_samples_agree():
-    monitor, state = Monitor(Blocks()), MonitorState()
+def test_a_vanishing_gradient_is_reported_once_where_all_samples_agree():
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
     faint = (1e-9, 0.0, 1.0, 0.0, 1.0, 0.0)
     take(monitor, state, [step_of(n, norms=faint) for n in (20, 40, 60)])
-    found, alarms = evaluate(monitor, state, step=60)
+    stability, alarms = evaluate(monitor, state, step=60)
     assert alarms == [
         "Vanishing gradient in encoder.0 up to step 60: its norm, 1.0e-9, is 1.0e-9 of that of "
         "encoder.1.  `model.norm=pre`, fewer layers or a longer `optimizer.warmup`, with another "
         "`output`, helps."
     ]
-    assert found.alarms == alarms
+    assert stability.alarms == alarms
     take(monitor, state, [step_of(n, norms=faint) for n in (80, 100, 120)])
     assert evaluate(monitor, state, step=120)[1] == []
 
 
-def test_a_layer_without_any_gradient_is_told_to_be_cut_off():
-    monitor, state = Monitor(Blocks()), MonitorState()
+def test_a_layer_without_any_gradient_is_reported_as_disconnected():
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
     cut = (0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     take(monitor, state, [step_of(n, norms=cut) for n in (20, 40, 60)])
     assert evaluate(monitor, state, step=60)[1] == [
@@ -223,26 +223,26 @@ def test_a_layer_without_any_gradient_is_told_to_be_cut_off():
     ids=["few", "minimum", "recovers", "small"],
 )
 def test_few_samples_a_minimum_a_recovery_and_small_gradients_are_no_vanishing(samples):
-    monitor, state = Monitor(Blocks()), MonitorState()
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
     take(monitor, state, [step_of(20 * n, norms=norms) for n, norms in enumerate(samples, 1)])
     assert evaluate(monitor, state)[1] == []
 
 
-def test_an_oscillating_loss_is_told_once():
-    monitor, state = Monitor(Blocks()), MonitorState()
+def test_an_oscillating_loss_is_reported_once():
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
     take(monitor, state, [step_of(n, loss=3 + 0.5 * (-1) ** n) for n in range(1, 401)])
-    found, alarms = evaluate(monitor, state, step=400)
+    stability, alarms = evaluate(monitor, state, step=400)
     assert alarms == [
         "Training loss swings by 0.5 to either side of 3, once in 2.0 steps, and does not settle "
         "(steps 145 to 400).  A lower `optimizer.learning_rate` or a larger "
         "`training.batch_tokens`, with another `output`, steadies it."
     ]
-    assert found.oscillation == pytest.approx(1, abs=1e-3)
+    assert stability.oscillation == pytest.approx(1, abs=1e-3)
     assert evaluate(monitor, state, step=400)[1] == []
 
 
-def test_over_fitting_is_told_once_after_three_rises_in_a_row():
-    monitor, state = Monitor(Blocks()), MonitorState()
+def test_over_fitting_is_reported_once_after_three_rises_in_a_row():
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
     losses = [(2.0, 2.1), (1.5, 2.0), (1.2, 2.1), (1.0, 2.2), (0.8, 2.3), (0.6, 2.4)]
     alarms = [evaluate(monitor, state, train=a, valid=b)[1] for a, b in losses]
     assert alarms == [
@@ -269,5 +269,5 @@ def test_over_fitting_is_told_once_after_three_rises_in_a_row():
     ids=["interrupted", "both rise", "no validation"],
 )
 def test_interrupted_rises_and_a_loss_that_rises_on_both_sides_are_no_over_fitting(losses):
-    monitor, state = Monitor(Blocks()), MonitorState()
+    monitor, state = StabilityMonitor(Blocks()), MonitorState()
     assert [evaluate(monitor, state, train=a, valid=b)[1] for a, b in losses] == [[]] * len(losses)

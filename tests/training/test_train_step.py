@@ -1,4 +1,4 @@
-"""One optimizer step, the running average, the signals."""
+"""One optimizer step, the moving average, the signals."""
 
 import os
 import signal
@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from regard.layers.linear import Linear
-from regard.training.ema import WeightAverage
+from regard.training.ema import ExponentialMovingAverage
 from regard.training.precision import compute_dtype, resolve_precision
 from regard.training.signals import Stopped, StopRequest
-from regard.training.train_step import Loss, Stepper
+from regard.training.train_step import Loss, MiniBatchStep
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 
@@ -23,7 +23,7 @@ def build(name="adamw", **settings):
     torch.manual_seed(0)
     model = torch.nn.Sequential(Linear(4, 4), Linear(4, 4))
     config = OptimizerConfig(name=name, learning_rate=0.05, warmup=0.0, **settings)
-    return model, Stepper(model, quadratic, config)
+    return model, MiniBatchStep(model, quadratic, config)
 
 
 BATCH = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
@@ -32,7 +32,7 @@ BATCH = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
 def test_steps_lower_the_loss(name):
     _, stepper = build(name)
-    losses = [float(stepper.step(BATCH, 0.0)[0].nll) for _ in range(60)]
+    losses = [float(stepper.step(BATCH, 0.0).loss.nll) for _ in range(60)]
     assert losses[-1] < 0.1 * losses[0]
 
 
@@ -49,31 +49,31 @@ def test_every_parameter_belongs_to_one_optimizer(name):
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
-def test_a_restored_state_goes_on_to_the_same_bits(name):
+def test_a_restored_state_continues_to_the_same_bits(name):
     model, stepper = build(name)
     for _ in range(3):
         stepper.step(BATCH, 0.1)
-    other, second = build(name)
-    other.load_state_dict(model.state_dict())
+    copy, second = build(name)
+    copy.load_state_dict(model.state_dict())
     second.load({key: value.clone() for key, value in stepper.state().items()})
     for _ in range(3):
         stepper.step(BATCH, 0.2)
         second.step(BATCH, 0.2)
-    for first, again in zip(model.parameters(), other.parameters(), strict=True):
+    for first, again in zip(model.parameters(), copy.parameters(), strict=True):
         assert torch.equal(first, again)
 
 
 def test_a_gradient_that_is_not_finite_changes_no_weight():
     model, stepper = build()
     before = [parameter.clone() for parameter in model.parameters()]
-    _, norm = stepper.step(BATCH * float("inf"), 0.0)
+    norm = stepper.step(BATCH * float("inf"), 0.0).gradient_norm
     assert not norm < float("inf")
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 def test_the_gradient_is_clipped_to_the_norm_asked_for():
     model, stepper = build(clip=1e-3)
-    _, norm = stepper.step(BATCH, 0.0)
+    norm = stepper.step(BATCH, 0.0).gradient_norm
     clipped = torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).norm()
     assert norm > 0.1
     assert float(clipped) == pytest.approx(1e-3, rel=1e-3)
@@ -81,7 +81,7 @@ def test_the_gradient_is_clipped_to_the_norm_asked_for():
 
 def test_the_average_follows_the_weights_slower_the_longer_the_run():
     model = torch.nn.Linear(2, 2)
-    average = WeightAverage(model, 0.99)
+    average = ExponentialMovingAverage(model, 0.99)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(1.0)
@@ -95,7 +95,7 @@ def test_the_average_follows_the_weights_slower_the_longer_the_run():
     assert float(average.tensors["weight"][0, 0]) == pytest.approx(1 - 0.99**4, rel=1e-4)
 
 
-def test_the_first_signal_is_a_request_and_handlers_are_put_back():
+def test_the_first_signal_is_a_request_and_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)

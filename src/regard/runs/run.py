@@ -43,11 +43,11 @@ from regard.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from regard.training.ema import WeightAverage
+from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import Evaluated, Event, Finished, Planned, Report, Started, Warned
 from regard.training.full_batch_step import build_full_batch
 from regard.training.loop import Batches, Trainer
-from regard.training.train_step import Stepper, Stepping
+from regard.training.train_step import MiniBatchStep, TrainStep
 from regard.training.training_config import FULL_BATCH
 
 
@@ -304,7 +304,7 @@ class _Run:
         if self.setup.tokenizer is not None:
             self.folder.write_tokenizer(self.setup.tokenizer)
         if self.config.start_from is not None:
-            evaluation = self.setup.evaluator()(WeightAverage(self.setup.model, 0.0))
+            evaluation = self.setup.evaluator()(ExponentialMovingAverage(self.setup.model, 0.0))
             self._report(Started(folder=self.config.start_from, measures=evaluation.measures))
         trainer, average, stepper = self._trainer()
         save_checkpoint(self.folder.path, counters, self.setup.model, average, stepper)
@@ -321,9 +321,9 @@ class _Run:
         )
         return self._finish(trainer.run(counters))
 
-    def _trainer(self) -> tuple[Trainer, WeightAverage, Stepping]:
+    def _trainer(self) -> tuple[Trainer, ExponentialMovingAverage, TrainStep]:
         setup, training = self.setup, self.config.training
-        average = WeightAverage(setup.model, training.average)
+        average = ExponentialMovingAverage(setup.model, training.average)
         stepper, batches = self._stepper()
         trainer = Trainer(
             model=setup.model,
@@ -344,14 +344,14 @@ class _Run:
         )
         return trainer, average, stepper
 
-    def _stepper(self) -> tuple[Stepping, Batches]:
+    def _stepper(self) -> tuple[TrainStep, Batches]:
         """Build what takes the steps, and the batches that it takes them on."""
         setup, optimizer = self.setup, self.config.optimizer
         if optimizer.name in FULL_BATCH:
             return build_full_batch(
                 setup.model, setup.loss(), optimizer, setup.batches, self._seed_dropout
             )
-        stepper = Stepper(setup.model, setup.loss(), optimizer, setup.model.compute_dtype)
+        stepper = MiniBatchStep(setup.model, setup.loss(), optimizer, setup.model.compute_dtype)
         return stepper, setup.batches
 
     def _seed_dropout(self, number: int) -> None:

@@ -28,7 +28,7 @@ from regard.setup.config import DataConfig, RunConfig
 from regard.setup.facts import DataFacts
 from regard.setup.presets import FamilyPresets
 from regard.setup.request import Request
-from regard.training.ema import WeightAverage
+from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import DataSummary, Evaluated, Report, Warned
 from regard.training.loop import Evaluation
 from regard.training.train_step import Loss
@@ -170,7 +170,7 @@ class TrainingBatches(Protocol):
         ...
 
 
-Evaluator = Callable[[WeightAverage], Evaluation]
+Evaluator = Callable[[ExponentialMovingAverage], Evaluation]
 """Evaluates averaged weights on the validation data."""
 
 

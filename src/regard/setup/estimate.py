@@ -21,7 +21,7 @@ from regard.setup.resolve import choose_epochs
 from regard.training.checkpoint import checkpoint_bytes
 from regard.training.events import Planned
 from regard.training.schedule import Budget, Plan
-from regard.training.train_step import Stepper
+from regard.training.train_step import MiniBatchStep
 from regard.training.training_config import FULL_BATCH
 
 MEASURED_STEPS = 5
@@ -59,7 +59,7 @@ def _measure(setup: TrainingSetup) -> Measured:
     if optimizer.name in FULL_BATCH:
         # A pass of such a method costs what an epoch of AdamW costs but for the updates.
         optimizer = replace(optimizer, name="adamw", learning_rate=optimizer.learning_rate or 1e-3)
-    stepper = Stepper(model, loss, optimizer, model.compute_dtype)
+    stepper = MiniBatchStep(model, loss, optimizer, model.compute_dtype)
     order = sorted(setup.batches.order(0), key=setup.batches.size)
     count = min(MEASURED_STEPS, len(order))
     chosen = [order[(2 * place + 1) * len(order) // (2 * count)] for place in range(count)]
@@ -196,13 +196,13 @@ def make_plan(setup: TrainingSetup, measured: Measured, elapsed: float) -> tuple
             evaluation=measured.evaluation_seconds,
             num_evaluations=num_evaluations,
         )
-        plan = Plan.of(steps, evaluate_every=max(1, steps // num_evaluations))
+        plan = Plan.from_start(steps, evaluate_every=max(1, steps // num_evaluations))
     elif is_full_batch:
         steps = training.epochs or _MOST_STEPS
-        plan = Plan.of(steps, evaluate_every=max(1, steps // _EVALUATIONS))
+        plan = Plan.from_start(steps, evaluate_every=max(1, steps // _EVALUATIONS))
     else:
         epochs = training.epochs or choose_epochs(setup.batches.num_tokens)
-        plan = Plan.of(epochs * steps_per_epoch, evaluate_every=steps_per_epoch)
+        plan = Plan.from_start(epochs * steps_per_epoch, evaluate_every=steps_per_epoch)
     evaluations = plan.evaluations_after(0) + setup.final_evaluations
     seconds = (
         elapsed

@@ -1,1 +1,70 @@
-"""The training loop, checkpoints and plans; it knows models and batches, never a task."""
+"""Training: the loop, its steps, early stopping, checkpoints, and the events that it reports.
+
+A name is loaded when it is first used, because events and signals need no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regard.training.checkpoint import Counters, load_checkpoint, save_checkpoint
+    from regard.training.early_stopping import EarlyStopping
+    from regard.training.ema import ExponentialMovingAverage
+    from regard.training.evaluation_loop import LossEvaluator
+    from regard.training.events import Evaluated, Event, Finished, Progress, Saved, Warned
+    from regard.training.full_batch_step import FullBatchStep, build_full_batch
+    from regard.training.loop import Batches, Evaluation, Trainer
+    from regard.training.schedule import Budget, Plan
+    from regard.training.signals import Stopped, StopRequest
+    from regard.training.stability_monitor import StabilityMonitor
+    from regard.training.token_loss import TokenLoss
+    from regard.training.train_step import Loss, LossFunction, MiniBatchStep, StepOutput, TrainStep
+    from regard.training.training_config import OptimizerConfig, TrainingConfig
+
+__all__ = [
+    "Batches",
+    "Budget",
+    "Counters",
+    "EarlyStopping",
+    "Evaluated",
+    "Evaluation",
+    "Event",
+    "ExponentialMovingAverage",
+    "Finished",
+    "FullBatchStep",
+    "Loss",
+    "LossEvaluator",
+    "LossFunction",
+    "MiniBatchStep",
+    "OptimizerConfig",
+    "Plan",
+    "Progress",
+    "Saved",
+    "StabilityMonitor",
+    "StepOutput",
+    "StopRequest",
+    "Stopped",
+    "TokenLoss",
+    "TrainStep",
+    "Trainer",
+    "TrainingConfig",
+    "Warned",
+    "build_full_batch",
+    "load_checkpoint",
+    "save_checkpoint",
+]
+_MODULES = (  # events, signals and schedule first: they load no torch
+    *("events", "signals", "schedule", "training_config", "stability_monitor", "train_step"),
+    *("ema", "checkpoint", "early_stopping", "loop", "evaluation_loop", "full_batch_step"),
+    "token_loss",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in (importlib.import_module(f"{__name__}.{part}") for part in _MODULES):
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

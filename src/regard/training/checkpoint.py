@@ -1,4 +1,4 @@
-"""All that a run needs to go on exactly where it stood, in one file.
+"""All that a run needs to resume bit-identically, in one file.
 
 ``checkpoints/last.safetensors`` holds weights, their average, optimizer state and random state; its
 header holds the counters as JSON. The data order and the dropout masks follow from the seed and
@@ -16,25 +16,25 @@ from torch import Tensor, nn
 from regard.errors import NextStep
 from regard.hub.model_folder import load_weights
 from regard.hub.storage import read_tensors, write_tensors
-from regard.training.ema import WeightAverage
+from regard.training.ema import ExponentialMovingAverage
 from regard.training.schedule import Plan
 from regard.training.stability_monitor import MonitorState
-from regard.training.train_step import Stepping
+from regard.training.train_step import TrainStep
 
 
 class Counters(msgspec.Struct, kw_only=True):
-    """Where a run stands.
+    """The progress of a run.
 
     Args:
         plan: Its steps and their revisions.
         step: Optimizer steps taken.
-        epoch: Passes over the data begun before the current one, from 0.
+        epoch: Index of the current pass over the data, from 0.
         position: Batches of this epoch taken.
         elapsed: Seconds of work since the run began, over all its sessions.
-        best_score: Of the evaluation that was best; None before the first.
-        best_step: Its step.
-        best_measures: Its figures.
-        best_name: The figure that decided.
+        best_score: Of the best evaluation; None before the first.
+        best_step: Step of the best evaluation.
+        best_measures: Figures of the best evaluation.
+        best_name: Name of the figure that decided.
         lowest_loss: On validation data; None before the first evaluation.
         evaluations_without_gain: Since score or loss last improved.
         evaluation_seconds: What the next evaluation is expected to take.
@@ -44,9 +44,9 @@ class Counters(msgspec.Struct, kw_only=True):
         train_seconds: In steps, since the last evaluation.
         interval_steps: Steps since the last evaluation.
         estimate: Seconds that were planned for the run.
-        pace: Steps of the first plan that a step now stands for.
+        plan_stride: Number of steps of the first plan that a step now replaces.
         num_passes: Passes over the data, trial steps of line searches and products among them.
-        monitor: What the stability monitor remembers.
+        monitor: State of the stability monitor.
     """
 
     plan: Plan
@@ -67,13 +67,13 @@ class Counters(msgspec.Struct, kw_only=True):
     train_seconds: float = 0.0
     interval_steps: int = 0
     estimate: float = 0.0
-    pace: int = 1
+    plan_stride: int = msgspec.field(default=1, name="pace")
     num_passes: float = 0.0
     monitor: MonitorState = msgspec.field(default_factory=MonitorState)
 
 
 def checkpoint_path(folder: Path) -> Path:
-    """Return where the last checkpoint of a model folder stands."""
+    """Return the path of the last checkpoint in a model folder."""
     return folder / "checkpoints" / "last.safetensors"
 
 
@@ -83,9 +83,16 @@ def checkpoint_bytes(model: nn.Module) -> int:
 
 
 def save_checkpoint(
-    folder: Path, counters: Counters, model: nn.Module, average: WeightAverage, stepper: Stepping
+    folder: Path,
+    counters: Counters,
+    model: nn.Module,
+    average: ExponentialMovingAverage,
+    stepper: TrainStep,
 ) -> Path:
     """Write the checkpoint, replacing the previous one only when the new one is complete.
+
+    Returns:
+        Its path.
 
     Raises:
         ResourceError: The disk is full; the previous checkpoint is intact.
@@ -102,9 +109,12 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, average: WeightAverage, stepper: Stepping
+    folder: Path, model: nn.Module, average: ExponentialMovingAverage, stepper: TrainStep
 ) -> Counters:
-    """Restore everything `save_checkpoint` wrote, and return the counters.
+    """Restore everything that `save_checkpoint` wrote.
+
+    Returns:
+        The counters.
 
     Raises:
         WeightsError: The file is missing, damaged, or made for another model.

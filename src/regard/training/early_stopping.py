@@ -1,7 +1,7 @@
 """Early stopping: a run ends when evaluations no longer improve (Prechelt 1998).
 
-A gain is a better score than ever, or a validation loss clearly below the lowest so far: a score
-such as chrF is noise while a model is untrained, and its loss falls nevertheless.
+A gain is the best score so far, or a validation loss clearly below the lowest so far: a score such
+as chrF is noise while a model is untrained, and its loss falls nevertheless.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _MIN_GAIN = 1e-3  # of the validation loss, relative
 
 
 class EarlyStopping:
-    """Counts evaluations without a gain; what it knows is in the counters of the checkpoint.
+    """Counts evaluations without a gain; its state is in the counters of the checkpoint.
 
     Args:
         patience: Evaluations without a gain after which a run ends; None never ends one.
@@ -22,15 +22,15 @@ class EarlyStopping:
         self.patience = patience
 
     def should_stop(self, counters: Counters) -> bool:
-        """Whether patience is exhausted."""
+        """Return whether patience is exhausted."""
         return self.patience is not None and counters.evaluations_without_gain >= self.patience
 
     def update(self, counters: Counters, score: float, loss: float | None) -> bool:
-        """Take an evaluation into account.
+        """Count an evaluation.
 
         Args:
-            counters: Of the run, which are changed.
-            score: That decides; higher is better.
+            counters: Of the run; they are changed.
+            score: The figure that decides; higher is better.
             loss: On the validation data; None where none is measured.
 
         Returns:

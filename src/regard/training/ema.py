@@ -8,12 +8,12 @@ from torch import Tensor, nn
 _EVERY = 4  # steps between updates: the average costs as much memory traffic as the optimizer
 
 
-class WeightAverage:
-    """A slowly following copy of a model's parameters.
+class ExponentialMovingAverage:
+    """An average of a model's parameters over the last steps.
 
     Args:
-        model: Whose parameters are followed.
-        decay: Share of the average that one step keeps, 0 to below 1; 0 follows exactly.
+        model: Whose parameters are averaged.
+        decay: Weight of the old average in a step's update, 0 to below 1; 0 copies the parameters.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -25,7 +25,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Follow the parameters as they stand after `step` steps, 1 or more.
+        """Update the average with the parameters after `step` steps, 1 or more.
 
         Early in a run the average follows faster: it spans at most a tenth of the steps so far.
         """

@@ -12,42 +12,42 @@ from numpy.typing import NDArray
 from torch import nn
 
 from regard.models.base.model import Model
-from regard.training.ema import WeightAverage
+from regard.training.ema import ExponentialMovingAverage
 from regard.training.loop import Evaluation
-from regard.training.train_step import Loss
+from regard.training.train_step import LossFunction
 
 
 class SequentialBatches(Protocol):
-    """Batches that cover held-out data once."""
+    """Batches that cover the data once, the same ones whenever asked."""
 
     def in_sequence(self) -> list[NDArray[np.int64]]:
         """Return the rows of every batch, always the same."""
         ...
 
     def batch(self, rows: NDArray[np.int64]) -> Any:
-        """Build the batch of the given rows."""
+        """Build the batch of some rows."""
         ...
 
 
 class AveragedModel:
-    """A copy of a model that takes averaged weights.
+    """A copy of a model for averaged weights.
 
     Args:
-        model: Whose copy is evaluated, in its compute type throughout.
+        model: To be copied; the copy has its compute type throughout.
     """
 
     def __init__(self, model: Model) -> None:
         self.model: Any = copy.deepcopy(model).to(model.compute_dtype).eval()
 
     @torch.no_grad()
-    def take(self, average: WeightAverage) -> None:
-        """Put the averaged weights into the copy."""
+    def load(self, average: ExponentialMovingAverage) -> None:
+        """Copy the averaged weights into the model."""
         for name, parameter in self.model.named_parameters():
             parameter.copy_(average.tensors[name])
 
 
 class LossEvaluator:
-    """Evaluates averaged weights; the lower loss is the better.
+    """Evaluates averaged weights; a lower loss is better.
 
     Args:
         model: To be evaluated.
@@ -58,30 +58,30 @@ class LossEvaluator:
         self._averaged = AveragedModel(model)
         self._measure = measure
 
-    def __call__(self, average: WeightAverage) -> Evaluation:
+    def __call__(self, average: ExponentialMovingAverage) -> Evaluation:
         """Evaluate the averaged weights."""
-        self._averaged.take(average)
+        self._averaged.load(average)
         measures = self._measure(self._averaged.model)
         return Evaluation(measures=measures, score_name="loss", is_loss=True)
 
 
 @torch.no_grad()
 def total_loss(
-    objective: Callable[[nn.Module, Any], Loss], model: nn.Module, batches: SequentialBatches
+    loss_function: LossFunction, model: nn.Module, batches: SequentialBatches
 ) -> tuple[float, int]:
     """Sum the cross-entropy over all batches.
 
     Args:
-        objective: Computes the loss of a batch.
+        loss_function: Computes the loss of a batch.
         model: In evaluation mode.
         batches: Of the data.
 
     Returns:
-        The sum in nats, and the number of tokens it is over.
+        The sum in nats, and the number of tokens in it.
     """
     total, num_tokens = 0.0, 0
     for rows in batches.in_sequence():
-        found = objective(model, batches.batch(rows))
-        total += float(found.nll) * found.num_tokens
-        num_tokens += found.num_tokens
+        loss = loss_function(model, batches.batch(rows))
+        total += float(loss.nll) * loss.num_tokens
+        num_tokens += loss.num_tokens
     return total, num_tokens

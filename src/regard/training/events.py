@@ -1,4 +1,4 @@
-"""What a run tells while it goes: plain values, shown by the console or written as JSON lines."""
+"""The events of a run: plain values, shown by the console or written as JSON lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DataSummary(Event, frozen=True, kw_only=True, tag="data"):
         path: File as named.
         unit: What is counted: pairs, texts or characters.
         languages: Such as ``en -> de``, or empty where the task has none.
-        languages_are_guessed: Whether the languages were found by looking at the text.
+        languages_are_guessed: Whether the languages were detected in the text.
         num_train: In training.
         num_valid: In validation.
         num_test: Held out for the final test.
@@ -38,7 +38,7 @@ class DataSummary(Event, frozen=True, kw_only=True, tag="data"):
 
 
 class TokenizerSummary(Event, frozen=True, kw_only=True, tag="tokens"):
-    """The vocabulary is there.
+    """The vocabulary is built.
 
     Args:
         kind: Of the tokenizer.
@@ -46,7 +46,7 @@ class TokenizerSummary(Event, frozen=True, kw_only=True, tag="tokens"):
         pieces_per_word: Mean number of tokens for a word, or for a character where words are not
             separated.
         unit: ``word`` or ``character``.
-        is_shared: Whether source and target have it in common.
+        is_shared: Whether source and target share it.
         knows_all: Whether every text has tokens.
     """
 
@@ -79,14 +79,14 @@ class Planned(Event, frozen=True, kw_only=True):
         optimizer: Name.
         learning_rate: Peak; None where the method has none.
         batch_tokens: Most target tokens in a batch.
-        padding_share: Share of padding in the batches, 0 to 1.
+        padding_share: Fraction of padding in the batches, 0 to 1.
         total_steps: Planned.
         steps_per_epoch: Batches that cover the data once; 1 where a step sees all rows.
         seconds: Expected for the whole run.
         memory_bytes: Expected peak of the process.
         disk_bytes: Expected size of the folder while training.
         patience: Evaluations without gain after which the run stops; 0 where it runs to its end.
-        measured_steps: Steps the estimate rests on.
+        measured_steps: Steps measured for the estimate.
     """
 
     optimizer: str
@@ -106,7 +106,7 @@ class Started(Event, frozen=True, kw_only=True):
     """The weights that a run starts from were evaluated on its validation data.
 
     Args:
-        folder: Where they come from.
+        folder: Their source.
         measures: Figures by name.
     """
 
@@ -119,7 +119,7 @@ class Progress(Event, frozen=True, kw_only=True):
 
     Args:
         step: Steps so far.
-        total_steps: As now planned.
+        total_steps: Planned at present.
         epoch: Current pass over the data, from 1.
         loss: Mean cross-entropy of recent steps, nats per token.
         tokens_per_second: Target tokens.
@@ -143,7 +143,7 @@ class Progress(Event, frozen=True, kw_only=True):
 
 
 class Stability(msgspec.Struct, frozen=True, kw_only=True):
-    """How sound the training was since the last evaluation.
+    """The stability of the training since the last evaluation.
 
     Args:
         num_samples: Steps that the means by layer are taken over.
@@ -151,10 +151,10 @@ class Stability(msgspec.Struct, frozen=True, kw_only=True):
         update_ratios: Mean of the norm of a step's change over that of the weights, by layer; about
             1e-3 is healthy, 1e-1 unsteady, 1e-5 idle.
         largest_gradient_norm: Of the whole gradient before clipping, over all steps.
-        oscillation: Share of the variance of the training loss that one swing makes up, 0 to 1;
-            None after fewer than 128 steps.
+        oscillation: Fraction of the variance of the training loss in its strongest oscillation, 0
+            to 1; None after fewer than 128 steps.
         gap: Validation less training loss, nats per token; None without a validation loss.
-        alarms: Texts of the alarms that were given.
+        alarms: Texts of the alarms.
     """
 
     num_samples: int
@@ -215,7 +215,7 @@ class Saved(Event, frozen=True, kw_only=True):
 
 
 class Warned(Event, frozen=True, kw_only=True):
-    """Something the user should know.
+    """A warning to the user.
 
     Args:
         text: One line.

@@ -1,4 +1,4 @@
-"""Whether a machine computes bfloat16 products fast, and the type to compute in.
+"""Detection of fast bfloat16 products, and the type to compute in.
 
 Weights and optimizer state are always float32; only activations and the products take the type
 chosen here.
@@ -12,7 +12,7 @@ from regard.training.training_config import Precision
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Tell whether bfloat16 products have hardware of their own (AVX-512 BF16, AMX, or a GPU)."""
+    """Return whether a device has hardware for bfloat16 (AVX-512 BF16, AMX, or a GPU)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
@@ -22,12 +22,12 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """Replace ``auto`` by what suits the device."""
+    """Return the precision; ``auto`` becomes bf16 where the device computes it fast."""
     if precision != "auto":
         return precision
     return "bf16" if has_fast_bf16(device) else "float32"
 
 
 def compute_dtype(precision: Precision) -> torch.dtype:
-    """Return the type of activations for a resolved precision."""
+    """Return the type of activations for a precision that is not ``auto``."""
     return {"bf16": torch.bfloat16, "float32": torch.float32}[precision]

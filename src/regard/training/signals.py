@@ -1,15 +1,15 @@
-"""Ctrl-C and SIGTERM as a request that the loop heeds between two steps."""
+"""Ctrl-C and SIGTERM as a request that the loop obeys between two steps."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 
-class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
-    """A run ended because it was asked to; what it had is saved.
+class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+    """A run ended because it was asked to; its state is saved.
 
     Args:
         signum: The signal that asked.
@@ -36,21 +36,16 @@ class StopRequest:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
+        def catch(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python's form
+            self.signum = signum
+            self._restore()
+
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGINT, signal.SIGTERM):
-                self._previous[signum] = signal.signal(signum, self._catch)
+                self._previous[signum] = signal.signal(signum, catch)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._restore()
-
-    def _catch(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - Python's form
-        self.signum = signum
+    def __exit__(self, *error: object) -> None:
         self._restore()
 
     def _restore(self) -> None:

@@ -1,9 +1,9 @@
 """The stability of a run: gradients and updates by layer, and four alarms, with any optimizer.
 
 The norm of every parameter's gradient comes with clipping and costs nothing. One step in twenty is
-sampled: there the norms are put together by layer, and the change of the weights is measured on at
-most 65,536 evenly spaced entries of each parameter. Everything is kept in the checkpoint, so that a
-resumed run tells the same figures; nothing here has an influence on training.
+sampled: its norms are combined by layer, and the change of the weights is measured on at most
+65,536 evenly spaced entries of each parameter. The state is kept in the checkpoint, so that a
+resumed run reports the same figures; nothing here has an influence on training.
 
 Vanishing and exploding gradients: Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013.
 Oscillation: see `regard.training.loss_oscillation`. Over-fitting: Prechelt 1998, "Early Stopping -
@@ -25,17 +25,17 @@ from regard.training.events import Stability
 from regard.training.loss_oscillation import find_oscillation
 
 _SAMPLE_EVERY = 20  # steps: a sample costs up to 3 % of a step, hence below 0.2 % on average
-_MOST_ENTRIES = 1 << 16  # of a parameter: norms from so many are within 1 %
-_WINDOW = 256  # steps that running figures look back on
-_LEAST_NORMS = 40  # steps before a median is trusted: the first ones after the start are steep
-_VANISHED = 1e-6  # of the largest layer's: ten roundings of float32 (1.2e-7)
-_LEAST_SILENT = 3  # samples: at the very start a zero may be by construction
+_MAX_ENTRIES = 1 << 16  # of a parameter: norms from this many are within 1 %
+_WINDOW = 256  # last steps in running figures
+_MIN_NORMS = 40  # steps before a median is trusted: the first ones after the start are steep
+_VANISHED = 1e-6  # of the largest layer's norm: ten roundings of float32 (1.2e-7)
+_MIN_SILENT = 3  # samples: at the very start a zero may be by construction
 _EXPLODED = 100.0  # times the median: healthy runs with batches of all lengths stay below 20
 _RISES = 3  # evaluations in a row: Prechelt's UP_3, fewer happen by chance
 
 
 class MonitorState(msgspec.Struct, kw_only=True):
-    """What the monitor remembers; it is saved with the checkpoint.
+    """The state of the monitor; it is saved with the checkpoint.
 
     Args:
         num_samples: Sampled steps since the last evaluation.
@@ -45,10 +45,10 @@ class MonitorState(msgspec.Struct, kw_only=True):
         silent: Samples in a row at which a layer's gradient had vanished, by layer.
         norms: Of the whole gradient, at the last steps, oldest first.
         losses: Training losses of the last steps, oldest first.
-        median_norm: Of `norms`, as of the last sample; None before there are enough.
+        median_norm: Of `norms` at the last sample; None before there are enough.
         gaps: Training and validation loss of the last evaluations, oldest first.
-        told: Kinds of the alarms that have been given; each is given once.
-        alarms: Texts of those given since the last evaluation.
+        raised: Kinds of the alarms that have been raised; each is raised once.
+        alarms: Texts of the alarms since the last evaluation.
     """
 
     num_samples: int = 0
@@ -60,12 +60,12 @@ class MonitorState(msgspec.Struct, kw_only=True):
     losses: list[float] = []
     median_norm: float | None = None
     gaps: list[tuple[float, float]] = []
-    told: list[str] = []
+    raised: list[str] = msgspec.field(default_factory=list, name="told")
     alarms: list[str] = []
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step has shown.
+    """The figures of a step.
 
     Args:
         number: Of the step, from 1.
@@ -82,7 +82,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 @torch.no_grad()
 def gradient_norms(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Measure the norm of every parameter's gradient.
+    """Compute the norm of every parameter's gradient.
 
     Args:
         parameters: One or more; those without a gradient count as 0.
@@ -91,21 +91,21 @@ def gradient_norms(parameters: Iterable[nn.Parameter]) -> Tensor:
         ``[parameters]``, on the device of the first.
     """
     parameters = list(parameters)
-    found = [p.grad for p in parameters if p.grad is not None]
-    norms = iter(norms_of(found) if found else [])
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norms = iter(norms_of(gradients) if gradients else [])
     device = parameters[0].device
-    zero = torch.zeros((), device=device, dtype=found[0].dtype if found else torch.float32)
+    zero = torch.zeros((), device=device, dtype=gradients[0].dtype if gradients else torch.float32)
     return torch.stack([zero if p.grad is None else next(norms).to(device) for p in parameters])
 
 
 @torch.no_grad()
 def norms_of(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Measure the Euclidean norm of each of one or more tensors in one pass, a scalar each."""
+    """Compute the Euclidean norm of each of one or more tensors in one pass, a scalar each."""
     return list(torch._foreach_norm(list(tensors)))  # pyright: ignore[reportPrivateImportUsage]
 
 
 def layer_of(parameter: str) -> str:
-    """Name the layer of a parameter: its path up to the block's number, or its module's.
+    """Return the layer of a parameter: its path up to the block's number, or its module's.
 
     >>> [layer_of(name) for name in ("decoder.5.feed_forward.inner.weight", "encoder_norm.bias")]
     ['decoder.5', 'encoder_norm']
@@ -114,7 +114,7 @@ def layer_of(parameter: str) -> str:
 
 
 def sublayer_of(parameter: str) -> str:
-    """Name the part of a block that a parameter belongs to.
+    """Return the part of a block that a parameter belongs to.
 
     >>> sublayer_of("decoder.5.feed_forward.inner.weight"), sublayer_of("output_weight")
     ('decoder.5.ffn', 'output_weight')
@@ -123,14 +123,14 @@ def sublayer_of(parameter: str) -> str:
 
 
 def _path_of(parameter: str, *, depth_below: int) -> str:
-    """Cut a path so many names below its first number, and before the parameter's own name."""
-    *modules, own = parameter.split(".")
-    number = next((place for place, name in enumerate(modules) if name.isdigit()), len(modules))
-    return ".".join(modules[: number + 1 + depth_below] or [own])
+    """Cut a path `depth_below` names after its first number, and before the parameter's own."""
+    *modules, own_name = parameter.split(".")
+    end = next((i for i, name in enumerate(modules) if name.isdigit()), len(modules))
+    return ".".join(modules[: end + 1 + depth_below] or [own_name])
 
 
 def short_number(value: float) -> str:
-    """Write a number of any size in a few characters.
+    """Return a number of any size in a few characters.
 
     >>> short_number(2_134_000.0), short_number(0.25), short_number(3.2e-9)
     ('2.1e6', '0.25', '3.2e-9')
@@ -142,26 +142,29 @@ def short_number(value: float) -> str:
 
 
 def largest_gradient(names: Sequence[str], norms: Tensor) -> str:
-    """Name the part with the largest gradient, and its norm: ``decoder.5.ffn 2.1e6``.
+    """Return the part with the largest gradient and its norm, such as ``decoder.5.ffn 2.1e6``.
 
     Args:
         names: Of the parameters.
         norms: Of their gradients, ``[parameters]``.
+
+    Returns:
+        The two, with a space between.
     """
-    by_part = _join([sublayer_of(name) for name in names], norms.tolist())
+    by_part = _combine([sublayer_of(name) for name in names], norms.tolist())
     part = max(by_part, key=by_part.__getitem__)
     return f"{part} {short_number(by_part[part])}"
 
 
-def _join(groups: Sequence[str], norms: Sequence[float]) -> dict[str, float]:
-    """Put norms of parts together: the root of the sum of their squares, by group."""
-    found: dict[str, float] = {}
+def _combine(groups: Sequence[str], norms: Sequence[float]) -> dict[str, float]:
+    """Return the norm of each group: the root of the sum of the squares of its parts' norms."""
+    combined: dict[str, float] = {}
     for group, norm in zip(groups, norms, strict=True):
-        found[group] = math.hypot(found.get(group, 0.0), norm)
-    return found
+        combined[group] = math.hypot(combined.get(group, 0.0), norm)
+    return combined
 
 
-class Monitor:
+class StabilityMonitor:
     """Watches the training of one model.
 
     Args:
@@ -171,194 +174,189 @@ class Monitor:
     def __init__(self, model: nn.Module) -> None:
         named = list(model.named_parameters())
         self.names = [name for name, _ in named]
-        self._places = [place for place, (_, p) in enumerate(named) if p.requires_grad]
-        self._parameters = [named[place][1] for place in self._places]
-        self._layers = [layer_of(named[place][0]) for place in self._places]
+        self._watched = [index for index, (_, p) in enumerate(named) if p.requires_grad]
+        self._parameters = [named[index][1] for index in self._watched]
+        self._layers = [layer_of(self.names[index]) for index in self._watched]
         self._before: list[Tensor] | None = None
 
     def before_step(self, number: int, *, ends_interval: bool) -> None:
-        """Remember the weights, where the step is to be sampled.
+        """Copy entries of the weights, where the step is to be sampled.
 
         Args:
             number: Of the step, from 1.
             ends_interval: Whether an evaluation follows it.
         """
         is_sampled = ends_interval or number % _SAMPLE_EVERY == 0
-        self._before = [weights.clone() for weights in self._spaced()] if is_sampled else None
+        self._before = [part.clone() for part in self._spaced()] if is_sampled else None
 
-    def after_step(self, state: MonitorState, step: Step, place: Callable[[], str]) -> str | None:
-        """Note what a step has shown.
+    def after_step(
+        self, state: MonitorState, step: Step, describe_batch: Callable[[], str]
+    ) -> str | None:
+        """Add the figures of a step.
 
         Args:
-            state: Brought up to date in place.
-            step: What it has shown; all finite.
-            place: Tells the batch of the step, for a message.
+            state: It is updated.
+            step: Its figures, all finite.
+            describe_batch: Describes the batch of the step, for a message.
 
         Returns:
             An alarm, if the gradient has exploded for the first time in the run.
         """
-        alarm = self._explosion(state, step, place)
+        alarm, usual = None, state.median_norm
+        if usual and step.norm > _EXPLODED * usual and "exploding" not in state.raised:
+            alarm = _raise_once(
+                state,
+                "exploding",
+                f"Exploding gradient at step {step.number:,} ({describe_batch()}): its norm, "
+                f"{short_number(step.norm)}, is {step.norm / usual:,.0f} times the usual "
+                f"{short_number(usual)}.  Largest: {largest_gradient(self.names, step.norms)}.  "
+                "Look at that text; if it is as it should be, lower `optimizer.learning_rate` or "
+                "`optimizer.clip`, with another `output`.",
+            )
         state.losses = [*state.losses[1 - _WINDOW :], step.loss]
         state.norms = [*state.norms[1 - _WINDOW :], step.norm]
         state.largest_norm = max(state.largest_norm, step.norm)
         if self._before is not None:
-            self._sample(state, step)
+            self._sample(state, step, self._before)
             self._before = None
         return alarm
 
     def after_evaluation(
         self, state: MonitorState, *, step: int, train_loss: float, valid_loss: float | None
     ) -> tuple[Stability, list[str]]:
-        """Sum up the interval that an evaluation ends, and begin the next.
+        """Summarise the interval that an evaluation ends, and begin the next.
 
         Args:
-            state: Brought up to date in place.
+            state: It is updated.
             step: Steps so far.
             train_loss: Of the interval, nats per token.
             valid_loss: Of the evaluation; None where it has none.
 
         Returns:
-            The figures, and the alarms that they give rise to.
+            The figures, and the alarms that follow from them.
         """
-        swing = find_oscillation(state.losses)
-        alarms = [_vanishing(state, step)]
-        if swing is not None and swing.is_sustained:
+        oscillation = find_oscillation(state.losses)
+        alarms = [_check_vanishing(state, step)]
+        if oscillation is not None and oscillation.is_sustained:
             first = step - len(state.losses) + 1
             alarms.append(
-                _once(
+                _raise_once(
                     state,
                     "oscillation",
-                    f"Training loss swings by {short_number(swing.amplitude)} to either side of "
-                    f"{short_number(swing.level)}, once in {swing.period:.1f} steps, and does not "
-                    f"settle (steps {first:,} to {step:,}).  A lower `optimizer.learning_rate` "
-                    "or a larger `training.batch_tokens`, with another `output`, steadies it.",
+                    f"Training loss swings by {short_number(oscillation.amplitude)} to either side "
+                    f"of {short_number(oscillation.level)}, once in {oscillation.period:.1f} "
+                    f"steps, and does not settle (steps {first:,} to {step:,}).  A lower "
+                    "`optimizer.learning_rate` or a larger `training.batch_tokens`, with another "
+                    "`output`, steadies it.",
                 )
             )
         if valid_loss is not None:
             state.gaps = [*state.gaps[-_RISES:], (train_loss, valid_loss)]
-            alarms.append(_over_fitting(state))
-        given = [alarm for alarm in alarms if alarm is not None]
+            alarms.append(_check_over_fitting(state))
         stability = Stability(
             num_samples=state.num_samples,
             gradient_norms=_means(state.gradient_sums, state.num_samples),
             update_ratios=_means(state.ratio_sums, state.num_samples),
             largest_gradient_norm=state.largest_norm,
-            oscillation=None if swing is None else swing.share,
+            oscillation=None if oscillation is None else oscillation.fraction,
             gap=None if valid_loss is None else valid_loss - train_loss,
             alarms=list(state.alarms),
         )
         state.num_samples, state.largest_norm = 0, 0.0
         state.gradient_sums, state.ratio_sums, state.alarms = {}, {}, []
-        return stability, given
+        return stability, [alarm for alarm in alarms if alarm is not None]
 
-    def _explosion(self, state: MonitorState, step: Step, place: Callable[[], str]) -> str | None:
-        usual = state.median_norm
-        if not usual or step.norm <= _EXPLODED * usual or "exploding" in state.told:
-            return None
-        return _once(
-            state,
-            "exploding",
-            f"Exploding gradient at step {step.number:,} ({place()}): its norm, "
-            f"{short_number(step.norm)}, is {step.norm / usual:,.0f} times the usual "
-            f"{short_number(usual)}.  Largest: {largest_gradient(self.names, step.norms)}.  Look "
-            "at that text; if it is as it should be, lower `optimizer.learning_rate` or "
-            "`optimizer.clip`, with another `output`.",
+    @torch.no_grad()
+    def _sample(self, state: MonitorState, step: Step, before: Sequence[Tensor]) -> None:
+        """Add the norms of gradients and the relative updates of each layer to their sums."""
+        norms = step.norms.tolist()
+        norms = _combine(self._layers, [norms[index] for index in self._watched])
+        now = self._spaced()
+        # Norms grow with the root of the number of entries.
+        scales = [
+            math.sqrt(p.numel() / max(1, len(part)))
+            for p, part in zip(self._parameters, now, strict=True)
+        ]
+        changes = [new - old for new, old in zip(now, before, strict=True)]
+        weights, updates = (
+            _combine(
+                self._layers, [scale * norm for scale, norm in zip(scales, sizes, strict=True)]
+            )
+            for sizes in (torch.stack(norms_of(parts)).tolist() for parts in (before, changes))
         )
-
-    def _sample(self, state: MonitorState, step: Step) -> None:
-        every = step.norms.tolist()
-        norms = _join(self._layers, [every[place] for place in self._places])
-        for sums, found in ((state.gradient_sums, norms), (state.ratio_sums, self._ratios())):
-            for layer, value in found.items():
-                sums[layer] = sums.get(layer, 0.0) + value
+        ratios = {layer: updates[layer] / size for layer, size in weights.items() if size > 0}
+        for sums, figures in ((state.gradient_sums, norms), (state.ratio_sums, ratios)):
+            for layer, figure in figures.items():
+                sums[layer] = sums.get(layer, 0.0) + figure
         state.num_samples += 1
         largest = max(norms.values(), default=0.0)
         if largest > 0:  # at an exact minimum nothing has vanished
             for layer, norm in norms.items():
                 is_silent = norm <= _VANISHED * largest
                 state.silent[layer] = state.silent.get(layer, 0) + 1 if is_silent else 0
-        if len(state.norms) >= _LEAST_NORMS:
+        if len(state.norms) >= _MIN_NORMS:
             state.median_norm = statistics.median(state.norms)
 
-    @torch.no_grad()
-    def _ratios(self) -> dict[str, float]:
-        """Divide the norm of the change of each layer by that of its weights before."""
-        assert self._before is not None
-        now, before = self._spaced(), self._before
-        # A norm of some entries stands for that of all: their number differs by the root of this.
-        scales = [
-            math.sqrt(p.numel() / max(1, len(some)))
-            for p, some in zip(self._parameters, now, strict=True)
-        ]
-        sizes = torch.stack(norms_of(before)).tolist()
-        changes = [after - some for after, some in zip(now, before, strict=True)]
-        moves = torch.stack(norms_of(changes)).tolist()
-        of_weights = _join(self._layers, [s * n for s, n in zip(scales, sizes, strict=True)])
-        of_changes = _join(self._layers, [s * n for s, n in zip(scales, moves, strict=True)])
-        return {layer: of_changes[layer] / size for layer, size in of_weights.items() if size > 0}
-
     def _spaced(self) -> list[Tensor]:
-        """View evenly spaced entries of every parameter, ``[at most 65,536]`` each."""
-        found = []
-        for parameter in self._parameters:
-            # An odd stride meets all columns of a matrix, whose sides are mostly even.
-            stride = -(-parameter.numel() // _MOST_ENTRIES) | 1
-            found.append(parameter.detach().flatten()[::stride])
-        return found
+        """Return views of evenly spaced entries of every parameter, ``[at most 65,536]`` each."""
+        # An odd stride meets all columns of a matrix, whose sides are mostly even.
+        return [
+            parameter.detach().flatten()[:: -(-parameter.numel() // _MAX_ENTRIES) | 1]
+            for parameter in self._parameters
+        ]
 
 
 def _means(sums: dict[str, float], count: int) -> dict[str, float]:
     return {layer: total / count for layer, total in sums.items()}
 
 
-def _once(state: MonitorState, kind: str, text: str) -> str | None:
-    """Give an alarm, unless one of its kind has been given in this run."""
-    if kind in state.told:
+def _raise_once(state: MonitorState, kind: str, text: str) -> str | None:
+    """Return an alarm, or None where one of its kind has been raised in this run."""
+    if kind in state.raised:
         return None
-    state.told = [*state.told, kind]
+    state.raised = [*state.raised, kind]
     state.alarms = [*state.alarms, text]
     return text
 
 
-def _vanishing(state: MonitorState, step: int) -> str | None:
-    """Look for layers that had no gradient to speak of in the whole interval."""
-    wanted = max(_LEAST_SILENT, state.num_samples)
-    silent = [layer for layer, count in state.silent.items() if count >= wanted]
+def _check_vanishing(state: MonitorState, step: int) -> str | None:
+    """Return an alarm where layers had nearly no gradient in the whole interval."""
+    num_needed = max(_MIN_SILENT, state.num_samples)
+    silent = [layer for layer, count in state.silent.items() if count >= num_needed]
     if not silent or not state.num_samples:
         return None
     norms = _means(state.gradient_sums, state.num_samples)
-    faintest = min(silent, key=lambda layer: norms[layer])
+    smallest = min(silent, key=norms.__getitem__)
     largest = max(norms, key=norms.__getitem__)
-    others = len(silent) - 1
-    more = f" (and {others} more layer{'' if others == 1 else 's'})" if others else ""
-    where = f"{faintest}{more} up to step {step:,}"
-    if norms[faintest] == 0:
+    num_more = len(silent) - 1
+    more = f" (and {num_more} more layer{'' if num_more == 1 else 's'})" if num_more else ""
+    layers = f"{smallest}{more} up to step {step:,}"
+    if norms[smallest] == 0:
         text = (
-            f"No gradient reaches {where}: it is exactly 0 at every sample.  Is the layer "
+            f"No gradient reaches {layers}: it is exactly 0 at every sample.  Is the layer "
             "connected to the output?  Where its inputs are all negative before a relu, "
             "`model.activation=gelu` or a lower `optimizer.learning_rate`, with another `output`, "
             "helps."
         )
     else:
         text = (
-            f"Vanishing gradient in {where}: its norm, {short_number(norms[faintest])}, is "
-            f"{short_number(norms[faintest] / norms[largest])} of that of {largest}.  "
+            f"Vanishing gradient in {layers}: its norm, {short_number(norms[smallest])}, is "
+            f"{short_number(norms[smallest] / norms[largest])} of that of {largest}.  "
             "`model.norm=pre`, fewer layers or a longer `optimizer.warmup`, with another `output`, "
             "helps."
         )
-    return _once(state, "vanishing", text)
+    return _raise_once(state, "vanishing", text)
 
 
-def _over_fitting(state: MonitorState) -> str | None:
-    """Tell whether validation loss, and its distance to training loss, rise time after time."""
+def _check_over_fitting(state: MonitorState) -> str | None:
+    """Return an alarm where validation loss and its gap to training loss rise repeatedly."""
     if len(state.gaps) <= _RISES:
         return None
     valid = [loss for _, loss in state.gaps]
     gaps = [loss - train for train, loss in state.gaps]
-    rises = all(a < b for series in (valid, gaps) for a, b in pairwise(series))
-    if not rises:
+    if not all(a < b for series in (valid, gaps) for a, b in pairwise(series)):
         return None
-    return _once(
+    return _raise_once(
         state,
         "over-fitting",
         f"Over-fitting: validation loss rose {_RISES} evaluations in a row "

@@ -1,4 +1,4 @@
-"""Cross-entropy of tokens: what every model that writes text, or fills it in, learns from."""
+"""Cross-entropy of tokens: the loss of every model that writes text or fills gaps in it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from regard.training.train_step import Loss
 
 
 class TokenLoss(ABC):
-    """The training objective: label-smoothed cross-entropy, padding left out.
+    """Label-smoothed cross-entropy, padding left out.
 
-    A batch has ``labels``, ``[batch, length]``, `nothing` where nothing is to be predicted.
+    A batch has ``labels``, ``[batch, length]``, equal to `nothing` where nothing is predicted.
 
     Args:
-        label_smoothing: Share of the target probability spread over the vocabulary.
+        label_smoothing: Fraction of the target probability spread over the vocabulary.
     """
 
     nothing = PAD_ID
@@ -32,30 +32,28 @@ class TokenLoss(ABC):
     def hidden_states(self, model: nn.Module, batch: Any) -> Tensor:
         """Compute the last states that predict the labels, ``[batch, length, dim]``."""
 
-    def __call__(self, model: nn.Module, batch: Any) -> Loss:
+    def __call__(self, model: TextModel, batch: Any) -> Loss:
         """Compute the loss of a batch."""
-        assert isinstance(model, TextModel)
         if not model.has_plain_logits:
             return self.of_outputs(self.outputs(model, batch), batch)
-        hidden, wanted = self.hidden_states(model, batch), batch.labels != self.nothing
-        if bool(wanted.all()):
+        hidden, is_label = self.hidden_states(model, batch), batch.labels != self.nothing
+        if bool(is_label.all()):
             rows, labels = hidden.flatten(0, 1), batch.labels.flatten()
         else:
-            rows, labels = hidden[wanted], batch.labels[wanted]
+            rows, labels = hidden[is_label], batch.labels[is_label]  # [tokens, dim], [tokens]
         loss, nll = linear_cross_entropy(
             rows, model.output_weight, labels, label_smoothing=self.label_smoothing
         )
         return Loss(loss=loss, nll=nll, num_tokens=len(labels))
 
-    def outputs(self, model: nn.Module, batch: Any) -> Tensor:
+    def outputs(self, model: TextModel, batch: Any) -> Tensor:
         """Compute the logits of all labels, ``[tokens, vocab]``."""
-        assert isinstance(model, TextModel)
         return model.logits(self.hidden_states(model, batch)[batch.labels != self.nothing])
 
     def of_outputs(self, outputs: Tensor, batch: Any) -> Loss:
         """Compute the loss from logits, ``[tokens, vocab]``."""
-        labels = batch.labels[batch.labels != self.nothing]
-        wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-        loss = F.cross_entropy(wide, labels, label_smoothing=self.label_smoothing)
-        nll = F.cross_entropy(wide.detach(), labels)
+        labels = batch.labels[batch.labels != self.nothing]  # [tokens]
+        logits = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        nll = F.cross_entropy(logits.detach(), labels)
         return Loss(loss=loss, nll=nll, num_tokens=len(labels))

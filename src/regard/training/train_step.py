@@ -1,13 +1,13 @@
 """One optimizer step: loss, gradient, clipping, update.
 
-AdamW is torch.optim's (Loshchilov & Hutter 2019), Muon our own (Jordan et al. 2024).
+AdamW is torch.optim's (Loshchilov & Hutter 2019), Muon `regard.optim`'s (Jordan et al. 2024).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import torch
@@ -18,17 +18,16 @@ from regard.optim import SCHEDULES, Muon
 from regard.training.stability_monitor import gradient_norms
 from regard.training.training_config import OptimizerConfig
 
-B = TypeVar("B")
 _SGD_RATE = 10.0  # times AdamW's rate, whose steps do not shrink with the gradient
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
-    """What an objective returns.
+    """The loss of a batch.
 
     Args:
         loss: Scalar to minimise, mean over tokens, differentiable.
         nll: Cross-entropy in nats per token without smoothing, a scalar for people to read.
-        num_tokens: Number of tokens it is the mean of.
+        num_tokens: Number of tokens that the two are means of.
     """
 
     loss: Tensor
@@ -36,19 +35,29 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     num_tokens: int
 
 
-Objective = Callable[[nn.Module, B], Loss]
+LossFunction: TypeAlias = Callable[[Any, Any], Loss]
+"""Computes the loss of a model on a batch; each task has its own types of model and of batch."""
 
 
-class Stepping(Protocol):
-    """What the loop wants of steps."""
+class StepOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a training step.
+
+    Args:
+        loss: Of the batch, before the step; of all rows, after it, where the step sees all.
+        gradient_norm: Of the whole gradient, before clipping.
+        gradient_norms: Of each parameter's gradient, before clipping, ``[parameters]``.
+    """
+
+    loss: Loss
+    gradient_norm: float
+    gradient_norms: Tensor
+
+
+class TrainStep(Protocol):
+    """Takes the training steps of a run."""
 
     model: nn.Module
     config: OptimizerConfig
-
-    @property
-    def gradient_norms(self) -> Tensor | None:
-        """Of each parameter at the last step, ``[parameters]``."""
-        ...
 
     @property
     def num_passes(self) -> float:
@@ -56,173 +65,168 @@ class Stepping(Protocol):
         ...
 
     @property
-    def pace(self) -> int:
-        """Steps of the first plan that a step now stands for."""
+    def plan_stride(self) -> int:
+        """Number of steps of the first plan that a step now replaces."""
         ...
 
     @property
-    def has_ended(self) -> str:
+    def stop_reason(self) -> str:
         """Why no further step can be taken; empty where one can."""
         ...
 
     @property
-    def objective(self) -> Objective:
+    def loss_function(self) -> LossFunction:
         """Computes the loss of a batch."""
         ...
 
-    def step(self, batch: object, progress: float) -> tuple[Loss, float]:
-        """Take one step; return the loss and the gradient's norm."""
+    def step(self, batch: Any, progress: float) -> StepOutput:
+        """Take one step.
+
+        Args:
+            batch: Of the training data.
+            progress: Fraction of the run that is done, 0 to 1.
+
+        Returns:
+            The loss and the gradient's norms.
+        """
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Collect what a later session needs."""
+        """Return the tensors that a later session needs, by name."""
         ...
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Restore what `state` collected."""
+        """Restore what `state` returned."""
         ...
 
 
 def build_optimizers(
     model: nn.Module, config: OptimizerConfig, dtype: torch.dtype
 ) -> list[torch.optim.Optimizer]:
-    """Build the optimizers of a model, one or two, each with its parameter groups.
+    """Build the optimizers of a model, each with its parameter groups.
 
-    Matrices, embedding tables among them, have weight decay and are Muon's where Muon is chosen;
-    biases and norms have no decay and are always AdamW's.
+    Matrices, embedding tables among them, have weight decay and belong to Muon where it is chosen;
+    biases and norms have no decay and always belong to AdamW.
 
     Args:
         model: Whose parameters are trained.
         config: With a learning rate set.
         dtype: Type of products that the optimizer computes.
+
+    Returns:
+        One optimizer, or two.
     """
     assert config.learning_rate is not None
-    rate = config.learning_rate
-    parts = {
+    rate, decay = config.learning_rate, config.weight_decay
+    num_splits = {
         id(module.weight): module.num_splits
         for module in model.modules()
         if isinstance(module, Linear)
     }
-    matrices: dict[int, list[nn.Parameter]] = {}
-    others = []
+    matrices: dict[int, list[nn.Parameter]] = {}  # by the number of maps in each
+    vectors = []
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
         if parameter.dim() == 2 and min(parameter.shape) > 1:
-            matrices.setdefault(parts.get(id(parameter), 1), []).append(parameter)
+            matrices.setdefault(num_splits.get(id(parameter), 1), []).append(parameter)
         else:
-            others.append(parameter)
-    groups = [{"params": weights, "num_parts": number} for number, weights in matrices.items()]
-    plain: list[dict] = [{"params": others, "weight_decay": 0.0}]
+            vectors.append(parameter)
+    without_decay: list[dict] = [{"params": vectors, "weight_decay": 0.0}]
+
+    def adamw(groups: list[dict], rate: float) -> torch.optim.Optimizer:
+        betas = config.beta1, config.beta2
+        return torch.optim.AdamW(
+            groups, lr=rate, betas=betas, eps=1e-9, weight_decay=decay, fused=True
+        )
+
     if config.name == "muon":
         muon = Muon(
-            groups,
+            [{"params": weights, "num_parts": number} for number, weights in matrices.items()],
             lr=rate,
             momentum=config.momentum,
-            weight_decay=config.weight_decay,
+            weight_decay=decay,
             num_steps=config.newton_schulz_steps,
             dtype=dtype,
         )
-        return [muon, _adamw(plain, config, rate * config.other_rate)]
-    decayed = [{"params": group["params"]} for group in groups]
+        return [muon, adamw(without_decay, rate * config.other_rate)]
+    groups = [{"params": weights} for weights in matrices.values()] + without_decay
     if config.name == "sgd":
-        momentum, decay = config.momentum, config.weight_decay
-        return [
-            torch.optim.SGD(
-                decayed + plain, lr=_SGD_RATE * rate, momentum=momentum, weight_decay=decay
-            )
-        ]
-    return [_adamw(decayed + plain, config, rate)]
+        momentum = config.momentum
+        return [torch.optim.SGD(groups, lr=_SGD_RATE * rate, momentum=momentum, weight_decay=decay)]
+    return [adamw(groups, rate)]
 
 
-def _adamw(groups: list[dict], config: OptimizerConfig, rate: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        groups,
-        lr=rate,
-        betas=(config.beta1, config.beta2),
-        eps=1e-9,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-
-
-class Stepper:
-    """Takes optimizer steps.
+class MiniBatchStep:
+    """Takes optimizer steps on batches.
 
     Args:
         model: To be trained, in training mode.
-        objective: Computes the loss of a batch.
+        loss_function: Computes the loss of a batch.
         config: Of the optimizer.
         dtype: Type of products that the optimizer computes.
     """
 
     num_passes = 0.0
-    pace = 1
-    has_ended = ""
+    plan_stride = 1
+    stop_reason = ""
 
     def __init__(
         self,
         model: nn.Module,
-        objective: Objective,
+        loss_function: LossFunction,
         config: OptimizerConfig,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.model = model
-        self.objective = objective
-        self.config = config
+        self.model, self.loss_function, self.config = model, loss_function, config
         self.optimizers = build_optimizers(model, config, dtype)
-        self.gradient_norms: Tensor | None = None
-        """Of each parameter at the last step, before clipping, ``[parameters]``."""
         self._parameters = list(model.parameters())
         self._schedule = SCHEDULES[config.schedule]
         self._peaks = [[g["lr"] for g in optimizer.param_groups] for optimizer in self.optimizers]
 
-    def step(self, batch: object, progress: float) -> tuple[Loss, float]:
+    def step(self, batch: Any, progress: float) -> StepOutput:
         """Take one step.
 
         Args:
-            batch: What the objective takes.
-            progress: Share of the run that is done, 0 to 1; sets the learning rate.
+            batch: Argument of the loss function.
+            progress: Fraction of the run that is done, 0 to 1; sets the learning rate.
 
         Returns:
-            The loss before the step and the gradient's norm before clipping. Where either is not
+            The loss before the step and the gradient's norms before clipping. Where either is not
             finite no weight has been changed.
         """
-        found = self.objective(self.model, batch)
+        loss = self.loss_function(self.model, batch)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        found.loss.backward()
-        self.gradient_norms = gradient_norms(self._parameters)
-        total = torch.linalg.vector_norm(self.gradient_norms)
+        loss.loss.backward()
+        norms = gradient_norms(self._parameters)
+        total = torch.linalg.vector_norm(norms)
         norm = float(total)
-        if math.isfinite(norm) and math.isfinite(float(found.nll)):
+        if math.isfinite(norm) and math.isfinite(float(loss.nll)):
             nn.utils.clip_grads_with_norm_(self._parameters, self.config.clip, total, foreach=True)
-            self._update(progress)
-        return found, norm
-
-    def _update(self, progress: float) -> None:
-        share = self._schedule(progress, self.config.warmup)
-        for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * share
-            optimizer.step()
+            factor = self._schedule(progress, self.config.warmup)
+            for optimizer, peaks in zip(self.optimizers, self._peaks, strict=True):
+                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                    group["lr"] = peak * factor
+                optimizer.step()
+        return StepOutput(loss=loss, gradient_norm=norm, gradient_norms=norms)
 
     def state(self) -> dict[str, Tensor]:
-        """Collect the optimizers' tensors by a name of their place."""
+        """Return the tensors of the optimizers by ``optimizer index.parameter index.name``."""
         return {
-            f"{place}.{index}.{key}": value
-            for place, optimizer in enumerate(self.optimizers)
-            for index, entry in optimizer.state_dict()["state"].items()
-            for key, value in entry.items()
+            f"{number}.{index}.{name}": value
+            for number, optimizer in enumerate(self.optimizers)
+            for index, entries in optimizer.state_dict()["state"].items()
+            for name, value in entries.items()
         }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Restore what `state` collected."""
-        for place, optimizer in enumerate(self.optimizers):
-            entries: dict[int, dict[str, Tensor]] = {}
-            for name, value in tensors.items():
-                owner, index, key = name.split(".", 2)
-                if int(owner) == place:
-                    entries.setdefault(int(index), {})[key] = value
+        """Restore what `state` returned."""
+        for number, optimizer in enumerate(self.optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                owner, index, name = key.split(".", 2)
+                if int(owner) == number:
+                    state.setdefault(int(index), {})[name] = value
             groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": entries, "param_groups": groups})
+            optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,4 +1,4 @@
-"""Settings of a run: how long, how it steps, in which precision."""
+"""Settings of a run: its length, its optimizer, its precision."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How a model is trained.
 
     Args:
-        epochs: Most passes over the data; none chooses by the data's size.
+        epochs: Most passes over the data; None chooses by the data's size.
         minutes: Wall-clock budget, from the start of the command to the evaluated model; the run is
             planned to use it up. None trains until validation stops improving.
-        batch_tokens: Most target tokens in a batch; none chooses by the preset.
+        batch_tokens: Most target tokens in a batch; None chooses by the preset.
         evaluations: Evaluations within a run of planned length, at least 1.
-        patience: Stop after so many evaluations without a better score or a lower validation loss;
-            without `minutes` only.
-        label_smoothing: Share of the target probability spread over the vocabulary, 0 to below 1.
+        patience: Stop after this many evaluations without a better score or a lower validation
+            loss; without `minutes` only.
+        label_smoothing: Fraction of the target probability spread over the vocabulary, 0 to below
+            1.
         precision: float32, bf16 (weights and optimizer stay float32), or auto: bf16 where the
             processor computes it fast.
-        average: Decay of the running average of the weights that is evaluated and kept, 0 to below
-            1; 0 keeps the weights themselves.
+        average: Decay of the exponential moving average of the weights, which is evaluated and
+            kept, 0 to below 1; 0 keeps the weights themselves.
         checkpoint_seconds: Most seconds of work that a killed run loses.
         seed: Of initial weights, splits, batch order and dropout.
     """
@@ -66,29 +67,29 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one step changes the weights.
+    """The optimizer of a run.
 
     Args:
         name: On batches: muon (Jordan et al. 2024: orthogonalised momentum for matrices, adamw for
             biases and norms), adamw (Loshchilov & Hutter 2019) or sgd with momentum. On all rows at
             once: cg, newton-cg, lbfgs or gradient-descent. Or adam-then-cg.
-        learning_rate: Peak rate, above 0; none takes the preset's. cg, newton-cg and lbfgs have
-            none; gradient-descent takes Barzilai-Borwein steps where there is none.
+        learning_rate: Peak rate, above 0; None takes the preset's. cg, newton-cg and lbfgs use
+            none; gradient-descent without one takes Barzilai-Borwein steps.
         schedule: cosine, linear or constant, after warm-up.
-        warmup: Share of the run in which the rate rises, 0 to below 1.
+        warmup: Fraction of the run in which the rate rises, 0 to below 1.
         weight_decay: Of matrices; biases and norms have none.
         beta1: AdamW's decay of the mean of gradients.
         beta2: AdamW's decay of the mean of squared gradients.
         momentum: Muon's decay of the mean of gradients, and sgd's.
-        other_rate: Rate of AdamW beside Muon, as a share of `learning_rate`.
+        other_rate: Rate of AdamW for biases and norms with Muon, as a fraction of `learning_rate`.
         newton_schulz_steps: Muon's iterations a step.
         clip: Largest norm of the whole gradient, on batches.
         beta: Formula of cg.
         memory: Steps that cg and lbfgs remember; 0 for plain conjugate gradient.
         preconditioner: Of cg and newton-cg: none, adam (the inverse of Adam's denominator), or
             auto, adam for cg.
-        curvature: What newton-cg multiplies with: gauss-newton or hessian.
-        curvature_fraction: Share of the data for newton-cg's products, above 0 to 1.
+        curvature: Matrix of newton-cg: gauss-newton or hessian.
+        curvature_fraction: Fraction of the data for newton-cg's products, above 0 to 1.
     """
 
     name: OptimizerName = "muon"

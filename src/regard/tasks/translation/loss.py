@@ -22,7 +22,7 @@ from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.metrics.translation import chrf
 from regard.models import EncoderDecoder, EncoderDecoderModel
 from regard.models.base.text_model import PAD_ID
-from regard.training.ema import WeightAverage
+from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import AveragedModel
 from regard.training.loop import Evaluation
 from regard.training.token_loss import TokenLoss
@@ -150,12 +150,12 @@ class TranslationEvaluator:
         stride = max(1, len(references) // DECODED_ROWS)
         self._decoded = list(range(0, len(references), stride))[:DECODED_ROWS]
 
-    def __call__(self, average: WeightAverage) -> Evaluation:
+    def __call__(self, average: ExponentialMovingAverage) -> Evaluation:
         """Evaluate the averaged weights."""
-        self._averaged.take(average)
+        self._averaged.load(average)
         measures = {"loss": self._loss(shuffled=False), "shuffled_loss": self._loss(shuffled=True)}
-        measures["chrf"], babble_seconds = self._chrf()
-        return Evaluation(measures=measures, score_name="chrf", babble_seconds=babble_seconds)
+        measures["chrf"], overlong_seconds = self._chrf()
+        return Evaluation(measures=measures, score_name="chrf", overlong_seconds=overlong_seconds)
 
     @torch.no_grad()
     def _loss(self, *, shuffled: bool) -> float:
