@@ -1,6 +1,7 @@
-"""How good the outputs are: thin wrappers over the field's own scorers, and floors beside them."""
+"""Scores of translations by sacrebleu, scores of labels, and baselines to compare them with."""
 
 from regard.metrics.baselines import NearestNeighbor, copy_source
+from regard.metrics.classification import accuracy, macro_f1, wilson_interval
 from regard.metrics.translation import (
     MetricWithInterval,
     PairedScore,
@@ -20,11 +21,14 @@ __all__ = [
     "PairedScore",
     "PairedScores",
     "TranslationScores",
+    "accuracy",
     "bleu",
     "chrf",
     "compare_translations",
     "copy_source",
     "exact_match",
+    "macro_f1",
     "score_translations",
+    "wilson_interval",
     "worst_translations",
 ]

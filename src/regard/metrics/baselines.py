@@ -1,11 +1,11 @@
-"""Floors a translation score is held against: what costs no understanding of the source.
+"""Baselines of translation, which need no understanding of the source.
 
 Copying the source, and answering with the target of the most similar training source: TF-IDF
 vectors compared by their cosine (Salton and Buckley 1988, "Term-weighting approaches in automatic
 text retrieval").
 
-Cost: the index holds a row number and a weight for every distinct word of a sentence; a query adds
-up the lists of its words.
+Cost: the inverted index holds a row and a weight for every distinct word of a sentence; a query
+sums the lists of its words.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TERM = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
 def copy_source(sources: Sequence[str]) -> list[str]:
-    """Return the sources themselves as translations."""
+    """Return the sources as translations."""
     return list(sources)
 
 
@@ -40,7 +40,7 @@ class NearestNeighbor:
 
     Args:
         sources: Training sources.
-        targets: Their targets, as many.
+        targets: Their targets, one for each.
 
     Raises:
         DataError: There are no training pairs.
@@ -57,14 +57,7 @@ class NearestNeighbor:
             raise DataError("no training pairs to search for the nearest.  Give one or more.")
         self._targets = list(targets)
         self._terms: dict[str, int] = {}
-        self._build(sources)
-
-    def translate(self, queries: Sequence[str]) -> list[str]:
-        """Return the target of the training source nearest to each query."""
-        return [self._targets[self._nearest(query)] for query in queries]
-
-    def _build(self, sources: Sequence[str]) -> None:
-        """Fill the inverted index: for each term the rows that hold it, and its weight there."""
+        # The inverted index: for each term the rows that hold it, and its weight there.
         terms, rows, counts = self._count_terms(sources)
         document_frequency = np.bincount(terms, minlength=len(self._terms))
         # One added to numerator, denominator and logarithm: no weight is zero.
@@ -76,44 +69,40 @@ class NearestNeighbor:
         self._weights = weights[by_term] / norms[self._rows]
         self._starts = np.concatenate([[0], np.cumsum(document_frequency)])
 
+    def translate(self, queries: Sequence[str]) -> list[str]:
+        """Return the target of the training source nearest to each query."""
+        return [self._targets[self._nearest(query)] for query in queries]
+
     def _count_terms(
         self, sources: Sequence[str]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return term number, row and count of every distinct term of every source.
+        """Return term, row and count, ``[postings]`` each, of every distinct term of every source.
 
-        Ordered by row, then by term: equal bags of words get norms that are equal to the last bit.
+        Ordered by row, then by term: equal bags of words have norms that are bit-identical.
         """
-        terms: list[int] = []
-        rows: list[int] = []
-        counts: list[int] = []
+        postings: list[tuple[int, int, int]] = []
         for row, source in enumerate(sources):
-            numbered = sorted(
-                (self._terms.setdefault(term, len(self._terms)), count)
+            postings += sorted(
+                (self._terms.setdefault(term, len(self._terms)), row, count)
                 for term, count in Counter(_split_terms(source)).items()
             )
-            terms += [term for term, _ in numbered]
-            counts += [count for _, count in numbered]
-            rows += [row] * len(numbered)
-        return (
-            np.array(terms, dtype=np.int64),
-            np.array(rows, dtype=np.int64),
-            np.array(counts, dtype=np.int64),
-        )
+        terms, rows, counts = np.array(postings, dtype=np.int64).reshape(-1, 3).T
+        return terms, rows, counts
 
     def _nearest(self, query: str) -> int:
         """Return the row with the highest cosine; the query's own norm changes no order."""
         similarity = np.zeros(len(self._targets))
         for term, count in Counter(_split_terms(query)).items():
-            number = self._terms.get(term)
-            if number is None:
+            index = self._terms.get(term)
+            if index is None:
                 continue
-            postings = slice(self._starts[number], self._starts[number + 1])
-            similarity[self._rows[postings]] += count * self._idf[number] * self._weights[postings]
+            postings = slice(self._starts[index], self._starts[index + 1])
+            similarity[self._rows[postings]] += count * self._idf[index] * self._weights[postings]
         return int(similarity.argmax())
 
 
 def _split_terms(text: str) -> list[str]:
-    """Split a text into words, or characters where its script has no spaces.
+    """Return the words of a text, or its characters where its script has no spaces.
 
     >>> _split_terms("Open the File, 打开文件")
     ['open', 'the', 'file', '打', '开', '文', '件']

