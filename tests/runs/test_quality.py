@@ -12,7 +12,7 @@ from regard.errors import DataError
 from regard.runs.run import estimate, ignore_events, train
 from regard.setup.base_task import ReadOptions
 from regard.setup.build import build_model
-from regard.setup.estimate import Measured, make_plan
+from regard.setup.estimate import Measurement, make_plan
 from regard.tasks import TASKS
 from regard.tasks.translation.evaluation import evaluate_model, read_test_pairs
 from regard.training.ema import ExponentialMovingAverage
@@ -150,7 +150,7 @@ def test_a_time_budget_is_kept(tmp_path, pairs_file):
 
 def test_a_short_budget_has_fewer_evaluations(pairs_file):
     setup = _setup(pairs_file, "training.minutes=1")
-    slow = Measured(step_seconds=0.1, evaluation_seconds=2.0, memory_bytes=1)
+    slow = Measurement(step_seconds=0.1, evaluation_seconds=2.0, memory_bytes=1)
     plan, _ = make_plan(setup, slow, 0.0)
     assert plan.evaluations_after(0) == 3
     fast = msgspec.structs.replace(slow, evaluation_seconds=0.1)
@@ -170,7 +170,7 @@ def _setup(pairs_file, setting):
     config = decide(*settings)
     data = msgspec.structs.replace(config.data, path=str(pairs_file))
     config = msgspec.structs.replace(config, data=data)
-    corpus = task.read(ReadOptions.of(config))
+    corpus = task.read(ReadOptions.from_config(config))
     tokenizer = Tokenizer.train(corpus.texts(), config.tokenizer)
     model = build_model(config, len(tokenizer), task)
     return task.set_up(config, corpus, tokenizer, model, ignore_events)

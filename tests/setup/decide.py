@@ -25,7 +25,7 @@ def decide(
 ) -> RunConfig:
     """Resolve settings for data of a size."""
     return resolve(
-        Request.of(settings),
+        Request.parse(settings),
         Facts(
             data=DataFacts(num_chars=num_chars, **facts),
             vocab_size=300,

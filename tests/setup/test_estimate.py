@@ -56,24 +56,24 @@ def refusal(attention, batch_tokens, length):
 def test_attention_that_keeps_every_pair_is_told_with_what_keeps_less(kernels):
     attention = AttentionConfig(pattern="top_k:16", cross=("top_k:8", "local:9"))
     assert refusal(attention, 4096, 4096) == (
-        "needs about 3.8 GB, 2.0 GB are free (attention encoder top_k:16, decoder top_k:16, "
+        "needs about 3.8 GB, 2 GB are free (attention encoder top_k:16, decoder top_k:16, "
         "cross top_k:8 / local:9 at length 4,096).  Fits: --set attention.pattern=local:512 --set "
-        "attention.cross=full (1.2 GB)"
+        "attention.cross=full (1.2 GB)."
     )
 
 
 def test_a_large_batch_is_told_with_a_smaller_one(kernels):
     assert refusal(AttentionConfig(), 100_000, 200) == (
-        "needs about 5.9 GB, 2.0 GB are free (batch of 100,000 tokens).  "
-        "Fits: --set training.batch_tokens=12500 (1.6 GB)"
+        "needs about 5.9 GB, 2 GB are free (batch of 100,000 tokens).  "
+        "Fits: --set training.batch_tokens=12500 (1.6 GB)."
     )
 
 
 def test_both_are_told_where_both_fit(kernels):
     assert refusal(AttentionConfig(pattern="top_k:4"), 6000, 2048) == (
-        "needs about 2.8 GB, 2.0 GB are free (attention top_k:4 at length 2,048).  "
+        "needs about 2.8 GB, 2 GB are free (attention top_k:4 at length 2,048).  "
         "Fits: --set attention.pattern=local:512 (1.3 GB) or --set training.batch_tokens=3000 "
-        "(1.9 GB)"
+        "(1.9 GB)."
     )
 
 

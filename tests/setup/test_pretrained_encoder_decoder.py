@@ -63,13 +63,13 @@ def begun(pairs, folder, monkeypatch, *settings):
     import regard.runs.run as module
 
     found = {}
-    original = module.load_weights_of_start
+    original = module.load_initial_weights
 
     def keep(model, config, pretrained):
         original(model, config, pretrained)
         found.update({name: p.detach().clone() for name, p in model.named_parameters()})
 
-    monkeypatch.setattr(module, "load_weights_of_start", keep)
+    monkeypatch.setattr(module, "load_initial_weights", keep)
     events = []
     translator = train(
         pairs,

@@ -84,11 +84,11 @@ def test_a_setting_follows_from_what_is_set_and_what_the_data_says(settings, fac
 
 
 def test_the_same_request_and_facts_give_the_same_settings_and_change_neither():
-    request = Request.of(["model.dim=130", "preset=small"])
+    request = Request.parse(["model.dim=130", "preset=small"])
     facts = Facts(data=DataFacts(num_chars=10), vocab_size=300, num_tokens=10)
     first = resolve(request, facts, MACHINE, TASKS["translation"])
     assert resolve(request, facts, MACHINE, TASKS["translation"]) == first
-    assert request == Request.of(["model.dim=130", "preset=small"])
+    assert request == Request.parse(["model.dim=130", "preset=small"])
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -99,7 +99,7 @@ def test_settings_that_are_decided_stay_when_they_are_read_again(task, tmp_path)
     folder = ModelFolder(tmp_path / "m")
     folder.create()
     folder.write_config(decided)
-    request = Request.of((), file=tmp_path / "m" / "config.toml")
+    request = Request.parse((), file=tmp_path / "m" / "config.toml")
     again = resolve(
         request,
         Facts(data=DataFacts(num_chars=100_000, **facts), vocab_size=300, num_tokens=30_000),
@@ -107,8 +107,8 @@ def test_settings_that_are_decided_stay_when_they_are_read_again(task, tmp_path)
         TASKS[task],
     )
     assert again == decided
-    assert request.is_chosen("optimizer.clip")
-    assert not request.is_chosen("optimizer.learning_rate")
+    assert request.is_explicit("optimizer.clip")
+    assert not request.is_explicit("optimizer.learning_rate")
 
 
 def test_weights_to_start_from_bring_their_sizes_and_pace():
@@ -160,7 +160,7 @@ def test_settings_that_do_not_fit_are_refused_by_name(settings, task, message):
 )
 def test_what_can_be_refused_is_refused_before_the_data_is_read(settings, message):
     with pytest.raises(ConfigError) as caught:
-        Request.of(settings).check(RunConfig(task="classification", model=BertConfig()))
+        Request.parse(settings).check(RunConfig(task="classification", model=BertConfig()))
     assert message.split("  ")[0] in error_text(caught.value)
 
 
@@ -176,6 +176,6 @@ def test_sizes_of_the_data_are_taken_where_none_are_set():
 def test_a_preset_beside_a_file_of_another_is_refused(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text('preset = "tiny"\n[model]\nfamily = "transformer"\ndim = 32\nnum_heads = 2\n')
-    assert Request.of((), file=path).is_chosen("model.dim")
+    assert Request.parse((), file=path).is_explicit("model.dim")
     with pytest.raises(ConfigError, match=r"preset=small: .* has the sizes of preset=tiny"):
-        Request.of(["preset=small"], file=path)
+        Request.parse(["preset=small"], file=path)

@@ -46,11 +46,11 @@ def check(
     from regard.setup.request import Request
 
     typed = (*options.settings(), *settings)
-    request = Request.of(typed).with_paths({"path": data})
+    request = Request.parse(typed).with_paths({"path": data})
     sources = open_sources(request.bind_all_but_model(RunConfig()).data)
     task = choose_task(request, sources["path"])
     draft = request.check(task.defaults)
-    read_options = ReadOptions.of_request(request, draft, sources, has_sizes=False)
+    read_options = ReadOptions.from_request(request, draft, sources, has_sizes=False)
     if task.name == "translation":
         _refuse_problems(read_options, json=json)
     dataset = task.read(read_options)

@@ -33,7 +33,7 @@ from regard.setup.estimate import make_budget, make_plan, measure, require_memor
 from regard.setup.facts import Facts, Pretrained, inspect_machine
 from regard.setup.fine_tuning import merged_weights
 from regard.setup.inspect import open_sources, sources_hash, store_streams, stored_paths
-from regard.setup.pretrained import load_weights_of_start, read_pretrained, stored_vocabulary
+from regard.setup.pretrained import load_initial_weights, read_pretrained, stored_vocabulary
 from regard.setup.request import Request
 from regard.setup.resolve import resolve
 from regard.tasks import guess_task, task_named
@@ -125,7 +125,7 @@ def resume(
         )
     if checkpoint_path(folder.path).exists():
         return _Run.from_folder(folder, config, sources, report, start_time).resumed()
-    request = Request.of((), file=folder.path / "config.toml")
+    request = Request.parse((), file=folder.path / "config.toml")
     return _Run.from_request(request, folder, report, start_time, sources).from_start()
 
 
@@ -212,7 +212,7 @@ def _request(
 ) -> Request:
     paths = {} if data is None else {"path": str(data)}
     paths |= {name: source.path for name, source in sources.items()}
-    return Request.of(settings, file=config).with_paths(paths)
+    return Request.parse(settings, file=config).with_paths(paths)
 
 
 class _Run:
@@ -248,7 +248,7 @@ class _Run:
         draft = request.check(task.defaults if pretrained is None else pretrained.config)
         task.require_family(draft.model)
         has_sizes = pretrained is not None and not pretrained.parts
-        options = ReadOptions.of_request(request, draft, sources, has_sizes=has_sizes)
+        options = ReadOptions.from_request(request, draft, sources, has_sizes=has_sizes)
         dataset = task.read(options)
         report(dataset.summary())
         tokenizer = _vocabulary(task, dataset, draft, pretrained)
@@ -263,7 +263,7 @@ class _Run:
         config = resolve(request, facts, inspect_machine(), task)
         setup = _set_up(task, config, dataset, tokenizer, report)
         if pretrained is not None:
-            load_weights_of_start(setup.model, config, pretrained)
+            load_initial_weights(setup.model, config, pretrained)
         return cls(folder, task, setup, sources, report, start_time)
 
     @classmethod
@@ -277,7 +277,7 @@ class _Run:
     ) -> _Run:
         """Read the data and build the model as the first session did."""
         task = task_named(config.task)
-        dataset = task.read(ReadOptions.of(config, sources))
+        dataset = task.read(ReadOptions.from_config(config, sources))
         report(dataset.summary())
         tokenizer = None if task.reads_inputs else folder.read_tokenizer()
         setup = _set_up(task, config, dataset, tokenizer, report)

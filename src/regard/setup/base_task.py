@@ -1,7 +1,7 @@
-"""What makes a task: how text becomes batches, what is learned from them, and what comes out.
+"""The interface of a task: how data becomes batches, what is learned, and what is evaluated.
 
-A run (`regard.runs.run`) goes through the same steps whatever the task; a `Task` declares defaults,
-families and presets, reads the data, and sets a `TrainingSetup` up, which knows the rest.
+A run (`regard.runs.run`) has the same steps for every task. A `Task` declares defaults, families
+and presets, reads the data, and builds a `TrainingSetup`: batches, loss and evaluation.
 """
 
 from __future__ import annotations
@@ -34,22 +34,21 @@ from regard.training.loop import Evaluation
 from regard.training.train_step import Loss
 
 FOLDER = "FOLDER"
-"""Stands for the model folder in what a run suggests."""
-_FINAL_EVALUATIONS = 2.0  # with beam search, on about as many rows
+"""Placeholder of the model folder in suggested commands."""
 
 
 class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the data of a run is read.
 
     Args:
-        data: Where it is.
-        sources: The files and folders that are open, by the name of their setting: ``path``,
-            ``targets``, ``valid``, ``test``.
-        seed: Of the parts that are held out.
-        has_sizes: Whether the sizes of inputs are known, as those of trained weights are; else the
-            data decides what is not set.
-        model: Dimensions of the model that are set or known, by name.
-        audio: How recordings become frames: what is set or known, by name.
+        data: The settings of the data.
+        sources: Open files and folders by the name of their setting: ``path``, ``targets``,
+            ``valid``, ``test``.
+        seed: Seed of the split into training, validation and test data.
+        has_sizes: Whether `model` and `audio` are complete, as those of trained weights are; else
+            the data decides what is not set.
+        model: Dimensions of the model that are set, by name.
+        audio: Settings of the frames of recordings that are set, by name.
     """
 
     data: DataConfig
@@ -60,15 +59,17 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
     audio: dict[str, Any] = {}
 
     def source(self, name: str) -> DataSource | None:
-        """Return a file or folder, opened once; None where the settings name none."""
+        """Return the open file or folder of a setting; None where it is not set."""
         path = getattr(self.data, name)
         if path is None or name in self.sources:
             return self.sources.get(name)
         return open_source(path)
 
     @classmethod
-    def of(cls, config: RunConfig, sources: Mapping[str, DataSource] | None = None) -> ReadOptions:
-        """Read as a run did whose settings are decided."""
+    def from_config(
+        cls, config: RunConfig, sources: Mapping[str, DataSource] | None = None
+    ) -> ReadOptions:
+        """Return the options of a run whose settings are decided."""
         return cls(
             data=config.data,
             sources=sources or {},
@@ -79,7 +80,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @classmethod
-    def of_request(
+    def from_request(
         cls,
         request: Request,
         draft: RunConfig,
@@ -87,19 +88,22 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         *,
         has_sizes: bool,
     ) -> ReadOptions:
-        """Read what a request names.
+        """Return the options of a run whose sizes the data still has to decide.
 
         Args:
             request: What the user set.
-            draft: The request over its defaults, but for the model's dimensions.
-            sources: The files and folders that are open.
-            has_sizes: Whether the model's are those of the draft.
+            draft: The request over its defaults, without the dimensions of the model.
+            sources: Open files and folders by the name of their setting.
+            has_sizes: Whether the dimensions of the draft are those of trained weights.
+
+        Returns:
+            The options.
         """
-        known = cls.of(draft, sources)
+        options = cls.from_config(draft, sources)
         if has_sizes:
-            return known
+            return options
         return msgspec.structs.replace(
-            known,
+            options,
             has_sizes=False,
             model=request.model_values(draft.model),
             audio=convert_fields(LogMelConfig, request.table.get("audio", {}), "audio"),
@@ -111,16 +115,16 @@ class Dataset(Protocol):
 
     @property
     def path(self) -> str:
-        """File as named."""
+        """File or folder as named by the user."""
         ...
 
     @property
     def dropped(self) -> list[DroppedRow]:
-        """What was left out, with the reason."""
+        """Rows that were left out, with the reason."""
         ...
 
     def facts(self) -> DataFacts:
-        """Return what settings are decided by."""
+        """Return the facts that settings depend on."""
         ...
 
     def summary(self) -> DataSummary:
@@ -128,7 +132,7 @@ class Dataset(Protocol):
         ...
 
     def texts(self) -> Sequence[str]:
-        """Return the training texts that a vocabulary is made of; none where there is no text."""
+        """Return the training texts for the vocabulary; empty for data without text."""
         ...
 
     def locate(self, rows: Sequence[int]) -> str:
@@ -137,7 +141,7 @@ class Dataset(Protocol):
 
 
 class TrainingBatches(Protocol):
-    """Batches of the training data, with what planning needs to know of them."""
+    """Batches of the training data."""
 
     @property
     def num_tokens(self) -> int:
@@ -150,7 +154,7 @@ class TrainingBatches(Protocol):
         ...
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Return the rows of every batch of an epoch, the same for the same epoch."""
+        """Return the rows of every batch of an epoch, each ``[batch]``; fixed for each epoch."""
         ...
 
     def in_sequence(self) -> list[NDArray[np.int64]]:
@@ -158,15 +162,15 @@ class TrainingBatches(Protocol):
         ...
 
     def batch(self, rows: NDArray[np.int64]) -> Any:
-        """Build the batch of the given rows."""
+        """Build the batch of some rows, ``[batch]``."""
         ...
 
     def size(self, rows: NDArray[np.int64]) -> int:
-        """Count the tokens of some rows."""
+        """Count the tokens of some rows, ``[batch]``."""
         ...
 
     def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:
-        """Measure the fraction of all positions in batches that is padding, 0 to 1."""
+        """Return the fraction of all positions in batches that is padding, 0 to 1."""
         ...
 
 
@@ -175,18 +179,18 @@ Evaluator = Callable[[ExponentialMovingAverage], Evaluation]
 
 
 class TestReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a finished run says about its model.
+    """Results of a finished run.
 
     Args:
-        test: Figures on the test data by name; empty without.
+        test: Figures on the test data by name; empty without test data.
         summary: Validation and test figures in a line.
-        suggested: What to try next, with `FOLDER` for the model folder.
-        kind: What the model is, such as ``A translation model (en-de)``.
+        suggested: Commands to try next, with `FOLDER` for the model folder.
+        kind: Description of the model, such as ``A translation model (en-de)``.
         rows: Sizes of the parts of the data, in words.
         notes: What the figures mean.
     """
 
-    __test__ = False  # no test, though its name begins with one
+    __test__ = False  # pytest collects classes of this name
 
     test: dict[str, float]
     summary: str
@@ -197,13 +201,13 @@ class TestReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrainingSetup(ABC):
-    """What a run works on.
+    """Model, batches, loss and evaluation of a run.
 
     Args:
-        config: Of the run.
+        config: The settings of the run.
         dataset: The data.
-        tokenizer: Turns text into token ids and back; None where there is no text.
-        batches: Of the training data.
+        tokenizer: The vocabulary; None for data without text.
+        batches: Batches of the training data.
         model: With initial weights, in training mode.
     """
 
@@ -221,42 +225,45 @@ class TrainingSetup(ABC):
 
     @property
     def final_evaluations(self) -> float:
-        """What the evaluation on the test data costs, in units of a regular one."""
-        return _FINAL_EVALUATIONS
+        """Cost of the evaluation on the test data, in units of a regular one."""
+        return 2.0  # beam search, on about as many rows
 
     @abstractmethod
     def loss(self) -> Callable[[Any, Any], Loss]:
-        """Make what computes the loss of a model on a batch."""
+        """Return the function that computes the loss of a model on a batch."""
 
     @abstractmethod
     def evaluator(self) -> Evaluator:
-        """Make what evaluates averaged weights on the validation data."""
+        """Return the function that evaluates averaged weights on the validation data."""
 
     @abstractmethod
     def evaluation_seconds(self, model: Any) -> float:
-        """Measure on a sample how long an evaluation will take with a copy of the model."""
+        """Measure on a sample how long an evaluation takes, with a copy of the model."""
 
     @abstractmethod
     def evaluate_test(self, predictor: Any, valid: dict[str, float]) -> TestReport:
-        """Test a trained model.
+        """Evaluate a trained model on the test data.
 
         Args:
-            predictor: As `Task.open` returned it.
+            predictor: The model, as `Task.open` returned it.
             valid: Validation figures of its weights.
+
+        Returns:
+            The figures, and what to do next.
         """
 
     def data_warning(self, event: Evaluated) -> Warned | None:  # noqa: ARG002 - for tasks with one
-        """Return what an evaluation shows to be wrong with the data; None where nothing is."""
+        """Return a warning about the data that an evaluation gives reason for, or None."""
         return None
 
 
 class Task(ABC):
-    """One task, such as translation: a declared record, and how it reads and learns.
+    """One task, such as translation.
 
     Args:
-        name: As in settings.
+        name: Name in settings.
         purpose: What its models do, such as ``translate``.
-        families: Families of models that it may take.
+        families: Model families that can learn it, by name.
         presets: Their sizes.
     """
 
@@ -268,21 +275,18 @@ class Task(ABC):
     @property
     @abstractmethod
     def defaults(self) -> RunConfig:
-        """Settings to start from, with the family that suits the task."""
+        """Default settings, with the family that suits the task."""
 
-    def claims(self, shape: DataShape) -> bool:  # noqa: ARG002 - the task of pairs claims nothing
-        """Whether data of a shape is for this task, where the user names none."""
+    def claims(self, shape: DataShape) -> bool:  # noqa: ARG002 - translation claims nothing
+        """Whether data of a shape is for this task, where the user names no task."""
         return False
 
     @abstractmethod
     def read(self, options: ReadOptions) -> Any:
-        """Read, clean and split the data.
-
-        Returns:
-            A `Dataset`.
+        """Return the `Dataset`: the data read, cleaned and split.
 
         Raises:
-            DataError: It cannot be used.
+            DataError: The data cannot be used.
         """
 
     @abstractmethod
@@ -294,28 +298,31 @@ class Task(ABC):
         model: Model,
         report: Report,
     ) -> TrainingSetup:
-        """Encode the data, and lay it out in batches.
+        """Encode the data and arrange it in batches.
 
         Args:
-            config: Of the run.
-            dataset: From `read`.
-            tokenizer: The vocabulary; None where there is no text.
+            config: The settings of the run.
+            dataset: The result of `read`.
+            tokenizer: The vocabulary; None for data without text.
             model: With initial weights.
-            report: Told what happens.
+            report: Called with events.
+
+        Returns:
+            Model, batches, loss and evaluation.
         """
 
     @abstractmethod
     def predictor(self, model: Any, tokenizer: Any, config: RunConfig) -> Any:
-        """Return what uses a trained model: text goes in, text or labels come out.
+        """Return the object that applies a trained model to text or other inputs.
 
         Args:
             model: In evaluation mode.
-            tokenizer: Its vocabulary; None where there is no text.
-            config: The settings it was made with.
+            tokenizer: Its vocabulary; None for data without text.
+            config: The settings of its run.
         """
 
     def open(self, folder: str | Path) -> Any:
-        """Open a model folder of regard's own for use.
+        """Return the predictor of a model folder in regard's format.
 
         Raises:
             WeightsError: It is missing, incomplete, damaged, or for another task.
@@ -348,13 +355,16 @@ class Task(ABC):
         """Build the model of a configuration, with random weights.
 
         Args:
-            config: Of the run.
-            vocab_size: Number of token ids; 0 where no text is read. The table of tokens may have
-                more rows (``tokenizer.table_rows``).
+            config: The settings of the run.
+            vocab_size: Number of token ids; 0 where no text is read. The embedding may have more
+                rows (``tokenizer.table_rows``).
+
+        Returns:
+            The model.
 
         Raises:
             ConfigError: The family is not for the task.
-            WeightsError: The table of tokens has fewer rows than there are tokens.
+            WeightsError: The embedding has fewer rows than there are tokens.
         """
         family = self.require_family(config.model)
         if isinstance(family, InputFamily):

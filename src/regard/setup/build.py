@@ -1,4 +1,4 @@
-"""The model of a run, built once, with the weights that it starts from."""
+"""The model of a run with random weights, and summaries of model, tokens and data."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ _SAMPLED_TEXTS = 500
 
 
 def build_model(config: RunConfig, vocab_size: int, task: Task) -> Model:
-    """Build the model of a run with initial weights that follow from the seed, in training mode.
+    """Build the model of a run with random weights from the seed, in training mode.
 
     Args:
-        config: Of the run.
+        config: The settings of the run.
         vocab_size: Number of token ids; 0 where no text is read.
-        task: What is learned.
+        task: The task of the run.
+
+    Returns:
+        The model; what fine-tuning leaves as it is does not require gradients.
     """
     torch.manual_seed(config.training.seed)
     model = task.build(config, vocab_size)
@@ -50,14 +53,17 @@ def summarize_tokens(
     *,
     is_shared: bool = False,
 ) -> TokenizerSummary:
-    """Describe in an event how a vocabulary cuts the training texts.
+    """Describe in an event how the training texts are split into tokens.
 
     Args:
-        config: Of the run.
+        config: The settings of the run.
         vocab_size: Number of token ids.
-        texts: What the tokens were made of.
-        num_tokens: How many there are.
-        is_shared: Whether source and target have the vocabulary in common.
+        texts: The training texts.
+        num_tokens: Number of their tokens.
+        is_shared: Whether source and target share the vocabulary.
+
+    Returns:
+        The event.
     """
     is_spaced = has_spaces_between_words(texts[:1000])
     units = sum(len(text.split()) if is_spaced else len(text) for text in texts)
@@ -72,7 +78,7 @@ def summarize_tokens(
 
 
 def estimate_num_tokens(dataset: Dataset, tokenizer: AnyTokenizer | None) -> int:
-    """Estimate the tokens to be predicted in one pass over the data, from a sample of its texts."""
+    """Estimate the tokens to be predicted in one pass over the data, from a sample of texts."""
     facts = dataset.facts()
     if tokenizer is None:
         return facts.num_tokens
@@ -83,7 +89,7 @@ def estimate_num_tokens(dataset: Dataset, tokenizer: AnyTokenizer | None) -> int
 
 
 def dropped_report(dataset: Dataset) -> str:
-    """List every row left out, one a line: line number, reason, beginning of the text."""
+    """List all dropped rows, one a line: line number, reason, beginning of the text."""
     rows = [
         f"{dataset.path}:{row.line}: {row.reason}: {row.text[:80]}\n" for row in dataset.dropped
     ]

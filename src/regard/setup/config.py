@@ -1,4 +1,4 @@
-"""All settings of a run: what ``config.toml`` holds."""
+"""All settings of a run, the content of ``config.toml``."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     Args:
         path: File of sentence pairs, of texts or rows of numbers with labels, or of running text,
-            or folder of images or recordings; none is the embedded corpus.
+            or folder of images or recordings; none uses the embedded corpus.
         targets: File of target sentences, line by line with `path`.
         valid: File of validation pairs; none holds some rows out.
         test: File of test pairs; none holds some rows out.
-        encoding: Of all files.
+        encoding: Encoding of all files.
         columns: Names of the columns in CSV and JSONL (source and target, text and label, text
-            alone, or the label of rows of numbers); empty finds them.
+            alone, or the label of rows of numbers); empty detects them.
         languages: Codes such as en-de; empty guesses.
         max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
-            length, texts with labels after it, recordings and series after so many rows.
-        allow_overlap: Keep test sources that also stand in the training data.
-        drop_overlap: Drop test sources that also stand in the training data.
+            length, longer texts with labels, recordings and series are truncated to it.
+        allow_overlap: Keep test sources that are also in the training data.
+        drop_overlap: Drop test sources that are also in the training data.
         labels: Names of the labels of a classifier, written by the run.
-        mean: Of each channel or feature of the training data, written by the run.
-        std: Their standard deviation, written by the run.
-        sha256: Of the file `path`, written by the run.
+        mean: Mean of each channel or feature of the training data, written by the run.
+        std: Standard deviation of each channel or feature, written by the run.
+        sha256: Hash of the file `path`, written by the run.
     """
 
     path: str | None = None
@@ -63,17 +63,17 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is trained of weights that a run starts from.
+    """What is trained of the weights that a run starts from.
 
     Args:
-        method: all, last (the last layers, and the map to the labels), or lora (low-rank changes of
-            every linear map, merged into the weights that are kept).
+        method: all, last (the last layers and the output layer of a classifier), or lora (low-rank
+            adapters of every linear layer, merged into the saved weights).
         layers: Number of last layers.
-        rank: Of low-rank changes.
-        alpha: Factor on low-rank changes, times the rank.
-        encoder: Model folder whose weights the encoder of a new encoder-decoder begins with; none
-            begins at random.
-        decoder: Likewise for its decoder; both have one vocabulary.
+        rank: Rank of the adapters.
+        alpha: Scale of the adapters, times the rank.
+        encoder: Model folder with the initial encoder weights of a new encoder-decoder; none for
+            random weights.
+        decoder: Model folder with the initial decoder weights of a new encoder-decoder.
     """
 
     method: Literal["all", "last", "lora"] = "all"
@@ -88,8 +88,8 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         require_positive(self, "alpha")
         if self.method != "all" and (self.encoder is not None or self.decoder is not None):
             raise ValueError(
-                f"method must be all, not {self.method}: what stands between encoder and decoder "
-                "begins at random"
+                f"method must be all, not {self.method}: the attention between encoder and decoder "
+                "starts at random"
             )
 
 
@@ -99,16 +99,16 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Args:
         task: What is learned.
         preset: Size of the model: tiny, small, base, or auto by the amount of data.
-        data: Where the text comes from.
+        data: Where the data comes from.
         tokenizer: How text becomes tokens.
         audio: How recordings become frames.
         model: Family and dimensions of the model.
-        attention: Who may look at whom.
-        training: How long and in which precision.
+        attention: Attention patterns and scores.
+        training: Duration, precision, evaluations.
         optimizer: How one step changes the weights.
-        search: How output is searched for.
-        start_from: Model folder whose weights and vocabulary a run starts from; none starts at
-            random.
+        search: Beam search.
+        start_from: Model folder whose weights and vocabulary a run starts from; none for random
+            weights.
         fine_tuning: What of these weights is trained.
         settings: What the user set, as typed; written by the run.
     """

@@ -1,9 +1,10 @@
-"""What settings are decided by: what the data says, the weights to start from, the machine."""
+"""The facts that settings depend on: of the data, the weights to start from, the machine."""
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,15 +19,15 @@ _TIMED_PRODUCTS = 4
 
 
 class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the data of a run says.
+    """Facts of the data of a run.
 
     Args:
-        num_chars: Characters to learn from, or what weighs as much, by which sizes are chosen.
+        num_chars: Characters to learn from, or an equivalent amount; decides the preset.
         num_tokens: Patches or rows to learn from, where no text is read.
         languages: Codes such as ``en-de``; empty where there are none or they are unknown.
-        labels: Of a classifier, in alphabetical order.
-        mean: Of each channel or feature; empty where there are none.
-        std: Their standard deviation.
+        labels: Label names in alphabetical order.
+        mean: Mean of each channel or feature; empty where there are none.
+        std: Standard deviation of each channel or feature.
         model: Dimensions of the model that follow from the data, by name.
         audio: How recordings become frames; None where there are none.
     """
@@ -45,7 +46,7 @@ class Pretrained(msgspec.Struct, frozen=True, kw_only=True):
     """Trained weights that a run starts from.
 
     Args:
-        config: The settings that come with them, over the defaults of the task.
+        config: The defaults of the task, changed to the settings of the weights.
         parts: Folders of the trained ``encoder`` and ``decoder`` of a new encoder-decoder; empty
             where a whole model is trained further.
     """
@@ -55,16 +56,16 @@ class Pretrained(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known when settings are decided.
+    """The facts of a run.
 
     Args:
-        data: What the data says.
-        paths: Of the data by setting, such as ``path`` and ``valid``, where a resumed run finds it;
+        data: Facts of the data.
+        paths: Where a resumed run finds the data, by setting, such as ``path`` and ``valid``;
             empty for the embedded corpus.
-        sha256: Of the data.
+        sha256: Hash of the data.
         vocab_size: Number of token ids; 0 where no text is read.
-        num_tokens: Tokens to be predicted in one pass over the data, about.
-        pretrained: The weights to start from; None where all are random.
+        num_tokens: Estimated tokens to be predicted in one pass over the data.
+        pretrained: The weights to start from; None for random weights.
     """
 
     data: DataFacts
@@ -74,13 +75,18 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     num_tokens: int = 0
     pretrained: Pretrained | None = None
 
+    @property
+    def has_whole_model(self) -> bool:
+        """Whether a whole model is trained further, so that its sizes are given."""
+        return self.pretrained is not None and not self.pretrained.parts
+
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to compute on.
+    """The machine of a run.
 
     Args:
-        has_fast_bf16: Whether bfloat16 products have hardware of their own.
-        flops: Floating-point operations a second of a product of matrices, by precision.
+        has_fast_bf16: Whether the hardware multiplies bfloat16 matrices.
+        flops: Floating-point operations a second of a matrix product, by precision.
     """
 
     has_fast_bf16: bool
@@ -88,18 +94,14 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_machine() -> Machine:
-    """Look at the processor, and time a product of matrices in the types that training takes."""
+    """Detect bfloat16 hardware, and time a matrix product in the types that training uses."""
     is_fast = has_fast_bf16(torch.device("cpu"))
-    flops = {"float32": _product_flops(torch.float32)}
-    if is_fast:
-        flops["bf16"] = _product_flops(torch.bfloat16)
+    dtypes = {"float32": torch.float32} | ({"bf16": torch.bfloat16} if is_fast else {})
+    flops = {}
+    for name, dtype in dtypes.items():
+        matrix = torch.ones(_TIMED_SIZE, _TIMED_SIZE, dtype=dtype)
+        product = partial(torch.mm, matrix, matrix)
+        product()  # the first is slower
+        seconds = timeit.timeit(product, number=_TIMED_PRODUCTS)
+        flops[name] = 2 * _TIMED_SIZE**3 * _TIMED_PRODUCTS / seconds
     return Machine(has_fast_bf16=is_fast, flops=flops)
-
-
-def _product_flops(dtype: torch.dtype) -> float:
-    matrix = torch.ones(_TIMED_SIZE, _TIMED_SIZE, dtype=dtype)
-    matrix @ matrix  # the first is slower
-    start = time.perf_counter()
-    for _ in range(_TIMED_PRODUCTS):
-        matrix @ matrix
-    return 2 * _TIMED_SIZE**3 * _TIMED_PRODUCTS / (time.perf_counter() - start)

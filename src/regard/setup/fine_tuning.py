@@ -1,11 +1,10 @@
-"""Trained weights put into a new model, and what of it is trained further.
+"""Pretrained weights copied into a new model, and which of them are trained further.
 
-All weights, the last layers, or low-rank changes (Hu et al. 2021).
+All weights, the last layers, or low-rank adapters (Hu et al. 2021).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -17,99 +16,91 @@ from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
 from regard.models import Classifier, Model, Vit
 from regard.setup.config import RunConfig
 
-_POOLER = "pooler."
-_TO_LABELS = ("output_weight", "output_bias")  # of a classifier
-
 
 def load_pretrained(model: Model, config: RunConfig) -> None:
-    """Put the weights that a run starts from into its model.
+    """Copy the weights of ``start_from`` into a model.
 
-    A classifier takes the map to the labels along where they are the same, in whatever order; else
-    that map begins at zero, and the pooler at random where the weights have none.
+    The output layer of a classifier is copied where the labels are the same, in any order; else it
+    starts at zero, and the pooler at random where the weights have none.
 
     Raises:
         WeightsError: Weights are missing or of other shapes.
     """
     assert config.start_from is not None
-    folder = Path(config.start_from)
+    folder, labels = Path(config.start_from), config.data.labels
     if is_hugging_face(folder):
-        published = read_hugging_face(folder)
-        tensors, labels = published.tensors(), published.labels
+        checkpoint = read_hugging_face(folder)
+        tensors, old_labels = checkpoint.tensors(), checkpoint.labels
     else:
         own = ModelFolder(folder)
-        tensors, labels = own.read_weights(), own.read_config(RunConfig).data.labels
-    if isinstance(model, Classifier):
-        _fill_classifier(model, tensors, folder, labels, config.data.labels)
-    elif isinstance(model, Vit) and labels != config.data.labels:
-        fill_from_pretrained(model, tensors, folder, but=("head.",))
-    else:
-        fill_from_pretrained(model, tensors, folder)
-
-
-def _fill_classifier(
-    model: Classifier,
-    tensors: dict[str, Tensor],
-    folder: Path,
-    labels: tuple[str, ...],
-    wanted: tuple[str, ...],
-) -> None:
-    """Fill a classifier from one of other or the same labels, or from an encoder alone."""
-    names = {name for name, _ in model.named_parameters() if ADAPTED not in name}
-    if sorted(labels) == sorted(wanted) and tensors.keys() == names:
-        order = [labels.index(label) for label in wanted]
-        tensors = tensors | {name: tensors[name][order] for name in _TO_LABELS}
-        fill_from_pretrained(model, tensors, folder)
+        tensors, old_labels = own.read_weights(), own.read_config(RunConfig).data.labels
+    if not isinstance(model, Classifier):
+        has_new_head = isinstance(model, Vit) and old_labels != labels
+        fill_from_pretrained(model, tensors, folder, skip=("head.",) if has_new_head else ())
         return
-    if "output_bias" in tensors:
-        own = "encoder."
-        tensors = {n.removeprefix(own): t for n, t in tensors.items() if n.startswith(own)}
-    has_pooler = any(name.startswith(_POOLER) for name in tensors)
-    fill_from_pretrained(model.encoder, tensors, folder, but=() if has_pooler else (_POOLER,))
+    names = {name for name, _ in model.named_parameters() if ADAPTED not in name}
+    if sorted(old_labels) == sorted(labels) and tensors.keys() == names:
+        order = [old_labels.index(label) for label in labels]
+        output = {name: tensors[name][order] for name in ("output_weight", "output_bias")}
+        fill_from_pretrained(model, tensors | output, folder)
+        return
+    tensors = encoder_weights(tensors)
+    has_pooler = any(name.startswith("pooler.") for name in tensors)
+    fill_from_pretrained(model.encoder, tensors, folder, skip=() if has_pooler else ("pooler.",))
+
+
+def encoder_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the encoder of a classifier; those of another model unchanged."""
+    if "output_bias" not in tensors:
+        return tensors
+    prefix = "encoder."
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def fill_from_pretrained(
-    model: nn.Module, tensors: dict[str, Tensor], folder: Path, *, but: tuple[str, ...] = ()
+    model: nn.Module, tensors: dict[str, Tensor], folder: Path, *, skip: tuple[str, ...] = ()
 ) -> None:
-    """Put weights into a model, or a part of one.
+    """Copy weights into a model, or a part of one.
 
     Args:
-        model: Whose parameters are filled; low-rank changes stay as they are.
-        tensors: By the names of its parameters; surplus ones are passed over.
-        folder: Where they come from, for messages.
-        but: Beginnings of names of parameters that stay as they are.
+        model: The module; its low-rank adapters are not changed.
+        tensors: Weights by parameter name, each of the shape of its parameter; others are ignored.
+        folder: Source of the weights, for messages.
+        skip: Prefixes of parameter names that are not filled.
 
     Raises:
         WeightsError: Weights are missing or of other shapes.
     """
     for name, parameter in model.named_parameters():
-        if ADAPTED in name or name.startswith(but):
+        if ADAPTED in name or name.startswith(skip):
             continue
-        found = tensors.get(name)
-        if found is None or found.shape != parameter.shape:
-            seen = "is missing" if found is None else f"has shape {list(found.shape)}"
+        tensor = tensors.get(name)
+        if tensor is None or tensor.shape != parameter.shape:
+            problem = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
             raise WeightsError(
-                f"{folder}: tensor {name} {seen}, the model of this run wants "
+                f"{folder}: tensor {name} {problem}, the model of this run wants "
                 f"{list(parameter.shape)}.  Sizes come with the weights: leave model.* out."
             )
-        parameter.data.copy_(found)
+        parameter.data.copy_(tensor)
 
 
 def freeze(model: Model, config: RunConfig) -> None:
-    """Freeze what of a model is not trained, by ``fine_tuning.method``."""
-    method, tuning = config.fine_tuning.method, config.fine_tuning
-    if method == "all":
+    """Freeze the weights that are not trained, and add low-rank adapters, by ``fine_tuning``."""
+    tuning = config.fine_tuning
+    if tuning.method == "all":
         return
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    if method == "lora":
+    model.requires_grad_(False)
+    if tuning.method == "lora":
         add_low_rank(model, rank=tuning.rank, alpha=tuning.alpha)
-        chosen: Iterable[nn.Parameter] = (
-            p for name, p in model.named_parameters() if ADAPTED in name
-        )
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(ADAPTED in name)
     else:
-        chosen = [p for layer in model.layers()[-tuning.layers :] for p in layer.parameters()]
-    for parameter in chosen:
-        parameter.requires_grad_(True)
+        for layer in model.layers()[-tuning.layers :]:
+            layer.requires_grad_(True)
     if isinstance(model, Vit) and model.head is not None:
         model.head.requires_grad_(True)
     if isinstance(model, Classifier):
@@ -120,7 +111,7 @@ def freeze(model: Model, config: RunConfig) -> None:
 
 
 def merged_weights(tensors: dict[str, Tensor], config: RunConfig) -> dict[str, Tensor]:
-    """Return the weights that a model folder keeps: low-rank changes are merged."""
+    """Return the weights for a model folder, with low-rank adapters merged."""
     tuning = config.fine_tuning
     if tuning.method != "lora":
         return tensors

@@ -1,4 +1,4 @@
-"""The files that a run reads, each opened once, and what is kept of those that are streams."""
+"""The data files of a run: opened once, hashed, and copied to its folder if they are streams."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def open_sources(
 
     Args:
         data: The settings.
-        opened: Those that are open already, or rows in memory, by the name of their setting.
+        opened: Sources that are already open, or rows in memory, by the name of their setting.
 
     Returns:
-        Them by the name of their setting: ``path``, ``targets``, ``valid``, ``test``.
+        All sources by the name of their setting: ``path``, ``targets``, ``valid``, ``test``.
 
     Raises:
         DataError: One is missing or cannot be read.
@@ -35,15 +35,12 @@ def open_sources(
 
 
 def sources_hash(sources: Mapping[str, DataSource]) -> str:
-    """Compute the hash of training data; empty for the embedded corpus."""
+    """Return the hash of training data; empty for the embedded corpus."""
     return "-".join(sources[name].sha256 for name in _HASHED if name in sources)
 
 
 def stored_paths(sources: Mapping[str, DataSource], folder: ModelFolder) -> dict[str, str]:
-    """Return the paths under which a resumed run will find the data.
-
-    What came from a stream is there once `store_streams` has written it.
-    """
+    """Return where a resumed run finds the data; `store_streams` writes the streams there."""
     names = {"path": "data"}
     return {
         name: str(folder.path / f"{names.get(name, name)}{source.suffix}")
@@ -54,7 +51,7 @@ def stored_paths(sources: Mapping[str, DataSource], folder: ModelFolder) -> dict
 
 
 def store_streams(sources: Mapping[str, DataSource], folder: ModelFolder) -> None:
-    """Write what came from streams to the folder of a run, so that it can be resumed."""
+    """Write the content of streams to the folder of a run, so that it can be resumed."""
     paths = stored_paths(sources, folder)
     for name, source in sources.items():
         if source.is_stream:

@@ -1,6 +1,6 @@
-"""Sizes of model with the batch and rate that suit them, by family.
+"""Presets of each family: dimensions, batch size and learning rate.
 
-The figures of the Transformer come from the experiments in ``docs/experiments.md``.
+Those of the Transformer come from the experiments in ``docs/experiments.md``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from regard.setup.config import PresetName
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
-    """One preset: dimensions, most target tokens in a batch, peak learning rate."""
+    """Dimensions, target tokens in a batch (at most), and peak learning rate."""
 
     model: ModelConfig
     batch_tokens: int
@@ -35,21 +35,21 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
 
 FamilyPresets = dict[str, dict[PresetName, Preset]]
 """Presets of each family by their names."""
-_Pace = tuple[tuple[int, float], tuple[int, float], tuple[int, float]]
-"""Batch tokens and peak learning rate of tiny, small and base."""
-_SEQ2SEQ: _Pace = (1024, 8e-3), (1024, 6e-3), (4096, 2e-3)
-_LANGUAGE_MODEL: _Pace = (2048, 8e-3), (4096, 6e-3), (8192, 2e-3)
-_ENCODER: _Pace = (2048, 4e-3), (4096, 3e-3), (8192, 1e-3)
+_BatchAndRate = tuple[int, float]
+"""Batch tokens and peak learning rate."""
+_SEQ2SEQ: tuple[_BatchAndRate, ...] = (1024, 8e-3), (1024, 6e-3), (4096, 2e-3)
+_LANGUAGE_MODEL: tuple[_BatchAndRate, ...] = (2048, 8e-3), (4096, 6e-3), (8192, 2e-3)
+_ENCODER: tuple[_BatchAndRate, ...] = (2048, 4e-3), (4096, 3e-3), (8192, 1e-3)
 
 
 def _presets(
-    pace: _Pace, *, tiny: ModelConfig, small: ModelConfig, base: ModelConfig
+    rates: tuple[_BatchAndRate, ...], *, tiny: ModelConfig, small: ModelConfig, base: ModelConfig
 ) -> dict[PresetName, Preset]:
-    """Give each preset its dimensions and the pace of its role."""
-    names: tuple[PresetName, ...] = ("tiny", "small", "base")
+    """Combine the dimensions of tiny, small and base with their batch sizes and rates."""
+    models: dict[PresetName, ModelConfig] = {"tiny": tiny, "small": small, "base": base}
     return {
         name: Preset(model=model, batch_tokens=batch_tokens, learning_rate=rate)
-        for name, model, (batch_tokens, rate) in zip(names, (tiny, small, base), pace, strict=True)
+        for (name, model), (batch_tokens, rate) in zip(models.items(), rates, strict=True)
     }
 
 
@@ -59,27 +59,28 @@ _FROM_SCRATCH: dict[str, Any] = {
     "pooling": "mean",
     "epsilon": 1e-5,
 }
-"""What suits an encoder that nobody has trained before."""
+"""Settings of an encoder that starts from random weights."""
+_TRANSFORMERS: dict[PresetName, TransformerConfig] = {
+    "tiny": TransformerConfig(
+        num_encoder_layers=2,
+        num_decoder_layers=2,
+        dim=128,
+        num_heads=4,
+        hidden_dim=512,
+        dropout=0.0,
+    ),
+    "small": TransformerConfig(
+        num_encoder_layers=3, num_decoder_layers=3, dim=256, num_heads=4, hidden_dim=1024
+    ),
+    "base": TransformerConfig(norm="post"),
+}
+"""Sizes of the Transformer for translation, and of the parts of an encoder-decoder."""
 SEQ2SEQ_PRESETS: FamilyPresets = {
     "transformer": _presets(
         _SEQ2SEQ,
-        tiny=TransformerConfig(
-            num_encoder_layers=2,
-            num_decoder_layers=2,
-            dim=128,
-            num_heads=4,
-            hidden_dim=512,
-            dropout=0.0,
-        ),
-        small=TransformerConfig(
-            num_encoder_layers=3,
-            num_decoder_layers=3,
-            dim=256,
-            num_heads=4,
-            hidden_dim=1024,
-            dropout=0.1,
-        ),
-        base=TransformerConfig(norm="post"),
+        tiny=_TRANSFORMERS["tiny"],
+        small=_TRANSFORMERS["small"],
+        base=_TRANSFORMERS["base"],
     ),
     "lstm": _presets(
         _SEQ2SEQ,
@@ -96,7 +97,7 @@ SEQ2SEQ_PRESETS: FamilyPresets = {
         base=ConvS2SConfig(num_encoder_layers=20, num_decoder_layers=20),
     ),
 }
-"""Of encoder-decoders; ``encoder_decoder`` follows from its parts, below."""
+"""Presets of encoder-decoders; those of ``encoder_decoder`` are added below."""
 LANGUAGE_MODEL_PRESETS: FamilyPresets = {
     "gpt": _presets(
         _LANGUAGE_MODEL,
@@ -139,7 +140,7 @@ LANGUAGE_MODEL_PRESETS: FamilyPresets = {
         base=ConvS2SConfig(num_decoder_layers=13, dim=768, kernel_width=4),
     ),
 }
-"""Of decoders alone; families with several roles have about as many weights as ``gpt``."""
+"""Presets of decoders; all families have about as many weights as ``gpt``."""
 ENCODER_PRESETS: FamilyPresets = {
     "bert": _presets(
         _ENCODER,
@@ -164,29 +165,18 @@ ENCODER_PRESETS: FamilyPresets = {
         base=TransformerConfig(num_encoder_layers=12, dim=768, num_heads=12, hidden_dim=3072),
     ),
 }
-"""Of encoders of text."""
+"""Presets of encoders of text."""
 INPUT_PRESETS: FamilyPresets = {
     "vit": _presets(
         _ENCODER,
         tiny=VitConfig(
-            num_layers=4,
-            dim=128,
-            num_heads=4,
-            hidden_dim=256,
-            dropout=0.1,
-            pooling="mean",
+            num_layers=4, dim=128, num_heads=4, hidden_dim=256, dropout=0.1, pooling="mean"
         ),
-        small=VitConfig(
-            num_layers=6,
-            dim=192,
-            num_heads=4,
-            hidden_dim=576,
-            pooling="mean",
-        ),
+        small=VitConfig(num_layers=6, dim=192, num_heads=4, hidden_dim=576, pooling="mean"),
         base=VitConfig(),
     ),
 }
-"""Of encoders of images, recordings and series."""
+"""Presets of encoders of images, recordings and series."""
 
 
 def part_presets(family: str) -> dict[PresetName, Preset]:
@@ -195,13 +185,12 @@ def part_presets(family: str) -> dict[PresetName, Preset]:
 
 
 def part_sizes(family: str, preset: PresetName) -> Any:
-    """Size one part of an encoder-decoder like the Transformer's, to be trained from scratch.
+    """Return the settings of one part of an encoder-decoder, as large as the Transformer's.
 
     >>> part_sizes("mesanet", "base").hidden_dim
     1536
     """
-    whole, part = SEQ2SEQ_PRESETS["transformer"][preset].model, part_presets(family)["small"].model
-    assert isinstance(whole, TransformerConfig)
+    whole, part = _TRANSFORMERS[preset], part_presets(family)["small"].model
     # A gated network of three quarters the width has about as many weights.
     is_gated = isinstance(part, GptConfig | MesaNetConfig)
     return msgspec.structs.replace(

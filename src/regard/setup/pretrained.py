@@ -1,17 +1,16 @@
-"""Weights that a run starts from: the settings and the vocabulary that come with them.
+"""Weights that a run starts from, with their settings and vocabulary.
 
-They come from a model folder of regard's own or from one in Hugging Face's layout.
+They come from a model folder in regard's format or in Hugging Face's.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from regard.errors import ConfigError
-from regard.hub.hugging_face.checkpoint import Published, is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.models import (
     CHECKPOINT_FORMATS,
@@ -35,35 +34,31 @@ from regard.setup.pretrained_encoder_decoder import (
 from regard.setup.published_config import published_config
 from regard.setup.request import Request
 
-_OF_ENCODERS = {"masked-language-modeling", "classification"}
+_ENCODER_TASKS = {"masked-language-modeling", "classification"}
 
 
 def read_pretrained(request: Request, task: Task) -> Pretrained | None:
-    """Read the settings that come with the weights that a request starts from.
+    """Return the settings of the weights that a request starts from; None for random weights.
 
     Args:
         request: What the user set.
-        task: What the data is for.
-
-    Returns:
-        None where all weights are random.
+        task: The task of the data.
 
     Raises:
-        ConfigError: A folder's model is not for the task.
+        ConfigError: The model of a folder is not for the task.
         WeightsError: A folder holds no model.
     """
-    if request.start_from is not None:
-        config = pretrained_config(request.start_from, task.name, task.defaults)
-        part_folders(request.table)
-        return Pretrained(config=config)
     folders = part_folders(request.table)
-    if not folders:
-        return None
-    return Pretrained(config=parts_config(folders, task.name, task.defaults), parts=folders)
+    if request.start_from is None:
+        return Pretrained(config=parts_config(folders, task), parts=folders) if folders else None
+    folder = request.start_from
+    is_published = is_hugging_face(Path(folder))
+    config = _hugging_face_config(folder, task) if is_published else _own_config(folder, task)
+    return Pretrained(config=replace(config, start_from=folder))
 
 
 def stored_vocabulary(pretrained: Pretrained) -> ModelFolder:
-    """Return the folder whose vocabulary comes with trained weights."""
+    """Return the folder with the vocabulary of trained weights."""
     model, parts = pretrained.config.model, pretrained.parts
     if parts and isinstance(model, EncoderDecoderConfig) and model.source_rows is not None:
         return TwoVocabularies(parts)
@@ -72,8 +67,8 @@ def stored_vocabulary(pretrained: Pretrained) -> ModelFolder:
     return ModelFolder(folder)
 
 
-def load_weights_of_start(model: Model, config: RunConfig, pretrained: Pretrained) -> None:
-    """Put the weights that a run starts from into its model.
+def load_initial_weights(model: Model, config: RunConfig, pretrained: Pretrained) -> None:
+    """Copy the weights that a run starts from into its model.
 
     Raises:
         WeightsError: Weights are missing or of other shapes.
@@ -84,52 +79,46 @@ def load_weights_of_start(model: Model, config: RunConfig, pretrained: Pretraine
         load_pretrained(model, config)
 
 
-def pretrained_config(folder: str, task: str, defaults: RunConfig) -> RunConfig:
-    """Make the settings of a run that goes on from a folder.
-
-    Args:
-        folder: Model folder, of either kind.
-        task: What the data is for.
-        defaults: Of the task.
-
-    Raises:
-        ConfigError: The folder's model is not for the task.
-        WeightsError: It is no model folder.
-    """
-    replace = msgspec.structs.replace
-    if is_hugging_face(Path(folder)):
-        published = read_hugging_face(Path(folder))
-        found = published_config(published)
-        if task != found.task and not {task, found.task} <= _OF_ENCODERS:
-            raise ConfigError(
-                f"{folder}: a model for {found.task} (model_type {published.model_type}); "
-                f"the data is for {task}."
-            )
-        if isinstance(found.model, VitConfig):
-            return replace(
-                defaults,
-                start_from=folder,
-                model=found.model,
-                tokenizer=replace(defaults.tokenizer, kind="published"),
-                data=replace(defaults.data, mean=found.data.mean, std=found.data.std),
-            )
-        room = min(defaults.data.max_length, found.data.max_length)
+def _hugging_face_config(folder: str, task: Task) -> RunConfig:
+    """Return the defaults of the task with the settings of a folder in Hugging Face's format."""
+    defaults = task.defaults
+    checkpoint = read_hugging_face(Path(folder))
+    config = published_config(checkpoint)
+    if task.name != config.task and not {task.name, config.task} <= _ENCODER_TASKS:
+        raise ConfigError(
+            f"{folder}: a model for {config.task} (model_type {checkpoint.model_type}); "
+            f"the data is for {task.name}."
+        )
+    if isinstance(config.model, VitConfig):
         return replace(
             defaults,
-            start_from=folder,
-            model=_for_labels(published) if task == "classification" else found.model,
-            tokenizer=found.tokenizer,
-            search=found.search,
-            data=replace(defaults.data, max_length=room),
+            model=config.model,
+            tokenizer=replace(defaults.tokenizer, kind="published"),
+            data=replace(defaults.data, mean=config.data.mean, std=config.data.std),
         )
-    source = ModelFolder(folder).read_config(RunConfig)
-    reads_inputs = family_of(source.model) in INPUT_ENCODERS
-    is_other = reads_inputs or {source.task, task} == {"translation", "classification"}
-    if source.task != task and is_other:
-        raise ConfigError(f"{folder}: made for {source.task}; the data is for {task}.")
+    model = config.model
+    head = CHECKPOINT_FORMATS[checkpoint.model_type].label_head
+    if task.name == "classification" and head and not getattr(model, "has_pooler", True):
+        model = with_label_head(model, head)
+    max_length = min(defaults.data.max_length, config.data.max_length)
     return replace(
         defaults,
-        start_from=folder,
+        model=model,
+        tokenizer=config.tokenizer,
+        search=config.search,
+        data=replace(defaults.data, max_length=max_length),
+    )
+
+
+def _own_config(folder: str, task: Task) -> RunConfig:
+    """Return the defaults of the task with the settings of a folder in regard's format."""
+    source = ModelFolder(folder).read_config(RunConfig)
+    reads_inputs = family_of(source.model) in INPUT_ENCODERS
+    is_other_kind = reads_inputs or {source.task, task.name} == {"translation", "classification"}
+    if source.task != task.name and is_other_kind:
+        raise ConfigError(f"{folder}: made for {source.task}; the data is for {task.name}.")
+    return replace(
+        task.defaults,
         preset=source.preset,
         model=source.model,
         attention=source.attention,
@@ -137,18 +126,9 @@ def pretrained_config(folder: str, task: str, defaults: RunConfig) -> RunConfig:
         search=source.search,
         audio=source.audio,
         data=replace(
-            defaults.data,
+            task.defaults.data,
             max_length=source.data.max_length,
             mean=source.data.mean,
             std=source.data.std,
         ),
     )
-
-
-def _for_labels(published: Published) -> Any:
-    """Give an encoder what a published classifier of its checkpoint format has after it."""
-    head = CHECKPOINT_FORMATS[published.model_type].label_head
-    config = published.config
-    if head is None or getattr(config, "has_pooler", True):
-        return config
-    return with_label_head(config, head)

@@ -1,9 +1,9 @@
-"""An encoder-decoder whose parts begin as models that were trained alone.
+"""An encoder-decoder with encoder, decoder or both from models that were pretrained alone.
 
 Rothe, Narayan & Severyn 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks":
-the encoder, the decoder, or both come with weights; the attention over the source between them
-begins at random. Two published parts keep their own vocabularies where these differ; else both
-share one, that of the weights. Reading holds each part's weights a second time in memory.
+the attention over the source starts at random. Two published parts keep their own vocabularies
+where these differ; else both share one, that of the weights. Memory: the weights of each part once
+more, while they are read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 from torch import Tensor
 
 from regard.data.tokenizer import TokenizerConfig
@@ -39,29 +39,30 @@ from regard.models import (
     family_of,
 )
 from regard.models.base.encoder_decoder import START_ID
+from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
-from regard.setup.fine_tuning import fill_from_pretrained
+from regard.setup.fine_tuning import encoder_weights, fill_from_pretrained
 
-_KINDS: dict[str, tuple[type, ...]] = {
+_CONFIGS: dict[str, tuple[type, ...]] = {
     "encoder": (BertConfig, LongformerConfig),
     "decoder": (GptConfig, TransformerXlConfig, MesaNetConfig),
 }
-_ALONE, _READING = ".attention_residual.", ".self_residual."  # of a block; of one with a source
+_DECODER_ONLY, _WITH_SOURCE = ".attention_residual.", ".self_residual."  # names within a block
 _CROSS = ".cross_"
 _HEADS = ("head.", "pooler.")
-_BEGINS = ("bos", "cls", "eos")  # what begins a target, in this order
+_START_TOKENS = ("bos", "cls", "eos")  # the first of these begins a target
 
 
 class PretrainedPart(NamedTuple):
     """One trained model.
 
     Args:
-        folder: Where it stands.
-        config: Its family's settings.
-        attention: Its patterns.
-        tensors: Its weights by the family's names.
+        folder: Its model folder.
+        config: Its settings.
+        attention: Its attention patterns.
+        tensors: Its weights by parameter name.
         tokenizer: Its vocabulary.
-        cut: How text becomes tokens of it.
+        tokenizer_config: The settings of its vocabulary.
     """
 
     folder: str
@@ -69,22 +70,22 @@ class PretrainedPart(NamedTuple):
     attention: AttentionConfig
     tensors: dict[str, Tensor]
     tokenizer: AnyTokenizer
-    cut: TokenizerConfig
+    tokenizer_config: TokenizerConfig
 
     @property
-    def table_rows(self) -> int:
-        """Rows of its table of tokens."""
-        return self.cut.table_rows or len(self.tokenizer)
+    def embedding_rows(self) -> int:
+        """Rows of its embedding."""
+        return self.tokenizer_config.table_rows or len(self.tokenizer)
 
     @property
     def start_id(self) -> int:
         """Token that begins a target."""
         ids = self.tokenizer.special_ids
-        return next((ids[role] for role in _BEGINS if role in ids), START_ID)
+        return next((ids[role] for role in _START_TOKENS if role in ids), START_ID)
 
 
 def part_folders(table: Mapping[str, Any]) -> dict[str, str]:
-    """Return the folders of the parts that settings name, ``fine_tuning.encoder`` and its like.
+    """Return the folders of the parts, set by ``fine_tuning.encoder`` and ``fine_tuning.decoder``.
 
     Args:
         table: Settings by section.
@@ -93,7 +94,7 @@ def part_folders(table: Mapping[str, Any]) -> dict[str, str]:
         ConfigError: A whole model to start from is set as well.
     """
     tuning = table.get("fine_tuning", {})
-    folders = {part: str(tuning[part]) for part in _KINDS if tuning.get(part, "none") != "none"}
+    folders = {part: str(tuning[part]) for part in _CONFIGS if tuning.get(part, "none") != "none"}
     if folders and table.get("start_from", "none") != "none":
         raise ConfigError(
             f"fine_tuning.{next(iter(folders))}: a part of a new model; `start_from` takes a "
@@ -102,54 +103,66 @@ def part_folders(table: Mapping[str, Any]) -> dict[str, str]:
     return folders
 
 
-def parts_config(folders: Mapping[str, str], task: str, defaults: RunConfig) -> RunConfig:
-    """Return the settings of a run whose parts begin as trained models.
+def parts_config(folders: Mapping[str, str], task: Task) -> RunConfig:
+    """Return the settings of a run that starts from pretrained parts.
 
     Args:
-        folders: Of encoder and decoder, or of one of them; regard's own or in Hugging Face's
-            layout.
-        task: What the data is for.
-        defaults: Of the task.
+        folders: Of encoder and decoder, or of one of them, in regard's or Hugging Face's format.
+        task: The task of the data.
 
     Raises:
-        ConfigError: The data has no pairs, a model is none that can be that side, or the two have
-            other vocabularies and are not both in Hugging Face's layout.
+        ConfigError: The data has no pairs, a model cannot be the part that it is set for, or the
+            two have different vocabularies and are not both in Hugging Face's format.
         WeightsError: A folder holds no model, or no vocabulary.
     """
-    if task != "translation":
-        given = "fine_tuning." + ", fine_tuning.".join(folders)
-        raise ConfigError(f"{given}: parts of an encoder-decoder; the data is for {task}.")
+    if task.name != "translation":
+        names = "fine_tuning." + ", fine_tuning.".join(folders)
+        raise ConfigError(f"{names}: parts of an encoder-decoder; the data is for {task.name}.")
     parts = {name: _read_part(name, folder) for name, folder in folders.items()}
-    first, *others = parts.values()
-    are_two = any(not _share_vocabulary(first, other) for other in others)
-    target = parts["decoder"] if are_two else first
+    source, target = next(iter(parts.values())), list(parts.values())[-1]
+    has_two_vocabularies = source is not target and not _share_vocabulary(source, target)
+    if not has_two_vocabularies:
+        target = source
     model = EncoderDecoderConfig(
         **{name: part.config for name, part in parts.items()},
-        source_rows=first.table_rows if are_two else None,
+        source_rows=source.embedding_rows if has_two_vocabularies else None,
         start_id=target.start_id,
     )
-    _require_end(first, model.encoder.pad_id)
-    replace = msgspec.structs.replace
+    end, pad_id = source.tokenizer.end_id, model.encoder.pad_id
+    if end == pad_id:  # the encoder would not see the end of a source
+        raise ConfigError(
+            f"{source.folder}: token {end} ends its texts, and by {pad_id} the encoder's rows are "
+            "filled up.  Take an encoder that pads with another token (pad_token_id)."
+        )
+    full = AttentionConfig().pattern
+    patterns = {}
+    for name, part in parts.items():
+        pattern = getattr(part.attention, name)
+        patterns[name] = part.attention.pattern if pattern is None else pattern
     return replace(
-        defaults,
+        task.defaults,
         model=model,
-        tokenizer=target.cut,
+        tokenizer=target.tokenizer_config,
         attention=replace(
-            defaults.attention,
-            **{name: own for name, part in parts.items() if (own := _own_pattern(name, part))},
+            task.defaults.attention,
+            **{name: pattern for name, pattern in patterns.items() if pattern != full},
         ),
     )
 
 
 class TwoVocabularies(ModelFolder):
-    """The folders of an encoder and a decoder with vocabularies of their own."""
+    """The folders of an encoder and a decoder with vocabularies of their own.
+
+    Args:
+        folders: Of ``encoder`` and ``decoder``, in Hugging Face's format.
+    """
 
     def __init__(self, folders: Mapping[str, str]) -> None:
         super().__init__(folders["decoder"])
         self._source = ModelFolder(folders["encoder"])
 
     def read_tokenizer(self) -> AnyTokenizer:
-        """Read both."""
+        """Return the pair of both."""
         source, target = self._source.read_tokenizer(), super().read_tokenizer()
         assert isinstance(source, PublishedTokenizer)
         assert isinstance(target, PublishedTokenizer)
@@ -157,7 +170,7 @@ class TwoVocabularies(ModelFolder):
 
 
 def load_parts(model: Model, folders: Mapping[str, str]) -> None:
-    """Put the weights of trained parts into an encoder-decoder.
+    """Copy the weights of pretrained parts into an encoder-decoder.
 
     Raises:
         WeightsError: Weights are missing or of other shapes.
@@ -166,83 +179,73 @@ def load_parts(model: Model, folders: Mapping[str, str]) -> None:
     for name, folder in folders.items():
         part, tensors = getattr(model, name), _read_part(name, folder).tensors
         if name == "decoder":
-            tensors = {key.replace(_ALONE, _READING): tensor for key, tensor in tensors.items()}
-            own = dict(part.named_parameters())
-            tensors |= {key: tensor.data for key, tensor in own.items() if _CROSS in key}
+            tensors = {
+                key.replace(_DECODER_ONLY, _WITH_SOURCE): tensor for key, tensor in tensors.items()
+            }
+            parameters = dict(part.named_parameters())
+            tensors |= {key: tensor.data for key, tensor in parameters.items() if _CROSS in key}
         fill_from_pretrained(part, tensors, Path(folder))
 
 
 def _read_part(name: str, folder: str) -> PretrainedPart:
-    place = Path(folder)
-    attention = AttentionConfig()
-    if is_hugging_face(place):
-        published = read_hugging_face(place)
-        config, tensors = published.config, published.tensors()
-        cut = TokenizerConfig(kind="published", table_rows=published.vocab_size)
-        tokenizer = read_any_tokenizer(place)
+    path = Path(folder)
+    if is_hugging_face(path):
+        checkpoint = read_hugging_face(path)
+        config, attention = checkpoint.config, AttentionConfig()
+        tokenizer_config = TokenizerConfig(kind="published", table_rows=checkpoint.vocab_size)
+        tensors, tokenizer = checkpoint.tensors(), read_any_tokenizer(path)
         if tokenizer.is_missing:
             raise WeightsError(f"{folder}: has no vocabulary, so text cannot be read or written.")
     else:
         own = ModelFolder(folder)
         settings = own.read_config(RunConfig)
-        config, attention, cut = settings.model, settings.attention, settings.tokenizer
-        _require_kind(name, folder, config)
+        config, attention = settings.model, settings.attention
+        tokenizer_config = settings.tokenizer
+        _check_family(name, folder, config)  # a model of images has no tokenizer to read
         tensors, tokenizer = own.read_weights(), own.read_tokenizer()
-    _require_kind(name, folder, config)
-    if "output_bias" in tensors:  # of a classifier
-        inner = "encoder."
-        tensors = {n.removeprefix(inner): t for n, t in tensors.items() if n.startswith(inner)}
-    tensors = {n: tensor for n, tensor in tensors.items() if not n.startswith(_HEADS)}
-    return PretrainedPart(folder, config, attention, tensors, tokenizer, cut)
+    _check_family(name, folder, config)
+    weights = {
+        key: tensor
+        for key, tensor in encoder_weights(tensors).items()
+        if not key.startswith(_HEADS)
+    }
+    return PretrainedPart(folder, config, attention, weights, tokenizer, tokenizer_config)
 
 
-def _require_kind(name: str, folder: str, config: Any) -> None:
-    if isinstance(config, _KINDS[name]):
-        return
-    wanted = ", ".join(family_of(kind()) for kind in _KINDS[name])
-    raise ConfigError(
-        f"fine_tuning.{name}={folder}: a model of family {family_of(config)}; the {name} may be "
-        f"one of {wanted}."
-    )
-
-
-def _share_vocabulary(first: PretrainedPart, other: PretrainedPart) -> bool:
-    """Tell whether two sides have one vocabulary, and refuse two where one of them is our own."""
-    if _content(first.tokenizer) != _content(other.tokenizer):
-        if all(type(side.tokenizer) is PublishedTokenizer for side in (first, other)):
-            return False
-        counts = [f"{len(side.tokenizer):,} tokens" for side in (first, other)]
+def _check_family(name: str, folder: str, config: Any) -> None:
+    if not isinstance(config, _CONFIGS[name]):
+        families = ", ".join(family_of(part_config()) for part_config in _CONFIGS[name])
         raise ConfigError(
-            f"{first.folder} and {other.folder}: have other vocabularies ({' and '.join(counts)}), "
-            "which only two folders in Hugging Face's layout without SentencePiece may.  Take two "
-            "models with the same, or leave one side out, which then begins at random."
+            f"fine_tuning.{name}={folder}: a model of family {family_of(config)}; the {name} may "
+            f"be one of {families}."
         )
-    if first.table_rows != other.table_rows:
+
+
+def _share_vocabulary(source: PretrainedPart, target: PretrainedPart) -> bool:
+    """Return whether two parts have the same vocabulary.
+
+    Raises:
+        ConfigError: They have not, and may not have two; or their embeddings differ in size.
+    """
+    source_content, target_content = (
+        part.tokenizer.files()
+        if isinstance(part.tokenizer, SentencePieceTokenizer)
+        else part.tokenizer.to_json()
+        for part in (source, target)
+    )
+    if source_content != target_content:
+        if all(type(part.tokenizer) is PublishedTokenizer for part in (source, target)):
+            return False
+        counts = [f"{len(part.tokenizer):,} tokens" for part in (source, target)]
         raise ConfigError(
-            f"{first.folder} and {other.folder}: have tables of {first.table_rows:,} and "
-            f"{other.table_rows:,} rows of tokens, which must be equal."
+            f"{source.folder} and {target.folder}: have other vocabularies "
+            f"({' and '.join(counts)}), which only two folders in Hugging Face's layout without "
+            "SentencePiece may.  Take two models with the same, or leave one side out, which then "
+            "begins at random."
+        )
+    if source.embedding_rows != target.embedding_rows:
+        raise ConfigError(
+            f"{source.folder} and {target.folder}: have tables of {source.embedding_rows:,} and "
+            f"{target.embedding_rows:,} rows of tokens, which must be equal."
         )
     return True
-
-
-def _content(tokenizer: AnyTokenizer) -> Any:
-    if isinstance(tokenizer, SentencePieceTokenizer):
-        return tokenizer.files()
-    return tokenizer.to_json()
-
-
-def _require_end(side: PretrainedPart, pad_id: int) -> None:
-    """Refuse to end sources by the token that fills up their rows: no encoder would see it."""
-    end = side.tokenizer.end_id
-    if end == pad_id:
-        raise ConfigError(
-            f"{side.folder}: token {end} ends its texts, and by {pad_id} the encoder's rows are "
-            "filled up.  Take an encoder that pads with another token (pad_token_id)."
-        )
-
-
-def _own_pattern(name: str, part: PretrainedPart) -> Any:
-    """Return the pattern that a part was trained with; None for full attention."""
-    pattern = getattr(part.attention, name)
-    pattern = part.attention.pattern if pattern is None else pattern
-    return None if pattern == AttentionConfig().pattern else pattern

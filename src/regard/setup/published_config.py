@@ -1,10 +1,11 @@
-"""The settings of a run that would have made a published model: to use it, or to start from it."""
+"""The settings of a published model, as if a run of regard had trained it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError
@@ -14,7 +15,6 @@ from regard.hub.file_names import GENERATION_CONFIG, HF_CONFIG, PREPROCESSOR_CON
 from regard.hub.hugging_face.checkpoint import Published
 from regard.hub.hugging_face.generation_rules import (
     OWN_FIELD,
-    GenerationRules,
     forbidden_ids,
     read_generation_rules,
 )
@@ -24,7 +24,7 @@ from regard.models import ModelConfig, TransformerConfig, VitConfig
 from regard.models.base.encoder import EncoderConfig
 from regard.setup.config import DataConfig, RunConfig
 
-_MIDDLE = [0.5, 0.5, 0.5]  # of the brightest
+_HALF = [0.5, 0.5, 0.5]  # of the largest pixel value
 
 
 def published_config(
@@ -34,26 +34,32 @@ def published_config(
     """Return the settings of a published model of texts or images.
 
     Args:
-        published: What the folder holds.
+        published: The content of the folder.
         attention: The pattern of each layer of a model of texts.
 
     Raises:
-        ConfigError: The folder asks for what no search here does.
+        ConfigError: The folder needs a search that is not implemented.
     """
-    model, task = published.config, _task_of(published)
+    model: ModelConfig = published.config
     if isinstance(model, VitConfig):
-        return RunConfig(task=task, model=model, data=_image_data(published.folder, model))
-    data, search = DataConfig(labels=published.labels), BeamSearchConfig()
-    if task == "translation":
-        room = model.max_positions
-        # The end of a text is not counted; nor is its begin, for which a table needs room.
+        data = _image_data(published.folder, model)
+        return RunConfig(task="image-classification", model=model, data=data)
+    data, search, task = (
+        DataConfig(labels=published.labels),
+        BeamSearchConfig(),
+        "language-modeling",
+    )
+    if isinstance(model, TransformerConfig):
+        task = "translation"
+        # Neither the end of a text nor its start, in a table of positions, is counted.
         num_ends = 2 if model.positions == "learned" else 1
-        data = msgspec.structs.replace(data, max_length=max(2, room - num_ends))
-        rules = read_generation_rules(published.folder)
-        search = _search(rules, forbidden_ids(published.folder), room)
-        search = _with_own_settings(search, rules, published.folder)
-    elif task == "classification":
-        data = msgspec.structs.replace(data, max_length=max(2, model.max_positions))
+        data = replace(data, max_length=max(2, model.max_positions - num_ends))
+        search = _search(published.folder, model.max_positions)
+    elif isinstance(model, EncoderConfig) and published.labels:
+        task = "classification"
+        data = replace(data, max_length=max(2, model.max_positions))
+    elif isinstance(model, EncoderConfig):
+        task = "masked-language-modeling"
     return RunConfig(
         task=task,
         model=model,
@@ -65,7 +71,7 @@ def published_config(
 
 
 def _image_data(folder: Path, model: VitConfig) -> DataConfig:
-    """Read labels from ``config.json``, and how pixels are prepared.
+    """Return the labels, and the mean and standard deviation of pixels.
 
     Without ``preprocessor_config.json`` pixels are scaled to -1 to 1, the default of ViT.
     """
@@ -73,7 +79,7 @@ def _image_data(folder: Path, model: VitConfig) -> DataConfig:
     labels = tuple(str(names.get(str(n), f"LABEL_{n}")) for n in range(model.num_labels))
     path = folder / PREPROCESSOR_CONFIG
     fields = read_json(path) if path.is_file() else {}
-    mean, std = (fields.get(name) or _MIDDLE for name in ("image_mean", "image_std"))
+    mean, std = (fields.get(name) or _HALF for name in ("image_mean", "image_std"))
     if not fields.get("do_normalize", True):
         mean, std = [0.0] * model.channels, [1.0] * model.channels
     return DataConfig(
@@ -83,37 +89,36 @@ def _image_data(folder: Path, model: VitConfig) -> DataConfig:
     )
 
 
-def _search(rules: GenerationRules, forbidden: tuple[int, ...], room: int) -> BeamSearchConfig:
-    """Return the search of `transformers` by a folder's rules; what they leave open is the default.
+def _search(folder: Path, max_length: int) -> BeamSearchConfig:
+    """Return the search of `transformers` by a folder's rules, with defaults for the rest.
+
+    A folder that regard wrote holds the search of its model, too.
 
     Args:
-        rules: Of the folder.
-        forbidden: Tokens that are never generated.
-        room: Most tokens of an output that the model has positions for.
+        folder: The folder.
+        max_length: Number of output tokens that the model has positions for.
+
+    Raises:
+        ConfigError: The settings that regard wrote have been damaged.
     """
+    rules = read_generation_rules(folder)
     stopping: dict[bool | str, Stopping] = {False: "likely", True: "first", "never": "certain"}
     default = BeamSearchConfig()
-    return BeamSearchConfig(
+    search = BeamSearchConfig(
         beam=rules.beam or default.beam,
         length_penalty=rules.length_penalty,
         ranking="transformers",
         stopping=stopping[rules.early_stopping],
         max_length_ratio=default.max_length_ratio if rules.max_length is None else None,
-        max_length=min(room, rules.max_length or room),
+        max_length=min(max_length, rules.max_length or max_length),
         min_length=rules.min_length,
         no_repeat_size=rules.no_repeat_size,
         repetition_penalty=rules.repetition_penalty,
-        forbidden=forbidden,
+        forbidden=forbidden_ids(folder),
         forced_first=rules.first_id,
         forces_end=rules.has_end,
         is_renormalized=rules.is_renormalized,
     )
-
-
-def _with_own_settings(
-    search: BeamSearchConfig, rules: GenerationRules, folder: Path
-) -> BeamSearchConfig:
-    """Return the search of the model that regard wrote the folder from."""
     try:
         return msgspec.convert(
             {**msgspec.structs.asdict(search), **rules.own_settings}, BeamSearchConfig
@@ -121,12 +126,3 @@ def _with_own_settings(
     except (msgspec.ValidationError, TypeError) as error:
         path = folder / GENERATION_CONFIG
         raise ConfigError(f"{path}: {OWN_FIELD}: {error}.  Take {OWN_FIELD} out.") from error
-
-
-def _task_of(published: Published) -> str:
-    config: ModelConfig = published.config
-    if isinstance(config, VitConfig):
-        return "image-classification"
-    if isinstance(config, EncoderConfig):
-        return "classification" if published.labels else "masked-language-modeling"
-    return "translation" if isinstance(config, TransformerConfig) else "language-modeling"

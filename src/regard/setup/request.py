@@ -1,8 +1,8 @@
-"""What the user asks of a run: settings as typed, and those of a configuration file.
+"""The settings that the user asks for: as typed, and those of a configuration file.
 
-Nothing is decided here: `regard.setup.resolve` decides all settings at once, from a request and
-what the data says. A configuration file that a run has written holds decided settings too; of these
-only what was typed then, its ``settings``, counts as chosen.
+`regard.setup.resolve` decides all settings, from a request and facts. A configuration file that a
+run has written also holds decided settings; only what was typed then, its ``settings``, counts as
+chosen by the user.
 """
 
 from __future__ import annotations
@@ -36,48 +36,52 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         settings: As typed, ``section.key=value`` each.
-        table: All values that are set, those of a file among them.
-        chosen: Values that the user chose, as far as that is known.
+        table: All values that are set, including those of a file.
+        explicit: Values that the user chose, as far as that is known.
     """
 
     settings: tuple[str, ...] = ()
     table: Table = {}
-    chosen: Table = {}
+    explicit: Table = {}
 
     @classmethod
-    def of(cls, settings: Sequence[str], *, file: str | Path | None = None) -> Request:
-        """Arrange settings, over those of a configuration file if there is one.
+    def parse(cls, settings: Sequence[str], *, file: str | Path | None = None) -> Request:
+        """Build a request from settings, which override those of a configuration file.
 
         Args:
             settings: As typed; a later one wins.
             file: A ``config.toml``.
+
+        Returns:
+            The request.
 
         Raises:
             ConfigError: The file cannot be read or has a wrong setting, or a setting has no value.
         """
         typed = parse_settings(settings)
         if file is None:
-            return cls(settings=tuple(settings), table=typed, chosen=typed)
+            return cls(settings=tuple(settings), table=typed, explicit=typed)
         table = _read_file(Path(file))
         earlier = table.pop("settings", None)
-        preset, wanted = table.get("preset", "auto"), str(typed.get("preset", "auto"))
-        if preset not in ("auto", wanted) and "preset" in typed:
+        file_preset, preset = table.get("preset", "auto"), str(typed.get("preset", "auto"))
+        if file_preset not in ("auto", preset) and "preset" in typed:
             raise ConfigError(
-                f"preset={wanted}: {file} has the sizes of preset={preset}.  Leave `preset` out."
+                f"preset={preset}: {file} has the sizes of preset={file_preset}.  "
+                "Leave `preset` out."
             )
-        chosen = parse_settings(earlier) if earlier is not None else dict(table)
-        merge(chosen, typed)
+        explicit = parse_settings(earlier) if earlier is not None else dict(table)
+        merge(explicit, typed)
         merge(table, typed)
-        return cls(settings=(*(earlier or ()), *settings), table=table, chosen=chosen)
+        return cls(settings=(*(earlier or ()), *settings), table=table, explicit=explicit)
 
     @property
     def task(self) -> str | None:
-        """The task that is asked for; None leaves it to the data."""
+        """The task that the user set; None leaves it to the data."""
         return None if "task" not in self.table else str(self.table["task"])
 
     @property
     def start_from(self) -> str | None:
-        """Folder of the weights to start from."""
+        """Folder of the weights to start from; None for random weights."""
         folder = self.table.get("start_from")
         return None if folder is None or folder == "none" else str(folder)
 
@@ -88,10 +92,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, table=table)
 
     def bind_all_but_model(self, defaults: RunConfig) -> RunConfig:
-        """Bind every section but the model's, whose dimensions depend on the data.
+        """Return `defaults` with every section of the request but the model's.
 
-        Args:
-            defaults: What the request leaves open.
+        The dimensions of the model depend on the data.
 
         Raises:
             ConfigError: A setting is unknown, or has a value that its type or check refuses.
@@ -99,9 +102,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         rest = {name: value for name, value in self.table.items() if name != "model"}
         return bind(RunConfig, rest, defaults)
 
-    def is_chosen(self, name: str) -> bool:
+    def is_explicit(self, name: str) -> bool:
         """Whether the user chose a setting, such as ``training.average``."""
-        table: Any = self.chosen
+        table: Any = self.explicit
         for key in name.split("."):
             if not isinstance(table, dict) or key not in table:
                 return False
@@ -109,24 +112,20 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return True
 
     def model_values(self, default: ModelConfig) -> dict[str, Any]:
-        """Convert the dimensions of the model that are set, without the checks of the whole.
-
-        Args:
-            default: Of the family where none is set.
-        """
+        """Return the dimensions of the model that are set, converted to the types of `default`."""
         return convert_fields(type(default), self._values("model"), "model")
 
     def check(self, defaults: RunConfig) -> RunConfig:
-        """Refuse what can be refused before the data is read.
+        """Check all settings before the data is read.
 
-        The dimensions of the model are checked one by one: how they fit together depends on the
-        data.
+        The dimensions of the model are checked one by one: whether they fit together depends on
+        the data.
 
         Args:
-            defaults: Of the task.
+            defaults: The defaults of the task.
 
         Returns:
-            The defaults with what is set of every section but the model's, and with its family.
+            The defaults with the family of the model and every other section of the request.
 
         Raises:
             ConfigError: A setting is unknown, or has a value that its type or check refuses.
@@ -138,9 +137,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             draft = bind(RunConfig, {"model": {"family": family}}, draft)
         self.model_values(draft.model)
         if isinstance(draft.model, EncoderDecoderConfig):
-            for side in ("encoder", "decoder"):
-                values = self._values("model").get(side, {})
-                convert_fields(type(getattr(draft.model, side)), values, f"model.{side}")
+            for part in ("encoder", "decoder"):
+                values = self._values("model").get(part, {})
+                convert_fields(type(getattr(draft.model, part)), values, f"model.{part}")
         return draft
 
     def _values(self, section: str) -> Table:

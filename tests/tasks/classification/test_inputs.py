@@ -182,7 +182,7 @@ def test_sizes_are_those_of_the_data(models):
 @NAMES
 def test_what_is_kept_standardizes_inputs_to_the_bit(models, sources, name):
     config = regard.load(models[name]).config
-    options = msgspec.structs.replace(ReadOptions.of(config), has_sizes=False)
+    options = msgspec.structs.replace(ReadOptions.from_config(config), has_sizes=False)
     facts = TASKS[config.task].read(options).facts()
     assert (facts.mean, facts.std) == (config.data.mean, config.data.std)
 

@@ -141,8 +141,8 @@ def _repeats(classifier: AnyClassifier, given: AnyLabeledTexts) -> list[int]:
     try:
         if isinstance(given, LabeledInputs):
             assert isinstance(classifier, InputClassifier)
-            train = read_inputs(ReadOptions.of(config), classifier.modality).train
+            train = read_inputs(ReadOptions.from_config(config), classifier.modality).train
             return list(overlap(train, given))
-        return list(overlap(read_classification_data(ReadOptions.of(config)).train, given))
+        return list(overlap(read_classification_data(ReadOptions.from_config(config)).train, given))
     except DataError:
         return []

@@ -98,7 +98,7 @@ def read_test_text(
     if allow_overlap:
         return lines
     try:
-        train = read_prose(ReadOptions.of(generator.config)).train
+        train = read_prose(ReadOptions.from_config(generator.config)).train
     except DataError:  # the training text is not at hand: nothing to compare with
         return lines
     kept, repeats = without_repeats(train, lines)

@@ -198,6 +198,6 @@ def _training_pairs(translator: Translator) -> ParallelCorpus | None:
     if config.tokenizer.kind == "published" and config.start_from is None:
         return None  # others have trained it
     try:
-        return TranslationTask().read(ReadOptions.of(config)).train
+        return TranslationTask().read(ReadOptions.from_config(config)).train
     except DataError:
         return None
