@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.settings.words import apply_settings
 from tests.setup.decide import decide
 
 from regard import load
@@ -12,7 +13,7 @@ from regard.errors import ConfigError
 from regard.models import ENCODER_DECODERS
 from regard.runs.information import inspect_folder
 from regard.runs.run import train
-from regard.settings.binding import apply_settings, describe, from_toml, to_toml
+from regard.settings.binding import describe, from_toml, to_toml
 from regard.setup.build import build_model
 from regard.setup.config import RunConfig
 from regard.setup.estimate import predict_memory_bytes

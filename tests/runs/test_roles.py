@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from tests.conftest import toy_pairs
+from tests.settings.words import apply_settings
 from tests.setup.decide import decide
 
 from regard import load
@@ -18,7 +19,6 @@ from regard.models import DECODERS, TransformerEncoder
 from regard.runs.export_check import export_model
 from regard.runs.information import inspect_folder
 from regard.runs.run import resume, train
-from regard.settings.binding import apply_settings
 from regard.setup.config import RunConfig
 from regard.setup.presets import SEQ2SEQ_PRESETS
 from regard.tasks import TASKS

@@ -10,10 +10,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.settings.words import apply_settings
 
 from regard.cli.wording import error_text
 from regard.errors import ConfigError
-from regard.settings.binding import apply_settings, describe, from_toml, to_toml
+from regard.settings.binding import describe, from_toml, to_toml
 
 
 class Direction(enum.Enum):

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.conftest import TINY
+from tests.settings.words import apply_settings
 from tests.setup.decide import decide
 
 from regard import load
@@ -12,7 +13,7 @@ from regard.layers.attention_config import AttentionConfig
 from regard.layers.transformer_block import TransformerBlock
 from regard.runs.information import inspect_folder
 from regard.runs.run import resume, train
-from regard.settings.binding import apply_settings, describe, from_toml, to_toml
+from regard.settings.binding import describe, from_toml, to_toml
 from regard.setup.config import RunConfig
 from regard.training.events import Saved
 

@@ -1,24 +1,23 @@
-"""Settings: nested frozen structs to and from TOML, changed by words, described for help.
+"""Settings: nested frozen structs, read from TOML and from words, written as TOML, described.
 
-The structs live beside the classes they configure; this file knows only their fields.  A section
-is a field whose type is a struct, a setting any other field, and both are named by a dotted path
-(``optimizer.learning_rate``).  A value may be a number, a truth value, text, a `Literal`, an enum,
-a tuple of one of these, or one of several, `None` included; `None` is written ``none``.  A section
-may be one of several structs that msgspec tells apart by a tag: the tag is a setting of its own
-(``model.family=lstm``) which begins the section anew from that struct's defaults.
+The structs are next to the classes that they configure; this module knows only their fields.  A
+section is a field whose type is a struct, a setting is any other field, and both have a dotted name
+(``optimizer.learning_rate``).  A value may be a number, a boolean, text, a `Literal`, an enum, a
+tuple of one of these, or a union of them; `None` is written ``none``.  A section may be a union of
+structs with a tag: the tag is a setting of its own (``model.family=lstm``), and another tag starts
+the section from the defaults of that struct.
 
-Conventions for the structs: checks stand in ``__post_init__`` (`regard.settings.validation` has
-those of numbers) and raise ``ValueError("dropout must be at least 0 and below 1, not 1.5")``, the
+Conventions for the structs: ``__post_init__`` checks values (`regard.settings.validation` has
+checks of numbers) and raises ``ValueError("dropout must be at least 0 and below 1, not 1.5")``, the
 setting's name first (or ``"pattern: the window must be 1 or more"``, where the name is only a
-label); meanings stand in the ``Args:`` part of the docstring.  An outer struct may give a section
-other defaults than its own.
+label); the ``Args:`` of the docstring describe the settings.  An outer struct may define other
+defaults for a section than the section's own.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
-import functools
 import inspect
 import math
 import re
@@ -36,10 +35,11 @@ from regard.errors import ConfigError, NextStep
 
 T = TypeVar("T", bound=msgspec.Struct)
 Table = dict[str, Any]
-"""Settings by name; a section is a table of its own."""
+"""Settings by name; a section is a nested table."""
+_Struct = type[msgspec.Struct]
 
 _NONE = "none"
-_WIDEST_CELL = 40  # characters; a longer cell pushes only its own line to the right
+_WIDEST_CELL = 40  # characters; a longer cell moves only the rest of its own line
 _LONGEST_QUOTE = 60  # characters of a faulty line that a message repeats
 _NOUNS = {
     kinds.BoolType: "true or false",
@@ -49,40 +49,25 @@ _NOUNS = {
 }
 
 
-def apply_settings(config: T, settings: Sequence[str]) -> T:
-    """Return a copy of a configuration with settings of the command line applied.
-
-    Checks run once, after all settings, so settings that only fit together may come in any order.
-
-    Args:
-        config: The configuration to start from; it is not changed.
-        settings: ``section.key=value`` each, or ``key=value`` at the top; a later one wins.  Digits
-            may be grouped (``8_000``), tuples are separated by commas or written as in TOML, `None`
-            is ``none``.  Where one value will do too, a tuple takes TOML: ``["a", "b"]``.
-
-    Returns:
-        The changed configuration, of the same type.
-
-    Raises:
-        ConfigError: A setting is unknown, has no value, or has one that its type or check refuses.
-    """
-    return bind(type(config), parse_settings(settings), config)
-
-
 class Word(str):
-    """A value as it was typed, which its setting's type gives a meaning."""
+    """A value as typed, which is converted by the type of its setting."""
 
     __slots__ = ()
 
 
 def parse_settings(settings: Sequence[str]) -> Table:
-    """Arrange settings as typed in nested tables.
+    """Return settings as typed in nested tables.
 
-    >>> parse_settings(["model.dim=64", "preset=tiny"])
-    {'model': {'dim': '64'}, 'preset': 'tiny'}
+    Args:
+        settings: ``section.key=value`` each, or ``key=value`` at the top; a later one wins.  Digits
+            may be grouped (``8_000``), tuples are separated by commas or written as in TOML, `None`
+            is ``none``.  Where a single value is allowed too, a tuple is TOML: ``["a", "b"]``.
 
     Raises:
         ConfigError: A setting has no value.
+
+    >>> parse_settings(["model.dim=64", "preset=tiny"])
+    {'model': {'dim': '64'}, 'preset': 'tiny'}
     """
     table: Table = {}
     for setting in settings:
@@ -90,16 +75,16 @@ def parse_settings(settings: Sequence[str]) -> Table:
         if not separator:
             raise ConfigError(f'setting "{setting}" has no value.  Write {setting}=VALUE.')
         *sections, name = path.strip().split(".")
-        merge(
-            table,
-            functools.reduce(lambda value, key: {key: value}, sections[::-1], {name: Word(text)}),
-        )
+        nested: Table = {name: Word(text)}
+        for section in reversed(sections):
+            nested = {section: nested}
+        merge(table, nested)
     return table
 
 
-def merge(table: Table, other: Mapping[str, Any]) -> None:
-    """Put the settings of another table into a table, section by section; the other's win."""
-    for key, value in other.items():
+def merge(table: Table, overrides: Mapping[str, Any]) -> None:
+    """Copy the settings of another table into a table, section by section."""
+    for key, value in overrides.items():
         if isinstance(value, dict) and isinstance(table.get(key), dict):
             merge(table[key], value)
         else:
@@ -107,12 +92,14 @@ def merge(table: Table, other: Mapping[str, Any]) -> None:
 
 
 def bind(config_type: type[T], table: Mapping[str, Any], base: T | None = None) -> T:
-    """Build a configuration from a table; what it leaves open is as in `base`, or the default.
+    """Return a configuration with the settings of a table.
+
+    Checks run once, after all settings, so settings that only fit together may come in any order.
 
     Args:
-        config_type: The struct to build.
+        config_type: Type of the configuration.
         table: Plain values as in TOML, or a `Word` as typed.
-        base: The configuration to start from.
+        base: Configuration with the values of all other settings; None uses the defaults.
 
     Raises:
         ConfigError: A setting is unknown or missing, or has a value that its type or check refuses.
@@ -121,21 +108,17 @@ def bind(config_type: type[T], table: Mapping[str, Any], base: T | None = None) 
     return _build(config_type, table, base, path="")
 
 
-def check_names(
-    config_type: type[msgspec.Struct], table: Mapping[str, Any], base: object = None
-) -> None:
-    """Refuse a table with an unknown name.
+def check_names(config_type: _Struct, table: Mapping[str, Any], base: object = None) -> None:
+    """Check that all names in a table exist.
 
     Raises:
-        ConfigError: With what it may mean, and where all names are listed.
+        ConfigError: A name is unknown; with similar names, and where all names are listed.
     """
-    _check_names(_known(config_type, table, base), table)
+    _check_table(_collect_names(config_type, table, base), table)
 
 
-def convert_fields(
-    config_type: type[msgspec.Struct], table: Mapping[str, Any], path: str
-) -> dict[str, Any]:
-    """Convert the values of one section to their types, without the checks of the whole section.
+def convert_fields(config_type: _Struct, table: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return the values of one section, converted to their types, without the section's check.
 
     Args:
         config_type: The section's struct.
@@ -153,210 +136,205 @@ def convert_fields(
 
 
 def to_toml(config: msgspec.Struct) -> str:
-    """Write a configuration as TOML.
+    """Return a configuration as TOML, from which `from_toml` reads an equal one.
 
     A setting that is `None` is left out where `None` is its default, else written ``"none"``.
-
-    Args:
-        config: The configuration.
-
-    Returns:
-        Text that `from_toml` turns back into an equal configuration.
 
     Raises:
         ConfigError: An optional text setting is the word ``none``, which would be read as `None`.
     """
-    return tomli_w.dumps(_table(config, None, ""))
+    return tomli_w.dumps(_to_table(config, None, ""))
 
 
 def from_toml(text: str, config_type: type[T], *, name: str) -> T:
-    """Read a configuration from TOML.
+    """Return the configuration in a TOML text.
 
     Args:
-        text: The TOML; settings that are left out take their defaults.
-        config_type: The struct to make.
+        text: The TOML; settings that are left out have their defaults.
+        config_type: Type of the configuration.
         name: The file's name for messages, such as ``ende/config.toml``.
 
-    Returns:
-        The configuration.
-
     Raises:
-        ConfigError: The text is no TOML, a setting is unknown or missing, or a value is refused.
+        ConfigError: The text is not TOML, a setting is unknown or missing, or a value is refused.
     """
     try:
         return bind(config_type, tomllib.loads(text))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}", *error.next_steps) from error
     except ValueError as error:
-        raise ConfigError(_syntax_error(str(error), text, name)) from error
+        pattern = r"(.*) \(at (?:line (\d+), column \d+|end of document)\)"
+        match = re.fullmatch(pattern, str(error))
+        if match is None:
+            raise ConfigError(f"{name}: {error}.") from error
+        lines = text.split("\n")
+        line = int(match[2] or len(lines))
+        quote = lines[line - 1].strip()[:_LONGEST_QUOTE]
+        raise ConfigError(f'{name}:{line}: {match[1]}.  "{quote}"') from error
 
 
 def describe(
-    config_type: type[msgspec.Struct],
+    config_type: _Struct,
     section: str | None = None,
     *,
     choices: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
-    """List settings with default, allowed values and meaning, as a person reads them.
+    """Return a list of settings with default, allowed values and meaning.
+
+    Each section starts with an empty line, its name and the first line of its struct's docstring;
+    settings are lines of four aligned columns.
 
     Args:
         config_type: The struct to describe.
-        section: The dotted name of a section, or of one setting; everything where `None`.
-        choices: What settings of text may be, by name, where their type does not say it.
-
-    Returns:
-        Lines in four aligned columns, ending in a line feed.  Each section is opened by an empty
-        line, its name and the first line of its struct's docstring.
+        section: The dotted name of a section, or of one setting; `None` describes all.
+        choices: Allowed values of settings whose type does not define them, by name.
 
     Raises:
         ConfigError: There is no such section.
     """
-    rows = _rows(config_type, None, "")
-    names = {row[0]: len(row) != 4 for row in rows}
-    if section is not None and section not in names:
-        message = _unknown(section, "", _Known(names, {}), is_section=True)
-        raise ConfigError(message, _all_settings(""))
+    entries = list(_entries(config_type, None, ""))
+    names = {entry.name: entry.is_section for entry in entries}
     if section is not None:
-        rows = [row for row in rows if f"{row[0]}.".startswith(f"{section}.")]
-    rows = [
-        (*row[:2], ", ".join(choices[row[0]]), *row[3:]) if row[0] in choices else row
-        for row in rows
+        if section not in names:
+            message = _unknown_name(section, "", _Names(names, {}), is_section=True)
+            raise ConfigError(message, _all_settings(""))
+        entries = [entry for entry in entries if f"{entry.name}.".startswith(f"{section}.")]
+    entries = [
+        entry._replace(allowed=", ".join(choices[entry.name])) if entry.name in choices else entry
+        for entry in entries
     ]
-    columns = zip(*[row for row in rows if len(row) == 4], strict=True)
+    columns = zip(*[entry.cells for entry in entries if not entry.is_section], strict=True)
     widths = [min(max(map(len, column)), _WIDEST_CELL) for column in columns]
     lines = []
-    for row in rows:
-        cells = map(str.ljust, row, widths) if len(row) == 4 else (f"\n{row[0]}", *row[1:])
+    for entry in entries:
+        title = (f"\n{entry.name}", entry.text)
+        cells = title if entry.is_section else map(str.ljust, entry.cells, widths)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _structs(hint: object) -> tuple[type[msgspec.Struct], ...]:
-    """Return the structs that a field's type allows; none where it is no section."""
+def _structs(hint: object) -> tuple[_Struct, ...]:
+    """Return the structs that a field's type allows; empty for a setting."""
     members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     structs = [m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)]
     return tuple(structs) if len(structs) == len(members) else ()
 
 
-def _tag(struct: type[msgspec.Struct]) -> tuple[str, str]:
+def _tag(struct: _Struct) -> tuple[str, str]:
     """Return the tag of one of several structs: the name of the setting, and its value."""
     config = struct.__struct_config__
     return str(config.tag_field), str(config.tag)
 
 
-def _chosen(
-    structs: Sequence[type[msgspec.Struct]], table: object, base: object, path: str
-) -> tuple[type[msgspec.Struct], object]:
-    """Choose among the structs of a section by the tag in its table, else by the base.
+def _select_struct(
+    structs: Sequence[_Struct], table: object, base: object, path: str
+) -> tuple[_Struct, object]:
+    """Return the struct of a section by the tag in its table, else by its base.
 
-    Returns:
-        The struct, and the base if that is one of it.
+    The second value is the base, or None where it is of another struct.
     """
-    chosen = next((struct for struct in structs if isinstance(base, struct)), structs[0])
+    selected = next((struct for struct in structs if isinstance(base, struct)), structs[0])
     tag_field, _ = _tag(structs[0])
-    given = table.get(tag_field) if len(structs) > 1 and isinstance(table, dict) else None
-    if given is not None and not isinstance(given, dict):
+    tag = table.get(tag_field) if len(structs) > 1 and isinstance(table, dict) else None
+    if tag is not None and not isinstance(tag, dict):
         tags = {_tag(struct)[1]: struct for struct in structs}
-        word = _word(given).strip()
+        word = _word(tag).strip()
         if word not in tags:
             meant = _did_you_mean(word, {tag: tag for tag in tags})
             expected = f"one of {', '.join(tags)} was expected.{meant}"
             raise ConfigError(f"{_join(path, tag_field)}={word}: {expected}")
-        chosen = tags[word]
-    return chosen, base if isinstance(base, chosen) else None
+        selected = tags[word]
+    return selected, base if isinstance(base, selected) else None
 
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-class _Known(NamedTuple):
+class _Names(NamedTuple):
     """All names of a configuration.
 
-    `names` are dotted, True for a section; `members` tells of each section that is one of several
-    structs which one it is, and then the others.
+    Args:
+        is_section: Whether each dotted name is a section.
+        structs: The structs of each section that allows several, the selected one first.
     """
 
-    names: dict[str, bool]
-    members: dict[str, list[type[msgspec.Struct]]]
+    is_section: dict[str, bool]
+    structs: dict[str, list[_Struct]]
 
 
-def _known(
-    config_type: type[msgspec.Struct], table: Mapping[str, object], base: object, path: str = ""
-) -> _Known:
-    """Collect the names in a struct, its sections chosen as `_build` will choose them."""
-    known = _Known({}, {})
+def _collect_names(
+    config_type: _Struct, table: Mapping[str, object], base: object, path: str = ""
+) -> _Names:
+    """Return the names in a struct, with the structs of its sections that `_build` will select."""
+    names = _Names({}, {})
     for field, default in _fields(config_type, base):
         name, structs = _join(path, field.name), _structs(field.type)
-        known.names[name] = bool(structs)
+        names.is_section[name] = bool(structs)
         if not structs:
             continue
         value = table.get(field.name)
-        chosen, inner_base = _chosen(structs, value, default, name)
+        selected, inner_base = _select_struct(structs, value, default, name)
         if len(structs) > 1:
-            known.names[_join(name, _tag(chosen)[0])] = False
-            known.members[name] = [chosen, *(struct for struct in structs if struct is not chosen)]
-        inner = _known(chosen, value if isinstance(value, dict) else {}, inner_base, name)
-        known.names.update(inner.names)
-        known.members.update(inner.members)
-    return known
+            names.is_section[_join(name, _tag(selected)[0])] = False
+            names.structs[name] = sorted(structs, key=lambda struct: struct is not selected)
+        values = value if isinstance(value, dict) else {}
+        inner = _collect_names(selected, values, inner_base, name)
+        names.is_section.update(inner.is_section)
+        names.structs.update(inner.structs)
+    return names
 
 
-def _check_names(known: _Known, table: Mapping[str, object], path: str = "") -> None:
-    """Refuse any key in nested tables that is not among the names, or a section without keys."""
+def _check_table(names: _Names, table: Mapping[str, object], path: str = "") -> None:
+    """Raise for a key in nested tables that is not among the names, or a section without keys."""
     for key, value in table.items():
         name = _join(path, f'"{key}"' if "." in key else key)
-        if name not in known.names:
-            message = _unknown(name, path, known, is_section=isinstance(value, dict))
+        if name not in names.is_section:
+            message = _unknown_name(name, path, names, is_section=isinstance(value, dict))
             raise ConfigError(message, _all_settings(path))
         if isinstance(value, dict):
-            _check_names(known, value, name)
-        elif known.names[name]:
+            _check_table(names, value, name)
+        elif names.is_section[name]:
             raise ConfigError(f"{name} is a section, not a setting.", _all_settings(name))
 
 
-def _unknown(name: str, parent: str, known: _Known, *, is_section: bool) -> str:
-    """Compose the message for an unknown name: what it may mean, and where all are listed."""
-    noun, word = ("section", name) if is_section else ("setting", name.rpartition(".")[2])
-    candidates = {}
-    for other, other_is_section in known.names.items():
-        above, _, last = other.rpartition(".")
-        if is_section and other_is_section:
-            candidates[other] = other
-        elif not is_section and not other_is_section and (above == parent or last == word):
-            candidates[last] = other
-    meant = _did_you_mean(word, candidates)
-    if parent in known.members:
-        last = name.rpartition(".")[2]
-        meant += _members_hint(parent, last, known.members[parent], is_section=is_section)
-    return f"unknown {noun} {name}.{meant}"
+def _unknown_name(name: str, parent: str, names: _Names, *, is_section: bool) -> str:
+    """Return the message for an unknown name, with similar names."""
+    last = name.rpartition(".")[2]
+    if is_section:
+        sections = {
+            known: known for known, known_section in names.is_section.items() if known_section
+        }
+        message = f"unknown section {name}.{_did_you_mean(name, sections)}"
+    else:
+        settings = {}
+        for known, known_section in names.is_section.items():
+            known_parent, _, known_last = known.rpartition(".")
+            if not known_section and (known_parent == parent or known_last == last):
+                settings[known_last] = known
+        message = f"unknown setting {name}.{_did_you_mean(last, settings)}"
+    structs = names.structs.get(parent, [])
+    owners = [_tag(struct)[1] for struct in structs if last in struct.__struct_fields__]
+    if owners:
+        message += f"  It goes with {_join(parent, _tag(structs[0])[0])}={' or '.join(owners)}."
+    elif structs and not is_section:
+        tag_field, tag = _tag(structs[0])
+        settings_of_tag = ", ".join(structs[0].__struct_fields__)
+        message += f"  {_join(parent, tag_field)}={tag} has {settings_of_tag}."
+    return message
 
 
 def _all_settings(section: str) -> NextStep:
     return NextStep("All", "train", settings=(("help_config", section),))
 
 
-def _members_hint(
-    path: str, word: str, members: list[type[msgspec.Struct]], *, is_section: bool
-) -> str:
-    """Tell which of several structs has a setting, else what the chosen one, the first, has."""
-    owners = [struct for struct in members if word in struct.__struct_fields__]
-    if owners:
-        tags = " or ".join(_tag(struct)[1] for struct in owners)
-        return f"  It goes with {_join(path, _tag(members[0])[0])}={tags}."
-    if is_section:
-        return ""
-    tag_field, tag = _tag(members[0])
-    return f"  {_join(path, tag_field)}={tag} has {', '.join(members[0].__struct_fields__)}."
-
-
 def _did_you_mean(word: str, candidates: Mapping[str, str]) -> str:
+    """Return a question with the value of the key most similar to a word; else nothing."""
     close = difflib.get_close_matches(word, candidates, n=1)
     return f"  Did you mean {candidates[close[0]]}?" if close else ""
 
 
-def _fields(config_type: type, base: object) -> Iterator[tuple[FieldInfo, object]]:
-    """Yield every field with its value in `base`, its default without one, or NODEFAULT."""
+def _fields(config_type: _Struct, base: object) -> Iterator[tuple[FieldInfo, object]]:
+    """Yield every field with its value in `base`; without a base its default, or NODEFAULT."""
     for field in fields(config_type):
         if isinstance(base, msgspec.Struct):
             yield field, getattr(base, field.name)
@@ -368,14 +346,14 @@ def _fields(config_type: type, base: object) -> Iterator[tuple[FieldInfo, object
 
 
 def _build(config_type: type[T], table: Mapping[str, object], base: object, *, path: str) -> T:
-    """Make the struct at a dotted path from a table with right names, and `base` for the rest."""
+    """Return the struct at a dotted path, from a table of known names and the values of `base`."""
     values: dict[str, object] = {}
     for field, default in _fields(config_type, base):
         name, structs = _join(path, field.name), _structs(field.type)
         value = table.get(field.name, {})
         if structs and isinstance(value, dict):
-            chosen, inner_base = _chosen(structs, value, default, name)
-            values[field.name] = _build(chosen, value, inner_base, path=name)
+            selected, inner_base = _select_struct(structs, value, default, name)
+            values[field.name] = _build(selected, value, inner_base, path=name)
         elif field.name in table:
             values[field.name] = _convert(value, field.type, name)
         elif default is msgspec.NODEFAULT:
@@ -387,20 +365,20 @@ def _build(config_type: type[T], table: Mapping[str, object], base: object, *, p
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(_refusal(values, path, str(error))) from error
+        raise ConfigError(_check_message(values, path, str(error))) from error
 
 
-def _refusal(values: Mapping[str, object], path: str, reason: str) -> str:
-    """Say which setting a struct's own check refused: the one that the reason begins with."""
-    word = re.match(r"(\w+)(: )?", reason)
-    value = values.get(word[1], msgspec.NODEFAULT) if word else msgspec.NODEFAULT
-    if word is None or value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct):
+def _check_message(values: Mapping[str, object], path: str, reason: str) -> str:
+    """Return the message of a struct's check, with the setting that the reason starts with."""
+    match = re.match(r"(\w+)(: )?", reason)
+    value = values.get(match[1], msgspec.NODEFAULT) if match else msgspec.NODEFAULT
+    if match is None or value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct):
         return f"{path}: {reason}" if path else reason
-    shown = reason[word.end() :] if word[2] else reason
-    return f"{_join(path, word[1])}={_word(value)}: {shown}"
+    text = reason[match.end() :] if match[2] else reason
+    return f"{_join(path, match[1])}={_word(value)}: {text}"
 
 
-def _table(config: msgspec.Struct, base: object, path: str) -> dict[str, object]:
+def _to_table(config: msgspec.Struct, base: object, path: str) -> dict[str, object]:
     """Return a struct as nested tables of plain values, without what is `None` by default."""
     table: dict[str, object] = {}
     for field, default in _fields(type(config), base):
@@ -408,7 +386,8 @@ def _table(config: msgspec.Struct, base: object, path: str) -> dict[str, object]
         if isinstance(value, msgspec.Struct):
             structs = _structs(field.type)
             tag = dict([_tag(type(value))]) if len(structs) > 1 else {}
-            table[field.name] = tag | _table(value, _chosen(structs, tag, default, name)[1], name)
+            inner_base = _select_struct(structs, tag, default, name)[1]
+            table[field.name] = tag | _to_table(value, inner_base, name)
         elif value == _NONE and _is_optional(_kind(field.type)):
             raise ConfigError(f'{name}: the text "none" is taken, it means that nothing is set.')
         elif value is not None:
@@ -418,29 +397,19 @@ def _table(config: msgspec.Struct, base: object, path: str) -> dict[str, object]
     return table
 
 
-def _syntax_error(problem: str, text: str, name: str) -> str:
-    """Put a message of `tomllib` into the form that all files share: FILE:LINE: problem."""
-    found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", problem)
-    if found is None:
-        return f"{name}: {problem}."
-    lines = text.split("\n")
-    line = int(found[2] or len(lines))
-    return f'{name}:{line}: {found[1]}.  "{lines[line - 1].strip()[:_LONGEST_QUOTE]}"'
-
-
 def _convert(value: object, hint: object, name: str) -> object:
-    """Convert one value to its field's type; in TOML only `None` needs a word."""
+    """Return one value converted to its field's type; in TOML only `None` needs a word."""
     kind = _kind(hint)
     if isinstance(value, Word):
-        plain = _read_word(str(value), kind)
+        plain = _parse_word(str(value), kind)
     else:
         plain = None if value == _NONE and _is_optional(kind) else value
     try:
         return msgspec.convert(plain, hint)
     except msgspec.ValidationError as error:
-        choices = {choice: choice for choice, is_value in _choices(kind) if is_value}
-        meant, shown = _did_you_mean(_word(value), choices), f"{name}={_word(value)}"
-        raise ConfigError(f"{shown}: {_expectation(kind)} was expected.{meant}") from error
+        words = {choice: choice for choice, is_value in _choices(kind) if is_value}
+        expected = f"{_expectation(kind)} was expected.{_did_you_mean(_word(value), words)}"
+        raise ConfigError(f"{name}={_word(value)}: {expected}") from error
 
 
 def _kind(hint: object) -> kinds.Type:
@@ -457,37 +426,35 @@ def _is_optional(kind: kinds.Type) -> bool:
     return isinstance(kind, kinds.UnionType) and kind.includes_none
 
 
-def _read_word(text: str, kind: kinds.Type) -> object:
-    """Read a word of the command line; what does not fit its type stays text, refused later."""
+def _parse_word(text: str, kind: kinds.Type) -> object:
+    """Return the value of a word; text that is not of the type stays text and is refused later."""
     match kind:
         case kinds.UnionType():
-            return _read_union(text, kind)
+            if kind.includes_none and text.strip().lower() == _NONE:
+                return None
+            lists = (kinds.VarTupleType, kinds.TupleType)
+            is_array = bool(_parse_array(text))
+            members = [m for m in kind.types if is_array or not isinstance(m, lists)]
+            values = [_parse_word(text, member) for member in members]
+            return next((value for value in values if not isinstance(value, str)), text)
         case kinds.LiteralType():
             return next((v for v in kind.values if _word(v) == text.strip()), text)
         case kinds.BoolType():
             return {"true": True, "false": False}.get(text.strip().lower(), text)
-        case kinds.IntType():
-            return _read_number(int, text)
-        case kinds.FloatType():
-            return _read_number(float, text)
+        case kinds.IntType() | kinds.FloatType():
+            try:
+                value = int(text) if isinstance(kind, kinds.IntType) else float(text)
+            except ValueError:
+                return text
+            return text if isinstance(value, float) and math.isnan(value) else value
         case kinds.VarTupleType(item_type=inner) | kinds.TupleType(item_types=(inner, *_)):
             items = [item.strip() for item in text.split(",") if text.strip()]
-            return _read_array(text) or [_read_word(item, inner) for item in items]
+            return _parse_array(text) or [_parse_word(item, inner) for item in items]
     return text
 
 
-def _read_union(text: str, kind: kinds.UnionType) -> object:
-    """Read a word as the first of several types that it fits, as text last."""
-    if kind.includes_none and text.strip().lower() == _NONE:
-        return None
-    lists = (kinds.VarTupleType, kinds.TupleType)
-    members = [m for m in kind.types if _read_array(text) or not isinstance(m, lists)]
-    readings = [_read_word(text, member) for member in members]
-    return next((reading for reading in readings if not isinstance(reading, str)), text)
-
-
-def _read_array(text: str) -> list[object]:
-    """Read an array as TOML writes it; empty where the text is none."""
+def _parse_array(text: str) -> list[object]:
+    """Return the items of an array as TOML writes it; empty for other text."""
     try:
         items = tomllib.loads(f"items = {text.strip()}")["items"]
     except tomllib.TOMLDecodeError:
@@ -495,16 +462,8 @@ def _read_array(text: str) -> list[object]:
     return items if isinstance(items, list) else []
 
 
-def _read_number(number: type[int] | type[float], text: str) -> int | float | str:
-    try:
-        value = number(text)
-    except ValueError:
-        return text
-    return text if isinstance(value, float) and math.isnan(value) else value
-
-
 def _word(value: object) -> str:
-    """Write a value as the command line takes it."""
+    """Return a value as it is typed on the command line."""
     if isinstance(value, str):
         return str(value)
     value = msgspec.to_builtins(value)
@@ -533,7 +492,7 @@ def _choices(kind: kinds.Type) -> list[tuple[str, bool]]:
 
 
 def _expectation(kind: kinds.Type) -> str:
-    """Say what a type takes, as in ``a number or none`` or ``one of pre, post``."""
+    """Return the values of a type in words: ``a number or none``, ``one of pre, post``."""
     *firsts, last = [choice for choice, _ in _choices(kind)]
     if firsts and all(is_value for _, is_value in _choices(kind)):
         return f"one of {', '.join([*firsts, last])}"
@@ -545,44 +504,66 @@ def _plural(kind: kinds.Type) -> str:
     return f"{expectation[2:]}s" if expectation.startswith("a ") else expectation
 
 
-def _rows(config_type: type[msgspec.Struct], base: object, path: str) -> list[tuple[str, ...]]:
-    """Return four cells a setting, then all of each section after its name and title."""
-    settings, sections, meanings = [], [], _meanings(config_type)
+class _Entry(NamedTuple):
+    """One line of a description: a setting, or the title of a section.
+
+    Args:
+        name: Dotted name.
+        text: Meaning of a setting, or title of a section.
+        default: Default of a setting.
+        allowed: Allowed values of a setting.
+        is_section: Whether it is the title of a section.
+    """
+
+    name: str
+    text: str
+    default: str = ""
+    allowed: str = ""
+    is_section: bool = False
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The columns of a setting."""
+        return self.name, self.default, self.allowed, self.text
+
+
+def _entries(config_type: _Struct, base: object, path: str) -> Iterator[_Entry]:
+    """Yield the settings of a struct, then each section after its title.
+
+    Of a section with several structs, that of the default comes first.
+    """
+    meanings = _meanings(config_type)
+    sections = []
     for field, default in _fields(config_type, base):
         name, structs = _join(path, field.name), _structs(field.type)
         if structs:
-            sections += _section_rows(structs, default, name)
-        else:
-            word = "required" if default is msgspec.NODEFAULT else _word(default)
-            allowed = _expectation(_kind(field.type)).removeprefix("one of ")
-            settings.append((name, word, allowed.removeprefix("a "), meanings.get(field.name, "")))
-    return settings + sections
+            sections.append((name, structs, default))
+            continue
+        word = "required" if default is msgspec.NODEFAULT else _word(default)
+        allowed = _expectation(_kind(field.type)).removeprefix("one of ").removeprefix("a ")
+        yield _Entry(name, meanings.get(field.name, ""), word, allowed)
+    for name, structs, default in sections:
+        selected, inner_base = _select_struct(structs, None, default, name)
+        tag_field, tag = _tag(selected)
+        yield _Entry(name, _title(selected), is_section=True)
+        if len(structs) > 1:
+            tags = ", ".join(_tag(struct)[1] for struct in structs)
+            text = "Which of these the section describes."
+            yield _Entry(_join(name, tag_field), text, tag, tags)
+        yield from _entries(selected, inner_base, name)
+        for struct in structs:
+            if struct is not selected:
+                title = f"({tag_field}={_tag(struct)[1]})  {_title(struct)}"
+                yield _Entry(name, title, is_section=True)
+                yield from _entries(struct, None, name)
 
 
-def _section_rows(
-    structs: Sequence[type[msgspec.Struct]], default: object, name: str
-) -> list[tuple[str, ...]]:
-    """Return the rows of a section; of several structs first those of the default, then each."""
-    chosen, default = _chosen(structs, None, default, name)
-    rows: list[tuple[str, ...]] = [(name, _title(chosen))]
-    tag_field, tag = _tag(chosen)
-    if len(structs) > 1:
-        tags = ", ".join(_tag(struct)[1] for struct in structs)
-        rows.append((_join(name, tag_field), tag, tags, "Which of these the section describes."))
-    rows += _rows(chosen, default, name)
-    for struct in structs:
-        if struct is not chosen:
-            rows.append((name, f"({tag_field}={_tag(struct)[1]})  {_title(struct)}"))
-            rows += _rows(struct, None, name)
-    return rows
-
-
-def _title(struct: type[msgspec.Struct]) -> str:
+def _title(struct: _Struct) -> str:
     return inspect.cleandoc(struct.__doc__ or "").partition("\n")[0]
 
 
-def _meanings(config_type: type) -> dict[str, str]:
-    """Return the meaning of each argument from the ``Args:`` of a class and those it extends."""
+def _meanings(config_type: _Struct) -> dict[str, str]:
+    """Return the meaning of each argument from the ``Args:`` of a class and its base classes."""
     meanings: dict[str, str] = {}
     for owner in reversed(config_type.__mro__):
         docstring = inspect.cleandoc(vars(owner).get("__doc__") or "")
