@@ -10,10 +10,10 @@ import pytest
 from regard.settings.validation import (
     require_at_least,
     require_even_heads,
+    require_fraction,
     require_multiple,
     require_positive,
-    require_rate,
-    require_share,
+    require_probability,
 )
 
 
@@ -28,9 +28,9 @@ class Sizes(msgspec.Struct):
         (partial(require_at_least, 1), 0, 1, "1 or more"),
         (partial(require_at_least, 0), -1, 0, "0 or more"),
         (require_positive, 0, 1e-9, "above 0"),
-        (require_rate, 1.0, 0.0, "at least 0 and below 1"),
-        (require_share, 0.0, 1.0, "above 0 and at most 1"),
-        (require_rate, float("nan"), 0.5, "at least 0 and below 1"),
+        (require_probability, 1.0, 0.0, "at least 0 and below 1"),
+        (require_fraction, 0.0, 1.0, "above 0 and at most 1"),
+        (require_probability, float("nan"), 0.5, "at least 0 and below 1"),
     ],
 )
 def test_a_number_out_of_range_is_named_with_what_is_allowed(check, refused, allowed, words):
@@ -40,7 +40,12 @@ def test_a_number_out_of_range_is_named_with_what_is_allowed(check, refused, all
 
 
 def test_a_setting_that_is_left_out_passes():
-    for check in (partial(require_at_least, 1), require_positive, require_rate, require_share):
+    for check in (
+        partial(require_at_least, 1),
+        require_positive,
+        require_probability,
+        require_fraction,
+    ):
         check(Sizes(), "size")
 
 
@@ -50,9 +55,9 @@ def test_the_first_of_several_settings_that_is_wrong_is_named():
 
 
 def test_a_size_that_does_not_fall_into_parts_names_both():
-    require_multiple(Sizes(size=8), "size", of="part")
+    require_multiple(Sizes(size=8), "size", divisor="part")
     with pytest.raises(ValueError, match=r"^size must be a multiple of part \(4\): 6$"):
-        require_multiple(Sizes(size=6), "size", of="part")
+        require_multiple(Sizes(size=6), "size", divisor="part")
 
 
 @pytest.mark.parametrize(("dim", "num_heads"), [(9, 3), (8, 3), (0, 1)])

@@ -23,7 +23,7 @@ from regard.errors import ShapeError
 from regard.layers.convolution import ConvolutionCache
 from regard.layers.linear import Linear
 from regard.layers.norm import RMSNorm
-from regard.settings.validation import require_at_least, require_rate
+from regard.settings.validation import require_at_least, require_probability
 
 CHUNK = 64
 """Positions computed together."""
@@ -46,7 +46,7 @@ class MesaSolver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "num_iterations")
-        require_rate(self, "tolerance")
+        require_probability(self, "tolerance")
 
 
 class MesaCache:

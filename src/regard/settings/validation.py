@@ -1,7 +1,7 @@
-"""Checks of numbers in settings, called in the ``__post_init__`` of a configuration.
+"""Checks of numbers in settings, for the ``__post_init__`` of a configuration.
 
-Each takes the configuration and the names of settings, and raises ``ValueError`` in the words that
-`regard.settings.binding` asks for. A setting that is `None` passes.
+Each takes the configuration and names of settings, and raises ``ValueError`` in the form that
+`regard.settings.binding` expects. A setting that is `None` passes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 
 def require_at_least(least: int, config: msgspec.Struct, *names: str) -> None:
-    """Refuse settings below `least`.
+    """Check that settings are `least` or more.
 
     >>> class Sizes(msgspec.Struct):
     ...     dim: int = 0
@@ -25,36 +25,39 @@ def require_at_least(least: int, config: msgspec.Struct, *names: str) -> None:
 
 
 def require_positive(config: msgspec.Struct, *names: str) -> None:
-    """Refuse settings that are 0 or below."""
+    """Check that settings are above 0."""
     _require(lambda value: value > 0, "above 0", config, names)
 
 
-def require_rate(config: msgspec.Struct, *names: str) -> None:
-    """Refuse settings that are no part of a whole, such as rates of dropout."""
+def require_probability(config: msgspec.Struct, *names: str) -> None:
+    """Check that settings are 0 or more and below 1, as rates of dropout are."""
     _require(lambda value: 0 <= value < 1, "at least 0 and below 1", config, names)
 
 
-def require_share(config: msgspec.Struct, *names: str) -> None:
-    """Refuse settings that are no share of something, of which all is one."""
+def require_fraction(config: msgspec.Struct, *names: str) -> None:
+    """Check that settings are above 0 and at most 1."""
     _require(lambda value: 0 < value <= 1, "above 0 and at most 1", config, names)
 
 
-def require_multiple(config: msgspec.Struct, name: str, of: str) -> None:
-    """Refuse a setting that is no multiple of another, which is 1 or more."""
-    size, part = getattr(config, name), getattr(config, of)
-    if size % part:
-        raise ValueError(f"{name} must be a multiple of {of} ({part}): {size}")
+def require_multiple(config: msgspec.Struct, name: str, divisor: str) -> None:
+    """Check that a setting is a multiple of another, which is 1 or more."""
+    value, divisor_value = getattr(config, name), getattr(config, divisor)
+    if value % divisor_value:
+        raise ValueError(f"{name} must be a multiple of {divisor} ({divisor_value}): {value}")
 
 
 def require_even_heads(dim: int, num_heads: int) -> None:
-    """Refuse a size that is odd, as sinusoids cannot be, or does not fall into heads."""
+    """Check that a size is even, as sinusoids need it, and a multiple of the heads."""
     if dim < 2 or dim % 2 or dim % num_heads:
         raise ValueError(f"dim must be even and a multiple of num_heads ({num_heads}), not {dim}")
 
 
 def _require(
-    is_allowed: Callable[[float], bool], words: str, config: msgspec.Struct, names: tuple[str, ...]
+    is_allowed: Callable[[float], bool],
+    allowed: str,
+    config: msgspec.Struct,
+    names: tuple[str, ...],
 ) -> None:
     for name in names:
         if (value := getattr(config, name)) is not None and not is_allowed(value):
-            raise ValueError(f"{name} must be {words}, not {value}")
+            raise ValueError(f"{name} must be {allowed}, not {value}")

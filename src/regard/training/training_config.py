@@ -10,9 +10,9 @@ from regard.optim import OPTIMIZERS, SCHEDULES
 from regard.optim.cg_updates import BetaName
 from regard.settings.validation import (
     require_at_least,
+    require_fraction,
     require_positive,
-    require_rate,
-    require_share,
+    require_probability,
 )
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -63,7 +63,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience")
         require_positive(self, "minutes")
-        require_rate(self, "label_smoothing", "average")
+        require_probability(self, "label_smoothing", "average")
 
 
 class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,7 +111,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def __post_init__(self) -> None:
         require_positive(self, "learning_rate")
-        require_rate(self, "warmup", "beta1", "beta2", "momentum")
+        require_probability(self, "warmup", "beta1", "beta2", "momentum")
         require_positive(self, "clip")
         require_at_least(0, self, "memory")
-        require_share(self, "curvature_fraction")
+        require_fraction(self, "curvature_fraction")

@@ -31,7 +31,7 @@ from regard.settings.validation import (
     require_at_least,
     require_multiple,
     require_positive,
-    require_rate,
+    require_probability,
 )
 
 INITIAL_STD = 0.02  # Devlin et al. 2019: initializer_range of every published configuration
@@ -82,8 +82,8 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim", "max_positions")
         require_at_least(0, self, "position_offset", "num_segments", "pad_id")
-        require_multiple(self, "dim", of="num_heads")
-        require_rate(self, "dropout")
+        require_multiple(self, "dim", divisor="num_heads")
+        require_probability(self, "dropout")
         require_positive(self, "epsilon")
 
     def summary(self, attention: AttentionConfig) -> str:

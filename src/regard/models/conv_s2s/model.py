@@ -31,7 +31,7 @@ from regard.models.base.encoder_decoder import SinglePassDecoder, Tied, tied_tab
 from regard.models.base.model import FamilyConfig
 from regard.models.base.pattern_support import check_no_self_attention
 from regard.models.base.text_model import valid_lengths
-from regard.settings.validation import require_at_least, require_rate
+from regard.settings.validation import require_at_least, require_probability
 
 EMBEDDED = 0.1
 """Standard deviation of embeddings, section 3.5: gates begin half open."""
@@ -70,7 +70,7 @@ class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
         )
         if self.dim < 2 or self.dim % 2:
             raise ValueError(f"dim must be even and 2 or more, not {self.dim}")
-        require_rate(self, "dropout")
+        require_probability(self, "dropout")
 
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions in a line."""

@@ -23,7 +23,7 @@ from regard.layers.positions import LearnedPositions
 from regard.layers.transformer_block import BlockConfig
 from regard.models.base.decoder import StackedDecoder, residual_init_scale
 from regard.models.base.model import FamilyConfig
-from regard.settings.validation import require_at_least, require_positive, require_rate
+from regard.settings.validation import require_at_least, require_positive, require_probability
 
 _TABLE_STD = 0.02  # of the tables' initial weights: Radford et al. 2018, section 4.1
 
@@ -68,7 +68,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
     def __post_init__(self) -> None:
         require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim", "max_positions")
         self._check_heads()
-        require_rate(self, "dropout")
+        require_probability(self, "dropout")
         require_positive(self, "epsilon", "rotary_base")
 
     def _check_heads(self) -> None:

@@ -34,7 +34,7 @@ from regard.models.base.encoder_decoder import SinglePassDecoder, Tied, tied_tab
 from regard.models.base.model import FamilyConfig
 from regard.models.base.pattern_support import check_no_self_attention
 from regard.models.base.text_model import valid_lengths
-from regard.settings.validation import require_at_least, require_rate
+from regard.settings.validation import require_at_least, require_probability
 
 
 class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
@@ -75,7 +75,7 @@ class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
             raise ValueError(f"dim must be even with bidirectional=true, not {self.dim}")
         if self.bidirectional and self.reverse_source:
             raise ValueError("reverse_source goes with bidirectional=false only")
-        require_rate(self, "dropout")
+        require_probability(self, "dropout")
 
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions in a line."""

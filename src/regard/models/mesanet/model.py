@@ -21,7 +21,7 @@ from regard.layers.transformer_block import BlockConfig
 from regard.models.base.decoder import StackedDecoder, residual_init_scale
 from regard.models.base.model import FamilyConfig
 from regard.models.base.pattern_support import check_no_attention
-from regard.settings.validation import require_at_least, require_rate
+from regard.settings.validation import require_at_least, require_probability
 
 _PAIRS_KEPT = 5  # tensors [batch, heads, length, chunk] kept for the backward pass
 _STATES_KEPT = 3  # tensors [batch, heads, length / chunk, head_dim, head_dim]
@@ -67,7 +67,7 @@ class MesaNetConfig(FamilyConfig, frozen=True, kw_only=True, tag="mesanet"):
             raise ValueError(
                 f"dim must be a multiple of num_heads ({self.num_heads}), not {self.dim}"
             )
-        require_rate(self, "dropout", "tolerance", "eval_tolerance")
+        require_probability(self, "dropout", "tolerance", "eval_tolerance")
         if not 0 < self.regularization_min < 1:
             raise ValueError(
                 f"regularization_min must be above 0 and below 1, not {self.regularization_min}"

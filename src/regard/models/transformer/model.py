@@ -32,7 +32,7 @@ from regard.layers.transformer_block import (
 from regard.models.base.encoder_decoder import DecoderState, EncoderDecoder, Tied, tied_tables
 from regard.models.base.model import FamilyConfig
 from regard.models.base.text_model import PAD_ID, valid_lengths
-from regard.settings.validation import require_at_least, require_even_heads, require_rate
+from regard.settings.validation import require_at_least, require_even_heads, require_probability
 
 
 class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transformer"):
@@ -86,7 +86,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         require_at_least(1, self, "num_encoder_layers", "num_decoder_layers", "num_heads")
         require_at_least(1, self, "hidden_dim", "max_positions")
         require_even_heads(self.dim, self.num_heads)
-        require_rate(self, "dropout")
+        require_probability(self, "dropout")
         require_at_least(0, self, "position_offset", "pad_id", "start_id")
         if self.position_offset and self.positions != "learned":
             raise ValueError(

@@ -27,7 +27,7 @@ from regard.layers.relative_attention import RelativeAttention, RelativePosition
 from regard.layers.transformer_block import BlockConfig, NormPosition
 from regard.models.base.decoder import LayerCaches, StackedDecoder, residual_init_scale
 from regard.models.base.model import FamilyConfig
-from regard.settings.validation import require_at_least, require_even_heads, require_rate
+from regard.settings.validation import require_at_least, require_even_heads, require_probability
 
 
 class TransformerXlConfig(FamilyConfig, frozen=True, kw_only=True, tag="transformer_xl"):
@@ -58,7 +58,7 @@ class TransformerXlConfig(FamilyConfig, frozen=True, kw_only=True, tag="transfor
     def __post_init__(self) -> None:
         require_at_least(1, self, "num_layers", "num_heads", "hidden_dim", "memory")
         require_even_heads(self.dim, self.num_heads)
-        require_rate(self, "dropout")
+        require_probability(self, "dropout")
 
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions in a line."""

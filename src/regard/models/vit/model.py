@@ -31,7 +31,7 @@ from regard.settings.validation import (
     require_at_least,
     require_multiple,
     require_positive,
-    require_rate,
+    require_probability,
 )
 
 
@@ -84,10 +84,10 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
         require_at_least(1, self, *sizes, "max_positions")
         require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim")
         if self.input == "image":
-            require_multiple(self, "height", of="patch_height")
-            require_multiple(self, "width", of="patch_width")
-        require_multiple(self, "dim", of="num_heads")
-        require_rate(self, "dropout")
+            require_multiple(self, "height", divisor="patch_height")
+            require_multiple(self, "width", divisor="patch_width")
+        require_multiple(self, "dim", divisor="num_heads")
+        require_probability(self, "dropout")
         require_positive(self, "epsilon")
         require_at_least(0, self, "num_labels")
 
