@@ -188,8 +188,8 @@ def test_what_cannot_be_a_side_is_refused(encoder, decoder, pairs, book, tmp_pat
         "fine_tuning.encoder: parts of an encoder-decoder; the data is for language-modeling."
     )
     assert message(pairs, tmp_path / "m", *sides(encoder), "fine_tuning.method=last") == (
-        "fine_tuning.method=last: method must be all, not last: what stands between encoder and "
-        "decoder begins at random"
+        "fine_tuning.method=last: method must be all, not last: the attention between encoder "
+        "and decoder starts at random"
     )
     assert message(pairs, tmp_path / "m", *sides(encoder), f"start_from={encoder}") == (
         "fine_tuning.encoder: a part of a new model; `start_from` takes a whole one.  "

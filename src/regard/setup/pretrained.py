@@ -21,6 +21,7 @@ from regard.models import (
     family_of,
 )
 from regard.models.base.classifier_checkpoints import with_label_head
+from regard.models.base.encoder import EncoderConfig
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.setup.facts import Pretrained
@@ -98,8 +99,8 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
         )
     model = config.model
     head = CHECKPOINT_FORMATS[checkpoint.model_type].label_head
-    if task.name == "classification" and head and not getattr(model, "has_pooler", True):
-        model = with_label_head(model, head)
+    if task.name == "classification" and head and isinstance(model, EncoderConfig):
+        model = model if model.has_pooler else with_label_head(model, head)
     max_length = min(defaults.data.max_length, config.data.max_length)
     return replace(
         defaults,
