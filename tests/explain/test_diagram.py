@@ -13,6 +13,7 @@ from torch import nn
 from regard.explain.diagram import draw_diagram
 from regard.explain.mermaid import Flowchart
 from regard.layers.attention_config import AttentionConfig
+from regard.layers.layer import INPUT, Layer, Step
 from regard.layers.norm import LayerNorm
 from regard.models import (
     DECODERS,
@@ -76,7 +77,7 @@ class Chart:
                 open_frames.pop()
             elif found := NODE.fullmatch(line):
                 assert found[1] not in self.labels, "declared twice"
-                assert not self.edges, "edges stand last"
+                assert not self.edges, "edges come last"
                 self.labels[found[1]] = line[line.index('"') + 1 : line.rindex('"')]
                 for frame in open_frames:
                     self.frames[frame].add(found[1])
@@ -100,7 +101,7 @@ class Chart:
         }
 
     def reaches(self, start, end):
-        """Tell whether data flows from one node to another."""
+        """Return whether data flows from one node to another."""
         seen, todo = set(), [name for name in self.labels if self.title(name) == start]
         while todo:
             name = todo.pop()
@@ -163,7 +164,7 @@ def test_the_parameters_shown_add_up_to_the_model(name):
     assert total == sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_alike_blocks_are_one_frame_and_others_stand_apart():
+def test_equal_blocks_are_one_frame_and_others_have_their_own():
     chart = chart_of(build("gpt", AttentionConfig(pattern=("local:4", "local:4", "full"))))
     assert [title.partition("<br/>")[0] for title in chart.titles] == [
         "blocks.0-1: block x 2",
@@ -249,7 +250,7 @@ def test_what_a_recurrent_decoder_is_fed_comes_from_the_step_before(changes, lat
     assert any(label == "last states" for _, _, label, _ in chart.edges)
 
 
-def test_heads_sizes_and_activation_are_told():
+def test_heads_sizes_and_activation_are_shown():
     labels = chart_of(build("gpt", num_kv_heads=1)).labels.values()
     for part in (
         "self-attention<br/>2 heads of 16<br/>1 of keys and values<br/>pattern causal"
@@ -261,7 +262,7 @@ def test_heads_sizes_and_activation_are_told():
         assert part in labels
 
 
-def test_a_layer_that_is_not_known_is_a_frame_around_its_children():
+def test_a_module_of_another_library_is_a_frame_around_its_children():
     class OddLayer(nn.Module):
         def __init__(self):
             super().__init__()
@@ -273,6 +274,25 @@ def test_a_layer_that_is_not_known_is_a_frame_around_its_children():
     chart = chart_of(model)
     assert chart.titles == ["blocks.0: odd layer<br/>1,120 parameters"]
     assert ("layer norm", "", "linear") in chart.shown()
+
+
+def test_a_new_block_declares_its_data_flow():
+    class Gated(Layer):
+        def __init__(self):
+            super().__init__()
+            self.gate, self.value = nn.Linear(32, 32), nn.Linear(32, 32)
+
+        def steps(self):
+            return [
+                Step("gate", (INPUT,)),
+                Step("value", (INPUT,)),
+                Step("sum", ("gate", "value", INPUT)),
+            ]
+
+    model = Gpt(GptConfig(num_layers=1, dim=32, **HEADS), 50)
+    model.blocks[0] = Gated()
+    shown = chart_of(model).shown()
+    assert {("embedding", "", "linear"), ("linear", "", "+"), ("embedding", "", "+")} <= shown
 
 
 def test_a_model_on_the_meta_device_is_drawn_too():

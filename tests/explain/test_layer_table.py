@@ -10,7 +10,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from regard.attention import Full, TopK
-from regard.explain.flops import Sizes, attention_flops, forward_flops, num_heads
 from regard.explain.layer_table import (
     format_table,
     forward_flops_per_token,
@@ -19,6 +18,7 @@ from regard.explain.layer_table import (
 )
 from regard.layers import recurrent
 from regard.layers.attention_config import AttentionConfig
+from regard.layers.layer import Description, Layer, count_flops
 from regard.layers.lora import add_low_rank
 from regard.layers.mesa_layer import ShortConvolution
 from regard.layers.multi_head_attention import MultiHeadAttention
@@ -107,10 +107,9 @@ def hidden_pairs(model, length=LENGTH):
     flops = 0
     for module in model.modules():
         if isinstance(module, MultiHeadAttention) and not hasattr(module, "num_global"):
-            dim = module.head_dim
-            all_pairs = attention_flops(Full(), length, length, dim)
-            ours = attention_flops(module.pattern, length, length, dim)
-            flops += num_heads(module) * (all_pairs - ours)
+            costs = (p.cost(length, length, dim=module.head_dim) for p in (Full(), module.pattern))
+            every_pair, allowed_pairs = (cost.flops for cost in costs)
+            flops += module.num_heads * (every_pair - allowed_pairs)
     return flops
 
 
@@ -168,8 +167,7 @@ def test_long_windows_cost_by_their_pairs():
 
 
 def test_top_k_costs_what_full_attention_does():
-    sizes = (30, 30, 8)
-    assert attention_flops(TopK(2), *sizes) == attention_flops(Full(), *sizes)
+    assert TopK(2).cost(30, 30, dim=8).flops == Full().cost(30, 30, dim=8).flops
 
 
 def test_global_tokens_see_all_and_others_their_window():
@@ -221,7 +219,7 @@ def test_rows_within_a_row_add_up_to_it(families, family):
             assert sum(part.flops_per_token for part in inner) == row.flops_per_token
 
 
-def test_either_side_of_a_joined_model_has_its_own_size():
+def test_each_side_of_an_encoder_decoder_has_its_own_size():
     rows = {row.name: row for row in layer_table(build("encoder_decoder"), LENGTH)}
     names = ("encoder.embedding", "encoder.blocks.0-1", "encoder_output", "decoder.blocks.0-2")
     assert [rows[name].shape for name in names] == [(20, 16), (20, 16), (20, 32), (20, 32)]
@@ -246,7 +244,7 @@ def test_embeddings_that_are_looked_up_cost_nothing():
     assert (rows["output_weight"].num_parameters, rows["output_weight"].ties) == (0, ("embedding",))
 
 
-def test_alike_blocks_share_a_row_and_others_do_not():
+def test_equal_blocks_share_a_row_and_others_do_not():
     model = build("gpt", ("local:4", "local:4", "full"), num_layers=5)
     rows = [row for row in layer_table(model, LENGTH) if row.depth == 0]
     assert [(row.name, row.count) for row in rows] == [
@@ -259,7 +257,7 @@ def test_alike_blocks_share_a_row_and_others_do_not():
     ]
 
 
-def test_a_layer_that_is_not_known_is_told_by_its_class_and_children():
+def test_a_module_of_another_library_is_described_by_its_class_and_children():
     class OddLayer(nn.Module):
         def __init__(self):
             super().__init__()
@@ -273,10 +271,28 @@ def test_a_layer_that_is_not_known_is_told_by_its_class_and_children():
     assert rows["blocks.0"].kind == "odd layer"
     assert rows["blocks.0"].num_parameters == 64 + 32 * 33 + 7
     assert rows["blocks.0.inner"].flops_per_token == 2 * 32 * 32
-    assert forward_flops(model.blocks[0], Sizes(length=3, dim=32)) == 3 * 2 * 32 * 32
+    assert count_flops(model.blocks[0], 3) == 3 * 2 * 32 * 32
 
 
-def test_a_norm_of_embeddings_and_the_rows_before_the_first_position_are_told():
+def test_a_new_layer_describes_itself():
+    class Doubling(Layer):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(32, 32))
+
+        def describe(self):
+            return Description("doubling", ("two of each",))
+
+        def flops(self, length):
+            return 7 * length
+
+    model = Gpt(GptConfig(num_layers=1, dim=32, **HEADS), VOCAB)
+    model.blocks[0] = Doubling()
+    row = {row.name: row for row in layer_table(model, LENGTH)}["blocks.0"]
+    assert (row.kind, row.flops_per_token, row.shape) == ("doubling, two of each", 7, (LENGTH, 32))
+
+
+def test_a_norm_of_embeddings_and_the_rows_before_the_first_position_are_named():
     shape = {"positions": "learned", "max_positions": 10, "position_offset": 2}
     model = build("transformer", has_embedding_norm=True, **shape)
     kinds = {row.name: row.kind for row in layer_table(model, LENGTH)}

@@ -52,14 +52,14 @@ def test_luongs_general_follows_its_equation():
 
 
 def test_keys_and_values_may_differ():
-    found = Seq2SeqAttention(Full())(QUERIES, (2 * STATES, STATES), lengths=LENGTHS)
+    found = Seq2SeqAttention(6, Full())(QUERIES, (2 * STATES, STATES), lengths=LENGTHS)
     torch.testing.assert_close(found, weigh(QUERIES @ STATES.mT * 2))
 
 
 @pytest.mark.parametrize(
     "layer",
     [
-        Seq2SeqAttention(Full()),
+        Seq2SeqAttention(6, Full()),
         BahdanauAttention(6, Full()).double(),
         LuongAttention(6, Full(), is_general=True).double(),
     ],
@@ -77,7 +77,7 @@ def test_the_hook_is_told_the_weights(layer):
 
 
 def test_a_pattern_limits_the_keys_by_the_querys_position():
-    layer = Seq2SeqAttention(Local(0, 0))
+    layer = Seq2SeqAttention(6, Local(0, 0))
     found = layer(QUERIES, (STATES, STATES), query_offset=1)
     torch.testing.assert_close(found, STATES[:, 1:4])
 
@@ -90,7 +90,7 @@ def test_a_state_looks_back_as_the_attention_does_from_where_it_stands():
 
 
 def test_a_state_keeps_repeats_and_reorders_rows():
-    layer, rows = Seq2SeqAttention(Full()), torch.tensor([1, 1, 0])
+    layer, rows = Seq2SeqAttention(6, Full()), torch.tensor([1, 1, 0])
     state = Seq2SeqState(memory=(STATES, STATES), lengths=LENGTHS)
     expected = state.attend(layer, QUERIES)[rows]
     state.select(rows)

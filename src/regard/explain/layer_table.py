@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import msgspec
 
-from regard.explain.flops import TRAINING_FACTOR
-from regard.explain.module_tree import Part, fold, list_parts, run_name
+from regard.explain.module_tree import Part, group_equal, group_name, list_parts
 from regard.models import Model
+
+TRAINING_FACTOR = 3
+"""Operations of a forward and a backward pass together, in forward passes.
+
+A backward pass costs twice as much as the forward one (Kaplan et al. 2020, "Scaling Laws for Neural
+Language Models", section 2.1).
+"""
 
 
 class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a model, or several alike that follow one another; numbers are of all of them.
+    """A part of a model, or several equal ones in a row; numbers are of all of them.
 
     Args:
-        name: Place in the model, such as ``encoder.0-5``.
+        name: Path in the model, such as ``encoder.0-5``.
         kind: What it is, with its sizes.
         depth: 0 for the parts that make up the model, 1 for the parts of the row of depth 0 above.
-        count: How many are alike.
+        count: How many equal parts it is.
         shape: Of its output for one row; empty where it has none of its own.
-        num_parameters: Its own; a shared table is counted where it stands first.
+        num_parameters: Its own; a shared table is counted where it is first used.
         weight_bytes: Of these.
         flops_per_token: Operations of a forward pass, by token of the row.
         ties: Parts whose weights it shares.
@@ -45,15 +51,15 @@ def layer_table(model: Model, length: int) -> list[LayerRow]:
             two), 1 or more. Costs are by token of the row (of the target).
 
     Returns:
-        Rows; those of depth 0 add up to the model.
+        Rows; the numbers of those of depth 0 add up to the model's.
     """
     rows = []
-    for run in fold(list_parts(model, length)):
-        rows.append(_row(run, length, depth=0, name=run_name(run)))
-        for parts in zip(*(part.inner for part in run), strict=True):
+    for group in group_equal(list_parts(model, length)):
+        rows.append(_row(group, length, depth=0, name=group_name(group)))
+        for parts in zip(*(part.parts for part in group), strict=True):
             inner = list(parts)
-            name = inner[0].name.removeprefix(f"{run[0].name}.")
-            rows.append(_row(inner, length, depth=1, name=f"{run_name(run)}.{name}"))
+            name = inner[0].name.removeprefix(f"{group[0].name}.")
+            rows.append(_row(inner, length, depth=1, name=f"{group_name(group)}.{name}"))
     return rows
 
 
@@ -89,7 +95,7 @@ def _row(parts: list[Part], length: int, *, depth: int, name: str) -> LayerRow:
     first = parts[0]
     return LayerRow(
         name=name,
-        kind=", ".join((first.kind, *first.facts)),
+        kind=", ".join((first.description.kind, *first.description.facts)),
         depth=depth,
         count=len(parts),
         shape=first.shape,

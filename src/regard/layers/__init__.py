@@ -1,1 +1,85 @@
-"""The blocks that every family of models is built from."""
+"""The layers that models are built from; each is a `torch.nn.Module` to use on its own.
+
+>>> import torch
+>>> from regard.attention import Causal
+>>> from regard.layers import SelfAttention
+>>> attention = SelfAttention(64, 4, pattern=Causal(), output_init_scale=1.0)
+>>> attention(torch.randn(2, 10, 64)).shape
+torch.Size([2, 10, 64])
+"""
+
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.cache import KeyValueCache, WindowCache, cache_for
+from regard.layers.convolution import ConvBlock, ConvDecoderBlock, GatedConvolution
+from regard.layers.cross_entropy import linear_cross_entropy
+from regard.layers.dropout import Dropout, SharedDropoutMasks
+from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
+from regard.layers.feed_forward import FeedForward
+from regard.layers.layer import Description, Layer, Step, count_flops, describe
+from regard.layers.linear import Linear
+from regard.layers.longformer_attention import LongformerAttention
+from regard.layers.lora import LowRank, add_low_rank, merge_low_rank
+from regard.layers.masked_token_head import MaskedTokenHead
+from regard.layers.mesa_layer import MesaMixer, MesaSolver
+from regard.layers.multi_head_attention import CrossAttention, MultiHeadAttention, SelfAttention
+from regard.layers.norm import LayerNorm, RMSNorm
+from regard.layers.patch_embedding import InputEmbedding, Patches
+from regard.layers.pooling import Pooler, mean_of_valid
+from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
+from regard.layers.recurrent import Lstm
+from regard.layers.relative_attention import RelativeAttention, RelativePositions
+from regard.layers.rotary import Rotary, rotate
+from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention, Seq2SeqAttention
+from regard.layers.transformer_block import BlockConfig, DecoderBlock, TransformerBlock
+
+__all__ = [
+    "AttentionConfig",
+    "BahdanauAttention",
+    "BlockConfig",
+    "ConvBlock",
+    "ConvDecoderBlock",
+    "CrossAttention",
+    "DecoderBlock",
+    "Description",
+    "Dropout",
+    "FeedForward",
+    "GatedConvolution",
+    "InputEmbedding",
+    "KeyValueCache",
+    "Layer",
+    "LayerNorm",
+    "LearnedPositions",
+    "Linear",
+    "LongformerAttention",
+    "LowRank",
+    "Lstm",
+    "LuongAttention",
+    "MaskedTokenHead",
+    "MesaMixer",
+    "MesaSolver",
+    "MultiHeadAttention",
+    "Patches",
+    "Pooler",
+    "RMSNorm",
+    "RelativeAttention",
+    "RelativePositions",
+    "Rotary",
+    "SegmentedEmbedding",
+    "SelfAttention",
+    "Seq2SeqAttention",
+    "SharedDropoutMasks",
+    "SinusoidalPositions",
+    "Step",
+    "TokenEmbedding",
+    "TransformerBlock",
+    "WindowCache",
+    "add_low_rank",
+    "cache_for",
+    "count_flops",
+    "describe",
+    "linear_cross_entropy",
+    "mean_of_valid",
+    "merge_low_rank",
+    "rotate",
+    "sinusoids",
+]

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from regard.attention import Pattern
 from regard.layers.dropout import Dropout
+from regard.layers.layer import EMBEDDINGS, INPUT, Description, Layer, Step
 from regard.layers.linear import Linear
 from regard.layers.seq2seq_attention import Seq2SeqAttention, Seq2SeqState
 
@@ -41,7 +42,7 @@ class ConvolutionCache:
             self.inputs = self.inputs.index_select(0, rows)
 
 
-class GatedConvolution(nn.Module):
+class GatedConvolution(Layer):
     """A convolution to twice the size, one half of which gates the other.
 
     Args:
@@ -85,8 +86,14 @@ class GatedConvolution(nn.Module):
         value, gate = self.window(windows).chunk(2, dim=-1)
         return value * gate.sigmoid()
 
+    def describe(self) -> Description:
+        """Return the width of the kernel, before and after each position."""
+        after = self.kernel_width - 1 - self.num_before
+        sides = f"{self.num_before} before, {after} after"
+        return Description("gated convolution", (f"kernel {self.kernel_width}: {sides}",))
 
-class ConvBlock(nn.Module):
+
+class ConvBlock(Layer):
     """``sqrt(0.5) (x + convolution(dropout(x)))``.
 
     Args:
@@ -123,6 +130,10 @@ class ConvBlock(nn.Module):
             seen = seen.masked_fill(~is_valid, 0.0)
         return (x + self.convolution(seen, cache)) * HALF
 
+    def steps(self) -> list[Step]:
+        """Return the convolution and its residual sum."""
+        return [Step("convolution", (INPUT,)), Step("sum", (INPUT, "convolution"))]
+
     def make_cache(self) -> ConvolutionCache:
         """Make what a causal block keeps of the positions seen, empty."""
         return ConvolutionCache()
@@ -145,7 +156,7 @@ class ConvolutionalState(Seq2SeqState):
             cache.select(rows)
 
 
-class ConvDecoderBlock(nn.Module):
+class ConvDecoderBlock(Layer):
     """A causal convolution, attention to the source by its output and the token, residual.
 
     Args:
@@ -167,7 +178,7 @@ class ConvDecoderBlock(nn.Module):
             dim, kernel_width, is_causal=True, keep_rate=1.0 - dropout.rate
         )
         self.query = Linear(dim, dim)
-        self.cross_attention = Seq2SeqAttention(pattern)
+        self.cross_attention = Seq2SeqAttention(dim, pattern)
         self.dropout = dropout
 
     def forward(
@@ -188,6 +199,16 @@ class ConvDecoderBlock(nn.Module):
         queries = (self.query(h) + tokens) * HALF  # d_i = W_d h_i + b_d + g_i, equation 1
         context = state.attend(self.cross_attention, queries)
         return (x + (h + context * _root_of_length(state)) * HALF) * HALF
+
+    def steps(self) -> list[Step]:
+        """Return the convolution, attention by its output and the tokens, and the sum of all."""
+        return [
+            Step("convolution", (INPUT,)),
+            Step("query", ("convolution",)),
+            Step("with tokens", (EMBEDDINGS, "query")),
+            Step("cross_attention", ("with tokens",)),
+            Step("sum", (INPUT, "convolution", "cross_attention")),
+        ]
 
 
 def _root_of_length(state: Seq2SeqState) -> Tensor | float:

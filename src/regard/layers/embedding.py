@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.layers.dropout import Dropout
+from regard.layers.layer import Description, Layer, describe_rows
 from regard.layers.norm import LayerNorm
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 
 
-class TokenEmbedding(nn.Module):
+class TokenEmbedding(Layer):
     """``dropout(norm(scale * weight[ids] + positions))``.
 
     Args:
@@ -27,6 +28,8 @@ class TokenEmbedding(nn.Module):
         scale: Factor on the rows of the table; None is the paper's ``sqrt(dim)``.
         norm: Of the sum; None, as in the paper, leaves it as it is.
     """
+
+    is_embedding = True
 
     def __init__(
         self,
@@ -61,8 +64,18 @@ class TokenEmbedding(nn.Module):
             x = self.norm(x)
         return self.dropout(x.to(dtype or self.weight.dtype))
 
+    def describe(self) -> Description:
+        """Return the sizes of its tables, and its norm."""
+        facts = [describe_rows(self.weight, "tokens")]
+        if isinstance(self.positions, LearnedPositions):
+            facts.append(f"{len(self.positions.weight):,} learned positions")
+        elif self.positions is not None:
+            facts.append("sinusoidal positions")
+        facts += [] if self.norm is None else ["layer norm"]
+        return Description("embedding", tuple(facts))
 
-class SegmentedEmbedding(nn.Module):
+
+class SegmentedEmbedding(Layer):
     """``dropout(norm(tokens + positions + segments))`` (Devlin et al. 2019, figure 2).
 
     Args:
@@ -70,8 +83,10 @@ class SegmentedEmbedding(nn.Module):
         positions: Where the tokens stand.
         norm: Of the sum.
         dropout: On the result.
-        num_segments: Kinds of segments told apart; 0 has no table of them.
+        num_segments: Kinds of segments; 0 has no table of them.
     """
+
+    is_embedding = True
 
     def __init__(
         self,
@@ -110,3 +125,13 @@ class SegmentedEmbedding(nn.Module):
                 "segments: the model has no table of them (num_segments=0).  Leave them out."
             )
         return self.dropout(self.norm(x).to(dtype))
+
+    def describe(self) -> Description:
+        """Return the sizes of its tables."""
+        facts = [
+            describe_rows(self.weight, "tokens"),
+            f"{len(self.positions.weight):,} learned positions",
+        ]
+        if self.segments is not None:
+            facts.append(f"table of segments: {len(self.segments)}")
+        return Description("embedding", (*facts, "layer norm"))

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu"]
@@ -20,7 +21,7 @@ ACTIVATIONS = {
 }
 
 
-class FeedForward(nn.Module):
+class FeedForward(Layer):
     """``W2 activation(W1 x + b1) + b2``, or gated: ``W2 (silu(W1 x) * V x)``.
 
     Args:
@@ -49,6 +50,7 @@ class FeedForward(nn.Module):
         )
         self.outer = Linear(hidden_dim, dim, bias=bias, init_scale=output_init_scale)
         self.activation = ACTIVATIONS[activation]
+        self.activation_name = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, length, dim]`` to the same shape."""
@@ -57,3 +59,13 @@ class FeedForward(nn.Module):
             return self.outer(self.activation(inner))
         activated, gate = inner.chunk(2, dim=-1)
         return self.outer(self.activation(activated) * gate)
+
+    def describe(self) -> Description:
+        """Return its sizes and its activation.
+
+        >>> FeedForward(8, 32, activation="relu", output_init_scale=1.0).describe().facts
+        ('8 to 32 to 8', 'relu')
+        """
+        dim, hidden_dim = self.outer.weight.shape
+        sizes = f"{dim:,} to {hidden_dim:,} to {dim:,}"
+        return Description("feed-forward", (sizes, self.activation_name))

@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.layers.layer import Description, Layer, describe_linear
 
-class Linear(nn.Module):
+
+class Linear(Layer):
     """``y = x W^T + b``.
 
     Args:
@@ -49,3 +51,11 @@ class Linear(nn.Module):
         bias = None if self.bias is None else self.bias.to(x.dtype)
         y = F.linear(x, self.weight.to(x.dtype), bias)
         return y if self.adaptation is None else y + self.adaptation(x)
+
+    def describe(self) -> Description:
+        """Return the sizes of input and output."""
+        return describe_linear(self.weight)
+
+    def flops(self, length: int) -> int:
+        """Count the map, and its adaptation where it has one."""
+        return 2 * self.weight.numel() * length + super().flops(length)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from regard.attention import Full, Global, Pattern, ScoreDependentPattern, attend
+from regard.layers.layer import Description
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import SelfAttention
 
@@ -107,6 +108,27 @@ class LongformerAttention(SelfAttention):
         if self.on_weights is None:
             return compute(lengths=both), None
         return compute(lengths=both, return_weights=True)
+
+    def describe(self) -> Description:
+        """Return the heads, the pattern and the number of global tokens."""
+        return Description(
+            "self-attention", (*super().describe().facts, f"global tokens: {self.num_global}")
+        )
+
+    def flops(self, length: int) -> int:
+        """Count global tokens through their own maps, and all others by the pattern."""
+        num_global, dim = min(self.num_global, length), self.head_dim
+        flops = self.output.flops(length)
+        of_global = Full().cost(num_global, length, dim=dim).flops  # of one head
+        if num_global:
+            flops += self.global_query.flops(num_global) + self.global_key_value.flops(length)
+            flops += self.num_heads * of_global
+        if num_global < length:
+            others = self.pattern.cost(length, length, dim=dim).flops
+            if not isinstance(self.pattern, ScoreDependentPattern):  # holds the global pairs too
+                others -= of_global
+            flops += self.query_key_value.flops(length) + self.num_heads * others
+        return flops
 
 
 def _stack(weights: list[Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.layers.layer import Layer
 from regard.layers.linear import Linear
 
 ADAPTED = ".adaptation."
@@ -20,7 +21,7 @@ ADAPTED = ".adaptation."
 _DOWN, _UP = f"{ADAPTED}down", f"{ADAPTED}up"
 
 
-class LowRank(nn.Module):
+class LowRank(Layer):
     """The change of one linear map.
 
     Args:
@@ -41,6 +42,10 @@ class LowRank(nn.Module):
         """Map ``[batch, length, in_dim]`` (any leading axes) to ``[batch, length, out_dim]``."""
         inner = F.linear(x, self.down.to(x.dtype))
         return F.linear(inner, self.scale * self.up.to(x.dtype))
+
+    def flops(self, length: int) -> int:
+        """Count both maps."""
+        return 2 * (self.down.numel() + self.up.numel()) * length
 
 
 def add_low_rank(model: nn.Module, *, rank: int, alpha: float) -> None:

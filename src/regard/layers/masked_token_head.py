@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.layers.feed_forward import ACTIVATIONS
+from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm
 
 HeadActivation = Literal["relu", "gelu", "gelu_tanh"]
 
 
-class MaskedTokenHead(nn.Module):
+class MaskedTokenHead(Layer):
     """``norm(activation(W h + b)) E^T + c``: which token stood here, E the table of tokens.
 
     Args:
@@ -33,8 +34,18 @@ class MaskedTokenHead(nn.Module):
         self.norm = norm
         self.bias = nn.Parameter(torch.zeros(vocab_size))
         self.activation = ACTIVATIONS[activation]
+        self.activation_name = activation
 
     def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
         """Map ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
         x = self.norm(self.activation(self.dense(hidden)))
         return F.linear(x, table.to(x.dtype), self.bias.to(x.dtype))
+
+    def describe(self) -> Description:
+        """Return what it computes before the table of tokens."""
+        facts = (f"linear, {self.activation_name}, layer norm", "table of tokens")
+        return Description("masked-token head", facts, out_dim=len(self.bias))
+
+    def flops(self, length: int) -> int:
+        """Count its map and the product with the table, ``[vocab, dim]``."""
+        return super().flops(length) + 2 * len(self.bias) * len(self.dense.weight) * length

@@ -21,6 +21,7 @@ from regard.attention import MesaState, mesa
 from regard.attention.mesa.chunks import cut
 from regard.errors import ShapeError
 from regard.layers.convolution import ConvolutionCache
+from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.norm import RMSNorm
 from regard.settings.validation import require_at_least, require_probability
@@ -75,7 +76,7 @@ class MesaCache:
         self.values = None if self.values is None else self.values.index_select(0, rows)
 
 
-class ShortConvolution(nn.Module):
+class ShortConvolution(Layer):
     """A causal convolution of every channel: ``y_t = sum_s w_s * x_{t - width + 1 + s}``.
 
     Args:
@@ -111,8 +112,12 @@ class ShortConvolution(nn.Module):
             y = torch.addcmul(y, x[:, at : at + length], weight[at])
         return y
 
+    def flops(self, length: int) -> int:
+        """Count a multiplication and an addition for every weight and position."""
+        return 2 * self.weight.numel() * length
 
-class MesaMixer(nn.Module):
+
+class MesaMixer(Layer):
     """A `Mixer` in whose every head each position fits a linear map from keys to values.
 
     Args:
@@ -159,6 +164,11 @@ class MesaMixer(nn.Module):
         """Lambda, ``[heads, head_dim]``."""
         return F.softplus(self.raw_regularization) + self.regularization_min
 
+    @property
+    def solver(self) -> MesaSolver | None:
+        """How far problems are solved in the present mode, training or evaluation."""
+        return self.training_solver if self.training else self.inference_solver
+
     def forward(
         self, x: Tensor, *, lengths: Tensor | None = None, cache: MesaCache | None = None
     ) -> Tensor:
@@ -179,7 +189,7 @@ class MesaMixer(nn.Module):
             raise ShapeError("lengths and cache do not go together: give rows of equal length.")
         q, k, v = self._project(x, cache)
         forget, write = self._gates(x, q.dtype)
-        solver = self.training_solver if self.training else self.inference_solver
+        solver = self.solver
         if solver is None:
             start = None if cache is None else cache.values
             out, values = gated_linear_attention(
@@ -208,6 +218,27 @@ class MesaMixer(nn.Module):
     def make_cache(self) -> MesaCache:
         """Make a cache, empty."""
         return MesaCache()
+
+    def describe(self) -> Description:
+        """Return the heads, the width of the convolution and the solver of the present mode."""
+        heads = f"{self.num_heads} heads of {self.head_dim}"
+        width = f"short convolution of {self.convolution.width}"
+        if self.solver is None:
+            return Description("gated linear attention", (heads, width))
+        solver = f"at most {self.solver.num_iterations} iterations of conjugate gradient"
+        return Description("mesa layer", (heads, width, solver))
+
+    def flops(self, length: int) -> int:
+        """Count the maps, every chunk whole, and the most iterations of the present mode."""
+        chunk, dim = min(CHUNK, length), self.head_dim
+        num_chunks = -(-length // chunk)
+        by_state, by_pair = 2 * chunk * dim * dim, 2 * chunk * chunk * dim
+        # G: carried and applied; within a chunk queries meet keys, and weights meet values.
+        of_chunk = 2 * by_state + 2 * by_pair
+        if self.solver is not None:  # H is carried, the diagonals are computed, then iterations
+            num_iterations = self.solver.num_iterations
+            of_chunk += by_state + by_pair + num_iterations * (by_state + 2 * by_pair)
+        return super().flops(length) + self.num_heads * num_chunks * of_chunk
 
     def _project(self, x: Tensor, cache: MesaCache | None) -> tuple[Tensor, ...]:
         """Map to queries, keys and values, ``[batch, heads, length, head_dim]``."""

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from regard.attention import Full, Pattern, attend
 from regard.layers.cache import Cache, cache_for
+from regard.layers.layer import Description, Layer, describe_pattern
 from regard.layers.linear import Linear
 from regard.layers.rotary import Rotary
 
 
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(Layer):
     """What self- and cross-attention share: heads, the call of `attend`, the output map.
 
     Args:
@@ -37,7 +38,7 @@ class MultiHeadAttention(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.head_dim = head_dim or dim // num_heads
+        self.num_heads, self.head_dim = num_heads, head_dim or dim // num_heads
         self.pattern = pattern
         self.output = Linear(
             num_heads * self.head_dim, dim, bias=bias, init_scale=output_init_scale
@@ -80,6 +81,17 @@ class MultiHeadAttention(nn.Module):
             self.on_weights(weights)
         return self.output(out.transpose(1, 2).flatten(2))  # [batch, queries, dim]
 
+    def describe(self) -> Description:
+        """Return the heads and the pattern."""
+        heads = f"{self.num_heads} heads of {self.head_dim}"
+        kind = "cross-attention" if self.reads_source else "self-attention"
+        return Description(kind, (heads, describe_pattern(self.pattern)))
+
+    def flops(self, length: int) -> int:
+        """Count the maps, and scores and sums of values by the pairs of the pattern."""
+        pairs = self.pattern.cost(length, length, dim=self.head_dim)
+        return super().flops(length) + self.num_heads * pairs.flops
+
 
 class SelfAttention(MultiHeadAttention):
     """Attention of a sequence over itself.
@@ -117,14 +129,19 @@ class SelfAttention(MultiHeadAttention):
             bias=bias,
         )
         self.rotary = rotary
-        self.is_grouped = num_kv_heads not in (None, num_heads)
+        self.num_kv_heads = num_kv_heads or num_heads
         width = num_heads * self.head_dim
-        if num_kv_heads is None or not self.is_grouped:
-            self.query_key_value = Linear(dim, 3 * width, bias=bias, num_splits=3)
-        else:
+        if self.is_grouped:
             self.query = Linear(dim, width, bias=bias)
-            shared = 2 * num_kv_heads * self.head_dim
+            shared = 2 * self.num_kv_heads * self.head_dim
             self.key_value = Linear(dim, shared, bias=bias, num_splits=2)
+        else:
+            self.query_key_value = Linear(dim, 3 * width, bias=bias, num_splits=3)
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether several heads of queries share those of keys and values."""
+        return self.num_kv_heads != self.num_heads
 
     def forward(
         self, x: Tensor, *, lengths: Tensor | None = None, cache: Cache | None = None
@@ -164,6 +181,13 @@ class SelfAttention(MultiHeadAttention):
             q, k, v = self._heads(self.query_key_value(x), 3)
         return q, k, v
 
+    def describe(self) -> Description:
+        """Return the heads, the pattern and rotary positions."""
+        heads, pattern = super().describe().facts
+        grouped = (f"{self.num_kv_heads} of keys and values",) if self.is_grouped else ()
+        rotary = () if self.rotary is None else ("rotary positions",)
+        return Description("self-attention", (heads, *grouped, pattern, *rotary))
+
 
 class CrossAttention(MultiHeadAttention):
     """Attention of one sequence over another.
@@ -176,6 +200,8 @@ class CrossAttention(MultiHeadAttention):
         head_dim: Size of a head; None is ``dim / num_heads``.
         bias: Whether the maps have biases.
     """
+
+    reads_source = True
 
     def __init__(
         self,

@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.layers.layer import Description, Layer
+
 NormKind = Literal["layer", "rms"]
 
 
-class LayerNorm(nn.Module):
+class LayerNorm(Layer):
     """``(x - mean) / sqrt(variance + epsilon) * weight + bias`` over the last axis.
 
     Args:
@@ -33,8 +35,12 @@ class LayerNorm(nn.Module):
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         return F.layer_norm(x, weight.shape, weight, bias, self.epsilon)
 
+    def describe(self) -> Description:
+        """Return its kind."""
+        return Description("layer norm")
 
-class RMSNorm(nn.Module):
+
+class RMSNorm(Layer):
     """``x / sqrt(mean(x^2) + epsilon) * weight`` over the last axis (equation 4 of the paper).
 
     Args:
@@ -52,6 +58,10 @@ class RMSNorm(nn.Module):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         normal = wide * (wide.square().mean(-1, keepdim=True) + self.epsilon).rsqrt()
         return normal.to(x.dtype) * self.weight.to(x.dtype)
+
+    def describe(self) -> Description:
+        """Return its kind."""
+        return Description("RMS norm")
 
 
 NORMS: dict[NormKind, type[LayerNorm | RMSNorm]] = {"layer": LayerNorm, "rms": RMSNorm}

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.seq2seq_attention import Seq2SeqState
 
@@ -80,7 +81,7 @@ def lstm_cell(x: Tensor, state: LstmState, weights: LstmWeights) -> LstmState:
     return LstmState(o.sigmoid() * cell.tanh(), cell)
 
 
-class Lstm(nn.Module):
+class Lstm(Layer):
     """One layer in one direction.
 
     Args:
@@ -134,8 +135,13 @@ class Lstm(nn.Module):
             state = LstmState(outputs.gather(1, last)[:, 0], state.cell)
         return outputs, state
 
+    def describe(self) -> Description:
+        """Return the sizes of input and output, and the direction."""
+        sizes = f"{self.input.weight.shape[1]:,} to {self.dim:,}"
+        return Description("LSTM", (sizes, "right to left") if self.is_reversed else (sizes,))
 
-class LstmEncoderLayer(nn.Module):
+
+class LstmEncoderLayer(Layer):
     """One layer, its directions side by side.
 
     Args:
@@ -156,6 +162,14 @@ class LstmEncoderLayer(nn.Module):
             torch.cat(parts, dim=-1) for parts in zip(*(state for _, state in found), strict=True)
         )
         return torch.cat([outputs for outputs, _ in found], dim=-1), LstmState(hidden, cell)
+
+    def describe(self) -> Description:
+        """Return the sizes of a direction, and how many there are."""
+        descriptions = [direction.describe() for direction in self.directions]
+        if len(descriptions) == 1:
+            return descriptions[0]
+        sizes = descriptions[0].facts[0]
+        return Description("LSTM", (f"{sizes} in each of {len(descriptions)} directions",))
 
 
 def run_cells(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor, LstmState]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.attention import LengthDependentPattern, Pattern, TransformerXL, attend
+from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import MultiHeadAttention
 from regard.layers.positions import SinusoidalPositions
@@ -97,7 +98,7 @@ class KeyValueMemory:
         return keys, values
 
 
-class RelativePositions(nn.Module):
+class RelativePositions(Layer):
     """What the layers of a model share: the sinusoids and the biases u and v.
 
     Args:
@@ -111,6 +112,12 @@ class RelativePositions(nn.Module):
         shape = num_heads, dim // num_heads
         self.content_bias = nn.Parameter(torch.empty(shape).normal_(std=0.02))
         self.position_bias = nn.Parameter(torch.empty(shape).normal_(std=0.02))
+
+    def describe(self) -> Description:
+        """Return the sizes of the biases; nothing passes through this layer itself."""
+        heads, head_dim = self.content_bias.shape
+        facts = (f"u and v: {heads} heads of {head_dim}",)
+        return Description("relative positions", facts, out_dim=0)
 
 
 class RelativeAttention(MultiHeadAttention):
@@ -194,6 +201,15 @@ class RelativeAttention(MultiHeadAttention):
     def make_memory(self) -> SegmentMemory:
         """Make the memory of training, empty."""
         return SegmentMemory(self.memory)
+
+    def describe(self) -> Description:
+        """Return the heads, the pattern and the size of the memory."""
+        memory = (f"memory of {self.memory:,}", "relative positions")
+        return Description("self-attention", (*super().describe().facts, *memory))
+
+    def flops(self, length: int) -> int:
+        """Count a row without memory: attention, and the products with the table of distances."""
+        return super().flops(length) + 2 * length**2 * self.num_heads * self.head_dim
 
     def _keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = self._heads(self.key_value(x), 2)

@@ -22,21 +22,27 @@ from regard.attention import (
     ScoreFunction,
     attend,
 )
+from regard.layers.layer import Description, Layer, describe_pattern
 from regard.layers.linear import Linear
 
 Memory = tuple[Tensor, Tensor]
 """Keys and values of the source, ``[batch, keys, dim]`` each."""
 
 
-class Seq2SeqAttention(nn.Module):
+class Seq2SeqAttention(Layer):
     """One head of dot products ``s . h``, not scaled, without any map of its own.
 
     Args:
+        dim: Size of decoder and encoder states.
         pattern: Which target positions may see which source positions.
     """
 
-    def __init__(self, pattern: Pattern) -> None:
+    reads_source = True
+    score_name = "dot"
+
+    def __init__(self, dim: int, pattern: Pattern) -> None:
         super().__init__()
+        self.dim = dim
         self.pattern = pattern
         self.on_weights: Callable[[Tensor], None] | None = None
         """Called with the weights ``[batch, 1, queries, keys]`` of every pass, where set.
@@ -81,6 +87,15 @@ class Seq2SeqAttention(nn.Module):
         self.on_weights(weights)
         return out[:, 0]
 
+    def describe(self) -> Description:
+        """Return the score and the pattern."""
+        facts = (f"1 head, {self.score_name}", describe_pattern(self.pattern))
+        return Description("cross-attention", facts)
+
+    def flops(self, length: int) -> int:
+        """Count one head; an additive score costs as much a pair as a dot product."""
+        return super().flops(length) + self.pattern.cost(length, length, dim=self.dim).flops
+
     def _map(self, queries: Tensor) -> Tensor:
         return queries
 
@@ -93,11 +108,14 @@ class BahdanauAttention(Seq2SeqAttention):
 
     Args:
         dim: Size of decoder and encoder states.
-        pattern: As for `Seq2SeqAttention`.
+        pattern: Which target positions may see which source positions.
     """
 
+    reads_last_step = True
+    score_name = "additive"
+
     def __init__(self, dim: int, pattern: Pattern) -> None:
-        super().__init__(pattern)
+        super().__init__(dim, pattern)
         self.query = Linear(dim, dim)
         self.key = Linear(dim, dim, bias=False)
         self.weight = nn.Parameter(torch.empty(1, dim).normal_(std=dim**-0.5))
@@ -118,12 +136,13 @@ class LuongAttention(Seq2SeqAttention):
 
     Args:
         dim: Size of decoder and encoder states.
-        pattern: As for `Seq2SeqAttention`.
+        pattern: Which target positions may see which source positions.
         is_general: Whether there is a map W_a.
     """
 
     def __init__(self, dim: int, pattern: Pattern, *, is_general: bool) -> None:
-        super().__init__(pattern)
+        super().__init__(dim, pattern)
+        self.score_name = "general" if is_general else "dot"
         self.key = Linear(dim, dim, bias=False) if is_general else nn.Identity()
 
     def project(self, states: Tensor) -> Memory:

@@ -16,6 +16,7 @@ from regard.attention import Pattern
 from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout, SharedDropoutMasks
 from regard.layers.feed_forward import Activation, FeedForward
+from regard.layers.layer import INPUT, Layer, Step
 from regard.layers.multi_head_attention import CrossAttention, SelfAttention
 from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
 from regard.layers.rotary import Rotary
@@ -119,7 +120,7 @@ class ResidualConnection(nn.Module):
         return self.norm(self.dropout.add(x, sublayer(x)))
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(Layer):
     """Self-attention, then feed-forward: a layer of an encoder, or of a decoder that stands alone.
 
     Args:
@@ -154,12 +155,20 @@ class TransformerBlock(nn.Module):
         )
         return self.feed_forward_residual(x, self.feed_forward)
 
+    def steps(self) -> list[Step]:
+        """Return the sub-layers with their norms and residual sums."""
+        residuals = {
+            "self_attention": "attention_residual",
+            "feed_forward": "feed_forward_residual",
+        }
+        return _residual_steps(residuals, is_pre=self.feed_forward_residual.is_pre)
+
     def make_cache(self) -> LayerCache:
         """Make what its self-attention keeps of the positions seen, empty."""
         return self.self_attention.make_cache()
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(Layer):
     """Self-attention, cross-attention over the encoder's output, then feed-forward.
 
     Args:
@@ -217,6 +226,28 @@ class DecoderBlock(nn.Module):
         )
         return self.feed_forward_residual(x, self.feed_forward)
 
+    def steps(self) -> list[Step]:
+        """Return the sub-layers with their norms and residual sums."""
+        residuals = {
+            "self_attention": "self_residual",
+            "cross_attention": "cross_residual",
+            "feed_forward": "feed_forward_residual",
+        }
+        return _residual_steps(residuals, is_pre=self.feed_forward_residual.is_pre)
+
     def make_cache(self) -> LayerCache:
         """Make what its self-attention keeps of the positions seen, empty."""
         return self.self_attention.make_cache()
+
+
+def _residual_steps(residuals: dict[str, str], *, is_pre: bool) -> list[Step]:
+    """Return the data flow through sub-layers, each with the name of its residual connection."""
+    steps, x = [], INPUT
+    for sublayer, residual in residuals.items():
+        norm, total = f"{residual}.norm", f"{residual}.sum"
+        if is_pre:
+            steps += [Step(norm, (x,)), Step(sublayer, (norm,)), Step(total, (x, sublayer))]
+        else:
+            steps += [Step(sublayer, (x,)), Step(total, (x, sublayer)), Step(norm, (total,))]
+        x = steps[-1].name
+    return steps

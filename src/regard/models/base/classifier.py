@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout
 from regard.models.base.encoder import Encoder
+from regard.models.base.model import PooledVector
 from regard.models.base.text_model import TextModel
 
 
@@ -45,6 +46,26 @@ class Classifier(TextModel):
         """Map the vectors of texts, ``[batch, dim]``, to logits, ``[batch, labels]``."""
         weight, bias = self.output_weight, self.output_bias
         return F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
+
+    @property
+    def output_name(self) -> str:
+        """Logits of labels."""
+        return f"logits of {self.num_labels:,} labels"
+
+    def pooling(self) -> PooledVector:
+        """Return the vector of a text: of its first token, or the mean over all."""
+        if self.encoder.config.pooling == "first":
+            return PooledVector("first token", self.encoder.pooler)
+        return PooledVector("mean over tokens", None)
+
+    def vector_layers(self) -> list[nn.Module]:
+        """Return the pooler."""
+        return self.encoder.vector_layers()
+
+    def unused_layers(self) -> list[nn.Module]:
+        """Return the head of masked tokens, and the pooler where vectors are means."""
+        pooler = [] if self.encoder.config.pooling == "first" else self.vector_layers()
+        return pooler if self.encoder.head is None else [self.encoder.head, *pooler]
 
     def layers(self) -> list[nn.Module]:
         """Return its layers, first to last."""

@@ -249,6 +249,23 @@ class Encoder(TextModel):
         positions = torch.arange(1, ids.shape[1] + 1, device=ids.device)
         return ((ids != self.config.pad_id) * positions).amax(1)  # [batch]
 
+    @property
+    def output_name(self) -> str:
+        """Logits of tokens, or states where there is no head for them."""
+        return "states" if self.head is None else super().output_name
+
+    def vector_layers(self) -> list[nn.Module]:
+        """Return the pooler."""
+        return [] if self.pooler is None else [self.pooler]
+
+    def unused_layers(self) -> list[nn.Module]:
+        """Return the pooler, which `pooled` runs."""
+        return self.vector_layers()
+
+    def weights_passed(self) -> dict[nn.Module, nn.Parameter]:
+        """Return the table of tokens for the head of masked tokens."""
+        return {} if self.head is None else {self.head: self.output_weight}
+
     def layers(self) -> list[nn.Module]:
         """Return its layers, first to last."""
         return [*self.blocks]

@@ -7,6 +7,7 @@ A family writes `hidden_states` (all target positions at once, for training) and
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -33,6 +34,14 @@ class EncoderDecoder(TextModel, Generic[S]):
 
     start_id: int = START_ID
     """Token that begins a target."""
+
+    source_memory: Mapping[str, tuple[str, ...]] = {"keys, values": ("states",)}
+    """What attention over the source reads: sums of the encoder's states and embeddings."""
+
+    @property
+    def source_dim(self) -> int:
+        """Size of the states on the source side."""
+        return self.dim
 
     def forward(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Compute the logits of every next target token.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -22,6 +23,34 @@ class FamilyConfig(
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions and the patterns of attention in a line."""
         raise NotImplementedError
+
+
+class PooledVector(NamedTuple):
+    """How a model gets one vector for a row.
+
+    Args:
+        label: What the vector is, such as "mean over tokens".
+        reader: The first layer that reads the vector; None is the map to the output.
+    """
+
+    label: str
+    reader: nn.Module | None
+
+
+class Connection(NamedTuple):
+    """A flow of data between two layers that the order of the layers does not show.
+
+    Args:
+        start: Name of the layer that it leaves.
+        end: Name of the layer that it enters.
+        label: What flows; empty where that is plain.
+        is_late: Whether it enters at the next step of decoding.
+    """
+
+    start: str
+    end: str
+    label: str = ""
+    is_late: bool = False
 
 
 class Model(nn.Module):
@@ -56,6 +85,36 @@ class Model(nn.Module):
         }
         lines = [f"  {name}: {fact}" for name, fact in facts.items() if fact is not None]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+    @property
+    def input_name(self) -> str:
+        """What it reads, in a word."""
+        return "tokens"
+
+    @property
+    def output_name(self) -> str:
+        """What `forward` returns, in a few words."""
+        return "states"
+
+    def pooling(self) -> PooledVector | None:
+        """Return how it gets one vector for a row; None where it works on states alone."""
+        return None
+
+    def vector_layers(self) -> list[nn.Module]:
+        """Return the layers that read one vector of a row instead of its states."""
+        return []
+
+    def unused_layers(self) -> list[nn.Module]:
+        """Return the layers that `forward` does not run."""
+        return []
+
+    def weights_passed(self) -> dict[nn.Module, nn.Parameter]:
+        """Return weights of its own that it passes to layers in every call, by layer."""
+        return {}
+
+    def connections(self) -> list[Connection]:
+        """Return flows of data that the order of the layers does not show."""
+        return []
 
     @abstractmethod
     def layers(self) -> list[nn.Module]:

@@ -30,6 +30,11 @@ class TextModel(Model):
         super().__init__(dim=dim, num_blocks=num_blocks)
         self.vocab_size = vocab_size
 
+    @property
+    def output_name(self) -> str:
+        """Logits of tokens."""
+        return f"logits of {self.vocab_size:,} tokens"
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Map hidden states ``[batch, length, dim]`` (any leading axes) to ``[..., vocab]``."""
         return F.linear(hidden, self.output_weight.to(hidden.dtype))

@@ -104,6 +104,8 @@ class ConvS2S(SinglePassDecoder[ConvolutionalState]):
         ConfigError: A pattern of self-attention is set.
     """
 
+    source_memory = {"keys": ("states",), "values": ("states", "embeddings")}  # noqa: RUF012
+
     def __init__(
         self,
         config: ConvS2SConfig,

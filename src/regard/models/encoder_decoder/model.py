@@ -110,6 +110,11 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         return self.decoder.output_weight
 
     @property
+    def source_dim(self) -> int:
+        """Size of the encoder's states."""
+        return self.encoder.dim
+
+    @property
     def decoder_blocks(self) -> list[DecoderBlock]:
         """The decoder's blocks, first to last."""
         return [block for block in self.decoder.blocks if isinstance(block, DecoderBlock)]

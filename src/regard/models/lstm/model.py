@@ -31,7 +31,7 @@ from regard.layers.recurrent import (
 )
 from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention
 from regard.models.base.encoder_decoder import SinglePassDecoder, Tied, tied_tables
-from regard.models.base.model import FamilyConfig
+from regard.models.base.model import Connection, FamilyConfig
 from regard.models.base.pattern_support import check_no_self_attention
 from regard.models.base.text_model import valid_lengths
 from regard.settings.validation import require_at_least, require_probability
@@ -145,6 +145,20 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
     def alignment_attention(self) -> BahdanauAttention | LuongAttention | None:
         """The one attention; None with ``attention="none"``."""
         return self.attention
+
+    def connections(self) -> list[Connection]:
+        """Return what the decoder starts from, and what a step is fed besides its token."""
+        first, last = "decoder.0", f"decoder.{len(self.decoder) - 1}"
+        start = Connection(f"encoder.{len(self.encoder) - 1}", first, "last states")
+        if self.attention is None:
+            return [start]
+        connections = [start, Connection(last, "readout")]
+        if self.config.attention == "bahdanau":
+            connections.append(Connection(last, "attention", "to the next step", is_late=True))
+            connections.append(Connection("attention", first))
+        elif self.feeds_back:
+            connections.append(Connection("readout", first, "to the next step", is_late=True))
+        return connections
 
     def layers(self) -> list[nn.Module]:
         """Return its layers, first to last."""

@@ -25,7 +25,7 @@ from regard.layers.norm import LayerNorm
 from regard.layers.patch_embedding import InputEmbedding, Patches
 from regard.layers.pooling import Pooler, Pooling, mean_of_valid
 from regard.layers.transformer_block import BlockConfig, TransformerBlock
-from regard.models.base.model import FamilyConfig, Model
+from regard.models.base.model import FamilyConfig, Model, PooledVector
 from regard.models.base.pattern_support import check_no_decoder
 from regard.settings.validation import (
     require_at_least,
@@ -237,6 +237,31 @@ class Vit(Model):
                 "Use hidden_states(inputs) or pooled(hidden), or load weights that hold the head."
             )
         return self.head(vectors)
+
+    @property
+    def input_name(self) -> str:
+        """Image or features."""
+        return self.config.input
+
+    @property
+    def output_name(self) -> str:
+        """Logits of labels; without a head the vector of a pooler, or states."""
+        if self.head is not None:
+            return f"logits of {self.num_labels:,} labels"
+        return "states" if self.pooler is None else "vector"
+
+    def pooling(self) -> PooledVector | None:
+        """Return the vector of an input, where a layer reads it."""
+        layers = self.vector_layers()
+        if not layers:
+            return None
+        mean = f"mean over {'patches' if self.config.input == 'image' else 'rows'}"
+        label = "class token" if self.config.pooling == "first" else mean
+        return PooledVector(label, layers[0])
+
+    def vector_layers(self) -> list[nn.Module]:
+        """Return the pooler and the map to the labels."""
+        return [layer for layer in (self.pooler, self.head) if layer is not None]
 
     def layers(self) -> list[nn.Module]:
         """Return its layers, first to last."""
