@@ -75,7 +75,7 @@ def test_hierarchical_stands_in_the_encoder_where_the_decoder_has_another():
             {"pattern": "hierarchical:4"},
             "attention.pattern=hierarchical:4: averages keys of the queries' own sequence, which "
             "does not go with a decoder that writes token by token.  Take another pattern, "
-            "e.g. local:256, or set attention.decoder beside it.",
+            "e.g. local:256, or set attention.decoder as well.",
         ),
         (
             {"decoder": ("full", "hierarchical:4")},

@@ -22,7 +22,7 @@ SPARSE = AttentionConfig(
             {"pattern": "local:0.1"},
             "attention.pattern=local:0.1: depends on the length, which a decoder that writes token "
             "by token does not know.  Take a number, e.g. local:256, or set attention.decoder "
-            "beside it.",
+            "as well.",
         ),
         (
             {"decoder": ("full", "random:64:3")},

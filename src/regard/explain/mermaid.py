@@ -1,7 +1,7 @@
 """A flowchart in Mermaid's text format (https://mermaid.js.org/syntax/flowchart.html).
 
-Every label stands in double quotes, and what means something to Mermaid or to HTML is written as an
-entity code, so that any text may be a label.
+Every label is in double quotes, and characters with a meaning in Mermaid or HTML are written as
+entity codes, so that any text may be a label.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Flowchart:
 
     @contextmanager
     def group(self, lines: Sequence[str]) -> Iterator[None]:
-        """Put the nodes added within into a frame with a title of these lines."""
+        """Put the nodes that are added within into a frame, with a title of these lines."""
         self._add(f"subgraph g{self._num_groups}[{_quote(lines)}]")
         self._num_groups += 1
         self._depth += 1
@@ -65,12 +65,12 @@ class Flowchart:
         """Add an arrow from one node to another."""
         self._connect(start, "-.->" if is_dotted else "-->", end, label)
 
-    def tie(self, one: str, other: str, label: str) -> None:
+    def tie(self, start: str, end: str, label: str) -> None:
         """Add a dotted line without a direction."""
-        self._connect(one, "-.-", other, label)
+        self._connect(start, "-.-", end, label)
 
     def text(self) -> str:
-        """Write the chart, edges last: an edge would put a node into the frame it stands in."""
+        """Write the chart, edges last: an edge within a frame would add its nodes to the frame."""
         return "\n".join([*_HEADER, *self._lines, *self._edges]) + "\n"
 
     def _add(self, line: str) -> None:
@@ -82,7 +82,7 @@ class Flowchart:
 
 
 def _quote(lines: Sequence[str]) -> str:
-    """Write a label.
+    """Return the text of a label.
 
     >>> _quote(['say "a" & <b>', "next"])
     '"say #quot;a#quot; #amp; #lt;b#gt;<br/>next"'

@@ -97,7 +97,7 @@ def group_equal(parts: Iterable[Part]) -> list[list[Part]]:
 
 
 def group_name(group: list[Part]) -> str:
-    """Name a group of parts from `group_equal`.
+    """Return the name of a group of parts from `group_equal`.
 
     >>> part = Part("blocks.0", Description("block"), (), 0, 0, 0, ())
     >>> group_name([part, Part("blocks.1", Description("block"), (), 0, 0, 0, ())])

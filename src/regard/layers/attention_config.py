@@ -19,19 +19,19 @@ PatternText = str | tuple[str, ...]
 
 
 class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who may look at whom; a list alternates over the layers.
+    """Which positions attend to which; a list alternates over the layers.
 
     Args:
         pattern: Of self-attention in encoder and decoder, such as full, local:256,
             local:256|global:0, strided:8 or top_k:16; decoders look back only. A fraction of the
-            length, such as local:0.1, and random blocks, such as random:64:3, go with the encoder
-            and across only: a decoder does not know how long its text will be.
-        encoder: Of the encoder's self-attention, where it is another.
-        decoder: Of the decoder's self-attention, where it is another.
+            length, such as local:0.1, and random blocks, such as random:64:3, are possible in the
+            encoder and in cross-attention only: a decoder does not know the length of its text.
+        encoder: Of the encoder's self-attention; None is `pattern`.
+        decoder: Of the decoder's self-attention; None is `pattern`.
         cross: Of the decoder's attention over the encoder's output.
 
     Raises:
-        ConfigError: A text is no pattern, or one that cannot stand where it is to be used.
+        ConfigError: A text is not a pattern, or not one that is possible there.
     """
 
     pattern: PatternText = "full"
@@ -56,18 +56,32 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         """Read the pattern of each decoder layer's self-attention; all are causal."""
         name = "pattern" if self.decoder is None else "decoder"
         patterns = self._parse(name, is_decoder=True)
-        instead = "local:256"
+        example = "local:256"
         if name == "pattern":
-            instead += ", or set attention.decoder beside it"
-        self._refuse_hierarchical(name, patterns, "a decoder that writes token by token", instead)
-        self._refuse_by_length(name, patterns, instead)
+            example += ", or set attention.decoder as well"
+        self._refuse(
+            name,
+            Hierarchical,
+            "averages keys of the queries' own sequence, which does not go with a decoder that "
+            f"writes token by token.  Take another pattern, e.g. {example}.",
+        )
+        self._refuse(
+            name,
+            LengthDependentPattern,
+            "depends on the length, which a decoder that writes token by token does not know.  "
+            f"Take a number, e.g. {example}.",
+        )
         return _alternate(patterns, num_layers)
 
     def cross_patterns(self, num_layers: int) -> list[Pattern]:
         """Read the pattern of each decoder layer's attention over the encoder's output."""
         patterns = self._parse("cross", is_decoder=False)
-        place = "cross-attention, which has other keys than queries"
-        self._refuse_hierarchical("cross", patterns, place, "full")
+        self._refuse(
+            "cross",
+            Hierarchical,
+            "averages keys of the queries' own sequence, which does not go with cross-attention, "
+            "which has other keys than queries.  Take another pattern, e.g. full.",
+        )
         return _alternate(patterns, num_layers)
 
     def every_pattern(self, num_encoder_layers: int, num_decoder_layers: int) -> list[Pattern]:
@@ -79,7 +93,13 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         ]
 
     def replace_no_masks(self, instead: str) -> AttentionConfig:
-        """Put another pattern for self-attention where one is no mask; cross-attention gets full.
+        """Replace the patterns that depend on scores, which have no mask.
+
+        Args:
+            instead: Pattern for self-attention; cross-attention gets full.
+
+        Returns:
+            The changed settings.
 
         >>> AttentionConfig(pattern=("top_k:4", "full"), encoder="local:9").replace_no_masks(
         ...     "local:512"
@@ -96,7 +116,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return msgspec.structs.replace(self, **changed)
 
     def summary(self) -> str:
-        """Tell the patterns in a line, in the settings' own words.
+        """Return the patterns in a line, as the settings have them.
 
         >>> AttentionConfig(pattern="local:64", encoder=("local:64", "full")).summary()
         'encoder local:64 / full, decoder local:64, cross full'
@@ -106,14 +126,14 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             return encoder
         return f"encoder {encoder}, decoder {decoder}, cross {cross}"
 
-    def side_summary(self, side: Literal["encoder", "decoder", "cross"]) -> str:
-        """Tell the patterns of one side, as the settings have them.
+    def side_summary(self, kind: Literal["encoder", "decoder", "cross"]) -> str:
+        """Return the patterns of one kind of attention, as the settings have them.
 
         >>> AttentionConfig(pattern=("local:64", "full"), encoder="full").side_summary("decoder")
         'local:64 / full'
         """
-        given = getattr(self, side)
-        return " / ".join(_texts(self.pattern if given is None else given))
+        pattern = getattr(self, kind)
+        return " / ".join(_texts(self.pattern if pattern is None else pattern))
 
     def _parse(self, name: str, *, is_decoder: bool) -> list[Pattern]:
         texts = _texts(getattr(self, name))
@@ -122,28 +142,15 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 f"attention.{name}=[]: the list is empty.  "
                 'Expected one pattern or more, e.g. ["local:64", "full"].'
             )
-        return [_parse_one(name, text, is_decoder) for text in texts]
+        return [_parse_one(name, text, is_decoder=is_decoder) for text in texts]
 
-    def _refuse_hierarchical(
-        self, name: str, patterns: list[Pattern], place: str, instead: str
-    ) -> None:
-        for text, pattern in zip(_texts(getattr(self, name)), patterns, strict=True):
-            if isinstance(pattern, Hierarchical):
-                raise ConfigError(
-                    f"attention.{name}={text}: averages keys of the queries' own sequence, "
-                    f"which does not go with {place}.  Take another pattern, e.g. {instead}."
-                )
-
-    def _refuse_by_length(self, name: str, patterns: list[Pattern], instead: str) -> None:
-        for text, pattern in zip(_texts(getattr(self, name)), patterns, strict=True):
-            if isinstance(pattern, LengthDependentPattern):
-                raise ConfigError(
-                    f"attention.{name}={text}: depends on the length, which a decoder that writes "
-                    f"token by token does not know.  Take a number, e.g. {instead}."
-                )
+    def _refuse(self, name: str, kind: type[Pattern], reason: str) -> None:
+        for text in _texts(getattr(self, name)):
+            if isinstance(_parse_one(name, text, is_decoder=name != "cross"), kind):
+                raise ConfigError(f"attention.{name}={text}: {reason}")
 
 
-def _parse_one(name: str, text: str, is_decoder: bool) -> Pattern:
+def _parse_one(name: str, text: str, *, is_decoder: bool) -> Pattern:
     if text.lstrip().startswith("["):
         raise ConfigError(
             f"attention.{name}={text}: a list has each pattern in double quotes, "
@@ -156,8 +163,8 @@ def _parse_one(name: str, text: str, is_decoder: bool) -> Pattern:
         raise ConfigError(message) from error
 
 
-def _texts(given: PatternText) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else given
+def _texts(pattern: PatternText) -> tuple[str, ...]:
+    return (pattern,) if isinstance(pattern, str) else pattern
 
 
 def _alternate(patterns: list[Pattern], num_layers: int) -> list[Pattern]:

@@ -16,7 +16,7 @@ from regard.attention import LengthDependentPattern, Pattern
 
 
 class LayerCache(Protocol):
-    """What one layer keeps of the positions seen, of any family."""
+    """What one layer of any family keeps of the positions decoded so far."""
 
     def __len__(self) -> int:
         """Count the positions seen."""
@@ -34,7 +34,7 @@ class KeyValueCache:
     """
 
     positions: Tensor | None = None
-    """Key j stands at position j, as `attend` assumes without `key_positions`."""
+    """None: key j is at position j, the default of `attend`."""
 
     def __init__(self) -> None:
         self.keys: Tensor | None = None  # [batch, heads, keys, dim]
@@ -72,10 +72,10 @@ class WindowCache:
         self.keys: Tensor | None = None  # [batch, heads, kept, dim]
         self.values: Tensor | None = None  # [batch, heads, kept, dim]
         self.positions: Tensor | None = None
-        """Where the keys that `append` returned last stand, ``[keys]``; None is 0, 1, ..."""
+        """Positions of the keys that `append` returned last, ``[keys]``; None is 0, 1, ..."""
         self._length = 0
         self._oldest = 0  # the slot to be overwritten next
-        self._kept: Tensor | None = None  # [kept], the position in each slot
+        self._in_slots: Tensor | None = None  # [slots], the position in each slot
 
     def __len__(self) -> int:
         return self._length
@@ -85,7 +85,7 @@ class WindowCache:
 
         Returns:
             The keys and values that the new positions may need, ``[batch, heads, keys, dim]`` each:
-            those kept before and all new ones, where `positions` tells.
+            those kept before and all new ones, at `positions`.
         """
         first, self._length = self._length, self._length + keys.shape[2]
         new = torch.arange(first, self._length, device=keys.device)
@@ -95,24 +95,24 @@ class WindowCache:
 
     def _overwrite(self, keys: Tensor, values: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
         """Put one position into the oldest slot."""
-        assert self.keys is not None and self.values is not None and self._kept is not None
+        assert self.keys is not None and self.values is not None and self._in_slots is not None
         slot = torch.full_like(new, self._oldest)
         # Not in place: the keys returned before may be part of a graph.
         self.keys = self.keys.index_copy(2, slot, keys)
         self.values = self.values.index_copy(2, slot, values)
-        self.positions = self._kept = self._kept.index_copy(0, slot, new)
+        self.positions = self._in_slots = self._in_slots.index_copy(0, slot, new)
         self._oldest = (self._oldest + 1) % self.size
         return self.keys, self.values
 
     def _extend(self, keys: Tensor, values: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
-        """Lay new positions behind those kept, oldest first, and keep the last of all."""
-        if self.keys is not None and self.values is not None and self._kept is not None:
+        """Append new positions to those kept, oldest first, and keep the last of all."""
+        if self.keys is not None and self.values is not None and self._in_slots is not None:
             keys = torch.cat([self.keys.roll(-self._oldest, 2), keys], dim=2)
             values = torch.cat([self.values.roll(-self._oldest, 2), values], dim=2)
-            new = torch.cat([self._kept.roll(-self._oldest), new])
+            new = torch.cat([self._in_slots.roll(-self._oldest), new])
         self._oldest = 0
         self.keys, self.values = _last(keys, self.size), _last(values, self.size)
-        self._kept = new[-self.size :].clone()
+        self._in_slots = new[-self.size :].clone()
         begins_at_zero = len(new) == self._length
         self.positions = None if begins_at_zero else new
         return keys, values
@@ -133,7 +133,7 @@ Cache = KeyValueCache | WindowCache
 
 
 def cache_for(pattern: Pattern) -> Cache:
-    """Choose the smallest cache that decoding with a causal pattern can do with.
+    """Return an empty cache, the smallest that decoding with a causal pattern needs.
 
     >>> from regard.attention import Causal, Local
     >>> cache_for(Local(255, 0) & Causal()).size

@@ -27,7 +27,7 @@ HALF = math.sqrt(0.5)
 
 
 class ConvolutionCache:
-    """The last inputs of a causal convolution, one fewer than its kernel is wide; counts all."""
+    """The last inputs of a causal convolution, one less than the width of its kernel."""
 
     def __init__(self) -> None:
         self.inputs: Tensor | None = None  # [batch, kernel_width - 1, dim]
@@ -48,10 +48,10 @@ class GatedConvolution(Layer):
     Args:
         dim: Size of input and output.
         kernel_width: Positions seen at once, 1 or more.
-        is_causal: Whether a position sees only itself and those before it; else as many on either
-            side, one more after it where the width is even.
-        keep_rate: One minus the rate of dropout on the input, which the initial weights make up
-            for (Gehring et al. 2017, section 3.5).
+        is_causal: Whether a position sees only itself and those before it; else the same number
+            before and after it, one more after it where the width is even.
+        keep_rate: One minus the rate of dropout on the input, for which the initial weights
+            compensate (Gehring et al. 2017, section 3.5).
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class GatedConvolution(Layer):
         super().__init__()
         self.kernel_width = kernel_width
         self.num_before = kernel_width - 1 if is_causal else (kernel_width - 1) // 2
-        # The paper's variance 4 p / (width dim), told as a factor on Glorot's.
+        # The paper's variance 4 p / (width dim), as a factor on Glorot's.
         gain = math.sqrt(2.0 * keep_rate * (kernel_width + 1) / kernel_width)
         self.window = Linear(kernel_width * dim, 2 * dim, init_scale=gain, num_splits=2)
 
@@ -69,7 +69,7 @@ class GatedConvolution(Layer):
 
         Args:
             x: ``[batch, length, dim]``, zeros at padding.
-            cache: Of a causal convolution: the inputs before `x`, brought up to date.
+            cache: Of a causal convolution: the inputs before `x`; updated.
 
         Returns:
             Same shape as `x`.
@@ -80,17 +80,17 @@ class GatedConvolution(Layer):
             x = torch.cat([cache.inputs, x], dim=1)
         length = x.shape[1] - self.kernel_width + 1
         if cache is not None:
-            cache.inputs = x[:, length:].clone()  # without holding on to the others
+            cache.inputs = x[:, length:].clone()  # without a reference to the others
             cache.length += length
-        windows = torch.cat([x[:, at : at + length] for at in range(self.kernel_width)], dim=-1)
+        windows = torch.cat([x[:, i : i + length] for i in range(self.kernel_width)], dim=-1)
         value, gate = self.window(windows).chunk(2, dim=-1)
         return value * gate.sigmoid()
 
     def describe(self) -> Description:
         """Return the width of the kernel, before and after each position."""
         after = self.kernel_width - 1 - self.num_before
-        sides = f"{self.num_before} before, {after} after"
-        return Description("gated convolution", (f"kernel {self.kernel_width}: {sides}",))
+        kernel = f"kernel {self.kernel_width}: {self.num_before} before, {after} after"
+        return Description("gated convolution", (kernel,))
 
 
 class ConvBlock(Layer):
@@ -119,29 +119,29 @@ class ConvBlock(Layer):
 
         Args:
             x: ``[batch, length, dim]``.
-            is_valid: Which of them are no padding, ``[batch, length, 1]``; None means all.
-            cache: Of a causal block: the inputs before `x`, brought up to date.
+            is_valid: Which of them are not padding, ``[batch, length, 1]``; None means all.
+            cache: Of a causal block: the inputs before `x`; updated.
 
         Returns:
             Same shape as `x`.
         """
-        seen = self.dropout(x)
+        dropped = self.dropout(x)
         if is_valid is not None:
-            seen = seen.masked_fill(~is_valid, 0.0)
-        return (x + self.convolution(seen, cache)) * HALF
+            dropped = dropped.masked_fill(~is_valid, 0.0)
+        return (x + self.convolution(dropped, cache)) * HALF
 
     def steps(self) -> list[Step]:
         """Return the convolution and its residual sum."""
         return [Step("convolution", (INPUT,)), Step("sum", (INPUT, "convolution"))]
 
     def make_cache(self) -> ConvolutionCache:
-        """Make what a causal block keeps of the positions seen, empty."""
+        """Return an empty cache of a causal block."""
         return ConvolutionCache()
 
 
 @dataclass(kw_only=True)
 class ConvolutionalState(Seq2SeqState):
-    """All that decoding carries from one token to the next.
+    """The state of decoding between two tokens.
 
     Args:
         caches: The last inputs of each decoder layer.
@@ -189,8 +189,8 @@ class ConvDecoderBlock(Layer):
         Args:
             x: New positions, ``[batch, length, dim]``.
             tokens: Their embeddings, the same shape.
-            state: The source, and where the new positions begin.
-            cache: The inputs before `x`, brought up to date.
+            state: The source, and the position of the first of `x`.
+            cache: The inputs before `x`; updated.
 
         Returns:
             Same shape as `x`.

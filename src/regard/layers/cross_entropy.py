@@ -41,25 +41,25 @@ def linear_cross_entropy(
 
 
 def _log_loss(logits: Tensor, probabilities: Tensor, target: Tensor, at_target: Tensor) -> Tensor:
-    """Compute the cross-entropy of rows, ``[rows, 1]``, from their softmax where that suffices."""
+    """Compute the cross-entropy of rows, ``[rows, 1]``, from their softmax where it is exact."""
     at_probability = probabilities.gather(1, target)
     if bool((at_probability >= torch.finfo(probabilities.dtype).tiny).all()):
         return -at_probability.to(at_target.dtype).log()
-    # So small a probability is rounded, to 0 in the end; the largest of a row never is.
-    highest, place = logits.max(-1, keepdim=True)
-    log_sum = highest.to(at_target.dtype) - probabilities.gather(1, place).to(at_target.dtype).log()
+    # A probability this small is rounded, at last to 0; the largest of a row never is.
+    highest, index = logits.max(-1, keepdim=True)
+    log_sum = highest.to(at_target.dtype) - probabilities.gather(1, index).to(at_target.dtype).log()
     return log_sum - at_target
 
 
 def _gradients(
     hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """Form the gradients from differentiable operations, all logits ``[rows, vocab]`` at once."""
+    """Compute the gradients by differentiable operations, all logits ``[rows, vocab]`` at once."""
     rows, vocab = len(hidden), len(weight)
     weight_used = weight.to(hidden.dtype)
     probabilities = (hidden @ weight_used.T).softmax(-1)
-    wanted = torch.nn.functional.one_hot(targets, vocab).to(hidden.dtype)
-    residual = (probabilities - (1 - smoothing) * wanted - smoothing / vocab) / rows
+    one_hot = torch.nn.functional.one_hot(targets, vocab).to(hidden.dtype)
+    residual = (probabilities - (1 - smoothing) * one_hot - smoothing / vocab) / rows
     return residual @ weight_used, (residual.T @ hidden).to(weight.dtype)
 
 

@@ -30,7 +30,7 @@ class SharedDropoutMasks:
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
-        """Draw new bits: the masks that follow depend on `seed` and the calls since only."""
+        """Draw new bits: the next masks depend only on `seed` and the calls after this one."""
         self._generator.manual_seed(seed)
         self._masks.clear()
         self._served = 0
@@ -61,8 +61,8 @@ class SharedDropoutMasks:
     def _draw(self, size: int, threshold: int) -> Tensor:
         words = torch.empty((size + 7) // 8, dtype=torch.int64)
         words.random_(-(2**63), None, generator=self._generator)
-        kept = words.view(torch.uint8)[:size] >= threshold
-        return kept * (_LEVELS / (_LEVELS - threshold))
+        is_kept = words.view(torch.uint8)[:size] >= threshold
+        return is_kept * (_LEVELS / (_LEVELS - threshold))
 
 
 class Dropout(nn.Module):
@@ -76,7 +76,7 @@ class Dropout(nn.Module):
     def __init__(self, rate: float, masks: SharedDropoutMasks) -> None:
         super().__init__()
         self.rate = rate
-        """As set, not rounded."""
+        """The argument, not rounded."""
         self.threshold = round(rate * _LEVELS)
         self.masks = masks
 

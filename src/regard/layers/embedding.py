@@ -23,10 +23,10 @@ class TokenEmbedding(Layer):
 
     Args:
         weight: ``[vocab, dim]`` table, possibly shared with other layers.
-        positions: Where the tokens stand; None where the layers tell, as rotary ones do.
+        positions: Vectors of the positions; None where the layers have their own, such as rotary.
         dropout: On the sum.
         scale: Factor on the rows of the table; None is the paper's ``sqrt(dim)``.
-        norm: Of the sum; None, as in the paper, leaves it as it is.
+        norm: Of the sum; None, as in the paper, has none.
     """
 
     is_embedding = True
@@ -48,12 +48,15 @@ class TokenEmbedding(Layer):
         self.dropout = dropout
 
     def forward(self, ids: Tensor, *, start: int = 0, dtype: torch.dtype | None = None) -> Tensor:
-        """Embed ids ``[batch, length]`` that begin at position `start` as ``[batch, length, dim]``.
+        """Embed token ids.
 
         Args:
-            ids: Token ids.
+            ids: ``[batch, length]``.
             start: Position of the first column.
             dtype: Type of the result; None keeps the type of the table.
+
+        Returns:
+            ``[batch, length, dim]``.
         """
         x = F.embedding(ids, self.weight)
         if self.scale != 1:
@@ -80,7 +83,7 @@ class SegmentedEmbedding(Layer):
 
     Args:
         weight: ``[vocab, dim]`` table of tokens, shared with the output.
-        positions: Where the tokens stand.
+        positions: Vectors of the positions.
         norm: Of the sum.
         dropout: On the result.
         num_segments: Kinds of segments; 0 has no table of them.
@@ -107,15 +110,18 @@ class SegmentedEmbedding(Layer):
         self.dropout = dropout
 
     def forward(self, ids: Tensor, segments: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Embed ids ``[batch, length]`` of segments of that shape as ``[batch, length, dim]``.
+        """Embed token ids and segments.
 
         Args:
-            ids: Token ids.
-            segments: Segment numbers; None is 0 everywhere.
+            ids: ``[batch, length]``.
+            segments: Segment numbers, the same shape; None is 0 everywhere.
             dtype: Type of the result.
 
+        Returns:
+            ``[batch, length, dim]``.
+
         Raises:
-            ConfigError: Segments are given to a model that has none.
+            ConfigError: There are segments, and the model has no table of them.
         """
         x = F.embedding(ids, self.weight) + self.positions(0, ids.shape[1])
         if self.segments is not None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from regard.attention import Pattern, format_pattern
 from regard.errors import ConfigError
@@ -97,7 +97,7 @@ def describe(module: nn.Module) -> Description | None:
 
 
 def count_flops(module: nn.Module, length: int) -> int:
-    """Count the operations of a forward pass of one row of `length` positions through any module.
+    """Return the operations of a forward pass of one row of `length` positions through a module.
 
     >>> count_flops(nn.Sequential(nn.Linear(8, 4), nn.ReLU()), 10)
     640
@@ -108,7 +108,7 @@ def count_flops(module: nn.Module, length: int) -> int:
     return own + sum(count_flops(child, length) for child in module.children())
 
 
-def describe_linear(weight: nn.Parameter) -> Description:
+def describe_linear(weight: Tensor) -> Description:
     """Describe a linear map by its weight, ``[out_dim, in_dim]``."""
     out_dim, in_dim = weight.shape
     return Description("linear", (f"{in_dim:,} to {out_dim:,}",), out_dim=out_dim)

@@ -1,8 +1,8 @@
 """Self-attention with global tokens (Longformer, Beltagy et al. 2020, section 3.1).
 
-Global tokens see all tokens and are seen by all. What they see, they see through maps of their own;
-all other tokens see by a pattern, such as a window, and the global ones besides. Cost: O(window +
-global tokens) a token with a window.
+Global tokens attend to all tokens, through maps of their own, and all tokens attend to them; all
+other tokens also attend by a pattern, such as a window. Cost: O(window + global tokens) a token
+with a window.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class LongformerAttention(SelfAttention):
     Args:
         dim: Size of the model.
         num_heads: Number of heads.
-        pattern: Which tokens the others see, beside the global ones; one that is no mask stays as
-            it is, since it chooses among all tokens.
+        pattern: Which tokens the other tokens attend to, apart from the global ones; a pattern that
+            depends on scores is not changed, since it chooses among all tokens.
         num_global: Global tokens, the first of each row; 0 has none.
         output_init_scale: Factor on the initial weights of the output map.
     """
@@ -75,7 +75,11 @@ class LongformerAttention(SelfAttention):
     def _attend_globally(
         self, x: Tensor, lengths: Tensor | None, num_global: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend with the global tokens; output and weights, if wanted, of those rows."""
+        """Attend with the global tokens.
+
+        Returns:
+            Output ``[batch, heads, num_global, head_dim]``, and weights where `on_weights` is set.
+        """
         (q,) = self._heads(self.global_query(x[:, :num_global]), 1)
         k, v = self._heads(self.global_key_value(x), 2)
         return self._weigh(q, k, v, pattern=Full(), lengths=lengths, first=0)
@@ -83,9 +87,14 @@ class LongformerAttention(SelfAttention):
     def _attend_by_pattern(
         self, x: Tensor, lengths: Tensor | None, num_global: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend with all other tokens; output and weights, if wanted, of those rows."""
+        """Attend with all other tokens.
+
+        Returns:
+            Output ``[batch, heads, length - num_global, head_dim]``, and weights where
+            `on_weights` is set.
+        """
         q, k, v = self._project(x)
-        if isinstance(self.pattern, ScoreDependentPattern):  # may want as many queries as keys
+        if isinstance(self.pattern, ScoreDependentPattern):  # may need all queries
             out, weights = self._weigh(q, k, v, pattern=self.pattern, lengths=lengths, first=0)
             return out[:, :, num_global:], None if weights is None else weights[:, :, num_global:]
         q = q[:, :, num_global:]
@@ -101,13 +110,17 @@ class LongformerAttention(SelfAttention):
         lengths: Tensor | None,
         first: int,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend with queries from position `first` on; the weights too where they are wanted."""
+        """Attend with queries from position `first` on.
+
+        Returns:
+            Output ``[batch, heads, queries, head_dim]``, and the weights where `on_weights` is set.
+        """
         compute = partial(attend, q, k, v, pattern=pattern, query_offset=first)
-        # As a pair: alone they would be those of keys only where there are fewer queries.
-        both = None if lengths is None else ((lengths - first).clamp(min=0), lengths)
+        # A pair, since `attend` would take one tensor for the keys alone with fewer queries.
+        lengths_of_both = None if lengths is None else ((lengths - first).clamp(min=0), lengths)
         if self.on_weights is None:
-            return compute(lengths=both), None
-        return compute(lengths=both, return_weights=True)
+            return compute(lengths=lengths_of_both), None
+        return compute(lengths=lengths_of_both, return_weights=True)
 
     def describe(self) -> Description:
         """Return the heads, the pattern and the number of global tokens."""
@@ -124,15 +137,15 @@ class LongformerAttention(SelfAttention):
             flops += self.global_query.flops(num_global) + self.global_key_value.flops(length)
             flops += self.num_heads * of_global
         if num_global < length:
-            others = self.pattern.cost(length, length, dim=dim).flops
+            by_pattern = self.pattern.cost(length, length, dim=dim).flops
             if not isinstance(self.pattern, ScoreDependentPattern):  # holds the global pairs too
-                others -= of_global
-            flops += self.query_key_value.flops(length) + self.num_heads * others
+                by_pattern -= of_global
+            flops += self.query_key_value.flops(length) + self.num_heads * by_pattern
         return flops
 
 
 def _stack(weights: list[Tensor]) -> Tensor:
-    """Join weights ``[batch, heads, queries, keys]`` by their queries; sparse where one is."""
+    """Concatenate weights ``[batch, heads, queries, keys]`` by query; sparse where one is."""
     if any(part.is_sparse for part in weights):
         weights = [part if part.is_sparse else part.to_sparse() for part in weights]
     return torch.cat(weights, dim=2)

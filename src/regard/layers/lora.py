@@ -1,7 +1,7 @@
 """Low-rank adaptation (Hu et al. 2021, "LoRA", equation 3): ``W x + (alpha / rank) B A x``.
 
-W stays as it is; A and B, of rank much smaller than W's sides, are trained. B begins at zero, so
-that the adapted model begins as the one it adapts. Merged, the model costs what it did before.
+W is frozen; A and B, of a rank much smaller than the sides of W, are trained. B begins at zero, so
+that the adapted model begins as the original. Merged, the model costs what it did before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from regard.layers.layer import Layer
 from regard.layers.linear import Linear
 
 ADAPTED = ".adaptation."
-"""Stands in the names of what is trained."""
+"""Part of the names of the trained weights."""
 _DOWN, _UP = f"{ADAPTED}down", f"{ADAPTED}up"
 
 
@@ -36,7 +36,7 @@ class LowRank(Layer):
         self.scale = scale
         self.down = nn.Parameter(torch.empty(rank, in_dim))
         self.up = nn.Parameter(torch.zeros(out_dim, rank))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as the authors' code has it
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # the authors' code
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, length, in_dim]`` (any leading axes) to ``[batch, length, out_dim]``."""
@@ -68,7 +68,7 @@ def merge_low_rank(tensors: Mapping[str, Tensor], *, alpha: float) -> dict[str, 
 
     Args:
         tensors: Weights by name, changes among them.
-        alpha: As for `add_low_rank`.
+        alpha: Factor on each change, times its rank.
 
     Returns:
         The weights of the model without adaptation.

@@ -1,4 +1,4 @@
-"""The head that tells which token was masked (Devlin et al. 2019, section 3.1)."""
+"""The head that predicts masked tokens (Devlin et al. 2019, section 3.1)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HeadActivation = Literal["relu", "gelu", "gelu_tanh"]
 
 
 class MaskedTokenHead(Layer):
-    """``norm(activation(W h + b)) E^T + c``: which token stood here, E the table of tokens.
+    """``norm(activation(W h + b)) E^T + c``: logits of the token, E the table of tokens.
 
     Args:
         dim: Size of the states.

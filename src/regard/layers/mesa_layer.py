@@ -1,11 +1,12 @@
 """The layer around the Mesa solve (von Oswald et al. 2025, arXiv 2506.05233): maps, gates, norms.
 
 Queries and keys pass a short causal convolution and SiLU and are scaled to length 1; forget and
-write gates are read off the input; the output is normalised head by head. As in the authors' code
-values are not convolved. Without a solver the same layer is gated linear attention, o_t = G_t q_t,
-whose state is what the Mesa layer fits least squares in (scalar gates: Dao & Gu 2024, "Transformers
-are SSMs"; Yang et al. 2023, arXiv 2312.06635). Solve, sums and gates are computed in float32 at
-least. Cost: 4 dim^2 multiply-adds a position for the maps, beside those of `regard.attention.mesa`.
+write gates are linear maps of the input; the output is normalised head by head. Values are not
+convolved (the authors' code does not either). Without a solver the same layer is gated linear
+attention, o_t = G_t q_t, whose state is that in which the Mesa layer fits least squares (scalar
+gates: Dao & Gu 2024, "Transformers are SSMs"; Yang et al. 2023, arXiv 2312.06635). Solve, sums and
+gates are computed in float32 at least. Cost: 4 dim^2 multiply-adds a position for the maps, and
+those of `regard.attention.mesa`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from regard.settings.validation import require_at_least, require_probability
 CHUNK = 64
 """Positions computed together."""
 
-# Positions that the heads remember at first. With gates at 1/2 recall is learned far later, or not.
+# Memory of the heads at first, in positions. With gates at 1/2 recall is learned late or never.
 _LONGEST, _SHORTEST = 1024.0, 16.0
 _REGULARIZATION = 1.0  # Lambda at first, the authors'
 
@@ -39,7 +40,7 @@ class MesaSolver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     Args:
         num_iterations: Of conjugate gradient, at most, 1 or more.
-        tolerance: Stop before that when all residuals have fallen to this fraction; 0 never does.
+        tolerance: Stop earlier when all residuals have fallen to this fraction; 0 disables this.
     """
 
     num_iterations: int = 30
@@ -51,7 +52,7 @@ class MesaSolver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class MesaCache:
-    """All that a layer keeps of the positions seen, of one size whatever their number."""
+    """What a layer keeps of the positions seen; its size does not depend on their number."""
 
     def __init__(self) -> None:
         self.convolution = ConvolutionCache()
@@ -64,8 +65,15 @@ class MesaCache:
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def state(self) -> MesaState | None:
+        """The sums H and G; None before the first position."""
+        if self.keys is None or self.values is None:
+            return None
+        return MesaState(self.keys, self.values)
+
     def store(self, keys: Tensor | None, values: Tensor, *, num_new: int) -> None:
-        """Put new sums in place of the old: those `num_new` positions later."""
+        """Replace the sums, ``[batch, heads, head_dim, head_dim]``, after `num_new` positions."""
         self.keys, self.values = keys, values
         self._length += num_new
 
@@ -95,7 +103,7 @@ class ShortConvolution(Layer):
 
         Args:
             x: ``[batch, length, dim]``.
-            cache: The inputs before `x`, brought up to date; None where there are none.
+            cache: The inputs before `x`; updated. None where there are none.
 
         Returns:
             Same shape as `x`.
@@ -106,10 +114,10 @@ class ShortConvolution(Layer):
         else:
             x = torch.cat([cache.inputs, x], dim=1)
         if cache is not None:
-            cache.inputs = x[:, length:].clone()  # without holding on to the others
+            cache.inputs = x[:, length:].clone()  # without a reference to the others
         y = x[:, :length] * weight[0]
-        for at in range(1, self.width):
-            y = torch.addcmul(y, x[:, at : at + length], weight[at])
+        for i in range(1, self.width):
+            y = torch.addcmul(y, x[:, i : i + length], weight[i])
         return y
 
     def flops(self, length: int) -> int:
@@ -118,7 +126,7 @@ class ShortConvolution(Layer):
 
 
 class MesaMixer(Layer):
-    """A `Mixer` in whose every head each position fits a linear map from keys to values.
+    """A `Mixer` that fits a linear map from keys to values, at each position and in each head.
 
     Args:
         dim: Size of the model.
@@ -126,7 +134,7 @@ class MesaMixer(Layer):
         solver: Used in training and, until ``inference_solver`` is set, in evaluation; None is
             gated linear attention.
         conv_width: Positions that the short convolution sees, 1 or more.
-        regularization_min: What Lambda is at least, above 0 and below 1.
+        regularization_min: Least value of Lambda, above 0 and below 1.
         output_init_scale: Factor on the initial weights of the output map.
     """
 
@@ -149,7 +157,8 @@ class MesaMixer(Layer):
         self.gates = Linear(dim, 2 * num_heads, init_scale=0.1, num_splits=2)
         assert self.gates.bias is not None
         with torch.no_grad():
-            self.gates.bias[:num_heads] = _remembering(num_heads)
+            spans = torch.logspace(math.log10(_LONGEST), math.log10(_SHORTEST), num_heads)
+            self.gates.bias[:num_heads] = (spans - 1).log()  # sigmoid of it is 1 - 1 / span
         self.norm = RMSNorm(self.head_dim)
         self.output = Linear(dim, dim, bias=False, init_scale=output_init_scale)
         if solver is None:
@@ -172,23 +181,25 @@ class MesaMixer(Layer):
     def forward(
         self, x: Tensor, *, lengths: Tensor | None = None, cache: MesaCache | None = None
     ) -> Tensor:
-        """Let ``x``, ``[batch, length, dim]``, look back on itself and on what the cache holds.
+        """Map new positions, which depend on those before them and on the cache.
 
         Args:
-            x: The new positions.
-            lengths: Valid positions of each row, ``[batch]``; None means all, as a cache demands.
-            cache: What has been seen before; brought up to date.
+            x: ``[batch, length, dim]``.
+            lengths: Valid positions of each row, ``[batch]``; None means all, and with a cache it
+                must be None.
+            cache: Of the positions before; updated.
 
         Returns:
             Same shape as `x`.
 
         Raises:
-            ShapeError: There are both lengths and a cache.
+            ShapeError: There are lengths and a cache.
         """
         if lengths is not None and cache is not None:
             raise ShapeError("lengths and cache do not go together: give rows of equal length.")
         q, k, v = self._project(x, cache)
-        forget, write = self._gates(x, q.dtype)
+        forget, write = self.gates(x).to(q.dtype).transpose(1, 2).chunk(2, dim=1)
+        forget, write = F.logsigmoid(forget), write.sigmoid()  # [batch, heads, length]
         solver = self.solver
         if solver is None:
             start = None if cache is None else cache.values
@@ -205,7 +216,7 @@ class MesaMixer(Layer):
                 num_iterations=solver.num_iterations,
                 tolerance=solver.tolerance or None,
                 chunk=CHUNK,
-                initial=_state_of(cache),
+                initial=None if cache is None else cache.state,
                 lengths=lengths,
                 return_state=True,
             )
@@ -216,7 +227,7 @@ class MesaMixer(Layer):
         return self.output(out.transpose(1, 2).flatten(2))
 
     def make_cache(self) -> MesaCache:
-        """Make a cache, empty."""
+        """Return an empty cache."""
         return MesaCache()
 
     def describe(self) -> Description:
@@ -251,11 +262,6 @@ class MesaMixer(Layer):
         )
         return _unit(q), _unit(k), v
 
-    def _gates(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Read off the forget gate's logarithm and the write gate, ``[batch, heads, length]``."""
-        forget, write = self.gates(x).to(dtype).transpose(1, 2).chunk(2, dim=1)
-        return F.logsigmoid(forget), write.sigmoid()
-
 
 def gated_linear_attention(
     q: Tensor,
@@ -271,13 +277,13 @@ def gated_linear_attention(
 
     Args:
         q: Queries, ``[batch, heads, length, dim]``.
-        k: Keys, likewise.
+        k: Keys, the same shape.
         v: Values, ``[batch, heads, length, value_dim]``.
         forget: Logarithms of the forget gates g, ``[batch, heads, length]``, 0 or below.
-        write: Write gates b, likewise, 0 or above.
+        write: Write gates b, the same shape, 0 or above.
         initial: G before the first position; None is 0.
         lengths: Valid positions of each row, ``[batch]``; padding on the right gives zeros and
-            leaves no trace in the state.
+            does not change the state.
 
     Returns:
         ``[batch, heads, length, value_dim]``, and G after the last position,
@@ -291,26 +297,16 @@ def gated_linear_attention(
     products = chunks.v.mT @ (chunks.k * chunks.weights[..., -1:, :].mT)
     state = torch.zeros_like(products[:, :, 0]) if initial is None else initial
     starts = []
-    for kept, product in zip(chunks.decays[..., -1:, :].unbind(2), products.unbind(2), strict=True):
+    for decay, product in zip(
+        chunks.decays[..., -1:, :].unbind(2), products.unbind(2), strict=True
+    ):
         starts.append(state)
-        state = torch.addcmul(product, kept, state)
+        state = torch.addcmul(product, decay, state)
     within = (chunks.q @ chunks.k.mT * chunks.weights) @ chunks.v
     out = within + (chunks.q * chunks.decays) @ torch.stack(starts, dim=2).mT
     return out.flatten(2, 3)[:, :, : q.shape[2]], state
 
 
-def _state_of(cache: MesaCache | None) -> MesaState | None:
-    if cache is None or cache.keys is None or cache.values is None:
-        return None
-    return MesaState(cache.keys, cache.values)
-
-
 def _unit(x: Tensor) -> Tensor:
     """Scale ``[..., head_dim]`` to length 1, smoothly at 0."""
     return x * (x.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
-
-
-def _remembering(num_heads: int) -> Tensor:
-    """Choose biases of the forget gate for memories from long to short, ``[heads]``."""
-    spans = torch.logspace(math.log10(_LONGEST), math.log10(_SHORTEST), num_heads)
-    return (spans - 1).log()  # sigmoid of it is 1 - 1 / span

@@ -16,7 +16,7 @@ from regard.layers.rotary import Rotary
 
 
 class MultiHeadAttention(Layer):
-    """What self- and cross-attention share: heads, the call of `attend`, the output map.
+    """The base of self- and cross-attention: heads, the call of `attend`, the output map.
 
     Args:
         dim: Size of the model.
@@ -50,7 +50,7 @@ class MultiHeadAttention(Layer):
         """
 
     def _heads(self, x: Tensor, num_splits: int) -> tuple[Tensor, ...]:
-        """Split [batch, length, parts * dim] into parts of [batch, heads, length, head_dim]."""
+        """Split ``[batch, length, splits * dim]`` into ``[batch, heads, length, head_dim]``."""
         split = x.unflatten(-1, (num_splits, -1, self.head_dim))
         return split.permute(2, 0, 3, 1, 4).unbind(0)
 
@@ -103,9 +103,9 @@ class SelfAttention(MultiHeadAttention):
         output_init_scale: Factor on the initial weights of the output map.
         head_dim: Size of a head; None is ``dim / num_heads``.
         bias: Whether the maps have biases.
-        num_kv_heads: Heads of keys and values, which divide `num_heads`: each is shared by as many
-            queries (Ainslie et al. 2023); None is one for each.
-        rotary: Turns queries and keys by their positions; None leaves them as they are.
+        num_kv_heads: Heads of keys and values, a divisor of `num_heads`: each serves the same
+            number of queries (Ainslie et al. 2023); None is `num_heads`.
+        rotary: Rotates queries and keys by their positions; None does not.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class SelfAttention(MultiHeadAttention):
         Args:
             x: The new positions.
             lengths: Valid positions of each row, ``[batch]``; None means all.
-            cache: What has been decoded before; the new positions are added to it.
+            cache: Keys and values of the positions before; the new ones are added.
 
         Returns:
             Same shape as `x`.
@@ -159,8 +159,8 @@ class SelfAttention(MultiHeadAttention):
         q, k, v = self._project(x)
         query_offset = 0 if cache is None else len(cache)
         if self.rotary is not None:
-            places = torch.arange(query_offset, query_offset + x.shape[1], device=x.device)
-            q, k = self.rotary(q, places), self.rotary(k, places)
+            positions = torch.arange(query_offset, query_offset + x.shape[1], device=x.device)
+            q, k = self.rotary(q, positions), self.rotary(k, positions)
         if cache is None:
             return self._attend(q, k, v, lengths=lengths, query_offset=0)
         k, v = cache.append(k, v)
@@ -169,7 +169,7 @@ class SelfAttention(MultiHeadAttention):
         )
 
     def make_cache(self) -> Cache:
-        """Make the smallest cache that decoding by the pattern can do with, empty."""
+        """Return an empty cache, the smallest that decoding by the pattern needs."""
         return cache_for(self.pattern)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -252,6 +252,6 @@ class CrossAttention(MultiHeadAttention):
             Same shape as `x`.
         """
         (q,) = self._heads(self.query(x), 1)
-        # As a pair: alone they would be those of the queries too where there are as many.
+        # A pair, since `attend` takes one tensor for both where their numbers are equal.
         of_keys = None if lengths is None else (None, lengths)
         return self._attend(q, keys, values, lengths=of_keys, query_offset=query_offset)

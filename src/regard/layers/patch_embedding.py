@@ -1,4 +1,4 @@
-"""Front ends for input that is no text: image patches and feature vectors as a sequence.
+"""Embeddings of input that is not text: image patches and feature vectors as a sequence.
 
 A linear map takes each patch (Dosovitskiy et al. 2021, equation 1) or each row of a series, such as
 the values measured at one time or a frame of a spectrogram, to the model's size; a trained vector
@@ -15,15 +15,16 @@ from regard.layers.dropout import Dropout
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 
-# As large as a mapped input of variance 1. With 0.02, as Dosovitskiy et al. have it for their large
-# collections, 25 passes over 1,000 handwritten digits get 84 % of others right, with this 99 %.
+# As large as a mapped input of variance 1. After 25 passes over 1,000 handwritten digits the
+# accuracy on held-out digits is 99 % with this, and 84 % with 0.02, the value of Dosovitskiy et al.
+# for their large collections.
 _POSITION_STD = 1.0
 
 
 class Patches(Layer):
     """One linear map of every patch of an image, the patches row by row.
 
-    The map has the shape of a convolution's kernel, as published checkpoints have it; its initial
+    The map has the shape of a convolution's kernel, that of published checkpoints; its initial
     weights are normal with variance ``1 / in_dim`` (LeCun et al. 1998, section 4.6).
 
     Args:
@@ -40,7 +41,7 @@ class Patches(Layer):
         nn.init.normal_(self.weight, std=(channels * height * width) ** -0.5)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Map an image whose sides are multiples of the patches'.
+        """Map images whose height and width are multiples of the patches'.
 
         Args:
             pixels: ``[batch, channels, rows, columns]``.
@@ -68,8 +69,8 @@ class InputEmbedding(Layer):
             for feature vectors ``[batch, length, features]``.
         dim: Size of the model.
         num_positions: Longest input; positions after it take the vector of the last.
-        has_class_token: Whether a trained vector stands before the input, in which a classifier
-            gathers what it needs (Devlin et al. 2019).
+        has_class_token: Whether a trained vector comes before the input, whose state a classifier
+            reads (Devlin et al. 2019).
         dropout: Of the result.
     """
 
@@ -92,7 +93,7 @@ class InputEmbedding(Layer):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed an input in the type that it has.
+        """Embed an input; the type is not changed.
 
         Args:
             x: What the projection takes, such as ``[batch, length, features]``.
@@ -103,8 +104,8 @@ class InputEmbedding(Layer):
         x = self.projection(x)
         if self.class_token is not None:
             x = torch.cat([self.class_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
-        places = torch.arange(x.shape[1], device=x.device).clamp(max=self.positions.shape[1] - 1)
-        return self.dropout(x + self.positions[:, places].to(x.dtype))
+        index = torch.arange(x.shape[1], device=x.device).clamp(max=self.positions.shape[1] - 1)
+        return self.dropout(x + self.positions[:, index].to(x.dtype))
 
     def describe(self) -> Description:
         """Return the sizes of patches or rows, and of the table of positions."""

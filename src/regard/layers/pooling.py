@@ -10,13 +10,13 @@ from torch import Tensor
 from regard.layers.linear import Linear
 
 Pooling = Literal["first", "mean"]
-"""What stands for a sequence: the state of its first position, or the mean of all."""
+"""The vector of a sequence: the state of its first position, or the mean of all."""
 
 PoolerActivation = Literal["tanh", "relu"]
 
 
 class Pooler(Linear):
-    """``activation(W h + b)``, of the vector that stands for a sequence.
+    """``activation(W h + b)`` of the vector of a sequence.
 
     Args:
         dim: Size of the states.
@@ -34,11 +34,12 @@ class Pooler(Linear):
 
 
 def mean_of_valid(hidden: Tensor, lengths: Tensor | None) -> Tensor:
-    """Average over the positions that are no padding.
+    """Average over the positions that are not padding.
 
     Args:
         hidden: ``[batch, length, dim]``.
-        lengths: Valid positions of each row, ``[batch]``; None means all. A row of none gives 0.
+        lengths: Valid positions of each row, ``[batch]``; None means all. An empty row
+            gives 0.
 
     Returns:
         ``[batch, dim]``.

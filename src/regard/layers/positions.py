@@ -1,4 +1,4 @@
-"""Where a token stands: sinusoidal (Vaswani et al. 2017, section 3.5) and learned positions."""
+"""Vectors of positions: sinusoidal (Vaswani et al. 2017, section 3.5) and learned."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SinusoidalPositions(nn.Module):
 
     Args:
         dim: Size of the embedding, even.
-        order: Of its columns, as in `sinusoids`.
+        order: Of its columns: interleaved or halves (see `sinusoids`).
     """
 
     table: Tensor
@@ -63,8 +63,8 @@ class LearnedPositions(nn.Module):
 
     Args:
         dim: Size of the embedding.
-        num_positions: Positions told apart.
-        offset: Rows of the table before that of the first position, which nothing takes.
+        num_positions: Positions with a row of their own.
+        offset: Unused rows of the table before that of the first position.
     """
 
     def __init__(self, dim: int, num_positions: int, offset: int = 0) -> None:

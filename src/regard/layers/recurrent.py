@@ -21,7 +21,7 @@ from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.seq2seq_attention import Seq2SeqState
 
-_SHUT = 1e4  # sigmoid(1e4) is 1 and sigmoid(-1e4) is 0 in every floating type
+_CLOSED = 1e4  # sigmoid(1e4) is 1 and sigmoid(-1e4) is 0 in every floating type
 
 
 class LstmState(NamedTuple):
@@ -36,7 +36,7 @@ class LstmState(NamedTuple):
 
 
 class EncodedSource(NamedTuple):
-    """What an encoder found: outputs ``[batch, length, dim]``, and each layer's last state.
+    """What an encoder returns: outputs ``[batch, length, dim]``, and each layer's last state.
 
     `lengths` are the valid positions ``[batch]``, None where no row is padded.
     """
@@ -48,11 +48,11 @@ class EncodedSource(NamedTuple):
 
 @dataclass(kw_only=True)
 class RecurrentState(Seq2SeqState):
-    """All that decoding carries from one token to the next.
+    """The state of decoding between two tokens.
 
     Args:
         layers: Output and cell of each decoder layer.
-        fed: What the next step is fed beside its token, ``[batch, dim]``.
+        fed: What the next step reads besides its token, ``[batch, dim]``.
     """
 
     layers: list[LstmState]
@@ -66,7 +66,7 @@ class RecurrentState(Seq2SeqState):
 
 
 class LstmWeights(NamedTuple):
-    """W ``[4 dim, in_dim]``, U ``[4 dim, dim]`` and b ``[4 dim]`` in the type of a computation."""
+    """W ``[4 dim, in_dim]``, U ``[4 dim, dim]`` and b ``[4 dim]`` in the type of the input."""
 
     input: Tensor
     recurrent: Tensor
@@ -74,7 +74,7 @@ class LstmWeights(NamedTuple):
 
 
 def lstm_cell(x: Tensor, state: LstmState, weights: LstmWeights) -> LstmState:
-    """Take one step with an input ``[batch, in_dim]``."""
+    """Compute the state after one step with an input ``[batch, in_dim]``."""
     gates = F.linear(x, weights.input, weights.bias) + F.linear(state.hidden, weights.recurrent)
     i, f, g, o = gates.chunk(4, dim=-1)  # PyTorch's order
     cell = f.sigmoid() * state.cell + i.sigmoid() * g.tanh()
@@ -101,7 +101,7 @@ class Lstm(Layer):
         nn.init.ones_(self.input.bias.data[dim : 2 * dim])
 
     def weights(self, dtype: torch.dtype) -> LstmWeights:
-        """Cast the weights once for the steps of a sequence."""
+        """Cast the weights, once for all steps of a sequence."""
         assert self.input.bias is not None
         tensors = (self.input.weight, self.recurrent.weight, self.input.bias)
         return LstmWeights(*(tensor.to(dtype) for tensor in tensors))
@@ -117,7 +117,7 @@ class Lstm(Layer):
             lengths: Valid positions of each row, ``[batch]``, padding on the right; None means all.
 
         Returns:
-            Outputs ``[batch, length, dim]``, meaningless at padding, and the state after the last
+            Outputs ``[batch, length, dim]``, undefined at padding, and the state after the last
             valid position read.
         """
         if state is None:
@@ -145,7 +145,7 @@ class LstmEncoderLayer(Layer):
     """One layer, its directions side by side.
 
     Args:
-        dim: Size of input and output; each direction gives its share.
+        dim: Size of input and output, which the directions share equally.
         reversals: Of each direction, whether it reads from right to left.
     """
 
@@ -157,23 +157,23 @@ class LstmEncoderLayer(Layer):
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, LstmState]:
         """Read ``[batch, length, dim]``; return outputs of that shape, and the last state."""
-        found = [direction(x, lengths=lengths) for direction in self.directions]
-        hidden, cell = (
-            torch.cat(parts, dim=-1) for parts in zip(*(state for _, state in found), strict=True)
+        outputs, states = zip(
+            *(direction(x, lengths=lengths) for direction in self.directions), strict=True
         )
-        return torch.cat([outputs for outputs, _ in found], dim=-1), LstmState(hidden, cell)
+        hidden, cell = (torch.cat(parts, dim=-1) for parts in zip(*states, strict=True))
+        return torch.cat(outputs, dim=-1), LstmState(hidden, cell)
 
     def describe(self) -> Description:
         """Return the sizes of a direction, and how many there are."""
-        descriptions = [direction.describe() for direction in self.directions]
-        if len(descriptions) == 1:
-            return descriptions[0]
-        sizes = descriptions[0].facts[0]
-        return Description("LSTM", (f"{sizes} in each of {len(descriptions)} directions",))
+        layers = [layer for layer in self.directions if isinstance(layer, Lstm)]
+        first = layers[0].describe()
+        if len(layers) == 1:
+            return first
+        return Description("LSTM", (f"{first.facts[0]} in each of {len(layers)} directions",))
 
 
 def run_cells(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor, LstmState]:
-    """Apply the cell to each position of ``[batch, length, in_dim]``; as `Lstm` returns."""
+    """Apply the cell to each position of ``[batch, length, in_dim]``; return outputs and state."""
     outputs = []
     for position in x.unbind(1):
         state = lstm_cell(position, state, weights)
@@ -182,7 +182,7 @@ def run_cells(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor
 
 
 def _fused(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor, LstmState]:
-    """Compute what `run_cells` does by PyTorch's kernel."""
+    """Compute what `run_cells` computes, by PyTorch's kernel."""
     outputs, hidden, cell = torch.lstm(
         x,
         (state.hidden[None], state.cell[None]),
@@ -200,14 +200,16 @@ def _fused(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor, L
 def _hold_at_padding(
     x: Tensor, lengths: Tensor, weights: LstmWeights
 ) -> tuple[Tensor, LstmWeights]:
-    """Add an input that is 1 at padding, opens the forget gate there and shuts the input gate.
+    """Add an input that is 1 at padding, opens the forget gate there and closes the input gate.
 
     The cell keeps its value through padding: at the end it is that of the last valid position, and
-    read from the right it is still the initial one at the first valid position. The initial state
-    must be zero for the latter.
+    read from the right it is still the initial one, which must be zero, at the first valid one.
+
+    Returns:
+        ``[batch, length, in_dim + 1]``, and the weights for it.
     """
     is_padding = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
     dim = len(weights.bias) // 4
-    column = weights.input.new_tensor([-_SHUT, _SHUT, 0.0, 0.0]).repeat_interleave(dim)
+    column = weights.input.new_tensor([-_CLOSED, _CLOSED, 0.0, 0.0]).repeat_interleave(dim)
     wider = torch.cat([weights.input, column[:, None]], dim=1)
     return torch.cat([x, is_padding[..., None].to(x.dtype)], dim=2), weights._replace(input=wider)

@@ -3,10 +3,10 @@
     A_ij = ((q_i + u) . k_j + (q_i + v) . W_R R_{i-j}) / sqrt(head_dim)
 
 with R the sinusoids of the distance and u, v shared by all layers (section 3.3); keys and values
-are those of the positions at hand and of a memory of those before them (section 3.2). What is
-remembered is what the layer was given: where normalisation follows the sub-layer these are the
-paper's states h^{n-1}. Cost: that of attention over length + memory keys, and as much once more
-for the products of the queries with the table of distances.
+are those of the new positions and of a memory of those before them (section 3.2). The memory holds
+the inputs of the layer: in post-norm these are the paper's states h^{n-1}. Cost: that of attention
+over length + memory keys, and the same again for the products of the queries with the table of
+distances.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Project = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class SegmentMemory:
-    """The last inputs of one layer, without their graph: what training carries on.
+    """The memory of training: the last inputs of one layer, without their graph.
 
-    Their keys and values are computed anew, so that the maps learn from them.
+    Their keys and values are computed again, so that the maps learn from them.
 
     Args:
         size: Most positions kept, 1 or more.
@@ -49,10 +49,10 @@ class SegmentMemory:
             self.inputs = self.inputs.index_select(0, rows)
 
     def extend(self, x: Tensor, project: Project) -> tuple[Tensor, Tensor]:
-        """Add positions ``[batch, new, dim]``.
+        """Add positions.
 
         Args:
-            x: The new positions.
+            x: The new positions, ``[batch, new, dim]``.
             project: Maps inputs to keys and values, ``[batch, heads, positions, head_dim]``.
 
         Returns:
@@ -66,7 +66,7 @@ class SegmentMemory:
 
 
 class KeyValueMemory:
-    """Keys and values of the last inputs of one layer: what generation carries on.
+    """The memory of generation: keys and values of the last inputs of one layer.
 
     Args:
         size: Most positions kept, 1 or more.
@@ -88,7 +88,15 @@ class KeyValueMemory:
             self.values = self.values.index_select(0, rows)
 
     def extend(self, x: Tensor, project: Project) -> tuple[Tensor, Tensor]:
-        """Add positions ``[batch, new, dim]``; as `SegmentMemory.extend`."""
+        """Add positions.
+
+        Args:
+            x: The new positions, ``[batch, new, dim]``.
+            project: Maps inputs to keys and values, ``[batch, heads, positions, head_dim]``.
+
+        Returns:
+            Keys and values of those kept before and of all new ones.
+        """
         self._length += x.shape[1]
         keys, values = project(x)
         if self.keys is not None and self.values is not None:
@@ -99,7 +107,7 @@ class KeyValueMemory:
 
 
 class RelativePositions(Layer):
-    """What the layers of a model share: the sinusoids and the biases u and v.
+    """The sinusoids and the biases u and v, which the layers of a model share.
 
     Args:
         dim: Size of the model, even and a multiple of `num_heads`.
@@ -128,7 +136,7 @@ class RelativeAttention(MultiHeadAttention):
         num_heads: Number of heads.
         pattern: Which positions may see which, causal. Positions count from the beginning of the
             text; those that the memory no longer holds are not seen.
-        memory: Most positions before the ones at hand that are seen, 1 or more.
+        memory: Most positions before the new ones that are seen, 1 or more.
         shared: Sinusoids and biases, the same for every layer of a model.
         output_init_scale: Factor on the initial weights of the output map.
     """
@@ -163,8 +171,9 @@ class RelativeAttention(MultiHeadAttention):
 
         Args:
             x: The new positions: each sees those of `x` before it, and all that is remembered.
-            lengths: Valid positions of each row, ``[batch]``; None means all, as a memory demands.
-            cache: What is remembered; brought up to date.
+            lengths: Valid positions of each row, ``[batch]``; None means all, and with a memory it
+                must be None.
+            cache: The memory; updated.
 
         Returns:
             Same shape as `x`.
@@ -175,7 +184,7 @@ class RelativeAttention(MultiHeadAttention):
         num_kept = k.shape[2] - x.shape[1]
         key_positions = None
         if start == num_kept or _is_relative(self.pattern):
-            start = num_kept  # key j stands at j
+            start = num_kept  # key j is at position j
         else:
             key_positions = torch.arange(start - num_kept, start + x.shape[1], device=x.device)
         compute = partial(
@@ -195,11 +204,11 @@ class RelativeAttention(MultiHeadAttention):
         return self.output(out.transpose(1, 2).flatten(2))
 
     def make_cache(self) -> KeyValueMemory:
-        """Make the memory of generation, empty."""
+        """Return an empty memory of generation."""
         return KeyValueMemory(self.memory)
 
     def make_memory(self) -> SegmentMemory:
-        """Make the memory of training, empty."""
+        """Return an empty memory of training."""
         return SegmentMemory(self.memory)
 
     def describe(self) -> Description:
@@ -222,7 +231,7 @@ class RelativeAttention(MultiHeadAttention):
 
 
 def _is_relative(pattern: Pattern) -> bool:
-    """Tell whether a pattern depends on the distance of a pair alone."""
+    """Return whether a pattern depends on the distance of a pair alone."""
     assert not isinstance(pattern, LengthDependentPattern)  # no decoder has one
     return all(
         term.queries is None and term.keys is None and not term.blocks for term in pattern.terms()

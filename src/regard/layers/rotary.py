@@ -1,8 +1,8 @@
-"""Rotary positions (Su et al. 2021, "RoFormer", section 3.2): queries and keys turned by angles.
+"""Rotary positions (Su et al. 2021, "RoFormer", section 3.2): queries and keys are rotated.
 
-Coordinates are taken in pairs, and pair i of a vector at position p is turned by the angle
-``p base^(-2i / dim)`` (equation 34). The dot product of a turned query and a turned key depends on
-their positions through the distance alone. Cost: about three operations a number, no weights.
+Coordinates form pairs, and pair i of a vector at position p is rotated by the angle
+``p base^(-2i / dim)`` (equation 34). The dot product of a rotated query and a rotated key depends
+on their positions through the distance alone. Cost: about three operations a number, no weights.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from torch import Tensor, nn
 def rotate(
     x: Tensor, positions: Tensor, *, base: float = 10000.0, interleaved: bool = False
 ) -> Tensor:
-    """Turn every vector by its position.
+    """Rotate every vector by its position.
 
     Args:
         x: Queries or keys, ``[batch, heads, length, dim]``; dim is even.
-        positions: Where they stand, ``[length]`` or ``[batch, length]``, in tokens.
+        positions: Of the vectors, ``[length]`` or ``[batch, length]``, in tokens.
         base: Sets the slowest angle, about ``1 / base`` a token; above 0.
         interleaved: Pair coordinate 2i with 2i + 1, as the paper and GPT-J do; else i with
-            ``i + dim / 2``, as Llama and GPT-NeoX do. Weights trained one way need it.
+            ``i + dim / 2``, as Llama and GPT-NeoX do. Weights work only with the pairs that they
+            were trained with.
 
     Returns:
         Same shape and type as `x`.
@@ -35,16 +36,16 @@ def rotate(
     cos, sin = angles.cos().to(wide), angles.sin().to(wide)
     sizes, axis = ((-1, 2), -1) if interleaved else ((2, -1), -2)
     first, second = x.to(wide).unflatten(-1, sizes).unbind(axis)
-    turned = (first * cos - second * sin, first * sin + second * cos)
-    return torch.stack(turned, dim=axis).flatten(-2).to(x.dtype)
+    rotated = (first * cos - second * sin, first * sin + second * cos)
+    return torch.stack(rotated, dim=axis).flatten(-2).to(x.dtype)
 
 
 class Rotary(nn.Module):
-    """`rotate` as a layer. It holds no tensors, so that no cast of the model blurs the angles.
+    """`rotate` as a layer. It holds no tensors, so a cast of the model does not round the angles.
 
     Args:
-        base: As for `rotate`.
-        interleaved: As for `rotate`.
+        base: Sets the slowest angle, about ``1 / base`` a token; above 0.
+        interleaved: Pair coordinate 2i with 2i + 1; else i with ``i + dim / 2``.
     """
 
     def __init__(self, *, base: float = 10000.0, interleaved: bool = False) -> None:
@@ -53,11 +54,11 @@ class Rotary(nn.Module):
         self.interleaved = interleaved
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Turn ``[batch, heads, length, dim]`` by ``[length]`` or ``[batch, length]``."""
+        """Rotate ``[batch, heads, length, dim]`` by ``[length]`` or ``[batch, length]``."""
         return rotate(x, positions, base=self.base, interleaved=self.interleaved)
 
     def extra_repr(self) -> str:
-        """Tell the settings."""
+        """Return the settings."""
         return f"base={self.base}, interleaved={self.interleaved}"
 
 

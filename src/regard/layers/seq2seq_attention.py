@@ -1,4 +1,4 @@
-"""Attention of a decoder over the source with one head, as it was before the Transformer.
+"""Attention of a decoder over the source with one head, from before the Transformer.
 
 Additive (Bahdanau, Cho & Bengio 2015, "Neural Machine Translation by Jointly Learning to Align and
 Translate", appendix A.1.2) and multiplicative (Luong, Pham & Manning 2015, "Effective Approaches to
@@ -62,7 +62,7 @@ class Seq2SeqAttention(Layer):
 
         Args:
             queries: ``[batch, queries, dim]``.
-            memory: Keys and values, as from `project` where there is one.
+            memory: Keys and values, ``[batch, keys, dim]`` each, from `project` where there is one.
             lengths: Valid keys of each row, ``[batch]``; None means all.
             query_offset: Position of the first query.
 
@@ -77,7 +77,7 @@ class Seq2SeqAttention(Layer):
             v,
             pattern=self.pattern,
             score=self._score(q.dtype),
-            # As a pair: alone they would be those of the queries too where there are as many.
+            # A pair, since `attend` takes one tensor for both where their numbers are equal.
             lengths=None if lengths is None else (None, lengths),
             query_offset=query_offset,
         )
@@ -152,7 +152,7 @@ class LuongAttention(Seq2SeqAttention):
 
 @dataclass(kw_only=True)
 class Seq2SeqState:
-    """What a decoder carries from one token to the next of the source that it looks back at.
+    """The source as a decoder sees it between two tokens.
 
     Args:
         memory: Keys and values of the source, ``[batch, keys, dim]``; None without attention.
@@ -165,7 +165,7 @@ class Seq2SeqState:
     position: int = 0
 
     def attend(self, attention: Seq2SeqAttention, queries: Tensor) -> Tensor:
-        """Attend over the source by ``[batch, queries, dim]``, the next positions."""
+        """Attend over the source with queries ``[batch, queries, dim]``, the next positions."""
         assert self.memory is not None
         return attention(queries, self.memory, lengths=self.lengths, query_offset=self.position)
 

@@ -59,7 +59,7 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     rotary_base: float | None = None
 
     def self_attention(self, pattern: Pattern) -> SelfAttention:
-        """Make the self-attention of a block, by the given pattern."""
+        """Build the self-attention of a block, by a pattern."""
         return SelfAttention(
             self.dim,
             self.num_heads,
@@ -72,7 +72,7 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         )
 
     def feed_forward(self) -> FeedForward:
-        """Make the feed-forward network of a block."""
+        """Build the feed-forward network of a block."""
         return FeedForward(
             self.dim,
             self.hidden_dim,
@@ -82,25 +82,25 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         )
 
     def make_norm(self) -> LayerNorm | RMSNorm:
-        """Make one normalisation."""
+        """Build one normalisation."""
         return NORMS[self.norm_kind](self.dim, self.epsilon)
 
     def make_last_norm(self) -> LayerNorm | RMSNorm | nn.Identity:
-        """Make what follows the last block: a normalisation where those of a block come first."""
+        """Build what follows the last block: a normalisation in pre-norm, else nothing."""
         return self.make_norm() if self.norm == "pre" else nn.Identity()
 
 
 class Mixer(Protocol):
-    """What a block lets positions exchange by: self-attention, or what stands in its place."""
+    """How the positions of a block exchange data: self-attention, or a layer in its place."""
 
     def __call__(
         self, x: Tensor, *, lengths: Tensor | None = None, cache: Any | None = None
     ) -> Tensor:
-        """Map ``[batch, length, dim]`` to the same; arguments as for `SelfAttention`."""
+        """Map ``[batch, length, dim]`` to the same shape, with arguments of `SelfAttention`."""
         ...
 
     def make_cache(self) -> LayerCache:
-        """Make what it keeps of the positions seen, empty."""
+        """Return an empty cache."""
         ...
 
 
@@ -121,12 +121,11 @@ class ResidualConnection(nn.Module):
 
 
 class TransformerBlock(Layer):
-    """Self-attention, then feed-forward: a layer of an encoder, or of a decoder that stands alone.
+    """Self-attention, then feed-forward: a layer of an encoder, or of a decoder-only model.
 
     Args:
         config: Dimensions.
-        self_attention: By which positions see one another, such as ``config.self_attention``
-            makes it.
+        self_attention: Such as from ``config.self_attention``.
         masks: Of dropout.
     """
 
@@ -145,7 +144,7 @@ class TransformerBlock(Layer):
         Args:
             x: New positions, ``[batch, length, dim]``.
             lengths: Valid positions of each row, ``[batch]``; None means all.
-            cache: What self-attention keeps of the positions before `x`; None where there are none.
+            cache: Of self-attention, with the positions before `x`; None where there are none.
 
         Returns:
             Same shape as `x`.
@@ -164,7 +163,7 @@ class TransformerBlock(Layer):
         return _residual_steps(residuals, is_pre=self.feed_forward_residual.is_pre)
 
     def make_cache(self) -> LayerCache:
-        """Make what its self-attention keeps of the positions seen, empty."""
+        """Return an empty cache of its self-attention."""
         return self.self_attention.make_cache()
 
 
@@ -213,7 +212,7 @@ class DecoderBlock(Layer):
             x: New positions, ``[batch, length, dim]``.
             memory: Keys and values of the source, from ``cross_attention.project``.
             memory_lengths: Valid source positions of each row, ``[batch]``; None means all.
-            cache: What self-attention keeps of the positions before `x`; None where there are none.
+            cache: Of self-attention, with the positions before `x`; None where there are none.
 
         Returns:
             Same shape as `x`.
@@ -236,7 +235,7 @@ class DecoderBlock(Layer):
         return _residual_steps(residuals, is_pre=self.feed_forward_residual.is_pre)
 
     def make_cache(self) -> LayerCache:
-        """Make what its self-attention keeps of the positions seen, empty."""
+        """Return an empty cache of its self-attention."""
         return self.self_attention.make_cache()
 
 
