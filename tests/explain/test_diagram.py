@@ -13,7 +13,7 @@ from torch import nn
 from regard.explain.diagram import draw_diagram
 from regard.explain.mermaid import Flowchart
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.layer import INPUT, Layer, Step
+from regard.layers.layer import INPUT, Flow, Layer
 from regard.layers.norm import LayerNorm
 from regard.models import (
     DECODERS,
@@ -284,9 +284,9 @@ def test_a_new_block_declares_its_data_flow():
 
         def steps(self):
             return [
-                Step("gate", (INPUT,)),
-                Step("value", (INPUT,)),
-                Step("sum", ("gate", "value", INPUT)),
+                Flow("gate", (INPUT,)),
+                Flow("value", (INPUT,)),
+                Flow("sum", ("gate", "value", INPUT)),
             ]
 
     model = Gpt(GptConfig(num_layers=1, dim=32, **HEADS), 50)

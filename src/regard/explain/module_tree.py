@@ -16,8 +16,8 @@ from torch import nn
 
 from regard.layers.layer import (
     Description,
+    Flow,
     Layer,
-    Step,
     count_flops,
     describe,
     describe_rows,
@@ -107,7 +107,7 @@ def group_name(group: list[Part]) -> str:
     return first if len(group) == 1 else f"{first}-{last}"
 
 
-def steps_of(module: nn.Module | None) -> list[Step]:
+def steps_of(module: nn.Module | None) -> list[Flow]:
     """Return the data flow that a block declares; empty where its children follow each other."""
     return module.steps() if isinstance(module, Layer) else []
 

@@ -15,7 +15,7 @@ from regard.layers.cross_entropy import linear_cross_entropy
 from regard.layers.dropout import Dropout, SharedDropoutMasks
 from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
 from regard.layers.feed_forward import FeedForward
-from regard.layers.layer import Description, Layer, Step, count_flops, describe
+from regard.layers.layer import Description, Flow, Layer, count_flops, describe
 from regard.layers.linear import Linear
 from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.lora import LowRank, add_low_rank, merge_low_rank
@@ -43,6 +43,7 @@ __all__ = [
     "Description",
     "Dropout",
     "FeedForward",
+    "Flow",
     "GatedConvolution",
     "InputEmbedding",
     "KeyValueCache",
@@ -69,7 +70,6 @@ __all__ = [
     "Seq2SeqAttention",
     "SharedDropoutMasks",
     "SinusoidalPositions",
-    "Step",
     "TokenEmbedding",
     "TransformerBlock",
     "WindowCache",

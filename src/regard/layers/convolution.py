@@ -18,7 +18,7 @@ from torch import Tensor
 
 from regard.attention import Pattern
 from regard.layers.dropout import Dropout
-from regard.layers.layer import EMBEDDINGS, INPUT, Description, Layer, Step
+from regard.layers.layer import EMBEDDINGS, INPUT, Description, Flow, Layer
 from regard.layers.linear import Linear
 from regard.layers.seq2seq_attention import Seq2SeqAttention, Seq2SeqState
 
@@ -130,9 +130,9 @@ class ConvBlock(Layer):
             dropped = dropped.masked_fill(~is_valid, 0.0)
         return (x + self.convolution(dropped, cache)) * HALF
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Flow]:
         """Return the convolution and its residual sum."""
-        return [Step("convolution", (INPUT,)), Step("sum", (INPUT, "convolution"))]
+        return [Flow("convolution", (INPUT,)), Flow("sum", (INPUT, "convolution"))]
 
     def make_cache(self) -> ConvolutionCache:
         """Return an empty cache of a causal block."""
@@ -200,14 +200,14 @@ class ConvDecoderBlock(Layer):
         context = state.attend(self.cross_attention, queries)
         return (x + (h + context * _root_of_length(state)) * HALF) * HALF
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Flow]:
         """Return the convolution, attention by its output and the tokens, and the sum of all."""
         return [
-            Step("convolution", (INPUT,)),
-            Step("query", ("convolution",)),
-            Step("with tokens", (EMBEDDINGS, "query")),
-            Step("cross_attention", ("with tokens",)),
-            Step("sum", (INPUT, "convolution", "cross_attention")),
+            Flow("convolution", (INPUT,)),
+            Flow("query", ("convolution",)),
+            Flow("with tokens", (EMBEDDINGS, "query")),
+            Flow("cross_attention", ("with tokens",)),
+            Flow("sum", (INPUT, "convolution", "cross_attention")),
         ]
 
 

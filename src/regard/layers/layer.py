@@ -20,10 +20,10 @@ from regard.attention import Pattern, format_pattern
 from regard.errors import ConfigError
 
 INPUT = "input"
-"""In `Step.inputs`: what the block reads."""
+"""In `Flow.inputs`: what the block reads."""
 
 EMBEDDINGS = "embeddings"
-"""In `Step.inputs`: the embeddings of the tokens on the side of the model that the block is in."""
+"""In `Flow.inputs`: the embeddings of the tokens on the side of the model that the block is in."""
 
 
 class Description(NamedTuple):
@@ -41,7 +41,7 @@ class Description(NamedTuple):
     out_dim: int | None = None
 
 
-class Step(NamedTuple):
+class Flow(NamedTuple):
     """One step of the data flow through a block: a child, or a sum of several inputs.
 
     Args:
@@ -80,7 +80,7 @@ class Layer(nn.Module):
         """
         return sum(count_flops(child, length) for child in self.children())
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Flow]:
         """Return the data flow in order; empty where each child reads the one before it."""
         return []
 

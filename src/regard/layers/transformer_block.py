@@ -16,7 +16,7 @@ from regard.attention import Pattern
 from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout, SharedDropoutMasks
 from regard.layers.feed_forward import Activation, FeedForward
-from regard.layers.layer import INPUT, Layer, Step
+from regard.layers.layer import INPUT, Flow, Layer
 from regard.layers.multi_head_attention import CrossAttention, SelfAttention
 from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
 from regard.layers.rotary import Rotary
@@ -154,7 +154,7 @@ class TransformerBlock(Layer):
         )
         return self.feed_forward_residual(x, self.feed_forward)
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Flow]:
         """Return the sub-layers with their norms and residual sums."""
         residuals = {
             "self_attention": "attention_residual",
@@ -225,7 +225,7 @@ class DecoderBlock(Layer):
         )
         return self.feed_forward_residual(x, self.feed_forward)
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Flow]:
         """Return the sub-layers with their norms and residual sums."""
         residuals = {
             "self_attention": "self_residual",
@@ -239,14 +239,14 @@ class DecoderBlock(Layer):
         return self.self_attention.make_cache()
 
 
-def _residual_steps(residuals: dict[str, str], *, is_pre: bool) -> list[Step]:
+def _residual_steps(residuals: dict[str, str], *, is_pre: bool) -> list[Flow]:
     """Return the data flow through sub-layers, each with the name of its residual connection."""
     steps, x = [], INPUT
     for sublayer, residual in residuals.items():
         norm, total = f"{residual}.norm", f"{residual}.sum"
         if is_pre:
-            steps += [Step(norm, (x,)), Step(sublayer, (norm,)), Step(total, (x, sublayer))]
+            steps += [Flow(norm, (x,)), Flow(sublayer, (norm,)), Flow(total, (x, sublayer))]
         else:
-            steps += [Step(sublayer, (x,)), Step(total, (x, sublayer)), Step(norm, (total,))]
+            steps += [Flow(sublayer, (x,)), Flow(total, (x, sublayer)), Flow(norm, (total,))]
         x = steps[-1].name
     return steps
