@@ -1,9 +1,9 @@
 """Recordings: WAV files, and their log-mel frames.
 
-A frame is the power spectrum of a short window (Hann) taken together in bands that are as wide as
-the ear's: triangles on the mel scale of Slaney's Auditory Toolbox (technical report 1998-010,
-Interval Research), linear below 1000 Hz and logarithmic above, each of unit area; librosa has the
-same by default. Cost: O(log fft_size + num_bands) operations a sample and overlap.
+A frame is the power spectrum of a short Hann window, summed over mel bands: triangles of unit area
+on the mel scale of Slaney's Auditory Toolbox (technical report 1998-010, Interval Research), which
+is linear below 1000 Hz and logarithmic above. librosa has the same by default.
+Cost: O(log fft_size + num_bands) operations a sample, times fft_size / hop_size.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from regard.data.readers.source import open_file, open_source
 from regard.errors import ConfigError, DataError, ShapeError
 
 _HZ_PER_MEL = 200.0 / 3.0  # Slaney 1998: below the break the scale is linear
@@ -26,17 +28,16 @@ _BREAK_HZ = 1000.0
 _BREAK_MEL = _BREAK_HZ / _HZ_PER_MEL
 _LOG_STEP = math.log(6.4) / 27.0  # from 1000 to 6400 Hz in 27 steps
 _SMALLEST_POWER = 1e-10  # below the rounding of 16-bit samples
-_SMALLEST_STD = 1e-5  # a band that does not move is left at zero
+_SMALLEST_STD = 1e-5  # a constant band becomes zero
 _PCM, _EXTENSIBLE = 1, 0xFFFE  # WAVE_FORMAT_PCM, WAVE_FORMAT_EXTENSIBLE
 _RIFF_BYTES, _CHUNK_BYTES = 12, 8  # of their headers
 _UNKNOWN_LENGTH = 0x7FFF0000  # SoX writes 0x7FFFF000 less its header, FFmpeg 0xFFFFFFFF
 _HEADER_BYTES = 4096
-_WIDEST = 4  # bytes of a sample
-_LARGEST = 2.0**31  # of 32-bit samples, which narrower ones are widened to
+_MAX_WIDTH = 4  # bytes of a sample
 
 
 class Recording(NamedTuple):
-    """What a WAV file holds.
+    """The sound in a WAV file.
 
     Args:
         samples: ``[samples]`` float32 from -1 to 1, the mean of all channels.
@@ -54,10 +55,10 @@ class LogMelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         sample_rate: Samples a second.
         window_size: Samples of a window, at most `fft_size`.
         hop_size: Samples from one window to the next.
-        fft_size: Samples of the Fourier transform; a shorter window stands in its middle.
+        fft_size: Samples of the Fourier transform; a shorter window is in the middle of them.
         num_bands: Mel bands, the size of a frame.
-        low_hz: Where the first band begins, 0 or more.
-        high_hz: Where the last band ends, at most half of `sample_rate`; none is that.
+        low_hz: Lower edge of the first band, 0 or more.
+        high_hz: Upper edge of the last band, at most half of `sample_rate`, the default.
         is_standardized: Whether each band is brought to mean 0 and variance 1 over a recording
             (Viikki & Laurila 1998), so that loudness and microphone matter less.
     """
@@ -91,21 +92,21 @@ class LogMelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             )
 
     def top_hz(self) -> float:
-        """Tell where the last band ends, in Hz."""
+        """Return the upper edge of the last band, in Hz."""
         return self.sample_rate / 2 if self.high_hz is None else self.high_hz
 
     def num_frames(self, num_samples: int) -> int:
-        """Count the frames of a recording.
+        """Return the number of frames of a recording.
 
         >>> LogMelConfig().num_frames(16_000)
         101
         """
-        # The transform stands centred on every hop; an odd one reaches a sample less far.
+        # The transform is centred on every hop; an odd size reaches one sample less far.
         return 1 + (num_samples + 2 * (self.fft_size // 2) - self.fft_size) // self.hop_size
 
 
 def log_mel_config_of(sample_rate: int) -> LogMelConfig:
-    """Make windows of 25 ms, every 10 ms, of recordings of any rate.
+    """Return settings for windows of 25 ms, every 10 ms, at any sample rate.
 
     >>> log_mel_config_of(8_000).window_size, log_mel_config_of(44_100).fft_size
     (200, 2048)
@@ -120,16 +121,9 @@ def log_mel_config_of(sample_rate: int) -> LogMelConfig:
 
 
 def read_sample_rate(path: str | Path) -> int | None:
-    """Tell the sample rate of a WAV file from its first bytes; None where they do not tell it.
-
-    Raises:
-        DataError: The file cannot be opened.
-    """
-    try:
-        with Path(path).open("rb") as stream:
-            head = stream.read(_HEADER_BYTES)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror or error}).") from error
+    """Return the sample rate of a WAV file by its first bytes; None if they do not hold it."""
+    with open_file(str(path)) as stream:
+        head = stream.read(_HEADER_BYTES)
     start = head.find(b"fmt ", 12) + 8
     rate = head[start + 4 : start + 8]
     return int.from_bytes(rate, "little") if start >= 20 and len(rate) == 4 else None
@@ -146,8 +140,8 @@ def read_log_mel(path: str | Path, config: LogMelConfig = LogMelConfig()) -> Ten
         ``[frames, num_bands]`` float32.
 
     Raises:
-        DataError: As `read_wav`.
-        ConfigError: As `mel_filters`.
+        DataError: The file cannot be read, or has another sample rate.
+        ConfigError: A band is too narrow to hold a frequency.
     """
     recording = read_wav(path, sample_rate=config.sample_rate)
     frames = log_mel(recording.samples, config)
@@ -159,71 +153,88 @@ def read_wav(path: str | Path, *, sample_rate: int | None = None) -> Recording:
 
     Args:
         path: The file.
-        sample_rate: The one that it must have, as nothing is resampled; None takes any.
+        sample_rate: Sample rate that it must have, since nothing is resampled; None accepts any.
+
+    Returns:
+        Samples, ``[samples]`` float32, and their rate.
 
     Raises:
-        DataError: The file is missing, cut short, empty, no WAV of these widths, or of another
-            rate.
+        DataError: The file is missing, cut short, empty, not a WAV file of these widths, or of
+            another sample rate.
     """
-    path = Path(path)
-    wav = _read(path)
-    rate = wav.form.sample_rate
-    if sample_rate not in (None, rate):
+    content = open_source(path).content
+    try:
+        wav = _parse(content)
+    except (struct.error, ValueError) as error:
+        cause = "it ends within its header" if isinstance(error, struct.error) else str(error)
         raise DataError(
-            f"{path}: {rate:,} samples a second, {sample_rate:,} expected.  "
+            f"{path}: not a WAV file of 8- to 32-bit PCM ({cause}).  "
+            f"Convert: {_convert(path, '-c:a pcm_s16le')}"
+        ) from error
+    num_read = len(wav.raw) // (wav.width * wav.num_channels)
+    if num_read < wav.num_frames:
+        raise DataError(
+            f"{path}: {num_read:,} samples, its header says {wav.num_frames:,}.  "
+            "File cut short?  Copy it again."
+        )
+    if not num_read:
+        raise DataError(f"{path}: the recording is empty.  Leave it out.")
+    if sample_rate not in (None, wav.sample_rate):
+        raise DataError(
+            f"{path}: {wav.sample_rate:,} samples a second, {sample_rate:,} expected.  "
             f"Nothing is resampled here.  Resample: {_convert(path, f'-ar {sample_rate}')}"
         )
-    samples = _decoded(wav.raw, wav.form.width).reshape(-1, wav.form.num_channels).mean(axis=1)
-    return Recording(torch.from_numpy(samples.astype(np.float32)), rate)
+    samples = _decode(wav.raw, wav.width).reshape(-1, wav.num_channels).mean(axis=1)
+    return Recording(torch.from_numpy(samples.astype(np.float32)), wav.sample_rate)
 
 
 def log_mel(samples: Tensor, config: LogMelConfig = LogMelConfig()) -> Tensor:  # noqa: B008
     """Compute log-mel frames: ``log(filters |STFT|^2)``, in natural logarithms.
 
     Args:
-        samples: ``[samples]`` or ``[batch, samples]``, floating point; zeros stand before the first
-            and after the last, so that padding by zeros adds frames and changes none.
+        samples: ``[samples]`` or ``[batch, samples]``, floating point; they are padded with zeros
+            on both sides, so that zeros after them add frames and change none.
         config: How they become frames; frame i is centred on sample ``i * hop_size``.
 
     Returns:
         ``[frames, num_bands]`` or ``[batch, frames, num_bands]``, of the type of `samples`.
 
     Raises:
-        ShapeError: There are no samples, or they are no vector or matrix of real numbers.
-        ConfigError: As `mel_filters`.
+        ShapeError: There are no samples, or they are not a vector or matrix of real numbers.
+        ConfigError: A band is too narrow to hold a frequency.
     """
     if samples.dim() not in (1, 2) or not samples.shape[-1] or not samples.is_floating_point():
         raise ShapeError(
             f"samples are {list(samples.shape)} {str(samples.dtype).removeprefix('torch.')}; "
             "[samples] or [batch, samples] of floating-point numbers are expected, one or more."
         )
-    like = {"dtype": samples.dtype, "device": samples.device}
+    options = {"dtype": samples.dtype, "device": samples.device}
     spectrum = torch.stft(
         samples,
         config.fft_size,
         hop_length=config.hop_size,
         win_length=config.window_size,
-        window=torch.hann_window(config.window_size, **like),
+        window=torch.hann_window(config.window_size, **options),
         center=True,
         pad_mode="constant",
         return_complex=True,
     )
     power = spectrum.real.square() + spectrum.imag.square()  # [..., frequencies, frames]
-    bands = mel_filters(config).to(**like) @ power
-    return bands.clamp(min=_SMALLEST_POWER).log().mT
+    bands = mel_filters(config).to(**options) @ power  # [..., num_bands, frames]
+    return bands.clamp(min=_SMALLEST_POWER).log().mT  # [..., frames, num_bands]
 
 
 def standardized(frames: Tensor) -> Tensor:
-    """Bring each band of a recording, ``[frames, num_bands]``, to mean 0 and variance 1."""
+    """Return frames, ``[frames, num_bands]``, with mean 0 and variance 1 in each band."""
     centred = frames - frames.mean(0)
     return centred / centred.square().mean(0).sqrt().clamp(min=_SMALLEST_STD)
 
 
 def mel_filters(config: LogMelConfig) -> Tensor:
-    """Make the triangles that take frequencies together in mel bands.
+    """Return the weights of frequencies in mel bands: a triangle of unit area for each band.
 
-    Band b rises from edge b to edge b + 1 and falls to edge b + 2, edges evenly spaced in mel,
-    its height ``2 / (edge b + 2 - edge b)`` in Hz, so that its area is 1.
+    Band b rises from edge b to edge b + 1 and falls to edge b + 2; edges are evenly spaced in mel.
+    Its height is ``2 / (edge b + 2 - edge b)``, in Hz.
 
     Args:
         config: Sizes and limits.
@@ -232,14 +243,14 @@ def mel_filters(config: LogMelConfig) -> Tensor:
         ``[num_bands, fft_size // 2 + 1]`` float64.
 
     Raises:
-        ConfigError: A band is so narrow that it holds none of the frequencies.
+        ConfigError: A band is too narrow to hold a frequency.
     """
     frequencies = torch.arange(config.fft_size // 2 + 1, dtype=torch.float64)
     frequencies *= config.sample_rate / config.fft_size
     low, high = hz_to_mel(torch.tensor([config.low_hz, config.top_hz()], dtype=torch.float64))
     steps = torch.linspace(0.0, 1.0, config.num_bands + 2, dtype=torch.float64)
     edges = mel_to_hz(low + (high - low) * steps)
-    left, centre, right = (edges[at : at + config.num_bands, None] for at in range(3))
+    left, centre, right = (edges[i : i + config.num_bands, None] for i in range(3))
     rising = (frequencies - left) / (centre - left)
     falling = (right - frequencies) / (right - centre)
     filters = torch.minimum(rising, falling).clamp(min=0.0) * 2.0 / (right - left)
@@ -252,7 +263,7 @@ def mel_filters(config: LogMelConfig) -> Tensor:
 
 
 def hz_to_mel(hz: Tensor) -> Tensor:
-    """Turn frequencies of any shape into mels on Slaney's scale; the inverse of `mel_to_hz`.
+    """Convert frequencies of any shape to mels on Slaney's scale; the inverse of `mel_to_hz`.
 
     >>> hz_to_mel(torch.tensor([200.0, 1000.0, 6400.0]))
     tensor([ 3., 15., 42.])
@@ -262,113 +273,82 @@ def hz_to_mel(hz: Tensor) -> Tensor:
 
 
 def mel_to_hz(mel: Tensor) -> Tensor:
-    """Turn mels of any shape on Slaney's scale into frequencies in Hz."""
+    """Convert mels of any shape on Slaney's scale to frequencies in Hz."""
     above = _BREAK_HZ * (_LOG_STEP * (mel.clamp(min=_BREAK_MEL) - _BREAK_MEL)).exp()
     return torch.where(mel < _BREAK_MEL, mel * _HZ_PER_MEL, above)
-
-
-class _Format(NamedTuple):
-    """What the ``fmt`` chunk of a WAV file says."""
-
-    tag: int
-    num_channels: int
-    sample_rate: int
-    width: int  # bytes of a sample
 
 
 class _Wav(NamedTuple):
     """Header and samples of a WAV file."""
 
-    form: _Format
+    num_channels: int
+    sample_rate: int
+    width: int  # bytes of a sample
     num_frames: int  # by the header
     raw: bytes
 
 
-def _read(path: Path) -> _Wav:
-    """Read a WAV file; refuse one whose samples are not all there."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file.") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror or error}).") from error
-    try:
-        wav = _parse(content)
-    except (struct.error, ValueError) as error:
-        cause = "it ends within its header" if isinstance(error, struct.error) else str(error)
-        raise _refusal(path, cause) from error
-    num_read = len(wav.raw) // (wav.form.width * wav.form.num_channels)
-    if num_read < wav.num_frames:
-        raise DataError(
-            f"{path}: {num_read:,} samples, its header says {wav.num_frames:,}.  "
-            "File cut short?  Copy it anew."
-        )
-    if not num_read:
-        raise DataError(f"{path}: the recording is empty.  Leave it out.")
-    return wav
-
-
 def _parse(content: bytes) -> _Wav:
-    """Walk over the chunks of a WAV file: identifier, 32-bit length, content, padding to 16 bits.
+    """Parse the chunks of a WAV file: identifier, 32-bit length, content, padding to 16 bits.
 
-    A program that writes to a pipe does not know the length of the samples; what it writes in its
-    place (0 or about 2^31 to 2^32) means the rest of the file.
+    The standard library's `wave` reads neither the extended header nor files from a pipe: a program
+    that writes to one does not know the length of the samples, and writes 0 or about 2^31 to 2^32.
+
+    Returns:
+        The file's header and samples.
 
     Raises:
-        ValueError: It is no WAV file of these formats.
+        ValueError: It is not a WAV file of these formats.
         struct.error: It ends within its header.
     """
     riff, whole, kind = struct.unpack_from("<4sI4s", content)
     if (riff, kind) != (b"RIFF", b"WAVE"):
         raise ValueError("it does not begin with RIFF and WAVE")
-    form, start = None, _RIFF_BYTES
+    channels = rate = width = 0
+    start = _RIFF_BYTES
     while True:
         name, length = struct.unpack_from("<4sI", content, start)
         start += _CHUNK_BYTES
         if name == b"data":
             break
         if name == b"fmt ":
-            form = _parse_format(content, start, length)
+            channels, rate, width = _parse_format(content, start, length)
         start += length + length % 2
-    if form is None:
+    if not width:
         raise ValueError("data chunk before fmt chunk")
-    size = form.width * form.num_channels
+    size = width * channels
     if length >= _UNKNOWN_LENGTH or (length == 0 and whole + _CHUNK_BYTES != len(content)):
         length = len(content) - start
     raw = content[start : start + length]
-    return _Wav(form, length // size, raw[: len(raw) // size * size])
+    return _Wav(channels, rate, width, length // size, raw[: len(raw) // size * size])
 
 
-def _parse_format(content: bytes, start: int, length: int) -> _Format:
+def _parse_format(content: bytes, start: int, length: int) -> tuple[int, int, int]:
+    """Return channels, sample rate and bytes of a sample from a ``fmt`` chunk."""
     tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", content, start)
     if start + length > len(content):
         raise ValueError(f"its header has a part of {length:,} bytes, the file {len(content):,}")
-    if tag == _EXTENSIBLE:  # what the format is, is at the beginning of the sub-format
+    if tag == _EXTENSIBLE:  # the sub-format begins with the tag of the format
         tag = struct.unpack_from("<H", content, start + 24)[0]
     if tag != _PCM:
         raise ValueError(f"unknown format: {tag}")
-    form = _Format(tag, channels, rate, (bits + 7) // 8)
     if not channels or not rate or not bits:
         raise ValueError(f"{channels} channels, {rate} samples a second, {bits} bits a sample")
-    if form.width > _WIDEST:
+    width = (bits + 7) // 8
+    if width > _MAX_WIDTH:
         raise ValueError(f"{bits} bits a sample")
-    return form
+    return channels, rate, width
 
 
-def _refusal(path: Path, cause: str) -> DataError:
-    convert = _convert(path, "-c:a pcm_s16le")
-    return DataError(f"{path}: not a WAV file of 8- to 32-bit PCM ({cause}).  Convert: {convert}")
+def _decode(raw: bytes, width: int) -> NDArray[np.float64]:
+    """Return little-endian samples of a width in bytes, 1 to 4, as ``[samples]`` from -1 to 1."""
+    narrow = np.frombuffer(raw, np.uint8).reshape(-1, width)
+    wide = np.zeros((len(narrow), _MAX_WIDTH), np.uint8)
+    wide[:, _MAX_WIDTH - width :] = narrow
+    if width == 1:  # only 8 bits are stored without a sign, silence at 128
+        wide[:, -1] ^= 0x80
+    return wide.view("<i4")[:, 0] / 2.0**31
 
 
-def _decoded(raw: bytes, width: int) -> np.ndarray:
-    """Turn little-endian samples of a width in bytes, 1 to 4, into float64 from -1 to 1."""
-    unsigned = np.frombuffer(raw, np.uint8).reshape(-1, width)
-    wide = np.zeros((len(unsigned), 4), np.uint8)
-    wide[:, 4 - width :] = unsigned
-    if width == 1:  # 8 bits alone are stored without a sign, silence at 128
-        wide[:, 3] ^= 0x80
-    return wide.view("<i4")[:, 0] / _LARGEST
-
-
-def _convert(path: Path, options: str) -> str:
+def _convert(path: str | Path, options: str) -> str:
     return f"ffmpeg -i {shlex.quote(str(path))} {options} fixed.wav"

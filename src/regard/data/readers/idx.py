@@ -4,27 +4,24 @@
     t10k-images-idx3-ubyte.gz    t10k-labels-idx1-ubyte.gz
 
 A file is two zero bytes, the type of its numbers (8: unsigned bytes), the number of axes, the size
-of each as a big-endian 32-bit number, then the numbers. Cost: one pass.
+of each axis as a big-endian 32-bit number, then the numbers. Cost: one pass.
 """
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
-import zlib
 from collections.abc import Sequence
-from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regard.data.readers.source import open_source
 from regard.errors import DataError
 
 _UNSIGNED_BYTES = 8
-_BYTES_A_READ = 1 << 20
 _PARTS = {"train": ("train",), "test": ("t10k", "test")}
 
 
@@ -32,8 +29,8 @@ class IdxPart(NamedTuple):
     """The two files of a part of a collection.
 
     Args:
-        images: Of ``[images, height, width]``.
-        labels: Of ``[images]``.
+        images: File of images, ``[images, height, width]``.
+        labels: File of their labels, ``[images]``.
     """
 
     images: Path
@@ -44,20 +41,20 @@ def find_idx(folder: str | Path) -> dict[str, IdxPart]:
     """Find the parts of a folder in MNIST's layout.
 
     Returns:
-        ``train`` and ``test``, where there are files of theirs; empty for other folders.
+        Those of ``train`` and ``test`` that have both files; empty for other folders.
     """
-    names = sorted(path for path in Path(folder).iterdir() if path.is_file())
-    found = {}
+    paths = sorted(path for path in Path(folder).iterdir() if path.is_file())
+    parts = {}
     for part, words in _PARTS.items():
-        images = _named(names, [f"{word}-images" for word in words], "idx3-ubyte")
-        labels = _named(names, [f"{word}-labels" for word in words], "idx1-ubyte")
+        images = _find_file(paths, [f"{word}-images" for word in words], "idx3-ubyte")
+        labels = _find_file(paths, [f"{word}-labels" for word in words], "idx1-ubyte")
         if images is not None and labels is not None:
-            found[part] = IdxPart(images, labels)
-    return found
+            parts[part] = IdxPart(images, labels)
+    return parts
 
 
 def is_idx(path: str | Path) -> bool:
-    """Tell whether a file is named as one of images or labels in this layout.
+    """Return whether a file has the name of a file of images or labels in this layout.
 
     >>> is_idx("t10k-images-idx3-ubyte.gz"), is_idx("photo.png")
     (True, False)
@@ -73,13 +70,13 @@ def read_idx_part(part: IdxPart) -> tuple[NDArray[np.uint8], list[str]]:
         ``[images, height, width]``, and the labels, digits as text.
 
     Raises:
-        DataError: A file is damaged, or they do not go together.
+        DataError: A file is damaged, or their numbers of rows differ.
     """
     images, labels = read_idx(part.images, num_axes=3), read_idx(part.labels, num_axes=1)
     if len(images) != len(labels):
         raise DataError(
             f"{part.labels}: {len(labels):,} labels, but {part.images} has {len(images):,} images."
-            "  Copy both anew."
+            "  Copy both again."
         )
     return images, [str(label) for label in labels.tolist()]
 
@@ -88,49 +85,32 @@ def read_idx(path: str | Path, *, num_axes: int) -> NDArray[np.uint8]:
     """Read a file of unsigned bytes.
 
     Args:
-        path: The file; one that ends in ``.gz`` is decompressed.
-        num_axes: That it must have.
+        path: The file, which may be packed by gzip.
+        num_axes: Number of axes that it must have.
 
     Returns:
-        Its numbers in its shape.
+        The numbers, in the shape that the file states.
 
     Raises:
         DataError: It is missing, of another form, or cut short.
     """
-    path = Path(path)
-    opener = gzip.open if path.suffix == ".gz" else Path.open
-    try:
-        with opener(path, "rb") as stream:
-            head = stream.read(4)
-            sizes = stream.read(4 * num_axes)
-            if head != bytes((0, 0, _UNSIGNED_BYTES, num_axes)) or len(sizes) != 4 * num_axes:
-                raise DataError(
-                    f"{path}: no idx file of unsigned bytes with {num_axes} axes "
-                    f"(it begins with {head.hex(' ') or 'nothing'}).  Copy it anew."
-                )
-            shape = struct.unpack(f">{num_axes}I", sizes)
-            content = _read_up_to(stream, math.prod(shape))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file.") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}).  Copy it anew.") from error
-    if len(content) != math.prod(shape):
+    content = open_source(path).content
+    start = 4 + 4 * num_axes
+    if content[:4] != bytes((0, 0, _UNSIGNED_BYTES, num_axes)) or len(content) < start:
         raise DataError(
-            f"{path}: {len(content):,} numbers, its header says {math.prod(shape):,}.  "
-            "File cut short?  Copy it anew."
+            f"{path}: no idx file of unsigned bytes with {num_axes} axes "
+            f"(it begins with {content[:4].hex(' ') or 'nothing'}).  Copy it again."
         )
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    shape = struct.unpack_from(f">{num_axes}I", content, 4)
+    size = math.prod(shape)
+    if len(content) < start + size:
+        raise DataError(
+            f"{path}: {len(content) - start:,} numbers, its header says {size:,}.  "
+            "File cut short?  Copy it again."
+        )
+    return np.frombuffer(content, np.uint8, size, start).reshape(shape)
 
 
-def _read_up_to(stream: BufferedIOBase, size: int) -> bytes:
-    """Read at most so many bytes, in pieces: a header that lies must not claim memory."""
-    pieces = []
-    while size > 0 and (piece := stream.read(min(size, _BYTES_A_READ))):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
-
-
-def _named(paths: Sequence[Path], words: Sequence[str], form: str) -> Path | None:
-    """Return the first path whose name holds one of the words, and the form."""
-    return next((p for p in paths if form in p.name and any(w in p.name for w in words)), None)
+def _find_file(paths: Sequence[Path], words: Sequence[str], layout: str) -> Path | None:
+    """Return the first path whose name holds the layout and one of the words."""
+    return next((p for p in paths if layout in p.name and any(w in p.name for w in words)), None)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from regard.data.readers.source import open_file
 from regard.errors import ConfigError, DataError
 
 _GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
@@ -37,69 +39,61 @@ class ImageSize(NamedTuple):
 
 
 def read_image_size(path: str | Path) -> ImageSize:
-    """Tell the size of an image from its header.
-
-    Raises:
-        DataError: It cannot be read.
-        ConfigError: Pillow is not installed.
-    """
-    with _opened(Path(path)) as image:
+    """Return the size of an image, from its header."""
+    with _open_image(path) as image:
         return ImageSize(image.height, image.width, 1 if image.mode in _GREY else 3)
 
 
-def most_common_size(forms: Iterable[ImageSize]) -> ImageSize:
-    """Choose the size that most images have, in color where any is.
+def most_common_size(sizes: Iterable[ImageSize]) -> ImageSize:
+    """Return the size that most images have, in color if any image is.
 
     >>> most_common_size([ImageSize(8, 8, 1), ImageSize(4, 4, 3), ImageSize(8, 8, 1)])
     ImageSize(height=8, width=8, channels=3)
     """
-    forms = list(forms)
-    ((height, width), _), *_ = Counter((form.height, form.width) for form in forms).most_common(1)
-    return ImageSize(height, width, max(form.channels for form in forms))
+    sizes = list(sizes)
+    ((height, width), _), *_ = Counter((size.height, size.width) for size in sizes).most_common(1)
+    return ImageSize(height, width, max(size.channels for size in sizes))
 
 
-def read_image(path: str | Path, form: ImageSize) -> NDArray[np.uint8]:
-    """Read an image, turned as its camera was held, transparent parts white.
+def read_image(path: str | Path, size: ImageSize) -> NDArray[np.uint8]:
+    """Read an image, upright by its EXIF orientation, transparent parts white.
 
     Args:
         path: The file, of any format that Pillow knows.
-        form: Size to scale it to.
+        size: Size to scale it to.
 
     Returns:
         ``[channels, height, width]``, 0 to 255.
 
     Raises:
         DataError: It cannot be read.
-        ConfigError: Pillow is not installed.
     """
-    path, pillow = Path(path), _pillow()
-    with _opened(path) as image:
+    with _open_image(path) as image:
         try:
-            upright = pillow.ImageOps.exif_transpose(image)
-            pixels = _pixels(upright, form.channels)
+            pixels = _pixels(_pillow().ImageOps.exif_transpose(image), size.channels)
         except (OSError, SyntaxError, ValueError) as error:
-            raise _refusal(path, str(error)) from error
-    return scaled(pixels, form)
+            raise _unreadable(path, str(error)) from error
+    return scaled(pixels, size)
 
 
-def scaled(pixels: NDArray[Any], form: ImageSize) -> NDArray[Any]:
-    """Bring an image to a size, by bilinear interpolation over the pixels that fall together.
+def scaled(pixels: NDArray[Any], size: ImageSize) -> NDArray[Any]:
+    """Scale an image by bilinear interpolation, with the mean where it becomes smaller.
 
     Args:
         pixels: ``[channels, height, width]``, of bytes or float32.
-        form: What it is brought to; gray becomes color by repetition, color gray by the mean.
+        size: The new size; gray becomes color by repetition, color becomes gray by the mean.
 
     Returns:
         ``[channels, height, width]`` of the same type.
     """
-    if pixels.shape == (form.channels, form.height, form.width):
+    if pixels.shape == (size.channels, size.height, size.width):
         return pixels
     image = torch.from_numpy(np.array(pixels, np.float32))  # a copy: some are read-only
-    if image.shape[0] != form.channels:
-        image = image.mean(0, keepdim=True).expand(form.channels, -1, -1)
-    if image.shape[1:] != (form.height, form.width):
+    if image.shape[0] != size.channels:
+        image = image.mean(0, keepdim=True).expand(size.channels, -1, -1)
+    if image.shape[1:] != (size.height, size.width):
         image = F.interpolate(
-            image[None], (form.height, form.width), mode="bilinear", antialias=True
+            image[None], (size.height, size.width), mode="bilinear", antialias=True
         )[0]
     if pixels.dtype == np.uint8:
         image = image.round().clamp(0, 255).byte()
@@ -107,30 +101,32 @@ def scaled(pixels: NDArray[Any], form: ImageSize) -> NDArray[Any]:
 
 
 def _pixels(image: Any, channels: int) -> NDArray[np.uint8]:
-    """Turn a Pillow image into ``[channels, height, width]``."""
+    """Return the pixels of a Pillow image, ``[channels, height, width]``."""
     if image.mode.startswith("I;16"):
         return (np.asarray(image) >> 8).astype(np.uint8)[None].repeat(channels, 0)
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
-        below = _pillow().Image.new("RGBA", image.size, "white")
-        image = _pillow().Image.alpha_composite(below, image)
-    found = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return found[None] if channels == 1 else found.transpose(2, 0, 1)
+        white = _pillow().Image.new("RGBA", image.size, "white")
+        image = _pillow().Image.alpha_composite(white, image)
+    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def _opened(path: Path) -> Any:
+@contextmanager
+def _open_image(path: str | Path) -> Iterator[Any]:
+    """Open an image with Pillow, which reads its header only."""
     pillow = _pillow()
-    try:
-        return pillow.Image.open(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file.") from error
-    except pillow.UnidentifiedImageError as error:
-        raise _refusal(path, "no format that Pillow knows") from error
-    except (OSError, SyntaxError, ValueError, pillow.Image.DecompressionBombError) as error:
-        raise _refusal(path, str(error)) from error
+    with open_file(str(path)) as stream:
+        try:
+            image = pillow.Image.open(stream)
+        except pillow.UnidentifiedImageError as error:
+            raise _unreadable(path, "no format that Pillow knows") from error
+        except (OSError, SyntaxError, ValueError, pillow.Image.DecompressionBombError) as error:
+            raise _unreadable(path, str(error)) from error
+        yield image
 
 
-def _refusal(path: Path, cause: str) -> DataError:
+def _unreadable(path: str | Path, cause: str) -> DataError:
     return DataError(
         f"{path}: the image cannot be read ({cause}).  Leave it out, or convert it: "
         f"magick {shlex.quote(str(path))} fixed.png"
