@@ -127,7 +127,7 @@ def test_devices_and_endless_streams_are_refused(monkeypatch):
     with pytest.raises(DataError, match=r"^/dev/zero: a device, not a file"):
         open_source("/dev/zero")
     assert open_source("/dev/null").content == b""
-    monkeypatch.setattr("regard.data.readers.source._MOST_BYTES", 1000)
+    monkeypatch.setattr("regard.data.readers.source._MAX_BYTES", 1000)
     give_input(monkeypatch, bytes(2000))
     with pytest.raises(DataError, match=r"^-: more than .* Write it to a file"):
         open_source("-")
@@ -142,7 +142,7 @@ def test_what_gzip_packed_is_read_as_if_it_were_not(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="cannot be unpacked"):
         open_source(path)
     path.write_bytes(gzip.compress(bytes(2000)))
-    monkeypatch.setattr("regard.data.readers.source._MOST_BYTES", 1000)
+    monkeypatch.setattr("regard.data.readers.source._MAX_BYTES", 1000)
     with pytest.raises(DataError, match="more than"):
         open_source(path)
 

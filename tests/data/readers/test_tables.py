@@ -60,7 +60,7 @@ def read_in_new_folder(content: bytes, name: str) -> list[tuple[str, str]]:
 
 
 def find_problems(path, **arguments) -> list[str]:
-    return [str(problem) for problem in parse_pairs(path, **arguments).problems]
+    return [str(problem) for problem in parse_pairs(path, **arguments)[1]]
 
 
 def fault(content: str | bytes, name: str = "pairs.tsv", **arguments) -> str:
@@ -654,5 +654,6 @@ def test_control_characters_of_a_wrong_encoding_are_noticed():
 
 def test_problems_of_one_kind_are_grouped_with_their_first_lines():
     content = "a\tb\tc\n" * 5 + "x\ny\n"
-    groups = group_problems(parse_pairs(write("pairs.tsv", content)).problems)
+    _, problems = parse_pairs(write("pairs.tsv", content))
+    groups = group_problems(problems)
     assert [(group.lines, group.num_problems) for group in groups] == [((1, 2, 3), 5), ((6, 7), 2)]

@@ -1,11 +1,10 @@
-"""What data is read from: a file, a stream or a folder, opened once and handed on.
+"""Sources of data: a file, a stream or a folder, opened once.
 
-The guess of the task, the report of problems, the hash and the rows are all taken from one
-`DataSource`, so that they cannot disagree, and a pipe (`train <(zcat pairs.tsv.gz)`, ``-``) can be
-used as a file can.
+The guess of the task, the report of problems, the hash and the rows come from one `DataSource`, so
+that they agree, and a pipe (``train <(zcat pairs.tsv.gz)``, ``-``) works as a file does.
 
-Cost: one read; the bytes of a file or stream stay in memory as long as the source does, next to the
-texts that are read from them. Files of a folder are listed, not read.
+Cost: one read; the bytes of a file or stream stay in memory as long as the source does, in addition
+to the texts that are read from them. Files of a folder are listed, not read.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,16 +32,17 @@ from regard.data.readers import FORMATS
 from regard.errors import DataError
 
 OFFICIAL_LISTS = {"validation_list.txt": "valid", "testing_list.txt": "test"}
-"""Files that name what a collection of recordings holds out (Warden 2018, section 6)."""
+"""Files that list the held-out parts of a collection of recordings (Warden 2018, section 6)."""
 
 _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _DESCRIPTOR = re.compile(r"/dev/fd/\d+|/proc/(self|\d+)/fd/\d+")
 _BYTES_A_READ = 1 << 20
-_MOST_BYTES = 4 << 30  # of a stream or an archive, whose length nobody knows before
+_MAX_BYTES = 4 << 30  # of a stream or an archive, whose length is unknown before
+_TOO_LONG = f"more than {_MAX_BYTES >> 30} GiB, which is what is read into memory."
 _SECONDS_TO_WAIT = 30  # for the writer of a named pipe
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PACKED = (".gz", ".zst")
-_LINES_OF_CSV = 20  # that must agree in their number of cells
+_NUM_CSV_LINES = 20  # that must have the same number of cells
 _BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe\0"
 
 
@@ -53,7 +53,7 @@ class DataSource:
         path: As the user named it, for messages; ``-`` for standard input.
         content: Bytes of the file or stream; None for a folder.
         is_stream: Whether the content came from a pipe or standard input and cannot be read again:
-            who wants to resume a run has to keep it.
+            a run keeps a copy, so that it can be resumed.
     """
 
     def __init__(self, path: str, content: bytes | None, *, is_stream: bool = False) -> None:
@@ -78,27 +78,24 @@ class DataSource:
 
     @cached_property
     def suffix(self) -> str:
-        """Suffix of the name in lower case; of a stream, the one that its content should have."""
+        """Suffix of the name in lower case; of a stream, the suffix that fits its content."""
         if not self.is_stream:
             suffixes = [suffix.lower() for suffix in Path(self.path).suffixes]
             unpacked = suffixes[:-1] if suffixes[-1:] and suffixes[-1] in _PACKED else suffixes
             return unpacked[-1] if unpacked else ""
-        # What is between the characters of UTF-16 would hide the first of them.
+        # The zeros between the characters of UTF-16 would hide the first character.
         first = self.content[:_BYTES_A_READ].lstrip(_BYTE_ORDER_MARKS).replace(b"\0", b"")
         lines = [line for line in first.decode("latin-1").splitlines() if line.strip()]
         line = lines[0].lstrip() if lines else ""
         if line.startswith("{") or "\t" in line:
             return ".jsonl" if line.startswith("{") else ".tsv"
-        return ".csv" if _is_csv(lines[:_LINES_OF_CSV]) else ".txt"
+        return ".csv" if _is_csv(lines[:_NUM_CSV_LINES]) else ".txt"
 
     @cached_property
     def sha256(self) -> str:
         """SHA-256 in hexadecimal: of the bytes, or of names and contents of a folder's data files.
 
-        Other files of a folder may come and go, such as a model folder that a run writes there.
-
-        Raises:
-            DataError: A file of the folder cannot be read.
+        Other files of a folder may change, such as a model folder that a run writes there.
         """
         if self._content is not None:
             return hashlib.sha256(self._content).hexdigest()
@@ -111,9 +108,9 @@ class DataSource:
     def files(self) -> tuple[Path, ...]:
         """Files of a folder and of the folders within it, in alphabetical order; each once.
 
-        Names that begin with a dot are passed over, and folders that begin with an underscore, such
-        as Speech Commands' ``_background_noise_``. A link to a folder elsewhere is followed; one to
-        a folder that is here already is not.
+        Names that begin with a dot are left out, and folders that begin with an underscore, such as
+        Speech Commands' ``_background_noise_``. A link to a folder elsewhere is followed; a link to
+        a folder within this one is not.
 
         Raises:
             DataError: A folder cannot be read.
@@ -131,6 +128,9 @@ def open_source(path: str | Path) -> DataSource:
     Args:
         path: A file, a folder, a pipe such as ``/dev/fd/63``, or ``-`` for standard input.
 
+    Returns:
+        The source; content that is packed by gzip or Zstandard is unpacked.
+
     Raises:
         DataError: It is missing or cannot be read.
     """
@@ -139,7 +139,10 @@ def open_source(path: str | Path) -> DataSource:
         if sys.stdin is None:
             raise DataError(f"{name}: standard input is closed.  Name a file.")
         return DataSource(name, _unpack(name, _read_stream(name, sys.stdin.buffer)), is_stream=True)
-    kind = _file_type(name)
+    try:
+        kind = stat.S_IFMT(Path(name).stat().st_mode)
+    except (OSError, ValueError):  # opening it fails with the reason
+        kind = None
     if kind == stat.S_IFDIR:
         return DataSource(name, None)
     if kind in (stat.S_IFCHR, stat.S_IFBLK) and not Path(name).samefile(os.devnull):
@@ -150,21 +153,21 @@ def open_source(path: str | Path) -> DataSource:
         try:
             content = stream.read() if kind == stat.S_IFREG else _read_stream(name, stream)
         except OSError as error:
-            raise DataError(f"{name}: {_open_fault(Path(name), error)}") from error
+            raise _open_error(name, error) from error
     is_stream = kind != stat.S_IFREG or _DESCRIPTOR.fullmatch(name) is not None
     return DataSource(name, _unpack(name, content), is_stream=is_stream)
 
 
-def as_source(data: DataSource | str | Path) -> DataSource:
-    """Return a source as it is; open what is a name.
+SourceLike = DataSource | str | Path
+"""An open source, or the name of a file or folder; ``-`` is standard input."""
 
-    Raises:
-        DataError: It is missing or cannot be read.
-    """
+
+def as_source(data: SourceLike) -> DataSource:
+    """Return an open source unchanged; open a file or folder by its name."""
     return data if isinstance(data, DataSource) else open_source(data)
 
 
-def open_file(name: str) -> BinaryIO:
+def open_file(name: str) -> BufferedReader:
     """Open a file to read bytes.
 
     Raises:
@@ -173,24 +176,17 @@ def open_file(name: str) -> BinaryIO:
     try:
         return Path(name).open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise DataError(f"{name}: {_open_fault(Path(name), error)}") from error
+        raise _open_error(name, error) from error
 
 
 def file_hash(path: str | Path) -> str:
-    """Compute the SHA-256 of a file's bytes, in hexadecimal; the file is not kept in memory.
-
-    Raises:
-        DataError: The file is missing or cannot be opened.
-    """
-    digest = hashlib.sha256()
+    """Return the SHA-256 of a file's bytes, in hexadecimal; the file is not kept in memory."""
     with open_file(str(path)) as stream:
-        while chunk := stream.read(_BYTES_A_READ):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def describe_folder_as_file() -> str:
-    """Say what to name instead of a folder, where a file was expected."""
+    """Return what to name instead of a folder where a file was expected."""
     allowed = "TSV, CSV, JSONL, or two text files (`data.targets`)"
     return (
         f"a directory, not a file.  Name one file: {allowed}; or a folder with one folder of "
@@ -198,14 +194,14 @@ def describe_folder_as_file() -> str:
     )
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """Suggest the known word that is most like one that is not; empty where none is."""
-    close = difflib.get_close_matches(word, known, n=1)
+def did_you_mean(word: str, candidates: list[str]) -> str:
+    """Return a hint at the candidate that is most like a word; empty if none is."""
+    close = difflib.get_close_matches(word, candidates, n=1)
     return f"  Did you mean {close[0]}?" if close else ""
 
 
 def _is_csv(lines: list[str]) -> bool:
-    """Check whether lines have equally many cells; running text has a space after its commas."""
+    """Return whether lines have the same number of cells; in text a space follows a comma."""
     for separator in ",;":
         counts = {len(cells) for cells in csv.reader(lines, delimiter=separator)}
         if len(counts) == 1 and counts != {1} and f"{separator} " not in lines[0]:
@@ -213,43 +209,35 @@ def _is_csv(lines: list[str]) -> bool:
     return False
 
 
-def _open_fault(path: Path, error: OSError | ValueError) -> str:
+def _open_error(name: str, error: OSError | ValueError) -> DataError:
+    """Return the error for a file that cannot be opened, with the cause and a remedy."""
+    path = Path(name)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         siblings: list[str] = []
         with suppress(OSError):
             siblings = [str(file) for file in path.parent.iterdir() if file.is_file()]
-        return f"no such file.{did_you_mean(str(path), siblings)}"
-    if isinstance(error, IsADirectoryError | PermissionError) and path.is_dir():
-        return describe_folder_as_file()
-    if isinstance(error, PermissionError):
-        return f"no permission to read it.  Allow it: chmod u+r {shlex.quote(str(path))}"
-    return f"cannot be opened ({getattr(error, 'strerror', None) or error})."
-
-
-def _file_type(name: str) -> int | None:
-    """Return the type of a file, such as `stat.S_IFDIR`; None where there is none."""
-    try:
-        return stat.S_IFMT(Path(name).stat().st_mode)
-    except (OSError, ValueError):  # opening it will tell why
-        return None
+        cause = f"no such file.{did_you_mean(str(path), siblings)}"
+    elif isinstance(error, IsADirectoryError | PermissionError) and path.is_dir():
+        cause = describe_folder_as_file()
+    elif isinstance(error, PermissionError):
+        cause = f"no permission to read it.  Allow it: chmod u+r {shlex.quote(str(path))}"
+    else:
+        cause = f"cannot be opened ({getattr(error, 'strerror', None) or error})."
+    return DataError(f"{name}: {cause}")
 
 
 def _read_pipe(name: str) -> bytes:
-    """Read a named pipe, to which somebody must begin to write within half a minute.
-
-    Raises:
-        DataError: Nobody does, or it cannot be opened.
-    """
+    """Read a named pipe to which a process begins to write within half a minute."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        raise DataError(f"{name}: {_open_fault(Path(name), error)}") from error
+        raise _open_error(name, error) from error
     with os.fdopen(descriptor, "rb") as stream:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)  # and the end of the pipe, which always counts
         start = b""
         if not poll.poll(1000 * _SECONDS_TO_WAIT):
-            with suppress(BlockingIOError):  # there is a writer, who takes time
+            with suppress(BlockingIOError):  # there is a writer, but it takes time
                 start = os.read(descriptor, 1)
                 if not start:
                     raise DataError(f"{name}: a pipe to which nothing is written.  Name a file.")
@@ -258,26 +246,18 @@ def _read_pipe(name: str) -> bytes:
 
 
 def _read_stream(name: str, stream: BinaryIO) -> bytes:
-    """Read a stream to its end, which it must have.
-
-    Raises:
-        DataError: It is longer than what is read into memory.
-    """
+    """Read a stream to its end; one of more than `_MAX_BYTES` is refused."""
     pieces, size = [], 0
     while piece := stream.read(_BYTES_A_READ):
         pieces.append(piece)
         size += len(piece)
-        if size > _MOST_BYTES:
-            raise DataError(f"{name}: {_too_long()}  Write it to a file, and name that.")
+        if size > _MAX_BYTES:
+            raise DataError(f"{name}: {_TOO_LONG}  Write it to a file, and name that.")
     return b"".join(pieces)
 
 
 def _unpack(name: str, content: bytes) -> bytes:
-    """Unpack what gzip or Zstandard packed; return anything else as it is.
-
-    Raises:
-        DataError: It is damaged, unpacks to too much, or needs a package that is not installed.
-    """
+    """Unpack content that is packed by gzip or Zstandard; return other content unchanged."""
     if content.startswith(_GZIP):
         stream: Any = gzip.GzipFile(fileobj=BytesIO(content))
         faults: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
@@ -294,20 +274,16 @@ def _unpack(name: str, content: bytes) -> bytes:
     else:
         return content
     try:
-        unpacked = stream.read(_MOST_BYTES + 1)
+        unpacked = stream.read(_MAX_BYTES + 1)
     except faults as error:
         raise DataError(f"{name}: cannot be unpacked ({error}).  Copy it again.") from error
-    if len(unpacked) > _MOST_BYTES:
-        raise DataError(f"{name}: {_too_long()}")
+    if len(unpacked) > _MAX_BYTES:
+        raise DataError(f"{name}: {_TOO_LONG}")
     return unpacked
 
 
-def _too_long() -> str:
-    return f"more than {_MOST_BYTES >> 30} GiB, which is what is read into memory."
-
-
 def _walk(folder: Path, root: str, entered: set[str]) -> Iterator[Path]:
-    """List files at any depth; `root` and `entered` hold real paths of folders."""
+    """Yield files at any depth; `root` and `entered` hold real paths of folders."""
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             continue

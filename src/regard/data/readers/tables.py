@@ -1,8 +1,7 @@
 """Tables and records: sentence pairs and named columns from TSV, CSV, JSONL, two aligned files.
 
-Every reader works on the bytes of one line at a time, so that a fault is told with line and byte.
-Each row and each problem of a file comes out of one pass of one parser.
-Cost: some 300,000 rows a second.
+A file is decoded line by line, so that every problem has its line and byte. Rows and problems come
+from one pass of one parser. Cost: about 300,000 rows a second.
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ import csv
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice, zip_longest
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -23,8 +21,8 @@ from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import find_column, find_pair, find_roles
-from regard.data.readers.problems import Parsed, RowProblem
-from regard.data.readers.source import DataSource, as_source
+from regard.data.readers.problems import RowProblem
+from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.text_lines import (
     Lines,
     TextFile,
@@ -36,39 +34,38 @@ from regard.data.readers.text_lines import (
 from regard.errors import ConfigError, DataError, NextStep
 
 Records = Iterator[tuple[int, list[str]]]
-"""Lines from 1 that records begin on, and their cells."""
-_Rows = Iterator[tuple[int, str, str]]  # line, source, target
+"""The 1-based line on which each record begins, and its cells."""
 
-_LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: the most that csv takes everywhere
+_LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: the most that csv takes on every system
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
-_LOOKED_AT = 20  # lines or records, to tell separators and headers
-_LONGEST_NAME = 40  # characters of what may be the name of a column
+_NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
+_LONGEST_NAME = 40  # characters of a cell that may be the name of a column
 _NAME = re.compile(r"[^\W\d](?:[\w .()/-]*[\w)])?")
-_FEWEST_BELOW = 5  # rows of texts, to tell a header of two unknown names
+_MIN_TEXT_ROWS = 5  # rows of texts below a header of two unknown names
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
 )
 
 
 def read_pairs(
-    data: DataSource | str | Path,
+    data: SourceLike,
     *,
-    targets: DataSource | str | Path | None = None,
+    targets: SourceLike | None = None,
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
 ) -> ParallelCorpus:
     """Read sentence pairs.
 
-    The suffix tells the format: ``.tsv`` and ``.txt`` hold ``source<TAB>target``, ``.csv`` commas
-    or semicolons with or without a header, ``.jsonl`` and ``.json`` an object a line.  Files of
-    other names and streams are JSONL where they begin with ``{``, else TSV.  Blank lines are
+    The format follows from the suffix: ``.tsv`` and ``.txt`` hold ``source<TAB>target``, ``.csv``
+    commas or semicolons with or without a header, ``.jsonl`` and ``.json`` an object a line.  Files
+    of other names and streams are JSONL if they begin with ``{``, else TSV.  Blank lines are
     skipped (not in two aligned files), rows with an empty side are kept.
 
     Args:
         data: The file; ``-`` is standard input.
         targets: A text file whose line i is the translation of line i of `data`.
-        encoding: Of both files; a byte order mark is dropped.
+        encoding: Encoding of both files; a byte order mark is dropped.
         columns: Names of the source and target column in the header (JSONL: key); without it,
             they are found by `regard.data.readers.columns.find_pair`.
 
@@ -77,7 +74,6 @@ def read_pairs(
 
     Raises:
         DataError: A file is missing, empty, or has rows that cannot be read.
-        ConfigError: The encoding is unknown.
     """
     pairs, problems = parse_pairs(data, targets=targets, encoding=encoding, columns=columns)
     if problems:
@@ -102,23 +98,21 @@ def read_pairs(
 
 
 def parse_pairs(
-    data: DataSource | str | Path,
+    data: SourceLike,
     *,
-    targets: DataSource | str | Path | None = None,
+    targets: SourceLike | None = None,
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
-) -> Parsed[ParallelCorpus]:
-    """Read sentence pairs and describe what cannot be read, in one pass.
+) -> tuple[ParallelCorpus, list[RowProblem]]:
+    """Read sentence pairs, and describe the rows that cannot be read.
 
-    Args:
-        data: As for `read_pairs`.
-        targets: As for `read_pairs`.
-        encoding: As for `read_pairs`.
-        columns: As for `read_pairs`.
+    The arguments are those of `read_pairs`.
+
+    Returns:
+        The pairs that can be read, and the problems in the order of the lines.
 
     Raises:
-        DataError: A file is missing or cannot be opened.
-        ConfigError: The encoding is unknown.
+        ConfigError: Both files are standard input, or the encoding is unknown.
     """
     if targets is not None and as_path(data) == as_path(targets) == "-":
         raise ConfigError("standard input holds one side only.  Name a file: `data.targets=FILE`")
@@ -126,43 +120,40 @@ def parse_pairs(
     file = open_text(source, encoding)
     pairs = ParallelCorpus(path=file.name, sources=[], targets=[], lines=[])
     if targets is None:
-        rows = _rows(file, source.suffix, columns)
+        rows = _pair_records(file, source.suffix, columns)
     else:
-        rows = _aligned_rows(file, open_text(targets, encoding)._replace(problems=file.problems))
-    for line, source_text, target_text in rows:
+        rows = _aligned_records(file, open_text(targets, encoding)._replace(problems=file.problems))
+    for line, (source_text, target_text) in rows:
         pairs.sources.append(source_text)
         pairs.targets.append(target_text)
         pairs.lines.append(line)
-    return Parsed(pairs, _in_order(file.problems))
+    return pairs, _in_order(file.problems)
 
 
 def read_records(
-    data: DataSource | str | Path, names: Sequence[str], *, encoding: str = "utf-8"
-) -> Parsed[list[tuple[int, list[str]]]]:
+    data: SourceLike, names: Sequence[str], *, encoding: str = "utf-8"
+) -> list[tuple[int, list[str]]]:
     """Read the named columns of every row; JSONL by key, CSV and TSV by their header.
 
     Args:
-        data: The file, or ``-`` for standard input; the format is told as for `read_pairs`, but
-            that without tabs in its first line it is CSV.
-        names: Of the columns wanted, which may be there under a synonym.
-        encoding: Of the file.
+        data: The file, or ``-`` for standard input; its format is that of `read_pairs`, except that
+            a file without tabs in its first line is CSV.
+        names: Names of the columns; a column may have a synonym as its name.
+        encoding: Encoding of the file.
 
     Returns:
         The 1-based line of each row, and its texts in the order of `names`; numbers and truth
-        values are written as JSON has them.
-
-    Raises:
-        DataError: The file is missing.
-        ConfigError: The encoding is unknown.
+        values are written as in JSON.
     """
     source = as_source(data)
     file = open_text(source, encoding)
-    records = list(_named_rows(file, source.suffix, names))
-    return Parsed(records, _in_order(file.problems))
+    records = list(_named_records(file, source.suffix, names))
+    require_readable(_in_order(file.problems))
+    return records
 
 
 def require_readable(problems: Sequence[RowProblem]) -> None:
-    """Refuse a file that cannot be read.
+    """Raise an error if a file has problems.
 
     Raises:
         DataError: There are problems; the message has the first and counts the others.
@@ -173,26 +164,25 @@ def require_readable(problems: Sequence[RowProblem]) -> None:
 
 
 def read_cells(file: TextFile, suffix: str) -> Records:
-    """Read every row of CSV or TSV, a header among them, its cells not looked at.
+    """Return every row of CSV or TSV, including a header.
 
     Args:
-        file: What cannot be read is added to its problems.
-        suffix: ``.csv`` has commas or semicolons, others tabs where the first line has one.
+        file: The file; what cannot be read is added to its problems.
+        suffix: ``.csv`` has commas or semicolons, others tabs if the first line has one.
 
-    Yields:
+    Returns:
         The 1-based line of each row, and its cells.
     """
-    table = _open_table(file, suffix)
-    yield from _csv_records(file, table) if table.is_csv else _tab_records(table.lines)
+    return _cell_records(file, _open_table(file, suffix))
 
 
-def as_path(data: DataSource | str | Path) -> str:
-    """Return the name of what data is read from."""
+def as_path(data: SourceLike) -> str:
+    """Return the name of the file or folder that data is read from."""
     return data.path if isinstance(data, DataSource) else str(data)
 
 
 def _in_order(problems: Sequence[RowProblem]) -> list[RowProblem]:
-    """Sort problems by line, those of the whole file last: lines are looked at ahead of rows."""
+    """Sort problems by line, those of the whole file last: lines are decoded ahead of rows."""
     return sorted(problems, key=lambda problem: (problem.line is None, problem.line or 0))
 
 
@@ -200,110 +190,209 @@ class _Table(NamedTuple):
     """The lines of a table or of records, and how they are written."""
 
     lines: Lines
-    first: str
+    is_json: bool  # by its first line
     is_csv: bool
     separator: str
     is_declared: bool  # by a line such as sep=;
 
 
 def _open_table(file: TextFile, suffix: str) -> _Table:
-    """Look at the first lines, and tell the separator."""
+    """Recognize the separator by the first lines.
+
+    Of the separators of CSV in the first line it is one that occurs as often in all lines.
+    """
     lines = numbered_lines(file)
-    ahead = list(islice(lines, _LOOKED_AT))
+    ahead = list(islice(lines, _NUM_SAMPLED))
     filled = [text for _, text in ahead if text.strip()]
-    named = _SEPARATOR_LINE.fullmatch(filled[0]) if filled else None
-    if named:
+    declared = _SEPARATOR_LINE.fullmatch(filled[0]) if filled else None
+    if declared:
         del ahead[: 1 + next(i for i, (_, text) in enumerate(ahead) if text.strip())], filled[0]
     first = filled[0] if filled else ""
-    is_csv = suffix == ".csv" or named is not None or "\t" not in first
-    separator = named[1] if named else _find_separator(filled) if is_csv else "\t"
-    return _Table(chain(ahead, lines), first, is_csv, separator, named is not None)
+    is_csv = suffix == ".csv" or declared is not None or "\t" not in first
+    separator = declared[1] if declared else "\t"
+    if is_csv and not declared:
+        unquoted = [re.sub('"[^"]*"?', "", text) for text in filled]
+        candidates = [char for char in ",;\t" if unquoted and char in unquoted[0]]
+        steady = [char for char in candidates if len({text.count(char) for text in unquoted}) == 1]
+        separator = (steady or candidates or [","])[0]
+    is_json = first.lstrip().startswith("{")
+    return _Table(chain(ahead, lines), is_json, is_csv, separator, declared is not None)
 
 
-def _find_separator(lines: Sequence[str]) -> str:
-    """Find the separator of CSV: of those in the first line one that all lines have as often."""
-    unquoted = [re.sub('"[^"]*"?', "", line) for line in lines]
-    candidates = [separator for separator in ",;\t" if unquoted and separator in unquoted[0]]
-    steady = [c for c in candidates if len({line.count(c) for line in unquoted}) == 1]
-    return (steady or candidates or [","])[0]
-
-
-def _named_rows(file: TextFile, suffix: str, names: Sequence[str]) -> Records:
+def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records:
+    """Return the named columns of each row, in whichever format they are."""
     table = _open_table(file, suffix)
-    if FORMATS.get(suffix) == "jsonl" or table.first.lstrip().startswith("{"):
-        yield from _json_records(file, table.lines, names)
+    if FORMATS.get(suffix) == "jsonl" or table.is_json:
+        yield from _json_records(
+            file,
+            table.lines,
+            lambda keys: [find_column(keys, name) or name for name in names],
+            takes_numbers=True,
+        )
         return
-    records = _csv_records(file, table) if table.is_csv else _tab_records(table.lines)
+    records = _cell_records(file, table)
     line, header = next(records, (1, []))
-    if file.problems:
-        return
-    columns = _find_columns(file, line, header, names)
-    if columns is None:
-        return
-    indices = [header.index(name) for name in columns]
-    for line, cells in records:
-        if len(cells) != len(header):
-            _refuse_count(file, line, cells, len(header), table.separator)
-        else:
-            yield line, [cells[index] for index in indices]
+    if not file.problems and (indices := _find_indices(file, line, header, names)) is not None:
+        yield from _select_cells(file, records, indices, len(header), table.separator)
 
 
-def _find_columns(
+def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) -> Records:
+    """Return source and target of each row, in whichever format they are."""
+    table = _open_table(file, suffix)
+    file_format = FORMATS.get(suffix)
+    if file_format == "jsonl" or (file_format not in ("tsv", "csv", "text") and table.is_json):
+
+        def find_keys(keys: Sequence[str]) -> Sequence[str] | None:
+            if columns is None:
+                return find_pair(keys)
+            return [find_column(keys, name) or name for name in columns]
+
+        yield from _json_records(file, table.lines, find_keys, takes_numbers=False)
+        return
+    if file_format != "csv" and not table.is_declared:
+        table = table._replace(is_csv=False, separator="\t")
+    records = _cell_records(file, table)
+    ahead = list(islice(records, _NUM_SAMPLED))
+    line, names = ahead[0] if ahead else (1, [])
+    pair = columns or find_pair(names)
+    # TSV has no header as a rule, and a word list may well begin with "so" and "da".
+    if pair and not columns and not table.is_csv and is_language_code(pair[0]):
+        pair = None
+    indices, num_columns = [0, 1], 2
+    if pair and ahead:
+        indices, num_columns = _find_indices(file, line, names, pair), len(names)
+        if indices is None:
+            return
+        del ahead[0]
+    elif _looks_like_header(names, [cells for _, cells in ahead[1:]], table):
+        widths = [
+            sum(len(cells[index]) for _, cells in ahead[1:] if index < len(cells))
+            for index in range(len(names))
+        ]
+        longest = sorted(range(len(names)), key=lambda index: -widths[index])[:2]
+        suggestion = shlex.quote(",".join(names[index] for index in sorted(longest)))
+        remedy = f"Name source and target: `data.columns={suggestion}`"
+        file.refuse(line, f"columns seen: {', '.join(names)}.", remedy=remedy)
+        return
+    yield from _select_cells(file, chain(ahead, records), indices, num_columns, table.separator)
+
+
+def _aligned_records(file: TextFile, other: TextFile) -> Records:
+    """Return line i of one file with line i of another."""
+    num_lines = num_others = 0
+    both = zip_longest(numbered_lines(file), numbered_lines(other))
+    for line, (source, target) in enumerate(both, start=1):
+        num_lines = line if source else num_lines
+        num_others = line if target else num_others
+        if source and target:
+            yield line, [without_end(source[1]), without_end(target[1])]
+    if num_lines != num_others and not file.problems:
+        noun = "line" if num_lines == 1 else "lines"
+        reason = f"{num_lines:,} {noun}, but {other.name} has {num_others:,}."
+        remedy = "Line by line they must be translations of each other."
+        file.refuse(None, reason, remedy=remedy)
+
+
+def _find_indices(
     file: TextFile, line: int, header: Sequence[str], names: Sequence[str]
-) -> list[str] | None:
-    """Find the wanted columns in a header; None, and a problem, where one is missing or twofold."""
-    columns = []
-    for wanted in names:
-        name = find_column(header, wanted)
-        if name is None:
-            file.refuse(line, f'no column "{wanted}".  Columns seen: {", ".join(header)}.')
+) -> list[int] | None:
+    """Return the indices of columns in a header; None, and a problem, if one cannot be found."""
+    indices = []
+    for name in names:
+        column = find_column(header, name)
+        if column is None:
+            file.refuse(line, f'no column "{name}".  Columns seen: {", ".join(header)}.')
             return None
-        if header.count(name) > 1:
-            file.refuse(line, f'two columns have the name "{name}".', remedy="Rename one of them.")
+        if header.count(column) > 1:
+            reason = f'two columns have the name "{column}".'
+            file.refuse(line, reason, remedy="Rename one of them.")
             return None
-        columns.append(name)
-    return columns
+        indices.append(header.index(column))
+    return indices
 
 
-def _json_records(file: TextFile, lines: Lines, names: Sequence[str]) -> Records:
-    keys: list[str] = []
-    for line, text, fields in _json_objects(file, lines):
-        keys = keys or [find_column(list(fields), name) or name for name in names]
-        try:
-            texts = [_json_text(fields, key, text, takes_numbers=True) for key in keys]
-        except DataError as error:
-            file.refuse(line, str(error), text)
+def _select_cells(
+    file: TextFile, records: Records, indices: Sequence[int], num_columns: int, separator: str
+) -> Records:
+    """Return some cells of each record; a record of another width is a problem."""
+    for line, cells in records:
+        if len(cells) == num_columns:
+            yield line, [cells[index] for index in indices]
+            continue
+        name = _SEPARATORS.get(separator, f'"{separator}"')
+        if len(cells) < num_columns:
+            remedy = f"Separated by spaces? Use a {name}."
+        elif separator == "\t":
+            fixed = fixed_name(file.name)
+            remedy = f"Keep two of them: cut -f1,2 {shlex.quote(file.name)} > {fixed}"
         else:
-            yield line, texts
+            remedy = f'A {name} within a text? Put the text in quotes: "..."'
+        noun = "column" if len(cells) == 1 else "columns"
+        reason = f"{spell_number(len(cells))} {noun}, {spell_number(num_columns)} expected."
+        file.refuse(line, reason, separator.join(cells), remedy)
 
 
-def _json_rows(file: TextFile, lines: Lines, columns: tuple[str, str] | None) -> _Rows:
-    """Take the two texts of each line's object; the first object decides on the keys."""
-    keys = None
-    for line, text, fields in _json_objects(file, lines):
-        if columns:
-            keys = keys or [find_column(list(fields), name) or name for name in columns]
-        keys = keys or find_pair(list(fields))
-        try:
-            source, target = (_json_text(fields, k, text) for k in keys or ("source", "target"))
-        except DataError as error:
-            file.refuse(line, str(error), text)
-        else:
-            yield line, source, target
+def _looks_like_header(names: Sequence[str], below: Sequence[Sequence[str]], table: _Table) -> bool:
+    """Detect a header whose names do not say which columns are source and target.
+
+    Names are short and differ. Below two names are texts of two words or more each, below more
+    names (in CSV) rows of as many cells.
+    """
+    if {"text", "label"} <= find_roles(names).keys():
+        return True
+    if len(names) < 2 or len(set(names)) < len(names):
+        return False
+    if not all(len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) for name in names):
+        return False
+    as_wide = [cells for cells in below if len(cells) == len(names)]
+    if len(names) > 2:
+        return table.is_csv and 2 * len(as_wide) > len(below)
+    return (
+        all(len(name.split()) == 1 for name in names)
+        and len(as_wide) >= _MIN_TEXT_ROWS
+        and all(len(cell.split()) > 1 for cells in as_wide for cell in cells)
+    )
 
 
-def _json_objects(file: TextFile, lines: Lines) -> Iterator[tuple[int, str, dict[str, object]]]:
-    for number, text in lines:
+def _json_records(
+    file: TextFile,
+    lines: Lines,
+    find_keys: Callable[[list[str]], Sequence[str] | None],
+    *,
+    takes_numbers: bool,
+) -> Records:
+    """Return the texts under some keys of the object on each line.
+
+    Args:
+        file: What cannot be read is added to its problems.
+        lines: The lines.
+        find_keys: Chooses from the keys of an object; its first choice is for all lines, and
+            without one a line has ``source`` and ``target``.
+        takes_numbers: Whether a number or truth value counts as a text.
+
+    Yields:
+        Line and texts of each object.
+    """
+    keys: Sequence[str] | None = None
+    for line, text in lines:
         if not text.strip():
             continue
         try:
             fields = _json_fields(text)
+            keys = keys or find_keys(list(fields))
+            texts = [
+                _json_text(fields, key, text, takes_numbers=takes_numbers)
+                for key in keys or ("source", "target")
+            ]
         except (msgspec.DecodeError, RecursionError) as error:
-            file.refuse(number, f"not JSON: {_json_fault(text, error)}.", text)
+            # Of half a surrogate pair msgspec says that the text was cut short.
+            half = next(filter(None, _SURROGATES.findall(text)), None)
+            cause = f"half of a character ({half})" if half else error
+            file.refuse(line, f"not JSON: {cause}.", text)
         except DataError as error:
-            file.refuse(number, str(error), text)
+            file.refuse(line, str(error), text)
         else:
-            yield number, text, fields
+            yield line, texts
 
 
 def _json_fields(text: str) -> dict[str, object]:
@@ -318,15 +407,7 @@ def _json_fields(text: str) -> dict[str, object]:
     return inner if isinstance(inner, dict) else fields
 
 
-def _json_fault(text: str, error: Exception) -> str:
-    """Say what is wrong with JSON; of half a surrogate pair msgspec says that it was cut short."""
-    half = next(filter(None, _SURROGATES.findall(text)), None)
-    return f"half of a character ({half})" if half else str(error)
-
-
-def _json_text(
-    fields: dict[str, object], key: str, text: str, *, takes_numbers: bool = False
-) -> str:
+def _json_text(fields: dict[str, object], key: str, text: str, *, takes_numbers: bool) -> str:
     """Return the text under a key of an object that was read from `text`."""
     if key not in fields:
         raise DataError(f'no key "{key}".  Keys seen: {", ".join(fields) or "none"}.')
@@ -342,140 +423,20 @@ def _json_text(
     raise DataError(f'"{key}" is no text.')
 
 
-def _rows(file: TextFile, suffix: str, columns: tuple[str, str] | None) -> _Rows:
-    """Parse pairs in whichever format they have."""
-    table = _open_table(file, suffix)
-    file_format = FORMATS.get(suffix)
-    is_known = file_format in ("tsv", "csv", "text")
-    if file_format == "jsonl" or (not is_known and table.first.lstrip().startswith("{")):
-        return _json_rows(file, table.lines, columns)
-    if file_format != "csv" and not table.is_declared:
-        table = table._replace(is_csv=False, separator="\t")
-        return _cell_rows(file, _tab_records(table.lines), table, columns)
-    return _cell_rows(file, _csv_records(file, table), table, columns)
-
-
-def _aligned_rows(file: TextFile, other: TextFile) -> _Rows:
-    """Pair line i of one file with line i of another."""
-    num_lines = num_other = 0
-    sides = numbered_lines(file), numbered_lines(other)
-    for line, (source, target) in enumerate(zip_longest(*sides), start=1):
-        num_lines = line if source else num_lines
-        num_other = line if target else num_other
-        if source and target:
-            yield line, without_end(source[1]), without_end(target[1])
-    if num_lines != num_other and not file.problems:
-        file.refuse(
-            None,
-            f"{num_lines:,} line{'' if num_lines == 1 else 's'}, but {other.name} has "
-            f"{num_other:,}.",
-            remedy="Line by line they must be translations of each other.",
-        )
-
-
-def _cell_rows(
-    file: TextFile, records: Records, table: _Table, columns: tuple[str, str] | None
-) -> _Rows:
-    """Take two cells of each record; the first record may be a header."""
-    source, target, num_columns = 0, 1, 2
-    ahead = list(islice(records, _LOOKED_AT))
-    names = ahead[0][1] if ahead else []
-    header = columns or _find_header(names, table)
-    if header and ahead:
-        line, _ = ahead.pop(0)
-        found = _find_columns(file, line, names, header)
-        if found is None:
-            return
-        source, target, num_columns = *map(names.index, found), len(names)
-    elif _looks_like_header(names, [cells for _, cells in ahead[1:]], table):
-        chosen = ",".join(_longest_columns(names, [cells for _, cells in ahead[1:]]))
-        file.refuse(
-            ahead[0][0],
-            f"columns seen: {', '.join(names)}.",
-            remedy=f"Name source and target: `data.columns={shlex.quote(chosen)}`",
-        )
+def _cell_records(file: TextFile, table: _Table) -> Records:
+    """Split lines into cells; in CSV a quoted cell may span lines."""
+    if not table.is_csv:
+        for number, text in table.lines:
+            if "\t" in text or text.strip():
+                yield number, without_end(text).split("\t")
         return
-    for line, cells in chain(ahead, records):
-        if len(cells) != num_columns:
-            _refuse_count(file, line, cells, num_columns, table.separator)
-        else:
-            yield line, cells[source], cells[target]
-
-
-def _find_header(names: Sequence[str], table: _Table) -> tuple[str, str] | None:
-    """Name the two columns to take, where the first record is a header that says it."""
-    pair = find_pair(names)
-    # TSV has no header as a rule, and a word list may well begin with "so" and "da".
-    is_text = not table.is_csv and pair is not None and is_language_code(pair[0])
-    return None if is_text else pair
-
-
-def _looks_like_header(names: Sequence[str], below: Sequence[Sequence[str]], table: _Table) -> bool:
-    """Detect a header whose names say nothing of source and target.
-
-    Names are short and differ; below them are texts: in two columns of two words or more each, in
-    more columns (of CSV) whatever has as many cells.
-    """
-    if {"text", "label"} <= find_roles(names).keys():
-        return True
-    if len(names) < 2 or len(set(names)) < len(names) or not all(map(_is_name, names)):
-        return False
-    as_wide = [cells for cells in below if len(cells) == len(names)]
-    if len(names) > 2:
-        return table.is_csv and 2 * len(as_wide) > len(below)
-    is_word = all(len(name.split()) == 1 for name in names)
-    return (
-        is_word
-        and len(as_wide) >= _FEWEST_BELOW
-        and all(len(cell.split()) > 1 for cells in as_wide for cell in cells)
-    )
-
-
-def _is_name(cell: str) -> bool:
-    return len(cell) <= _LONGEST_NAME and _NAME.fullmatch(cell) is not None
-
-
-def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[str]:
-    """Choose the two columns with the longest texts, in their order."""
-    widths = [
-        sum(len(cells[index]) for cells in below if index < len(cells))
-        for index in range(len(names))
-    ]
-    longest = sorted(range(len(names)), key=lambda index: -widths[index])[:2]
-    return [names[index] for index in sorted(longest)]
-
-
-def _refuse_count(
-    file: TextFile, line: int, cells: Sequence[str], expected: int, separator: str
-) -> None:
-    """Note a record with too few or too many columns."""
-    name = _SEPARATORS.get(separator, f'"{separator}"')
-    if len(cells) < expected:
-        remedy = f"Separated by spaces? Use a {name}."
-    elif separator == "\t":
-        remedy = f"Keep two of them: cut -f1,2 {shlex.quote(file.name)} > {fixed_name(file.name)}"
-    else:
-        remedy = f'A {name} within a text? Put the text in quotes: "..."'
-    noun = "column" if len(cells) == 1 else "columns"
-    reason = f"{spell_number(len(cells))} {noun}, {spell_number(expected)} expected."
-    file.refuse(line, reason, separator.join(cells), remedy)
-
-
-def _tab_records(lines: Lines) -> Records:
-    for number, text in lines:
-        if "\t" in text or text.strip():
-            yield number, without_end(text).split("\t")
-
-
-def _csv_records(file: TextFile, table: _Table) -> Records:
-    """Split lines into cells; a quoted cell may span lines."""
     record: list[tuple[int, str]] = []
 
     def feed() -> Iterator[str]:
         for number, text in table.lines:
             body = without_end(text)
             record.append((number, body))
-            # A lone CR would end a row for csv; NUL, which no line holds, stands in for it.
+            # A lone CR would end a row for csv; it is replaced by NUL, which no line holds.
             yield body.replace("\r", "\0") + text[len(body) :]
 
     reader = csv.reader(feed(), delimiter=table.separator, strict=True)
@@ -486,7 +447,10 @@ def _csv_records(file: TextFile, table: _Table) -> Records:
             try:
                 cells = [cell.replace("\0", "\r") for cell in next(reader)]
             except csv.Error as error:
-                file.refuse(record[0][0], _csv_fault(str(error)), record[0][1])
+                reason = f"not CSV: {error}.  Quotes within a text are doubled and the text quoted."
+                if str(error) == "unexpected end of data":
+                    reason = "a quote is opened here and never closed."
+                file.refuse(record[0][0], reason, record[0][1])
             except StopIteration:
                 return
             else:
@@ -494,9 +458,3 @@ def _csv_records(file: TextFile, table: _Table) -> Records:
                     yield record[0][0], cells
     finally:
         csv.field_size_limit(limit)
-
-
-def _csv_fault(error: str) -> str:
-    if error == "unexpected end of data":
-        return "a quote is opened here and never closed."
-    return f"not CSV: {error}.  Quotes within a text are doubled and the text quoted."

@@ -1,15 +1,13 @@
 """Running text for language models: a text file is one document, a row of JSONL or CSV another.
 
-Text is kept by the line, since lines are what messages name and what parts are cut from.
+Text is kept in lines: messages name them, and the parts of a split are runs of them.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from regard.data.readers import FORMATS
-from regard.data.readers.source import DataSource, as_source
-from regard.data.readers.tables import read_records, require_readable
+from regard.data.readers.source import SourceLike, as_source
+from regard.data.readers.tables import read_records
 from regard.data.readers.text_lines import read_lines
 from regard.data.rows import Rows
 from regard.errors import DataError
@@ -20,9 +18,9 @@ class TextLines(Rows, frozen=True, kw_only=True):
 
     Args:
         path: File as named.
-        texts: One line each, without its end.
-        numbers: Where each stands: its 1-based line in the file.
-        ends_document: Whether a document ends after each.
+        texts: The lines, without their ends.
+        numbers: 1-based number of each line in the file.
+        ends_document: Whether a document ends after each line.
     """
 
     texts: list[str]
@@ -31,36 +29,34 @@ class TextLines(Rows, frozen=True, kw_only=True):
 
     @property
     def num_chars(self) -> int:
-        """Characters, with one for the end of each line."""
+        """Number of characters, with one for the end of each line."""
         return sum(map(len, self.texts)) + len(self.texts)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes in UTF-8, with one for the end of each line."""
+        """Number of bytes in UTF-8, with one for the end of each line."""
         return sum(len(text.encode()) for text in self.texts) + len(self.texts)
 
 
-def read_text(
-    data: DataSource | str | Path, *, encoding: str = "utf-8", column: str = "text"
-) -> TextLines:
+def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text") -> TextLines:
     """Read running text.
 
     Args:
         data: A text file, or JSONL or CSV with one document a row; ``-`` for standard input, which
-            is JSONL where it begins with ``{``.
-        encoding: Of the file.
-        column: Of the text in CSV and JSONL.
+            is JSONL if it begins with ``{``.
+        encoding: Encoding of the file.
+        column: Column of the text in CSV and JSONL.
+
+    Returns:
+        The lines; blank lines at the end of a text file are left out.
 
     Raises:
         DataError: The file is missing, holds no text, or has a row that cannot be read.
-        ConfigError: The encoding is unknown.
     """
     source = as_source(data)
     lines = TextLines(path=source.path, texts=[], numbers=[], ends_document=[])
     if FORMATS.get(source.suffix) in ("jsonl", "csv"):
-        records, problems = read_records(source, (column,), encoding=encoding)
-        require_readable(problems)
-        for number, (text,) in records:
+        for number, (text,) in read_records(source, (column,), encoding=encoding):
             texts = text.strip().split("\n")
             lines.texts.extend(texts)
             lines.numbers.extend([number] * len(texts))
