@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -20,16 +21,6 @@ _MOST_CHARS = 1000  # of one sentence: a page of text in one row must not drown 
 _LEAST_LETTER_SHARE = 0.002  # rarer letters come from names and loans
 _LEAST_WORD_SHARE = 0.1  # of all words; languages without a list here stay below
 _LEAST_LEAD = 1.25  # over the second language; closer is undecided
-
-_ISO_639_1 = """
-    aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da
-    de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz
-    ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln
-    lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi
-    pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv sw ta te tg th
-    ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
-"""
-_CODES = frozenset(_ISO_639_1.split())
 
 # One match is one word, or about as much text as a word: a character of Han or kana, five of Thai.
 _SCRIPTS = {
@@ -89,14 +80,22 @@ _DELIMITED_CODES = re.compile(
 _JOINED_CODES = re.compile(r"(?<![A-Za-z0-9])([a-z]{2})([a-z]{2})(?![A-Za-z0-9])")
 
 
+@cache
+def english_names() -> dict[str, str]:
+    """Return the English names of languages by their ISO 639-1 codes, from CLDR."""
+    from babel import Locale
+
+    return {code: name for code, name in Locale("en").languages.items() if len(code) == 2}
+
+
 def is_language_code(text: str) -> bool:
-    """Tell whether a text is an ISO 639-1 code, with or without a region.
+    """Return whether a text is an ISO 639-1 code, with or without a region.
 
     >>> is_language_code("de"), is_language_code("pt-BR"), is_language_code("deutsch")
     (True, True, False)
     """
     code, dash, region = text.strip().lower().replace("_", "-").partition("-")
-    return code in _CODES and (not dash or (region.isalpha() and len(region) <= 4))
+    return code in english_names() and (not dash or (region.isalpha() and len(region) <= 4))
 
 
 def guess_language(texts: Sequence[str]) -> str | None:
@@ -200,7 +199,7 @@ def _codes_in_name(name: str) -> tuple[str, str] | None:
     for part in (path.name, path.absolute().parent.name):
         for match in _DELIMITED_CODES.finditer(part):
             source, target = (code.lower() for code in match.groups() if code)
-            if {source, target} <= _CODES and source != target:
+            if {source, target} <= english_names().keys() and source != target:
                 return source, target
         for source, target in _JOINED_CODES.findall(part):
             # Only languages that can be guessed: "data" is not Danish and Tamil.

@@ -106,7 +106,7 @@ def test_all_files_that_cannot_be_read_are_named(words):
         read_each(paths[:2], _read)
     with pytest.raises(DataError) as caught:
         read_each(paths, _read)
-    assert str(caught.value) == f"b.wav: broken.  Likewise: {paths[2]}, {paths[3]}."
+    assert str(caught.value) == f"b.wav: broken.  The same for {paths[2]}, {paths[3]}."
     with pytest.raises(DataError, match=r" and 2 more\.$"):
         read_each([*paths, paths[1], paths[2], paths[3]], _read)
 

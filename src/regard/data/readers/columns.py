@@ -1,7 +1,7 @@
-"""Which column of a table, or key of a record, holds what.
+"""Columns of a table, or keys of a record, by what they hold.
 
-Names are compared without regard to case, outer spaces, and the difference between space, hyphen
-and underscore; the usual synonyms are known.
+Names are compared without case and outer spaces; spaces, hyphens and underscores are equal. A
+column may have one of the usual synonyms as its name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 
-from regard.data.languages import is_language_code
+from regard.data.languages import english_names, is_language_code
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "text": (
@@ -21,11 +21,11 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "source": ("source", "src", "source text", "source sentence", "source segment"),
     "target": ("target", "tgt", "trg", "target text", "target sentence", "target segment"),
 }
-"""Names by what a column holds, the plainest first."""
+"""Names of columns by what they hold."""
 
 
 def fold_name(name: str) -> str:
-    """Bring names of columns that mean the same into one form.
+    """Return one form for the names of columns that mean the same.
 
     >>> fold_name(" Source_Text "), fold_name("label")
     ('source text', 'label')
@@ -33,25 +33,26 @@ def fold_name(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name.strip().casefold())
 
 
-def find_column(names: Sequence[str], wanted: str) -> str | None:
-    """Find the column that a name means: exactly so, or folded, or as the only synonym there is.
+def find_column(names: Sequence[str], column: str) -> str | None:
+    """Return the name that is a column's: the same, or the same when folded, or its only synonym.
 
     >>> find_column(["id", "Review", "Sentiment"], "label")
     'Sentiment'
     """
-    if wanted in names:
-        return wanted
-    folded = [name for name in names if fold_name(name) == fold_name(wanted)]
-    if not folded and wanted in SYNONYMS:
-        folded = [name for name in names if fold_name(name) in SYNONYMS[wanted]]
-    return folded[0] if len(folded) == 1 else None
+    if column in names:
+        return column
+    matches = [name for name in names if fold_name(name) == fold_name(column)]
+    if not matches and column in SYNONYMS:
+        matches = [name for name in names if fold_name(name) in SYNONYMS[column]]
+    return matches[0] if len(matches) == 1 else None
 
 
 def find_roles(names: Sequence[str]) -> dict[str, str]:
-    """Find which columns hold text, label, source and target.
+    """Find the columns of text, label, source and target.
 
     Returns:
-        Names of columns by what they hold, as in `SYNONYMS`; what none or several hold is left out.
+        Names of columns by what they hold, with the keys of `SYNONYMS`; without those for which
+        there is no column or several.
     """
     columns = {role: find_column(names, role) for role in ("text", "label")}
     columns |= dict(zip(("source", "target"), find_pair(names) or (None, None), strict=True))
@@ -59,7 +60,7 @@ def find_roles(names: Sequence[str]) -> dict[str, str]:
 
 
 def find_pair(names: Sequence[str]) -> tuple[str, str] | None:
-    """Find the columns of source and target: by name, else the only two named for languages."""
+    """Return the columns of source and target: by name, else the only two named for languages."""
     source, target = (find_column(names, role) for role in ("source", "target"))
     if source is not None and target is not None:
         return source, target
@@ -73,8 +74,5 @@ def find_pair(names: Sequence[str]) -> tuple[str, str] | None:
 
 @cache
 def _language_names() -> frozenset[str]:
-    """Return English names of languages, folded: those with a code of two letters, from CLDR."""
-    from babel import Locale
-
-    languages = Locale("en").languages
-    return frozenset(fold_name(name) for code, name in languages.items() if len(code) == 2)
+    """Return the English names of languages, folded."""
+    return frozenset(map(fold_name, english_names().values()))

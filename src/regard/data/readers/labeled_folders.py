@@ -3,8 +3,8 @@
     words/yes/0a7c2a8d.wav
     words/no/0a9f9af7.wav
 
-A label's folder may have folders of its own; which files count, `DataSource.files` says. Cost: one
-pass over the names.
+A label's folder may have folders of its own; `DataSource.files` chooses the files. Cost: one pass
+over the names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from regard.data.listing import list_first
 from regard.data.readers import FORMATS
-from regard.data.readers.source import OFFICIAL_LISTS, DataSource, as_source
+from regard.data.readers.source import OFFICIAL_LISTS, SourceLike, as_source
 from regard.errors import DataError
 
 T = TypeVar("T")
@@ -26,29 +26,25 @@ _NUM_NAMED = 3  # files in a message
 
 
 class LabeledFile(NamedTuple):
-    """A file and the label that its folder names.
-
-    Args:
-        path: The file.
-        label: Name of its folder.
-    """
+    """A file and its label, the name of its folder."""
 
     path: Path
     label: str
 
 
-def labeled_files(data: DataSource | str | Path, suffixes: Collection[str]) -> list[LabeledFile]:
-    """List the files of a folder that has one folder a label, in alphabetical order.
-
-    Where no such file is right in a label's folder, the folders are taken for parts
-    (``train/yes/a.wav``), not for labels.
+def labeled_files(data: SourceLike, suffixes: Collection[str]) -> list[LabeledFile]:
+    """List the files of a folder that has one folder a label.
 
     Args:
         data: The folder.
-        suffixes: Of the files wanted, in lower case, with the dot.
+        suffixes: Suffixes of the files to list, in lower case, with the dot.
+
+    Returns:
+        The files in alphabetical order.
 
     Raises:
-        DataError: The folder is missing, or holds no such file.
+        DataError: The folder is missing, or no label's folder holds such files itself: folders like
+            ``train/yes/a.wav`` are parts, not labels.
     """
     source = as_source(data)
     root = Path(source.path)
@@ -63,22 +59,27 @@ def labeled_files(data: DataSource | str | Path, suffixes: Collection[str]) -> l
     ]
     if not any(file.path.parent.parent == root for file in files):
         first = min(suffixes, key=lambda suffix: (suffix not in (".wav", ".png"), suffix))
+        names = [path.relative_to(root).as_posix() for path in source.files]
+        seen = f"Seen: {list_first(names, _NUM_NAMED)}." if names else "The folder is empty."
         raise DataError(
             f"{root}: no {first} file or the like in folders named for their labels.  "
-            f"Expected {root}/LABEL/FILE{first}.  {_describe_files(source)}"
+            f"Expected {root}/LABEL/FILE{first}.  {seen}"
         )
     return files
 
 
-def files_within(data: DataSource | str | Path, suffixes: Collection[str]) -> list[Path]:
-    """List the files of a folder and of all folders within it, in alphabetical order.
+def files_within(data: SourceLike, suffixes: Collection[str]) -> list[Path]:
+    """List the files of a folder and of all folders within it.
 
     Args:
         data: The folder.
-        suffixes: As for `labeled_files`.
+        suffixes: Suffixes of the files to list, in lower case, with the dot.
+
+    Returns:
+        The files in alphabetical order, at least one.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no such file.
     """
     source = as_source(data)
     files = [path for path in source.files if path.suffix.lower() in suffixes]
@@ -88,14 +89,17 @@ def files_within(data: DataSource | str | Path, suffixes: Collection[str]) -> li
 
 
 def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
-    """Read files, and name all that cannot be read, not the first alone.
+    """Read files; the error names all that cannot be read.
 
     Args:
         paths: The files.
-        read: Reads one; raises `DataError`.
+        read: Reads one file, or raises `DataError`.
+
+    Returns:
+        What was read, one value a file.
 
     Raises:
-        DataError: Some cannot be read.
+        DataError: Some files cannot be read.
     """
     values: list[T] = []
     failed: list[Path] = []
@@ -108,19 +112,19 @@ def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
             failed.append(path)
     if first is not None:
         others = list_first([str(path) for path in failed[1:]], _NUM_NAMED)
-        message = f"{first}  Likewise: {others}." if others else str(first)
+        message = f"{first}  The same for {others}." if others else str(first)
         raise DataError(message, *first.next_steps)
     return values
 
 
-def official_parts(data: DataSource | str | Path) -> dict[str, set[str]]:
-    """Read which files of a folder the authors of a collection hold out, where they say so.
+def official_parts(data: SourceLike) -> dict[str, set[str]]:
+    """Read the lists of held-out files that the authors of a collection publish with it.
 
     Speech Commands (Warden 2018) has ``validation_list.txt`` and ``testing_list.txt``, one
     ``LABEL/FILE`` a line, so that no speaker is in two parts.
 
     Returns:
-        Names of files under ``valid`` and ``test``; only what there is a list for.
+        Names of files under ``valid`` and ``test``, if there is a list for them.
     """
     root = Path(as_source(data).path)
     lists = ((part, root / name) for name, part in OFFICIAL_LISTS.items())
@@ -129,10 +133,3 @@ def official_parts(data: DataSource | str | Path) -> dict[str, set[str]]:
         for part, path in lists
         if path.is_file()
     }
-
-
-def _describe_files(source: DataSource) -> str:
-    """Say what a folder holds instead."""
-    root = Path(source.path)
-    names = [path.relative_to(root).as_posix() for path in source.files]
-    return f"Seen: {list_first(names, _NUM_NAMED)}." if names else "The folder is empty."

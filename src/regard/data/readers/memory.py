@@ -17,12 +17,16 @@ from regard.errors import DataError
 
 @runtime_checkable
 class DataFrame(Protocol):
-    """A table with named columns, as pandas and polars have them."""
+    """A table with named columns, such as a data frame of pandas or polars."""
 
     columns: Any
 
     def to_dict(self, *arguments: Any) -> Any:
         """Return the columns as a mapping."""
+        ...
+
+    def __getitem__(self, column: Any) -> Any:
+        """Return the values of a column."""
         ...
 
 
@@ -35,34 +39,37 @@ def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
 
     Args:
         data: Pairs ``(source, target)``, records with named values, texts, or a data frame.
-        name: Of the data, for messages.
+        name: Name of the data, for messages.
+
+    Returns:
+        A stream of JSON lines.
 
     Raises:
-        DataError: There is no row, or a row is none of these.
+        DataError: There is no row, or a row is of another kind.
     """
-    rows: Iterable[Row] = _records(data) if isinstance(data, DataFrame) else data
-    lines = [_line(name, number, row) for number, row in enumerate(rows, start=1)]
+    rows: Iterable[Row]
+    if isinstance(data, DataFrame):
+        columns = {str(column): list(data[column]) for column in data.columns}
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    else:
+        rows = data
+    lines = [_json_line(name, number, row) for number, row in enumerate(rows, start=1)]
     if not lines:
         raise DataError(f"{name}: there are no rows.")
     return DataSource(f"{name}.jsonl", b"".join(lines), is_stream=True)
 
 
 def is_in_memory(data: object) -> TypeGuard[InMemory]:
-    """Whether data is rows in memory, not the name of a file or a folder."""
+    """Return whether data is rows in memory, not the name of a file or a folder."""
     return data is not None and not isinstance(data, str | Path | DataSource)
 
 
-def _records(frame: Any) -> list[dict[str, Any]]:
-    columns = {str(name): list(frame[name]) for name in frame.columns}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _line(name: str, number: int, row: object) -> bytes:
+def _json_line(name: str, number: int, row: object) -> bytes:
     if isinstance(row, str):
         fields: dict[str, Any] = {"text": row}
     elif isinstance(row, Mapping):
         fields = {str(key): value for key, value in row.items()}
-    elif isinstance(row, Sequence) and len(row) == 2 and all(isinstance(t, str) for t in row):
+    elif isinstance(row, Sequence) and len(row) == 2 and all(isinstance(text, str) for text in row):
         fields = dict(zip(("source", "target"), row, strict=True))
     else:
         raise DataError(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from regard.data.listing import list_first
 from regard.data.readers.columns import find_column
-from regard.data.readers.source import DataSource, as_source
+from regard.data.readers.source import SourceLike, as_source
 from regard.data.readers.tables import Records, read_cells, require_readable
 from regard.data.readers.text_lines import TextFile, open_text
 from regard.errors import DataError
@@ -33,9 +32,9 @@ class NumberRow(NamedTuple):
     """A row of a file.
 
     Args:
-        line: Where it begins, from 1.
-        label: Of the row; empty where the file has no labels.
-        numbers: ``[numbers]`` float32, one or more.
+        line: 1-based line on which the row begins.
+        label: Label of the row; empty if the file has no labels.
+        numbers: ``[length]`` float32, one or more.
     """
 
     line: int
@@ -44,17 +43,20 @@ class NumberRow(NamedTuple):
 
 
 def read_number_rows(
-    data: DataSource | str | Path, *, label: str = "label", encoding: str = "utf-8"
+    data: SourceLike, *, label: str = "label", encoding: str = "utf-8"
 ) -> list[NumberRow]:
     """Read rows of numbers with their labels.
 
     Args:
         data: The file.
         label: Name of the column of labels.
-        encoding: Of the file.
+        encoding: Encoding of the file.
+
+    Returns:
+        The rows, at least one.
 
     Raises:
-        DataError: The file is missing or empty, has no such column, or cells that are no numbers.
+        DataError: The file is missing or empty, has no such column, or cells without a number.
     """
     source = as_source(data)
     file = open_text(source, encoding)
@@ -66,7 +68,7 @@ def read_number_rows(
         reason, remedy = _describe_header(header)
         file.refuse(line, f'no column "{label}".{reason}', remedy=remedy)
     index = None if column is None else header.index(column)
-    rows = [] if file.problems else list(_rows(file, records, header, index))
+    rows = [] if file.problems else list(_number_rows(file, records, header, index))
     require_readable(file.problems)
     if not rows:
         raise DataError(
@@ -76,17 +78,20 @@ def read_number_rows(
 
 
 def read_unlabeled_rows(
-    data: DataSource | str | Path, *, label: str = "label", encoding: str = "utf-8"
+    data: SourceLike, *, label: str = "label", encoding: str = "utf-8"
 ) -> list[NumberRow]:
-    """Read rows of numbers to be classified; a header and a column of labels may be there.
+    """Read rows of numbers to be classified; a header and a column of labels are optional.
 
     Args:
         data: The file, or ``-`` for standard input.
-        label: Name of the column to pass over, where there is a header that has it.
-        encoding: Of the file.
+        label: Name of the column of labels, which is left out.
+        encoding: Encoding of the file.
+
+    Returns:
+        The rows, at least one.
 
     Raises:
-        DataError: The file is missing or empty, or has cells that are no numbers.
+        DataError: The file is missing or empty, or has cells without a number.
     """
     source = as_source(data)
     file = open_text(source, encoding)
@@ -101,7 +106,7 @@ def read_unlabeled_rows(
     names = header or [str(number) for number in range(1, 1 + widest)]
     column = find_column(header, label)
     index = None if column is None else header.index(column)
-    rows = list(_rows(file, iter(records), names, index))
+    rows = list(_number_rows(file, iter(records), names, index))
     require_readable(file.problems[:1])
     if not rows:
         raise DataError(f"{file.name}: there are no rows of numbers.  Expected one series a row.")
@@ -109,7 +114,7 @@ def read_unlabeled_rows(
 
 
 def is_number(text: str) -> bool:
-    """Check whether a cell is a number.
+    """Return whether a cell is a number.
 
     >>> is_number(" -1.5e3"), is_number("one")
     (True, False)
@@ -122,12 +127,12 @@ def is_number(text: str) -> bool:
 
 
 def _are_numbers(header: Sequence[str]) -> bool:
-    """Check whether a first row is no header: names may be numbers, but these have points."""
+    """Return whether a first row is not a header: a name may be a number, but without a point."""
     return sum("." in name and is_number(name) for name in header) > 1
 
 
 def _describe_header(header: Sequence[str]) -> tuple[str, str]:
-    """Say what is there where a column of labels was looked for, and how to name it."""
+    """Return what the first row holds instead of a column of labels, and how to name the column."""
     if _are_numbers(header):
         return "  The first row holds numbers; write names above them: label,x1,x2,...", ""
     if not header:
@@ -136,9 +141,10 @@ def _describe_header(header: Sequence[str]) -> tuple[str, str]:
     return f"  Columns seen: {columns}.", "Name the one: `data.columns=NAME`"
 
 
-def _rows(
+def _number_rows(
     file: TextFile, records: Records, header: Sequence[str], label_index: int | None
 ) -> Iterator[NumberRow]:
+    """Yield the rows that can be read; the others become problems of the file."""
     names = [name for index, name in enumerate(header) if index != label_index]
     for line, cells in records:
         if len(cells) > len(header):
@@ -151,16 +157,14 @@ def _rows(
         values = [cell for index, cell in enumerate(cells) if index != label_index]
         while values and not values[-1].strip():
             values.pop()
-        if _are_readable(file, line, values, names):
-            numbers = np.array([float(cell) for cell in values], np.float32)
-            yield NumberRow(line, label, numbers)
+        if not values:
+            file.refuse(line, "no numbers.", remedy="Fill them in, or leave the row out.")
+        elif _are_readable(file, line, values, names):
+            yield NumberRow(line, label, np.array([float(cell) for cell in values], np.float32))
 
 
 def _are_readable(file: TextFile, line: int, cells: Sequence[str], names: Sequence[str]) -> bool:
-    """Check the numbers of a row; note the first that cannot be read."""
-    if not cells:
-        file.refuse(line, "no numbers.", remedy="Fill them in, or leave the row out.")
-        return False
+    """Return whether all cells hold numbers; the first that does not becomes a problem."""
     for name, cell in zip(names, cells, strict=False):
         if not cell.strip():
             remedy = "Only the end of a row may be."

@@ -1,7 +1,7 @@
-"""What a file or folder looks like, from which it is told what it is for.
+"""The shape of a file or folder, by which its task is chosen.
 
-The kind of file, the names of columns or keys in its first record, and whether numbers stand in
-the first row below. Nothing here knows of tasks. Cost: the first lines of a file, the names in a
+It is the kind of file, the names of columns or keys in its first record, and whether the first row
+below holds numbers. Nothing here depends on tasks. Cost: the first lines of a file, the names in a
 folder.
 """
 
@@ -27,22 +27,21 @@ DataKind = Literal["idx", "images", "recordings", "records", "table", "text"]
 
 _LAYOUTS = "{}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
 _KEY = re.compile(r'"(\w+)"\s*:')
-_FEWEST_CELLS = 4  # of a row that is taken for a series though no column is called "label"
+_MIN_CELLS = 4  # of a row that is taken for a series without a column "label"
 
 
 class DataShape(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file or folder looks like.
+    """The shape of a file or folder.
 
     Args:
         kind: Of a folder ``idx`` (MNIST's layout), ``images`` or ``recordings``; of a file
             ``records`` (JSONL), ``text`` (named as running text, no tab in its first line), or
-            ``table``, also where the first line cannot be read.
+            ``table``, also if the first line cannot be read.
         names: Keys of the first record, or cells of the first row, which may be a header; empty
-            where there is none that can be read.
-        columns: Which of the names stands for text, label, source and target, as
-            `regard.data.readers.columns.find_roles` finds them.
-        has_numbers_beside_label: Whether the first row below a header with a column ``label`` has
-            nothing but numbers beside it.
+            if it cannot be read.
+        columns: Names of the columns of text, label, source and target, by what they hold.
+        has_numbers_beside_label: Whether there is a column ``label``, and the first row has only
+            numbers in the other columns.
         has_row_of_numbers: Whether the row below the first has four cells or more, numbers and one
             text at most.
     """
@@ -55,15 +54,17 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
-    """Find out what a file or folder looks like.
+    """Return the shape of a file or folder.
 
     Args:
         source: The data.
-        encoding: Of a file.
+        encoding: Encoding of a file.
+
+    Returns:
+        The shape, by the first lines of a file or the names in a folder.
 
     Raises:
-        DataError: It is a folder of none of the known layouts, or one image or recording.
-        ConfigError: The encoding is unknown.
+        DataError: It is a folder of an unknown layout, or one image or recording.
     """
     if source.is_folder:
         return DataShape(kind=_kind_of_folder(source))
@@ -82,25 +83,33 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     is_text = FORMATS.get(source.suffix) == "text" and "\t" not in first
     records = read_cells(open_text(source, encoding), source.suffix)
     header, row = (next(records, (1, []))[1] for _ in range(2))
+    names = tuple(name.strip() for name in header)
+    filled = [cell for cell in row if cell.strip()]
+    beside_label = [
+        cell for name, cell in zip(names, row, strict=False) if name != "label" and cell.strip()
+    ]
+    are_numbers = bool(beside_label) and all(map(is_number, beside_label))
     return DataShape(
         kind="text" if is_text else "table",
-        names=tuple(name.strip() for name in header),
+        names=names,
         columns=find_roles(header),
-        has_numbers_beside_label=_has_numbers_beside_label(header, row),
-        has_row_of_numbers=_is_row_of_numbers(row),
+        has_numbers_beside_label="label" in names and are_numbers,
+        has_row_of_numbers=(
+            len(filled) >= _MIN_CELLS and sum(map(is_number, filled)) >= len(filled) - 1
+        ),
     )
 
 
 def _kind_of_folder(source: DataSource) -> DataKind:
-    """Find out what is in the folders of a folder."""
+    """Return which files a folder has in folders of its own, most of them."""
     root = Path(source.path)
     if find_idx(root):
         return "idx"
     is_flat = [file.parent == root for file in source.files]
     formats = [FORMATS.get(file.suffix.lower()) for file in source.files]
-    within = Counter(name for name, flat in zip(formats, is_flat, strict=True) if not flat)
-    if within["image"] or within["audio"]:
-        return "recordings" if within["audio"] >= within["image"] else "images"
+    nested = Counter(name for name, flat in zip(formats, is_flat, strict=True) if not flat)
+    if nested["image"] or nested["audio"]:
+        return "recordings" if nested["audio"] >= nested["image"] else "images"
     has_inputs = {"image", "audio"} & set(formats)
     if not has_inputs and not any(entry.is_dir() for entry in root.iterdir()):
         raise DataError(f"{root}: {describe_folder_as_file()}")
@@ -108,16 +117,3 @@ def _kind_of_folder(source: DataSource) -> DataKind:
         f"{root}: no WAV files and no images in folders named for their labels.  "
         f"Expected {_LAYOUTS.format(root)}"
     )
-
-
-def _has_numbers_beside_label(header: list[str], row: list[str]) -> bool:
-    names = [name.strip() for name in header]
-    others = [
-        cell for name, cell in zip(names, row, strict=False) if name != "label" and cell.strip()
-    ]
-    return "label" in names and bool(others) and all(map(is_number, others))
-
-
-def _is_row_of_numbers(row: list[str]) -> bool:
-    filled = [cell for cell in row if cell.strip()]
-    return len(filled) >= _FEWEST_CELLS and sum(map(is_number, filled)) >= len(filled) - 1

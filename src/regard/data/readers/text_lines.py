@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from regard.data.readers.problems import RowProblem
-from regard.data.readers.source import DataSource, as_source, did_you_mean, open_file
+from regard.data.readers.source import DataSource, SourceLike, as_source, did_you_mean, open_file
 from regard.errors import ConfigError, DataError
 
 Lines = Iterator[tuple[int, str]]
-"""Numbers of lines from 1, and their text with the end of the line."""
+"""1-based numbers of lines, and their text with the end of the line."""
 
 _CP1252_QUOTES = "„…‘’“”–—".encode("cp1252")
 _CONTROLS = re.compile(rb"[\x80-\x84\x86-\x9f]")  # of Latin-1, U+0085 (a line end) left out
-_MARKS = {  # UTF-32 before UTF-16, whose mark it begins with
+_MARKS = {  # UTF-32 first, since its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -47,20 +47,22 @@ _BINARY = {
     b"BZh": ("a bzip2 archive", "Unpack it: bunzip2"),
     b"\xfd7zXZ": ("an xz archive", "Unpack it: unxz"),
 }
-"""Files that are no text, by their first bytes, and what to do with them."""
+"""Files that are not text, by their first bytes, and what to do with them."""
 
 
-def read_lines(data: DataSource | str | Path, *, encoding: str = "utf-8") -> Iterator[str]:
+def read_lines(data: SourceLike, *, encoding: str = "utf-8") -> Iterator[str]:
     """Read the lines of a text file one by one, without their ends; blank lines are lines.
 
     Args:
         data: A source, or the name of a file (``-`` for standard input), which is not read into
-            memory: a line is given as soon as it has arrived.
-        encoding: Of the file; a byte order mark is dropped.
+            memory: each line is returned as soon as it has arrived.
+        encoding: Encoding of the file; a byte order mark is dropped.
+
+    Yields:
+        The lines.
 
     Raises:
         DataError: The file is missing, or a line cannot be read (when it is reached).
-        ConfigError: The encoding is unknown.
     """
     if isinstance(data, DataSource):
         file = open_text(data, encoding)
@@ -75,13 +77,13 @@ def read_lines(data: DataSource | str | Path, *, encoding: str = "utf-8") -> Ite
 
 
 class TextFile(NamedTuple):
-    """A text file to read, and what was found wrong with it.
+    """A text file, and the problems in it.
 
     Args:
-        name: As the user named it.
-        encoding: Of its bytes.
-        content: Its bytes; None where they are read from the file of that name, line by line.
-        problems: What cannot be read; grows.
+        name: Name that the user wrote.
+        encoding: Encoding of its bytes.
+        content: Its bytes; None if they are read from the file of that name, line by line.
+        problems: Lines that cannot be read; readers append to it.
     """
 
     name: str
@@ -92,42 +94,42 @@ class TextFile(NamedTuple):
     def refuse(
         self, line: int | None, reason: str, text: str | None = None, remedy: str = ""
     ) -> None:
-        """Note what is wrong with a line, or with the file where `line` is None."""
+        """Append a problem of a line, or of the file as a whole if `line` is None."""
         self.problems.append(RowProblem(self.name, line, reason, text, remedy))
 
 
-def open_text(data: DataSource | str | Path, encoding: str) -> TextFile:
-    """Open a text file whose bytes are in memory.
-
-    Raises:
-        DataError: The file is missing, or a folder.
-    """
+def open_text(data: SourceLike, encoding: str) -> TextFile:
+    """Read the bytes of a text file; nothing is decoded."""
     source = as_source(data)
     return TextFile(source.path, encoding, source.content, problems=[])
 
 
 def numbered_lines(file: TextFile) -> Lines:
-    """Decode a file line by line; a line that cannot be read is a problem, and then blank.
-
-    Raises:
-        DataError: The file cannot be opened.
-        ConfigError: The encoding is unknown.
-    """
+    """Decode a file line by line; a line that cannot be read becomes a problem and a blank line."""
     codec = _find_codec(file.encoding)
-    guess = cache(lambda: _guess_encoding(_undecodable_lines(file, codec)))
+
+    @cache
+    def guess() -> str | None:
+        """Guess the encoding from all lines that cannot be decoded, once for the file."""
+        lines = (file.content or b"").split(b"\n")
+        return _guess_encoding(
+            b"\n".join(raw for raw in lines if not raw.isascii() and _decode(raw, codec) is None)
+        )
+
     with _open(file) as stream:
         raw_lines: Iterator[bytes] = iter(stream)
         if "\n".encode(codec) != b"\n":  # UTF-16 and the like, where no single byte ends a line
             raw_lines, codec = _recode(file, stream), "utf-8"
         for number, raw in enumerate(raw_lines, start=1):
-            binary = _name_binary(raw) if number == 1 else None
-            if binary:
-                file.refuse(None, f"{binary[0]}, not text.", remedy=f"{binary[1]}.")
+            if number == 1 and (start := next(filter(raw.startswith, _BINARY), None)):
+                kind, remedy = _BINARY[start]
+                file.refuse(None, f"{kind}, not text.", remedy=f"{remedy}.")
                 return
             text = _decode(raw, codec)
             if text is None:
                 likely = guess() if file.content is not None else _guess_encoding(raw)
-                file.refuse(number, *_describe_fault(raw, codec, file.name, likely))
+                reason, remedy = _describe_fault(raw, codec, file.name, likely)
+                file.refuse(number, reason, remedy=remedy)
                 if _find_wide_encoding(raw):
                     return
                 text = "\n"
@@ -135,12 +137,12 @@ def numbered_lines(file: TextFile) -> Lines:
 
 
 def fixed_name(name: str) -> str:
-    """Name the file that a suggested command writes: of the same suffix."""
+    """Return the name of the file that a suggested command writes, with the same suffix."""
     return f"fixed{Path(name).suffix or '.tsv'}"
 
 
 def without_end(line: str) -> str:
-    """Take the line end off."""
+    """Return a line without its end."""
     return line[:-2] if line.endswith("\r\n") else line.removesuffix("\n")
 
 
@@ -149,11 +151,11 @@ def _find_codec(encoding: str) -> str:
         "\n".encode(encoding)
         name = codecs.lookup(encoding).name
     except (LookupError, ValueError) as error:
-        known = [alias for alias in aliases if alias != encoding]  # "hex" is known, but no text
-        hint = did_you_mean(encoding.replace("-", "_"), known)
+        candidates = [alias for alias in aliases if alias != encoding]  # "hex" is not for text
+        hint = did_you_mean(encoding.replace("-", "_"), candidates)
         hint = hint or "  Among those known: utf-8, utf-16, latin1, cp1252, gb18030, shift_jis."
         raise ConfigError(f'unknown encoding "{encoding}".{hint}') from error
-    return name.removesuffix("-sig")  # else a mark would be dropped on every line
+    return name.removesuffix("-sig")  # which would drop a mark on every line
 
 
 @contextmanager
@@ -169,7 +171,7 @@ def _open(file: TextFile) -> Iterator[BinaryIO]:
 
 
 def _recode(file: TextFile, stream: BinaryIO) -> Iterator[bytes]:
-    """Bring the lines of any encoding into UTF-8."""
+    """Convert the lines of any encoding to UTF-8."""
     wrapper = TextIOWrapper(stream, encoding=file.encoding, newline="\n")
     try:
         yield from map(str.encode, wrapper)
@@ -177,11 +179,11 @@ def _recode(file: TextFile, stream: BinaryIO) -> Iterator[bytes]:
         remedy = "Name another: `data.encoding=utf-8`"
         file.refuse(None, f"not {file.encoding} ({error}).", remedy=remedy)
     finally:
-        wrapper.detach()  # who opened the stream closes it
+        wrapper.detach()  # the stream stays open
 
 
 def _decode(raw: bytes, codec: str) -> str | None:
-    """Decode a line; None where that fails or yields control characters."""
+    """Decode a line; return None if that fails or yields control characters."""
     if b"\0" in raw or (codec == "iso8859-1" and _CONTROLS.search(raw)):
         return None
     try:
@@ -190,14 +192,14 @@ def _decode(raw: bytes, codec: str) -> str | None:
         return None
 
 
-def _describe_fault(raw: bytes, codec: str, name: str, guess: str | None) -> tuple[str, None, str]:
-    """Say why a line cannot be decoded: reason, no text, and remedy."""
+def _describe_fault(raw: bytes, codec: str, name: str, guess: str | None) -> tuple[str, str]:
+    """Return why a line cannot be decoded, and the remedy."""
     likely = _find_wide_encoding(raw)
     if b"\0" in raw and not raw.startswith(tuple(_MARKS)):
         reason = f"a NUL byte at byte {raw.index(0) + 1}."
         remedy = "Text files hold none; is this a binary file?"
     else:
-        reason = _undecodable(raw, codec)
+        reason = _find_undecodable_byte(raw, codec)
         remedy = "Which encoding is it? Name it, such as `data.encoding=cp1251`"
         likely = likely or guess
     if likely and likely != codec:
@@ -207,29 +209,23 @@ def _describe_fault(raw: bytes, codec: str, name: str, guess: str | None) -> tup
     elif likely:
         drop = f"iconv -c -f utf8 -t utf8 {shlex.quote(name)} > {fixed_name(name)}"
         remedy = f"A damaged character?  Drop it: {drop}"
-    return reason, None, remedy
+    return reason, remedy
 
 
-def _undecodable(raw: bytes, codec: str) -> str:
-    """Say which byte of a line cannot be decoded."""
+def _find_undecodable_byte(raw: bytes, codec: str) -> str:
+    """Return which byte of a line cannot be decoded."""
     try:
         raw.decode(codec)
     except UnicodeDecodeError as error:
-        shown = "UTF-8" if codec == "utf-8" else codec
-        return f"not {shown} at byte {error.start + 1} (0x{raw[error.start]:02X})."
+        title = "UTF-8" if codec == "utf-8" else codec
+        return f"not {title} at byte {error.start + 1} (0x{raw[error.start]:02X})."
     control = _CONTROLS.search(raw)
     assert control is not None
     return f"a control character at byte {control.start() + 1} (0x{raw[control.start()]:02X})."
 
 
-def _undecodable_lines(file: TextFile, codec: str) -> bytes:
-    """Join all lines that cannot be decoded, so that the guess is one for the whole file."""
-    lines = (file.content or b"").split(b"\n")
-    return b"\n".join(line for line in lines if not line.isascii() and _decode(line, codec) is None)
-
-
 def _find_wide_encoding(raw: bytes) -> str | None:
-    """Recognise UTF-16 and UTF-32 by the first line of a file."""
+    """Return UTF-16 or UTF-32 if the first line of a file has their marks or zeros."""
     for mark, encoding in _MARKS.items():
         if raw.startswith(mark):
             return encoding
@@ -240,21 +236,17 @@ def _find_wide_encoding(raw: bytes) -> str | None:
 
 
 def _guess_encoding(raw: bytes) -> str | None:
-    """Guess the encoding of lines that are not clean UTF-8, which damaged UTF-8 still is."""
+    """Guess the encoding of lines that cannot be decoded: UTF-8 with damage, or a western one."""
     decoded = raw.decode("utf-8", "replace")
     if sum(not char.isascii() for char in decoded) > 2 * decoded.count("\ufffd"):
         return "utf-8"
     letters = raw.translate(None, _CP1252_QUOTES)
-    if re.search(rb"[\x80-\xff]{3}", letters):  # no western text has so many accents in a row
+    if re.search(rb"[\x80-\xff]{3}", letters):  # three accents in a row: not a western text
         return None
     if not re.search(rb"[\x80-\x9f]", raw):
         return "latin1"
     try:
         raw.decode("cp1252")
-    except UnicodeDecodeError:  # a byte that it has no character for
+    except UnicodeDecodeError:  # a byte without a character
         return None
     return "cp1252"
-
-
-def _name_binary(raw: bytes) -> tuple[str, str] | None:
-    return next((named for start, named in _BINARY.items() if raw.startswith(start)), None)
