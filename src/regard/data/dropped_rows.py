@@ -12,9 +12,9 @@ class DroppedRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A row that was left out.
 
     Args:
-        line: Its 1-based line in the file.
-        reason: Why, in words that rows left out for the same reason share.
-        text: The source, or the target where the source is empty.
+        line: 1-based line in the file.
+        reason: Why, in the same words for all rows with the same reason.
+        text: The source, or the target if the source is empty.
     """
 
     line: int
@@ -23,5 +23,5 @@ class DroppedRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def count_reasons(dropped: Iterable[DroppedRow]) -> dict[str, int]:
-    """Count the rows left out by reason, in the order in which the reasons first appear."""
+    """Return the number of rows for each reason, in the order in which the reasons appear."""
     return dict(Counter(drop.reason for drop in dropped))

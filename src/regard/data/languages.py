@@ -1,8 +1,8 @@
-"""Which language a text is in: by its script, and for Latin script by its function words.
+"""Language identification: by the script, and in Latin script by function words.
 
-Counting function words tells languages apart in a few sentences (G. Grefenstette, "Comparing two
+Counts of function words distinguish languages in a few sentences (G. Grefenstette, "Comparing two
 language identification schemes", 1995).  A guess only labels a run; nothing is trained on it.
-Cost: one pass over at most 2,000 sentences, some 50 ms.
+Cost: one pass over at most 2,000 sentences, about 50 ms.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 
 from regard.data.parallel_corpus import ParallelCorpus
 
-_MOST_SENTENCES = 2000
-_MOST_CHARS = 1000  # of one sentence: a page of text in one row must not drown the others
-_LEAST_LETTER_SHARE = 0.002  # rarer letters come from names and loans
-_LEAST_WORD_SHARE = 0.1  # of all words; languages without a list here stay below
-_LEAST_LEAD = 1.25  # over the second language; closer is undecided
+_MAX_SENTENCES = 2000
+_MAX_CHARS = 1000  # of one sentence: a page of text in one row must not outweigh the others
+_MIN_LETTER_FRACTION = 0.002  # rarer letters come from names and loanwords
+_MIN_WORD_FRACTION = 0.1  # of all words; languages without a list here have fewer
+_MIN_LEAD = 1.25  # over the second language; closer is undecided
 
 # One match is one word, or about as much text as a word: a character of Han or kana, five of Thai.
 _SCRIPTS = {
@@ -47,8 +47,8 @@ _LANGUAGE_OF_SCRIPT = {
     "devanagari": "hi",
     "thai": "th",
 }
-# Letters that the script's other languages lack; the first language found is taken, so one that
-# shares a letter with a later one stands before it.
+# Letters that the script's other languages lack. The first language with enough of them is taken,
+# so a language that shares a letter with another is before it.
 _LETTERS = {
     "cyrillic": {"be": "ў", "ru": "ыэё", "uk": "іїєґ", "mk": "ѓќѕ", "sr": "јљњћђ", "bg": "ъ"},
     "arabic": {"ur": "ےٹڈڑ", "fa": "پچژگیک"},
@@ -99,7 +99,7 @@ def is_language_code(text: str) -> bool:
 
 
 def guess_language(texts: Sequence[str]) -> str | None:
-    """Guess the language that most of some sentences are in.
+    """Guess the language of most of some sentences.
 
     Args:
         texts: Sentences in one language; the first 2,000 are looked at.
@@ -111,7 +111,7 @@ def guess_language(texts: Sequence[str]) -> str | None:
     words = _count_words(texts)
     total = words.total()
     if words["kana"] and words["han"] + words["kana"] > total / 2:
-        # A few kana also stand in Chinese, as trade names.
+        # Chinese has a few kana too, in trade names.
         return "ja" if words["kana"] > 0.05 * words["han"] else "zh"
     if not total:
         return None
@@ -120,13 +120,17 @@ def guess_language(texts: Sequence[str]) -> str | None:
         return None
     if script == "latin":
         return _guess_by_function_words(texts)
-    return _guess_by_letters(texts, script)
+    letters = Counter("".join(_SCRIPTS[script].findall("\n".join(texts).lower())))
+    for language, own_letters in _LETTERS.get(script, {}).items():
+        if sum(map(letters.__getitem__, own_letters)) > _MIN_LETTER_FRACTION * letters.total():
+            return language
+    return _LANGUAGE_OF_SCRIPT.get(script)
 
 
 def guess_pair(pairs: ParallelCorpus, name: str) -> tuple[str | None, str | None]:
-    """Guess the languages of the two sides, by the name of the file or its folder, else the text.
+    """Guess source and target language, by the name of the file or its folder, else by the text.
 
-    The text overrules a name only where it is clearly against it: in the opposite order, or in two
+    The text overrules a name only if it clearly contradicts it: in the opposite order, or in two
     other languages.
 
     Args:
@@ -146,51 +150,44 @@ def guess_pair(pairs: ParallelCorpus, name: str) -> tuple[str | None, str | None
 
 
 def has_spaces_between_words(texts: Sequence[str]) -> bool:
-    """Tell whether words are separated by spaces, as they are not in Chinese, Japanese or Thai.
+    """Return whether words are separated by spaces, unlike in Chinese, Japanese or Thai.
 
     Args:
         texts: Sentences in one language; the first 2,000 are looked at.
+
+    Returns:
+        True if at most half of the words are in scripts without spaces.
     """
     words = _count_words(_sample(texts))
     return 2 * sum(words[script] for script in _UNSPACED_SCRIPTS) <= words.total()
 
 
 def _sample(texts: Sequence[str]) -> list[str]:
-    return [text[:_MOST_CHARS] for text in islice(texts, _MOST_SENTENCES)]
+    return [text[:_MAX_CHARS] for text in islice(texts, _MAX_SENTENCES)]
 
 
 def _count_words(texts: Iterable[str]) -> Counter[str]:
     """Count words by script."""
-    joined = "\n".join(texts)
-    return Counter({script: len(regex.findall(joined)) for script, regex in _SCRIPTS.items()})
-
-
-def _guess_by_letters(texts: Iterable[str], script: str) -> str | None:
-    """Tell apart the languages of one script by letters that the others lack."""
-    letters = Counter("".join(_SCRIPTS[script].findall("\n".join(texts).lower())))
-    least = _LEAST_LETTER_SHARE * letters.total()
-    for language, own in _LETTERS.get(script, {}).items():
-        if sum(letters[letter] for letter in own) > least:
-            return language
-    return _LANGUAGE_OF_SCRIPT.get(script)
+    text = "\n".join(texts)
+    return Counter({script: len(regex.findall(text)) for script, regex in _SCRIPTS.items()})
 
 
 def _guess_by_function_words(texts: Iterable[str]) -> str | None:
-    """Tell apart the languages of Latin script: many of its words, and clearly more of its own.
+    """Return the language of Latin script with the most function words, if it has a clear lead.
 
     To compare two languages, a word that k languages share counts 1 / k².
     """
     words = Counter(_SCRIPTS["latin"].findall("\n".join(texts).lower()))
     votes = Counter(
         {
-            language: sum(words[word] / _NUM_LANGUAGES_WITH[word] ** 2 for word in own.split())
-            for language, own in _FUNCTION_WORDS.items()
+            language: sum(words[word] / _NUM_LANGUAGES_WITH[word] ** 2 for word in listed.split())
+            for language, listed in _FUNCTION_WORDS.items()
         }
     )
     (language, most), (_, second) = votes.most_common(2)
     num_function_words = sum(words[word] for word in _FUNCTION_WORDS[language].split())
-    is_clear = num_function_words >= _LEAST_WORD_SHARE * words.total()
-    return language if is_clear and most > _LEAST_LEAD * second else None
+    is_clear = num_function_words >= _MIN_WORD_FRACTION * words.total()
+    return language if is_clear and most > _MIN_LEAD * second else None
 
 
 def _codes_in_name(name: str) -> tuple[str, str] | None:
@@ -202,7 +199,7 @@ def _codes_in_name(name: str) -> tuple[str, str] | None:
             if {source, target} <= english_names().keys() and source != target:
                 return source, target
         for source, target in _JOINED_CODES.findall(part):
-            # Only languages that can be guessed: "data" is not Danish and Tamil.
+            # Only languages that are guessed here: "data" is not Danish and Tamil.
             if {source, target} <= _GUESSABLE and source != target:
                 return source, target
     return None

@@ -1,8 +1,8 @@
-"""Cleaning of sentence pairs, and their split into training, validation and test without leakage.
+"""Cleaning of sentence pairs, and the split of rows into training, validation and test.
 
-Two rows whose sources or targets are equal (but for case, width and spacing) must not stand in
+Two rows whose sources or targets are equal (except for case, width and spacing) must not be in
 different parts, or the scores would be too good.  Such rows form groups, found by union-find
-(B. Galler and M. Fischer, "An improved equivalence algorithm", 1964), and groups move as a whole.
+(B. Galler and M. Fischer, "An improved equivalence algorithm", 1964), and a group is in one part.
 Cost: linear in the text, about a second for 100,000 rows.
 """
 
@@ -22,11 +22,11 @@ from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import DataError
 
-_DEFAULT_SHARE = 0.025  # of the rows in each held-out part
-_LARGEST_SHARE = 0.1
-_MOST_ROWS = 1000  # enough for a chrF interval of about a point
-_LARGEST_LOSS = 0.1  # of the rows, given up for held-out parts of the wanted size
-_LARGEST_LOSS_FOR_ANY = 0.5  # of the rows, given up so that there is a held-out part at all
+_DEFAULT_FRACTION = 0.025  # of the rows in each held-out part
+_MAX_FRACTION = 0.1  # of the rows in the first group of a held-out part
+_MAX_ROWS = 1000  # enough for a chrF interval of about a point
+_MAX_LOSS = 0.1  # fraction of the rows that may be dropped for held-out parts of full size
+_MAX_LOSS_FOR_ANY = 0.5  # fraction that may be dropped for a held-out part of any size
 _TRAIN, _VALID, _TEST, _DROPPED = range(4)
 
 
@@ -76,20 +76,20 @@ class Splits(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 def clean(
     pairs: ParallelCorpus, *, max_chars: int = 5000, min_pairs: int = 10
 ) -> tuple[ParallelCorpus, list[DroppedRow]]:
-    """Drop rows that nothing can be learned from, and strip the space around the others.
+    """Drop empty, too long and repeated rows, and strip the space around the others.
 
     Args:
-        pairs: As read.
-        max_chars: Longest side to keep, in characters.
+        pairs: Pairs as they were read.
+        max_chars: Most characters of a source or target.
         min_pairs: Fewest pairs to accept: 10 to train on, 1 to test on.
 
     Returns:
-        The rows kept, and one entry for each row dropped, both in the order of the file.
+        The remaining rows, and one entry for each row dropped, both in the order of the file.
 
     Raises:
         DataError: Fewer than `min_pairs` distinct pairs are left.
     """
-    kept, drops = ParallelCorpus(path=pairs.path, sources=[], targets=[], lines=[]), []
+    cleaned, drops = ParallelCorpus(path=pairs.path, sources=[], targets=[], lines=[]), []
     seen: set[tuple[str, str]] = set()
     too_long = f"longer than {max_chars:,} characters"
     rows = zip(map(str.strip, pairs.sources), map(str.strip, pairs.targets), strict=True)
@@ -103,28 +103,28 @@ def clean(
             drops.append(DroppedRow(line=line, reason="repeated pair", text=source))
         else:
             seen.add(pair)
-            kept.sources.append(source)
-            kept.targets.append(target)
-            kept.lines.append(line)
-    if len(kept) < max(1, min_pairs):
-        raise DataError(f"{pairs.path}: {_too_few(kept, drops, min_pairs)}")
-    return kept, drops
+            cleaned.sources.append(source)
+            cleaned.targets.append(target)
+            cleaned.lines.append(line)
+    if len(cleaned) < max(1, min_pairs):
+        raise DataError(f"{pairs.path}: {_describe_too_few(len(cleaned), drops, min_pairs)}")
+    return cleaned, drops
 
 
-def _too_few(kept: ParallelCorpus, drops: Sequence[DroppedRow], min_pairs: int) -> str:
-    num_rows = len(kept) + len(drops)
+def _describe_too_few(num_pairs: int, drops: Sequence[DroppedRow], min_pairs: int) -> str:
+    num_rows = num_pairs + len(drops)
     counts = count_reasons(drops)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
     if not num_rows:
         return "no usable pair: there are no rows."
-    if not kept:
-        which = "the only row was" if num_rows == 1 else f"all {num_rows:,} rows were"
-        return f"no usable pair: {which} dropped ({reasons})."
-    noun, rows = "pair" if len(kept) == 1 else "pairs", "row" if num_rows == 1 else "rows"
-    others = f"  Dropped: {reasons}." if counts.keys() - {"repeated pair"} else ""
+    if not num_pairs:
+        rows = "the only row was" if num_rows == 1 else f"all {num_rows:,} rows were"
+        return f"no usable pair: {rows} dropped ({reasons})."
+    noun, rows = "pair" if num_pairs == 1 else "pairs", "row" if num_rows == 1 else "rows"
+    dropped = f"  Dropped: {reasons}." if counts.keys() - {"repeated pair"} else ""
     return (
-        f"only {spell_number(len(kept))} distinct {noun} in {num_rows:,} {rows}.  "
-        f"Training needs at least {min_pairs:,}.{others}"
+        f"only {spell_number(num_pairs)} distinct {noun} in {num_rows:,} {rows}.  "
+        f"Training needs at least {min_pairs:,}.{dropped}"
     )
 
 
@@ -141,7 +141,7 @@ def split(
         rows: Sentence pairs, cleaned, or texts or inputs with labels.
         seed: Of the choice; the same seed and rows give the same parts.
         valid_rows: Rows to validate on, about; None is 2.5 % of the rows, 1 to 1,000.
-        test_rows: Rows to test on, likewise.
+        test_rows: Rows to test on, about; None is 2.5 % of the rows, 1 to 1,000.
 
     Returns:
         The parts, each in the order of the file; every row is in one of them or in ``dropped``.
@@ -150,7 +150,7 @@ def split(
         DataError: There are too few rows, or all of them share a source or a target.
     """
     num_rows = len(rows)
-    default = max(1, min(_MOST_ROWS, round(_DEFAULT_SHARE * num_rows)))
+    default = max(1, min(_MAX_ROWS, round(_DEFAULT_FRACTION * num_rows)))
     sizes = [default if size is None else size for size in (valid_rows, test_rows)]
     if sum(sizes) >= num_rows:
         raise DataError(
@@ -223,22 +223,23 @@ def check_overlap(train: U, test: U) -> None:
 
 
 def normalize(text: str) -> str:
-    """Bring texts that a reader takes for the same into one form."""
+    """Return one form for texts that look the same to a reader."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return " ".join(text.casefold().split())
 
 
 def _number_texts(texts: Iterable[str]) -> NDArray[np.int64]:
-    """Give each distinct text a number from 0, ``[rows]``."""
+    """Return the number of each text, ``[rows]``; equal texts have the same, the first has 0."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(normalize(text), len(numbers)) for text in texts])
 
 
 def _find_groups(sources: NDArray[np.int64], targets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give a number to each group of rows that share a source or a target, ``[rows]``.
+    """Return the number of each row's group, ``[rows]``: rows that share a source or a target.
 
-    Sources and targets are the nodes of a graph, rows its edges, groups its connected components.
+    Sources and targets, ``[rows]``, are the nodes of a graph, rows its edges, groups its connected
+    components.
     """
     targets = targets + sources.max() + 1
     parents = list(range(int(targets.max()) + 1))
@@ -255,14 +256,23 @@ def _find_groups(sources: NDArray[np.int64], targets: NDArray[np.int64]) -> NDAr
 
 
 def _hold_out_groups(
-    groups: NDArray[np.int64], wanted: Sequence[int], generator: np.random.Generator
+    groups: NDArray[np.int64], goals: Sequence[int], generator: np.random.Generator
 ) -> NDArray[np.int8]:
-    """Give whole groups, the smallest first, to the held-out parts; return the part of each row."""
+    """Move whole groups, the smallest first, to the held-out parts.
+
+    Args:
+        groups: Number of each row's group, ``[rows]``.
+        goals: Rows that validation and test should have.
+        generator: Source of randomness.
+
+    Returns:
+        The part of each row, ``[rows]``.
+    """
     sizes = np.bincount(groups)
     order = generator.permutation(len(sizes))
     part_of_group = np.full(len(sizes), _TRAIN, dtype=np.int8)
-    missing = dict(zip((_VALID, _TEST), wanted, strict=True))
-    first_size = dict.fromkeys(missing, _LARGEST_SHARE * len(groups))  # may exceed what is wanted
+    missing = dict(zip((_VALID, _TEST), goals, strict=True))
+    first_size = dict.fromkeys(missing, _MAX_FRACTION * len(groups))  # may exceed the goal
     for group in order[np.argsort(sizes[order], kind="stable")]:
         size = int(sizes[group])
         fitting = [part for part in missing if size <= max(missing[part], first_size[part])]
@@ -280,33 +290,40 @@ def _hold_out_rows(
     parts: NDArray[np.int8],
     sources: NDArray[np.int64],
     targets: NDArray[np.int64],
-    wanted: Sequence[int],
+    goals: Sequence[int],
     generator: np.random.Generator,
 ) -> None:
-    """Fill parts that groups left less than half full; drop the rows that would leak.
+    """Fill parts that are less than half full with single rows; drop the rows that would leak.
 
-    Rows that share their texts with the fewest others come first.  No row in training shares a
-    text with a held-out part, before or after, so only rows in training ever leak.
+    Rows that share their texts with the fewest others are first.  No row in training shares a text
+    with a held-out part, before or after, so only rows in training ever leak.
+
+    Args:
+        parts: Part of each row, ``[rows]``; changed in place.
+        sources: Number of each row's source, ``[rows]``.
+        targets: Number of each row's target, ``[rows]``.
+        goals: Rows that validation and test should have.
+        generator: Source of randomness.
     """
     num_rows, num_lost = len(parts), 0
-    held = {_VALID: int((parts == _VALID).sum()), _TEST: int((parts == _TEST).sum())}
-    goals = dict(zip(held, wanted, strict=True))
-    short = [part for part in held if 2 * held[part] < goals[part]]
-    sharers = np.bincount(sources)[sources] + np.bincount(targets)[targets]
+    goal_of = dict(zip((_VALID, _TEST), goals, strict=True))
+    sizes = {part: int((parts == part).sum()) for part in goal_of}
+    short = [part for part in sizes if 2 * sizes[part] < goal_of[part]]
+    num_sharing = np.bincount(sources)[sources] + np.bincount(targets)[targets]
     order = generator.permutation(num_rows)
-    for row in order[np.argsort(sharers[order], kind="stable")]:
-        short = [part for part in short if held[part] < goals[part]]
+    for row in order[np.argsort(num_sharing[order], kind="stable")]:
+        short = [part for part in short if sizes[part] < goal_of[part]]
         if not short:
             return
         if parts[row] != _TRAIN:
             continue
         leaking = (sources == sources[row]) | (targets == targets[row])
         leaking &= parts == _TRAIN
-        part = min(short, key=held.__getitem__)
+        part = min(short, key=sizes.__getitem__)
         num_lost += int(leaking.sum()) - 1
-        largest = _LARGEST_LOSS if held[part] else _LARGEST_LOSS_FOR_ANY
-        if num_lost > largest * num_rows or leaking.sum() == (parts == _TRAIN).sum():
+        max_loss = _MAX_LOSS if sizes[part] else _MAX_LOSS_FOR_ANY
+        if num_lost > max_loss * num_rows or leaking.sum() == (parts == _TRAIN).sum():
             return
         parts[leaking] = _DROPPED
         parts[row] = part
-        held[part] += 1
+        sizes[part] += 1

@@ -1,7 +1,7 @@
-"""Running text in parts for training, validation and test, without leakage.
+"""Split of running text into training, validation and test, without leakage.
 
-Parts for validation and test are runs of consecutive lines, so that a book is not tested on
-sentences whose neighbors it was trained on; long lines that training has too are left out of them.
+The parts for validation and test are runs of consecutive lines, so that sentences next to each
+other are not in different parts; long lines that are in training too are left out of them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from regard.data.readers.text import TextLines
 from regard.data.splits import normalize
 from regard.errors import DataError
 
-_NUM_RUNS = 40  # of lines, of about as many characters each; one is validated on, one tested on
-_LONGEST_HELD_OUT = 500_000  # characters: enough for three digits of a perplexity
-_TELLING = 40  # characters; a shorter line may well stand twice by chance
+_NUM_RUNS = 40  # runs of lines of about the same size, of which validation and test have one each
+_MAX_RUN_CHARS = 500_000  # enough for three digits of a perplexity
+_MIN_LINE_CHARS = 40  # a shorter line may occur twice by chance
 
 
 class TextSplits(msgspec.Struct, frozen=True, kw_only=True):
-    """Running text in three parts; no long line of a held-out part stands in training.
+    """Running text in three parts; no long line of a held-out part is in training.
 
     Args:
         train: To learn from.
@@ -46,11 +46,14 @@ def split_text(lines: TextLines, *, seed: int, with_valid: bool, with_test: bool
         with_valid: Whether to hold out lines for validation.
         with_test: Whether to hold out lines for the test.
 
+    Returns:
+        The parts, each in the order of the file, and the lines that were left out.
+
     Raises:
-        DataError: There are fewer than three lines.
+        DataError: There are too few lines.
     """
-    wanted = [part for part, is_wanted in ((1, with_valid), (2, with_test)) if is_wanted]
-    if len(lines) <= len(wanted):
+    held_out = [part for part, is_held_out in ((1, with_valid), (2, with_test)) if is_held_out]
+    if len(lines) <= len(held_out):
         raise DataError(
             f"{lines.path}: {len(lines):,} line{'' if len(lines) == 1 else 's'}, too few to hold "
             "out some.  Break the text into lines, or name files of your own: "
@@ -58,8 +61,8 @@ def split_text(lines: TextLines, *, seed: int, with_valid: bool, with_test: bool
         )
     part_of_line = np.zeros(len(lines), dtype=np.int8)
     runs = _runs(lines)
-    chosen = np.random.default_rng(seed).permutation(len(runs))
-    for part, run in zip(wanted, chosen, strict=False):
+    shuffled = np.random.default_rng(seed).permutation(len(runs))
+    for part, run in zip(held_out, shuffled, strict=False):
         part_of_line[runs[run]] = part
     train, valid, test = (
         lines.select(np.flatnonzero(part_of_line == part).tolist()) for part in range(3)
@@ -74,7 +77,7 @@ def split_text(lines: TextLines, *, seed: int, with_valid: bool, with_test: bool
 def _runs(lines: TextLines) -> list[slice]:
     """Cut the lines into runs of about the same number of characters."""
     ends = np.cumsum([len(text) + 1 for text in lines.texts])
-    size = min(_LONGEST_HELD_OUT, int(ends[-1]) // _NUM_RUNS + 1)
+    size = min(_MAX_RUN_CHARS, int(ends[-1]) // _NUM_RUNS + 1)
     num_runs = max(1, int(ends[-1]) // size)
     cuts = np.searchsorted(ends, np.linspace(0, ends[-1], num_runs + 1)[1:-1], side="right")
     borders = [0, *np.unique(cuts[(cuts > 0) & (cuts < len(lines))]).tolist(), len(lines)]
@@ -84,13 +87,13 @@ def _runs(lines: TextLines) -> list[slice]:
 
 
 def without_repeats(train: TextLines, held_out: TextLines) -> tuple[TextLines, list[DroppedRow]]:
-    """Leave out of a held-out part the long lines that stand in training too."""
-    known = {normalize(text) for text in train.texts if len(text) >= _TELLING}
-    repeats = [len(text) >= _TELLING and normalize(text) in known for text in held_out.texts]
-    dropped = [
-        DroppedRow(line=number, reason="repeats across splits", text=text)
-        for number, text, repeated in zip(held_out.numbers, held_out.texts, repeats, strict=True)
-        if repeated
-    ]
-    kept = held_out.select(row for row, repeated in enumerate(repeats) if not repeated)
-    return kept, dropped
+    """Return a held-out part without the long lines that are in training too, and these lines."""
+    train_texts = {normalize(text) for text in train.texts if len(text) >= _MIN_LINE_CHARS}
+    remaining, dropped = [], []
+    for row, text in enumerate(held_out.texts):
+        if len(text) >= _MIN_LINE_CHARS and normalize(text) in train_texts:
+            line, reason = held_out.numbers[row], "repeats across splits"
+            dropped.append(DroppedRow(line=line, reason=reason, text=text))
+        else:
+            remaining.append(row)
+    return held_out.select(remaining), dropped

@@ -1,7 +1,7 @@
 """Running text as one stream of token ids, cut into segments of equal length.
 
-Every epoch cuts at other places, so that no token stands at the beginning of its segment twice.
-The order depends on the seed and the epoch's number only.
+Every epoch cuts at other positions, so that a token is not always the first of its segment.
+The order depends only on the seed and the number of the epoch.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ class TextBatch(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         ids: ``[batch, length]``.
-        labels: What follows each, ``[batch, length]``; -1 behind the end of the stream.
-        rows: Place of each segment in the stream, ``[batch]``.
-        before: The tokens before each segment, ``[batch, context]``; None where none are wanted,
-            or none are there.
+        labels: The token after each, ``[batch, length]``; -1 after the end of the stream.
+        rows: Position of each segment in the stream, ``[batch]``.
+        before: The tokens before each segment, ``[batch, context]``; None without a context.
     """
 
     ids: Tensor
@@ -36,28 +35,28 @@ class TextBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LineTokenizer(Protocol):
-    """What turns lines into token ids."""
+    """A vocabulary for running text."""
 
     @property
     def document_start(self) -> list[int]:
-        """What stands before running text."""
+        """Token ids before running text."""
         ...
 
     @property
     def document_end(self) -> list[int]:
-        """What stands after a document."""
+        """Token ids after a document."""
         ...
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
-        """Turn lines into token ids, each with the end of its line behind it."""
+        """Return the token ids of each line, with its newline."""
         ...
 
 
 class TokenStream:
     """The token ids of running text.
 
-    Each line ends with its newline, each document with the tokenizer's end of one (``</s>`` and a
-    newline); the stream begins as every document does, so that its first word is predicted too.
+    Each line ends with its newline, each document with the tokenizer's `document_end` (``</s>`` and
+    a newline); the stream begins with `document_start`, so that its first word is predicted too.
 
     Args:
         lines: The text.
@@ -66,13 +65,13 @@ class TokenStream:
 
     def __init__(self, lines: TextLines, tokenizer: LineTokenizer) -> None:
         rows = tokenizer.encode_lines(lines.texts)
-        between = tokenizer.document_end
-        flat = [*tokenizer.document_start]
+        document_end = tokenizer.document_end
+        ids = [*tokenizer.document_start]
         starts = []
         for row, is_end in zip(rows, lines.ends_document, strict=True):
-            starts.append(len(flat))
-            flat += [*row, *between] if is_end else row
-        self.ids = np.array(flat, dtype=np.int32)
+            starts.append(len(ids))
+            ids += [*row, *document_end] if is_end else row
+        self.ids = np.array(ids, dtype=np.int32)
         self._starts = np.array(starts)
         self._numbers = np.array(lines.numbers)
 
@@ -80,7 +79,7 @@ class TokenStream:
         return len(self.ids)
 
     def lines_between(self, start: int, end: int) -> list[int]:
-        """List the numbers of the lines that the tokens `start` to ``end - 1`` come from."""
+        """Return the numbers of the lines of the tokens from `start` to ``end - 1``."""
         first, last = np.searchsorted(self._starts, [start, end - 1], side="right") - 1
         return np.unique(self._numbers[max(0, first) : last + 1]).tolist()
 
@@ -90,10 +89,10 @@ class StreamBatches:
 
     Args:
         stream: The tokens, two or more.
-        length: Of a segment, in tokens; a shorter stream is one segment.
-        batch_tokens: Most tokens in a batch; a longer segment stands alone.
+        length: Tokens of a segment; a shorter stream is one segment.
+        batch_tokens: Most tokens in a batch; a longer segment is a batch of its own.
         seed: Of the order.
-        context: Tokens before each segment that a batch has too; at most as many as the segment.
+        context: Number of tokens before each segment that a batch has too, at most `length`.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class StreamBatches:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens to be predicted in one pass."""
+        """Number of tokens that one pass predicts."""
         return len(self.stream) - 1
 
     @property
@@ -122,10 +121,10 @@ class StreamBatches:
         return self.length
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Return the places of the segments of every batch of an epoch, shuffled.
+        """Return the positions of the segments of every batch of an epoch, shuffled.
 
-        Segments begin anew at a drawn place; those cut short by the end of the stream are left
-        out, unless there is no other.
+        The first segment begins at a random position; a segment that the end of the stream cuts
+        short is left out, unless it is the only one.
         """
         generator = np.random.default_rng([self.seed, epoch])
         room = len(self.stream) - 1 - self.length
@@ -136,17 +135,17 @@ class StreamBatches:
         return self._cut(generator.permutation(starts))
 
     def in_sequence(self) -> list[NDArray[np.int64]]:
-        """Return the places of segments that cover the stream once, from its beginning."""
+        """Return the positions of segments that cover the stream once, from its beginning."""
         starts = np.arange(0, self.num_tokens, self.length, dtype=np.int64)
         if self.context:  # the first has nothing before it
             return [batch for part in (starts[:1], starts[1:]) for batch in self._cut(part)]
         return self._cut(starts)
 
     def batch(self, rows: NDArray[np.int64]) -> TextBatch:
-        """Build the batch of the segments at the given places."""
-        places = rows[:, None] + np.arange(self.length + 1)
-        inside = places < len(self.stream)
-        tokens = np.where(inside, self.stream.ids[np.minimum(places, len(self.stream) - 1)], 0)
+        """Build the batch of the segments that begin at `rows`, ``[batch]``."""
+        positions = rows[:, None] + np.arange(self.length + 1)  # [batch, length + 1]
+        inside = positions < len(self.stream)
+        tokens = np.where(inside, self.stream.ids[np.minimum(positions, len(self.stream) - 1)], 0)
         ids = torch.from_numpy(tokens.astype(np.int64))
         labels = ids[:, 1:].masked_fill(torch.from_numpy(~inside[:, 1:]), -1)
         before = None
@@ -156,11 +155,11 @@ class StreamBatches:
         return TextBatch(ids=ids[:, :-1], labels=labels, rows=rows, before=before)
 
     def size(self, rows: NDArray[np.int64]) -> int:
-        """Count the tokens of the segments at the given places."""
+        """Return the number of tokens of the segments that begin at `rows`, ``[batch]``."""
         return len(rows) * self.length
 
     def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:  # noqa: ARG002
-        """Tell that there is no padding."""
+        """Return 0: there is no padding."""
         return 0.0
 
     def _cut(self, starts: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 Text is taken as UTF-8 bytes (the byte-level alphabet of GPT-2, Radford et al. 2019), so that every
 Unicode string has tokens and comes back exactly, whatever the kind: byte-pair encoding (Sennrich
 et al. 2016), unigram (Kudo 2018), whole words, characters, or the bytes alone. Words and
-characters that the vocabulary lacks fall back to their bytes.
+characters that are not in the vocabulary become their bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import count
 from typing import Any, Literal
 
 import msgspec
@@ -30,11 +31,11 @@ class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How text becomes tokens.
 
     Args:
-        kind: bpe, unigram, word, character or byte; published where it came with weights.
-        vocab_size: Most tokens to keep, at least 300; none chooses by the amount of text.
+        kind: bpe, unigram, word, character or byte; published if it came with weights.
+        vocab_size: Most tokens, at least 300; none chooses by the amount of text.
         tags: Strings that are always one token, such as target-language tags.
-        table_rows: Rows of the model's table of tokens, some of which may stand for none; came
-            with weights. None has one for each token.
+        table_rows: Rows of the model's embedding table, which may be more than there are tokens if
+            it came with weights. None has one for each token.
     """
 
     kind: Kind = "bpe"
@@ -48,7 +49,7 @@ class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Tokenizer:
-    """A trained vocabulary, shared by source and target. Ids 0, 1, 2 are pad, begin and end."""
+    """A trained vocabulary for source and target. Ids 0, 1, 2 are padding, begin and end."""
 
     pad_id, bos_id, eos_id = 0, 1, 2
 
@@ -60,22 +61,33 @@ class Tokenizer:
 
     @classmethod
     def train(cls, texts: Sequence[str], config: TokenizerConfig) -> Tokenizer:
-        """Learn a vocabulary.
+        """Return a tokenizer whose vocabulary is learned from texts.
 
         Args:
-            texts: Sentences of all languages that share it; beyond twenty million characters an
-                evenly spaced sample is used.
+            texts: Sentences of all languages; beyond twenty million characters an evenly spaced
+                sample is used.
             config: Its kind and size.
         """
-        texts = _sample(texts)
+        num_chars = sum(map(len, texts))
+        texts = texts[:: 1 + num_chars // _MAX_TRAINING_CHARS]
         size = config.vocab_size or suggest_vocab_size(texts)
-        backend = _TRAINERS[config.kind](texts, size)
+        if config.kind == "bpe":
+            backend = _train_subwords(texts, size, models.BPE(), trainers.BpeTrainer)
+        elif config.kind == "unigram":
+            backend = _train_subwords(texts, size, models.Unigram(), trainers.UnigramTrainer)
+        elif config.kind == "word":
+            backend = _backend_of_pieces(_count_words(texts), size)
+        elif config.kind == "character":
+            backend = _backend_of_pieces(_count_characters(texts), size)
+        else:
+            assert config.kind == "byte", "a published vocabulary is not trained"
+            backend = _backend_of_pieces(Counter(), size)
         backend.add_tokens([AddedToken(tag, normalized=False) for tag in config.tags])
         return cls(backend)
 
     @classmethod
     def from_json(cls, text: str, *, name: str) -> Tokenizer:
-        """Read a vocabulary from the text of a ``tokenizer.json``; `name` stands in messages."""
+        """Read a vocabulary from the text of a ``tokenizer.json``; `name` is for messages."""
         try:
             return cls(Backend.from_str(text))
         except Exception as error:
@@ -86,11 +98,11 @@ class Tokenizer:
         return self._backend.to_str()
 
     def files(self) -> dict[str, str | bytes]:
-        """Return the files that a model folder keeps it in, by name."""
+        """Return the files that a model folder has of it, by name."""
         return {"tokenizer.json": self.to_json()}
 
     def language_tag(self, text: str) -> str:  # noqa: ARG002 - published vocabularies have some
-        """Return what names the target language before a text: nothing, a tag is a token here."""
+        """Return the tag that a text needs for its target language: none, it is in the text."""
         return ""
 
     def __len__(self) -> int:
@@ -98,88 +110,88 @@ class Tokenizer:
         return self._backend.get_vocab_size()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Turn sentences into token ids, without begin and end."""
+        """Return the token ids of sentences, without begin and end."""
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Turn target sentences into token ids: as `encode`, both sides share the vocabulary."""
+        """Return the token ids of target sentences, which share the vocabulary of the sources."""
         return self.encode(texts)
 
     @cached_property
     def newline_id(self) -> int:
-        """The token that stands for the end of a line."""
-        found = self._backend.token_to_id(_byte_alphabet()[10])
-        assert found is not None
-        return found
+        """Token of the end of a line."""
+        token = self._backend.token_to_id(_byte_alphabet()[10])
+        assert token is not None
+        return token
 
     @property
     def mask_id(self) -> int | None:
-        """The token of the tag ``<mask>``, where the vocabulary has it."""
+        """Token of the tag ``<mask>``, if the vocabulary has it."""
         return self._backend.token_to_id("<mask>")
 
     @property
     def special_ids(self) -> dict[str, int]:
-        """The ids of special tokens by their roles: bos, eos, pad, and mask where there is one."""
+        """Ids of the special tokens by their names: bos, eos, pad, and mask if there is one."""
         ids = {"bos": self.bos_id, "eos": self.eos_id, "pad": self.pad_id}
         return ids if self.mask_id is None else ids | {"mask": self.mask_id}
 
     @property
     def end_id(self) -> int:
-        """The id that ends an output."""
+        """Id that ends an output."""
         return self.eos_id
 
     @property
     def begin_ids(self) -> tuple[int, ...]:
-        """The ids before every text: none."""
+        """Ids before every text: none."""
         return ()
 
     def unused_ids(self, num_rows: int) -> tuple[int, ...]:
-        """List the rows of a table of `num_rows` tokens that belong to no token."""
+        """Return the rows of an embedding table of `num_rows` that belong to no token."""
         return tuple(range(len(self), num_rows))
 
     def encode_masked(self, text: str) -> list[int]:
-        """Turn a text with masks into token ids, as running text has them."""
+        """Return the token ids of a text with masks, as part of running text."""
         return [*self.document_start, *self.encode([text])[0], self.newline_id]
 
     @property
     def document_start(self) -> list[int]:
-        """What stands before running text: a newline, as before every line."""
+        """Ids before running text: a newline, as before every line."""
         return [self.newline_id]
 
     @property
     def prompt_start(self) -> list[int]:
-        """The ids before a prompt: those before running text."""
+        """Ids before a prompt: those before running text."""
         return self.document_start
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """The ids that end what a model continues."""
+        """Ids that end generated text."""
         return frozenset({self.eos_id})
 
     @property
     def document_end(self) -> list[int]:
-        """What stands after a document."""
+        """Ids after a document."""
         return [self.eos_id, self.newline_id]
 
     def encode_whole(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
-        """Turn texts into token ids with an end, cut to `max_length` ids."""
+        """Return the token ids of texts with an end, cut to `max_length` ids."""
         return [[*row[: max_length - 1], self.eos_id] for row in self.encode(texts)]
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
-        """Turn lines into token ids, each with the end of its line behind it."""
+        """Return the token ids of lines, each with its newline."""
         return [
             [*row, self.newline_id] if line else [self.newline_id]
             for line, row in zip(lines, self.encode(lines), strict=True)
         ]
 
     def encode_text(self, text: str) -> list[int]:
-        """Turn a text of one line or more into token ids, without begin and end."""
+        """Return the token ids of a text of one line or more, without begin and end."""
         rows = self.encode_lines(text.split("\n"))
         return [token for row in rows for token in row][:-1]
 
     def decode_text(self, ids: Sequence[int]) -> str:
-        """Turn token ids back into a text of one line or more."""
+        """Return the text of token ids, of one line or more."""
         rows: list[list[int]] = [[]]
         for token in ids:
             if token == self.newline_id:
@@ -189,44 +201,38 @@ class Tokenizer:
         return "\n".join(self.decode(rows))
 
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
-        """Turn token ids back into sentences; ids 0 to 2 leave no trace."""
-        specials = len(SPECIALS)
-        kept = [[token for token in row if token >= specials] for row in rows]
-        return self._backend.decode_batch(kept, skip_special_tokens=False)
+        """Return the sentences of token ids; special tokens are left out."""
+        num_specials = len(SPECIALS)
+        texts = [[token for token in row if token >= num_specials] for row in rows]
+        return self._backend.decode_batch(texts, skip_special_tokens=False)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Show each token as readable text; bytes of a split character appear as ``\\xNN``."""
-        return [self._show(self._backend.id_to_token(token)) for token in ids]
-
-    def _show(self, piece: str | None) -> str:
-        assert piece is not None
-        if not all(char in self._byte_of for char in piece):
-            return piece  # an added token, written in plain text
-        content = bytes(self._byte_of[char] for char in piece)
-        return content.decode("utf-8", errors="backslashreplace")
+        """Return each token as readable text; bytes of a split character appear as ``\\xNN``."""
+        texts = []
+        for piece in map(self._backend.id_to_token, ids):
+            assert piece is not None
+            if all(char in self._byte_of for char in piece):
+                content = bytes(self._byte_of[char] for char in piece)
+                texts.append(content.decode("utf-8", errors="backslashreplace"))
+            else:
+                texts.append(piece)  # an added token, written in plain text
+        return texts
 
 
 def suggest_vocab_size(texts: Sequence[str]) -> int:
-    """Choose a vocabulary size by the number of characters: 500 to 16,000.
+    """Return a vocabulary size for the number of characters, 500 to 16,000.
 
-    Grows with the square root of the text, as the number of distinct words does (Heaps' law).
+    It grows with the square root of the text, as the number of distinct words does (Heaps' law).
     """
     num_chars = sum(map(len, texts))
     return max(500, min(16_000, round(1.5 * math.sqrt(num_chars) / 100) * 100))
 
 
-def _sample(texts: Sequence[str]) -> Sequence[str]:
-    num_chars = sum(map(len, texts))
-    return texts[:: 1 + num_chars // _MAX_TRAINING_CHARS]
-
-
 def _byte_alphabet() -> list[str]:
-    """Return the character that stands for each byte 0 to 255 (Radford et al. 2019)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = (byte for byte in range(256) if byte not in set(printable))
-    chars = {byte: chr(byte) for byte in printable}
-    chars.update({byte: chr(256 + place) for place, byte in enumerate(others)})
-    return [chars[byte] for byte in range(256)]
+    """Return the character for each byte 0 to 255 (Radford et al. 2019): itself if printable."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    substitutes = map(chr, count(256))
+    return [chr(byte) if byte in printable else next(substitutes) for byte in range(256)]
 
 
 def _specials() -> list[AddedToken]:
@@ -234,9 +240,9 @@ def _specials() -> list[AddedToken]:
 
 
 def _backend(model: Any) -> Backend:
-    """Put the byte-level reading and writing around a model.
+    """Return a byte-level tokenizer around a model.
 
-    One space goes before every text, so that its first word has the tokens it has elsewhere.
+    A space is put before every text, so that its first word has the same tokens as elsewhere.
     """
     backend = Backend(model)
     backend.normalizer = normalizers.Prepend(" ")
@@ -248,14 +254,6 @@ def _backend(model: Any) -> Backend:
     )
     backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     return backend
-
-
-def _train_bpe(texts: Sequence[str], size: int) -> Backend:
-    return _train_subwords(texts, size, models.BPE(), trainers.BpeTrainer)
-
-
-def _train_unigram(texts: Sequence[str], size: int) -> Backend:
-    return _train_subwords(texts, size, models.Unigram(), trainers.UnigramTrainer)
 
 
 def _train_subwords(texts: Sequence[str], size: int, model: Any, trainer: Any) -> Backend:
@@ -270,34 +268,27 @@ def _train_subwords(texts: Sequence[str], size: int, model: Any, trainer: Any) -
     return backend
 
 
-def _count_words(texts: Sequence[str], size: int) -> Backend:
-    """Keep the most frequent words; others are written in bytes."""
-    backend = _backend(models.Unigram())
-    reader = backend.pre_tokenizer
+def _count_words(texts: Sequence[str]) -> Counter[str]:
+    """Count words, written in the byte alphabet."""
+    splitter = _backend(models.Unigram()).pre_tokenizer
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(word for word, _ in reader.pre_tokenize_str(" " + text))
-    return _from_counts(counts, size)
+        counts.update(word for word, _ in splitter.pre_tokenize_str(" " + text))
+    return counts
 
 
-def _count_characters(texts: Sequence[str], size: int) -> Backend:
-    """Keep the most frequent characters; others are written in bytes."""
+def _count_characters(texts: Sequence[str]) -> Counter[str]:
+    """Count characters, written in the byte alphabet."""
     alphabet = _byte_alphabet()
-    counts: Counter[str] = Counter()
-    for char, count in Counter(char for text in texts for char in text).items():
-        counts["".join(alphabet[byte] for byte in char.encode())] = count
-    return _from_counts(counts, size)
+    counts = Counter(char for text in texts for char in text)
+    return Counter({"".join(alphabet[b] for b in char.encode()): n for char, n in counts.items()})
 
 
-def _bytes_only(texts: Sequence[str], size: int) -> Backend:  # noqa: ARG001 - one signature for all
-    return _from_counts(Counter(), size)
+def _backend_of_pieces(counts: Counter[str], size: int) -> Backend:
+    """Return a tokenizer with a vocabulary of all bytes and the most frequent longer pieces.
 
-
-def _from_counts(counts: Counter[str], size: int) -> Backend:
-    """Build a vocabulary of bytes and the most frequent longer pieces.
-
-    Every piece has the same score, so the segmentation with the fewest pieces wins: a known piece
-    whole, an unknown one byte by byte.
+    Every piece has the same score, so the segmentation with the fewest pieces wins: a piece of the
+    vocabulary is one token, another piece is its bytes.
     """
     room = max(0, size - len(SPECIALS) - 256)
     longer = [piece for piece, _ in counts.most_common() if len(piece) > 1][:room]
@@ -308,17 +299,8 @@ def _from_counts(counts: Counter[str], size: int) -> Backend:
     return backend
 
 
-_TRAINERS = {
-    "bpe": _train_bpe,
-    "unigram": _train_unigram,
-    "word": _count_words,
-    "character": _count_characters,
-    "byte": _bytes_only,
-}
-
-
 def check_tags(config: TokenizerConfig) -> None:
-    """Refuse tags that could not be told from ordinary text.
+    """Check that every tag is one word.
 
     Raises:
         ConfigError: A tag is empty or holds a space.
