@@ -1,9 +1,9 @@
-"""The embedded corpus: short parallel phrases that CLDR writes alike in every language.
+"""The embedded corpus: short parallel phrases from CLDR.
 
 Dates, times, durations, amounts of money and numbers with units, from English into German, French
 and Chinese. The texts come from the Unicode Common Locale Data Repository (cldr.unicode.org,
-licence Unicode-3.0) as Babel carries it, so that nothing is downloaded. Babel's releases differ in
-the CLDR they carry; with one release the corpus depends on the seed only.
+licence Unicode-3.0) in Babel, so that nothing is downloaded. Babel's releases have different
+versions of CLDR; with one release the corpus depends only on the seed.
 
 Cost: about 15 microseconds a text, 1.5 seconds for the default corpus.
 """
@@ -37,7 +37,7 @@ _DRAWS_PER_PHRASE = 50  # before a kind counts as exhausted
 
 _FIRST_DAY = date(1950, 1, 1)
 _NUM_DAYS = (date(2050, 1, 1) - _FIRST_DAY).days
-_SHARE_OF_SHORT_TIMES = 0.2  # a day has 1,440 minutes only, 86,400 seconds
+_SHORT_TIMES = 0.2  # fraction without seconds: a day has 1,440 minutes, but 86,400 seconds
 _CURRENCIES = ("USD", "EUR", "GBP", "CHF", "JPY", "CNY", "INR", "CAD")
 _UNITS = (
     "length-kilometer",
@@ -63,8 +63,8 @@ _UNITS = (
 )
 
 _TimeUnit = Literal["year", "month", "week", "day", "hour", "minute", "second"]
-# What is meant, before it is written in a language.
 _Phrase = Callable[[Locale], str]
+"""Writes what is meant in a language."""
 
 
 class CldrCorpus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +73,7 @@ class CldrCorpus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Args:
         train: Training pairs, in random order.
         valid: Validation pairs, grouped as the test pairs are.
-        test: Test pairs, the same number of every kind and language.
+        test: Test pairs, the same number for every kind and language.
         test_groups: Kind (of `KINDS`) and language (of `LANGUAGES`) of each test pair.
     """
 
@@ -95,28 +95,36 @@ def cldr_corpus(
 ) -> CldrCorpus:
     """Generate parallel phrases: a source like ``<de> in 3 hours``, a target like ``in 3 Stunden``.
 
-    The tag at the start of a source names the language of its target. A source has one target only.
-    An English phrase of the validation or test part is in no other part, in whatever language, and
-    no target of theirs is in training. Texts are NFC and keep CLDR's own spaces (U+00A0, U+202F).
+    The tag at the start of a source is the language of its target. A source has only one target.
+    An English phrase of the validation or test part is in no other part, in any language, and no
+    target of theirs is in training. Texts are NFC and keep the spaces of CLDR (U+00A0, U+202F).
 
     Args:
         seed: Of the draw.
         num_train: Training pairs.
         num_valid: Validation pairs.
         num_test: Test pairs. Each of the three counts is a multiple of 15, the number of kinds
-            times the number of languages: every group has an equal share.
+            times the number of languages: all groups have the same size.
+
+    Returns:
+        The three parts.
 
     Raises:
-        ConfigError: A count is negative or no multiple of 15, or there are not as many phrases.
+        ConfigError: A count is negative or not a multiple of 15, or there are fewer phrases.
     """
     for name, count in (("num_train", num_train), ("num_valid", num_valid), ("num_test", num_test)):
-        _check_count(name, count)
+        if count < 0 or count % len(_GROUPS):
+            nearest = max(0, round(count / len(_GROUPS))) * len(_GROUPS)
+            raise ConfigError(
+                f"{name} is {count:,}; it must be a multiple of {len(_GROUPS)} ({len(KINDS)} kinds "
+                f"of phrases in {len(LANGUAGES)} languages), for example {nearest:,}."
+            )
     rng = Random(seed)
     held_out: set[str] = set()
     valid = _draw_rows(num_valid, rng, dict.fromkeys(LANGUAGES, held_out), set())
     test = _draw_rows(num_test, rng, dict.fromkeys(LANGUAGES, held_out), set())
-    barred = {row.target for row in (*valid, *test)}
-    train = _draw_rows(num_train, rng, {name: set(held_out) for name in LANGUAGES}, barred)
+    targets = {row.target for row in (*valid, *test)}
+    train = _draw_rows(num_train, rng, {name: set(held_out) for name in LANGUAGES}, targets)
     rng.shuffle(train)
     return CldrCorpus(
         train=_to_pairs(train),
@@ -124,15 +132,6 @@ def cldr_corpus(
         test=_to_pairs(test),
         test_groups=[(row.kind, row.language) for row in test],
     )
-
-
-def _check_count(name: str, count: int) -> None:
-    if count < 0 or count % len(_GROUPS):
-        nearest = max(0, round(count / len(_GROUPS))) * len(_GROUPS)
-        raise ConfigError(
-            f"{name} is {count:,}; it must be a multiple of {len(_GROUPS)} ({len(KINDS)} kinds of "
-            f"phrases in {len(LANGUAGES)} languages), for example {nearest:,}."
-        )
 
 
 def _to_pairs(rows: list[_Row]) -> ParallelCorpus:
@@ -145,41 +144,47 @@ def _to_pairs(rows: list[_Row]) -> ParallelCorpus:
     )
 
 
-def _draw_rows(count: int, rng: Random, taken: dict[str, set[str]], barred: Set[str]) -> list[_Row]:
-    """Draw equally many rows of every group.
+def _draw_rows(
+    count: int, rng: Random, used: dict[str, set[str]], held_out_targets: Set[str]
+) -> list[_Row]:
+    """Draw the same number of rows for every group.
 
     Args:
-        count: Rows in all.
+        count: Rows of all groups.
         rng: Source of randomness.
-        taken: English phrases that cannot be drawn (any more) for a language; grows.
-        barred: Targets that cannot be drawn.
+        used: English phrases that are not drawn (again) for a language; drawn ones are added.
+        held_out_targets: Targets that are not drawn.
+
+    Returns:
+        The rows, group by group.
     """
     rows = []
     for kind, language in _GROUPS:
-        rows += _draw_group(kind, language, count // len(_GROUPS), rng, taken[language], barred)
+        size = count // len(_GROUPS)
+        rows += _draw_group(kind, language, size, rng, used[language], held_out_targets)
     return rows
 
 
 def _draw_group(
-    kind: str, language: str, count: int, rng: Random, taken: set[str], barred: Set[str]
+    kind: str, language: str, count: int, rng: Random, used: set[str], held_out_targets: Set[str]
 ) -> list[_Row]:
     english_locale, locale = Locale.parse(_ENGLISH), Locale.parse(_LOCALES[language])
     rows: list[_Row] = []
     for _ in range(_DRAWS_PER_PHRASE * count):
         phrase = _PHRASES[kind](rng)
         english = unicodedata.normalize("NFC", phrase(english_locale))
-        if english in taken:
+        if english in used:
             continue
-        taken.add(english)
+        used.add(english)
         target = unicodedata.normalize("NFC", phrase(locale))
-        if target not in barred:
+        if target not in held_out_targets:
             rows.append(_Row(kind, language, english, target))
         if len(rows) == count:
             break
     if len(rows) < count:
         raise ConfigError(
             f"{count:,} {kind} for each language were asked for, and only {len(rows):,} more "
-            f"distinct phrases were found: ask for fewer pairs."
+            "distinct phrases were found: ask for fewer pairs."
         )
     return rows
 
@@ -191,14 +196,14 @@ def _date(rng: Random) -> _Phrase:
 
 
 def _time(rng: Random) -> _Phrase:
-    """Draw a time of day with seconds, or sometimes without."""
+    """Draw a time of day, mostly with seconds."""
     moment = time(rng.randrange(24), rng.randrange(60), rng.randrange(60))
-    style = "short" if rng.random() < _SHARE_OF_SHORT_TIMES else "medium"
+    style = "short" if rng.random() < _SHORT_TIMES else "medium"
     return lambda locale: format_time(moment, style, locale=locale)
 
 
 def _duration(rng: Random) -> _Phrase:
-    """Draw 1 to 999 of a unit of time: lasting, to come or past."""
+    """Draw 1 to 999 of a unit of time: a duration, a time from now, or ago."""
     unit, seconds_per_unit = rng.choice(TIMEDELTA_UNITS)
     number = rng.randint(1, rng.choice((99, 999)))
     is_relative, sign = rng.choice(((False, 1), (True, 1), (True, -1)))
@@ -223,25 +228,22 @@ def _currency(rng: Random) -> _Phrase:
 
 
 def _unit(rng: Random) -> _Phrase:
-    """Draw a whole or one-decimal number up to 99,999 of a unit, spelled out or abbreviated."""
+    """Draw a whole or one-decimal number up to 99,999 of a unit, spelled out or abbreviated.
+
+    Where CLDR has no name of a unit, its abbreviation is used; Babel writes the unit's identifier.
+    """
     unit = rng.choice(_UNITS)
     number = Decimal(rng.randint(1, rng.choice((99, 999, 9_999, 99_999))))
     if rng.random() < 0.5:
         number -= Decimal(rng.randint(1, 9)).scaleb(-1)
     # Babel lacks the abbreviated singular of German ("1 Meilen").
     length = rng.choice(("long", "short")) if number != 1 else "long"
-    return lambda locale: _write_unit(number, unit, length, locale)
 
+    def phrase(locale: Locale) -> str:
+        text = format_unit(number, unit, length, locale=locale)
+        return format_unit(number, unit, "short", locale=locale) if text.endswith(unit) else text
 
-def _write_unit(
-    number: Decimal, unit: str, length: Literal["long", "short"], locale: Locale
-) -> str:
-    """Write a number with its unit; CLDR's root has the abbreviation stand in for a missing name.
-
-    Babel leaves such aliases out and writes the unit's identifier instead.
-    """
-    text = format_unit(number, unit, length, locale=locale)
-    return format_unit(number, unit, "short", locale=locale) if text.endswith(unit) else text
+    return phrase
 
 
 _PHRASES: dict[str, Callable[[Random], _Phrase]] = {

@@ -1,8 +1,22 @@
 """Readers of files, one module a format.
 
-`FORMATS` names the format of a file by its suffix. What is called otherwise, and standard input, is
-told by its first line.
+`FORMATS` is the format of a file by its suffix. Files of other names, and standard input, are
+recognized by their first line.
 """
+
+_IMAGES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".gif",
+    ".pbm",
+    ".pgm",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
 
 FORMATS: dict[str, str] = {
     ".tsv": "tsv",
@@ -14,15 +28,5 @@ FORMATS: dict[str, str] = {
     ".text": "text",
     ".wav": "audio",
     ".wave": "audio",
-    ".png": "image",
-    ".jpg": "image",
-    ".jpeg": "image",
-    ".bmp": "image",
-    ".gif": "image",
-    ".pbm": "image",
-    ".pgm": "image",
-    ".ppm": "image",
-    ".tif": "image",
-    ".tiff": "image",
-    ".webp": "image",
+    **dict.fromkeys(_IMAGES, "image"),
 }
