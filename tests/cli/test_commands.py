@@ -212,6 +212,7 @@ def test_help_config_explains_a_section(capsys):
     code, out, _ = run(capsys, "train", "--help-config", "optimizer")
     assert code == 0
     assert "learning_rate" in out
+    assert "The defaults are those without a preset." in out
 
 
 ERRORS = {

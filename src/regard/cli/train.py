@@ -15,6 +15,12 @@ from regard.errors import ConfigError, NextStep
 if TYPE_CHECKING:
     from regard.training.events import Report
 
+_PRESETS_NOTE = """
+The defaults are those without a preset. A run takes the sizes of the model, training.batch_tokens
+and optimizer.learning_rate from its preset (by default the one that suits the amount of data), and
+dropout and precision from the data and the machine. Tasks other than translation have defaults of
+their own. The folder's config.toml holds what a run has; --dry-run shows the sizes beforehand.
+"""
 _EXAMPLE = ("pairs.tsv",), (("output", "FOLDER"),)
 
 
@@ -133,6 +139,7 @@ def _describe(section: str) -> str:
     from regard.setup.config import RunConfig
     from regard.tasks import TASKS
 
-    return describe(
+    settings = describe(
         RunConfig, None if section == "all" else section, choices={"task": tuple(TASKS)}
     )
+    return settings + _PRESETS_NOTE
