@@ -44,7 +44,7 @@ def model_card(
 | architecture | {architecture} |
 | parameters | {num_parameters:,} |
 | tokenizer | {"none" if isinstance(config.model, VitConfig) else config.tokenizer.kind} |
-| data | {path}, sha256 {config.data.sha256[:16] or "embedded corpus"} |
+| data | {_data(config, path)} |
 | size | {report.rows} |
 | training | {finished.step:,} step{"" if finished.step == 1 else "s"} of \
 {config.training.batch_tokens:,} tokens at most, \
@@ -68,6 +68,12 @@ Losses are in nats per token. {report.notes}
 The model knows the kind of text it was trained on and nothing else; what it writes may be fluent
 and wrong. Check what matters.
 """
+
+
+def _data(config: RunConfig, path: str) -> str:
+    if config.data.path is None:
+        return "the embedded corpus, generated from Unicode CLDR (licence Unicode-3.0)"
+    return f"{path}, sha256 {config.data.sha256[:16]}"
 
 
 def _optimizer(config: RunConfig) -> str:
