@@ -15,7 +15,6 @@ import msgspec
 from regard.errors import ConfigError
 
 V = TypeVar("V", bool, int, float, str)
-A = TypeVar("A", bound=str)
 
 
 class ParameterMapping(NamedTuple):
@@ -31,6 +30,23 @@ class ParameterMapping(NamedTuple):
     local: str
     remote: tuple[str, ...]
     is_transposed: bool = False
+
+
+class FieldMapping(NamedTuple):
+    """A setting of the model and the field of ``config.json`` that holds it.
+
+    Args:
+        local: Name of the setting.
+        remote: Name of the field.
+        default: Value of ``transformers`` where the field is missing or null; its type is required.
+        names: Values of the setting by their published names, of which the first is written; None
+            where the field holds the value itself.
+    """
+
+    local: str
+    remote: str
+    default: bool | int | float | str
+    names: Mapping[str, str] | None = None
 
 
 class LabelHead(NamedTuple):
@@ -92,6 +108,9 @@ def map_layer(
         remote: Names of the published layers that it stacks.
         kinds: Its parameters.
 
+    Returns:
+        One mapping for each of `kinds`.
+
     >>> map_layer("norm", "transformer.ln_f")[1]
     ParameterMapping(local='norm.bias', remote=('transformer.ln_f.bias',), is_transposed=False)
     """
@@ -101,6 +120,28 @@ def map_layer(
     ]
 
 
+def map_blocks(
+    local: str, remote: str, num_layers: int, layers: Mapping[str, tuple[str, ...]]
+) -> list[ParameterMapping]:
+    """Return the mappings of the weights and biases of a stack of blocks.
+
+    Args:
+        local: Name of the stack in the model.
+        remote: Its published name.
+        num_layers: Number of blocks.
+        layers: For the name of each layer of a block those of the published layers that it stacks.
+
+    Returns:
+        The mappings of the first block, then of the second, and so on.
+    """
+    mappings: list[ParameterMapping] = []
+    for number in range(num_layers):
+        for layer, names in layers.items():
+            stacked = (f"{remote}.{number}.{name}" for name in names)
+            mappings += map_layer(f"{local}.{number}.{layer}", *stacked)
+    return mappings
+
+
 def field_of(fields: Mapping[str, Any], name: str, default: V) -> V:
     """Read one value from ``config.json``.
 
@@ -108,6 +149,9 @@ def field_of(fields: Mapping[str, Any], name: str, default: V) -> V:
         fields: All values.
         name: Of the value.
         default: The value of ``transformers`` where it is missing or null; its type is required.
+
+    Returns:
+        The value, or the default.
 
     Raises:
         ConfigError: The value is of another type; a whole number is accepted for a fraction.
@@ -145,49 +189,58 @@ def require_fields(fields: Mapping[str, Any], only: Mapping[str, Any]) -> None:
             )
 
 
-def read_activation(
-    fields: Mapping[str, Any], name: str, default: str, names: Mapping[str, A]
-) -> A:
-    """Read an activation from ``config.json``.
+def read_settings(fields: Mapping[str, Any], mappings: Iterable[FieldMapping]) -> dict[str, Any]:
+    """Read settings of a model from ``config.json``.
 
     Args:
-        fields: All values.
-        name: Of the field.
-        default: The value of ``transformers`` where it is missing or null.
-        names: The activations of this package by their published names.
+        fields: All values of the file.
+        mappings: Of the settings.
+
+    Returns:
+        The values of the settings, by name.
 
     Raises:
-        ConfigError: The activation is not computed here.
+        ConfigError: A value is of another type, or has a name that is not computed here.
     """
-    value = field_of(fields, name, default)
-    if value not in names:
-        raise ConfigError(
-            f"config.json: {name}={value}: no such variant here, known are {', '.join(names)}."
-        )
-    return names[value]
+    values: dict[str, Any] = {}
+    for local, remote, default, names in mappings:
+        value = field_of(fields, remote, default)
+        if names is not None and value not in names:
+            raise ConfigError(
+                f"config.json: {remote}={value}: no such variant here, known are "
+                f"{', '.join(names)}."
+            )
+        values[local] = value if names is None else names[str(value)]
+    return values
 
 
-def published_activation(activation: str, model_type: str, names: Mapping[str, str]) -> str:
-    """Return the published name of an activation, the first of several.
+def write_settings(
+    config: msgspec.Struct, mappings: Iterable[FieldMapping], *, kind: str
+) -> dict[str, Any]:
+    """Return the fields of ``config.json`` that hold settings of a model.
 
     Args:
-        activation: Its name here.
-        model_type: Of the checkpoint format.
-        names: The activations of this package by their published names.
+        config: The model's.
+        mappings: Of the settings.
+        kind: What is written, such as ``gpt2 checkpoints``.
+
+    Returns:
+        The values of the fields, by name.
 
     Raises:
-        ConfigError: The format has no such activation.
-
-    >>> published_activation("gelu_tanh", "gpt2", {"gelu_new": "gelu_tanh", "relu": "relu"})
-    'gelu_new'
+        ConfigError: A setting has a value without a published name.
     """
-    for published, local in names.items():
-        if local == activation:
-            return published
-    raise ConfigError(
-        f"model.activation={activation}: {model_type} checkpoints have "
-        f"{', '.join(dict.fromkeys(names.values()))} only."
-    )
+    fields: dict[str, Any] = {}
+    for local, remote, _, names in mappings:
+        value = getattr(config, local)
+        if names is None:
+            fields[remote] = value
+        elif value in names.values():
+            fields[remote] = next(name for name in names if names[name] == value)
+        else:
+            allowed = ", ".join(dict.fromkeys(names.values()))
+            raise ConfigError(f"model.{local}={value}: {kind} have {allowed} only.")
+    return fields
 
 
 def require_settings(config: msgspec.Struct, only: Mapping[str, Any], *, kind: str) -> None:

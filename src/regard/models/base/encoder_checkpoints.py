@@ -15,20 +15,21 @@ import msgspec
 from regard.errors import ConfigError
 from regard.models.base.checkpoint_format import (
     CheckpointFormat,
+    FieldMapping,
     LabelHead,
     ParameterMapping,
     field_of,
+    map_blocks,
     map_layer,
-    published_activation,
-    read_activation,
+    read_settings,
     require_fields,
     require_settings,
+    write_settings,
 )
 from regard.models.base.encoder import INITIAL_STD, EncoderConfig
 
 C = TypeVar("C", bound=EncoderConfig)
 
-# The first of several is written.
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -38,7 +39,7 @@ ACTIVATIONS = {
     "gelu_python_tanh": "gelu_tanh",
     "relu": "relu",
 }
-"""Activations by their names in published encoders."""
+"""Activations by their names in published encoders, of which the first is written."""
 ONLY_VARIANT = {
     "position_embedding_type": "absolute",
     "is_decoder": False,
@@ -47,6 +48,22 @@ ONLY_VARIANT = {
     "pruned_heads": {},
 }
 """Fields of published encoders of which one value alone is computed."""
+ONLY_SETTINGS = {"norm": "post", "pooler_activation": "tanh"}
+"""Settings of which published encoders have one value alone."""
+BLOCK_FIELDS = (
+    FieldMapping("num_layers", "num_hidden_layers", 12),
+    FieldMapping("dim", "hidden_size", 768),
+    FieldMapping("num_heads", "num_attention_heads", 12),
+    FieldMapping("hidden_dim", "intermediate_size", 3072),
+    FieldMapping("activation", "hidden_act", "gelu", ACTIVATIONS),
+    FieldMapping("epsilon", "layer_norm_eps", 1e-12),
+)
+"""Fields of the blocks in BERT, RoBERTa, Longformer and the Vision Transformer."""
+_FIELDS = (
+    *BLOCK_FIELDS,
+    FieldMapping("dropout", "hidden_dropout_prob", 0.1),
+    FieldMapping("num_segments", "type_vocab_size", 2),
+)
 
 
 class TensorNames(NamedTuple):
@@ -54,30 +71,23 @@ class TensorNames(NamedTuple):
 
     Args:
         prefix: Of all but the head's.
-        layer: Of the layers, without their number.
-        query_key_value: The three linear maps that ours stacks, within a layer.
-        block: Of the other linear maps and normalisations of a layer, by our names.
+        blocks: Of the stack of blocks.
+        block: Of the layers of a block, by the names here; several are stacked.
         head: Of the head's linear map and normalisation, and of its bias.
         decoder: Of the head's last linear map, which is the table of tokens, with that bias.
         label_head: Of the classifiers built on it.
     """
 
     prefix: str
-    layer: str
-    query_key_value: tuple[str, str, str]
-    block: dict[str, str]
+    blocks: str
+    block: dict[str, tuple[str, ...]]
     head: tuple[str, str, str]
     decoder: str
     label_head: LabelHead
 
 
 def map_encoder(config: EncoderConfig, *, names: TensorNames) -> list[ParameterMapping]:
-    """List the mapping of every parameter of a post-norm encoder.
-
-    Args:
-        config: Of the model.
-        names: Of the published tensors.
-    """
+    """Return the mapping of every parameter of a post-norm encoder with a configuration."""
     embeddings = f"{names.prefix}embeddings"
     mappings = [
         ParameterMapping("output_weight", (f"{embeddings}.word_embeddings.weight",)),
@@ -89,12 +99,8 @@ def map_encoder(config: EncoderConfig, *, names: TensorNames) -> list[ParameterM
     if config.num_segments:
         table = f"{embeddings}.token_type_embeddings.weight"
         mappings.append(ParameterMapping("embedding.segments", (table,)))
-    for number in range(config.num_layers):
-        local, remote = f"blocks.{number}", f"{names.prefix}{names.layer}.{number}"
-        stacked = [f"{remote}.{name}" for name in names.query_key_value]
-        mappings += map_layer(f"{local}.self_attention.query_key_value", *stacked)
-        for layer, name in names.block.items():
-            mappings += map_layer(f"{local}.{layer}", f"{remote}.{name}")
+    blocks = f"{names.prefix}{names.blocks}"
+    mappings += map_blocks("blocks", blocks, config.num_layers, names.block)
     if config.has_mlm_head:
         dense, norm, bias = names.head
         mappings += [*map_layer("head.dense", dense), *map_layer("head.norm", norm)]
@@ -119,23 +125,15 @@ def read_encoder(fields: Mapping[str, Any], *, pad_id: int, has_offset: bool) ->
         ConfigError: A field asks for a variant that is not computed.
     """
     require_fields(fields, ONLY_VARIANT)
+    values = read_settings(fields, _FIELDS)
     pad_id = field_of(fields, "pad_token_id", pad_id)
     offset = pad_id + 1 if has_offset else 0
-    activation = read_activation(fields, "hidden_act", "gelu", ACTIVATIONS)
-    return {
-        "num_layers": field_of(fields, "num_hidden_layers", 12),
-        "dim": field_of(fields, "hidden_size", 768),
-        "num_heads": field_of(fields, "num_attention_heads", 12),
-        "hidden_dim": field_of(fields, "intermediate_size", 3072),
-        "dropout": field_of(fields, "hidden_dropout_prob", 0.1),
-        "activation": activation,
-        "epsilon": field_of(fields, "layer_norm_eps", 1e-12),
+    return values | {
         "max_positions": field_of(fields, "max_position_embeddings", 512) - offset,
         "position_offset": offset,
-        "num_segments": field_of(fields, "type_vocab_size", 2),
         "pad_id": pad_id,
-        # RoBERTa and Longformer have gelu in the head whatever the layers have.
-        "head_activation": "gelu" if has_offset else activation,
+        # RoBERTa and Longformer have gelu in the head whatever the blocks have.
+        "head_activation": "gelu" if has_offset else values["activation"],
         "has_pooler": True,
     }
 
@@ -151,48 +149,28 @@ def write_encoder(
         architecture: The model's name in `transformers`, such as ``Bert``.
         only: The one value that the format has for some settings.
 
+    Returns:
+        The values of the fields, by name.
+
     Raises:
         ConfigError: The format cannot express the model.
     """
     model_type = architecture.lower()
-    require_encoder_settings(config, model_type, only)
+    kind = f"{model_type} checkpoints"
+    require_settings(config, ONLY_SETTINGS | only, kind=kind)
     if not config.num_segments:
-        raise ConfigError(f"model.num_segments=0: {model_type} checkpoints have 1 or more.")
+        raise ConfigError(f"model.num_segments=0: {kind} have 1 or more.")
     return {
+        **write_settings(config, _FIELDS, kind=kind),
         "model_type": model_type,
         "architectures": [architecture + ("ForMaskedLM" if config.has_mlm_head else "Model")],
         "vocab_size": vocab_size,
-        "num_hidden_layers": config.num_layers,
-        "hidden_size": config.dim,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.hidden_dim,
-        "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": 0.0,
-        "hidden_act": published_activation(config.activation, model_type, ACTIVATIONS),
-        "layer_norm_eps": config.epsilon,
         "max_position_embeddings": config.position_offset + config.max_positions,
-        "type_vocab_size": config.num_segments,
         "pad_token_id": config.pad_id,
         "initializer_range": INITIAL_STD,
         "tie_word_embeddings": True,
     }
-
-
-def require_encoder_settings(
-    config: EncoderConfig, model_type: str, only: Mapping[str, Any]
-) -> None:
-    """Refuse to write an encoder that a checkpoint format cannot express.
-
-    Args:
-        config: Of the encoder.
-        model_type: Of the format.
-        only: The one value that the format has for some settings.
-
-    Raises:
-        ConfigError: A setting has another value.
-    """
-    only = {"norm": "post", "pooler_activation": "tanh", **only}
-    require_settings(config, only, kind=f"{model_type} checkpoints")
 
 
 def encoder_format(
@@ -211,6 +189,9 @@ def encoder_format(
         write: Of `CheckpointFormat`.
         names: Of the tensors.
         map_parameters: Of `CheckpointFormat`; None is `map_encoder`.
+
+    Returns:
+        The format.
     """
     return CheckpointFormat(
         model_type,

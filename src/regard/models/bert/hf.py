@@ -16,14 +16,18 @@ from regard.models.bert.model import BertConfig
 
 BERT_NAMES = TensorNames(
     prefix="bert.",
-    layer="encoder.layer",
-    query_key_value=("attention.self.query", "attention.self.key", "attention.self.value"),
+    blocks="encoder.layer",
     block={
-        "self_attention.output": "attention.output.dense",
-        "attention_residual.norm": "attention.output.LayerNorm",
-        "feed_forward.inner": "intermediate.dense",
-        "feed_forward.outer": "output.dense",
-        "feed_forward_residual.norm": "output.LayerNorm",
+        "self_attention.query_key_value": (
+            "attention.self.query",
+            "attention.self.key",
+            "attention.self.value",
+        ),
+        "self_attention.output": ("attention.output.dense",),
+        "attention_residual.norm": ("attention.output.LayerNorm",),
+        "feed_forward.inner": ("intermediate.dense",),
+        "feed_forward.outer": ("output.dense",),
+        "feed_forward_residual.norm": ("output.LayerNorm",),
     },
     head=(
         "cls.predictions.transform.dense",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from regard.errors import ConfigError
-from regard.models.base.checkpoint_format import ParameterMapping, field_of, map_layer
+from regard.models.base.checkpoint_format import ParameterMapping, field_of, map_blocks
 from regard.models.base.encoder_checkpoints import (
     encoder_format,
     map_encoder,
@@ -19,15 +19,21 @@ from regard.models.roberta.hf import ROBERTA_NAMES
 LONGFORMER_NAMES = ROBERTA_NAMES._replace(prefix="longformer.")
 
 
+_GLOBAL_ATTENTION = {
+    "self_attention.global_query": ("attention.self.query_global",),
+    "self_attention.global_key_value": (
+        "attention.self.key_global",
+        "attention.self.value_global",
+    ),
+}
+
+
 def _map_parameters(config: LongformerConfig) -> list[ParameterMapping]:
-    mappings = map_encoder(config, names=LONGFORMER_NAMES)
-    for number in range(config.num_layers):
-        local = f"blocks.{number}.self_attention"
-        remote = f"longformer.encoder.layer.{number}.attention.self"
-        mappings += map_layer(f"{local}.global_query", f"{remote}.query_global")
-        key, value = f"{remote}.key_global", f"{remote}.value_global"
-        mappings += map_layer(f"{local}.global_key_value", key, value)
-    return mappings
+    blocks = "longformer.encoder.layer"
+    return [
+        *map_encoder(config, names=LONGFORMER_NAMES),
+        *map_blocks("blocks", blocks, config.num_layers, _GLOBAL_ATTENTION),
+    ]
 
 
 def _read(fields: Mapping[str, Any]) -> LongformerConfig:

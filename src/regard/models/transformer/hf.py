@@ -17,13 +17,15 @@ from regard.errors import ConfigError
 from regard.layers.feed_forward import Activation
 from regard.models.base.checkpoint_format import (
     CheckpointFormat,
+    FieldMapping,
     ParameterMapping,
     field_of,
+    map_blocks,
     map_layer,
-    published_activation,
-    read_activation,
+    read_settings,
     require_fields,
     require_settings,
+    write_settings,
 )
 from regard.models.base.encoder_decoder import Tied
 from regard.models.transformer.model import TransformerConfig
@@ -49,6 +51,15 @@ _ONLY_VARIANT = {
     "normalize_before": False,
     "add_final_layer_norm": False,
 }
+_FIELDS = (
+    FieldMapping("num_encoder_layers", "encoder_layers", 12),
+    FieldMapping("num_decoder_layers", "decoder_layers", 12),
+    FieldMapping("dim", "d_model", 1024),
+    FieldMapping("dropout", "dropout", 0.1),  # of the rates that of the sub-layers holds for all
+    FieldMapping("activation", "activation_function", "gelu", _ACTIVATIONS),
+    FieldMapping("max_positions", "max_position_embeddings", 1024),
+    FieldMapping("has_embedding_scale", "scale_embedding", False),
+)
 # Sizes that `transformers` has for encoder and decoder each, with its defaults.
 _PAIRS = {
     ("encoder_attention_heads", "decoder_attention_heads"): 16,
@@ -140,32 +151,6 @@ _DECODER_BLOCK = {
 
 
 def _read(fields: Mapping[str, Any], *, variant: _Variant) -> TransformerConfig:
-    """Read a ``config.json``; of its dropout rates that of the sub-layers holds for all."""
-    _require_text_out(fields)
-    require_fields(fields, variant.only)
-    num_heads, hidden_dim, _ = (_read_equal(fields, *names) for names in _PAIRS)
-    values = {
-        "tied": _read_tied(fields),
-        "pad_id": field_of(fields, "pad_token_id", variant.pad_id),
-        "start_id": field_of(fields, "decoder_start_token_id", variant.start_id),
-    }
-    return TransformerConfig(
-        num_encoder_layers=field_of(fields, "encoder_layers", 12),
-        num_decoder_layers=field_of(fields, "decoder_layers", 12),
-        dim=field_of(fields, "d_model", 1024),
-        num_heads=num_heads,
-        hidden_dim=hidden_dim,
-        dropout=field_of(fields, "dropout", 0.1),
-        activation=read_activation(fields, "activation_function", "gelu", _ACTIVATIONS),
-        max_positions=field_of(fields, "max_position_embeddings", 1024),
-        has_embedding_scale=field_of(fields, "scale_embedding", False),
-        has_output_bias=True,
-        **values | variant.settings,
-    )
-
-
-def _require_text_out(fields: Mapping[str, Any]) -> None:
-    """Refuse checkpoints with another head than that of tokens."""
     names = fields.get("architectures")
     # Old files of the bare model list what can be built on it as well.
     name = names[0] if isinstance(names, list) and names else None
@@ -174,6 +159,17 @@ def _require_text_out(fields: Mapping[str, Any]) -> None:
             f"config.json: architectures={name}: gives {_OTHER_HEADS[name]}, and only "
             f"{_BART.architecture}, which writes texts, is computed."
         )
+    require_fields(fields, variant.only)
+    num_heads, hidden_dim, _ = (_read_equal(fields, *names) for names in _PAIRS)
+    values = read_settings(fields, _FIELDS) | {
+        "num_heads": num_heads,
+        "hidden_dim": hidden_dim,
+        "has_output_bias": True,
+        "tied": _read_tied(fields),
+        "pad_id": field_of(fields, "pad_token_id", variant.pad_id),
+        "start_id": field_of(fields, "decoder_start_token_id", variant.start_id),
+    }
+    return TransformerConfig(**values | variant.settings)
 
 
 def _read_equal(fields: Mapping[str, Any], encoder_name: str, decoder_name: str) -> int:
@@ -202,72 +198,57 @@ def _read_tied(fields: Mapping[str, Any]) -> Tied:
 
 
 def _write(config: TransformerConfig, vocab_size: int, *, variant: _Variant) -> dict[str, Any]:
-    require_settings(config, variant.settings, kind=f"{variant.model_type} checkpoints")
-    # Of Marian alone; BART has one table for all.
-    tables = {
-        "decoder_vocab_size": vocab_size,
-        "share_encoder_decoder_embeddings": config.tied == "all",
-    }
-    return {
+    kind = f"{variant.model_type} checkpoints"
+    require_settings(config, variant.settings, kind=kind)
+    fields = {
+        **write_settings(config, _FIELDS, kind=kind),
         "architectures": [variant.architecture],
         "model_type": variant.model_type,
         "is_encoder_decoder": True,
         "vocab_size": vocab_size,
-        "encoder_layers": config.num_encoder_layers,
-        "decoder_layers": config.num_decoder_layers,
-        "d_model": config.dim,
         "encoder_attention_heads": config.num_heads,
         "decoder_attention_heads": config.num_heads,
         "encoder_ffn_dim": config.hidden_dim,
         "decoder_ffn_dim": config.hidden_dim,
-        "dropout": config.dropout,
         "attention_dropout": 0.0,
         "activation_dropout": 0.0,
-        "activation_function": published_activation(
-            config.activation, variant.model_type, _ACTIVATIONS
-        ),
-        "max_position_embeddings": config.max_positions,
-        "scale_embedding": config.has_embedding_scale,
         "tie_word_embeddings": config.tied != "none",
         "pad_token_id": config.pad_id,
         "decoder_start_token_id": config.start_id,
         # By default a text that is cut off would end in token 0, whatever that is.
         "forced_eos_token_id": None,
-        **(tables if variant is _MARIAN else {}),
     }
+    if variant is _MARIAN:  # BART has one table for all
+        fields["decoder_vocab_size"] = vocab_size
+        fields["share_encoder_decoder_embeddings"] = config.tied == "all"
+    return fields
 
 
 def _map_parameters(config: TransformerConfig) -> list[ParameterMapping]:
-    mappings = _map_tables(config.tied)
-    for local, side in (("source_embedding", "encoder"), ("target_embedding", "decoder")):
+    # Tied tables have the output's name.
+    tables = {
+        "all": {"output_weight": _SHARED},
+        "target": {"source_embedding.weight": _SOURCE, "output_weight": _TARGET},
+        "none": {
+            "source_embedding.weight": _SOURCE,
+            "target_embedding.weight": _TARGET,
+            "output_weight": _OUTPUT,
+        },
+    }[config.tied]
+    mappings = [ParameterMapping(local, (remote,)) for local, remote in tables.items()]
+    for local, remote in (("source_embedding", "encoder"), ("target_embedding", "decoder")):
         if config.positions == "learned":
-            table = f"model.{side}.embed_positions.weight"
+            table = f"model.{remote}.embed_positions.weight"
             mappings.append(ParameterMapping(f"{local}.positions.weight", (table,)))
         if config.has_embedding_norm:
-            mappings += map_layer(f"{local}.norm", f"model.{side}.layernorm_embedding")
+            mappings += map_layer(f"{local}.norm", f"model.{remote}.layernorm_embedding")
     if config.has_output_bias:
         mappings.append(ParameterMapping("output_bias", (_BIAS,)))
-    sides = (
-        ("encoder", config.num_encoder_layers, _ENCODER_BLOCK),
-        ("decoder", config.num_decoder_layers, _DECODER_BLOCK),
-    )
-    for side, num_layers, block in sides:
-        for number in range(num_layers):
-            for layer, names in block.items():
-                stacked = (f"model.{side}.layers.{number}.{name}" for name in names)
-                mappings += map_layer(f"{side}.{number}.{layer}", *stacked)
-    return mappings
-
-
-def _map_tables(tied: Tied) -> list[ParameterMapping]:
-    """List the mappings of the tables of tokens; tied ones have the output's name."""
-    if tied == "all":
-        return [ParameterMapping("output_weight", (_SHARED,))]
-    source = ParameterMapping("source_embedding.weight", (_SOURCE,))
-    if tied == "target":
-        return [source, ParameterMapping("output_weight", (_TARGET,))]
-    target = ParameterMapping("target_embedding.weight", (_TARGET,))
-    return [source, target, ParameterMapping("output_weight", (_OUTPUT,))]
+    return [
+        *mappings,
+        *map_blocks("encoder", "model.encoder.layers", config.num_encoder_layers, _ENCODER_BLOCK),
+        *map_blocks("decoder", "model.decoder.layers", config.num_decoder_layers, _DECODER_BLOCK),
+    ]
 
 
 def _drop_missing_bias(config: TransformerConfig, tensor_names: Set[str]) -> TransformerConfig:
