@@ -154,7 +154,7 @@ def test_an_encoder_is_that_of_the_whole_transformer(changes):
 
 
 def test_a_transformer_tells_no_segments_apart():
-    with pytest.raises(ConfigError, match=r"^segments: a Transformer tells none apart"):
+    with pytest.raises(ConfigError, match=r"^segments: a Transformer has no table of them"):
         transformer(TransformerEncoder)(IDS, segments=torch.zeros_like(IDS))
 
 

@@ -1,4 +1,4 @@
-"""Families of models: one folder each, and the registries of the roles that they have.
+"""Families of models: one folder each, and a registry for each role.
 
 A new family is a folder and a line in the registry of its role (and of its exports below).
 """
@@ -18,26 +18,28 @@ from regard.models.base.encoder import Encoder
 from regard.models.base.encoder_decoder import EncoderDecoder
 from regard.models.base.model import FamilyConfig, Model
 from regard.models.base.text_model import TextModel
-from regard.models.bert import BERT_FORMAT, Bert, BertConfig
-from regard.models.conv_s2s import ConvDecoder, ConvS2S, ConvS2SConfig
-from regard.models.distilbert import DISTILBERT_FORMAT
-from regard.models.encoder_decoder import EncoderDecoderConfig, EncoderDecoderModel
-from regard.models.gpt import GPT2_FORMAT, Gpt, GptConfig
-from regard.models.llama import LLAMA_FORMAT
-from regard.models.longformer import LONGFORMER_FORMAT, Longformer, LongformerConfig
-from regard.models.lstm import LstmConfig, LstmDecoder, LstmEncoderDecoder
-from regard.models.mesanet import MesaNet, MesaNetConfig
-from regard.models.roberta import ROBERTA_FORMAT
-from regard.models.transformer import (
-    BART_FORMAT,
-    MARIAN_FORMAT,
-    Transformer,
-    TransformerConfig,
-    TransformerDecoder,
-    TransformerEncoder,
-)
-from regard.models.transformer_xl import TransformerXl, TransformerXlConfig
-from regard.models.vit import VIT_FORMAT, Vit, VitConfig
+from regard.models.bert.hf import BERT_FORMAT
+from regard.models.bert.model import Bert, BertConfig
+from regard.models.conv_s2s.decoder_only import ConvDecoder
+from regard.models.conv_s2s.model import ConvS2S, ConvS2SConfig
+from regard.models.distilbert.hf import DISTILBERT_FORMAT
+from regard.models.encoder_decoder.model import EncoderDecoderConfig, EncoderDecoderModel
+from regard.models.gpt.hf import GPT2_FORMAT
+from regard.models.gpt.model import Gpt, GptConfig
+from regard.models.llama.hf import LLAMA_FORMAT
+from regard.models.longformer.hf import LONGFORMER_FORMAT
+from regard.models.longformer.model import Longformer, LongformerConfig
+from regard.models.lstm.decoder_only import LstmDecoder
+from regard.models.lstm.model import LstmConfig, LstmEncoderDecoder
+from regard.models.mesanet.model import MesaNet, MesaNetConfig
+from regard.models.roberta.hf import ROBERTA_FORMAT
+from regard.models.transformer.decoder_only import TransformerDecoder
+from regard.models.transformer.encoder_only import TransformerEncoder
+from regard.models.transformer.hf import BART_FORMAT, MARIAN_FORMAT
+from regard.models.transformer.model import Transformer, TransformerConfig
+from regard.models.transformer_xl.model import TransformerXl, TransformerXlConfig
+from regard.models.vit.hf import VIT_FORMAT
+from regard.models.vit.model import Vit, VitConfig
 
 
 def _own_summary(config: FamilyConfig, attention: AttentionConfig) -> str:
@@ -106,23 +108,23 @@ INPUT_ENCODERS: dict[str, InputFamily] = {"vit": InputFamily(VitConfig, Vit, (VI
 """Families that read images, frames of recordings, or series."""
 
 FAMILIES = DECODERS | ENCODERS | ENCODER_DECODERS
-"""All families of text; one with several roles as the encoder-decoder."""
+"""All families of text; one with several roles is here as the encoder-decoder."""
 CHECKPOINT_FORMATS: dict[str, CheckpointFormat] = {
-    each.model_type: each for family in FAMILIES.values() for each in family.formats
+    layout.model_type: layout for family in FAMILIES.values() for layout in family.formats
 }
 """Formats of published checkpoints of text, by their ``model_type``."""
 INPUT_CHECKPOINT_FORMATS: dict[str, CheckpointFormat] = {
-    each.model_type: each for family in INPUT_ENCODERS.values() for each in family.formats
+    layout.model_type: layout for family in INPUT_ENCODERS.values() for layout in family.formats
 }
-"""Formats of published checkpoints of models that read no text, by their ``model_type``."""
+"""Formats of published checkpoints of models without text, by their ``model_type``."""
 
 if TYPE_CHECKING:
     ModelConfig = FamilyConfig
 else:
     ModelConfig = reduce(
-        or_, [each.config for each in (ENCODER_DECODERS | FAMILIES | INPUT_ENCODERS).values()]
+        or_, [family.config for family in (ENCODER_DECODERS | FAMILIES | INPUT_ENCODERS).values()]
     )
-    """The settings of any family; the setting ``family`` says which."""
+    """The settings of any family; the setting ``family`` names it."""
 
 
 def family_of(config: ModelConfig) -> str:
@@ -137,7 +139,7 @@ def family_of(config: ModelConfig) -> str:
 def make_model(config: ModelConfig, vocab_size: int, attention: AttentionConfig) -> TextModel:
     """Build the model of a configuration with random weights, in its role in `FAMILIES`.
 
-    The registry of another role builds that: ``DECODERS["lstm"].model(config, 8000, attention)``.
+    For another role use its registry: ``DECODERS["lstm"].model(config, 8000, attention)``.
 
     Args:
         config: Dimensions, of any family.

@@ -10,7 +10,7 @@ from regard.attention import Local, TopK, peak_saved_bytes
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
-from regard.models.longformer import LONGFORMER_FORMAT
+from regard.models.longformer.hf import LONGFORMER_FORMAT
 from regard.models.longformer.model import Longformer, LongformerConfig
 
 VOCAB = 50

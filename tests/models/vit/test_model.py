@@ -21,7 +21,7 @@ from regard.hub.hugging_face.name_mapping import (
     to_remote,
 )
 from regard.layers.attention_config import AttentionConfig
-from regard.models.vit import VIT_FORMAT
+from regard.models.vit.hf import VIT_FORMAT
 from regard.models.vit.model import Vit, VitConfig
 
 SMALL = {

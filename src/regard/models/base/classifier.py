@@ -22,7 +22,7 @@ class Classifier(TextModel):
     """
 
     def __init__(self, encoder: Encoder, num_labels: int) -> None:
-        super().__init__(encoder.vocab_size, dim=encoder.dim, num_blocks=encoder.num_blocks)
+        super().__init__(encoder.vocab_size, dim=encoder.dim)
         self.encoder, self.num_labels = encoder, num_labels
         self.dropout_masks = encoder.dropout_masks
         self.dropout = Dropout(encoder.config.dropout, self.dropout_masks)

@@ -1,20 +1,20 @@
 """The base of language models: all that training and generation use of them.
 
-A family writes `hidden_states` (all positions at once, for training) and `init_state` with
-`decode_step` (the next positions, for generation), which must agree. Most families are a stack: an
-embedding, blocks, and a norm after the last of them (`StackedDecoder`).
+A decoder is an embedding, a stack of blocks, and a norm after the last of them. A family adds the
+blocks, whose pass over all positions at once (training) must agree with that over a few positions
+after those in a cache (generation).
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from regard.attention import Pattern
+from regard.layers.attention_config import AttentionConfig
 from regard.layers.cache import LayerCache
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
@@ -44,67 +44,13 @@ class LayerCaches:
             cache.select(rows)
 
 
-S = TypeVar("S")
-
-
-class Decoder(TextModel, Generic[S]):
-    """A model that continues a text; `S` is its state between two tokens."""
-
-    memory_length: int = 0
-    """Positions before a segment whose hidden states it uses in training."""
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Compute the logits of every next token.
-
-        Args:
-            ids: ``[batch, length]``; a position sees itself and those before it, so padding on the
-                right changes nothing before it.
-
-        Returns:
-            ``[batch, length, vocab]``.
-        """
-        return self.logits(self.hidden_states(ids))
-
-    @abstractmethod
-    def hidden_states(self, ids: Tensor) -> Tensor:
-        """Compute the last hidden states, ``[batch, length, dim]``; see `forward`."""
-
-    def hidden_states_after(self, before: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002 - may be unused
-        """Compute the last hidden states of a segment, with a memory of the segment before it.
-
-        Args:
-            before: Ids of the positions before, ``[batch, context]``; no gradient flows into them.
-            ids: Of the segment, ``[batch, length]``.
-
-        Returns:
-            ``[batch, length, dim]``; those of `hidden_states` where the family has no memory.
-        """
-        return self.hidden_states(ids)
-
-    @abstractmethod
-    def init_state(self) -> S:
-        """Return the state before the first token of a batch of texts."""
-
-    @abstractmethod
-    def decode_step(self, ids: Tensor, state: S) -> Tensor:
-        """Decode the next tokens.
-
-        Args:
-            ids: The next tokens of each row, ``[batch, new]``, as many for every row.
-            state: From `init_state`; updated in place.
-
-        Returns:
-            Logits of the token after the last, ``[batch, vocab]``.
-        """
-
-
-class StackedDecoder(Decoder[LayerCaches]):
-    """An embedding, a stack of blocks, and a norm.
+class Decoder(TextModel):
+    """A model that continues a text.
 
     Args:
         vocab_size: Number of token ids.
         dim: Size of the model.
-        num_layers: Blocks.
+        num_heads: Attention heads of a block; 0 without attention.
         dropout: Rate on embeddings, 0 to below 1.
         tied: Whether the embedding and the output share one table.
         table: Builds a table of tokens, ``[vocab, dim]``.
@@ -112,6 +58,9 @@ class StackedDecoder(Decoder[LayerCaches]):
         scale: Factor on the rows of the embedding; None is ``sqrt(dim)``.
         embedding_norm: Of the embeddings; None has none.
     """
+
+    memory_length: int = 0
+    """Positions before a segment whose hidden states it uses in training."""
 
     blocks: nn.ModuleList
     """Added by the family: each maps ``x`` with a ``cache`` of its own."""
@@ -124,7 +73,7 @@ class StackedDecoder(Decoder[LayerCaches]):
         vocab_size: int,
         *,
         dim: int,
-        num_layers: int,
+        num_heads: int,
         dropout: float,
         tied: bool,
         table: Callable[[int, int], nn.Parameter] = token_table,
@@ -132,7 +81,8 @@ class StackedDecoder(Decoder[LayerCaches]):
         scale: float | None = None,
         embedding_norm: LayerNorm | None = None,
     ) -> None:
-        super().__init__(vocab_size, dim=dim, num_blocks=num_layers)
+        super().__init__(vocab_size, dim=dim)
+        self.num_heads = num_heads
         self.output_weight = table(vocab_size, dim)
         tokens = self.output_weight if tied else table(vocab_size, dim)
         dropped = Dropout(dropout, self.dropout_masks)
@@ -163,21 +113,49 @@ class StackedDecoder(Decoder[LayerCaches]):
             )
         self.norm = block.make_last_norm()
 
+    def forward(self, ids: Tensor) -> Tensor:
+        """Compute the logits of every next token.
+
+        Args:
+            ids: ``[batch, length]``; a position sees itself and those before it, so padding on the
+                right changes nothing before it.
+
+        Returns:
+            ``[batch, length, vocab]``.
+        """
+        return self.logits(self.hidden_states(ids))
+
     def hidden_states(self, ids: Tensor) -> Tensor:
-        """Compute the last hidden states, ``[batch, length, dim]``; see `Decoder`."""
+        """Compute the last hidden states, ``[batch, length, dim]``, of ids ``[batch, length]``."""
         return self.decode(ids)
 
-    def layers(self) -> list[nn.Module]:
-        """Return its layers, first to last."""
-        return [*self.blocks]
+    def hidden_states_after(self, before: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002 - may be unused
+        """Compute the last hidden states of a segment, with a memory of the segment before it.
+
+        Args:
+            before: Ids of the positions before, ``[batch, context]``; no gradient flows into them.
+            ids: Of the segment, ``[batch, length]``.
+
+        Returns:
+            ``[batch, length, dim]``; those of `hidden_states` where the family has no memory.
+        """
+        return self.hidden_states(ids)
 
     def init_state(self) -> LayerCaches:
-        """Return the state before the first token; each layer keeps what it needs."""
+        """Return the state before the first token of a batch of texts."""
         blocks: Any = self.blocks
         return LayerCaches([block.make_cache() for block in blocks])
 
     def decode_step(self, ids: Tensor, state: LayerCaches) -> Tensor:
-        """Decode the next tokens; see `Decoder`."""
+        """Decode the next tokens.
+
+        Args:
+            ids: The next tokens of each row, ``[batch, new]``, as many for every row.
+            state: From `init_state`; updated in place.
+
+        Returns:
+            Logits of the token after the last, ``[batch, vocab]``.
+        """
         return self.logits(self.decode(ids, state.caches)[:, -1])
 
     def decode(
@@ -217,11 +195,23 @@ class StackedDecoder(Decoder[LayerCaches]):
         """Map the last block's output, ``[batch, length, dim]``, to the last hidden states."""
         return self.norm(x)
 
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
+        patterns = attention.decoder_patterns(self.num_blocks)
+        return self.bytes_kept(patterns, length, num_heads=self.num_heads)
+
 
 def residual_init_scale(num_layers: int, *, reads_source: bool = False) -> float:
     """Compute the factor on initial weights of maps that write to a pre-norm residual stream.
 
     It keeps the variance of the stream: each block adds to it twice, or three times where it reads
     a source (Radford et al. 2019, section 2.3).
+
+    Args:
+        num_layers: Blocks of the decoder.
+        reads_source: Whether they attend to a source.
+
+    Returns:
+        A factor of at most 1.
     """
     return ((3 if reads_source else 2) * num_layers) ** -0.5

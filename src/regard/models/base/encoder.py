@@ -1,9 +1,8 @@
-"""The base of encoders of text, in the manner of BERT.
+"""The base of encoders of text, in the manner of BERT (Devlin et al. 2019, section 3).
 
-An `Encoder` computes hidden states of all tokens, logits of masked ones, and one vector for a text.
-A family gives the attention of each layer; all else (Devlin et al. 2019, section 3) is here:
+An `Encoder` computes hidden states of all tokens, logits of masked ones, and one vector for a text:
 embeddings of tokens, positions and segments, summed and normalised, blocks, the head of
-masked-token prediction and the pooler.
+masked-token prediction and the pooler. A family passes the attention of each layer.
 """
 
 from __future__ import annotations
@@ -111,7 +110,7 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
         )
 
     def make_embedding(self, table: nn.Parameter, masks: SharedDropoutMasks) -> SegmentedEmbedding:
-        """Build the embedding of tokens, by a table ``[vocab, dim]``, positions and segments."""
+        """Return the embedding of tokens, by a table ``[vocab, dim]``, positions and segments."""
         return SegmentedEmbedding(
             table,
             LearnedPositions(self.dim, self.max_positions, self.position_offset),
@@ -119,11 +118,6 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
             Dropout(self.dropout, masks),
             num_segments=self.num_segments,
         )
-
-    def make_head(self, vocab_size: int) -> MaskedTokenHead:
-        """Build the head that predicts masked tokens."""
-        norm = LayerNorm(self.dim, self.epsilon)
-        return MaskedTokenHead(self.dim, vocab_size, norm, activation=self.head_activation)
 
 
 class Encoder(TextModel):
@@ -150,7 +144,7 @@ class Encoder(TextModel):
         embedding: Callable[[nn.Parameter, SharedDropoutMasks], nn.Module] | None = None,
         initial_std: float | None = INITIAL_STD,
     ) -> None:
-        super().__init__(vocab_size, dim=config.dim, num_blocks=config.num_layers)
+        super().__init__(vocab_size, dim=config.dim)
         self.config = config
         self.output_weight = token_table(vocab_size, config.dim)
         self.embedding = (embedding or config.make_embedding)(
@@ -161,7 +155,11 @@ class Encoder(TextModel):
             TransformerBlock(block, mixer, self.dropout_masks) for mixer in mixers
         )
         self.norm = block.make_last_norm()
-        self.head = config.make_head(vocab_size) if config.has_mlm_head else None
+        self.head = None
+        if config.has_mlm_head:
+            norm = LayerNorm(config.dim, config.epsilon)
+            activation = config.head_activation
+            self.head = MaskedTokenHead(config.dim, vocab_size, norm, activation=activation)
         self.pooler = Pooler(config.dim, config.pooler_activation) if config.has_pooler else None
         if initial_std is not None:
             for parameter in self.parameters():
@@ -172,8 +170,8 @@ class Encoder(TextModel):
         """Compute the logits of the token at every position.
 
         Args:
-            ids: As for `hidden_states`.
-            segments: As for `hidden_states`.
+            ids: ``[batch, length]``, padded on the right with the configuration's `pad_id`.
+            segments: Segment numbers of the same shape; None is 0 everywhere.
 
         Returns:
             ``[batch, length, vocab]``; meaningful where the token was masked.
@@ -194,10 +192,10 @@ class Encoder(TextModel):
             ``[batch, length, dim]``; those of padding are meaningless.
         """
         lengths = self.lengths(ids)
-        some = None if bool((lengths == ids.shape[1]).all()) else lengths
+        is_padded = bool((lengths < ids.shape[1]).any())
         x = self.embed(ids, segments)
         for block in self.blocks:
-            x = block(x, some)
+            x = block(x, lengths if is_padded else None)
         return self.norm(x)
 
     def embed(self, ids: Tensor, segments: Tensor | None) -> Tensor:
@@ -230,15 +228,15 @@ class Encoder(TextModel):
         return self.head(hidden, self.output_weight)
 
     def pooled(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        """Compute one vector for each text, ``[batch, dim]``.
+        """Compute one vector for each text.
 
         Args:
             hidden: Last hidden states, ``[batch, length, dim]``.
             ids: Their ids, ``[batch, length]``.
 
         Returns:
-            The mean over the tokens without padding, or the first token's state, through the pooler
-            where there is one.
+            ``[batch, dim]``: the mean over the tokens without padding, or the first token's state,
+            through the pooler where there is one.
         """
         if self.config.pooling == "mean":
             return mean_of_valid(hidden, self.lengths(ids))
@@ -265,10 +263,6 @@ class Encoder(TextModel):
     def weights_passed(self) -> dict[nn.Module, nn.Parameter]:
         """Return the table of tokens for the head of masked tokens."""
         return {} if self.head is None else {self.head: self.output_weight}
-
-    def layers(self) -> list[nn.Module]:
-        """Return its layers, first to last."""
-        return [*self.blocks]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""

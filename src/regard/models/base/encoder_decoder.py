@@ -14,8 +14,10 @@ from typing import Generic, Literal, TypeVar
 from torch import Tensor, nn
 
 from regard.layers.cache import LayerCache
-from regard.layers.multi_head_attention import MultiHeadAttention
+from regard.layers.convolution import ConvDecoderBlock
+from regard.layers.multi_head_attention import CrossAttention
 from regard.layers.seq2seq_attention import Seq2SeqAttention
+from regard.layers.transformer_block import DecoderBlock
 from regard.models.base.text_model import PAD_ID, TextModel, token_table
 
 Tied = Literal["all", "target", "none"]
@@ -26,7 +28,7 @@ START_ID = 1
 class EncoderDecoder(TextModel, Generic[S]):
     """A model that reads a source and writes a target; `S` is its state between two tokens.
 
-    Source and target share one vocabulary; `num_blocks` counts the layers of both sides.
+    Source and target share one vocabulary.
     """
 
     pad_id: int = PAD_ID
@@ -77,9 +79,14 @@ class EncoderDecoder(TextModel, Generic[S]):
         """
 
     @property
-    @abstractmethod
-    def alignment_attention(self) -> MultiHeadAttention | Seq2SeqAttention | None:
-        """The attention over the source that aligns best; None where the model has none."""
+    def alignment_attention(self) -> CrossAttention | Seq2SeqAttention | None:
+        """The attention over the source that aligns best; None where the model has none.
+
+        That of the last-but-one decoder layer (Garg et al. 2019, section 4.1).
+        """
+        kinds = DecoderBlock | ConvDecoderBlock
+        blocks = [module for module in self.modules() if isinstance(module, kinds)]
+        return blocks[-2:][0].cross_attention
 
 
 class SinglePassDecoder(EncoderDecoder[S]):
@@ -134,7 +141,7 @@ class DecoderState:
 def tied_tables(
     vocab_size: int, dim: int, tied: Tied
 ) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
-    """Build the tables of source, target and output, ``[vocab, dim]``; tied ones are the same."""
+    """Return the tables of source, target and output, ``[vocab, dim]``; tied ones are the same."""
     source = token_table(vocab_size, dim)
     target = source if tied == "all" else token_table(vocab_size, dim)
     return source, target, token_table(vocab_size, dim) if tied == "none" else target

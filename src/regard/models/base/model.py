@@ -58,12 +58,11 @@ class Model(nn.Module):
 
     Args:
         dim: Size of its hidden states.
-        num_blocks: Layers of encoder and decoder together.
     """
 
-    def __init__(self, *, dim: int, num_blocks: int) -> None:
+    def __init__(self, *, dim: int) -> None:
         super().__init__()
-        self.dim, self.num_blocks = dim, num_blocks
+        self.dim = dim
         self.compute_dtype = torch.float32
         self.dropout_masks = SharedDropoutMasks()
 
@@ -116,9 +115,15 @@ class Model(nn.Module):
         """Return flows of data that the order of the layers does not show."""
         return []
 
-    @abstractmethod
     def layers(self) -> list[nn.Module]:
-        """Return its layers, first to last; the decoder's follow the encoder's."""
+        """Return the layers of its stacks, first to last; the decoder's follow the encoder's."""
+        stacks = (child for child in self.children() if isinstance(child, nn.ModuleList))
+        return [layer for stack in stacks for layer in stack]
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of layers, of encoder and decoder together."""
+        return len(self.layers())
 
     @abstractmethod
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
@@ -127,15 +132,21 @@ class Model(nn.Module):
         Args:
             attention: The patterns, its own or others.
             length: Of the input (of source and target, where there are two), in tokens.
+
+        Returns:
+            The bytes that all layers save for a token.
         """
 
-    def bytes_kept(
-        self,
-        patterns: Iterable[Pattern],
-        length: int,
-        *,
-        num_heads: int = 1,
-    ) -> int:
-        """Predict the bytes of scores and weights; as `attention_bytes`, of the given patterns."""
+    def bytes_kept(self, patterns: Iterable[Pattern], length: int, *, num_heads: int = 1) -> int:
+        """Predict the bytes of scores and weights that the backward pass needs, of each token.
+
+        Args:
+            patterns: Of each layer.
+            length: Of the input, in tokens.
+            num_heads: Attention heads of a layer.
+
+        Returns:
+            The bytes that all layers save.
+        """
         size = self.compute_dtype.itemsize
         return num_heads * sum(peak_saved_bytes(p, length, itemsize=size) for p in patterns)

@@ -1,51 +1,46 @@
-"""Checks that refuse the patterns a family cannot use, with the reason and what to do."""
+"""A check that refuses the patterns a family cannot use, with the reason and what to do."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
 
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 
-
-def check_no_decoder(family: str, attention: AttentionConfig) -> None:
-    """Check that no pattern of a decoder is set, for an encoder.
-
-    Raises:
-        ConfigError: ``attention.decoder`` or ``attention.cross`` has been changed.
-    """
-    reason = "has no decoder.  Leave it out; attention.pattern is that of its tokens."
-    _require_unset(attention, ("decoder", "cross"), f"{family} {reason}")
-
-
-def check_no_self_attention(family: str, attention: AttentionConfig) -> None:
-    """Check that no pattern of self-attention is set, for a family without it.
-
-    Raises:
-        ConfigError: A setting other than ``attention.cross`` has been changed.
-    """
-    reason = (
-        "has no self-attention.  "
-        "Leave it out; attention.cross is that of the decoder over the source."
-    )
-    _require_unset(attention, ("pattern", "encoder", "decoder"), f"{family} {reason}")
+# What a family may lack: the settings without a use then, and what to do instead.
+_UNUSED = {
+    "decoder": (("decoder", "cross"), "attention.pattern is that of its tokens."),
+    "self-attention": (
+        ("pattern", "encoder", "decoder"),
+        "attention.cross is that of the decoder over the source.",
+    ),
+    "attention": (AttentionConfig.__struct_fields__, "its cost is linear in the length."),
+}
 
 
-def check_no_attention(family: str, attention: AttentionConfig, *names: str) -> None:
-    """Check that no pattern is set, for a family without attention.
+def check_patterns(
+    family: str,
+    attention: AttentionConfig,
+    *,
+    lacks: Literal["decoder", "self-attention", "attention"],
+    uses: Collection[str] = (),
+) -> None:
+    """Check that no pattern is set for a part that a family does not have.
 
     Args:
         family: Its name.
         attention: The patterns.
-        names: Of the settings that it cannot use.
+        lacks: The part.
+        uses: Settings that the family uses all the same.
 
     Raises:
-        ConfigError: One of them has been changed.
+        ConfigError: A setting without a use has been changed.
     """
-    reason = "has no attention.  Leave it out; its cost is linear in the length."
-    _require_unset(attention, names, f"{family} {reason}")
-
-
-def _require_unset(attention: AttentionConfig, names: tuple[str, ...], reason: str) -> None:
-    default = AttentionConfig()
+    names, advice = _UNUSED[lacks]
     for name in names:
-        if (value := getattr(attention, name)) != getattr(default, name):
-            raise ConfigError(f"attention.{name}={value}: {reason}")
+        value = getattr(attention, name)
+        if name not in uses and value != getattr(AttentionConfig(), name):
+            raise ConfigError(
+                f"attention.{name}={value}: {family} has no {lacks}.  Leave it out; {advice}"
+            )

@@ -17,7 +17,6 @@ class TextModel(Model):
     Args:
         vocab_size: Number of token ids.
         dim: Size of its hidden states.
-        num_blocks: Layers of encoder and decoder together.
     """
 
     output_weight: nn.Parameter
@@ -26,8 +25,8 @@ class TextModel(Model):
     has_plain_logits = True
     """Whether logits are the last hidden states times `output_weight`, and nothing else."""
 
-    def __init__(self, vocab_size: int, *, dim: int, num_blocks: int) -> None:
-        super().__init__(dim=dim, num_blocks=num_blocks)
+    def __init__(self, vocab_size: int, *, dim: int) -> None:
+        super().__init__(dim=dim)
         self.vocab_size = vocab_size
 
     @property
@@ -41,10 +40,9 @@ class TextModel(Model):
 
 
 def token_table(vocab_size: int, dim: int) -> nn.Parameter:
-    """Build a table of token embeddings, ``[vocab, dim]``.
+    """Return a table of token embeddings, ``[vocab, dim]``, with entries of variance ``1 / dim``.
 
-    Entries are normal with variance ``1 / dim``: times ``sqrt(dim)`` they embed with variance 1,
-    as they are they map to logits of variance 1.
+    Times ``sqrt(dim)`` they embed with variance 1; as they are they map to logits of variance 1.
     """
     return nn.Parameter(torch.empty(vocab_size, dim).normal_(std=dim**-0.5))
 

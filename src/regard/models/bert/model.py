@@ -1,4 +1,4 @@
-"""BERT and its variants: encoders that are trained to tell masked tokens.
+"""BERT and its variants: encoders that are trained to predict masked tokens.
 
 Devlin, Chang, Lee & Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers", 2019;
 RoBERTa (Liu et al. 2019): one kind of segment, positions from ``pad_id + 1`` on; DistilBERT (Sanh
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from regard.layers.attention_config import AttentionConfig
 from regard.models.base.encoder import Encoder, EncoderConfig
-from regard.models.base.pattern_support import check_no_decoder
+from regard.models.base.pattern_support import check_patterns
 
 
 class BertConfig(EncoderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="bert"):
@@ -33,6 +33,6 @@ class Bert(Encoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        check_no_decoder("bert", attention)
+        check_patterns("bert", attention, lacks="decoder")
         mixers = map(config.block().self_attention, config.patterns(attention))
         super().__init__(config, vocab_size, mixers)

@@ -2,7 +2,7 @@
 
 Dauphin, Fan, Auli & Grangier 2017, "Language modeling with gated convolutional networks": gated
 causal convolutions with residual connections, no recurrence and no attention. A position sees the
-``1 + n (kernel_width - 1)`` last tokens, and generation keeps as few. Cost of a pass:
+``1 + n (kernel_width - 1)`` last tokens, and generation keeps no more. Cost of a pass:
 O(length width dim^2) a layer.
 """
 
@@ -14,18 +14,18 @@ from regard.layers.attention_config import AttentionConfig
 from regard.layers.convolution import ConvBlock
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
-from regard.models.base.decoder import StackedDecoder
-from regard.models.base.pattern_support import check_no_attention
+from regard.models.base.decoder import Decoder
+from regard.models.base.pattern_support import check_patterns
 from regard.models.conv_s2s.model import EMBEDDED, ConvS2SConfig
 
 
-class ConvDecoder(StackedDecoder):
+class ConvDecoder(Decoder):
     """The decoder.
 
     Args:
-        config: Its dimensions; what tells of a source, such as num_encoder_layers, is not used.
+        config: Its dimensions; num_encoder_layers is not used.
         vocab_size: Number of token ids.
-        attention: Has no meaning here and must be left as it is.
+        attention: Not used, and must be the default.
 
     Raises:
         ConfigError: A pattern of attention is set.
@@ -37,11 +37,11 @@ class ConvDecoder(StackedDecoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        check_no_attention("conv_s2s", attention, *AttentionConfig.__struct_fields__)
+        check_patterns("conv_s2s", attention, lacks="attention")
         super().__init__(
             vocab_size,
             dim=config.dim,
-            num_layers=config.num_decoder_layers,
+            num_heads=0,
             dropout=config.dropout,
             tied=config.tied != "none",
             positions=config.make_positions(),
@@ -59,13 +59,9 @@ class ConvDecoder(StackedDecoder):
         return Dropout(self.config.dropout, self.dropout_masks)
 
     def before_blocks(self, x: Tensor) -> Tensor:
-        """Map embeddings, ``[batch, length, dim]``, to inputs that leave gates half open."""
+        """Map embeddings, ``[batch, length, dim]``, to inputs that begin with half-open gates."""
         return self.decoder_input(EMBEDDED * x)
 
     def after_blocks(self, x: Tensor) -> Tensor:
-        """Map what the last block gives, ``[batch, length, dim]``, to the last states."""
+        """Map the last block's output, ``[batch, length, dim]``, to the last hidden states."""
         return self.dropout(self.decoder_output(x))
-
-    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:  # noqa: ARG002
-        """Tell that there is no attention to keep anything of."""
-        return 0

@@ -1,10 +1,11 @@
 """Convolutional sequence to sequence learning (Gehring, Auli, Grangier, Yarats & Dauphin 2017).
 
-Stacks of gated convolutions read and write; every decoder layer attends to the source. No position
-waits for another in training, and generation keeps the last inputs of each layer alone. As in the
-authors' code (fairseq) sums are scaled by sqrt(0.5), those of attention too. Other than in the
-paper weights are not normalised, and gradients not scaled: they stay the derivatives of the loss.
-Cost of a pass: O(length width dim^2) a layer and O(source x target x dim) for attention.
+Encoder and decoder are stacks of gated convolutions; every decoder layer attends to the source. All
+positions are computed at once in training, and generation keeps only the last inputs of each layer.
+As in the authors' code (fairseq) sums are scaled by sqrt(0.5), those of attention too. Unlike in
+the paper, weights are not normalised and gradients are not scaled, so that they are the derivatives
+of the loss. Cost of a pass: O(length width dim^2) a layer and O(source x target x dim) for
+attention.
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.linear import Linear
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
-from regard.layers.seq2seq_attention import Memory, Seq2SeqAttention
+from regard.layers.seq2seq_attention import Memory
 from regard.models.base.encoder_decoder import SinglePassDecoder, Tied, tied_tables
 from regard.models.base.model import FamilyConfig
-from regard.models.base.pattern_support import check_no_self_attention
+from regard.models.base.pattern_support import check_patterns
 from regard.models.base.text_model import valid_lengths
 from regard.settings.validation import require_at_least, require_probability
 
 EMBEDDED = 0.1
-"""Standard deviation of embeddings, section 3.5: gates begin half open."""
+"""Standard deviation of embeddings (section 3.5), with which gates begin half open."""
 
 
 class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
     """The dimensions of a convolutional encoder-decoder.
 
-    A language model is its decoder alone, without attention and num_encoder_layers.
+    A language model is its decoder alone, without attention; it does not use num_encoder_layers.
 
     Args:
-        num_encoder_layers: Convolutions that read.
-        num_decoder_layers: Convolutions that write, each with attention.
+        num_encoder_layers: Convolutions of the encoder.
+        num_decoder_layers: Convolutions of the decoder, each with attention.
         dim: Size of embeddings and states, even.
         kernel_width: Positions that a convolution sees, 1 or more; n layers see
             ``1 + n (kernel_width - 1)``.
@@ -84,11 +85,11 @@ class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
         return f"{self.num_decoder_layers} layers, d={self.dim}, kernel {self.kernel_width}"
 
     def make_positions(self) -> SinusoidalPositions | LearnedPositions:
-        """Build the positions of the tokens."""
+        """Return the embedding of positions."""
         if self.positions == "sinusoidal":
             return SinusoidalPositions(self.dim)
         positions = LearnedPositions(self.dim, self.max_positions)
-        nn.init.normal_(positions.weight)  # as tokens: the paper draws both alike
+        nn.init.normal_(positions.weight)  # the standard deviation of tokens, as in the paper
         return positions
 
 
@@ -98,7 +99,7 @@ class ConvS2S(SinglePassDecoder[ConvolutionalState]):
     Args:
         config: Its dimensions.
         vocab_size: Number of token ids, shared by source and target.
-        attention: Only its patterns of cross-attention have a meaning here.
+        attention: Only its patterns of cross-attention are used.
 
     Raises:
         ConfigError: A pattern of self-attention is set.
@@ -112,9 +113,8 @@ class ConvS2S(SinglePassDecoder[ConvolutionalState]):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        num_blocks = config.num_encoder_layers + config.num_decoder_layers
-        super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
-        check_no_self_attention("conv_s2s", attention)
+        super().__init__(vocab_size, dim=config.dim)
+        check_patterns("conv_s2s", attention, lacks="self-attention")
         self.config = config
         dim = config.dim
         source, target, self.output_weight = tied_tables(vocab_size, dim, config.tied)
@@ -144,25 +144,13 @@ class ConvS2S(SinglePassDecoder[ConvolutionalState]):
         """The decoder's blocks, first to last."""
         return [block for block in self.decoder if isinstance(block, ConvDecoderBlock)]
 
-    @property
-    def alignment_attention(self) -> Seq2SeqAttention:
-        """The cross-attention of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
-        return self.decoder_blocks[-2:][0].cross_attention
-
-    def layers(self) -> list[nn.Module]:
-        """Return its layers, first to last."""
-        return [*self.encoder, *self.decoder]
-
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
         patterns = attention.cross_patterns(self.config.num_decoder_layers)
         return self.bytes_kept(patterns, length)
 
     def encode(self, source_ids: Tensor) -> tuple[Memory, Tensor | None]:
-        """Read the source.
-
-        Args:
-            source_ids: ``[batch, source_length]``, padded on the right with 0.
+        """Read the source, ``[batch, source_length]``, padded on the right with 0.
 
         Returns:
             The keys z and values z + e, ``[batch, source_length, dim]`` each, and the valid lengths

@@ -2,9 +2,3 @@
 
 "DistilBERT, a distilled version of BERT". Its checkpoint format alone is here.
 """
-
-from __future__ import annotations
-
-from regard.models.distilbert.hf import DISTILBERT_FORMAT
-
-__all__ = ["DISTILBERT_FORMAT"]

@@ -1,14 +1,13 @@
 """An encoder and a decoder of any families, joined to read a source and write a target.
 
 Rothe, Narayan & Severyn 2020, "Leveraging Pre-trained Checkpoints for Sequence Generation Tasks":
-any encoder reads the source, any decoder writes, and every block of the decoder gets attention
-over the encoder's last states, as in the Transformer. The two sides have tables and sizes of their
-own; a linear map stands between where the sizes differ. Cost of a pass: that of both, and
+any encoder reads the source, any decoder writes, and every block of the decoder attends to the
+encoder's last states as in the Transformer. Encoder and decoder have tables and sizes of their own,
+with a linear map between them where the sizes differ. Cost of a pass: that of both, and
 O(source x target x dim) a decoder layer.
 
-A Transformer-XL writes without memory in training, and token by token sees as many positions as it
-remembers: up to that length both are the same, so ``decoder.memory`` should be that of the longest
-target.
+A Transformer-XL has no memory in training, and token by token it sees ``decoder.memory`` positions.
+The two agree up to that length, so it should be the length of the longest target.
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
-from regard.layers.multi_head_attention import CrossAttention
 from regard.layers.transformer_block import DecoderBlock
-from regard.models.base.decoder import StackedDecoder
+from regard.models.base.decoder import Decoder
 from regard.models.base.encoder import Encoder
 from regard.models.base.encoder_decoder import START_ID, DecoderState, EncoderDecoder
 from regard.models.base.model import FamilyConfig
@@ -42,8 +40,8 @@ class EncoderDecoderConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder
     Args:
         encoder: Reads the source; its head for masked tokens and its pooler are left out.
         decoder: Writes the target, with attention over the source in every block.
-        source_rows: Rows of the encoder's table of tokens, where the two sides have vocabularies of
-            their own; none is those of the decoder's.
+        source_rows: Rows of the encoder's table of tokens, where encoder and decoder have
+            different vocabularies; none is the number of the decoder's rows.
         start_id: Token that begins a target.
     """
 
@@ -58,25 +56,25 @@ class EncoderDecoderConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder
 
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions in a line."""
-        sides = (
-            f"{side.__struct_config__.tag} ({side.summary(attention)})"
-            for side in (self.encoder, self.decoder)
+        summaries = (
+            f"{config.__struct_config__.tag} ({config.summary(attention)})"
+            for config in (self.encoder, self.decoder)
         )
-        return f"{' + '.join(sides)}, cross {attention.side_summary('cross')}"
+        return f"{' + '.join(summaries)}, cross {attention.side_summary('cross')}"
 
 
 class EncoderDecoderModel(EncoderDecoder[DecoderState]):
     """The encoder-decoder.
 
     Args:
-        config: Its two sides.
-        vocab_size: Number of token ids of the target, and of the source too where the configuration
-            tells no other.
+        config: Of encoder and decoder.
+        vocab_size: Number of token ids of the target, and of the source where the configuration has
+            no `source_rows`.
         attention: The pattern of each layer.
 
     Raises:
-        ConfigError: A pattern is set for a decoder that has no attention of its own, or sources are
-            padded with a token that the encoder's table has no row for.
+        ConfigError: A pattern is set for a decoder without self-attention, or the encoder's table
+            has no row for the token that pads sources.
     """
 
     def __init__(
@@ -85,8 +83,7 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        num_blocks = config.encoder.num_layers + config.decoder.num_layers
-        super().__init__(vocab_size, dim=config.decoder.dim, num_blocks=num_blocks)
+        super().__init__(vocab_size, dim=config.decoder.dim)
         self.config = config
         self.pad_id, self.start_id = config.encoder.pad_id, config.start_id
         rows = config.source_rows or vocab_size
@@ -95,12 +92,16 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
                 f"model.encoder.pad_id={self.pad_id}: the encoder's table has {rows:,} rows of "
                 f"tokens.  Take one of 0 to {rows - 1:,}."
             )
-        self.encoder = _make_encoder(config, rows, attention)
+        encoder = msgspec.structs.replace(config.encoder, has_mlm_head=False, has_pooler=False)
+        # The encoder accepts no patterns but its own.
+        pattern = attention.pattern if attention.encoder is None else attention.encoder
+        self.encoder = _ENCODERS[type(encoder)](encoder, rows, AttentionConfig(encoder=pattern))
         sizes = config.encoder.dim, config.decoder.dim
         self.encoder_output = Linear(*sizes) if sizes[0] != sizes[1] else nn.Identity()
-        make_decoder = _DECODERS[type(config.decoder)]
-        self.decoder = make_decoder(config.decoder, vocab_size, attention, reads_source=True)
-        for module in self.modules():  # one seed for the masks of both sides
+        self.decoder = _DECODERS[type(config.decoder)](
+            config.decoder, vocab_size, attention, reads_source=True
+        )
+        for module in self.modules():  # one seed for the masks of encoder and decoder
             if isinstance(module, Dropout):
                 module.masks = self.dropout_masks
 
@@ -119,22 +120,18 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         """The decoder's blocks, first to last."""
         return [block for block in self.decoder.blocks if isinstance(block, DecoderBlock)]
 
-    @property
-    def alignment_attention(self) -> CrossAttention:
-        """The cross-attention of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
-        return self.decoder_blocks[-2:][0].cross_attention
-
     def layers(self) -> list[nn.Module]:
         """Return its layers, first to last."""
         return [*self.encoder.layers(), *self.decoder.layers()]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
-        self._agree_on_type()
-        decoder, sides = self.config.decoder, (self.encoder, self.decoder)
+        self._share_compute_dtype()
+        decoder = self.config.decoder
         patterns = attention.cross_patterns(decoder.num_layers)
         cross = self.bytes_kept(patterns, length, num_heads=decoder.num_heads)
-        return cross + sum(side.attention_bytes(attention, length) for side in sides)
+        parts = (self.encoder, self.decoder)
+        return cross + sum(part.attention_bytes(attention, length) for part in parts)
 
     def encode(self, source_ids: Tensor) -> Tensor:
         """Read the source, ``[batch, source_length]``, padded on the right with `pad_id`.
@@ -142,15 +139,16 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         Returns:
             States in the decoder's size, ``[batch, source_length, dim]``.
         """
-        self._agree_on_type()
+        self._share_compute_dtype()
         return self.encoder_output(self.encoder.hidden_states(source_ids))
 
     def hidden_states(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
         lengths = self.encoder.lengths(source_ids)
-        some = lengths if bool((lengths < source_ids.shape[1]).any()) else None
+        is_padded = bool((lengths < source_ids.shape[1]).any())
         memory = self._project(self.encode(source_ids))
-        return self.decoder.decode(target_ids, memory=memory, lengths=some)
+        lengths = lengths if is_padded else None
+        return self.decoder.decode(target_ids, memory=memory, lengths=lengths)
 
     def init_state(self, source_ids: Tensor) -> DecoderState:
         """Read the source, ``[batch, source_length]``; return the state before the first token."""
@@ -170,22 +168,13 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
     def _project(self, states: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [block.cross_attention.project(states) for block in self.decoder_blocks]
 
-    def _agree_on_type(self) -> None:
+    def _share_compute_dtype(self) -> None:
         self.encoder.compute_dtype = self.decoder.compute_dtype = self.compute_dtype
 
 
 _ENCODERS: dict[type, Callable[..., Encoder]] = {BertConfig: Bert, LongformerConfig: Longformer}
-_DECODERS: dict[type, Callable[..., StackedDecoder]] = {
+_DECODERS: dict[type, Callable[..., Decoder]] = {
     GptConfig: Gpt,
     TransformerXlConfig: TransformerXl,
     MesaNetConfig: MesaNet,
 }
-
-
-def _make_encoder(
-    config: EncoderDecoderConfig, vocab_size: int, attention: AttentionConfig
-) -> Encoder:
-    """Make the source side, which knows of no other patterns than its own."""
-    sizes = msgspec.structs.replace(config.encoder, has_mlm_head=False, has_pooler=False)
-    own = attention.pattern if attention.encoder is None else attention.encoder
-    return _ENCODERS[type(sizes)](sizes, vocab_size, AttentionConfig(encoder=own))

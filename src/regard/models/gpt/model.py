@@ -1,4 +1,4 @@
-"""Decoders that stand alone: GPT-2 and its modern successor, that of Llama and SmolLM.
+"""Decoder-only models: GPT-2 and its modern successor, that of Llama and SmolLM.
 
 Radford et al. 2019 ("Language models are unsupervised multitask learners"): pre-norm blocks of
 causal self-attention, learned positions, one table for input and output. Touvron et al. 2023
@@ -21,7 +21,7 @@ from regard.layers.feed_forward import Activation
 from regard.layers.norm import NormKind
 from regard.layers.positions import LearnedPositions
 from regard.layers.transformer_block import BlockConfig
-from regard.models.base.decoder import StackedDecoder, residual_init_scale
+from regard.models.base.decoder import Decoder, residual_init_scale
 from regard.models.base.model import FamilyConfig
 from regard.settings.validation import require_at_least, require_positive, require_probability
 
@@ -29,7 +29,7 @@ _TABLE_STD = 0.02  # of the tables' initial weights: Radford et al. 2018, sectio
 
 
 class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
-    """The dimensions of a decoder that stands alone.
+    """The dimensions of a decoder-only model.
 
     Args:
         num_layers: Blocks.
@@ -67,11 +67,6 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim", "max_positions")
-        self._check_heads()
-        require_probability(self, "dropout")
-        require_positive(self, "epsilon", "rotary_base")
-
-    def _check_heads(self) -> None:
         heads, shared = self.num_heads, self.num_kv_heads
         if self.head_dim is None and self.dim % heads:
             raise ValueError(f"dim must be a multiple of num_heads ({heads}), not {self.dim}")
@@ -81,6 +76,8 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
             raise ValueError(f"{name} must be even with rotary positions, not {self.size_of_head}")
         if shared is not None and (shared < 1 or heads % shared):
             raise ValueError(f"num_kv_heads must divide num_heads ({heads}), not {shared}")
+        require_probability(self, "dropout")
+        require_positive(self, "epsilon", "rotary_base")
 
     @property
     def size_of_head(self) -> int:
@@ -98,7 +95,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         )
 
     def block(self, *, reads_source: bool = False) -> BlockConfig:
-        """Return the dimensions of one block, which may read a source too."""
+        """Return the dimensions of one block, which may also attend to a source."""
         return BlockConfig(
             dim=self.dim,
             num_heads=self.num_heads,
@@ -116,7 +113,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         )
 
 
-class Gpt(StackedDecoder):
+class Gpt(Decoder):
     """The decoder.
 
     Args:
@@ -141,7 +138,7 @@ class Gpt(StackedDecoder):
         super().__init__(
             vocab_size,
             dim=config.dim,
-            num_layers=config.num_layers,
+            num_heads=config.num_heads,
             dropout=config.dropout,
             tied=config.tied,
             table=_table,
@@ -154,13 +151,7 @@ class Gpt(StackedDecoder):
         cross = attention.cross_patterns(config.num_layers) if reads_source else None
         self.add_blocks(block, mixers, cross)
 
-    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the memory that attention saves, in bytes a token; see `Model`."""
-        config = self.config
-        patterns = attention.decoder_patterns(config.num_layers)
-        return self.bytes_kept(patterns, length, num_heads=config.num_heads)
-
 
 def _table(rows: int, dim: int) -> nn.Parameter:
-    """Make a table of embeddings, ``[rows, dim]``, that are not scaled where they are used."""
+    """Return a table of embeddings, ``[rows, dim]``, which are used without a factor."""
     return nn.Parameter(torch.empty(rows, dim).normal_(std=_TABLE_STD))

@@ -1,8 +1,8 @@
 """Longformer (Beltagy, Peters & Cohan, "Longformer: The Long-Document Transformer", 2020).
 
-RoBERTa for long texts: a token sees a window around itself; the first tokens are global, they see
-all and are seen by all, through maps of their own. Cost of a pass, linear in the length:
-O(length (window + global tokens) dim + length dim^2) a layer.
+RoBERTa for long texts: a token sees a window around itself; the first tokens are global: through
+linear maps of their own they see all tokens and are seen by all. Cost of a pass, linear in the
+length: O(length (window + global tokens) dim + length dim^2) a layer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from regard.attention import Full, Local, Pattern, saved_bytes
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
 from regard.models.base.encoder import Encoder, EncoderConfig
-from regard.models.base.pattern_support import check_no_decoder
+from regard.models.base.pattern_support import check_patterns
 from regard.settings.validation import require_at_least
 
 
@@ -23,15 +23,15 @@ class LongformerConfig(
     Args:
         max_positions: Longest text, in tokens; those after it count as the last.
         position_offset: Rows of the position table before the first token's.
-        num_segments: Kinds of segments told apart; 0 has no table of them.
-        window: Tokens that a token sees, half of them on either side, even; a list gives each layer
-            its own. A pattern other than full in attention.pattern takes its place.
-        num_global: Tokens at the beginning that see all and are seen by all: 1 for classification
-            (the paper, section 3.1), 0 for none.
+        num_segments: Kinds of segments; 0 has no table of them.
+        window: Tokens that a token sees, half of them on either side, even; a list has one number
+            for each layer. A pattern other than full in attention.pattern replaces it.
+        num_global: Tokens at the beginning that see all tokens and are seen by all: 1 for
+            classification (the paper, section 3.1), 0 for none.
     """
 
     max_positions: int = 4096
-    position_offset: int = 1  # as RoBERTa has it: after the padding's
+    position_offset: int = 1  # RoBERTa's: after the padding's
     num_segments: int = 1
     window: int | tuple[int, ...] = 512
     num_global: int = 1
@@ -49,7 +49,7 @@ class LongformerConfig(
         require_at_least(0, self, "num_global")
 
     def windows(self) -> tuple[int, ...]:
-        """Tell the window of each layer."""
+        """Return the window of each layer."""
         return (self.window,) * self.num_layers if isinstance(self.window, int) else self.window
 
     def summary(self, attention: AttentionConfig) -> str:
@@ -58,7 +58,7 @@ class LongformerConfig(
         return f"{super().summary(attention)}, window {windows}, {self.num_global} global"
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:
-        """Return the pattern of each layer, beside global ones.
+        """Return the pattern of each layer, without its global tokens.
 
         >>> LongformerConfig(num_layers=1, window=8).patterns(AttentionConfig())
         [Local(before=4, after=4)]
@@ -86,7 +86,7 @@ class Longformer(Encoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        check_no_decoder("longformer", attention)
+        check_patterns("longformer", attention, lacks="decoder")
         mixers = (
             LongformerAttention(
                 config.dim, config.num_heads, pattern=pattern, num_global=config.num_global
@@ -98,7 +98,7 @@ class Longformer(Encoder):
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
-        size = self.compute_dtype.itemsize
-        of_global = saved_bytes(Full(), self.num_global, length, itemsize=size) // length
-        of_layers = self.config.num_layers * self.config.num_heads * of_global
-        return super().attention_bytes(attention, length) + of_layers
+        size, config = self.compute_dtype.itemsize, self.config
+        global_bytes = saved_bytes(Full(), self.num_global, length, itemsize=size) // length
+        all_global = config.num_layers * config.num_heads * global_bytes
+        return super().attention_bytes(attention, length) + all_global

@@ -2,8 +2,8 @@
 
 Layers of long short-term memory with dropout between them, not within (Zaremba, Sutskever & Vinyals
 2014, "Recurrent Neural Network Regularization"), and the readout of the encoder-decoder, Luong et
-al. 2015, equation 5, without a context. What is kept of a text is one state a layer, whatever its
-length. Cost of a pass: O(length dim^2) a layer, one position after the other.
+al. 2015, equation 5, without a context. Generation keeps one state a layer, whatever the length of
+the text. Cost of a pass: O(length dim^2) a layer, one position after the other.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.recurrent import Lstm, LstmState
-from regard.models.base.decoder import StackedDecoder
-from regard.models.base.pattern_support import check_no_attention
+from regard.models.base.decoder import Decoder
+from regard.models.base.pattern_support import check_patterns
 from regard.models.lstm.model import LstmConfig
 
 
@@ -49,11 +49,12 @@ class RecurrentBlock(nn.Module):
         self.lstm = Lstm(dim, dim)
 
     def forward(self, x: Tensor, cache: StateCache | None = None) -> Tensor:
-        """Read positions.
+        """Map a sequence.
 
         Args:
-            x: ``[batch, length, dim]``.
-            cache: The state before `x`, brought up to date; None where nothing was before.
+            x: New positions, ``[batch, length, dim]``.
+            cache: The state after the positions before `x`, updated in place; None where there are
+                none.
 
         Returns:
             Same shape as `x`.
@@ -65,18 +66,17 @@ class RecurrentBlock(nn.Module):
         return outputs
 
     def make_cache(self) -> StateCache:
-        """Make what it keeps of the positions seen, empty."""
+        """Return an empty cache."""
         return StateCache()
 
 
-class LstmDecoder(StackedDecoder):
+class LstmDecoder(Decoder):
     """The decoder.
 
     Args:
-        config: Its dimensions; what tells of a source, such as num_encoder_layers or attention, is
-            not used.
+        config: Its dimensions; those of the encoder and of the attention to it are not used.
         vocab_size: Number of token ids.
-        attention: Has no meaning here and must be left as it is.
+        attention: Not used, and must be the default.
 
     Raises:
         ConfigError: A pattern of attention is set.
@@ -88,11 +88,11 @@ class LstmDecoder(StackedDecoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        check_no_attention("lstm", attention, *AttentionConfig.__struct_fields__)
+        check_patterns("lstm", attention, lacks="attention")
         super().__init__(
             vocab_size,
             dim=config.dim,
-            num_layers=config.num_decoder_layers,
+            num_heads=0,
             dropout=config.dropout,
             tied=config.tied != "none",
         )
@@ -104,9 +104,5 @@ class LstmDecoder(StackedDecoder):
         self.readout = Linear(config.dim, config.dim)
 
     def after_blocks(self, x: Tensor) -> Tensor:
-        """Map what the last layer gives, ``[batch, length, dim]``, to the last states."""
+        """Map the last layer's output, ``[batch, length, dim]``, to the last hidden states."""
         return self.dropout(self.readout(x).tanh())
-
-    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:  # noqa: ARG002
-        """Tell that there is no attention to keep anything of."""
-        return 0

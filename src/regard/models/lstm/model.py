@@ -1,11 +1,12 @@
 """Recurrent encoder-decoders on long short-term memory.
 
 Sutskever, Vinyals & Le 2014, "Sequence to Sequence Learning with Neural Networks": the decoder
-starts from the encoder's last states and sees no more of the source. With attention it looks back
-at every state: additive before each step (Bahdanau et al. 2015, section 3, with a bidirectional
-encoder) or multiplicative after it, with the result fed to the next step (Luong et al. 2015,
-sections 3.1 and 3.3). All read their output off as Luong's equation 5 does. Cost of a pass:
-O(length dim^2) a layer, one position after the other, and O(source x target x dim) for attention.
+starts from the encoder's last states and has no other access to the source. With attention it sees
+every state of the encoder: by an additive score before each step (Bahdanau et al. 2015, section 3,
+with a bidirectional encoder) or a multiplicative one after it, with the result fed to the next step
+(Luong et al. 2015, sections 3.1 and 3.3). The output is always that of Luong's equation 5. Cost of
+a pass: O(length dim^2) a layer, one position after the other, and O(source x target x dim) for
+attention.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from regard.layers.recurrent import (
 from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention
 from regard.models.base.encoder_decoder import SinglePassDecoder, Tied, tied_tables
 from regard.models.base.model import Connection, FamilyConfig
-from regard.models.base.pattern_support import check_no_self_attention
+from regard.models.base.pattern_support import check_patterns
 from regard.models.base.text_model import valid_lengths
 from regard.settings.validation import require_at_least, require_probability
 
@@ -40,17 +41,17 @@ from regard.settings.validation import require_at_least, require_probability
 class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
     """The dimensions of a recurrent encoder-decoder.
 
-    A language model is its decoder alone, without what tells of a source: num_encoder_layers,
-    attention, luong_score, input_feeding, bidirectional, reverse_source.
+    A language model is its decoder alone and does not use num_encoder_layers, attention,
+    luong_score, input_feeding, bidirectional and reverse_source.
 
     Args:
-        num_encoder_layers: Recurrent layers that read.
-        num_decoder_layers: Recurrent layers that write.
+        num_encoder_layers: Recurrent layers of the encoder.
+        num_decoder_layers: Recurrent layers of the decoder.
         dim: Size of embeddings and states; even where the encoder is bidirectional.
         attention: none (Sutskever et al.), bahdanau or luong.
         luong_score: dot or general, of attention luong.
-        input_feeding: Whether attention luong is fed to the next step; without it all positions of
-            a layer are computed at once.
+        input_feeding: Whether the result of attention luong is fed to the next step; without it all
+            positions of a layer are computed at once.
         bidirectional: Whether half of each encoder layer reads from right to left.
         reverse_source: Whether an encoder in one direction reads from right to left.
         dropout: Rate on embeddings, between layers and on the output, 0 to below 1.
@@ -98,7 +99,7 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
     Args:
         config: Its dimensions.
         vocab_size: Number of token ids, shared by source and target.
-        attention: Only its patterns of cross-attention have a meaning here, the first of them.
+        attention: Only its first pattern of cross-attention is used.
 
     Raises:
         ConfigError: A pattern of self-attention is set.
@@ -110,9 +111,8 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        num_blocks = config.num_encoder_layers + config.num_decoder_layers
-        super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
-        check_no_self_attention("lstm", attention)
+        super().__init__(vocab_size, dim=config.dim)
+        check_patterns("lstm", attention, lacks="self-attention")
         self.config = config
         dim = config.dim
         tables = tied_tables(vocab_size, dim, config.tied)
@@ -160,18 +160,15 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
             connections.append(Connection("readout", first, "to the next step", is_late=True))
         return connections
 
-    def layers(self) -> list[nn.Module]:
-        """Return its layers, first to last."""
-        return [*self.encoder, *self.decoder]
-
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict scores and weights, and what the additive score holds of every pair."""
+        """Predict the bytes a token of scores and weights; the additive score saves every pair."""
         if self.attention is None:
             return 0
         size, is_additive = self.compute_dtype.itemsize, self.config.attention == "bahdanau"
         (pattern,) = attention.cross_patterns(1)
-        held = length * self.config.dim * size if is_additive else 0
-        return peak_saved_bytes(pattern, length, itemsize=size, is_plain=not is_additive) + held
+        pair_bytes = length * self.config.dim * size if is_additive else 0
+        saved = peak_saved_bytes(pattern, length, itemsize=size, is_plain=not is_additive)
+        return saved + pair_bytes
 
     def encode(self, source_ids: Tensor) -> EncodedSource:
         """Read the source, ``[batch, source_length]``, padded on the right with 0."""
@@ -186,8 +183,8 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
     def init_state(self, source_ids: Tensor) -> RecurrentState:
         """Read the source, ``[batch, source_length]``; return the state before the first token.
 
-        Each decoder layer starts from the encoder layer that is as far from the top; those that
-        the encoder has no layer for start from its first.
+        Each decoder layer starts from the encoder layer at the same distance from the top, or from
+        the first one where the encoder has fewer layers.
         """
         states, lengths, finals = self.encode(source_ids)
         offset = len(finals) - len(self.decoder)
@@ -214,7 +211,16 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
         return self.dropout(self.readout(x).tanh())
 
     def _advance(self, x: Tensor, state: RecurrentState, weights: list[LstmWeights]) -> Tensor:
-        """Take one step with an embedding ``[batch, dim]``; Bahdanau attends first, Luong last."""
+        """Take one step with an embedding; Bahdanau attends first, Luong last.
+
+        Args:
+            x: ``[batch, dim]``.
+            state: Before the step; updated in place.
+            weights: Of each decoder layer.
+
+        Returns:
+            The hidden states of the step, ``[batch, dim]``.
+        """
         assert self.attention is not None
         attends_first = self.config.attention == "bahdanau"
         if attends_first:

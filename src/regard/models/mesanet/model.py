@@ -2,10 +2,10 @@
 
 "MesaNet: Sequence Modeling by Locally Optimal Test-Time Training", arXiv 2506.05233. In place of
 attention every head fits, at every position, the linear map that best takes the keys seen so far to
-their values, by conjugate gradient; how far it is solved may be another at inference than in
-training. What is kept of a text is of one size, whatever its length. Blocks are those of Llama (RMS
-norm before each sub-layer, SwiGLU, no biases). Gates and the short convolution tell positions
-apart: nothing embeds them. Cost of a pass: linear in the length, see `regard.attention.mesa`.
+their values, by conjugate gradient; its tolerance may differ between training and inference. The
+state of a text has one size, whatever its length. Blocks are those of Llama (RMS norm before each
+sub-layer, SwiGLU, no biases). Gates and the short convolution depend on the order of the tokens, so
+positions are not embedded. Cost of a pass: linear in the length, see `regard.attention.mesa`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.mesa_layer import CHUNK, MesaMixer, MesaSolver
 from regard.layers.transformer_block import BlockConfig
-from regard.models.base.decoder import StackedDecoder, residual_init_scale
+from regard.models.base.decoder import Decoder, residual_init_scale
 from regard.models.base.model import FamilyConfig
-from regard.models.base.pattern_support import check_no_attention
+from regard.models.base.pattern_support import check_patterns
 from regard.settings.validation import require_at_least, require_probability
 
 _PAIRS_KEPT = 5  # tensors [batch, heads, length, chunk] kept for the backward pass
@@ -33,16 +33,16 @@ class MesaNetConfig(FamilyConfig, frozen=True, kw_only=True, tag="mesanet"):
     Args:
         num_layers: Blocks.
         dim: Size of the model, a multiple of `num_heads`.
-        num_heads: Heads in every block; a layer keeps ``2 dim^2 / num_heads`` numbers of a text.
+        num_heads: Heads in every block; the state of a layer has ``2 dim^2 / num_heads`` numbers.
         hidden_dim: Size inside the feed-forward networks.
         dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
         conv_width: Positions that the convolution of queries and keys sees, 1 or more.
         solver: conjugate-gradient, or none for gated linear attention.
-        num_iterations: Of conjugate gradient, at most, 1 or more.
-        tolerance: Stop before that when all residuals have fallen to this fraction; 0 never does.
-        eval_iterations: As num_iterations, in evaluation and generation; None is the same.
-        eval_tolerance: As tolerance, in evaluation and generation; None is the same.
-        regularization_min: What Lambda is at least, above 0 and below 1.
+        num_iterations: Most iterations of conjugate gradient, 1 or more.
+        tolerance: Stop earlier when all residuals have fallen to this fraction; 0 never does.
+        eval_iterations: num_iterations in evaluation and generation; None is the same.
+        eval_tolerance: tolerance in evaluation and generation; None is the same.
+        regularization_min: Least value of Lambda, above 0 and below 1.
         tied: Whether the embedding and the output share one table.
     """
 
@@ -74,7 +74,7 @@ class MesaNetConfig(FamilyConfig, frozen=True, kw_only=True, tag="mesanet"):
             )
 
     def solvers(self) -> tuple[MesaSolver, MesaSolver] | tuple[None, None]:
-        """Give the solver of training and that of inference; None is gated linear attention."""
+        """Return the solvers of training and inference; None is gated linear attention."""
         if self.solver == "none":
             return None, None
         training = MesaSolver(num_iterations=self.num_iterations, tolerance=self.tolerance)
@@ -96,14 +96,13 @@ class MesaNetConfig(FamilyConfig, frozen=True, kw_only=True, tag="mesanet"):
         return f"{sizes}, {solve}"
 
 
-class MesaNet(StackedDecoder):
+class MesaNet(Decoder):
     """The decoder.
 
     Args:
         config: Its dimensions.
         vocab_size: Number of token ids.
-        attention: Has no meaning here and must be left as it is; with a source, only
-            ``attention.cross`` has one.
+        attention: Not used, and must be the default; with a source, ``attention.cross`` is used.
         reads_source: Whether its blocks attend to the source of an encoder-decoder.
 
     Raises:
@@ -118,12 +117,12 @@ class MesaNet(StackedDecoder):
         *,
         reads_source: bool = False,
     ) -> None:
-        unused = ("pattern", "decoder") if reads_source else AttentionConfig.__struct_fields__
-        check_no_attention("mesanet", attention, *unused)
+        uses = ("encoder", "cross") if reads_source else ()
+        check_patterns("mesanet", attention, lacks="attention", uses=uses)
         super().__init__(
             vocab_size,
             dim=config.dim,
-            num_layers=config.num_layers,
+            num_heads=config.num_heads,
             dropout=config.dropout,
             tied=config.tied,
         )
@@ -139,23 +138,22 @@ class MesaNet(StackedDecoder):
             norm_kind="rms",
             bias=False,
         )
-        mixers = (self._mixer(block.output_init_scale) for _ in range(config.num_layers))
+        training, inference = config.solvers()
+        mixers = (
+            MesaMixer(
+                config.dim,
+                config.num_heads,
+                solver=training,
+                conv_width=config.conv_width,
+                regularization_min=config.regularization_min,
+                output_init_scale=block.output_init_scale,
+            )
+            for _ in range(config.num_layers)
+        )
         cross = attention.cross_patterns(config.num_layers) if reads_source else None
         self.add_blocks(block, mixers, cross)
-
-    def _mixer(self, output_init_scale: float) -> MesaMixer:
-        config = self.config
-        training, inference = config.solvers()
-        mixer = MesaMixer(
-            config.dim,
-            config.num_heads,
-            solver=training,
-            conv_width=config.conv_width,
-            regularization_min=config.regularization_min,
-            output_init_scale=output_init_scale,
-        )
-        mixer.inference_solver = inference
-        return mixer
+        for mixer in self.mixers:
+            mixer.inference_solver = inference
 
     @property
     def mixers(self) -> list[MesaMixer]:
@@ -163,7 +161,7 @@ class MesaNet(StackedDecoder):
         return [module for module in self.modules() if isinstance(module, MesaMixer)]
 
     def solve_with(self, solver: MesaSolver) -> None:
-        """Choose how far evaluation and generation solve from now on; training stays as it is.
+        """Set the solver of evaluation and generation; that of training does not change.
 
         Args:
             solver: For example ``MesaSolver(num_iterations=5, tolerance=0.0)``.
@@ -180,7 +178,7 @@ class MesaNet(StackedDecoder):
             mixer.inference_solver = solver
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:  # noqa: ARG002
-        """Predict the bytes of a chunk's pairs and of the sums before it; any length is alike."""
+        """Predict the bytes a token of a chunk's pairs and states; no length changes them."""
         config = self.config
         by_pair = _PAIRS_KEPT * CHUNK
         by_chunk = _STATES_KEPT * config.dim**2 // (config.num_heads**2 * CHUNK)

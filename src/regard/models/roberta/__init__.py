@@ -2,9 +2,3 @@
 
 "RoBERTa: A Robustly Optimized BERT Pretraining Approach". Its checkpoint format alone is here.
 """
-
-from __future__ import annotations
-
-from regard.models.roberta.hf import ROBERTA_FORMAT
-
-__all__ = ["ROBERTA_FORMAT"]

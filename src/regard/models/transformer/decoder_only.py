@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from regard.layers.attention_config import AttentionConfig
-from regard.models.base.decoder import StackedDecoder
+from regard.models.base.decoder import Decoder
 from regard.models.transformer.model import TransformerConfig
 
 
-class TransformerDecoder(StackedDecoder):
-    """The decoder without a source.
+class TransformerDecoder(Decoder):
+    """The decoder, without attention to a source.
 
     Args:
-        config: Its dimensions; what tells of a source, such as num_encoder_layers, is not used.
+        config: Its dimensions; those of the encoder, such as num_encoder_layers, are not used.
         vocab_size: Number of token ids.
-        attention: The pattern of each layer, as for a decoder.
+        attention: The patterns, of which it uses those of the decoder.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class TransformerDecoder(StackedDecoder):
         super().__init__(
             vocab_size,
             dim=config.dim,
-            num_layers=config.num_decoder_layers,
+            num_heads=config.num_heads,
             dropout=config.dropout,
             tied=config.tied != "none",
             positions=config.make_positions(),
@@ -53,9 +53,3 @@ class TransformerDecoder(StackedDecoder):
         """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
         logits = super().logits(hidden)
         return logits if self.output_bias is None else logits + self.output_bias.to(logits.dtype)
-
-    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the memory that attention saves, in bytes a token; see `Model`."""
-        config = self.config
-        patterns = attention.decoder_patterns(config.num_decoder_layers)
-        return self.bytes_kept(patterns, length, num_heads=config.num_heads)

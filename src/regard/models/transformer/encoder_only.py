@@ -14,7 +14,7 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.models.base.encoder import Encoder, EncoderConfig
-from regard.models.base.pattern_support import check_no_decoder
+from regard.models.base.pattern_support import check_patterns
 from regard.models.transformer.model import TransformerConfig
 
 
@@ -22,7 +22,7 @@ class TransformerEncoder(Encoder):
     """The encoder, with a head for masked tokens.
 
     Args:
-        config: Its dimensions; what tells of a target, such as num_decoder_layers, is not used.
+        config: Its dimensions; those of the decoder, such as num_decoder_layers, are not used.
         vocab_size: Number of token ids.
         attention: The pattern of each layer.
     """
@@ -33,8 +33,22 @@ class TransformerEncoder(Encoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        check_no_decoder("transformer", attention)
-        sizes = _encoder_config(config)
+        check_patterns("transformer", attention, lacks="decoder")
+        sizes = EncoderConfig(
+            num_layers=config.num_encoder_layers,
+            dim=config.dim,
+            num_heads=config.num_heads,
+            hidden_dim=config.hidden_dim,
+            dropout=config.dropout,
+            norm=config.norm,
+            activation=config.activation,
+            epsilon=1e-5,
+            # Sinusoids have no last position.
+            max_positions=config.max_positions if config.positions == "learned" else sys.maxsize,
+            num_segments=0,
+            pad_id=config.pad_id,
+            pooling="mean",
+        )
         block = config.block(2 * config.num_encoder_layers)
         super().__init__(
             sizes,
@@ -46,30 +60,18 @@ class TransformerEncoder(Encoder):
         )
 
     def embed(self, ids: Tensor, segments: Tensor | None) -> Tensor:
-        """Embed ids ``[batch, length]`` as ``[batch, length, dim]``.
+        """Embed tokens.
+
+        Args:
+            ids: ``[batch, length]``.
+            segments: None: the encoder has no table of them.
+
+        Returns:
+            ``[batch, length, dim]``.
 
         Raises:
-            ConfigError: Segments are given.
+            ConfigError: Segments are passed.
         """
         if segments is not None:
-            raise ConfigError("segments: a Transformer tells none apart.  Leave them out.")
+            raise ConfigError("segments: a Transformer has no table of them.  Leave them out.")
         return self.embedding(ids, dtype=self.compute_dtype)
-
-
-def _encoder_config(config: TransformerConfig) -> EncoderConfig:
-    """Tell the settings of an encoder; the mean over its tokens stands for a text."""
-    return EncoderConfig(
-        num_layers=config.num_encoder_layers,
-        dim=config.dim,
-        num_heads=config.num_heads,
-        hidden_dim=config.hidden_dim,
-        dropout=config.dropout,
-        norm=config.norm,
-        activation=config.activation,
-        epsilon=1e-5,
-        # Sinusoids know no end.
-        max_positions=config.max_positions if config.positions == "learned" else sys.maxsize,
-        num_segments=0,
-        pad_id=config.pad_id,
-        pooling="mean",
-    )

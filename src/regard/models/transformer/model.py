@@ -20,7 +20,6 @@ from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout, SharedDropoutMasks
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
-from regard.layers.multi_head_attention import CrossAttention
 from regard.layers.norm import LayerNorm
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.layers.transformer_block import (
@@ -38,8 +37,8 @@ from regard.settings.validation import require_at_least, require_even_heads, req
 class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transformer"):
     """The dimensions of a Transformer.
 
-    A language model is its decoder alone and has no use for num_encoder_layers; an encoder alone,
-    which classifies or tells hidden tokens, has none for num_decoder_layers, tied, start_id and
+    A language model is its decoder alone and does not use num_encoder_layers; an encoder alone,
+    which classifies or predicts masked tokens, does not use num_decoder_layers, tied, start_id and
     has_output_bias.
 
     Args:
@@ -53,11 +52,11 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         activation: relu (the paper's), gelu, gelu_tanh, silu or swiglu.
         positions: sinusoidal (the paper's), sinusoidal_halves (all sines before all cosines) or
             learned.
-        max_positions: Positions that a learned table tells apart; those after it count as the last.
+        max_positions: Rows of a learned position table; later positions count as the last.
         position_offset: Rows of a learned table before the first position's (BART: 2).
         tied: Which of source, target and output embedding share one table: all, target
             (target and output), or none.
-        has_embedding_norm: Whether the embeddings of each side go through a layer norm (BART).
+        has_embedding_norm: Whether embeddings go through a layer norm (BART).
         has_embedding_scale: Whether token embeddings are taken times ``sqrt(dim)`` (the paper's).
         has_output_bias: Whether each token has a bias that is added to its logit.
         pad_id: Token that fills up the rows of a source.
@@ -97,17 +96,17 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions in a line."""
         num_layers = f"{self.num_encoder_layers}+{self.num_decoder_layers}"
-        return self._side_summary(num_layers, attention.summary())
+        return self._summary(num_layers, attention.summary())
 
     def encoder_summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions of the encoder alone in a line."""
-        return self._side_summary(self.num_encoder_layers, attention.side_summary("encoder"))
+        return self._summary(self.num_encoder_layers, attention.side_summary("encoder"))
 
     def decoder_summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions of the decoder alone in a line."""
-        return self._side_summary(self.num_decoder_layers, attention.side_summary("decoder"))
+        return self._summary(self.num_decoder_layers, attention.side_summary("decoder"))
 
-    def _side_summary(self, num_layers: int | str, patterns: str) -> str:
+    def _summary(self, num_layers: int | str, patterns: str) -> str:
         return (
             f"{num_layers} layers, d={self.dim}, {self.num_heads} heads, ff {self.hidden_dim}, "
             f"{self.norm}-norm, attention {patterns}"
@@ -117,7 +116,11 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         """Return the dimensions of one block.
 
         Args:
-            num_sublayers: That add to one pre-norm stream, whose variance stays.
+            num_sublayers: Number of sub-layers that add to one pre-norm residual stream; the
+                initial scale of their outputs keeps its variance.
+
+        Returns:
+            The dimensions.
         """
         return BlockConfig(
             dim=self.dim,
@@ -130,23 +133,18 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         )
 
     def make_positions(self) -> SinusoidalPositions | LearnedPositions:
-        """Build the positions of the tokens."""
+        """Return the embedding of positions."""
         if self.positions == "learned":
             return LearnedPositions(self.dim, self.max_positions, self.position_offset)
         is_halves = self.positions == "sinusoidal_halves"
         return SinusoidalPositions(self.dim, "halves" if is_halves else "interleaved")
 
     def make_embedding_norm(self) -> LayerNorm | None:
-        """Make the norm of one side's embeddings; None where they have none."""
+        """Return the norm of embeddings; None where they have none."""
         return LayerNorm(self.dim) if self.has_embedding_norm else None
 
     def make_embedding(self, table: nn.Parameter, masks: SharedDropoutMasks) -> TokenEmbedding:
-        """Build the embedding of the encoder or the decoder.
-
-        Args:
-            table: Of tokens, ``[vocab, dim]``.
-            masks: Of dropout.
-        """
+        """Return the embedding of the encoder or the decoder, by a table ``[vocab, dim]``."""
         return TokenEmbedding(
             table,
             self.make_positions(),
@@ -176,12 +174,11 @@ class Transformer(EncoderDecoder[DecoderState]):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        num_blocks = config.num_encoder_layers + config.num_decoder_layers
-        super().__init__(vocab_size, dim=config.dim, num_blocks=num_blocks)
+        super().__init__(vocab_size, dim=config.dim)
         self.config = config
         self.pad_id, self.start_id = config.pad_id, config.start_id
         source, target, self.output_weight = tied_tables(vocab_size, config.dim, config.tied)
-        # With an axis of one before the vocabulary, as published checkpoints have it.
+        # Published checkpoints have an axis of one before the vocabulary.
         has_bias = config.has_output_bias
         self.output_bias = nn.Parameter(torch.zeros(1, vocab_size)) if has_bias else None
         self.has_plain_logits = not has_bias
@@ -221,15 +218,6 @@ class Transformer(EncoderDecoder[DecoderState]):
         """The decoder's blocks, first to last."""
         return [block for block in self.decoder if isinstance(block, DecoderBlock)]
 
-    @property
-    def alignment_attention(self) -> CrossAttention:
-        """The cross-attention of the last-but-one decoder layer (Garg et al. 2019, section 4.1)."""
-        return self.decoder_blocks[-2:][0].cross_attention
-
-    def layers(self) -> list[nn.Module]:
-        """Return its layers, first to last."""
-        return [*self.encoder, *self.decoder]
-
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
         config = self.config
@@ -237,11 +225,7 @@ class Transformer(EncoderDecoder[DecoderState]):
         return self.bytes_kept(patterns, length, num_heads=config.num_heads)
 
     def encode(self, source_ids: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Read the source.
-
-        Args:
-            source_ids: ``[batch, source_length]``, padded on the right with the configuration's
-                `pad_id`.
+        """Read the source, ``[batch, source_length]``, padded on the right with `pad_id`.
 
         Returns:
             States ``[batch, source_length, dim]`` and the valid lengths ``[batch]``, or None where

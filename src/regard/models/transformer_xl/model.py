@@ -1,15 +1,16 @@
 """Transformer-XL: a decoder that remembers its states, by relative positions (Dai et al. 2019).
 
 A text is read in segments. With a memory of m positions every position of a segment sees itself,
-those of its segment before it, and the m before the segment, in every layer: what n layers see
-reaches back n m positions, and what is kept of a text is bounded. The first m + 1 positions are
-therefore read alike in one piece, in segments or token by token; beyond them token by token every
-position sees exactly the m before it, while a segment read at once sees all of itself. A pattern
-``local:m`` makes these the same too, for a text of any length. The decoder of an encoder-decoder
-begins every target without memory; what it writes sees the m positions before it.
+those of its segment before it, and the m before the segment, in every layer: n layers reach back
+n m positions, and the memory of a text is bounded. The first m + 1 positions have the same states
+whether they are read in one piece, in segments or token by token. After them, token by token, every
+position sees exactly the m before it, while in a segment read at once it sees all of the segment
+before it. With the pattern ``local:m`` the two are the same for a text of any length. The decoder
+of an encoder-decoder begins every target without memory; what it writes sees the m positions before
+it.
 
 Relative positions are those of section 3.3, with u and v shared by all layers, as there. The
-adaptive softmax of the paper is left out, and so is dropout on attention weights. Cost of a pass:
+adaptive softmax of the paper and dropout on attention weights are left out. Cost of a pass:
 O(length (length + memory) dim + length dim^2) a layer with full attention.
 """
 
@@ -25,7 +26,7 @@ from regard.layers.attention_config import AttentionConfig
 from regard.layers.feed_forward import Activation
 from regard.layers.relative_attention import RelativeAttention, RelativePositions
 from regard.layers.transformer_block import BlockConfig, NormPosition
-from regard.models.base.decoder import LayerCaches, StackedDecoder, residual_init_scale
+from regard.models.base.decoder import Decoder, LayerCaches, residual_init_scale
 from regard.models.base.model import FamilyConfig
 from regard.settings.validation import require_at_least, require_even_heads, require_probability
 
@@ -69,13 +70,13 @@ class TransformerXlConfig(FamilyConfig, frozen=True, kw_only=True, tag="transfor
         )
 
 
-class TransformerXl(StackedDecoder):
+class TransformerXl(Decoder):
     """The decoder.
 
     Args:
         config: Its dimensions.
         vocab_size: Number of token ids.
-        attention: The pattern of each layer, as for a decoder.
+        attention: The patterns, of which it uses those of the decoder.
         reads_source: Whether its blocks attend to the source of an encoder-decoder.
     """
 
@@ -90,7 +91,7 @@ class TransformerXl(StackedDecoder):
         super().__init__(
             vocab_size,
             dim=config.dim,
-            num_layers=config.num_layers,
+            num_heads=config.num_heads,
             dropout=config.dropout,
             tied=config.tied,
         )
@@ -127,7 +128,7 @@ class TransformerXl(StackedDecoder):
         return [module for module in self.modules() if isinstance(module, RelativeAttention)]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict the bytes of scores and weights over a segment of `length` and the memory."""
+        """Predict the bytes a token of scores and weights, over a segment and the memory."""
         config, size = self.config, self.compute_dtype.itemsize
         keys = length + config.memory
         patterns = attention.decoder_patterns(config.num_layers)
@@ -141,13 +142,12 @@ class TransformerXl(StackedDecoder):
         """Read the next segment of every row, as in training (section 3.2).
 
         Args:
-            ids: ``[batch, length]``, without padding; a row goes on where it ended in the segment
-                before.
-            memory: Of the segments before; None where there are none. It stays as it is.
+            ids: ``[batch, length]``, without padding; a row continues that of the segment before.
+            memory: Of the segments before; None where there are none. It is not changed.
 
         Returns:
-            The last states, ``[batch, length, dim]``, and the memory for the next segment, whose
-            states are cut from the graph and at most ``config.memory`` in number.
+            The last hidden states, ``[batch, length, dim]``, and the memory for the next segment:
+            at most ``config.memory`` states, through which no gradient flows.
         """
         if memory is None:
             caches = [mixer.make_memory() for mixer in self.mixers]
@@ -156,7 +156,7 @@ class TransformerXl(StackedDecoder):
         return self.decode(ids, caches), LayerCaches(caches)
 
     def hidden_states_after(self, before: Tensor, ids: Tensor) -> Tensor:
-        """Compute the last states of a segment after another; as `Decoder.hidden_states_after`."""
+        """Compute the last hidden states, ``[batch, length, dim]``, of `ids` after `before`."""
         with torch.no_grad():
             _, memory = self.hidden_states_with_memory(before)
         return self.hidden_states_with_memory(ids, memory)[0]

@@ -3,10 +3,10 @@
 Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
 2021. A linear map of each patch, a class token before them, learned positions, pre-norm blocks, a
 norm, and a linear map of the class token's state to the labels (equations 1 to 4). The same encoder
-takes rows of feature vectors in the patches' place: a numeric series, or log-mel frames of a spoken
+takes rows of feature vectors instead of patches: a numeric series, or log-mel frames of a spoken
 word (`regard.data.readers.audio`). Cost of a pass: O(length^2 dim + length dim^2) a layer with full
-attention, length the patches or rows and one; a sparse pattern replaces length^2 by its number of
-pairs.
+attention, where length is the number of patches or rows plus one; a sparse pattern replaces
+length^2 by its number of pairs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from regard.layers.patch_embedding import InputEmbedding, Patches
 from regard.layers.pooling import Pooler, Pooling, mean_of_valid
 from regard.layers.transformer_block import BlockConfig, TransformerBlock
 from regard.models.base.model import FamilyConfig, Model, PooledVector
-from regard.models.base.pattern_support import check_no_decoder
+from regard.models.base.pattern_support import check_patterns
 from regard.settings.validation import (
     require_at_least,
     require_multiple,
@@ -45,8 +45,8 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
         channels: Of an image: 3 in colour, 1 in grey.
         patch_height: Of a patch in pixels.
         patch_width: Of a patch in pixels.
-        num_features: Numbers of a row of features.
-        max_positions: Longest input of features, in rows; those after it count as the last.
+        num_features: Numbers in a row of features.
+        max_positions: Longest input of features, in rows; later positions count as the last.
         num_layers: Blocks.
         dim: Size of the model, a multiple of `num_heads`.
         num_heads: Attention heads in every block.
@@ -55,9 +55,10 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
             dropped.
         activation: gelu (the paper's), gelu_tanh, relu or swiglu.
         epsilon: Added to the variance in every normalisation.
-        pooling: What stands for an input: first (the class token) or mean (of all patches or rows).
-        has_pooler: Whether the class token's state goes through a trained map and tanh.
-        num_labels: Labels told apart; 0 has no head, which gives states and vectors only.
+        pooling: The vector of an input: first (of the class token) or mean (of all patches or
+            rows).
+        has_pooler: Whether that vector goes through a trained linear map and tanh.
+        num_labels: Number of labels; 0 has no head, only hidden states and vectors.
     """
 
     input: Literal["image", "features"] = "image"
@@ -93,16 +94,15 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
 
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions in a line."""
-        features = f"rows of {self.num_features} feature{'' if self.num_features == 1 else 's'}"
-        image = (
-            f"images {self.height}x{self.width}x{self.channels} in patches of "
-            f"{self.patch_height}x{self.patch_width}"
-        )
+        inputs = f"rows of {self.num_features} feature{'' if self.num_features == 1 else 's'}"
+        if self.input == "image":
+            inputs = (
+                f"images {self.height}x{self.width}x{self.channels} in patches of "
+                f"{self.patch_height}x{self.patch_width}"
+            )
         return (
             f"{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
-            f"ff {self.hidden_dim}, "
-            f"{image if self.input == 'image' else features}, "
-            f"attention {attention.summary()}"
+            f"ff {self.hidden_dim}, {inputs}, attention {attention.summary()}"
         )
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:
@@ -124,13 +124,13 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
 
     @property
     def num_positions(self) -> int:
-        """Patches of an image, or rows of the longest input of features."""
+        """Number of patches of an image, or of rows of the longest input of features."""
         if self.input == "features":
             return self.max_positions
         return (self.height // self.patch_height) * (self.width // self.patch_width)
 
-    def input_embedding(self, masks: SharedDropoutMasks) -> InputEmbedding:
-        """Build the embedding of patches or rows."""
+    def make_embedding(self, masks: SharedDropoutMasks) -> InputEmbedding:
+        """Return the embedding of patches or rows."""
         if self.input == "image":
             height, width = self.patch_height, self.patch_width
             projection = Patches(self.dim, channels=self.channels, height=height, width=width)
@@ -155,11 +155,11 @@ class Vit(Model):
         config: VitConfig,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        super().__init__(dim=config.dim, num_blocks=config.num_layers)
-        check_no_decoder("vit", attention)
+        super().__init__(dim=config.dim)
+        check_patterns("vit", attention, lacks="decoder")
         self.config = config
         self.num_labels = config.num_labels
-        self.front_end = config.input_embedding(self.dropout_masks)
+        self.front_end = config.make_embedding(self.dropout_masks)
         block = config.block()
         self.blocks = nn.ModuleList(
             TransformerBlock(block, block.self_attention(pattern), self.dropout_masks)
@@ -175,8 +175,9 @@ class Vit(Model):
         """Compute the logits of the labels.
 
         Args:
-            inputs: As for `hidden_states`.
-            lengths: As for `hidden_states`.
+            inputs: Pixels ``[batch, channels, height, width]``, scaled as they were in training, or
+                rows of features ``[batch, length, num_features]``, padded at the end.
+            lengths: Rows without padding, ``[batch]``; None means all. Images have none.
 
         Returns:
             ``[batch, labels]``.
@@ -193,7 +194,7 @@ class Vit(Model):
         Args:
             inputs: Pixels ``[batch, channels, height, width]``, scaled as they were in training, or
                 rows of features ``[batch, length, num_features]``, padded at the end.
-            lengths: Rows that are no padding, ``[batch]``; None means all. Images have none.
+            lengths: Rows without padding, ``[batch]``; None means all. Images have none.
 
         Returns:
             ``[batch, patches + 1, dim]`` (or ``length + 1``), the class token's first; those of
@@ -203,30 +204,37 @@ class Vit(Model):
             ShapeError: The inputs have another shape, or images come with lengths.
         """
         self._check(inputs, lengths)
-        # The class token, which stands before every row, is one more.
-        some = None if lengths is None or bool((lengths == inputs.shape[1]).all()) else lengths + 1
+        if lengths is not None:
+            is_padded = bool((lengths < inputs.shape[1]).any())
+            lengths = lengths + 1 if is_padded else None  # the class token comes first
         x = self.front_end(inputs.to(self.compute_dtype))
         for block in self.blocks:
-            x = block(x, some)
+            x = block(x, lengths)
         return self.norm(x)
 
     def pooled(self, hidden: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Compute one vector for each input, ``[batch, dim]``.
+        """Compute one vector for each input.
 
         Args:
             hidden: Last hidden states, ``[batch, length + 1, dim]``.
-            lengths: As for `hidden_states`.
+            lengths: Rows without padding, ``[batch]``; None means all.
 
         Returns:
-            The mean over the states of patches or rows that are no padding, or the class token's
-            state, through the pooler where there is one.
+            ``[batch, dim]``: the mean over patches or over rows without padding, or the class
+            token's state, through the pooler where there is one.
         """
         is_first = self.config.pooling == "first"
         vectors = hidden[:, 0] if is_first else mean_of_valid(hidden[:, 1:], lengths)
         return vectors if self.pooler is None else self.pooler(vectors)
 
     def logits(self, vectors: Tensor) -> Tensor:
-        """Map vectors of inputs, ``[batch, dim]``, to logits, ``[batch, labels]``.
+        """Map vectors of inputs to logits.
+
+        Args:
+            vectors: ``[batch, dim]``.
+
+        Returns:
+            ``[batch, labels]``.
 
         Raises:
             ConfigError: The model has no labels.
@@ -263,32 +271,23 @@ class Vit(Model):
         """Return the pooler and the map to the labels."""
         return [layer for layer in (self.pooler, self.head) if layer is not None]
 
-    def layers(self) -> list[nn.Module]:
-        """Return its layers, first to last."""
-        return [*self.blocks]
-
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
-        """Predict what attention keeps of a token for the backward pass, in bytes.
-
-        Args:
-            attention: Its patterns, or others to be tried.
-            length: Tokens of an input, with the class token.
-        """
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
         patterns = self.config.patterns(attention)
         return self.bytes_kept(patterns, length, num_heads=self.config.num_heads)
 
     def _check(self, inputs: Tensor, lengths: Tensor | None) -> None:
-        config, given = self.config, list(inputs.shape)
+        config, shape = self.config, list(inputs.shape)
         if config.input == "features":
-            if len(given) != 3 or given[2] != config.num_features:
+            if len(shape) != 3 or shape[2] != config.num_features:
                 raise ShapeError(
-                    f"features are {given}; [batch, length, {config.num_features}] is expected."
+                    f"features are {shape}; [batch, length, {config.num_features}] is expected."
                 )
             return
-        wanted = [config.channels, config.height, config.width]
-        if len(given) != 4 or given[1:] != wanted:
+        image_shape = [config.channels, config.height, config.width]
+        if len(shape) != 4 or shape[1:] != image_shape:
             raise ShapeError(
-                f"pixels are {given}; [batch, {', '.join(map(str, wanted))}] is expected "
+                f"pixels are {shape}; [batch, {', '.join(map(str, image_shape))}] is expected "
                 "(channels, height, width).  Scale or crop the images."
             )
         if lengths is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -28,7 +27,7 @@ class LanguageModelLoss(TokenLoss):
         return model.hidden_states_after(batch.before, batch.ids)
 
 
-def evaluation_batches(model: Decoder[Any], stream: TokenStream, length: int) -> StreamBatches:
+def evaluation_batches(model: Decoder, stream: TokenStream, length: int) -> StreamBatches:
     """Lay a text out for an evaluation, with the memory that the model's family has."""
     return StreamBatches(
         stream, length=length, batch_tokens=EVALUATED_TOKENS, context=model.memory_length

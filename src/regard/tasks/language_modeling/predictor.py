@@ -64,7 +64,7 @@ class TextGenerator:
         config: The settings it was made with.
     """
 
-    def __init__(self, model: Decoder[Any], tokenizer: AnyTokenizer, config: RunConfig) -> None:
+    def __init__(self, model: Decoder, tokenizer: AnyTokenizer, config: RunConfig) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, config
 
     def generate(
