@@ -14,7 +14,7 @@ import msgspec
 
 from regard.errors import ConfigError
 
-V = TypeVar("V", bool, int, float, str)
+V = TypeVar("V", bound=bool | int | float | str)
 
 
 class ParameterMapping(NamedTuple):

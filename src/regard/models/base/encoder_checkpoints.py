@@ -157,7 +157,7 @@ def write_encoder(
     """
     model_type = architecture.lower()
     kind = f"{model_type} checkpoints"
-    require_settings(config, ONLY_SETTINGS | only, kind=kind)
+    require_settings(config, {**ONLY_SETTINGS, **only}, kind=kind)
     if not config.num_segments:
         raise ConfigError(f"model.num_segments=0: {kind} have 1 or more.")
     return {

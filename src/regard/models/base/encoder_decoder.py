@@ -84,9 +84,12 @@ class EncoderDecoder(TextModel, Generic[S]):
 
         That of the last-but-one decoder layer (Garg et al. 2019, section 4.1).
         """
-        kinds = DecoderBlock | ConvDecoderBlock
-        blocks = [module for module in self.modules() if isinstance(module, kinds)]
-        return blocks[-2:][0].cross_attention
+        attentions = [
+            module.cross_attention
+            for module in self.modules()
+            if isinstance(module, DecoderBlock | ConvDecoderBlock)
+        ]
+        return attentions[-2:][0]
 
 
 class SinglePassDecoder(EncoderDecoder[S]):

@@ -51,7 +51,7 @@ _FIELDS = (
     FieldMapping("epsilon", "layer_norm_epsilon", 1e-5),
     FieldMapping("tied", "tie_word_embeddings", True),
 )
-_ONLY_SETTINGS = {"positions": "learned", "norm_kind": "layer", "bias": True}
+_ONLY_SETTINGS: dict[str, Any] = {"positions": "learned", "norm_kind": "layer", "bias": True}
 _BLOCK = {
     "self_attention.query_key_value": ("attn.c_attn",),
     "self_attention.output": ("attn.c_proj",),

@@ -38,7 +38,7 @@ _FIELDS = (
     FieldMapping("max_positions", "max_position_embeddings", 2048),
     FieldMapping("tied", "tie_word_embeddings", False),
 )
-_ONLY_SETTINGS = {"positions": "rotary", "norm_kind": "rms"}
+_ONLY_SETTINGS: dict[str, Any] = {"positions": "rotary", "norm_kind": "rms"}
 
 
 def _read(fields: Mapping[str, Any]) -> GptConfig:
