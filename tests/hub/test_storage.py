@@ -35,7 +35,7 @@ from regard.hub.storage import (
 )
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
-RESTORE = "Restore the file from a copy, or train anew with another `output`."
+RESTORE = "Restore the file from a copy, or train again with another `output`."
 
 
 def write_example(path: Path) -> bytes:
@@ -538,7 +538,7 @@ def test_infinite_numbers_and_nan_are_kept(tmp_path: Path):
     ("state", "message"),
     [
         ({"a": [{"b": (1, 2)}]}, "state.a[0].b: JSON cannot keep a tuple as it is."),
-        ({"a": {1: 2}}, "state.a: the key 1 is no text, JSON would change it."),
+        ({"a": {1: 2}}, "state.a: the key 1 is not text, JSON would change it."),
         ({"a": torch.ones(1)}, "state.a: JSON cannot keep a Tensor as it is."),
         ({"a": b"x"}, "state.a: JSON cannot keep a bytes as it is."),
     ],
@@ -555,7 +555,7 @@ def test_a_state_that_json_would_change_is_refused(tmp_path: Path, state, messag
 
 def test_a_missing_file_is_named(tmp_path: Path):
     path = tmp_path / "last.safetensors"
-    assert error_of_reading(path) == f"{path}: there is no such file."
+    assert error_of_reading(path) == f"{path}: no such file."
 
 
 def test_a_folder_is_refused(tmp_path: Path):

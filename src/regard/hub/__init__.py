@@ -1,4 +1,4 @@
-"""Model folders, and models exchanged with others: read, written and exported.
+"""Model folders and published checkpoints: read, written and exported.
 
 >>> from regard.hub import read_hugging_face                    # doctest: +SKIP
 >>> read_hugging_face(Path("bert-base")).config                 # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""Names of files: those of a model folder, and those of a folder in Hugging Face's layout."""
+"""Names of the files of a model folder, and of a folder in Hugging Face's layout."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A model folder: everything that makes a trained model, in files a person can read or check.
+"""A model folder: all parts of a trained model, in files that a person can read or check.
 
 config.toml          every setting of the run, path and hash of its data among them
 tokenizer.json       the vocabulary (with tokenizer_config.json where it came with weights)
-source/              that of the sources, where encoder and decoder came with one each
-model.safetensors    the weights that are used
+source/              the vocabulary of the sources, where they have another than the targets
+model.safetensors    the weights of the best evaluation
 metrics.jsonl        one line an evaluation
 README.md            the model card
 checkpoints/         what a run needs to resume
@@ -46,7 +46,7 @@ class ModelFolder:
     """One model folder.
 
     Args:
-        path: The folder; need not exist before something is written.
+        path: The folder; it need not exist before something is written.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -103,7 +103,7 @@ class ModelFolder:
         """Raise where the folder holds no model.
 
         Raises:
-            WeightsError: With what is there instead.
+            WeightsError: It holds none, or does not exist.
         """
         train = NextStep("Train one", "train", ("pairs.tsv",), (("output", str(self.path)),))
         if not self.path.exists():
@@ -111,10 +111,16 @@ class ModelFolder:
         if not self.path.is_dir():
             raise WeightsError(f"{self.path}: a file, not a model folder.")
         if not self.holds_model:
-            raise WeightsError(f"{self.path}: holds no {CONFIG}, so it is no model folder.", train)
+            raise WeightsError(f"{self.path}: holds no {CONFIG}: not a model folder.", train)
 
     def read_config(self, kind: type[T]) -> T:
-        """Read the settings as a struct of the given type.
+        """Read the settings.
+
+        Args:
+            kind: Type of the struct that they fill.
+
+        Returns:
+            The settings.
 
         Raises:
             WeightsError: The folder holds no model.
@@ -131,6 +137,9 @@ class ModelFolder:
     def read_tokenizer(self) -> AnyTokenizer:
         """Read the vocabulary: one that a run trained, or one that came with published weights.
 
+        Returns:
+            The vocabulary; of an encoder and a decoder with one each, both.
+
         Raises:
             WeightsError: It is missing or damaged.
         """
@@ -143,7 +152,7 @@ class ModelFolder:
         path = self.path / TOKENIZER
         if not path.is_file():
             raise WeightsError(
-                f"{path}: missing.  Restore it, or train anew with another `output`."
+                f"{path}: missing.  Restore it, or train again with another `output`."
             )
         return Tokenizer.from_json(self._read_text(path), name=str(path))
 
@@ -153,7 +162,10 @@ class ModelFolder:
             write_atomic(self.path / name, content)
 
     def read_weights(self) -> dict[str, Tensor]:
-        """Read the weights by the model's own names, checked against their checksum.
+        """Read the weights, checked against their checksum.
+
+        Returns:
+            Tensors by the names of the model's parameters.
 
         Raises:
             WeightsError: They are missing or damaged.
@@ -167,11 +179,14 @@ class ModelFolder:
         return read_tensors(self.weights_path)[0]
 
     def write_weights(self, tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> None:
-        """Write the weights with a few facts about them."""
+        """Write the weights by the names of the parameters, with a state that JSON can hold."""
         write_tensors(self.weights_path, tensors, state)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Read the lines of metrics.jsonl, oldest first; none where the file is missing.
+        """Read metrics.jsonl.
+
+        Returns:
+            One object a line, oldest first; empty where the file is missing.
 
         Raises:
             WeightsError: The file is damaged.
@@ -179,7 +194,7 @@ class ModelFolder:
         path = self.path / METRICS
         if not path.is_file():
             return []
-        *lines, _ = self._read_text(path).split("\n")  # after the last end of a line: a cut one
+        *lines, _ = self._read_text(path).split("\n")  # what follows the last line end is cut off
         try:
             return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines if line]
         except msgspec.DecodeError as error:
@@ -190,7 +205,7 @@ class ModelFolder:
         append_line(self.path / METRICS, msgspec.json.encode(line))
 
     def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Write metrics.jsonl again, with these lines alone."""
+        """Write metrics.jsonl with these lines alone."""
         content = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
         write_atomic(self.path / METRICS, content)
 

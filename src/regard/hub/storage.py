@@ -1,4 +1,4 @@
-"""Files written so that nothing is ever lost, and read so that damage is always noticed.
+"""Atomic writes of files, and checked reads of tensors.
 
 A file appears under its name complete or not at all: the content goes to a temporary folder in the
 same folder, is forced to disk, takes the name in one step (POSIX ``rename``), and the folder is
@@ -34,11 +34,11 @@ from torch import Tensor
 from regard.errors import ConfigError, NextStep, ResourceError, WeightsError
 
 _MEGABYTE = 1_000_000
-_BLOCK_BYTES = 4096  # read at once in search of the end of a line
+_BLOCK_BYTES = 4096  # read at a time to find the end of a line
 _METADATA = "regard"
 _HEADER_ENTRY = 256  # bytes, a generous part of the header for one tensor
 _LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
-_RESTORE = "Restore the file from a copy, or train anew with another `output`."
+_RESTORE = "Restore the file from a copy, or train again with another `output`."
 _PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")  # the zip of torch.save, or a bare pickle
 
 
@@ -49,7 +49,7 @@ class _Entry(msgspec.Struct):
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file completely or not at all; folders are made as needed.
+    """Write a file completely or not at all; folders are created as needed.
 
     Args:
         path: The file, replaced if it exists.  Its mode follows the umask.
@@ -73,14 +73,14 @@ def write_tensors(
         path: The file, replaced if it exists.  Its mode follows the umask.
         tensors: Dense tensors by name, of any shape, type and device; they may be views of each
             other, which are written in full each.
-        state: What JSON can hold without loss: dicts with text keys, lists, text, numbers of any
-            size (infinite and NaN too), truth values and `None`.
+        state: Values that JSON holds without loss: dicts with text keys, lists, text, numbers of
+            any size (infinite and NaN too), truth values and `None`.
         next_steps: Commands that help where the disk is full, such as how to resume.
 
     Raises:
         ConfigError: The folder cannot be written.
         ResourceError: The disk is full, or fails.  The previous file is intact.
-        TypeError: The state holds something that would not come back as it is, such as a tuple.
+        TypeError: The state holds a value that JSON would change, such as a tuple.
         ValueError: A tensor has the name ``__metadata__``, which safetensors reserves.
     """
     if "__metadata__" in tensors:
@@ -107,7 +107,7 @@ def read_tensors(path: Path, *, check: bool = True) -> tuple[dict[str, Tensor], 
         The tensors by name, on the CPU, and the state, empty where the file has none.
 
     Raises:
-        WeightsError: The file is missing, cut short, damaged, or no safetensors file.
+        WeightsError: The file is missing, cut short, damaged, or not a safetensors file.
     """
     try:
         if path.is_dir():
@@ -116,26 +116,56 @@ def read_tensors(path: Path, *, check: bool = True) -> tuple[dict[str, Tensor], 
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
-        raise WeightsError(f"{path}: there is no such file.") from error
+        raise WeightsError(f"{path}: no such file.") from error
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except SafetensorError as error:
         raise WeightsError(f"{path}: {_fault(path, str(error))}") from error
     stored, state = _document(path, metadata)
-    if check:
-        _compare(path, _checksum(tensors, state), stored)
+    if not check:
+        return tensors, state
+    if stored is None:
+        raise WeightsError(f"{path}: has no checksum, so regard did not write it.")
+    if (content := _checksum(tensors, state)) != stored:
+        checksums = f"(sha256 of the content {content[:4]}…, stored {stored[:4]}…)"
+        problem = f"damaged: the checksum does not agree {checksums}."
+        raise WeightsError(f"{path}: {problem}  {_RESTORE}")
     return tensors, state
+
+
+def tensor_ends(path: Path) -> dict[str, int]:
+    """Return where each tensor ends in a safetensors file, cut short or not, by its header.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Positions in bytes by the names of the tensors; empty where the header is damaged.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if length <= min(size, _LONGEST_HEADER) else b""
+    try:
+        entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+        entries.pop("__metadata__", None)
+        return {
+            name: 8 + length + msgspec.json.decode(entry, type=_Entry).data_offsets[1]
+            for name, entry in entries.items()
+        }
+    except ValueError:
+        return {}
 
 
 def append_line(path: Path, line: bytes) -> None:
     """Append a line to a text file, and return once it is on the disk.
 
-    A killed writer leaves a line without its end.  It is dropped before the next line is written,
-    and readers leave it out.
+    A killed writer leaves an incomplete last line.  It is removed before the next line is written,
+    and readers ignore it.
 
     Args:
-        path: The file, made as needed.
-        line: Without its end.
+        path: The file, created as needed.
+        line: Without the end of the line.
 
     Raises:
         ConfigError: The folder cannot be written.
@@ -151,13 +181,11 @@ def append_line(path: Path, line: bytes) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(path, len(content), "file") from error
-        raise _unwritable(path, error, "file") from error
+        raise _write_error(path, error, len(content), "file") from error
 
 
 def sweep_temporaries(folder: Path) -> None:
-    """Remove what killed writers left in a folder; call it before the first write.
+    """Remove the temporary folders of killed writers; call it before the first write.
 
     Temporary folders of other running processes are left alone.
 
@@ -183,11 +211,14 @@ def _replacing(path: Path, size: int, noun: str, *next_steps: NextStep) -> Itera
         _force_to_disk(temporary / path.name)
         (temporary / path.name).replace(path)
         _force_to_disk(path.parent)
-    except (OSError, SafetensorError) as error:
-        cause = _system_error(error)
-        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(path, size, noun, *next_steps) from error
-        raise _unwritable(path, cause, noun) from error
+    except OSError as error:
+        raise _write_error(path, error, size, noun, *next_steps) from error
+    except SafetensorError as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))  # the system's error as text
+        if code is None:
+            raise
+        cause = OSError(int(code[1]), os.strerror(int(code[1])))
+        raise _write_error(path, cause, size, noun, *next_steps) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -206,44 +237,30 @@ def _end_of_whole_lines(file: FileIO) -> int:
 
 
 def _free(folder: Path) -> float:
-    """Return the free bytes of a folder's disk, made or not; infinity where that is unknown."""
+    """Return the free bytes of a folder's disk; infinity where that is unknown."""
     usage = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
     return usage.free if usage.total else math.inf
 
 
-def _system_error(error: OSError | SafetensorError) -> OSError:
-    """Return the system's error that safetensors wraps as text."""
-    if isinstance(error, OSError):
-        return error
-    code = re.search(r"\(os error (\d+)\)", str(error))
-    if code is None:
-        raise error
-    return OSError(int(code[1]), os.strerror(int(code[1])))
-
-
-def _disk_full(path: Path, size: int, noun: str, *next_steps: NextStep) -> ResourceError:
-    need, free = math.ceil(size / _MEGABYTE) + 1, int(_free(path.parent) // _MEGABYTE)
-    problem = f"the disk is full: {need:,} MB are needed, {free:,} MB are free."
-    return ResourceError(f"{path}: {problem}  {_reassurance(path, noun)}".rstrip(), *next_steps)
-
-
-def _unwritable(path: Path, error: OSError, noun: str) -> ConfigError | ResourceError:
-    """Return why a file could not be written: the folder is wrong, or the device fails."""
+def _write_error(
+    path: Path, error: OSError, size: int, noun: str, *next_steps: NextStep
+) -> ConfigError | ResourceError:
+    """Return why a file could not be written: disk full, wrong folder, or a failing device."""
+    intact = f"  The previous {noun} is intact." if path.exists() else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        need, free = math.ceil(size / _MEGABYTE) + 1, int(_free(path.parent) // _MEGABYTE)
+        problem = f"the disk is full: {need:,} MB are needed, {free:,} MB are free."
+        return ResourceError(f"{path}: {problem}{intact}", *next_steps)
     folder, reason = path.parent, os.strerror(error.errno or errno.EIO)
     if isinstance(error, FileExistsError):
-        reason = os.strerror(errno.ENOTDIR)  # there is a file where a folder should be made
+        reason = os.strerror(errno.ENOTDIR)  # a file has the name of a folder to be created
     elif isinstance(error, IsADirectoryError):
         folder = path
     elif not isinstance(error, PermissionError | NotADirectoryError) and error.errno != errno.EROFS:
-        problem = f"{path}: cannot be written ({reason}).  {_reassurance(path, noun)}"
-        return ResourceError(problem.rstrip())
+        return ResourceError(f"{path}: cannot be written ({reason}).{intact}")
     return ConfigError(
         f"{folder}: cannot be written ({reason}).  Choose another folder with `output`."
     )
-
-
-def _reassurance(path: Path, noun: str) -> str:
-    return f"The previous {noun} is intact." if path.exists() else ""
 
 
 def _force_to_disk(path: Path) -> None:
@@ -271,7 +288,7 @@ def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _document(path: Path, metadata: Mapping[str, str]) -> tuple[str | None, dict[str, object]]:
-    """Return checksum and state from a header's metadata; none where regard did not write it."""
+    """Return checksum and state from a header's metadata; None where regard did not write it."""
     if _METADATA not in metadata:
         return None, {}
     try:
@@ -286,31 +303,18 @@ def _checksum(tensors: Mapping[str, Tensor], state: dict[str, object]) -> str:
     digest = hashlib.sha256(json.dumps(state).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(_bytes(tensor))
+        # The strides of a contiguous tensor are arbitrary where a size is 1.
+        flat = tensor.as_strided((tensor.numel(),), (1,))
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _bytes(tensor: Tensor) -> memoryview:
-    """Return the memory of a contiguous tensor; its strides may be odd where a size is 1."""
-    return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().data
-
-
-def _compare(path: Path, content: str, stored: str | None) -> None:
-    """Raise where the content of a file does not have the stored checksum."""
-    if stored is None:
-        raise WeightsError(f"{path}: has no checksum, so regard did not write it.")
-    if content != stored:
-        checksums = f"(sha256 of the content {content[:4]}…, stored {stored[:4]}…)"
-        problem = f"damaged: the checksum does not agree {checksums}."
-        raise WeightsError(f"{path}: {problem}  {_RESTORE}")
-
-
 def _check_json(value: object, where: str) -> None:
-    """Raise for what JSON would change or cannot hold, and name where it is."""
+    """Raise for a value that JSON would change or cannot hold, and name where it is."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise TypeError(f"{where}: the key {key!r} is no text, JSON would change it.")
+                raise TypeError(f"{where}: the key {key!r} is not text, JSON would change it.")
             _check_json(inner, f"{where}.{key}")
     elif isinstance(value, list):
         for index, inner in enumerate(value):
@@ -324,13 +328,12 @@ def _fault(path: Path, problem: str) -> str:
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(9)
-        length = int.from_bytes(start[:8], "little")
-        header = start[8:] + file.read(min(length, _LONGEST_HEADER) - 1 if length else 0)
+    length = int.from_bytes(start[:8], "little")
     if len(start) < 9:
         return f"cut short: {size:,} bytes, too few for a header.  {_RESTORE}"
-    if length > _LONGEST_HEADER or header[:1] != b"{":
+    if length > _LONGEST_HEADER or start[8:] != b"{":
         return _foreign(path, start)
-    promised = _promised_size(length, header)
+    promised = max(tensor_ends(path).values(), default=8 + length)
     if size < promised:
         return f"cut short: {size:,} bytes, the header promises {promised:,}."
     reason = problem.removeprefix("Error while deserializing header: ")
@@ -349,23 +352,10 @@ def _foreign(path: Path, start: bytes) -> str:
     )
 
 
-def _promised_size(length: int, header: bytes) -> int:
-    """Return the size in bytes of a file with this header, as far as the header can be read."""
-    try:
-        entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
-        entries.pop("__metadata__", None)
-        ends = [
-            msgspec.json.decode(entry, type=_Entry).data_offsets[1] for entry in entries.values()
-        ]
-    except ValueError:
-        ends = []
-    return 8 + length + max(ends, default=0)
-
-
 def _is_running_elsewhere(process: int) -> bool:
-    """Return whether another process with this number runs; 0 sends no signal, it only asks."""
+    """Return whether another process with this number runs."""
     try:
-        os.kill(process, 0)
+        os.kill(process, 0)  # 0 sends no signal
     except ProcessLookupError:
         return False
     except PermissionError:

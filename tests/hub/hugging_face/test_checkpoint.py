@@ -354,14 +354,14 @@ def test_an_index_without_a_map_is_refused(folder, weight_map):
 def test_an_unknown_model_type_is_refused_with_those_that_are_known(folder):
     change_config(folder, model_type="mamba")
     assert refusal(folder, ConfigError) == (
-        'g/config.json: model_type="mamba" is none that can be read.  Supported: gpt2, llama.'
+        'g/config.json: model_type="mamba" cannot be read.  Supported: gpt2, llama.'
     )
 
 
 def test_an_unknown_model_type_with_code_of_its_own_is_told_that_it_is_not_run(folder):
     change_config(folder, model_type="evil", auto_map={"AutoModel": "modeling_evil.Evil"})
     assert refusal(folder, ConfigError) == (
-        'g/config.json: model_type="evil" is none that can be read.  Supported: gpt2, llama.  '
+        'g/config.json: model_type="evil" cannot be read.  Supported: gpt2, llama.  '
         "Its own code (auto_map) is never run."
     )
 

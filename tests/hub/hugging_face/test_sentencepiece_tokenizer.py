@@ -80,9 +80,9 @@ def test_both_sides_have_the_ids_that_transformers_gives_them(marian, peer_type)
     rows = tokenizer.encode(texts, adds_specials=True)
     assert rows == peer(texts).input_ids
     targets = ["der Hund sieht die Katze", "am Fluss"]
-    assert (
-        tokenizer.encode_targets(targets, adds_specials=True) == peer(text_target=targets).input_ids
-    )
+    assert [[*row, 0] for row in tokenizer.encode_targets(targets)] == peer(
+        text_target=targets
+    ).input_ids
     assert tokenizer.decode(rows) == peer.batch_decode(rows, skip_special_tokens=True)
 
 
@@ -112,7 +112,8 @@ def test_a_special_token_that_is_spelled_out_is_text_unless_asked_for(marian):
 
 def test_targets_come_back_and_pieces_show_their_spaces(marian):
     tokenizer = read_sentencepiece(marian)
-    (row,) = tokenizer.encode_targets(["der Hund sieht"], adds_specials=True)
+    (row,) = tokenizer.encode_targets(["der Hund sieht"])
+    row.append(tokenizer.eos_id)
     assert tokenizer.decode([row]) == ["der Hund sieht"]
     assert "".join(tokenizer.pieces(row)) == " der Hund sieht</s>"
     assert tokenizer.pieces([10_000]) == [""]
@@ -183,7 +184,7 @@ def test_a_damaged_vocabulary_is_told(vocab, message, tmp_path):
 def test_vocabularies_apart_are_refused(marian):
     (marian / "target_vocab.json").write_text("{}")
     assert refusal(marian) == (
-        "m/target_vocab.json: vocabularies apart for source and target are not read."
+        "m/target_vocab.json: separate vocabularies of source and target are not read."
     )
 
 

@@ -1,9 +1,9 @@
 """Models written as ``transformers`` opens them, in float32: ``config.json`` and safetensors.
 
-A model of text comes with its vocabulary, one that translates with how it is decoded
-(``generation_config.json``), one of images with how pixels are prepared
-(``preprocessor_config.json``). A model goes to the first checkpoint format of its family that has
-a field for all its settings; where none has, it is refused.
+A model of text is written with its vocabulary, one that translates with its settings of generation
+(``generation_config.json``), one of images with the preparation of pixels
+(``preprocessor_config.json``). The format is the first one of the family that has a field for each
+setting of the model; where there is none, the model is refused.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from regard.models import (
 from regard.models.base.classifier_checkpoints import checkpoint_of
 
 BRIGHTEST = 255
-"""Value of a pixel that is as bright as can be."""
+"""Greatest value of a pixel."""
 _BILINEAR = 2  # the number of the filter in Pillow
 
 
@@ -50,7 +50,7 @@ def export_hugging_face(trained: TrainedModel, folder: Path) -> str:
 
     Args:
         trained: A model of text or of images.
-        folder: Where it goes, created as needed.
+        folder: Created as needed.
 
     Returns:
         Its ``model_type``.
@@ -93,7 +93,7 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
 def _check_attention(attention: AttentionConfig) -> None:
     if attention != AttentionConfig():
         raise ConfigError(
-            f"attention {attention.summary()}: published configurations tell no pattern, "
+            f"attention {attention.summary()}: published configurations have no pattern, "
             "so others would compute full attention.  Export a model with full attention."
         )
 
@@ -102,7 +102,10 @@ def _choose_format(
     model: TextModel, config: ModelConfig, labels: tuple[str, ...]
 ) -> CheckpointFormat:
     """Return the first checkpoint format of a family that can express all settings of a model."""
-    reasons, name, families = [], family_of(config), _families_of(model)
+    families: Mapping[str, Family] = ENCODERS
+    if isinstance(model, Decoder | EncoderDecoder):
+        families = DECODERS if isinstance(model, Decoder) else ENCODER_DECODERS
+    reasons, name = [], family_of(config)
     for checkpoint_format in families[name].formats:
         try:
             _, mappings = checkpoint_of(config, checkpoint_format, model.vocab_size, labels)
@@ -120,17 +123,10 @@ def _choose_format(
     )
 
 
-def _families_of(model: TextModel) -> Mapping[str, Family]:
-    """Return the families with the role of a model."""
-    if isinstance(model, Decoder):
-        return DECODERS
-    return ENCODER_DECODERS if isinstance(model, EncoderDecoder) else ENCODERS
-
-
 def _generation_config(
     model: EncoderDecoder[Any], tokenizer: AnyTokenizer, search: BeamSearchConfig
 ) -> str:
-    """Write how outputs are searched for; `OWN_FIELD` has what only regard reads."""
+    """Return ``generation_config.json``; `OWN_FIELD` has the settings that only regard reads."""
     forbidden = dict.fromkeys((*search.forbidden, *tokenizer.unused_ids(model.vocab_size)))
     fields = {
         "bos_token_id": tokenizer.bos_id,

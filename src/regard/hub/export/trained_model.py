@@ -1,4 +1,4 @@
-"""What an export needs to know of a trained model."""
+"""The parts of a trained model that an export writes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TrainedModel(NamedTuple):
         tokenizer: Its vocabulary; None where it reads no text.
         attention: Its patterns.
         inputs: What it reads, in the plural: texts, images, recordings or series.
-        search: How its outputs are searched for; None where there is no search.
-        labels: Of a classifier, in the order of its logits; empty where it is none.
+        search: Settings of beam search; None where there is no search.
+        labels: Of a classifier, in the order of its logits; empty for other models.
         mean: Of each channel of images, in pixel values of 0 to 255; empty is 0.
         std: Their standard deviations; empty is 1.
     """

@@ -1,7 +1,8 @@
 """The head of a checkpoint, by the class of ``transformers`` that ``config.json`` names.
 
-Weights of other heads can look alike: those of a next-sentence model are an encoder with a small
-map that no model here has. So the name decides, and the tensors only where there is none.
+Weights of different heads can have the same names: those of a next-sentence model are an encoder
+with a small linear map that no model here has. So the class decides, and the tensors only where no
+class is named.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ _HEAD = re.compile(r"(LMHeadModel|DoubleHeadsModel|MTModel|Model|For[A-Z]\w*)$")
 
 
 def architecture_of(fields: Mapping[str, Any]) -> str:
-    """Return the class that ``config.json`` names, the first of several; empty without one."""
+    """Return the class that ``config.json`` names, the first of several; empty where none is."""
     names = fields.get("architectures")
     return str(names[0]) if isinstance(names, list) and names else ""
 
 
 def head_of(architecture: str) -> str:
-    """Return how the name of a class ends, which names its head; empty where it has no such end.
+    """Return the ending of a class's name, which names its head; empty for other names.
 
     >>> head_of("BertForMaskedLM"), head_of("GPT2LMHeadModel"), head_of("BertModel"), head_of("X")
     ('ForMaskedLM', 'LMHeadModel', 'Model', '')
@@ -64,7 +65,7 @@ def check_head(
         checkpoint_format: By its ``model_type``.
 
     Raises:
-        ConfigError: With what that head gives, and the heads that are read.
+        ConfigError: With the outputs of that head, and the heads that are read.
     """
     head = head_of(architecture_of(fields))
     read = next(

@@ -1,8 +1,8 @@
 """Hugging Face folders: ``config.json`` and safetensors, read and written by a family's format.
 
 Nothing in a folder is ever run: pickles are refused, and the Python files that ``auto_map`` names
-are left alone. A folder loads completely or not at all, and every tensor that does not fit is
-named. Reading holds the weights twice in memory until they are in the model, writing too.
+are ignored. A folder loads completely or not at all, and every tensor that does not fit is named.
+Reading and writing need memory for the weights twice.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from regard.models.base.classifier_checkpoints import (
 
 @dataclass(frozen=True)
 class Published:
-    """What a Hugging Face folder holds, ready to be loaded into the family's model.
+    """The content of a Hugging Face folder, ready to be loaded into the family's model.
 
     Args:
         folder: The folder.
@@ -61,7 +61,7 @@ class Published:
         vocab_size: Number of token ids.
         mappings: The tensors of each parameter.
         parts: The tensors of `mappings`, by their published names, as the files have them.
-        labels: Of a classifier of texts, in the order of its logits; empty where it is none.
+        labels: Of a classifier of texts, in the order of its logits; empty for other models.
     """
 
     folder: Path
@@ -74,6 +74,9 @@ class Published:
 
     def load_into(self, model: nn.Module) -> None:
         """Load the weights into a model of `config`, in the type of its parameters.
+
+        Args:
+            model: Has the parameters of `mappings`.
 
         Raises:
             WeightsError: Tensors have other shapes than the model, or do not hold real numbers.
@@ -111,16 +114,24 @@ def read_hugging_face(
 
     Args:
         folder: One for which `is_hugging_face` holds.
-        formats: By ``model_type``; those of all families where none are named.
+        formats: That are read, by ``model_type``.
+
+    Returns:
+        Configuration and weights.
 
     Raises:
-        ConfigError: The model is of none of these formats.
+        ConfigError: The model has another format, or is a variant that is not computed.
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
     fields = read_json(folder / HF_CONFIG)
     checkpoint_format = _format_of(folder, fields, formats)
     check_head(folder, fields, checkpoint_format)
-    config = _family_config(folder, fields, checkpoint_format)
+    try:
+        config = checkpoint_format.read(fields)
+    except ConfigError as error:
+        raise ConfigError(f"{folder}/{error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{folder}/config.json: {error}.") from error
     architecture = architecture_of(fields)
     tensors = rename_tensors(read_all_tensors(folder, architecture), checkpoint_format)
     if checkpoint_format.adapt is not None:
@@ -161,7 +172,7 @@ def write_hugging_face(
         config: Its configuration; of a `Classifier` that of its encoder.
         checkpoint_format: One of its family.
         vocab_size: Number of token ids.
-        files: Further files by name, such as those of the vocabulary.
+        files: Other files by name, such as those of the vocabulary.
         special_ids: Of special tokens, by their roles; bos, eos and pad are written.
         labels: Of a `Classifier`, in the order of its logits.
         fields: Of ``config.json``, which replace those of the format.
@@ -196,21 +207,9 @@ def _format_of(
         return formats[model_type]
     own_code = "  Its own code (auto_map) is never run." if "auto_map" in fields else ""
     raise ConfigError(
-        f"{folder}/config.json: model_type={json.dumps(model_type)} is none that can be read.  "
+        f"{folder}/config.json: model_type={json.dumps(model_type)} cannot be read.  "
         f"Supported: {', '.join(sorted(formats))}.{own_code}"
     )
-
-
-def _family_config(
-    folder: Path, fields: Mapping[str, Any], checkpoint_format: CheckpointFormat
-) -> Any:
-    """Read the configuration; messages begin with the folder."""
-    try:
-        return checkpoint_format.read(fields)
-    except ConfigError as error:
-        raise ConfigError(f"{folder}/{error}") from error
-    except ValueError as error:
-        raise ConfigError(f"{folder}/config.json: {error}.") from error
 
 
 def _vocab_size(folder: Path, fields: Mapping[str, Any]) -> int:

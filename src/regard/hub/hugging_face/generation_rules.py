@@ -1,8 +1,8 @@
-"""How the model of a Hugging Face folder is to be decoded: ``generation_config.json``.
+"""The generation settings of a Hugging Face folder: ``generation_config.json``.
 
 Older folders have the same fields in ``config.json``. The names and meanings are those of
-``GenerationConfig`` of ``transformers``. What no search here does is refused by its field: the
-outputs of another search are not those that the folder was published for.
+``GenerationConfig`` of ``transformers``. A field that asks for another search is refused: the
+outputs would not be those that the folder was published for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from regard.hub.hugging_face.weight_files import read_json
 OWN_FIELD = "regard"
 """Field of ``generation_config.json`` for what ``transformers`` has no name for and ignores."""
 
-# Fields that change the output in a way no search here does, with the values that do not.
+# Fields that would change the output in a way that is not supported, with their neutral values.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "do_sample": (False,),
     "num_beam_groups": (1,),
@@ -53,21 +53,21 @@ _POSITIVE = ("num_beams", _REPETITION)
 
 
 class GenerationRules(NamedTuple):
-    """What a folder says of the outputs of its model, except the tokens they never have.
+    """The generation settings of a folder, except its forbidden tokens.
 
     Args:
         first_id: Token that every output begins with; None leaves it to the model.
-        has_end: Whether an output that reaches its limit is ended there.
-        max_length: Most tokens of an output, its end counted; None is no limit.
+        has_end: Whether an output that reaches its limit ends with the end of a text.
+        max_length: Most tokens of an output, its end counted; None is unlimited.
         min_length: Fewest tokens of an output, its end counted.
-        no_repeat_size: Number of tokens in a row that no output has twice; 0 allows all.
-        beam: Hypotheses kept in the search; None where the folder does not say.
+        no_repeat_size: Size of the n-grams that no output repeats; 0 allows all.
+        beam: Hypotheses kept in the search; None where the folder has no number.
         length_penalty: Power of the length by which a log-probability is divided.
-        early_stopping: Whether a beam is done as soon as it is full; ``"never"`` searches on while
-            an output of the greatest length could still rank in it.
+        early_stopping: Whether a search stops as soon as the beam is full; ``"never"`` continues
+            while an output of the greatest length could still be ranked in it.
         repetition_penalty: Factor on the score of a token that an output has already.
         is_renormalized: Whether probabilities sum to 1 again after tokens are forbidden.
-        own_settings: Of regard's own search, which a folder that it wrote has under `OWN_FIELD`.
+        own_settings: Of regard's own search, from `OWN_FIELD`.
     """
 
     first_id: int | None
@@ -84,51 +84,63 @@ class GenerationRules(NamedTuple):
 
 
 def read_generation_rules(folder: Path) -> GenerationRules:
-    """Read what a folder says of search, first and last tokens, lengths and repetitions.
+    """Read the settings of search, first and last tokens, lengths and repetitions.
 
     Args:
         folder: With ``generation_config.json``, or else the fields in ``config.json``.
 
+    Returns:
+        The settings.
+
     Raises:
         ConfigError: A token other than the end of a text is forced last, a value is of another
-            type, or asks for what no search here does.
+            type, or asks for another search.
     """
     path, fields = _generation_fields(folder)
     _check_supported(path, fields)
     _check_start(path, fields)
     counts = {name: _number(path, fields, name, int) for name in _COUNTS}
-    if counts["forced_bos_token_id"] is None and _is_set(fields, "force_bos_token_to_be_generated"):
-        # As files of old releases have it.
+    is_forced = fields.get("force_bos_token_to_be_generated") is True  # in files of old releases
+    if is_forced and counts["forced_bos_token_id"] is None:
         counts["forced_bos_token_id"] = fields.get("bos_token_id", 0)
+    # `transformers` counts the token that begins the decoder's input, and not the end.
+    max_length, min_length = counts["max_new_tokens"], counts["min_length"] or 0
+    if max_length is None and counts["max_length"] is not None:
+        max_length = counts["max_length"] - 1
+    if counts["min_new_tokens"] is not None:
+        min_length = counts["min_new_tokens"] + 1
     early_stopping = fields.get("early_stopping")
     if early_stopping not in (None, True, False, "never"):
         raise ConfigError(
             f"{path}: early_stopping={json.dumps(early_stopping)}: true, false or "
             '"never" was expected.'
         )
-    penalties = {
-        name: _number(path, fields, name, float) for name in ("length_penalty", _REPETITION)
-    }
+    length_penalty, repetition_penalty = (
+        _number(path, fields, name, float) for name in ("length_penalty", _REPETITION)
+    )
     return GenerationRules(
         first_id=counts["forced_bos_token_id"],
         has_end=_has_end(path, fields),
-        max_length=_max_length(counts),
-        min_length=_min_length(counts),
+        max_length=None if max_length is None else max(1, max_length),
+        min_length=min_length,
         no_repeat_size=counts["no_repeat_ngram_size"] or 0,
         beam=counts["num_beams"],
-        length_penalty=_or_1(penalties["length_penalty"]),
+        length_penalty=1.0 if length_penalty is None else float(length_penalty),
         early_stopping=early_stopping or False,
-        repetition_penalty=_or_1(penalties[_REPETITION]),
-        is_renormalized=_is_set(fields, "renormalize_logits"),
+        repetition_penalty=1.0 if repetition_penalty is None else float(repetition_penalty),
+        is_renormalized=fields.get("renormalize_logits") is True,
         own_settings=fields.get(OWN_FIELD) or {},
     )
 
 
 def forbidden_ids(folder: Path) -> tuple[int, ...]:
-    """List the tokens that a folder says are never generated, except those that end a text.
+    """Read the tokens that are never generated, except those that end a text.
 
     Args:
         folder: With ``generation_config.json``, or else the fields in ``config.json``.
+
+    Returns:
+        Their ids.
 
     Raises:
         ConfigError: Sequences of several tokens are forbidden.
@@ -170,7 +182,7 @@ def _check_supported(path: Path, fields: Mapping[str, Any]) -> None:
 
 
 def _check_start(path: Path, fields: Mapping[str, Any]) -> None:
-    """Raise where two tokens begin the decoder's input, one here and one in training."""
+    """Raise where the token that begins the decoder's input differs from that of training."""
     name = "decoder_start_token_id"
     start, other = fields.get(name), read_json(path.with_name(HF_CONFIG)).get(name)
     if None not in (start, other) and start != other:
@@ -181,7 +193,7 @@ def _check_start(path: Path, fields: Mapping[str, Any]) -> None:
 
 
 def _number(path: Path, fields: Mapping[str, Any], name: str, kind: type) -> Any:
-    """Return the number in a field, None where there is none."""
+    """Return the number in a field; None where there is none."""
     value = fields.get(name)
     if value is None:
         return None
@@ -195,7 +207,7 @@ def _number(path: Path, fields: Mapping[str, Any], name: str, kind: type) -> Any
 
 
 def _has_end(path: Path, fields: Mapping[str, Any]) -> bool:
-    """Return whether an output is ended at its limit."""
+    """Return whether the end of a text is forced at the limit of an output."""
     # `transformers` has it by default in its classes of models, not in that of generation.
     default = True if path.name == HF_CONFIG else None
     last, end = fields.get("forced_eos_token_id", default), fields.get("eos_token_id")
@@ -207,25 +219,3 @@ def _has_end(path: Path, fields: Mapping[str, Any]) -> bool:
             f"(eos_token_id={json.dumps(end)}) can be forced last."
         )
     return last is not None
-
-
-def _max_length(counts: Mapping[str, int | None]) -> int | None:
-    """Return the most tokens; `transformers` counts the one that begins the decoder's input."""
-    new, total = counts["max_new_tokens"], counts["max_length"]
-    if new is not None:
-        return max(1, new)
-    return None if total is None else max(1, total - 1)
-
-
-def _min_length(counts: Mapping[str, int | None]) -> int:
-    """Return the fewest tokens, the end counted, where `transformers` counts the begin instead."""
-    new = counts["min_new_tokens"]
-    return (counts["min_length"] or 0) if new is None else new + 1
-
-
-def _is_set(fields: Mapping[str, Any], name: str) -> bool:
-    return fields.get(name) is True
-
-
-def _or_1(value: float | None) -> float:
-    return 1.0 if value is None else float(value)

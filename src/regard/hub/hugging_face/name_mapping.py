@@ -1,6 +1,6 @@
 """The tensors of a published checkpoint matched with a model's parameters.
 
-All that does not fit is collected before anything is refused, and has its name in the file.
+An error names all tensors that do not fit, by their names in the file.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from regard.models.base.checkpoint_format import CheckpointFormat, ParameterMapp
 def rename_tensors(
     tensors: Mapping[str, Tensor], checkpoint_format: CheckpointFormat
 ) -> dict[str, Tensor]:
-    """Return the tensors of a file under the names of today, which old files do not have.
+    """Return the tensors of a file, with the old endings of names replaced.
 
     Args:
         tensors: By their names in the file.
-        checkpoint_format: Has the endings of names that have changed.
+        checkpoint_format: Has the endings that have changed.
+
+    Returns:
+        The same tensors by their present names.
     """
     renamed = {}
     for name, tensor in tensors.items():
@@ -39,7 +42,7 @@ def match_tensors(
     mappings: Iterable[ParameterMapping],
     tensors: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Return the tensors of every parameter.
+    """Return the published tensors of every parameter.
 
     Args:
         folder: For messages.
@@ -62,42 +65,28 @@ def match_tensors(
         for name in names
         if name.removeprefix(prefix) in tensors
     }
-    problems = _missing_tensors(names, parts, prefix)
-    surplus = tensors.keys() - {name.removeprefix(prefix) for name in names}
-    for name in sorted(surplus):
-        if not name.endswith(checkpoint_format.ignored or "\0"):
-            problems += _surplus_tensor(name, checkpoint_format, tensors[name], parts)
+    problems = []
+    if missing := [name.removeprefix(prefix) for name in names if name not in parts]:
+        noun, verb = ("tensor", "is") if len(missing) == 1 else ("tensors", "are")
+        counted = f"{len(parts)} of {len(names)} found"
+        problems.append(f"{noun} {', '.join(missing)} {verb} missing ({counted}).")
+    for name in sorted(tensors.keys() - {name.removeprefix(prefix) for name in names}):
+        original = checkpoint_format.tied_names.get(name)
+        if name.endswith(checkpoint_format.ignored or "\0"):
+            continue
+        if original is None or original not in parts:
+            problems.append(f"tensor {name} does not belong to this model.")
+        elif not torch.equal(tensors[name].double(), parts[original].double()):
+            problems.append(f"tensor {name} differs from {original}, to which config.json ties it.")
     if problems:
         raise WeightsError(f"{folder}/: {join_problems(problems)}")
     return parts
 
 
-def _missing_tensors(names: list[str], parts: Mapping[str, Tensor], prefix: str) -> list[str]:
-    """Describe the tensors that are missing, by the names that they would have in the file."""
-    missing = [name.removeprefix(prefix) for name in names if name not in parts]
-    if not missing:
-        return []
-    noun, verb = ("tensor", "is") if len(missing) == 1 else ("tensors", "are")
-    counted = f"{len(parts)} of {len(names)} found"
-    return [f"{noun} {', '.join(missing)} {verb} missing ({counted})."]
-
-
-def _surplus_tensor(
-    name: str, checkpoint_format: CheckpointFormat, tensor: Tensor, parts: Mapping[str, Tensor]
-) -> list[str]:
-    """Describe what is wrong with a tensor of no parameter; a true copy of another is right."""
-    original = checkpoint_format.tied_names.get(name)
-    if original is None or original not in parts:
-        return [f"tensor {name} does not belong to this model."]
-    if torch.equal(tensor.double(), parts[original].double()):
-        return []
-    return [f"tensor {name} differs from {original}, to which config.json ties it."]
-
-
 def describe_mismatches(
     mapping: ParameterMapping, shape: torch.Size, parts: Mapping[str, Tensor]
 ) -> list[str]:
-    """Describe the tensors that cannot be those of a parameter.
+    """Describe the published tensors of a parameter that have a wrong shape or type.
 
     Args:
         mapping: Of the parameter.
@@ -105,7 +94,7 @@ def describe_mismatches(
         parts: Tensors by their published names.
 
     Returns:
-        A sentence for each, without a capital.
+        A sentence for each, which begins with a small letter.
     """
     expected = [shape[0] // len(mapping.remote), *shape[1:]]
     if mapping.is_transposed:
@@ -121,18 +110,18 @@ def describe_mismatches(
 
 
 def join_problems(problems: list[str]) -> str:
-    """Join problems; all but the first, which a colon precedes, begin with a capital."""
+    """Join sentences about problems; all but the first begin with a capital letter."""
     return "  ".join([problems[0], *(f"{text[0].upper()}{text[1:]}" for text in problems[1:])])
 
 
 def to_local(mapping: ParameterMapping, parts: Mapping[str, Tensor]) -> Tensor:
-    """Build a parameter from its published tensors."""
+    """Return a parameter, made of its published tensors stacked along the first axis."""
     tensors = [parts[name].t() if mapping.is_transposed else parts[name] for name in mapping.remote]
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
 def to_remote(mapping: ParameterMapping, parameter: Tensor) -> dict[str, Tensor]:
-    """Build the published tensors of a parameter; float32, on the CPU, contiguous."""
+    """Return the published tensors of a parameter: float32, on the CPU, contiguous."""
     pieces = parameter.cpu().float().chunk(len(mapping.remote))
     return {
         name: (piece.t() if mapping.is_transposed else piece).contiguous()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from tokenizers import Tokenizer as Backend
 
 from regard.data.tokenizer import Tokenizer
 from regard.errors import WeightsError
-from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import (
     GENERATION_CONFIG,
     HF_CONFIG,
@@ -53,10 +52,10 @@ class PublishedTokenizer:
     """A vocabulary as it was published, with its own special tokens.
 
     Args:
-        backend: What encodes and decodes text; None where the folder has none.
+        backend: Encodes and decodes text; None where the folder has none.
         path: Its file, for messages.
         special_ids: Of special tokens, by their roles: bos, eos, pad, unk, cls, sep, mask.
-        stop_ids: That end what a model continues; empty is the end of a text alone.
+        stop_ids: That end a continuation; empty is the end of a text alone.
     """
 
     def __init__(
@@ -69,31 +68,20 @@ class PublishedTokenizer:
         self._backend = backend
         self._path = path
         self.special_ids = dict(special_ids)
-        ends = stop_ids or ([] if self.eos_id is None else [self.eos_id])
-        self.stop_ids = frozenset(ends)
+        self.bos_id = special_ids.get("bos")
+        """The id that begins a text; None, as for those that follow, where there is none."""
+        self.eos_id = special_ids.get("eos")
+        """The id that ends a text."""
+        self.pad_id = special_ids.get("pad")
+        """The id that pads a row."""
+        self.mask_id = special_ids.get("mask")
+        """The id of a masked token."""
+        self.end_id = special_ids.get("sep") if self.eos_id is None else self.eos_id
+        """The id that ends an output: that of the end of a text, or else BERT's separator."""
+        self.stop_ids = frozenset(stop_ids or ([] if self.eos_id is None else [self.eos_id]))
         if backend is not None:
             backend.no_padding()
             backend.no_truncation()
-
-    @property
-    def bos_id(self) -> int | None:
-        """The id that begins a text."""
-        return self.special_ids.get("bos")
-
-    @property
-    def eos_id(self) -> int | None:
-        """The id that ends a text."""
-        return self.special_ids.get("eos")
-
-    @property
-    def pad_id(self) -> int | None:
-        """The id that fills up a row."""
-        return self.special_ids.get("pad")
-
-    @property
-    def end_id(self) -> int | None:
-        """The id that ends an output: that of the end of a text, or else BERT's separator."""
-        return self.special_ids.get("sep") if self.eos_id is None else self.eos_id
 
     def __len__(self) -> int:
         """Return the number of rows that a table of its tokens needs: the highest id plus one."""
@@ -101,7 +89,7 @@ class PublishedTokenizer:
 
     @cached_property
     def known_ids(self) -> frozenset[int]:
-        """The ids that are those of tokens."""
+        """The ids of all tokens."""
         return frozenset(self._require().get_vocab().values())
 
     def unused_ids(self, num_rows: int) -> tuple[int, ...]:
@@ -120,6 +108,9 @@ class PublishedTokenizer:
             reads_specials: Whether a special token that is written in a text, such as ``[MASK]``,
                 is that token; otherwise it is text like any other.
 
+        Returns:
+            The ids of each text.
+
         Raises:
             WeightsError: The folder has no tokenizer.
         """
@@ -128,11 +119,9 @@ class PublishedTokenizer:
         encodings = backend.encode_batch(list(texts), add_special_tokens=adds_specials)
         return [encoding.ids for encoding in encodings]
 
-    def encode_targets(
-        self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
-    ) -> list[list[int]]:
-        """Encode target texts as token ids; arguments as for `encode`."""
-        return self.encode(texts, adds_specials=adds_specials, reads_specials=reads_specials)
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode target texts as token ids, without special tokens around them."""
+        return self.encode(texts)
 
     @property
     def begin_ids(self) -> tuple[int, ...]:
@@ -143,14 +132,9 @@ class PublishedTokenizer:
 
     @cached_property
     def newline_id(self) -> int | None:
-        """The last token of a line's end; None where the vocabulary drops it."""
+        """The last token of the end of a line; None where the vocabulary drops line ends."""
         ids = self.encode(["\n"])[0]
         return ids[-1] if ids else None
-
-    @property
-    def mask_id(self) -> int | None:
-        """The id that stands for a hidden token."""
-        return self.special_ids.get("mask")
 
     def encode_masked(self, text: str) -> list[int]:
         """Encode a text with masks, with special tokens around it."""
@@ -203,7 +187,7 @@ class PublishedTokenizer:
         """
         backend = self._require()
         pieces = [backend.id_to_token(token) for token in ids]
-        if not _is_byte_level(backend):
+        if '"ByteLevel"' not in json.dumps(json.loads(backend.to_str())["decoder"]):
             return [(piece or "").replace("▁", " ") for piece in pieces]
         reader = Tokenizer(backend)
         return [
@@ -222,8 +206,8 @@ class PublishedTokenizer:
         settings = tokenizer_settings(self.to_json(), self.special_ids)
         return {TOKENIZER: self.to_json(), TOKENIZER_CONFIG: dump_json(settings)}
 
-    def language_tag(self, text: str) -> str:  # noqa: ARG002 - Marian's has some
-        """Return what names the target language before a text: nothing."""
+    def language_tag(self, text: str) -> str:  # noqa: ARG002 - of Marian's
+        """Return the token before a text that names the target language: empty, there is none."""
         return ""
 
     @property
@@ -243,8 +227,10 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     """Read the tokenizer of a Hugging Face folder.
 
     Args:
-        folder: With ``tokenizer.json``, or ``vocab.txt``, or ``vocab.json`` and ``merges.txt``; or
-            with none of them: methods that need one raise `WeightsError` then.
+        folder: With ``tokenizer.json``, or ``vocab.txt``, or ``vocab.json`` and ``merges.txt``.
+
+    Returns:
+        The tokenizer. In a folder without these files, methods that need one raise `WeightsError`.
 
     Raises:
         WeightsError: A file exists and cannot be read.
@@ -254,7 +240,10 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     path = folder / TOKENIZER
     backend = None
     if path.is_file():
-        backend = _from_json(path)
+        try:
+            backend = Backend.from_file(str(path))
+        except Exception as error:
+            raise WeightsError(f"{path}: not a tokenizer file ({error}).") from error
     elif (folder / WORD_PIECES).is_file():
         backend = _word_piece(folder / WORD_PIECES, settings)
     elif (folder / VOCABULARY).is_file() and (folder / MERGES).is_file():
@@ -267,7 +256,7 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     )
 
 
-def vocabulary_files(tokenizer: AnyTokenizer) -> dict[str, str | bytes]:
+def vocabulary_files(tokenizer: Tokenizer | PublishedTokenizer) -> dict[str, str | bytes]:
     """Return the files of a vocabulary, by name, as ``transformers`` opens them."""
     files = tokenizer.files()
     if isinstance(tokenizer, Tokenizer):
@@ -282,6 +271,9 @@ def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str,
     Args:
         tokenizer_json: Its text.
         ids: Of special tokens, by their roles, such as eos and mask.
+
+    Returns:
+        The content of the file.
     """
     backend = Backend.from_str(tokenizer_json)
     settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
@@ -289,13 +281,6 @@ def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str,
         if role in ids and (token := backend.id_to_token(ids[role])) is not None:
             settings[f"{role}_token"] = token
     return settings
-
-
-def _from_json(path: Path) -> Backend:
-    try:
-        return Backend.from_file(str(path))
-    except Exception as error:
-        raise WeightsError(f"{path}: not a tokenizer file ({error}).") from error
 
 
 def _word_piece(path: Path, settings: Mapping[str, Any]) -> Backend:
@@ -315,10 +300,7 @@ def _word_piece(path: Path, settings: Mapping[str, Any]) -> Backend:
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
-    _add_specials(backend, tokens, vocab)
-    if tokens["cls"] in vocab and tokens["sep"] in vocab:
-        first, last = ((tokens[role], vocab[tokens[role]]) for role in ("cls", "sep"))
-        backend.post_processor = processors.BertProcessing(last, first)
+    _add_specials(backend, tokens, vocab, processors.BertProcessing)
     return backend
 
 
@@ -335,20 +317,32 @@ def _byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Backend:
     backend.decoder = decoders.ByteLevel()
     defaults = {"eos": "<|endoftext|>"} if "<|endoftext|>" in vocab else _ROBERTA_TOKENS
     tokens = defaults | _tokens(settings)
-    _add_specials(backend, tokens, vocab)
-    if tokens.get("cls") in vocab and tokens.get("sep") in vocab:
-        first, last = ((tokens[role], vocab[tokens[role]]) for role in ("cls", "sep"))
-        backend.post_processor = processors.RobertaProcessing(
-            last, first, add_prefix_space=has_prefix
-        )
+    processing = partial(processors.RobertaProcessing, add_prefix_space=has_prefix)
+    _add_specials(backend, tokens, vocab, processing)
     return backend
 
 
-def _add_specials(backend: Backend, tokens: Mapping[str, str], vocab: Mapping[str, int]) -> None:
+def _add_specials(
+    backend: Backend,
+    tokens: Mapping[str, str],
+    vocab: Mapping[str, int],
+    processing: Callable[[tuple[str, int], tuple[str, int]], processors.PostProcessor],
+) -> None:
+    """Add the special tokens of a vocabulary, and put cls and sep around texts where it has both.
+
+    Args:
+        backend: Gets them.
+        tokens: By their roles.
+        vocab: Ids of tokens.
+        processing: Puts the second token before a text and the first after it.
+    """
     present = dict.fromkeys(token for token in tokens.values() if token in vocab)
     backend.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in present]
     )
+    if tokens.get("cls") in vocab and tokens.get("sep") in vocab:
+        sep, cls = ((tokens[role], vocab[tokens[role]]) for role in ("sep", "cls"))
+        backend.post_processor = processing(sep, cls)
 
 
 def _tokens(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -365,9 +359,8 @@ def _tokens(settings: Mapping[str, Any]) -> dict[str, str]:
 def _declared_ids(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int]]:
     """Read the ids of special tokens in ``config.json`` by their roles.
 
-    The role ``stop`` has those that end what a model continues, for which the word of
-    ``generation_config.json`` counts before. Ids that the model has no row for are left out, with a
-    warning.
+    The role ``stop`` has those that end a continuation, from ``generation_config.json`` where it
+    has them. Ids that the model has no row for are left out, with a warning.
     """
     fields = {role: config.get(f"{role}_token_id") for role in _ROLES}
     generation = _read_optional(folder / GENERATION_CONFIG)
@@ -394,7 +387,7 @@ def _declared_ids(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int
 def _special_ids(
     declared: Mapping[str, list[int]], settings: Mapping[str, Any], backend: Backend | None
 ) -> dict[str, int]:
-    """Return the ids of special tokens: the tokenizer's word counts before ``config.json``."""
+    """Return the ids of special tokens; those of the tokenizer count before ``config.json``."""
     ids = {role: declared[role][0] for role in _ROLES if role in declared}
     if backend is not None:
         for role, token in _tokens(settings).items():
@@ -406,10 +399,6 @@ def _special_ids(
             if token in special:
                 ids.setdefault(role, special[token])
     return ids
-
-
-def _is_byte_level(backend: Backend) -> bool:
-    return '"ByteLevel"' in json.dumps(json.loads(backend.to_str())["decoder"])
 
 
 def _read_optional(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from regard.errors import WeightsError
 from regard.hub.file_names import (
@@ -29,18 +29,11 @@ from regard.hub.file_names import (
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer, read_tokenizer
 from regard.hub.hugging_face.weight_files import read_json
 
-# Whether a file of this name begins and ends a text where the settings do not say.
+# By default: whether the model of this name puts a token before and after a text.
 _SINGLE = {SENTENCEPIECE_T5: (False, True), SENTENCEPIECE_LLAMA: (True, False)}
 _SETTINGS = (TOKENIZER_CONFIG, SPECIAL_TOKENS)
 _SPACE = "▁"
 _TAG = re.compile(r">>[^<>]+<<")  # Marian's target language, before the source
-
-
-class _Ends(NamedTuple):
-    """Special tokens around a text."""
-
-    before: list[int]
-    after: list[int]
 
 
 class SentencePieceTokenizer(PublishedTokenizer):
@@ -52,8 +45,9 @@ class SentencePieceTokenizer(PublishedTokenizer):
         vocab: Ids of all pieces.
         path: Its file, for messages.
         special_ids: Of special tokens, by their roles: bos, eos, pad, unk.
-        ends: Ids before and after a text.
-        files: What it was read from, by name.
+        begin_ids: Before a text with special tokens.
+        end_ids: After a text with special tokens.
+        files: The files that it was read from, by name.
     """
 
     def __init__(
@@ -63,24 +57,25 @@ class SentencePieceTokenizer(PublishedTokenizer):
         vocab: Mapping[str, int],
         path: Path,
         special_ids: Mapping[str, int],
-        ends: tuple[list[int], list[int]],
+        begin_ids: Sequence[int],
+        end_ids: Sequence[int],
         files: Mapping[str, bytes],
     ) -> None:
         super().__init__(None, path, special_ids)
         self._source, self._target, self._vocab = source, target, vocab
         self._piece_of = {token: piece for piece, token in vocab.items()}
-        self._ends = _Ends(*ends)
+        self._begin_ids, self._end_ids = begin_ids, end_ids
         self._files = files
         self._specials = {self._piece_of[token]: token for token in special_ids.values()}
 
     @property
     def begin_ids(self) -> tuple[int, ...]:
         """The ids before a text with special tokens."""
-        return tuple(self._ends.before)
+        return tuple(self._begin_ids)
 
     @cached_property
     def known_ids(self) -> frozenset[int]:
-        """The ids that are those of tokens."""
+        """The ids of all tokens."""
         return frozenset(self._piece_of)
 
     def encode(
@@ -93,17 +88,18 @@ class SentencePieceTokenizer(PublishedTokenizer):
             adds_specials: Whether to put special tokens around each.
             reads_specials: Whether a special token that is written in a text is that token;
                 otherwise it is text like any other.
+
+        Returns:
+            The ids of each text.
         """
         return [self._encode(self._source, text, adds_specials, reads_specials) for text in texts]
 
-    def encode_targets(
-        self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
-    ) -> list[list[int]]:
-        """Encode target texts as token ids; arguments as for `encode`."""
-        return [self._encode(self._target, text, adds_specials, reads_specials) for text in texts]
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode target texts as token ids, without special tokens around them."""
+        return [self._encode(self._target, text) for text in texts]
 
     def language_tag(self, text: str) -> str:
-        """Return what names the target language before a text, such as ``>>fra<<``; or nothing."""
+        """Return the token before a text that names the target language, such as ``>>fra<<``."""
         tag = _TAG.match(text)
         return tag[0] if tag is not None and tag[0] in self._vocab else ""
 
@@ -144,24 +140,25 @@ class SentencePieceTokenizer(PublishedTokenizer):
         return False
 
     def _encode(
-        self, processor: Any, text: str, adds_specials: bool, reads_specials: bool
+        self,
+        processor: Any,
+        text: str,
+        adds_specials: bool = False,
+        reads_specials: bool = False,
     ) -> list[int]:
         tag = self.language_tag(text)
         row, text = [self._vocab[tag]] if tag else [], text.removeprefix(tag)
-        for part in self._parts(text) if reads_specials else [text]:
+        parts = [text]
+        if reads_specials:  # split around those that are written in the text
+            parts = re.split(f"({'|'.join(map(re.escape, self._specials))})", text)
+        unknown = self.special_ids["unk"]
+        for part in parts:
             if reads_specials and part in self._specials:
                 row.append(self._specials[part])
             else:
-                row += self._ids_of(processor.encode(part, out_type=str))
-        return [*self._ends.before, *row, *self._ends.after] if adds_specials else row
-
-    def _parts(self, text: str) -> list[str]:
-        """Split a text around the special tokens that are written in it."""
-        return re.split(f"({'|'.join(map(re.escape, self._specials))})", text)
-
-    def _ids_of(self, pieces: Sequence[str]) -> list[int]:
-        unknown = self.special_ids["unk"]
-        return [self._vocab.get(piece, unknown) for piece in pieces]
+                pieces = processor.encode(part, out_type=str)
+                row += [self._vocab.get(piece, unknown) for piece in pieces]
+        return [*self._begin_ids, *row, *self._end_ids] if adds_specials else row
 
 
 class _Unread(PublishedTokenizer):
@@ -184,14 +181,17 @@ class PackageMissingError(WeightsError):
 
 
 def read_any_tokenizer(folder: Path) -> PublishedTokenizer:
-    """Read the tokenizer of a Hugging Face folder, of whatever kind.
+    """Read the tokenizer of a Hugging Face folder, of any kind.
 
     Marian's two models count before ``tokenizer.json``, which holds one of them at most, and that
     counts before a single model.
 
     Args:
-        folder: Any. Where it has no tokenizer, or one that needs a package which is not installed,
-            the methods that need one raise `WeightsError`.
+        folder: Any.
+
+    Returns:
+        The tokenizer. Where the folder has none, or one that needs a package which is not
+        installed, the methods that need one raise `WeightsError`.
 
     Raises:
         WeightsError: A file exists and is damaged.
@@ -208,7 +208,7 @@ def read_any_tokenizer(folder: Path) -> PublishedTokenizer:
 
 
 def has_sentencepiece(folder: Path) -> bool:
-    """Whether a folder has a tokenizer of SentencePiece."""
+    """Return whether a folder has a tokenizer of SentencePiece."""
     names = (MARIAN_SOURCE, *_SINGLE)
     return any((folder / name).is_file() for name in names)
 
@@ -219,6 +219,9 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
     Args:
         folder: With ``source.spm``, ``target.spm`` and ``vocab.json``, or with ``spiece.model`` or
             ``tokenizer.model``.
+
+    Returns:
+        The tokenizer.
 
     Raises:
         PackageMissingError: ``sentencepiece`` is not installed.
@@ -239,7 +242,7 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
         for role, default in is_added
     )
     files = _files(folder, path.name)
-    return SentencePieceTokenizer(processor, processor, vocab, path, ids, (before, after), files)
+    return SentencePieceTokenizer(processor, processor, vocab, path, ids, before, after, files)
 
 
 def _read_marian(folder: Path) -> SentencePieceTokenizer:
@@ -248,7 +251,7 @@ def _read_marian(folder: Path) -> SentencePieceTokenizer:
             raise WeightsError(f"{folder / name}: missing, which belongs to {MARIAN_SOURCE}.")
     if (folder / "target_vocab.json").is_file():
         raise WeightsError(
-            f"{folder}/target_vocab.json: vocabularies apart for source and target are not read."
+            f"{folder}/target_vocab.json: separate vocabularies of source and target are not read."
         )
     path = folder / VOCABULARY
     vocab = read_json(path)
@@ -260,7 +263,7 @@ def _read_marian(folder: Path) -> SentencePieceTokenizer:
     ids = {role: vocab[name] for role, name in names.items()}
     source, target = _load(folder / MARIAN_SOURCE), _load(folder / MARIAN_TARGET)
     files = _files(folder, MARIAN_SOURCE, MARIAN_TARGET, VOCABULARY)
-    return SentencePieceTokenizer(source, target, vocab, path, ids, ([], [ids["eos"]]), files)
+    return SentencePieceTokenizer(source, target, vocab, path, ids, [], [ids["eos"]], files)
 
 
 def _files(folder: Path, *names: str) -> dict[str, bytes]:

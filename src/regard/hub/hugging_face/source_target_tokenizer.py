@@ -1,7 +1,7 @@
 """Two published vocabularies as one: that of the sources, and that of the targets.
 
-An encoder and a decoder that were trained apart each keep the tokens that they know (Rothe, Narayan
-& Severyn 2020). Methods that name no side are those of the targets.
+An encoder and a decoder that were pre-trained separately keep their own tokens (Rothe, Narayan &
+Severyn 2020). Methods that do not name sources or targets are those of the targets.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
 
 
 class SourceTargetTokenizer(PublishedTokenizer):
-    """A vocabulary for each side.
+    """A vocabulary of sources and one of targets.
 
     Args:
         source: Of the sources.
@@ -28,14 +28,12 @@ class SourceTargetTokenizer(PublishedTokenizer):
     def encode(
         self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
     ) -> list[list[int]]:
-        """Encode source texts as token ids; arguments as for `PublishedTokenizer.encode`."""
+        """Encode source texts as token ids; see `PublishedTokenizer`."""
         return self.source.encode(texts, adds_specials=adds_specials, reads_specials=reads_specials)
 
-    def encode_targets(
-        self, texts: Sequence[str], *, adds_specials: bool = False, reads_specials: bool = False
-    ) -> list[list[int]]:
-        """Encode target texts as token ids; arguments as for `encode`."""
-        return self.target.encode(texts, adds_specials=adds_specials, reads_specials=reads_specials)
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode target texts as token ids, without special tokens around them."""
+        return self.target.encode(texts)
 
     def files(self) -> dict[str, str | bytes]:
         """Return the files that hold both, by name, those of the sources in their own folder."""

@@ -1,7 +1,7 @@
-"""Vocabularies that have special tokens for which the weights have no row.
+"""Special tokens of a vocabulary for which the weights have no row.
 
 BART's summarizers (``facebook/bart-large-cnn``) were published without the row of ``<mask>``, which
-their vocabulary still has. No text is made of such a token, so it can be left out.
+their vocabulary still has. No text contains such a token, so it can be left out.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ def drop_tokens_without_rows(backend: Backend | None, num_rows: Any) -> Backend 
         num_rows: Rows of the table, as a file has it; where that is not a number, all tokens stay.
 
     Returns:
-        A vocabulary without them; the same one where there are none. Tokens that texts are made of
-        always stay.
+        A vocabulary without them; the same one where there are none. All other tokens stay.
     """
     if backend is None or type(num_rows) is not int:
         return backend

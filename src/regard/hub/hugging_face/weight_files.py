@@ -12,28 +12,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import safetensors.torch
 from torch import Tensor
 
 from regard.errors import WeightsError
 from regard.hub.file_names import WEIGHTS, WEIGHTS_INDEX
-from regard.hub.storage import read_tensors, write_atomic
+from regard.hub.storage import read_tensors, tensor_ends, write_atomic
 
-SHARD_BYTES = 5_000_000_000  # of a file; more weights are written to several
+SHARD_BYTES = 5_000_000_000  # most bytes of a file of weights
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
 _MEGABYTE = 1_000_000
-
-
-class _Entry(msgspec.Struct):
-    """One tensor in the header of a safetensors file: where its bytes begin and end."""
-
-    data_offsets: tuple[int, int]
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The object.
 
     Raises:
         WeightsError: The file cannot be read, or holds something else.
@@ -56,20 +54,39 @@ def read_all_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
         folder: A Hugging Face folder.
         architecture: Class of ``transformers`` that opens it, for the advice on pickles.
 
+    Returns:
+        The tensors by name, on the CPU.
+
     Raises:
         WeightsError: There are none, they are pickles, a shard is missing or in another folder, or
             a file is damaged or cut short.
     """
-    # In the order of transformers: an export next to old shards is what was meant.
+    # In the order of transformers: a single file counts before old shards next to it.
     if (folder / WEIGHTS).is_file():
         return _read_file(folder / WEIGHTS)
     if (folder / WEIGHTS_INDEX).is_file():
         return _read_shards(folder)
-    raise _no_weights(folder, architecture)
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+    if not pickles:
+        raise WeightsError(f"{folder}/: holds neither {WEIGHTS} nor {WEIGHTS_INDEX}.")
+    kind = architecture if architecture.isidentifier() else "AutoModel"
+    raise WeightsError(
+        f"{folder}/: has its weights in {', '.join(pickles)} only, a pickle.  Opening one can run "
+        "any program, so only .safetensors is read.  Convert a folder that you trust:\n"
+        f"    from transformers import {kind}\n"
+        f"    {kind}.from_pretrained({str(folder)!r})"
+        f".save_pretrained({str(folder)!r}, safe_serialization=True)"
+    )
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """List the files of a folder's weights: one, or its shards.
+    """Return the paths of a folder's weights: one file, or its shards.
+
+    Args:
+        folder: A Hugging Face folder.
+
+    Returns:
+        One path or more; the files need not exist.
 
     Raises:
         WeightsError: The index of shards is damaged.
@@ -80,10 +97,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def write_all_tensors(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: int) -> None:
-    """Write tensors to one file, or to several with an index; what an earlier export left goes.
+    """Write tensors to one file, or to several with an index; older weights are removed.
 
     Args:
-        folder: Made as needed.
+        folder: Created as needed.
         tensors: By name, contiguous, on the CPU.
         shard_bytes: Most bytes of the tensors of a file; a larger tensor has a file of its own.
 
@@ -94,7 +111,10 @@ def write_all_tensors(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: 
     count = len(shards)
     names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
     names = [WEIGHTS] if count == 1 else names
-    _remove_weights(folder, except_for=names)
+    old_shards = folder.glob("model-*-of-*.safetensors")
+    for path in (folder / WEIGHTS, folder / WEIGHTS_INDEX, *old_shards):
+        if path.name not in names:
+            path.unlink(missing_ok=True)
     for name, shard in zip(names, shards, strict=True):
         # Releases of transformers before 5 refuse a file that does not name its format.
         write_atomic(folder / name, safetensors.torch.save(shard, {"format": "pt"}))
@@ -118,19 +138,8 @@ def _shards(tensors: Mapping[str, Tensor], shard_bytes: int) -> list[dict[str, T
     return shards
 
 
-def _remove_weights(folder: Path, *, except_for: list[str]) -> None:
-    """Remove weights that would be read instead of, or with, those that are to be written."""
-    for path in [
-        folder / WEIGHTS,
-        folder / WEIGHTS_INDEX,
-        *folder.glob("model-*-of-*.safetensors"),
-    ]:
-        if path.name not in except_for:
-            path.unlink(missing_ok=True)
-
-
 def dump_json(content: Mapping[str, Any]) -> str:
-    """Write a JSON object as all files of an export have it."""
+    """Return the text of a JSON object, indented and sorted, as in all files of an export."""
     return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
@@ -138,19 +147,19 @@ def _read_shards(folder: Path) -> dict[str, Tensor]:
     names = _shard_names(folder / WEIGHTS_INDEX)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        found = f"{len(names) - len(missing)} of {len(names)} shards found"
-        raise WeightsError(f"{folder}/: {', '.join(missing)} missing ({found}).")
+        counted = f"{len(names) - len(missing)} of {len(names)} shards found"
+        raise WeightsError(f"{folder}/: {', '.join(missing)} missing ({counted}).")
     tensors: dict[str, Tensor] = {}
     for name in names:
         shard = _read_file(folder / name)
-        if twice := sorted(shard.keys() & tensors.keys()):
-            raise WeightsError(f"{folder}/: tensor {twice[0]} is in two shards.")
+        if repeated := sorted(shard.keys() & tensors.keys()):
+            raise WeightsError(f"{folder}/: tensor {repeated[0]} is in two shards.")
         tensors |= shard
     return tensors
 
 
 def _shard_names(index: Path) -> list[str]:
-    """List the shards of an index; none may leave its folder."""
+    """Return the names of an index's shards, all files of its own folder."""
     shard_of = read_json(index).get("weight_map")
     if not isinstance(shard_of, dict) or not shard_of:
         raise WeightsError(f"{index}: holds no weight_map, which names the shard of each tensor.")
@@ -170,55 +179,19 @@ def _shard_names(index: Path) -> list[str]:
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:
-    _check_size(path)
-    return read_tensors(path, check=False)[0]
-
-
-def _check_size(path: Path) -> None:
-    """Raise where a file is cut short, with the first tensor whose bytes are missing."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(length) if length <= min(size, _LONGEST_HEADER) else b""
-    ends = _ends(header)
-    promised = 8 + length + max(ends.values(), default=0)
-    lost = [name for name, end in ends.items() if 8 + length + end > size]
+    """Read one file; where it is cut short, name the first tensor whose bytes are missing."""
+    size, ends = path.stat().st_size, tensor_ends(path)
+    lost = [name for name, end in ends.items() if end > size]
     if lost:
         first = min(lost, key=lambda name: ends[name])
         file = "File" if path.name == WEIGHTS else path.name
+        promised = _amount(max(ends.values()))
         raise WeightsError(
             f"{path.parent}/: tensor {first} is missing ({len(ends) - len(lost)} of {len(ends)} "
-            f"found).  {file} cut short? {_amount(size)}, header says {_amount(promised)}."
+            f"found).  {file} cut short? {_amount(size)}, header says {promised}."
         )
-
-
-def _ends(header: bytes) -> dict[str, int]:
-    """Return where each tensor's bytes end; empty where the header is damaged."""
-    try:
-        entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
-        entries.pop("__metadata__", None)
-        return {
-            name: msgspec.json.decode(entry, type=_Entry).data_offsets[1]
-            for name, entry in entries.items()
-        }
-    except ValueError:
-        return {}
+    return read_tensors(path, check=False)[0]
 
 
 def _amount(size: int) -> str:
     return f"{size:,} bytes" if size < 10 * _MEGABYTE else f"{size / _MEGABYTE:,.0f} MB"
-
-
-def _no_weights(folder: Path, architecture: str) -> WeightsError:
-    """Describe what there is instead of weights that can be read, and how to convert it."""
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
-    if not pickles:
-        return WeightsError(f"{folder}/: holds neither {WEIGHTS} nor {WEIGHTS_INDEX}.")
-    kind = architecture if architecture.isidentifier() else "AutoModel"
-    return WeightsError(
-        f"{folder}/: has its weights in {', '.join(pickles)} only, a pickle.  Opening one can run "
-        "any program, so only .safetensors is read.  Convert a folder that you trust:\n"
-        f"    from transformers import {kind}\n"
-        f"    {kind}.from_pretrained({str(folder)!r})"
-        f".save_pretrained({str(folder)!r}, safe_serialization=True)"
-    )
