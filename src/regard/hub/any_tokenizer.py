@@ -8,7 +8,7 @@ from regard.data.tokenizer import Tokenizer
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
 
 AnyTokenizer = Tokenizer | PublishedTokenizer
-"""Both have the same methods; ids of special tokens are None where there is no such token."""
+"""Both have the same methods; the id of a special token is None where a vocabulary lacks it."""
 
 
 def prepend_special_tokens(

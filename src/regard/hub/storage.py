@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import torch
@@ -178,10 +179,11 @@ def append_line(path: Path, line: bytes) -> None:
             file.truncate(end)
             if file.write(content) != len(content):
                 file.truncate(end)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                _raise_unwritable(path, full, len(content), "file")
             os.fsync(file.fileno())
     except OSError as error:
-        raise _write_error(path, error, len(content), "file") from error
+        _raise_unwritable(path, error, len(content), "file")
 
 
 def sweep_temporaries(folder: Path) -> None:
@@ -212,13 +214,13 @@ def _replacing(path: Path, size: int, noun: str, *next_steps: NextStep) -> Itera
         (temporary / path.name).replace(path)
         _force_to_disk(path.parent)
     except OSError as error:
-        raise _write_error(path, error, size, noun, *next_steps) from error
+        _raise_unwritable(path, error, size, noun, *next_steps)
     except SafetensorError as error:
         code = re.search(r"\(os error (\d+)\)", str(error))  # the system's error as text
         if code is None:
             raise
         cause = OSError(int(code[1]), os.strerror(int(code[1])))
-        raise _write_error(path, cause, size, noun, *next_steps) from error
+        _raise_unwritable(path, cause, size, noun, *next_steps)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -242,25 +244,25 @@ def _free(folder: Path) -> float:
     return usage.free if usage.total else math.inf
 
 
-def _write_error(
+def _raise_unwritable(
     path: Path, error: OSError, size: int, noun: str, *next_steps: NextStep
-) -> ConfigError | ResourceError:
-    """Return why a file could not be written: disk full, wrong folder, or a failing device."""
+) -> NoReturn:
+    """Raise with why a file could not be written: disk full, wrong folder, or failing device."""
     intact = f"  The previous {noun} is intact." if path.exists() else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         need, free = math.ceil(size / _MEGABYTE) + 1, int(_free(path.parent) // _MEGABYTE)
         problem = f"the disk is full: {need:,} MB are needed, {free:,} MB are free."
-        return ResourceError(f"{path}: {problem}{intact}", *next_steps)
+        raise ResourceError(f"{path}: {problem}{intact}", *next_steps) from error
     folder, reason = path.parent, os.strerror(error.errno or errno.EIO)
     if isinstance(error, FileExistsError):
         reason = os.strerror(errno.ENOTDIR)  # a file has the name of a folder to be created
     elif isinstance(error, IsADirectoryError):
         folder = path
     elif not isinstance(error, PermissionError | NotADirectoryError) and error.errno != errno.EROFS:
-        return ResourceError(f"{path}: cannot be written ({reason}).{intact}")
-    return ConfigError(
+        raise ResourceError(f"{path}: cannot be written ({reason}).{intact}") from error
+    raise ConfigError(
         f"{folder}: cannot be written ({reason}).  Choose another folder with `output`."
-    )
+    ) from error
 
 
 def _force_to_disk(path: Path) -> None:

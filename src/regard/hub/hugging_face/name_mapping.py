@@ -60,21 +60,18 @@ def match_tensors(
     # The names of a bare model lack the prefix; a head next to it may have its own.
     is_bare = not any(name.startswith(checkpoint_format.prefix) for name in tensors)
     prefix = checkpoint_format.prefix if is_bare else ""
-    parts = {
-        name: tensors[name.removeprefix(prefix)]
-        for name in names
-        if name.removeprefix(prefix) in tensors
-    }
+    file_names = {name: name.removeprefix(prefix) for name in names}
+    parts = {name: tensors[key] for name, key in file_names.items() if key in tensors}
     problems = []
-    if missing := [name.removeprefix(prefix) for name in names if name not in parts]:
+    if missing := [file_names[name] for name in names if name not in parts]:
         noun, verb = ("tensor", "is") if len(missing) == 1 else ("tensors", "are")
         counted = f"{len(parts)} of {len(names)} found"
         problems.append(f"{noun} {', '.join(missing)} {verb} missing ({counted}).")
-    for name in sorted(tensors.keys() - {name.removeprefix(prefix) for name in names}):
+    for name in sorted(tensors.keys() - set(file_names.values())):
         original = checkpoint_format.tied_names.get(name)
         if name.endswith(checkpoint_format.ignored or "\0"):
             continue
-        if original is None or original not in parts:
+        if original not in parts:
             problems.append(f"tensor {name} does not belong to this model.")
         elif not torch.equal(tensors[name].double(), parts[original].double()):
             problems.append(f"tensor {name} differs from {original}, to which config.json ties it.")

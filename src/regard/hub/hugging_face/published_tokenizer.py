@@ -357,10 +357,14 @@ def _tokens(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _declared_ids(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int]]:
-    """Read the ids of special tokens in ``config.json`` by their roles.
+    """Read the ids of special tokens in ``config.json``, without those that have no row.
 
-    The role ``stop`` has those that end a continuation, from ``generation_config.json`` where it
-    has them. Ids that the model has no row for are left out, with a warning.
+    Args:
+        folder: With ``generation_config.json``, whose ids count for the role ``stop``.
+        config: Fields of ``config.json``.
+
+    Returns:
+        The ids by role; those of ``stop`` end a continuation.
     """
     fields = {role: config.get(f"{role}_token_id") for role in _ROLES}
     generation = _read_optional(folder / GENERATION_CONFIG)

@@ -46,6 +46,9 @@ def map_classifier_parameters(
         config: Of its encoder.
         checkpoint_format: Of that encoder.
         head: Of the format.
+
+    Returns:
+        The mappings, by the classifier's own names.
     """
     mappings = [
         mapping._replace(local=f"encoder.{mapping.local}")

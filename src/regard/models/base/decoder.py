@@ -129,7 +129,7 @@ class Decoder(TextModel):
         """Compute the last hidden states, ``[batch, length, dim]``, of ids ``[batch, length]``."""
         return self.decode(ids)
 
-    def hidden_states_after(self, before: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002 - may be unused
+    def hidden_states_after(self, before: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002
         """Compute the last hidden states of a segment, with a memory of the segment before it.
 
         Args:

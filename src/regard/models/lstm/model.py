@@ -181,11 +181,8 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
         return EncodedSource(x, lengths, finals)
 
     def init_state(self, source_ids: Tensor) -> RecurrentState:
-        """Read the source, ``[batch, source_length]``; return the state before the first token.
-
-        Each decoder layer starts from the encoder layer at the same distance from the top, or from
-        the first one where the encoder has fewer layers.
-        """
+        """Read the source, ``[batch, source_length]``; return the state before the first token."""
+        # A layer starts from the encoder's at the same distance from the top, or from its first.
         states, lengths, finals = self.encode(source_ids)
         offset = len(finals) - len(self.decoder)
         return RecurrentState(
