@@ -13,6 +13,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 _SCRIPT = re.compile(r"\b(?:examples|benchmarks)/\w+\.py\b")
+_FILE = re.compile(r"`([\w./]+\.(?:py|md|toml|cff))`")
+_PLACEHOLDER = re.compile(r"NAME|TASK|FAMILY")
 _REGISTRY = re.compile(r"pypi\.org|pythonhosted|download\.pytorch|anaconda\.org|npmjs")
 
 
@@ -38,6 +40,15 @@ def test_the_files_that_a_page_names_are_there(page):
     links = [page.parent / link for link in _LINK.findall(text) if "://" not in link]
     scripts = [ROOT / script for script in _SCRIPT.findall(text)]
     assert [str(path) for path in links + scripts if not path.exists()] == []
+
+
+def test_the_files_that_contributing_names_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    names = {name for name in _FILE.findall(text) if not _PLACEHOLDER.search(name)}
+    assert len(names) > 50
+    folders = [ROOT, *(ROOT / "src" / "regard").glob("**/"), *(ROOT / "tests").glob("**/")]
+    missing = [name for name in names if not any((folder / name).is_file() for folder in folders)]
+    assert missing == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

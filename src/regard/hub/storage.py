@@ -6,9 +6,9 @@ forced to disk too.  A killed writer leaves the previous file and a folder ``.NA
 `sweep_temporaries` removes.  While it is written a file needs its size a second time on disk.  A
 log grows by `append_line`, line by line, at a cost that does not depend on its size.
 
-Tensors are kept as safetensors (https://huggingface.co/docs/safetensors), never pickle.  The
-header's metadata has one entry, so that equal content makes equal files: ``regard``, the JSON of
-``state`` and of ``sha256`` over everything.  Writing and checked reading cost a pass of SHA-256.
+Tensors are kept as safetensors, never pickle.  The header's metadata has one entry, so that equal
+content makes equal files: ``regard``, the JSON of ``state`` and of ``sha256`` over everything.
+Writing and checked reading cost a pass of SHA-256.
 """
 
 from __future__ import annotations

@@ -101,6 +101,5 @@ def test_a_missing_pillow_is_told_with_its_command(tmp_path, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         read_image_size(tmp_path / "a.png")
     assert str(caught.value) == (
-        "images are read by Pillow, which is not installed.  "
-        "Install it: pip install 'regard[images]'"
+        "images are read by Pillow, which is not installed.  Install it: pip install pillow"
     )

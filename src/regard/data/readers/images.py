@@ -140,7 +140,6 @@ def _pillow() -> ModuleType:
         import PIL.ImageOps
     except ImportError as error:
         raise ConfigError(
-            "images are read by Pillow, which is not installed.  "
-            "Install it: pip install 'regard[images]'"
+            "images are read by Pillow, which is not installed.  Install it: pip install pillow"
         ) from error
     return PIL

@@ -191,9 +191,14 @@ class _Table(NamedTuple):
 
     lines: Lines
     is_json: bool  # by its first line
-    is_csv: bool
+    format: str  # in TABLE_READERS
     separator: str
-    is_declared: bool  # by a line such as sep=;
+    is_declared: bool  # by the suffix, or by a line such as sep=;
+
+    @property
+    def is_csv(self) -> bool:
+        """Whether the first row is a header as a rule."""
+        return self.format != "tsv"
 
 
 def _open_table(file: TextFile, suffix: str) -> _Table:
@@ -202,6 +207,9 @@ def _open_table(file: TextFile, suffix: str) -> _Table:
     Of the separators of CSV in the first line it is one that occurs as often in all lines.
     """
     lines = numbered_lines(file)
+    file_format = FORMATS.get(suffix)
+    if file_format in TABLE_READERS and file_format not in ("tsv", "csv"):
+        return _Table(lines, is_json=False, format=file_format, separator=",", is_declared=True)
     ahead = list(islice(lines, _NUM_SAMPLED))
     filled = [text for _, text in ahead if text.strip()]
     declared = _SEPARATOR_LINE.fullmatch(filled[0]) if filled else None
@@ -216,7 +224,8 @@ def _open_table(file: TextFile, suffix: str) -> _Table:
         steady = [char for char in candidates if len({text.count(char) for text in unquoted}) == 1]
         separator = (steady or candidates or [","])[0]
     is_json = first.lstrip().startswith("{")
-    return _Table(chain(ahead, lines), is_json, is_csv, separator, declared is not None)
+    table_format = "csv" if is_csv else "tsv"
+    return _Table(chain(ahead, lines), is_json, table_format, separator, declared is not None)
 
 
 def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records:
@@ -250,7 +259,7 @@ def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) 
         yield from _json_records(file, table.lines, find_keys, takes_numbers=False)
         return
     if file_format != "csv" and not table.is_declared:
-        table = table._replace(is_csv=False, separator="\t")
+        table = table._replace(format="tsv", separator="\t")
     records = _cell_records(file, table)
     ahead = list(islice(records, _NUM_SAMPLED))
     line, names = ahead[0] if ahead else (1, [])
@@ -424,22 +433,29 @@ def _json_text(fields: dict[str, object], key: str, text: str, *, takes_numbers:
 
 
 def _cell_records(file: TextFile, table: _Table) -> Records:
-    """Split lines into cells; in CSV a quoted cell may span lines."""
-    if not table.is_csv:
-        for number, text in table.lines:
-            if "\t" in text or text.strip():
-                yield number, without_end(text).split("\t")
-        return
+    """Return the cells of each row."""
+    return TABLE_READERS[table.format](file, table.lines, table.separator)
+
+
+def _read_tsv(file: TextFile, lines: Lines, separator: str) -> Records:  # noqa: ARG001
+    """Split lines at tabs."""
+    for number, text in lines:
+        if "\t" in text or text.strip():
+            yield number, without_end(text).split("\t")
+
+
+def _read_csv(file: TextFile, lines: Lines, separator: str) -> Records:
+    """Split lines into cells; a quoted cell may span lines."""
     record: list[tuple[int, str]] = []
 
     def feed() -> Iterator[str]:
-        for number, text in table.lines:
+        for number, text in lines:
             body = without_end(text)
             record.append((number, body))
             # A lone CR would end a row for csv; it is replaced by NUL, which no line holds.
             yield body.replace("\r", "\0") + text[len(body) :]
 
-    reader = csv.reader(feed(), delimiter=table.separator, strict=True)
+    reader = csv.reader(feed(), delimiter=separator, strict=True)
     limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
         while True:
@@ -458,3 +474,10 @@ def _cell_records(file: TextFile, table: _Table) -> Records:
                     yield record[0][0], cells
     finally:
         csv.field_size_limit(limit)
+
+
+TableReader = Callable[[TextFile, Lines, str], Records]
+"""Reads the rows of a file from its lines; the last argument is the separator of CSV."""
+
+TABLE_READERS: dict[str, TableReader] = {"tsv": _read_tsv, "csv": _read_csv}
+"""Readers of rows by the format that `regard.data.readers.FORMATS` gives a suffix."""

@@ -55,7 +55,7 @@ def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text"
     """
     source = as_source(data)
     lines = TextLines(path=source.path, texts=[], numbers=[], ends_document=[])
-    if FORMATS.get(source.suffix) in ("jsonl", "csv"):
+    if FORMATS.get(source.suffix) not in (None, "text", "tsv"):
         for number, (text,) in read_records(source, (column,), encoding=encoding):
             texts = text.strip().split("\n")
             lines.texts.extend(texts)

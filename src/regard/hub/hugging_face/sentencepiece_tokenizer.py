@@ -279,7 +279,7 @@ def _load(path: Path) -> Any:
     except ImportError as error:
         raise PackageMissingError(
             f"{path}: reading it takes the package sentencepiece, which is not installed.  "
-            "Install it: pip install 'regard[sentencepiece]'"
+            "Install it: pip install sentencepiece"
         ) from error
     try:
         return package.SentencePieceProcessor(model_proto=path.read_bytes())

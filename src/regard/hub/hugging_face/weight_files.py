@@ -1,8 +1,7 @@
 """The tensors of a Hugging Face folder: one safetensors file or several shards, never a pickle.
 
-``model.safetensors.index.json`` maps each tensor to the shard that holds it
-(https://huggingface.co/docs/safetensors). Whatever it says, only files in the folder itself
-are opened.
+``model.safetensors.index.json`` maps each tensor to the shard that holds it. Whatever it says, only
+files in the folder itself are opened.
 """
 
 from __future__ import annotations
