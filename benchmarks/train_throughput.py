@@ -205,7 +205,7 @@ def load(path: str | None) -> tuple[PairBatches, PairBatches, int]:
     tokenizer = Tokenizer.train([*train.sources, *train.targets], TokenizerConfig(vocab_size=VOCAB))
     made = []
     for pairs in (train, valid):
-        encoded, _, _ = encode_pairs(pairs, tokenizer, max_length=200)
+        encoded = encode_pairs(pairs, tokenizer, max_length=200)
         made.append(PairBatches(encoded.sources, encoded.targets, batch_tokens=4096, seed=1))
     return made[0], made[1], len(tokenizer)
 

@@ -19,11 +19,10 @@ import regard
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.text import read_text
 from regard.data.splits import split
-from regard.errors import DataError
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
 from regard.tasks import TASKS
-from regard.tasks.translation.data import Corpus
+from regard.tasks.translation.data import TranslationData
 from regard.tasks.translation.task import TranslationTask
 
 _REMOVED = str.maketrans("", "", string.punctuation)
@@ -48,11 +47,9 @@ class RestorationTask(TranslationTask):
         """The Transformer."""
         return RunConfig(task=self.name)
 
-    def read(self, options: ReadOptions) -> Corpus:
+    def read(self, options: ReadOptions) -> TranslationData:
         """Read running text, a sentence a line, and hold some lines out."""
-        source = options.source("path")
-        if source is None:
-            raise DataError("no data.  Name a file of running text, a sentence a line.")
+        source = options.training_source("sentences.txt")
         lines = read_text(source, encoding=options.data.encoding)
         pairs = ParallelCorpus(
             path=lines.path,
@@ -61,14 +58,13 @@ class RestorationTask(TranslationTask):
             lines=lines.numbers,
         )
         parts = split(pairs, seed=options.seed)
-        return Corpus(
+        return TranslationData(
             path=lines.path,
             train=parts.train,
             valid=parts.valid,
             test=parts.test,
             dropped=parts.dropped,
             languages="",
-            languages_are_guessed=False,
         )
 
 

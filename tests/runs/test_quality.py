@@ -10,7 +10,7 @@ from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.tokenizer import Tokenizer
 from regard.errors import DataError
 from regard.runs.run import estimate, ignore_events, train
-from regard.setup.base_task import ReadOptions
+from regard.setup.base_task import ReadOptions, RunParts
 from regard.setup.build import build_model
 from regard.setup.estimate import Measurement, make_plan
 from regard.tasks import TASKS
@@ -173,7 +173,8 @@ def _setup(pairs_file, setting):
     corpus = task.read(ReadOptions.from_config(config))
     tokenizer = Tokenizer.train(corpus.texts(), config.tokenizer)
     model = build_model(config, len(tokenizer), task)
-    return task.set_up(config, corpus, tokenizer, model, ignore_events)
+    parts = RunParts(config=config, dataset=corpus, tokenizer=tokenizer, model=model)
+    return task.set_up(parts, ignore_events)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path, pairs_file):

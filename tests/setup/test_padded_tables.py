@@ -21,7 +21,7 @@ from regard.runs.export_check import export_model
 from regard.runs.information import inspect_folder
 from regard.runs.run import resume, train
 from regard.setup.config import RunConfig
-from regard.tasks.translation.loss import among_tokens, decode_rows
+from regard.tasks.translation.loss import decode_rows, forbid_unused_ids
 from regard.training.events import Saved
 
 SHORT = ("data.max_length=32", "training.batch_tokens=256", "training.precision=float32")
@@ -189,6 +189,6 @@ def test_search_writes_tokens_only(pairs_file, tmp_path):
         plain = BeamSearchConfig(beam=beam, max_length=5)
         found = decode_rows(model, sources, [0, 1], plain, ids)
         assert max(max(row[0].ids) for row in found) >= len(tokenizer)
-        found = decode_rows(model, sources, [0, 1], among_tokens(plain, model, tokenizer), ids)
+        found = decode_rows(model, sources, [0, 1], forbid_unused_ids(plain, model, tokenizer), ids)
         assert all(token < len(tokenizer) for row in found for token in row[0].ids)
     assert translator.translate(["7 red cat"])

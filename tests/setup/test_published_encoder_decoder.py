@@ -169,7 +169,7 @@ def test_a_batch_has_the_tokens_of_each_side(trained):
     given = ParallelCorpus(
         path="p", sources=["7 red cat", "3 dog"], targets=["a", "b c d"], lines=[1, 2]
     )
-    rows, _, _ = encode_pairs(given, translator.tokenizer, max_length=32)
+    rows = encode_pairs(given, translator.tokenizer, max_length=32)
     ids = special_ids(translator.model, translator.tokenizer)
     batches = PairBatches(rows.sources, rows.targets, batch_tokens=10_000, seed=0, ids=ids)
     batch = batches.batch(batches.in_sequence()[0])

@@ -12,7 +12,7 @@ from torch import nn
 from regard.cli.wording import error_text
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import WeightsError
-from regard.tasks.translation.data import Corpus
+from regard.tasks.translation.data import TranslationData
 from regard.training.checkpoint import Counters, checkpoint_path, load_checkpoint, save_checkpoint
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import Warned
@@ -77,14 +77,13 @@ def infinite_slope(model, batch):
 def corpus(lines, *, is_generated=False):
     texts = ["x"] * len(lines)
     pairs = ParallelCorpus(path="pairs.tsv", sources=texts, targets=texts, lines=lines)
-    return Corpus(
+    return TranslationData(
         path="pairs.tsv",
         train=pairs,
         valid=pairs,
         test=pairs,
         dropped=[],
         languages="",
-        languages_are_guessed=False,
         is_generated=is_generated,
     )
 

@@ -97,15 +97,15 @@ def _refuse_problems(options: ReadOptions, *, json: bool) -> None:
 
 def _print_json(task: str, dataset: Any) -> None:
     """Print the report as an object, with all rows that were left out."""
-    from regard.tasks.classification.input_data import InputData
-    from regard.tasks.translation.data import Corpus, summarize_lengths
+    from regard.tasks.classification.input_data import InputClassificationData
+    from regard.tasks.translation.data import TranslationData, summarize_lengths
 
     report = {"task": task, **msgspec.to_builtins(dataset.summary())}
-    if isinstance(dataset, Corpus):
+    if isinstance(dataset, TranslationData):
         report["num_pairs"] = sum(map(len, (dataset.train, dataset.valid, dataset.test)))
         report["lengths"] = summarize_lengths(dataset)
-    elif isinstance(dataset, InputData):
-        report |= {"labels": dataset.label_counts(), "sizes": dataset.sizes()}
+    elif isinstance(dataset, InputClassificationData):
+        report |= {"labels": dataset.label_counts(), "sizes": dataset.describe_inputs()}
     report["drops"] = [msgspec.to_builtins(row) for row in dataset.dropped]
     print(msgspec.json.encode(report).decode())
 
@@ -113,19 +113,19 @@ def _print_json(task: str, dataset: Any) -> None:
 def _print(task: str, dataset: Any) -> None:
     """Print the report as text, with the first rows that were left out."""
     from regard.cli.console import describe
-    from regard.tasks.classification.input_data import InputData
-    from regard.tasks.translation.data import Corpus, summarize_lengths
+    from regard.tasks.classification.input_data import InputClassificationData
+    from regard.tasks.translation.data import TranslationData, summarize_lengths
 
     print(f"Task    {task}")
     for line in describe(dataset.summary()):
         print(line)
-    if isinstance(dataset, Corpus):
+    if isinstance(dataset, TranslationData):
         for side, figures in summarize_lengths(dataset).items():
             values = "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())
             print(f"Length  {side}: {values}   (characters)")
-    elif isinstance(dataset, InputData):
+    elif isinstance(dataset, InputClassificationData):
         counts = ", ".join(f"{label} {count:,}" for label, count in dataset.label_counts().items())
-        print(f"Labels  {counts}\nSizes   {dataset.sizes()}")
+        print(f"Labels  {counts}\nSizes   {dataset.describe_inputs()}")
     for row in dataset.dropped[:_SHOWN_DROPS]:
         print(f"        {dataset.path}:{row.line}: {row.reason}: {row.text[:60]}")
     if len(dataset.dropped) > _SHOWN_DROPS:

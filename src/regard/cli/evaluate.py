@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from regard.metrics.translation import PairedScores
     from regard.tasks.classification.evaluation import ClassificationReport
     from regard.tasks.language_modeling.evaluation import TextReport
-    from regard.tasks.translation.evaluation import EvaluationReport
+    from regard.tasks.translation.evaluation import TranslationReport
 
 
 def evaluate(
@@ -51,7 +51,7 @@ def evaluate(
     """
     from regard.runs.evaluation import evaluate as score
     from regard.tasks.language_modeling.evaluation import TextReport
-    from regard.tasks.translation.evaluation import EvaluationReport
+    from regard.tasks.translation.evaluation import TranslationReport
 
     report, predictor = score(
         model,
@@ -64,7 +64,7 @@ def evaluate(
     )
     if json:
         print(msgspec.json.encode(report).decode())
-    elif isinstance(report, EvaluationReport):
+    elif isinstance(report, TranslationReport):
         assert predictor.config is not None
         usual = predictor.config.search.beam
         _print_report(report, usual if beam is None else beam, str(compare))
@@ -102,7 +102,7 @@ def _print_text_report(report: TextReport, other: str) -> None:
         print(f"Compare {report.model} against {other}: {difference:+.3f} bits/byte")
 
 
-def _print_report(report: EvaluationReport, beam: int, other: str) -> None:
+def _print_report(report: TranslationReport, beam: int, other: str) -> None:
     print(
         f"Data    {report.path}   {report.num_pairs:,} pairs   model {report.model}   beam {beam}"
     )

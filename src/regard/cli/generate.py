@@ -50,12 +50,22 @@ def generate(
     json
         One JSON object a continuation.
     """
-    from regard.tasks.language_modeling.predictor import TextGenerator, sampling_config
+    from regard.tasks.language_modeling.predictor import (
+        SamplingOptions,
+        TextGenerator,
+        sampling_config,
+    )
     from regard.tasks.loading import open_model
 
-    config = sampling_config(
-        temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens
+    options = SamplingOptions(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        stop=stop,
+        seed=seed,
     )
+    sampling_config(options)  # refuse them before the model is opened
     if num < 1:
         raise ConfigError(f"--num {num}: must be 1 or more.")
     generator = open_model(model)
@@ -64,22 +74,13 @@ def generate(
     text = _read_input() if prompt == "-" else prompt or ""
     if num == 1 and not json:
         sys.stdout.write(text)
-        for piece in generator.stream(text, config, stop=stop, seed=seed):
+        for piece in generator.stream(text, **options):
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
         return 0
-    found = generator.generate_all(
-        text,
-        num=num,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        stop=stop,
-        seed=seed,
-    )
-    for number, generation in enumerate(found, start=1):
+    generations = generator.generate_all(text, num=num, **options)
+    for number, generation in enumerate(generations, start=1):
         if json:
             entry = {"prompt": text, **msgspec.to_builtins(generation)}
             print(msgspec.json.encode(entry).decode())

@@ -187,7 +187,7 @@ def overlap(train: T, test: T) -> dict[int, int]:
     return {row: train_rows[key] for row, key in enumerate(keys) if key in train_rows}
 
 
-def without_overlap(train: ParallelCorpus, test: ParallelCorpus) -> ParallelCorpus:
+def without_overlap(train: U, test: U) -> U:
     """Return the test rows whose source is not in the training data.
 
     Raises:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from regard.errors import ConfigError
 from regard.tasks.classification.evaluation import ClassificationReport, evaluate_classifier
-from regard.tasks.classification.input_predictor import InputClassifier
-from regard.tasks.classification.predictor import TextClassifier
+from regard.tasks.classification.predictor import LabelPredictor
 from regard.tasks.language_modeling.evaluation import (
     TextReport,
     evaluate_text,
@@ -16,13 +15,13 @@ from regard.tasks.language_modeling.evaluation import (
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.loading import Predictor, open_model
 from regard.tasks.translation.evaluation import (
-    EvaluationReport,
+    TranslationReport,
     evaluate_model,
     read_test_pairs,
 )
 from regard.tasks.translation.predictor import Translator
 
-Report = EvaluationReport | TextReport | ClassificationReport
+Report = TranslationReport | TextReport | ClassificationReport
 
 
 def evaluate(
@@ -71,8 +70,8 @@ def evaluate(
         assert other is None or isinstance(other, TextGenerator)
         lines = read_test_text(path, predictor, **overlap)
         report = evaluate_text(predictor, lines, name=name, other=other)
-    elif isinstance(predictor, TextClassifier | InputClassifier):
-        assert other is None or isinstance(other, TextClassifier | InputClassifier)
+    elif isinstance(predictor, LabelPredictor):
+        assert other is None or isinstance(other, LabelPredictor)
         report = evaluate_classifier(predictor, path, name=name, other=other, **overlap)
     else:
         raise ConfigError(

@@ -21,7 +21,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import sweep_temporaries
 from regard.runs.model_card import model_card
-from regard.setup.base_task import FOLDER, Dataset, ReadOptions, Task, TrainingSetup
+from regard.setup.base_task import FOLDER, Dataset, ReadOptions, RunParts, Task, TrainingSetup
 from regard.setup.build import (
     build_model,
     dropped_report,
@@ -421,7 +421,8 @@ def _set_up(
     report: Report,
 ) -> TrainingSetup:
     model = build_model(config, 0 if tokenizer is None else len(tokenizer), task)
-    setup = task.set_up(config, dataset, tokenizer, model, report)
+    parts = RunParts(config=config, dataset=dataset, tokenizer=tokenizer, model=model)
+    setup = task.set_up(parts, report)
     report(summarize_model(config, model, task))
     return setup
 

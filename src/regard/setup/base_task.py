@@ -9,18 +9,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.dropped_rows import DroppedRow
+from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.readers.audio import LogMelConfig
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource, open_source
-from regard.errors import ConfigError, NextStep, WeightsError
-from regard.hub.any_tokenizer import AnyTokenizer
+from regard.data.rows import Rows
+from regard.errors import ConfigError, DataError, NextStep, WeightsError
 from regard.hub.model_folder import ModelFolder, load_weights
 from regard.models import Family, InputFamily, Model, ModelConfig, family_of
 from regard.settings.binding import convert_fields
@@ -35,6 +35,15 @@ from regard.training.train_step import Loss
 
 FOLDER = "FOLDER"
 """Placeholder of the model folder in suggested commands."""
+
+R = TypeVar("R", bound=Rows)
+"""Rows of data of one kind."""
+D = TypeVar("D", bound="Dataset")
+"""The data of a task."""
+V = TypeVar("V")
+"""A vocabulary, or None where no text is read."""
+M = TypeVar("M", bound=Model)
+"""A model of a task."""
 
 
 class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +73,18 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         if path is None or name in self.sources:
             return self.sources.get(name)
         return open_source(path)
+
+    def training_source(self, example: str) -> DataSource:
+        """Return the training data; `example` is a file name for the message if there is none.
+
+        Raises:
+            DataError: The settings name no data.
+        """
+        source = self.source("path")
+        if source is None:
+            step = NextStep("Name the data", "train", (example,), (("output", "FOLDER"),))
+            raise DataError("no data.", step)
+        return source
 
     @classmethod
     def from_config(
@@ -110,34 +131,70 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Dataset(Protocol):
-    """The data of a run, read and split."""
+class Dataset(msgspec.Struct, Generic[R], kw_only=True):
+    """The data of a run, read and split; each task has a subclass.
+
+    Args:
+        path: File or folder as named by the user.
+        train: Training data.
+        valid: Validation data, which chooses the best weights.
+        test: Test data for the final figures; may be empty.
+        dropped: Rows that were left out, with the reason.
+        languages_are_guessed: Whether the languages of the text were detected, not set.
+    """
+
+    path: str
+    train: R
+    valid: R
+    test: R
+    dropped: list[DroppedRow]
+    languages_are_guessed: bool = False
 
     @property
-    def path(self) -> str:
-        """File or folder as named by the user."""
-        ...
+    def unit(self) -> str:
+        """What is counted, such as ``pairs``."""
+        raise NotImplementedError
 
     @property
-    def dropped(self) -> list[DroppedRow]:
-        """Rows that were left out, with the reason."""
-        ...
+    def contents(self) -> str:
+        """Languages or labels, in words; empty where there are none."""
+        return ""
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Number of units for training, validation and test."""
+        return len(self.train), len(self.valid), len(self.test)
 
     def facts(self) -> DataFacts:
         """Return the facts that settings depend on."""
-        ...
-
-    def summary(self) -> DataSummary:
-        """Describe the data in an event."""
-        ...
+        raise NotImplementedError
 
     def texts(self) -> Sequence[str]:
-        """Return the training texts for the vocabulary; empty for data without text."""
-        ...
+        """Return the training texts for the vocabulary; empty where there is no text."""
+        raise NotImplementedError
 
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where rows of a training batch are in the data, such as ``lines 12-15``."""
-        ...
+        raise NotImplementedError
+
+    def summary(self) -> DataSummary:
+        """Describe the data in an event."""
+        num_train, num_valid, num_test = self.sizes
+        return DataSummary(
+            path=self.path,
+            unit=self.unit,
+            languages=self.contents,
+            languages_are_guessed=self.languages_are_guessed,
+            num_train=num_train,
+            num_valid=num_valid,
+            num_test=num_test,
+            dropped=count_reasons(self.dropped),
+        )
+
+    def describe_sizes(self) -> str:
+        """Return the sizes of the three parts in words."""
+        num_train, num_valid, num_test = self.sizes
+        return f"{num_train:,} train / {num_valid:,} validation / {num_test:,} test"
 
 
 class TrainingBatches(Protocol):
@@ -200,28 +257,40 @@ class TestReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: str
 
 
-class TrainingSetup(ABC):
-    """Model, batches, loss and evaluation of a run.
+class RunParts(msgspec.Struct, Generic[D, V, M], frozen=True, kw_only=True):
+    """The settings, data and model of a run, from which its task builds a `TrainingSetup`.
 
     Args:
         config: The settings of the run.
         dataset: The data.
-        tokenizer: The vocabulary; None for data without text.
-        batches: Batches of the training data.
+        tokenizer: The vocabulary; None where there is no text.
         model: With initial weights, in training mode.
     """
 
-    def __init__(
-        self,
-        *,
-        config: RunConfig,
-        dataset: Any,
-        tokenizer: AnyTokenizer | None,
-        batches: TrainingBatches,
-        model: Model,
-    ) -> None:
-        self.config, self.dataset, self.tokenizer = config, dataset, tokenizer
-        self.batches, self.model = batches, model
+    config: RunConfig
+    dataset: D
+    tokenizer: V
+    model: M
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most tokens in a batch."""
+        assert self.config.training.batch_tokens is not None  # resolved
+        return self.config.training.batch_tokens
+
+
+class TrainingSetup(ABC, Generic[D, V, M]):
+    """Model, batches, loss and evaluation of a run.
+
+    Args:
+        parts: Settings, data, vocabulary and model of the run.
+        batches: Batches of the training data.
+    """
+
+    def __init__(self, parts: RunParts[D, V, M], batches: TrainingBatches) -> None:
+        self.config, self.dataset = parts.config, parts.dataset
+        self.tokenizer, self.model = parts.tokenizer, parts.model
+        self.batches = batches
 
     @property
     def final_evaluations(self) -> float:
@@ -290,21 +359,11 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def set_up(
-        self,
-        config: RunConfig,
-        dataset: Any,
-        tokenizer: AnyTokenizer | None,
-        model: Model,
-        report: Report,
-    ) -> TrainingSetup:
+    def set_up(self, parts: RunParts[Any, Any, Any], report: Report) -> TrainingSetup:
         """Encode the data and arrange it in batches.
 
         Args:
-            config: The settings of the run.
-            dataset: The result of `read`.
-            tokenizer: The vocabulary; None for data without text.
-            model: With initial weights.
+            parts: Settings, data, vocabulary and model of the run.
             report: Called with events.
 
         Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,6 +16,8 @@ from regard.models.base.model import Model
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.loop import Evaluation
 from regard.training.train_step import LossFunction
+
+_TIMED_BATCHES = 2
 
 
 class SequentialBatches(Protocol):
@@ -85,3 +88,25 @@ def total_loss(
         total += float(loss.nll) * loss.num_tokens
         num_tokens += loss.num_tokens
     return total, num_tokens
+
+
+@torch.no_grad()
+def time_evaluation(loss_function: LossFunction, model: Model, batches: SequentialBatches) -> float:
+    """Time the loss of a few batches with a copy of a model, and scale up to all.
+
+    Args:
+        loss_function: Computes the loss of a batch.
+        model: The model; its copy is timed in its compute type.
+        batches: All batches of the evaluation.
+
+    Returns:
+        Seconds that one evaluation takes.
+    """
+    evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
+    all_rows = batches.in_sequence()
+    sample = all_rows[:: max(1, len(all_rows) // _TIMED_BATCHES)]
+    loss_function(evaluated, batches.batch(sample[0]))  # the first pass is slower
+    start = time.perf_counter()
+    for rows in sample:
+        loss_function(evaluated, batches.batch(rows))
+    return (time.perf_counter() - start) / len(sample) * len(all_rows)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from regard.layers.cross_entropy import linear_cross_entropy
 from regard.models.base.text_model import PAD_ID, TextModel
 from regard.training.train_step import Loss
 
+M = TypeVar("M", bound=TextModel)
 
-class TokenLoss(ABC):
+
+class TokenLoss(ABC, Generic[M]):
     """Label-smoothed cross-entropy, padding left out.
 
     A batch has ``labels``, ``[batch, length]``, equal to `nothing` where nothing is predicted.
@@ -29,10 +31,10 @@ class TokenLoss(ABC):
         self.label_smoothing = label_smoothing
 
     @abstractmethod
-    def hidden_states(self, model: nn.Module, batch: Any) -> Tensor:
+    def hidden_states(self, model: M, batch: Any) -> Tensor:
         """Compute the last states that predict the labels, ``[batch, length, dim]``."""
 
-    def __call__(self, model: TextModel, batch: Any) -> Loss:
+    def __call__(self, model: M, batch: Any) -> Loss:
         """Compute the loss of a batch."""
         if not model.has_plain_logits:
             return self.of_outputs(self.outputs(model, batch), batch)
@@ -46,7 +48,7 @@ class TokenLoss(ABC):
         )
         return Loss(loss=loss, nll=nll, num_tokens=len(labels))
 
-    def outputs(self, model: TextModel, batch: Any) -> Tensor:
+    def outputs(self, model: M, batch: Any) -> Tensor:
         """Compute the logits of all labels, ``[tokens, vocab]``."""
         return model.logits(self.hidden_states(model, batch)[batch.labels != self.nothing])
 

@@ -305,7 +305,7 @@ def test_evaluating_on_the_training_data_is_refused(capsys, models, waves):
     code, _, err = run(capsys, "evaluate", models["waves"], waves)
     assert code == 3
     assert err == (
-        f"regard: {waves}: 56 of 60 inputs also stand in {waves}.  Scores would be too good.  "
+        f"regard: {waves}: 56 of 60 inputs are also in {waves}.  Scores would be too good.  "
         "Drop them: --drop-overlap;  keep: --allow-overlap\n"
     )
     assert run(capsys, "evaluate", models["waves"], waves, "--allow-overlap")[0] == 0
@@ -502,4 +502,4 @@ def test_a_classifier_of_texts_is_evaluated_too(capsys, tmp_path):
     assert (found["num_inputs"], found["unit"], found["majority"]) == (60, "texts", 50.0)
     assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
     code, _, err = run(capsys, "evaluate", tmp_path / "m", tmp_path / "train.csv")
-    assert code == 3 and "inputs also stand in" in err
+    assert code == 3 and "inputs are also in" in err

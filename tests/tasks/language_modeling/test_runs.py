@@ -11,7 +11,6 @@ from regard import load
 from regard.__main__ import main
 from regard.data.readers.text import read_text
 from regard.errors import ConfigError, DataError
-from regard.generation.sampling import SamplingConfig
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
 from regard.tasks import guess_task
@@ -95,19 +94,19 @@ def test_the_same_seed_writes_the_same_and_streams_the_same(run):
     config = {"temperature": 1.5, "top_k": 50, "top_p": 0.9, "max_tokens": 30}
     found = generator.generate("7 red", seed=5, **config)
     assert generator.generate("7 red", seed=5, **config) == found
-    pieces = list(generator.stream("7 red", SamplingConfig(**config), stop=None, seed=5))
+    pieces = list(generator.stream("7 red", seed=5, **config))
     assert "".join(pieces) == found.text
     assert len(pieces) > 3
 
 
 def test_a_stream_shows_nothing_of_the_text_it_stops_at(run):
     generator = load(run[0])
-    config = SamplingConfig(temperature=0.0, max_tokens=40)
-    whole = generator.generate("7 red", temperature=0.0, max_tokens=40)
+    config = {"temperature": 0.0, "max_tokens": 40}
+    whole = generator.generate("7 red", **config)
     stop = whole.text[8:12]
-    pieces = list(generator.stream("7 red", config, stop=stop, seed=1))
+    pieces = list(generator.stream("7 red", stop=stop, seed=1, **config))
     assert "".join(pieces) == whole.text.partition(stop)[0]
-    found = generator.generate("7 red", temperature=0.0, max_tokens=40, stop=stop)
+    found = generator.generate("7 red", stop=stop, **config)
     assert found.text == whole.text.partition(stop)[0]
     assert found.is_complete
 
@@ -152,7 +151,7 @@ def test_long_lines_of_the_training_text_are_not_tested_on(run, tmp_path):
     test.write_text(f"new\n{long}\n")
     with pytest.raises(DataError) as raised:
         read_test_text(str(test), generator)
-    assert "1 of 2 lines also stand in" in str(raised.value)
+    assert "1 of 2 lines are also in" in str(raised.value)
     assert len(read_test_text(str(test), generator, drop_overlap=True)) == 1
     assert len(read_test_text(str(test), generator, allow_overlap=True)) == 2
 

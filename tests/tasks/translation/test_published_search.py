@@ -20,7 +20,7 @@ from regard.errors import ConfigError
 from regard.hub.any_tokenizer import prepend_special_tokens
 from regard.hub.hugging_face.generation_rules import GenerationRules, read_generation_rules
 from regard.runs.export_check import export_model
-from regard.tasks.translation.loss import among_tokens, decode_rows, special_ids
+from regard.tasks.translation.loss import decode_rows, forbid_unused_ids, special_ids
 
 SEEDS = (0, 3, 6, 8, 10, 12)  # the higher, the sooner an output ends
 LIVELY = {"no_repeat_ngram_size": 2, "max_length": 14}  # else random models repeat themselves
@@ -86,7 +86,7 @@ def our_outputs(folder: Path) -> tuple[list[list[int]], list[list[int]]]:
     """Write by the folder's own settings; the sources, and the outputs."""
     opened: Any = regard.load(folder)
     rows = prepend_special_tokens(opened.tokenizer, opened.tokenizer.encode(TEXTS))
-    search = among_tokens(opened.config.search, opened.model, opened.tokenizer)
+    search = forbid_unused_ids(opened.config.search, opened.model, opened.tokenizer)
     ids = special_ids(opened.model, opened.tokenizer)
     found = decode_rows(opened.model, TokenRows(rows), range(len(rows)), search, ids)
     return [list(row) for row in rows], [hypotheses[0].ids for hypotheses in found]

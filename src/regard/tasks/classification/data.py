@@ -1,58 +1,61 @@
-"""Texts with labels, as a run reads them: cleaned, split, and checked against each other."""
+"""Texts with labels: read, split, and checked against each other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
-import msgspec
-
-from regard.data.dropped_rows import DroppedRow, count_reasons
+from regard.data.dropped_rows import DroppedRow
+from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import COLUMNS, LabeledTexts, check_known_labels, label_names
 from regard.data.listing import describe_lines
 from regard.data.readers.labeled import read_labeled_texts
-from regard.data.splits import check_overlap, overlap, split
-from regard.errors import DataError, NextStep
-from regard.setup.base_task import ReadOptions
+from regard.data.readers.source import DataSource
+from regard.data.splits import check_overlap, split, without_overlap
+from regard.errors import DataError
+from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
-from regard.training.events import DataSummary
+
+L = TypeVar("L", LabeledTexts, LabeledInputs)
+"""Texts or inputs with labels."""
 
 
-class ClassificationData(msgspec.Struct, kw_only=True):
-    """The data of a run.
+class ClassificationData(Dataset[L], kw_only=True):
+    """Texts or inputs with labels.
 
     Args:
-        path: File as named.
-        train: Rows to learn from.
-        valid: Rows that choose the best weights.
-        test: Rows held out for the final figures; may be empty.
-        dropped: Rows left out, with the reason.
         labels: Names of the labels.
     """
 
-    path: str
-    train: LabeledTexts
-    valid: LabeledTexts
-    test: LabeledTexts
-    dropped: list[DroppedRow]
     labels: tuple[str, ...]
 
-    def facts(self) -> DataFacts:
-        """Return the size, in characters of the training texts, and the labels."""
-        return DataFacts(num_chars=sum(map(len, self.train.texts)), labels=self.labels)
+    @property
+    def contents(self) -> str:
+        """The number of labels in words."""
+        return f"{len(self.labels)} labels"
 
-    def summary(self) -> DataSummary:
-        """Describe the texts in an event."""
-        return DataSummary(
-            path=self.path,
-            unit="texts",
-            languages=f"{len(self.labels)} labels",
-            languages_are_guessed=False,
-            num_train=len(self.train),
-            num_valid=len(self.valid),
-            num_test=len(self.test),
-            dropped=count_reasons(self.dropped),
-        )
+    @property
+    def title(self) -> str:
+        """What a model of this data is, in words."""
+        return f"A classifier of {len(self.labels)} labels"
+
+    def example(self) -> str:
+        """Return one of the validation inputs as an argument of a command."""
+        raise NotImplementedError
+
+
+class TextClassificationData(ClassificationData[LabeledTexts], kw_only=True):
+    """Texts with labels."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "texts"
+
+    def facts(self) -> DataFacts:
+        """Return the characters of the training texts, and the labels."""
+        return DataFacts(num_chars=sum(map(len, self.train.texts)), labels=self.labels)
 
     def texts(self) -> list[str]:
         """Return the training texts."""
@@ -62,43 +65,41 @@ class ClassificationData(msgspec.Struct, kw_only=True):
         """Describe where training rows are in the file."""
         return describe_lines([self.train.lines[row] for row in rows])
 
-    def numbers(self, rows: LabeledTexts) -> list[int]:
-        """Return the number of each row's label."""
-        number_of = {label: number for number, label in enumerate(self.labels)}
-        return [number_of[label] for label in rows.labels]
+    def example(self) -> str:
+        """Return the first words of a validation text."""
+        return " ".join(self.valid.texts[0].split()[:8]).replace('"', "")
 
 
-def read_classification_data(options: ReadOptions) -> ClassificationData:
-    """Read texts with labels, and hold out what the options do not name.
+def read_text_classification_data(options: ReadOptions) -> TextClassificationData:
+    """Read texts with labels, and split off the parts that have no file of their own.
 
     Raises:
         DataError: There are none, or they cannot be used.
     """
     data = options.data
-    if data.path is None:
-        raise DataError(
-            "no data.",
-            NextStep("Name a file", "train", ("reviews.jsonl",), (("output", "FOLDER"),)),
-        )
-    columns = columns_of(data)
-    rows, dropped = _read(options, "path")
-    labels = label_names(rows, columns)
+    texts, dropped = read_labeled_texts_of(options.training_source("reviews.jsonl"), data)
+    labels = label_names(texts, columns_of(data))
     parts = split(
-        rows,
+        texts,
         seed=options.seed,
         valid_rows=0 if data.valid else None,
         test_rows=0 if data.test else None,
     )
-    train, valid, test = parts.train, parts.valid, parts.test
-    if data.valid:
-        valid = _read_held_out(options, "valid", train, labels)
-    if data.test:
-        test = _read_held_out(options, "test", train, labels)
-    return ClassificationData(
-        path=rows.path,
-        train=train,
-        valid=valid,
-        test=test,
+    held_out = {"valid": parts.valid, "test": parts.test}
+    for name in held_out:
+        if (source := options.source(name)) is not None:
+            own_texts, _ = read_labeled_texts_of(source, data)
+            check_known_labels(own_texts, labels, texts.path)
+            if data.drop_overlap:
+                own_texts = without_overlap(parts.train, own_texts)
+            elif not data.allow_overlap:
+                check_overlap(parts.train, own_texts)
+            held_out[name] = own_texts
+    return TextClassificationData(
+        path=texts.path,
+        train=parts.train,
+        valid=held_out["valid"],
+        test=held_out["test"],
         dropped=[*dropped, *parts.dropped],
         labels=labels,
     )
@@ -109,20 +110,44 @@ def columns_of(data: DataConfig) -> tuple[str, str]:
     return (data.columns[0], data.columns[1]) if data.columns else COLUMNS
 
 
-def _read(options: ReadOptions, name: str) -> tuple[LabeledTexts, list[DroppedRow]]:
-    source, data = options.source(name), options.data
-    assert source is not None
+def read_labeled_texts_of(
+    source: DataSource | str, data: DataConfig
+) -> tuple[LabeledTexts, list[DroppedRow]]:
+    """Read texts with labels with the encoding and columns that the settings name.
+
+    Returns:
+        The rows that have both, and those that lack one.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
     return read_labeled_texts(source, encoding=data.encoding, columns=columns_of(data))
 
 
-def _read_held_out(
-    options: ReadOptions, name: str, train: LabeledTexts, labels: tuple[str, ...]
-) -> LabeledTexts:
-    rows, _ = _read(options, name)
-    check_known_labels(rows, labels, train.path)
-    if options.data.drop_overlap:
-        shared = overlap(train, rows)
-        return rows.select(row for row in range(len(rows)) if row not in shared)
-    if not options.data.allow_overlap:
-        check_overlap(train, rows)
-    return rows
+def exclude_repeated(rows: L, repeated: Sequence[int], train_path: str, *, drop: bool) -> L:
+    """Return held-out rows without those that are also in the training data.
+
+    Args:
+        rows: The held-out rows.
+        repeated: Indices of those in the training data.
+        train_path: Path of the training data, for the message.
+        drop: Whether to leave them out.
+
+    Raises:
+        DataError: There are some and `drop` is false, or nothing is left.
+    """
+    if not repeated:
+        return rows
+    if not drop:
+        raise DataError(
+            f"{rows.path}: {len(repeated):,} of {len(rows):,} inputs are also in {train_path}.  "
+            "Scores would be too good.  Drop them: `data.drop_overlap=true`;  "
+            "keep: `data.allow_overlap=true`"
+        )
+    new_rows = sorted(set(range(len(rows))) - set(repeated))
+    if not new_rows:
+        raise DataError(
+            f"{rows.path}: every input is also in {train_path}: none is left.  "
+            "Name another, or keep them: `data.allow_overlap=true`"
+        )
+    return rows.select(new_rows)

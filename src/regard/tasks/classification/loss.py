@@ -1,4 +1,4 @@
-"""What a classifier learns from, and how well it tells labels."""
+"""The loss of a classifier, and its accuracy."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from torch import Tensor, nn
 
 from regard.data.labeled_inputs import InputBatch, InputBatches
 from regard.data.labeled_text import LabeledTextBatch, LabeledTextBatches
-from regard.metrics.classification import accuracy, macro_f1
+from regard.metrics.classification import accuracy, macro_f1, wilson_interval
 from regard.training.train_step import Loss
+
+LabeledBatch = LabeledTextBatch | InputBatch
+LabeledBatches = LabeledTextBatches | InputBatches
 
 
 class ClassificationLoss:
-    """The training objective: label-smoothed cross-entropy of the label.
+    """Label-smoothed cross-entropy of the label.
 
     Args:
-        label_smoothing: Share of the probability spread over the labels.
+        label_smoothing: Fraction of the target probability spread over the labels.
     """
 
     def __init__(self, label_smoothing: float) -> None:
         self.label_smoothing = label_smoothing
 
-    def __call__(self, model: nn.Module, batch: LabeledTextBatch | InputBatch) -> Loss:
+    def __call__(self, model: nn.Module, batch: LabeledBatch) -> Loss:
         """Compute the loss of a batch."""
         return self.of_outputs(self.outputs(model, batch), batch)
 
-    def outputs(self, model: nn.Module, batch: LabeledTextBatch | InputBatch) -> Tensor:
-        """Compute the logits of the labels, ``[batch, labels]``."""
-        if isinstance(batch, InputBatch):
-            return model(batch.inputs, batch.lengths)
-        return model(batch.ids)
+    def outputs(self, model: nn.Module, batch: LabeledBatch) -> Tensor:
+        """Compute the logits, ``[batch, labels]``."""
+        return label_logits(model, batch)
 
-    def of_outputs(self, outputs: Tensor, batch: LabeledTextBatch | InputBatch) -> Loss:
+    def of_outputs(self, outputs: Tensor, batch: LabeledBatch) -> Loss:
         """Compute the loss from logits, ``[batch, labels]``."""
         wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         loss = F.cross_entropy(wide, batch.labels, label_smoothing=self.label_smoothing)
@@ -40,29 +41,55 @@ class ClassificationLoss:
         return Loss(loss=loss, nll=nll, num_tokens=len(batch.labels))
 
 
+def label_logits(model: nn.Module, batch: LabeledBatch) -> Tensor:
+    """Compute the logits of the labels of texts or inputs, ``[batch, labels]``."""
+    if isinstance(batch, InputBatch):
+        return model(batch.inputs, batch.lengths)
+    return model(batch.ids)
+
+
 @torch.no_grad()
-def label_measures(
-    model: nn.Module, batches: LabeledTextBatches | InputBatches
-) -> dict[str, float]:
-    """Measure how well a model tells the labels of texts or other inputs.
+def label_measures(model: nn.Module, batches: LabeledBatches) -> dict[str, float]:
+    """Compute how well a model predicts the labels of texts or other inputs.
 
     Args:
         model: In evaluation mode.
-        batches: Of the inputs.
+        batches: The inputs.
 
     Returns:
-        ``loss`` in nats an input, ``accuracy`` and ``macro_f1`` in percent.
+        ``loss`` in nats per input, ``accuracy`` and ``macro_f1`` in percent.
     """
-    total, found, wanted = 0.0, [], []
-    objective = ClassificationLoss(0.0)
+    total, predicted, labels = 0.0, [], []
     for rows in batches.in_sequence():
         batch = batches.batch(rows)
-        logits = objective.outputs(model, batch).float()
+        logits = label_logits(model, batch).float()  # [batch, labels]
         total += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
-        found += logits.argmax(-1).tolist()
-        wanted += batch.labels.tolist()
+        predicted += logits.argmax(-1).tolist()
+        labels += batch.labels.tolist()
     return {
-        "loss": total / len(wanted),
-        "accuracy": accuracy(found, wanted),
-        "macro_f1": macro_f1(found, wanted),
+        "loss": total / len(labels),
+        "accuracy": accuracy(predicted, labels),
+        "macro_f1": macro_f1(predicted, labels),
+    }
+
+
+def final_measures(model: nn.Module, batches: LabeledBatches) -> dict[str, float]:
+    """Compute the figures of `label_measures`, an interval of the accuracy, and a baseline.
+
+    Args:
+        model: In evaluation mode.
+        batches: The inputs.
+
+    Returns:
+        Also ``accuracy_low`` and ``accuracy_high``, Wilson's 95 % interval, and ``majority``, the
+        accuracy of always predicting the most frequent label of these inputs, all in percent.
+    """
+    measures = label_measures(model, batches)
+    num_inputs = len(batches.labels)
+    low, high = wilson_interval(measures["accuracy"], num_inputs)
+    most_frequent = int(batches.labels.bincount().max())
+    return measures | {
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "majority": 100 * (most_frequent / num_inputs),
     }

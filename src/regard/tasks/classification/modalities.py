@@ -1,11 +1,11 @@
-"""Images, recordings and series: what each is read from, and the sizes that the data has."""
+"""Images, recordings and series: their files, and the sizes that fit the data."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,59 +42,69 @@ from regard.data.readers.source import DataSource
 from regard.errors import ConfigError, DataError
 from regard.models.vit.model import VitConfig
 from regard.setup.base_task import ReadOptions
-from regard.setup.config import DataConfig, RunConfig
+from regard.setup.config import DataConfig
 
 Parts = dict[str, LabeledInputs]
-"""``train``, and ``valid`` and ``test`` where the makers of the data hold some out."""
-Placed = Iterator[tuple[str, NDArray]]
-"""Inputs with where each stands."""
+"""``train``, and ``valid`` and ``test`` where the authors of the data hold some out."""
+LocatedInput = tuple[str, NDArray]
+"""Where an input is in the data, and its values."""
+_IMAGE_SIZES = ("input", "channels", "height", "width", "patch_height", "patch_width")
+_FEATURE_SIZES = ("input", "num_features")
 _LONGEST = 1024  # rows: ten seconds of a recording
-_MOST_HEADERS = 500  # files whose sample rate is looked at
+_MOST_HEADERS = 500  # files whose sample rate is read
 
 
 class InputFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """How inputs are read: the sizes that they are brought to.
+    """How inputs are read, and the sizes that they are brought to.
 
     Args:
         data: Columns, encoding and most rows.
         model: A configuration with the sizes of the inputs.
         audio: How recordings become frames.
-        chosen: Sizes that the user set, by name.
         has_sizes: Whether the sizes are those of trained weights.
     """
 
     data: DataConfig
     model: VitConfig
     audio: LogMelConfig = LogMelConfig()
-    chosen: frozenset[str] = frozenset()
     has_sizes: bool = False
 
     @classmethod
-    def of(cls, config: RunConfig) -> InputFormat:
-        """Return the format that a trained model reads."""
-        assert isinstance(config.model, VitConfig)
-        return cls(data=config.data, model=config.model, audio=config.audio, has_sizes=True)
+    def of(cls, options: ReadOptions) -> InputFormat:
+        """Return the format of trained weights."""
+        model, audio = VitConfig(**options.model), LogMelConfig(**options.audio)
+        return cls(data=options.data, model=model, audio=audio, has_sizes=True)
+
+    @classmethod
+    def fitted(
+        cls, options: ReadOptions, sizes: dict[str, Any], audio: LogMelConfig | None = None
+    ) -> InputFormat:
+        """Return a format with sizes that fit the data, where the user set no others.
+
+        Raises:
+            ConfigError: The sizes do not fit together.
+        """
+        names = {*_IMAGE_SIZES, *_FEATURE_SIZES}
+        set_sizes = {name: size for name, size in options.model.items() if name in names}
+        try:
+            model = VitConfig(**(sizes | set_sizes))
+        except ValueError as error:
+            raise ConfigError(f"model.{error}") from error
+        return cls(data=options.data, model=model, audio=audio or LogMelConfig())
 
     @property
     def sizes(self) -> dict[str, Any]:
         """Sizes of the model that follow from the inputs, by name."""
-        names = ("input", "num_features")
-        if self.model.input == "image":
-            names = ("input", "channels", "height", "width", "patch_height", "patch_width")
+        names = _IMAGE_SIZES if self.model.input == "image" else _FEATURE_SIZES
         return {name: getattr(self.model, name) for name in names}
 
     @property
-    def numbers_of_token(self) -> int:
-        """Numbers of a patch, or of a row of features."""
+    def numbers_per_token(self) -> int:
+        """Number of values of a patch, or of a row of features."""
         model = self.model
         if model.input == "image":
             return model.patch_height * model.patch_width * model.channels
         return model.num_features
-
-    @property
-    def label_column(self) -> str:
-        """Name of the column of labels."""
-        return self.data.columns[0] if self.data.columns else "label"
 
     @property
     def image_size(self) -> ImageSize:
@@ -108,7 +118,7 @@ class Modality(ABC):
     Args:
         task: Name of the task that classifies it.
         unit: What is counted.
-        reads_files: Whether an input is a file of its own.
+        reads_files: Whether each input is a file.
         reads_frames: Whether inputs are frames of recordings.
     """
 
@@ -119,7 +129,7 @@ class Modality(ABC):
 
     @abstractmethod
     def defaults(self) -> tuple[VitConfig, DataConfig]:
-        """Return the settings of model and data that this kind starts from."""
+        """Return the default settings of model and data."""
 
     @abstractmethod
     def claims(self, shape: DataShape) -> bool:
@@ -127,19 +137,26 @@ class Modality(ABC):
 
     @abstractmethod
     def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:
-        """Choose the sizes of the inputs by the data, where nobody set them."""
+        """Choose the sizes of the inputs by the data, where the user set none."""
 
     @abstractmethod
-    def read(self, inputs: InputFormat, source: DataSource) -> Parts:
+    def read(self, input_format: InputFormat, source: DataSource) -> Parts:
         """Read labeled inputs in a format."""
 
     @abstractmethod
-    def read_unlabeled(self, inputs: InputFormat, source: DataSource) -> Placed:
-        """Read inputs to be classified: a file, a folder of files, or rows of a file."""
+    def read_unlabeled(
+        self, input_format: InputFormat, source: DataSource
+    ) -> Iterator[LocatedInput]:
+        """Read inputs to be classified: a file, a folder of files, or the rows of a file."""
 
     @abstractmethod
-    def describe(self, values: Sequence[NDArray], inputs: InputFormat) -> str:
+    def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:
         """Describe sizes or lengths in a line."""
+
+    def read_test(self, input_format: InputFormat, source: DataSource) -> LabeledInputs:
+        """Read labeled inputs to test on: the test part of data that has one."""
+        parts = self.read(input_format, source)
+        return parts.get("test", parts["train"])
 
 
 class Images(Modality):
@@ -153,91 +170,76 @@ class Images(Modality):
         return shape.kind in ("idx", "images")
 
     def defaults(self) -> tuple[VitConfig, DataConfig]:
-        """Images."""
+        """Return settings for images."""
         return VitConfig(), DataConfig()
 
     def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:
-        """Take the most frequent size, and patches whose side is near its root."""
-        if options.has_sizes:
-            return _known_format(options)
-        chosen = options.model
-        form = self._form(options, source)
-        sizes: dict[str, Any] = {"input": "image", "channels": form.channels}
-        for name, size in (("height", form.height), ("width", form.width)):
-            sizes[name], sizes[f"patch_{name}"] = fit_patch(
-                size, chosen.get(f"patch_{name}"), chosen.get(name)
-            )
-        return _fitted_format(options, sizes)
-
-    def read(self, inputs: InputFormat, source: DataSource) -> Parts:
-        """Read images of any of the three sources."""
-        form = inputs.image_size
+        """Choose the most frequent size, and patches of about the square root of its sides."""
+        set_sizes = options.model
         if not source.is_folder:
-            rows = read_number_rows(
-                source, label=inputs.label_column, encoding=inputs.data.encoding
+            row = _number_rows(source, options.data)[0]
+            expected = ImageSize(
+                set_sizes.get("height", 0), set_sizes.get("width", 0), set_sizes.get("channels", 1)
             )
-            values = [scaled(_image_of(row, source.path, inputs), form) for row in rows]
-            return {"train": _of_rows(source.path, rows, values)}
-        if idx := find_idx(source.path):
-            return {
-                part: _of_idx(source.path, *read_idx_part(files), form)
-                for part, files in idx.items()
-            }
-        files = labeled_files(source, IMAGE_SUFFIXES)
-        return {
-            "train": LabeledInputs(
-                path=source.path,
-                values=read_each([file.path for file in files], lambda p: read_image(p, form)),
-                labels=[file.label for file in files],
-                locations=[file.path.relative_to(source.path).as_posix() for file in files],
+            size = _row_size(row, source.path, expected)
+        elif idx := find_idx(source.path):
+            images, _ = read_idx_part(idx.get("train") or idx["test"])
+            size = ImageSize(images.shape[1], images.shape[2], 1)
+        else:
+            files = labeled_files(source, IMAGE_SUFFIXES)
+            size = most_common_size(read_image_size(file.path) for file in files)
+        sizes: dict[str, Any] = {"input": "image", "channels": size.channels}
+        for name, side in (("height", size.height), ("width", size.width)):
+            sizes[name], sizes[f"patch_{name}"] = fit_patch(
+                side, set_sizes.get(f"patch_{name}"), set_sizes.get(name)
             )
-        }
+        return InputFormat.fitted(options, sizes)
 
-    def read_unlabeled(self, inputs: InputFormat, source: DataSource) -> Placed:
+    def read(self, input_format: InputFormat, source: DataSource) -> Parts:
+        """Read images from folders, idx files or rows of pixels."""
+        path, size = source.path, input_format.image_size
+        if not source.is_folder:
+            rows = _number_rows(source, input_format.data)
+            return {"train": _labeled_rows(path, rows, [_image(row, path, size) for row in rows])}
+        if idx := find_idx(path):
+            parts = {}
+            for part, files in idx.items():
+                images, labels = read_idx_part(files)  # [images, height, width]
+                parts[part] = LabeledInputs(
+                    path=path,
+                    values=[scaled(image[None], size) for image in images],
+                    labels=labels,
+                    locations=[f"image {number}" for number in range(1, 1 + len(images))],
+                )
+            return parts
+        return {"train": _labeled_files(source, IMAGE_SUFFIXES, lambda p: read_image(p, size))}
+
+    def read_unlabeled(
+        self, input_format: InputFormat, source: DataSource
+    ) -> Iterator[LocatedInput]:
         """Read an image file, all of a folder, idx files, or rows of pixels.
 
-        Of a folder in MNIST's layout the images that were not trained on.
+        Of a folder in MNIST's layout, the test images are read.
         """
-        form = inputs.image_size
+        size = input_format.image_size
         idx = find_idx(source.path) if source.is_folder else {}
         path = str((idx.get("test") or idx["train"]).images) if idx else source.path
         if is_idx(path):
             images = read_idx(path, num_axes=3)
-            yield from ((f"image {n}", scaled(i[None], form)) for n, i in enumerate(images, 1))
-            return
-        for file in _input_files(source, IMAGE_SUFFIXES):
-            if Path(file).suffix.lower() in IMAGE_SUFFIXES:
-                yield file, read_image(file, form)
-                continue
-            rows = read_unlabeled_rows(
-                source, label=inputs.label_column, encoding=inputs.data.encoding
-            )
-            for row in rows:
-                yield f"line {row.line}", scaled(_image_of(row, file, inputs), form)
+            yield from ((f"image {n}", scaled(i[None], size)) for n, i in enumerate(images, 1))
+        elif source.is_folder or Path(path).suffix.lower() in IMAGE_SUFFIXES:
+            yield from ((file, read_image(file, size)) for file in _files(source, IMAGE_SUFFIXES))
+        else:
+            for row in _number_rows(source, input_format.data, has_labels=False):
+                yield f"line {row.line}", _image(row, path, size)
 
-    def describe(self, values: Sequence[NDArray], inputs: InputFormat) -> str:  # noqa: ARG002
+    def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:  # noqa: ARG002
         """Describe size and channels."""
-        model = inputs.model
-        colour = "colour" if model.channels == 3 else "grey" if model.channels == 1 else "channels"
-        shown = f"{model.channels} {colour}" if colour == "channels" else colour
+        model = input_format.model
+        channels = {1: "grey", 3: "colour"}.get(model.channels, f"{model.channels} channels")
         return (
-            f"{model.height} x {model.width} pixels, {shown}, patches of "
+            f"{model.height} x {model.width} pixels, {channels}, patches of "
             f"{model.patch_height} x {model.patch_width}"
-        )
-
-    def _form(self, options: ReadOptions, source: DataSource) -> ImageSize:
-        """Return the size that most images have."""
-        if not source.is_folder:
-            inputs = _fitted_format(options, {})
-            rows = read_number_rows(
-                source, label=inputs.label_column, encoding=inputs.data.encoding
-            )
-            return ImageSize(*_sides(rows[0], source.path, inputs))
-        if idx := find_idx(source.path):
-            images, _ = read_idx_part(idx.get("train") or idx["test"])
-            return ImageSize(images.shape[1], images.shape[2], 1)
-        return most_common_size(
-            read_image_size(file.path) for file in labeled_files(source, IMAGE_SUFFIXES)
         )
 
 
@@ -253,13 +255,11 @@ class Recordings(Modality):
         return shape.kind == "recordings"
 
     def defaults(self) -> tuple[VitConfig, DataConfig]:
-        """Frames, some ten seconds at most."""
+        """Return settings for frames, of about ten seconds at most."""
         return VitConfig(input="features"), DataConfig(max_length=_LONGEST)
 
     def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:
-        """Take the most frequent sample rate, and windows of 25 ms."""
-        if options.has_sizes:
-            return _known_format(options)
+        """Choose the most frequent sample rate, and windows of 25 ms."""
         rate = options.audio.get("sample_rate")
         if rate is None:
             files = labeled_files(source, AUDIO_SUFFIXES)
@@ -272,45 +272,35 @@ class Recordings(Modality):
         except ValueError as error:
             raise ConfigError(f"audio.{error}") from error
         sizes = {"input": "features", "num_features": audio.num_bands}
-        return _fitted_format(options, sizes, audio)
+        return InputFormat.fitted(options, sizes, audio)
 
-    def read(self, inputs: InputFormat, source: DataSource) -> Parts:
-        """Read all files; makers' own lists of validation and test files are heeded."""
-        files = labeled_files(source, AUDIO_SUFFIXES)
-        whole = LabeledInputs(
-            path=source.path,
-            values=read_each([file.path for file in files], lambda p: self._frames(p, inputs)),
-            labels=[file.label for file in files],
-            locations=[file.path.relative_to(source.path).as_posix() for file in files],
-        )
-        parts = {}
-        held_out: set[str] = set()
-        for part, names in official_parts(source).items():
-            rows = [row for row, place in enumerate(whole.locations) if place in names]
-            if rows:
-                parts[part] = whole.select(rows)
-                held_out |= names
-        kept = [row for row, place in enumerate(whole.locations) if place not in held_out]
-        return parts | {"train": whole.select(kept)}
+    def read(self, input_format: InputFormat, source: DataSource) -> Parts:
+        """Read all files, split as the authors' own lists of held-out files say."""
+        audio = input_format.audio
+        inputs = _labeled_files(source, AUDIO_SUFFIXES, lambda p: read_log_mel(p, audio).numpy())
+        part_of = {
+            location: part for part, names in official_parts(source).items() for location in names
+        }
+        rows: dict[str, list[int]] = {"train": []}
+        for row, location in enumerate(inputs.locations):
+            rows.setdefault(part_of.get(location, "train"), []).append(row)
+        return {part: inputs.select(part_rows) for part, part_rows in rows.items()}
 
-    def read_unlabeled(self, inputs: InputFormat, source: DataSource) -> Placed:
+    def read_unlabeled(
+        self, input_format: InputFormat, source: DataSource
+    ) -> Iterator[LocatedInput]:
         """Read a WAV file, or all of a folder."""
-        for file in _input_files(source, AUDIO_SUFFIXES):
-            yield file, self._frames(Path(file), inputs)
+        for file in _files(source, AUDIO_SUFFIXES):
+            yield file, read_log_mel(Path(file), input_format.audio).numpy()
 
-    def describe(self, values: Sequence[NDArray], inputs: InputFormat) -> str:
+    def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:
         """Describe sample rate and durations."""
-        audio = inputs.audio
-        shortest, median, longest = (
-            frames * audio.hop_size / audio.sample_rate for frames in _quantiles(values)
-        )
+        audio = input_format.audio
+        seconds = [len(value) * audio.hop_size / audio.sample_rate for value in values]
         return (
-            f"{audio.sample_rate:,} samples a second; {shortest:.2f} to {longest:.2f} s long, "
-            f"median {median:.2f} s"
+            f"{audio.sample_rate:,} samples a second; {min(seconds):.2f} to {max(seconds):.2f} s "
+            f"long, median {np.median(seconds):.2f} s"
         )
-
-    def _frames(self, path: Path, inputs: InputFormat) -> NDArray[np.float32]:
-        return read_log_mel(path, inputs.audio).numpy()
 
 
 class Series(Modality):
@@ -326,38 +316,35 @@ class Series(Modality):
         return is_row or (shape.kind in ("table", "text") and shape.has_numbers_beside_label)
 
     def defaults(self) -> tuple[VitConfig, DataConfig]:
-        """One number a step."""
+        """Return settings for one number per step."""
         return VitConfig(input="features", num_features=1), DataConfig(max_length=_LONGEST)
 
     def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:  # noqa: ARG002
-        """Take one number a step, or as many as were set."""
-        if options.has_sizes:
-            return _known_format(options)
-        return _fitted_format(options, {"input": "features", "num_features": 1})
+        """Choose one number per step, where the user set no other."""
+        return InputFormat.fitted(options, {"input": "features", "num_features": 1})
 
-    def read(self, inputs: InputFormat, source: DataSource) -> Parts:
+    def read(self, input_format: InputFormat, source: DataSource) -> Parts:
         """Read rows with their labels."""
-        _require_file(source)
-        rows = read_number_rows(source, label=inputs.label_column, encoding=inputs.data.encoding)
-        return {
-            "train": _of_rows(
-                source.path, rows, [_steps_of(row, source.path, inputs) for row in rows]
-            )
-        }
+        if source.is_folder:
+            raise DataError(f"{source.path}: a directory, not a file.  Name one file: CSV or TSV.")
+        rows = _number_rows(source, input_format.data)
+        steps = [_steps(row, source.path, input_format.model.num_features) for row in rows]
+        return {"train": _labeled_rows(source.path, rows, steps)}
 
-    def read_unlabeled(self, inputs: InputFormat, source: DataSource) -> Placed:
-        """Read rows; a column of labels is passed over."""
-        rows = read_unlabeled_rows(source, label=inputs.label_column, encoding=inputs.data.encoding)
-        for row in rows:
-            yield f"line {row.line}", _steps_of(row, source.path, inputs)
+    def read_unlabeled(
+        self, input_format: InputFormat, source: DataSource
+    ) -> Iterator[LocatedInput]:
+        """Read rows; a column of labels is ignored."""
+        for row in _number_rows(source, input_format.data, has_labels=False):
+            yield f"line {row.line}", _steps(row, source.path, input_format.model.num_features)
 
-    def describe(self, values: Sequence[NDArray], inputs: InputFormat) -> str:
-        """Describe numbers a step, and lengths."""
-        shortest, median, longest = _quantiles(values)
-        number = inputs.model.num_features
+    def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:
+        """Describe numbers per step, and lengths."""
+        lengths = [len(value) for value in values]
+        number = input_format.model.num_features
         return (
-            f"{number:,} number{'' if number == 1 else 's'} a step; {shortest:,.0f} to "
-            f"{longest:,.0f} steps long, median {median:,.0f}"
+            f"{number:,} number{'' if number == 1 else 's'} a step; {min(lengths):,} to "
+            f"{max(lengths):,} steps long, median {np.median(lengths):,.0f}"
         )
 
 
@@ -365,98 +352,84 @@ MODALITIES: tuple[Modality, ...] = (Images(), Recordings(), Series())
 
 
 def modality_of(task: str) -> Modality:
-    """Return what a task reads."""
+    """Return the modality of a task."""
     return next(modality for modality in MODALITIES if modality.task == task)
 
 
-def fit_patch(size: int, patch: int | None, given: int | None) -> tuple[int, int]:
+def fit_patch(size: int, patch: int | None, side: int | None) -> tuple[int, int]:
     """Choose the side of images and of patches, in pixels.
 
-    The patch is the power of two that is about the root of the side, the side is rounded to a
+    The patch is a power of two near the square root of the side, and the side is rounded to a
     multiple of it.
 
     Args:
-        size: That the images have.
-        patch: That was chosen, if any.
-        given: Side that was chosen, if any; it stays.
+        size: Side of the images in the data.
+        patch: Side of patches that the user set, or None.
+        side: Side of images that the user set, or None; it is not changed.
 
     Returns:
-        Side and patch.
+        Side of images, and side of patches.
 
     >>> fit_patch(28, None, None), fit_patch(8, None, None), fit_patch(30, None, None)
     ((28, 4), (8, 2), (32, 4))
     >>> fit_patch(28, 7, None), fit_patch(28, None, 30), fit_patch(224, None, None)
     ((28, 7), (30, 3), (224, 16))
     """
-    side = size if given is None else given
     if patch is None:
-        patch = 1 << int(math.log2(side) / 2 + 0.4)
-        if given is not None:
+        patch = 1 << int(math.log2(size if side is None else side) / 2 + 0.4)
+        if side is not None:
             patch = max(part for part in range(1, patch + 1) if side % part == 0)
-    return (max(1, (side + patch // 2) // patch) * patch if given is None else side), patch
+    return (max(1, (size + patch // 2) // patch) * patch if side is None else side), patch
 
 
-def _known_format(options: ReadOptions) -> InputFormat:
-    """Return the format of trained weights."""
-    return InputFormat(
-        data=options.data,
-        model=VitConfig(**options.model),
-        audio=LogMelConfig(**options.audio),
-        has_sizes=True,
-    )
+def _number_rows(
+    source: DataSource, data: DataConfig, *, has_labels: bool = True
+) -> list[NumberRow]:
+    """Read rows of numbers, with their labels or without."""
+    column = data.columns[0] if data.columns else "label"
+    read = read_number_rows if has_labels else read_unlabeled_rows
+    return read(source, label=column, encoding=data.encoding)
 
 
-def _fitted_format(
-    options: ReadOptions,
-    sizes: dict[str, Any],
-    audio: LogMelConfig = LogMelConfig(),  # noqa: B008 - immutable
-) -> InputFormat:
-    """Return a format with sizes that follow from the data, over which go those that are set."""
-    names = ("height", "width", "patch_height", "patch_width", "channels", "num_features", "input")
-    chosen = {name: options.model[name] for name in names if name in options.model}
-    if not sizes:  # of images that are yet to be looked at: any patch fits
-        chosen |= {"patch_height": 1, "patch_width": 1}
-    try:
-        model = VitConfig(**(sizes | chosen))
-    except ValueError as error:
-        raise ConfigError(f"model.{error}") from error
-    return InputFormat(data=options.data, model=model, audio=audio, chosen=frozenset(options.model))
+def _row_size(row: NumberRow, path: str, expected: ImageSize) -> ImageSize:
+    """Return the size of an image in a row of pixels: the expected one, else a square.
 
-
-def _sides(row: NumberRow, path: str, inputs: InputFormat) -> tuple[int, int, int]:
-    """Return height, width and channels of a row of pixels: those that are known, else a square."""
-    model, chosen, count = inputs.model, inputs.chosen, len(row.numbers)
-    channels = model.channels if inputs.has_sizes or "channels" in chosen else 1
-    is_known = inputs.has_sizes or {"height", "width"} <= chosen
-    if is_known and model.height * model.width * channels == count:
-        return model.height, model.width, channels
-    side = math.isqrt(count // channels)
-    if side * side * channels != count:
+    Raises:
+        DataError: The row fits neither.
+    """
+    num_numbers, channels = len(row.numbers), expected.channels
+    if expected.height * expected.width * channels == num_numbers:
+        return expected
+    side = math.isqrt(num_numbers // channels)
+    if side * side * channels != num_numbers:
         raise DataError(
-            f"{path}:{row.line}: {count:,} numbers are no square image with {channels} "
+            f"{path}:{row.line}: {num_numbers:,} numbers are no square image with {channels} "
             f"channel{'' if channels == 1 else 's'}.  Set its size: "
             "`model.height=H` `model.width=W` `model.channels=C`"
         )
-    return side, side, channels
+    return ImageSize(side, side, channels)
 
 
-def _image_of(row: NumberRow, path: str, inputs: InputFormat) -> NDArray[np.float32]:
-    """Lay a row of pixels, row by row, channels innermost, out as ``[channels, height, width]``."""
-    height, width, channels = _sides(row, path, inputs)
-    return row.numbers.reshape(height, width, channels).transpose(2, 0, 1)
+def _image(row: NumberRow, path: str, size: ImageSize) -> NDArray[np.float32]:
+    """Return a row of pixels as an image of a size, ``[channels, height, width]``.
+
+    Pixels are read row by row, the channels of each pixel together.
+    """
+    height, width, channels = _row_size(row, path, size)
+    return scaled(row.numbers.reshape(height, width, channels).transpose(2, 0, 1), size)
 
 
-def _steps_of(row: NumberRow, path: str, inputs: InputFormat) -> NDArray[np.float32]:
-    number = inputs.model.num_features
-    if len(row.numbers) % number:
+def _steps(row: NumberRow, path: str, num_features: int) -> NDArray[np.float32]:
+    """Return a row of numbers as steps, ``[length, features]``."""
+    if len(row.numbers) % num_features:
         raise DataError(
             f"{path}:{row.line}: {len(row.numbers):,} numbers are no whole number of steps of "
-            f"{number:,} (model.num_features).  Fill the row up, or set another."
+            f"{num_features:,} (model.num_features).  Fill the row up, or set another."
         )
-    return row.numbers.reshape(-1, number)
+    return row.numbers.reshape(-1, num_features)
 
 
-def _of_rows(path: str, rows: list[NumberRow], values: list[NDArray]) -> LabeledInputs:
+def _labeled_rows(path: str, rows: list[NumberRow], values: list[NDArray]) -> LabeledInputs:
     return LabeledInputs(
         path=path,
         values=values,
@@ -465,28 +438,21 @@ def _of_rows(path: str, rows: list[NumberRow], values: list[NDArray]) -> Labeled
     )
 
 
-def _of_idx(
-    path: str, images: NDArray[np.uint8], labels: list[str], form: ImageSize
+def _labeled_files(
+    source: DataSource, suffixes: frozenset[str], read: Callable[[Path], NDArray]
 ) -> LabeledInputs:
+    """Read the files of a folder that has one folder per label."""
+    files = labeled_files(source, suffixes)
     return LabeledInputs(
-        path=path,
-        values=[scaled(image[None], form) for image in images],
-        labels=labels,
-        locations=[f"image {number}" for number in range(1, 1 + len(images))],
+        path=source.path,
+        values=read_each([file.path for file in files], read),
+        labels=[file.label for file in files],
+        locations=[file.path.relative_to(source.path).as_posix() for file in files],
     )
 
 
-def _input_files(source: DataSource, suffixes: frozenset[str]) -> list[str]:
+def _files(source: DataSource, suffixes: frozenset[str]) -> list[str]:
+    """Return the files of a folder, or a single file itself."""
     if source.is_folder:
         return [str(file) for file in files_within(source, suffixes)]
     return [source.path]
-
-
-def _require_file(source: DataSource) -> None:
-    if source.is_folder:
-        raise DataError(f"{source.path}: a directory, not a file.  Name one file: CSV or TSV.")
-
-
-def _quantiles(values: Sequence[NDArray]) -> tuple[float, float, float]:
-    lengths = np.array([len(value) for value in values])
-    return float(lengths.min()), float(np.median(lengths)), float(lengths.max())

@@ -1,31 +1,39 @@
-"""A trained classifier opened for use: texts go in, labels with probabilities come out."""
+"""Trained classifiers in use: texts or inputs go in, labels with probabilities come out."""
 
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import Generic, overload
 
 import msgspec
 import torch
 
 from regard.data.batching import TokenRows
-from regard.data.labeled_text import LabeledTextBatches
+from regard.data.labeled_text import LabeledTextBatches, LabeledTexts, check_known_labels
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.models import Classifier
+from regard.models import Classifier, Model
+from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
+from regard.tasks.classification.data import (
+    L,
+    read_labeled_texts_of,
+    read_text_classification_data,
+)
+from regard.tasks.classification.loss import LabeledBatches, label_logits
 
 CLASSIFIED_TOKENS = 8192  # in a batch
-_STREAMED_LINES = 512  # read ahead, to be sorted by length and classified together
+_STREAMED_LINES = 512  # lines that are sorted by length and classified together
 
 
 class Classification(msgspec.Struct, frozen=True, kw_only=True):
-    """The label of a text.
+    """The label of an input.
 
     Args:
-        label: The most probable.
-        probability: Of that label, 0 to 1.
-        probabilities: Of every label, by name, most probable first.
+        label: The most probable label.
+        probability: Its probability, 0 to 1.
+        probabilities: Probability of every label by name, most probable first.
     """
 
     label: str
@@ -33,22 +41,86 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True):
     probabilities: dict[str, float]
 
 
-class TextClassifier:
-    """A model folder opened for classifying texts.
+class LabelPredictor(ABC, Generic[L]):
+    """A classifier in use, of texts or of other inputs.
+
+    Args:
+        model: In evaluation mode.
+        config: The settings of its run.
+    """
+
+    unit: str
+    """What it classifies, such as ``texts``."""
+
+    def __init__(self, model: Model, config: RunConfig) -> None:
+        self.model, self.config = model, config
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.config.data.labels
+
+    @abstractmethod
+    def read_train(self) -> L:
+        """Read the training data.
+
+        Raises:
+            DataError: It is not available.
+        """
+
+    @abstractmethod
+    def read_test(self, path: str) -> L:
+        """Read labeled test data with the settings of the training data.
+
+        Raises:
+            DataError: The data cannot be read or has unknown labels.
+        """
+
+    @abstractmethod
+    def batches(self, rows: L, *, batch_tokens: int = ..., seed: int = 0) -> LabeledBatches:
+        """Arrange labeled rows in batches of at most `batch_tokens` tokens, patches or steps."""
+
+    def label_ids(self, rows: L) -> list[int]:
+        """Return the index of the label of each row."""
+        index_of = {label: index for index, label in enumerate(self.labels)}
+        return [index_of[label] for label in rows.labels]
+
+    @torch.inference_mode()
+    def predict(self, batches: LabeledBatches) -> list[Classification]:
+        """Return the label of each input, in the order of the data."""
+        results: dict[int, Classification] = {}
+        for rows in batches.in_sequence():
+            logits = label_logits(self.model, batches.batch(rows))  # [batch, labels]
+            probabilities = logits.float().softmax(-1).tolist()
+            for row, values in zip(rows.tolist(), probabilities, strict=True):
+                ranked = sorted(zip(self.labels, values, strict=True), key=lambda item: -item[1])
+                label, probability = ranked[0]
+                results[row] = Classification(
+                    label=label, probability=probability, probabilities=dict(ranked)
+                )
+        return [results[row] for row in range(len(results))]
+
+
+class TextClassifier(LabelPredictor[LabeledTexts]):
+    """A classifier of texts in use.
 
     Args:
         model: In evaluation mode.
         tokenizer: Its vocabulary.
-        config: The settings it was made with.
+        config: The settings of its run.
     """
 
+    unit = "texts"
+    model: Classifier
+
     def __init__(self, model: Classifier, tokenizer: AnyTokenizer, config: RunConfig) -> None:
-        self.model, self.tokenizer, self.config = model, tokenizer, config
+        super().__init__(model, config)
+        self.tokenizer = tokenizer
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels it tells apart."""
-        return self.config.data.labels
+    def max_length(self) -> int:
+        """Most tokens that are read of a text."""
+        return min(self.config.data.max_length, self.model.encoder.config.max_positions)
 
     @overload
     def classify(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
@@ -56,9 +128,8 @@ class TextClassifier:
     ) -> Classification: ...
     @overload
     def classify(self, texts: Sequence[str]) -> list[Classification]: ...
-    @torch.inference_mode()
     def classify(self, texts: str | Sequence[str]) -> Classification | list[Classification]:
-        """Classify a text, or several; what is longer than the model was trained on is cut.
+        """Classify a text, or several; a text longer than those of training is cut.
 
         Args:
             texts: One or more.
@@ -68,20 +139,10 @@ class TextClassifier:
         """
         if isinstance(texts, str):
             return self.classify([texts])[0]
-        batches = self.batches(texts, [0] * len(texts))
-        found: list[Classification | None] = [None] * len(texts)
-        for rows in batches.in_sequence():
-            probabilities = self.model(batches.batch(rows).ids).float().softmax(-1)
-            for row, values in zip(rows.tolist(), probabilities.tolist(), strict=True):
-                ranked = sorted(zip(self.labels, values, strict=True), key=lambda item: -item[1])
-                label, probability = ranked[0]
-                found[row] = Classification(
-                    label=label, probability=probability, probabilities=dict(ranked)
-                )
-        return [entry for entry in found if entry is not None]
+        return self.predict(self._batches(texts, [0] * len(texts), CLASSIFIED_TOKENS, 0))
 
     def stream(self, lines: Iterable[str]) -> Iterator[tuple[str, Classification]]:
-        """Classify lines as they come, in constant memory, order kept.
+        """Classify lines in order and in constant memory, while they are read.
 
         Yields:
             Each line with its label.
@@ -90,19 +151,28 @@ class TextClassifier:
         while chunk := list(itertools.islice(lines, _STREAMED_LINES)):
             yield from zip(chunk, self.classify(chunk), strict=True)
 
-    def batches(self, texts: Sequence[str], labels: Sequence[int]) -> LabeledTextBatches:
-        """Lay texts out with the numbers of their labels."""
-        rows = self.tokenizer.encode_whole(
-            texts, max_length=longest_text(self.model, self.config.data.max_length)
-        )
+    def read_train(self) -> LabeledTexts:
+        """Read the training data; raise DataError where it is not available."""
+        return read_text_classification_data(ReadOptions.from_config(self.config)).train
+
+    def read_test(self, path: str) -> LabeledTexts:
+        """Read labeled texts; raise DataError where they cannot be used."""
+        data = self.config.data
+        texts, _ = read_labeled_texts_of(path, data)
+        check_known_labels(texts, self.labels, data.path or "the training data")
+        return texts
+
+    def batches(
+        self, rows: LabeledTexts, *, batch_tokens: int = CLASSIFIED_TOKENS, seed: int = 0
+    ) -> LabeledTextBatches:
+        """Arrange labeled texts in batches of at most `batch_tokens` tokens."""
+        return self._batches(rows.texts, self.label_ids(rows), batch_tokens, seed)
+
+    def _batches(
+        self, texts: Sequence[str], label_ids: Sequence[int], batch_tokens: int, seed: int
+    ) -> LabeledTextBatches:
+        rows = self.tokenizer.encode_whole(texts, max_length=self.max_length)
+        pad_id = self.model.encoder.config.pad_id
         return LabeledTextBatches(
-            TokenRows(rows),
-            labels,
-            batch_tokens=CLASSIFIED_TOKENS,
-            pad_id=self.model.encoder.config.pad_id,
+            TokenRows(rows), label_ids, batch_tokens=batch_tokens, seed=seed, pad_id=pad_id
         )
-
-
-def longest_text(model: Classifier, max_length: int) -> int:
-    """Return how many tokens a model reads of a text, at most `max_length`."""
-    return min(max_length, model.encoder.config.max_positions)

@@ -1,67 +1,51 @@
-"""Running text made ready for training: read, split, turned into a stream of tokens."""
+"""Running text for language models: read, split, and located in its file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
-from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.listing import describe_lines
+from regard.data.readers.source import DataSource
 from regard.data.readers.text import TextLines, read_text
 from regard.data.text_splits import split_text, without_repeats
 from regard.data.token_stream import TokenStream
-from regard.errors import ConfigError, DataError, NextStep
-from regard.setup.base_task import ReadOptions
+from regard.errors import ConfigError, DataError
+from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
-from regard.training.events import DataSummary
 
 
-class Prose(msgspec.Struct, kw_only=True):
-    """The text of a run.
+class TextData(Dataset[TextLines], kw_only=True):
+    """The running text of a run.
 
     Args:
-        path: File as named.
-        train: To learn from.
-        valid: To choose the best weights by.
-        test: For the final figures; may be empty.
-        dropped: Lines left out of the held-out parts.
-        tokens: Of the training text; None before it is encoded.
-        length: Of a segment in tokens.
+        tokens: Tokens of the training text; None before it is encoded.
+        length: Length of a segment in tokens.
     """
 
-    path: str
-    train: TextLines
-    valid: TextLines
-    test: TextLines
-    dropped: list[DroppedRow]
     tokens: TokenStream | None = None
     length: int = 0
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "characters"
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Number of characters for training, validation and test."""
+        return self.train.num_chars, self.valid.num_chars, self.test.num_chars
 
     def facts(self) -> DataFacts:
         """Return the size of the training text."""
         return DataFacts(num_chars=self.train.num_chars)
-
-    def summary(self) -> DataSummary:
-        """Describe the text in an event."""
-        return DataSummary(
-            path=self.path,
-            unit="characters",
-            languages="",
-            languages_are_guessed=False,
-            num_train=self.train.num_chars,
-            num_valid=self.valid.num_chars,
-            num_test=self.test.num_chars,
-            dropped=count_reasons(self.dropped),
-        )
 
     def texts(self) -> list[str]:
         """Return the lines of the training text."""
         return self.train.texts
 
     def locate(self, rows: Sequence[int]) -> str:
-        """Describe which lines of the file the segments that begin at some tokens come from."""
+        """Describe the lines of segments; `rows` has the index of the first token of each."""
         assert self.tokens is not None
         lines: set[int] = set()
         for row in rows:
@@ -69,52 +53,51 @@ class Prose(msgspec.Struct, kw_only=True):
         return describe_lines(list(lines))
 
 
-def read_prose(options: ReadOptions) -> Prose:
-    """Read a text, and hold out what the options do not name.
+def read_text_data(options: ReadOptions) -> TextData:
+    """Read running text, and split off the parts that have no file of their own.
 
     Raises:
         DataError: There is no text, or it cannot be used.
-        ConfigError: A setting is for pairs.
+        ConfigError: A setting is for sentence pairs.
     """
     data = options.data
-    if data.path is None:
-        raise DataError(
-            "no data.",
-            NextStep("Name a file", "train", ("book.txt",), (("output", "FOLDER"),)),
-        )
-    _refuse_pair_settings(data)
+    source = options.training_source("book.txt")
+    for name in ("targets", "languages"):
+        if value := getattr(data, name):
+            raise ConfigError(
+                f"data.{name}={value}: running text has no pairs.  Leave it out, or "
+                "set task=translation."
+            )
     parts = split_text(
-        _read(options, "path"),
+        read_lines_of(source, data),
         seed=options.seed,
         with_valid=not data.valid,
         with_test=not data.test,
     )
-    valid, test, dropped = parts.valid, parts.test, parts.dropped
-    if data.valid:
-        valid, repeats = without_repeats(parts.train, _read(options, "valid"))
-        dropped += repeats
-    if data.test:
-        test, repeats = without_repeats(parts.train, _read(options, "test"))
-        dropped += repeats
-    if not len(valid):
+    held_out, dropped = {"valid": parts.valid, "test": parts.test}, parts.dropped
+    for name in held_out:
+        if (file := options.source(name)) is not None:
+            held_out[name], repeats = without_repeats(parts.train, read_lines_of(file, data))
+            dropped += repeats
+    if not len(held_out["valid"]):
         raise DataError(
-            f"{data.valid or data.path}: no line is left to validate on, all stand in the "
-            "training text too.  Name another file: `data.valid=FILE`"
+            f"{data.valid or data.path}: no line is left to validate on, all are also in the "
+            "training text.  Name another file: `data.valid=FILE`"
         )
-    return Prose(path=parts.train.path, train=parts.train, valid=valid, test=test, dropped=dropped)
+    return TextData(
+        path=parts.train.path,
+        train=parts.train,
+        valid=held_out["valid"],
+        test=held_out["test"],
+        dropped=dropped,
+    )
 
 
-def _read(options: ReadOptions, name: str) -> TextLines:
-    source, data = options.source(name), options.data
-    assert source is not None
+def read_lines_of(source: DataSource | str, data: DataConfig) -> TextLines:
+    """Read a text with the encoding and column that the settings name.
+
+    Raises:
+        DataError: The file cannot be read or holds no text.
+    """
     column = data.columns[0] if data.columns else "text"
     return read_text(source, encoding=data.encoding, column=column)
-
-
-def _refuse_pair_settings(data: DataConfig) -> None:
-    for name in ("targets", "languages"):
-        if getattr(data, name):
-            raise ConfigError(
-                f"data.{name}={getattr(data, name)}: running text has no pairs.  Leave it out, or "
-                "set task=translation."
-            )

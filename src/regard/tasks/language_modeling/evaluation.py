@@ -1,4 +1,4 @@
-"""How well a language model predicts a file, beside floors that need no model."""
+"""Evaluation of a language model on a file, next to baselines that need no model."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections import Counter
 
 import msgspec
 
-from regard.data.readers.text import TextLines, read_text
+from regard.data.readers.text import TextLines
 from regard.data.text_splits import without_repeats
 from regard.errors import DataError
 from regard.setup.base_task import ReadOptions
-from regard.tasks.language_modeling.data import read_prose
+from regard.tasks.language_modeling.data import read_lines_of, read_text_data
 from regard.tasks.language_modeling.predictor import TextGenerator
 
 
@@ -21,14 +21,14 @@ class TextReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         path: The file.
-        model: The model's name.
-        num_chars: Characters of the file.
-        loss: In nats a token.
+        model: Name of the model.
+        num_chars: Number of characters of the file.
+        loss: In nats per token.
         perplexity: Exponential of the loss.
-        bits_per_byte: Bits that the model needs for a byte of the text.
-        byte_entropy: Bits that the frequencies of the file's own bytes need for one.
-        compressed: Bits a byte that xz needs, at its best setting.
-        compared: Bits a byte that the other model needs; None without one.
+        bits_per_byte: Bits per byte of the text under the model.
+        byte_entropy: Entropy of the bytes of the file, in bits.
+        compressed: Bits per byte of xz at its best setting.
+        compared: Bits per byte under the other model; None without one.
     """
 
     path: str
@@ -45,23 +45,26 @@ class TextReport(msgspec.Struct, frozen=True, kw_only=True):
 def evaluate_text(
     generator: TextGenerator, lines: TextLines, *, name: str, other: TextGenerator | None = None
 ) -> TextReport:
-    """Score a language model.
+    """Score a language model on a text that it was not trained on.
 
     Args:
         generator: The model.
-        lines: The text, none of which the model was trained on.
-        name: Of the model, for the report.
+        lines: The text.
+        name: Name of the model for the report.
         other: Another model to compare with.
+
+    Returns:
+        Loss, perplexity and bits per byte, and the bits per byte of the baselines.
     """
-    found = generator.measure(lines)
+    measures = generator.measure(lines)
     content = ("\n".join(lines.texts) + "\n").encode()
     return TextReport(
         path=lines.path,
         model=name,
         num_chars=lines.num_chars,
-        loss=found["loss"],
-        perplexity=found["perplexity"],
-        bits_per_byte=found["bits_per_byte"],
+        loss=measures["loss"],
+        perplexity=measures["perplexity"],
+        bits_per_byte=measures["bits_per_byte"],
         byte_entropy=byte_entropy(content),
         compressed=8 * len(lzma.compress(content, preset=9)) / len(content),
         compared=None if other is None else other.measure(lines)["bits_per_byte"],
@@ -69,48 +72,49 @@ def evaluate_text(
 
 
 def byte_entropy(content: bytes) -> float:
-    """Compute the entropy of the bytes of a text taken singly, in bits.
+    """Compute the entropy of single bytes of a text, in bits.
 
     >>> byte_entropy(b"abcd"), byte_entropy(b"aaaa")
     (2.0, 0.0)
     """
-    shares = [count / len(content) for count in Counter(content).values()]
-    return sum(share * math.log2(1 / share) for share in shares)
+    fractions = [count / len(content) for count in Counter(content).values()]
+    return sum(fraction * math.log2(1 / fraction) for fraction in fractions)
 
 
 def read_test_text(
     path: str, generator: TextGenerator, *, drop_overlap: bool = False, allow_overlap: bool = False
 ) -> TextLines:
-    """Read a text as the model's training text was read.
+    """Read a test text with the settings of the model's training text.
 
     Args:
         path: The file.
-        generator: The model it is to test.
-        drop_overlap: Leave out long lines that stand in the training text.
+        generator: The model to be tested.
+        drop_overlap: Leave out long lines that are also in the training text.
         allow_overlap: Keep such lines.
+
+    Returns:
+        The lines.
 
     Raises:
         DataError: Neither is set and there are such lines, or the file cannot be read.
     """
-    data = generator.config.data
-    column = data.columns[0] if data.columns else "text"
-    lines = read_text(path, encoding=data.encoding, column=column)
+    lines = read_lines_of(path, generator.config.data)
     if allow_overlap:
         return lines
     try:
-        train = read_prose(ReadOptions.from_config(generator.config)).train
-    except DataError:  # the training text is not at hand: nothing to compare with
+        train = read_text_data(ReadOptions.from_config(generator.config)).train
+    except DataError:  # the training text is not available, so nothing can be compared
         return lines
-    kept, repeats = without_repeats(train, lines)
+    new_lines, repeats = without_repeats(train, lines)
     if repeats and not drop_overlap:
         raise DataError(
-            f"{path}: {len(repeats):,} of {len(lines):,} lines also stand in {train.path} "
+            f"{path}: {len(repeats):,} of {len(lines):,} lines are also in {train.path} "
             f"(e.g. line {repeats[0].line:,}).  Scores would be too good.  "
             "Drop them: `data.drop_overlap=true`;  keep: `data.allow_overlap=true`"
         )
-    if not len(kept):
+    if not len(new_lines):
         raise DataError(
-            f"{path}: every line also stands in {train.path}: none is left.  "
+            f"{path}: every line is also in {train.path}: none is left.  "
             "Name another file, or keep them: `data.allow_overlap=true`"
         )
-    return kept
+    return new_lines

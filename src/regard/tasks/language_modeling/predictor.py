@@ -1,4 +1,4 @@
-"""A trained language model opened for use: text goes in, what may follow comes out."""
+"""A trained language model in use: continuations of a text, and how well a text is predicted."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from regard.models import Decoder
 from regard.setup.config import RunConfig
 from regard.tasks.language_modeling.loss import evaluation_batches, text_measures
 
-_UNFINISHED = "\ufffd"  # stands for a character of which bytes are missing
+_UNFINISHED = "\ufffd"  # decoded from the first bytes of a character
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """One continuation.
 
     Args:
-        text: What was written after the prompt.
-        num_tokens: Tokens written.
-        is_complete: Whether the model ended the document, or the stop text was reached.
+        text: The text after the prompt.
+        num_tokens: Number of its tokens.
+        is_complete: Whether the model ended the document, or wrote the stop text.
     """
 
     text: str
@@ -35,16 +35,17 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SamplingOptions(TypedDict, total=False):
-    """How a continuation is drawn.
+    """How a continuation is sampled.
 
     Args:
-        max_tokens: Most tokens of each; 200 where it is left out.
-        temperature: 0 takes the most probable token, 1, the default, samples as the model says.
-        top_k: Choose among this many tokens only; 0, the default, sets no limit.
-        top_p: Choose among the tokens that together reach this probability, above 0 to 1, the
-            default.
-        stop: Text at which a continuation ends, itself left out.
-        seed: Of the choice; None draws one.
+        max_tokens: Most tokens of each; 200 by default.
+        temperature: 0 takes the most probable token, 1 (the default) samples from the model's
+            distribution.
+        top_k: Sample from this many of the most probable tokens; 0 (the default) sets no limit.
+        top_p: Sample from the most probable tokens that together reach this probability, above 0
+            to 1 (the default).
+        stop: Text that ends a continuation and is left out of it.
+        seed: Seed of the samples; None draws one.
     """
 
     max_tokens: int
@@ -55,13 +56,31 @@ class SamplingOptions(TypedDict, total=False):
     seed: int | None
 
 
+def sampling_config(options: SamplingOptions) -> SamplingConfig:
+    """Return the checked options, without stop text and seed.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+    default = SamplingConfig()
+    try:
+        return SamplingConfig(
+            temperature=options.get("temperature", default.temperature),
+            top_k=options.get("top_k", default.top_k),
+            top_p=options.get("top_p", default.top_p),
+            max_tokens=options.get("max_tokens", default.max_tokens),
+        )
+    except ValueError as error:
+        raise ConfigError(f"{error}.") from error
+
+
 class TextGenerator:
-    """A model folder opened for generating text.
+    """A language model in use.
 
     Args:
         model: In evaluation mode.
         tokenizer: Its vocabulary.
-        config: The settings it was made with.
+        config: The settings of its run.
     """
 
     def __init__(self, model: Decoder, tokenizer: AnyTokenizer, config: RunConfig) -> None:
@@ -74,7 +93,7 @@ class TextGenerator:
 
         Args:
             prompt: Text to continue; empty begins a document.
-            num: Continuations of each, drawn independently.
+            num: Number of continuations of each prompt, sampled independently.
             options: How tokens are chosen, see `SamplingOptions`.
 
         Returns:
@@ -85,7 +104,7 @@ class TextGenerator:
             ConfigError: A number is out of its range.
         """
         if not isinstance(prompt, str):
-            return [self.generate(each, num=num, **options) for each in prompt]
+            return [self.generate(text, num=num, **options) for text in prompt]
         generations = self.generate_all(prompt, num=num, **options)
         return generations[0] if num == 1 else generations
 
@@ -96,71 +115,79 @@ class TextGenerator:
 
         Args:
             prompt: Text to continue; empty begins a document.
-            num: Continuations.
+            num: Number of continuations.
             options: How tokens are chosen, see `SamplingOptions`.
+
+        Returns:
+            The continuations.
 
         Raises:
             ConfigError: A number is out of its range.
         """
-        stop, seed = options.get("stop"), options.get("seed")
-        config = sampling_config(
-            temperature=options.get("temperature", 1.0),
-            top_k=options.get("top_k", 0),
-            top_p=options.get("top_p", 1.0),
-            max_tokens=options.get("max_tokens", 200),
-        )
+        stop = options.get("stop")
         rows: list[list[int]] = [[] for _ in range(num)]
-        ended = [False] * num
-        for tokens in self._tokens(prompt, config, num, seed):
-            for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-                if not ended[place] and token not in self.tokenizer.stop_ids:
+        has_ended = [False] * num
+        for tokens in self._sample(prompt, num, options):
+            for index, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+                if not has_ended[index] and token not in self.tokenizer.stop_ids:
                     row.append(token)
-                    ended[place] = bool(stop) and str(stop) in self._written(prompt, row)
+                    has_ended[index] = bool(stop) and str(stop) in self._decode(prompt, row)
                 else:
-                    ended[place] = True
-            if all(ended):
+                    has_ended[index] = True
+            if all(has_ended):
                 break
-        texts = [self._written(prompt, row) for row in rows]
+        texts = [self._decode(prompt, row) for row in rows]
         if stop:
             texts = [text.partition(stop)[0] for text in texts]
         return [
             Generation(text=text, num_tokens=len(row), is_complete=end)
-            for text, row, end in zip(texts, rows, ended, strict=True)
+            for text, row, end in zip(texts, rows, has_ended, strict=True)
         ]
 
-    def stream(
-        self, prompt: str, config: SamplingConfig, *, stop: str | None, seed: int | None
-    ) -> Iterator[str]:
-        """Continue a prompt and hand out the text as it is written.
+    def stream(self, prompt: str, **options: Unpack[SamplingOptions]) -> Iterator[str]:
+        """Continue a prompt, and yield the text while it is generated.
+
+        Args:
+            prompt: Text to continue; empty begins a document.
+            options: How tokens are chosen, see `SamplingOptions`.
 
         Yields:
-            The next piece of text, whole characters; nothing of the stop text.
+            The next piece of text in whole characters, without the stop text.
+
+        Raises:
+            ConfigError: A number is out of its range.
         """
+        stop = options.get("stop")
         row: list[int] = []
-        shown = ""
-        for tokens in self._tokens(prompt, config, 1, seed):
-            if tokens[0] in self.tokenizer.stop_ids:
+        num_yielded = 0  # characters
+        for (token,) in self._sample(prompt, 1, options):
+            if token in self.tokenizer.stop_ids:
                 break
-            row.append(tokens[0])
-            text = self._written(prompt, row)
+            row.append(token)
+            text = self._decode(prompt, row)
             if stop and stop in text:
-                yield text.partition(stop)[0][len(shown) :]
+                yield text.partition(stop)[0][num_yielded:]
                 return
-            safe = _without_beginning_of(stop, text) if stop else text
-            if not text.endswith(_UNFINISHED) and len(safe) > len(shown):
-                yield safe[len(shown) :]
-                shown = safe
-        yield self._written(prompt, row)[len(shown) :]
+            if stop:  # hold back an end that may be the beginning of the stop text
+                lengths = range(min(len(stop) - 1, len(text)), 0, -1)
+                held_back = next((n for n in lengths if text.endswith(stop[:n])), 0)
+                safe = text[: len(text) - held_back]
+            else:
+                safe = text
+            if not text.endswith(_UNFINISHED) and len(safe) > num_yielded:
+                yield safe[num_yielded:]
+                num_yielded = len(safe)
+        yield self._decode(prompt, row)[num_yielded:]
 
     def measure(self, lines: TextLines) -> dict[str, float]:
-        """Measure how well the model predicts a text: loss, perplexity, bits a byte."""
+        """Compute how well the model predicts a text: loss, perplexity, bits per byte."""
         stream = TokenStream(lines, self.tokenizer)
         batches = evaluation_batches(self.model, stream, self.config.data.max_length)
         return text_measures(self.model, batches, lines.num_bytes)
 
-    def _tokens(
-        self, prompt: str, config: SamplingConfig, num: int, seed: int | None
-    ) -> Iterator[list[int]]:
+    def _sample(self, prompt: str, num: int, options: SamplingOptions) -> Iterator[list[int]]:
+        """Yield the next token of each continuation, ``[num]``, step by step."""
+        config, seed = sampling_config(options), options.get("seed")
         generator = torch.Generator()
         if seed is None:
             generator.seed()
@@ -177,32 +204,8 @@ class TextGenerator:
         for tokens in sample(self.model, ids, config, num=num, generator=generator):
             yield tokens.tolist()
 
-    def _written(self, prompt: str, row: list[int]) -> str:
-        """Decode what was written, with the space that stands between it and the prompt."""
+    def _decode(self, prompt: str, row: list[int]) -> str:
+        """Decode generated tokens, with the space between them and the prompt."""
         ids = self.tokenizer.encode_text(prompt)
         whole, before = self.tokenizer.decode_text([*ids, *row]), self.tokenizer.decode_text(ids)
         return whole[len(before) :]
-
-
-def sampling_config(
-    *, temperature: float, top_k: int, top_p: float, max_tokens: int
-) -> SamplingConfig:
-    """Check the options of sampling.
-
-    Raises:
-        ConfigError: A value is out of its range.
-    """
-    try:
-        return SamplingConfig(
-            temperature=temperature, top_k=top_k, top_p=top_p, max_tokens=max_tokens
-        )
-    except ValueError as error:
-        raise ConfigError(f"{error}.") from error
-
-
-def _without_beginning_of(stop: str, text: str) -> str:
-    """Cut off the end of a text that may turn out to begin the stop text."""
-    for length in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:length]):
-            return text[:-length]
-    return text

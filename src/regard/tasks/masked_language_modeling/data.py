@@ -1,4 +1,4 @@
-"""Running text with hidden tokens, as BERT is trained on (Devlin et al. 2019, section 3.1)."""
+"""Segments of running text with hidden tokens (Devlin et al. 2019, section 3.1)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ def masked_batches(
     batch_tokens: int,
     seed: int,
 ) -> MaskedBatches:
-    """Cut a text into segments, and hide tokens of them.
+    """Cut a text into segments and hide some of their tokens.
 
     Args:
-        stream: Of tokens.
-        model: That is to predict them.
-        tokenizer: Has a mask.
-        length: Most tokens of a segment; the model's positions limit it, too.
-        batch_tokens: Most tokens of a batch.
-        seed: Of what is hidden.
+        stream: The tokens of the text.
+        model: The encoder that predicts them.
+        tokenizer: A vocabulary with a mask.
+        length: Most tokens in a segment; limited by the positions of the model too.
+        batch_tokens: Most tokens in a batch.
+        seed: Seed of the hidden tokens.
+
+    Returns:
+        Batches of ids and labels, ``[batch, length]`` each.
 
     Raises:
         ConfigError: The vocabulary has no mask.

@@ -1,4 +1,4 @@
-"""An encoder opened for use: vectors of texts, and what may stand under a mask."""
+"""A trained encoder in use: vectors of texts, and candidates for masked tokens."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from regard.setup.config import RunConfig
 
 
 class TextEncoder:
-    """An encoder opened for use.
+    """An encoder of texts in use.
 
     Args:
         model: In evaluation mode.
         tokenizer: Its vocabulary.
-        config: The settings it was made with; None where they are not known.
+        config: The settings of its run; None where they are unknown.
     """
 
     def __init__(
@@ -29,7 +29,10 @@ class TextEncoder:
 
     @torch.inference_mode()
     def embed(self, texts: str | Sequence[str]) -> Tensor:
-        """Compute one vector for each text: the mean of its last states.
+        """Compute one vector for each text: the mean of its last hidden states.
+
+        Args:
+            texts: One or more; each is cut to the positions of the model.
 
         Returns:
             ``[texts, dim]``; of one string, ``[dim]``.
@@ -42,29 +45,29 @@ class TextEncoder:
 
     @torch.inference_mode()
     def fill(self, text: str, *, num: int = 5) -> list[list[tuple[str, float]]]:
-        """Tell what may stand at every mask of a text.
+        """Compute the most probable tokens for every mask of a text.
 
         Args:
             text: With the vocabulary's mask, such as ``[MASK]``.
-            num: Candidates for each.
+            num: Number of candidates for each mask.
 
         Returns:
-            For each mask the most probable tokens with their probabilities.
+            For each mask, the most probable tokens with their probabilities.
 
         Raises:
             ConfigError: The text has no mask, or the model no head for masked tokens.
         """
         row = self.tokenizer.encode_masked(text)
-        places = [place for place, token in enumerate(row) if token == self.tokenizer.mask_id]
-        if not places:
+        masked = [index for index, token in enumerate(row) if token == self.tokenizer.mask_id]
+        if not masked:
             raise ConfigError(
                 f"text={text!r}: no mask in it.  Write <mask>, [MASK] or what the model has."
             )
-        logits = self.model(torch.tensor([row]))[0, places]
+        logits = self.model(torch.tensor([row]))[0, masked]  # [masks, vocab]
         unused = torch.tensor(self.tokenizer.unused_ids(self.model.vocab_size), dtype=torch.long)
         logits = logits.index_fill(-1, unused, -torch.inf)
-        values, tokens = logits.softmax(-1).topk(num)
+        probabilities, tokens = logits.softmax(-1).topk(num)  # [masks, num] each
         return [
-            list(zip(self.tokenizer.pieces(ids), probabilities, strict=True))
-            for ids, probabilities in zip(tokens.tolist(), values.tolist(), strict=True)
+            list(zip(self.tokenizer.pieces(ids), values, strict=True))
+            for ids, values in zip(tokens.tolist(), probabilities.tolist(), strict=True)
         ]

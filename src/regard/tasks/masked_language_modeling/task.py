@@ -6,7 +6,6 @@ Classifiers start from such an encoder.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from regard.data.masking import MASK, MaskedBatches
 from regard.data.readers.text import TextLines
@@ -14,79 +13,26 @@ from regard.data.token_stream import TokenStream
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.models import ENCODERS, BertConfig, Encoder, Model
-from regard.setup.base_task import FOLDER, ReadOptions, Task, TestReport, TrainingSetup
+from regard.models import ENCODERS, BertConfig, Encoder
+from regard.setup.base_task import FOLDER, ReadOptions, RunParts, Task, TestReport, TrainingSetup
 from regard.setup.config import RunConfig
 from regard.setup.presets import ENCODER_PRESETS
-from regard.tasks.language_modeling.data import Prose, read_prose
+from regard.tasks.language_modeling.data import TextData, read_text_data
 from regard.tasks.language_modeling.loss import EVALUATED_TOKENS
-from regard.tasks.language_modeling.task import (
-    LanguageModelingSetup,
-    encode,
-)
+from regard.tasks.language_modeling.task import encode
 from regard.tasks.masked_language_modeling.data import masked_batches
 from regard.tasks.masked_language_modeling.loss import MaskedTokenLoss, masked_measures
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
-from regard.training.evaluation_loop import LossEvaluator
+from regard.training.evaluation_loop import LossEvaluator, time_evaluation
 from regard.training.events import Report
 from regard.training.training_config import TrainingConfig
 
 
-class MaskedLanguageModelingSetup(LanguageModelingSetup):
-    """A run of masked language modeling."""
-
-    model: Encoder
-
-    def loss(self) -> MaskedTokenLoss:
-        """Make the cross-entropy of the hidden tokens."""
-        return MaskedTokenLoss(self.config.training.label_smoothing)
-
-    def evaluator(self) -> LossEvaluator:
-        """Make what computes loss and perplexity."""
-        batches = self.evaluated(self.dataset.valid)
-        return LossEvaluator(self.model, partial(masked_measures, batches=batches))
-
-    def evaluated(self, lines: TextLines) -> MaskedBatches:
-        """Lay a held-out text out, its hidden tokens always the same."""
-        return masked_batches(
-            TokenStream(lines, self.tokenizer),
-            self.model,
-            self.tokenizer,
-            length=self.config.data.max_length,
-            batch_tokens=EVALUATED_TOKENS,
-            seed=0,
-        )
-
-    def evaluate_test(self, predictor: TextEncoder, valid: dict[str, float]) -> TestReport:
-        """Measure the loss on the test text."""
-        dataset = self.dataset
-        summary, test = f"valid perplexity {valid['perplexity']:.2f}", {}
-        if len(dataset.test):
-            test = masked_measures(predictor.model, self.evaluated(dataset.test))
-            summary += f"   test perplexity {test['perplexity']:.2f}"
-        sizes = [f"{part.num_chars:,}" for part in (dataset.train, dataset.valid, dataset.test)]
-        return TestReport(
-            test=test,
-            summary=f"{summary} of hidden tokens",
-            suggested=[
-                NextStep(
-                    "Try",
-                    "train",
-                    ("reviews.jsonl",),
-                    (("start_from", FOLDER), ("output", "mood")),
-                )
-            ],
-            kind="An encoder trained on hidden tokens",
-            rows=f"{sizes[0]} train / {sizes[1]} validation / {sizes[2]} test characters",
-            notes="`perplexity` is of a hidden token of this vocabulary.",
-        )
-
-
 class MaskedLanguageModelingTask(Task):
-    """Running text, of which hidden tokens are learned."""
+    """Prediction of hidden tokens of running text."""
 
     name = "masked-language-modeling"
-    purpose = "tell hidden tokens"
+    purpose = "predict hidden tokens"
     families = ENCODERS
     presets = ENCODER_PRESETS
 
@@ -100,35 +46,70 @@ class MaskedLanguageModelingTask(Task):
             training=TrainingConfig(label_smoothing=0.0),
         )
 
-    def read(self, options: ReadOptions) -> Prose:
-        """Read the text, and hold out what the options do not name."""
-        return read_prose(options)
+    def read(self, options: ReadOptions) -> TextData:
+        """Read the text and split it."""
+        return read_text_data(options)
 
     def set_up(
-        self,
-        config: RunConfig,
-        dataset: Prose,
-        tokenizer: AnyTokenizer | None,
-        model: Model,
-        report: Report,
-    ) -> TrainingSetup:
+        self, parts: RunParts[TextData, AnyTokenizer, Encoder], report: Report
+    ) -> MaskedLanguageModelingSetup:
         """Encode the text, cut it into segments, and hide tokens."""
-        assert tokenizer is not None
-        assert isinstance(model, Encoder)
-        assert config.training.batch_tokens is not None
         batches = masked_batches(
-            encode(dataset, tokenizer, config, report),
-            model,
-            tokenizer,
-            length=config.data.max_length,
-            batch_tokens=config.training.batch_tokens,
-            seed=config.training.seed,
+            encode(parts, report),
+            parts.model,
+            parts.tokenizer,
+            length=parts.config.data.max_length,
+            batch_tokens=parts.batch_tokens,
+            seed=parts.config.training.seed,
         )
-        dataset.length = batches.length
-        return MaskedLanguageModelingSetup(
-            config=config, dataset=dataset, tokenizer=tokenizer, batches=batches, model=model
+        parts.dataset.length = batches.length
+        return MaskedLanguageModelingSetup(parts, batches)
+
+    def predictor(self, model: Encoder, tokenizer: AnyTokenizer, config: RunConfig) -> TextEncoder:
+        """Return the encoder of texts, which also fills in masks, of a trained model."""
+        return TextEncoder(model, tokenizer, config)
+
+
+class MaskedLanguageModelingSetup(TrainingSetup[TextData, AnyTokenizer, Encoder]):
+    """Model, batches, loss and evaluation of a masked language model."""
+
+    def loss(self) -> MaskedTokenLoss:
+        """Return the cross-entropy of the hidden tokens."""
+        return MaskedTokenLoss(self.config.training.label_smoothing)
+
+    def evaluator(self) -> LossEvaluator:
+        """Return the evaluator of loss and perplexity."""
+        batches = self._held_out_batches(self.dataset.valid)
+        return LossEvaluator(self.model, partial(masked_measures, batches=batches))
+
+    def evaluation_seconds(self, model: Encoder) -> float:
+        """Time a few batches of the validation text, and scale up."""
+        return time_evaluation(self.loss(), model, self._held_out_batches(self.dataset.valid))
+
+    def evaluate_test(self, predictor: TextEncoder, valid: dict[str, float]) -> TestReport:
+        """Compute loss and perplexity on the test text."""
+        dataset = self.dataset
+        summary, test = f"valid perplexity {valid['perplexity']:.2f}", {}
+        if len(dataset.test):
+            test = masked_measures(predictor.model, self._held_out_batches(dataset.test))
+            summary += f"   test perplexity {test['perplexity']:.2f}"
+        settings = (("start_from", FOLDER), ("output", "mood"))
+        return TestReport(
+            test=test,
+            summary=f"{summary} of hidden tokens",
+            suggested=[NextStep("Try", "train", ("reviews.jsonl",), settings)],
+            kind="An encoder trained on hidden tokens",
+            rows=f"{dataset.describe_sizes()} characters",
+            notes="`perplexity` is of a hidden token of this vocabulary.",
         )
 
-    def predictor(self, model: Any, tokenizer: Any, config: RunConfig) -> TextEncoder:
-        """Return what computes vectors of texts, and fills in masks, with a trained model."""
-        return TextEncoder(model, tokenizer, config)
+    def _held_out_batches(self, lines: TextLines) -> MaskedBatches:
+        """Cut held-out text into segments; its hidden tokens are always the same."""
+        return masked_batches(
+            TokenStream(lines, self.tokenizer),
+            self.model,
+            self.tokenizer,
+            length=self.config.data.max_length,
+            batch_tokens=EVALUATED_TOKENS,
+            seed=0,
+        )

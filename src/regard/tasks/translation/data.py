@@ -1,4 +1,4 @@
-"""Sentence pairs made ready for training: read, cleaned, split, turned into token ids."""
+"""Sentence pairs made ready for training: read, cleaned, split, encoded as token ids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from regard.data.batching import TokenRows
-from regard.data.dropped_rows import DroppedRow, count_reasons
+from regard.data.dropped_rows import DroppedRow
 from regard.data.languages import guess_pair
 from regard.data.listing import describe_lines
 from regard.data.parallel_corpus import ParallelCorpus
@@ -18,34 +18,31 @@ from regard.data.splits import check_overlap, clean, split, without_overlap
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
-from regard.setup.base_task import ReadOptions
+from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
-from regard.training.events import DataSummary
 
 
-class Corpus(msgspec.Struct, kw_only=True):
-    """The text of a run.
+class TranslationData(Dataset[ParallelCorpus], kw_only=True):
+    """The sentence pairs of a run.
 
     Args:
-        path: File as named.
-        train: Pairs to learn from.
-        valid: Pairs that choose the best weights.
-        test: Pairs held out for the final figures; may be empty.
-        dropped: Rows left out, with the reason.
         languages: Codes such as ``en-de``, or empty.
-        languages_are_guessed: Whether the languages were found by looking at the text.
         is_generated: Whether the text comes from no file.
     """
 
-    path: str
-    train: ParallelCorpus
-    valid: ParallelCorpus
-    test: ParallelCorpus
-    dropped: list[DroppedRow]
     languages: str
-    languages_are_guessed: bool
     is_generated: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "pairs"
+
+    @property
+    def contents(self) -> str:
+        """The languages in words."""
+        return self.languages.replace("-", " -> ") or "languages not known"
 
     @property
     def target_language(self) -> str | None:
@@ -53,65 +50,54 @@ class Corpus(msgspec.Struct, kw_only=True):
         return self.languages.partition("-")[2] or None
 
     def facts(self) -> DataFacts:
-        """Return the size, in characters of the training targets, and the languages."""
+        """Return the characters of the training targets, and the languages."""
         num_chars = sum(map(len, self.train.targets))
         return DataFacts(num_chars=num_chars, languages=self.languages)
-
-    def summary(self) -> DataSummary:
-        """Describe the pairs in an event."""
-        return DataSummary(
-            path=self.path,
-            unit="pairs",
-            languages=self.languages.replace("-", " -> ") or "languages not known",
-            languages_are_guessed=self.languages_are_guessed,
-            num_train=len(self.train),
-            num_valid=len(self.valid),
-            num_test=len(self.test),
-            dropped=count_reasons(self.dropped),
-        )
 
     def texts(self) -> list[str]:
         """Return all training sentences, sources first."""
         return [*self.train.sources, *self.train.targets]
 
     def locate(self, rows: Sequence[int]) -> str:
-        """Describe where training rows are in the file, such as ``lines 12, 88, 204 and 29 more``.
-
-        Args:
-            rows: Indices into `train`, one or more, from 0.
-        """
+        """Describe the lines of training rows, such as ``lines 12, 88, 204 and 29 more``."""
         noun = "row" if self.is_generated else "line"
         return describe_lines([self.train.lines[row] for row in rows], noun)
 
 
-def read_corpus(options: ReadOptions) -> Corpus:
-    """Read the pairs that settings name, and split off what they do not name.
+def read_translation_data(options: ReadOptions) -> TranslationData:
+    """Read sentence pairs, and split off the parts that have no file of their own.
 
     Raises:
         DataError: A file is missing, malformed, or overlaps with another.
     """
-    config = options.data
-    pairs, dropped = clean(_read(options, "path", targets=options.source("targets")))
+    data = options.data
+    source = options.training_source("pairs.tsv")
+    pairs, dropped = clean(read_pairs_of(source, data, targets=options.source("targets")))
     parts = split(
         pairs,
         seed=options.seed,
-        valid_rows=0 if config.valid else None,
-        test_rows=0 if config.test else None,
+        valid_rows=0 if data.valid else None,
+        test_rows=0 if data.test else None,
     )
-    train, valid, test = parts.train, parts.valid, parts.test
-    if config.valid:
-        valid = _read_held_out(options, "valid", train)
-    if config.test:
-        test = _read_held_out(options, "test", train)
-    languages, guessed = _languages(config, train)
-    return Corpus(
-        path=train.path,
-        train=train,
-        valid=valid,
-        test=test,
+    held_out = {"valid": parts.valid, "test": parts.test}
+    for name in held_out:
+        if (file := options.source(name)) is not None:
+            own_pairs, _ = clean(read_pairs_of(file, data), min_pairs=1)
+            if not data.allow_overlap or data.drop_overlap:
+                own_pairs = exclude_overlap(parts.train, own_pairs, drop=data.drop_overlap)
+            held_out[name] = own_pairs
+    languages = data.languages
+    if not languages:
+        codes = guess_pair(parts.train, parts.train.path)
+        languages = "-".join(map(str, codes)) if all(codes) else ""
+    return TranslationData(
+        path=parts.train.path,
+        train=parts.train,
+        valid=held_out["valid"],
+        test=held_out["test"],
         dropped=[*dropped, *parts.dropped],
         languages=languages,
-        languages_are_guessed=guessed,
+        languages_are_guessed=not data.languages,
     )
 
 
@@ -120,78 +106,91 @@ def columns_of(data: DataConfig) -> tuple[str, str] | None:
     return (data.columns[0], data.columns[1]) if data.columns else None
 
 
-def _read(options: ReadOptions, name: str, *, targets: DataSource | None = None) -> ParallelCorpus:
-    source = options.source(name)
-    assert source is not None
-    data = options.data
+def read_pairs_of(
+    source: DataSource | str, data: DataConfig, *, targets: DataSource | None = None
+) -> ParallelCorpus:
+    """Read sentence pairs with the encoding and columns that the settings name.
+
+    Raises:
+        DataError: The file is missing or malformed.
+    """
     return read_pairs(source, targets=targets, encoding=data.encoding, columns=columns_of(data))
 
 
-def _read_held_out(options: ReadOptions, name: str, train: ParallelCorpus) -> ParallelCorpus:
-    pairs, _ = clean(_read(options, name), min_pairs=1)
-    if options.data.drop_overlap:
-        return without_overlap(train, pairs)
-    if not options.data.allow_overlap:
-        check_overlap(train, pairs)
-    return pairs
+def exclude_overlap(
+    train: ParallelCorpus, held_out: ParallelCorpus, *, drop: bool
+) -> ParallelCorpus:
+    """Return the pairs whose source is not in the training data.
 
-
-def _languages(config: DataConfig, train: ParallelCorpus) -> tuple[str, bool]:
-    if config.languages:
-        return config.languages, False
-    source, target = guess_pair(train, train.path)
-    return (f"{source}-{target}" if source and target else ""), True
+    Raises:
+        DataError: There are others and `drop` is false, or nothing is left.
+    """
+    if drop:
+        return without_overlap(train, held_out)
+    check_overlap(train, held_out)
+    return held_out
 
 
 class EncodedPairs(msgspec.Struct, frozen=True, kw_only=True):
-    """Token ids of sentence pairs; row i of both sides is one pair."""
+    """Sentence pairs as token ids.
+
+    Args:
+        sources: Token ids of the sources, without their ends.
+        targets: Token ids of the targets, without begin and end.
+        text: The same pairs as text.
+        dropped: Pairs that were too long.
+    """
 
     sources: TokenRows
     targets: TokenRows
+    text: ParallelCorpus
+    dropped: list[DroppedRow]
 
 
 def encode_pairs(
     pairs: ParallelCorpus, tokenizer: AnyTokenizer, *, max_length: int
-) -> tuple[EncodedPairs, ParallelCorpus, list[DroppedRow]]:
-    """Turn pairs into token ids, leaving out those with a side of more than `max_length` tokens.
+) -> EncodedPairs:
+    """Encode sentence pairs, without those that have a side of more than `max_length` tokens.
 
-    What a published vocabulary begins every text with stands before both sides, and is not counted.
-
-    Returns:
-        The ids, the pairs they belong to, and what was left out.
+    The special tokens that a published vocabulary puts before every text are added to both sides
+    and not counted.
 
     Raises:
-        DataError: Nothing is left.
+        DataError: No pair is left.
     """
     sources = tokenizer.encode(pairs.sources)
     targets = tokenizer.encode_targets(pairs.targets)
     longest = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
-    kept = [row for row, length in enumerate(longest) if length <= max_length]
+    rows = [row for row, length in enumerate(longest) if length <= max_length]
     reason = f"longer than {max_length:,} tokens"
     dropped = [
         DroppedRow(line=pairs.lines[row], reason=reason, text=pairs.sources[row])
         for row, length in enumerate(longest)
         if length > max_length
     ]
-    if not kept:
+    if not rows:
         raise DataError(
             f"{pairs.path}: every pair is longer than {max_length:,} tokens.  "
             "Raise the limit: `data.max_length=1024`"
         )
-    of_sources, of_targets = split_tokenizer(tokenizer)
-    encoded = EncodedPairs(
-        sources=TokenRows(prepend_special_tokens(of_sources, (sources[row] for row in kept))),
-        targets=TokenRows(prepend_special_tokens(of_targets, (targets[row] for row in kept))),
+    source_tokenizer, target_tokenizer = split_tokenizer(tokenizer)
+    return EncodedPairs(
+        sources=TokenRows(prepend_special_tokens(source_tokenizer, (sources[row] for row in rows))),
+        targets=TokenRows(prepend_special_tokens(target_tokenizer, (targets[row] for row in rows))),
+        text=pairs if len(rows) == len(pairs) else pairs.select(rows),
+        dropped=dropped,
     )
-    return encoded, (pairs if len(kept) == len(pairs) else pairs.select(kept)), dropped
 
 
-def summarize_lengths(corpus: Corpus) -> dict[str, dict[str, float]]:
-    """Summarise the lengths of training sentences in characters, for each side."""
-    sides = {"source": corpus.train.sources, "target": corpus.train.targets}
+def summarize_lengths(data: TranslationData) -> dict[str, dict[str, float]]:
+    """Return mean, percentiles and maximum of the training sentences' characters, by side."""
     figures = {}
-    for side, texts in sides.items():
+    for side, texts in (("source", data.train.sources), ("target", data.train.targets)):
         lengths = np.array([len(text) for text in texts])
-        shown = {f"p{share}": float(np.percentile(lengths, share)) for share in (50, 95, 99)}
-        figures[side] = {"mean": float(lengths.mean()), **shown, "longest": float(lengths.max())}
+        percentiles = {f"p{p}": float(np.percentile(lengths, p)) for p in (50, 95, 99)}
+        figures[side] = {
+            "mean": float(lengths.mean()),
+            **percentiles,
+            "longest": float(lengths.max()),
+        }
     return figures
