@@ -38,6 +38,7 @@ from regard.models import (
     Vit,
     family_of,
 )
+from regard.models.base.checkpoint_format import label_fields
 from regard.models.base.classifier_checkpoints import checkpoint_of
 
 BRIGHTEST = 255
@@ -182,10 +183,6 @@ def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
         "image_mean": [value / BRIGHTEST for value in mean],
         "image_std": [value / BRIGHTEST for value in std],
     }
-    labels = {
-        "id2label": {str(number): label for number, label in enumerate(trained.labels)},
-        "label2id": {label: number for number, label in enumerate(trained.labels)},
-    }
-    files = {PREPROCESSOR_CONFIG: dump_json(preparation)}
-    write_hugging_face(folder, model, config, checkpoint_format, 0, files=files, fields=labels)
+    files, fields = {PREPROCESSOR_CONFIG: dump_json(preparation)}, label_fields(trained.labels)
+    write_hugging_face(folder, model, config, checkpoint_format, 0, files=files, fields=fields)
     return checkpoint_format.model_type

@@ -112,13 +112,13 @@ def join_problems(problems: list[str]) -> str:
 
 
 def to_local(mapping: ParameterMapping, parts: Mapping[str, Tensor]) -> Tensor:
-    """Return a parameter, made of its published tensors stacked along the first axis."""
+    """Return a parameter ``[rows, ...]``: its published tensors stacked along the first axis."""
     tensors = [parts[name].t() if mapping.is_transposed else parts[name] for name in mapping.remote]
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
 def to_remote(mapping: ParameterMapping, parameter: Tensor) -> dict[str, Tensor]:
-    """Return the published tensors of a parameter: float32, on the CPU, contiguous."""
+    """Return the tensors of a parameter ``[rows, ...]``, by name: float32, CPU, contiguous."""
     pieces = parameter.cpu().float().chunk(len(mapping.remote))
     return {
         name: (piece.t() if mapping.is_transposed else piece).contiguous()

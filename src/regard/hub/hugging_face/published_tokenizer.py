@@ -93,7 +93,7 @@ class PublishedTokenizer:
         return frozenset(self._require().get_vocab().values())
 
     def unused_ids(self, num_rows: int) -> tuple[int, ...]:
-        """List the rows of a table of `num_rows` tokens that belong to no token."""
+        """Return the rows of a table of `num_rows` tokens that belong to no token."""
         return tuple(sorted(set(range(num_rows)) - self.known_ids))
 
     def encode(

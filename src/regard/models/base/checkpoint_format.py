@@ -7,7 +7,7 @@ that it can read; `regard.hub` applies it in both directions. Models never read 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -241,6 +241,14 @@ def write_settings(
             allowed = ", ".join(dict.fromkeys(names.values()))
             raise ConfigError(f"model.{local}={value}: {kind} have {allowed} only.")
     return fields
+
+
+def label_fields(labels: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of ``config.json`` that name labels, in the order of their logits."""
+    return {
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
+    }
 
 
 def require_settings(config: msgspec.Struct, only: Mapping[str, Any], *, kind: str) -> None:

@@ -17,6 +17,7 @@ from regard.models.base.checkpoint_format import (
     CheckpointFormat,
     LabelHead,
     ParameterMapping,
+    label_fields,
     map_layer,
     require_settings,
 )
@@ -26,12 +27,7 @@ C = TypeVar("C", bound=EncoderConfig)
 
 
 def with_label_head(config: C, head: LabelHead) -> C:
-    """Return an encoder's configuration with the pooler of a published classifier.
-
-    Args:
-        config: Of the encoder.
-        head: Of its checkpoint format.
-    """
+    """Return an encoder's configuration with the pooler of a published classifier's head."""
     return msgspec.structs.replace(
         config, has_mlm_head=False, has_pooler=True, pooler_activation=head.activation
     )
@@ -40,7 +36,7 @@ def with_label_head(config: C, head: LabelHead) -> C:
 def map_classifier_parameters(
     config: EncoderConfig, checkpoint_format: CheckpointFormat, head: LabelHead
 ) -> list[ParameterMapping]:
-    """List the mapping of every parameter of a `Classifier`.
+    """Return the mapping of every parameter of a `Classifier`.
 
     Args:
         config: Of its encoder.
@@ -92,9 +88,8 @@ def checkpoint_of(
     require_settings(config, only, kind=f"{checkpoint_format.model_type} checkpoints with labels")
     architecture = fields["architectures"][0].removesuffix("Model")
     fields |= {
+        **label_fields(labels),
         "architectures": [architecture + "ForSequenceClassification"],
-        "id2label": {str(number): label for number, label in enumerate(labels)},
-        "label2id": {label: number for number, label in enumerate(labels)},
         "problem_type": "single_label_classification",
     }
     return fields, map_classifier_parameters(config, checkpoint_format, head)

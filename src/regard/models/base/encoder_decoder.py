@@ -135,7 +135,7 @@ class DecoderState:
         self.select_beams(rows)
 
     def select_beams(self, rows: Tensor) -> None:
-        """Reorder rows of one source: what depends on the source alone stays."""
+        """Reorder rows of one source; its keys and values do not change."""
         self.lengths = self.lengths.index_select(0, rows)
         for cache in self.caches:
             cache.select(rows)

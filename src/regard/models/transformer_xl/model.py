@@ -4,10 +4,10 @@ A text is read in segments. With a memory of m positions every position of a seg
 those of its segment before it, and the m before the segment, in every layer: n layers reach back
 n m positions, and the memory of a text is bounded. The first m + 1 positions have the same states
 whether they are read in one piece, in segments or token by token. After them, token by token, every
-position sees exactly the m before it, while in a segment read at once it sees all of the segment
-before it. With the pattern ``local:m`` the two are the same for a text of any length. The decoder
-of an encoder-decoder begins every target without memory; what it writes sees the m positions before
-it.
+position sees exactly the m before it, while in a segment read at once it also sees all earlier
+positions of the segment. With the pattern ``local:m`` the two are the same for a text of any
+length. The decoder of an encoder-decoder begins every target without memory; each position that it
+writes sees the m before it.
 
 Relative positions are those of section 3.3, with u and v shared by all layers, as there. The
 adaptive softmax of the paper and dropout on attention weights are left out. Cost of a pass:

@@ -16,6 +16,7 @@ from regard.models.base.checkpoint_format import (
     CheckpointFormat,
     FieldMapping,
     ParameterMapping,
+    label_fields,
     map_blocks,
     map_layer,
     read_settings,
@@ -118,9 +119,7 @@ def _write(config: VitConfig, vocab_size: int) -> dict[str, Any]:  # noqa: ARG00
         "initializer_range": 0.02,
     }
     if config.num_labels:
-        labels = {f"LABEL_{number}": number for number in range(config.num_labels)}
-        fields["id2label"] = {str(number): label for label, number in labels.items()}
-        fields["label2id"] = labels
+        fields |= label_fields([f"LABEL_{number}" for number in range(config.num_labels)])
     return fields
 
 
