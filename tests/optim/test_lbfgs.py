@@ -54,15 +54,15 @@ def explicit_inverse(pairs, first):
 
 def two_loops(pairs, precondition, gradient):
     """Multiply with the same matrix by the recursion (Nocedal & Wright, algorithm 7.4)."""
-    found, shares = gradient.clone(), []
+    vector, factors = gradient.clone(), []
     for s, y in reversed(pairs):
-        shares.append((s @ found) / (s @ y))
-        found -= shares[-1] * y
+        factors.append((s @ vector) / (s @ y))
+        vector -= factors[-1] * y
     s, y = pairs[-1]
-    found = (s @ y) / (y @ precondition(y)) * precondition(found)
-    for (s, y), share in zip(pairs, reversed(shares), strict=True):
-        found += (share - (y @ found) / (s @ y)) * s
-    return found
+    vector = (s @ y) / (y @ precondition(y)) * precondition(vector)
+    for (s, y), factor in zip(pairs, reversed(factors), strict=True):
+        vector += (factor - (y @ vector) / (s @ y)) * s
+    return vector
 
 
 def product(memory, vector, precondition=None):
@@ -87,8 +87,8 @@ def test_the_product_is_that_of_the_explicit_bfgs_matrix(count):
     s, y = pairs[-1]
     first = (s @ y) / (y @ y) * torch.eye(6, dtype=torch.float64)
     gradient = draw(6, seed=99)
-    found = product(memory_of(pairs, 10), gradient)
-    torch.testing.assert_close(found, explicit_inverse(pairs, first) @ gradient)
+    computed = product(memory_of(pairs, 10), gradient)
+    torch.testing.assert_close(computed, explicit_inverse(pairs, first) @ gradient)
 
 
 def test_a_preconditioner_is_the_first_matrix_scaled_to_the_newest_pair():
@@ -96,8 +96,8 @@ def test_a_preconditioner_is_the_first_matrix_scaled_to_the_newest_pair():
     s, y = pairs[-1]
     first = (s @ y) / (y @ (diagonal * y)) * torch.diag(diagonal)
     gradient = draw(6, seed=99)
-    found = product(memory_of(pairs, 10), gradient, diagonal.mul)
-    torch.testing.assert_close(found, explicit_inverse(pairs, first) @ gradient)
+    computed = product(memory_of(pairs, 10), gradient, diagonal.mul)
+    torch.testing.assert_close(computed, explicit_inverse(pairs, first) @ gradient)
 
 
 @pytest.mark.parametrize("preconditioned", [False, True])
@@ -109,8 +109,8 @@ def test_the_compact_form_is_the_two_loop_recursion(count, preconditioned):
         precondition = first.matmul if preconditioned else None
         memory, vector = memory_of(pairs, 11), draw(40, seed=99 + seed)
         expected = two_loops(pairs[-11:], precondition or torch.clone, vector)
-        found = product(memory, vector, precondition)
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-10 * float(expected.norm()))
+        computed = product(memory, vector, precondition)
+        torch.testing.assert_close(computed, expected, rtol=0, atol=1e-10 * float(expected.norm()))
 
 
 def test_products_between_the_pairs_are_those_after_them():
@@ -124,8 +124,8 @@ def test_products_between_the_pairs_are_those_after_them():
         afterwards = memory_of(pairs[:number], 4)
         vector = draw(20, seed=60 + number)
         if number in (1, 4, 5, 8, 9):
-            share = afterwards.fraction_in_span(vector)
-            assert memory.fraction_in_span(vector) == pytest.approx(share, rel=1e-9)
+            fraction = afterwards.fraction_in_span(vector)
+            assert memory.fraction_in_span(vector) == pytest.approx(fraction, rel=1e-9)
             torch.testing.assert_close(product(memory, vector), product(afterwards, vector))
 
 
@@ -173,10 +173,10 @@ def test_a_state_for_another_number_of_pairs_is_not_taken_up():
 
 def test_the_oldest_pairs_are_dropped():
     pairs, gradient = curved_pairs(5), draw(6, seed=99)
-    kept = memory_of(pairs, 2)
+    memory = memory_of(pairs, 2)
     expected = product(memory_of(pairs[-2:], 2), gradient)
-    assert len(kept) == 2
-    torch.testing.assert_close(product(kept, gradient), expected)
+    assert len(memory) == 2
+    torch.testing.assert_close(product(memory, gradient), expected)
 
 
 def test_the_secant_equation_holds_for_the_newest_pair():
@@ -221,12 +221,12 @@ def test_the_arguments_are_left_as_they_are():
 
 @pytest.mark.parametrize("search", ["strong-wolfe", "hager-zhang", "armijo"])
 def test_every_search_reaches_the_minimum(search):
-    found = minimize(
+    result = minimize(
         rosenbrock,
         torch.tensor([-1.2, 1.0, -1.2, 1.0], dtype=torch.float64),
         method=lambda x: LBFGS(x, search=search, checks_noise=False),
     )
-    assert found.success, found.message
+    assert result.success, result.message
 
 
 def test_it_needs_fewer_evaluations_than_torchs_where_both_arrive():

@@ -1,4 +1,4 @@
-"""What a wrong closure, loss or parameter is told, word by word, and that nothing has moved."""
+"""The messages about a wrong closure, loss or parameter, word by word; nothing has moved."""
 
 import pytest
 import torch

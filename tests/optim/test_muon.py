@@ -15,12 +15,12 @@ def draw(*shape, dtype=torch.float64):
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 6, 30), (2, 30, 6), (1, 80, 4)])
 def test_singular_values_come_near_one_and_vectors_stay(shape):
     matrices = draw(*shape)
-    found = orthogonalize(matrices)
+    orthogonal = orthogonalize(matrices)
     u, s, vh = torch.linalg.svd(matrices, full_matrices=False)
-    inner = u.mT @ found @ vh.mT
+    inner = u.mT @ orthogonal @ vh.mT
     values = inner.diagonal(dim1=1, dim2=2)
-    kept = s > 0.05 * s[:, :1]
-    assert ((values > 0.6) & (values < 1.3))[kept].all()
+    is_large = s > 0.05 * s[:, :1]
+    assert ((values > 0.6) & (values < 1.3))[is_large].all()
     torch.testing.assert_close(inner, torch.diag_embed(values), atol=1e-9, rtol=0)
 
 

@@ -78,7 +78,7 @@ def test_near_the_minimum_convergence_is_faster_than_linear():
 @pytest.mark.parametrize("region", ["trust-region", "levenberg-marquardt"])
 @pytest.mark.parametrize("preconditioner", [None, "adam"])
 def test_every_region_and_preconditioner_reaches_the_minimum(region, preconditioner):
-    found = minimize(
+    result = minimize(
         rosenbrock,
         torch.tensor([-1.2, 1.0, -1.2, 1.0], dtype=torch.float64),
         method=lambda x: NewtonCG(
@@ -89,7 +89,7 @@ def test_every_region_and_preconditioner_reaches_the_minimum(region, preconditio
             checks_noise=False,
         ),
     )
-    assert found.success, found.message
+    assert result.success, result.message
 
 
 def test_the_first_radius_bounds_the_first_step():
@@ -306,7 +306,7 @@ def test_a_given_fraction_is_the_objectives():
     assert objective.curvature_fraction == 0.5
 
 
-def regression(**others):
+def regression(**settings):
     """Build a linear model and its objective over four micro-batches."""
     torch.manual_seed(0)
     model = nn.Linear(3, 1).double()
@@ -316,7 +316,7 @@ def regression(**others):
         batches,
         lambda outputs, batch: F.mse_loss(outputs, batch[1]),
         outputs=lambda batch: model(batch[0]),
-        **others,
+        **settings,
     )
     return model, objective
 
@@ -328,8 +328,8 @@ def test_least_squares_are_solved_by_gauss_newton_steps():
         optimizer.step(objective)
     design = torch.cat([draw(16, 3), torch.ones(16, 1, dtype=torch.float64)], 1)
     exact = torch.linalg.lstsq(design, draw(16, 1, seed=1)).solution.flatten()
-    found = torch.cat([model.weight.detach().flatten(), model.bias.detach()])
-    torch.testing.assert_close(found, exact, atol=1e-8, rtol=0)
+    weights = torch.cat([model.weight.detach().flatten(), model.bias.detach()])
+    torch.testing.assert_close(weights, exact, atol=1e-8, rtol=0)
 
 
 class Attentive(nn.Module):
@@ -345,8 +345,8 @@ class Attentive(nn.Module):
     def forward(self, tokens):
         x = self.embed(tokens)  # [batch, length, dim]
         q, k, v = self.project(x).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
-        found = attend(q, k, v, pattern=self.pattern)  # [batch, heads, length, dim]
-        return self.head(x + found.transpose(1, 2).flatten(2))
+        out = attend(q, k, v, pattern=self.pattern)  # [batch, heads, length, dim]
+        return self.head(x + out.transpose(1, 2).flatten(2))
 
 
 @pytest.mark.parametrize("pattern", [Causal(), Local(2, 0)], ids=["causal", "local"])

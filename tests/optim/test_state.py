@@ -63,12 +63,12 @@ def run(optimizer, objective, steps):
 def saved(model, optimizer, objective):
     """Send everything through a file."""
     file = io.BytesIO()
-    found = {
+    outputs = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "num_steps": objective.num_steps,
     }
-    torch.save(found, file)
+    torch.save(outputs, file)
     file.seek(0)
     return torch.load(file, weights_only=True)
 

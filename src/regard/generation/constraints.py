@@ -63,13 +63,13 @@ class Constraints:
 
 
 def _mask_tokens(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:
-    """Set the scores, ``[rows, vocab]``, of some tokens to minus infinity."""
+    """Set some scores, of shape ``[rows, vocab]``, to minus infinity."""
     if not forbidden:
         return scores
     return scores.index_fill(1, torch.tensor(forbidden, device=scores.device), -torch.inf)
 
 
 def _force_token(token: int, scores: Tensor, certain_score: float | Tensor) -> Tensor:
-    """Set the scores, ``[rows, vocab]``, of all tokens but one to minus infinity."""
+    """Set all scores but a token's, of shape ``[rows, vocab]``, to minus infinity."""
     is_forced = torch.arange(scores.shape[1], device=scores.device) == token
     return torch.where(is_forced, certain_score, -torch.inf).expand_as(scores)

@@ -324,7 +324,7 @@ def _statistics(
 
 
 def _resample(statistics: NDArray[np.int64], num_samples: int, seed: int) -> NDArray[np.int64]:
-    """Sum the counts of sentences drawn with replacement, ``[num_samples, statistics]``."""
+    """Sum counts of sentences drawn with replacement; shape ``[num_samples, statistics]``."""
     rng = np.random.default_rng(seed)
     size = len(statistics)
     sums = [statistics[rng.integers(size, size=size)].sum(axis=0) for _ in range(num_samples)]
@@ -332,7 +332,7 @@ def _resample(statistics: NDArray[np.int64], num_samples: int, seed: int) -> NDA
 
 
 def _scores(metric: BLEU | CHRF, sums: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compute scores, ``[samples]``, from summed counts, ``[samples, statistics]``."""
+    """Compute scores, ``[samples]``, from sums of shape ``[samples, statistics]``."""
     return np.array([metric._compute_score_from_stats(row).score for row in sums.tolist()])
 
 

@@ -43,7 +43,7 @@ class InnerProducts:
 
 
 def hager_zhang(products: InnerProducts) -> float:
-    """Compute (y.P g' - (y.P y) (d.g') / (d.y)) / (d.y), at least 0.4 d.g / d.P^-1 d.
+    """Return (y.P g' - (y.P y) (d.g') / (d.y)) / (d.y), at least 0.4 d.g / d.P^-1 d.
 
     Hager & Zhang 2013, equation 1.3 with theta = 1, bounded below by equation 2.4.
     """

@@ -245,6 +245,14 @@ class ConjugateGradient(LineSearchOptimizer):
         state["restart"] = int(self._reason_to_restart(pair.d_y, has_failed=has_failed))
         if not pair.d_y > 0:
             return
+        # d.P^-1 d of the present direction: carried along, or its bound where the chain is broken.
+        if apply is None:
+            d_d = pair.d_d
+        elif state["is_steepest"]:
+            d_d = old_square
+        else:
+            bound = state["slope"] ** 2 / old_square
+            d_d = bound if state["is_quasi_newton"] else max(bound, state.get("square", bound))
         image = self._precondition(self._gradient)
         products = InnerProducts(
             y_pg=dot(change, image),
@@ -252,7 +260,7 @@ class ConjugateGradient(LineSearchOptimizer):
             d_y=pair.d_y,
             d_new=state["end_slope"],
             d_old=state["slope"],
-            d_d=pair.d_d if apply is None else self._direction_square(old_square),
+            d_d=d_d,
             new_square=dot(self._gradient, image) if uses_squares else math.nan,
             old_square=old_square,
         )
@@ -261,14 +269,6 @@ class ConjugateGradient(LineSearchOptimizer):
             state["square"] = (
                 products.new_square - 2 * beta * products.d_new + beta**2 * products.d_d
             )
-
-    def _direction_square(self, old_square: float) -> float:
-        """Compute d.P^-1 d of the present direction from the slope and g.P g where it began."""
-        state = self._state
-        if state["is_steepest"]:
-            return old_square
-        bound = state["slope"] ** 2 / old_square
-        return bound if state["is_quasi_newton"] else max(bound, state.get("square", bound))
 
     def _reason_to_restart(self, curvature: float, *, has_failed: bool) -> Restart:
         state = self._state

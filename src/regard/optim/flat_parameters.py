@@ -33,7 +33,7 @@ def _local(tensor: Tensor) -> Tensor:
 
 
 class FlatParameters:
-    """Parameters, group after group, as one vector of n entries.
+    """Parameters, group after group, as one vector of n entries; several vectors are ``[m, n]``.
 
     Args:
         groups: As in ``torch.optim.Optimizer.param_groups``; ``scale`` above 0, default 1.
@@ -58,20 +58,14 @@ class FlatParameters:
         self.size = sum(sizes)
         sharded = zip(self.parameters, sizes, strict=True)
         self._num_sharded = sum(size for p, size in sharded if isinstance(p, DTensor))
-        # Not the same as a number above 0: of a few rows this process may hold none, and yet must
-        # take part.
-        self._is_sharded = any(isinstance(p, DTensor) for p in self.parameters)
+        self.is_sharded = any(isinstance(p, DTensor) for p in self.parameters)
+        """Whether a process holds only a part of the parameters, which may be empty."""
         self._spans = list(zip(accumulate(sizes, initial=0), sizes, strict=False))
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of all parameters."""
         return self.parameters[0].dtype
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether a process holds only a part of the parameters."""
-        return self._is_sharded
 
     def zeros(self) -> Tensor:
         """Return a vector of zeros, ``[n]``."""
@@ -141,14 +135,14 @@ class FlatParameters:
         dist.all_reduce(total)
         return float(total)
 
-    def dots(self, rows: Tensor, others: Sequence[Tensor]) -> Tensor:
+    def dots(self, rows: Tensor, vectors: Sequence[Tensor]) -> Tensor:
         """Compute the inner products of rows, ``[m, n]``, with k vectors: ``[m, k]``, float64."""
         if not self.is_sharded:
-            return inner_products(rows, others)
+            return inner_products(rows, vectors)
         count = self._num_sharded
-        total = inner_products(rows[:, :count], [other[:count] for other in others])
-        if dist.get_rank() == 0:  # one process for all, as in `dot`
-            total += inner_products(rows[:, count:], [other[count:] for other in others])
+        total = inner_products(rows[:, :count], [vector[:count] for vector in vectors])
+        if dist.get_rank() == 0:  # one process for all: see `dot`
+            total += inner_products(rows[:, count:], [vector[count:] for vector in vectors])
         dist.all_reduce(total)
         return total
 
@@ -215,7 +209,7 @@ def inner_product(first: Tensor, second: Tensor) -> Tensor:
     return torch.stack([*totals, sums.sum(dtype=torch.float64)]).sum()
 
 
-def inner_products(rows: Tensor, others: Sequence[Tensor]) -> Tensor:
+def inner_products(rows: Tensor, vectors: Sequence[Tensor]) -> Tensor:
     """Compute the inner products of several rows with several vectors, reading each row once.
 
     Those of float32 vectors are sums in float64 of sums of 64 terms, by the processor's matrix
@@ -223,32 +217,32 @@ def inner_products(rows: Tensor, others: Sequence[Tensor]) -> Tensor:
 
     Args:
         rows: ``[m, n]``, any floating-point type.
-        others: k vectors ``[n]`` of the same type.
+        vectors: k vectors ``[n]`` of the same type.
 
     Returns:
         ``[m, k]`` of float64.
     """
     if rows.dtype == torch.float64:
-        return torch.stack([rows @ other for other in others], dim=1)
-    if len(rows) * len(others) <= _FEW:
-        pairs = [[inner_product(row, other) for other in others] for row in rows]
-        return torch.stack([torch.stack(row) for row in pairs])
-    totals = torch.zeros(len(others), len(rows), dtype=torch.float64, device=rows.device)
+        return torch.stack([rows @ vector for vector in vectors], dim=1)
+    if len(rows) * len(vectors) <= _FEW:
+        products = [[inner_product(row, vector) for vector in vectors] for row in rows]
+        return torch.stack([torch.stack(row) for row in products])
+    totals = torch.zeros(len(vectors), len(rows), dtype=torch.float64, device=rows.device)
     with _exact_matrix_products():
         for start in range(0, rows.shape[1], _BLOCK_OF_ROWS):
             block = slice(start, start + _BLOCK_OF_ROWS)
-            totals += _products_in_runs(rows[:, block], [other[block] for other in others])
+            totals += _products_in_runs(rows[:, block], [vector[block] for vector in vectors])
     return totals.T.contiguous()  # as a reduction over processes wants it
 
 
-def _products_in_runs(rows: Tensor, others: Sequence[Tensor]) -> Tensor:
+def _products_in_runs(rows: Tensor, vectors: Sequence[Tensor]) -> Tensor:
     """Compute the products of k vectors, [width], with rows, [m, width]: [k, m] in float64."""
     is_fast = rows.dtype == torch.float32 and rows.device.type == "cpu"
     width = rows.shape[1]
     cut = width - width % _RUN if is_fast else 0
-    total = torch.stack([other[cut:] for other in others]).double() @ rows[:, cut:].double().T
+    total = torch.stack([vector[cut:] for vector in vectors]).double() @ rows[:, cut:].double().T
     if cut:
-        runs = [other[:cut].view(-1, 1, _RUN) for other in others]
+        runs = [vector[:cut].view(-1, 1, _RUN) for vector in vectors]
         left = runs[0] if len(runs) == 1 else torch.cat(runs, dim=1)  # [runs, k, 64]
         right = rows[:, :cut].unflatten(1, (-1, _RUN)).permute(1, 2, 0)  # [runs, 64, m]
         total += torch.bmm(left, right).sum(0, dtype=torch.float64)

@@ -62,8 +62,14 @@ class GradientDescent(LineSearchOptimizer):
             state["direction"] = flat.zeros()
         direction = torch.neg(self._gradient, out=state["direction"])
         slope = -flat.dot(self._gradient, self._gradient)
+        allowed_rise = 0.0
+        if self._rule == "barzilai-borwein":
+            values = state.setdefault("values", [])
+            values.append(self._value)
+            del values[:-_REMEMBERED_VALUES]
+            allowed_rise = max(values) - self._value
         origin = LineSample(0.0, self._value, slope)
-        start = LineSearchState(origin, self._initial_step_size(slope), self._allowed_rise())
+        start = LineSearchState(origin, self._initial_step_size(slope), allowed_rise)
         search = Armijo() if isinstance(self._rule, str) else _take_fixed_step
         result = self._search_along(objective, direction, search, start)
         if result.sample is None:
@@ -84,15 +90,6 @@ class GradientDescent(LineSearchOptimizer):
         position = flat.max_abs_parameter(self._buffer("next"))
         return initial_step_size(position, flat.max_abs(self._gradient), self._value, slope)
 
-    def _allowed_rise(self) -> float:
-        """Return how far the value may rise: to the largest of the last ones."""
-        if self._rule != "barzilai-borwein":
-            return 0.0
-        values = self._state.setdefault("values", [])
-        values.append(self._value)
-        del values[:-_REMEMBERED_VALUES]
-        return max(values) - self._value
-
     def _set_next_step_size(self, step_size: float) -> None:
         """Choose the next step's first trial; the buffer ``next`` holds the old gradient."""
         state, flat = self._state, self._flat
@@ -100,8 +97,7 @@ class GradientDescent(LineSearchOptimizer):
         if self._rule == "barzilai-borwein":
             change = self._buffer("next").neg_().add_(self._gradient)
             direction = state["direction"]
-            d_y = flat.dot(direction, change)
-            d_d = flat.dot(direction, direction)
+            d_y, d_d = flat.dot(direction, change), flat.dot(direction, direction)
             longest = _LONGEST * step_size
             quotient = step_size * d_d / d_y if d_y > 0 else longest  # s.s / s.y
             state["step"] = min(longest, max(_SHORTEST * step_size, quotient))

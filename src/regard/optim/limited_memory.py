@@ -63,13 +63,12 @@ class CurvaturePair:
 
 
 class LimitedMemory:
-    """Pairs of a step s and the change y of the gradient along it.
+    """Pairs of a step s and the change y of the gradient along it, in rows of ``[pairs, n]``.
 
     Args:
         num_pairs: Pairs that are kept, 1 or more.
         dots: Inner products of every row of a matrix with several vectors.
-        state: Where the pairs are kept; those it already holds stay, unless it was made for another
-            number of pairs.
+        state: Holds the pairs; earlier ones stay, unless they were for another number of pairs.
     """
 
     def __init__(self, num_pairs: int, dots: Dots, state: dict[str, Any]) -> None:
@@ -78,7 +77,8 @@ class LimitedMemory:
         # Rows whose y has not been multiplied with all s, and whose s has not.
         self._new_changes: list[int] = state.setdefault("new_changes", [])
         self._new_steps: list[int] = state.setdefault("new_steps", [])
-        self._last: tuple[Tensor, Tensor] | None = None  # a vector, and its products with the steps
+        # A vector, and its products with the steps, [pairs].
+        self._last: tuple[Tensor, Tensor] | None = None
         if "steps" in state and len(state["steps"]) != num_pairs:
             self.clear()
             del state["steps"], state["changes"]
@@ -93,26 +93,32 @@ class LimitedMemory:
         self._last = None
 
     def add(self, pair: CurvaturePair, step_size: float) -> bool:
-        """Keep a pair whose curvature is positive.
+        """Add a pair whose curvature is positive; the oldest one is dropped where all are taken.
 
         Args:
             pair: Direction of the step, and change of the gradient.
             step_size: The step is `step_size` times the direction.
 
         Returns:
-            Whether it was kept.
+            Whether it was added.
         """
         s_y = step_size * pair.d_y
         if not s_y > _MIN_CURVATURE * step_size * (pair.d_d * pair.y_y) ** 0.5:
             return False
-        row = self._free_row(pair.direction)
-        torch.mul(pair.direction, step_size, out=self._state["steps"][row])
-        self._state["changes"][row].copy_(pair.change)
-        self._state["products"][row][row] = s_y
-        self._state["change_square"] = pair.y_y
+        state, limit = self._state, self._num_pairs
+        if "steps" not in state:
+            shape = limit, len(pair.direction)
+            state["steps"] = pair.direction.new_zeros(shape)
+            state["changes"] = pair.direction.new_zeros(shape)
+            state["products"], state["gram"] = ([[0.0] * limit for _ in range(limit)] for _ in "sg")
+        row = self._order.pop(0) if len(self) == limit else len(self)
+        torch.mul(pair.direction, step_size, out=state["steps"][row])
+        state["changes"][row].copy_(pair.change)
+        state["products"][row][row] = s_y
+        state["change_square"] = pair.y_y
         self._order.append(row)
         for new in (self._new_changes, self._new_steps):
-            new[:] = [*(other for other in new if other != row), row]
+            new[:] = [*(index for index in new if index != row), row]
         self._last = None
         return True
 
@@ -135,7 +141,14 @@ class LimitedMemory:
         triangle = self._in_age_order("products").triu()
         w = torch.linalg.solve_triangular(triangle, s_g.unsqueeze(1), upper=True)[:, 0]
         linear_combination(vector, 1.0, changes, self._in_row_order(-w), out)  # u
-        scale = self._scale(precondition)
+        # gamma fits the first approximation to the newest pair.
+        newest = self._order[-1]
+        scale = self._state["products"][newest][newest]
+        if precondition is None:
+            scale /= self._state["change_square"]
+        else:
+            change = self._state["changes"][newest]
+            scale /= float(self._dots(change.unsqueeze(0), [precondition(change)]))
         image = out if precondition is None else precondition(out)
         rest = triangle.diagonal() * w
         rest -= scale * self._dots(changes, [image])[:, 0].cpu()[self._order]
@@ -151,15 +164,6 @@ class LimitedMemory:
         inverse = torch.linalg.pinv(gram, hermitian=True, rtol=1e-10)
         square = float(along @ inverse @ along)
         return (max(0.0, square) / float(self._dots(vector.unsqueeze(0), [vector]))) ** 0.5
-
-    def _free_row(self, template: Tensor) -> int:
-        """Return the row for a new pair: that of the oldest one where all are taken."""
-        state, limit = self._state, self._num_pairs
-        if "steps" not in state:
-            shape = limit, len(template)
-            state["steps"], state["changes"] = template.new_zeros(shape), template.new_zeros(shape)
-            state["products"], state["gram"] = ([[0.0] * limit for _ in range(limit)] for _ in "sg")
-        return self._order.pop(0) if len(self) == limit else len(self)
 
     def _rows(self, name: str) -> Tensor:
         """Return those rows of a matrix that are taken, ``[pairs, n]``."""
@@ -177,35 +181,21 @@ class LimitedMemory:
 
     def _products_with_steps(self, vector: Tensor, *, needs_gram: bool) -> Tensor:
         """Multiply all steps with a vector, and with the new pairs: ``[pairs]`` in order of age."""
-        new_steps = self._new_steps if needs_gram else []
-        is_known = self._last is not None and self._last[0] is vector
-        if not is_known or self._new_changes or new_steps:
-            columns = [self._state["changes"][row] for row in self._new_changes]
-            columns += [self._state["steps"][row] for row in new_steps]
-            products = self._dots(self._rows("steps"), [*columns, vector]).cpu()
-            self._store(products.T.tolist(), new_steps)
-            self._last = vector, products[:, -1]
-        assert self._last is not None
-        return self._last[1][self._order]
-
-    def _store(self, columns: list[list[float]], new_steps: list[int]) -> None:
-        """Store the products of all steps with the new changes and then with the new steps."""
-        products, gram = self._state["products"], self._state["gram"]
-        for row, column in zip(self._new_changes, columns, strict=False):
-            for other, entry in enumerate(column):
-                if other != row:
-                    products[other][row] = entry
-        for row, column in zip(new_steps, columns[len(self._new_changes) :], strict=False):
-            for other, entry in enumerate(column):
-                gram[other][row] = gram[row][other] = entry
-        self._new_changes.clear()
+        new_changes, new_steps = self._new_changes, self._new_steps if needs_gram else []
+        if self._last is not None and self._last[0] is vector and not (new_changes or new_steps):
+            return self._last[1][self._order]
+        columns = [self._state["changes"][row] for row in new_changes]
+        columns += [self._state["steps"][row] for row in new_steps]
+        computed = self._dots(self._rows("steps"), [*columns, vector]).cpu()  # [pairs, columns + 1]
+        self._last = vector, computed[:, -1]
+        rows, products, gram = computed.T.tolist(), self._state["products"], self._state["gram"]
+        for new, row in zip(new_changes, rows, strict=False):
+            for old, entry in enumerate(row):
+                if old != new:
+                    products[old][new] = entry
+        for new, row in zip(new_steps, rows[len(new_changes) :], strict=False):
+            for old, entry in enumerate(row):
+                gram[old][new] = gram[new][old] = entry
+        new_changes.clear()
         new_steps.clear()
-
-    def _scale(self, precondition: Precondition | None) -> float:
-        """Return what the first approximation is multiplied by to fit the newest pair."""
-        newest = self._order[-1]
-        product = self._state["products"][newest][newest]
-        if precondition is None:
-            return product / self._state["change_square"]
-        change = self._state["changes"][newest]
-        return product / float(self._dots(change.unsqueeze(0), [precondition(change)]))
+        return self._last[1][self._order]

@@ -126,8 +126,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         Raises:
             ConfigError: A parameter cannot be optimized, or a setting of the group is unknown.
         """
-        known = {"params", "param_names", *self.defaults}
-        unknown = sorted(set(param_group) - known)
+        unknown = sorted(set(param_group) - {"params", "param_names", *self.defaults})
         if unknown:
             raise ConfigError(
                 f"{type(self).__name__} has no setting {unknown[0]!r} of a group.  It takes: "
@@ -311,7 +310,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         search: LineSearch,
         state: LineSearchState,
     ) -> LineSearchResult:
-        """Search along a direction; move to the result, or back to the start.
+        """Return the result of a search along a direction, ``[n]``; move there, or to the start.
 
         Afterwards ``gradient`` and ``value`` of the state belong to the present point, and the
         buffer ``next`` holds the gradient at the start.
@@ -341,7 +340,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         tolerance_scale: float = 1.0,
         curvature: float | None = None,
     ) -> LineSearchResult:
-        """Search along ``direction`` of the state, and record what the next step depends on.
+        """Return the result of a search along ``direction`` of the state, and record it there.
 
         Args:
             objective: To be evaluated.

@@ -64,7 +64,7 @@ def _polynomial(gram: Tensor) -> Tensor:
 
 
 def _iterate_gram(x: Tensor, num_steps: int) -> Tensor:
-    """Do the same to [number, short, long] by iterating ``G = X X^T`` alone.
+    """Return the iterate of [number, short, long], from iterating ``G = X X^T`` alone.
 
     Every iterate is ``Q X`` with Q a polynomial in G, and the next G is ``P^2 G`` for the factor P
     of the step, since polynomials of one matrix commute.
@@ -145,12 +145,20 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _step_group(self, group: dict[str, Any]) -> None:
-        parameters = [p for p in group["params"] if p.grad is not None]
-        by_shape: dict[torch.Size, list[Tensor]] = {}
-        for parameter in parameters:
-            by_shape.setdefault(parameter.shape, []).append(parameter)
+        momentum = group["momentum"]
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}  # parameters and gradients
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                by_shape.setdefault(parameter.shape, []).append((parameter, parameter.grad))
         for shape, members in by_shape.items():
-            updates = torch.stack([self._update(p, group["momentum"]) for p in members])
+            lookahead = []  # Nesterov's
+            for parameter, gradient in members:
+                state = self.state[parameter]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                buffer = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+                lookahead.append(gradient.lerp(buffer, momentum))
+            updates = torch.stack(lookahead)  # [members, rows, columns]
             if self._dtype is not None and not _is_very_long(updates):
                 updates = updates.to(self._dtype)
             rows = shape[0] // group["num_parts"]
@@ -158,14 +166,5 @@ class Muon(torch.optim.Optimizer):
             updates = orthogonalize(maps, num_steps=group["num_steps"]).reshape(updates.shape)
             scale = group["lr"] * 0.2 * math.sqrt(max(rows, shape[1]))
             shrink = 1 - group["lr"] * group["weight_decay"]
-            for parameter, update in zip(members, updates, strict=True):
+            for (parameter, _), update in zip(members, updates, strict=True):
                 parameter.mul_(shrink).add_(update.to(parameter.dtype), alpha=-scale)
-
-    def _update(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Update the momentum, [rows, columns]; return Nesterov's look-ahead."""
-        assert parameter.grad is not None
-        state = self.state[parameter]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        buffer = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(buffer, momentum)

@@ -17,7 +17,7 @@ MaxAbs = Callable[[Tensor], float]
 
 
 class Preconditioner(Protocol):
-    """A preconditioner that may learn from gradients."""
+    """A preconditioner, of shape ``[n, n]``, that may learn from gradients."""
 
     apply: Precondition | None
     """Multiplies with the matrix; None for the identity."""
@@ -30,7 +30,7 @@ class Preconditioner(Protocol):
 
 
 class FixedPreconditioner:
-    """A matrix that stays, or the identity."""
+    """A matrix of shape ``[n, n]`` that stays the same, or the identity."""
 
     changes = False
 
@@ -42,7 +42,7 @@ class FixedPreconditioner:
 
 
 class AdamDiagonal:
-    """The inverse of Adam's denominator (Kingma & Ba 2015), from the gradients of the whole run.
+    """The inverse of Adam's denominator (Kingma & Ba 2015), a diagonal matrix ``[n, n]``.
 
     Args:
         decay: beta2, of the mean of squared gradients, 0 to below 1.
@@ -56,7 +56,7 @@ class AdamDiagonal:
         self.apply: Precondition | None = None
 
     def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
-        """Update the mean of squared gradients and the matrix."""
+        """Update the mean of squared gradients, ``[n]``, and the matrix."""
         if "squares" not in state:
             state["squares"], state["num_seen"] = torch.zeros_like(gradient), 0
         state["num_seen"] += 1
@@ -67,7 +67,7 @@ class AdamDiagonal:
 
 
 def build_preconditioner(preconditioner: str | Precondition | None) -> Preconditioner:
-    """Build the preconditioner of a name, or of a function; None is the identity.
+    """Return the preconditioner of a name, or of a function; None is the identity.
 
     Raises:
         ConfigError: The name is unknown.

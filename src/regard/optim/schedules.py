@@ -16,7 +16,7 @@ _MIN_FACTOR = 1e-3
 
 
 def cosine(progress: float, warmup: float) -> float:
-    """Rise linearly, fall by half a cosine (Loshchilov & Hutter 2017, equation 5).
+    """Return the factor of a linear rise and half a cosine (Loshchilov & Hutter 2017, equation 5).
 
     >>> [round(cosine(p, 0.1), 3) for p in (0.05, 0.1, 0.55, 1.0)]
     [0.5, 1.0, 0.5, 0.001]
@@ -28,7 +28,7 @@ def cosine(progress: float, warmup: float) -> float:
 
 
 def linear(progress: float, warmup: float) -> float:
-    """Rise linearly, fall linearly.
+    """Return the factor of a linear rise and a linear fall.
 
     >>> [round(linear(p, 0.1), 3) for p in (0.05, 0.1, 0.55, 1.0)]
     [0.5, 1.0, 0.5, 0.001]
@@ -39,7 +39,7 @@ def linear(progress: float, warmup: float) -> float:
 
 
 def constant(progress: float, warmup: float) -> float:
-    """Rise linearly, then stay."""
+    """Return the factor of a linear rise, and 1 afterwards."""
     return max(_MIN_FACTOR, progress / warmup) if progress < warmup else 1.0
 
 

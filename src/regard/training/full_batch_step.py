@@ -46,7 +46,7 @@ class SplitLoss(Protocol):
         ...
 
     def of_outputs(self, outputs: Tensor, batch: Any) -> Loss:
-        """Compute the loss from outputs."""
+        """Compute the loss from outputs, such as logits of shape ``[tokens, vocab]``."""
         ...
 
 

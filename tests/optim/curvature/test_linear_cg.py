@@ -41,10 +41,10 @@ seeds = st.integers(0, 10_000)
 @given(sizes, seeds)
 def test_a_positive_system_is_solved_as_directly(size, seed):
     matrix, right = problem(size, seed)
-    found = conjugate_gradient_solve(matrix.mv, right, rtol=1e-12)
-    assert found.converged and found.negative_curvature is None
+    solution = conjugate_gradient_solve(matrix.mv, right, rtol=1e-12)
+    assert solution.converged and solution.negative_curvature is None
     # error <= condition number (20) times the residual
-    torch.testing.assert_close(found.x, torch.linalg.solve(matrix, right), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(solution.x, torch.linalg.solve(matrix, right), atol=1e-9, rtol=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -56,16 +56,16 @@ def test_it_takes_no_more_iterations_than_there_are_entries(size, seed):
 
 def test_iterations_are_as_many_as_distinct_eigenvalues():
     values = torch.tensor([1.0, 1.0, 4.0, 4.0, 9.0, 9.0], dtype=torch.float64)
-    found = conjugate_gradient_solve(lambda v: values * v, torch.ones_like(values), rtol=1e-10)
-    assert found.num_iterations == 3
+    solution = conjugate_gradient_solve(lambda v: values * v, torch.ones_like(values), rtol=1e-10)
+    assert solution.num_iterations == 3
 
 
 def test_iterations_are_the_products_with_the_matrix():
     matrix, right = problem(8)
     calls = []
-    found = conjugate_gradient_solve(lambda v: calls.append(1) or matrix @ v, right)
-    assert len(calls) - 1 == found.num_iterations  # one more checks the solution
-    assert found.num_iterations == len(found.residuals) - 1 == len(found.models)
+    solution = conjugate_gradient_solve(lambda v: calls.append(1) or matrix @ v, right)
+    assert len(calls) - 1 == solution.num_iterations  # one more checks the solution
+    assert solution.num_iterations == len(solution.residuals) - 1 == len(solution.models)
 
 
 def test_the_residual_history_is_that_of_the_iterates():
@@ -103,16 +103,18 @@ def test_a_preconditioner_leads_to_the_same_solution_in_fewer_iterations():
     matrix, right = stretched(30)
     inverse = 1 / matrix.diagonal()
     plain = conjugate_gradient_solve(matrix.mv, right, rtol=1e-10, max_iterations=10_000)
-    found = conjugate_gradient_solve(matrix.mv, right, preconditioner=inverse.mul, rtol=1e-10)
-    assert found.converged and found.num_iterations < plain.num_iterations / 2
+    solution = conjugate_gradient_solve(matrix.mv, right, preconditioner=inverse.mul, rtol=1e-10)
+    assert solution.converged and solution.num_iterations < plain.num_iterations / 2
     exact = torch.linalg.solve(matrix, right)
-    torch.testing.assert_close(found.x / exact, torch.ones_like(exact), atol=1e-6, rtol=0)
+    torch.testing.assert_close(solution.x / exact, torch.ones_like(exact), atol=1e-6, rtol=0)
 
 
 def test_the_inverse_as_preconditioner_needs_one_iteration():
     matrix, right = problem(10)
-    found = conjugate_gradient_solve(matrix.mv, right, preconditioner=torch.linalg.inv(matrix).mv)
-    assert found.num_iterations == 1
+    solution = conjugate_gradient_solve(
+        matrix.mv, right, preconditioner=torch.linalg.inv(matrix).mv
+    )
+    assert solution.num_iterations == 1
 
 
 def test_a_start_is_taken_and_left_as_it_is():
@@ -120,12 +122,12 @@ def test_a_start_is_taken_and_left_as_it_is():
     exact = torch.linalg.solve(matrix, right)
     assert conjugate_gradient_solve(matrix.mv, right, x0=exact).num_iterations == 0
     start = torch.ones_like(right)
-    found = conjugate_gradient_solve(matrix.mv, right, x0=start, rtol=1e-12)
+    solution = conjugate_gradient_solve(matrix.mv, right, x0=start, rtol=1e-12)
     assert start.eq(1).all()
-    assert found.residuals[0] == pytest.approx(
+    assert solution.residuals[0] == pytest.approx(
         float((right - matrix @ start).norm() / right.norm())
     )
-    torch.testing.assert_close(found.x, exact, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(solution.x, exact, atol=1e-10, rtol=1e-10)
 
 
 def test_the_right_side_is_left_as_it_is():
@@ -136,41 +138,41 @@ def test_the_right_side_is_left_as_it_is():
 
 
 def test_a_right_side_of_zeros_has_the_solution_zero():
-    found = conjugate_gradient_solve(torch.eye(3).mv, torch.zeros(3))
-    assert found.converged and found.x.tolist() == [0, 0, 0] and found.num_iterations == 0
+    solution = conjugate_gradient_solve(torch.eye(3).mv, torch.zeros(3))
+    assert solution.converged and solution.x.tolist() == [0, 0, 0] and solution.num_iterations == 0
 
 
 def test_an_identity_that_returns_its_argument_does_no_harm():
     right = torch.tensor([1.0, -2.0])
-    found = conjugate_gradient_solve(lambda v: v, right, preconditioner=lambda v: v)
-    assert found.x.tolist() == [1.0, -2.0]
+    solution = conjugate_gradient_solve(lambda v: v, right, preconditioner=lambda v: v)
+    assert solution.x.tolist() == [1.0, -2.0]
 
 
 def test_at_the_limit_of_iterations_it_has_not_converged():
     matrix, right = problem(20)
-    found = conjugate_gradient_solve(matrix.mv, right, max_iterations=2)
-    assert found.num_iterations == 2 and not found.converged
+    solution = conjugate_gradient_solve(matrix.mv, right, max_iterations=2)
+    assert solution.num_iterations == 2 and not solution.converged
 
 
 def test_a_direction_of_negative_curvature_is_reported_with_the_solution_so_far():
     matrix = torch.diag(torch.tensor([2.0, 3.0, -1.0], dtype=torch.float64))
     right = torch.tensor([1.0, 1.0, 0.1], dtype=torch.float64)
-    found = conjugate_gradient_solve(matrix.mv, right)
-    along = found.negative_curvature
+    solution = conjugate_gradient_solve(matrix.mv, right)
+    along = solution.negative_curvature
     assert along is not None and along @ matrix @ along <= 0
-    assert not found.converged and found.num_iterations >= 1
-    assert model_at(matrix, -right, found.x) < 0
+    assert not solution.converged and solution.num_iterations >= 1
+    assert model_at(matrix, -right, solution.x) < 0
 
 
 def test_a_direction_without_curvature_counts_as_not_positive():
-    found = conjugate_gradient_solve(torch.zeros(2, 2).mv, torch.ones(2))
-    assert found.negative_curvature is not None and found.x.tolist() == [0, 0]
+    solution = conjugate_gradient_solve(torch.zeros(2, 2).mv, torch.ones(2))
+    assert solution.negative_curvature is not None and solution.x.tolist() == [0, 0]
 
 
 def test_a_criterion_ends_the_iteration():
     matrix, right = problem(20)
-    found = conjugate_gradient_solve(matrix.mv, right, stop=lambda models: len(models) == 4)
-    assert found.num_iterations == 4
+    solution = conjugate_gradient_solve(matrix.mv, right, stop=lambda models: len(models) == 4)
+    assert solution.num_iterations == 4
 
 
 def test_a_given_inner_product_is_used():
@@ -181,9 +183,9 @@ def test_a_given_inner_product_is_used():
         calls.append(1)
         return float(first @ second)
 
-    found = conjugate_gradient_solve(matrix.mv, right, dot=dot)
+    solution = conjugate_gradient_solve(matrix.mv, right, dot=dot)
     assert calls
-    assert torch.equal(found.x, conjugate_gradient_solve(matrix.mv, right).x)
+    assert torch.equal(solution.x, conjugate_gradient_solve(matrix.mv, right).x)
 
 
 def test_a_right_side_that_is_no_vector_is_refused():
@@ -213,10 +215,10 @@ def exact_step(matrix, gradient, radius):
 @given(sizes, seeds)
 def test_a_step_that_fits_is_the_exact_one(size, seed):
     matrix, gradient = problem(size, seed)
-    found = steihaug(matrix.mv, gradient, 1e3, rtol=1e-12)
+    result = steihaug(matrix.mv, gradient, 1e3, rtol=1e-12)
     exact = exact_step(matrix, gradient, 1e3)
-    torch.testing.assert_close(found.step, exact, atol=1e-9, rtol=1e-9)
-    assert not found.is_on_boundary and not found.negative_curvature
+    torch.testing.assert_close(result.step, exact, atol=1e-9, rtol=1e-9)
+    assert not result.is_on_boundary and not result.negative_curvature
 
 
 @settings(max_examples=60, deadline=None)
@@ -227,18 +229,18 @@ def test_within_a_radius_it_decreases_the_model_by_at_least_half_as_much_as_can_
     # Yuan 2000: for a positive matrix Steihaug's step gives half of the best decrease or more.
     matrix, gradient = problem(size, seed)
     radius = share * float(torch.linalg.solve(matrix, gradient).norm())
-    found = steihaug(matrix.mv, gradient, radius, rtol=1e-12)
+    result = steihaug(matrix.mv, gradient, radius, rtol=1e-12)
     best = model_at(matrix, gradient, exact_step(matrix, gradient, radius))
-    assert best * (1 + 1e-12) <= found.model <= best / 2
-    assert found.step.norm() <= radius * (1 + 1e-12)
+    assert best * (1 + 1e-12) <= result.model <= best / 2
+    assert result.step.norm() <= radius * (1 + 1e-12)
 
 
 def test_in_one_dimension_and_in_a_narrow_region_the_step_is_the_exact_one():
     matrix, gradient = problem(12)
     radius = 1e-7
-    found = steihaug(matrix.mv, gradient, radius)
+    result = steihaug(matrix.mv, gradient, radius)
     torch.testing.assert_close(
-        found.step, exact_step(matrix, gradient, radius), atol=1e-6 * radius, rtol=0
+        result.step, exact_step(matrix, gradient, radius), atol=1e-6 * radius, rtol=0
     )
 
 
@@ -249,12 +251,12 @@ def test_on_the_boundary_the_norm_is_the_radius(size, seed, share, is_indefinite
     radius = share * float(torch.linalg.solve(matrix, gradient).norm())
     if is_indefinite:
         matrix = matrix - 5 * torch.eye(size, dtype=torch.float64)
-    found = steihaug(matrix.mv, gradient, radius, rtol=1e-10)
-    assert found.norm == pytest.approx(float(found.step.norm()), rel=1e-9)
-    if found.is_on_boundary:
-        assert float(found.step.norm()) == pytest.approx(radius, rel=1e-9)
+    result = steihaug(matrix.mv, gradient, radius, rtol=1e-10)
+    assert result.norm == pytest.approx(float(result.step.norm()), rel=1e-9)
+    if result.is_on_boundary:
+        assert float(result.step.norm()) == pytest.approx(radius, rel=1e-9)
     else:
-        assert found.norm <= radius
+        assert result.norm <= radius
 
 
 @settings(max_examples=60, deadline=None)
@@ -268,7 +270,7 @@ def test_with_a_preconditioner_the_radius_is_in_the_norm_of_its_inverse(
     radius = share * float((scale * newton * newton).sum().sqrt())
     if is_indefinite:
         matrix = matrix - 5 * torch.eye(size, dtype=torch.float64)
-    found = steihaug(
+    result = steihaug(
         matrix.mv,
         gradient,
         radius,
@@ -276,69 +278,69 @@ def test_with_a_preconditioner_the_radius_is_in_the_norm_of_its_inverse(
         rtol=1e-2,
     )
     # The recurrence of norms loses digits as the directions lose their conjugacy.
-    norm = float((scale * found.step * found.step).sum().sqrt())
-    assert found.norm == pytest.approx(norm, rel=1e-6)
-    if found.is_on_boundary:
+    norm = float((scale * result.step * result.step).sum().sqrt())
+    assert result.norm == pytest.approx(norm, rel=1e-6)
+    if result.is_on_boundary:
         assert norm == pytest.approx(radius, rel=1e-6)
     else:
         assert norm <= radius * (1 + 1e-6)
-    assert found.model == pytest.approx(model_at(matrix, gradient, found.step), rel=1e-6)
+    assert result.model == pytest.approx(model_at(matrix, gradient, result.step), rel=1e-6)
 
 
 def test_a_preconditioner_changes_variables():
     matrix, gradient = problem(10)
     scale = torch.logspace(-1, 1, 10, dtype=torch.float64)
     radius = 0.5
-    found = steihaug(matrix.mv, gradient, radius, preconditioner=lambda v: v / scale**2)
+    result = steihaug(matrix.mv, gradient, radius, preconditioner=lambda v: v / scale**2)
     changed = steihaug((matrix / scale / scale[:, None]).mv, gradient / scale, radius)
-    torch.testing.assert_close(found.step * scale, changed.step)
-    assert found.model == pytest.approx(changed.model)
+    torch.testing.assert_close(result.step * scale, changed.step)
+    assert result.model == pytest.approx(changed.model)
 
 
 @settings(max_examples=40, deadline=None)
 @given(sizes, seeds, st.floats(0.01, 10))
 def test_the_reported_model_is_that_of_the_step(size, seed, radius):
     matrix, gradient = problem(size, seed)
-    found = steihaug(matrix.mv, gradient, radius)
-    assert found.model == pytest.approx(model_at(matrix, gradient, found.step), rel=1e-9)
-    assert found.model < 0
+    result = steihaug(matrix.mv, gradient, radius)
+    assert result.model == pytest.approx(model_at(matrix, gradient, result.step), rel=1e-9)
+    assert result.model < 0
 
 
 def test_negative_curvature_is_followed_to_the_boundary():
     matrix = torch.diag(torch.tensor([1.0, -2.0], dtype=torch.float64))
     gradient = torch.tensor([0.1, 1.0], dtype=torch.float64)
-    found = steihaug(matrix.mv, gradient, 3.0)
-    assert found.negative_curvature and found.is_on_boundary and found.num_iterations == 1
-    torch.testing.assert_close(found.step, -gradient * 3 / gradient.norm())
+    result = steihaug(matrix.mv, gradient, 3.0)
+    assert result.negative_curvature and result.is_on_boundary and result.num_iterations == 1
+    torch.testing.assert_close(result.step, -gradient * 3 / gradient.norm())
 
 
 def test_an_infinite_radius_gives_the_newton_step():
     matrix, gradient = problem(15)
-    found = steihaug(matrix.mv, gradient, math.inf, rtol=1e-12)
-    torch.testing.assert_close(found.step, -torch.linalg.solve(matrix, gradient))
-    assert not found.is_on_boundary
+    result = steihaug(matrix.mv, gradient, math.inf, rtol=1e-12)
+    torch.testing.assert_close(result.step, -torch.linalg.solve(matrix, gradient))
+    assert not result.is_on_boundary
 
 
 def test_an_infinite_radius_keeps_the_step_before_negative_curvature():
     matrix = torch.diag(torch.tensor([4.0, 4.0, -1.0], dtype=torch.float64))
     gradient = torch.tensor([1.0, 1.0, 0.5], dtype=torch.float64)
-    found = steihaug(matrix.mv, gradient, math.inf)
+    result = steihaug(matrix.mv, gradient, math.inf)
     before = steihaug(matrix.mv, gradient, math.inf, max_iterations=1)
-    assert found.negative_curvature and not found.is_on_boundary
-    assert found.num_iterations == 2
-    assert torch.equal(found.step, before.step)
-    assert found.model == pytest.approx(before.model) and found.norm == before.norm
+    assert result.negative_curvature and not result.is_on_boundary
+    assert result.num_iterations == 2
+    assert torch.equal(result.step, before.step)
+    assert result.model == pytest.approx(before.model) and result.norm == before.norm
 
 
 @pytest.mark.parametrize("curvature", [-2.0, 0.0])
 def test_an_infinite_radius_goes_downhill_where_the_first_curvature_is_not_positive(curvature):
     gradient = torch.tensor([3.0, -4.0], dtype=torch.float64)
-    found = steihaug(lambda v: curvature * v, gradient, math.inf)
-    torch.testing.assert_close(found.step, -gradient / (abs(curvature) or 1.0))
-    assert found.model == pytest.approx(
-        float(gradient @ found.step + curvature * found.step @ found.step / 2)
+    result = steihaug(lambda v: curvature * v, gradient, math.inf)
+    torch.testing.assert_close(result.step, -gradient / (abs(curvature) or 1.0))
+    assert result.model == pytest.approx(
+        float(gradient @ result.step + curvature * result.step @ result.step / 2)
     )
-    assert found.negative_curvature and not found.is_on_boundary
+    assert result.negative_curvature and not result.is_on_boundary
 
 
 def test_it_begins_at_the_minimum_along_a_direction():
@@ -349,11 +351,11 @@ def test_it_begins_at_the_minimum_along_a_direction():
         products.append(vector.clone())
         return matrix @ vector
 
-    found = steihaug(operator, gradient, math.inf, x0=0.01 * newton, rtol=1e-9)
-    assert found.num_iterations == len(products) == 1
+    result = steihaug(operator, gradient, math.inf, x0=0.01 * newton, rtol=1e-9)
+    assert result.num_iterations == len(products) == 1
     assert torch.equal(products[0], 0.01 * newton)
-    torch.testing.assert_close(found.step, newton)
-    assert found.model == pytest.approx(model_at(matrix, gradient, newton))
+    torch.testing.assert_close(result.step, newton)
+    assert result.model == pytest.approx(model_at(matrix, gradient, newton))
 
 
 @settings(max_examples=30, deadline=None)
@@ -361,11 +363,11 @@ def test_it_begins_at_the_minimum_along_a_direction():
 def test_from_any_direction_it_ends_at_the_same_step(size, seed):
     matrix, gradient = problem(size, seed)
     initial = torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    found = steihaug(matrix.mv, gradient, math.inf, x0=initial, rtol=1e-11)
+    result = steihaug(matrix.mv, gradient, math.inf, x0=initial, rtol=1e-11)
     torch.testing.assert_close(
-        found.step, -torch.linalg.solve(matrix, gradient), atol=1e-8, rtol=1e-8
+        result.step, -torch.linalg.solve(matrix, gradient), atol=1e-8, rtol=1e-8
     )
-    assert found.model == pytest.approx(model_at(matrix, gradient, found.step), rel=1e-9)
+    assert result.model == pytest.approx(model_at(matrix, gradient, result.step), rel=1e-9)
 
 
 def test_a_direction_that_does_not_descend_costs_no_product():
@@ -377,8 +379,8 @@ def test_a_direction_that_does_not_descend_costs_no_product():
         return matrix @ vector
 
     from_nothing = steihaug(matrix.mv, gradient, math.inf)
-    found = steihaug(operator, gradient, math.inf, x0=gradient)
-    assert torch.equal(found.step, from_nothing.step)
+    result = steihaug(operator, gradient, math.inf, x0=gradient)
+    assert torch.equal(result.step, from_nothing.step)
     assert len(products) == from_nothing.num_iterations
 
 
@@ -387,14 +389,14 @@ def test_a_direction_without_a_minimum_is_no_start(curvature):
     gradient = torch.tensor([1.0, -2.0], dtype=torch.float64)
     values = torch.tensor([2.0, curvature], dtype=torch.float64)
     initial = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    found = steihaug(values.mul, gradient, math.inf, x0=initial, max_iterations=1)
+    result = steihaug(values.mul, gradient, math.inf, x0=initial, max_iterations=1)
     expected = steihaug(values.mul, gradient, math.inf, max_iterations=1)
-    torch.testing.assert_close(found.step, expected.step, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(result.step, expected.step, rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_gradient_of_zeros_gives_no_step():
-    found = steihaug(torch.eye(3).mv, torch.zeros(3), 1.0)
-    assert found.step.tolist() == [0, 0, 0] and found.model == 0 and found.num_iterations == 0
+    result = steihaug(torch.eye(3).mv, torch.zeros(3), 1.0)
+    assert result.step.tolist() == [0, 0, 0] and result.model == 0 and result.num_iterations == 0
 
 
 def test_the_gradient_is_left_as_it_is():
@@ -406,10 +408,10 @@ def test_the_gradient_is_left_as_it_is():
 
 def test_the_residual_ends_at_the_tolerance():
     matrix, gradient = problem(30)
-    found = steihaug(matrix.mv, gradient, math.inf, rtol=0.3)
-    assert (gradient + matrix @ found.step).norm() <= 0.3 * gradient.norm()
+    result = steihaug(matrix.mv, gradient, math.inf, rtol=0.3)
+    assert (gradient + matrix @ result.step).norm() <= 0.3 * gradient.norm()
     shorter = steihaug(
-        matrix.mv, gradient, math.inf, rtol=0, max_iterations=found.num_iterations - 1
+        matrix.mv, gradient, math.inf, rtol=0, max_iterations=result.num_iterations - 1
     )
     assert (gradient + matrix @ shorter.step).norm() > 0.3 * gradient.norm()
 
@@ -417,9 +419,9 @@ def test_the_residual_ends_at_the_tolerance():
 def test_the_limit_and_a_criterion_end_the_iteration_in_the_region():
     matrix, gradient = problem(30)
     assert steihaug(matrix.mv, gradient, 1e3, max_iterations=3).num_iterations == 3
-    found = steihaug(matrix.mv, gradient, 1e3, stop=lambda models: len(models) == 2)
-    assert found.num_iterations == 2
-    assert found.model == pytest.approx(model_at(matrix, gradient, found.step))
+    result = steihaug(matrix.mv, gradient, 1e3, stop=lambda models: len(models) == 2)
+    assert result.num_iterations == 2
+    assert result.model == pytest.approx(model_at(matrix, gradient, result.step))
 
 
 def test_relative_progress_ends_where_ten_iterations_gained_too_little():
@@ -462,16 +464,16 @@ def test_a_solution_converges_by_its_true_residual_not_by_the_one_carried_along(
     values = torch.logspace(0, -6, 60, dtype=torch.float64)
     matrix = ((basis * values) @ basis.mT).float()
     right = torch.randn(60, generator=generator)
-    found = conjugate_gradient_solve(matrix.mv, right, rtol=1e-6)
-    residual = float((right - matrix @ found.x).norm() / right.norm())
-    assert not found.converged
-    assert residual == pytest.approx(found.residuals[-1], rel=0.5)
+    solution = conjugate_gradient_solve(matrix.mv, right, rtol=1e-6)
+    residual = float((right - matrix @ solution.x).norm() / right.norm())
+    assert not solution.converged
+    assert residual == pytest.approx(solution.residuals[-1], rel=0.5)
 
 
 def test_a_product_that_is_not_finite_is_no_negative_curvature():
-    found = conjugate_gradient_solve(lambda v: v * torch.nan, torch.ones(3))
-    assert not found.converged
-    assert found.negative_curvature is None
+    solution = conjugate_gradient_solve(lambda v: v * torch.nan, torch.ones(3))
+    assert not solution.converged
+    assert solution.negative_curvature is None
 
 
 def test_a_preconditioner_that_is_not_positive_is_refused():

@@ -33,18 +33,18 @@ def batches_of(size):
     return list(zip(ROWS.split(size), LABELS.split(size), strict=True))
 
 
-def whole(model, size=7, /, **others):
+def whole(model, size=7, /, **settings):
     """Build the objective of cross-entropy over micro-batches of a size."""
     return FullBatch(
         batches_of(size),
         lambda outputs, batch: F.cross_entropy(outputs, batch[1]),
         outputs=lambda batch: model(batch[0]),
-        **others,
+        **settings,
     )
 
 
-def bound(model, *args, **others):
-    return whole(model, *args, parameters=model.parameters(), model=model, **others)
+def bound(model, *args, **settings):
+    return whole(model, *args, parameters=model.parameters(), model=model, **settings)
 
 
 def like(model, seed=5):
@@ -98,7 +98,7 @@ def test_a_value_leaves_the_gradients():
 
 @pytest.mark.parametrize("build", [ConjugateGradient, NewtonCG])
 def test_iterates_agree_between_sizes_of_micro_batches(build):
-    found = {}
+    trajectories = {}
     for size in SIZES:
         model = network()
         objective, optimizer = whole(model, size), build(model.parameters())
@@ -106,9 +106,9 @@ def test_iterates_agree_between_sizes_of_micro_batches(build):
         for _ in range(10):
             optimizer.step(objective)
             points.append(flat(model.parameters()).detach())
-        found[size] = torch.stack(points)
+        trajectories[size] = torch.stack(points)
     for size in SIZES:
-        torch.testing.assert_close(found[size], found[24], atol=1e-10, rtol=0)
+        torch.testing.assert_close(trajectories[size], trajectories[24], atol=1e-10, rtol=0)
 
 
 def test_pairs_weigh_rows_by_their_terms():
@@ -158,12 +158,12 @@ def test_rows_are_counted_by_the_first_tensor(wrap):
     assert objective.value() == pytest.approx((20 * 1 + 4 * 7) / 24)
 
 
-def test_rows_that_cannot_be_counted_are_told():
+def test_rows_that_cannot_be_counted_are_refused():
     objective = FullBatch([3.0], lambda batch: torch.tensor(1.0))
     with pytest.raises(ConfigError) as error:
         objective.value()
     assert str(error.value) == (
-        "cannot tell the number of rows of a batch of type float.  Let the loss return a pair: the "
+        "the number of rows is unknown for a batch of type float.  Let the loss return a pair: the "
         "sum and the number of its terms."
     )
 
@@ -345,10 +345,10 @@ def test_products_are_those_of_the_explicit_matrices(size):
     model = network()
     exact, gauss_newton = explicit(model, lambda outputs: F.cross_entropy(outputs, LABELS))
     objective, vector = bound(model, size), like(model)
-    found = flat(objective.hessian(vector))
-    torch.testing.assert_close(found, exact @ flat(vector), atol=1e-12, rtol=0)
-    found = flat(objective.gauss_newton(vector))
-    torch.testing.assert_close(found, gauss_newton @ flat(vector), atol=1e-12, rtol=0)
+    computed = flat(objective.hessian(vector))
+    torch.testing.assert_close(computed, exact @ flat(vector), atol=1e-12, rtol=0)
+    computed = flat(objective.gauss_newton(vector))
+    torch.testing.assert_close(computed, gauss_newton @ flat(vector), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("product", ["hessian", "gauss_newton"])
@@ -370,8 +370,8 @@ def test_a_kept_graph_gives_what_a_new_one_gives(product):
     objective, vector, other = bound(model, 24), like(model), like(model, seed=6)
     objective.begin_step()
     getattr(objective, product)(vector)
-    kept = flat(getattr(objective, product)(other))
-    assert torch.equal(kept, flat(getattr(bound(model, 24), product)(other)))
+    cached = flat(getattr(objective, product)(other))
+    assert torch.equal(cached, flat(getattr(bound(model, 24), product)(other)))
 
 
 @pytest.mark.parametrize("product", ["hessian", "gauss_newton"])
@@ -380,13 +380,13 @@ def test_a_fraction_takes_evenly_spread_micro_batches(product):
     vector = like(model)
     part = getattr(bound(model, 6, curvature_fraction=0.5), product)(vector)
     rows, labels = (torch.cat([of[6:12], of[18:24]]) for of in (ROWS, LABELS))
-    chosen = FullBatch(
+    objective = FullBatch(
         [(rows, labels)],
         lambda outputs, batch: F.cross_entropy(outputs, batch[1]),
         outputs=lambda batch: model(batch[0]),
         parameters=model.parameters(),
     )
-    expected = getattr(chosen, product)(vector)
+    expected = getattr(objective, product)(vector)
     torch.testing.assert_close(flat(part), flat(expected), atol=1e-12, rtol=0)
 
 

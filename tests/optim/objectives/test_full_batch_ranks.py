@@ -61,13 +61,13 @@ def halves(rank, world):
     return list(zip(ROWS.chunk(world), LABELS.chunk(world), strict=True))[rank]
 
 
-def whole(model, batches, **others):
+def whole(model, batches, **settings):
     return FullBatch(
         batches,
         lambda outputs, batch: F.cross_entropy(outputs, batch[1]),
         outputs=lambda batch: model(batch[0]),
         model=model,
-        **others,
+        **settings,
     )
 
 
@@ -110,8 +110,8 @@ def wrapped(name, rank, world):
         return future
 
     model.register_comm_hook(reductions, hook)
-    found = run(model, BUILDERS[name](model.parameters()), whole(model, share(rank, world)))
-    return found | {"reductions": len(reductions)}
+    outputs = run(model, BUILDERS[name](model.parameters()), whole(model, share(rank, world)))
+    return outputs | {"reductions": len(reductions)}
 
 
 def by_closure(name, rank, world):
@@ -197,9 +197,9 @@ def collectives(rank, world):
     objective, calls = whole(model, share(rank, world)), []
     all_reduce = dist.all_reduce
 
-    def counted(tensor, *args, **others):
+    def counted(tensor, *args, **options):
         calls.append(tensor.numel())
-        return all_reduce(tensor, *args, **others)
+        return all_reduce(tensor, *args, **options)
 
     dist.all_reduce = counted
     try:
@@ -230,7 +230,7 @@ def kinds_between_evaluations(rank, world):
     return [isinstance(parameter, DTensor) for parameter in model.parameters()]
 
 
-def told_without_data():
+def messages_without_data():
     """Return what every kind of evaluation is refused with where no process has data."""
     model, said = network(), []
     objective = whole(model, [])
@@ -259,7 +259,7 @@ def gradients_where_processes_use_other_parameters(rank):
 
 
 def refusals():
-    """Return what is told of sharded parameters where they cannot be taken."""
+    """Return the messages about sharded parameters where they are refused."""
     model, said = network(), []
     fully_shard(model, mesh=dist.init_device_mesh("cpu", (dist.get_world_size(),)))
     objective = FullBatch([(ROWS, LABELS)], lambda batch: model(batch[0]).square().mean())
@@ -293,19 +293,19 @@ def main(rank, world, folder):
     """Run all cases as one of the processes."""
     store = dist.FileStore(str(folder / "store"), world)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
-    found = {case: CASES[case[0]][0](case[1], rank, world) for case in NAMES}
-    found["collectives"] = collectives(rank, world)
-    found["kinds"] = kinds_between_evaluations(rank, world)
-    found["refusals"] = refusals()
-    found["told_without_data"] = told_without_data()
-    found["mixed"] = gradients_where_processes_use_other_parameters(rank)
-    torch.save(found, folder / f"{rank}.pt")
+    results = {case: CASES[case[0]][0](case[1], rank, world) for case in NAMES}
+    results["collectives"] = collectives(rank, world)
+    results["kinds"] = kinds_between_evaluations(rank, world)
+    results["refusals"] = refusals()
+    results["messages_without_data"] = messages_without_data()
+    results["mixed"] = gradients_where_processes_use_other_parameters(rank)
+    torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """What each of two processes found."""
+    """The results of each of two processes."""
     folder = tmp_path_factory.mktemp("ranks")
     surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
     processes = [
@@ -328,7 +328,7 @@ def both(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES, ids=" ".join)
 def test_both_processes_have_the_same_parameters_and_reports_to_the_bit(both, name):
-    first, second = (found[name] for found in both)
+    first, second = (results[name] for results in both)
     assert torch.equal(first["points"], second["points"])
     assert first["reports"] == second["reports"]
 
@@ -379,12 +379,12 @@ def test_no_whole_copies_of_sharded_parameters_are_left(both):
 
 
 def test_where_no_process_has_data_all_are_told_so(both):
-    told = "the loaders of all 2 processes gave no term of the loss.  Is the data set empty?"
-    assert [found["told_without_data"] for found in both] == [[told] * 4] * 2
+    message = "the loaders of all 2 processes gave no term of the loss.  Is the data set empty?"
+    assert [results["messages_without_data"] for results in both] == [[message] * 4] * 2
 
 
 def test_a_parameter_has_a_gradient_everywhere_where_one_process_uses_it(both):
-    for first, second, unused in (found["mixed"] for found in both):
+    for first, second, unused in (results["mixed"] for results in both):
         assert first.tolist() == [0.5]
         assert second.tolist() == [0.5, 0.5]
         assert unused is None

@@ -19,7 +19,7 @@ _NO_DERIVATIVE = re.compile(r"derivative for (\S+) is not implemented")
 
 
 class Hessian:
-    """The matrix of second derivatives of a scalar.
+    """The matrix of second derivatives of a scalar, of shape ``[n, n]``.
 
     Args:
         loss: Scalar with its graph.
@@ -34,7 +34,7 @@ class Hessian:
             )
 
     def matvec(self, vector: Sequence[Tensor]) -> list[Tensor]:
-        """Multiply with a vector, tensors of the parameters' shapes.
+        """Return the product with a vector, both tensors of the parameters' shapes.
 
         Raises:
             ConfigError: An operator in the graph has no second derivative.
@@ -43,7 +43,7 @@ class Hessian:
 
 
 class GaussNewton:
-    """J^T H J: J the Jacobian of outputs, H the Hessian of a loss of the outputs.
+    """J^T H J, of shape ``[n, n]``: J the Jacobian of outputs, H the Hessian of a loss of them.
 
     Positive semi-definite where the loss is convex in the outputs: cross-entropy and squares are.
 
@@ -67,7 +67,7 @@ class GaussNewton:
             )
 
     def matvec(self, vector: Sequence[Tensor]) -> list[Tensor]:
-        """Multiply with a vector, tensors of the parameters' shapes.
+        """Return the product with a vector, both tensors of the parameters' shapes.
 
         Raises:
             ConfigError: An operator in the graph has no second derivative.
@@ -80,7 +80,7 @@ class GaussNewton:
 def vector_jacobian_product(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], vector: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Compute the gradient of ``outputs . vector``; outputs without a graph are constant."""
+    """Compute J^T v, J ``[n, m]`` the Jacobian of outputs; those without a graph are constant."""
     pairs = [(o, v) for o, v in zip(outputs, vector, strict=True) if o.requires_grad]
     if not pairs:
         return [torch.zeros_like(tensor) for tensor in inputs]

@@ -76,16 +76,6 @@ class Lanczos:
             raise ConfigError("start is zero; a vector with a direction is expected")
         self._next = start / norm
 
-    def extend(self, number: int) -> None:
-        """Take further steps.
-
-        Raises:
-            ConfigError: A product is not finite.
-            ShapeError: A product has another size.
-        """
-        for _ in range(number):
-            self._step()
-
     def result(self) -> Tridiagonal:
         """Return T and Q after one step or more."""
         return Tridiagonal(
@@ -95,31 +85,40 @@ class Lanczos:
             self._basis[: len(self._alphas)],
         )
 
-    def _step(self) -> None:
-        k = len(self._alphas)
-        if self._betas and self._betas[-1] == 0.0:
-            self._next = self._random_restart()
-        q = self._basis[k].copy_(self._next)
-        product = self._matvec(q)
-        if product.shape != q.shape:
-            raise ShapeError(
-                f"the operator returned shape {list(product.shape)} for {list(q.shape)}"
-            )
-        alpha = float(torch.dot(q, product))
-        if not math.isfinite(alpha):
-            raise ConfigError(
-                f"product {k + 1} with the matrix is not finite.  Check the parameters and the "
-                "data."
-            )
-        self._alphas.append(alpha)
-        left, norm = self._orthogonal(product)
-        scale = max(map(abs, [*self._alphas, *self._betas]))
-        ends = k + 1 == len(q) or norm <= 10 * torch.finfo(q.dtype).eps * scale
-        self._betas.append(0.0 if ends else norm)
-        self._next = left / norm if norm else left
+    def extend(self, num_steps: int) -> None:
+        """Take further steps.
+
+        Raises:
+            ConfigError: A product is not finite.
+            ShapeError: A product has another size.
+        """
+        for k in range(len(self._alphas), len(self._alphas) + num_steps):
+            q = self._basis[k]  # [n]
+            if self._betas and self._betas[-1] == 0.0:
+                # A vector outside the basis, to reach repeated eigenvalues as well.
+                vector, norm = self._orthogonal(random_normal(len(q), self._generator, q.dtype))
+                self._next = vector / norm
+            q.copy_(self._next)
+            product = self._matvec(q)
+            if product.shape != q.shape:
+                raise ShapeError(
+                    f"the operator returned shape {list(product.shape)} for {list(q.shape)}"
+                )
+            alpha = float(torch.dot(q, product))
+            if not math.isfinite(alpha):
+                raise ConfigError(
+                    f"product {k + 1} with the matrix is not finite.  Check the parameters and the "
+                    "data."
+                )
+            self._alphas.append(alpha)
+            remainder, norm = self._orthogonal(product)
+            scale = max(map(abs, [*self._alphas, *self._betas]))
+            ends = k + 1 == len(q) or norm <= 10 * torch.finfo(q.dtype).eps * scale
+            self._betas.append(0.0 if ends else norm)
+            self._next = remainder / norm if norm else remainder
 
     def _orthogonal(self, vector: Tensor) -> tuple[Tensor, float]:
-        """Subtract the basis' part of a vector, more than once if needed; return its norm."""
+        """Return a vector, ``[n]``, less its part in the basis, ``[k, n]``, and its norm then."""
         basis = self._basis[: len(self._alphas)]
         norm = float(torch.linalg.vector_norm(vector))
         for _ in range(_MAX_PASSES):
@@ -128,12 +127,6 @@ class Lanczos:
             if norm >= _ORTHOGONAL * before:
                 break
         return vector, norm
-
-    def _random_restart(self) -> Tensor:
-        """Draw a vector outside the basis, to find repeated eigenvalues as well."""
-        size, dtype = self._basis.shape[1], self._basis.dtype
-        left, norm = self._orthogonal(random_normal(size, self._generator, dtype))
-        return left / norm
 
 
 def lanczos(
@@ -158,6 +151,9 @@ def lanczos(
             seed theirs alike.
         start: Instead of a random one, ``[n]``, not zero.
         dtype: Of the vectors; None takes the operator's own, or PyTorch's default for a function.
+
+    Returns:
+        T and the basis, ``[k, n]``.
 
     Raises:
         ConfigError: `num_iterations` is below 1, or a product is not finite.

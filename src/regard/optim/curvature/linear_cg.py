@@ -92,7 +92,7 @@ def conjugate_gradient_solve(
             of ``[n]``.
         b: Right side, ``[n]``.
         x0: First x, ``[n]``; None is zero.
-        preconditioner: An approximation of the inverse of A, symmetric and positive.
+        preconditioner: An approximation of A's inverse, ``[n, n]``, symmetric and positive.
         rtol: Of the residual's norm, relative to b's.
         max_iterations: Iterations at most; None allows ten times n.
         stop: Ends early, by the models so far, such as `RelativeProgress`.
@@ -195,7 +195,7 @@ def steihaug(
     """Minimise g.p + p.A p / 2 within a radius (Steihaug 1983).
 
     Args:
-        matvec: Multiplies a vector, ``[n]``, with A, symmetric.
+        matvec: Multiplies a vector, ``[n]``, with A, symmetric, ``[n, n]``.
         gradient: g, ``[n]``.
         radius: Largest norm of the step, above 0; infinite for none.
         x0: A direction, ``[n]``; the iteration starts at the model's minimum along it where it
@@ -206,6 +206,9 @@ def steihaug(
         max_iterations: Products at most.
         stop: Ends early, by the models so far.
         dot: Inner product.
+
+    Returns:
+        The step with its value of the model.
     """
     step, residual = torch.zeros_like(gradient), gradient.neg()
     precondition = _preconditioning(preconditioner)
@@ -228,7 +231,9 @@ def steihaug(
         if not curvature > 0 or square + 2 * length * across + length**2 * along >= radius**2:
             is_bounded = not math.isinf(radius)
             if is_bounded:
-                length = _to_boundary(square, across, along, radius)
+                # |step + length * direction| = radius
+                root = math.sqrt(across**2 + along * max(0.0, radius**2 - square))
+                length = (root - across) / along
             else:
                 # The model is unbounded: the best known is the step so far, or downhill.
                 length = 0.0 if models else strength / (abs(curvature) or strength)
@@ -258,10 +263,7 @@ def steihaug(
 def _minimize_along(
     matvec: MatVec, gradient: Tensor, direction: Tensor, dot: Dot
 ) -> tuple[Tensor, Tensor] | None:
-    """Minimise the model along a direction; return step and residual, or None if it has no minimum.
-
-    A step against the direction is not tried.
-    """
+    """Return step and residual, ``[n]``, at the model's minimum along a direction; None without."""
     slope = dot(gradient, direction)
     if not slope < 0:
         return None
@@ -271,9 +273,3 @@ def _minimize_along(
         return None
     length = -slope / curvature
     return direction * length, product.mul(-length).sub_(gradient)
-
-
-def _to_boundary(square: float, across: float, along: float, radius: float) -> float:
-    """Return t >= 0 with ``square + 2 t across + t^2 along = radius^2``."""
-    root = math.sqrt(across**2 + along * max(0.0, radius**2 - square))
-    return (root - across) / along

@@ -1,4 +1,4 @@
-"""What a symmetric matrix is here: a tensor, an object with ``@`` and a type, or a function."""
+"""Symmetric matrices: a tensor ``[n, n]``, an object with ``@`` and a type, or a function."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def hessian_operator(
     *,
     model: nn.Module | None = None,
 ) -> CurvatureOperator:
-    """Build the operator of the Hessian of a mean loss over micro-batches (Pearlmutter 1994).
+    """Return the Hessian, ``[n, n]``, of a mean loss over micro-batches (Pearlmutter 1994).
 
     Args:
         loss: ``loss(batch)``: the mean over the batch's rows, or a sum and the number of its terms.
@@ -140,10 +140,10 @@ def gauss_newton_operator(
     *,
     model: nn.Module | None = None,
 ) -> CurvatureOperator:
-    """Build the operator of the Gauss-Newton matrix of a mean loss (Schraudolph 2002).
+    """Return the Gauss-Newton matrix, ``[n, n]``, of a mean loss (Schraudolph 2002).
 
     Args:
-        outputs: What the model computes from a batch, any shape.
+        outputs: The model's outputs for a batch, any shape.
         loss: ``loss(outputs(batch), batch)``, convex in the outputs; it returns what that of
             `hessian_operator` returns.
         batches: The same ones whenever iterated; under ``torch.distributed``, this process's part.

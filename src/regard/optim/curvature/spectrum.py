@@ -16,7 +16,7 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.curvature.hutchinson import random_signs
-from regard.optim.curvature.lanczos import Lanczos, lanczos, random_normal
+from regard.optim.curvature.lanczos import Lanczos, random_normal
 from regard.optim.curvature.linear_operator import Operator, as_matvec, dtype_of, require_at_least
 
 Which = Literal["largest", "smallest", "magnitude"]
@@ -91,6 +91,9 @@ def top_eigenvalues(
             the bounds.
         dtype: Of the vectors; None takes the operator's own, or PyTorch's default for a function.
 
+    Returns:
+        The pairs, the outermost first.
+
     Raises:
         ConfigError: An argument is out of range, or a product is not finite.
         ShapeError: The operator has another size.
@@ -120,8 +123,10 @@ def top_eigenvalues(
             break
         run.extend(min(_CHECK_EVERY, limit - num_steps))
     ritz = krylov.basis.mT @ vectors[:, order].to(krylov.basis)
-    values = values[order]
-    bounds = _residuals(operator, values, ritz)
+    values, matvec = values[order], as_matvec(operator)
+    pairs = zip(values.tolist(), ritz.unbind(1), strict=True)
+    residuals = [torch.linalg.vector_norm(matvec(v) - value * v) for value, v in pairs]
+    bounds = torch.stack(residuals).double().cpu()
     return Eigenpairs(values, ritz, bounds, bool(bounds.max() <= within), num_steps + num)
 
 
@@ -154,27 +159,26 @@ def spectral_density(
             the nodes, or where they are nearly one, 1e-4 of their size.
         dtype: Of the vectors; None takes the operator's own, or PyTorch's default for a function.
 
+    Returns:
+        The density on a grid, with the nodes of the quadrature.
+
     Raises:
         ConfigError: An argument is out of range, or a product is not finite.
         ShapeError: The operator has another size.
     """
     require_at_least("num_probes", num_probes, 1)
+    require_at_least("num_iterations", num_iterations, 1)
     require_at_least("num_points", num_points, 2)
     if width is not None and not width > 0:
         raise ConfigError(f"width must be above 0, not {width}")
+    num_iterations = min(num_iterations, size)
     nodes, weights = [], []
     dtype = dtype_of(operator, dtype)
     for _ in range(num_probes):
-        signs = random_signs(size, generator, dtype)
-        krylov = lanczos(
-            operator,
-            size,
-            num_iterations=num_iterations,
-            generator=generator,
-            start=signs,
-            dtype=dtype,
-        )
-        values, vectors = krylov.eigen()
+        start = random_signs(size, generator, dtype)
+        run = Lanczos(operator, start, num_iterations, generator)
+        run.extend(num_iterations)
+        values, vectors = run.result().eigen()
         nodes.append(values)
         weights.append(vectors[0] ** 2 / num_probes)
     return _smoothed(torch.cat(nodes), torch.cat(weights), num_points, width)
@@ -183,7 +187,7 @@ def spectral_density(
 def _smoothed(
     nodes: Tensor, weights: Tensor, num_points: int, width: float | None
 ) -> SpectralDensity:
-    """Spread every node over the cells of a grid by the Gaussian's distribution function."""
+    """Spread the nodes, ``[nodes]``, over the cells of a grid by the Gaussian's distribution."""
     low, high = float(nodes.min()), float(nodes.max())
     if width is None:
         width = max(high - low, 0.01 * max(abs(low), abs(high))) / 100 or 1.0
@@ -194,9 +198,3 @@ def _smoothed(
     cell = float(edges[-1] - edges[0]) / num_points
     density = below.diff(dim=0) @ weights
     return SpectralDensity(edges[:-1] + cell / 2, density / (density.sum() * cell), nodes, weights)
-
-
-def _residuals(operator: Operator, values: Tensor, vectors: Tensor) -> Tensor:
-    matvec, pairs = as_matvec(operator), zip(values.tolist(), vectors.unbind(1), strict=True)
-    norms = [torch.linalg.vector_norm(matvec(v) - value * v) for value, v in pairs]
-    return torch.stack(norms).double().cpu()

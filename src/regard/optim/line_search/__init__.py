@@ -18,7 +18,7 @@ LINE_SEARCHES: dict[str, Callable[[], LineSearch]] = {
 
 
 def build_line_search(search: str | LineSearch) -> LineSearch:
-    """Build the line search of a name; return any other as it is.
+    """Return the line search of a name; a search is returned unchanged.
 
     Raises:
         ConfigError: The name is unknown.

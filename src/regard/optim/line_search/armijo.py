@@ -7,7 +7,6 @@ import math
 from regard.optim.line_search.base import (
     NOT_MET,
     LineFunction,
-    LineSample,
     LineSearchResult,
     LineSearchState,
 )
@@ -33,7 +32,7 @@ class Armijo:
 
     def __call__(self, function: LineFunction, state: LineSearchState) -> LineSearchResult:
         """Search along `function`; one value a trial, and one slope at the end."""
-        step, origin = state.step_size, state.origin
+        step, origin, (low, high) = state.step_size, state.origin, self.shrink
         for _ in range(self.max_evaluations):
             value = function.value(step)
             bound = origin.value + self.sufficient * step * origin.slope + state.tolerance
@@ -41,12 +40,7 @@ class Armijo:
                 sample = function.sample(step)
                 if sample.is_finite:
                     return LineSearchResult(sample)
-            step *= self._factor(origin, step, value)
+            curvature = value - origin.value - step * origin.slope
+            minimum = -0.5 * step * origin.slope / curvature if curvature else math.inf
+            step *= min(high, max(low, minimum)) if math.isfinite(value) else low
         return LineSearchResult(None, NOT_MET)
-
-    def _factor(self, origin: LineSample, step: float, value: float) -> float:
-        low, high = self.shrink
-        if not math.isfinite(value):
-            return low
-        curvature = value - origin.value - step * origin.slope
-        return min(high, max(low, -0.5 * step * origin.slope / curvature if curvature else high))

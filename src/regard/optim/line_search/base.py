@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 NOT_FINITE = "the function is not finite however short the step"
 NOT_MET = "no step met the conditions within the limit of evaluations"
@@ -84,12 +84,8 @@ class LineSearchState:
     curvature: float | None = None
 
 
-class LineSearch(Protocol):
-    """A line search."""
-
-    def __call__(self, function: LineFunction, state: LineSearchState) -> LineSearchResult:
-        """Search along `function`."""
-        ...
+LineSearch: TypeAlias = Callable[[LineFunction, LineSearchState], LineSearchResult]
+"""A line search."""
 
 
 class Accepted(Exception):  # noqa: N818 - not an error: it ends a search from any depth

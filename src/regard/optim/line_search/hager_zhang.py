@@ -88,13 +88,11 @@ class HagerZhang:
                 return self._bisect(trial, left, sample)
             if sample.slope >= 0:
                 return left, sample
-            left, sample = sample, trial.sample(self._outwards(left, sample))
+            # To the secant's zero of the slope, or as far as allowed where the slope still falls.
+            secant = _secant(left, sample) if sample.slope > left.slope else math.inf
+            step = max(_OVERSHOOT * secant, 1.1 * sample.step_size)
+            left, sample = sample, trial.sample(min(step, self.growth * sample.step_size))
         return left, sample
-
-    def _outwards(self, left: LineSample, sample: LineSample) -> float:
-        """Extrapolate to where the slope should be zero, by `growth` where it falls still."""
-        step = _secant(left, sample) if sample.slope > left.slope else math.inf
-        return min(max(_OVERSHOOT * step, 1.1 * sample.step_size), self.growth * sample.step_size)
 
     def _bisect(
         self, trial: Trial, left: LineSample, right: LineSample

@@ -1,4 +1,4 @@
-"""How long the first step of a line search is, and what later steps learn from one."""
+"""The first step size of a line search, and the figures of a step that later ones depend on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST = 5.0  # of quasi-Newton steps
 
 
 def initial_step_size(position: float, direction: float, value: float, slope: float) -> float:
-    """Choose the very first step size (Hager & Zhang 2005, step I0).
+    """Return the first step size of a run (Hager & Zhang 2005, step I0).
 
     Args:
         position: Largest absolute entry of the parameters.
@@ -49,13 +49,13 @@ def quadratic_interpolation(guess: float, rise: float, slope: float) -> float:
 
 
 def quasi_newton_step_size(state: dict[str, Any]) -> float:
-    """Choose the first step size along a quasi-Newton direction: 1, or more after two stiff steps.
+    """Return the first step size along a quasi-Newton direction: 1, or more after two stiff steps.
 
     Where the function grows faster than a parabola, as x^4 does, quasi-Newton steps stay too short
     one after the other; the secant through the last step's slopes gives the factor.
 
     Args:
-        state: What `record_step` wrote.
+        state: Has what `record_step` wrote.
     """
     if state["num_stiff_steps"] < 2:
         return 1.0
@@ -64,12 +64,12 @@ def quasi_newton_step_size(state: dict[str, Any]) -> float:
 
 
 def record_step(state: dict[str, Any], origin: LineSample, end: LineSample) -> None:
-    """Write what the next first step depends on.
+    """Write the figures of a step that the next first step size depends on.
 
     Args:
         state: Receives ``step``, ``slope``, ``end_slope``, ``num_stiff_steps``, ``is_quadratic``.
-        origin: Where the step began.
-        end: Where it ended.
+        origin: Sample at the start of the step.
+        end: Sample at its end.
     """
     state.update(step=end.step_size, slope=origin.slope, end_slope=end.slope)
     is_stiff = end.slope < _STIFF * origin.slope

@@ -15,7 +15,10 @@ Closure = Callable[[], Tensor | float]
 
 @runtime_checkable
 class DeterministicObjective(Protocol):
-    """A function of parameters that the objective knows, evaluated at their present values."""
+    """A function of n parameters, evaluated at their present values.
+
+    Its Hessian and Gauss-Newton matrix, of shape ``[n, n]``, are only multiplied with vectors.
+    """
 
     def value(self) -> float:
         """Compute the value alone."""

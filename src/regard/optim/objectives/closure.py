@@ -33,6 +33,9 @@ class ClosureObjective:
     def gradient(self) -> float:
         """Call the closure.
 
+        Returns:
+            The loss, averaged over processes.
+
         Raises:
             ConfigError: It did not compute gradients.
             ShapeError: The loss is not a scalar.
@@ -44,27 +47,20 @@ class ClosureObjective:
         value = scalar(loss)
         if all(parameter.grad is None for parameter in self._parameters):
             require_gradients(self._parameters, "the closure")
-        return _mean_over_ranks(value, self._parameters[0].device)
+        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+            return value
+        device = self._parameters[0].device
+        total = torch.tensor(value, dtype=torch.float64, device=device)
+        dist.all_reduce(total)
+        return float(total) / dist.get_world_size()
 
     def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:  # noqa: ARG002 - protocol
-        """Refuse: a closure has no graph to differentiate again."""
-        raise _no_products()
+        """Raise `ConfigError`: a closure has no graph to differentiate again."""
+        raise ConfigError(
+            "this method needs products with the curvature, which a closure cannot give.  Pass "
+            "FullBatch(loader, loss)."
+        )
 
-    def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:  # noqa: ARG002 - protocol
-        """Refuse: a closure has no graph to differentiate again."""
-        raise _no_products()
-
-
-def _no_products() -> ConfigError:
-    return ConfigError(
-        "this method needs products with the curvature, which a closure cannot give.  Pass "
-        "FullBatch(loader, loss)."
-    )
-
-
-def _mean_over_ranks(value: float, device: torch.device) -> float:
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return value
-    total = torch.tensor(value, dtype=torch.float64, device=device)
-    dist.all_reduce(total)
-    return float(total) / dist.get_world_size()
+    def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """Raise `ConfigError`: a closure has no graph to differentiate again."""
+        return self.gauss_newton(vector)

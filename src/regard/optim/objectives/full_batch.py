@@ -34,12 +34,10 @@ class _BatchMatrix(NamedTuple):
     num_terms: float
 
 
-_EMPTY = "the loader gave no batch.  Is the data set empty?"
-_ALL_EMPTY = "the loaders of all {} processes gave no term of the loss.  Is the data set empty?"
-
-
 class FullBatch:
     """The mean loss over all data; callable like a closure.
+
+    Its curvature, a matrix of shape ``[n, n]``, is only multiplied with vectors.
 
     Args:
         loader: Micro-batches, the same ones whenever it is iterated: a list, or a DataLoader that
@@ -125,16 +123,17 @@ class FullBatch:
         """Compute the mean loss: one pass without gradients."""
         with torch.no_grad():
             total, count = self._sums(None)
-        return self._mean(*_reduced(total, count))
+        total, count = _reduced(total, count)
+        return float(total / count)
 
     def _empty_sum(self) -> Tensor:
-        """Return a zero of float64: what a process without data adds to those of the others.
+        """Return a zero of float64, the sum of a process without data.
 
         Raises:
-            ConfigError: There are no other processes.
+            ConfigError: There is no other process.
         """
         if _num_processes() == 1:
-            raise ConfigError(_EMPTY)
+            raise ConfigError("the loader gave no batch.  Is the data set empty?")
         parameters = self._parameters or (
             [] if self._model is None else list(self._model.parameters())
         )
@@ -156,14 +155,20 @@ class FullBatch:
                 # Sharding has averaged over processes.
                 num_summed = _num_processes() if isinstance(parameter, DTensor) else 1
                 parameter.grad.mul_(float(num_summed / count))
-        return self._mean(total, count)
+        return float(total / count)
 
     def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
         """Multiply the Hessian, or that of the part `curvature_fraction`, with a vector."""
-        return self._product(vector, self._hessian_of)
+        return self._product(vector, None)
 
     def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:
         """Multiply the Gauss-Newton matrix with a vector.
+
+        Args:
+            vector: Tensors of the parameters' shapes.
+
+        Returns:
+            The product, tensors of the same shapes.
 
         Raises:
             ConfigError: `outputs` was not given.
@@ -174,7 +179,7 @@ class FullBatch:
                 "lambda outputs, batch: ..., outputs=lambda batch: model(...)); or take the "
                 "Hessian: curvature='hessian'."
             )
-        return self._product(vector, self._gauss_newton_of)
+        return self._product(vector, self._outputs)
 
     def _known_parameters(self) -> list[Tensor]:
         if self._parameters is None:
@@ -206,9 +211,6 @@ class FullBatch:
         if self._outputs is None:
             return _as_sum(self._loss(batch), batch)
         return _as_sum(self._loss(self._outputs(batch), batch), batch)
-
-    def _mean(self, total: Tensor, count: Tensor) -> float:
-        return float(total / count)
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -244,13 +246,13 @@ class FullBatch:
             self._seed(seed)
 
     def _product(
-        self, vector: Sequence[Tensor], build: Callable[[Any], _BatchMatrix]
+        self, vector: Sequence[Tensor], outputs: Callable[[Any], Tensor] | None
     ) -> list[Tensor]:
-        """Sum products over the micro-batches; the graph of a single one is kept between calls."""
+        """Return the mean product over all terms: of Gauss-Newton with outputs, or the Hessian."""
         parameters = self._known_parameters()
         batches = self._curvature_batches()
         versions = [p._version for p in parameters]
-        key = (build, self.num_steps, self.curvature_fraction, versions)
+        key = (outputs is None, self.num_steps, self.curvature_fraction, versions)
         products, num_terms = [torch.zeros_like(p) for p in parameters], 0.0
         with self._evaluating(), torch.enable_grad():
             for index, batch in enumerate(batches):
@@ -258,11 +260,11 @@ class FullBatch:
                     part = self._cached[1]
                 else:
                     self._seed_masks(index)
-                    part = build(batch)
+                    part = self._batch_matrix(batch, outputs)
                 for product, added in zip(products, part.matrix.matvec(vector), strict=True):
                     product.add_(added)
                 num_terms += part.num_terms
-                if self._may_cache and len(batches) == 1:
+                if self._may_cache and len(batches) == 1:  # keep its graph for the next product
                     self._cached = key, part
         options = {"dtype": torch.float64, "device": parameters[0].device}
         _, total = _reduced(
@@ -280,15 +282,12 @@ class FullBatch:
         indices = evenly_spaced(len(loader), self.curvature_fraction)
         if isinstance(loader, Sequence):
             return [loader[index] for index in indices]
-        chosen = set(indices)
-        return [batch for index, batch in enumerate(loader) if index in chosen]
+        return [batch for index, batch in enumerate(loader) if index in set(indices)]
 
-    def _hessian_of(self, batch: Any) -> _BatchMatrix:
-        loss, num_terms = self._terms(batch)
-        return _BatchMatrix(Hessian(loss, self._known_parameters()), float(num_terms))
-
-    def _gauss_newton_of(self, batch: Any) -> _BatchMatrix:
-        assert self._outputs is not None
+    def _batch_matrix(self, batch: Any, outputs: Callable[[Any], Tensor] | None) -> _BatchMatrix:
+        if outputs is None:
+            total, terms = self._terms(batch)
+            return _BatchMatrix(Hessian(total, self._known_parameters()), float(terms))
         num_terms = 0.0
 
         def loss(outputs: Tensor) -> Tensor:
@@ -297,7 +296,7 @@ class FullBatch:
             num_terms = float(terms)
             return total
 
-        matrix = GaussNewton(self._outputs(batch), loss, self._known_parameters())
+        matrix = GaussNewton(outputs(batch), loss, self._known_parameters())
         return _BatchMatrix(matrix, num_terms)
 
 
@@ -307,8 +306,8 @@ def evenly_spaced(num_batches: int, fraction: float) -> list[int]:
     >>> evenly_spaced(8, 0.5), evenly_spaced(8, 0.25), evenly_spaced(8, 0.01)
     ([1, 3, 5, 7], [2, 6], [4])
     """
-    num_chosen = max(1, round(fraction * num_batches))
-    return [(2 * part + 1) * num_batches // (2 * num_chosen) for part in range(num_chosen)]
+    num = max(1, round(fraction * num_batches))
+    return [(2 * part + 1) * num_batches // (2 * num) for part in range(num)]
 
 
 def _drop_copies(model: nn.Module | None) -> None:
@@ -335,14 +334,14 @@ def _as_sum(returned: object, batch: Any) -> tuple[Tensor, Tensor | int]:
 
 
 def _num_rows(batch: Any) -> int:
-    """Count the rows of a batch: the length of its first tensor."""
+    """Return the number of rows of a batch: the length of its first tensor."""
     if isinstance(batch, Tensor) and batch.dim():
         return len(batch)
     parts = list(batch.values()) if isinstance(batch, Mapping) else batch
     if isinstance(parts, list | tuple) and parts:
         return _num_rows(parts[0])
     raise ConfigError(
-        f"cannot tell the number of rows of a batch of type {type(batch).__name__}.  Let the loss "
+        f"the number of rows is unknown for a batch of type {type(batch).__name__}.  Let the loss "
         "return a pair: the sum and the number of its terms."
     )
 
@@ -354,7 +353,7 @@ def _num_processes() -> int:
 def _reduced(
     total: Tensor, count: Tensor, gradients: Sequence[Tensor] = ()
 ) -> tuple[Tensor, Tensor]:
-    """Sum over processes; gradients in place.
+    """Return loss and number of terms summed over processes, and sum gradients in place.
 
     Raises:
         ConfigError: No process has a term; it is raised on all.
@@ -364,7 +363,10 @@ def _reduced(
     flat = torch.cat([torch.stack([total, count]), *[g.reshape(-1).double() for g in gradients]])
     dist.all_reduce(flat)
     if not flat[1]:
-        raise ConfigError(_ALL_EMPTY.format(_num_processes()))
+        raise ConfigError(
+            f"the loaders of all {_num_processes()} processes gave no term of the loss.  Is the "
+            "data set empty?"
+        )
     start = 2
     for gradient in gradients:
         gradient.copy_(flat[start : start + gradient.numel()].view(gradient.shape))
@@ -375,7 +377,7 @@ def _reduced(
 def _reduced_with_gradients(
     total: Tensor, count: Tensor, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Sum over processes, ``grad`` of the parameters in place; None where no process has one.
+    """Return the sums over processes, and sum ``grad`` in place; None where no process has one.
 
     Some may have none where others have: no data, or none that uses a parameter.
     """
@@ -385,6 +387,6 @@ def _reduced_with_gradients(
     counted = has_gradient.to(total)
     slopes = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     total, count = _reduced(total, count, [counted, *slopes])
-    for parameter, slope, num_found in zip(parameters, slopes, counted.tolist(), strict=True):
-        parameter.grad = slope if num_found else None
+    for parameter, slope, num_gradients in zip(parameters, slopes, counted.tolist(), strict=True):
+        parameter.grad = slope if num_gradients else None
     return total, count

@@ -112,6 +112,12 @@ class FunctionObjective:
     def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
         """Multiply the Hessian at the last point whose gradient was computed.
 
+        Args:
+            vector: Tensors of the point's shapes.
+
+        Returns:
+            The product, tensors of the same shapes.
+
         Raises:
             ConfigError: An operator in the graph has no second derivative.
         """
@@ -145,7 +151,10 @@ class FunctionObjective:
     def _keep_best(self, value: float) -> None:
         entries = [slope.detach().abs().max() for slope in self._slopes if slope.numel()]
         norm = float(torch.stack(entries).max()) if entries else 0.0  # NaN where one is
-        is_solved = math.isfinite(value) and norm <= self._tol and not self._is_worse(value)
+        # Above the best by more than rounding, a point is on a higher plateau.
+        rounding = torch.finfo(self.tensors[0].dtype).eps ** 0.5 * abs(self.best_value)
+        is_worse = math.isfinite(self.best_value) and value > self.best_value + rounding
+        is_solved = math.isfinite(value) and norm <= self._tol and not is_worse
         if (math.isfinite(value) and value < self.best_value) or is_solved:
             self.best, self.best_value, self.best_norm = self._copy(), value, norm
         if is_solved:
