@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from regard.errors import DataError, ShapeError
 
@@ -57,8 +56,15 @@ class NearestNeighbor:
             raise DataError("no training pairs to search for the nearest.  Give one or more.")
         self._targets = list(targets)
         self._terms: dict[str, int] = {}
-        # The inverted index: for each term the rows that hold it, and its weight there.
-        terms, rows, counts = self._count_terms(sources)
+        # The inverted index: for each term the rows that hold it, and its weight there. Sorted by
+        # row, then by term: equal bags of words have norms that are bit-identical.
+        postings: list[tuple[int, int, int]] = []
+        for row, source in enumerate(sources):
+            postings += sorted(
+                (self._terms.setdefault(term, len(self._terms)), row, count)
+                for term, count in Counter(_split_terms(source)).items()
+            )
+        terms, rows, counts = np.array(postings, dtype=np.int64).reshape(-1, 3).T
         document_frequency = np.bincount(terms, minlength=len(self._terms))
         # One added to numerator, denominator and logarithm: no weight is zero.
         self._idf = np.log((1 + len(sources)) / (1 + document_frequency)) + 1
@@ -72,22 +78,6 @@ class NearestNeighbor:
     def translate(self, queries: Sequence[str]) -> list[str]:
         """Return the target of the training source nearest to each query."""
         return [self._targets[self._nearest(query)] for query in queries]
-
-    def _count_terms(
-        self, sources: Sequence[str]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return term, row and count, ``[postings]`` each, of every distinct term of every source.
-
-        Ordered by row, then by term: equal bags of words have norms that are bit-identical.
-        """
-        postings: list[tuple[int, int, int]] = []
-        for row, source in enumerate(sources):
-            postings += sorted(
-                (self._terms.setdefault(term, len(self._terms)), row, count)
-                for term, count in Counter(_split_terms(source)).items()
-            )
-        terms, rows, counts = np.array(postings, dtype=np.int64).reshape(-1, 3).T
-        return terms, rows, counts
 
     def _nearest(self, query: str) -> int:
         """Return the row with the highest cosine; the query's own norm changes no order."""

@@ -74,8 +74,15 @@ class GradientDescent(LineSearchOptimizer):
         result = self._search_along(objective, direction, search, start)
         if result.sample is None:
             return StepReport(failure=result.failure)
-        self._set_next_step_size(result.sample.step_size)
-        return StepReport(step_size=result.sample.step_size)
+        step_size = result.sample.step_size
+        state["step"] = 2 * step_size  # the next step's first trial
+        if self._rule == "barzilai-borwein":
+            change = self._buffer("next").neg_().add_(self._gradient)  # "next" has the old gradient
+            d_y, d_d = flat.dot(direction, change), flat.dot(direction, direction)
+            longest = _LONGEST * step_size
+            quotient = step_size * d_d / d_y if d_y > 0 else longest  # s.s / s.y
+            state["step"] = min(longest, max(_SHORTEST * step_size, quotient))
+        return StepReport(step_size=step_size)
 
     def _on_moved_parameters(self) -> None:
         self._state.pop("step", None)
@@ -89,18 +96,6 @@ class GradientDescent(LineSearchOptimizer):
             return state["step"]
         position = flat.max_abs_parameter(self._buffer("next"))
         return initial_step_size(position, flat.max_abs(self._gradient), self._value, slope)
-
-    def _set_next_step_size(self, step_size: float) -> None:
-        """Choose the next step's first trial; the buffer ``next`` holds the old gradient."""
-        state, flat = self._state, self._flat
-        state["step"] = 2 * step_size
-        if self._rule == "barzilai-borwein":
-            change = self._buffer("next").neg_().add_(self._gradient)
-            direction = state["direction"]
-            d_y, d_d = flat.dot(direction, change), flat.dot(direction, direction)
-            longest = _LONGEST * step_size
-            quotient = step_size * d_d / d_y if d_y > 0 else longest  # s.s / s.y
-            state["step"] = min(longest, max(_SHORTEST * step_size, quotient))
 
 
 def _take_fixed_step(function: LineFunction, state: LineSearchState) -> LineSearchResult:

@@ -231,9 +231,7 @@ def steihaug(
         if not curvature > 0 or square + 2 * length * across + length**2 * along >= radius**2:
             is_bounded = not math.isinf(radius)
             if is_bounded:
-                # |step + length * direction| = radius
-                root = math.sqrt(across**2 + along * max(0.0, radius**2 - square))
-                length = (root - across) / along
+                length = _length_to_boundary(square, across, along, radius)
             else:
                 # The model is unbounded: the best known is the step so far, or downhill.
                 length = 0.0 if models else strength / (abs(curvature) or strength)
@@ -273,3 +271,9 @@ def _minimize_along(
         return None
     length = -slope / curvature
     return direction * length, product.mul(-length).sub_(gradient)
+
+
+def _length_to_boundary(square: float, across: float, along: float, radius: float) -> float:
+    """Return t >= 0 with ``square + 2 t across + t^2 along = radius^2``."""
+    root = math.sqrt(across**2 + along * max(0.0, radius**2 - square))
+    return (root - across) / along
