@@ -33,7 +33,7 @@ _PASSES = 2  # over the data in a step of conjugate gradient, rounded up
 _LATEST = 0.8  # fraction of the run after which conjugate gradient takes over in any case
 
 
-class TrainingBatches(Batches, SequentialBatches, Protocol):
+class RepeatableBatches(Batches, SequentialBatches, Protocol):
     """Batches in the order of an epoch, and in a fixed order."""
 
 
@@ -353,7 +353,7 @@ def build_full_batch(
     model: nn.Module,
     loss_function: LossFunction,
     config: OptimizerConfig,
-    batches: TrainingBatches,
+    batches: RepeatableBatches,
     seed_dropout: Callable[[int], None],
 ) -> tuple[FullBatchStep | AdamThenCGStep, WholeData | PhasedBatches]:
     """Build the steps of a method that sees all rows, and the loop's batches.
