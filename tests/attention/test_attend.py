@@ -406,8 +406,7 @@ def test_top_k_and_hierarchical_go_through_attend():
             {"pattern": RelativeWindow(0.5, 0.0), "key_positions": torch.arange(5)},
             ConfigError,
             "RelativeWindow(before=0.5, after=0.0) depends on the length and does not go with "
-            "key_positions, which do not tell it.  Settle it first: "
-            ".resolve(num_queries, num_keys).",
+            "key_positions.  Resolve it first: .resolve(num_queries, num_keys).",
         ),
         ({"query_offset": -1}, ConfigError, "query_offset=-1: must be 0 or more."),
         ({"dropout": 1.0}, ConfigError, "dropout=1.0: must be at least 0 and below 1."),

@@ -170,7 +170,7 @@ def test_long_and_short_vectors_attend_by_their_cosine(compute):
         if compute is dense_attention:
             out = dense_attention(q, k, K.float(), mask=None, options=options)[0]
         else:
-            out = blockwise_attention(q, k, K.float(), pattern=Full(), options=options)
+            out = blockwise_attention(q, k, K.float(), pattern=Full(), options=options).out
         grads = torch.autograd.grad(out.square().sum(), (q, k))
         return out, grads[0] * scale_q, grads[1] * scale_k
 
@@ -199,7 +199,7 @@ def test_a_zero_key_among_others_leaves_their_derivatives_exact(compute):
         options = AttentionOptions(score=Cosine(2.0))
         if compute is dense_attention:
             return dense_attention(q, k, k, mask=mask, options=options)[0]
-        return blockwise_attention(q, k, k, pattern=Full(), options=options)
+        return blockwise_attention(q, k, k, pattern=Full(), options=options).out
 
     q, others = Q.clone().requires_grad_(), K[:, :, 2:].clone().requires_grad_()
     assert gradcheck(lambda q, others: run(q, k[:, :, :2], others), (q, others), fast_mode=True)

@@ -20,7 +20,6 @@ from regard.attention import (
     TopK,
     allowed_matrix,
     attend,
-    resolve,
 )
 from regard.errors import ConfigError, ShapeError
 
@@ -72,7 +71,7 @@ def definition(q, k, v, *, pattern, mask=None, bias=None, lengths=None, segments
     allowed = torch.ones(q.shape[0], HEADS, queries, keys, dtype=torch.bool)
     for row in range(q.shape[0]):
         valid = keys if lengths is None else int(lengths[row])
-        allowed[row] &= allowed_matrix(resolve(pattern, queries, valid), queries, keys)
+        allowed[row] &= allowed_matrix(pattern.resolve(queries, valid), queries, keys)
         allowed[row, :, :, valid:] = False
     if mask is not None:
         allowed = allowed & mask

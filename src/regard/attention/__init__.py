@@ -1,7 +1,7 @@
 """Attention as a library: tensors in, tensors out, every derivative exact.
 
-`attend` computes it; a pattern says which pairs may attend, a score how well they fit, a bias what
-is added by position.
+`attend` computes it. A pattern decides which pairs may attend, a score how well they fit; a bias is
+added by position.
 """
 
 from regard.attention.attend import attend
@@ -30,7 +30,6 @@ from regard.attention.patterns.base import (
     Pattern,
     ScoreDependentPattern,
     allowed_matrix,
-    resolve,
 )
 from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.attention.patterns.text import format_pattern, parse_pattern
@@ -82,6 +81,5 @@ __all__ = [
     "mesa",
     "parse_pattern",
     "peak_saved_bytes",
-    "resolve",
     "saved_bytes",
 ]

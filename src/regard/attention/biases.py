@@ -1,6 +1,6 @@
 """Biases: numbers added to the scores by position alone.
 
-As a score, a bias holds its tensors and is handed them back when called.
+Like a score, a bias returns its tensors and takes them back when called.
 """
 
 from __future__ import annotations
@@ -12,24 +12,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from regard.attention.scores import require_fit
+from regard.attention.scores import HeadTensors, require_fit
 from regard.errors import ConfigError, ShapeError
 
 
-class Bias(Protocol):
-    """What every bias answers."""
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        """Return what it depends on, each ``[heads, ...]``, or ``[1, ...]`` for all heads."""
-        ...
-
-    def check(self, q: Tensor) -> None:
-        """Refuse queries ``[batch, heads, queries, dim]`` that its tensors do not fit.
-
-        Raises:
-            ShapeError: With the name of the tensor that does not.
-        """
-        ...
+class Bias(HeadTensors, Protocol):
+    """A bias of query and key positions."""
 
     def __call__(self, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]) -> Tensor:
         """Compute the bias.
@@ -37,7 +25,7 @@ class Bias(Protocol):
         Args:
             queries: Integer positions, broadcastable as ``[..., 1, queries, 1]``.
             keys: Integer positions, broadcastable as ``[..., 1, 1, keys]``.
-            tensors: As from `tensors`, perhaps of some heads only.
+            tensors: What `tensors` returns, perhaps of some heads only.
 
         Returns:
             Broadcastable to ``[..., heads, queries, keys]``.
@@ -50,7 +38,7 @@ class Alibi:
     """``-slope |i - j|`` (Press et al. 2022, "Train short, test long", section 3).
 
     Args:
-        slopes: ``[heads]``, 0 or more; `alibi_slopes` gives the paper's.
+        slopes: ``[heads]``, 0 or more; `alibi_slopes` computes the paper's.
     """
 
     slopes: Tensor
@@ -60,11 +48,11 @@ class Alibi:
             raise ShapeError(f"slopes has shape {list(self.slopes.shape)}; expected [heads].")
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return the slopes."""
+        """Return the slopes ``[heads]``."""
         return (self.slopes,)
 
     def check(self, q: Tensor) -> None:
-        """Refuse queries ``[batch, heads, queries, dim]`` with other heads than the slopes."""
+        """Check that queries ``[batch, heads, queries, dim]`` have the heads of the slopes."""
         require_fit("slopes", self.slopes, q)
 
     def __call__(self, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]) -> Tensor:
@@ -76,8 +64,8 @@ class Alibi:
 def alibi_slopes(num_heads: int) -> Tensor:
     """Compute the paper's slopes: ``2^(-8 h / heads)``, h = 1 ... heads.
 
-    Where the number of heads is no power of two, the slopes of the next lower power come first, and
-    every second one of the next higher power after them (the authors' published code).
+    Where the number of heads is not a power of two, the slopes of the next lower power come first,
+    and every second one of the next higher power after them (the authors' published code).
 
     Args:
         num_heads: 1 or more.
@@ -86,7 +74,7 @@ def alibi_slopes(num_heads: int) -> Tensor:
         ``[heads]`` float32.
 
     Raises:
-        ConfigError: There is no head.
+        ConfigError: The number is below 1.
 
     >>> alibi_slopes(4).tolist()
     [0.25, 0.0625, 0.015625, 0.00390625]
@@ -107,7 +95,7 @@ class T5Relative:
 
     Args:
         table: ``[heads, buckets]``.
-        bidirectional: Give keys after the query half of the buckets; else they take bucket 0.
+        bidirectional: Use half of the buckets for keys after the query; else these use bucket 0.
         max_distance: From here on all distances share the last bucket.
     """
 
@@ -129,11 +117,11 @@ class T5Relative:
             )
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return the table."""
+        """Return the table ``[heads, buckets]``."""
         return (self.table,)
 
     def check(self, q: Tensor) -> None:
-        """Refuse queries ``[batch, heads, queries, dim]`` with other heads than the table."""
+        """Check that queries ``[batch, heads, queries, dim]`` have the heads of the table."""
         require_fit("table", self.table, q, self.table.shape[1])
 
     def __call__(self, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]) -> Tensor:
@@ -145,7 +133,7 @@ class T5Relative:
         return table[rows.expand(shape), buckets.expand(shape)]
 
     def buckets(self, distances: Tensor) -> Tensor:
-        """Sort distances ``j - i`` (integers, any shape) into buckets, the same shape."""
+        """Return the buckets of distances ``j - i``, integers ``[..., queries, keys]``."""
         num_buckets = self.table.shape[1]
         first = torch.zeros_like(distances)
         if self.bidirectional:
@@ -155,10 +143,10 @@ class T5Relative:
         else:
             distances = (-distances).clamp(min=0)
         num_exact = num_buckets // 2
-        share = (distances.clamp(min=1).float() / num_exact).log() / math.log(
+        fraction = (distances.clamp(min=1).float() / num_exact).log() / math.log(
             self.max_distance / num_exact
         )
-        far = num_exact + (share * (num_buckets - num_exact)).long()
+        far = num_exact + (fraction * (num_buckets - num_exact)).long()
         far = far.clamp(max=num_buckets - 1)
         return first + torch.where(distances < num_exact, distances, far)
 

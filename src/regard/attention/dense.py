@@ -83,7 +83,6 @@ def dense_lse(q: Tensor, k: Tensor, *, mask: Tensor | None, options: AttentionOp
 def dense_scores(q: Tensor, k: Tensor, options: AttentionOptions) -> Tensor:
     """Compute scores plus bias, ``[batch, heads, queries, keys]``."""
     queries, keys = options.positions(q, k)
-    queries, keys = queries[:, None], keys[..., None, None, :]  # as [.., heads, queries, keys]
     score, bias = options.score, options.bias
     scores = score(q, repeat_heads(k, q.shape[1]), queries, keys, score.tensors())
     if bias is None:
@@ -92,16 +91,13 @@ def dense_scores(q: Tensor, k: Tensor, options: AttentionOptions) -> Tensor:
 
 
 def drop_weights(weights: Tensor, q: Tensor, k: Tensor, options: AttentionOptions) -> Tensor:
-    """Drop weights ``[batch, heads, queries, keys]`` at random, and scale up those kept."""
+    """Drop weights ``[batch, heads, queries, keys]`` at random, and scale up the others."""
     if options.dropout == 0:
         return weights
     assert options.seed is not None
-    queries, keys = options.positions(q, k)
     heads = torch.arange(q.shape[0] * q.shape[1], device=q.device).view(*q.shape[:2], 1, 1)
-    kept = keep_pairs(
-        options.seed, heads, queries[:, None], keys[..., None, None, :], options.dropout
-    )
-    return weights * kept / (1 - options.dropout)
+    is_kept = keep_pairs(options.seed, heads, *options.positions(q, k), options.dropout)
+    return weights * is_kept / (1 - options.dropout)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -127,6 +123,6 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def repeat_heads(tensor: Tensor, num_heads: int) -> Tensor:
-    """Give every query head its head of keys or values, ``[batch, heads, keys, dim]``."""
+    """Repeat heads of keys or values for each query head, ``[batch, heads, keys, dim]``."""
     repeats = num_heads // tensor.shape[1]
     return tensor if repeats == 1 else tensor.repeat_interleave(repeats, dim=1)

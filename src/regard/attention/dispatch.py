@@ -1,11 +1,11 @@
 """Which method computes attention: the one place that chooses, by one rule from facts.
 
-`attend` asks with the tensors at hand, the prediction of memory with the sizes to come, and the
-compiled operator by `attend`. A call is computed by one `Method`; a term of a blockwise call has a
-`FirstOrder` of its own for its value and first derivative. All methods give the same numbers and
-derivatives of every order. FlexAttention on CUDA would be one more `FirstOrder`.
+`attend` asks with its tensors, the prediction of memory with sizes alone. A call is computed by one
+`Method`; a term of a blockwise call has a `FirstOrder` of its own for its value and first
+derivative. All methods give the same numbers and derivatives of every order. FlexAttention on CUDA
+would be one more `FirstOrder`.
 
-A method that is slower than what the call could expect is chosen aloud: a warning, once.
+A method that is slower than what the call could expect gives a warning, once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from regard.attention.backends.cpu_kernels import Fused, instructions
+from regard.attention.backends.sdpa import SdpaBackend
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns import Hierarchical
 from regard.attention.patterns.base import MaskPattern, ResolvedPattern, ScoreDependentPattern
-from regard.attention.patterns.cost import count_pairs
 from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.attention.scores import DotProduct
 
@@ -61,7 +61,7 @@ class FirstOrder(Enum):
     FLASH = "tiled flash"
     """PyTorch's operators, in place, one block at a time (`backends/tiled_flash.py`)."""
     RECURSION = "recursion"
-    """The differentiable block function, as every higher derivative (`blockwise/`)."""
+    """The differentiable block function, which computes all higher derivatives (`blockwise/`)."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class AttentionFacts:
 
     @property
     def has_pair_mask(self) -> bool:
-        """Whether a mask has more than one row for keys: segments cannot say it."""
+        """Whether a mask differs between heads or queries, which segments cannot express."""
         return self.mask_shape is not None and self.mask_shape[1:3] != (1, 1)
 
 
@@ -121,6 +121,9 @@ def collect_facts(
         options: All else.
         returns_weights: Whether the weights are asked for.
         returns_lse: Whether the log-sum-exp is asked for.
+
+    Returns:
+        The facts.
     """
     is_compiling = torch.compiler.is_compiling()
     is_dot_product = isinstance(options.score, DotProduct)
@@ -144,6 +147,9 @@ def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
     Args:
         pattern: A pattern that does not depend on the length.
         facts: Of the call.
+
+    Returns:
+        The method.
     """
     if isinstance(pattern, Hierarchical):
         has_rows = facts.mask_shape is not None and facts.mask_shape[2] > 1
@@ -152,10 +158,10 @@ def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
         return Method.TOP_K
     if facts.has_key_positions or facts.num_pairs < DENSE_BELOW_KERNELS:
         return Method.DENSE
-    if facts.num_pairs < DENSE_BELOW and facts.num_pairs < dense_below(pattern, facts):
+    if facts.num_pairs < dense_below(pattern, facts):
         return Method.DENSE
     if facts.returns_weights:
-        pairs = count_pairs(pattern.terms(), facts.num_queries, facts.num_keys)
+        pairs = pattern.count_pairs(facts.num_queries, facts.num_keys).attended
         is_sparse = pairs < facts.num_pairs // 4
         return Method.BLOCKWISE_SPARSE_WEIGHTS if is_sparse else Method.DENSE
     is_compilable = facts.is_compilable and not facts.has_pair_mask and not facts.returns_lse
@@ -170,6 +176,9 @@ def dense_below(pattern: ResolvedPattern, facts: AttentionFacts) -> int:
     Args:
         pattern: A pattern that does not depend on the length.
         facts: Of a call of any length.
+
+    Returns:
+        `DENSE_BELOW_KERNELS` where the kernels apply, else `DENSE_BELOW`.
     """
     is_by_kernels = (
         facts.kernels_apply
@@ -204,6 +213,9 @@ def choose_first_order(
         is_first: Whether no other term takes pairs away from this one.
         is_alone: Whether the pattern has no other term.
         returns_lse: Whether a derivative of the log-sum-exp may be asked for.
+
+    Returns:
+        The fastest that applies.
     """
     if not options.is_plain:
         return FirstOrder.RECURSION
@@ -215,18 +227,7 @@ def choose_first_order(
                 "attention's kernels were not compiled, so attention takes about twice the time.  "
                 "Install regard again where there is a C++ compiler."
             )
-    has_nothing_else = (
-        options.mask is None
-        and options.lengths is None
-        and options.segments is None
-        and not returns_lse
-        # It has no batching rule for `torch.func` transforms.
-        and not torch._C._are_functorch_transforms_active()
-    )
-    is_supported = q.shape[-1] == v.shape[-1] and (q.shape[1] == k.shape[1] or q.is_cuda)
-    is_square = options.query_offset == 0 and q.shape[2] == k.shape[2]
-    is_known = term == MaskTerm() or (term == MaskTerm(after=0) and is_square)
-    is_sdpa = is_alone and has_nothing_else and is_supported and is_known
+    is_sdpa = is_alone and not returns_lse and SdpaBackend.takes(term, q, k, v, options)
     return FirstOrder.SDPA if is_sdpa else FirstOrder.FLASH
 
 

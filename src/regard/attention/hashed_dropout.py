@@ -9,7 +9,7 @@ _LOW = 0xFFFFFFFF
 
 
 def keep_pairs(seed: Tensor, heads: Tensor, queries: Tensor, keys: Tensor, rate: float) -> Tensor:
-    """Choose the pairs whose weight is kept.
+    """Draw the pairs whose weight dropout keeps.
 
     The mixer is lowbias32 (Wellons 2018, "Prospecting for hash functions"), applied to the head
     and query, then to the key. Cost: a dozen integer operations a pair.
@@ -19,7 +19,7 @@ def keep_pairs(seed: Tensor, heads: Tensor, queries: Tensor, keys: Tensor, rate:
         heads: Integers that number (row, head), 0 or more; broadcastable to the result.
         queries: Integer positions, ``[..., queries, 1]``.
         keys: Integer positions, ``[..., 1, keys]``.
-        rate: Share dropped, 0 to below 1.
+        rate: Fraction dropped, 0 to below 1.
 
     Returns:
         Boolean, the broadcast shape, True where kept; the same for the same arguments.
@@ -38,5 +38,5 @@ def _mix(x: Tensor) -> Tensor:
 
 def draw_seed(generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Draw a seed, ``[1]`` integer."""
-    where = device if generator is None else generator.device
-    return torch.randint(0, _LOW, (1,), generator=generator, device=where).to(device)
+    source = device if generator is None else generator.device
+    return torch.randint(0, _LOW, (1,), generator=generator, device=source).to(device)

@@ -1,11 +1,11 @@
 """Numbers that are not finite reach the queries that may see them, and no others.
 
-Zero times infinity is not a number, so what a mask hides would still spread through the products of
-attention, and an infinite key whose weight is 0 would go unnoticed. So such vectors are replaced by
-zeros, attention is computed, and the output of every query that may see one becomes not a number.
+Zero times infinity is NaN, so what a mask hides would still spread through the products of
+attention, and an infinite key whose weight is 0 would not be noticed. So such vectors are replaced
+by zeros, attention is computed, and the output of every query that may see one becomes NaN.
 
-That takes a look at the numbers (`is_finite`), which tracing, `torch.func` transforms and a GPU
-that runs ahead do not allow. There `propagate_nan` hides what no query may see, and a key that is
+That needs a decision by the numbers (`is_finite`), which tracing, `torch.func` transforms and an
+asynchronous GPU do not allow. There `propagate_nan` hides what no query may see, and a key that is
 not finite reaches all queries of its head.
 """
 
@@ -23,8 +23,8 @@ from regard.attention.options import AttentionOptions
 from regard.attention.scores import DotProduct
 
 
-def may_look(q: Tensor) -> bool:
-    """Whether a decision may be taken by the numbers of a tensor without a stop or an error."""
+def may_read(q: Tensor) -> bool:
+    """Return whether the numbers of a tensor, of any shape, may be read without cost or error."""
     return not (
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
@@ -33,11 +33,11 @@ def may_look(q: Tensor) -> bool:
 
 
 def is_finite(*tensors: Tensor) -> bool:
-    """Whether all numbers are finite; False also where a sum overflows. Reads each tensor once."""
+    """Return whether all numbers, in any shape, are finite; False also if a sum overflows."""
     total = 0.0
     for tensor in tensors:
         wide = torch.promote_types(tensor.dtype, torch.float32)
-        total += tensor.detach().sum(dtype=wide).item()  # opposite infinities make no number
+        total += tensor.detach().sum(dtype=wide).item()  # opposite infinities make NaN
     return math.isfinite(total)
 
 
@@ -48,7 +48,7 @@ def hide_nonfinite(x: Tensor) -> tuple[Tensor, Tensor]:
         x: ``[batch, heads, length, dim]``.
 
     Returns:
-        The same numbers and derivatives where finite, and which vectors held others, boolean
+        The same numbers and derivatives where finite, and which vectors had others, boolean
         ``[batch, heads, length, 1]``.
     """
     is_bad = ~torch.isfinite(x.detach())
@@ -60,7 +60,7 @@ def queries_that_see(
     options: AttentionOptions,
     attend: Callable[[Tensor, Tensor, Tensor, AttentionOptions], Tensor],
 ) -> Tensor:
-    """Find the queries whose output depends on a vector that is not finite.
+    """Return the queries whose output depends on a vector that is not finite.
 
     With scores of zero the weights of all that a query may see are equal and above zero, so a mean
     of marks is above zero where it sees one.
@@ -73,25 +73,25 @@ def queries_that_see(
     Returns:
         Boolean, ``[batch, heads, queries, 1]``.
     """
-    of_q, of_k, of_v = is_bad
+    bad_q, bad_k, bad_v = is_bad
     bias = options.bias
     if isinstance(bias, Tensor):  # what it forbids stays forbidden
         bias = torch.zeros_like(bias).masked_fill(bias.detach() == -torch.inf, -torch.inf)
     elif isinstance(bias, ALWAYS_FINITE):
         bias = None
     with torch.no_grad():
-        marks = (of_k | of_v).float()
-        zeros = torch.zeros_like(of_q, dtype=torch.float32)
+        marks = (bad_k | bad_v).float()
+        zeros = torch.zeros_like(bad_q, dtype=torch.float32)
         options = replace(options, score=DotProduct(), bias=bias, dropout=0.0, seed=None)
         columns = torch.cat([marks, torch.ones_like(marks)], dim=-1)
         seen = attend(zeros, torch.zeros_like(marks), columns, options)
-    return (seen[..., :1] > 0) | (of_q & (seen[..., 1:] > 0))
+    return (seen[..., :1] > 0) | (bad_q & (seen[..., 1:] > 0))
 
 
 def propagate_nan(
     q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Hide what no query may see, and make queries not a number where a key of theirs is not.
+    """Hide what no query may see, and set queries to NaN where a key of theirs is not finite.
 
     Args:
         q: ``[batch, heads, queries, dim]``.
@@ -102,6 +102,7 @@ def propagate_nan(
     Returns:
         q, k and v; where all is finite the same numbers with the same derivatives.
     """
+    # With the call's score, as torch.compile cannot trace the default one.
     by_rows = AttentionOptions(score=options.score, mask=options.mask, lengths=options.lengths)
     is_seen = by_rows.allowed(None, q, k)
     if is_seen is not None:

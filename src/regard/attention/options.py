@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -12,6 +14,15 @@ from regard.attention.scores import DotProduct, ScoreFunction
 from regard.errors import ConfigError, ShapeError
 
 Lengths = Tensor | tuple[Tensor | None, Tensor | None] | None
+
+
+class AttendOptions(TypedDict, total=False):
+    """The keyword arguments of `attend` that it hands on; its docstring has their meaning."""
+
+    segments: tuple[Tensor, Tensor] | None
+    query_offset: int
+    key_positions: Tensor | None
+    dropout: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +53,12 @@ class AttentionOptions:
     seed: Tensor | None = None
 
     def positions(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where the queries ``[queries]`` and keys ``[keys]``, perhaps a row, stand."""
+        """Return query ``[queries, 1]`` and key ``[1, 1, keys]`` positions; keys may have rows."""
         first, device = self.query_offset, q.device
         queries = torch.arange(first, first + q.shape[2], device=device)
-        if self.key_positions is not None:
-            return queries, self.key_positions
-        return queries, torch.arange(k.shape[2], device=device)
+        keys = self.key_positions
+        keys = torch.arange(k.shape[2], device=device) if keys is None else keys
+        return queries[:, None], keys[..., None, None, :]
 
     @property
     def is_plain(self) -> bool:
@@ -56,7 +67,7 @@ class AttentionOptions:
         return is_dot_product and self.bias is None and self.dropout == 0
 
     def allowed(self, allowed: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
-        """Join what a pattern allows with mask, lengths, segments, empty places and bias.
+        """Intersect what a pattern allows with mask, lengths, segments, empty slots and bias.
 
         Args:
             allowed: ``[queries, keys]``, or with leading axes; None allows all.
@@ -66,29 +77,23 @@ class AttentionOptions:
         Returns:
             Boolean, broadcastable to ``[batch, heads, queries, keys]``; None allows all.
         """
-        masks = [allowed, self.mask]
+        masks = [mask for mask in (allowed, self.mask) if mask is not None]
         if self.lengths is not None:
             valid = torch.arange(k.shape[2], device=k.device) < self.lengths[:, None]
             masks.append(valid[:, None, None, :])
         if self.segments is not None:
-            of_queries, of_keys = self.segments
-            masks.append(of_queries[:, None, :, None] == of_keys[:, None, None, :])
+            query_segments, key_segments = self.segments
+            masks.append(query_segments[:, None, :, None] == key_segments[:, None, None, :])
         if self.key_positions is not None:
             masks.append((self.key_positions >= 0)[..., None, None, :])
         if isinstance(self.bias, Tensor):
             masks.append(self.bias != -torch.inf)
         elif self.bias is not None and not isinstance(self.bias, ALWAYS_FINITE):
-            queries, keys = self.positions(q, k)
-            bias = self.bias(queries[:, None], keys[..., None, None, :], self.bias.tensors())
-            masks.append(bias != -torch.inf)
-        joined = None
-        for mask in masks:
-            if mask is not None:
-                joined = mask if joined is None else joined & mask
-        return joined
+            masks.append(self.bias(*self.positions(q, k), self.bias.tensors()) != -torch.inf)
+        return reduce(torch.logical_and, masks) if masks else None
 
     def fold_key_mask(self, q: Tensor, k: Tensor) -> AttentionOptions:
-        """Write a mask of keys alone, ``[batch or 1, 1, 1, keys]``, as segments, for the kernels.
+        """Return the options with a mask of keys alone as segments, which the kernels take.
 
         Args:
             q: Queries, ``[batch, heads, queries, dim]``.
@@ -98,18 +103,60 @@ class AttentionOptions:
             return self
         allowed = self.mask.expand(q.shape[0], 1, 1, k.shape[2])[:, 0, 0]  # [batch, keys]
         if self.segments is None:
-            of_queries = torch.zeros(q.shape[0], q.shape[2], dtype=torch.long, device=q.device)
-            of_keys = (~allowed).long()
+            query_segments = torch.zeros(q.shape[0], q.shape[2], dtype=torch.long, device=q.device)
+            key_segments = (~allowed).long()
         else:
+            query_segments, key_segments = self.segments
+            key_segments = torch.where(allowed, key_segments, query_segments.amin() - 1)
+        return replace(self, mask=None, segments=(query_segments, key_segments))
+
+    def check(self, q: Tensor, k: Tensor, lengths: Lengths) -> None:
+        """Check that the options fit queries and keys; mask and bias by `broadcast_pairs`.
+
+        Args:
+            q: Queries, ``[batch, heads, queries, dim]``.
+            k: Keys, ``[batch, kv_heads, keys, dim]``.
+            lengths: As the call has them.
+
+        Raises:
+            ShapeError: With the name of the one that does not fit.
+            ConfigError: A number is out of range.
+        """
+        batch, queries, keys = q.shape[0], q.shape[2], k.shape[2]
+        pair = lengths if isinstance(lengths, tuple) else (None, lengths)
+        check_integers("query lengths", pair[0], (batch,), "one a row")
+        check_integers("lengths", pair[1], (batch,), "one a row")
+        if self.segments is not None:
             of_queries, of_keys = self.segments
-            of_keys = torch.where(allowed, of_keys, of_queries.amin() - 1)
-        return replace(self, mask=None, segments=(of_queries, of_keys))
+            check_integers("segments of queries", of_queries, (batch, queries), "[batch, queries]")
+            check_integers("segments of keys", of_keys, (batch, keys), "[batch, keys]")
+        if self.key_positions is not None and self.key_positions.dim() == 1:
+            check_integers("key_positions", self.key_positions, (keys,), "[keys]")
+        else:
+            check_integers("key_positions", self.key_positions, (batch, keys), "[batch, keys]")
+        if self.bias is not None and not isinstance(self.bias, Tensor):
+            self.bias.check(q)
+        self.score.check(q)
+        if self.query_offset < 0:
+            raise ConfigError(f"query_offset={self.query_offset}: must be 0 or more.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout={self.dropout}: must be at least 0 and below 1.")
+
+
+def check_integers(name: str, tensor: Tensor | None, shape: tuple[int, ...], meaning: str) -> None:
+    """Check that a tensor, if there is one, has a shape and holds integers; raise ShapeError."""
+    if tensor is not None and tensor.shape != shape:
+        raise ShapeError(
+            f"{name} has shape {list(tensor.shape)}; expected {list(shape)}, {meaning}."
+        )
+    if tensor is not None and tensor.is_floating_point():
+        raise ShapeError(f"{name} is {tensor.dtype}; expected integers.")
 
 
 def split_lengths(
     lengths: Lengths, q: Tensor, k: Tensor, query_offset: int
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Tell the valid queries and the valid keys of each row, ``[batch]`` each, None for all."""
+    """Return the valid queries and the valid keys of each row, ``[batch]`` each, None for all."""
     if isinstance(lengths, tuple):
         return lengths
     is_self_attention = q.shape[2] == k.shape[2] and query_offset == 0
@@ -119,8 +166,13 @@ def split_lengths(
 def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Check that queries, keys and values fit each other.
 
+    Args:
+        q: Queries, ``[batch, heads, queries, dim]``.
+        k: Keys, ``[batch, kv_heads, keys, dim]``.
+        v: Values, ``[batch, kv_heads, keys, value_dim]``.
+
     Raises:
-        ShapeError: With the name of the one that does not.
+        ShapeError: With the name of the one that does not fit.
     """
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dim() != 4:
@@ -149,53 +201,17 @@ def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
         )
 
 
-def check_options(options: AttentionOptions, q: Tensor, k: Tensor, lengths: Lengths) -> None:
-    """Check that the other options fit queries and keys.
-
-    Raises:
-        ShapeError: With the name of the one that does not.
-        ConfigError: A number is out of range.
-    """
-    batch, queries, keys = q.shape[0], q.shape[2], k.shape[2]
-    both = lengths if isinstance(lengths, tuple) else (None, lengths)
-    for name, given in zip(("query lengths", "lengths"), both, strict=True):
-        if given is not None:
-            _require_shape(name, given, (batch,), "one a row")
-    if options.segments is not None:
-        for of, given, count in zip(
-            ("queries", "keys"), options.segments, (queries, keys), strict=True
-        ):
-            _require_shape(f"segments of {of}", given, (batch, count), f"[batch, {of}]")
-    if options.key_positions is not None and options.key_positions.dim() != 1:
-        _require_shape("key_positions", options.key_positions, (batch, keys), "[batch, keys]")
-    elif options.key_positions is not None:
-        _require_shape("key_positions", options.key_positions, (keys,), "[keys]")
-    if options.bias is not None and not isinstance(options.bias, Tensor):
-        options.bias.check(q)
-    options.score.check(q)
-    if options.query_offset < 0:
-        raise ConfigError(f"query_offset={options.query_offset}: must be 0 or more.")
-    if not 0 <= options.dropout < 1:
-        raise ConfigError(f"dropout={options.dropout}: must be at least 0 and below 1.")
-
-
-def _require_shape(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:
-    if tensor.shape != shape:
-        raise ShapeError(
-            f"{name} has shape {list(tensor.shape)}; expected {list(shape)}, {meaning}."
-        )
-    if tensor.is_floating_point():
-        raise ShapeError(f"{name} is {tensor.dtype}; expected integers.")
-
-
 def broadcast_pairs(name: str, tensor: Tensor, q: Tensor, k: Tensor) -> Tensor:
-    """Give a mask or a bias 4 axes, each of ``[batch, heads, queries, keys]`` or 1.
+    """Reshape a mask or a bias to 4 axes, each of ``[batch, heads, queries, keys]`` or 1.
 
     Args:
         name: ``mask`` or ``bias``.
         tensor: Of up to 4 axes that broadcast, aligned on the right.
         q: Queries, ``[batch, heads, queries, dim]``.
         k: Keys, ``[batch, kv_heads, keys, dim]``.
+
+    Returns:
+        A view of the tensor with 4 axes.
 
     Raises:
         ShapeError: It does not broadcast, or has another type or device.

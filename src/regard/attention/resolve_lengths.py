@@ -1,7 +1,7 @@
-"""Patterns that depend on the length, within `attend`: rows of a batch that differ go apart.
+"""Patterns that depend on the length, within `attend`: each row has its own.
 
 The length is that of a row's valid keys, not of the padded batch, so that what a row sees does not
-depend on the rows beside it. Rows whose pattern is the same are computed together.
+depend on the other rows. Rows whose pattern is the same are computed together.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from regard.attention.patterns.base import LengthDependentPattern, Pattern, Reso
 from regard.errors import ConfigError
 
 Compute = Callable[[Tensor, Tensor, Tensor, ResolvedPattern, AttentionOptions], AttentionOutput]
-"""Maps queries, keys, values, a settled pattern and options to output and weights."""
+"""Maps queries, keys, values, a resolved pattern and options to output and weights."""
 
 
 def resolve_by_length(
@@ -29,10 +29,10 @@ def resolve_by_length(
     pattern: Pattern,
     options: AttentionOptions,
 ) -> AttentionOutput:
-    """Settle a pattern for the lengths at hand and compute attention.
+    """Resolve a pattern for the lengths of a call and compute attention.
 
     Args:
-        compute: Computes it by a settled pattern.
+        compute: Computes it by a resolved pattern.
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``.
         v: ``[batch, kv_heads, keys, value_dim]``.
@@ -40,17 +40,17 @@ def resolve_by_length(
         options: All else.
 
     Returns:
-        What `compute` does, for the whole batch.
+        The result of `compute` for the whole batch.
 
     Raises:
-        ConfigError: The pattern depends on the length, and ``key_positions`` hide it.
+        ConfigError: The pattern depends on the length, and there are ``key_positions``.
     """
     if not isinstance(pattern, LengthDependentPattern):
         return compute(q, k, v, pattern, options)
     if options.key_positions is not None:
         raise ConfigError(
-            f"{pattern!r} depends on the length and does not go with key_positions, which do not "
-            "tell it.  Settle it first: .resolve(num_queries, num_keys)."
+            f"{pattern!r} depends on the length and does not go with key_positions.  "
+            "Resolve it first: .resolve(num_queries, num_keys)."
         )
     queries = options.query_offset + q.shape[2]
     if options.lengths is None:
@@ -60,18 +60,18 @@ def resolve_by_length(
         groups.setdefault(pattern.resolve(queries, length), []).append(row)
     if len(groups) == 1:
         return compute(q, k, v, next(iter(groups)), options)
-    results, done = [], 0
-    for settled, rows in groups.items():
-        some = torch.tensor(rows, device=q.device)
-        of_some = _of_rows(options, some, done * q.shape[1])
-        results.append(compute(q[some], k[some], v[some], settled, of_some))
-        done += len(rows)
+    results, num_done = [], 0
+    for resolved, rows in groups.items():
+        index = torch.tensor(rows, device=q.device)
+        row_options = _select_rows(options, index, num_done * q.shape[1])
+        results.append(compute(q[index], k[index], v[index], resolved, row_options))
+        num_done += len(rows)
     order = torch.tensor([row for rows in groups.values() for row in rows], device=q.device)
-    return _gather(results, order.argsort())
+    return _concatenate(results, order.argsort())
 
 
-def _of_rows(options: AttentionOptions, rows: Tensor, num_done: int) -> AttentionOptions:
-    """Cut the options to some rows; `num_done` heads have had their numbers in dropout's hash."""
+def _select_rows(options: AttentionOptions, rows: Tensor, num_done: int) -> AttentionOptions:
+    """Return the options of rows ``[rows]``; `num_done` heads precede them in dropout's hash."""
     bias, mask, segments = options.bias, options.mask, options.segments
     if isinstance(bias, Tensor) and bias.shape[0] > 1:
         bias = bias[rows]
@@ -85,15 +85,15 @@ def _of_rows(options: AttentionOptions, rows: Tensor, num_done: int) -> Attentio
     )
 
 
-def _gather(results: list[AttentionOutput], order: Tensor) -> AttentionOutput:
-    """Put the rows of several results together in an order."""
+def _concatenate(results: list[AttentionOutput], order: Tensor) -> AttentionOutput:
+    """Concatenate the rows of several results, in an order ``[batch]``."""
     weights = [result.weights for result in results if result.weights is not None]
     if not all(part.is_sparse for part in weights):
         weights = [part.to_dense() for part in weights]
-    joined = torch.cat(weights).index_select(0, order) if weights else None
     lse = [result.lse for result in results if result.lse is not None]
+    ordered = torch.cat(weights).index_select(0, order) if weights else None
     return AttentionOutput(
         out=torch.cat([result.out for result in results]).index_select(0, order),
-        weights=joined.coalesce() if joined is not None and joined.is_sparse else joined,
+        weights=ordered.coalesce() if ordered is not None and ordered.is_sparse else ordered,
         lse=torch.cat(lse).index_select(0, order) if lse else None,
     )

@@ -1,9 +1,9 @@
 """Scores: how well a query fits a key, before the softmax.
 
-A score holds its tensors and is handed them back when called, cut to the heads of a block where
+A score returns its tensors and takes them back when called, cut to the heads of a block where
 attention is computed by blocks: they are inputs of the differentiable function like q and k. All
-are made of plain torch operations, so that derivatives of any order exist. Tensors that enter a
-matrix product with queries or keys are cast to their type, as a layer's weights are.
+consist of plain torch operations, so that derivatives of any order exist. Tensors that enter a
+matrix product with queries or keys are cast to the type of these, like the weights of a layer.
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ from torch import Tensor
 from regard.errors import ConfigError, ShapeError
 
 
-class ScoreFunction(Protocol):
-    """What every score answers."""
+class HeadTensors(Protocol):
+    """What scores and biases have in common: tensors with an axis of heads."""
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return what it depends on, each ``[heads, ...]``, or ``[1, ...]`` for all heads."""
+        """Return its tensors, each ``[heads, ...]``, or ``[1, ...]`` for all heads."""
         ...
 
     def check(self, q: Tensor) -> None:
-        """Refuse queries ``[batch, heads, queries, dim]`` that its tensors do not fit.
+        """Check that its tensors fit queries ``[batch, heads, queries, dim]``.
 
         Raises:
-            ShapeError: With the name of the tensor that does not.
+            ShapeError: With the name of the tensor that does not fit.
         """
         ...
+
+
+class ScoreFunction(HeadTensors, Protocol):
+    """A score of queries and keys."""
 
     def __call__(
         self, q: Tensor, k: Tensor, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]
@@ -43,7 +47,7 @@ class ScoreFunction(Protocol):
             k: ``[..., heads or 1, keys, dim]``.
             queries: Integer positions, broadcastable as ``[..., 1, queries, 1]``.
             keys: Integer positions, broadcastable as ``[..., 1, 1, keys]``.
-            tensors: As from `tensors`, perhaps of some heads only.
+            tensors: What `tensors` returns, perhaps of some heads only.
 
         Returns:
             ``[..., heads, queries, keys]``.
@@ -67,7 +71,7 @@ class DotProduct:
         _check_soft_cap(self.soft_cap)
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return nothing: it has no tensors."""
+        """Return an empty tuple: it has no tensors."""
         return ()
 
     def check(self, q: Tensor) -> None:
@@ -90,7 +94,7 @@ class Cosine:
 
     Args:
         temperature: The factor, ``[heads]`` or ``[1]``, or one fixed number.
-        soft_cap: As for `DotProduct`.
+        soft_cap: Bound c above 0: ``c tanh(s / c)``.
     """
 
     temperature: Tensor | float
@@ -102,11 +106,11 @@ class Cosine:
             _check_axes("temperature", self.temperature, "[heads] or [1]", 1)
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return the temperature; nothing where it is a number."""
+        """Return the temperature ``[heads]``; an empty tuple where it is a number."""
         return (self.temperature,) if isinstance(self.temperature, Tensor) else ()
 
     def check(self, q: Tensor) -> None:
-        """Refuse queries ``[batch, heads, queries, dim]`` with other heads than the temperature."""
+        """Check that queries ``[batch, heads, queries, dim]`` have the heads of the temperature."""
         if isinstance(self.temperature, Tensor):
             require_fit("temperature", self.temperature, q)
 
@@ -138,22 +142,23 @@ class Additive:
 
     def __post_init__(self) -> None:
         _check_axes("weight", self.weight, "[heads or 1, hidden]", 2)
-        for name, held in (("query_map", self.query_map), ("key_map", self.key_map)):
-            if held is not None:
-                expected = f"[heads or 1, dim, {self.weight.shape[1]}], its last axis as of weight"
-                _check_axes(name, held, expected, 3, last=self.weight.shape[1])
+        hidden = self.weight.shape[1]
+        for name, weights in (("query_map", self.query_map), ("key_map", self.key_map)):
+            if weights is not None:
+                expected = f"[heads or 1, dim, {hidden}], its last axis as of weight"
+                _check_axes(name, weights, expected, 3, last=hidden)
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return the weight and the maps there are."""
-        held = (self.weight, self.query_map, self.key_map)
-        return tuple(tensor for tensor in held if tensor is not None)
+        """Return the weight, and the maps that are not None."""
+        tensors = (self.weight, self.query_map, self.key_map)
+        return tuple(tensor for tensor in tensors if tensor is not None)
 
     def check(self, q: Tensor) -> None:
-        """Refuse queries ``[batch, heads, queries, dim]`` that weight or maps do not fit."""
+        """Check that weight and maps fit queries ``[batch, heads, queries, dim]``."""
         dim, hidden = q.shape[-1], self.weight.shape[1]
-        for name, held in (("query_map", self.query_map), ("key_map", self.key_map)):
-            if held is not None:
-                require_fit(name, held, q, dim, hidden)
+        for name, weights in (("query_map", self.query_map), ("key_map", self.key_map)):
+            if weights is not None:
+                require_fit(name, weights, q, dim, hidden)
         is_mapped = self.query_map is not None and self.key_map is not None
         require_fit("weight", self.weight, q, hidden if is_mapped else dim)
 
@@ -173,13 +178,13 @@ class Additive:
 class TransformerXL:
     """``((q + u) . k + (q + v) . r_{i-j}) / sqrt(dim)`` (Dai et al. 2019, section 3.3).
 
-    Cost: a product of the queries with the whole table of distances, beside that with the keys.
+    Cost: a product of the queries with the whole table of distances, next to that with the keys.
 
     Args:
         content_bias: The paper's u, ``[heads, dim]`` or ``[1, dim]``.
         position_bias: The paper's v, the same shape.
         relative: r, ``[heads or 1, distances, dim]``; row t is the distance ``t - offset``.
-            Distances beyond either end take its row.
+            Distances beyond either end take the row of that end.
         offset: Number of negative distances (keys after the query) in the table, 0 or more.
     """
 
@@ -208,7 +213,7 @@ class TransformerXL:
         return self.content_bias, self.position_bias, self.relative
 
     def check(self, q: Tensor) -> None:
-        """Refuse queries ``[batch, heads, queries, dim]`` that u, v or r do not fit."""
+        """Check that u, v and r fit queries ``[batch, heads, queries, dim]``."""
         dim = q.shape[-1]
         require_fit("content_bias", self.content_bias, q, dim)
         require_fit("position_bias", self.position_bias, q, dim)
@@ -238,8 +243,8 @@ def require_fit(name: str, tensor: Tensor, q: Tensor, *last: int) -> None:
     """Check a tensor that a score or a bias holds.
 
     Args:
-        name: The argument's.
-        tensor: Expected to be ``[heads or 1, *last]``, floating point, where `q` is.
+        name: Of the argument.
+        tensor: Expected to be ``[heads or 1, *last]``, floating point, on the device of `q`.
         q: Queries, ``[batch, heads, queries, dim]``.
         last: The axes after the heads.
 
@@ -262,7 +267,7 @@ def require_fit(name: str, tensor: Tensor, q: Tensor, *last: int) -> None:
 def _unit(x: Tensor) -> Tensor:
     """Scale ``[..., dim]`` to norm 1; zero stays zero, and its derivatives are zero."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    # The direction does not change with the scale, whose derivative is rightly left out.
+    # The direction does not depend on the scale, so the scale needs no derivative.
     largest = wide.detach().abs().amax(-1, keepdim=True)
     is_zero = largest == 0
     wide = wide / largest.masked_fill(is_zero, 1.0)
@@ -271,6 +276,7 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _cap(scores: Tensor, soft_cap: float | None) -> Tensor:
+    """Bound scores ``[..., queries, keys]``."""
     return scores if soft_cap is None else soft_cap * (scores / soft_cap).tanh()
 
 
@@ -282,5 +288,6 @@ def _check_soft_cap(soft_cap: float | None) -> None:
 def _check_axes(
     name: str, tensor: Tensor, expected: str, num_axes: int, *, last: int | None = None
 ) -> None:
+    """Check the number of axes, and the size of the last one, as in `expected` ``[...]``."""
     if tensor.dim() != num_axes or last not in (None, tensor.shape[-1]):
         raise ShapeError(f"{name} has shape {list(tensor.shape)}; expected {expected}.")

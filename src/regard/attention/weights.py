@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -31,6 +30,7 @@ def sparse_weights(
     Returns:
         ``[batch, heads, queries, keys]``, sparse (COO, coalesced), without gradient.
     """
+    options = options.fold_key_mask(q, k)
     values = k.new_zeros((*k.shape[:3], 1))
     function, inputs = prepare_blocks(q, k, values, options)
     shape = function.shape
@@ -38,9 +38,7 @@ def sparse_weights(
     without_dropout = replace(function, dropout=0.0)
     dtype = torch.promote_types(q.dtype, torch.float32)
     total = q.new_full((*q.shape[:3], 1), NOTHING, dtype=dtype)  # log of the sum of exponentials
-    pairs: list[Tensor] = []
-    scores: list[Tensor] = []
-    factors: list[Tensor] = []
+    indices, scores, factors = [], [], []  # of the pairs of each block
     per_query = PerQuery(shape, None)
     tensors, specs = inputs.flatten(), function.specs.flatten()
     for groups in plan:
@@ -50,40 +48,31 @@ def sparse_weights(
             before = per_query.gather(total, block_slice)
             per_query.scatter(total, torch.logaddexp(before, lse), block_slice)
             of_block = function.pairs(block_slice, function.specs.unflatten(blocks))
-            block_scores, mask, dropped = of_block
-            pairs.append(_indices(block_slice, mask))
+            block_scores, mask, block_factors = of_block
+            indices.append(_pair_indices(block_slice, mask))
             scores.append(block_scores[mask])
-            factors.append(dropped.expand_as(mask)[mask])
+            factors.append(block_factors.expand_as(mask)[mask])
     size = (*q.shape[:3], k.shape[2])
-    if not pairs:
+    if not indices:
         return q.new_zeros(size).to_sparse()
-    return _assemble(pairs, scores, factors, total, size).to(q.dtype)
-
-
-def _assemble(
-    pairs: Sequence[Tensor],
-    scores: Sequence[Tensor],
-    factors: Sequence[Tensor],
-    total: Tensor,
-    shape: tuple[int, ...],
-) -> Tensor:
-    index = torch.cat(list(pairs), dim=1)  # [4, pairs]
+    index = torch.cat(indices, dim=1)  # [4, pairs]
     lse = total[index[0], index[1], index[2], 0]
-    values = (torch.cat(list(scores)) - lse).exp() * torch.cat(list(factors))
-    return torch.sparse_coo_tensor(index, values, shape, check_invariants=False).coalesce()
+    weights = (torch.cat(scores) - lse).exp() * torch.cat(factors)
+    sparse = torch.sparse_coo_tensor(index, weights, size, check_invariants=False)
+    return sparse.coalesce().to(q.dtype)
 
 
-def _indices(block_slice: BlockSlice, mask: Tensor) -> Tensor:
-    """List batch, head, query and key of the True entries of [blocks, heads, queries, keys]."""
+def _pair_indices(block_slice: BlockSlice, mask: Tensor) -> Tensor:
+    """Return batch, head, query and key of the True entries of [blocks, heads, queries, keys]."""
     block, head, query, key = mask.nonzero(as_tuple=True)
     rows = block_slice.group.queries.positions(mask.device)[block, query]
     columns = block_slice.group.keys.positions(mask.device)[block, key]
     row = torch.full_like(head, block_slice.row)
-    return torch.stack([row, head + block_slice.heads.start, rows, columns])
+    return torch.stack([row, head + block_slice.heads.start, rows, columns])  # [4, pairs]
 
 
-def without_rows(weights: Tensor, padded: Tensor) -> Tensor:
-    """Set the rows of padded queries to zero.
+def zero_rows(weights: Tensor, padded: Tensor) -> Tensor:
+    """Return the weights with the rows of padded queries set to zero.
 
     Args:
         weights: ``[batch, heads, queries, keys]``, dense or sparse.
@@ -92,7 +81,11 @@ def without_rows(weights: Tensor, padded: Tensor) -> Tensor:
     if not weights.is_sparse:
         return weights.masked_fill(padded[:, None, :, None], 0.0)
     index, values = weights.indices(), weights.values()
-    kept = ~padded[index[0], index[2]]
+    is_valid = ~padded[index[0], index[2]]
     return torch.sparse_coo_tensor(
-        index[:, kept], values[kept], weights.shape, is_coalesced=True, check_invariants=False
+        index[:, is_valid],
+        values[is_valid],
+        weights.shape,
+        is_coalesced=True,
+        check_invariants=False,
     )

@@ -26,7 +26,7 @@ from regard.attention import (
     attend,
     parse_pattern,
 )
-from regard.attention.patterns.base import ResolvedPattern, resolve
+from regard.attention.patterns.base import ResolvedPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
 
 Order = Literal["forward", "gradient", "hvp"]
@@ -58,7 +58,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def parse(self) -> ResolvedPattern:
         """Read the pattern, settled for the length."""
         pattern = parse_pattern(self.pattern, is_decoder=self.is_decoder)
-        return resolve(pattern, self.length, self.length)
+        return pattern.resolve(self.length, self.length)
 
     def draw(self, count: int, *, seed: int) -> tuple[Tensor, ...]:
         """Draw `count` normal tensors ``[1, heads, length, dim]``."""

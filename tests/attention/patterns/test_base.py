@@ -273,11 +273,11 @@ def test_hierarchical_refuses_cross_attention():
     [
         (
             TopK(8),
-            "TopK(8) chooses keys by score: it is no mask and does not compose with | or &.",
+            "TopK(8) chooses keys by score: it is not a mask and does not compose with | or &.",
         ),
         (
             Hierarchical(4, causal=True),
-            "Hierarchical(4, causal=True) averages distant keys: it is no mask and does not "
+            "Hierarchical(4, causal=True) averages distant keys: it is not a mask and does not "
             "compose with | or &.",
         ),
     ],

@@ -20,7 +20,6 @@ from regard.attention import (
     allowed_matrix,
     attend,
     blockwise_attention,
-    resolve,
 )
 from regard.attention.options import AttentionOptions
 from regard.errors import ConfigError
@@ -73,7 +72,7 @@ def test_a_union_settles_its_sides():
 @pytest.mark.parametrize("pattern", [Full(), Strided(2) | Local(1, 0), TopK(3)], ids=repr)
 def test_other_patterns_are_settled_as_they_are(pattern):
     assert not isinstance(pattern, LengthDependentPattern)
-    assert resolve(pattern, 5, 5) is pattern
+    assert pattern.resolve(5, 5) is pattern
 
 
 @EVERY
@@ -188,7 +187,7 @@ def test_one_step_of_cross_attention_equals_that_step_of_the_whole(pattern):
 @EVERY
 def test_blockwise_attention_settles_by_all_keys(pattern):
     q, k, v = (draw(1, 2, 15, 4, seed=seed) for seed in range(3))
-    found = blockwise_attention(q, k, v, pattern=pattern, options=AttentionOptions())
+    found = blockwise_attention(q, k, v, pattern=pattern, options=AttentionOptions()).out
     torch.testing.assert_close(found, attend(q, k, v, pattern=pattern.resolve(15, 15)))
     assert torch.equal(
         allowed_matrix(pattern, 15, 15), allowed_matrix(pattern.resolve(15, 15), 15, 15)

@@ -16,7 +16,6 @@ from regard.attention.patterns import (
     Strided,
     TopK,
 )
-from regard.attention.patterns.base import resolve
 from regard.attention.patterns.text import format_pattern, parse_pattern
 from regard.errors import ConfigError
 
@@ -96,7 +95,7 @@ def test_what_is_written_reads_back_the_same(pattern):
 @given(pattern=MASKS | NO_MASKS)
 def test_a_decoders_pattern_is_causal_and_reads_back_the_same(pattern):
     decoder = parse_pattern(format_pattern(pattern), is_decoder=True)
-    assert all(term.after == 0 for term in resolve(decoder, 30, 30).terms())
+    assert all(term.after == 0 for term in decoder.resolve(30, 30).terms())
     assert parse_pattern(format_pattern(decoder), is_decoder=True) == decoder
 
 
@@ -159,7 +158,7 @@ def test_a_decoders_pattern_is_causal_and_reads_back_the_same(pattern):
         ),
         (
             "causal|top_k:4",
-            "attention.pattern=causal|top_k:4: TopK(4) chooses keys by score: it is no mask and "
+            "attention.pattern=causal|top_k:4: TopK(4) chooses keys by score: it is not a mask and "
             "does not compose with | or &.",
         ),
     ],

@@ -1,78 +1,96 @@
 """Blockwise attention as one operator of a graph that ``torch.compile`` builds.
 
-Dynamo does not look into an autograd Function that has a jvp, so while it traces, the function is
+Dynamo does not trace an autograd Function that has a jvp, so while it traces, the function is
 exchanged for an opaque operator with a first derivative. What that does not take (block tables,
 learned scores, see `dispatch.py`) breaks the graph instead.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from regard.attention.blockwise.combine import blockwise_attention, blockwise_gradient
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns.base import MaskPattern
+from regard.attention.patterns.base import ComposablePattern, MaskPattern
 from regard.attention.patterns.text import format_pattern, parse_pattern
 from regard.attention.scores import DotProduct
+
+
+class _Arguments(NamedTuple):
+    """What both operators take after q, k and v: tensors and plain values, in this order."""
+
+    text: str  # of the pattern
+    offset: int
+    scale: float | None
+    soft_cap: float | None
+    lengths: Tensor | None  # [batch]
+    query_segments: Tensor | None  # [batch, queries]
+    key_segments: Tensor | None  # [batch, keys]
+
+    def pattern(self) -> ComposablePattern:
+        pattern = parse_pattern(self.text)
+        assert isinstance(pattern, ComposablePattern)  # others are not compiled
+        return pattern
+
+    def options(self) -> AttentionOptions:
+        segments = None
+        if self.query_segments is not None and self.key_segments is not None:
+            segments = (self.query_segments, self.key_segments)
+        return AttentionOptions(
+            score=DotProduct(self.scale, self.soft_cap),
+            lengths=self.lengths,
+            segments=segments,
+            query_offset=self.offset,
+        )
+
+
+_SCHEMA = (
+    "Tensor q, Tensor k, Tensor v, str pattern, SymInt offset, float? scale, float? soft_cap, "
+    "Tensor? lengths, Tensor? of_queries, Tensor? of_keys"
+)
 
 
 def compiled_attention(
     q: Tensor, k: Tensor, v: Tensor, pattern: MaskPattern, options: AttentionOptions
 ) -> Tensor:
-    """Compute what `blockwise_attention` does, as one operator with a first derivative."""
+    """Compute attention blockwise, as one operator with a first derivative.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        pattern: One with a text form.
+        options: Dot products, lengths, segments, a mask of keys.
+
+    Returns:
+        ``[batch, heads, queries, value_dim]``.
+    """
     options = options.fold_key_mask(q, k)
-    assert isinstance(options.score, DotProduct)
-    of_queries, of_keys = options.segments or (None, None)
-    return _attend(
-        q,
-        k,
-        v,
+    score = options.score
+    is_dot_product = isinstance(score, DotProduct)
+    query_segments, key_segments = options.segments or (None, None)
+    arguments = _Arguments(
         format_pattern(pattern),
         options.query_offset,
-        options.score.scale,
-        options.score.soft_cap,
+        score.scale if is_dot_product else None,
+        score.soft_cap if is_dot_product else None,
         options.lengths,
-        of_queries,
-        of_keys,
+        query_segments,
+        key_segments,
     )
+    return _attend(q, k, v, *arguments)
 
 
-def _options(
-    offset: int,
-    scale: float | None,
-    soft_cap: float | None,
-    lengths: Tensor | None,
-    of_queries: Tensor | None,
-    of_keys: Tensor | None,
-) -> AttentionOptions:
-    segments = None
-    if of_queries is not None and of_keys is not None:
-        segments = (of_queries, of_keys)
-    return AttentionOptions(
-        score=DotProduct(scale, soft_cap), lengths=lengths, segments=segments, query_offset=offset
-    )
-
-
-@torch.library.custom_op("regard::blockwise_attention", mutates_args=())
-def _attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    pattern: str,
-    offset: int,
-    scale: float | None,
-    soft_cap: float | None,
-    lengths: Tensor | None,
-    of_queries: Tensor | None,
-    of_keys: Tensor | None,
-) -> Tensor:
-    options = _options(offset, scale, soft_cap, lengths, of_queries, of_keys)
-    return blockwise_attention(
-        q, k, v, pattern=parse_pattern(pattern), options=options
-    ).contiguous()
+@torch.library.custom_op(
+    "regard::blockwise_attention", mutates_args=(), schema=f"({_SCHEMA}) -> Tensor"
+)
+def _attend(q: Tensor, k: Tensor, v: Tensor, *arguments: Any) -> Tensor:
+    call = _Arguments(*arguments)
+    out = blockwise_attention(q, k, v, pattern=call.pattern(), options=call.options()).out
+    return out.contiguous()  # [batch, heads, queries, value_dim]
 
 
 @_attend.register_fake
@@ -80,23 +98,18 @@ def _(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Tensor:  # noqa: ARG001
     return v.new_empty((*q.shape[:3], v.shape[-1]))
 
 
-@torch.library.custom_op("regard::blockwise_attention_backward", mutates_args=())
+@torch.library.custom_op(
+    "regard::blockwise_attention_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad, {_SCHEMA}) -> (Tensor, Tensor, Tensor)",
+)
 def _attend_backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    pattern: str,
-    offset: int,
-    scale: float | None,
-    soft_cap: float | None,
-    lengths: Tensor | None,
-    of_queries: Tensor | None,
-    of_keys: Tensor | None,
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    options = _options(offset, scale, soft_cap, lengths, of_queries, of_keys)
-    dq, dk, dv = blockwise_gradient(q, k, v, grad, pattern=parse_pattern(pattern), options=options)
-    return dq.contiguous(), dk.contiguous(), dv.contiguous()
+    call = _Arguments(*arguments)
+    pattern, options = call.pattern(), call.options()
+    dq, dk, dv = blockwise_gradient(q, k, v, grad, pattern=pattern, options=options)
+    return dq.contiguous(), dk.contiguous(), dv.contiguous()  # [batch, heads, length, dim]
 
 
 @_attend_backward.register_fake
@@ -110,14 +123,14 @@ def _(
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
-    q, k, v, *ctx.plain, lengths, of_queries, of_keys = inputs
-    ctx.save_for_backward(q, k, v, lengths, of_queries, of_keys)
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+    q, k, v, *ctx.plain, lengths, query_segments, key_segments = inputs
+    ctx.save_for_backward(q, k, v, lengths, query_segments, key_segments)
 
 
-def _pull_back(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    q, k, v, *others = ctx.saved_tensors
-    return (*_attend_backward(grad, q, k, v, *ctx.plain, *others), *([None] * 7))
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, *optional = ctx.saved_tensors  # q, k, v are [batch, heads, length, dim]
+    return (*_attend_backward(grad, q, k, v, *ctx.plain, *optional), *([None] * 7))
 
 
-_attend.register_autograd(_pull_back, setup_context=_save)
+_attend.register_autograd(_backward, setup_context=_setup_context)

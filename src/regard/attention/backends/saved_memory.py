@@ -1,6 +1,6 @@
 """What `attend` saves for its backward pass that grows with the pairs: scores and weights.
 
-It follows from the method. Short texts are computed by the definition, which saves two numbers for
+It depends on the method. Short texts are computed by the definition, which saves two numbers for
 every pair of positions, allowed or not; long ones by kernels or block by block, which save none.
 """
 
@@ -10,16 +10,16 @@ import math
 
 from regard.attention.backends.cpu_kernels import instructions
 from regard.attention.dispatch import AttentionFacts, Method, choose_method, dense_below
-from regard.attention.patterns.base import Pattern, resolve
+from regard.attention.patterns.base import Pattern
 
 
 def saved_bytes(
     pattern: Pattern, queries: int, keys: int, *, itemsize: int = 4, is_plain: bool = True
 ) -> int:
-    """Predict the bytes that one head of one row saves by pair until its gradient is taken.
+    """Predict the bytes of scores and weights that one head of one row saves for its gradient.
 
-    Queries, keys, values and output, which grow with the length alone, are not counted, nor what a
-    score holds of its own.
+    Queries, keys, values and output, which grow with the length alone, are not counted, nor what
+    the parameters of a score take.
 
     Args:
         pattern: Any.
@@ -37,7 +37,7 @@ def saved_bytes(
     >>> saved_bytes(TopK(16), 4096, 4096)
     134217728
     """
-    resolved = resolve(pattern, 1, 1)  # no length makes a window of blocks, or the reverse
+    resolved = pattern.resolve(1, 1)  # the kind of pattern is the same for every length
     method = choose_method(resolved, _facts(queries, keys, is_plain))
     if method is Method.HIERARCHICAL:
         # Scores and their exponentials of each level, float32 at least, and what they are made of.
@@ -49,19 +49,19 @@ def saved_bytes(
 def peak_saved_bytes(
     pattern: Pattern, length: int, *, itemsize: int = 4, is_plain: bool = True
 ) -> int:
-    """Predict what a head saves by pair for a token of self-attention, at the worst.
+    """Predict the bytes of scores and weights a head saves for a token of self-attention, at most.
 
     Args:
         pattern: Any.
         length: Longest text, in tokens, 1 or more. Shorter ones may save more: they are computed by
             the definition.
         itemsize: Bytes of a number of the queries.
-        is_plain: As for `saved_bytes`.
+        is_plain: Whether scores are scaled dot products, without soft cap, bias and dropout.
 
     Returns:
         Bytes a token.
     """
-    below = dense_below(resolve(pattern, 1, 1), _facts(length, length, is_plain))
+    below = dense_below(pattern.resolve(1, 1), _facts(length, length, is_plain))
     return max(
         math.ceil(saved_bytes(pattern, n, n, itemsize=itemsize, is_plain=is_plain) / n)
         for n in (length, min(length, math.isqrt(below - 1)))
@@ -69,7 +69,7 @@ def peak_saved_bytes(
 
 
 def _facts(queries: int, keys: int, is_plain: bool) -> AttentionFacts:
-    """State the facts of a call on a CPU."""
+    """Return the facts of a call on a CPU."""
     return AttentionFacts(
         num_queries=queries,
         num_keys=keys,

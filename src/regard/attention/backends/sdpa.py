@@ -1,4 +1,4 @@
-"""PyTorch's own fused attention, as the shortcut for the patterns it knows."""
+"""PyTorch's own fused attention, the shortcut for full and causal patterns."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regard.attention.blockwise.any_order import Operation
+from regard.attention.options import AttentionOptions
+from regard.attention.patterns.mask_algebra import MaskTerm
 
 
 @dataclass(frozen=True)
 class SdpaBackend:
-    """PyTorch's own fused attention, for full and causal patterns without anything else.
+    """Value and first derivative by `scaled_dot_product_attention`.
 
     Args:
         is_causal: Whether query i sees the keys up to i, or all.
@@ -24,8 +26,32 @@ class SdpaBackend:
     is_causal: bool
     scale: float
 
+    @staticmethod
+    def takes(term: MaskTerm, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) -> bool:
+        """Return whether it computes scaled dot products of a term, the only one of its pattern.
+
+        Args:
+            term: Of the pattern.
+            q: ``[batch, heads, queries, dim]``.
+            k: ``[batch, kv_heads, keys, dim]``.
+            v: ``[batch, kv_heads, keys, value_dim]``.
+            options: All else.
+
+        Returns:
+            True where it computes the same.
+        """
+        is_square = options.query_offset == 0 and q.shape[2] == k.shape[2]
+        return (
+            (term == MaskTerm() or (term == MaskTerm(after=0) and is_square))
+            and (options.mask is None and options.lengths is None and options.segments is None)
+            and q.shape[-1] == v.shape[-1]
+            and (q.shape[1] == k.shape[1] or q.is_cuda)
+            # It has no batching rule for `torch.func` transforms.
+            and not torch._C._are_functorch_transforms_active()
+        )
+
     def forward(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Compute the output; the second one is what the library wants back on a CPU."""
+        """Compute output ``[batch, heads, queries, value_dim]`` and, on a CPU, log-sum-exp."""
         q, k, v = tensors
         if q.device.type == "cpu":
             out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(

@@ -1,8 +1,8 @@
 """Value and first derivative of dot-product attention with the fewest operations.
 
-Saves output and log-sum-exp, as FlashAttention (Dao et al. 2022, algorithms 1 and 4), and works in
-place on one block of scores at a time. Needs neither bias nor dropout nor soft cap; all else, and
-every higher derivative, is `blockwise.py`'s.
+Saves output and log-sum-exp like FlashAttention (Dao et al. 2022, algorithms 1 and 4), and works in
+place on one block of scores at a time. It takes no bias, dropout and soft cap; these, and every
+higher derivative, are computed in `blockwise/`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from regard.attention.blockwise.any_order import Operation
 from regard.attention.blockwise.block_attention import NOTHING, BlockAttention
-from regard.attention.blockwise.tiling import BlockInputs, BlockSlice
+from regard.attention.blockwise.tiling import BlockInputs, BlockSlice, fold_rows, unfold_rows
 
 _LOG2_E = math.log2(math.e)  # exp(x) = 2^(x log2 e), and powers of two are faster to compute
 
@@ -26,7 +26,7 @@ class FlashBackend:
     """The shortcut for one block function.
 
     Args:
-        function: Whose masks apply.
+        function: The block function, which has the masks.
         scale: Factor on the dot products.
     """
 
@@ -44,7 +44,7 @@ class FlashBackend:
         outputs: Sequence[Tensor],
         cotangents: Sequence[Tensor],
     ) -> tuple[Tensor, ...]:
-        """Compute the cotangents of q, k and v."""
+        """Compute the cotangents of q, k and v, ``[batch, heads, length, dim]`` each."""
         backward = Operation(
             shape=operation.shape,
             groups=operation.groups,
@@ -55,7 +55,7 @@ class FlashBackend:
         return backward.run((*tensors, *outputs, *cotangents))
 
     def mask(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor | None:
-        """Lay the mask out as numbers to add, ``[blocks or 1, rows, keys]``: 0, or NOTHING."""
+        """Return the mask as numbers to add, ``[blocks or 1, rows, keys]``: 0, or NOTHING."""
         mask = self.function.mask(block_slice, inputs)
         if mask is None:
             return None
@@ -66,13 +66,13 @@ class FlashBackend:
 
 
 class _Workspace:
-    """Room for what is computed of a block, used again for the next one.
+    """Memory for what is computed of a block, used again for the next one.
 
     Fresh memory of a few megabytes costs about as much as a product that fills it.
     """
 
     def __init__(self) -> None:
-        self._rooms: dict[tuple[str, torch.dtype], Tensor] = {}
+        self._buffers: dict[tuple[str, torch.dtype], Tensor] = {}
 
     def scores(self, name: str, rows: Tensor, keys: Tensor, *shifts: Tensor | None) -> Tensor:
         """Multiply ``[blocks, rows, dim]`` by ``[blocks, keys, dim]``, plus shifts, float32."""
@@ -84,38 +84,39 @@ class _Workspace:
         return scores
 
     def product(self, name: str, left: Tensor, right: Tensor) -> Tensor:
-        """Multiply ``[blocks, n, k]`` by ``[blocks, k, m]`` in the room of that name."""
-        if torch._C._are_functorch_transforms_active():  # they take no room given
+        """Multiply ``[blocks, n, k]`` by ``[blocks, k, m]`` into the buffer of that name."""
+        if torch._C._are_functorch_transforms_active():  # they do not allow `out`
             return torch.bmm(left, right)
         shape = (left.shape[0], left.shape[1], right.shape[2])
-        return torch.bmm(left, right, out=self._room(name, shape, left))
+        return torch.bmm(left, right, out=self._buffer(name, shape, left))
 
     def cast(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """Cast into the room of that name and type."""
+        """Cast ``[blocks, n, m]`` into the buffer of that name and type."""
         if tensor.dtype == dtype or torch._C._are_functorch_transforms_active():
             return tensor.to(dtype)
-        return self._room(name, tuple(tensor.shape), tensor.new_empty(0, dtype=dtype)).copy_(tensor)
+        like = tensor.new_empty(0, dtype=dtype)
+        return self._buffer(name, tuple(tensor.shape), like).copy_(tensor)
 
-    def _room(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        room = self._rooms.get((name, like.dtype))
-        if room is None or room.shape != shape:
-            room = self._rooms[name, like.dtype] = like.new_empty(shape)
-        return room
+    def _buffer(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        buffer = self._buffers.get((name, like.dtype))
+        if buffer is None or buffer.shape != shape:
+            buffer = self._buffers[name, like.dtype] = like.new_empty(shape)
+        return buffer
 
 
 class _Value:
     """The block function of the value."""
 
-    def __init__(self, owner: FlashBackend) -> None:
-        self._owner, self._workspace = owner, _Workspace()
+    def __init__(self, backend: FlashBackend) -> None:
+        self._backend, self._workspace = backend, _Workspace()
 
     def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute ``out [blocks, heads, queries, value_dim]`` and ``lse [.., queries, 1]``."""
-        inputs = self._owner.function.specs.unflatten(blocks)
+        inputs = self._backend.function.specs.unflatten(blocks)
         q, v = inputs.q, inputs.v
-        rows, keys, values = _rows(q), _packed(inputs.k), _packed(v)
-        rows = rows * (self._owner.scale * _LOG2_E)
-        mask = self._owner.mask(block_slice, inputs)
+        rows, keys, values = fold_rows(q), _packed(inputs.k), _packed(v)
+        rows = rows * (self._backend.scale * _LOG2_E)
+        mask = self._backend.mask(block_slice, inputs)
         scores = self._workspace.scores("scores", rows, keys, mask)
         highest = scores.amax(-1, keepdim=True)
         weights = scores.sub_(highest).exp2_()
@@ -127,27 +128,30 @@ class _Value:
             sees_nothing = lse < NOTHING / 2
             out = out.masked_fill_(sees_nothing, 0.0)
             lse = lse.masked_fill_(sees_nothing, NOTHING)
-        return _blocks(out, q), _blocks(lse, q)
+        return unfold_rows(out, q), unfold_rows(lse, q)
 
 
 class _Gradient:
     """The block function of the first derivative."""
 
-    def __init__(self, owner: FlashBackend) -> None:
-        self._owner, self._workspace = owner, _Workspace()
+    def __init__(self, backend: FlashBackend) -> None:
+        self._backend, self._workspace = backend, _Workspace()
 
     def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute the cotangents of q, k and v from inputs, outputs and their cotangents.
 
         ``dV = P^T dO``, ``dS = P * (dO V^T - rowsum(dO * O) + dlse)``, ``dQ = dS K``,
         ``dK = dS^T Q``, dS times the scale.
+
+        Returns:
+            ``[blocks, heads, queries, dim]``, and ``[blocks, 1, keys, dim]`` twice.
         """
-        scale = self._owner.scale
-        inputs = self._owner.function.specs.unflatten(blocks[:-4])
+        scale = self._backend.scale
+        inputs = self._backend.function.specs.unflatten(blocks[:-4])
         q = inputs.q
-        out, lse, dout, dlse = (_rows(block) for block in blocks[-4:])
-        rows, keys, values = _rows(q) * scale, _packed(inputs.k), _packed(inputs.v)
-        mask = self._owner.mask(block_slice, inputs)
+        out, lse, dout, dlse = (fold_rows(block) for block in blocks[-4:])
+        rows, keys, values = fold_rows(q) * scale, _packed(inputs.k), _packed(inputs.v)
+        mask = self._backend.mask(block_slice, inputs)
         # Where nothing is allowed, 2 to the masked scores less 0 is 0.
         shift = lse.masked_fill(lse == NOTHING, 0.0) * -_LOG2_E
         weights = self._workspace.scores("weights", rows * _LOG2_E, keys, mask, shift).exp2_()
@@ -158,20 +162,10 @@ class _Gradient:
         dq = self._workspace.product("dq", ds, keys).mul_(scale)
         dk = self._workspace.product("dk", ds.transpose(1, 2), rows)
         dv = self._workspace.product("dv", weights.transpose(1, 2), dout)
-        return _blocks(dq, q), dk.unsqueeze(1), dv.unsqueeze(1)
+        return unfold_rows(dq, q), dk.unsqueeze(1), dv.unsqueeze(1)
 
 
 def _packed(block: Tensor) -> Tensor:
-    """Give ``[blocks, keys, dim]``; in half precision windows side by side multiply faster."""
+    """Return ``[blocks, keys, dim]``; in half precision contiguous blocks multiply faster."""
     packed = block.squeeze(1)
     return packed if block.dtype.itemsize >= 4 else packed.contiguous()
-
-
-def _rows(block: Tensor) -> Tensor:
-    """Fold the heads that share keys into the rows: ``[blocks, heads * queries, dim]``."""
-    return block.flatten(1, 2)
-
-
-def _blocks(rows: Tensor, like: Tensor) -> Tensor:
-    """Undo `_rows`: ``[blocks, heads, queries, dim]``."""
-    return rows.unflatten(1, like.shape[1:3])

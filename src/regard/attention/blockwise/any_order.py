@@ -4,16 +4,16 @@ A `torch.autograd.Function` that saves its inputs only. Its value is a sum over 
 (`schedule.py`), each computed by a plain differentiable function of the blocks. The vector-Jacobian
 product of a block function is again such a function, so the backward pass is the *same* Function
 with another block function, and so is its derivative, to any order; each recomputes block by block.
-Softmax over a block of keys keeps its logarithm of the sum of exponentials, by which terms of a
-pattern that were computed apart are joined (Milakov & Gimelshein 2018, "Online normalizer
+Softmax over a block of keys returns its logarithm of the sum of exponentials too, by which the
+terms of a pattern, computed apart, are combined (Milakov & Gimelshein 2018, "Online normalizer
 calculation for softmax"; Rabe & Staats 2021).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,10 +27,14 @@ BlockFunction = Callable[[BlockSlice, tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 @runtime_checkable
 class HasVjp(Protocol):
-    """A block function that knows its derivative in closed form."""
+    """A block function with a derivative in closed form."""
 
-    def vjp(self, wanted: tuple[int, ...]) -> BlockFunction:
-        """Give the block function of its inputs and output cotangents to cotangents of some."""
+    def vjp(self, indices: tuple[int, ...]) -> BlockFunction:
+        """Return the block function of inputs and output cotangents to cotangents of some inputs.
+
+        Args:
+            indices: Of these inputs.
+        """
         ...
 
 
@@ -55,106 +59,88 @@ class Operation:
     fast: Shortcut | None = None
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Compute the outputs; differentiable to any order."""
+        """Compute the outputs ``[batch, heads, length, dim]``; differentiable to any order."""
         return _Blockwise.apply(self, *tensors)
 
-    @property
-    def folds_heads(self) -> bool:
-        """Whether blocks of several heads fit together: what a head has learned does not."""
-        return not any(isinstance(spec, PerHead) and spec.num_heads > 1 for spec in self.inputs)
-
     def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Compute the outputs, one group after the other."""
-        totals: list[Tensor] | None = None
-        dtypes: list[torch.dtype] = []
-        for block_slice in self._slices(tensors[0].device):
+        """Compute the outputs ``[batch, heads, length, dim]``, one group after the other."""
+        # Blocks of several heads go together, but not what differs by head, such as a bias.
+        differs = any(isinstance(spec, PerHead) and spec.num_heads > 1 for spec in self.inputs)
+        slices = self.shape.slices(self.groups, tensors[0].device, fold_heads=not differs)
+        totals: list[Tensor] = []
+        results: tuple[Tensor, ...] = ()
+        for block_slice in slices:
             blocks = tuple(
                 s.gather(t, block_slice) for s, t in zip(self.inputs, tensors, strict=True)
             )
-            found = self.function(block_slice, blocks)
-            if totals is None:
-                dtypes = [block.dtype for block in found]
-                totals = [s.allocate(b) for s, b in zip(self.outputs, found, strict=True)]
-            for spec, total, block in zip(self.outputs, totals, found, strict=True):
+            results = self.function(block_slice, blocks)
+            totals = totals or [s.allocate(b) for s, b in zip(self.outputs, results, strict=True)]
+            for spec, total, block in zip(self.outputs, totals, results, strict=True):
                 spec.scatter(total, block, block_slice)
-        assert totals is not None
-        return tuple(t.to(dtype) for t, dtype in zip(totals, dtypes, strict=True))
+        assert totals  # there is a group
+        return tuple(t.to(block.dtype) for t, block in zip(totals, results, strict=True))
 
-    def _slices(self, device: torch.device) -> Iterator[BlockSlice]:
-        return self.shape.slices(self.groups, device, fold_heads=self.folds_heads)
+    def vjp(self, indices: tuple[int, ...]) -> Operation:
+        """Return the operation of inputs and output cotangents to cotangents of some inputs."""
+        function, count = self.function, len(self.inputs)
 
-    def vjp(self, wanted: tuple[int, ...]) -> Operation:
-        """Derive the operation of inputs and output cotangents to the cotangents of some inputs."""
-        closed = cast(object, self.function)
-        derived = closed.vjp(wanted) if isinstance(closed, HasVjp) else None
+        def pull_back(block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            _, pull = _vjp(function, block_slice, blocks[:count], indices)
+            return pull(blocks[count:])
+
         return Operation(
             shape=self.shape,
             groups=self.groups,
-            function=derived or _pull_back(self.function, len(self.inputs), wanted),
+            function=function.vjp(indices) if isinstance(function, HasVjp) else pull_back,
             inputs=self.inputs + self.outputs,
-            outputs=tuple(self.inputs[i] for i in wanted),
+            outputs=tuple(self.inputs[i] for i in indices),
         )
 
-    def jvp(self, wanted: tuple[int, ...]) -> Operation:
-        """Derive the operation of inputs and tangents of some of them to the output tangents.
+    def jvp(self, indices: tuple[int, ...]) -> Operation:
+        """Return the operation of inputs and tangents of some of them to the output tangents.
 
         The product with the Jacobian is the vector-Jacobian product of the (linear) map from
         cotangents to the vector-Jacobian product: ``torch.func.jvp`` cannot nest here.
         """
-        count, function = len(self.inputs), self.function
+        function, count = self.function, len(self.inputs)
 
         def push_forward(block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            primals, tangents = blocks[:count], blocks[count:]
-            values, pull = torch.func.vjp(
-                _of_some(function, block_slice, primals, wanted), *(primals[i] for i in wanted)
-            )[:2]
+            values, pull = _vjp(function, block_slice, blocks[:count], indices)
             _, push = torch.func.vjp(pull, tuple(torch.zeros_like(value) for value in values))[:2]
-            return push(tuple(tangents))[0]
+            return push(blocks[count:])[0]
 
         return Operation(
             shape=self.shape,
             groups=self.groups,
             function=push_forward,
-            inputs=self.inputs + tuple(self.inputs[i] for i in wanted),
+            inputs=self.inputs + tuple(self.inputs[i] for i in indices),
             outputs=self.outputs,
         )
 
 
-def _pull_back(function: BlockFunction, count: int, wanted: tuple[int, ...]) -> BlockFunction:
-    """Differentiate a block function of `count` blocks automatically."""
-
-    def pull_back(block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        primals, cotangents = blocks[:count], blocks[count:]
-        _, pull = torch.func.vjp(
-            _of_some(function, block_slice, primals, wanted), *(primals[i] for i in wanted)
-        )[:2]
-        return pull(tuple(cotangents))
-
-    return pull_back
-
-
-def _of_some(
+def _vjp(
     function: BlockFunction,
     block_slice: BlockSlice,
     blocks: tuple[Tensor, ...],
-    wanted: tuple[int, ...],
-) -> Callable[..., tuple[Tensor, ...]]:
-    """View a block function as one of some of its blocks."""
+    indices: tuple[int, ...],
+) -> tuple[tuple[Tensor, ...], Callable[..., tuple[Tensor, ...]]]:
+    """Compute a block function of ``[blocks, heads, width, dim]`` and its pull-back to some."""
 
-    def partial(*some: Tensor) -> tuple[Tensor, ...]:
+    def of_some(*inputs: Tensor) -> tuple[Tensor, ...]:
         replaced = list(blocks)
-        for i, block in zip(wanted, some, strict=True):
+        for i, block in zip(indices, inputs, strict=True):
             replaced[i] = block
         return function(block_slice, tuple(replaced))
 
-    return partial
+    values, pull = torch.func.vjp(of_some, *(blocks[i] for i in indices))[:2]
+    return values, pull
 
 
 class Shortcut(Protocol):
     """Computes value and first derivative with fewer operations and no graph."""
 
     def forward(self, operation: Operation, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Compute what the operation does."""
+        """Compute the operation's outputs, ``[batch, heads, queries, dim]`` each."""
         ...
 
     def backward(
@@ -164,7 +150,7 @@ class Shortcut(Protocol):
         outputs: Sequence[Tensor],
         cotangents: Sequence[Tensor],
     ) -> tuple[Tensor, ...]:
-        """Compute the cotangents of the first three inputs."""
+        """Compute the cotangents of the first three inputs, ``[batch, heads, length, dim]``."""
         ...
 
 
@@ -194,17 +180,15 @@ class _Blockwise(torch.autograd.Function):
         operation: Operation = ctx.operation
         saved = ctx.saved_tensors
         tensors, outputs = saved[: ctx.num_inputs], saved[ctx.num_inputs :]
-        wanted = tuple(i for i, needs in enumerate(ctx.needs_input_grad[1:]) if needs)
-        grads: list[Tensor | None] = [None] * (1 + ctx.num_inputs)
+        indices = tuple(i for i, needs in enumerate(ctx.needs_input_grad[1:]) if needs)
         if operation.fast is not None and not torch.is_grad_enabled():
             with torch.autocast(tensors[0].device.type, enabled=False):
-                found = operation.fast.backward(operation, tensors, outputs, cotangents)
-            found = tuple(found[i] for i in wanted)
+                of_qkv = operation.fast.backward(operation, tensors, outputs, cotangents)
+            gradients = {i: of_qkv[i] for i in indices}
         else:
-            found = operation.vjp(wanted)(*tensors, *cotangents)
-        for i, grad in zip(wanted, found, strict=True):
-            grads[i + 1] = grad
-        return tuple(grads)
+            products = operation.vjp(indices)(*tensors, *cotangents)
+            gradients = dict(zip(indices, products, strict=True))
+        return (None, *(gradients.get(i) for i in range(ctx.num_inputs)))
 
     @staticmethod
     def jvp(  # pyright: ignore[reportIncompatibleMethodOverride] - the stub forgets ctx
@@ -212,6 +196,5 @@ class _Blockwise(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         operation: Operation = ctx.operation
         tensors = ctx.saved_tensors
-        wanted = tuple(i for i, tangent in enumerate(tangents) if tangent is not None)
-        given = [tangent for tangent in tangents if tangent is not None]
-        return operation.jvp(wanted)(*tensors[: ctx.num_inputs], *given)
+        by_index = {i: tangent for i, tangent in enumerate(tangents) if tangent is not None}
+        return operation.jvp(tuple(by_index))(*tensors[: ctx.num_inputs], *by_index.values())

@@ -29,7 +29,7 @@ class BlockAttention:
         score: Of queries and keys.
         bias: Added to the score.
         dropout: Rate.
-        specs: How each input is cut; names the blocks that `__call__` is given.
+        specs: How each input is cut; names the blocks that `__call__` takes.
     """
 
     shape: AttentionShape
@@ -51,12 +51,12 @@ class BlockAttention:
             weights = weights * mask  # a query that sees nothing has highest = NOTHING
         total = weights.sum(-1, keepdim=True)
         sees = total != 0  # also where it is not a number
-        total = torch.where(sees, total, 1.0)
+        total = torch.where(sees, total, 1.0)  # [blocks, heads, queries, 1]
         lse = torch.where(sees, highest + total.log(), NOTHING)
         weights = weights / total
         if self.dropout > 0:
-            kept = self._kept(block_slice, inputs, weights.shape[1])
-            weights = weights * kept / (1 - self.dropout)
+            is_kept = self._is_kept(block_slice, inputs, weights)
+            weights = weights * is_kept / (1 - self.dropout)
         return torch.matmul(weights.to(inputs.v.dtype), inputs.v), lse
 
     def pairs(
@@ -68,26 +68,26 @@ class BlockAttention:
         mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
         factors = scores.new_ones((1, 1, 1, 1))
         if self.dropout > 0:
-            kept = self._kept(block_slice, inputs, scores.shape[1])
-            factors = kept.to(scores.dtype) / (1 - self.dropout)
+            is_kept = self._is_kept(block_slice, inputs, scores)
+            factors = is_kept.to(scores.dtype) / (1 - self.dropout)
         return scores, mask.expand_as(scores), factors
 
     def _scores(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor:
         """Compute scores plus bias, ``[blocks, heads, queries, keys]``, float32 at least."""
-        queries, keys = block_slice.group.positions(inputs.q.device)
-        scores = self.score(inputs.q, inputs.k, queries, keys, inputs.score)
+        positions = block_slice.group.positions(inputs.q.device)
+        scores = self.score(inputs.q, inputs.k, *positions, inputs.score)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         bias = self._bias(block_slice, inputs)
         return scores if bias is None else scores + bias
 
     def _bias(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor | None:
+        """Compute the bias, broadcastable to ``[blocks, heads, queries, keys]``."""
         if self.bias is None or isinstance(self.bias, Tensor):
             return None if self.bias is None else inputs.bias[0]
-        queries, keys = block_slice.group.positions(inputs.q.device)
-        return self.bias(queries, keys, inputs.bias)
+        return self.bias(*block_slice.group.positions(inputs.q.device), inputs.bias)
 
     def mask(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor | None:
-        """Join the group's mask, the call's, lengths, segments and what the bias forbids.
+        """Intersect the group's mask, the call's, lengths, segments and what the bias forbids.
 
         Returns:
             Boolean, broadcastable to ``[blocks, heads, queries, keys]``; None where all is allowed.
@@ -101,23 +101,20 @@ class BlockAttention:
         if inputs.query_segments is not None and inputs.key_segments is not None:
             same = inputs.query_segments == inputs.key_segments.transpose(-1, -2)
             mask = _intersect(mask, same)
-        if self.bias is not None and not isinstance(self.bias, ALWAYS_FINITE):
+        if not isinstance(self.bias, ALWAYS_FINITE):
             bias = self._bias(block_slice, inputs)
-            assert bias is not None
-            mask = _intersect(mask, bias != -torch.inf)
+            mask = mask if bias is None else _intersect(mask, bias != -torch.inf)
         return mask
 
-    def _kept(
-        self, block_slice: BlockSlice, inputs: BlockInputs[Tensor], heads_of_each: int
+    def _is_kept(
+        self, block_slice: BlockSlice, inputs: BlockInputs[Tensor], weights: Tensor
     ) -> Tensor:
-        """Choose the pairs that dropout keeps, boolean ``[blocks, heads, queries, keys]``."""
+        """Return which weights ``[blocks, heads, queries, keys]`` dropout keeps, boolean."""
         assert inputs.seed is not None
         device = inputs.seed.device
-        queries, keys = block_slice.group.positions(device)
-        first = block_slice.row * self.shape.heads
-        heads = torch.arange(block_slice.heads.start, block_slice.heads.stop, device=device) + first
-        heads = heads.view(-1, heads_of_each, 1, 1)
-        return keep_pairs(inputs.seed, heads, queries, keys, self.dropout)
+        heads = torch.arange(block_slice.heads.start, block_slice.heads.stop, device=device)
+        heads = (heads + block_slice.row * self.shape.heads).view(-1, weights.shape[1], 1, 1)
+        return keep_pairs(inputs.seed, heads, *block_slice.group.positions(device), self.dropout)
 
 
 def _intersect(left: Tensor | None, right: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where the blocks of a blockwise computation stand along the queries or the keys.
+"""Where the blocks of a blockwise computation lie along the queries or the keys.
 
 A tensor whose axis 1 is a length, ``[heads, length, dim]``, is cut into equally wide blocks,
 ``[blocks, heads, width, dim]``, and blocks are put back. Cutting out and adding back are adjoint to
@@ -42,13 +42,13 @@ class BlockIndices(Protocol):
         ...
 
     def positions(self, device: torch.device) -> Tensor:
-        """Return the places, ``[blocks, width]`` integers."""
+        """Return the positions, ``[blocks, width]`` integers."""
         ...
 
 
 @dataclass(frozen=True)
 class StridedBlocks:
-    """StridedBlocks at equal distances, overlapping where the step is below the width.
+    """Blocks at equal distances, overlapping where the step is below the width.
 
     Args:
         start: Position where the first begins.
@@ -63,11 +63,11 @@ class StridedBlocks:
     step: int = 1
 
     def take(self, tensor: Tensor) -> Tensor:
-        """Cut out as strided views: nothing is copied."""
+        """Return strided views ``[blocks, heads, width, dim]``: nothing is copied."""
         return self._view(tensor, 0, self.width)
 
     def add(self, total: Tensor, blocks: Tensor) -> None:
-        """Add in pieces one step wide, which do not overlap."""
+        """Add ``[blocks, heads, width, dim]``, by columns of one step, which do not overlap."""
         if self.num_blocks == 1:
             self._view(total, 0, self.width).add_(blocks)
             return
@@ -76,11 +76,11 @@ class StridedBlocks:
             self._view(total, begin, end).add_(blocks[:, :, begin:end])
 
     def write(self, total: Tensor, blocks: Tensor) -> None:
-        """Write; the step must not be below the width."""
+        """Write ``[blocks, heads, width, dim]``; the step must not be below the width."""
         self._view(total, 0, self.width).copy_(blocks)
 
     def _view(self, tensor: Tensor, begin: int, end: int) -> Tensor:
-        """View columns begin to end of every window."""
+        """Return columns begin to end of every block as a view."""
         if self.num_blocks == 1:
             return tensor[:, self.start + begin : self.start + end].unsqueeze(0)
         span = (self.num_blocks - 1) * self.step + end - begin
@@ -89,18 +89,18 @@ class StridedBlocks:
         return rows.unfold(1, end - begin, self.step).permute(1, 0, 3, 2)
 
     def positions(self, device: torch.device) -> Tensor:
-        """Return the places, ``[blocks, width]``."""
+        """Return the positions, ``[blocks, width]``."""
         starts = torch.arange(self.num_blocks, device=device) * self.step + self.start
         return starts[:, None] + torch.arange(self.width, device=device)
 
 
 @dataclass(frozen=True, eq=False)
 class IndexedBlocks:
-    """Any places, listed.
+    """Any positions, listed.
 
     Args:
-        index: ``[blocks, width]``. An array and no tensor: plans are kept, and a tensor made within
-            a `torch.func` transform must not outlive it.
+        index: ``[blocks, width]``. An array and not a tensor: plans are cached, and a tensor made
+            within a `torch.func` transform must not outlive it.
     """
 
     index: NDArray[np.int64]
@@ -116,22 +116,22 @@ class IndexedBlocks:
         return self.index.shape[1]
 
     def take(self, tensor: Tensor) -> Tensor:
-        """Gather copies."""
+        """Return copies ``[blocks, heads, width, dim]``."""
         index = self.positions(tensor.device)
         rows = tensor.index_select(1, index.flatten())
         return rows.unflatten(1, index.shape).transpose(0, 1)
 
     def add(self, total: Tensor, blocks: Tensor) -> None:
-        """Scatter."""
+        """Add ``[blocks, heads, width, dim]``."""
         index = self.positions(total.device).flatten()
         rows = blocks.transpose(0, 1).flatten(1, 2)
         total.index_add_(1, index, rows.to(total.dtype))
 
     def write(self, total: Tensor, blocks: Tensor) -> None:
-        """Scatter, replacing."""
+        """Write ``[blocks, heads, width, dim]``."""
         index = self.positions(total.device).flatten()
         total[:, index] = blocks.transpose(0, 1).flatten(1, 2)
 
     def positions(self, device: torch.device) -> Tensor:
-        """Return the places, ``[blocks, width]``."""
+        """Return the positions, ``[blocks, width]``."""
         return torch.from_numpy(self.index).to(device)

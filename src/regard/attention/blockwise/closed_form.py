@@ -24,13 +24,13 @@ from torch import Tensor
 
 from regard.attention.blockwise.any_order import BlockFunction
 from regard.attention.blockwise.block_attention import BlockAttention
-from regard.attention.blockwise.tiling import BlockInputs, BlockSlice
+from regard.attention.blockwise.tiling import BlockInputs, BlockSlice, fold_rows, unfold_rows
 from regard.attention.dense import masked_softmax
 
 
 @dataclass(frozen=True, eq=False)
 class DotProductBlock:
-    """A `BlockAttention` whose derivatives are known: no bias, no soft cap, no dropout.
+    """A `BlockAttention` with closed derivatives: no bias, no soft cap, no dropout.
 
     Args:
         function: Computes the value.
@@ -41,22 +41,22 @@ class DotProductBlock:
     scale: float
 
     def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Compute output and log-sum-exp."""
+        """Compute ``out [blocks, heads, queries, value_dim]`` and ``lse [.., queries, 1]``."""
         return self.function(block_slice, blocks)
 
-    def vjp(self, wanted: tuple[int, ...]) -> BlockFunction:
-        """Give the block function of the cotangents of the wanted of q, k and v."""
-        return DotProductGradient(self, wanted)
+    def vjp(self, indices: tuple[int, ...]) -> BlockFunction:
+        """Return the block function of the cotangents of some of q, k and v."""
+        return DotProductGradient(self, indices)
 
-    def read(self, blocks: tuple[Tensor, ...]) -> tuple[BlockInputs[Tensor], tuple[Tensor, Tensor]]:
-        """Name the inputs of the value, and return the rows of g and c that follow them."""
-        g, c = (_rows(block) for block in blocks[-2:])
-        return self.function.specs.unflatten(blocks[:-2]), (g, c)
+    def read(self, blocks: tuple[Tensor, ...]) -> tuple[BlockInputs[Tensor], Tensor, Tensor]:
+        """Return the inputs of the value by name, and g and c, ``[blocks, rows, dim or 1]``."""
+        g, c = (fold_rows(block) for block in blocks[-2:])
+        return self.function.specs.unflatten(blocks[:-2]), g, c
 
     def weights(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor:
         """Compute P, ``[blocks, rows, keys]``."""
         q, k = inputs.q, inputs.k
-        scores = torch.bmm(_rows(q) * self.scale, k.squeeze(1).transpose(1, 2))
+        scores = torch.bmm(fold_rows(q) * self.scale, k.squeeze(1).transpose(1, 2))
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         mask = self.function.mask(block_slice, inputs)
         if mask is not None:
@@ -70,53 +70,56 @@ class DotProductGradient:
 
     Args:
         block: The value.
-        wanted: Which of 0 (q), 1 (k) and 2 (v), in order.
+        indices: Which of 0 (q), 1 (k) and 2 (v), in order.
     """
 
     block: DotProductBlock
-    wanted: tuple[int, ...]
+    indices: tuple[int, ...]
 
     def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Compute what is wanted of dq, dk and dv, shaped as q, k and v."""
-        inputs, (g, c) = self.block.read(blocks)
+        """Compute some of dq ``[blocks, heads, queries, dim]``, dk, dv ``[blocks, 1, keys, d]``."""
+        inputs, g, c = self.block.read(blocks)
         q, k, v = inputs.q, inputs.k, inputs.v
         weights = self.block.weights(block_slice, inputs)
         d_weights = torch.bmm(g, v.squeeze(1).transpose(1, 2)).to(weights.dtype)
         mean = (weights * d_weights).sum(-1, keepdim=True)
         d_scores = (weights * (d_weights + (c - mean)) * self.block.scale).to(q.dtype)
-        found = (
-            lambda: _blocks(torch.bmm(d_scores, k.squeeze(1)), q),
-            lambda: torch.bmm(d_scores.transpose(1, 2), _rows(q)).unsqueeze(1),
+        formulas = (
+            lambda: unfold_rows(torch.bmm(d_scores, k.squeeze(1)), q),
+            lambda: torch.bmm(d_scores.transpose(1, 2), fold_rows(q)).unsqueeze(1),
             lambda: torch.bmm(weights.to(v.dtype).transpose(1, 2), g).unsqueeze(1),
         )
-        return tuple(found[i]() for i in self.wanted)
+        return tuple(formulas[i]() for i in self.indices)
 
-    def vjp(self, wanted: tuple[int, ...]) -> BlockFunction:
-        """Give the block function of the cotangents of the wanted inputs."""
-        return DotProductSecond(self, wanted)
+    def vjp(self, indices: tuple[int, ...]) -> BlockFunction:
+        """Return the block function of the cotangents of some of its inputs."""
+        return DotProductSecond(self, indices)
 
 
 @dataclass(frozen=True, eq=False)
 class DotProductSecond:
     """The cotangents of the gradient's inputs.
 
-    Its inputs are those of the gradient, then cotangents of what the gradient was wanted of.
+    Its inputs are those of the gradient, then the cotangents of what the gradient computes.
 
     Args:
         gradient: What it is the derivative of.
-        wanted: Which of the gradient's inputs.
+        indices: Which of the gradient's inputs.
     """
 
     gradient: DotProductGradient
-    wanted: tuple[int, ...]
+    indices: tuple[int, ...]
 
     def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Compute what is wanted, each shaped as its input."""
-        count = len(blocks) - len(self.gradient.wanted)
+        """Compute some cotangents, each ``[blocks, heads or 1, length, dim]`` like its input."""
+        count = len(blocks) - len(self.gradient.indices)
         block = self.gradient.block
-        inputs, (g, c) = block.read(blocks[:count])
-        x, y, z = self._cotangents(blocks)
-        q, k, v = _rows(inputs.q), inputs.k.squeeze(1), inputs.v.squeeze(1)
+        inputs, g, c = block.read(blocks[:count])
+        cotangents = dict(zip(self.gradient.indices, blocks[count:], strict=True))
+        # Zeros where the gradient does not compute it.
+        x, y, z = (cotangents.get(i, torch.zeros_like(blocks[i])) for i in range(3))
+        x, y, z = fold_rows(x), y.squeeze(1), z.squeeze(1)
+        q, k, v = fold_rows(inputs.q), inputs.k.squeeze(1), inputs.v.squeeze(1)
         scale = block.scale
         weights = block.weights(block_slice, inputs)
         d_weights = torch.bmm(g, v.transpose(1, 2)).to(weights.dtype)
@@ -130,29 +133,15 @@ class DotProductSecond:
         g_matrix = (weights * (f - (weights * f).sum(-1, keepdim=True)) * scale).to(narrow)
         d_scores = (weights * t * scale).to(narrow)
         weights = weights.to(narrow)
-        found = {
-            0: lambda: _blocks(torch.bmm(g_matrix, k) + torch.bmm(d_scores, y), inputs.q),
+        formulas = {
+            0: lambda: unfold_rows(torch.bmm(g_matrix, k) + torch.bmm(d_scores, y), inputs.q),
             1: lambda: (
                 torch.bmm(g_matrix.transpose(1, 2), q) + torch.bmm(d_scores.transpose(1, 2), x)
             ).unsqueeze(1),
             2: lambda: torch.bmm(e.transpose(1, 2), g).unsqueeze(1),
-            count - 2: lambda: _blocks(torch.bmm(e, v) + torch.bmm(weights, z), blocks[count - 2]),
-            count - 1: lambda: _blocks(a, blocks[count - 1]),
+            count - 2: lambda: unfold_rows(
+                torch.bmm(e, v) + torch.bmm(weights, z), blocks[count - 2]
+            ),
+            count - 1: lambda: unfold_rows(a, blocks[count - 1]),
         }
-        return tuple(found[i]() for i in self.wanted)
-
-    def _cotangents(self, blocks: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Give x, y and z, zeros where the gradient was not wanted."""
-        given = dict(zip(self.gradient.wanted, blocks[-len(self.gradient.wanted) :], strict=True))
-        x, y, z = (given.get(i, torch.zeros_like(blocks[i])) for i in range(3))
-        return _rows(x), y.squeeze(1), z.squeeze(1)
-
-
-def _rows(block: Tensor) -> Tensor:
-    """Fold the heads that share keys into the rows: ``[blocks, heads * queries, dim]``."""
-    return block.flatten(1, 2)
-
-
-def _blocks(rows: Tensor, like: Tensor) -> Tensor:
-    """Undo `_rows`: ``[blocks, heads, queries, dim]``."""
-    return rows.unflatten(1, like.shape[1:3])
+        return tuple(formulas[i]() for i in self.indices)

@@ -1,4 +1,4 @@
-"""Attention over any mask pattern, by its terms: each is computed blockwise, then combined.
+"""Attention over any mask pattern: each of its terms is computed blockwise, then combined.
 
 For parts with outputs o_t and log-sum-exps l_t over disjoint sets of keys the whole is
 ``sum_t exp(l_t) o_t / sum_t exp(l_t)``. Cost: linear in the allowed pairs, memory linear in the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from regard.attention.backends.tiled_flash import FlashBackend
 from regard.attention.blockwise.any_order import Operation, Shortcut
 from regard.attention.blockwise.block_attention import NOTHING, BlockAttention
 from regard.attention.blockwise.closed_form import DotProductBlock
-from regard.attention.blockwise.schedule import BlockGroup, plan_blocks
+from regard.attention.blockwise.schedule import plan_blocks
 from regard.attention.blockwise.tiling import (
     AttentionShape,
     BlockInputs,
@@ -31,52 +31,42 @@ from regard.attention.blockwise.tiling import (
     PerRow,
     TileSpec,
 )
+from regard.attention.dense import AttentionOutput
 from regard.attention.dispatch import FirstOrder, choose_first_order
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns.base import MaskPattern, Pattern, resolve
+from regard.attention.patterns.base import ComposablePattern
 from regard.attention.scores import DotProduct
 
 
 def blockwise_attention(
-    q: Tensor, k: Tensor, v: Tensor, *, pattern: Pattern, options: AttentionOptions
-) -> Tensor:
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    pattern: ComposablePattern,
+    options: AttentionOptions,
+    return_lse: bool = False,
+) -> AttentionOutput:
     """Compute attention in memory linear in the length.
 
     Args:
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
         v: ``[batch, kv_heads, keys, value_dim]``.
-        pattern: A mask pattern.
-        options: All else; keys are at positions 0, 1, ... A pattern that depends on the length
-            takes that of all keys, padded ones included.
+        pattern: Which pairs may attend. A pattern that depends on the length takes that of all
+            keys, padded ones included.
+        options: All else; keys are at positions 0, 1, ...
+        return_lse: Compute the log-sum-exp too, differentiable like the output.
 
     Returns:
-        ``[batch, heads, queries, value_dim]``.
+        The output, and the log-sum-exp where it is asked for.
     """
-    plan = _plan(q, k, v, pattern, options)
-    return _combine(plan.inputs, [operation(*plan.tensors) for operation in plan.operations])[0]
-
-
-def blockwise_attention_with_lse(
-    q: Tensor, k: Tensor, v: Tensor, *, pattern: Pattern, options: AttentionOptions
-) -> tuple[Tensor, Tensor]:
-    """Compute attention and its log-sum-exp, differentiable in both.
-
-    Args:
-        q: ``[batch, heads, queries, dim]``.
-        k: ``[batch, kv_heads, keys, dim]``.
-        v: ``[batch, kv_heads, keys, value_dim]``.
-        pattern: A mask pattern.
-        options: All else.
-
-    Returns:
-        ``[batch, heads, queries, value_dim]`` and ``[batch, heads, queries]``, float32 at least,
-        minus infinity where nothing is allowed.
-    """
-    plan = _plan(q, k, v, pattern, options, returns_lse=True)
+    plan = _plan(q, k, v, pattern, options, return_lse=return_lse)
     out, lse = _combine(plan.inputs, [operation(*plan.tensors) for operation in plan.operations])
+    if not return_lse:
+        return AttentionOutput(out)
     lse = lse.squeeze(-1)
-    return out, lse.masked_fill(lse < NOTHING / 2, -torch.inf)
+    return AttentionOutput(out, lse=lse.masked_fill(lse < NOTHING / 2, -torch.inf))
 
 
 def blockwise_gradient(
@@ -85,25 +75,30 @@ def blockwise_gradient(
     v: Tensor,
     grad: Tensor,
     *,
-    pattern: Pattern,
+    pattern: ComposablePattern,
     options: AttentionOptions,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the cotangents of q, k and v where autograd does not record, the value once again.
+    """Compute the value again and the cotangents of q, k and v, where autograd does not record.
 
     Args:
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``.
         v: ``[batch, kv_heads, keys, value_dim]``.
         grad: Cotangent of the output, ``[batch, heads, queries, value_dim]``.
-        pattern: A mask pattern.
+        pattern: Which pairs may attend.
         options: All else.
+
+    Returns:
+        The cotangents, with the shapes of q, k and v.
     """
     plan = _plan(q, k, v, pattern, options)
-    shortcuts = [operation.fast for operation in plan.operations if operation.fast is not None]
-    if not plan.operations or len(shortcuts) < len(plan.operations):
-        compute = partial(blockwise_attention, pattern=pattern, options=options)
+    pairs = [(o.fast, o) for o in plan.operations if o.fast is not None]
+    if not plan.operations or len(pairs) < len(plan.operations):
+
+        def compute(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return blockwise_attention(q, k, v, pattern=pattern, options=options).out
+
         return torch.func.vjp(compute, q, k, v)[1](grad)
-    pairs = list(zip(shortcuts, plan.operations, strict=True))
     with torch.autocast(q.device.type, enabled=False):
         parts = [fast.forward(operation, plan.tensors) for fast, operation in pairs]
 
@@ -115,51 +110,55 @@ def blockwise_gradient(
             fast.backward(operation, plan.tensors, outputs, of_outputs)
             for (fast, operation), outputs, of_outputs in zip(pairs, parts, cotangents, strict=True)
         ]
-    totals = list(gradients[0])
-    for more in gradients[1:]:
-        totals = [total + added for total, added in zip(totals, more, strict=True)]
-    dq, dk, dv = totals
+    dq, dk, dv = (reduce(torch.add, parts) for parts in zip(*gradients, strict=True))
     return dq, dk, dv
 
 
 def prepare_blocks(
     q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions
 ) -> tuple[BlockAttention, BlockInputs[Tensor]]:
-    """Build the block function, which says how its inputs are cut, and name these."""
+    """Build the block function, which holds how its inputs are cut, and name these.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        options: All else; a mask is one of pairs.
+
+    Returns:
+        The function and its inputs.
+    """
     shape = AttentionShape(q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2])
-    options = options.fold_key_mask(q, k)
-    bias = options.bias
-    of_score = options.score.tensors()
-    of_bias = (bias,) if isinstance(bias, Tensor) else () if bias is None else bias.tensors()
-    of_queries = of_keys = None
+    bias, mask = options.bias, options.mask
+    query_segments = key_segments = None
     if options.segments is not None:
-        of_queries, of_keys = (ids[:, None, :, None] for ids in options.segments)
-
-    def per_head(tensors: Sequence[Tensor]) -> tuple[TileSpec, ...]:
-        return tuple(PerHead(tensor.shape[0]) for tensor in tensors)
-
+        query_segments, key_segments = (ids[:, None, :, None] for ids in options.segments)
     inputs = BlockInputs(
         q=q,
         k=k,
         v=v,
-        score=of_score,
-        bias=of_bias,
-        mask=options.mask,
+        score=options.score.tensors(),
+        bias=(bias,) if isinstance(bias, Tensor) else () if bias is None else bias.tensors(),
+        mask=mask,
         lengths=options.lengths,
-        query_segments=of_queries,
-        key_segments=of_keys,
+        query_segments=query_segments,
+        key_segments=key_segments,
         seed=options.seed,
     )
+
+    def per_head(tensors: Sequence[Tensor]) -> tuple[TileSpec, ...]:
+        return tuple(PerHead(tensor.shape[0]) for tensor in tensors)
+
     specs: BlockInputs[TileSpec] = BlockInputs(
         q=PerQuery(shape, 0.0),
         k=PerKey(shape),
         v=PerKey(shape),
-        score=per_head(of_score),
-        bias=(PerPair(tuple(bias.shape)),) if isinstance(bias, Tensor) else per_head(of_bias),
-        mask=None if options.mask is None else PerPair(tuple(options.mask.shape)),
+        score=per_head(inputs.score),
+        bias=(PerPair(tuple(bias.shape)),) if isinstance(bias, Tensor) else per_head(inputs.bias),
+        mask=None if mask is None else PerPair(tuple(mask.shape)),
         lengths=None if options.lengths is None else PerRow(),
-        query_segments=None if of_queries is None else PerQuery(shape, 0.0),
-        key_segments=None if of_keys is None else PerKey(shape),
+        query_segments=None if query_segments is None else PerQuery(shape, 0.0),
+        key_segments=None if key_segments is None else PerKey(shape),
         seed=None if options.seed is None else PerHead(1),
     )
     return BlockAttention(shape, options.score, bias, options.dropout, specs), inputs
@@ -181,73 +180,71 @@ def _plan(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    pattern: Pattern,
+    pattern: ComposablePattern,
     options: AttentionOptions,
     *,
-    returns_lse: bool = False,
+    return_lse: bool = False,
 ) -> _Plan:
+    """Plan a call: q is ``[batch, heads, queries, dim]``, k, v ``[batch, kv_heads, keys, dim]``."""
     options = options.fold_key_mask(q, k)
     function, inputs = prepare_blocks(q, k, v, options)
-    pattern = resolve(pattern, options.query_offset + q.shape[2], k.shape[2])
-    assert isinstance(pattern, MaskPattern)
-    shape = function.shape
+    shape, score = function.shape, options.score
+    pattern = pattern.resolve(options.query_offset + shape.queries, shape.keys)
     terms = tuple(sorted(pattern.terms(), key=lambda term: not term.is_band))
     plan = plan_blocks(terms, shape.queries, shape.keys, options.query_offset)
-    scale = 1.0
-    if options.is_plain and isinstance(options.score, DotProduct):
-        scale = q.shape[-1] ** -0.5 if options.score.scale is None else options.score.scale
-    block = DotProductBlock(function, scale) if options.is_plain else function
+    block, scale = function, 1.0
+    if options.is_plain and isinstance(score, DotProduct):
+        scale = q.shape[-1] ** -0.5 if score.scale is None else score.scale
+        block = DotProductBlock(function, scale)
     operations = []
     for groups in filter(None, plan):
         covered = sum(g.queries.num_blocks * g.queries.width for g in groups) == shape.queries
         out, lse = (PerQuery(shape, None if covered else fill) for fill in (0.0, NOTHING))
         specs = function.specs._replace(q=PerQuery(shape, None if covered else 0.0))
-        first_order = choose_first_order(
-            groups[0].term,
+        term = groups[0].term
+        fast: Shortcut | None = None
+        match choose_first_order(
+            term,
             q,
             k,
             v,
             options,
             is_first=not groups[0].earlier,
             is_alone=len(plan) == 1,
-            returns_lse=returns_lse,
-        )
-        fast = _build_shortcut(first_order, function, scale, groups)
+            returns_lse=return_lse,
+        ):
+            case FirstOrder.CPU_KERNELS:
+                fast = Fused(scale, term.before, term.after, groups[0].offset, function.specs)
+            case FirstOrder.SDPA:
+                fast = SdpaBackend(is_causal=term.after == 0, scale=scale)
+            case FirstOrder.FLASH:
+                fast = FlashBackend(function, scale)
         operations.append(Operation(shape, groups, block, specs.flatten(), (out, lse), fast))
     return _Plan(inputs, operations)
-
-
-def _build_shortcut(
-    first_order: FirstOrder, function: BlockAttention, scale: float, groups: Sequence[BlockGroup]
-) -> Shortcut | None:
-    term = groups[0].term
-    if first_order is FirstOrder.CPU_KERNELS:
-        return Fused(
-            scale=scale,
-            before=term.before,
-            after=term.after,
-            offset=groups[0].offset,
-            specs=function.specs,
-        )
-    if first_order is FirstOrder.SDPA:
-        return SdpaBackend(is_causal=term.after == 0, scale=scale)
-    return FlashBackend(function, scale) if first_order is FirstOrder.FLASH else None
 
 
 def _combine(
     inputs: BlockInputs[Tensor], parts: Sequence[tuple[Tensor, ...]]
 ) -> tuple[Tensor, Tensor]:
-    """Make output and log-sum-exp ``[..., 1]`` of those of the parts."""
+    """Combine outputs ``[..., value_dim]`` by their log-sum-exps ``[..., 1]``; return both."""
     if not parts:
         return _nothing(inputs)
     if len(parts) == 1:
         out, lse = parts[0]
         return out, lse
-    return combine_partial_softmax(parts)
+    highest = torch.stack([lse.detach() for _, lse in parts]).amax(0)
+    factors = [(lse - highest).exp() for _, lse in parts]
+    total = torch.stack(factors).sum(0)
+    weighted = [out * (factor / total) for (out, _), factor in zip(parts, factors, strict=True)]
+    out = torch.stack(weighted).sum(0).to(parts[0][0].dtype)
+    return out, highest + total.log()
 
 
 def _nothing(inputs: BlockInputs[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return zeros with zero derivatives: no query sees a key."""
+    """Return zeros ``[batch, heads, queries, value_dim]`` and their log-sum-exp ``[..., 1]``.
+
+    No query sees a key; all derivatives exist and are zero.
+    """
     q, k, v = inputs.q, inputs.k, inputs.v
     zero = (q * 0).sum() + (k * 0).sum() + (v * 0).sum()
     everywhere = torch.ones((), dtype=torch.bool, device=q.device)
@@ -257,13 +254,3 @@ def _nothing(inputs: BlockInputs[Tensor]) -> tuple[Tensor, Tensor]:
     out = v.new_zeros((*q.shape[:3], v.shape[-1])) + zero.to(v.dtype)
     wide = torch.promote_types(q.dtype, torch.float32)
     return out, q.new_full((*q.shape[:3], 1), NOTHING, dtype=wide) + zero.to(wide)
-
-
-def combine_partial_softmax(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
-    """Combine outputs ``[..., value_dim]`` by their log-sum-exps ``[..., 1]``; return both."""
-    highest = torch.stack([lse.detach() for _, lse in parts]).amax(0)
-    shares = [(lse - highest).exp() for _, lse in parts]
-    total = torch.stack(shares).sum(0)
-    weighted = [out * (share / total) for (out, _), share in zip(parts, shares, strict=True)]
-    out = torch.stack(weighted).sum(0).to(parts[0][0].dtype)
-    return out, highest + total.log()

@@ -1,7 +1,7 @@
 """How the tensors of a blockwise computation are cut into blocks and put together again.
 
 A `TileSpec` says which axes of a tensor follow the batch, the heads, the queries or the keys.
-`gather` cuts out what one slice of the computation needs, `scatter` puts back what it made; the two
+`gather` cuts out what one slice of the computation needs, `scatter` puts back its result; the two
 are adjoint, so a tensor's cotangent has the spec of the tensor. `BlockInputs` names the tensors.
 """
 
@@ -27,7 +27,7 @@ class BlockSlice:
     Args:
         row: Of the batch.
         kv_heads: Heads of keys and values; several only where the group has a single block.
-        heads: The query heads that share them.
+        heads: The query heads that share the keys.
         group: The blocks.
         mask: The group's, ``[blocks or 1, 1, queries, keys]``; None where all pairs are allowed.
     """
@@ -46,7 +46,7 @@ class BlockSlice:
         return block.squeeze(0).unflatten(0, (num, -1))
 
     def unfold(self, block: Tensor) -> Tensor:
-        """Undo `fold`."""
+        """Turn ``[kv_heads, heads of each, ...]`` back into ``[1, heads, ...]``, if several."""
         if self.kv_heads.stop - self.kv_heads.start == 1:
             return block
         return block.flatten(0, 1).unsqueeze(0)
@@ -65,12 +65,15 @@ class AttentionShape:
     def slices(
         self, groups: Iterable[BlockGroup], device: torch.device, *, fold_heads: bool
     ) -> Iterator[BlockSlice]:
-        """Walk over the groups, and for each over the batch and the heads of keys.
+        """Yield the groups, each once for every row of the batch and every head of keys.
 
         Args:
             groups: The blocks.
             device: Of the masks.
-            fold_heads: Take several heads of keys at once where blocks are few and small.
+            fold_heads: Compute several heads of keys at once where blocks are few and small.
+
+        Yields:
+            The slices.
         """
         repeats = self.heads // self.kv_heads
         for group in groups:
@@ -84,18 +87,18 @@ class AttentionShape:
 
 
 class TileSpec(Protocol):
-    """How one tensor is cut and put together."""
+    """How one tensor is cut into blocks and put together."""
 
     def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
-        """Cut out the block that a slice needs."""
+        """Return the block ``[blocks, heads, width, dim]`` that a slice needs."""
         ...
 
     def allocate(self, block: Tensor) -> Tensor:
-        """Make the whole tensor, empty, of the kind of a block."""
+        """Allocate the whole tensor, of the type of a block ``[blocks, heads, width, dim]``."""
         ...
 
     def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
-        """Put a block where `gather` cut."""
+        """Write or add a block ``[blocks, heads, width, dim]`` where `gather` cuts."""
         ...
 
 
@@ -131,12 +134,12 @@ class BlockInputs(NamedTuple, Generic[T]):
     seed: T | None = None
 
     def flatten(self) -> tuple[T, ...]:
-        """List what there is, q, k and v first: an autograd function takes tensors only."""
+        """Return the inputs that exist, q, k and v first: an autograd function takes a list."""
         single = (x for x in self[5:] if x is not None)
         return (self.q, self.k, self.v, *self.score, *self.bias, *single)
 
     def unflatten(self, items: Sequence[U]) -> BlockInputs[U]:
-        """Name the items of a list in the order of `flatten`."""
+        """Return the items of a list by name, in the order of `flatten`."""
         rest = iter(items)
         q, k, v = next(rest), next(rest), next(rest)
         score, bias = (tuple(next(rest) for _ in part) for part in (self.score, self.bias))
@@ -144,14 +147,11 @@ class BlockInputs(NamedTuple, Generic[T]):
         return BlockInputs(q, k, v, score, bias, *single)
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Choose the type of a sum over blocks: float32 at least."""
-    return torch.promote_types(dtype, torch.float32)
-
-
 @dataclass(frozen=True)
 class PerQuery:
     """``[batch, heads, queries, dim]`` in blocks ``[blocks, heads, queries, dim]``.
+
+    Axes of size 1 serve every row and head.
 
     Args:
         shape: Sizes.
@@ -162,52 +162,52 @@ class PerQuery:
     fill: float | None
 
     def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
-        """Cut out; axes of size 1 serve every row and head."""
+        """Return a block."""
         row = _row(tensor, block_slice)
         block = block_slice.group.queries.take(row if row.shape[0] == 1 else row[block_slice.heads])
         return block_slice.fold(block)
 
     def allocate(self, block: Tensor) -> Tensor:
-        """Make ``[batch, heads, queries, dim]``."""
+        """Allocate the whole tensor."""
         size = self.shape
         shape = (size.batch, size.heads, size.queries, block.shape[-1])
         return block.new_empty(shape) if self.fill is None else block.new_full(shape, self.fill)
 
     def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
         """Write: each query belongs to one block of a term."""
-        block_slice.group.queries.write(
-            total[block_slice.row, block_slice.heads], block_slice.unfold(block)
-        )
+        row = total[block_slice.row, block_slice.heads]
+        block_slice.group.queries.write(row, block_slice.unfold(block))
 
 
 @dataclass(frozen=True)
 class PerKey:
-    """``[batch, kv_heads, keys, dim]`` in blocks ``[blocks, 1, keys, dim]``."""
+    """``[batch, kv_heads, keys, dim]`` in blocks ``[blocks, 1, keys, dim]``.
+
+    Axes of size 1 serve every row and head.
+    """
 
     shape: AttentionShape
 
     def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
-        """Cut out; axes of size 1 serve every row and head."""
+        """Return a block."""
         row = _row(tensor, block_slice)
         block = block_slice.group.keys.take(row if row.shape[0] == 1 else row[block_slice.kv_heads])
         return block_slice.fold(block)
 
     def allocate(self, block: Tensor) -> Tensor:
-        """Make ``[batch, kv_heads, keys, dim]`` of zeros."""
+        """Allocate zeros."""
         size = self.shape
-        shape = (size.batch, size.kv_heads, size.keys, block.shape[-1])
-        return block.new_zeros(shape, dtype=_wide(block.dtype))
+        return _zeros((size.batch, size.kv_heads, size.keys, block.shape[-1]), block)
 
     def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
         """Add: blocks of keys overlap."""
-        block_slice.group.keys.add(
-            total[block_slice.row, block_slice.kv_heads], block_slice.unfold(block)
-        )
+        row = total[block_slice.row, block_slice.kv_heads]
+        block_slice.group.keys.add(row, block_slice.unfold(block))
 
 
 @dataclass(frozen=True)
 class PerHead:
-    """``[heads or 1, ...]``, given to every block: what a score or a bias has learned.
+    """``[heads or 1, ...]``, whole heads for every block: parameters of a score or a bias.
 
     Args:
         num_heads: First axis.
@@ -216,13 +216,12 @@ class PerHead:
     num_heads: int
 
     def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
-        """Cut out the heads."""
+        """Return the slice's heads."""
         return tensor if self.num_heads == 1 else tensor[block_slice.heads]
 
     def allocate(self, block: Tensor) -> Tensor:
-        """Make the whole tensor of zeros."""
-        shape = (self.num_heads, *block.shape[1:])
-        return block.new_zeros(shape, dtype=_wide(block.dtype))
+        """Allocate zeros."""
+        return _zeros((self.num_heads, *block.shape[1:]), block)
 
     def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
         """Add over all slices."""
@@ -241,19 +240,17 @@ class PerPair:
     shape: tuple[int, ...]
 
     def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
-        """Gather."""
-        queries, keys = self._index(block_slice, tensor.device)
-        heads = self._heads(tensor, block_slice)
+        """Return a copied block."""
+        heads, (queries, keys) = self._heads(tensor, block_slice), self._index(block_slice, tensor)
         return block_slice.fold(heads[:, queries, keys].transpose(0, 1))
 
     def allocate(self, block: Tensor) -> Tensor:
-        """Make the whole tensor of zeros."""
-        return block.new_zeros(self.shape, dtype=_wide(block.dtype))
+        """Allocate zeros."""
+        return _zeros(self.shape, block)
 
     def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
         """Add."""
-        queries, keys = self._index(block_slice, total.device)
-        heads = self._heads(total, block_slice)
+        heads, (queries, keys) = self._heads(total, block_slice), self._index(block_slice, total)
         every = torch.arange(heads.shape[0], device=total.device)[:, None, None, None]
         blocks = block_slice.unfold(block).transpose(0, 1)
         heads.index_put_((every, queries, keys), blocks, accumulate=True)
@@ -262,13 +259,13 @@ class PerPair:
         row = _row(tensor, block_slice)
         return row if self.shape[1] == 1 else row[block_slice.heads]
 
-    def _index(self, block_slice: BlockSlice, device: torch.device) -> tuple[Tensor, Tensor]:
+    def _index(self, block_slice: BlockSlice, tensor: Tensor) -> tuple[Tensor, Tensor]:
         """Return query ``[blocks, queries, 1]`` and key ``[blocks, 1, keys]`` numbers."""
-        first = torch.zeros(1, 1, 1, dtype=torch.long, device=device)
+        first = torch.zeros(1, 1, 1, dtype=torch.long, device=tensor.device)
         group = block_slice.group
-        queries = group.queries.positions(device)[:, :, None] if self.shape[2] > 1 else first
-        keys = group.keys.positions(device)[:, None, :] if self.shape[3] > 1 else first
-        return queries, keys
+        queries = group.queries.positions(tensor.device)[:, :, None]
+        keys = group.keys.positions(tensor.device)[:, None, :]
+        return queries if self.shape[2] > 1 else first, keys if self.shape[3] > 1 else first
 
 
 @dataclass(frozen=True)
@@ -276,17 +273,33 @@ class PerRow:
     """``[batch]`` numbers that no derivative is taken of, such as lengths."""
 
     def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
-        """Cut out one number."""
+        """Return one number."""
         return tensor[block_slice.row]
 
     def allocate(self, block: Tensor) -> Tensor:
-        """Refuse: it is never an output."""
+        """Raise: it is never an output."""
         raise AssertionError("a number a row has no derivative")
 
     def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
-        """Refuse: it is never an output."""
+        """Raise: it is never an output."""
         raise AssertionError("a number a row has no derivative")
 
 
 def _row(tensor: Tensor, block_slice: BlockSlice) -> Tensor:
+    """Return one row ``[heads, ...]`` of ``[batch or 1, heads, ...]``."""
     return tensor[0] if tensor.shape[0] == 1 else tensor[block_slice.row]
+
+
+def _zeros(shape: tuple[int, ...], block: Tensor) -> Tensor:
+    """Allocate a sum over blocks ``[blocks, heads, width, dim]``, float32 at least."""
+    return block.new_zeros(shape, dtype=torch.promote_types(block.dtype, torch.float32))
+
+
+def fold_rows(block: Tensor) -> Tensor:
+    """Fold the heads that share keys into the rows: ``[blocks, heads * queries, dim]``."""
+    return block.flatten(1, 2)
+
+
+def unfold_rows(rows: Tensor, like: Tensor) -> Tensor:
+    """Undo `fold_rows`: ``[blocks, heads, queries, dim]``, with the heads of another block."""
+    return rows.unflatten(1, like.shape[1:3])

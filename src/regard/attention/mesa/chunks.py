@@ -6,9 +6,10 @@ With forget gates g and write gates b, the sums ``H_t = g_t H_{t-1} + b_t k_t k_
     H_t = d_t H_start + sum_{i <= t} w_ti k_i k_i^T,
     d_t = g_1 ... g_t,    w_ti = b_i g_{i+1} ... g_t
 
-with products over the positions of the chunk, and likewise G_t. Only H and G at the start of a
-chunk are computed as matrices, one after the other (the chunkwise form of linear attention: Hua et
-al. 2022, "Transformer Quality in Linear Time"; Yang et al. 2023, arXiv 2312.06635). Both are
+with products over the positions of the chunk; G_t is the same with v_i k_i^T. Only H and G at the
+start of a chunk are computed as matrices, one after the other (the chunkwise form of linear
+attention: Hua et al. 2022, "Transformer Quality in Linear Time"; Yang et al. 2023, arXiv
+2312.06635). Both are
 carried as one matrix, H above G. Cost: ``dim (dim + value_dim)`` multiply-adds a position.
 """
 
@@ -23,11 +24,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """All positions of a batch, cut.
+    """All positions of a batch, cut into chunks.
 
     Args:
         q: Queries, ``[batch, heads, num_chunks, chunk, dim]``.
-        k: Keys, likewise.
+        k: Keys, ``[batch, heads, num_chunks, chunk, dim]``.
         v: Values, ``[batch, heads, num_chunks, chunk, value_dim]``.
         decays: d, what position t keeps of the state before its chunk,
             ``[batch or 1, heads or 1, num_chunks, chunk, 1]``.
@@ -47,10 +48,10 @@ def cut(q: Tensor, k: Tensor, v: Tensor, forget: Tensor, write: Tensor, *, size:
 
     Args:
         q: Queries, ``[batch, heads, length, dim]``.
-        k: Keys, likewise.
+        k: Keys, ``[batch, heads, length, dim]``.
         v: Values, ``[batch, heads, length, value_dim]``.
         forget: Logarithms of the forget gates, ``[batch or 1, heads or 1, length, 1]``.
-        write: Write gates, likewise.
+        write: Write gates, ``[batch or 1, heads or 1, length, 1]``.
         size: Positions of a chunk, 1 or more.
 
     Returns:
@@ -62,11 +63,11 @@ def cut(q: Tensor, k: Tensor, v: Tensor, forget: Tensor, write: Tensor, *, size:
         F.pad(x, (0, 0, 0, missing)).unflatten(2, (num_chunks, size))
         for x in (q, k, v, forget, write)
     )
-    kept = forget.cumsum(3)  # [batch, heads, num_chunks, chunk, 1]
+    log_decays = forget.cumsum(3)  # [batch, heads, num_chunks, chunk, 1]
     future = torch.ones(size, size, dtype=torch.bool, device=q.device).triu(1)
     # Masked before the exponential, which could overflow for the future.
-    weights = (kept - kept.mT).masked_fill(future, float("-inf")).exp() * write.mT
-    return Chunks(q, k, v, kept.exp(), weights)
+    weights = (log_decays - log_decays.mT).masked_fill(future, float("-inf")).exp() * write.mT
+    return Chunks(q, k, v, log_decays.exp(), weights)
 
 
 def carry(chunks: Chunks, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,14 +84,15 @@ def carry(chunks: Chunks, state: Tensor) -> tuple[Tensor, Tensor]:
     written = chunks.k * chunks.weights[..., -1:, :].mT
     products = torch.cat([chunks.k, chunks.v], dim=-1).mT @ written
     starts = []
-    for kept, product in zip(chunks.decays[..., -1:, :].unbind(2), products.unbind(2), strict=True):
+    decays = chunks.decays[..., -1:, :]  # of whole chunks
+    for decay, product in zip(decays.unbind(2), products.unbind(2), strict=True):
         starts.append(state)
-        state = torch.addcmul(product, kept, state)
+        state = torch.addcmul(product, decay, state)
     return torch.stack(starts, dim=2), state
 
 
 def split_state(state: Tensor) -> tuple[Tensor, Tensor]:
-    """Part H from G.
+    """Split a state into H and G.
 
     Args:
         state: H above G, ``[..., dim + value_dim, dim]``.

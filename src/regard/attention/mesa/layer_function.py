@@ -9,12 +9,12 @@ Position t fits a linear map from the keys to the values seen so far and applies
 with forget gates g, write gates b and weights z_ti = b_i g_{i+1} ... g_t; Lambda does not decay
 (von Oswald et al. 2025, "MesaNet: Sequence Modeling by Locally Optimal Test-Time Training", arXiv
 2506.05233; without gates von Oswald et al. 2023, "Uncovering mesa-optimization algorithms in
-Transformers", arXiv 2309.05858). The systems are solved by conjugate gradient (`mesa_solve.py`),
-whose number of iterations may be another at inference than in training. It starts from zero and is
+Transformers", arXiv 2309.05858). The systems are solved by conjugate gradient (`solver.py`), whose
+number of iterations may differ between inference and training. It starts from zero and is
 preconditioned by the diagonal of the system, where the paper starts plain conjugate gradient from
 the query divided by that diagonal: one iteration here is that start at its best length.
 
-Positions are computed in chunks (`mesa_chunks.py`); the result does not depend on them. Cost, for
+Positions are computed in chunks (`chunks.py`); the result does not depend on them. Cost, for
 every position and head: about ``num_iterations * (dim^2 + 2 chunk dim)`` multiply-adds, linear in
 the length. Memory: ``length * (chunk + dim^2 / chunk)`` numbers, no matrix for each position.
 """
@@ -29,13 +29,13 @@ from torch import Tensor
 
 from regard.attention.mesa.chunks import Chunks, carry, cut, split_state
 from regard.attention.mesa.solver import Systems, solve
-from regard.attention.options import check_tensors
+from regard.attention.options import check_integers, check_tensors
 from regard.errors import ConfigError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
 class MesaState:
-    """All that the Mesa layer knows of the past: H and G, of one size whatever the length.
+    """The Mesa layer's memory of the past: H and G, whose size does not depend on the length.
 
     Args:
         keys: H, ``[batch, heads, dim, dim]``, float32 or float64; its symmetric part counts.
@@ -57,29 +57,30 @@ class MesaState:
         num_iterations: int = 30,
         tolerance: float | None = None,
     ) -> tuple[Tensor, MesaState]:
-        """Take one position in and answer its query; equal to `mesa` over all positions.
+        """Add one position and compute its output; equal to `mesa` over all positions.
 
         Args:
             q: Query, ``[batch, heads, dim]``.
             k: Key, ``[batch, heads, dim]``.
             v: Value, ``[batch, heads, value_dim]``.
             regularization: Lambda, ``[heads, dim]``, above 0.
-            forget: Logarithm of the forget gate, ``[batch, heads]``, 0 or below; None forgets not.
+            forget: Logarithm of the forget gate, ``[batch, heads]``, 0 or below; None
+                disables forgetting.
             write: Write gate, ``[batch, heads]``, 0 or above; None is 1.
             num_iterations: Iterations of conjugate gradient, 1 or more.
-            tolerance: As for `mesa`.
+            tolerance: Stop when the residual has fallen to this fraction of the query; see `mesa`.
 
         Returns:
-            The output, ``[batch, heads, value_dim]``, and the state that knows this position too.
+            The output, ``[batch, heads, value_dim]``, and the state with this position.
 
         Raises:
             ShapeError: A tensor does not fit the others; the message names it.
             ConfigError: A number is out of range.
         """
-        for name, given in (("q", q), ("k", k), ("v", v)):
-            if given.dim() != 3:
+        for name, tensor in (("q", q), ("k", k), ("v", v)):
+            if tensor.dim() != 3:
                 raise ShapeError(
-                    f"{name} has shape {list(given.shape)}; expected 3 axes, [batch, heads, dim], "
+                    f"{name} has shape {list(tensor.shape)}; expected 3 axes, [batch, heads, dim], "
                     "of one position."
                 )
         out, state = mesa(
@@ -95,14 +96,7 @@ class MesaState:
         return out.squeeze(2), state
 
     def select(self, rows: Tensor) -> MesaState:
-        """Keep the rows of some hypotheses, in a new order.
-
-        Args:
-            rows: ``[rows]``, indices into the batch; one may repeat.
-
-        Returns:
-            Their state.
-        """
+        """Return the state of the rows with these indices into the batch, ``[rows]``."""
         return MesaState(self.keys[rows], self.values[rows])
 
 
@@ -155,8 +149,8 @@ def mesa(
 ) -> Tensor | tuple[Tensor, MesaState]:
     """Compute the Mesa layer (von Oswald et al. 2025), causal, differentiable to any order.
 
-    Derivatives are those of the exact least-squares solution, by implicit differentiation; with so
-    few iterations that the solution is far from exact they are off as well.
+    Derivatives are those of the exact least-squares solution, by implicit differentiation; where
+    too few iterations leave the solution inexact, they are inexact as well.
 
     Args:
         q: Queries, ``[batch, heads, length, dim]``, floating point. A query of zeros gives zeros.
@@ -164,7 +158,7 @@ def mesa(
         v: Values, ``[batch, heads, length, value_dim]``.
         regularization: Lambda, ``[heads, dim]``, above 0; another number makes its head NaN.
         forget: Natural logarithms of the forget gates, ``[batch, heads, length]``, finite, 0 or
-            below: gate t multiplies what positions before t have left. None forgets nothing.
+            below: gate t multiplies the sums over the positions before t. None forgets nothing.
         write: Write gates, ``[batch, heads, length]``, 0 or above: the weight of a position. None
             is 1.
         num_iterations: Iterations of conjugate gradient at every position, at most, 1 or more;
@@ -173,10 +167,10 @@ def mesa(
             above 0, both measured with component j divided by the root of entry j of the diagonal
             of H + diag(Lambda). None makes all iterations.
         chunk: Positions that are computed together, 1 or more; a matter of speed and memory only.
-        initial: What was seen before the first position; None has seen nothing.
-        lengths: Valid positions of each row, ``[batch]`` integers; padding stands on the right. Its
-            outputs are zeros, and it leaves no trace in the state.
-        return_state: Return beside the output the state after the last position, to go on from.
+        initial: State before the first position; None for zeros.
+        lengths: Valid positions of each row, ``[batch]`` integers; padding is on the right. Its
+            outputs are zeros, and it does not change the state.
+        return_state: Return the state after the last position too, to continue from.
 
     Returns:
         ``[batch, heads, length, value_dim]`` in the type of `q`, computed in float32 at least; with
@@ -195,12 +189,21 @@ def mesa(
         _require("k", k, q, q.shape, "as q")
     check_tensors(q, k, v)
     _check_fit(q, v, regularization, forget, write, initial, lengths)
-    _check_numbers(num_iterations, tolerance, chunk)
+    for name, number in (("num_iterations", num_iterations), ("chunk", chunk)):
+        if number < 1:
+            raise ConfigError(f"{name}={number}: must be 1 or more.")
+    if tolerance is not None and not tolerance > 0:
+        raise ConfigError(f"tolerance={tolerance}: must be above 0, or None.")
     with torch.autocast(q.device.type, enabled=False):
         inputs = _prepare(q, k, v, forget, write, lengths)
         chunks = cut(*inputs, size=min(chunk, max(q.shape[2], 1)))
-        starts, last = carry(chunks, _join(initial, chunks))
-        out = _answer(chunks, starts, regularization, num_iterations, tolerance)
+        starts, last = carry(chunks, _stack_state(initial, chunks))
+        keys, values = split_state(starts)
+        positive = torch.where(regularization > 0, regularization, float("nan")).to(chunks.k.dtype)
+        systems = Systems(keys, chunks.decays, chunks.k, chunks.weights, positive[:, None, None, :])
+        x = solve(systems, chunks.q, num_iterations=num_iterations, tolerance=tolerance)
+        out = (x @ chunks.k.mT * chunks.weights) @ chunks.v  # of the positions of the same chunk
+        out = out + (x * chunks.decays) @ values.mT  # [batch, heads, num_chunks, chunk, value_dim]
     out = out.flatten(2, 3)[:, :, : q.shape[2]].to(q.dtype)
     return (out, MesaState(*split_state(last))) if return_state else out
 
@@ -213,7 +216,19 @@ def _prepare(
     write: Tensor | None,
     lengths: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """Cast, give gates to those who have none, and empty the padding."""
+    """Cast, add the gates that are missing, and set the padding to zero.
+
+    Args:
+        q: ``[batch, heads, length, dim]``.
+        k: ``[batch, heads, length, dim]``.
+        v: ``[batch, heads, length, value_dim]``.
+        forget: ``[batch, heads, length]``.
+        write: ``[batch, heads, length]``.
+        lengths: ``[batch]``.
+
+    Returns:
+        q, k, v and both gates, ``[batch or 1, heads or 1, length, dim or 1]``.
+    """
     dtype = torch.promote_types(q.dtype, torch.float32)
     # Gates that are the same for all rows and heads are computed once.
     forget = q.new_zeros(1, 1, q.shape[2]) if forget is None else forget
@@ -225,29 +240,13 @@ def _prepare(
     return tuple(x.masked_fill(padded[:, None, :, None], 0.0) for x in tensors)
 
 
-def _join(initial: MesaState | None, chunks: Chunks) -> Tensor:
-    """Stack H and G as the chunks carry them, ``[batch, heads, dim + value_dim, dim]``."""
+def _stack_state(initial: MesaState | None, chunks: Chunks) -> Tensor:
+    """Stack H on G, ``[batch, heads, dim + value_dim, dim]``."""
     batch, heads, _, _, dim = chunks.k.shape
     if initial is None:
         return chunks.k.new_zeros(batch, heads, dim + chunks.v.shape[-1], dim)
     symmetric = (initial.keys + initial.keys.mT) / 2
     return torch.cat([symmetric, initial.values], dim=2).to(chunks.k.dtype)
-
-
-def _answer(
-    chunks: Chunks,
-    starts: Tensor,
-    regularization: Tensor,
-    num_iterations: int,
-    tolerance: float | None,
-) -> Tensor:
-    """Solve for every position and apply G, ``[batch, heads, num_chunks, chunk, value_dim]``."""
-    positive = torch.where(regularization > 0, regularization, float("nan")).to(chunks.k.dtype)
-    keys, values = split_state(starts)
-    systems = Systems(keys, chunks.decays, chunks.k, chunks.weights, positive[:, None, None, :])
-    x = solve(systems, chunks.q, num_iterations=num_iterations, tolerance=tolerance)
-    within = (x @ chunks.k.mT * chunks.weights) @ chunks.v
-    return within + (x * chunks.decays) @ values.mT
 
 
 def _check_fit(
@@ -269,26 +268,16 @@ def _check_fit(
         _require("initial.keys", initial.keys, q, shape, "[batch, heads, dim, dim]")
         shape = (batch, heads, value_dim, dim)
         _require("initial.values", initial.values, q, shape, "[batch, heads, value_dim, dim]")
-    if lengths is not None and lengths.shape != (batch,):
-        raise ShapeError(f"lengths has shape {list(lengths.shape)}; expected [{batch}], one a row.")
-    if lengths is not None and lengths.is_floating_point():
-        raise ShapeError(f"lengths is {lengths.dtype}; expected integers.")
+    check_integers("lengths", lengths, (batch,), "one a row")
 
 
-def _require(name: str, given: Tensor, q: Tensor, shape: tuple[int, ...], meaning: str) -> None:
-    if given.shape != shape:
+def _require(name: str, tensor: Tensor, q: Tensor, shape: tuple[int, ...], meaning: str) -> None:
+    """Check that a tensor has a shape, and is floating point where q ``[batch, ...]`` is."""
+    if tensor.shape != shape:
         raise ShapeError(
-            f"{name} has shape {list(given.shape)}; expected {list(shape)}, {meaning}."
+            f"{name} has shape {list(tensor.shape)}; expected {list(shape)}, {meaning}."
         )
-    if not given.is_floating_point() or given.device != q.device:
+    if not tensor.is_floating_point() or tensor.device != q.device:
         raise ShapeError(
-            f"{name} is {given.dtype} on {given.device}; expected floating point on {q.device}."
+            f"{name} is {tensor.dtype} on {tensor.device}; expected floating point on {q.device}."
         )
-
-
-def _check_numbers(num_iterations: int, tolerance: float | None, chunk: int) -> None:
-    for name, number in (("num_iterations", num_iterations), ("chunk", chunk)):
-        if number < 1:
-            raise ConfigError(f"{name}={number}: must be 1 or more.")
-    if tolerance is not None and not tolerance > 0:
-        raise ConfigError(f"tolerance={tolerance}: must be above 0, or None.")

@@ -10,9 +10,9 @@ together. Conjugate gradient (Hestenes & Stiefel 1952) is preconditioned by the 
 (Jacobi), so that keys whose components differ in scale take few iterations.
 
 Derivatives are implicit: of x = A^-1 b the cotangent of b is y = A^-1 (cotangent of x), the same
-solve once more, and the cotangents of what A is made of are those of -y^T A x with x and y held
-fixed. No iteration is kept, so memory does not grow with their number, and as the backward pass is
-made of this solve and of plain products it can be differentiated again, to any order.
+solve once more, and the cotangents of the parts of A are those of -y^T A x with x and y held fixed.
+No iteration is saved, so memory does not grow with their number, and as the backward pass consists
+of this solve and of plain products it can be differentiated again, to any order.
 
 Cost of a product, per position: dim^2 + 2 chunk dim multiply-adds.
 """
@@ -27,7 +27,7 @@ from torch import Tensor
 
 
 class Systems(NamedTuple):
-    """What the matrices A_t of all positions are made of; `num_chunks` chunks of `chunk` positions.
+    """The parts of the matrices A_t of all positions, in `num_chunks` chunks of `chunk` positions.
 
     Args:
         starts: S, ``[batch, heads, num_chunks, dim, dim]``, symmetric.
@@ -44,14 +44,7 @@ class Systems(NamedTuple):
     regularization: Tensor
 
     def multiply(self, x: Tensor) -> Tensor:
-        """Multiply every A_t by its vector; for use without a graph.
-
-        Args:
-            x: ``[batch, heads, num_chunks, chunk, dim]``.
-
-        Returns:
-            The products, of the shape of `x`.
-        """
+        """Return A_t x_t for x ``[batch, heads, num_chunks, chunk, dim]``; without a graph."""
         product = (x @ self.starts).mul_(self.decays)
         product.add_((x @ self.keys.mT).mul_(self.weights) @ self.keys)
         return product.addcmul_(self.regularization, x)
@@ -67,7 +60,7 @@ def solve(
 ) -> Tensor:
     """Solve A_t x_t = b_t for every position, differentiable to any order.
 
-    Derivatives are those of the exact solution, taken at the one found and solved as far.
+    Derivatives are those of the exact solution, taken at the computed one, with as many iterations.
 
     Args:
         systems: The matrices.
@@ -123,7 +116,17 @@ class _Solve(torch.autograd.Function):
 def _conjugate_gradient(
     systems: Systems, b: Tensor, num_iterations: int, tolerance: float | None
 ) -> Tensor:
-    """Iterate from zero; a position whose residual is small enough stands still."""
+    """Iterate from zero; a position stops where its residual is small enough.
+
+    Args:
+        systems: The matrices.
+        b: ``[batch, heads, num_chunks, chunk, dim]``.
+        num_iterations: At most, 1 or more.
+        tolerance: On the residuals; None makes all iterations.
+
+    Returns:
+        x, of the shape of `b`.
+    """
     systems = systems._replace(starts=systems.starts.contiguous(), keys=systems.keys.contiguous())
     # A right-hand side of size 1 keeps the squares of tiny cotangents from vanishing.
     size = b.abs().amax(-1, keepdim=True)
@@ -144,19 +147,20 @@ def _conjugate_gradient(
         residual.addcmul_(step, product, value=-1)
         preconditioned = residual * inverse
         before, squared = squared, _dot(residual, preconditioned)
-        keep = (squared / before).masked_fill_(done, 0.0)
-        direction.mul_(keep).add_(preconditioned)
+        beta = (squared / before).masked_fill_(done, 0.0)
+        direction.mul_(beta).add_(preconditioned)
     return x.mul_(size)
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
+    """Return the dot products of vectors ``[..., dim]``, ``[..., 1]``."""
     return (x * y).sum(-1, keepdim=True)
 
 
 def _pull_back(
-    systems: Systems, x: Tensor, y: Tensor, wanted: Sequence[bool]
+    systems: Systems, x: Tensor, y: Tensor, needs_grad: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
-    """Differentiate -y^T A x in the parts of A that are wanted."""
+    """Differentiate -y^T A x in the parts of A; x and y are ``[..., num_chunks, chunk, dim]``."""
     starts, decays, keys, weights, _ = systems
     of_x, of_y = x @ keys.mT, y @ keys.mT  # [batch, heads, num_chunks, chunk, chunk]
     formulas = (
@@ -167,15 +171,15 @@ def _pull_back(
         lambda: x * y,
     )
     return tuple(
-        -formula().sum_to_size(part.shape) if wants else None
-        for formula, part, wants in zip(formulas, systems, wanted, strict=True)
+        -formula().sum_to_size(part.shape) if needs else None
+        for formula, part, needs in zip(formulas, systems, needs_grad, strict=True)
     )
 
 
 def _push_forward(systems: Systems, x: Tensor, tangents: Sequence[Tensor | None]) -> Tensor:
     """Differentiate A x in the direction of the tangents of the parts of A, with x held fixed."""
     starts, decays, keys, weights, _ = systems
-    of_x = x @ keys.mT
+    of_x = x @ keys.mT  # [batch, heads, num_chunks, chunk, chunk]
     formulas = (
         lambda tangent: x @ tangent * decays,
         lambda tangent: x @ starts * tangent,

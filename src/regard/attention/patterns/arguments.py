@@ -25,8 +25,11 @@ def parse_numbers(
         counts: How many numbers there may be; None for one or more.
         separator: Between two numbers.
 
+    Returns:
+        The numbers, 0 or more each.
+
     Raises:
-        ConfigError: They are others, or no numbers.
+        ConfigError: Another count of numbers, or something that is not a whole number.
     """
     parts = [] if arguments is None else arguments.split(separator)
     fits = bool(parts) if counts is None else len(parts) in counts
@@ -36,11 +39,7 @@ def parse_numbers(
 
 
 def parse_causal_number(arguments: str | None, text_form: str) -> tuple[int, bool]:
-    """Read one number, and whether ``,causal`` follows it.
-
-    Raises:
-        ConfigError: The arguments are others.
-    """
+    """Return one number, and whether ``,causal`` follows it; else raise ConfigError."""
     is_causal = arguments is not None and arguments.endswith(",causal")
     if arguments is not None:
         arguments = arguments.removesuffix(",causal")

@@ -6,29 +6,42 @@ lengths are known, by `resolve`. Both compose with ``|`` (either allows) and ``&
 `ScoreDependentPattern` (`TopK`, `Hierarchical`) does not: scores or averages decide what a query
 sees.
 
-All are plain immutable values that compare and hash. Each counts its `cost`, draws itself with
-`show`, and writes its text form with `to_text`; a class in `PATTERNS` reads it with `from_text`.
+All are immutable values that compare and hash. A class in `PATTERNS` reads its text form with
+`from_text`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NoReturn
+from dataclasses import dataclass
+from typing import ClassVar, NoReturn, Self
 
 import torch
 from torch import Tensor
 
-from regard.attention.patterns.cost import Cost, count_pairs
-from regard.attention.patterns.drawing import Format, check_num_positions, draw, grid
+from regard.attention.dense import AttentionOutput
+from regard.attention.options import AttentionOptions
+from regard.attention.patterns.cost import Cost, PairCount, count_pairs
+from regard.attention.patterns.drawing import Format, draw, grid
 from regard.attention.patterns.mask_algebra import MaskTerm, intersect, union
+from regard.errors import ConfigError
 
 
-class _Composable:
-    """What mask patterns and length-dependent patterns share: ``|``, ``&``, cost and picture."""
+class _Pattern(ABC):
+    """What all patterns share: cost, picture, text form, ``|`` and ``&``."""
 
-    def to_text(self) -> str | None:
-        """Write the text form, such as ``local:2,0``; None where there is none."""
-        return None
+    @abstractmethod
+    def resolve(self, num_queries: int, num_keys: int) -> ResolvedPattern:
+        """Return the pattern for a number of queries and of keys; most are the same for all.
+
+        Args:
+            num_queries: One above the last query's position.
+            num_keys: Valid keys, at positions 0, 1, ...
+        """
+
+    @abstractmethod
+    def count_pairs(self, num_queries: int, num_keys: int) -> PairCount:
+        """Count the pairs of queries and keys at positions 0, 1, ..."""
 
     def cost(
         self,
@@ -50,11 +63,19 @@ class _Composable:
 
         Returns:
             The cost. The n x m matrix is not built for it.
+
+        Raises:
+            ShapeError: A pattern for self-attention, and the numbers differ.
         """
-        pattern = resolve(self, queries, keys)
-        assert isinstance(pattern, MaskPattern)
-        pairs = count_pairs(pattern.terms(), queries, keys)
-        return Cost.of(pairs, queries, keys, dim=dim, value_dim=value_dim, itemsize=itemsize)
+        pairs = self.count_pairs(queries, keys)
+        width = dim + (dim if value_dim is None else value_dim)
+        return Cost(pairs.attended, 2 * pairs.scored * width, itemsize * (queries + keys) * width)
+
+    def cells(self, num_positions: int) -> list[str]:
+        """Return the picture's rows, one string a query, one character a key (`drawing.py`)."""
+        positions = torch.arange(num_positions)
+        resolved = self.resolve(num_positions, num_positions)
+        return grid(resolved.allowed(positions[:, None], positions[None, :]))  # [queries, keys]
 
     def show(self, num_positions: int = 24, *, format: Format = "text") -> str:  # noqa: A002
         """Draw the pattern, queries down and keys across.
@@ -69,23 +90,26 @@ class _Composable:
         Raises:
             ConfigError: An argument is out of range.
         """
-        check_num_positions(num_positions)
-        assert isinstance(self, Pattern)
-        rows = grid(allowed_matrix(self, num_positions, num_positions))
-        return draw(rows, title=repr(self), format=format)
+        if num_positions < 1:
+            raise ConfigError(f"show({num_positions}): the number of positions must be 1 or more.")
+        return draw(self.cells(num_positions), title=repr(self), format=format)
+
+    def to_text(self) -> str | None:
+        """Write the text form, such as ``local:2,0``; None where there is none."""
+        return None
 
     def __or__(self, other: ComposablePattern) -> ComposablePattern:
-        return _join(self, "|", other)
+        return _compose(self, "|", other)
 
     def __and__(self, other: ComposablePattern) -> ComposablePattern:
-        return _join(self, "&", other)
+        return _compose(self, "&", other)
 
 
-class MaskPattern(_Composable, ABC):
+class MaskPattern(_Pattern):
     """A pattern that positions alone decide. Derive from it to make a pattern of your own.
 
-    A subclass is a frozen dataclass with `allowed` and `terms`, which say the same in two ways:
-    `allowed` answers for a given pair, `terms` says where to look for pairs.
+    A subclass is a frozen dataclass with `allowed` and `terms`, which define the same pairs in two
+    ways: `allowed` answers for a given pair, `terms` lists where pairs are.
     """
 
     @abstractmethod
@@ -105,8 +129,17 @@ class MaskPattern(_Composable, ABC):
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return the same as an "or" over simple structures, by which pairs are found."""
 
+    def resolve(self, num_queries: int, num_keys: int) -> Self:  # noqa: ARG002
+        """Return the pattern itself: it is the same for all lengths."""
+        return self
 
-class LengthDependentPattern(_Composable, ABC):
+    def count_pairs(self, num_queries: int, num_keys: int) -> PairCount:
+        """Count the pairs of queries and keys at positions 0, 1, ..."""
+        pairs = count_pairs(self.terms(), num_queries, num_keys)
+        return PairCount(pairs, pairs)
+
+
+class LengthDependentPattern(_Pattern):
     """A pattern that has no pairs before the lengths are known."""
 
     @abstractmethod
@@ -118,45 +151,50 @@ class LengthDependentPattern(_Composable, ABC):
             num_keys: Valid keys, at positions 0, 1, ...
         """
 
+    def count_pairs(self, num_queries: int, num_keys: int) -> PairCount:
+        """Count the pairs of queries and keys at positions 0, 1, ..."""
+        return self.resolve(num_queries, num_keys).count_pairs(num_queries, num_keys)
 
-class ScoreDependentPattern(ABC):
+
+class ScoreDependentPattern(_Pattern):
     """A pattern whose pairs are not fixed by positions alone: ``|`` and ``&`` are refused."""
 
     causal: bool
-    reason: ClassVar[str]  # why it is no mask, the sentence's predicate
+    reason: ClassVar[str]  # why it is not a mask, the sentence's predicate
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Return which pairs it draws from: all, or those with ``j <= i`` when causal."""
+        """Return the pairs to choose from, ``[queries, keys]``: all, or when causal ``j <= i``."""
         return self.terms()[0].allowed(queries, keys)
 
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return the same as `allowed`: one term."""
         return (MaskTerm(after=0 if self.causal else None),)
 
-    @abstractmethod
-    def cost(
-        self,
-        queries: int,
-        keys: int,
-        *,
-        dim: int = 64,
-        value_dim: int | None = None,
-        itemsize: int = 4,
-    ) -> Cost:
-        """Count the pairs, the arithmetic and the memory traffic of one head's forward pass."""
+    def resolve(self, num_queries: int, num_keys: int) -> Self:  # noqa: ARG002
+        """Return the pattern itself: it is the same for all lengths."""
+        return self
 
     @abstractmethod
-    def show(self, num_positions: int = 24, *, format: Format = "text") -> str:  # noqa: A002
-        """Draw the pattern, queries down and keys across."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) -> AttentionOutput:
+        """Compute attention by this pattern.
 
-    @abstractmethod
-    def to_text(self) -> str:
-        """Write the text form, such as ``top_k:16``."""
+        Args:
+            q: ``[batch, heads, queries, dim]``.
+            k: ``[batch, kv_heads, keys, dim]``.
+            v: ``[batch, kv_heads, keys, value_dim]``.
+            options: All else.
+
+        Returns:
+            The output, and the weights where there are any.
+
+        Raises:
+            ConfigError: The pattern does not go with an option.
+        """
 
     @property
     def refusal(self) -> str:
         """The message where ``|`` or ``&`` is tried."""
-        return f"{self!r} {self.reason}: it is no mask and does not compose with | or &."
+        return f"{self!r} {self.reason}: it is not a mask and does not compose with | or &."
 
     def __or__(self, other: object) -> NoReturn:
         raise TypeError(self.refusal)
@@ -176,110 +214,66 @@ Pattern = MaskPattern | LengthDependentPattern | ScoreDependentPattern
 """Any pattern."""
 
 
-def resolve(pattern: Pattern | _Composable, num_queries: int, num_keys: int) -> ResolvedPattern:
-    """Return the pattern for a number of queries and of keys; most are the same for all.
+@dataclass(frozen=True, repr=False)
+class _Pair(_Pattern):
+    """Two patterns joined by ``|`` or ``&``."""
 
-    Args:
-        pattern: Any.
-        num_queries: One above the last query's position.
-        num_keys: Valid keys, at positions 0, 1, ...
-    """
-    if isinstance(pattern, LengthDependentPattern):
-        return pattern.resolve(num_queries, num_keys)
-    assert isinstance(pattern, ResolvedPattern)
-    return pattern
-
-
-class _Pair(_Composable):
-    """Two patterns joined by an operator."""
-
+    left: ComposablePattern
     symbol: str
-
-    def __init__(self, left: ComposablePattern, right: ComposablePattern) -> None:
-        self.left = left
-        self.right = right
+    right: ComposablePattern
 
     def to_text(self) -> str | None:
-        """Write both sides, in parentheses unless reading from the left gives the same tree."""
-        sides = []
-        for side in (self.left, self.right):
-            text = side.to_text()
+        """Write both operands, in parentheses unless reading from the left gives the same tree."""
+        texts = []
+        for operand in (self.left, self.right):
+            text = operand.to_text()
             if text is None:
                 return None
-            is_inner = isinstance(side, _Pair) and (
-                side.symbol != self.symbol or side is self.right
-            )
-            binds = isinstance(side, _Pair) and side.symbol == "&" and self.symbol == "|"
-            sides.append(f"({text})" if is_inner and not binds else text)
-        return self.symbol.join(sides)
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Pair)
-            and type(other) is type(self)
-            and (self.symbol, self.left, self.right) == (other.symbol, other.left, other.right)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.symbol, self.left, self.right))
+            if isinstance(operand, _Pair):
+                binds = operand.symbol == "&" and self.symbol == "|"
+                is_left_chain = operand.symbol == self.symbol and operand is not self.right
+                text = text if binds or is_left_chain else f"({text})"
+            texts.append(text)
+        return self.symbol.join(texts)
 
     def __repr__(self) -> str:
         return f"({self.left!r} {self.symbol} {self.right!r})"
 
 
-class Union(_Pair, MaskPattern):
-    """Allows a pair that either side allows."""
+@dataclass(frozen=True, repr=False)
+class MaskPair(_Pair, MaskPattern):
+    """The union or the intersection of two mask patterns."""
 
-    symbol = "|"
     left: MaskPattern
     right: MaskPattern
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
-        return self.left.allowed(queries, keys) | self.right.allowed(queries, keys)
+        left, right = self.left.allowed(queries, keys), self.right.allowed(queries, keys)
+        return left | right if self.symbol == "|" else left & right
 
     def terms(self) -> tuple[MaskTerm, ...]:
-        """Concatenate the terms of both sides."""
-        return union(self.left.terms(), self.right.terms())
-
-
-class Intersection(_Pair, MaskPattern):
-    """Allows a pair that both sides allow."""
-
-    symbol = "&"
-    left: MaskPattern
-    right: MaskPattern
-
-    def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
-        return self.left.allowed(queries, keys) & self.right.allowed(queries, keys)
-
-    def terms(self) -> tuple[MaskTerm, ...]:
-        """Multiply out the terms of both sides."""
-        return intersect(self.left.terms(), self.right.terms())
+        """Return the terms of both operands, concatenated or multiplied out."""
+        combine = union if self.symbol == "|" else intersect
+        return combine(self.left.terms(), self.right.terms())
 
 
 class LengthDependentPair(_Pair, LengthDependentPattern):
-    """A union or an intersection of which a side depends on the length."""
-
-    def __init__(self, left: ComposablePattern, right: ComposablePattern, symbol: str) -> None:
-        super().__init__(left, right)
-        self.symbol = symbol
+    """The union or the intersection of two patterns of which one depends on the length."""
 
     def resolve(self, num_queries: int, num_keys: int) -> MaskPattern:
-        """Return the pattern with both sides resolved."""
-        left, right = (resolve(side, num_queries, num_keys) for side in (self.left, self.right))
-        assert isinstance(left, MaskPattern) and isinstance(right, MaskPattern)
-        return Union(left, right) if self.symbol == "|" else Intersection(left, right)
+        """Return the pattern with both operands resolved."""
+        left = self.left.resolve(num_queries, num_keys)
+        right = self.right.resolve(num_queries, num_keys)
+        return MaskPair(left, self.symbol, right)
 
 
-def _join(left: _Composable, symbol: str, right: object) -> ComposablePattern:
-    if not isinstance(right, ComposablePattern):
-        return NotImplemented
-    assert isinstance(left, ComposablePattern)
+def _compose(left: _Pattern, symbol: str, right: object) -> ComposablePattern:
     if isinstance(left, MaskPattern) and isinstance(right, MaskPattern):
-        return Union(left, right) if symbol == "|" else Intersection(left, right)
-    return LengthDependentPair(left, right, symbol)
+        return MaskPair(left, symbol, right)
+    if isinstance(left, ComposablePattern) and isinstance(right, ComposablePattern):
+        return LengthDependentPair(left, symbol, right)
+    return NotImplemented
 
 
 def allowed_matrix(
@@ -290,12 +284,12 @@ def allowed_matrix(
     query_offset: int = 0,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Lay a pattern out as a boolean matrix.
+    """Return a pattern as a boolean matrix.
 
     Args:
         pattern: The pattern.
-        num_queries: Number of queries; query i stands at position ``i + query_offset``.
-        num_keys: Number of keys; key j stands at position j.
+        num_queries: Number of queries; query i is at position ``i + query_offset``.
+        num_keys: Number of keys; key j is at position j.
         query_offset: Position of the first query, e.g. the number of cached keys in decoding.
         device: Where to build it.
 
@@ -308,5 +302,5 @@ def allowed_matrix(
     """
     queries = torch.arange(query_offset, query_offset + num_queries, device=device)
     keys = torch.arange(num_keys, device=device)
-    pattern = resolve(pattern, query_offset + num_queries, num_keys)
-    return pattern.allowed(queries[:, None], keys[None, :])  # [queries, keys]
+    resolved = pattern.resolve(query_offset + num_queries, num_keys)
+    return resolved.allowed(queries[:, None], keys[None, :])  # [queries, keys]

@@ -1,4 +1,4 @@
-"""Block-sparse attention: a table tells which block of queries sees which block of keys.
+"""Block-sparse attention: by a table, blocks of queries see blocks of keys.
 
 Child et al. 2019 (section 5.4) and BigBird (Zaheer et al. 2020, section 2 and appendix D), whose
 random blocks `Blocks.random` draws. Cost: size^2 pairs for each True cell.
@@ -86,11 +86,11 @@ class Blocks(MaskPattern):
         has_row = (rows >= 0) & (rows < table.shape[0])
         has_column = (columns >= 0) & (columns < table.shape[1])
         # An index outside the table looks anywhere inside it; the answer is discarded.
-        found = table[rows.clamp(0, table.shape[0] - 1), columns.clamp(0, table.shape[1] - 1)]
-        return found & has_row & has_column
+        cells = table[rows.clamp(0, table.shape[0] - 1), columns.clamp(0, table.shape[1] - 1)]
+        return cells & has_row & has_column  # [queries, keys]
 
     def terms(self) -> tuple[MaskTerm, ...]:
-        """One block table."""
+        """Return one block table."""
         return (MaskTerm(blocks=(self,)),)
 
     def __hash__(self) -> int:
@@ -103,7 +103,7 @@ class Blocks(MaskPattern):
 
     @cached_property
     def _table(self) -> NDArray[np.bool_]:
-        return np.array(self.mask, dtype=np.bool_)  # kept, so no tensor: see `IndexedBlocks`
+        return np.array(self.mask, dtype=np.bool_)  # cached, so not a tensor: see `IndexedBlocks`
 
     @cached_property
     def _hash(self) -> int:
@@ -161,7 +161,7 @@ class RandomBlocks(LengthDependentPattern):
 
 @lru_cache(maxsize=64)
 def _draw(rows: int, columns: int, pattern: RandomBlocks) -> Blocks:
-    """Keep the tables of a few lengths: every layer and step asks again."""
+    """Draw a table; those of a few lengths are cached, as every layer and step asks again."""
     per_row = min(pattern.per_row, columns)
     return Blocks.random(rows, columns, pattern.size, per_row=per_row, seed=pattern.seed)
 

@@ -1,4 +1,4 @@
-"""Causal attention: a query sees itself and what stands before it (Vaswani et al. 2017, 3.2.3)."""
+"""Causal attention: a query sees itself and the keys before it (Vaswani et al. 2017, 3.2.3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Causal(MaskPattern):
 
     @classmethod
     def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Self:  # noqa: ARG003
-        """Read what follows the name: nothing."""
+        """Check that nothing follows the name."""
         parse_numbers(arguments, cls.text_form, counts=(0,))
         return cls()
 
@@ -34,5 +34,5 @@ class Causal(MaskPattern):
         return keys <= queries
 
     def terms(self) -> tuple[MaskTerm, ...]:
-        """One band: everything before, nothing after."""
+        """Return one band: everything before, nothing after."""
         return (MaskTerm(after=0),)

@@ -22,7 +22,7 @@ class Full(MaskPattern):
 
     @classmethod
     def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Self:  # noqa: ARG003
-        """Read what follows the name: nothing."""
+        """Check that nothing follows the name."""
         parse_numbers(arguments, cls.text_form, counts=(0,))
         return cls()
 
@@ -36,5 +36,5 @@ class Full(MaskPattern):
         return torch.ones(shape, dtype=torch.bool, device=queries.device)
 
     def terms(self) -> tuple[MaskTerm, ...]:
-        """One band without bounds."""
+        """Return one band without bounds."""
         return (MaskTerm(),)

@@ -46,7 +46,7 @@ class Global(MaskPattern):
         return cls(parse_numbers(arguments, cls.text_form))
 
     def to_text(self) -> str | None:
-        """Write ``global:P,P,...``; None where there is no position."""
+        """Write ``global:P,P,...``; None without a position."""
         return f"global:{','.join(map(str, self.positions))}" if self.positions else None
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
@@ -54,5 +54,5 @@ class Global(MaskPattern):
         return is_member(queries, self.positions) | is_member(keys, self.positions)
 
     def terms(self) -> tuple[MaskTerm, ...]:
-        """Their rows and their columns; nothing where there are none."""
+        """Return the rows and the columns of the positions; no term without a position."""
         return simplify((MaskTerm(queries=self.positions), MaskTerm(keys=self.positions)))

@@ -14,17 +14,20 @@ its later ones; every level costs the same then: O(n block log(n / block)).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regard.attention.dense import AttentionOutput, repeat_heads
+from regard.attention.options import AttentionOptions
 from regard.attention.patterns.arguments import parse_causal_number
 from regard.attention.patterns.base import ScoreDependentPattern
-from regard.attention.patterns.cost import Cost
-from regard.attention.patterns.drawing import ALLOWED, FORBIDDEN, Format, check_num_positions, draw
+from regard.attention.patterns.cost import PairCount
+from regard.attention.patterns.drawing import ALLOWED, FORBIDDEN
+from regard.attention.scores import DotProduct
 from regard.errors import ConfigError, ShapeError
 
 
@@ -34,24 +37,24 @@ class Hierarchical(ScoreDependentPattern):
 
     Args:
         block: Positions in a block, even, 2 or more (half a block of groups is a finer block).
-        causal: See only what stands at ``j <= i``.
+        causal: See only the keys with ``j <= i``.
 
     Raises:
         ConfigError: `block` is odd or below 2.
     """
 
     block: int
-    causal: bool = False
+    causal: bool = field(default=False, kw_only=True)
 
     synopsis: ClassVar[str] = "hierarchical:B"
     text_form: ClassVar[str] = "hierarchical:B (positions in a block), e.g. hierarchical:64"
     reason: ClassVar[str] = "averages distant keys"
 
-    def __init__(self, block: int, *, causal: bool = False) -> None:
-        if block < 2 or block % 2:
-            raise ConfigError(f"Hierarchical(block={block}): the block must be even, 2 or more.")
-        object.__setattr__(self, "block", block)  # the class is frozen
-        object.__setattr__(self, "causal", causal)
+    def __post_init__(self) -> None:
+        if self.block < 2 or self.block % 2:
+            raise ConfigError(
+                f"Hierarchical(block={self.block}): the block must be even, 2 or more."
+            )
 
     @classmethod
     def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Self:
@@ -64,7 +67,7 @@ class Hierarchical(ScoreDependentPattern):
         return f"hierarchical:{self.block}" + (",causal" if self.causal else "")
 
     def level(self, query: int, key: int) -> int | None:
-        """Tell the level at which a query sees a key.
+        """Return the level at which a query sees a key.
 
         Args:
             query: Position of the query, 0 or more.
@@ -80,55 +83,94 @@ class Hierarchical(ScoreDependentPattern):
             level, query, key = level + 1, query // 2, key // 2
         return level
 
-    def cost(
-        self,
-        queries: int,
-        keys: int,
-        *,
-        dim: int = 64,
-        value_dim: int | None = None,
-        itemsize: int = 4,
-    ) -> Cost:
-        """Count the pairs of queries and keys, averaged ones included, that are scored.
+    def count_pairs(self, num_queries: int, num_keys: int) -> PairCount:
+        """Count the scored pairs, those of averages included.
 
         Args:
-            queries: Number of queries.
-            keys: Number of keys, as many.
-            dim: Size of a query and of a key.
-            value_dim: Size of a value; None for `dim`.
-            itemsize: Bytes of a number, 4 for float32.
+            num_queries: Number of queries.
+            num_keys: The same number.
 
         Returns:
-            The cost.
+            The pairs: level by level, the product of the groups in each two (half) blocks.
 
         Raises:
             ShapeError: The numbers differ.
         """
-        if queries != keys:
+        if num_queries != num_keys:
             raise ShapeError(
                 f"{self!r} is self-attention; expected as many queries as keys, "
-                f"got {queries} and {keys}."
+                f"got {num_queries} and {num_keys}."
             )
-        pairs = _count_pairs(queries, self.block, self.causal)
-        return Cost.of(pairs, queries, keys, dim=dim, value_dim=value_dim, itemsize=itemsize)
+        total = 0
+        for level in range(_num_levels(num_keys, self.block)):
+            size = self.block if level == 0 else self.block // 2
+            columns = _split(-(-num_keys // 2**level), size)
+            rows = _split(num_keys, size * 2**level) if self.causal else columns
+            for i, num_rows in enumerate(rows):
+                adjacent = (i - 1, i, i + 1)
+                if level:  # half blocks at distance 2 or 3, in adjacent blocks
+                    adjacent = (i - 2, i + 2, i - 3 if i % 2 else i + 3)
+                for j in adjacent:
+                    if self.causal and j == i:
+                        total += num_rows * (num_rows + 1) // 2
+                    elif 0 <= j < len(columns) and (j < i or not self.causal):
+                        total += num_rows * columns[j]
+        return PairCount(total, scored=total)
 
-    def show(self, num_positions: int = 24, *, format: Format = "text") -> str:  # noqa: A002
-        """Draw the level of each pair, queries down and keys across: ``■`` exact, else its digit.
+    def cells(self, num_positions: int) -> list[str]:
+        """Return the picture's rows: ``■`` for an exact pair, else the digit of its level."""
+        marks = f"{ALLOWED}123456789"
+        rows = []
+        for query in range(num_positions):
+            levels = (self.level(query, key) for key in range(num_positions))
+            rows.append("".join(FORBIDDEN if x is None else marks[min(x, 9)] for x in levels))
+        return rows
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) -> AttentionOutput:
+        """Compute the output; q, k and v are ``[batch, heads or kv_heads, length, dim]``.
 
         Args:
-            num_positions: Number of queries and of keys, 1 or more.
-            format: ``"text"`` or ``"svg"``.
+            q: ``[batch, heads, length, dim]``.
+            k: ``[batch, kv_heads, length, dim]``.
+            v: ``[batch, kv_heads, length, value_dim]``.
+            options: Dot products, lengths and mask only.
 
         Returns:
-            The picture.
+            The output.
 
         Raises:
-            ConfigError: An argument is out of range.
+            ConfigError: The pattern does not go with an option.
         """
-        check_num_positions(num_positions)
-        positions = range(num_positions)
-        rows = ["".join(_mark(self.level(i, j)) for j in positions) for i in positions]
-        return draw(rows, title=repr(self), format=format)
+        score = options.score
+        is_plain = isinstance(score, DotProduct) and score.soft_cap is None
+        refused = {
+            "another score than DotProduct() without soft_cap": not is_plain,
+            "bias": options.bias is not None,
+            "segments": options.segments is not None,
+            "query_offset": options.query_offset != 0,
+            "key_positions": options.key_positions is not None,
+            "dropout": options.dropout > 0,
+            f"{q.shape[2]} queries with {k.shape[2]} keys": q.shape[2] != k.shape[2],
+        }
+        for name, is_set in refused.items():
+            if is_set:
+                raise ConfigError(
+                    f"{self!r} averages keys and does not go with {name}.  "
+                    "Every mask pattern does, such as Local(...)."
+                )
+        scale = score.scale if isinstance(score, DotProduct) else None
+        k, v = (repeat_heads(tensor, q.shape[1]) for tensor in (k, v))
+        out = hierarchical_attention(
+            q,
+            k,
+            v,
+            block=self.block,
+            causal=self.causal,
+            scale=q.shape[-1] ** -0.5 if scale is None else scale,
+            lengths=options.lengths,
+            mask=options.mask,
+        )
+        return AttentionOutput(out)
 
     def __repr__(self) -> str:
         return f"Hierarchical({self.block}{', causal=True' if self.causal else ''})"
@@ -152,7 +194,7 @@ def hierarchical_attention(
         k: Keys, ``[batch, heads, length, dim]``.
         v: Values, ``[batch, heads, length, value_dim]``.
         block: Positions in a block, even, 2 or more.
-        causal: See only what stands at ``j <= i``.
+        causal: See only the keys with ``j <= i``.
         scale: Factor on the scores, ``1 / sqrt(dim)`` in the paper.
         lengths: Valid positions of each row, ``[batch]`` integers, padded on the right. Averages
             run over valid positions; the others get zeros.
@@ -189,16 +231,39 @@ def hierarchical_attention(
     fine, keys, values = sums[0] * scale, sums[1], sums[2]
     for level in range(num_levels):
         if level:
-            sums = [x.unflatten(2, (-1, 2)).sum(3) for x in sums]
+            sums = [x.unflatten(2, (-1, 2)).sum(3) for x in sums]  # [batch, heads, groups, dim]
             counts = [x.unflatten(2, (-1, 2)).sum(3) for x in counts]
         queries = fine if causal else sums[0] / counts[0].clamp(min=1) * scale
-        if pairs is not None:
+        if pairs is None:
+            near, mixed = (x / counts[1].clamp(min=1) for x in sums[1:])  # means of groups
+            levels.append(_attend_level(queries, near, mixed, counts[1], block, level, causal))
+        else:
             levels.append(_attend_pairs(queries, keys, values, pairs, block, level, causal))
-            continue
-        means = [x / counts[1].clamp(min=1) for x in sums[1:]]
-        levels.append(_attend_level(queries, means[0], means[1], counts[1], block, level, causal))
-    output = _join_levels(levels)[:, :, :length]
-    return output.masked_fill(~valid, 0.0).to(q.dtype)
+    return _combine_levels(levels)[:, :, :length].masked_fill(~valid, 0.0).to(q.dtype)
+
+
+class _PartialSoftmax(NamedTuple):
+    """What one level contributes to the softmax over all levels, for every padded position.
+
+    Args:
+        numerator: ``[batch, heads, length, value_dim]``.
+        denominator: ``[batch, heads, length, 1]``.
+        highest: Logarithm of their common factor, ``[batch, heads, length, 1]``.
+    """
+
+    numerator: Tensor
+    denominator: Tensor
+    highest: Tensor
+
+
+def _combine_levels(levels: list[_PartialSoftmax]) -> Tensor:
+    """Normalise over all levels, ``[batch, heads, length, value_dim]``; 0 if nothing is seen."""
+    highest = torch.stack([level.highest for level in levels]).amax(0)
+    factors = [(level.highest - _finite(highest)).exp() for level in levels]
+    zero = highest.new_zeros(())
+    numerator = sum((x.numerator * f for x, f in zip(levels, factors, strict=True)), start=zero)
+    denominator = sum((x.denominator * f for x, f in zip(levels, factors, strict=True)), start=zero)
+    return numerator / denominator.masked_fill(denominator == 0, 1.0)
 
 
 def _attend_pairs(
@@ -209,7 +274,7 @@ def _attend_pairs(
     block: int,
     level: int,
     causal: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> _PartialSoftmax:
     """Attend to one level where every query has averages of its own, by all pairs.
 
     The score of an average is the average of the scores, and a group's weight is shared equally by
@@ -217,7 +282,7 @@ def _attend_pairs(
 
     Args:
         queries: Averaged unless causal, scaled, ``[batch, heads, rows, dim]``.
-        keys: ``[batch, heads, length, dim]``, as the values.
+        keys: ``[batch, heads, length, dim]``.
         values: ``[batch, heads, length, value_dim]``.
         allowed: ``[batch, heads, length, length]`` or 1 each of the first two, boolean.
         block: Positions in a block.
@@ -225,7 +290,7 @@ def _attend_pairs(
         causal: Whether queries are not averaged.
 
     Returns:
-        As `_attend_level`.
+        What the level contributes.
     """
     length, size = keys.shape[2], 2**level
     scores = torch.matmul(queries, keys.transpose(-1, -2))  # [batch, heads, rows, length]
@@ -234,17 +299,18 @@ def _attend_pairs(
     count = members.unflatten(3, (-1, size)).sum(4)  # [.., length, groups]
     groups = (scores * members).unflatten(3, (-1, size)).sum(4) / count.clamp(min=1)
     position = torch.arange(length, device=keys.device)
-    levels = _levels(position[:, None], position[::size], block, causal)
+    levels = _levels(position[:, None], position[::size], block, causal)  # [length, groups]
     is_seen = (count > 0) & (levels == level)
     groups = (groups + count.clamp(min=1).log()).masked_fill(~is_seen, -torch.inf)
     highest = groups.detach().amax(-1, keepdim=True)
     exponentials = (groups - _finite(highest)).exp()
     weights = (exponentials / count.clamp(min=1)).repeat_interleave(size, dim=3) * members
-    return torch.matmul(weights, values), exponentials.sum(-1, keepdim=True), highest
+    numerator = torch.matmul(weights, values)
+    return _PartialSoftmax(numerator, exponentials.sum(-1, keepdim=True), highest)
 
 
 def _levels(queries: Tensor, keys: Tensor, block: int, causal: bool) -> Tensor:
-    """Return `Hierarchical.level` of positions that broadcast; -1 where a key is not seen."""
+    """Return the levels of queries ``[length, 1]`` and keys ``[groups]``; -1 where not seen."""
     distance = (queries // block - keys // block).abs()
     level = torch.zeros_like(distance)
     rows, columns = queries // block, keys // block
@@ -263,46 +329,48 @@ def _attend_level(
     block: int,
     level: int,
     causal: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> _PartialSoftmax:
     """Attend to the adjacent blocks of one level that no finer level covers.
 
+    Args:
+        queries: Averaged unless causal, scaled, ``[batch, heads, rows, dim]``.
+        keys: Averages, ``[batch, heads, groups, dim]``.
+        values: Averages, ``[batch, heads, groups, value_dim]``.
+        count: Allowed members of each group, ``[batch, heads, groups, 1]``.
+        block: Groups in a block.
+        level: Of the groups, 2^level positions each.
+        causal: Whether queries are not averaged.
+
     Returns:
-        Numerator, denominator and the logarithm of their common factor, for every padded position:
-        ``[batch, heads, length, value_dim]``, then ``[..., 1]`` twice.
+        What the level contributes.
     """
-    num_blocks = keys.shape[2] // block
-    offsets = _offsets(level, causal)
-    rows = queries.unflatten(2, (num_blocks, -1))  # [batch, heads, blocks, rows, dim]
-    near = _adjacent(keys.unflatten(2, (num_blocks, block)), offsets)
-    mixed = _adjacent(values.unflatten(2, (num_blocks, block)), offsets)
-    members = _adjacent(count.unflatten(2, (num_blocks, block)), offsets)  # [.., width, 1]
+    offsets = [-1, 0, 1] if level == 0 else [-1, 1]  # of adjacent blocks
+    offsets = [offset for offset in offsets if offset <= 0 or not causal]
+
+    def adjacent(x: Tensor) -> Tensor:
+        """Lay the adjacent blocks side by side, zeros beyond the ends."""
+        blocks = x.unflatten(2, (-1, block))  # [batch, heads, blocks, block, dim]
+        shifted = [F.pad(blocks, (0, 0, 0, 0, -offset, offset)) for offset in offsets]
+        return torch.cat(shifted, dim=3)  # [batch, heads, blocks, offsets * block, dim]
+
+    rows = queries.unflatten(2, (keys.shape[2] // block, -1))  # [batch, heads, blocks, rows, dim]
     # An empty group counts log(0) = -inf, which takes it out of the softmax.
-    scores = torch.matmul(rows, near.transpose(-1, -2)) + members.log().transpose(-1, -2)
+    scores = torch.matmul(rows, adjacent(keys).mT) + adjacent(count).log().mT
     belongs = _belongs(rows.shape[3], block, level, offsets, causal, scores.device)
     scores = scores.masked_fill(~belongs, -torch.inf)
     # The result does not depend on the shift, so its derivative is rightly left out.
     highest = scores.detach().amax(-1, keepdim=True)
     exponentials = (scores - _finite(highest)).exp()
-    parts = (torch.matmul(exponentials, mixed), exponentials.sum(-1, keepdim=True), highest)
+    numerator = torch.matmul(exponentials, adjacent(values))
+    parts = (numerator, exponentials.sum(-1, keepdim=True), highest)
     repeats = 1 if causal else 2**level  # an averaged query answers for its group
-    numerator, denominator, highest = (_repeat(part.flatten(2, 3), repeats) for part in parts)
-    return numerator, denominator, highest
-
-
-def _join_levels(levels: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """Normalise over all levels at once; a query that sees nothing gets zeros."""
-    highest = torch.stack([level[2] for level in levels]).amax(0)
-    factors = [(level[2] - _finite(highest)).exp() for level in levels]
-    numerator = sum(level[0] * factor for level, factor in zip(levels, factors, strict=True))
-    denominator = sum(level[1] * factor for level, factor in zip(levels, factors, strict=True))
-    assert isinstance(numerator, Tensor) and isinstance(denominator, Tensor)  # one level at least
-    return numerator / denominator.masked_fill(denominator == 0, 1.0)
+    return _PartialSoftmax(*(_repeat(part.flatten(2, 3), repeats) for part in parts))
 
 
 def _belongs(
     num_rows: int, block: int, level: int, offsets: list[int], causal: bool, device: torch.device
 ) -> Tensor:
-    """Tell which pairs of adjacent blocks belong to a level, ``[rows, offsets * block]``."""
+    """Return which pairs of adjacent blocks belong to a level, ``[rows, offsets * block]``."""
     row = torch.arange(num_rows, device=device)[:, None] * block // num_rows  # in groups
     column = torch.arange(block, device=device)[None, :]
     masks = []
@@ -316,65 +384,22 @@ def _belongs(
     return torch.cat(masks, dim=1)
 
 
-def _offsets(level: int, causal: bool) -> list[int]:
-    """List the adjacent blocks that a level looks at, relative to the query's own."""
-    near = [-1, 0, 1] if level == 0 else [-1, 1]
-    return [offset for offset in near if offset <= 0 or not causal]
-
-
-def _adjacent(blocks: Tensor, offsets: list[int]) -> Tensor:
-    """Lay each block's neighbours side by side, zeros beyond the ends.
-
-    ``[batch, heads, blocks, block, dim]`` to ``[batch, heads, blocks, offsets * block, dim]``.
-    """
-    shifted = [F.pad(blocks, (0, 0, 0, 0, -offset, offset)) for offset in offsets]
-    return torch.cat(shifted, dim=3)
-
-
 def _repeat(x: Tensor, repeats: int) -> Tensor:
     """Repeat each position: ``[batch, heads, n, dim]`` to ``[batch, heads, n * repeats, dim]``."""
     return x.unsqueeze(3).expand(-1, -1, -1, repeats, -1).flatten(2, 3)
 
 
 def _finite(highest: Tensor) -> Tensor:
-    """Shift by nothing where nothing is seen."""
+    """Return the shift of the exponents: 0 where nothing is seen, ``[..., 1]``."""
     return highest.masked_fill(highest == -torch.inf, 0.0)
 
 
 def _num_levels(length: int, block: int) -> int:
-    """Levels until two blocks are left: all of them touch."""
+    """Count the levels until two blocks are left, which are adjacent."""
     num_blocks = max(-(-length // block), 1)
     return max((num_blocks - 1).bit_length(), 1)
 
 
-def _count_pairs(length: int, block: int, causal: bool) -> int:
-    """Count the scored pairs, level by level, from the number of groups in each (half) block."""
-    total = 0
-    for level in range(_num_levels(length, block)):
-        size = block if level == 0 else block // 2
-        groups = _fill(-(-length // 2**level), size)
-        rows = _fill(length, size * 2**level) if causal else groups
-        for number, count in enumerate(rows):
-            for other in _partners(number, level):
-                if 0 <= other < len(groups) and (other <= number or not causal):
-                    is_own = causal and other == number
-                    total += count * (count + 1) // 2 if is_own else count * groups[other]
-    return total
-
-
-def _partners(number: int, level: int) -> tuple[int, ...]:
-    """List the (half) blocks that one sees: at distance 2 or 3, in adjacent blocks."""
-    if level == 0:
-        return (number - 1, number, number + 1)
-    return (number - 2, number + 2, number - 3 if number % 2 else number + 3)
-
-
-def _fill(total: int, size: int) -> list[int]:
-    """Cut a total into parts of `size`, the last one shorter."""
+def _split(total: int, size: int) -> list[int]:
+    """Split a total into parts of `size`, the last one shorter."""
     return [min(size, total - start) for start in range(0, total, size)]
-
-
-def _mark(level: int | None) -> str:
-    if level is None:
-        return FORBIDDEN
-    return str(min(level, 9)) if level else ALLOWED

@@ -72,7 +72,7 @@ class Local(MaskPattern):
         return (keys >= queries - self.before) & (keys <= queries + self.after)
 
     def terms(self) -> tuple[MaskTerm, ...]:
-        """One band."""
+        """Return one band."""
         return (MaskTerm(before=self.before, after=self.after),)
 
 
@@ -103,12 +103,13 @@ class RelativeWindow(LengthDependentPattern):
             )
 
     def resolve(self, num_queries: int, num_keys: int) -> Local:  # noqa: ARG002
-        """Return the window for a number of keys; that of the queries does not matter."""
-        before, after = (
-            max(1, round(fraction * num_keys)) if fraction > 0 else 0
-            for fraction in (self.before, self.after)
+        """Return the window for a number of keys; the number of queries does not matter."""
+        return Local(
+            *(
+                max(1, round(fraction * num_keys)) if fraction > 0 else 0
+                for fraction in (self.before, self.after)
+            )
         )
-        return Local(before, after)
 
     def to_text(self) -> str:
         """Write ``local:B,A`` with a point and without an exponent: it reads back the same."""

@@ -1,9 +1,9 @@
-"""Clauses: a mask pattern as a disjunction of simple structures, from which pairs are found.
+"""A mask pattern as a disjunction of simple structures, from which its pairs are listed.
 
-`pattern.allowed` tells whether a given pair may attend; it cannot tell where to look for pairs. A
-`MaskTerm` is a conjunction of a band, a stride, sets of positions and block tables, each of which
-names its candidates directly. Every mask pattern is an "or" over a few terms, so a planner that
-visits the candidates of each term does work about linear in the number of allowed pairs.
+`pattern.allowed` answers whether a given pair may attend, but not where the pairs are. A `MaskTerm`
+is a conjunction of a band, a stride, sets of positions and block tables, each of which lists its
+candidates directly. Every mask pattern is an "or" over a few terms, so a planner that visits the
+candidates of each term does work about linear in the number of allowed pairs.
 
 ``|`` concatenates terms and ``&`` multiplies them out (disjunctive normal form); `simplify` keeps
 the list short.
@@ -12,8 +12,9 @@ the list short.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Protocol
 
 import torch
@@ -89,14 +90,11 @@ class MaskTerm:
         )
 
     def contains(self, other: MaskTerm) -> bool:
-        """Tell whether every pair of `other` surely belongs to this term (may miss some)."""
+        """Return True only where every pair of `other` belongs to this term; may miss some."""
         is_diagonal = other.before == 0 and other.after == 0  # i = j fits every stride
         return (
-            _reaches(self.before, other.before)
-            and _reaches(self.after, other.after)
+            _hull(self, other) == self
             and (is_diagonal or other.stride % self.stride == 0)
-            and _includes(self.queries, other.queries)
-            and _includes(self.keys, other.keys)
             and set(self.blocks) <= set(other.blocks)
         )
 
@@ -112,7 +110,7 @@ class MaskTerm:
 
 
 def is_member(positions: Tensor, members: Positions) -> Tensor:
-    """Tell which positions belong to a set.
+    """Return which positions belong to a set.
 
     Args:
         positions: Integers, any shape.
@@ -132,16 +130,15 @@ def union(left: Iterable[MaskTerm], right: Iterable[MaskTerm]) -> tuple[MaskTerm
 
 def intersect(left: Iterable[MaskTerm], right: Iterable[MaskTerm]) -> tuple[MaskTerm, ...]:
     """Join two disjunctions by "and": every term of one with every term of the other."""
-    others = tuple(right)
-    return simplify(first & second for first in left for second in others)
+    return simplify(first & second for first, second in product(left, right))
 
 
 def simplify(terms: Iterable[MaskTerm]) -> tuple[MaskTerm, ...]:
     """Shorten a disjunction without changing what it allows.
 
-    A band shorter than its stride holds the diagonal only. Clauses that differ in one part alone
-    are merged (two bands both hold offset 0, so their union is a band). Empty terms and those
-    contained in another are dropped.
+    A band shorter than its stride holds the diagonal only. Terms that differ in one part alone are
+    merged (two bands both hold offset 0, so their union is a band). Empty terms and those contained
+    in another are dropped.
 
     Args:
         terms: The disjunction.
@@ -150,16 +147,18 @@ def simplify(terms: Iterable[MaskTerm]) -> tuple[MaskTerm, ...]:
         An equal disjunction, at most as long.
     """
     merged = [_shorten(term) for term in terms if not term.is_empty]
-    merged = _merge(merged, lambda c: replace(c, before=None, after=None), _join_bands)
-    merged = _merge(merged, lambda c: replace(c, queries=None), _join_queries)
-    merged = _merge(merged, lambda c: replace(c, keys=None), _join_keys)
-    kept: list[MaskTerm] = []
+    for part in ({"before": None, "after": None}, {"queries": None}, {"keys": None}):
+        by_rest: dict[MaskTerm, MaskTerm] = {}
+        for term in merged:
+            rest = replace(term, **part)
+            by_rest[rest] = _hull(by_rest[rest], term) if rest in by_rest else term
+        merged = list(by_rest.values())
+    largest: list[MaskTerm] = []
     for term in merged:
-        if any(other.contains(term) for other in kept):
-            continue
-        kept = [other for other in kept if not term.contains(other)]
-        kept.append(term)
-    return tuple(kept)
+        if not any(larger.contains(term) for larger in largest):
+            largest = [smaller for smaller in largest if not term.contains(smaller)]
+            largest.append(term)
+    return tuple(largest)
 
 
 def _shorten(term: MaskTerm) -> MaskTerm:
@@ -169,30 +168,15 @@ def _shorten(term: MaskTerm) -> MaskTerm:
     return replace(term, before=0, after=0, stride=1) if is_diagonal else term
 
 
-def _merge(
-    terms: Iterable[MaskTerm],
-    without: Callable[[MaskTerm], MaskTerm],
-    join: Callable[[MaskTerm, MaskTerm], MaskTerm],
-) -> list[MaskTerm]:
-    """Join the terms that are equal once the part that `without` removes is gone."""
-    groups: dict[MaskTerm, MaskTerm] = {}
-    for term in terms:
-        rest = without(term)
-        groups[rest] = join(groups[rest], term) if rest in groups else term
-    return list(groups.values())
-
-
-def _join_bands(left: MaskTerm, right: MaskTerm) -> MaskTerm:
-    before, after = _larger(left.before, right.before), _larger(left.after, right.after)
-    return replace(left, before=before, after=after)
-
-
-def _join_queries(left: MaskTerm, right: MaskTerm) -> MaskTerm:
-    return replace(left, queries=_union(left.queries, right.queries))
-
-
-def _join_keys(left: MaskTerm, right: MaskTerm) -> MaskTerm:
-    return replace(left, keys=_union(left.keys, right.keys))
+def _hull(left: MaskTerm, right: MaskTerm) -> MaskTerm:
+    """Return `left` with its band and its positions widened to hold those of `right`."""
+    return replace(
+        left,
+        before=_larger(left.before, right.before),
+        after=_larger(left.after, right.after),
+        queries=_union(left.queries, right.queries),
+        keys=_union(left.keys, right.keys),
+    )
 
 
 def _smaller(left: int | None, right: int | None) -> int | None:
@@ -211,11 +195,3 @@ def _intersection(left: Positions | None, right: Positions | None) -> Positions 
 
 def _union(left: Positions | None, right: Positions | None) -> Positions | None:
     return None if left is None or right is None else tuple(sorted({*left, *right}))
-
-
-def _reaches(bound: int | None, other: int | None) -> bool:
-    return bound is None or (other is not None and other <= bound)
-
-
-def _includes(members: Positions | None, other: Positions | None) -> bool:
-    return members is None or (other is not None and set(other) <= set(members))

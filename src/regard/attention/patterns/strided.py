@@ -1,6 +1,6 @@
 """Strided attention: a query sees every s-th key (Child et al. 2019, section 4.2). Cost: n * m / s.
 
-Beside a local window it reaches every position in two layers: ``Local(s, 0) | Strided(s)``.
+With a local window it reaches every position in two layers: ``Local(s, 0) | Strided(s)``.
 """
 
 from __future__ import annotations
@@ -50,5 +50,5 @@ class Strided(MaskPattern):
         return queries % self.stride == keys % self.stride
 
     def terms(self) -> tuple[MaskTerm, ...]:
-        """One stride without a band."""
+        """Return one stride without a band."""
         return (MaskTerm(stride=self.stride),)

@@ -16,11 +16,10 @@ import re
 
 from regard.attention.patterns import PATTERNS, Causal, Full
 from regard.attention.patterns.base import (
-    Intersection,
     LengthDependentPair,
+    MaskPair,
     Pattern,
     ScoreDependentPattern,
-    Union,
 )
 from regard.errors import ConfigError
 
@@ -43,7 +42,7 @@ def parse_pattern(text: str, *, is_decoder: bool = False) -> Pattern:
         The pattern.
 
     Raises:
-        ConfigError: The text is no pattern; the message says what is allowed.
+        ConfigError: The text does not describe a pattern; the message says what is allowed.
 
     >>> parse_pattern("local:256|global:0")
     (Local(before=256, after=256) | Global(positions=(0,)))
@@ -76,7 +75,7 @@ def format_pattern(pattern: Pattern) -> str:
     text = pattern.to_text()
     if text is not None:
         return text
-    while isinstance(pattern, Union | Intersection | LengthDependentPair):
+    while isinstance(pattern, MaskPair | LengthDependentPair):
         pattern = pattern.left if pattern.left.to_text() is None else pattern.right
     raise ConfigError(f"{pattern!r} has no text form.  Known: {known_forms()}.")
 
@@ -88,7 +87,7 @@ def known_forms() -> str:
 
 
 def _has_causal_factor(pattern: Pattern) -> bool:
-    if isinstance(pattern, Intersection | LengthDependentPair) and pattern.symbol == "&":
+    if isinstance(pattern, MaskPair | LengthDependentPair) and pattern.symbol == "&":
         return _has_causal_factor(pattern.left) or _has_causal_factor(pattern.right)
     return isinstance(pattern, Causal)
 
@@ -137,9 +136,9 @@ class _Parser:
         return is_next
 
     def _join(self, left: Pattern, symbol: str, right: Pattern) -> Pattern:
-        for side in (left, right):
-            if isinstance(side, ScoreDependentPattern):
-                raise self._error(side.refusal)
+        for operand in (left, right):
+            if isinstance(operand, ScoreDependentPattern):
+                raise self._error(operand.refusal)
         return left | right if symbol == "|" else left & right
 
     def _named(self, token: str) -> Pattern:

@@ -7,16 +7,18 @@ score must be known to rank it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from regard.attention.dense import AttentionOutput, dense_scores, drop_weights, repeat_heads
+from regard.attention.options import AttentionOptions
 from regard.attention.patterns.arguments import parse_causal_number
 from regard.attention.patterns.base import ScoreDependentPattern, allowed_matrix
-from regard.attention.patterns.cost import Cost
-from regard.attention.patterns.drawing import CANDIDATE, Format, check_num_positions, draw, grid
+from regard.attention.patterns.cost import PairCount
+from regard.attention.patterns.drawing import CANDIDATE, grid
 from regard.errors import ConfigError
 
 
@@ -33,17 +35,15 @@ class TopK(ScoreDependentPattern):
     """
 
     k: int
-    causal: bool = False
+    causal: bool = field(default=False, kw_only=True)
 
     synopsis: ClassVar[str] = "top_k:K"
     text_form: ClassVar[str] = "top_k:K (keys a query keeps), e.g. top_k:16"
     reason: ClassVar[str] = "chooses keys by score"
 
-    def __init__(self, k: int, *, causal: bool = False) -> None:
-        if k < 1:
-            raise ConfigError(f"TopK(k={k}): k must be 1 or more.")
-        object.__setattr__(self, "k", k)  # the class is frozen
-        object.__setattr__(self, "causal", causal)
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ConfigError(f"TopK(k={self.k}): k must be 1 or more.")
 
     @classmethod
     def from_text(cls, arguments: str | None, *, is_decoder: bool) -> Self:
@@ -55,53 +55,29 @@ class TopK(ScoreDependentPattern):
         """Write ``top_k:K`` or ``top_k:K,causal``."""
         return f"top_k:{self.k}" + (",causal" if self.causal else "")
 
-    def cost(
-        self,
-        queries: int,
-        keys: int,
-        *,
-        dim: int = 64,
-        value_dim: int | None = None,
-        itemsize: int = 4,
-    ) -> Cost:
-        """Count the chosen pairs, and the arithmetic of scoring and mixing all of them.
-
-        Args:
-            queries: Number of queries, at positions 0, 1, ...
-            keys: Number of keys, at positions 0, 1, ...
-            dim: Size of a query and of a key.
-            value_dim: Size of a value; None for `dim`.
-            itemsize: Bytes of a number, 4 for float32.
-
-        Returns:
-            The cost; `flops` are those of full attention.
-        """
-        dense = Cost.of(
-            queries * keys, queries, keys, dim=dim, value_dim=value_dim, itemsize=itemsize
-        )
-        most = min(self.k, keys)
-        pairs = most * queries
+    def count_pairs(self, num_queries: int, num_keys: int) -> PairCount:
+        """Count the chosen pairs; the scored ones are all, as in full attention."""
+        most = min(self.k, num_keys)
+        attended = most * num_queries
         if self.causal:  # query i has i + 1 candidates
-            short = min(most, queries)
-            pairs = short * (short + 1) // 2 + most * (queries - short)
-        return Cost(pairs, dense.flops, dense.bytes)
+            short = min(most, num_queries)
+            attended = short * (short + 1) // 2 + most * (num_queries - short)
+        return PairCount(attended, scored=num_queries * num_keys)
 
-    def show(self, num_positions: int = 24, *, format: Format = "text") -> str:  # noqa: A002
-        """Draw the pairs to choose from, queries down and keys across.
+    def cells(self, num_positions: int) -> list[str]:
+        """Return the picture's rows, with the pairs to choose from."""
+        return grid(allowed_matrix(self, num_positions, num_positions), mark=CANDIDATE)
 
-        Args:
-            num_positions: Number of queries and of keys, 1 or more.
-            format: ``"text"`` or ``"svg"``.
-
-        Returns:
-            The picture.
-
-        Raises:
-            ConfigError: An argument is out of range.
-        """
-        check_num_positions(num_positions)
-        rows = grid(allowed_matrix(self, num_positions, num_positions), mark=CANDIDATE)
-        return draw(rows, title=repr(self), format=format)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) -> AttentionOutput:
+        """Compute output and weights; q, k, v are ``[batch, heads or kv_heads, length, dim]``."""
+        allowed = self.allowed(*options.positions(q, k)) if self.causal else None
+        allowed = options.allowed(allowed, q, k)
+        v = repeat_heads(v, q.shape[1])
+        out, weights = top_k_attention(dense_scores(q, k, options), v, self.k, allowed)
+        if options.dropout > 0:
+            weights = drop_weights(weights, q, k, options)
+            out = torch.matmul(weights.to(v.dtype), v)  # [batch, heads, queries, value_dim]
+        return AttentionOutput(out, weights)
 
     def __repr__(self) -> str:
         return f"TopK({self.k}, causal=True)" if self.causal else f"TopK({self.k})"
@@ -130,9 +106,10 @@ def top_k_attention(
     if allowed is not None:
         # The lowest finite value, not -inf: a row of -inf would make NaN, in the gradient too.
         scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-    best, chosen = scores.topk(min(k, scores.shape[-1]), dim=-1)  # [batch, heads, queries, k]
-    kept = best.softmax(-1)
+    best, keys = scores.topk(min(k, scores.shape[-1]), dim=-1)  # [batch, heads, queries, k]
+    best_weights = best.softmax(-1)
     if allowed is not None:
-        kept = kept.masked_fill(~allowed.expand_as(scores).gather(-1, chosen), 0.0)
-    weights = torch.zeros_like(scores).scatter(-1, chosen, kept)
+        is_allowed = allowed.expand_as(scores).gather(-1, keys)
+        best_weights = best_weights.masked_fill(~is_allowed, 0.0)
+    weights = torch.zeros_like(scores).scatter(-1, keys, best_weights)
     return torch.matmul(weights, v), weights

@@ -72,7 +72,9 @@ def differentiate(out, inputs):
 
 def assert_equal_to_definition(q, k, v, pattern, *, rtol=1e-10, atol=1e-11, **options):
     options = AttentionOptions(**options)
-    found = differentiate(blockwise_attention(q, k, v, pattern=pattern, options=options), (q, k, v))
+    found = differentiate(
+        blockwise_attention(q, k, v, pattern=pattern, options=options).out, (q, k, v)
+    )
     wide = [x.detach().double().requires_grad_() for x in (q, k, v)]
     wanted = differentiate(definition(*wide, pattern, options), wide)
     for one, other in zip(found, wanted, strict=True):
@@ -153,7 +155,9 @@ def test_a_batch_of_directions_gives_as_many_gradients(compiled):
 def test_what_is_not_finite_shows_where_it_is_seen(kernels, name, value, dtype):
     inputs = {x: draw(1, 2, 200, 20, dtype=dtype, seed=i).detach() for i, x in enumerate("qkv")}
     inputs[name][0, 1, 100, 3] = value
-    out = blockwise_attention(*inputs.values(), pattern=Local(30, 30), options=AttentionOptions())
+    out = blockwise_attention(
+        *inputs.values(), pattern=Local(30, 30), options=AttentionOptions()
+    ).out
     assert out[0, 0].isfinite().all()
     assert not out[0, 1, 100].isfinite().all()
     if name == "k":  # an infinite key can have the weight 0: its whole head shows it
@@ -166,7 +170,7 @@ def test_scores_of_ten_thousand_do_not_overflow(kernels, dtype):
     k = draw(1, 1, 200, 16, dtype=dtype, seed=1)
     v = draw(1, 1, 200, 16, dtype=dtype, seed=2)
     options = AttentionOptions()
-    out = blockwise_attention(q, 100 * k, v, pattern=Causal(), options=options)
+    out = blockwise_attention(q, 100 * k, v, pattern=Causal(), options=options).out
     assert out.isfinite().all()
     assert all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), (q, k, v)))
 
@@ -177,7 +181,7 @@ def test_the_number_of_threads_changes_nothing(compiled):
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
-            out = blockwise_attention(q, k, v, pattern=Causal(), options=AttentionOptions())
+            out = blockwise_attention(q, k, v, pattern=Causal(), options=AttentionOptions()).out
             found.append(differentiate(out, (q, k, v)))
     finally:
         torch.set_num_threads(threads)

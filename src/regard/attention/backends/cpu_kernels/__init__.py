@@ -1,10 +1,10 @@
 """Fused kernels for the CPU, in C++: value and first derivative of a band of dot products.
 
-All else, and every higher derivative, is the recursion of `blockwise.py`.
+All else, and every higher derivative, is the recursion in `blockwise/`.
 
 They are compiled when the package is installed, where there is a C++ compiler (``hatch_build.py``
 at the root of the repository), and chosen by the processor's instruction set when first used.
-Without them `first_order.py` computes the same with PyTorch's operators, at half the speed or less.
+Without them `tiled_flash.py` computes the same with PyTorch's operators, at half the speed or less.
 """
 
 from regard.attention.backends.cpu_kernels.fused import Fused

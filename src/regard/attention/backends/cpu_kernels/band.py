@@ -1,6 +1,6 @@
 """The kernels of band.cpp as operators of PyTorch: tensors in, tensors out, without derivatives.
 
-As operators they are known to what traces, batches or fakes tensors, which a bare call is not.
+Operators take tensors that are traced, batched or fake, which a bare call of a kernel does not.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ STORAGE = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 """Types that the kernels read and write, with their numbers in band.h."""
 
 FAR = 1 << 40
-"""The reach of a band without bound: further than any position."""
+"""The reach of a band without bound: more than any position."""
 
 _Strides = ctypes.c_int64 * 3
 
 
-class _Inputs(NamedTuple):
+class BandInputs(NamedTuple):
     """What both operators take, in this order.
 
     Args:
@@ -67,10 +67,10 @@ class _Band(ctypes.Structure):
 
 
 class _Call:
-    """One call of a kernel: what it reads and writes, kept alive until it is done."""
+    """One call of a kernel: its inputs and outputs, kept alive until it is done."""
 
-    def __init__(self, given: _Inputs) -> None:
-        q, k, v = given.q, given.k, given.v
+    def __init__(self, inputs: BandInputs) -> None:
+        q, k, v = inputs.q, inputs.k, inputs.v
         self.wide = torch.promote_types(q.dtype, torch.float32)
         self._band = _Band(
             batch=q.shape[0],
@@ -80,38 +80,38 @@ class _Call:
             keys=k.shape[2],
             dim=q.shape[3],
             value_dim=v.shape[3],
-            before=given.before,
-            after=given.after,
-            offset=given.offset,
+            before=inputs.before,
+            after=inputs.after,
+            offset=inputs.offset,
             storage=STORAGE[q.dtype],
             num_threads=torch.get_num_threads(),
-            scale=given.scale,
+            scale=inputs.scale,
         )
-        self._kept: list[Tensor] = []
-        self.put_heads(q=q, k=k, v=v)
+        self._alive: list[Tensor] = []
+        self.set_heads(q=q, k=k, v=v)
         integer = torch.int64 if self.wide == torch.float64 else torch.int32
-        self._put_integers("lengths", given.lengths, torch.int64)
-        self._put_integers("query_segments", given.query_segments, integer)
-        self._put_integers("key_segments", given.key_segments, integer)
+        if inputs.lengths is not None:
+            self.set_contiguous(lengths=inputs.lengths.to(torch.int64))
+        if inputs.query_segments is not None and inputs.key_segments is not None:
+            self.set_contiguous(
+                query_segments=inputs.query_segments.to(integer),
+                key_segments=inputs.key_segments.to(integer),
+            )
 
-    def _put_integers(self, name: str, tensor: Tensor | None, dtype: torch.dtype) -> None:
-        if tensor is not None:
-            self.put(**{name: tensor.to(dtype)})
-
-    def put(self, **tensors: Tensor) -> None:
-        """Give tensors by the names of their fields, their numbers side by side."""
+    def set_contiguous(self, **tensors: Tensor) -> None:
+        """Set fields of the `Band` to tensors, made contiguous."""
         for name, tensor in tensors.items():
-            self._give(name, tensor.contiguous())
+            self._set(name, tensor.contiguous())
 
-    def put_heads(self, **tensors: Tensor) -> None:
-        """Give tensors ``[batch, heads, length, dim]``, in any order of the first three axes."""
+    def set_heads(self, **tensors: Tensor) -> None:
+        """Set fields to ``[batch, heads, length, dim]``, in any order of the first three axes."""
         for name, tensor in tensors.items():
             readable = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-            self._give(name, readable)
+            self._set(name, readable)
             setattr(self._band, f"{name}_strides", _Strides(*readable.stride()[:3]))
 
-    def _give(self, name: str, tensor: Tensor) -> None:
-        self._kept.append(tensor)
+    def _set(self, name: str, tensor: Tensor) -> None:
+        self._alive.append(tensor)
         setattr(self._band, name, tensor.data_ptr())
 
     def run(self, name: str) -> None:
@@ -120,37 +120,37 @@ class _Call:
             raise MemoryError("attention: no memory for the tiles of its threads")
 
 
-def _forward(*inputs: Any) -> tuple[Tensor, Tensor]:
-    given = _Inputs(*inputs)
-    call, q, v = _Call(given), given.q, given.v
-    out = _laid_out_as(q, v.shape[-1], v.dtype)
+def _forward(*arguments: Any) -> tuple[Tensor, Tensor]:
+    inputs = BandInputs(*arguments)
+    call, q, v = _Call(inputs), inputs.q, inputs.v
+    out = _empty_like(q, v.shape[-1], v.dtype)
     lse = torch.empty((*q.shape[:3], 1), dtype=call.wide)
-    call.put_heads(out=out)
-    call.put(lse=lse)
+    call.set_heads(out=out)
+    call.set_contiguous(lse=lse)
     call.run("regard_band_forward")
-    return out, lse
+    return out, lse  # [batch, heads, queries, value_dim], [batch, heads, queries, 1]
 
 
 def _backward(
-    out: Tensor, lse: Tensor, dout: Tensor, dlse: Tensor, *inputs: Any
+    out: Tensor, lse: Tensor, dout: Tensor, dlse: Tensor, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    given = _Inputs(*inputs)
-    call, q, k, v = _Call(given), given.q, given.k, given.v
-    dq = _laid_out_as(q, q.shape[-1], q.dtype)
-    dk, dv = (_laid_out_as(tensor, tensor.shape[-1], call.wide) for tensor in (k, v))
-    call.put_heads(out=out, dout=dout, dq=dq, dk=dk, dv=dv)
-    call.put(lse=lse, dlse=dlse)
+    inputs = BandInputs(*arguments)
+    call, q, k, v = _Call(inputs), inputs.q, inputs.k, inputs.v
+    dq = _empty_like(q, q.shape[-1], q.dtype)
+    dk, dv = (_empty_like(tensor, tensor.shape[-1], call.wide) for tensor in (k, v))
+    call.set_heads(out=out, dout=dout, dq=dq, dk=dk, dv=dv)
+    call.set_contiguous(lse=lse, dlse=dlse)
     call.run("regard_band_backward")
-    return dq, dk.to(k.dtype), dv.to(v.dtype)
+    return dq, dk.to(k.dtype), dv.to(v.dtype)  # [batch, heads or kv_heads, length, dim]
 
 
-def _laid_out_as(like: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
-    """Make room for ``[batch, heads, length, dim]`` in the order of axes of another tensor.
+def _empty_like(tensor: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+    """Return an empty ``[batch, heads, length, dim]`` in the order of axes of another tensor.
 
-    What projections gave as ``[batch, length, heads, dim]`` is then taken back without a copy.
+    What a projection gave as ``[batch, length, heads, dim]`` is then returned without a copy.
     """
-    batch, heads, length, _ = like.shape
-    if like.stride(1) < like.stride(2):
+    batch, heads, length, _ = tensor.shape
+    if tensor.stride(1) < tensor.stride(2):
         strides = (length * heads * dim, dim, heads * dim, 1)
     else:
         strides = (heads * length * dim, length * dim, dim, 1)

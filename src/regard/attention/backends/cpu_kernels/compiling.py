@@ -32,31 +32,31 @@ _MACHINES = {"AMD64": "x86_64", "arm64": "aarch64"}
 
 
 def instruction_sets() -> dict[str, str]:
-    """Return what this processor's family has; empty for one that is not known."""
+    """Return compiler options by instruction set; empty for an unknown processor family."""
     machine = platform.machine()
     return INSTRUCTION_SETS.get(_MACHINES.get(machine, machine), {})
 
 
 def digest_sources(folder: Path) -> str:
-    """Hash all that is compiled, so that a library tells which sources it stems from."""
+    """Hash all that is compiled, to check which sources a library was compiled from."""
     sources = sorted((*folder.glob("*.h"), *folder.glob("*.cpp")))
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 def library_path(folder: Path, name: str) -> Path:
-    """Name the library of an instruction set."""
+    """Return the path of the library of an instruction set."""
     return folder / f"_{name}.so"
 
 
 def compile_kernels(sources: Path, folder: Path) -> str | None:
-    """Compile one library for each instruction set, side by side.
+    """Compile one library for each instruction set, in parallel.
 
     Args:
         sources: The folder of the C++ files.
         folder: Where the libraries go; those of an earlier run are replaced.
 
     Returns:
-        None, or why there is none now.
+        None, or why it failed.
     """
     for stale in folder.glob("_*.so"):
         stale.unlink()

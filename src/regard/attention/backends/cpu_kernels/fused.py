@@ -22,7 +22,7 @@ class Fused:
         before: The band reaches back to ``j >= i - before``; None without bound.
         after: The band reaches ahead to ``j <= i + after``; None without bound.
         offset: Position of query 0.
-        specs: Names the tensors.
+        specs: The names of the tensors.
     """
 
     scale: float
@@ -33,7 +33,7 @@ class Fused:
 
     @staticmethod
     def takes(tensors: Sequence[Tensor]) -> bool:
-        """Tell whether the kernels can read these q, k and v."""
+        """Return whether the kernels can read these q, k, v, ``[batch, heads, length, dim]``."""
         return (
             loading.load_fastest() is not None
             and all(
@@ -56,17 +56,20 @@ class Fused:
         outputs: Sequence[Tensor],
         cotangents: Sequence[Tensor],
     ) -> tuple[Tensor, ...]:
-        """Compute the cotangents of q, k and v."""
+        """Compute the cotangents of q, k and v, ``[batch, heads, length, dim]`` each."""
         return torch.ops.regard.band_backward(*outputs, *cotangents, *self._inputs(tensors))
 
-    def _inputs(self, tensors: Sequence[Tensor]) -> tuple[Tensor | float | None, ...]:
-        """List what both operators take."""
+    def _inputs(self, tensors: Sequence[Tensor]) -> band.BandInputs:
         inputs = self.specs.unflatten(tensors)
-        before, after = (
-            band.FAR if bound is None else bound for bound in (self.before, self.after)
-        )
-        return (
-            *(inputs.q, inputs.k, inputs.v),
-            *(inputs.lengths, inputs.query_segments, inputs.key_segments),
-            *(before, after, self.offset, self.scale),
+        return band.BandInputs(
+            q=inputs.q,
+            k=inputs.k,
+            v=inputs.v,
+            lengths=inputs.lengths,
+            query_segments=inputs.query_segments,
+            key_segments=inputs.key_segments,
+            before=band.FAR if self.before is None else self.before,
+            after=band.FAR if self.after is None else self.after,
+            offset=self.offset,
+            scale=self.scale,
         )

@@ -42,8 +42,7 @@ def load(name: str) -> ctypes.CDLL | None:
     """Load the kernels of an instruction set.
 
     Returns:
-        None where they were not compiled, stem from other sources than those at hand, or cannot
-        run.
+        None where they were not compiled, were compiled from other sources, or cannot run.
     """
     path = library_path(_FOLDER, name)
     if not path.exists():
@@ -55,6 +54,6 @@ def load(name: str) -> ctypes.CDLL | None:
 
 
 def instructions() -> str | None:
-    """Name the instruction set that the kernels use here; None where they were not compiled."""
+    """Return the instruction set of the kernels in use; None where they were not compiled."""
     library = load_fastest()
     return None if library is None else Path(library._name).stem.removeprefix("_")
