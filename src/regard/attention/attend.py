@@ -194,19 +194,7 @@ def _attend_finite(
     options: AttentionOptions,
     compute: Callable[[Tensor, Tensor, Tensor, ResolvedPattern, AttentionOptions], AttentionOutput],
 ) -> AttentionOutput:
-    """Compute attention of finite numbers; queries that see others get NaN.
-
-    Args:
-        q: ``[batch, heads, queries, dim]``.
-        k: ``[batch, kv_heads, keys, dim]``.
-        v: ``[batch, kv_heads, keys, value_dim]``.
-        pattern: Any.
-        options: All else.
-        compute: Computes attention of finite numbers.
-
-    Returns:
-        What `compute` returns.
-    """
+    """Compute attention of q, k, v ``[batch, heads, length, dim]``; those not finite give NaN."""
     if not may_read(q):
         q, k, v = propagate_nan(q, k, v, options)
         return resolve_by_length(compute, q, k, v, pattern, options)

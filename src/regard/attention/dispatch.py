@@ -29,7 +29,7 @@ from regard.attention.scores import DotProduct
 DENSE_BELOW = 512 * 512
 """Pairs of a query and a key below which the definition is the fastest method."""
 DENSE_BELOW_KERNELS = 128 * 128
-"""The same where the kernels apply; the second derivative is no slower from there, either."""
+"""The same where the kernels apply; the second derivative is not slower from there either."""
 
 
 class Method(Enum):
@@ -112,19 +112,7 @@ def collect_facts(
     returns_weights: bool,
     returns_lse: bool,
 ) -> AttentionFacts:
-    """Collect the facts of a call.
-
-    Args:
-        q: ``[batch, heads, queries, dim]``.
-        k: ``[batch, kv_heads, keys, dim]``.
-        v: ``[batch, kv_heads, keys, value_dim]``.
-        options: All else.
-        returns_weights: Whether the weights are asked for.
-        returns_lse: Whether the log-sum-exp is asked for.
-
-    Returns:
-        The facts.
-    """
+    """Return the facts of a call; q, k, v are ``[batch, heads or kv_heads, length, dim]``."""
     is_compiling = torch.compiler.is_compiling()
     is_dot_product = isinstance(options.score, DotProduct)
     return AttentionFacts(
@@ -142,15 +130,7 @@ def collect_facts(
 
 
 def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
-    """Choose the method of a call.
-
-    Args:
-        pattern: A pattern that does not depend on the length.
-        facts: Of the call.
-
-    Returns:
-        The method.
-    """
+    """Choose the method of a call by a pattern that does not depend on the length."""
     if isinstance(pattern, Hierarchical):
         has_rows = facts.mask_shape is not None and facts.mask_shape[2] > 1
         return Method.HIERARCHICAL_DENSE if has_rows else Method.HIERARCHICAL
@@ -171,15 +151,7 @@ def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
 
 
 def dense_below(pattern: ResolvedPattern, facts: AttentionFacts) -> int:
-    """Return the number of pairs below which the definition is the fastest method.
-
-    Args:
-        pattern: A pattern that does not depend on the length.
-        facts: Of a call of any length.
-
-    Returns:
-        `DENSE_BELOW_KERNELS` where the kernels apply, else `DENSE_BELOW`.
-    """
+    """Return the number of pairs below which the definition is the fastest method."""
     is_by_kernels = (
         facts.kernels_apply
         and facts.is_plain

@@ -93,12 +93,7 @@ class AttentionOptions:
         return reduce(torch.logical_and, masks) if masks else None
 
     def fold_key_mask(self, q: Tensor, k: Tensor) -> AttentionOptions:
-        """Return the options with a mask of keys alone as segments, which the kernels take.
-
-        Args:
-            q: Queries, ``[batch, heads, queries, dim]``.
-            k: Keys, ``[batch, kv_heads, keys, dim]``.
-        """
+        """Return the options with a mask ``[batch or 1, 1, 1, keys]`` as segments, for kernels."""
         if self.mask is None or self.mask.shape[1:3] != (1, 1):
             return self
         allowed = self.mask.expand(q.shape[0], 1, 1, k.shape[2])[:, 0, 0]  # [batch, keys]
@@ -111,12 +106,7 @@ class AttentionOptions:
         return replace(self, mask=None, segments=(query_segments, key_segments))
 
     def check(self, q: Tensor, k: Tensor, lengths: Lengths) -> None:
-        """Check that the options fit queries and keys; mask and bias by `broadcast_pairs`.
-
-        Args:
-            q: Queries, ``[batch, heads, queries, dim]``.
-            k: Keys, ``[batch, kv_heads, keys, dim]``.
-            lengths: As the call has them.
+        """Check all but mask and tensor bias against q and k, ``[batch, heads, length, dim]``.
 
         Raises:
             ShapeError: With the name of the one that does not fit.
@@ -164,16 +154,7 @@ def split_lengths(
 
 
 def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
-    """Check that queries, keys and values fit each other.
-
-    Args:
-        q: Queries, ``[batch, heads, queries, dim]``.
-        k: Keys, ``[batch, kv_heads, keys, dim]``.
-        v: Values, ``[batch, kv_heads, keys, value_dim]``.
-
-    Raises:
-        ShapeError: With the name of the one that does not fit.
-    """
+    """Check that q, k and v fit each other, ``[batch, heads or kv_heads, length, dim]``."""
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if tensor.dim() != 4:
             raise ShapeError(

@@ -29,22 +29,7 @@ def resolve_by_length(
     pattern: Pattern,
     options: AttentionOptions,
 ) -> AttentionOutput:
-    """Resolve a pattern for the lengths of a call and compute attention.
-
-    Args:
-        compute: Computes it by a resolved pattern.
-        q: ``[batch, heads, queries, dim]``.
-        k: ``[batch, kv_heads, keys, dim]``.
-        v: ``[batch, kv_heads, keys, value_dim]``.
-        pattern: Any.
-        options: All else.
-
-    Returns:
-        The result of `compute` for the whole batch.
-
-    Raises:
-        ConfigError: The pattern depends on the length, and there are ``key_positions``.
-    """
+    """Resolve a pattern for every row; compute q, k, v ``[batch, heads, length, dim]`` by it."""
     if not isinstance(pattern, LengthDependentPattern):
         return compute(q, k, v, pattern, options)
     if options.key_positions is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from regard.attention.blockwise.combine import blockwise_attention, blockwise_gradient
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns.base import ComposablePattern, MaskPattern
+from regard.attention.patterns.base import MaskPattern
 from regard.attention.patterns.text import format_pattern, parse_pattern
 from regard.attention.scores import DotProduct
 
@@ -22,18 +22,13 @@ from regard.attention.scores import DotProduct
 class _Arguments(NamedTuple):
     """What both operators take after q, k and v: tensors and plain values, in this order."""
 
-    text: str  # of the pattern
+    pattern: str
     offset: int
     scale: float | None
     soft_cap: float | None
     lengths: Tensor | None  # [batch]
     query_segments: Tensor | None  # [batch, queries]
     key_segments: Tensor | None  # [batch, keys]
-
-    def pattern(self) -> ComposablePattern:
-        pattern = parse_pattern(self.text)
-        assert isinstance(pattern, ComposablePattern)  # others are not compiled
-        return pattern
 
     def options(self) -> AttentionOptions:
         segments = None
@@ -56,18 +51,7 @@ _SCHEMA = (
 def compiled_attention(
     q: Tensor, k: Tensor, v: Tensor, pattern: MaskPattern, options: AttentionOptions
 ) -> Tensor:
-    """Compute attention blockwise, as one operator with a first derivative.
-
-    Args:
-        q: ``[batch, heads, queries, dim]``.
-        k: ``[batch, kv_heads, keys, dim]``.
-        v: ``[batch, kv_heads, keys, value_dim]``.
-        pattern: One with a text form.
-        options: Dot products, lengths, segments, a mask of keys.
-
-    Returns:
-        ``[batch, heads, queries, value_dim]``.
-    """
+    """Compute ``[batch, heads, queries, value_dim]`` by one operator with a first derivative."""
     options = options.fold_key_mask(q, k)
     score = options.score
     is_dot_product = isinstance(score, DotProduct)
@@ -89,7 +73,9 @@ def compiled_attention(
 )
 def _attend(q: Tensor, k: Tensor, v: Tensor, *arguments: Any) -> Tensor:
     call = _Arguments(*arguments)
-    out = blockwise_attention(q, k, v, pattern=call.pattern(), options=call.options()).out
+    out = blockwise_attention(
+        q, k, v, pattern=parse_pattern(call.pattern), options=call.options()
+    ).out
     return out.contiguous()  # [batch, heads, queries, value_dim]
 
 
@@ -107,7 +93,7 @@ def _attend_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *arguments: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     call = _Arguments(*arguments)
-    pattern, options = call.pattern(), call.options()
+    pattern, options = parse_pattern(call.pattern), call.options()
     dq, dk, dv = blockwise_gradient(q, k, v, grad, pattern=pattern, options=options)
     return dq.contiguous(), dk.contiguous(), dv.contiguous()  # [batch, heads, length, dim]
 

@@ -28,18 +28,7 @@ class SdpaBackend:
 
     @staticmethod
     def takes(term: MaskTerm, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) -> bool:
-        """Return whether it computes scaled dot products of a term, the only one of its pattern.
-
-        Args:
-            term: Of the pattern.
-            q: ``[batch, heads, queries, dim]``.
-            k: ``[batch, kv_heads, keys, dim]``.
-            v: ``[batch, kv_heads, keys, value_dim]``.
-            options: All else.
-
-        Returns:
-            True where it computes the same.
-        """
+        """Return whether it computes a term alone; q, k, v are ``[batch, heads, length, dim]``."""
         is_square = options.query_offset == 0 and q.shape[2] == k.shape[2]
         return (
             (term == MaskTerm() or (term == MaskTerm(after=0) and is_square))

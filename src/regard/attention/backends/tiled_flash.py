@@ -94,14 +94,15 @@ class _Workspace:
         """Cast ``[blocks, n, m]`` into the buffer of that name and type."""
         if tensor.dtype == dtype or torch._C._are_functorch_transforms_active():
             return tensor.to(dtype)
-        like = tensor.new_empty(0, dtype=dtype)
-        return self._buffer(name, tuple(tensor.shape), like).copy_(tensor)
+        return self._buffer(name, tuple(tensor.shape), tensor.new_empty(0, dtype=dtype)).copy_(
+            tensor
+        )
 
-    def _buffer(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        buffer = self._buffers.get((name, like.dtype))
-        if buffer is None or buffer.shape != shape:
-            buffer = self._buffers[name, like.dtype] = like.new_empty(shape)
-        return buffer
+    def _buffer(self, name: str, shape: tuple[int, ...], template: Tensor) -> Tensor:
+        key = (name, template.dtype)
+        if key not in self._buffers or self._buffers[key].shape != shape:
+            self._buffers[key] = template.new_empty(shape)
+        return self._buffers[key]
 
 
 class _Value:

@@ -8,42 +8,11 @@ each other, which is what makes a derivative of a blockwise computation blockwis
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-
-class BlockIndices(Protocol):
-    """Positions of blocks of equal width."""
-
-    @property
-    def num_blocks(self) -> int:
-        """How many, 1 or more."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Positions in each, 1 or more."""
-        ...
-
-    def take(self, tensor: Tensor) -> Tensor:
-        """Cut blocks ``[blocks, heads, width, dim]`` out of ``[heads, length, dim]``."""
-        ...
-
-    def add(self, total: Tensor, blocks: Tensor) -> None:
-        """Add ``[blocks, heads, width, dim]`` where `take` cut, into ``[heads, length, dim]``."""
-        ...
-
-    def write(self, total: Tensor, blocks: Tensor) -> None:
-        """Write ``[blocks, heads, width, dim]`` where `take` cut; the blocks must not overlap."""
-        ...
-
-    def positions(self, device: torch.device) -> Tensor:
-        """Return the positions, ``[blocks, width]`` integers."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -135,3 +104,7 @@ class IndexedBlocks:
     def positions(self, device: torch.device) -> Tensor:
         """Return the positions, ``[blocks, width]``."""
         return torch.from_numpy(self.index).to(device)
+
+
+BlockIndices = StridedBlocks | IndexedBlocks
+"""The positions of blocks of equal width."""

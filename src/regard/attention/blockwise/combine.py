@@ -34,8 +34,9 @@ from regard.attention.blockwise.tiling import (
 from regard.attention.dense import AttentionOutput
 from regard.attention.dispatch import FirstOrder, choose_first_order
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns.base import ComposablePattern
+from regard.attention.patterns.base import Pattern, ScoreDependentPattern
 from regard.attention.scores import DotProduct
+from regard.errors import ConfigError
 
 
 def blockwise_attention(
@@ -43,7 +44,7 @@ def blockwise_attention(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: ComposablePattern,
+    pattern: Pattern,
     options: AttentionOptions,
     return_lse: bool = False,
 ) -> AttentionOutput:
@@ -60,6 +61,9 @@ def blockwise_attention(
 
     Returns:
         The output, and the log-sum-exp where it is asked for.
+
+    Raises:
+        ConfigError: The pattern depends on scores.
     """
     plan = _plan(q, k, v, pattern, options, return_lse=return_lse)
     out, lse = _combine(plan.inputs, [operation(*plan.tensors) for operation in plan.operations])
@@ -75,22 +79,10 @@ def blockwise_gradient(
     v: Tensor,
     grad: Tensor,
     *,
-    pattern: ComposablePattern,
+    pattern: Pattern,
     options: AttentionOptions,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the value again and the cotangents of q, k and v, where autograd does not record.
-
-    Args:
-        q: ``[batch, heads, queries, dim]``.
-        k: ``[batch, kv_heads, keys, dim]``.
-        v: ``[batch, kv_heads, keys, value_dim]``.
-        grad: Cotangent of the output, ``[batch, heads, queries, value_dim]``.
-        pattern: Which pairs may attend.
-        options: All else.
-
-    Returns:
-        The cotangents, with the shapes of q, k and v.
-    """
+    """Compute the value again and the cotangents of q, k, v ``[batch, heads, length, dim]``."""
     plan = _plan(q, k, v, pattern, options)
     pairs = [(o.fast, o) for o in plan.operations if o.fast is not None]
     if not plan.operations or len(pairs) < len(plan.operations):
@@ -117,17 +109,7 @@ def blockwise_gradient(
 def prepare_blocks(
     q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions
 ) -> tuple[BlockAttention, BlockInputs[Tensor]]:
-    """Build the block function, which holds how its inputs are cut, and name these.
-
-    Args:
-        q: ``[batch, heads, queries, dim]``.
-        k: ``[batch, kv_heads, keys, dim]``.
-        v: ``[batch, kv_heads, keys, value_dim]``.
-        options: All else; a mask is one of pairs.
-
-    Returns:
-        The function and its inputs.
-    """
+    """Build the block function, and name its inputs, q ``[batch, heads, queries, dim]`` first."""
     shape = AttentionShape(q.shape[0], q.shape[1], k.shape[1], q.shape[2], k.shape[2])
     bias, mask = options.bias, options.mask
     query_segments = key_segments = None
@@ -180,7 +162,7 @@ def _plan(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    pattern: ComposablePattern,
+    pattern: Pattern,
     options: AttentionOptions,
     *,
     return_lse: bool = False,
@@ -189,8 +171,10 @@ def _plan(
     options = options.fold_key_mask(q, k)
     function, inputs = prepare_blocks(q, k, v, options)
     shape, score = function.shape, options.score
-    pattern = pattern.resolve(options.query_offset + shape.queries, shape.keys)
-    terms = tuple(sorted(pattern.terms(), key=lambda term: not term.is_band))
+    resolved = pattern.resolve(options.query_offset + shape.queries, shape.keys)
+    if isinstance(resolved, ScoreDependentPattern):
+        raise ConfigError(f"{resolved!r} {resolved.reason} and is not computed block by block.")
+    terms = tuple(sorted(resolved.terms(), key=lambda term: not term.is_band))
     plan = plan_blocks(terms, shape.queries, shape.keys, options.query_offset)
     block, scale = function, 1.0
     if options.is_plain and isinstance(score, DotProduct):

@@ -155,7 +155,7 @@ class PerQuery:
 
     Args:
         shape: Sizes.
-        fill: Value for queries in no block; None where there is no such query.
+        fill: Value for queries outside all blocks; None where blocks hold all queries.
     """
 
     shape: AttentionShape
@@ -300,6 +300,6 @@ def fold_rows(block: Tensor) -> Tensor:
     return block.flatten(1, 2)
 
 
-def unfold_rows(rows: Tensor, like: Tensor) -> Tensor:
+def unfold_rows(rows: Tensor, block: Tensor) -> Tensor:
     """Undo `fold_rows`: ``[blocks, heads, queries, dim]``, with the heads of another block."""
-    return rows.unflatten(1, like.shape[1:3])
+    return rows.unflatten(1, block.shape[1:3])

@@ -216,19 +216,7 @@ def _prepare(
     write: Tensor | None,
     lengths: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """Cast, add the gates that are missing, and set the padding to zero.
-
-    Args:
-        q: ``[batch, heads, length, dim]``.
-        k: ``[batch, heads, length, dim]``.
-        v: ``[batch, heads, length, value_dim]``.
-        forget: ``[batch, heads, length]``.
-        write: ``[batch, heads, length]``.
-        lengths: ``[batch]``.
-
-    Returns:
-        q, k, v and both gates, ``[batch or 1, heads or 1, length, dim or 1]``.
-    """
+    """Cast, add missing gates, clear padding; all ``[batch or 1, heads or 1, length, ...]``."""
     dtype = torch.promote_types(q.dtype, torch.float32)
     # Gates that are the same for all rows and heads are computed once.
     forget = q.new_zeros(1, 1, q.shape[2]) if forget is None else forget

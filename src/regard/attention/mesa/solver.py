@@ -116,17 +116,7 @@ class _Solve(torch.autograd.Function):
 def _conjugate_gradient(
     systems: Systems, b: Tensor, num_iterations: int, tolerance: float | None
 ) -> Tensor:
-    """Iterate from zero; a position stops where its residual is small enough.
-
-    Args:
-        systems: The matrices.
-        b: ``[batch, heads, num_chunks, chunk, dim]``.
-        num_iterations: At most, 1 or more.
-        tolerance: On the residuals; None makes all iterations.
-
-    Returns:
-        x, of the shape of `b`.
-    """
+    """Solve for b ``[batch, heads, num_chunks, chunk, dim]``, each position to its tolerance."""
     systems = systems._replace(starts=systems.starts.contiguous(), keys=systems.keys.contiguous())
     # A right-hand side of size 1 keeps the squares of tiny cotangents from vanishing.
     size = b.abs().amax(-1, keepdim=True)

@@ -25,7 +25,7 @@ class ReadsText(Protocol):
         """Read a pattern.
 
         Args:
-            arguments: What follows ``name:``, without spaces; None where there is no colon.
+            arguments: What follows ``name:``, without spaces; None without a colon.
             is_decoder: Prefer the causal form where the text leaves it open.
 
         Raises:

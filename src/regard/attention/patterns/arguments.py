@@ -20,7 +20,7 @@ def parse_numbers(
     """Read whole numbers.
 
     Args:
-        arguments: What follows ``name:``; None where there is no colon.
+        arguments: What follows ``name:``; None without a colon.
         text_form: What is expected, for the message.
         counts: How many numbers there may be; None for one or more.
         separator: Between two numbers.

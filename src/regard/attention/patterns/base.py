@@ -95,7 +95,7 @@ class _Pattern(ABC):
         return draw(self.cells(num_positions), title=repr(self), format=format)
 
     def to_text(self) -> str | None:
-        """Write the text form, such as ``local:2,0``; None where there is none."""
+        """Write the text form, such as ``local:2,0``; None if it has none."""
         return None
 
     def __or__(self, other: ComposablePattern) -> ComposablePattern:
@@ -164,7 +164,7 @@ class ScoreDependentPattern(_Pattern):
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return the pairs to choose from, ``[queries, keys]``: all, or when causal ``j <= i``."""
-        return self.terms()[0].allowed(queries, keys)
+        return self.terms()[0].allowed(queries, keys)  # [queries, keys]
 
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return the same as `allowed`: one term."""
@@ -250,7 +250,7 @@ class MaskPair(_Pair, MaskPattern):
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
         left, right = self.left.allowed(queries, keys), self.right.allowed(queries, keys)
-        return left | right if self.symbol == "|" else left & right
+        return left | right if self.symbol == "|" else left & right  # [queries, keys]
 
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return the terms of both operands, concatenated or multiplied out."""

@@ -31,7 +31,7 @@ class Causal(MaskPattern):
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
-        return keys <= queries
+        return keys <= queries  # [queries, keys]
 
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return one band: everything before, nothing after."""

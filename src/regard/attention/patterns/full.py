@@ -33,7 +33,7 @@ class Full(MaskPattern):
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
         shape = torch.broadcast_shapes(queries.shape, keys.shape)
-        return torch.ones(shape, dtype=torch.bool, device=queries.device)
+        return torch.ones(shape, dtype=torch.bool, device=queries.device)  # [queries, keys]
 
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return one band without bounds."""

@@ -51,7 +51,8 @@ class Global(MaskPattern):
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
-        return is_member(queries, self.positions) | is_member(keys, self.positions)
+        is_row, is_column = (is_member(x, self.positions) for x in (queries, keys))
+        return is_row | is_column  # [queries, keys]
 
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return the rows and the columns of the positions; no term without a position."""

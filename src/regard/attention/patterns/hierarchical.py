@@ -127,20 +127,7 @@ class Hierarchical(ScoreDependentPattern):
         return rows
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) -> AttentionOutput:
-        """Compute the output; q, k and v are ``[batch, heads or kv_heads, length, dim]``.
-
-        Args:
-            q: ``[batch, heads, length, dim]``.
-            k: ``[batch, kv_heads, length, dim]``.
-            v: ``[batch, kv_heads, length, value_dim]``.
-            options: Dot products, lengths and mask only.
-
-        Returns:
-            The output.
-
-        Raises:
-            ConfigError: The pattern does not go with an option.
-        """
+        """Compute the output; q, k and v are ``[batch, heads or kv_heads, length, dim]``."""
         score = options.score
         is_plain = isinstance(score, DotProduct) and score.soft_cap is None
         refused = {
@@ -348,7 +335,7 @@ def _attend_level(
     offsets = [offset for offset in offsets if offset <= 0 or not causal]
 
     def adjacent(x: Tensor) -> Tensor:
-        """Lay the adjacent blocks side by side, zeros beyond the ends."""
+        """Concatenate adjacent blocks of ``[batch, heads, groups, dim]``, zeros beyond the ends."""
         blocks = x.unflatten(2, (-1, block))  # [batch, heads, blocks, block, dim]
         shifted = [F.pad(blocks, (0, 0, 0, 0, -offset, offset)) for offset in offsets]
         return torch.cat(shifted, dim=3)  # [batch, heads, blocks, offsets * block, dim]

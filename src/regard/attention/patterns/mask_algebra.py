@@ -64,7 +64,7 @@ class MaskTerm:
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
         shape = torch.broadcast_shapes(queries.shape, keys.shape)
-        allowed = torch.ones(shape, dtype=torch.bool, device=queries.device)
+        allowed = torch.ones(shape, dtype=torch.bool, device=queries.device)  # [queries, keys]
         if self.before is not None:
             allowed &= keys >= queries - self.before
         if self.after is not None:
@@ -110,17 +110,8 @@ class MaskTerm:
 
 
 def is_member(positions: Tensor, members: Positions) -> Tensor:
-    """Return which positions belong to a set.
-
-    Args:
-        positions: Integers, any shape.
-        members: The set.
-
-    Returns:
-        Boolean, the shape of `positions`. Memory grows with the positions, not times the set.
-    """
-    values = torch.tensor(members, dtype=torch.long, device=positions.device)
-    return torch.isin(positions, values)
+    """Return which positions ``[..., length]`` belong to a set; memory grows with them alone."""
+    return torch.isin(positions, torch.tensor(members, dtype=torch.long, device=positions.device))
 
 
 def union(left: Iterable[MaskTerm], right: Iterable[MaskTerm]) -> tuple[MaskTerm, ...]:

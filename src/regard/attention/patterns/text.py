@@ -2,8 +2,8 @@
 
     pattern   = union
     union     = intersection ("|" intersection)*      either allows
-    intersection = one ("&" one)*                     both allow; binds tighter than "|"
-    one       = "(" pattern ")" | name | name ":" arguments
+    intersection = operand ("&" operand)*             both allow; binds tighter than "|"
+    operand   = "(" pattern ")" | name | name ":" arguments
 
 The names are those of `PATTERNS`, whose classes read their own arguments. In a decoder every
 pattern is causal.
@@ -113,12 +113,12 @@ class _Parser:
         return pattern
 
     def _intersection(self) -> Pattern:
-        pattern = self._one()
+        pattern = self._operand()
         while self._next_is("&"):
-            pattern = self._join(pattern, "&", self._one())
+            pattern = self._join(pattern, "&", self._operand())
         return pattern
 
-    def _one(self) -> Pattern:
+    def _operand(self) -> Pattern:
         if self._next_is("("):
             pattern = self._union()
             if not self._next_is(")"):
