@@ -90,16 +90,9 @@ class TokenRows:
         after: int | None = None,
         fill: int = 0,
     ) -> Tensor:
-        """Return rows as one tensor, padded on the right.
+        """Return rows, ``[batch, length]``, padded on the right with `fill`.
 
-        Args:
-            rows: Indices of the rows, ``[batch]``.
-            before: Token to put before each row, if any.
-            after: Token to put behind each row, if any.
-            fill: Token to pad with.
-
-        Returns:
-            ``[batch, length]`` int64.
+        `rows`, ``[batch]``, are indices; each row may have a token before and one after it.
         """
         lead = int(before is not None)
         width = int(self.lengths[rows].max()) + lead + int(after is not None)
@@ -115,7 +108,7 @@ class TokenRows:
 
 
 class LengthBatches:
-    """Rows of about equal length put together, in a fresh order every epoch.
+    """Batches of rows of about equal length, ``[batch, length]``, in a fresh order every epoch.
 
     Args:
         lengths: Lengths of the rows, ``[rows]``; of pairs those of the targets.
@@ -182,7 +175,7 @@ class LengthBatches:
         return [x for x in (self.lengths, self.source_lengths) if x is not None]
 
     def _cut(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Sort rows by length and cut them where the padded target would pass the budget.
+        """Return rows sorted by length, cut where the padded target would pass the budget.
 
         Sources rise in length through one target length and fall through the next, so that a batch
         that spans two has no jump in it.
@@ -204,7 +197,7 @@ class LengthBatches:
 
 
 class PairBatches(LengthBatches):
-    """Batches of sentence pairs in a fresh order every epoch.
+    """Batches of sentence pairs, ``[batch, length]``, in a fresh order every epoch.
 
     Args:
         sources: Token ids of the sources, without begin and end.

@@ -39,28 +39,12 @@ _FIRST_DAY = date(1950, 1, 1)
 _NUM_DAYS = (date(2050, 1, 1) - _FIRST_DAY).days
 _SHORT_TIMES = 0.2  # fraction without seconds: a day has 1,440 minutes, but 86,400 seconds
 _CURRENCIES = ("USD", "EUR", "GBP", "CHF", "JPY", "CNY", "INR", "CAD")
-_UNITS = (
-    "length-kilometer",
-    "length-meter",
-    "length-centimeter",
-    "length-mile",
-    "length-foot",
-    "mass-kilogram",
-    "mass-gram",
-    "mass-tonne",
-    "mass-pound",
-    "volume-liter",
-    "volume-milliliter",
-    "area-square-meter",
-    "area-hectare",
-    "speed-kilometer-per-hour",
-    "speed-mile-per-hour",
-    "temperature-celsius",
-    "energy-kilowatt-hour",
-    "power-watt",
-    "digital-megabyte",
-    "digital-gigabyte",
-)
+_UNITS = """
+    length-kilometer length-meter length-centimeter length-mile length-foot
+    mass-kilogram mass-gram mass-tonne mass-pound volume-liter volume-milliliter
+    area-square-meter area-hectare speed-kilometer-per-hour speed-mile-per-hour
+    temperature-celsius energy-kilowatt-hour power-watt digital-megabyte digital-gigabyte
+"""
 
 _TimeUnit = Literal["year", "month", "week", "day", "hour", "minute", "second"]
 _Phrase = Callable[[Locale], str]
@@ -99,12 +83,8 @@ def cldr_corpus(
     An English phrase of the validation or test part is in no other part, in any language, and no
     target of theirs is in training. Texts are NFC and keep the spaces of CLDR (U+00A0, U+202F).
 
-    Args:
-        seed: Of the draw.
-        num_train: Training pairs.
-        num_valid: Validation pairs.
-        num_test: Test pairs. Each of the three counts is a multiple of 15, the number of kinds
-            times the number of languages: all groups have the same size.
+    Each of the three counts is a multiple of 15, the number of kinds times the number of languages,
+    since all groups have the same size.
 
     Returns:
         The three parts.
@@ -147,16 +127,10 @@ def _to_pairs(rows: list[_Row]) -> ParallelCorpus:
 def _draw_rows(
     count: int, rng: Random, used: dict[str, set[str]], held_out_targets: Set[str]
 ) -> list[_Row]:
-    """Draw the same number of rows for every group.
+    """Return the same number of rows for every group.
 
-    Args:
-        count: Rows of all groups.
-        rng: Source of randomness.
-        used: English phrases that are not drawn (again) for a language; drawn ones are added.
-        held_out_targets: Targets that are not drawn.
-
-    Returns:
-        The rows, group by group.
+    No phrase is drawn that is in `used` for its language, to which drawn ones are added, and none
+    of the held-out targets.
     """
     rows = []
     for kind, language in _GROUPS:
@@ -228,11 +202,11 @@ def _currency(rng: Random) -> _Phrase:
 
 
 def _unit(rng: Random) -> _Phrase:
-    """Draw a whole or one-decimal number up to 99,999 of a unit, spelled out or abbreviated.
+    """Return a whole or one-decimal number up to 99,999 of a unit, spelled out or abbreviated.
 
     Where CLDR has no name of a unit, its abbreviation is used; Babel writes the unit's identifier.
     """
-    unit = rng.choice(_UNITS)
+    unit = rng.choice(_UNITS.split())
     number = Decimal(rng.randint(1, rng.choice((99, 999, 9_999, 99_999))))
     if rng.random() < 0.5:
         number -= Decimal(rng.randint(1, 9)).scaleb(-1)

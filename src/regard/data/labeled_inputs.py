@@ -76,14 +76,7 @@ def label_names(inputs: LabeledInputs) -> tuple[str, ...]:
 
 
 def feature_statistics(inputs: LabeledInputs) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute mean and standard deviation of each channel, or of each feature.
-
-    Args:
-        inputs: One input or more.
-
-    Returns:
-        Means and deviations, from float64; 1 for a deviation of nearly zero.
-    """
+    """Return mean and standard deviation of each channel or feature; 1 for one of nearly zero."""
     is_image = inputs.values[0].ndim == 3
     axes, shape = ((1, 2), (-1, 1, 1)) if is_image else ((0,), (1, -1))
     count = sum(math.prod(value.shape[axis] for axis in axes) for value in inputs.values)
@@ -96,7 +89,7 @@ def feature_statistics(inputs: LabeledInputs) -> tuple[tuple[float, ...], tuple[
 
 
 class InputCollator(msgspec.Struct, frozen=True, kw_only=True):
-    """How inputs become what a model reads.
+    """How inputs become a tensor, ``[batch, channels, height, width]`` or with features.
 
     Args:
         mean: Mean of each channel or feature in training; empty leaves values as they are.
@@ -157,7 +150,7 @@ class InputBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InputBatches(LengthBatches):
-    """Batches of inputs of about equal length, in a fresh order every epoch.
+    """Batches of inputs, ``[batch, length, features]`` or images, in a fresh order every epoch.
 
     Args:
         values: The inputs.

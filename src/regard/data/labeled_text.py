@@ -49,11 +49,7 @@ class LabeledTexts(Rows, frozen=True, kw_only=True):
 
 
 def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple[str, ...]:
-    """Return the labels in alphabetical order.
-
-    Raises:
-        DataError: There are fewer than two labels.
-    """
+    """Return the labels in alphabetical order; raise `DataError` if there are fewer than two."""
     names = sorted(set(rows.labels))
     if len(names) < 2:
         raise DataError(
@@ -67,11 +63,7 @@ def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple
 def check_known_labels(
     rows: LabeledTexts | LabeledInputs, names: Sequence[str], train_path: str
 ) -> None:
-    """Check that every label is one of those in the training data.
-
-    Raises:
-        DataError: A label is not; the message names the first such row.
-    """
+    """Raise `DataError` with the first row whose label is not one of those in training."""
     for row, label in enumerate(rows.labels):
         if label not in names:
             raise DataError(
@@ -95,7 +87,7 @@ class LabeledTextBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LabeledTextBatches(LengthBatches):
-    """Batches of texts of about equal length, in a fresh order every epoch.
+    """Batches of texts of about equal length, ``[batch, length]``, in a fresh order every epoch.
 
     Args:
         texts: Token ids of the texts, special tokens included.

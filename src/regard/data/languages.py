@@ -99,14 +99,7 @@ def is_language_code(text: str) -> bool:
 
 
 def guess_language(texts: Sequence[str]) -> str | None:
-    """Guess the language of most of some sentences.
-
-    Args:
-        texts: Sentences in one language; the first 2,000 are looked at.
-
-    Returns:
-        An ISO 639-1 code, or None when undecided.
-    """
+    """Return the ISO 639-1 code of the language of most sentences, or None when undecided."""
     texts = _sample(texts)
     words = _count_words(texts)
     total = words.total()
@@ -150,14 +143,7 @@ def guess_pair(pairs: ParallelCorpus, name: str) -> tuple[str | None, str | None
 
 
 def has_spaces_between_words(texts: Sequence[str]) -> bool:
-    """Return whether words are separated by spaces, unlike in Chinese, Japanese or Thai.
-
-    Args:
-        texts: Sentences in one language; the first 2,000 are looked at.
-
-    Returns:
-        True if at most half of the words are in scripts without spaces.
-    """
+    """Return whether words are separated by spaces, unlike in Chinese, Japanese or Thai."""
     words = _count_words(_sample(texts))
     return 2 * sum(words[script] for script in _UNSPACED_SCRIPTS) <= words.total()
 

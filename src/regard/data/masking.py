@@ -18,7 +18,7 @@ _PREDICTED, _MASKED, _RANDOM = 0.15, 0.8, 0.1
 
 
 class MaskedBatches(StreamBatches):
-    """Batches of segments in which some tokens are masked.
+    """Batches of segments, ``[batch, length]``, in which some tokens are masked.
 
     Args:
         stream: The tokens, two or more.
@@ -45,12 +45,7 @@ class MaskedBatches(StreamBatches):
         self.mask_id, self.vocab_size, self.pad_id = mask_id, vocab_size, pad_id
 
     def batch(self, rows: NDArray[np.int64]) -> TextBatch:
-        """Build the batch of the segments that begin at `rows`, ``[batch]``.
-
-        Returns:
-            Ids and labels, ``[batch, length]``; a label is the token that is predicted, -1 for the
-            other tokens.
-        """
+        """Build the batch of the segments at `rows`; labels of tokens not predicted are -1."""
         positions = rows[:, None] + np.arange(self.length)  # [batch, length]
         inside = positions < len(self.stream)
         tokens = self.stream.ids[np.minimum(positions, len(self.stream) - 1)].astype(np.int64)

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
+from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts
 from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.rows import Rows
 from regard.errors import DataError
 
 _DEFAULT_FRACTION = 0.025  # of the rows in each held-out part
@@ -30,46 +32,17 @@ _MAX_LOSS_FOR_ANY = 0.5  # fraction that may be dropped for a held-out part of a
 _TRAIN, _VALID, _TEST, _DROPPED = range(4)
 
 
-class KeyedRows(Protocol):
-    """Rows that can be compared: `ParallelCorpus`, `LabeledTexts` and `LabeledInputs`."""
-
-    @property
-    def path(self) -> str:
-        """File or folder as named."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def select(self, rows: Iterable[int]) -> Self:
-        """Return the rows at the given 0-based indices, in the order of the indices."""
-        ...
-
-    def keys(self) -> tuple[Sequence[str], Sequence[str]]:
-        """Return two texts of each row; rows that share one must not be in different parts."""
-        ...
-
-    def drop(self, row: int, reason: str) -> DroppedRow:
-        """Return the entry of a row that was left out."""
-        ...
-
-
-T = TypeVar("T", bound=KeyedRows)
+R = TypeVar("R", bound=Rows)
+T = TypeVar("T", ParallelCorpus, LabeledTexts, LabeledInputs)
 U = TypeVar("U", ParallelCorpus, LabeledTexts)
 
 
-class Splits(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """Rows divided into parts that share no key, such as a source or a target.
+class Splits(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
+    """Rows for training, validation and test, and those dropped since they would have leaked."""
 
-    Args:
-        train: To learn from.
-        valid: To choose the best weights by.
-        test: For the final figures.
-        dropped: Rows that would have leaked between parts, where groups could not be kept whole.
-    """
-
-    train: T
-    valid: T
-    test: T
+    train: R
+    valid: R
+    test: R
     dropped: list[DroppedRow]
 
 
@@ -175,11 +148,7 @@ def split(
 
 
 def overlap(train: T, test: T) -> dict[int, int]:
-    """Find the rows of test data whose source, text or input is in the training data too.
-
-    Returns:
-        The first such row in `train` for each of them, 0-based, in the order of `test`.
-    """
+    """Return the test rows whose source, text or input is in training, and its first row there."""
     train_rows: dict[str, int] = {}
     for row, text in enumerate(train.keys()[0]):
         train_rows.setdefault(normalize(text), row)
@@ -188,11 +157,7 @@ def overlap(train: T, test: T) -> dict[int, int]:
 
 
 def without_overlap(train: U, test: U) -> U:
-    """Return the test rows whose source is not in the training data.
-
-    Raises:
-        DataError: No row is left.
-    """
+    """Return the test rows whose source is not in the training data; raise if none is left."""
     shared = overlap(train, test)
     remaining = test.select(row for row in range(len(test)) if row not in shared)
     if shared and not remaining:
@@ -204,11 +169,7 @@ def without_overlap(train: U, test: U) -> U:
 
 
 def check_overlap(train: U, test: U) -> None:
-    """Check that no test row has a source that is also in the training data.
-
-    Raises:
-        DataError: There are such rows; the message counts them and names the first.
-    """
+    """Raise `DataError` with the number of test sources that are also in the training data."""
     shared = overlap(train, test)
     if not shared:
         return
@@ -258,15 +219,9 @@ def _find_groups(sources: NDArray[np.int64], targets: NDArray[np.int64]) -> NDAr
 def _hold_out_groups(
     groups: NDArray[np.int64], goals: Sequence[int], generator: np.random.Generator
 ) -> NDArray[np.int8]:
-    """Move whole groups, the smallest first, to the held-out parts.
+    """Return the part of each row, ``[rows]``: whole groups are held out, the smallest first.
 
-    Args:
-        groups: Number of each row's group, ``[rows]``.
-        goals: Rows that validation and test should have.
-        generator: Source of randomness.
-
-    Returns:
-        The part of each row, ``[rows]``.
+    `groups`, ``[rows]``, are numbers; `goals` are the sizes of validation and test.
     """
     sizes = np.bincount(groups)
     order = generator.permutation(len(sizes))
@@ -296,14 +251,8 @@ def _hold_out_rows(
     """Fill parts that are less than half full with single rows; drop the rows that would leak.
 
     Rows that share their texts with the fewest others are first.  No row in training shares a text
-    with a held-out part, before or after, so only rows in training ever leak.
-
-    Args:
-        parts: Part of each row, ``[rows]``; changed in place.
-        sources: Number of each row's source, ``[rows]``.
-        targets: Number of each row's target, ``[rows]``.
-        goals: Rows that validation and test should have.
-        generator: Source of randomness.
+    with a held-out part, before or after, so only rows in training ever leak. `parts` is changed in
+    place; it and the numbers of the sources and targets are ``[rows]``.
     """
     num_rows, num_lost = len(parts), 0
     goal_of = dict(zip((_VALID, _TEST), goals, strict=True))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import msgspec
 import numpy as np
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.readers.text import TextLines
-from regard.data.splits import normalize
+from regard.data.splits import Splits, normalize
 from regard.errors import DataError
 
 _NUM_RUNS = 40  # runs of lines of about the same size, of which validation and test have one each
@@ -21,33 +20,10 @@ _MAX_RUN_CHARS = 500_000  # enough for three digits of a perplexity
 _MIN_LINE_CHARS = 40  # a shorter line may occur twice by chance
 
 
-class TextSplits(msgspec.Struct, frozen=True, kw_only=True):
-    """Running text in three parts; no long line of a held-out part is in training.
-
-    Args:
-        train: To learn from.
-        valid: To choose the best weights by.
-        test: For the final figures.
-        dropped: Lines left out of the held-out parts.
-    """
-
-    train: TextLines
-    valid: TextLines
-    test: TextLines
-    dropped: list[DroppedRow]
-
-
-def split_text(lines: TextLines, *, seed: int, with_valid: bool, with_test: bool) -> TextSplits:
-    """Hold out runs of consecutive lines for validation and test.
-
-    Args:
-        lines: The text.
-        seed: Of the choice.
-        with_valid: Whether to hold out lines for validation.
-        with_test: Whether to hold out lines for the test.
-
-    Returns:
-        The parts, each in the order of the file, and the lines that were left out.
+def split_text(
+    lines: TextLines, *, seed: int, with_valid: bool, with_test: bool
+) -> Splits[TextLines]:
+    """Return a text with runs of consecutive lines held out for validation, test, or both.
 
     Raises:
         DataError: There are too few lines.
@@ -69,9 +45,7 @@ def split_text(lines: TextLines, *, seed: int, with_valid: bool, with_test: bool
     )
     valid, repeated_valid = without_repeats(train, valid)
     test, repeated_test = without_repeats(train, test)
-    return TextSplits(
-        train=train, valid=valid, test=test, dropped=[*repeated_valid, *repeated_test]
-    )
+    return Splits(train=train, valid=valid, test=test, dropped=[*repeated_valid, *repeated_test])
 
 
 def _runs(lines: TextLines) -> list[slice]:

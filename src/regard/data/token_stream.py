@@ -85,7 +85,7 @@ class TokenStream:
 
 
 class StreamBatches:
-    """Batches of segments in a fresh order every epoch.
+    """Batches of segments, ``[batch, length]``, in a fresh order every epoch.
 
     Args:
         stream: The tokens, two or more.

@@ -4,19 +4,7 @@
 recognized by their first line.
 """
 
-_IMAGES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".bmp",
-    ".gif",
-    ".pbm",
-    ".pgm",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
+_IMAGES = ".png .jpg .jpeg .bmp .gif .pbm .pgm .ppm .tif .tiff .webp"
 
 FORMATS: dict[str, str] = {
     ".tsv": "tsv",
@@ -28,5 +16,5 @@ FORMATS: dict[str, str] = {
     ".text": "text",
     ".wav": "audio",
     ".wave": "audio",
-    **dict.fromkeys(_IMAGES, "image"),
+    **dict.fromkeys(_IMAGES.split(), "image"),
 }

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from regard.data.readers.source import open_file, open_source
 from regard.errors import ConfigError, DataError, ShapeError
+from regard.settings.validation import require_at_least
 
 _HZ_PER_MEL = 200.0 / 3.0  # Slaney 1998: below the break the scale is linear
 _BREAK_HZ = 1000.0
@@ -73,9 +74,8 @@ class LogMelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     is_standardized: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate", "window_size", "hop_size", "fft_size", "num_bands"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        names = ("sample_rate", "window_size", "hop_size", "fft_size", "num_bands")
+        require_at_least(1, self, *names)
         if self.window_size > self.fft_size:
             raise ValueError(
                 f"window_size must be at most fft_size ({self.fft_size}), not {self.window_size}"
@@ -130,19 +130,7 @@ def read_sample_rate(path: str | Path) -> int | None:
 
 
 def read_log_mel(path: str | Path, config: LogMelConfig = LogMelConfig()) -> Tensor:  # noqa: B008
-    """Read the log-mel frames of a WAV file.
-
-    Args:
-        path: The file, of the sample rate of `config`.
-        config: How it becomes frames.
-
-    Returns:
-        ``[frames, num_bands]`` float32.
-
-    Raises:
-        DataError: The file cannot be read, or has another sample rate.
-        ConfigError: A band is too narrow to hold a frequency.
-    """
+    """Return the log-mel frames of a WAV file, ``[frames, num_bands]`` float32."""
     recording = read_wav(path, sample_rate=config.sample_rate)
     frames = log_mel(recording.samples, config)
     return standardized(frames) if config.is_standardized else frames
@@ -201,7 +189,6 @@ def log_mel(samples: Tensor, config: LogMelConfig = LogMelConfig()) -> Tensor:  
 
     Raises:
         ShapeError: There are no samples, or they are not a vector or matrix of real numbers.
-        ConfigError: A band is too narrow to hold a frequency.
     """
     if samples.dim() not in (1, 2) or not samples.shape[-1] or not samples.is_floating_point():
         raise ShapeError(
@@ -225,7 +212,7 @@ def log_mel(samples: Tensor, config: LogMelConfig = LogMelConfig()) -> Tensor:  
 
 
 def standardized(frames: Tensor) -> Tensor:
-    """Return frames, ``[frames, num_bands]``, with mean 0 and variance 1 in each band."""
+    """Return frames with mean 0 and variance 1 in each band, of shape ``[frames, num_bands]``."""
     centred = frames - frames.mean(0)
     return centred / centred.square().mean(0).sqrt().clamp(min=_SMALLEST_STD)
 
@@ -236,11 +223,8 @@ def mel_filters(config: LogMelConfig) -> Tensor:
     Band b rises from edge b to edge b + 1 and falls to edge b + 2; edges are evenly spaced in mel.
     Its height is ``2 / (edge b + 2 - edge b)``, in Hz.
 
-    Args:
-        config: Sizes and limits.
-
     Returns:
-        ``[num_bands, fft_size // 2 + 1]`` float64.
+        A tensor of shape ``[num_bands, fft_size // 2 + 1]``, float64.
 
     Raises:
         ConfigError: A band is too narrow to hold a frequency.
@@ -289,13 +273,11 @@ class _Wav(NamedTuple):
 
 
 def _parse(content: bytes) -> _Wav:
-    """Parse the chunks of a WAV file: identifier, 32-bit length, content, padding to 16 bits.
+    """Return header and samples of a WAV file.
 
-    The standard library's `wave` reads neither the extended header nor files from a pipe: a program
-    that writes to one does not know the length of the samples, and writes 0 or about 2^31 to 2^32.
-
-    Returns:
-        The file's header and samples.
+    Its chunks are an identifier, a 32-bit length, content, and padding to 16 bits. The standard
+    library's `wave` reads neither the extended header nor files from a pipe: a program that writes
+    to one does not know the length of the samples, and writes 0 or about 2^31 to 2^32.
 
     Raises:
         ValueError: It is not a WAV file of these formats.

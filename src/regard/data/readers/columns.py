@@ -48,11 +48,9 @@ def find_column(names: Sequence[str], column: str) -> str | None:
 
 
 def find_roles(names: Sequence[str]) -> dict[str, str]:
-    """Find the columns of text, label, source and target.
+    """Return the names of columns by what they hold, with the keys of `SYNONYMS`.
 
-    Returns:
-        Names of columns by what they hold, with the keys of `SYNONYMS`; without those for which
-        there is no column or several.
+    A key for which there is no column, or several, is left out.
     """
     columns = {role: find_column(names, role) for role in ("text", "label")}
     columns |= dict(zip(("source", "target"), find_pair(names) or (None, None), strict=True))

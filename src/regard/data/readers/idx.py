@@ -26,23 +26,14 @@ _PARTS = {"train": ("train",), "test": ("t10k", "test")}
 
 
 class IdxPart(NamedTuple):
-    """The two files of a part of a collection.
-
-    Args:
-        images: File of images, ``[images, height, width]``.
-        labels: File of their labels, ``[images]``.
-    """
+    """The two files of a part of a collection: images and their labels."""
 
     images: Path
     labels: Path
 
 
 def find_idx(folder: str | Path) -> dict[str, IdxPart]:
-    """Find the parts of a folder in MNIST's layout.
-
-    Returns:
-        Those of ``train`` and ``test`` that have both files; empty for other folders.
-    """
+    """Return those of the parts ``train`` and ``test`` of a folder that have both files."""
     paths = sorted(path for path in Path(folder).iterdir() if path.is_file())
     parts = {}
     for part, words in _PARTS.items():
@@ -64,10 +55,7 @@ def is_idx(path: str | Path) -> bool:
 
 
 def read_idx_part(part: IdxPart) -> tuple[NDArray[np.uint8], list[str]]:
-    """Read images and labels.
-
-    Returns:
-        ``[images, height, width]``, and the labels, digits as text.
+    """Return images, ``[images, height, width]``, and their labels, digits as text.
 
     Raises:
         DataError: A file is damaged, or their numbers of rows differ.
@@ -82,17 +70,10 @@ def read_idx_part(part: IdxPart) -> tuple[NDArray[np.uint8], list[str]]:
 
 
 def read_idx(path: str | Path, *, num_axes: int) -> NDArray[np.uint8]:
-    """Read a file of unsigned bytes.
-
-    Args:
-        path: The file, which may be packed by gzip.
-        num_axes: Number of axes that it must have.
-
-    Returns:
-        The numbers, in the shape that the file states.
+    """Return the unsigned bytes of a file, which may be packed by gzip, in the shape it states.
 
     Raises:
-        DataError: It is missing, of another form, or cut short.
+        DataError: It is missing or cut short, or does not have that number of axes.
     """
     content = open_source(path).content
     start = 4 + 4 * num_axes

@@ -25,13 +25,7 @@ _GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
 
 
 class ImageSize(NamedTuple):
-    """The size of an image.
-
-    Args:
-        height: In pixels.
-        width: In pixels.
-        channels: 1 in gray, 3 in color.
-    """
+    """The size of an image in pixels, with 1 channel in gray and 3 in color."""
 
     height: int
     width: int
@@ -56,17 +50,9 @@ def most_common_size(sizes: Iterable[ImageSize]) -> ImageSize:
 
 
 def read_image(path: str | Path, size: ImageSize) -> NDArray[np.uint8]:
-    """Read an image, upright by its EXIF orientation, transparent parts white.
+    """Return an image scaled to a size, ``[channels, height, width]``, 0 to 255.
 
-    Args:
-        path: The file, of any format that Pillow knows.
-        size: Size to scale it to.
-
-    Returns:
-        ``[channels, height, width]``, 0 to 255.
-
-    Raises:
-        DataError: It cannot be read.
+    It is upright by its EXIF orientation, and its transparent parts are white.
     """
     with _open_image(path) as image:
         try:
@@ -80,7 +66,7 @@ def scaled(pixels: NDArray[Any], size: ImageSize) -> NDArray[Any]:
     """Scale an image by bilinear interpolation, with the mean where it becomes smaller.
 
     Args:
-        pixels: ``[channels, height, width]``, of bytes or float32.
+        pixels: Bytes or float32, of shape ``[channels, height, width]``.
         size: The new size; gray becomes color by repetition, color becomes gray by the mean.
 
     Returns:

@@ -12,15 +12,9 @@ from regard.errors import DataError
 def read_labeled_texts(
     data: SourceLike, *, encoding: str = "utf-8", columns: tuple[str, str] = COLUMNS
 ) -> tuple[LabeledTexts, list[DroppedRow]]:
-    """Read texts with labels from JSONL, or from CSV or TSV with a header.
+    """Return the rows of JSONL, or of CSV or TSV with a header, and those without text or label.
 
-    Args:
-        data: The file, or ``-`` for standard input.
-        encoding: Encoding of the file.
-        columns: Names of the columns of text and label; a column may have a synonym as its name.
-
-    Returns:
-        The rows that have both, and those that lack one.
+    The columns may have synonyms as their names; ``-`` is standard input.
 
     Raises:
         DataError: The file is missing, empty, or has rows that cannot be read.

@@ -33,14 +33,7 @@ class LabeledFile(NamedTuple):
 
 
 def labeled_files(data: SourceLike, suffixes: Collection[str]) -> list[LabeledFile]:
-    """List the files of a folder that has one folder a label.
-
-    Args:
-        data: The folder.
-        suffixes: Suffixes of the files to list, in lower case, with the dot.
-
-    Returns:
-        The files in alphabetical order.
+    """Return the files with some suffixes of a folder with one folder a label, in sorted order.
 
     Raises:
         DataError: The folder is missing, or no label's folder holds such files itself: folders like
@@ -69,14 +62,7 @@ def labeled_files(data: SourceLike, suffixes: Collection[str]) -> list[LabeledFi
 
 
 def files_within(data: SourceLike, suffixes: Collection[str]) -> list[Path]:
-    """List the files of a folder and of all folders within it.
-
-    Args:
-        data: The folder.
-        suffixes: Suffixes of the files to list, in lower case, with the dot.
-
-    Returns:
-        The files in alphabetical order, at least one.
+    """Return the files with some suffixes of a folder and of all folders in it, in sorted order.
 
     Raises:
         DataError: There is no such file.
@@ -89,17 +75,10 @@ def files_within(data: SourceLike, suffixes: Collection[str]) -> list[Path]:
 
 
 def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
-    """Read files; the error names all that cannot be read.
-
-    Args:
-        paths: The files.
-        read: Reads one file, or raises `DataError`.
-
-    Returns:
-        What was read, one value a file.
+    """Return what `read` returns for each file.
 
     Raises:
-        DataError: Some files cannot be read.
+        DataError: Some files cannot be read; the message names all of them.
     """
     values: list[T] = []
     failed: list[Path] = []
@@ -118,13 +97,10 @@ def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
 
 
 def official_parts(data: SourceLike) -> dict[str, set[str]]:
-    """Read the lists of held-out files that the authors of a collection publish with it.
+    """Return the held-out files, under ``valid`` and ``test``, by the lists of a collection.
 
     Speech Commands (Warden 2018) has ``validation_list.txt`` and ``testing_list.txt``, one
     ``LABEL/FILE`` a line, so that no speaker is in two parts.
-
-    Returns:
-        Names of files under ``valid`` and ``test``, if there is a list for them.
     """
     root = Path(as_source(data).path)
     lists = ((part, root / name) for name, part in OFFICIAL_LISTS.items())

@@ -23,11 +23,9 @@ class DataFrame(Protocol):
 
     def to_dict(self, *arguments: Any) -> Any:
         """Return the columns as a mapping."""
-        ...
 
     def __getitem__(self, column: Any) -> Any:
         """Return the values of a column."""
-        ...
 
 
 Row = Sequence[str] | Mapping[str, Any] | str
@@ -35,14 +33,11 @@ InMemory = Iterable[Row] | DataFrame
 
 
 def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
-    """Write rows as JSON, one object a line.
+    """Return a source of JSON, one object a line, for rows in memory.
 
     Args:
         data: Pairs ``(source, target)``, records with named values, texts, or a data frame.
         name: Name of the data, for messages.
-
-    Returns:
-        A stream of JSON lines.
 
     Raises:
         DataError: There is no row, or a row is of another kind.

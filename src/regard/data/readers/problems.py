@@ -35,13 +35,7 @@ class RowProblem(NamedTuple):
 
 
 class ProblemGroup(NamedTuple):
-    """Problems of one kind.
-
-    Args:
-        first: First problem of the group.
-        lines: Lines of the first three.
-        num_problems: Size of the group.
-    """
+    """The first of some problems of one kind, the lines of the first three, and their number."""
 
     first: RowProblem
     lines: tuple[int, ...]

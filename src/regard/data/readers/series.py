@@ -29,13 +29,7 @@ _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
 class NumberRow(NamedTuple):
-    """A row of a file.
-
-    Args:
-        line: 1-based line on which the row begins.
-        label: Label of the row; empty if the file has no labels.
-        numbers: ``[length]`` float32, one or more.
-    """
+    """Numbers, ``[length]`` float32, with their 1-based line and their label, empty if unknown."""
 
     line: int
     label: str
@@ -45,15 +39,7 @@ class NumberRow(NamedTuple):
 def read_number_rows(
     data: SourceLike, *, label: str = "label", encoding: str = "utf-8"
 ) -> list[NumberRow]:
-    """Read rows of numbers with their labels.
-
-    Args:
-        data: The file.
-        label: Name of the column of labels.
-        encoding: Encoding of the file.
-
-    Returns:
-        The rows, at least one.
+    """Return the rows of numbers of a file, at least one, with the labels in a column.
 
     Raises:
         DataError: The file is missing or empty, has no such column, or cells without a number.
@@ -80,15 +66,7 @@ def read_number_rows(
 def read_unlabeled_rows(
     data: SourceLike, *, label: str = "label", encoding: str = "utf-8"
 ) -> list[NumberRow]:
-    """Read rows of numbers to be classified; a header and a column of labels are optional.
-
-    Args:
-        data: The file, or ``-`` for standard input.
-        label: Name of the column of labels, which is left out.
-        encoding: Encoding of the file.
-
-    Returns:
-        The rows, at least one.
+    """Return rows of numbers to be classified; a header and a column of labels are optional.
 
     Raises:
         DataError: The file is missing or empty, or has cells without a number.

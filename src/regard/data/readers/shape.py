@@ -54,14 +54,7 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
-    """Return the shape of a file or folder.
-
-    Args:
-        source: The data.
-        encoding: Encoding of a file.
-
-    Returns:
-        The shape, by the first lines of a file or the names in a folder.
+    """Return the shape of a file in some encoding, or of a folder.
 
     Raises:
         DataError: It is a folder of an unknown layout, or one image or recording.
@@ -84,20 +77,21 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     records = read_cells(open_text(source, encoding), source.suffix)
     header, row = (next(records, (1, []))[1] for _ in range(2))
     names = tuple(name.strip() for name in header)
-    filled = [cell for cell in row if cell.strip()]
-    beside_label = [
-        cell for name, cell in zip(names, row, strict=False) if name != "label" and cell.strip()
-    ]
-    are_numbers = bool(beside_label) and all(map(is_number, beside_label))
+    features = [cell for name, cell in zip(names, row, strict=False) if name != "label"]
     return DataShape(
         kind="text" if is_text else "table",
         names=names,
         columns=find_roles(header),
-        has_numbers_beside_label="label" in names and are_numbers,
-        has_row_of_numbers=(
-            len(filled) >= _MIN_CELLS and sum(map(is_number, filled)) >= len(filled) - 1
-        ),
+        has_numbers_beside_label="label" in names and _are_numbers(features, 1, max_texts=0),
+        has_row_of_numbers=_are_numbers(row, _MIN_CELLS, max_texts=1),
     )
+
+
+def _are_numbers(cells: list[str], min_filled: int, *, max_texts: int) -> bool:
+    """Return whether enough cells are filled, with numbers but for a few texts."""
+    filled = [cell for cell in cells if cell.strip()]
+    num_texts = len(filled) - sum(map(is_number, filled))
+    return len(filled) >= min_filled and num_texts <= max_texts
 
 
 def _kind_of_folder(source: DataSource) -> DataKind:

@@ -67,11 +67,7 @@ class DataSource:
 
     @property
     def content(self) -> bytes:
-        """Bytes of the file or stream.
-
-        Raises:
-            DataError: It is a folder.
-        """
+        """Bytes of the file or stream; a folder raises `DataError`."""
         if self._content is None:
             raise DataError(f"{self.path}: {describe_folder_as_file()}")
         return self._content
@@ -123,13 +119,10 @@ class DataSource:
 
 
 def open_source(path: str | Path) -> DataSource:
-    """Read a file, or a stream to its end; list a folder.
+    """Return a file, a folder, or a stream that is read to its end, unpacked if it is packed.
 
     Args:
         path: A file, a folder, a pipe such as ``/dev/fd/63``, or ``-`` for standard input.
-
-    Returns:
-        The source; content that is packed by gzip or Zstandard is unpacked.
 
     Raises:
         DataError: It is missing or cannot be read.
@@ -168,11 +161,7 @@ def as_source(data: SourceLike) -> DataSource:
 
 
 def open_file(name: str) -> BufferedReader:
-    """Open a file to read bytes.
-
-    Raises:
-        DataError: It is missing or cannot be opened.
-    """
+    """Open a file to read bytes; raise `DataError` if it is missing or cannot be opened."""
     try:
         return Path(name).open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

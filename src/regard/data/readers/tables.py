@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice, zip_longest
 from typing import NamedTuple
 
@@ -40,8 +41,7 @@ _LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: the most that csv takes
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
 _NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
-_LONGEST_NAME = 40  # characters of a cell that may be the name of a column
-_NAME = re.compile(r"[^\W\d](?:[\w .()/-]*[\w)])?")
+_NAME = re.compile(r"(?!.{41})[^\W\d](?:[\w .()/-]*[\w)])?")  # of a column: 40 characters at most
 _MIN_TEXT_ROWS = 5  # rows of texts below a header of two unknown names
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
@@ -70,7 +70,7 @@ def read_pairs(
             they are found by `regard.data.readers.columns.find_pair`.
 
     Returns:
-        One row a pair, at least one.
+        The pairs, at least one.
 
     Raises:
         DataError: A file is missing, empty, or has rows that cannot be read.
@@ -104,12 +104,7 @@ def parse_pairs(
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
 ) -> tuple[ParallelCorpus, list[RowProblem]]:
-    """Read sentence pairs, and describe the rows that cannot be read.
-
-    The arguments are those of `read_pairs`.
-
-    Returns:
-        The pairs that can be read, and the problems in the order of the lines.
+    """Return the sentence pairs that `read_pairs` returns, and the problems in order of lines.
 
     Raises:
         ConfigError: Both files are standard input, or the encoding is unknown.
@@ -133,17 +128,10 @@ def parse_pairs(
 def read_records(
     data: SourceLike, names: Sequence[str], *, encoding: str = "utf-8"
 ) -> list[tuple[int, list[str]]]:
-    """Read the named columns of every row; JSONL by key, CSV and TSV by their header.
+    """Return the 1-based line of each row, and its texts in the named columns.
 
-    Args:
-        data: The file, or ``-`` for standard input; its format is that of `read_pairs`, except that
-            a file without tabs in its first line is CSV.
-        names: Names of the columns; a column may have a synonym as its name.
-        encoding: Encoding of the file.
-
-    Returns:
-        The 1-based line of each row, and its texts in the order of `names`; numbers and truth
-        values are written as in JSON.
+    Columns are keys of JSONL, or names in the header of CSV and TSV, and may have synonyms. A file
+    without tabs in its first line is CSV. Numbers and truth values are written as in JSON.
     """
     source = as_source(data)
     file = open_text(source, encoding)
@@ -153,11 +141,7 @@ def read_records(
 
 
 def require_readable(problems: Sequence[RowProblem]) -> None:
-    """Raise an error if a file has problems.
-
-    Raises:
-        DataError: There are problems; the message has the first and counts the others.
-    """
+    """Raise `DataError` with the first of some problems and the number of the others."""
     if problems:
         more = len(problems) - 1
         raise DataError(str(problems[0]) + (f"  And {more:,} more like it." if more else ""))
@@ -166,12 +150,7 @@ def require_readable(problems: Sequence[RowProblem]) -> None:
 def read_cells(file: TextFile, suffix: str) -> Records:
     """Return every row of CSV or TSV, including a header.
 
-    Args:
-        file: The file; what cannot be read is added to its problems.
-        suffix: ``.csv`` has commas or semicolons, others tabs if the first line has one.
-
-    Returns:
-        The 1-based line of each row, and its cells.
+    ``.csv`` has commas or semicolons, other suffixes have tabs if the first line has one.
     """
     return _cell_records(file, _open_table(file, suffix))
 
@@ -202,10 +181,7 @@ class _Table(NamedTuple):
 
 
 def _open_table(file: TextFile, suffix: str) -> _Table:
-    """Recognize the separator by the first lines.
-
-    Of the separators of CSV in the first line it is one that occurs as often in all lines.
-    """
+    """Recognize by the first lines how a table is written."""
     lines = numbered_lines(file)
     file_format = FORMATS.get(suffix)
     if file_format in TABLE_READERS and file_format not in ("tsv", "csv"):
@@ -217,27 +193,25 @@ def _open_table(file: TextFile, suffix: str) -> _Table:
         del ahead[: 1 + next(i for i, (_, text) in enumerate(ahead) if text.strip())], filled[0]
     first = filled[0] if filled else ""
     is_csv = suffix == ".csv" or declared is not None or "\t" not in first
-    separator = declared[1] if declared else "\t"
-    if is_csv and not declared:
-        unquoted = [re.sub('"[^"]*"?', "", text) for text in filled]
-        candidates = [char for char in ",;\t" if unquoted and char in unquoted[0]]
-        steady = [char for char in candidates if len({text.count(char) for text in unquoted}) == 1]
-        separator = (steady or candidates or [","])[0]
+    separator = declared[1] if declared else _find_separator(filled) if is_csv else "\t"
     is_json = first.lstrip().startswith("{")
     table_format = "csv" if is_csv else "tsv"
     return _Table(chain(ahead, lines), is_json, table_format, separator, declared is not None)
+
+
+def _find_separator(lines: Sequence[str]) -> str:
+    """Return a separator in the first line of CSV, if possible one with the same count in all."""
+    unquoted = [re.sub('"[^"]*"?', "", line) for line in lines]
+    candidates = [char for char in ",;\t" if unquoted and char in unquoted[0]]
+    steady = [char for char in candidates if len({line.count(char) for line in unquoted}) == 1]
+    return (steady or candidates or [","])[0]
 
 
 def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records:
     """Return the named columns of each row, in whichever format they are."""
     table = _open_table(file, suffix)
     if FORMATS.get(suffix) == "jsonl" or table.is_json:
-        yield from _json_records(
-            file,
-            table.lines,
-            lambda keys: [find_column(keys, name) or name for name in names],
-            takes_numbers=True,
-        )
+        yield from _json_records(file, table.lines, partial(_find_keys, names), takes_numbers=True)
         return
     records = _cell_records(file, table)
     line, header = next(records, (1, []))
@@ -250,12 +224,7 @@ def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) 
     table = _open_table(file, suffix)
     file_format = FORMATS.get(suffix)
     if file_format == "jsonl" or (file_format not in ("tsv", "csv", "text") and table.is_json):
-
-        def find_keys(keys: Sequence[str]) -> Sequence[str] | None:
-            if columns is None:
-                return find_pair(keys)
-            return [find_column(keys, name) or name for name in columns]
-
+        find_keys = partial(_find_keys, columns) if columns else find_pair
         yield from _json_records(file, table.lines, find_keys, takes_numbers=False)
         return
     if file_format != "csv" and not table.is_declared:
@@ -263,27 +232,45 @@ def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) 
     records = _cell_records(file, table)
     ahead = list(islice(records, _NUM_SAMPLED))
     line, names = ahead[0] if ahead else (1, [])
-    pair = columns or find_pair(names)
-    # TSV has no header as a rule, and a word list may well begin with "so" and "da".
-    if pair and not columns and not table.is_csv and is_language_code(pair[0]):
-        pair = None
+    below = [cells for _, cells in ahead[1:]]
+    pair = columns or _find_header(names, table)
     indices, num_columns = [0, 1], 2
     if pair and ahead:
         indices, num_columns = _find_indices(file, line, names, pair), len(names)
         if indices is None:
             return
         del ahead[0]
-    elif _looks_like_header(names, [cells for _, cells in ahead[1:]], table):
-        widths = [
-            sum(len(cells[index]) for _, cells in ahead[1:] if index < len(cells))
-            for index in range(len(names))
-        ]
-        longest = sorted(range(len(names)), key=lambda index: -widths[index])[:2]
-        suggestion = shlex.quote(",".join(names[index] for index in sorted(longest)))
+    elif _looks_like_header(names, below, table):
+        suggestion = shlex.quote(",".join(_longest_columns(names, below)))
         remedy = f"Name source and target: `data.columns={suggestion}`"
         file.refuse(line, f"columns seen: {', '.join(names)}.", remedy=remedy)
         return
     yield from _select_cells(file, chain(ahead, records), indices, num_columns, table.separator)
+
+
+def _find_keys(names: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return the keys of an object for some columns; the name of a column that it does not have."""
+    return [find_column(keys, name) or name for name in names]
+
+
+def _find_header(names: Sequence[str], table: _Table) -> tuple[str, str] | None:
+    """Return the columns of source and target, if the first record is a header with their names.
+
+    TSV has no header as a rule, and a word list may begin with "so" and "da".
+    """
+    pair = find_pair(names)
+    is_text = pair is not None and not table.is_csv and is_language_code(pair[0])
+    return None if is_text else pair
+
+
+def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[str]:
+    """Return the two columns with the longest texts, in their order."""
+    widths = [
+        sum(len(cells[index]) for cells in below if index < len(cells))
+        for index in range(len(names))
+    ]
+    longest = sorted(range(len(names)), key=lambda index: -widths[index])[:2]
+    return [names[index] for index in sorted(longest)]
 
 
 def _aligned_records(file: TextFile, other: TextFile) -> Records:
@@ -349,18 +336,14 @@ def _looks_like_header(names: Sequence[str], below: Sequence[Sequence[str]], tab
     """
     if {"text", "label"} <= find_roles(names).keys():
         return True
-    if len(names) < 2 or len(set(names)) < len(names):
-        return False
-    if not all(len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) for name in names):
+    if len(names) < 2 or len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
         return False
     as_wide = [cells for cells in below if len(cells) == len(names)]
     if len(names) > 2:
         return table.is_csv and 2 * len(as_wide) > len(below)
-    return (
-        all(len(name.split()) == 1 for name in names)
-        and len(as_wide) >= _MIN_TEXT_ROWS
-        and all(len(cell.split()) > 1 for cells in as_wide for cell in cells)
-    )
+    if len(as_wide) < _MIN_TEXT_ROWS or any(len(name.split()) > 1 for name in names):
+        return False
+    return all(len(cell.split()) > 1 for cells in as_wide for cell in cells)
 
 
 def _json_records(
@@ -372,15 +355,8 @@ def _json_records(
 ) -> Records:
     """Return the texts under some keys of the object on each line.
 
-    Args:
-        file: What cannot be read is added to its problems.
-        lines: The lines.
-        find_keys: Chooses from the keys of an object; its first choice is for all lines, and
-            without one a line has ``source`` and ``target``.
-        takes_numbers: Whether a number or truth value counts as a text.
-
-    Yields:
-        Line and texts of each object.
+    The first keys that `find_keys` returns are for all lines; a line before them has ``source`` and
+    ``target``.
     """
     keys: Sequence[str] | None = None
     for line, text in lines:

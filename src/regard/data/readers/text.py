@@ -39,16 +39,13 @@ class TextLines(Rows, frozen=True, kw_only=True):
 
 
 def read_text(data: SourceLike, *, encoding: str = "utf-8", column: str = "text") -> TextLines:
-    """Read running text.
+    """Return running text without the blank lines at its end.
 
     Args:
         data: A text file, or JSONL or CSV with one document a row; ``-`` for standard input, which
             is JSONL if it begins with ``{``.
         encoding: Encoding of the file.
         column: Column of the text in CSV and JSONL.
-
-    Returns:
-        The lines; blank lines at the end of a text file are left out.
 
     Raises:
         DataError: The file is missing, holds no text, or has a row that cannot be read.

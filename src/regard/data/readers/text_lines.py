@@ -51,15 +51,10 @@ _BINARY = {
 
 
 def read_lines(data: SourceLike, *, encoding: str = "utf-8") -> Iterator[str]:
-    """Read the lines of a text file one by one, without their ends; blank lines are lines.
+    """Return the lines of a text file one by one, without their ends; blank lines are lines.
 
-    Args:
-        data: A source, or the name of a file (``-`` for standard input), which is not read into
-            memory: each line is returned as soon as it has arrived.
-        encoding: Encoding of the file; a byte order mark is dropped.
-
-    Yields:
-        The lines.
+    A file by its name is not read into memory: each line is returned as soon as it has arrived. A
+    byte order mark is dropped.
 
     Raises:
         DataError: The file is missing, or a line cannot be read (when it is reached).
