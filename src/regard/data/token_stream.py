@@ -159,7 +159,7 @@ class StreamBatches:
         return len(rows) * self.length
 
     def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:  # noqa: ARG002
-        """Return 0: there is no padding."""
+        """Return 0, since segments are not padded."""
         return 0.0
 
     def _cut(self, starts: NDArray[np.int64]) -> list[NDArray[np.int64]]:

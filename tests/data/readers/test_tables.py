@@ -381,8 +381,8 @@ def test_a_malformed_json_line_tells_the_cause():
     [
         ('{"text": "a", "label": "b"}', 'no key "source".  Keys seen: text, label.'),
         ("{}", 'no key "source".  Keys seen: none.'),
-        ('{"source": "a", "target": 1}', '"target" is no text.'),
-        ('{"source": "a", "target": null}', '"target" is no text.'),
+        ('{"source": "a", "target": 1}', '"target" is not a text.'),
+        ('{"source": "a", "target": null}', '"target" is not a text.'),
         ('"a"', 'no object such as {"source": "...", "target": "..."}.'),
         (
             '[{"a": 1}]',

@@ -247,7 +247,7 @@ def mel_filters(config: LogMelConfig) -> Tensor:
 
 
 def hz_to_mel(hz: Tensor) -> Tensor:
-    """Convert frequencies of any shape to mels on Slaney's scale; the inverse of `mel_to_hz`.
+    """Return frequencies in mels on Slaney's scale, a tensor of any shape ``(..., n)``.
 
     >>> hz_to_mel(torch.tensor([200.0, 1000.0, 6400.0]))
     tensor([ 3., 15., 42.])
@@ -257,7 +257,7 @@ def hz_to_mel(hz: Tensor) -> Tensor:
 
 
 def mel_to_hz(mel: Tensor) -> Tensor:
-    """Convert mels of any shape on Slaney's scale to frequencies in Hz."""
+    """Return mels on Slaney's scale as frequencies in Hz, a tensor of any shape ``(..., n)``."""
     above = _BREAK_HZ * (_LOG_STEP * (mel.clamp(min=_BREAK_MEL) - _BREAK_MEL)).exp()
     return torch.where(mel < _BREAK_MEL, mel * _HZ_PER_MEL, above)
 

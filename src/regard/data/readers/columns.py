@@ -50,7 +50,7 @@ def find_column(names: Sequence[str], column: str) -> str | None:
 def find_roles(names: Sequence[str]) -> dict[str, str]:
     """Return the names of columns by what they hold, with the keys of `SYNONYMS`.
 
-    A key for which there is no column, or several, is left out.
+    Keys without a column, or with several, are left out.
     """
     columns = {role: find_column(names, role) for role in ("text", "label")}
     columns |= dict(zip(("source", "target"), find_pair(names) or (None, None), strict=True))

@@ -53,12 +53,15 @@ def read_image(path: str | Path, size: ImageSize) -> NDArray[np.uint8]:
     """Return an image scaled to a size, ``[channels, height, width]``, 0 to 255.
 
     It is upright by its EXIF orientation, and its transparent parts are white.
+
+    Raises:
+        DataError: It cannot be read.
     """
     with _open_image(path) as image:
         try:
             pixels = _pixels(_pillow().ImageOps.exif_transpose(image), size.channels)
         except (OSError, SyntaxError, ValueError) as error:
-            raise _unreadable(path, str(error)) from error
+            raise DataError(_describe_unreadable(path, str(error))) from error
     return scaled(pixels, size)
 
 
@@ -106,14 +109,15 @@ def _open_image(path: str | Path) -> Iterator[Any]:
         try:
             image = pillow.Image.open(stream)
         except pillow.UnidentifiedImageError as error:
-            raise _unreadable(path, "no format that Pillow knows") from error
+            cause = "no format that Pillow knows"
+            raise DataError(_describe_unreadable(path, cause)) from error
         except (OSError, SyntaxError, ValueError, pillow.Image.DecompressionBombError) as error:
-            raise _unreadable(path, str(error)) from error
+            raise DataError(_describe_unreadable(path, str(error))) from error
         yield image
 
 
-def _unreadable(path: str | Path, cause: str) -> DataError:
-    return DataError(
+def _describe_unreadable(path: str | Path, cause: str) -> str:
+    return (
         f"{path}: the image cannot be read ({cause}).  Leave it out, or convert it: "
         f"magick {shlex.quote(str(path))} fixed.png"
     )

@@ -65,7 +65,7 @@ def files_within(data: SourceLike, suffixes: Collection[str]) -> list[Path]:
     """Return the files with some suffixes of a folder and of all folders in it, in sorted order.
 
     Raises:
-        DataError: There is no such file.
+        DataError: No such file exists.
     """
     source = as_source(data)
     files = [path for path in source.files if path.suffix.lower() in suffixes]
@@ -90,8 +90,8 @@ def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
             first = first or error
             failed.append(path)
     if first is not None:
-        others = list_first([str(path) for path in failed[1:]], _NUM_NAMED)
-        message = f"{first}  The same for {others}." if others else str(first)
+        paths_after = list_first([str(path) for path in failed[1:]], _NUM_NAMED)
+        message = f"{first}  The same for {paths_after}." if paths_after else str(first)
         raise DataError(message, *first.next_steps)
     return values
 

@@ -40,7 +40,7 @@ def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
         name: Name of the data, for messages.
 
     Raises:
-        DataError: There is no row, or a row is of another kind.
+        DataError: The data is empty, or a row is of another kind.
     """
     rows: Iterable[Row]
     if isinstance(data, DataFrame):

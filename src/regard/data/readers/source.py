@@ -146,7 +146,7 @@ def open_source(path: str | Path) -> DataSource:
         try:
             content = stream.read() if kind == stat.S_IFREG else _read_stream(name, stream)
         except OSError as error:
-            raise _open_error(name, error) from error
+            raise DataError(_describe_open_error(name, error)) from error
     is_stream = kind != stat.S_IFREG or _DESCRIPTOR.fullmatch(name) is not None
     return DataSource(name, _unpack(name, content), is_stream=is_stream)
 
@@ -165,7 +165,7 @@ def open_file(name: str) -> BufferedReader:
     try:
         return Path(name).open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _open_error(name, error) from error
+        raise DataError(_describe_open_error(name, error)) from error
 
 
 def file_hash(path: str | Path) -> str:
@@ -198,8 +198,8 @@ def _is_csv(lines: list[str]) -> bool:
     return False
 
 
-def _open_error(name: str, error: OSError | ValueError) -> DataError:
-    """Return the error for a file that cannot be opened, with the cause and a remedy."""
+def _describe_open_error(name: str, error: OSError | ValueError) -> str:
+    """Return why a file cannot be opened, and a remedy."""
     path = Path(name)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         siblings: list[str] = []
@@ -212,7 +212,7 @@ def _open_error(name: str, error: OSError | ValueError) -> DataError:
         cause = f"no permission to read it.  Allow it: chmod u+r {shlex.quote(str(path))}"
     else:
         cause = f"cannot be opened ({getattr(error, 'strerror', None) or error})."
-    return DataError(f"{name}: {cause}")
+    return f"{name}: {cause}"
 
 
 def _read_pipe(name: str) -> bytes:
@@ -220,7 +220,7 @@ def _read_pipe(name: str) -> bytes:
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        raise _open_error(name, error) from error
+        raise DataError(_describe_open_error(name, error)) from error
     with os.fdopen(descriptor, "rb") as stream:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)  # and the end of the pipe, which always counts

@@ -329,7 +329,7 @@ def _select_cells(
 
 
 def _looks_like_header(names: Sequence[str], below: Sequence[Sequence[str]], table: _Table) -> bool:
-    """Detect a header whose names do not say which columns are source and target.
+    """Return whether names are a header that does not say which columns are source and target.
 
     Names are short and differ. Below two names are texts of two words or more each, below more
     names (in CSV) rows of as many cells.
@@ -353,11 +353,7 @@ def _json_records(
     *,
     takes_numbers: bool,
 ) -> Records:
-    """Return the texts under some keys of the object on each line.
-
-    The first keys that `find_keys` returns are for all lines; a line before them has ``source`` and
-    ``target``.
-    """
+    """Yield the texts of each line under the first keys that `find_keys` returns for a line."""
     keys: Sequence[str] | None = None
     for line, text in lines:
         if not text.strip():
@@ -405,7 +401,7 @@ def _json_text(fields: dict[str, object], key: str, text: str, *, takes_numbers:
         return value
     if takes_numbers and isinstance(value, bool | int | float):
         return msgspec.json.encode(value).decode()
-    raise DataError(f'"{key}" is no text.')
+    raise DataError(f'"{key}" is not a text.')
 
 
 def _cell_records(file: TextFile, table: _Table) -> Records:

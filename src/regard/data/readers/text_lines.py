@@ -56,6 +56,9 @@ def read_lines(data: SourceLike, *, encoding: str = "utf-8") -> Iterator[str]:
     A file by its name is not read into memory: each line is returned as soon as it has arrived. A
     byte order mark is dropped.
 
+    Yields:
+        The lines.
+
     Raises:
         DataError: The file is missing, or a line cannot be read (when it is reached).
     """
