@@ -68,7 +68,7 @@ def test_no_held_out_target_is_in_training(corpus: CldrCorpus) -> None:
     assert held_out.isdisjoint(corpus.train.targets)
 
 
-def test_a_source_stands_once_and_so_has_one_target(corpus: CldrCorpus) -> None:
+def test_a_source_occurs_once_and_so_has_one_target(corpus: CldrCorpus) -> None:
     parts = (corpus.train, corpus.valid, corpus.test)
     counts = Counter(source for part in parts for source in part.sources)
     assert max(counts.values()) == 1

@@ -33,7 +33,7 @@ def layout(**changes):
     return InputCollator(**{"mean": (), "std": (), "num_patches": 0, "longest": 100} | changes)
 
 
-def test_labels_that_are_numbers_stand_in_their_order():
+def test_labels_that_are_numbers_are_sorted_by_value():
     assert label_names(inputs_of(rows_of(*[1] * 4), ["10", "9", "9", "10"])) == ("9", "10")
     assert label_names(inputs_of(rows_of(*[1] * 4), ["b", "10", "b", "10"])) == ("10", "b")
 
@@ -55,7 +55,7 @@ def test_a_label_with_one_input_is_refused():
     )
 
 
-def test_an_unknown_label_is_refused_with_its_place():
+def test_an_unknown_label_is_refused_with_its_location():
     with pytest.raises(DataError) as caught:
         check_known_labels(inputs_of(rows_of(1, 1), ["x", "z"]), ("x", "y"), "the training data")
     assert str(caught.value) == (
@@ -74,7 +74,7 @@ def test_equal_inputs_stay_in_one_part(numbers, seed):
     assert sum(map(len, parts)) + len(splits.dropped) == len(numbers)
 
 
-def test_inputs_that_stand_in_training_too_are_found():
+def test_inputs_that_are_in_training_too_are_found():
     values = rows_of(3, 4, 5)
     assert overlap(inputs_of(values[:2]), inputs_of(values[1:])) == {0: 1}
 

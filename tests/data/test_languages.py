@@ -55,11 +55,11 @@ def pairs_of(source: str, target: str) -> ParallelCorpus:
 
 
 @pytest.mark.parametrize(("language", "sentence"), SENTENCES.items())
-def test_a_sentence_tells_its_language(language, sentence):
+def test_the_language_of_a_sentence_is_guessed(language, sentence):
     assert guess_language([sentence]) == language
 
 
-def test_cyrillic_without_telling_letters_is_taken_for_russian():
+def test_cyrillic_without_special_letters_is_russian():
     assert guess_language(["Привет, мир"]) == "ru"
 
 
@@ -79,7 +79,7 @@ def test_a_few_borrowed_characters_do_not_change_the_language():
         ["English words here", "и русские слова"],
     ],
 )
-def test_what_tells_nothing_is_left_undecided(texts):
+def test_texts_without_function_words_are_undecided(texts):
     assert guess_language(texts) is None
 
 

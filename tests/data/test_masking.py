@@ -39,7 +39,7 @@ def test_fifteen_in_a_hundred_are_hidden_as_the_paper_has_it(batches):
     assert abs((shown[hidden] == text[hidden]).sum() / num - 0.1) < 0.05
 
 
-def test_the_same_places_hide_the_same_tokens_and_others_do_not(batches):
+def test_the_same_positions_have_the_same_masks_and_others_have_not(batches):
     rows = np.array([0, 64, 128])
     first, again = batches.batch(rows), batches.batch(rows)
     assert np.array_equal(first.ids, again.ids)

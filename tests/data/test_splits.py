@@ -147,7 +147,7 @@ def test_a_fortieth_up_to_a_thousand_rows_is_held_out_twice(rows, held_out):
     assert sizes(splits) == (rows - 2 * held_out, held_out, held_out, 0)
 
 
-def test_sizes_may_be_given():
+def test_sizes_can_be_set():
     assert sizes(split(distinct(100), seed=1, valid_rows=7, test_rows=30)) == (63, 7, 30, 0)
 
 
@@ -175,7 +175,7 @@ def test_groups_move_as_a_whole_where_no_row_occurs_once():
     assert sizes(splits) == (950, 25, 25, 0)
 
 
-def test_a_small_group_is_held_out_where_a_single_row_was_wanted():
+def test_a_small_group_is_held_out_instead_of_a_single_row():
     splits = split(make((f"s{row // 2}", f"t{row}") for row in range(20)), seed=1)
     assert sizes(splits) == (16, 2, 2, 0)
 
@@ -196,7 +196,7 @@ def test_one_giant_group_gives_up_the_rows_that_would_leak():
     assert not texts_of(splits.train)[0] & texts_of(splits.test)[0]
 
 
-def test_rows_given_up_are_at_most_a_tenth_where_parts_need_not_be_full():
+def test_at_most_a_tenth_of_the_rows_is_dropped_for_parts_that_are_not_full():
     rows = [(f"s{row % 30}", f"t{row // 30}") for row in range(900)]
     splits = split(make(rows), seed=1)
     assert min(len(splits.valid), len(splits.test)) >= 1
@@ -246,7 +246,7 @@ def test_overlap_names_the_first_row_of_training_with_each_source():
     assert overlap(*overlapping()) == {1: 1, 2: 0}
 
 
-def test_overlap_is_told_in_numbers_with_an_example():
+def test_overlap_is_counted_with_an_example():
     with pytest.raises(DataError) as caught:
         check_overlap(*overlapping())
     assert error_text(caught.value) == (

@@ -31,7 +31,7 @@ def test_the_parts_are_runs_of_lines_that_cover_the_text(texts, seed):
     assert len(parts.train) > 0
 
 
-def test_a_part_that_is_given_is_not_held_out():
+def test_a_part_from_its_own_file_is_not_held_out():
     parts = split_text(lines_of(*map(str, range(50))), seed=1, with_valid=False, with_test=True)
     assert len(parts.valid) == 0
     assert len(parts.train) + len(parts.test) == 50

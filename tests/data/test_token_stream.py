@@ -78,13 +78,13 @@ def test_an_epoch_holds_whole_segments_that_do_not_overlap(tokenizer, length, ep
     assert starts[-1] + batches.length < len(batches.stream)
 
 
-def test_epochs_cut_at_different_places(tokenizer):
+def test_epochs_cut_at_different_positions(tokenizer):
     batches = StreamBatches(stream_of(tokenizer, "x" * 200), length=20, batch_tokens=40)
     first = {int(np.concatenate(batches.order(epoch)).min()) for epoch in range(6)}
     assert len(first) > 1
 
 
-def test_a_segment_comes_with_what_stands_before_it(tokenizer):
+def test_a_segment_has_the_tokens_before_it(tokenizer):
     batches = StreamBatches(stream_of(tokenizer, "x" * 90), length=8, batch_tokens=24, context=5)
     ids = batches.stream.ids
     seen = 0

@@ -1,7 +1,7 @@
 """Token ids in flat arrays, and batches of them: sorted by length, filled to a token budget.
 
-The order of an epoch depends on the seed and the epoch's number only, so that a run continues
-anywhere without replaying what came before.
+The order of an epoch depends only on the seed and the number of the epoch, so that a run resumes
+anywhere without replaying earlier epochs.
 """
 
 from __future__ import annotations
@@ -172,7 +172,9 @@ class LengthBatches:
         return 1 - used / padded if padded else 0.0
 
     def _all_lengths(self) -> list[NDArray[np.int64]]:
-        return [x for x in (self.lengths, self.source_lengths) if x is not None]
+        return (
+            [self.lengths] if self.source_lengths is None else [self.lengths, self.source_lengths]
+        )
 
     def _cut(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Return rows sorted by length, cut where the padded target would pass the budget.

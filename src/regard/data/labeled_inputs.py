@@ -1,4 +1,4 @@
-"""Images, recordings and series with labels: split without leakage, and laid out in batches."""
+"""Images, recordings and series with labels, and batches of them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def label_names(inputs: LabeledInputs) -> tuple[str, ...]:
 
 
 def feature_statistics(inputs: LabeledInputs) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel or feature; 1 for one of nearly zero."""
+    """Return mean and standard deviation of each channel or feature; a tiny deviation is 1."""
     is_image = inputs.values[0].ndim == 3
     axes, shape = ((1, 2), (-1, 1, 1)) if is_image else ((0,), (1, -1))
     count = sum(math.prod(value.shape[axis] for axis in axes) for value in inputs.values)
@@ -89,7 +89,7 @@ def feature_statistics(inputs: LabeledInputs) -> tuple[tuple[float, ...], tuple[
 
 
 class InputCollator(msgspec.Struct, frozen=True, kw_only=True):
-    """How inputs become a tensor, ``[batch, channels, height, width]`` or with features.
+    """How inputs become a tensor: ``[batch, channels, height, width]`` or ``[batch, length, dim]``.
 
     Args:
         mean: Mean of each channel or feature in training; empty leaves values as they are.

@@ -26,9 +26,9 @@ class LabeledTexts(Rows, frozen=True, kw_only=True):
 
     Args:
         path: File as named.
-        texts: One a row.
-        labels: Of each text.
-        lines: The 1-based line of each row in its file.
+        texts: One text a row.
+        labels: Label of each text.
+        lines: 1-based line of each row in its file.
     """
 
     texts: list[str]

@@ -148,7 +148,7 @@ def split(
 
 
 def overlap(train: T, test: T) -> dict[int, int]:
-    """Return the test rows whose source, text or input is in training, and its first row there."""
+    """Return the first training row with the same source, text or input, for test rows with one."""
     train_rows: dict[str, int] = {}
     for row, text in enumerate(train.keys()[0]):
         train_rows.setdefault(normalize(text), row)
@@ -157,7 +157,7 @@ def overlap(train: T, test: T) -> dict[int, int]:
 
 
 def without_overlap(train: U, test: U) -> U:
-    """Return the test rows whose source is not in the training data; raise if none is left."""
+    """Return the test rows whose source is not in training; raise `DataError` if none is left."""
     shared = overlap(train, test)
     remaining = test.select(row for row in range(len(test)) if row not in shared)
     if shared and not remaining:

@@ -49,7 +49,7 @@ def split_text(
 
 
 def _runs(lines: TextLines) -> list[slice]:
-    """Cut the lines into runs of about the same number of characters."""
+    """Return runs of consecutive lines with about the same number of characters."""
     ends = np.cumsum([len(text) + 1 for text in lines.texts])
     size = min(_MAX_RUN_CHARS, int(ends[-1]) // _NUM_RUNS + 1)
     num_runs = max(1, int(ends[-1]) // size)

@@ -58,7 +58,7 @@ def test_samples_of_every_width_are_read_to_the_last_bit(tmp_path, width):
 
 
 @given(st.lists(st.integers(-(2**23), 2**23 - 1), min_size=1, max_size=40))
-def test_24_bits_go_there_and_back(tmp_path_factory, values):
+def test_24_bit_samples_are_read_exactly(tmp_path_factory, values):
     path = write_wav(tmp_path_factory.mktemp("wav") / "a.wav", values, width=3)
     assert (read_wav(path).samples.double() * 2**23).tolist() == values
 
@@ -100,7 +100,7 @@ def test_a_directory_is_refused(tmp_path):
         (b"ID3\x04 and the rest of an MP3 file", "it does not begin with RIFF and WAVE"),
     ],
 )
-def test_what_is_no_wav_file_is_refused(tmp_path, content, cause):
+def test_a_file_that_is_not_a_wav_file_is_refused(tmp_path, content, cause):
     path = tmp_path / "a.wav"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
@@ -237,7 +237,7 @@ def test_mel_filters_are_those_of_librosa(changes):
     torch.testing.assert_close(mel_filters(config), torch.from_numpy(expected), rtol=0, atol=1e-15)
 
 
-def test_a_filter_is_the_triangle_that_its_formula_tells():
+def test_a_filter_is_the_triangle_of_its_formula():
     # Below 1000 Hz mels are Hz: 4 bands of 0 to 1000 Hz have their edges 200 Hz apart.
     config = LogMelConfig(sample_rate=2_000, window_size=40, fft_size=40, hop_size=20, num_bands=4)
     hz = 50.0 * torch.arange(21, dtype=torch.float64)
@@ -280,7 +280,7 @@ def test_log_mel_frames_are_those_of_the_formula():
 
 @pytest.mark.parametrize("fft_size", [32, 33])
 @pytest.mark.parametrize("num_samples", [1, 15, 16, 17, 32, 100])
-def test_frames_are_as_many_as_told(num_samples, fft_size):
+def test_the_number_of_frames_is_that_of_num_frames(num_samples, fft_size):
     config = LogMelConfig(window_size=32, hop_size=16, fft_size=fft_size, num_bands=2)
     assert len(log_mel(torch.randn(num_samples), config)) == config.num_frames(num_samples)
 

@@ -9,7 +9,7 @@ from regard.data.readers.columns import find_column, find_pair, find_roles
     "header",
     ["text,label", "Text, Label", "review,sentiment", "sentence,category", "id,Comment,RATING"],
 )
-def test_text_and_label_are_known_by_the_usual_names(header):
+def test_text_and_label_are_found_by_the_usual_names(header):
     names = [name.strip() for name in header.split(",")]
     assert list(find_roles(names)) == ["text", "label"]
     assert list(find_roles(names).values()) == names[-2:]
@@ -27,7 +27,7 @@ def test_text_and_label_are_known_by_the_usual_names(header):
         ("text,label", None),
     ],
 )
-def test_pairs_are_known_by_role_code_or_language(header, pair):
+def test_pairs_are_found_by_role_code_or_language(header, pair):
     assert find_pair(header.split(",")) == pair
 
 

@@ -24,7 +24,7 @@ def test_grey_images_are_read_to_the_last_bit(tmp_path, suffix):
     assert found.tolist() == [grey().tolist()]
 
 
-def test_the_header_tells_size_and_colour(tmp_path):
+def test_size_and_color_are_read_from_the_header(tmp_path):
     Image.fromarray(grey()).save(tmp_path / "a.png")
     Image.new("RGB", (3, 5)).save(tmp_path / "b.png")
     assert read_image_size(tmp_path / "a.png") == ImageSize(4, 6, 1)
@@ -69,7 +69,7 @@ def test_scaling_takes_the_mean_of_pixels_that_fall_together():
     assert found[0, 0, 0] < 2 < 6 < found[0, 0, 1]
 
 
-def test_what_is_no_image_is_refused(tmp_path):
+def test_a_file_that_is_not_an_image_is_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_text("no image")
     for read in (read_image_size, lambda path: read_image(path, ImageSize(1, 1, 1))):
@@ -90,13 +90,13 @@ def test_an_image_cut_short_is_refused(tmp_path):
         read_image(path, ImageSize(64, 64, 1))
 
 
-def test_a_missing_image_is_told(tmp_path):
+def test_a_missing_image_is_refused(tmp_path):
     with pytest.raises(DataError) as caught:
         read_image_size(tmp_path / "a.png")
     assert str(caught.value) == f"{tmp_path / 'a.png'}: no such file."
 
 
-def test_a_missing_pillow_is_told_with_its_command(tmp_path, monkeypatch):
+def test_a_missing_pillow_is_refused_with_the_command_that_installs_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ConfigError) as caught:
         read_image_size(tmp_path / "a.png")

@@ -28,7 +28,7 @@ def test_files_are_listed_with_the_names_of_their_folders(words):
     assert found == [("c.wav", "no"), ("a.WAV", "yes"), ("b.wav", "yes")]
 
 
-def test_a_folder_without_such_files_tells_what_it_holds(words):
+def test_a_folder_without_such_files_is_refused_with_its_files(words):
     with pytest.raises(DataError) as caught:
         labeled_files(words, IMAGE_SUFFIXES)
     assert str(caught.value) == (
@@ -38,18 +38,18 @@ def test_a_folder_without_such_files_tells_what_it_holds(words):
     )
 
 
-def test_an_empty_folder_is_told(tmp_path):
+def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"The folder is empty\.$"):
         labeled_files(tmp_path, AUDIO_SUFFIXES)
 
 
-def test_a_missing_folder_is_told(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(DataError) as caught:
         labeled_files(tmp_path / "none", AUDIO_SUFFIXES)
     assert str(caught.value) == f"{tmp_path / 'none'}: no such file."
 
 
-def test_a_file_instead_of_a_folder_is_told(words):
+def test_a_file_instead_of_a_folder_is_refused(words):
     with pytest.raises(DataError) as caught:
         labeled_files(words / "yes/b.wav", AUDIO_SUFFIXES)
     assert str(caught.value) == (

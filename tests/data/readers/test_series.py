@@ -59,7 +59,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_what_cannot_be_read_is_told_with_its_line(tmp_path, text):
+def test_cells_that_cannot_be_read_are_named_with_their_line(tmp_path, text):
     path = write(tmp_path, text)
     with pytest.raises(DataError) as caught:
         read_number_rows(path)

@@ -86,7 +86,7 @@ def test_a_pipe_is_read_once_to_its_end(tmp_path, is_named):
     assert source.suffix == ".tsv"
 
 
-def test_a_file_given_by_its_descriptor_is_a_stream(tmp_path):
+def test_a_file_named_by_its_descriptor_is_a_stream(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_bytes(b"a\tb\n")
     with path.open("rb") as stream:
@@ -99,7 +99,7 @@ def test_closed_standard_input_is_named(monkeypatch):
         open_source("-")
 
 
-def test_a_pipe_without_a_writer_is_given_up(tmp_path, monkeypatch):
+def test_a_pipe_without_a_writer_is_refused_after_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr("regard.data.readers.source._SECONDS_TO_WAIT", 0.05)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="a pipe to which nothing is written"):
@@ -133,7 +133,7 @@ def test_devices_and_endless_streams_are_refused(monkeypatch):
         open_source("-")
 
 
-def test_what_gzip_packed_is_read_as_if_it_were_not(tmp_path, monkeypatch):
+def test_a_gzip_file_is_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "pairs.TSV.gz"
     path.write_bytes(gzip.compress(b"a\tb\n"))
     source = open_source(path)
@@ -147,7 +147,7 @@ def test_what_gzip_packed_is_read_as_if_it_were_not(tmp_path, monkeypatch):
         open_source(path)
 
 
-def test_what_zstandard_packed_names_the_package_that_reads_it(tmp_path, monkeypatch):
+def test_a_zstandard_file_names_the_package_that_reads_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "zstandard", None)
     path = tmp_path / "pairs.tsv.zst"
     path.write_bytes(b"\x28\xb5\x2f\xfd and more")
@@ -208,7 +208,7 @@ def test_the_shape_of_a_file_has_its_kind_and_the_names_in_its_first_line(
     assert (shape.kind, shape.names) == (kind, names)
 
 
-def test_the_shape_of_a_file_says_where_numbers_stand():
+def test_the_shape_of_a_file_says_whether_it_holds_numbers():
     labeled = inspect_shape(DataSource("a.csv", b"label,x1,x2\nsine,0.5,1\n"))
     assert labeled.has_numbers_beside_label
     assert not labeled.has_row_of_numbers

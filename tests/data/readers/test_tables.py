@@ -77,7 +77,7 @@ def give_input(monkeypatch, content: bytes) -> None:
 
 
 @given(rows_of(LINE_TEXT), LINE_ENDS, st.booleans(), st.booleans())
-def test_tsv_gives_back_any_text(rows, end, has_mark, ends_the_last_line):
+def test_tsv_of_any_text_is_read_unchanged(rows, end, has_mark, ends_the_last_line):
     assume(has_mark or not rows[0][0].startswith("\ufeff"))
     text = end.join(f"{source}\t{target}" for source, target in rows)
     content = (text + end * ends_the_last_line).encode("utf-8-sig" if has_mark else "utf-8")
@@ -85,7 +85,7 @@ def test_tsv_gives_back_any_text(rows, end, has_mark, ends_the_last_line):
 
 
 @given(rows_of(CELL_TEXT), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]), st.booleans())
-def test_csv_gives_back_any_text(rows, quoting, has_header):
+def test_csv_of_any_text_is_read_unchanged(rows, quoting, has_header):
     assume(has_header or not rows[0][0].startswith("\ufeff"))
     stream = io.StringIO()
     writer = csv.writer(stream, quoting=quoting, lineterminator="\r\n")
@@ -94,14 +94,14 @@ def test_csv_gives_back_any_text(rows, quoting, has_header):
 
 
 @given(rows_of(ANY_TEXT), st.booleans(), LINE_ENDS)
-def test_jsonl_gives_back_any_text(rows, is_ascii, end):
+def test_jsonl_of_any_text_is_read_unchanged(rows, is_ascii, end):
     objects = ({"source": source, "target": target} for source, target in rows)
     text = "".join(json.dumps(row, ensure_ascii=is_ascii) + end for row in objects)
     assert read_in_new_folder(text.encode(), "pairs.jsonl") == rows
 
 
 @given(rows_of(LINE_TEXT))
-def test_two_aligned_files_give_back_any_text(rows):
+def test_two_aligned_files_of_any_text_are_read_unchanged(rows):
     assume(not any(text.startswith("\ufeff") for text in rows[0]))
     with tempfile.TemporaryDirectory() as folder:
         names = [Path(folder) / "text.en", Path(folder) / "text.de"]
@@ -112,7 +112,7 @@ def test_two_aligned_files_give_back_any_text(rows):
 
 
 @given(st.lists(LINE_TEXT, max_size=5), LINE_ENDS)
-def test_lines_are_given_back_whatever_they_hold(lines, end):
+def test_lines_of_any_text_are_read_unchanged(lines, end):
     assume(not (lines and lines[0].startswith("\ufeff")))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "text.txt"
@@ -234,7 +234,7 @@ def test_the_first_object_decides_on_the_order_of_languages():
 
 @pytest.mark.parametrize("content", ["a\tb\n", ' \n {"src": "a", "tgt": "b"}'])
 @pytest.mark.parametrize("name", ["pairs", "pairs.data"])
-def test_files_of_unknown_suffix_are_looked_into(name, content):
+def test_files_of_unknown_suffix_are_recognized_by_their_first_line(name, content):
     assert read(content, name) == [("a", "b")]
 
 
@@ -322,7 +322,7 @@ def test_a_comma_too_many_asks_for_quotes():
     )
 
 
-def test_the_header_tells_how_many_columns_are_expected():
+def test_the_header_decides_how_many_columns_are_expected():
     assert fault("id,en,de\n1,a\n", "pairs.csv") == (
         'pairs.csv:2: two columns, three expected.  "1,a"  Separated by spaces? Use a comma.'
     )
@@ -337,7 +337,7 @@ def test_control_characters_are_spelled_out_in_messages():
     assert '"a\\x1b[31mb\\u2028"' in fault("a\x1b[31mb\u2028")
 
 
-def test_find_problems_tells_every_wrong_row():
+def test_every_wrong_row_is_a_problem():
     write("pairs.tsv", b"a\tb\nx\n\xe9\ty\nc\td\n1\t2\t3\n")
     assert [problem[: len("pairs.tsv:3: not")] for problem in find_problems("pairs.tsv")] == [
         "pairs.tsv:2: one",
@@ -346,7 +346,7 @@ def test_find_problems_tells_every_wrong_row():
     ]
 
 
-def test_find_problems_of_a_good_file_is_empty():
+def test_a_good_file_has_no_problems():
     assert find_problems(write("pairs.tsv", "a\tb\n")) == []
 
 
@@ -369,7 +369,7 @@ def test_a_missing_column_names_those_seen():
     )
 
 
-def test_a_malformed_json_line_tells_the_cause():
+def test_a_malformed_json_line_is_refused_with_the_cause():
     assert fault('{"src": "a", "tgt": "b"}\n{"src": "a",}\n', "pairs.jsonl") == (
         "pairs.jsonl:2: not JSON: JSON is malformed: trailing comma in object (byte 12).  "
         '"{"src": "a",}"'
@@ -390,7 +390,7 @@ def test_a_malformed_json_line_tells_the_cause():
         ),
     ],
 )
-def test_a_json_line_without_two_texts_tells_what_it_holds(row, message):
+def test_a_json_line_without_two_texts_is_refused_with_its_keys(row, message):
     assert fault(row, "pairs.jsonl") == f'pairs.jsonl:1: {message}  "{row}"'
 
 
@@ -480,7 +480,7 @@ def test_a_wrong_encoding_name_for_the_bytes_is_refused():
     )
 
 
-def test_a_nul_byte_names_its_place():
+def test_a_nul_byte_is_named_with_its_position():
     assert fault("a\tb\n" * 11 + "good\0\tx\n") == (
         "pairs.tsv:12: a NUL byte at byte 5.  Text files hold none; is this a binary file?"
     )
@@ -508,7 +508,7 @@ def test_an_unknown_encoding_is_a_wrong_setting(name, hint):
 
 @pytest.mark.parametrize("content", ["", "\n \n", "\ufeff"])
 @pytest.mark.parametrize("name", ["pairs.tsv", "pairs.csv", "pairs.jsonl", "pairs"])
-def test_an_empty_file_tells_what_is_expected(name, content):
+def test_an_empty_file_is_refused_with_what_is_expected(name, content):
     assert fault(content, name) == (
         f"{name}: the file is empty.  Expected one pair a line: source<TAB>target."
     )
@@ -535,7 +535,7 @@ def test_a_missing_file_is_named():
 @pytest.mark.parametrize(
     ("given_name", "meant"), [("pair.tsv", "pairs.tsv"), ("a/x.tvs", "a/x.tsv")]
 )
-def test_a_missing_file_suggests_one_of_a_like_name(given_name, meant):
+def test_a_missing_file_suggests_one_of_a_similar_name(given_name, meant):
     Path("a").mkdir()
     write(meant, "a\tb\n")
     with pytest.raises(DataError) as caught:
@@ -595,7 +595,7 @@ def test_labels_are_no_translations():
 
 
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs"])
-def test_a_line_that_names_the_separator_is_heeded(name):
+def test_a_line_that_names_the_separator_is_obeyed(name):
     assert read("sep=;\nsource;target\na, b;c\n", name) == [("a, b", "c")]
 
 

@@ -31,7 +31,7 @@ def test_the_column_of_a_csv_file_can_be_named(tmp_path):
     assert found.texts == ["Hello"]
 
 
-def test_a_missing_column_is_told_with_those_seen(tmp_path):
+def test_a_missing_column_is_refused_with_those_seen(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"words": "Hello"}\n')
     with pytest.raises(DataError) as raised:
         read_text(path)
