@@ -34,6 +34,7 @@ def test_a_pattern_of_ones_own_equals_its_mask():
     assert own_pattern.main() < 1e-12
 
 
+@pytest.mark.slow
 def test_every_method_finds_the_minimum_of_a_function():
     results = minimize_function.main()
     assert {name: result.success for name, result in results.items()} == {
@@ -50,6 +51,7 @@ def test_newton_cg_trains_a_module():
     assert last < 0.1 * first
 
 
+@pytest.mark.slow
 def test_published_weights_give_the_logits_of_transformers(tmp_path, transformers):
     published_weights.write_tiny_gpt2(tmp_path)
     assert published_weights.main(tmp_path) < 1e-5
