@@ -8,7 +8,7 @@ from regard.attention.attend import attend
 from regard.attention.backends.saved_memory import peak_saved_bytes, saved_bytes
 from regard.attention.biases import BIASES, Alibi, Bias, T5Relative, alibi_slopes
 from regard.attention.blockwise.combine import blockwise_attention
-from regard.attention.dense import dense_attention, masked_softmax
+from regard.attention.dense import AttentionOutput, dense_attention, masked_softmax
 from regard.attention.mesa.layer_function import MesaState, mesa
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns import (
@@ -49,6 +49,7 @@ __all__ = [
     "Additive",
     "Alibi",
     "AttentionOptions",
+    "AttentionOutput",
     "Bias",
     "Blocks",
     "Causal",
