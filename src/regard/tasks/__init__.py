@@ -1,4 +1,4 @@
-"""What a model learns: one folder a task, with data, loss, task, predictor and evaluation."""
+"""The tasks that a model can learn, one folder each: data, loss, task, predictor, evaluation."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TASKS: dict[str, Task] = {
         *map(InputClassificationTask, MODALITIES),
     )
 }
-"""The tasks by name; data that none of them claims is for the first."""
+"""The tasks by name; the first takes data that no other claims."""
 
 
 def task_named(name: str) -> Task:
     """Return a task by its name in settings.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is no such task.
     """
     if name not in TASKS:
         raise ConfigError(f"task={name}: one of {', '.join(TASKS)} was expected.")
@@ -42,18 +42,15 @@ def task_named(name: str) -> Task:
 def guess_task(
     data: DataSource | str | Path, *, has_targets: bool = False, encoding: str = "utf-8"
 ) -> str:
-    """Guess which task data is for: by the first lines of a file, or the files of a folder.
+    """Return the task that data is for, guessed by the first lines of a file or a folder's files.
 
     Args:
         data: The file or folder.
         has_targets: Whether a second file holds translations.
-        encoding: Of the file.
-
-    Returns:
-        The name of the task.
+        encoding: Encoding of the file.
 
     Raises:
-        DataError: It cannot be read, or is for no task.
+        DataError: The data cannot be read, or is for no task.
     """
     source = as_source(data)
     shape = DataShape(kind="table") if has_targets else inspect_shape(source, encoding)

@@ -1,4 +1,4 @@
-"""Model folders opened for use: regard's own by their task, published ones by what they hold."""
+"""Predictors of model folders: regard's own by their task, published ones by their files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.translation.predictor import Translator
 
 Predictor = Translator | TextGenerator | TextClassifier | InputClassifier | TextEncoder
-"""A model folder opened for use; all have ``.model`` and ``.config``."""
+"""A trained model in use; all have ``.model`` and ``.config``."""
 
 
 def open_model(folder: str | Path) -> Predictor:
-    """Open a model folder by the task it was trained for, or one in Hugging Face's layout.
+    """Return the predictor of a model folder, in regard's own format or Hugging Face's.
 
     Raises:
-        ConfigError: It is none that can be read.
+        ConfigError: The folder holds no model that can be read.
         WeightsError: It is missing, incomplete or damaged.
     """
     if is_hugging_face(Path(folder)):
@@ -39,19 +39,15 @@ def open_published(
     folder: str | Path,
     attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - immutable
 ) -> Predictor:
-    """Open a folder in Hugging Face's layout.
+    """Return the predictor of a folder in Hugging Face's format.
 
     Args:
-        folder: With ``config.json`` and safetensors; without a tokenizer only methods that take
-            text raise.
+        folder: A folder with ``config.json`` and safetensors; without a tokenizer, only methods
+            that take text raise.
         attention: The pattern of each layer of a model of text.
 
-    Returns:
-        By what the model is: a generator, an encoder, a classifier, or a translator; all have
-        ``.model``.
-
     Raises:
-        ConfigError: It is none that can be read.
+        ConfigError: The folder holds no model that can be read.
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
     path = Path(folder)

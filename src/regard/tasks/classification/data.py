@@ -71,10 +71,10 @@ class TextClassificationData(ClassificationData[LabeledTexts], kw_only=True):
 
 
 def read_text_classification_data(options: ReadOptions) -> TextClassificationData:
-    """Read texts with labels, and split off the parts that have no file of their own.
+    """Return the texts with labels of a run, read and split; named files stay whole.
 
     Raises:
-        DataError: There are none, or they cannot be used.
+        DataError: There are no texts, or they cannot be used.
     """
     data = options.data
     texts, dropped = read_labeled_texts_of(options.training_source("reviews.jsonl"), data)

@@ -93,10 +93,10 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
 def read_input_classification_data(
     options: ReadOptions, modality: Modality
 ) -> InputClassificationData:
-    """Read inputs with labels, and split off the parts that have no data of their own.
+    """Return the inputs with labels of a run, read and split; named data stays whole.
 
     Raises:
-        DataError: There are none, or they cannot be used.
+        DataError: There are no inputs, or they cannot be used.
     """
     source = options.training_source("recordings")
     input_format = InputFormat.of(options) if options.has_sizes else modality.fit(options, source)

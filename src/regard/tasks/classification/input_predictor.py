@@ -64,8 +64,8 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         """Classify inputs; rows of features after the longest of training are cut off.
 
         Args:
-            values: Images ``[channels, height, width]`` of the model's size, or rows of features
-                ``[length, features]``, as they were in training.
+            values: Images of shape ``[channels, height, width]`` and the model's size, or rows of
+                features of shape ``[length, features]``, as they were in training.
 
         Returns:
             The label of each, in the same order.

@@ -68,11 +68,11 @@ class InputClassificationTask(Task):
                     f"{collator.longest:,} rows (data.max_length)."
                 )
             )
-        if not self.modality.reads_files and (side := _square_side(train)):
+        if not self.modality.reads_files and (width := _image_width(train)):
             report(
                 Warned(
-                    text=f"Rows of {side * side:,} whole numbers: images of {side} x {side} pixels?"
-                    "  Read them so: `task=image-classification`"
+                    text=f"Rows of {width * width:,} whole numbers: images of {width} x {width} "
+                    "pixels?  Read them so: `task=image-classification`"
                 )
             )
         batches = classifier.batches(
@@ -80,16 +80,21 @@ class InputClassificationTask(Task):
         )
         return ClassificationSetup(parts, batches, classifier)
 
-    def predictor(self, model: Vit, tokenizer: None, config: RunConfig) -> InputClassifier:  # noqa: ARG002
+    def predictor(
+        self,
+        model: Vit,
+        tokenizer: None,  # noqa: ARG002 - there is no text
+        config: RunConfig,
+    ) -> InputClassifier:
         """Return the classifier of inputs of a trained model."""
         return InputClassifier(model, config)
 
 
-def _square_side(train: LabeledInputs) -> int:
-    """Return the side of the square images that series may be, in pixels; 0 where they are not."""
+def _image_width(train: LabeledInputs) -> int:
+    """Return the width of the square images that series may be, in pixels; 0 if they are not."""
     sizes = {value.size for value in train.values}
-    side = math.isqrt(max(sizes))
-    if sizes != {side * side} or side < _SMALLEST_IMAGE:
+    width = math.isqrt(max(sizes))
+    if sizes != {width * width} or width < _SMALLEST_IMAGE:
         return 0
     are_pixels = all(((value >= 0) & (value % 1 == 0)).all() for value in train.values)
-    return side if are_pixels else 0
+    return width if are_pixels else 0

@@ -26,7 +26,7 @@ class ClassificationLoss:
         self.label_smoothing = label_smoothing
 
     def __call__(self, model: nn.Module, batch: LabeledBatch) -> Loss:
-        """Compute the loss of a batch."""
+        """Compute the loss of a batch, from logits of shape ``[batch, labels]``."""
         return self.of_outputs(self.outputs(model, batch), batch)
 
     def outputs(self, model: nn.Module, batch: LabeledBatch) -> Tensor:

@@ -151,7 +151,7 @@ class Modality(ABC):
 
     @abstractmethod
     def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:
-        """Describe sizes or lengths in a line."""
+        """Describe inputs, each of the shape of `LabeledInputs.values`, in a line."""
 
     def read_test(self, input_format: InputFormat, source: DataSource) -> LabeledInputs:
         """Read labeled inputs to test on: the test part of data that has one."""
@@ -189,9 +189,9 @@ class Images(Modality):
             files = labeled_files(source, IMAGE_SUFFIXES)
             size = most_common_size(read_image_size(file.path) for file in files)
         sizes: dict[str, Any] = {"input": "image", "channels": size.channels}
-        for name, side in (("height", size.height), ("width", size.width)):
+        for name, pixels in (("height", size.height), ("width", size.width)):
             sizes[name], sizes[f"patch_{name}"] = fit_patch(
-                side, set_sizes.get(f"patch_{name}"), set_sizes.get(name)
+                pixels, set_sizes.get(f"patch_{name}"), set_sizes.get(name)
             )
         return InputFormat.fitted(options, sizes)
 
@@ -220,6 +220,9 @@ class Images(Modality):
         """Read an image file, all of a folder, idx files, or rows of pixels.
 
         Of a folder in MNIST's layout, the test images are read.
+
+        Yields:
+            Where each image is in the data, and its pixels, ``[channels, height, width]``.
         """
         size = input_format.image_size
         idx = find_idx(source.path) if source.is_folder else {}
@@ -234,7 +237,7 @@ class Images(Modality):
                 yield f"line {row.line}", _image(row, path, size)
 
     def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:  # noqa: ARG002
-        """Describe size and channels."""
+        """Describe size and channels of images of shape ``[channels, height, width]``."""
         model = input_format.model
         channels = {1: "grey", 3: "colour"}.get(model.channels, f"{model.channels} channels")
         return (
@@ -294,7 +297,7 @@ class Recordings(Modality):
             yield file, read_log_mel(Path(file), input_format.audio).numpy()
 
     def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:
-        """Describe sample rate and durations."""
+        """Describe sample rate and durations of frames of shape ``[length, features]``."""
         audio = input_format.audio
         seconds = [len(value) * audio.hop_size / audio.sample_rate for value in values]
         return (
@@ -339,7 +342,7 @@ class Series(Modality):
             yield f"line {row.line}", _steps(row, source.path, input_format.model.num_features)
 
     def describe(self, values: Sequence[NDArray], input_format: InputFormat) -> str:
-        """Describe numbers per step, and lengths."""
+        """Describe numbers per step and lengths of series of shape ``[length, features]``."""
         lengths = [len(value) for value in values]
         number = input_format.model.num_features
         return (
@@ -356,19 +359,19 @@ def modality_of(task: str) -> Modality:
     return next(modality for modality in MODALITIES if modality.task == task)
 
 
-def fit_patch(size: int, patch: int | None, side: int | None) -> tuple[int, int]:
-    """Choose the side of images and of patches, in pixels.
+def fit_patch(size: int, patch: int | None, set_size: int | None) -> tuple[int, int]:
+    """Choose height or width of images and of patches, in pixels.
 
-    The patch is a power of two near the square root of the side, and the side is rounded to a
+    The patch is a power of two near the square root of the size, and the size is rounded to a
     multiple of it.
 
     Args:
-        size: Side of the images in the data.
-        patch: Side of patches that the user set, or None.
-        side: Side of images that the user set, or None; it is not changed.
+        size: Size of the images in the data.
+        patch: Size of patches that the user set, or None.
+        set_size: Size of images that the user set, or None; it is not changed.
 
     Returns:
-        Side of images, and side of patches.
+        Size of images, and size of patches.
 
     >>> fit_patch(28, None, None), fit_patch(8, None, None), fit_patch(30, None, None)
     ((28, 4), (8, 2), (32, 4))
@@ -376,10 +379,10 @@ def fit_patch(size: int, patch: int | None, side: int | None) -> tuple[int, int]
     ((28, 7), (30, 3), (224, 16))
     """
     if patch is None:
-        patch = 1 << int(math.log2(size if side is None else side) / 2 + 0.4)
-        if side is not None:
-            patch = max(part for part in range(1, patch + 1) if side % part == 0)
-    return (max(1, (size + patch // 2) // patch) * patch if side is None else side), patch
+        patch = 1 << int(math.log2(set_size or size) / 2 + 0.4)
+        if set_size is not None:
+            patch = max(part for part in range(1, patch + 1) if set_size % part == 0)
+    return set_size or max(1, (size + patch // 2) // patch) * patch, patch
 
 
 def _number_rows(
@@ -400,14 +403,14 @@ def _row_size(row: NumberRow, path: str, expected: ImageSize) -> ImageSize:
     num_numbers, channels = len(row.numbers), expected.channels
     if expected.height * expected.width * channels == num_numbers:
         return expected
-    side = math.isqrt(num_numbers // channels)
-    if side * side * channels != num_numbers:
+    width = math.isqrt(num_numbers // channels)
+    if width * width * channels != num_numbers:
         raise DataError(
             f"{path}:{row.line}: {num_numbers:,} numbers are no square image with {channels} "
             f"channel{'' if channels == 1 else 's'}.  Set its size: "
             "`model.height=H` `model.width=W` `model.channels=C`"
         )
-    return ImageSize(side, side, channels)
+    return ImageSize(width, width, channels)
 
 
 def _image(row: NumberRow, path: str, size: ImageSize) -> NDArray[np.float32]:
@@ -430,6 +433,7 @@ def _steps(row: NumberRow, path: str, num_features: int) -> NDArray[np.float32]:
 
 
 def _labeled_rows(path: str, rows: list[NumberRow], values: list[NDArray]) -> LabeledInputs:
+    """Return images of shape ``[channels, height, width]``, or series, with the labels of rows."""
     return LabeledInputs(
         path=path,
         values=values,

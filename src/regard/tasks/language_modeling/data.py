@@ -54,7 +54,7 @@ class TextData(Dataset[TextLines], kw_only=True):
 
 
 def read_text_data(options: ReadOptions) -> TextData:
-    """Read running text, and split off the parts that have no file of their own.
+    """Return the running text of a run, read and split; named files stay whole.
 
     Raises:
         DataError: There is no text, or it cannot be used.
@@ -94,7 +94,7 @@ def read_text_data(options: ReadOptions) -> TextData:
 
 
 def read_lines_of(source: DataSource | str, data: DataConfig) -> TextLines:
-    """Read a text with the encoding and column that the settings name.
+    """Return the lines of a text, read with the encoding and column of the settings.
 
     Raises:
         DataError: The file cannot be read or holds no text.

@@ -72,7 +72,7 @@ def evaluate_text(
 
 
 def byte_entropy(content: bytes) -> float:
-    """Compute the entropy of single bytes of a text, in bits.
+    """Return the entropy of single bytes of a text, in bits.
 
     >>> byte_entropy(b"abcd"), byte_entropy(b"aaaa")
     (2.0, 0.0)
@@ -84,16 +84,13 @@ def byte_entropy(content: bytes) -> float:
 def read_test_text(
     path: str, generator: TextGenerator, *, drop_overlap: bool = False, allow_overlap: bool = False
 ) -> TextLines:
-    """Read a test text with the settings of the model's training text.
+    """Return a test text, read with the settings of the model's training text.
 
     Args:
         path: The file.
         generator: The model to be tested.
         drop_overlap: Leave out long lines that are also in the training text.
         allow_overlap: Keep such lines.
-
-    Returns:
-        The lines.
 
     Raises:
         DataError: Neither is set and there are such lines, or the file cannot be read.

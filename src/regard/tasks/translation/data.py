@@ -65,7 +65,7 @@ class TranslationData(Dataset[ParallelCorpus], kw_only=True):
 
 
 def read_translation_data(options: ReadOptions) -> TranslationData:
-    """Read sentence pairs, and split off the parts that have no file of their own.
+    """Return the sentence pairs of a run, read, cleaned and split; named files stay whole.
 
     Raises:
         DataError: A file is missing, malformed, or overlaps with another.
@@ -109,7 +109,7 @@ def columns_of(data: DataConfig) -> tuple[str, str] | None:
 def read_pairs_of(
     source: DataSource | str, data: DataConfig, *, targets: DataSource | None = None
 ) -> ParallelCorpus:
-    """Read sentence pairs with the encoding and columns that the settings name.
+    """Return the sentence pairs of a file, read with the encoding and columns of the settings.
 
     Raises:
         DataError: The file is missing or malformed.
@@ -150,7 +150,7 @@ class EncodedPairs(msgspec.Struct, frozen=True, kw_only=True):
 def encode_pairs(
     pairs: ParallelCorpus, tokenizer: AnyTokenizer, *, max_length: int
 ) -> EncodedPairs:
-    """Encode sentence pairs, without those that have a side of more than `max_length` tokens.
+    """Return sentence pairs as token ids, without sides of more than `max_length` tokens.
 
     The special tokens that a published vocabulary puts before every text are added to both sides
     and not counted.
@@ -185,10 +185,10 @@ def encode_pairs(
 def summarize_lengths(data: TranslationData) -> dict[str, dict[str, float]]:
     """Return mean, percentiles and maximum of the training sentences' characters, by side."""
     figures = {}
-    for side, texts in (("source", data.train.sources), ("target", data.train.targets)):
+    for name, texts in (("source", data.train.sources), ("target", data.train.targets)):
         lengths = np.array([len(text) for text in texts])
         percentiles = {f"p{p}": float(np.percentile(lengths, p)) for p in (50, 95, 99)}
-        figures[side] = {
+        figures[name] = {
             "mean": float(lengths.mean()),
             **percentiles,
             "longest": float(lengths.max()),

@@ -157,16 +157,13 @@ def _verdict(scores: TranslationScores, baselines: dict[str, float]) -> str:
 def read_test_pairs(
     path: str, translator: Translator, *, drop_overlap: bool = False, allow_overlap: bool = False
 ) -> ParallelCorpus:
-    """Read test pairs with the settings of the model's training pairs.
+    """Return test pairs, read with the settings of the model's training pairs.
 
     Args:
         path: The file.
         translator: The model to be tested.
         drop_overlap: Leave out pairs whose source is in the training data.
         allow_overlap: Keep such pairs.
-
-    Returns:
-        The pairs.
 
     Raises:
         DataError: Neither is set and there are such pairs, or the file cannot be read.
