@@ -79,8 +79,8 @@ def generate(
             sys.stdout.flush()
         sys.stdout.write("\n")
         return 0
-    generations = generator.generate_all(text, num=num, **options)
-    for number, generation in enumerate(generations, start=1):
+    generations = generator.generate(text, num=num, **options)
+    for number, generation in enumerate([generations] if num == 1 else generations, start=1):
         if json:
             entry = {"prompt": text, **msgspec.to_builtins(generation)}
             print(msgspec.json.encode(entry).decode())

@@ -32,7 +32,7 @@ def task_named(name: str) -> Task:
     """Return a task by its name in settings.
 
     Raises:
-        ConfigError: There is no such task.
+        ConfigError: No task has this name.
     """
     if name not in TASKS:
         raise ConfigError(f"task={name}: one of {', '.join(TASKS)} was expected.")

@@ -96,10 +96,12 @@ def read_input_classification_data(
     """Return the inputs with labels of a run, read and split; named data stays whole.
 
     Raises:
-        DataError: There are no inputs, or they cannot be used.
+        DataError: No inputs are in the data, or they cannot be used.
     """
     source = options.training_source("recordings")
-    input_format = InputFormat.of(options) if options.has_sizes else modality.fit(options, source)
+    input_format = (
+        InputFormat.from_options(options) if options.has_sizes else modality.fit(options, source)
+    )
     parts = modality.read(input_format, source)
     labeled = parts.pop("train")
     labels = label_names(labeled)

@@ -35,7 +35,7 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
         super().__init__(model, config)
         self.modality = modality_of(config.task)
         self.unit = self.modality.unit
-        self.input_format = InputFormat.of(ReadOptions.from_config(config))
+        self.input_format = InputFormat.from_options(ReadOptions.from_config(config))
         self.collator = InputCollator(
             mean=config.data.mean,
             std=config.data.std,

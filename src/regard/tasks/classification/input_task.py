@@ -83,7 +83,7 @@ class InputClassificationTask(Task):
     def predictor(
         self,
         model: Vit,
-        tokenizer: None,  # noqa: ARG002 - there is no text
+        tokenizer: None,  # noqa: ARG002 - for text
         config: RunConfig,
     ) -> InputClassifier:
         """Return the classifier of inputs of a trained model."""

@@ -29,9 +29,12 @@ class ClassificationLoss:
         """Compute the loss of a batch, from logits of shape ``[batch, labels]``."""
         return self.of_outputs(self.outputs(model, batch), batch)
 
-    def outputs(self, model: nn.Module, batch: LabeledBatch) -> Tensor:
-        """Compute the logits, ``[batch, labels]``."""
-        return label_logits(model, batch)
+    @staticmethod
+    def outputs(model: nn.Module, batch: LabeledBatch) -> Tensor:
+        """Compute the logits of the labels of texts or inputs, ``[batch, labels]``."""
+        if isinstance(batch, InputBatch):
+            return model(batch.inputs, batch.lengths)
+        return model(batch.ids)
 
     def of_outputs(self, outputs: Tensor, batch: LabeledBatch) -> Loss:
         """Compute the loss from logits, ``[batch, labels]``."""
@@ -39,13 +42,6 @@ class ClassificationLoss:
         loss = F.cross_entropy(wide, batch.labels, label_smoothing=self.label_smoothing)
         nll = F.cross_entropy(wide.detach(), batch.labels)
         return Loss(loss=loss, nll=nll, num_tokens=len(batch.labels))
-
-
-def label_logits(model: nn.Module, batch: LabeledBatch) -> Tensor:
-    """Compute the logits of the labels of texts or inputs, ``[batch, labels]``."""
-    if isinstance(batch, InputBatch):
-        return model(batch.inputs, batch.lengths)
-    return model(batch.ids)
 
 
 @torch.no_grad()
@@ -62,7 +58,7 @@ def label_measures(model: nn.Module, batches: LabeledBatches) -> dict[str, float
     total, predicted, labels = 0.0, [], []
     for rows in batches.in_sequence():
         batch = batches.batch(rows)
-        logits = label_logits(model, batch).float()  # [batch, labels]
+        logits = ClassificationLoss.outputs(model, batch).float()  # [batch, labels]
         total += float(F.cross_entropy(logits, batch.labels, reduction="sum"))
         predicted += logits.argmax(-1).tolist()
         labels += batch.labels.tolist()

@@ -46,8 +46,8 @@ from regard.setup.config import DataConfig
 
 Parts = dict[str, LabeledInputs]
 """``train``, and ``valid`` and ``test`` where the authors of the data hold some out."""
-LocatedInput = tuple[str, NDArray]
-"""Where an input is in the data, and its values."""
+LocatedInputs = Iterator[tuple[str, NDArray]]
+"""Where each input is in the data, and its values."""
 _IMAGE_SIZES = ("input", "channels", "height", "width", "patch_height", "patch_width")
 _FEATURE_SIZES = ("input", "num_features")
 _LONGEST = 1024  # rows: ten seconds of a recording
@@ -70,7 +70,7 @@ class InputFormat(msgspec.Struct, frozen=True, kw_only=True):
     has_sizes: bool = False
 
     @classmethod
-    def of(cls, options: ReadOptions) -> InputFormat:
+    def from_options(cls, options: ReadOptions) -> InputFormat:
         """Return the format of trained weights."""
         model, audio = VitConfig(**options.model), LogMelConfig(**options.audio)
         return cls(data=options.data, model=model, audio=audio, has_sizes=True)
@@ -144,9 +144,7 @@ class Modality(ABC):
         """Read labeled inputs in a format."""
 
     @abstractmethod
-    def read_unlabeled(
-        self, input_format: InputFormat, source: DataSource
-    ) -> Iterator[LocatedInput]:
+    def read_unlabeled(self, input_format: InputFormat, source: DataSource) -> LocatedInputs:
         """Read inputs to be classified: a file, a folder of files, or the rows of a file."""
 
     @abstractmethod
@@ -214,9 +212,7 @@ class Images(Modality):
             return parts
         return {"train": _labeled_files(source, IMAGE_SUFFIXES, lambda p: read_image(p, size))}
 
-    def read_unlabeled(
-        self, input_format: InputFormat, source: DataSource
-    ) -> Iterator[LocatedInput]:
+    def read_unlabeled(self, input_format: InputFormat, source: DataSource) -> LocatedInputs:
         """Read an image file, all of a folder, idx files, or rows of pixels.
 
         Of a folder in MNIST's layout, the test images are read.
@@ -289,9 +285,7 @@ class Recordings(Modality):
             rows.setdefault(part_of.get(location, "train"), []).append(row)
         return {part: inputs.select(part_rows) for part, part_rows in rows.items()}
 
-    def read_unlabeled(
-        self, input_format: InputFormat, source: DataSource
-    ) -> Iterator[LocatedInput]:
+    def read_unlabeled(self, input_format: InputFormat, source: DataSource) -> LocatedInputs:
         """Read a WAV file, or all of a folder."""
         for file in _files(source, AUDIO_SUFFIXES):
             yield file, read_log_mel(Path(file), input_format.audio).numpy()
@@ -334,9 +328,7 @@ class Series(Modality):
         steps = [_steps(row, source.path, input_format.model.num_features) for row in rows]
         return {"train": _labeled_rows(source.path, rows, steps)}
 
-    def read_unlabeled(
-        self, input_format: InputFormat, source: DataSource
-    ) -> Iterator[LocatedInput]:
+    def read_unlabeled(self, input_format: InputFormat, source: DataSource) -> LocatedInputs:
         """Read rows; a column of labels is ignored."""
         for row in _number_rows(source, input_format.data, has_labels=False):
             yield f"line {row.line}", _steps(row, source.path, input_format.model.num_features)

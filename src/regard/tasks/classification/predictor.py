@@ -21,7 +21,7 @@ from regard.tasks.classification.data import (
     read_labeled_texts_of,
     read_text_classification_data,
 )
-from regard.tasks.classification.loss import LabeledBatches, label_logits
+from regard.tasks.classification.loss import ClassificationLoss, LabeledBatches
 
 CLASSIFIED_TOKENS = 8192  # in a batch
 _STREAMED_LINES = 512  # lines that are sorted by length and classified together
@@ -90,8 +90,8 @@ class LabelPredictor(ABC, Generic[L]):
         """Return the label of each input, in the order of the data."""
         results: dict[int, Classification] = {}
         for rows in batches.in_sequence():
-            logits = label_logits(self.model, batches.batch(rows))  # [batch, labels]
-            probabilities = logits.float().softmax(-1).tolist()
+            logits = ClassificationLoss.outputs(self.model, batches.batch(rows))
+            probabilities = logits.float().softmax(-1).tolist()  # [batch, labels]
             for row, values in zip(rows.tolist(), probabilities, strict=True):
                 ranked = sorted(zip(self.labels, values, strict=True), key=lambda item: -item[1])
                 label, probability = ranked[0]

@@ -57,7 +57,7 @@ def read_text_data(options: ReadOptions) -> TextData:
     """Return the running text of a run, read and split; named files stay whole.
 
     Raises:
-        DataError: There is no text, or it cannot be used.
+        DataError: The text is missing or cannot be used.
         ConfigError: A setting is for sentence pairs.
     """
     data = options.data

@@ -105,25 +105,10 @@ class TextGenerator:
         """
         if not isinstance(prompt, str):
             return [self.generate(text, num=num, **options) for text in prompt]
-        generations = self.generate_all(prompt, num=num, **options)
+        generations = self._generate(prompt, num, options)
         return generations[0] if num == 1 else generations
 
-    def generate_all(
-        self, prompt: str, *, num: int, **options: Unpack[SamplingOptions]
-    ) -> list[Generation]:
-        """Continue a prompt several times, independently.
-
-        Args:
-            prompt: Text to continue; empty begins a document.
-            num: Number of continuations.
-            options: How tokens are chosen, see `SamplingOptions`.
-
-        Returns:
-            The continuations.
-
-        Raises:
-            ConfigError: A number is out of its range.
-        """
+    def _generate(self, prompt: str, num: int, options: SamplingOptions) -> list[Generation]:
         stop = options.get("stop")
         rows: list[list[int]] = [[] for _ in range(num)]
         has_ended = [False] * num
