@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 ok, 2 usage, 3 data, 4 model, 5 resources, 130 or 143 when stopped.
     """
+    warnings.formatwarning = lambda message, *_, **__: f"regard: note: {message}\n"
     words = _with_section(list(sys.argv[1:] if arguments is None else arguments))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

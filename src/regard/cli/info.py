@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,6 +25,7 @@ def info(
     diagram: Literal["mermaid"] | None = None,
     output: Annotated[str | None, Output] = None,
     length: int | None = None,
+    accept: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Tell what a model folder holds: architecture, data, figures, cost.
@@ -38,9 +40,13 @@ def info(
         File for the diagram; without, it goes to standard output.
     length
         Tokens of the rows that costs are told for; without, the longest that it was trained on.
+    accept
+        Take the files of the folder as they are, after a change by hand that was intended.
     json
         One JSON object instead of text.
     """
+    if accept:
+        _accept(model)
     if diagram is not None:
         if json or length is not None:
             raise ConfigError("--diagram goes with -o only.  Leave --json and --length out.")
@@ -68,6 +74,16 @@ def info(
     else:
         _print(information, layers, flops_per_token, length)
     return 0
+
+
+def _accept(model: str) -> None:
+    from regard.hub.model_folder import ModelFolder
+
+    folder = ModelFolder(model)
+    folder.require_model()
+    changed = folder.manifest.accept()
+    names = ", ".join(changed) or "no file had changed"
+    print(f"{model}: accepted as they are: {names}", file=sys.stderr)
 
 
 def _draw(model: str, output: str | None) -> int:

@@ -24,6 +24,7 @@ _OPTIONS = {
     "training.seed": "--seed",
     "beam": "--beam",
     "resume": "--resume",
+    "accept": "--accept",
     "help_config": "--help-config",
     "lengths": "--lengths",
     "patterns": "--patterns",

@@ -5,6 +5,7 @@ tokenizer.json       the vocabulary (with tokenizer_config.json where it came wi
 source/              the vocabulary of the sources, where they have another than the targets
 model.safetensors    the weights of the best evaluation
 metrics.jsonl        one line an evaluation
+manifest.json        hashes of these files
 README.md            the model card
 checkpoints/         what a run needs to resume
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +29,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import (
     CHECKPOINTS,
     CONFIG,
+    MANIFEST,
     METRICS,
     SOURCE_FOLDER,
     TOKENIZER,
@@ -36,6 +39,7 @@ from regard.hub.file_names import (
 from regard.hub.hugging_face.checkpoint import is_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import has_sentencepiece, read_any_tokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
+from regard.hub.manifest import Manifest
 from regard.hub.storage import append_line, read_tensors, write_atomic, write_tensors
 from regard.settings.binding import from_toml, to_toml
 
@@ -51,6 +55,7 @@ class ModelFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.manifest = Manifest(self.path)
 
     @property
     def holds_model(self) -> bool:
@@ -122,17 +127,25 @@ class ModelFolder:
         Returns:
             The settings.
 
+        The other files but the weights are compared with the manifest as well.
+
         Raises:
-            WeightsError: The folder holds no model.
+            WeightsError: The folder holds no model, or a file was changed since it was written.
             ConfigError: A setting is unknown or wrong.
         """
         self.require_model()
+        if not self.manifest.exists:
+            warnings.warn(
+                f"{self.path}: has no {MANIFEST}, so a changed file would not be noticed.",
+                stacklevel=2,
+            )
+        self.manifest.check()
         path = self.path / CONFIG
         return from_toml(self._read_text(path), kind, name=str(path))
 
     def write_config(self, config: msgspec.Struct) -> None:
         """Write the settings."""
-        write_atomic(self.path / CONFIG, to_toml(config))
+        self._write_guarded(CONFIG, to_toml(config).encode())
 
     def read_tokenizer(self) -> AnyTokenizer:
         """Read the vocabulary: one that a run trained, or one that came with published weights.
@@ -159,7 +172,7 @@ class ModelFolder:
     def write_tokenizer(self, tokenizer: AnyTokenizer) -> None:
         """Write the vocabulary."""
         for name, content in tokenizer.files().items():
-            write_atomic(self.path / name, content)
+            self._write_guarded(name, content.encode() if isinstance(content, str) else content)
 
     def read_weights(self) -> dict[str, Tensor]:
         """Read the weights, checked against their checksum.
@@ -176,11 +189,18 @@ class ModelFolder:
                 f"{self.weights_path}: missing; no evaluation has been reached yet.",
                 NextStep("Continue", "train", (), resume),
             )
-        return read_tensors(self.weights_path)[0]
+        tensors, _ = read_tensors(self.weights_path)
+        self.manifest.check_weights()
+        return tensors
 
     def write_weights(self, tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> None:
         """Write the weights by the names of the parameters, with a state that JSON can hold."""
-        write_tensors(self.weights_path, tensors, state)
+        write_tensors(
+            self.weights_path,
+            tensors,
+            state,
+            before_replacing=lambda checksum: self.manifest.record_checksum(WEIGHTS, checksum),
+        )
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Read metrics.jsonl.
@@ -203,15 +223,21 @@ class ModelFolder:
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
         append_line(self.path / METRICS, msgspec.json.encode(line))
+        self.manifest.record_lines(METRICS, (self.path / METRICS).read_bytes())
 
     def write_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write metrics.jsonl with these lines alone."""
         content = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+        self.manifest.record_lines(METRICS, content)
         write_atomic(self.path / METRICS, content)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file such as the model card."""
         write_atomic(self.path / name, text)
+
+    def _write_guarded(self, name: str, content: bytes) -> None:
+        self.manifest.record(name, content)
+        write_atomic(self.path / name, content)
 
     @staticmethod
     def _read_text(path: Path) -> str:

@@ -20,7 +20,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -66,7 +66,11 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, object], *next_steps: NextStep
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, object],
+    *next_steps: NextStep,
+    before_replacing: Callable[[str], None] | None = None,
 ) -> None:
     """Write tensors and a state to one safetensors file, completely or not at all.
 
@@ -77,6 +81,7 @@ def write_tensors(
         state: Values that JSON holds without loss: dicts with text keys, lists, text, numbers of
             any size (infinite and NaN too), truth values and `None`.
         next_steps: Commands that help where the disk is full, such as how to resume.
+        before_replacing: Called with the checksum of the content before the file takes its name.
 
     Raises:
         ConfigError: The folder cannot be written.
@@ -88,13 +93,16 @@ def write_tensors(
         raise ValueError('a tensor cannot have the name "__metadata__", safetensors reserves it.')
     _check_json(dict(state), "state")
     packed = _packed(tensors)
-    text = json.dumps({"sha256": _checksum(packed, dict(state)), "state": dict(state)})
+    checksum = _checksum(packed, dict(state))
+    text = json.dumps({"sha256": checksum, "state": dict(state)})
     size = 2 * len(text) + sum(tensor.nbytes + _HEADER_ENTRY for tensor in packed.values())
     with _replacing(path, size, "checkpoint", *next_steps) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode
         save_file(packed, temporary, {_METADATA: text})
         temporary.chmod(mode)  # safetensors may hide its files from the group
+        if before_replacing is not None:
+            before_replacing(checksum)
 
 
 def read_tensors(path: Path, *, check: bool = True) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -156,6 +164,15 @@ def tensor_ends(path: Path) -> dict[str, int]:
         }
     except ValueError:
         return {}
+
+
+def stored_checksum(path: Path) -> str | None:
+    """Return the checksum that a file of `write_tensors` holds; None where there is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _document(path, file.metadata() or {})[0]
+    except (OSError, SafetensorError):
+        return None
 
 
 def append_line(path: Path, line: bytes) -> None:

@@ -1,0 +1,155 @@
+"""The manifest of a model folder: hashes of its files, so that a changed file is noticed.
+
+``manifest.json`` has an entry for every file that the folder is opened or resumed from. The entry
+is written before the file is, with the hashes of the new content and of the old, so that a writer
+that is killed at any point leaves a folder that agrees with its manifest. Of a file that grows by
+lines the entry covers the beginning. Files that people write, such as the model card, have none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from regard.errors import NextStep, WeightsError
+from regard.hub.file_names import (
+    DATA_REPORT,
+    MANIFEST,
+    METRICS,
+    MODEL_CARD,
+    SOURCE_FOLDER,
+    WEIGHTS,
+)
+from regard.hub.storage import stored_checksum, write_atomic
+
+
+class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the content of a file must be.
+
+    Args:
+        sha256: Of the content, newest first; of weights the checksum that their file holds.
+        num_bytes: Length of the beginning that the hash is of; None is the whole file.
+    """
+
+    sha256: tuple[str, ...]
+    num_bytes: int | None = None
+
+
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    files: dict[str, FileEntry]
+    format: int = 1
+
+
+class Manifest:
+    """The manifest of one folder.
+
+    Args:
+        folder: The model folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / MANIFEST
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder has a manifest."""
+        return self.path.is_file()
+
+    def record(self, name: str, content: bytes) -> None:
+        """Enter a file that is about to be written.
+
+        Args:
+            name: Its path within the folder.
+            content: What will be written.
+        """
+        self.record_checksum(name, _hash(content))
+
+    def record_checksum(self, name: str, checksum: str) -> None:
+        """Enter a file that is about to be written, by a checksum of its content."""
+        entries = self._entries()
+        before = entries[name].sha256[:1] if name in entries else ()
+        self._write(entries | {name: FileEntry((checksum, *before))})
+
+    def record_lines(self, name: str, content: bytes) -> None:
+        """Enter the content of a file that grows by lines, after it has grown or before a cut."""
+        self._write(self._entries() | {name: FileEntry((_hash(content),), len(content))})
+
+    def check(self) -> None:
+        """Check the content of all files but the weights; a missing file is left to its reader.
+
+        Raises:
+            WeightsError: A file has been changed or damaged, or the manifest has.
+        """
+        for name, entry in self._entries().items():
+            path = self.folder / name
+            if name != WEIGHTS and path.is_file():
+                self._compare(path, _hash(path.read_bytes()[: entry.num_bytes]), entry)
+
+    def check_weights(self) -> None:
+        """Check that the weights are those of this run.
+
+        Raises:
+            WeightsError: They are another file's, or the manifest is damaged.
+        """
+        entry = self._entries().get(WEIGHTS)
+        if entry is not None:
+            path = self.folder / WEIGHTS
+            self._compare(path, stored_checksum(path) or "", entry)
+
+    def accept(self) -> list[str]:
+        """Enter all files as they are, after a change that was intended.
+
+        Returns:
+            Paths, within the folder, of the files that had another entry or none.
+        """
+        try:
+            before = self._entries()
+        except WeightsError:
+            before = {}
+        after = {}
+        for path in (*self.folder.iterdir(), *(self.folder / SOURCE_FOLDER).glob("*")):
+            name = path.relative_to(self.folder).as_posix()
+            is_hidden = path.name.startswith(".")
+            if not path.is_file() or is_hidden or name in (MODEL_CARD, DATA_REPORT, MANIFEST):
+                continue
+            if name == WEIGHTS:
+                after[name] = FileEntry((stored_checksum(path) or "",))
+                continue
+            content = path.read_bytes()
+            after[name] = FileEntry((_hash(content),), len(content) if name == METRICS else None)
+        self._write(after)
+        return sorted(name for name, entry in after.items() if not _agree(before.get(name), entry))
+
+    def _entries(self) -> dict[str, FileEntry]:
+        if not self.exists:
+            return {}
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=_Document).files
+        except (OSError, msgspec.DecodeError) as error:
+            raise WeightsError(f"{self.path}: damaged ({error}).", self._accept_step()) from error
+
+    def _write(self, entries: dict[str, FileEntry]) -> None:
+        content = msgspec.json.encode(_Document(files=dict(sorted(entries.items()))))
+        write_atomic(self.path, msgspec.json.format(content) + b"\n")
+
+    def _compare(self, path: Path, checksum: str, entry: FileEntry) -> None:
+        if checksum not in entry.sha256:
+            raise WeightsError(
+                f"{path}: changed or damaged since it was written (sha256 {checksum[:8]}, "
+                f"{MANIFEST} has {entry.sha256[0][:8]}).  Restore it from a copy.",
+                self._accept_step(),
+            )
+
+    def _accept_step(self) -> NextStep:
+        purpose = "If the change was intended, accept it"
+        return NextStep(purpose, "info", (str(self.folder),), (("accept", "true"),))
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _agree(before: FileEntry | None, after: FileEntry) -> bool:
+    return before is not None and after.sha256[0] in before.sha256
