@@ -1,4 +1,4 @@
-"""``python -m regard`` and the command ``regard``: run a verb, turn failures into exit codes."""
+"""The command ``regard``, also ``python -m regard``: runs a verb; failures become exit codes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from cyclopts import CycloptsError
-
-from regard.cli.app import build_app
+from regard.cli.app import build_app, overview
 from regard.cli.wording import error_text
 from regard.errors import RegardError
-from regard.training.signals import Stopped
 
 _USAGE, _INTERRUPTED = 2, 130
 
@@ -28,10 +25,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 ok, 2 usage, 3 data, 4 model, 5 resources, 130 or 143 when stopped.
     """
     warnings.formatwarning = lambda message, *_, **__: f"regard: note: {message}\n"
-    words = _with_section(list(sys.argv[1:] if arguments is None else arguments))
+    words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    if words in ([], ["--help"], ["-h"]):
+        print(overview())
+        return 0
+    if "--help-config" in words:  # alone it means all sections
+        index = words.index("--help-config") + 1
+        if index == len(words) or words[index].startswith("-"):
+            words.insert(index, "all")
+    from cyclopts import CycloptsError
+
+    from regard.training.signals import Stopped
+
     try:
         code = build_app()(
             words, exit_on_error=False, print_error=False, result_action="return_value"
@@ -46,19 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing more can be said to them.
+        # The reader of the output has closed it: no further output, no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
-
-
-def _with_section(words: list[str]) -> list[str]:
-    """Let ``--help-config`` alone mean all sections."""
-    if "--help-config" not in words:
-        return words
-    index = words.index("--help-config") + 1
-    is_alone = index == len(words) or words[index].startswith("-")
-    return [*words[:index], "all", *words[index:]] if is_alone else words
 
 
 def _fail(message: str, code: int) -> int:

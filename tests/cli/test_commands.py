@@ -97,7 +97,41 @@ def test_check_reports_and_names_the_next_command(capsys, pairs_file):
     code, out, _ = run(capsys, "check", pairs_file, *words)
     assert out.endswith(f"Next    regard train {pairs_file} {' '.join(words)} -o FOLDER\n")
     code, out, _ = run(capsys, "check", pairs_file, "--json")
-    assert json.loads(out)["num_pairs"] == 400
+    report = json.loads(out)
+    assert report["num_pairs"] == report["rows"] == 400
+    assert (report["read_as"], report["columns"]) == ("sentence pairs", [])
+    assert (report["dropped"], report["problems"]) == ({}, [])
+    assert report["next"] == f"regard train {pairs_file} -o FOLDER"
+
+
+def test_check_names_the_columns_that_it_reads(capsys, tmp_path):
+    data = tmp_path / "mood.csv"
+    data.write_text("Text,Label\n" + "good day,pos\nbad day,neg\n" * 20)
+    report = json.loads(run(capsys, "check", data, "--json")[1])
+    assert report["read_as"] == "labelled text, columns Text, Label"
+    assert report["columns"] == ["Text", "Label"]
+    assert f"read as {report['read_as']}\n" in run(capsys, "check", data)[1]
+
+
+def test_labelled_text_read_as_pairs_is_advised_its_task(capsys, tmp_path):
+    data = tmp_path / "mood.csv"
+    data.write_text("Text,Label\n" + "good day,pos\nbad day,neg\n" * 20)
+    code, _, err = run(capsys, "train", data, "-o", tmp_path / "m", "--set", "task=translation")
+    assert code == 3
+    assert err == (
+        f"regard: {data}:1: columns seen: Text, Label.  "
+        "Texts with labels are for --set task=classification\n"
+    )
+
+
+@pytest.mark.parametrize("verb", [("train", "-o", "m"), ("check",)], ids=["train", "check"])
+def test_data_that_is_named_twice_is_refused(capsys, pairs_file, verb):
+    words = (verb[0], pairs_file, *verb[1:])
+    code, _, err = run(capsys, *words, "--set", "data.path=other.tsv")
+    assert code == 2
+    assert err == (
+        f"regard: data.path=other.tsv: {pairs_file} is named as well.  Name one of the two.\n"
+    )
 
 
 def test_check_takes_standard_input(capsys, monkeypatch):
@@ -283,14 +317,17 @@ def test_an_output_that_cannot_be_written_is_told(words, capsys, tmp_path, pairs
 def test_settings_cannot_change_on_resume(capsys, trained):
     code, _, err = run(capsys, "train", "-o", trained, "--resume", "--set", "model.dim=32")
     assert code == 2
-    assert "--resume takes the saved settings; model.dim cannot change." in err
+    assert err == (
+        f"regard: {trained}/checkpoints/last: made for model.dim 64, this config says 32.  "
+        "Resume takes the saved config; to start anew use another -o.\n"
+    )
 
 
 def test_the_data_cannot_change_on_resume(capsys, trained, pairs_file):
     assert run(capsys, "train", pairs_file, "-o", trained, "--resume")[0] == 0
     code, _, err = run(capsys, "train", "other.tsv", "-o", trained, "--resume")
     assert code == 2
-    assert "--resume takes the saved settings; data.path cannot change." in err
+    assert f"made for data.path {pairs_file}, this config says other.tsv." in err
 
 
 def test_a_dry_run_of_a_resumed_run_is_refused(capsys, trained):

@@ -10,8 +10,10 @@ from tests.conftest import TINY, toy_pairs, write_tsv
 from regard.__main__ import main
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.hub.hugging_face.checkpoint import write_hugging_face
+from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.models import CHECKPOINT_FORMATS, BertConfig, make_model
+from regard.setup.config import RunConfig
 
 SETTINGS = [word for setting in TINY for word in ("--set", setting)]
 ROWS = [f"{source}\t{target}" for source, target in toy_pairs(120)]
@@ -90,6 +92,19 @@ def test_6_no_window(verb, refused):
         2,
         "attention.pattern=local:0: the window must be 1 or more (or a fraction of the length, "
         "e.g. local:0.1).",
+    )
+
+
+def test_7_a_resumed_run_with_another_vocabulary(refused, tmp_path):
+    words = ["train", "pairs.tsv", "-o", "ende", *SETTINGS]
+    write_tsv(tmp_path / "pairs.tsv", toy_pairs(120))
+    assert main(words) == 0
+    saved = ModelFolder(tmp_path / "ende").read_config(RunConfig).tokenizer.vocab_size
+    change = ["--set", "tokenizer.vocab_size=16000"]
+    assert refused(["train", "-o", "ende", "--resume", *change]) == (
+        2,
+        f"ende/checkpoints/last: made for vocabulary {saved:,}, this config says 16,000.  "
+        "Resume takes the saved config; to start anew use another -o.",
     )
 
 

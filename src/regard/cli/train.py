@@ -1,4 +1,4 @@
-"""``regard train``: from a file of pairs to a model folder."""
+"""``regard train``: from a file to a trained model in a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ and optimizer.learning_rate from its preset (by default the one that suits the a
 dropout and precision from the data and the machine. Tasks other than translation have defaults of
 their own. The folder's config.toml holds what a run has; --dry-run shows the sizes beforehand.
 """
-_EXAMPLE = ("pairs.tsv",), (("output", "FOLDER"),)
 
 
 def train(
@@ -51,24 +50,24 @@ def train(
     output
         Folder of the new model.
     start_from
-        Folder of a model to start from: one of your own, or one in Hugging Face's layout.
+        Folder of a model to start from: one of your own, or one in Hugging Face's format.
     preset
         Size of the model: tiny, small, base, or auto (by the amount of data).
     minutes
         Wall-clock budget. Without it the run stops when validation stops improving.
     seed
-        Of everything random.
+        Seed of all random numbers.
     settings
         section.key=value, such as training.epochs=3; see --help-config.
     config
         A config.toml to take the settings from.
     options
-        Where the text comes from.
+        Where the data is and how it is read.
     resume
         Resume the run in the output folder.
     dry_run
-        Measure a few steps, predict time, memory and disk, write nothing. An output folder that
-        the run would refuse is refused.
+        Measure a few steps and predict time, memory and disk space; nothing is written. An output
+        folder that the run would refuse is refused.
     json
         One JSON object per event instead of text.
     help_config
@@ -76,70 +75,78 @@ def train(
     """
     start_time = time.monotonic()
     if help_config is not None:
-        print(_describe(help_config))
+        from regard.settings.binding import describe
+        from regard.setup.config import RunConfig
+        from regard.tasks import TASKS
+
+        section = None if help_config == "all" else help_config
+        print(describe(RunConfig, section, choices={"task": tuple(TASKS)}) + _PRESETS_NOTE)
         return 0
-    words = {
+    named = {
         "start_from": start_from,
         "preset": preset,
         "training.minutes": minutes,
         "training.seed": seed,
     }
-    chosen = [f"{key}={value}" for key, value in words.items() if value is not None]
-    chosen += [*options.settings(), *settings]
+    typed = [f"{name}={value}" for name, value in named.items() if value is not None]
+    typed += [*options.settings(), *settings]
     with make_report(json=json) as report:
         if resume:
-            if config is not None and output is None:
-                output = config.removesuffix("config.toml").rstrip("/") or "."
             if dry_run:
                 raise ConfigError("--dry-run predicts a new run.  Leave it or --resume out.")
-            _resume(data, output, chosen, report, start_time)
+            if output is None and config is not None:
+                output = config.removesuffix("config.toml").rstrip("/") or "."
+            if output is None:
+                message = "--resume needs the folder of the run: regard train -o FOLDER --resume"
+                raise ConfigError(message)
+            _resume(output, data, typed, config, report, start_time)
             return 0
         from regard.runs import run
 
-        names_data = any(setting.startswith("data.path=") for setting in chosen)
+        names_data = any(setting.startswith("data.path=") for setting in typed)
         if data is None and config is None and not names_data:
-            raise ConfigError("no data.", NextStep("Name a file", "train", *_EXAMPLE))
+            example = NextStep("Name a file", "train", ("pairs.tsv",), (("output", "FOLDER"),))
+            raise ConfigError("no data.", example)
         if dry_run:
-            run.estimate(data, output, settings=chosen, config=config, report=report)
-            return 0
-        if output is None:
+            run.estimate(data, output, settings=typed, config=config, report=report)
+        elif output is None:
             raise ConfigError("no output folder.  Add one: `output=FOLDER`")
-        run.train(
-            data, output, settings=chosen, config=config, report=report, start_time=start_time
-        )
+        else:
+            run.train(
+                data, output, settings=typed, config=config, report=report, start_time=start_time
+            )
     return 0
 
 
 def _resume(
-    data: str | None, output: str | None, chosen: list[str], report: Report, start_time: float
+    output: str,
+    data: str | None,
+    typed: list[str],
+    config: str | None,
+    report: Report,
+    start_time: float,
 ) -> None:
+    """Resume a run; refuse settings other than those that it began with."""
     from regard.hub.model_folder import ModelFolder
     from regard.runs import run
     from regard.setup.config import RunConfig
+    from regard.setup.request import Request
+    from regard.training.checkpoint import checkpoint_path
 
-    if output is None:
-        raise ConfigError("--resume needs the folder of the run: regard train -o FOLDER --resume")
     folder = ModelFolder(output)
     folder.require_model()
-    if data is not None and data != folder.read_config(RunConfig).data.path:
-        chosen = [f"data.path={data}", *chosen]
-    if chosen:
+    saved = folder.read_config(RunConfig)
+    request = Request.parse(typed, file=config, paths={} if data is None else {"path": data})
+    if (change := request.first_change(saved)) is not None:
+        name, old, new = change
+        noun = {"tokenizer.vocab_size": "vocabulary"}.get(name, name)
+        path = checkpoint_path(folder.path)
+        place = path.with_suffix("") if path.exists() else folder.path
         raise ConfigError(
-            f"--resume takes the saved settings; {chosen[0].split('=')[0]} cannot change.  "
-            "Leave it out, or train a new model with another -o."
+            f"{place}: made for {noun} {old}, this config says {new}.  "
+            "Resume takes the saved config; to start anew use another `output`."
         )
     if run.is_finished(folder):
         print(f"{output}: this run is finished; nothing to resume.  Card: {output}/README.md")
         return
     run.resume(output, report=report, start_time=start_time)
-
-
-def _describe(section: str) -> str:
-    from regard.settings.binding import describe
-    from regard.setup.config import RunConfig
-    from regard.tasks import TASKS
-
-    settings = describe(
-        RunConfig, None if section == "all" else section, choices={"task": tuple(TASKS)}
-    )
-    return settings + _PRESETS_NOTE

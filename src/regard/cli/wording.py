@@ -78,6 +78,6 @@ def _option(name: str, value: str | None, written: str) -> str:
     option = _OPTIONS.get(name)
     if option is not None:
         return option if value in (None, "true", "") else f"{option} {value}"
-    if "." not in name:
+    if "." not in name and name != "task":
         return written
     return name if value is None else f"--set {name}={value}"

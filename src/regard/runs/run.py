@@ -212,7 +212,7 @@ def _request(
 ) -> Request:
     paths = {} if data is None else {"path": str(data)}
     paths |= {name: source.path for name, source in sources.items()}
-    return Request.parse(settings, file=config).with_paths(paths)
+    return Request.parse(settings, file=config, paths=paths)
 
 
 class _Run:

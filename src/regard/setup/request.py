@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -45,23 +46,34 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     explicit: Table = {}
 
     @classmethod
-    def parse(cls, settings: Sequence[str], *, file: str | Path | None = None) -> Request:
-        """Build a request from settings, which override those of a configuration file.
+    def parse(
+        cls,
+        settings: Sequence[str],
+        *,
+        file: str | Path | None = None,
+        paths: Mapping[str, str] = MappingProxyType({}),
+    ) -> Request:
+        """Return the request of settings, which override those of a configuration file.
 
         Args:
             settings: As typed; a later one wins.
             file: A ``config.toml``.
-
-        Returns:
-            The request.
+            paths: Where the data is, by the name of its setting in section data.
 
         Raises:
-            ConfigError: The file cannot be read or has a wrong setting, or a setting has no value.
+            ConfigError: The file cannot be read or has a wrong setting, a setting has no value, or
+                names other data than `paths`.
         """
         typed = parse_settings(settings)
-        if file is None:
-            return cls(settings=tuple(settings), table=typed, explicit=typed)
-        table = _read_file(Path(file))
+        typed_data = typed.get("data", {})
+        if not isinstance(typed_data, dict):
+            paths = {}  # a section set like a setting: `check_names` refuses it
+        for name, path in paths.items():
+            if typed_data.get(name, path) != path:
+                raise ConfigError(
+                    f"data.{name}={typed_data[name]}: {path} is named as well.  Name one of the two."
+                )
+        table = {} if file is None else _read_file(Path(file))
         earlier = table.pop("settings", None)
         file_preset, preset = table.get("preset", "auto"), str(typed.get("preset", "auto"))
         if file_preset not in ("auto", preset) and "preset" in typed:
@@ -69,9 +81,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
                 f"preset={preset}: {file} has the sizes of preset={file_preset}.  "
                 "Leave `preset` out."
             )
-        explicit = parse_settings(earlier) if earlier is not None else dict(table)
+        explicit = copy.deepcopy(table) if earlier is None else parse_settings(earlier)
         merge(explicit, typed)
         merge(table, typed)
+        merge(table, {"data": dict(paths)} if paths else {})
         return cls(settings=(*(earlier or ()), *settings), table=table, explicit=explicit)
 
     @property
@@ -84,12 +97,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """Folder of the weights to start from; None for random weights."""
         folder = self.table.get("start_from")
         return None if folder is None or folder == "none" else str(folder)
-
-    def with_paths(self, paths: Mapping[str, str]) -> Request:
-        """Return the request for data at other paths, by setting: ``path``, ``valid``, ..."""
-        table = copy.deepcopy(self.table)
-        merge(table, {"data": dict(paths)})
-        return msgspec.structs.replace(self, table=table)
 
     def bind_all_but_model(self, defaults: RunConfig) -> RunConfig:
         """Return `defaults` with every section of the request but the model's.
@@ -142,9 +149,34 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
                 convert_fields(type(getattr(draft.model, part)), values, f"model.{part}")
         return draft
 
+    def first_change(self, saved: RunConfig) -> tuple[str, str, str] | None:
+        """Return name, saved and requested value of a setting that differs from a saved one.
+
+        Raises:
+            ConfigError: A setting is unknown, or has a value that its type or check refuses.
+        """
+        return next(_differences(saved, bind(RunConfig, self.table, saved)), None)
+
     def _values(self, section: str) -> Table:
         values = self.table.get(section, {})
         return values if isinstance(values, dict) else {}
+
+
+def _differences(
+    left: msgspec.Struct, right: msgspec.Struct, path: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the dotted name and both values of every setting that differs."""
+    for name in left.__struct_fields__:
+        old, new = getattr(left, name), getattr(right, name)
+        if isinstance(old, msgspec.Struct) and isinstance(new, msgspec.Struct):
+            if type(old) is type(new):
+                yield from _differences(old, new, f"{path}{name}.")
+                continue
+            name = f"{name}.{old.__struct_config__.tag_field}"
+            old, new = old.__struct_config__.tag, new.__struct_config__.tag
+        if old != new:
+            texts = (f"{v:,}" if type(v) is int else str(v) for v in (old, new))
+            yield f"{path}{name}", *texts
 
 
 def _read_file(path: Path) -> Table:
