@@ -106,7 +106,8 @@ def test_check_reports_and_names_the_next_command(capsys, pairs_file):
 
 def test_check_names_the_columns_that_it_reads(capsys, tmp_path):
     data = tmp_path / "mood.csv"
-    data.write_text("Text,Label\n" + "good day,pos\nbad day,neg\n" * 20)
+    rows = (f"good day {n},pos\nbad night {n},neg\n" for n in range(40))
+    data.write_text("Text,Label\n" + "".join(rows))
     report = json.loads(run(capsys, "check", data, "--json")[1])
     assert report["read_as"] == "labelled text, columns Text, Label"
     assert report["columns"] == ["Text", "Label"]
@@ -318,7 +319,7 @@ def test_settings_cannot_change_on_resume(capsys, trained):
     code, _, err = run(capsys, "train", "-o", trained, "--resume", "--set", "model.dim=32")
     assert code == 2
     assert err == (
-        f"regard: {trained}/checkpoints/last: made for model.dim 64, this config says 32.  "
+        f"regard: {trained}/checkpoints/last: made for model.dim 16, this config says 32.  "
         "Resume takes the saved config; to start anew use another -o.\n"
     )
 

@@ -71,7 +71,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         for name, path in paths.items():
             if typed_data.get(name, path) != path:
                 raise ConfigError(
-                    f"data.{name}={typed_data[name]}: {path} is named as well.  Name one of the two."
+                    f"data.{name}={typed_data[name]}: {path} is named as well.  "
+                    "Name one of the two."
                 )
         table = {} if file is None else _read_file(Path(file))
         earlier = table.pop("settings", None)
@@ -166,16 +167,16 @@ def _differences(
     left: msgspec.Struct, right: msgspec.Struct, path: str = ""
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the dotted name and both values of every setting that differs."""
+    if type(left) is not type(right):
+        old, new = left.__struct_config__, right.__struct_config__
+        yield f"{path}{old.tag_field}", str(old.tag), str(new.tag)
+        return
     for name in left.__struct_fields__:
         old, new = getattr(left, name), getattr(right, name)
         if isinstance(old, msgspec.Struct) and isinstance(new, msgspec.Struct):
-            if type(old) is type(new):
-                yield from _differences(old, new, f"{path}{name}.")
-                continue
-            name = f"{name}.{old.__struct_config__.tag_field}"
-            old, new = old.__struct_config__.tag, new.__struct_config__.tag
-        if old != new:
-            texts = (f"{v:,}" if type(v) is int else str(v) for v in (old, new))
+            yield from _differences(old, new, f"{path}{name}.")
+        elif old != new:
+            texts = (f"{value:,}" if type(value) is int else str(value) for value in (old, new))
             yield f"{path}{name}", *texts
 
 

@@ -243,6 +243,8 @@ def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) 
     elif _looks_like_header(names, below, table):
         suggestion = shlex.quote(",".join(_longest_columns(names, below)))
         remedy = f"Name source and target: `data.columns={suggestion}`"
+        if {"text", "label"} <= find_roles(names).keys():
+            remedy = "Texts with labels are for `task=classification`"
         file.refuse(line, f"columns seen: {', '.join(names)}.", remedy=remedy)
         return
     yield from _select_cells(file, chain(ahead, records), indices, num_columns, table.separator)
