@@ -1,4 +1,4 @@
-"""``regard bench attention``: what attention costs on this machine, beside other libraries."""
+"""``regard bench attention``: time and memory of attention, next to other libraries."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def attention(
     dim
         Size of a head.
     dtype
-        Of queries, keys and values.
+        Type of queries, keys and values.
     repeats
-        Turns of which the median is taken.
+        Number of timed turns; figures are their medians.
     encoder
         Two-sided patterns; without it every pattern is causal, as in a decoder.
     hvp
@@ -81,18 +81,17 @@ def attention(
         peers=tuple(name.strip() for name in peers.split(",") if name.strip()),
     )
     if json:
-        found = run_bench(config, lambda rows, skipped: None)  # noqa: ARG005 - printed at the end
-        print(msgspec.json.encode(found).decode())
+        report = run_bench(config, lambda rows, skipped: None)  # noqa: ARG005 - printed at the end
+        print(msgspec.json.encode(report).decode())
         return 0
     _print_header(config)
-    found = run_bench(config, _print_case)
+    report = run_bench(config, _print_case)
     print(
-        f"\ntorch.mm float32 {found.mm_gflops:.0f} GFLOP/s in the same turns; GFLOP/s of fwd+bwd, ",
-        end="",
+        f"\ntorch.mm float32 {report.mm_gflops:.0f} GFLOP/s in the same turns; GFLOP/s of fwd+bwd, "
+        "or of fwd alone, over the allowed pairs; time: over regard's"
     )
-    print("or of fwd where there is no other, over the allowed pairs; time: over regard's")
-    if found.memory:
-        print(f"memory, of the same: {found.memory}")
+    if report.memory:
+        print(f"memory, of the same: {report.memory}")
     return 0
 
 
@@ -116,21 +115,17 @@ def _print_header(config: BenchConfig) -> None:
 
 
 def _print_case(rows: Sequence[Row], skipped: Sequence[Skipped]) -> None:
-    for number, row in enumerate(rows):
-        case = f"{row.pattern:22s} {row.length:7,d}" if number == 0 else " " * 30
+    def milliseconds(value: float | None) -> str:
+        return f"{'-':>9s}" if value is None else f"{value:9,.2f}"
+
+    for index, row in enumerate(rows):
+        case = f"{row.pattern:22s} {row.length:7,d}" if index == 0 else " " * 30
+        memory = "-" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:,.0f} MB"
         print(
-            f"{case} {row.side:16s} {row.forward_ms:9,.2f} {_ms(row.gradient_ms)} "
-            f"{_ms(row.hvp_ms)} {_size(row.memory_bytes)} "
+            f"{case} {row.side:16s} {row.forward_ms:9,.2f} {milliseconds(row.gradient_ms)} "
+            f"{milliseconds(row.hvp_ms)} {memory:>9s} "
             f"{row.gradient_gflops or row.forward_gflops:9,.1f} {100 * row.of_mm:4.0f} % "
             f"{row.times_regard:5.2f}x"
         )
     for left_out in skipped:
         print(f"{'':30s} {left_out.side:16s} left out: {left_out.reason}", flush=True)
-
-
-def _ms(value: float | None) -> str:
-    return f"{'-':>9s}" if value is None else f"{value:9,.2f}"
-
-
-def _size(value: int | None) -> str:
-    return f"{'-':>9s}" if value is None else f"{value / 1e6:6,.0f} MB"

@@ -1,9 +1,7 @@
-"""``regard classify``: text, files or standard input; one label out for each line or file in."""
+"""``regard classify``: text, files or standard input; a label for each line or file."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +26,7 @@ def classify(
     encoding: str = "utf-8",
     json: Annotated[bool, Flag] = False,
 ) -> int:
-    """Tell the label of a text, of every line of a file, or of images, recordings or series.
+    """Classify a text, every line of a file, or images, recordings or series.
 
     Parameters
     ----------
@@ -39,7 +37,7 @@ def classify(
         For a model of images or recordings a file, a folder, or - for names of files; for one of
         series a file of rows of numbers.
     top
-        Number of labels to show for each line, most probable first.
+        Number of labels for each line, most probable first.
     as_text
         Take TEXT as text even where a file of that name exists.
     encoding
@@ -60,42 +58,31 @@ def classify(
     if not isinstance(classifier, TextClassifier):
         raise WeightsError(f"{model}: does not classify texts.", NextStep("See", "info", (model,)))
     lines = input_lines(text, encoding, as_text=as_text)
-    for number, (line, found) in enumerate(classifier.stream(lines), start=1):
-        if json:
-            entry = {"line": number, "text": line, **msgspec.to_builtins(found)}
-            sys.stdout.write(msgspec.json.encode(entry).decode() + "\n")
-        else:
-            sys.stdout.write(_ranked(found, top) + "\n")
-        sys.stdout.flush()
+    for number, (line, result) in enumerate(classifier.stream(lines), start=1):
+        _write({"line": number, "text": line}, result, top, json=json)
     return 0
 
 
 def _classify_inputs(classifier: InputClassifier, path: str, top: int, *, json: bool) -> None:
-    """Classify images, recordings or series; what comes from several files is told with its name.
-
-    Of images and recordings, standard input names the files.
-    """
+    """Classify images, recordings or series; standard input names the files of the first two."""
     from regard.data.readers.text_lines import read_lines
 
-    is_named = path == "-" and classifier.modality.reads_files
-    paths = (line for line in read_lines(path) if line.strip()) if is_named else [path]
-    for number, (place, found) in enumerate(_found(classifier, paths), start=1):
-        if json:
-            entry = {"number": number, "input": place, **msgspec.to_builtins(found)}
-            sys.stdout.write(msgspec.json.encode(entry).decode() + "\n")
-        else:
-            shown = f"{place}\t" if is_named or Path(path).is_dir() else ""
-            sys.stdout.write(shown + _ranked(found, top) + "\n")
-        sys.stdout.flush()
+    is_list = path == "-" and classifier.modality.reads_files
+    paths = (line for line in read_lines(path) if line.strip()) if is_list else [path]
+    prints_names = is_list or Path(path).is_dir()
+    results = (result for item in paths for result in classifier.stream(item))
+    for number, (name, result) in enumerate(results, start=1):
+        prefix = f"{name}\t" if prints_names else ""
+        _write({"number": number, "input": name}, result, top, json=json, prefix=prefix)
 
 
-def _found(
-    classifier: InputClassifier, paths: Iterable[str]
-) -> Iterator[tuple[str, Classification]]:
-    for path in paths:
-        yield from classifier.stream(path)
-
-
-def _ranked(found: Classification, top: int) -> str:
-    ranked = list(found.probabilities.items())[:top]
-    return "\t".join(f"{label}\t{probability:.3f}" for label, probability in ranked)
+def _write(
+    entry: dict[str, object], result: Classification, top: int, *, json: bool, prefix: str = ""
+) -> None:
+    """Print a result: as JSON with an entry's fields, else the most probable labels."""
+    if json:
+        text = msgspec.json.encode({**entry, **msgspec.to_builtins(result)}).decode()
+    else:
+        ranked = list(result.probabilities.items())[:top]
+        text = prefix + "\t".join(f"{label}\t{value:.3f}" for label, value in ranked)
+    print(text, flush=True)

@@ -1,4 +1,4 @@
-"""How a run looks: live on a terminal, plain lines elsewhere, or one JSON object an event."""
+"""The output of a run: live on a terminal, plain lines elsewhere, or one JSON object an event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BAR_WIDTH = 16
 
 @contextmanager
 def make_report(*, json: bool) -> Iterator[ev.Report]:
-    """Provide what a run reports to, on standard output.
+    """Provide the function that writes events of a run to standard output.
 
     Args:
         json: Write one JSON object a line.
@@ -39,7 +39,7 @@ def make_report(*, json: bool) -> Iterator[ev.Report]:
 
 
 def is_interactive() -> bool:
-    """Whether output goes to a terminal or a notebook, where a line can move."""
+    """Whether output goes to a terminal or a notebook, where a line can be updated."""
     console = Console()
     return console.is_terminal or console.is_jupyter
 
@@ -58,7 +58,7 @@ def _write_json(event: ev.Event) -> None:
 
 
 class _PlainReport:
-    """Writes lines; progress between evaluations is left out."""
+    """Writes lines of text; without progress between evaluations."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -73,7 +73,7 @@ class _PlainReport:
 
 
 class _LiveReport:
-    """Writes the same lines above one that moves."""
+    """Writes the same lines above a progress bar that is updated in place."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -83,7 +83,7 @@ class _LiveReport:
     def __call__(self, event: ev.Event) -> None:
         if isinstance(event, ev.Progress):
             self._losses.append(event.loss)
-            self._live.update(Text(_moving_line(event, self._losses)), refresh=True)
+            self._live.update(Text(_progress_line(event, self._losses)), refresh=True)
             return
         if isinstance(event, ev.Interrupted | ev.Finished):
             self._live.update(Text(""), refresh=True)
@@ -113,9 +113,9 @@ def header(measures: Collection[str]) -> str:
     return f"  epoch     step    train{''.join(titles)}{rate:>11s}   elapsed      left"
 
 
-def _moving_line(event: ev.Progress, losses: deque[float]) -> str:
-    share = event.step / max(1, event.total_steps)
-    filled = round(share * _BAR_WIDTH)
+def _progress_line(event: ev.Progress, losses: deque[float]) -> str:
+    fraction = event.step / max(1, event.total_steps)
+    filled = round(fraction * _BAR_WIDTH)
     bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
     if event.is_full_batch:
         return (
@@ -170,8 +170,8 @@ def _steps(number: int) -> str:
 
 
 @singledispatch
-def describe(event: ev.Event) -> list[str]:  # noqa: ARG001 - progress and the like have no lines
-    """Write an event as lines of text; none for those that are only seen moving."""
+def describe(event: ev.Event) -> list[str]:  # noqa: ARG001 - the default
+    """Return an event as lines of text; empty for events like progress."""
     return []
 
 

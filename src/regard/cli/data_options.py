@@ -1,4 +1,4 @@
-"""Options that say where the data is and how it is read: the same for every verb that reads it."""
+"""Options about the data, the same for every verb that reads it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from regard.cli.parameters import Flag
 @Parameter(name="*")
 @dataclass(frozen=True)
 class DataOptions:
-    """Where the text comes from, as options of the command line.
+    """Where the data is and how it is read.
 
     Attributes:
-        columns: Names of the columns to read, such as English,French; without it they are found.
+        columns: Names of the columns to read, such as English,French; detected by default.
         targets: File of target sentences, when DATA holds the source sentences only.
-        valid: File of validation pairs; without it some rows are held out.
-        test: File of test pairs; without it some rows are held out.
+        valid: File of validation pairs; by default some rows are held out.
+        test: File of test pairs; by default some rows are held out.
         lang: Language codes, such as en-de.
         encoding: Of the data files, such as latin1.
-        drop_overlap: Drop held-out sources that also stand in the training data.
+        drop_overlap: Drop held-out sources that are also in the training data.
         allow_overlap: Keep them.
     """
 

@@ -32,9 +32,9 @@ def demo(
     output
         Folder of the model.
     minutes
-        Budget of the training.
+        Time budget of the training.
     seed
-        Of corpus and training.
+        Seed of corpus and training.
     json
         One JSON object per event instead of text.
     """
@@ -42,27 +42,30 @@ def demo(
     from regard.runs.demo import run_demo
 
     with make_report(json=json) as report:
-        found = run_demo(output, minutes=minutes, seed=seed, report=report, start_time=start_time)
+        result = run_demo(output, minutes=minutes, seed=seed, report=report, start_time=start_time)
     if json:
-        print(msgspec.json.encode(found).decode())
+        print(msgspec.json.encode(result).decode())
     else:
-        _print(found)
+        _print(result)
     return 0
 
 
-def _print(found: DemoReport) -> None:
+def _print(result: DemoReport) -> None:
     from regard.runs.demo import draw_alignment
 
-    languages = ", ".join(f"{name} {100 * share:.1f}" for name, share in found.by_language.items())
-    kinds = ", ".join(f"{name} {100 * share:.1f}" for name, share in found.by_kind.items())
-    print(f"\nexact match {100 * found.exact_match:.1f} % of {found.num_phrases:,} ({languages})")
-    print(f"            {kinds}   phrases that training never saw\n")
-    for source, output in found.examples:
+    languages = ", ".join(
+        f"{name} {100 * fraction:.1f}" for name, fraction in result.by_language.items()
+    )
+    kinds = ", ".join(f"{name} {100 * fraction:.1f}" for name, fraction in result.by_kind.items())
+    num_phrases = f"{result.num_phrases:,}"
+    print(f"\nexact match {100 * result.exact_match:.1f} % of {num_phrases} ({languages})")
+    print(f"            {kinds}   phrases that are not in the training data\n")
+    for source, output in result.examples:
         print(f"  {source}  ->  {output}")
-    source, output = found.examples[0]
+    source, output = result.examples[0]
     print(f"\nWhere the model looked while it wrote {output!r}, from {source!r}:\n")
-    print(draw_alignment(found.alignment))
-    print("\nTry     " + f'regard translate {found.folder} "<fr> in 3 hours"')
-    print(f'        regard translate {found.folder} "<zh> May 4, 2031" --align')
-    print(f"        regard info {found.folder}")
+    print(draw_alignment(result.alignment))
+    print("\nTry     " + f'regard translate {result.folder} "<fr> in 3 hours"')
+    print(f'        regard translate {result.folder} "<zh> May 4, 2031" --align')
+    print(f"        regard info {result.folder}")
     print("        regard train pairs.tsv -o mymodel      your own text")

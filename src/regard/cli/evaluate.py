@@ -1,4 +1,4 @@
-"""``regard evaluate``: scores beside floors; for translation intervals and the worst sentences."""
+"""``regard evaluate``: scores with intervals, baselines, and the worst translations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import msgspec
 from regard.cli.parameters import Flag, Input
 
 if TYPE_CHECKING:
-    from regard.metrics.translation import PairedScores
     from regard.tasks.classification.evaluation import ClassificationReport
     from regard.tasks.language_modeling.evaluation import TextReport
     from regard.tasks.translation.evaluation import TranslationReport
@@ -26,7 +25,7 @@ def evaluate(
     allow_overlap: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
-    """Score a model on a file, beside floors and another model.
+    """Score a model on a file, next to baselines and another model.
 
     Parameters
     ----------
@@ -36,16 +35,16 @@ def evaluate(
         What the model was trained on: a file of sentence pairs, running text or labeled rows, or a
         folder of images or recordings; - reads standard input, for text.
     beam
-        Hypotheses kept in the search of a translation; 1 is greedy. Left out, as each model says:
-        4, or what a published folder has.
+        Hypotheses in the beam search of a translation; 1 is greedy. The default is each model's:
+        4, or that of a published folder.
     compare
         Folder of another model; translations are compared by a paired bootstrap test.
     worst
         Number of worst translations to show.
     drop_overlap
-        Leave out what also stands in the training data.
+        Drop rows that are also in the training data.
     allow_overlap
-        Keep it.
+        Keep rows that are also in the training data.
     json
         One JSON object instead of text.
     """
@@ -66,16 +65,16 @@ def evaluate(
         print(msgspec.json.encode(report).decode())
     elif isinstance(report, TranslationReport):
         assert predictor.config is not None
-        usual = predictor.config.search.beam
-        _print_report(report, usual if beam is None else beam, str(compare))
+        beam = predictor.config.search.beam if beam is None else beam
+        _print_translation_report(report, beam, compare)
     elif isinstance(report, TextReport):
-        _print_text_report(report, str(compare))
+        _print_text_report(report, compare)
     else:
-        _print_labels_report(report, str(compare))
+        _print_labels_report(report, compare)
     return 0
 
 
-def _print_labels_report(report: ClassificationReport, other: str) -> None:
+def _print_labels_report(report: ClassificationReport, other: str | None) -> None:
     print(f"Data    {report.path}   {report.num_inputs:,} {report.unit}   model {report.model}")
     print(
         f"Right   {report.accuracy:.1f} % [{report.accuracy_low:.1f}, {report.accuracy_high:.1f}]"
@@ -87,7 +86,7 @@ def _print_labels_report(report: ClassificationReport, other: str) -> None:
         print(f"Compare {report.model} against {other}: {difference:+.1f} points")
 
 
-def _print_text_report(report: TextReport, other: str) -> None:
+def _print_text_report(report: TextReport, other: str | None) -> None:
     print(f"Data    {report.path}   {report.num_chars:,} characters   model {report.model}")
     print(
         f"Loss    {report.loss:.3f} nats/token   perplexity {report.perplexity:.2f}   "
@@ -102,7 +101,7 @@ def _print_text_report(report: TextReport, other: str) -> None:
         print(f"Compare {report.model} against {other}: {difference:+.3f} bits/byte")
 
 
-def _print_report(report: TranslationReport, beam: int, other: str) -> None:
+def _print_translation_report(report: TranslationReport, beam: int, other: str | None) -> None:
     print(
         f"Data    {report.path}   {report.num_pairs:,} pairs   model {report.model}   beam {beam}"
     )
@@ -110,14 +109,11 @@ def _print_report(report: TranslationReport, beam: int, other: str) -> None:
         print(
             f"{name}    {score.value:.1f} [{score.low:.1f}, {score.high:.1f}]   {score.signature}"
         )
-    neighbour = (
-        "training data not at hand"
-        if report.neighbour_chrf is None
-        else f"{report.neighbour_chrf:.1f} chrF"
-    )
+    neighbor = report.neighbour_chrf
+    nearest = "training data not at hand" if neighbor is None else f"{neighbor:.1f} chrF"
     print(
         f"Floors  copying the source {report.copy_chrf:.1f} chrF   "
-        f"nearest training sentence {neighbour}"
+        f"nearest training sentence {nearest}"
     )
     print(f"Verdict {report.verdict}")
     print(
@@ -126,20 +122,12 @@ def _print_report(report: TranslationReport, beam: int, other: str) -> None:
     )
     for entry in report.worst:
         print(f"Worst   line {entry.line:,}   chrF {entry.chrf:.1f}")
-        for label, text in (
-            ("source", entry.source),
-            ("output", entry.output),
-            ("wanted", entry.reference),
-        ):
-            print(f"        {label}  {text}")
+        print(f"        source  {entry.source}")
+        print(f"        output  {entry.output}")
+        print(f"        wanted  {entry.reference}")
     if report.comparison is not None:
-        _print_comparison(report.comparison, report.model, other)
-
-
-def _print_comparison(comparison: PairedScores, model: str, other: str) -> None:
-    print(f"Compare {model} against {other}, paired bootstrap")
-    for name, paired in (("chrF", comparison.chrf), ("BLEU", comparison.bleu)):
-        print(
-            f"        {name} {paired.difference:+.1f} [{paired.low:+.1f}, {paired.high:+.1f}]   "
-            f"p = {paired.p_value:.3f}"
-        )
+        print(f"Compare {report.model} against {other}, paired bootstrap")
+        for name, paired in (("chrF", report.comparison.chrf), ("BLEU", report.comparison.bleu)):
+            interval = f"[{paired.low:+.1f}, {paired.high:+.1f}]"
+            difference = f"{paired.difference:+.1f} {interval}   p = {paired.p_value:.3f}"
+            print(f"        {name} {difference}")

@@ -1,4 +1,4 @@
-"""``regard export``: a model in the layout of others, compared with the one it was made from."""
+"""``regard export``: a model in the format of another library, compared with the original."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def export(
     to: str = "hf",
     json: Annotated[bool, Flag] = False,
 ) -> int:
-    """Write a model for others to open, and check that the outputs are equal.
+    """Export a model to the format of another library, and check that its outputs are equal.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``regard generate``: what a language model writes after a prompt."""
+"""``regard generate``: a language model continues a prompt."""
 
 from __future__ import annotations
 
@@ -32,21 +32,22 @@ def generate(
     model
         Folder of a trained language model.
     prompt
-        Text to continue; - reads it from standard input, nothing begins a new text.
+        Text to continue; - reads it from standard input; without it a new text begins.
     max_tokens
         Most tokens to write.
     temperature
-        0 takes the most probable token, 1 samples as the model says, more is wilder.
+        0 takes the most probable token, 1 samples from the model's probabilities, a higher value
+        makes improbable tokens more frequent.
     top_k
-        Choose among so many of the most probable tokens only; 0 sets no limit.
+        Sample from this number of the most probable tokens; 0 sets no limit.
     top_p
-        Choose among the most probable tokens that together reach this probability.
+        Sample from the most probable tokens that together reach this probability.
     num
         Number of continuations.
     stop
         Text to stop at.
     seed
-        Of the choice; the same seed writes the same text.
+        Seed of the sampling; the same seed writes the same text.
     json
         One JSON object a continuation.
     """
@@ -71,7 +72,11 @@ def generate(
     generator = open_model(model)
     if not isinstance(generator, TextGenerator):
         raise WeightsError(f"{model}: does not generate text.", NextStep("See", "info", (model,)))
-    text = _read_input() if prompt == "-" else prompt or ""
+    text = prompt or ""
+    if prompt == "-":
+        from regard.data.readers.text_lines import read_lines
+
+        text = "\n".join(read_lines("-"))
     if num == 1 and not json:
         sys.stdout.write(text)
         for piece in generator.stream(text, **options):
@@ -87,9 +92,3 @@ def generate(
         else:
             print(f"--- {number}\n{text}{generation.text}")
     return 0
-
-
-def _read_input() -> str:
-    from regard.data.readers.text_lines import read_lines
-
-    return "\n".join(read_lines("-"))

@@ -1,4 +1,4 @@
-"""``regard info``: what a model folder holds."""
+"""``regard info``: a description of a model folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from regard.explain.layer_table import LayerRow
     from regard.runs.information import FolderInformation
 
-_SHOWN_LABELS = 10
+_PRINTED_LABELS = 10
 
 
 def info(
@@ -28,18 +28,18 @@ def info(
     accept: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
-    """Tell what a model folder holds: architecture, data, figures, cost.
+    """Describe a model folder: architecture, data, figures, cost.
 
     Parameters
     ----------
     model
-        Folder of a model: one of your own, or one in Hugging Face's layout.
+        Folder of a model: one of your own, or one in Hugging Face's format.
     diagram
         Draw the architecture instead: mermaid writes a flowchart that documentation pages show.
     output
-        File for the diagram; without, it goes to standard output.
+        File for the diagram; standard output by default.
     length
-        Tokens of the rows that costs are told for; without, the longest that it was trained on.
+        Length in tokens for which costs are computed; by default the longest in training.
     accept
         Take the files of the folder as they are, after a change by hand that was intended.
     json
@@ -102,54 +102,50 @@ def _draw(model: str, output: str | None) -> int:
 
 
 def _print(
-    found: FolderInformation, layers: list[LayerRow], flops_per_token: float, length: int
+    folder: FolderInformation, layers: list[LayerRow], flops_per_token: float, length: int
 ) -> None:
     from regard.explain.layer_table import format_table
 
-    print(f"Model   {found.summary}   {found.num_parameters:,} parameters   sha {found.sha}")
-    if found.layout:
-        _print_published(found)
+    print(f"Model   {folder.summary}   {folder.num_parameters:,} parameters   sha {folder.sha}")
+    if folder.layout:
+        _print_published(folder)
     else:
-        _print_data(found)
+        _print_data(folder)
     print(
         f"Cost    {flops_per_token / 1e6:.1f} MFLOP a token in training "
         f"(forward and backward, length {length:,}), "
-        f"{found.weight_bytes / 1e6:.1f} MB of weights"
+        f"{folder.weight_bytes / 1e6:.1f} MB of weights"
     )
-    if found.layout:
-        for index, step in enumerate(found.uses):
+    if folder.layout:
+        for index, step in enumerate(folder.uses):
             print(f"{'' if index else 'Use':8}{command_text(step)}")
     else:
-        _print_run(found)
+        state = "finished" if folder.is_finished else "not finished"
+        print(f"Run     {state}, {folder.num_evaluations} evaluations, {folder.step:,} steps")
+        for name, value in folder.figures.items():
+            print(f"        {name} {value:.3f}")
     print(f"Parts   FLOP of a forward pass at length {length:,}")
     for line in format_table(layers):
         print(f"        {line}")
 
 
-def _print_published(found: FolderInformation) -> None:
-    print(f"Layout  {found.layout} of transformers, for {found.config.task}")
-    has = "" if found.has_vocabulary else "   no vocabulary in the folder: token ids only, no text"
-    print(f"Tokens  {found.config.tokenizer.kind} {found.vocab_size:,}{has}")
-    if found.config.task == "translation":
-        print(f"Search  {found.config.search.summary()}")
-    if labels := found.config.data.labels:
-        shown = ", ".join(labels[:_SHOWN_LABELS])
-        print(f"Labels  {len(labels):,}: {shown}{', ...' if len(labels) > _SHOWN_LABELS else ''}")
+def _print_published(folder: FolderInformation) -> None:
+    config, labels = folder.config, folder.config.data.labels
+    note = "   no vocabulary in the folder: token ids only, no text"
+    note = "" if folder.has_vocabulary else note
+    print(f"Layout  {folder.layout} of transformers, for {config.task}")
+    print(f"Tokens  {config.tokenizer.kind} {folder.vocab_size:,}{note}")
+    if config.task == "translation":
+        print(f"Search  {config.search.summary()}")
+    if labels:
+        more = ", ..." if len(labels) > _PRINTED_LABELS else ""
+        print(f"Labels  {len(labels):,}: {', '.join(labels[:_PRINTED_LABELS])}{more}")
 
 
-def _print_data(found: FolderInformation) -> None:
-    config = found.config
-    data = config.data
+def _print_data(folder: FolderInformation) -> None:
+    config, data = folder.config, folder.config.data
     source = f"{data.path}   sha256 {data.sha256[:16]}" if data.path else "the embedded corpus"
-    if found.vocab_size:
-        print(f"Tokens  {config.tokenizer.kind} {found.vocab_size:,}")
+    if folder.vocab_size:
+        print(f"Tokens  {config.tokenizer.kind} {folder.vocab_size:,}")
     languages = data.languages or "languages guessed"
-    about = languages if config.task == "translation" else config.task
-    print(f"Data    {source}   {about}")
-
-
-def _print_run(found: FolderInformation) -> None:
-    state = "finished" if found.is_finished else "not finished"
-    print(f"Run     {state}, {found.num_evaluations} evaluations, {found.step:,} steps")
-    for name, value in found.figures.items():
-        print(f"        {name} {value:.3f}")
+    print(f"Data    {source}   {languages if config.task == 'translation' else config.task}")

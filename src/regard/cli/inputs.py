@@ -1,4 +1,4 @@
-"""What a verb reads: text of the command line, a file, or standard input."""
+"""The input of a verb: text of the command line, a file, or standard input."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ def input_lines(text: str | None, encoding: str, *, as_text: bool) -> Iterable[s
     """Return the lines of a file if one of that name exists, else of the text itself."""
     from regard.data.readers.text_lines import read_lines
 
-    if text is None or (text == "-" and not as_text):
+    if as_text and text is not None:
+        return text.split("\n")
+    if text is None or text == "-":
         return read_lines("-", encoding=encoding)
-    if not as_text and _is_file(text):
-        return read_lines(text, encoding=encoding)
-    return text.split("\n")
-
-
-def _is_file(text: str) -> bool:
     try:
-        return Path(text).exists()
-    except (OSError, ValueError):  # a long sentence is no file name
-        return False
+        is_file = Path(text).exists()
+    except (OSError, ValueError):  # too long for a file name
+        is_file = False
+    return read_lines(text, encoding=encoding) if is_file else text.split("\n")

@@ -1,4 +1,4 @@
-"""Parameters that several verbs have, as cyclopts reads them."""
+"""Parameters of several verbs, for cyclopts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 
 def _refuse_option(_: object, value: str | None) -> None:
-    """Raise ValueError where what should be data or text is an option that the verb lacks."""
+    """Raise ValueError for an unknown option in place of data or text."""
     if value is not None and re.fullmatch(r"--[a-z][a-z-]*(=.*)?", value):
         raise ValueError("This verb has no such option.")
 

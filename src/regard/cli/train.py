@@ -141,9 +141,9 @@ def _resume(
         name, old, new = change
         noun = {"tokenizer.vocab_size": "vocabulary"}.get(name, name)
         path = checkpoint_path(folder.path)
-        place = path.with_suffix("") if path.exists() else folder.path
+        origin = path.with_suffix("") if path.exists() else folder.path
         raise ConfigError(
-            f"{place}: made for {noun} {old}, this config says {new}.  "
+            f"{origin}: made for {noun} {old}, this config says {new}.  "
             "Resume takes the saved config; to start anew use another `output`."
         )
     if run.is_finished(folder):

@@ -1,11 +1,11 @@
-"""``regard translate``: text, a file or standard input; one line out for each line in."""
+"""``regard translate``: translates text, a file or standard input, line by line."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import msgspec
 
@@ -42,13 +42,12 @@ def translate(
     output
         File to write instead of standard output.
     beam
-        Hypotheses kept in the search; 1 is greedy. Left out, as the model says: 4, or what a
-        published folder has.
+        Hypotheses in the beam search; 1 is greedy. The default is the model's: 4, or that of a
+        published folder.
     nbest
         Number of translations for each line, best first, at most the beam.
     length_penalty
-        0 favours short output, 1 is neutral, more favours long output. Left out, as the model
-        says.
+        0 favors short output, 1 is neutral, more favors long output. The default is the model's.
     align
         Add which source word each output word attended to most, as source-target pairs from 0.
     as_text
@@ -64,64 +63,51 @@ def translate(
     translator = open_model(model)
     if not isinstance(translator, Translator):
         raise WeightsError(f"{model}: does not translate.", NextStep("See", "info", (model,)))
-    usual = translator.config.search
-    search_config(usual, beam=beam, num_best=nbest, length_penalty=length_penalty)
+    # Refuse wrong options before the first line is read.
+    search = translator.config.search
+    search_config(search, beam=beam, num_best=nbest, length_penalty=length_penalty)
     lines = input_lines(text, encoding, as_text=as_text)
-    found = translator.stream(lines, beam=beam, num_best=nbest, length_penalty=length_penalty)
-    rows = _format(translator, found, align=align, json=json, numbered=nbest > 1)
+    results = translator.stream(lines, beam=beam, num_best=nbest, length_penalty=length_penalty)
+    rows = _format(translator, results, align=align, json=json, is_numbered=nbest > 1)
     if output is None:
-        _write(rows, sys.stdout.write)
-    else:
-        _write_file(Path(output), rows)
+        _write(rows, sys.stdout)
+        return 0
+    try:
+        with Path(output).open("w", encoding="utf-8", newline="\n") as stream:
+            _write(rows, stream)
+    except OSError as error:
+        raise ConfigError(f"{output}: cannot be written ({error.strerror}).") from error
     return 0
 
 
 def _format(
     translator: Translator,
-    found: Iterable[tuple[str, list[Translation]]],
+    results: Iterable[tuple[str, list[Translation]]],
     *,
     align: bool,
     json: bool,
-    numbered: bool,
+    is_numbered: bool,
 ) -> Iterator[str]:
-    """Write each line's translations: plain, tab-separated with scores, or as JSON."""
-    for number, (source, translations) in enumerate(found, start=1):
-        aligned = [
-            translator.align(source, best.text).words() if align else None for best in translations
-        ]
-        if json:
-            yield _json_line(number, source, translations, aligned)
-            continue
-        for translation, pairs in zip(translations, aligned, strict=True):
-            fields = [str(number), f"{translation.score:.4f}"] if numbered else []
+    """Yield the translations of each line: plain, tab-separated with scores, or as JSON."""
+    for number, (source, translations) in enumerate(results, start=1):
+        outputs = []
+        for translation in translations:
+            pairs = translator.align(source, translation.text).words() if align else []
+            if json:
+                alignment = {"alignment": pairs} if align else {}
+                outputs.append({**msgspec.to_builtins(translation), **alignment})
+                continue
+            fields = [str(number), f"{translation.score:.4f}"] if is_numbered else []
             fields.append(translation.text.replace("\n", " "))
-            if pairs is not None:
-                fields.append(" ".join(f"{s}-{t}" for s, t in pairs))
+            if align:
+                fields.append(" ".join(f"{left}-{right}" for left, right in pairs))
             yield "\t".join(fields)
+        if json:
+            entry = {"line": number, "source": source, "outputs": outputs}
+            yield msgspec.json.encode(entry).decode()
 
 
-def _json_line(
-    number: int,
-    source: str,
-    translations: list[Translation],
-    aligned: list[list[tuple[int, int]] | None],
-) -> str:
-    outputs = []
-    for translation, pairs in zip(translations, aligned, strict=True):
-        entry = msgspec.to_builtins(translation)
-        outputs.append(entry if pairs is None else {**entry, "alignment": pairs})
-    return msgspec.json.encode({"line": number, "source": source, "outputs": outputs}).decode()
-
-
-def _write(rows: Iterable[str], write) -> None:
+def _write(rows: Iterable[str], stream: TextIO) -> None:
     for row in rows:
-        write(row + "\n")
+        print(row, file=stream)
         sys.stdout.flush()
-
-
-def _write_file(path: Path, rows: Iterable[str]) -> None:
-    try:
-        with path.open("w", encoding="utf-8", newline="\n") as stream:
-            _write(rows, stream.write)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror}).") from error

@@ -30,7 +30,7 @@ _OPTIONS = {
     "patterns": "--patterns",
     "no_memory": "--no-memory",
 }
-"""Options by the setting or argument that they stand for; other settings go through ``--set``."""
+"""Options by setting or argument; other settings are written with ``--set``."""
 _SECTIONS = "data|model|tokenizer|audio|attention|training|optimizer|search|fine_tuning"
 _SETTING = re.compile(rf"`((?:{_SECTIONS})\.[a-z0-9_.]+|[a-z_]+)(?:=([^`]*))?`")
 
@@ -67,14 +67,14 @@ def command_text(step: NextStep) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Quote a word for a shell; a text in double quotes, as people write it."""
+    """Quote a word for a shell; a text of several words in double quotes."""
     if not word or shlex.quote(word) == word:
         return word
     return f'"{word}"' if " " in word and not set('"$`\\!') & set(word) else shlex.quote(word)
 
 
 def _option(name: str, value: str | None, written: str) -> str:
-    """Write one setting as an option, or its name alone; what is no setting stays as written."""
+    """Write one setting as an option, or its name alone; other names stay as written."""
     option = _OPTIONS.get(name)
     if option is not None:
         return option if value in (None, "true", "") else f"{option} {value}"
