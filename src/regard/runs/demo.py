@@ -1,17 +1,18 @@
-"""The demonstration: a translator of CLDR phrases, trained and tried on the embedded corpus."""
+"""The demonstration: a translator of CLDR phrases, trained and tested on the embedded corpus."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
 import msgspec
 
 from regard.data.cldr_corpus import TAGS, cldr_corpus
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import ignore_events, resume, train
-from regard.tasks.translation.predictor import Alignment, Translator
+from regard.tasks.translation.predictor import Alignment
 from regard.training.events import Report
 
 _MINUTES = 3.5
@@ -20,17 +21,17 @@ _SHADES = " ░▒▓█"
 
 
 class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How the demonstration model did on phrases it has never seen.
+    """Results of the demonstration model on phrases that are not in its training data.
 
     Args:
-        folder: Of the model.
-        num_phrases: Test phrases.
-        exact_match: Share translated exactly, 0 to 1.
-        by_language: The same for each target language.
-        by_kind: The same for each kind of phrase.
+        folder: Folder of the model.
+        num_phrases: Number of test phrases.
+        exact_match: Fraction translated exactly, 0 to 1.
+        by_language: Fraction translated exactly for each target language.
+        by_kind: Fraction translated exactly for each kind of phrase.
         examples: Source and translation, one of each kind.
-        alignment: Of the first example.
-        seconds_training: Of the run; what the folder's run took where it was trained before.
+        alignment: Attention weights of the first example.
+        seconds_training: Duration of the run that trained the model.
     """
 
     folder: str
@@ -51,14 +52,17 @@ def run_demo(
     report: Report = ignore_events,
     start_time: float | None = None,
 ) -> DemoReport:
-    """Train on the embedded corpus, or take the model that is there, and try it.
+    """Train on the embedded corpus, or open the model of the folder, and test it.
 
     Args:
-        output: Folder of the model. A finished run is used as it is, an unfinished one is resumed.
-        minutes: Budget of the training.
-        seed: Of corpus and training.
+        output: Folder of the model. A finished run is opened, an unfinished one is resumed.
+        minutes: Time budget of the training.
+        seed: Seed of corpus and training.
         report: Called with every event.
         start_time: Clock (``time.monotonic``) from which the budget counts; None means now.
+
+    Returns:
+        The results on the test phrases.
     """
     start_time = time.monotonic() if start_time is None else start_time
     folder = ModelFolder(output)
@@ -73,32 +77,27 @@ def run_demo(
         translator = train(None, output, settings=settings, report=report, start_time=start_time)
     else:
         translator = resume(output, report=report, start_time=start_time)
-    return _try(translator, folder)
-
-
-def _try(translator: Translator, folder: ModelFolder) -> DemoReport:
     corpus = cldr_corpus(seed=translator.config.training.seed)
-    test, groups = corpus.test, corpus.test_groups
+    test = corpus.test
     outputs = translator.translate(test.sources, beam=1)
-    hits = [output == wanted for output, wanted in zip(outputs, test.targets, strict=True)]
+    hits: list[bool] = []
     by_language, by_kind = defaultdict(list), defaultdict(list)
     examples: dict[str, tuple[str, str]] = {}
-    for hit, (kind, language), source, output in zip(
-        hits, groups, test.sources, outputs, strict=True
+    for (kind, language), source, target, output in zip(
+        corpus.test_groups, test.sources, test.targets, outputs, strict=True
     ):
-        by_language[language].append(hit)
-        by_kind[kind].append(hit)
+        for group in (hits, by_language[language], by_kind[kind]):
+            group.append(output == target)
         examples.setdefault(kind, (source, output))
-    first = next(iter(examples.values()))
     finished = [line for line in folder.read_metrics() if line["event"] == "finished"]
     return DemoReport(
         folder=str(folder.path),
         num_phrases=len(test),
-        exact_match=sum(hits) / len(hits),
-        by_language={name: sum(found) / len(found) for name, found in by_language.items()},
-        by_kind={name: sum(found) / len(found) for name, found in by_kind.items()},
+        exact_match=fmean(hits),
+        by_language={name: fmean(group) for name, group in by_language.items()},
+        by_kind={name: fmean(group) for name, group in by_kind.items()},
         examples=list(examples.values()),
-        alignment=translator.align(*first),
+        alignment=translator.align(*next(iter(examples.values()))),
         seconds_training=finished[-1]["seconds"],
     )
 
@@ -118,8 +117,8 @@ def draw_alignment(alignment: Alignment) -> str:
     """
     names = [piece.strip() or "␣" for piece in alignment.source_pieces]
     width = max(len(piece) for piece in [*names, *alignment.target_pieces]) + 1
-    legend = [f"{place:>4d}  {name}" for place, name in enumerate(names)]
-    header = " " * (width + 3) + "".join(f"{place:>3d}" for place in range(len(names)))
+    legend = [f"{index:>4d}  {name}" for index, name in enumerate(names)]
+    header = " " * (width + 3) + "".join(f"{index:>3d}" for index in range(len(names)))
     rows = []
     for piece, weights in zip(alignment.target_pieces, alignment.weights, strict=True):
         cells = [_SHADES[min(4, int(weight * 5 + 0.5))] for weight in weights]

@@ -1,4 +1,4 @@
-"""A trained model scored on data that it has not seen, whatever its task."""
+"""Evaluation of a trained model of any task on new data."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def evaluate(
 
     Args:
         model: Folder of a trained model.
-        data: What the model was trained on: a file of sentence pairs, running text or labeled rows,
-            or a folder of images or recordings.
+        data: Data of the kind that the model was trained on: a file of sentence pairs, running text
+            or labeled rows, or a folder of images or recordings.
         compare: Folder of another model.
-        beam: Hypotheses kept in the search of a translation; None is as each model says.
+        beam: Hypotheses in the beam search of a translation; None uses the setting of each model.
         num_worst: Number of worst translations to list.
-        drop_overlap: Leave out what is also in the training data.
-        allow_overlap: Keep it.
+        drop_overlap: Drop rows that are also in the training data.
+        allow_overlap: Keep rows that are also in the training data.
 
     Returns:
         The scores, and the opened model.

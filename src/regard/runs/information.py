@@ -1,10 +1,9 @@
-"""What a model folder holds: settings, data, figures, and the model without its weights."""
+"""Facts about a model folder: settings, data, figures, and the model without its weights."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import torch
@@ -26,7 +25,7 @@ _USES: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
     "masked-language-modeling": ((), "reviews.jsonl"),
     "classification": ((("classify", "TEXT"), ("evaluate", "reviews.jsonl")), "reviews.jsonl"),
 }
-"""Verbs that use a model of each task with what they take, and data that it can be trained on."""
+"""Verbs for a model of each task with their argument, and data that it can be trained on."""
 
 
 class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,18 +36,18 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
         summary: Its architecture in a line.
         sha: First hexadecimal digits of the hash of its weights; empty before the first evaluation.
         vocab_size: Number of token ids; 0 for a model that reads no text.
-        num_parameters: Trainable numbers.
-        weight_bytes: Of the weights in float32.
-        length: Tokens of the longest row that the model was made for.
-        is_finished: Whether its run has come to the end.
-        step: Of the last evaluation.
-        num_evaluations: So far.
-        figures: Of the best evaluation and of the test.
+        num_parameters: Number of trainable weights.
+        weight_bytes: Size of the weights in float32.
+        length: Tokens of the longest row that the model can read.
+        is_finished: Whether its run is finished.
+        step: Step of the last evaluation.
+        num_evaluations: Number of evaluations so far.
+        figures: Figures of the best evaluation and of the test.
         tensors: Name, shape and size of every parameter.
-        layout: The ``model_type`` of a folder in Hugging Face's layout, of which neither data nor
-            run are known; empty for one of regard's own.
-        has_vocabulary: Whether the folder has what turns text into token ids.
-        uses: What the model is for.
+        layout: The ``model_type`` of a folder in Hugging Face's format, whose data and run are
+            unknown; empty for a folder in regard's.
+        has_vocabulary: Whether the folder has a tokenizer.
+        uses: Commands that use the model.
     """
 
     config: RunConfig
@@ -68,102 +67,71 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
     uses: list[NextStep] = []
 
 
-class _Contents(NamedTuple):
-    """What a folder says about its model."""
-
-    config: RunConfig
-    vocab_size: int
-    weights: list[Path]
-    layout: str = ""
-    has_vocabulary: bool = True
-
-
 def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
-    """Read the facts about a model folder.
+    """Return the facts about a model folder, and the model on the meta device, without weights.
 
     Args:
-        path: Of regard's own, or in Hugging Face's layout.
-
-    Returns:
-        The facts, and the model on the meta device: its shapes without weights.
+        path: The folder, in regard's or Hugging Face's format.
 
     Raises:
-        WeightsError: It is no model folder.
+        WeightsError: It is not a model folder.
     """
-    contents = _read(Path(path))
-    config = contents.config
+    folder = ModelFolder(path)
+    layout, has_vocabulary = "", True
+    if is_hugging_face(folder.path):
+        checkpoint = read_hugging_face(folder.path)
+        config, vocab_size = published_config(checkpoint), checkpoint.vocab_size
+        weights, layout = weight_files(folder.path), checkpoint.model_type
+        has_vocabulary = not read_any_tokenizer(folder.path).is_missing
+    else:
+        config, weights = folder.read_config(RunConfig), [folder.weights_path]
+        reads_inputs = task_named(config.task).reads_inputs
+        vocab_size = 0 if reads_inputs else len(folder.read_tokenizer())
     task = task_named(config.task)
     with torch.device("meta"):
-        model = task.build(config, contents.vocab_size)
+        model = task.build(config, vocab_size)
     tensors = [
         (name, " x ".join(map(str, parameter.shape)), parameter.numel())
         for name, parameter in model.named_parameters()
     ]
     num_parameters = sum(count for _, _, count in tensors)
-    lines = ModelFolder(path).read_metrics()
+    length = config.data.max_length
+    if isinstance(config.model, VitConfig):
+        length = config.model.num_positions + 1  # patches and the class token
+    uses, data = _USES.get(config.task, ((), ""))
+    steps = [NextStep("Use", verb, (str(path), word)) for verb, word in uses]
+    if data:
+        settings = (("start_from", str(path)), ("output", "NEW"))
+        steps.append(NextStep("Use", "train", (data,), settings))
+    lines = folder.read_metrics()
     information = FolderInformation(
         config=config,
         summary=task.summarize(config),
-        sha=_hash(contents.weights),
-        vocab_size=contents.vocab_size,
+        sha=_hash(weights),
+        vocab_size=vocab_size,
         num_parameters=num_parameters,
         weight_bytes=4 * num_parameters,
-        length=_longest(config),
+        length=length,
         is_finished=any(line["event"] == "finished" for line in lines),
         step=max((line["step"] for line in lines), default=0),
         num_evaluations=sum(line["event"] == "evaluated" for line in lines),
         figures=_figures(lines),
         tensors=tensors,
-        layout=contents.layout,
-        has_vocabulary=contents.has_vocabulary,
-        uses=_uses(config.task, str(path)),
+        layout=layout,
+        has_vocabulary=has_vocabulary,
+        uses=steps,
     )
     return information, model
 
 
-def _read(path: Path) -> _Contents:
-    """Read what a folder says about its model, of either kind."""
-    if not is_hugging_face(path):
-        folder = ModelFolder(path)
-        config = folder.read_config(RunConfig)
-        reads_inputs = task_named(config.task).reads_inputs
-        vocab_size = 0 if reads_inputs else len(folder.read_tokenizer())
-        return _Contents(config, vocab_size, [folder.weights_path])
-    published = read_hugging_face(path)
-    return _Contents(
-        published_config(published),
-        published.vocab_size,
-        weight_files(path),
-        published.model_type,
-        not read_any_tokenizer(path).is_missing,
-    )
-
-
-def _uses(task: str, folder: str) -> list[NextStep]:
-    """List what a model of text is for."""
-    uses, data = _USES.get(task, ((), ""))
-    steps = [NextStep("Use", verb, (folder, word)) for verb, word in uses]
-    if data:
-        settings = (("start_from", folder), ("output", "NEW"))
-        steps.append(NextStep("Use", "train", (data,), settings))
-    return steps
-
-
-def _longest(config: RunConfig) -> int:
-    """Return the longest row that a model was made for: an image's patches and the class token."""
-    if isinstance(config.model, VitConfig):
-        return config.model.num_positions + 1
-    return config.data.max_length
-
-
 def _hash(paths: list[Path]) -> str:
-    """Hash files one after another; nothing where they are still to be written."""
-    digest, present = hashlib.sha256(), [path for path in paths if path.is_file()]
-    for path in present:
+    """Return the hash of the files that exist, in order; empty where there are none yet."""
+    digest, existing = hashlib.sha256(), [path for path in paths if path.is_file()]
+    for path in existing:
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
-    return digest.hexdigest()[:8] if present else ""
+    return digest.hexdigest()[:8] if existing else ""
 
 
 def _figures(lines: list[dict]) -> dict[str, float]:

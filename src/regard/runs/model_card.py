@@ -1,4 +1,4 @@
-"""The model card: what a model is, what it was made from, how good it is, in its README.md."""
+"""The model card ``README.md``: architecture, data, training, figures and limits of a model."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ def model_card(
     architecture: str,
     num_parameters: int,
 ) -> str:
-    """Write the card as Markdown.
+    """Return the card as Markdown.
 
     Args:
-        config: Of the run.
-        report: On the test data.
-        finished: How the run ended.
-        path: Of the data, as named.
-        architecture: Of the model, in a line.
-        num_parameters: Trainable numbers.
+        config: Settings of the run.
+        report: Results on the test data.
+        finished: The last event of the run.
+        path: The data as named by the user.
+        architecture: Architecture of the model, in a line.
+        num_parameters: Number of trainable weights.
     """
     figures = "\n".join(
         [f"| validation | {name} | {value:.3f} |" for name, value in finished.valid.items()]
         + [f"| test | {name} | {value:.3f} |" for name, value in finished.test.items()]
     )
     uses = "\n".join(f"    {_use(step)}" for step in finished.tries)
+    rate = config.optimizer.learning_rate
+    schedule = "on all rows at once" if rate is None else f"peak rate {rate:g}"
     return f"""# {finished.folder}
 
 {report.kind} trained with regard.
@@ -48,7 +50,7 @@ def model_card(
 | size | {report.rows} |
 | training | {finished.step:,} step{"" if finished.step == 1 else "s"} of \
 {config.training.batch_tokens:,} tokens at most, \
-{_optimizer(config)}, \
+{config.optimizer.name}{" " if rate is None else ", "}{schedule}, \
 {config.training.precision}, {finished.seconds / 60:.1f} min |
 | kept weights | running average after step {finished.best_step:,}, best validation \
 {finished.score_name} |
@@ -76,14 +78,8 @@ def _data(config: RunConfig, path: str) -> str:
     return f"{path}, sha256 {config.data.sha256[:16]}"
 
 
-def _optimizer(config: RunConfig) -> str:
-    rate = config.optimizer.learning_rate
-    name = config.optimizer.name
-    return f"{name}, peak rate {rate:g}" if rate is not None else f"{name} on all rows at once"
-
-
 def _use(step: NextStep) -> str:
-    """Write a suggested command, or where it needs options the same in Python."""
+    """Return a suggested command; one with options as a call in Python."""
     if not step.settings:
         return shlex.join(["regard", step.verb, *step.arguments])
     settings = ", ".join(f"{name}={value!r}" for name, value in step.settings)

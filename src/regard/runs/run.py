@@ -1,7 +1,7 @@
 """Runs from data to a model folder: `train`, `resume`, and `estimate` without training.
 
-The road of a run: open the files once, learn the facts, decide all settings (`resolve`), build the
-model once, lay the data out in batches, measure a few steps, plan, train, test.
+The steps of a run: open the files once, collect the facts, decide all settings (`resolve`), build
+the model once, arrange the data in batches, measure a few steps, plan, train, test.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from regard.setup.build import (
 )
 from regard.setup.config import RunConfig
 from regard.setup.estimate import make_budget, make_plan, measure, require_memory
-from regard.setup.facts import Facts, Pretrained, inspect_machine
+from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
 from regard.setup.inspect import open_sources, sources_hash, store_streams, stored_paths
 from regard.setup.pretrained import load_initial_weights, read_pretrained, stored_vocabulary
@@ -46,13 +46,13 @@ from regard.training.checkpoint import (
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import Evaluated, Event, Finished, Planned, Report, Started, Warned
 from regard.training.full_batch_step import build_full_batch
-from regard.training.loop import Batches, Trainer
-from regard.training.train_step import MiniBatchStep, TrainStep
+from regard.training.loop import Trainer
+from regard.training.train_step import MiniBatchStep
 from regard.training.training_config import FULL_BATCH
 
 
 def ignore_events(event: Event) -> None:
-    """Take an event and do nothing."""
+    """Ignore an event."""
 
 
 def train(
@@ -69,16 +69,16 @@ def train(
 
     Args:
         data: TSV, CSV, JSONL or text file, a folder with one folder a label, ``-`` for standard
-            input, or None for what the settings name, the embedded corpus where they name nothing.
+            input, or None for the data of the settings, by default the embedded corpus.
         output: Folder of the new model; must not hold one yet.
         settings: ``section.key=value`` each, such as ``training.minutes=15``.
-        config: A ``config.toml`` to take settings from.
-        sources: Rows in memory, by the setting that they stand for, such as ``valid``.
+        config: A ``config.toml`` with settings.
+        sources: Rows in memory, by the name of their setting, such as ``valid``.
         report: Called with every event of the run.
         start_time: Clock (``time.monotonic``) from which the time budget counts; None means now.
 
     Returns:
-        The trained model, ready for use: a `Translator`, or what else the task has.
+        The trained model, ready for use, such as a `Translator`.
 
     Raises:
         ConfigError: A setting is wrong or the folder already holds a model.
@@ -124,7 +124,7 @@ def resume(
             "Restore the file, or train again with another `output`."
         )
     if checkpoint_path(folder.path).exists():
-        return _Run.from_folder(folder, config, sources, report, start_time).resumed()
+        return _Run.from_folder(folder, config, sources, report, start_time).from_checkpoint()
     request = Request.parse((), file=folder.path / "config.toml")
     return _Run.from_request(request, folder, report, start_time, sources).from_start()
 
@@ -140,11 +140,14 @@ def estimate(
     """Predict time, memory and disk of a run from a few measured steps; nothing is written.
 
     Args:
-        data: The data, in the forms that `train` takes.
-        output: Folder of the run to come, refused where `train` would refuse it; None leaves open.
+        data: The data, in the forms of `train`.
+        output: Folder of the run, checked as by `train`; None leaves it open.
         settings: ``section.key=value`` each.
-        config: A ``config.toml`` to take settings from.
-        report: Called with the events of the preparation.
+        config: A ``config.toml`` with settings.
+        report: Called with the events before the first step.
+
+    Returns:
+        The plan.
 
     Raises:
         ConfigError: A setting is wrong, or the folder cannot be used.
@@ -155,16 +158,16 @@ def estimate(
     if output is not None:
         require_free(ModelFolder(output))
     request = _request(data, settings, config)
-    return _Run.from_request(request, ModelFolder("."), report, start_time).planned()[1]
+    return _Run.from_request(request, ModelFolder("."), report, start_time).plan()[1]
 
 
 def is_finished(folder: ModelFolder) -> bool:
-    """Whether the run in a folder has come to its end."""
+    """Return whether the run in a folder is finished."""
     return any(line.get("event") == "finished" for line in folder.read_metrics())
 
 
 def require_free(folder: ModelFolder) -> None:
-    """Refuse a folder that holds a run, or that cannot be made.
+    """Check that a folder holds no run and can be created.
 
     Raises:
         ConfigError: With what to do instead.
@@ -181,7 +184,7 @@ def require_free(folder: ModelFolder) -> None:
 
 
 def choose_task(request: Request, source: DataSource | None) -> Task:
-    """Return the task that is asked for, else the one that the data is for.
+    """Return the task of a request, by default the task of the data.
 
     Args:
         request: What the user set.
@@ -189,19 +192,16 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
 
     Raises:
         ConfigError: There is no such task.
-        DataError: The data is for none.
+        DataError: No task can use the data.
     """
+    if request.task is not None:
+        return task_named(request.task)
+    if source is None:
+        return task_named("translation")
     data = request.table.get("data", {})
-    name = request.task
-    if name is None:
-        encoding = str(data.get("encoding", "utf-8"))
-        has_targets = data.get("targets", "none") != "none"
-        name = (
-            "translation"
-            if source is None
-            else guess_task(source, has_targets=has_targets, encoding=encoding)
-        )
-    return task_named(name)
+    encoding = str(data.get("encoding", "utf-8"))
+    has_targets = data.get("targets", "none") != "none"
+    return task_named(guess_task(source, has_targets=has_targets, encoding=encoding))
 
 
 def _request(
@@ -251,7 +251,13 @@ class _Run:
         options = ReadOptions.from_request(request, draft, sources, has_sizes=has_sizes)
         dataset = task.read(options)
         report(dataset.summary())
-        tokenizer = _vocabulary(task, dataset, draft, pretrained)
+        tokenizer: AnyTokenizer | None = None
+        if not task.reads_inputs:
+            if pretrained is not None:
+                tokenizer = stored_vocabulary(pretrained).read_tokenizer()
+            else:
+                check_tags(draft.tokenizer)
+                tokenizer = Tokenizer.train(dataset.texts(), draft.tokenizer)
         facts = Facts(
             data=dataset.facts(),
             paths=stored_paths(sources, folder),
@@ -283,8 +289,8 @@ class _Run:
         setup = _set_up(task, config, dataset, tokenizer, report)
         return cls(folder, task, setup, sources, report, start_time)
 
-    def planned(self) -> tuple[Counters, Planned]:
-        """Measure a few steps, and plan."""
+    def plan(self) -> tuple[Counters, Planned]:
+        """Measure a few steps, and return the plan in the counters of the run and as an event."""
         require_memory(self.setup)
         measured = measure(self.setup)
         plan, planned = make_plan(self.setup, measured, time.monotonic() - self._start_time)
@@ -295,8 +301,8 @@ class _Run:
         return counters, planned
 
     def from_start(self) -> Any:
-        """Plan, write what the run is, and train."""
-        counters, _ = self.planned()
+        """Plan, write settings and vocabulary, and train; return the predictor."""
+        counters, _ = self.plan()
         self.folder.create()
         store_streams(self._sources, self.folder)
         self.folder.write_config(self.config)
@@ -306,14 +312,18 @@ class _Run:
         if self.config.start_from is not None:
             evaluation = self.setup.evaluator()(ExponentialMovingAverage(self.setup.model, 0.0))
             self._report(Started(folder=self.config.start_from, measures=evaluation.measures))
-        trainer, average, stepper = self._trainer()
-        save_checkpoint(self.folder.path, counters, self.setup.model, average, stepper)
+        trainer = self._trainer()
+        save_checkpoint(
+            self.folder.path, counters, self.setup.model, trainer.average, trainer.stepper
+        )
         return self._finish(trainer.run(counters))
 
-    def resumed(self) -> Any:
-        """Restore the checkpoint, and train on."""
-        trainer, average, stepper = self._trainer()
-        counters = load_checkpoint(self.folder.path, self.setup.model, average, stepper)
+    def from_checkpoint(self) -> Any:
+        """Restore the checkpoint, and continue training; return the predictor."""
+        trainer = self._trainer()
+        counters = load_checkpoint(
+            self.folder.path, self.setup.model, trainer.average, trainer.stepper
+        )
         lines = [line for line in self.folder.read_metrics() if line["step"] <= counters.step]
         self.folder.write_metrics(lines)
         self._report(
@@ -321,12 +331,19 @@ class _Run:
         )
         return self._finish(trainer.run(counters))
 
-    def _trainer(self) -> tuple[Trainer, ExponentialMovingAverage, TrainStep]:
-        setup, training = self.setup, self.config.training
-        average = ExponentialMovingAverage(setup.model, training.average)
-        stepper, batches = self._stepper()
-        trainer = Trainer(
-            model=setup.model,
+    def _trainer(self) -> Trainer:
+        setup, training, optimizer = self.setup, self.config.training, self.config.optimizer
+        model, loss = setup.model, setup.loss()
+        average = ExponentialMovingAverage(model, training.average)
+        if optimizer.name in FULL_BATCH:
+            stepper, batches = build_full_batch(
+                model, loss, optimizer, setup.batches, self._seed_dropout
+            )
+        else:
+            stepper = MiniBatchStep(model, loss, optimizer, model.compute_dtype)
+            batches = setup.batches
+        return Trainer(
+            model=model,
             average=average,
             stepper=stepper,
             batches=batches,
@@ -342,23 +359,12 @@ class _Run:
             budget=make_budget(setup),
             start_time=self._start_time,
         )
-        return trainer, average, stepper
-
-    def _stepper(self) -> tuple[TrainStep, Batches]:
-        """Build what takes the steps, and the batches that it takes them on."""
-        setup, optimizer = self.setup, self.config.optimizer
-        if optimizer.name in FULL_BATCH:
-            return build_full_batch(
-                setup.model, setup.loss(), optimizer, setup.batches, self._seed_dropout
-            )
-        stepper = MiniBatchStep(setup.model, setup.loss(), optimizer, setup.model.compute_dtype)
-        return stepper, setup.batches
 
     def _seed_dropout(self, number: int) -> None:
         self.setup.model.dropout_masks.reseed(self.config.training.seed * 1_000_003 + number)
 
     def _record(self, event: Event) -> None:
-        """Pass an event on, and keep evaluations in metrics.jsonl."""
+        """Report an event, and append evaluations to ``metrics.jsonl``."""
         self._report(event)
         if isinstance(event, Evaluated):
             self.folder.append_metrics(msgspec.to_builtins(event))
@@ -368,8 +374,8 @@ class _Run:
                 self._report(warning)
 
     def _finish(self, counters: Counters) -> Any:
-        """Evaluate the best weights on the test set, and write card and last line."""
-        trained_at = time.monotonic()
+        """Evaluate the best weights on the test data, write model card and last metrics."""
+        end_of_training = time.monotonic()
         predictor = self.task.open(self.folder.path)
         report = self.setup.evaluate_test(predictor, counters.best_measures)
         finished = Finished(
@@ -379,7 +385,7 @@ class _Run:
             valid=counters.best_measures,
             test=report.test,
             summary=report.summary,
-            seconds=counters.elapsed + time.monotonic() - trained_at,
+            seconds=counters.elapsed + time.monotonic() - end_of_training,
             estimate=counters.estimate,
             folder=str(self.folder.path),
             tries=[_in_folder(step, str(self.folder.path)) for step in report.suggested],
@@ -401,18 +407,6 @@ class _Run:
         return predictor
 
 
-def _vocabulary(
-    task: Task, dataset: Dataset, draft: RunConfig, pretrained: Pretrained | None
-) -> AnyTokenizer | None:
-    """Train the vocabulary on the data, or read the one that comes with weights."""
-    if task.reads_inputs:
-        return None
-    if pretrained is not None:
-        return stored_vocabulary(pretrained).read_tokenizer()
-    check_tags(draft.tokenizer)
-    return Tokenizer.train(dataset.texts(), draft.tokenizer)
-
-
 def _set_up(
     task: Task,
     config: RunConfig,
@@ -428,7 +422,7 @@ def _set_up(
 
 
 def _in_folder(step: NextStep, folder: str) -> NextStep:
-    """Put the folder of the model into a suggested command."""
+    """Return a suggested command with the folder of the model."""
     return step._replace(
         arguments=tuple(folder if word == FOLDER else word for word in step.arguments),
         settings=tuple(
