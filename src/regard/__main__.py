@@ -41,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from regard.training.signals import Stopped
 
     try:
-        code = build_app()(
-            words, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        build_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
     except RegardError as error:
         return _fail(error_text(error), error.exit_code)
     except CycloptsError as error:
@@ -56,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of the output has closed it: no further output, no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _fail(message: str, code: int) -> int:

@@ -50,7 +50,7 @@ def test_a_peer_that_cannot_is_named_with_the_reason(capsys):
     words = (*SMALL, "--no-memory", "--peers", "sdpa,local-attention", "--patterns", "top_k:4")
     code, out, _ = run(capsys, *words)
     assert code == 0
-    assert "sdpa             left out: TopK(4, causal=True) is no mask\n" in out
+    assert "sdpa             left out: TopK(4, causal=True) is not a mask\n" in out
     assert "local-attention  left out: takes a single window only\n" in out
 
 

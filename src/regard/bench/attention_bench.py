@@ -1,10 +1,9 @@
 """``regard bench attention``: time, memory and achieved arithmetic, by pattern and length.
 
-The implementations of a case are computed in turn, `torch.mm` among them, so that all see the same
-noise of the machine; figures are medians over the turns. A pair of positions costs ``4 dim``
-operations a head in the forward pass (two products) and ``8 dim`` in the backward pass (four),
-whoever computes it: what one computes besides the allowed pairs, and computes twice, does not count
-as achieved.
+The implementations of a case, and `torch.mm`, are computed in turn, so that all see the same noise
+of the machine; figures are medians over the turns. For all implementations a pair of positions
+counts as ``4 dim`` operations a head in the forward pass (two products) and ``8 dim`` in the
+backward pass (four); pairs that are not allowed and repeated computation do not count.
 """
 
 from __future__ import annotations
@@ -37,26 +36,26 @@ from regard.errors import ConfigError, ResourceError
 
 _MM_SIZE = 1024  # rows and columns: large enough for the peak, 20 ms on two cores
 _TURN_SECONDS = 0.02  # short calls are repeated within a turn
-_MOST_CALLS = 64
+_MAX_CALLS = 64
 
 
 class BenchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to measure.
+    """The cases and measurements of a benchmark.
 
     Args:
-        patterns: As `parse_pattern` reads them, one or more.
+        patterns: Patterns as text, for `parse_pattern`, one or more.
         lengths: Numbers of positions, one or more, each 1 or more.
-        num_heads: 1 or more.
+        num_heads: Number of heads, 1 or more.
         dim: Size of a head, 1 or more.
-        dtype: Of q, k and v.
-        repeats: Turns, 1 or more.
-        is_decoder: Allow only keys at or before the query.
-        has_hvp: Time Hessian-vector products too.
-        has_memory: Measure memory too.
-        peers: Names of `PEERS`.
+        dtype: Type of q, k and v.
+        repeats: Number of turns, 1 or more.
+        is_decoder: Whether only keys at or before the query are allowed.
+        has_hvp: Whether Hessian-vector products are timed.
+        has_memory: Whether memory is measured.
+        peers: Names in `PEERS`.
 
     Raises:
-        ConfigError: One of them cannot be used.
+        ConfigError: A value cannot be used.
     """
 
     patterns: tuple[str, ...]
@@ -71,11 +70,10 @@ class BenchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     peers: tuple[str, ...] = tuple(PEERS)
 
     def __post_init__(self) -> None:
-        for name, value in (("heads", self.num_heads), ("dim", self.dim)):
+        counts = {"heads": self.num_heads, "dim": self.dim, "repeats": self.repeats}
+        for name, value in counts.items():
             if value < 1:
                 raise ConfigError(f"{name}={value}: must be 1 or more.")
-        if self.repeats < 1:
-            raise ConfigError(f"repeats={self.repeats}: must be 1 or more.")
         for name in self.peers:
             if name not in PEERS:
                 raise ConfigError(
@@ -86,7 +84,7 @@ class BenchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             parse_pattern(pattern, is_decoder=self.is_decoder)
 
     def cases(self) -> list[Case]:
-        """List every pattern at every length."""
+        """Return every pattern at every length."""
         return [
             Case(
                 pattern=pattern,
@@ -105,19 +103,20 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of one implementation in one case.
 
     Args:
-        side: Who.
-        pattern: Of the case.
-        length: Of the case.
+        side: Name of the implementation.
+        pattern: Pattern of the case.
+        length: Length of the case.
         pairs: Allowed pairs of a head.
         forward_ms: Milliseconds of a forward pass.
-        gradient_ms: Of a forward and backward pass; None where it has none.
-        hvp_ms: Of a Hessian-vector product with its gradient and forward pass.
-        memory_bytes: Of forward and backward pass, or of the forward pass alone.
-        hvp_memory_bytes: Of a Hessian-vector product.
-        forward_gflops: Achieved in the forward pass, 10^9 operations a second.
-        gradient_gflops: Achieved in both.
-        of_mm: `gradient_gflops`, or else `forward_gflops`, over those of `torch.mm` in float32.
-        times_regard: Time over ours, forward and backward, or else forward.
+        gradient_ms: Milliseconds of a forward and backward pass; None without a gradient.
+        hvp_ms: Milliseconds of a Hessian-vector product with its gradient and forward pass.
+        memory_bytes: Memory of forward and backward pass, or of the forward pass alone.
+        hvp_memory_bytes: Memory of a Hessian-vector product.
+        forward_gflops: 10^9 operations a second in the forward pass.
+        gradient_gflops: 10^9 operations a second in forward and backward pass.
+        of_mm: `gradient_gflops`, or else `forward_gflops`, divided by that of `torch.mm` in
+            float32.
+        times_regard: Time divided by regard's, of forward and backward pass or else forward.
     """
 
     side: str
@@ -136,17 +135,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All figures.
+    """All figures of a benchmark.
 
     Args:
         torch: Version of PyTorch.
-        threads: Of PyTorch.
-        kernels: Instruction set of attention's fused kernels; None where they were not compiled.
-        config: What was measured.
-        mm_gflops: Of `torch.mm` in float32, the median over the cases.
-        memory: How it was measured; empty where it was not.
-        rows: An implementation and case each.
-        skipped: What was left out, and why.
+        threads: Number of PyTorch's threads.
+        kernels: Instruction set of attention's fused kernels; None where they are not compiled.
+        config: The cases and measurements.
+        mm_gflops: 10^9 operations a second of `torch.mm` in float32, median over the cases.
+        memory: How memory was measured; empty where it was not.
+        rows: The figures of each implementation in each case.
+        skipped: Implementations that were skipped, and why.
     """
 
     torch: str
@@ -160,13 +159,10 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_lengths(text: str) -> tuple[int, ...]:
-    """Read lengths.
-
-    Args:
-        text: Whole numbers joined by commas.
+    """Return the lengths in a text of whole numbers joined by commas.
 
     Raises:
-        ConfigError: A part is no whole number of 1 or more.
+        ConfigError: A part is not a whole number of 1 or more.
 
     >>> parse_lengths("128,1024")
     (128, 1024)
@@ -175,50 +171,47 @@ def parse_lengths(text: str) -> tuple[int, ...]:
     for part in parts:
         if not (part.isascii() and part.isdigit() and int(part) > 0):
             raise ConfigError(
-                f'lengths={text}: "{part}" is no length.  Expected whole numbers of 1 or more, '
+                f'lengths={text}: "{part}" is not a length.  Expected whole numbers of 1 or more, '
                 "e.g. 128,1024,8192."
             )
     return tuple(int(part) for part in parts)
 
 
 def parse_patterns(text: str) -> tuple[str, ...]:
-    """Split patterns at semicolons; each is checked where it is used.
+    """Return the patterns in a text, separated by semicolons; they are not checked.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: The text is empty.
 
     >>> parse_patterns("causal; local:256|global:0")
     ('causal', 'local:256|global:0')
     """
-    found = tuple("".join(part.split()) for part in text.split(";") if part.strip())
-    if not found:
+    patterns = tuple("".join(part.split()) for part in text.split(";") if part.strip())
+    if not patterns:
         raise ConfigError("patterns: none is given.  Expected e.g. 'full;local:256|global:0'.")
-    return found
+    return patterns
 
 
 def run_bench(
     config: BenchConfig, report: Callable[[Sequence[Row], Sequence[Skipped]], None]
 ) -> BenchReport:
-    """Measure every case.
+    """Return the figures of every case.
 
     Args:
-        config: What to measure.
-        report: Called after each case with its figures and what was left out of it.
-
-    Returns:
-        All figures.
+        config: The cases and measurements.
+        report: Called after each case with its figures and the skipped implementations.
 
     Raises:
-        ResourceError: Memory did not suffice.
+        ResourceError: There is not enough memory.
     """
     rows: list[Row] = []
     skipped: list[Skipped] = []
     speeds = []
     for case in config.cases():
-        found, left_out, speed = _measure(case, config)
-        report(found, left_out)
-        rows += found
-        skipped += left_out
+        case_rows, case_skipped, speed = _measure(case, config)
+        report(case_rows, case_skipped)
+        rows += case_rows
+        skipped += case_skipped
         speeds.append(speed)
     return BenchReport(
         torch=str(torch.__version__),
@@ -233,79 +226,71 @@ def run_bench(
 
 
 def take_turns(tasks: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Time tasks in turn.
+    """Return the median seconds of a call of each task, timed in turn.
 
     Args:
-        tasks: By name. Each is called once before, to warm up.
-        repeats: Turns, 1 or more.
-
-    Returns:
-        Median seconds of a call, by name.
+        tasks: Tasks by name; each is called twice before, to warm up and to decide how many calls
+            one turn has.
+        repeats: Number of turns, 1 or more.
     """
-    num_calls = {name: _num_calls(task) for name, task in tasks.items()}
+    num_calls = {}
+    for name, task in tasks.items():
+        task()
+        start = time.perf_counter()
+        task()
+        seconds_per_call = max(time.perf_counter() - start, 1e-9)
+        num_calls[name] = min(_MAX_CALLS, max(1, round(_TURN_SECONDS / seconds_per_call)))
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
-            begun = time.perf_counter()
+            start = time.perf_counter()
             for _ in range(num_calls[name]):
                 task()
-            seconds[name].append((time.perf_counter() - begun) / num_calls[name])
-    return {name: statistics.median(found) for name, found in seconds.items()}
-
-
-def _num_calls(task: Callable[[], object]) -> int:
-    """Call once to warm up and once on the clock, and tell how many calls make a turn."""
-    task()
-    begun = time.perf_counter()
-    task()
-    taken = max(time.perf_counter() - begun, 1e-9)
-    return min(_MOST_CALLS, max(1, round(_TURN_SECONDS / taken)))
+            seconds[name].append((time.perf_counter() - start) / num_calls[name])
+    return {name: statistics.median(turns) for name, turns in seconds.items()}
 
 
 def mm_task() -> tuple[Callable[[], object], float]:
-    """Build a float32 matrix product to compare with, and tell its 10^9 operations."""
+    """Return a float32 matrix product to compare with, and its operations in 10^9."""
     left, right = torch.ones(2, _MM_SIZE, _MM_SIZE)
     return partial(torch.mm, left, right), 2 * _MM_SIZE**3 / 1e9
 
 
 def _measure(case: Case, config: BenchConfig) -> tuple[list[Row], list[Skipped], float]:
-    """Measure one case: the figures, what was left out, and the speed of `torch.mm`."""
+    """Return the figures of a case, what was skipped, and the speed of `torch.mm`."""
     product, operations = mm_task()
     tasks: dict[str, Callable[[], object]] = {"mm": product}
     implementations, skipped = [], []
     operands = Operands(case)
     for name in ("regard", *config.peers):
-        built = build_implementation(name, case)
-        if isinstance(built, Implementation):
-            orders: list[Order] = [o for o in built.orders if o != "hvp" or config.has_hvp]
-            found = {f"{name} {order}": Computation(built, operands, order) for order in orders}
-            built = _try(built, case, found[f"{name} {orders[-1]}"])
-            if isinstance(built, Implementation):
-                implementations.append(built)
-                tasks |= found
+        implementation = build_implementation(name, case)
+        if isinstance(implementation, Skipped):
+            skipped.append(implementation)
+            continue
+        orders: list[Order] = [o for o in implementation.orders if o != "hvp" or config.has_hvp]
+        computations = {
+            f"{name} {order}": Computation(implementation, operands, order) for order in orders
+        }
+        try:
+            computations[f"{name} {orders[-1]}"]()
+        except (RuntimeError, ValueError, OSError) as error:  # OSError: no compiler
+            if name != "regard":
+                skipped.append(skip(name, case, brief(error)))
                 continue
-        skipped.append(built)
+            if "allocate memory" not in str(error):
+                raise
+            raise ResourceError(
+                f"{case.pattern} at length {case.length:,}: memory does not suffice.  "
+                "Shorter: `lengths`; fewer pairs: `patterns`"
+            ) from error
+        implementations.append(implementation)
+        tasks |= computations
     seconds = take_turns(tasks, config.repeats)
     speed = operations / seconds["mm"]
-    return [_row(built, case, config, seconds, speed) for built in implementations], skipped, speed
-
-
-def _try(
-    implementation: Implementation, case: Case, compute: Computation
-) -> Implementation | Skipped:
-    """Compute once; a peer that fails is left out, with its reason."""
-    try:
-        compute()
-    except (RuntimeError, ValueError, OSError) as error:  # OSError: no compiler
-        if implementation.name != "regard":
-            return skip(implementation.name, case, brief(error))
-        if "allocate memory" not in str(error):
-            raise
-        raise ResourceError(
-            f"{case.pattern} at length {case.length:,}: memory does not suffice.  "
-            "Shorter: `lengths`; fewer pairs: `patterns`"
-        ) from error
-    return implementation
+    rows = [
+        _row(implementation, case, config, seconds, speed) for implementation in implementations
+    ]
+    return rows, skipped, speed
 
 
 def _row(
@@ -316,7 +301,7 @@ def _row(
     mm_speed: float,
 ) -> Row:
     pattern = case.parse()
-    assert isinstance(pattern, Pattern)  # those that are no masks tell their cost too
+    assert isinstance(pattern, Pattern)  # of all kinds, all have a cost
     cost = pattern.cost(case.length, case.length, dim=case.dim)
     operations = cost.flops * case.num_heads / 1e9
     forward = seconds[f"{implementation.name} forward"]
@@ -328,8 +313,8 @@ def _row(
 
     def memory(order: Order) -> int | None:
         is_compiled = implementation.name == "flex"  # the compiler's own memory would be measured
-        wanted = config.has_memory and not is_compiled
-        return measure_memory(case, implementation.name, order) if wanted else None
+        is_measured = config.has_memory and not is_compiled
+        return measure_memory(case, implementation.name, order) if is_measured else None
 
     return Row(
         side=implementation.name,

@@ -1,6 +1,6 @@
-"""What ``regard bench attention`` compares: our attention and other libraries', on one case.
+"""The implementations that ``regard bench attention`` compares: regard's and other libraries'.
 
-Each implementation computes the same function of the same q, k and v. One that cannot is left out,
+Each computes the same function of the same q, k and v. One that cannot compute a case is skipped,
 with the reason.
 """
 
@@ -33,19 +33,19 @@ Order = Literal["forward", "gradient", "hvp"]
 ORDERS: tuple[Order, ...] = ("forward", "gradient", "hvp")
 
 _SLOW_MASK = "There is a performance drop because we have not yet implemented the batching rule for"
-_LARGEST_MASK = 2**29  # pairs; beside a mask of booleans PyTorch lays out one of numbers
+_LARGEST_MASK = 2**29  # pairs; from a boolean mask PyTorch makes one of numbers as well
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One attention to compute: batch 1, self-attention.
 
     Args:
-        pattern: As `parse_pattern` reads it.
+        pattern: Pattern as text, for `parse_pattern`.
         length: Number of queries and of keys, 1 or more.
-        num_heads: 1 or more.
+        num_heads: Number of heads, 1 or more.
         dim: Size of a query, of a key and of a value, 1 or more.
-        dtype: Of q, k and v.
-        is_decoder: Allow only keys at or before the query.
+        dtype: Type of q, k and v.
+        is_decoder: Whether only keys at or before the query are allowed.
     """
 
     pattern: str
@@ -56,12 +56,12 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     is_decoder: bool = True
 
     def parse(self) -> ResolvedPattern:
-        """Read the pattern, settled for the length."""
+        """Return the pattern, resolved for the length."""
         pattern = parse_pattern(self.pattern, is_decoder=self.is_decoder)
         return pattern.resolve(self.length, self.length)
 
     def draw(self, count: int, *, seed: int) -> tuple[Tensor, ...]:
-        """Draw `count` normal tensors ``[1, heads, length, dim]``."""
+        """Return `count` tensors of normal numbers, each ``[1, heads, length, dim]``."""
         generator = torch.Generator().manual_seed(seed)
         shape = (1, self.num_heads, self.length, self.dim)
         dtype = torch.bfloat16 if self.dtype == "bf16" else torch.float32
@@ -69,13 +69,13 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
-    """An implementation that was left out.
+    """An implementation that was skipped in a case.
 
     Args:
-        side: Its name.
-        pattern: Of the case.
-        length: Of the case.
-        reason: Why.
+        side: Name of the implementation.
+        pattern: Pattern of the case.
+        length: Length of the case.
+        reason: Why it was skipped.
     """
 
     side: str
@@ -86,12 +86,12 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Implementation:
-    """One way of computing a case.
+    """One implementation of a case.
 
     Args:
-        name: As in the table.
-        forward: From q, k and v to the output, all ``[1, heads, length, dim]``.
-        orders: What it can compute.
+        name: Name in the table.
+        forward: Function from q, k and v to the output, all ``[1, heads, length, dim]``.
+        orders: Derivatives that it can compute.
     """
 
     name: str
@@ -100,10 +100,10 @@ class Implementation:
 
 
 class Operands:
-    """The numbers of a case: q, k, v, and the weights and directions of its derivatives.
+    """The tensors of a case: q, k, v, and the weights and directions of its derivatives.
 
     Args:
-        case: Gives their shape and type.
+        case: The case, whose shape and type they have.
     """
 
     def __init__(self, case: Case) -> None:
@@ -112,25 +112,24 @@ class Operands:
 
 
 class Computation:
-    """The value, gradient or Hessian-vector product of one implementation, to be called repeatedly.
+    """A callable that computes value, gradient or Hessian-vector product of an implementation.
 
     The function is the inner product of the output with fixed weights; derivatives are with respect
     to q, k and v. "gradient" includes the forward pass, "hvp" includes the gradient.
 
     Args:
-        implementation: Which computes.
-        operands: Of what.
-        order: How far.
+        implementation: The implementation.
+        operands: The tensors of the case.
+        order: Forward pass, gradient or Hessian-vector product.
     """
 
     def __init__(self, implementation: Implementation, operands: Operands, order: Order) -> None:
         self._implementation, self._operands, self._order = implementation, operands, order
 
     def __call__(self) -> tuple[Tensor, ...]:
-        """Compute once.
+        """Return the output, or the gradient or product for q, k and v.
 
-        Returns:
-            The output, the gradient, or the product, the latter two for q, k and v.
+        Each is ``[1, heads, length, dim]``.
         """
         inputs = self._operands.inputs
         if self._order == "forward":
@@ -146,20 +145,14 @@ class Computation:
         return torch.autograd.grad(gradient, inputs, self._operands.directions)
 
 
-def ours(case: Case) -> Implementation:
-    """Build `attend` with the case's pattern."""
-    pattern = case.parse()
-    return Implementation("regard", lambda q, k, v: attend(q, k, v, pattern=pattern), ORDERS)
-
-
 def sdpa(case: Case) -> Implementation | str:
-    """Build PyTorch's scaled_dot_product_attention, or tell why not.
+    """Return PyTorch's scaled_dot_product_attention, or why it cannot compute a case.
 
-    The mask is made once, outside of what is timed. Its fast kernels have no second derivative.
+    The mask is built once, before the timing. Its fast kernels have no second derivative.
     """
     pattern = case.parse()
     if isinstance(pattern, ScoreDependentPattern):
-        return f"{pattern!r} is no mask"
+        return f"{pattern!r} is not a mask"
     attention = F.scaled_dot_product_attention
     orders: tuple[Order, ...] = ("forward", "gradient")
     if isinstance(pattern, Full):
@@ -173,10 +166,10 @@ def sdpa(case: Case) -> Implementation | str:
 
 
 def flex(case: Case) -> Implementation | str:
-    """Build compiled FlexAttention (Dong et al. 2024), or tell why not. On a CPU: forward only."""
+    """Return compiled FlexAttention (Dong et al. 2024), forward only, or why it cannot be used."""
     pattern = case.parse()
     if isinstance(pattern, ScoreDependentPattern):
-        return f"{pattern!r} is no mask"
+        return f"{pattern!r} is not a mask"
     if find_spec("torch.nn.attention.flex_attention") is None:
         return "this PyTorch has no FlexAttention"
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -186,12 +179,12 @@ def flex(case: Case) -> Implementation | str:
 
     try:
         with warnings.catch_warnings():
-            # The mask is made once, outside of what is timed.
+            # The mask is built once, before the timing.
             warnings.filterwarnings("ignore", _SLOW_MASK, UserWarning)
             blocks = create_block_mask(allow, None, None, case.length, case.length, device="cpu")
     except (RuntimeError, ValueError) as error:
         return brief(error)
-    # What earlier cases compiled counts against a limit, beyond which nothing is compiled.
+    # Earlier cases count towards the limit of recompilations.
     torch.compiler.reset()
     compiled = torch.compile(flex_attention, dynamic=False)
 
@@ -204,11 +197,12 @@ def flex(case: Case) -> Implementation | str:
 
 
 def local_attention(case: Case) -> Implementation | str:
-    """Build the package local-attention, or tell why not. Takes single windows only."""
-    window = _window(case.parse())
-    if window is None:
+    """Return the package local-attention, for single windows, or why it cannot compute a case."""
+    terms = case.parse().terms()
+    before = terms[0].before if len(terms) == 1 else None
+    is_causal = bool(before) and terms[0] == MaskTerm(before=before, after=0)
+    if not before or not (is_causal or terms[0] == MaskTerm(before=before, after=before)):
         return "takes a single window only"
-    before, is_causal = window
     if case.length % before and not is_causal:
         return f"needs a length that the window {before} divides"
     if find_spec("local_attention") is None:
@@ -225,19 +219,6 @@ def local_attention(case: Case) -> Implementation | str:
     return Implementation("local-attention", module, ORDERS)
 
 
-def _window(pattern: ResolvedPattern) -> tuple[int, bool] | None:
-    """Tell the width of a pattern that is one window, and whether it is causal."""
-    terms = pattern.terms()
-    before = terms[0].before if len(terms) == 1 else None
-    if not before:
-        return None
-    if terms[0] == MaskTerm(before=before, after=0):
-        return before, True
-    if terms[0] == MaskTerm(before=before, after=before):
-        return before, False
-    return None
-
-
 PEERS: dict[str, Callable[[Case], Implementation | str]] = {
     "sdpa": sdpa,
     "flex": flex,
@@ -246,25 +227,27 @@ PEERS: dict[str, Callable[[Case], Implementation | str]] = {
 
 
 def build_implementation(name: str, case: Case) -> Implementation | Skipped:
-    """Build one implementation.
+    """Return one implementation, or why it is skipped.
 
     Args:
         name: ``regard`` or one of `PEERS`.
-        case: What it is to compute.
-
-    Returns:
-        The implementation, or why there is none.
+        case: The case to compute.
     """
-    found = ours(case) if name == "regard" else PEERS[name](case)
-    return skip(name, case, found) if isinstance(found, str) else found
+    if name == "regard":
+        pattern = case.parse()
+        return Implementation("regard", lambda q, k, v: attend(q, k, v, pattern=pattern), ORDERS)
+    implementation = PEERS[name](case)
+    if isinstance(implementation, str):
+        return skip(name, case, implementation)
+    return implementation
 
 
 def skip(name: str, case: Case, reason: str) -> Skipped:
-    """Note that an implementation was left out of a case."""
+    """Return the record of an implementation that was skipped in a case."""
     return Skipped(side=name, pattern=case.pattern, length=case.length, reason=reason)
 
 
 def brief(error: Exception) -> str:
-    """Write the first line of an error, at most 100 characters."""
+    """Return the first line of an error, at most 100 characters."""
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"[:100]

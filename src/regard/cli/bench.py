@@ -29,7 +29,7 @@ def attention(
     no_memory: Annotated[bool, Flag] = False,
     peers: str = "sdpa,flex,local-attention",
     json: Annotated[bool, Flag] = False,
-) -> int:
+) -> None:
     """Measure time and memory of attention, by pattern and length.
 
     Each case is computed in turn by regard, by the peers that can and by torch.mm; figures are
@@ -83,7 +83,7 @@ def attention(
     if json:
         report = run_bench(config, lambda rows, skipped: None)  # noqa: ARG005 - printed at the end
         print(msgspec.json.encode(report).decode())
-        return 0
+        return
     _print_header(config)
     report = run_bench(config, _print_case)
     print(
@@ -92,7 +92,6 @@ def attention(
     )
     if report.memory:
         print(f"memory, of the same: {report.memory}")
-    return 0
 
 
 def _print_header(config: BenchConfig) -> None:

@@ -36,7 +36,7 @@ def check(
     settings: Annotated[tuple[str, ...], Settings] = (),
     options: DataOptions = UNSET,
     json: Annotated[bool, Flag] = False,
-) -> int:
+) -> None:
     """Report on a data file, without training.
 
     Parameters
@@ -76,12 +76,11 @@ def check(
         report["next"] = command_text(step)
     if json:
         _print_json(task.name, dataset, report)
-        return 0
+        return
     print(f"Task    {task.name}   read as {read_as}")
     _print(dataset)
     if report["next"]:
         print(f"Next    {report['next']}")
-    return 0
 
 
 def _columns(task: str, source: DataSource, data: DataConfig) -> list[str]:

@@ -25,7 +25,7 @@ def classify(
     as_text: Annotated[bool, AsText] = False,
     encoding: str = "utf-8",
     json: Annotated[bool, Flag] = False,
-) -> int:
+) -> None:
     """Classify a text, every line of a file, or images, recordings or series.
 
     Parameters
@@ -54,13 +54,12 @@ def classify(
     classifier = open_model(model)
     if isinstance(classifier, InputClassifier):
         _classify_inputs(classifier, "-" if text is None else text, top, json=json)
-        return 0
+        return
     if not isinstance(classifier, TextClassifier):
         raise WeightsError(f"{model}: does not classify texts.", NextStep("See", "info", (model,)))
     lines = input_lines(text, encoding, as_text=as_text)
     for number, (line, result) in enumerate(classifier.stream(lines), start=1):
         _write({"line": number, "text": line}, result, top, json=json)
-    return 0
 
 
 def _classify_inputs(classifier: InputClassifier, path: str, top: int, *, json: bool) -> None:

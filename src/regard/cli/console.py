@@ -27,6 +27,9 @@ def make_report(*, json: bool) -> Iterator[ev.Report]:
 
     Args:
         json: Write one JSON object a line.
+
+    Yields:
+        The function.
     """
     console = Console(highlight=False, soft_wrap=True)
     if json:
@@ -103,7 +106,7 @@ _COLUMNS = {
 
 
 def header(measures: Collection[str]) -> str:
-    """Write the line above the evaluations.
+    """Return the line above the evaluations.
 
     >>> header(["loss", "perplexity"])
     '  epoch     step    train    valid  perplexity      tok/s   elapsed      left'
@@ -131,7 +134,7 @@ def _progress_line(event: ev.Progress, losses: deque[float]) -> str:
 
 
 def sparkline(values: list[float]) -> str:
-    """Draw numbers as a row of bars.
+    """Return numbers as a row of bars.
 
     >>> sparkline([3.0, 2.0, 1.0])
     '█▅▁'
@@ -144,7 +147,7 @@ def sparkline(values: list[float]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as people read them.
+    """Return seconds as people read them.
 
     >>> [duration(s) for s in (4.2, 75, 3600, 8000)]
     ['4s', '1m15s', '60m00s', '2h13m']
@@ -157,7 +160,7 @@ def duration(seconds: float) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Write bytes as people read them.
+    """Return bytes as people read them.
 
     >>> size(1_140_000_000), size(140_000_000)
     ('1.1 GB', '140 MB')

@@ -20,7 +20,7 @@ def demo(
     minutes: float = 3.5,
     seed: int = 1,
     json: Annotated[bool, Flag] = False,
-) -> int:
+) -> None:
     """Train and try a model on the embedded corpus, in minutes.
 
     The corpus is made from Unicode CLDR: dates, times, durations, currency amounts and numbers with
@@ -47,7 +47,6 @@ def demo(
         print(msgspec.json.encode(result).decode())
     else:
         _print(result)
-    return 0
 
 
 def _print(result: DemoReport) -> None:

@@ -24,7 +24,7 @@ def evaluate(
     drop_overlap: Annotated[bool, Flag] = False,
     allow_overlap: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
-) -> int:
+) -> None:
     """Score a model on a file, next to baselines and another model.
 
     Parameters
@@ -71,7 +71,6 @@ def evaluate(
         _print_text_report(report, compare)
     else:
         _print_labels_report(report, compare)
-    return 0
 
 
 def _print_labels_report(report: ClassificationReport, other: str | None) -> None:

@@ -15,7 +15,7 @@ def export(
     output: Annotated[str, Output],
     to: str = "hf",
     json: Annotated[bool, Flag] = False,
-) -> int:
+) -> None:
     """Export a model to the format of another library, and check that its outputs are equal.
 
     Parameters
@@ -35,7 +35,7 @@ def export(
     exported = export_model(open_model(model), output, to)
     if json:
         print(msgspec.json.encode(exported).decode())
-        return 0
+        return
     print(f"Written {exported.folder}   {to}, model_type {exported.model_type}")
     print(
         f"Equal   largest difference of a logit {exported.difference:.1e} when read again "
@@ -43,4 +43,3 @@ def export(
     )
     if exported.peer_difference is not None:
         print(f"        {exported.peer_difference:.1e} against transformers")
-    return 0

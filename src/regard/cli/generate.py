@@ -24,7 +24,7 @@ def generate(
     stop: str | None = None,
     seed: int | None = None,
     json: Annotated[bool, Flag] = False,
-) -> int:
+) -> None:
     """Continue a text.
 
     Parameters
@@ -83,7 +83,7 @@ def generate(
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
-        return 0
+        return
     generations = generator.generate(text, num=num, **options)
     for number, generation in enumerate([generations] if num == 1 else generations, start=1):
         if json:
@@ -91,4 +91,3 @@ def generate(
             print(msgspec.json.encode(entry).decode())
         else:
             print(f"--- {number}\n{text}{generation.text}")
-    return 0

@@ -27,7 +27,7 @@ def info(
     length: int | None = None,
     accept: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
-) -> int:
+) -> None:
     """Describe a model folder: architecture, data, figures, cost.
 
     Parameters
@@ -50,7 +50,8 @@ def info(
     if diagram is not None:
         if json or length is not None:
             raise ConfigError("--diagram goes with -o only.  Leave --json and --length out.")
-        return _draw(model, output)
+        _draw(model, output)
+        return
     if output is not None:
         raise ConfigError(f"-o {output}: is the file of a diagram.  Add --diagram mermaid.")
     from regard.explain.layer_table import layer_table, training_flops_per_token
@@ -73,7 +74,6 @@ def info(
         print(msgspec.json.encode(fields).decode())
     else:
         _print(information, layers, flops_per_token, length)
-    return 0
 
 
 def _accept(model: str) -> None:
@@ -86,19 +86,18 @@ def _accept(model: str) -> None:
     print(f"{model}: accepted as they are: {names}", file=sys.stderr)
 
 
-def _draw(model: str, output: str | None) -> int:
+def _draw(model: str, output: str | None) -> None:
     from regard.explain.diagram import draw_diagram
     from regard.runs.information import inspect_folder
 
     text = draw_diagram(inspect_folder(model)[1])
     if output is None:
         print(text, end="")
-        return 0
+        return
     try:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{output}: cannot be written ({error.strerror}).") from error
-    return 0
 
 
 def _print(

@@ -38,7 +38,7 @@ def train(
     dry_run: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
     help_config: str | None = None,
-) -> int:
+) -> None:
     """Train a model on a file of text.
 
     Parameters
@@ -75,13 +75,8 @@ def train(
     """
     start_time = time.monotonic()
     if help_config is not None:
-        from regard.settings.binding import describe
-        from regard.setup.config import RunConfig
-        from regard.tasks import TASKS
-
-        section = None if help_config == "all" else help_config
-        print(describe(RunConfig, section, choices={"task": tuple(TASKS)}) + _PRESETS_NOTE)
-        return 0
+        print(_describe_settings(help_config))
+        return
     named = {
         "start_from": start_from,
         "preset": preset,
@@ -100,7 +95,7 @@ def train(
                 message = "--resume needs the folder of the run: regard train -o FOLDER --resume"
                 raise ConfigError(message)
             _resume(output, data, typed, config, report, start_time)
-            return 0
+            return
         from regard.runs import run
 
         names_data = any(setting.startswith("data.path=") for setting in typed)
@@ -115,7 +110,6 @@ def train(
             run.train(
                 data, output, settings=typed, config=config, report=report, start_time=start_time
             )
-    return 0
 
 
 def _resume(
@@ -150,3 +144,13 @@ def _resume(
         print(f"{output}: this run is finished; nothing to resume.  Card: {output}/README.md")
         return
     run.resume(output, report=report, start_time=start_time)
+
+
+def _describe_settings(section: str) -> str:
+    from regard.settings.binding import describe
+    from regard.setup.config import RunConfig
+    from regard.tasks import TASKS
+
+    choices = {"task": tuple(TASKS)}
+    settings = describe(RunConfig, None if section == "all" else section, choices=choices)
+    return settings + _PRESETS_NOTE

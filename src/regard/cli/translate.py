@@ -30,7 +30,7 @@ def translate(
     as_text: Annotated[bool, AsText] = False,
     encoding: str = "utf-8",
     json: Annotated[bool, Flag] = False,
-) -> int:
+) -> None:
     """Translate text, a file, or standard input.
 
     Parameters
@@ -71,13 +71,12 @@ def translate(
     rows = _format(translator, results, align=align, json=json, is_numbered=nbest > 1)
     if output is None:
         _write(rows, sys.stdout)
-        return 0
+        return
     try:
         with Path(output).open("w", encoding="utf-8", newline="\n") as stream:
             _write(rows, stream)
     except OSError as error:
         raise ConfigError(f"{output}: cannot be written ({error.strerror}).") from error
-    return 0
 
 
 def _format(

@@ -36,12 +36,12 @@ _SETTING = re.compile(rf"`((?:{_SECTIONS})\.[a-z0-9_.]+|[a-z_]+)(?:=([^`]*))?`")
 
 
 def error_text(error: RegardError) -> str:
-    """Write an error with its commands, as the command line shows it."""
+    """Return an error with its commands, as the command line shows it."""
     return message_text(str(error), error.next_steps)
 
 
 def message_text(message: str, next_steps: Iterable[NextStep] = ()) -> str:
-    """Write a message of the library with options in place of settings, and commands at its end.
+    """Return a message of the library with options in place of settings, and commands at its end.
 
     >>> message_text("Scores would be too good.  Drop them: `data.drop_overlap=true`")
     'Scores would be too good.  Drop them: --drop-overlap'
@@ -57,7 +57,7 @@ def message_text(message: str, next_steps: Iterable[NextStep] = ()) -> str:
 
 
 def command_text(step: NextStep) -> str:
-    """Write a command as it is typed.
+    """Return a command as it is typed.
 
     >>> command_text(NextStep("Resume", "train", (), (("output", "ende"), ("resume", ""))))
     'regard train -o ende --resume'

@@ -1,1 +1,1 @@
-"""One session of a run, from a file to a model folder, and what is told about it."""
+"""One session of a run, from data to a model folder, and reports about it."""

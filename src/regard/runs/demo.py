@@ -103,7 +103,7 @@ def run_demo(
 
 
 def draw_alignment(alignment: Alignment) -> str:
-    """Draw attention weights as shaded cells, one row an output token, for a terminal.
+    """Return attention weights as shaded cells, one row an output token, for a terminal.
 
     >>> print(draw_alignment(Alignment(
     ...     source_pieces=[" in", "</s>"], target_pieces=[" im", "</s>"],

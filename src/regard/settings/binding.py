@@ -231,6 +231,9 @@ def _select_struct(
     """Return the struct of a section by the tag in its table, else by its base.
 
     The second value is the base, or None where it is of another struct.
+
+    Raises:
+        ConfigError: No struct has that tag.
     """
     selected = next((struct for struct in structs if isinstance(base, struct)), structs[0])
     tag_field, _ = _tag(structs[0])
@@ -302,15 +305,17 @@ def _unknown_name(name: str, parent: str, names: _Names, *, is_section: bool) ->
     last = name.rpartition(".")[2]
     if is_section:
         sections = {
-            known: known for known, known_section in names.is_section.items() if known_section
+            candidate: candidate
+            for candidate, candidate_is_section in names.is_section.items()
+            if candidate_is_section
         }
         message = f"unknown section {name}.{_did_you_mean(name, sections)}"
     else:
         settings = {}
-        for known, known_section in names.is_section.items():
-            known_parent, _, known_last = known.rpartition(".")
-            if not known_section and (known_parent == parent or known_last == last):
-                settings[known_last] = known
+        for candidate, candidate_is_section in names.is_section.items():
+            candidate_parent, _, candidate_last = candidate.rpartition(".")
+            if not candidate_is_section and (candidate_parent == parent or candidate_last == last):
+                settings[candidate_last] = candidate
         message = f"unknown setting {name}.{_did_you_mean(last, settings)}"
     structs = names.structs.get(parent, [])
     owners = [_tag(struct)[1] for struct in structs if last in struct.__struct_fields__]
@@ -430,13 +435,7 @@ def _parse_word(text: str, kind: kinds.Type) -> object:
     """Return the value of a word; text that is not of the type stays text and is refused later."""
     match kind:
         case kinds.UnionType():
-            if kind.includes_none and text.strip().lower() == _NONE:
-                return None
-            lists = (kinds.VarTupleType, kinds.TupleType)
-            is_array = bool(_parse_array(text))
-            members = [m for m in kind.types if is_array or not isinstance(m, lists)]
-            values = [_parse_word(text, member) for member in members]
-            return next((value for value in values if not isinstance(value, str)), text)
+            return _parse_union(text, kind)
         case kinds.LiteralType():
             return next((v for v in kind.values if _word(v) == text.strip()), text)
         case kinds.BoolType():
@@ -451,6 +450,17 @@ def _parse_word(text: str, kind: kinds.Type) -> object:
             items = [item.strip() for item in text.split(",") if text.strip()]
             return _parse_array(text) or [_parse_word(item, inner) for item in items]
     return text
+
+
+def _parse_union(text: str, kind: kinds.UnionType) -> object:
+    """Return the value of a word as the first of several types that it fits, as text last."""
+    if kind.includes_none and text.strip().lower() == _NONE:
+        return None
+    lists = (kinds.VarTupleType, kinds.TupleType)
+    is_array = bool(_parse_array(text))
+    members = [m for m in kind.types if is_array or not isinstance(m, lists)]
+    values = [_parse_word(text, member) for member in members]
+    return next((value for value in values if not isinstance(value, str)), text)
 
 
 def _parse_array(text: str) -> list[object]:

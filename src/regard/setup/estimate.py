@@ -44,7 +44,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(setup: TrainingSetup) -> Measurement:
-    """Measure a few steps with a copy of the model, on batches of typical sizes.
+    """Return the speed of a few steps with a copy of the model, on batches of typical sizes.
 
     Restores the state of the random number generator.
     """

@@ -179,10 +179,13 @@ def _with_batch_and_rate(
 
 
 def _with_precision(config: RunConfig, request: Request, machine: Machine) -> RunConfig:
-    """Set the precision, and whether weights are averaged.
+    """Return the settings with a precision, and without an average where it would be wrong.
 
     Full-batch methods compare loss values that differ by less than bf16's rounding, and these
     values must depend on the current weights alone: float32, no average of the weights.
+
+    Raises:
+        ConfigError: The user set bf16 for a full-batch method.
     """
     training = config.training
     if config.optimizer.name in FULL_BATCH:
@@ -201,7 +204,7 @@ def _with_precision(config: RunConfig, request: Request, machine: Machine) -> Ru
 def _with_dropout(
     config: RunConfig, request: Request, facts: Facts, machine: Machine, task: Task
 ) -> RunConfig:
-    """Disable dropout where the user did not set it and overfitting is unlikely.
+    """Return the settings without dropout where the user did not set it and it would not help.
 
     That is with full-batch methods, and where no text is seen often enough to be memorized; in the
     latter case a rate other than the default, which trained weights may have, is kept.
