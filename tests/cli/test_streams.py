@@ -84,6 +84,8 @@ def test_check_says_the_same_of_a_file_and_of_a_stream(kind, capsys, monkeypatch
         with fed(name, text, suffix, monkeypatch, tmp_path) as path:
             reports.append(json.loads(call(capsys, "check", path, "--json")))
         assert reports[-1].pop("path") == path
+        # A stream cannot be read again by the next command.
+        assert (reports[-1].pop("next") is None) == (name != "file")
     assert reports[1:] == reports[:1] * 3
 
 
