@@ -71,9 +71,9 @@ def test_memory_is_measured_and_grows_with_the_pairs(capsys):
 
 LENGTHS = "Expected whole numbers of 1 or more, e.g. 128,1024,8192.\n"
 ERRORS = {
-    "no number": (("--lengths", "1k"), f'lengths=1k: "1k" is no length.  {LENGTHS}'),
-    "no length": (("--lengths", "8,,9"), f'lengths=8,,9: "" is no length.  {LENGTHS}'),
-    "zero": (("--lengths", "0"), f'lengths=0: "0" is no length.  {LENGTHS}'),
+    "no number": (("--lengths", "1k"), f'lengths=1k: "1k" is not a length.  {LENGTHS}'),
+    "no length": (("--lengths", "8,,9"), f'lengths=8,,9: "" is not a length.  {LENGTHS}'),
+    "zero": (("--lengths", "0"), f'lengths=0: "0" is not a length.  {LENGTHS}'),
     "no pattern": (
         ("--patterns", " ; "),
         "patterns: none is given.  Expected e.g. 'full;local:256|global:0'.\n",
