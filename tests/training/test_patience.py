@@ -34,8 +34,8 @@ def squares(model, batch):
     return Loss(loss=loss, nll=loss.detach(), num_tokens=1)
 
 
-def count_steps(folder, evaluations, *, num_steps=12):
-    """Train with an evaluation after each step of (chrF, loss); count the steps."""
+def train(folder, evaluations, *, num_steps=12):
+    """Train with an evaluation after each step of (chrF, loss); return the counters."""
     (folder / "checkpoints").mkdir(parents=True)
     model, pending = nn.Linear(2, 2), iter(evaluations)
     average = ExponentialMovingAverage(model, 0.0)
@@ -60,7 +60,7 @@ def count_steps(folder, evaluations, *, num_steps=12):
         budget=None,
         start_time=time.monotonic(),
     )
-    return trainer.run(Counters(plan=Plan.from_start(num_steps, evaluate_every=1))).step
+    return trainer.run(Counters(plan=Plan.from_start(num_steps, evaluate_every=1)))
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,20 @@ def count_steps(folder, evaluations, *, num_steps=12):
     ids=["neither", "loss alone", "score alone", "hardly at all", "no more"],
 )
 def test_a_run_ends_where_neither_score_nor_loss_improves(tmp_path, evaluations, num_steps):
-    assert count_steps(tmp_path, evaluations) == num_steps
+    assert train(tmp_path, evaluations).step == num_steps
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "best_step"),
+    [
+        ([(0.0, 3.0), (0.0, 2.0), (0.0, 2.5)], 2),
+        ([(0.0, 3.0), (0.0, 3.0 * (1 - 1e-6))], 2),
+        ([(0.0, 2.0), (0.0, 2.0), (0.0, 3.0)], 1),
+        ([(0.0, 3.0), (1.0, 9.0), (1.0, 9.5)], 2),
+    ],
+    ids=["lower loss", "hardly lower", "equal loss", "score first"],
+)
+def test_of_two_equal_scores_the_one_with_the_lower_loss_is_kept(tmp_path, evaluations, best_step):
+    counters = train(tmp_path, evaluations, num_steps=len(evaluations))
+    assert counters.best_step == best_step
+    assert counters.best_measures["loss"] == evaluations[best_step - 1][1]

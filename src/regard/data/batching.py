@@ -227,8 +227,12 @@ class PairBatches(LengthBatches):
         ids = self.ids
         fill = ids.pad if ids.nothing is None else ids.start  # a row of the targets' own table
         return Batch(
-            source_ids=self.sources.pad(rows, after=ids.end_of_source, fill=ids.pad),
+            source_ids=self.source_ids(rows),
             target_ids=self.targets.pad(rows, before=ids.start, fill=fill),
             labels=self.targets.pad(rows, after=ids.end, fill=ids.no_label),
             rows=rows,
         )
+
+    def source_ids(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the sources of some rows, ``[batch]``, with their ends: ``[batch, length]``."""
+        return self.sources.pad(rows, after=self.ids.end_of_source, fill=self.ids.pad)

@@ -349,7 +349,7 @@ class _Run:
             batches=batches,
             evaluate=setup.evaluator(),
             save_best=lambda best: self.folder.write_weights(
-                merged_weights(best.tensors, self.config), {}
+                merged_weights(best.weights(), self.config), {}
             ),
             seed_dropout=self._seed_dropout,
             describe_rows=setup.dataset.locate,

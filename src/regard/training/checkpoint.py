@@ -131,4 +131,6 @@ def load_checkpoint(
         average.tensors[name].copy_(value)
     stepper.load(groups["optimizer"])
     torch.set_rng_state(tensors["random"])
-    return msgspec.convert(state["counters"], Counters)
+    counters = msgspec.convert(state["counters"], Counters)
+    average.step = counters.step
+    return counters

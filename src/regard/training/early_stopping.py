@@ -1,7 +1,8 @@
 """Early stopping: a run ends when evaluations no longer improve (Prechelt 1998).
 
 A gain is the best score so far, or a validation loss clearly below the lowest so far: a score such
-as chrF is noise while a model is untrained, and its loss falls nevertheless.
+as chrF is noise while a model is untrained, and its loss falls nevertheless. Of two equal scores
+the one with the lower loss is better: the chrF of an untrained model is often exactly 0.
 """
 
 from __future__ import annotations
@@ -34,15 +35,22 @@ class EarlyStopping:
             loss: On the validation data; None where none is measured.
 
         Returns:
-            Whether the score is the best so far.
+            Whether the evaluation is the best so far.
         """
-        is_best = counters.best_score is None or score > counters.best_score
+        is_higher = counters.best_score is None or score > counters.best_score
+        best_loss = counters.best_measures.get("loss")
+        is_best = is_higher or (
+            score == counters.best_score
+            and loss is not None
+            and best_loss is not None
+            and loss < best_loss
+        )
         lowest = counters.lowest_loss
         is_lower = loss is not None and (lowest is None or loss < (1 - _MIN_GAIN) * lowest)
         if is_lower:
             counters.lowest_loss = loss
         if is_best:
             counters.best_score, counters.best_step = score, counters.step
-        gained = is_best or is_lower
+        gained = is_higher or is_lower  # a loss that is hardly lower is no gain
         counters.evaluations_without_gain = 0 if gained else counters.evaluations_without_gain + 1
         return is_best

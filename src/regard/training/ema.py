@@ -1,4 +1,8 @@
-"""Exponential moving average of the weights (Polyak & Juditsky 1992; Tarvainen & Valpola 2017)."""
+"""Exponential moving average of the weights (Polyak & Juditsky 1992; Tarvainen & Valpola 2017).
+
+The initial weights have no part in it, after the bias correction of Adam (Kingma & Ba 2015,
+section 3): the weights of the steps sum to 1.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 _EVERY = 4  # steps between updates: the average costs as much memory traffic as the optimizer
+_NEGLIGIBLE = 1e-16  # weight of the initial parameters, below the precision of float64
 
 
 class ExponentialMovingAverage:
@@ -19,9 +24,12 @@ class ExponentialMovingAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._parameters = dict(model.named_parameters())
         self.decay = decay
+        self.step = 0
+        """Steps taken so far; to be set where `tensors` come from a checkpoint."""
         self.tensors: dict[str, Tensor] = {
             name: parameter.detach().clone() for name, parameter in self._parameters.items()
         }
+        """The state: the average after the last update, which was at most three steps ago."""
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -29,12 +37,44 @@ class ExponentialMovingAverage:
 
         Early in a run the average follows faster: it spans at most a tenth of the steps so far.
         """
-        if self.decay == 0:
-            for name, parameter in self._parameters.items():
-                self.tensors[name].copy_(parameter)
+        self.step = step
+        if self.decay != 0 and step % _EVERY:
             return
-        if step % _EVERY:
-            return
-        decay = min(self.decay, 1 - 10 / (step + 10)) ** _EVERY
+        fraction = self._new_fraction(_EVERY)
         for name, parameter in self._parameters.items():
-            self.tensors[name].lerp_(parameter, 1 - decay)
+            self.tensors[name].lerp_(parameter, fraction)
+
+    @torch.no_grad()
+    def weights(self) -> dict[str, Tensor]:
+        """Return the average over all steps so far, those since the last update among them.
+
+        The state stays as it is, so that a run does not depend on when its average is looked at.
+        """
+        num_steps = self.step % _EVERY
+        if num_steps == 0 or self.decay == 0:
+            return self.tensors
+        fraction = self._new_fraction(num_steps)
+        return {
+            name: self.tensors[name].lerp(parameter, fraction)
+            for name, parameter in self._parameters.items()
+        }
+
+    def _new_fraction(self, num_steps: int) -> float:
+        """Return the part of the parameters now in an average updated after `num_steps` steps."""
+        if self.decay == 0:
+            return 1.0
+        decay = self._step_decay(self.step) ** num_steps
+        # (1 - decay) / (1 - decay * initial) where `initial` is the weight of the initial ones.
+        return (1 - decay) / (1 - decay * self._initial_weight(self.step - num_steps))
+
+    def _step_decay(self, step: int) -> float:
+        return min(self.decay, 1 - 10 / (step + 10))
+
+    def _initial_weight(self, step: int) -> float:
+        """Return the weight of the initial parameters before correction, after `step` steps."""
+        weight = 1.0
+        for updated in range(_EVERY, step + 1, _EVERY):
+            weight *= self._step_decay(updated) ** _EVERY
+            if weight < _NEGLIGIBLE:
+                return 0.0
+        return weight

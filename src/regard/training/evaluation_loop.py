@@ -45,8 +45,9 @@ class AveragedModel:
     @torch.no_grad()
     def load(self, average: ExponentialMovingAverage) -> None:
         """Copy the averaged weights into the model."""
+        weights = average.weights()
         for name, parameter in self.model.named_parameters():
-            parameter.copy_(average.tensors[name])
+            parameter.copy_(weights[name])
 
 
 class LossEvaluator:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import Batch, PairBatches, SpecialIds, TokenRows
@@ -27,7 +28,7 @@ from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import AveragedModel, total_loss
 from regard.training.loop import Evaluation
 from regard.training.token_loss import TokenLoss
-from regard.training.train_step import Loss
+from regard.training.train_step import Loss, LossFunction
 
 _DECODING_TOKENS = 4096  # source tokens decoded together
 DECODED_ROWS = 256  # validation sentences that are decoded
@@ -126,11 +127,38 @@ def decode_rows(
     return results
 
 
+def pair_with_other_sources(
+    sources: TokenRows, order: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """Return for each row another row with another source, ``[rows]``; None where all are equal.
+
+    It is the one before it in an order, so that a row of about the same length is taken.
+
+    Args:
+        sources: Token ids of the sources.
+        order: All rows, sorted by length, ``[rows]``.
+    """
+    num_rows = len(order)
+
+    def is_like_previous(index: int) -> bool:
+        return np.array_equal(sources[order[index]], sources[order[index - 1]])
+
+    first = next((index for index in range(num_rows) if not is_like_previous(index)), None)
+    if first is None:
+        return None
+    others = np.empty(num_rows, dtype=np.int64)
+    for step in range(num_rows):
+        index = (first + step) % num_rows
+        previous = order[index - 1]
+        others[order[index]] = others[previous] if is_like_previous(index) else previous
+    return others
+
+
 class TranslationEvaluator:
     """Evaluates averaged weights: validation loss, its value with shuffled sources, and chrF.
 
     A model whose loss is as low with the sources of other sentences has learned to ignore its
-    source.
+    source. Where all sources are equal, there is no other, and the figure is left out.
 
     Args:
         model: The model; a copy of it is evaluated in its compute type.
@@ -152,6 +180,9 @@ class TranslationEvaluator:
         self._batches = PairBatches(
             valid.sources, valid.targets, batch_tokens=_DECODING_TOKENS, seed=0, ids=self._ids
         )
+        self._other_rows = pair_with_other_sources(
+            valid.sources, np.concatenate(self._batches.in_sequence())
+        )
         num_rows = len(valid.text)
         self._decoded = range(0, num_rows, max(1, num_rows // DECODED_ROWS))[:DECODED_ROWS]
 
@@ -160,11 +191,16 @@ class TranslationEvaluator:
         self._averaged.load(average)
         loss = TranslationLoss(0.0, self._ids.no_label)
 
-        def shuffled_loss(model: EncoderDecoder[Any], batch: Batch) -> Loss:
-            return loss(model, replace(batch, source_ids=batch.source_ids.roll(1, dims=0)))
+        objectives: dict[str, LossFunction] = {"loss": loss}
+        if (other_rows := self._other_rows) is not None:
 
+            def shuffled_loss(model: EncoderDecoder[Any], batch: Batch) -> Loss:
+                sources = self._batches.source_ids(other_rows[batch.rows])
+                return loss(model, replace(batch, source_ids=sources))
+
+            objectives["shuffled_loss"] = shuffled_loss
         measures = {}
-        for name, objective in (("loss", loss), ("shuffled_loss", shuffled_loss)):
+        for name, objective in objectives.items():
             total, num_tokens = total_loss(objective, self._averaged.model, self._batches)
             measures[name] = total / num_tokens
         measures["chrf"], overlong_seconds = self._chrf()

@@ -156,8 +156,10 @@ class TranslationSetup(TrainingSetup[TranslationData, AnyTokenizer, EncoderDecod
 
     def data_warning(self, event: Evaluated) -> Warned | None:
         """Return a warning where the model has learned to ignore its source."""
+        if "shuffled_loss" not in event.measures or event.step < event.total_steps // 2:
+            return None
         gap = event.measures["shuffled_loss"] - event.measures["loss"]
-        if gap >= _SOURCE_IGNORED or event.step < event.total_steps // 2:
+        if gap >= _SOURCE_IGNORED:
             return None
         path = self.config.data.path or self.dataset.path  # a stream has a copy in the folder
         return Warned(
