@@ -69,6 +69,21 @@ def test_a_slow_phase_is_soon_forgotten():
     assert speed.seconds_per_step == pytest.approx(0.125, abs=0.02)
 
 
+@pytest.mark.parametrize("pause_at", [1, 2, 20, 99])
+def test_a_pause_does_not_change_the_speed(pause_at):
+    speed = Speed(window=2.0)
+    for step in range(100):
+        speed.add(15.0 if step == pause_at else 0.1)
+    assert speed.seconds_per_step == pytest.approx(0.1, rel=0.2)
+
+
+def test_steps_of_different_lengths_count_by_their_mean():
+    speed = Speed(window=6.0)
+    for step in range(300):
+        speed.add(0.1 if step % 3 else 0.3)
+    assert speed.seconds_per_step == pytest.approx(0.5 / 3, rel=0.01)
+
+
 def test_a_run_that_is_extended_after_its_end_has_progress_left_to_make():
     plan = Plan.from_start(100, evaluate_every=30)
     longer = plan.extend(100, total_steps=400)

@@ -6,8 +6,10 @@ import copy
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median_low
 
 import msgspec
 import torch
@@ -26,7 +28,6 @@ from regard.training.training_config import FULL_BATCH
 
 _MEASURED_STEPS = 5
 _WARMUP_STEPS = 2
-_EVALUATION_FRACTION = 0.1  # of a time budget, at most, for the regular evaluations
 _WRITING_SECONDS = 2.0
 _SPARSE = "local:512"  # its memory is linear in the length
 _PASSES = {"cg": 1.5, "lbfgs": 1.2, "gradient-descent": 1.3, "newton-cg": 25.0}
@@ -65,11 +66,27 @@ def measure(setup: TrainingSetup) -> Measurement:
             seconds.append(time.perf_counter() - start)
         evaluation_seconds = setup.evaluation_seconds(model)
     passes = _PASSES.get(setup.config.optimizer.name)
+    sizes = [max(1, setup.batches.size(rows)) for rows in measured]
     return Measurement(
-        step_seconds=sum(seconds[-count:]) / count * (len(batches) * passes if passes else 1),
+        step_seconds=typical_step_seconds(seconds[-count:], sizes)
+        * (len(batches) * passes if passes else 1),
         evaluation_seconds=evaluation_seconds,
         memory_bytes=peak_memory_bytes(),
     )
+
+
+def typical_step_seconds(seconds: Sequence[float], sizes: Sequence[int]) -> float:
+    """Return the seconds of a step of mean size, by the median speed: a pause does not count.
+
+    Args:
+        seconds: Of each measured step.
+        sizes: Tokens of each, 1 or more.
+
+    >>> round(typical_step_seconds([0.1, 15.0, 0.3], [10, 20, 30]), 3)
+    0.2
+    """
+    per_token = median_low(step / size for step, size in zip(seconds, sizes, strict=True))
+    return per_token * sum(sizes) / len(sizes)
 
 
 def peak_memory_bytes() -> int:
@@ -182,8 +199,9 @@ def make_plan(setup: TrainingSetup, measured: Measurement, elapsed: float) -> tu
     steps_per_epoch = _steps_per_epoch(setup)
     budget = make_budget(setup)
     if budget is not None:
-        affordable = int(_EVALUATION_FRACTION * budget.seconds / measured.evaluation_seconds)
-        num_evaluations = max(1, min(training.evaluations, affordable))
+        num_evaluations = budget.num_evaluations(
+            measured.evaluation_seconds, most=training.evaluations
+        )
         steps = budget.steps_left(
             0,
             elapsed,

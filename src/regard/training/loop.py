@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -39,6 +41,8 @@ from regard.training.training_config import TrainingConfig
 _REPORT_SECONDS = 0.25
 _WINDOW = 5.0  # seconds of steps, at least, by which the end of a run with a budget is moved
 _WINDOW_FRACTION = 0.02  # of the budget
+_EVALUATIONS = 3  # whose median is expected of the next: a pause in one does not count
+_UNUSED_FRACTION = 0.05  # of the budget: more than this is reported where it is not used
 _WORTHWHILE = 0.25  # more steps for which a run at its end is extended, per step taken
 
 
@@ -95,7 +99,8 @@ class Trainer:
         folder: Receives the checkpoints.
         on_event: Called with every event.
         budget: Where the run has one.
-        start_time: Clock (``time.monotonic``) at which this session began.
+        start_time: Time on the clock at which this session began.
+        clock: Returns the time in seconds, from any origin.
     """
 
     model: nn.Module
@@ -111,19 +116,21 @@ class Trainer:
     on_event: Report
     budget: Budget | None
     start_time: float
+    clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         budget = self.budget
         self.monitor = StabilityMonitor(self.model)
         self.early_stopping = EarlyStopping(self.config.patience if budget is None else None)
         self._clock = self.start_time
-        self._saved_at = self._reported_at = time.monotonic()
+        self._saved_at = self._reported_at = self.clock()
         self._recent_loss = math.nan
         self._order: list[NDArray[np.int64]] = []
         self._saved_step = 0
         self._good_norms: Tensor | None = None  # [parameters]
         window = max(_WINDOW, _WINDOW_FRACTION * budget.seconds) if budget else math.inf
         self._speed = Speed(window)
+        self._evaluation_seconds: deque[float] = deque(maxlen=_EVALUATIONS)
 
     def run(self, counters: Counters) -> Counters:
         """Train from the counters' step to the end of the plan, or until patience is exhausted.
@@ -154,7 +161,7 @@ class Trainer:
                     self._evaluate(counters)
                 elif counters.plan.evaluates_after(counters.step):
                     self._evaluate(counters)
-                elif time.monotonic() - self._saved_at > self.config.checkpoint_seconds:
+                elif self.clock() - self._saved_at > self.config.checkpoint_seconds:
                     self._save(counters)
                 if stop.signum is not None:
                     path = self._save(counters)
@@ -163,14 +170,29 @@ class Trainer:
                     folder = str(self.folder)
                     self.on_event(Interrupted(path=str(path), step=counters.step, folder=folder))
                     raise Stopped(stop.signum)
+        self._report_unused_time(counters)
         return counters
 
+    def _report_unused_time(self, counters: Counters) -> None:
+        """Warn where a run ends long before its time budget does."""
+        if self.budget is None or self.stepper.stop_reason:
+            return
+        unused = self.budget.seconds_left(counters.elapsed, counters.evaluation_seconds)
+        if unused <= _UNUSED_FRACTION * self.budget.seconds:
+            return
+        has_all_epochs = counters.step == self.budget.most_steps
+        reason = f"less than {_WORTHWHILE:.0%} more steps fit into it"
+        if has_all_epochs:
+            reason = f"`training.epochs={self.config.epochs}` ends the run"
+        self._warn(f"{unused:,.0f} s of {self.budget.seconds:,.0f} s are not used: {reason}.")
+
     def _take_step(self, counters: Counters) -> None:
-        start = time.perf_counter()
+        start = self.clock()
         number = counters.step + 1
         if counters.plan_stride != self.stepper.plan_stride:
             counters.plan = counters.plan.slowed(counters.step, self.stepper.plan_stride)
             counters.plan_stride = self.stepper.plan_stride
+            self._speed = Speed(self._speed.window)  # steps are of another length from here on
         if counters.position >= len(self._order):
             counters.epoch, counters.position = counters.epoch + 1, 0
             self._order = self.batches.order(counters.epoch)
@@ -191,9 +213,12 @@ class Trainer:
         counters.position += 1
         counters.num_passes += self.stepper.num_passes or 1 / len(self._order)
         self.average.update(counters.step)
-        seconds = time.perf_counter() - start
+        seconds = self.clock() - start
+        ends_window = self._speed.add(seconds)
         self._count(counters, output, nll, seconds)
-        if self._speed.add(seconds) and not counters.plan.evaluates_after(counters.step):
+        # Before the last step, time that a cut plan has left over is planned again.
+        is_near_end = counters.step == counters.plan.total_steps - 1
+        if (ends_window or is_near_end) and not counters.plan.evaluates_after(counters.step):
             self._revise(counters)
 
     def _batch_name(self, counters: Counters) -> str:
@@ -234,23 +259,19 @@ class Trainer:
 
     def _advance_clock(self, counters: Counters) -> float:
         """Add the time since the last call to the elapsed seconds; return the time now."""
-        now = time.monotonic()
+        now = self.clock()
         counters.elapsed += now - self._clock
         self._clock = now
         return now
-
-    def _seconds_per_step(self, counters: Counters) -> float:
-        mean = counters.train_seconds / max(1, counters.interval_steps)
-        return self._speed.seconds_per_step or mean
 
     def _seconds_left(self, counters: Counters) -> float:
         steps = counters.plan.total_steps - counters.step
         evaluations = counters.plan.evaluations_after(counters.step)
         evaluation_seconds = evaluations * counters.evaluation_seconds
-        return steps * self._seconds_per_step(counters) + evaluation_seconds
+        return steps * self._speed.seconds_per_step + evaluation_seconds
 
     def _evaluate(self, counters: Counters) -> None:
-        start = time.monotonic()
+        start = self.clock()
         self._require_finite_weights(counters)
         evaluation = self.evaluate(self.average)
         measures = evaluation.measures
@@ -259,7 +280,10 @@ class Trainer:
             self.save_best(self.average)
             counters.best_measures, counters.best_name = measures, evaluation.score_name
         now = self._advance_clock(counters)
-        counters.evaluation_seconds = now - start - evaluation.overlong_seconds
+        if not self._evaluation_seconds:
+            self._evaluation_seconds.append(counters.evaluation_seconds)  # as it was measured first
+        self._evaluation_seconds.append(now - start - evaluation.overlong_seconds)
+        counters.evaluation_seconds = median_low(self._evaluation_seconds)
         total_steps = counters.plan.total_steps  # before the revision
         self._revise(counters)
         train_loss = counters.loss_sum / max(1, counters.num_tokens)
@@ -296,28 +320,32 @@ class Trainer:
     def _revise(self, counters: Counters) -> None:
         """Move the end of the plan to what the time budget allows.
 
-        A run at its end is extended only where the machine has become so much faster that many
-        more steps fit.
+        A run at its end is extended where many more steps fit, since the machine has become faster
+        or an earlier revision has cut the plan too short.
         """
         if self.budget is None:
             return
         steps_left = self.budget.steps_left(
             counters.step,
             counters.elapsed,
-            seconds_per_step=self._seconds_per_step(counters),
+            seconds_per_step=self._speed.seconds_per_step,
             evaluation=counters.evaluation_seconds,
             num_evaluations=counters.plan.evaluations_after(counters.step),
         )
-        end = counters.step + steps_left
-        if counters.step < counters.plan.total_steps:
-            counters.plan = counters.plan.revise(counters.step, total_steps=end)
-        elif steps_left > _WORTHWHILE * counters.step:
-            counters.plan = counters.plan.extend(counters.step, total_steps=end)
+        step, end, plan = counters.step, counters.step + steps_left, counters.plan
+        if plan.total_steps - step <= 1 and steps_left > _WORTHWHILE * step:
+            plan = plan.extend(step, total_steps=end)
+        elif step < plan.total_steps:
+            plan = plan.revise(step, total_steps=end)
+        affordable = self.budget.num_evaluations(
+            counters.evaluation_seconds, most=self.config.evaluations
+        )
+        counters.plan = plan.with_fewer_evaluations(2 * affordable)
 
     def _save(self, counters: Counters) -> Path:
         self._require_finite_weights(counters)
         path = save_checkpoint(self.folder, counters, self.model, self.average, self.stepper)
-        self._saved_at, self._saved_step = time.monotonic(), counters.step
+        self._saved_at, self._saved_step = self.clock(), counters.step
         self.on_event(Saved(path=str(path), step=counters.step))
         return path
 

@@ -9,7 +9,15 @@ resumed run repeats the same rates exactly.
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import median_low
+
 import msgspec
+
+_EVALUATION_FRACTION = 0.1  # of a time budget, at most, for the regular evaluations
+_WINDOWS = 3  # of steps that the speed is measured on
+_FEWEST_STEPS = 32  # of those, where steps are long: a pause is a small part of them
+_LONGEST = 4.0  # medians; a longer step counts as this
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +91,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         revision = Revision(step=step, progress=step / total_steps, total_steps=total_steps)
         return msgspec.structs.replace(self, revisions=(*self.revisions, revision))
 
+    def with_fewer_evaluations(self, most: int) -> Plan:
+        """Return the plan with evaluations so far apart that there are at most `most`.
+
+        A plan that has become much longer than it was would have too many.
+
+        >>> plan = Plan.from_start(100, evaluate_every=1)
+        >>> plan.with_fewer_evaluations(20).evaluate_every
+        5
+        """
+        every = max(self.evaluate_every, -(-self.total_steps // most))
+        return msgspec.structs.replace(self, evaluate_every=every)
+
     def slowed(self, step: int, stride: int) -> Plan:
         """Return a plan in which each step after `step` replaces `stride` of those planned.
 
@@ -96,36 +116,48 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Speed:
-    """Seconds that a step takes, measured again from time to time.
+    """Seconds that a step takes, from the last steps.
+
+    A pause of the machine, or a burst of other work, is a few very long steps among many others. So
+    the mean is taken after steps longer than four medians are cut to four medians (winsorized).
 
     Args:
-        window: Seconds of steps in one measurement.
+        window: Seconds of steps after which a plan is revised; three windows are remembered.
     """
 
     def __init__(self, window: float) -> None:
         self.window = window
-        self.seconds_per_step: float | None = None
-        self._seconds, self._num_steps = 0.0, 0
+        self._steps: deque[float] = deque()
+        self._seconds = 0.0  # since the last revision
+        self._num_steps: deque[int] = deque(
+            [0], maxlen=_WINDOWS
+        )  # of each window, the last is open
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Seconds of a step; at least one step has been added."""
+        longest = _LONGEST * median_low(self._steps)
+        return sum(min(seconds, longest) for seconds in self._steps) / len(self._steps)
 
     def add(self, seconds: float) -> bool:
-        """Return whether a step, which is added, completes a measurement.
-
-        A measurement counts as much as all before it together, so that the effect of a machine
-        that was busy for a while soon vanishes.
+        """Return whether a step, which is added, completes a window.
 
         >>> speed = Speed(window=2.0)
         >>> speed.add(1.0), speed.add(1.0), speed.seconds_per_step
         (False, True, 1.0)
-        >>> speed.add(3.0), speed.seconds_per_step
+        >>> speed.add(15.0), speed.seconds_per_step
         (True, 2.0)
         """
+        self._steps.append(seconds)
         self._seconds += seconds
-        self._num_steps += 1
+        self._num_steps[-1] += 1
         if self._seconds < self.window:
             return False
-        mean, previous = self._seconds / self._num_steps, self.seconds_per_step
-        self.seconds_per_step = mean if previous is None else (previous + mean) / 2
-        self._seconds, self._num_steps = 0.0, 0
+        recent = max(_FEWEST_STEPS, sum(self._num_steps))
+        while len(self._steps) > recent:
+            self._steps.popleft()
+        self._num_steps.append(0)
+        self._seconds = 0.0
         return True
 
 
@@ -143,6 +175,22 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     reserve: float
     reserved_evaluations: float
     most_steps: int | None = None
+
+    def num_evaluations(self, seconds: float, *, most: int) -> int:
+        """Return the number of regular evaluations, 1 to `most`, if one takes `seconds`."""
+        affordable = _EVALUATION_FRACTION * self.seconds / max(seconds, 1e-9)
+        return max(1, int(min(most, affordable)))
+
+    def seconds_left(self, elapsed: float, evaluation: float, num_evaluations: int = 0) -> float:
+        """Return the seconds for steps, after what is reserved; negative if there are none.
+
+        Args:
+            elapsed: Seconds used so far.
+            evaluation: Seconds of one evaluation, measured.
+            num_evaluations: Evaluations still to come before the final one.
+        """
+        evaluations = num_evaluations + self.reserved_evaluations
+        return self.seconds - self.reserve - elapsed - evaluations * evaluation
 
     def steps_left(
         self,
@@ -165,7 +213,6 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         Returns:
             0 or more.
         """
-        evaluations = num_evaluations + self.reserved_evaluations
-        seconds = self.seconds - self.reserve - elapsed - evaluations * evaluation
+        seconds = self.seconds_left(elapsed, evaluation, num_evaluations)
         steps = max(0, int(seconds / seconds_per_step))
         return steps if self.most_steps is None else max(0, min(steps, self.most_steps - step))
