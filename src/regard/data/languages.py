@@ -83,9 +83,14 @@ _JOINED_CODES = re.compile(r"(?<![A-Za-z0-9])([a-z]{2})([a-z]{2})(?![A-Za-z0-9])
 @cache
 def english_names() -> dict[str, str]:
     """Return the English names of languages by their ISO 639-1 codes, from CLDR."""
+    return language_names("en")
+
+
+def language_names(language: str) -> dict[str, str]:
+    """Return the names of languages in a language, by their ISO 639-1 codes, from CLDR."""
     from babel import Locale
 
-    return {code: name for code, name in Locale("en").languages.items() if len(code) == 2}
+    return {code: name for code, name in Locale(language).languages.items() if len(code) == 2}
 
 
 def is_language_code(text: str) -> bool:

@@ -7,7 +7,11 @@ from regard.data.readers.columns import find_column, find_pair, find_roles
 
 @pytest.mark.parametrize(
     "header",
-    ["text,label", "Text, Label", "review,sentiment", "sentence,category", "id,Comment,RATING"],
+    [
+        *("text,label", "Text, Label", "review,sentiment", "sentence,category"),
+        "id,Comment,RATING",
+        *("headline,topic", "Title,Genre", "description,section"),
+    ],
 )
 def test_text_and_label_are_found_by_the_usual_names(header):
     names = [name.strip() for name in header.split(",")]
@@ -23,6 +27,10 @@ def test_text_and_label_are_found_by_the_usual_names(header):
         ("source text,target_text", ("source text", "target_text")),
         ("id,en,de", ("en", "de")),
         ("id,English,French", ("English", "French")),
+        ("English (US),German (Germany)", ("English (US)", "German (Germany)")),
+        ("text_en,text_de", ("text_en", "text_de")),
+        ("Deutsch,Englisch", ("Deutsch", "Englisch")),
+        ("Original,Translation", ("Original", "Translation")),
         ("English,French,German", None),
         ("text,label", None),
     ],
@@ -35,3 +43,12 @@ def test_an_exact_name_is_preferred_and_an_ambiguous_one_is_not_guessed():
     assert find_column(["Label", "label"], "label") == "label"
     assert find_column(["category", "rating"], "label") is None
     assert find_column(["Source Text", "x"], "source_text") == "Source Text"
+
+
+def test_a_common_name_is_preferred_to_a_less_common_one():
+    names = ["title", "review", "sentiment", "type"]
+    assert find_roles(names) == {"text": "review", "label": "sentiment"}
+
+
+def test_fields_that_describe_a_text_of_records_are_no_label():
+    assert find_roles(["text", "type"], is_table=False) == {"text": "text"}

@@ -259,6 +259,41 @@ def test_standard_input_stays_open_after_reading(monkeypatch):
     assert sys.stdin.buffer.closed is False
 
 
+# --- headers that are not understood
+
+REVIEWS = [(f"the meal number {i} was fine", ("good", "bad")[i % 2]) for i in range(20)]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_a_header_above_labels_is_refused_with_the_command_that_picks(name):
+    separator = "\t" if name == "x.tsv" else ","
+    rows = [("utt", "cls"), *REVIEWS]
+    assert fault("".join(f"{a}{separator}{b}\n" for a, b in rows), name) == (
+        f"{name}:1: columns seen: utt, cls.  Texts with labels? --columns utt,cls "
+        "--set task=classification.  Pairs? --columns utt,cls"
+    )
+
+
+def test_one_usual_name_makes_a_csv_header():
+    assert fault("text,gloss\nred,rot\ngreen,grün\n", "x.csv") == (
+        "x.csv:1: columns seen: text, gloss.  Name source and target: --columns text,gloss"
+    )
+
+
+def test_a_word_list_may_begin_with_a_usual_name():
+    assert read("text\tTextbuch\nred\trot\n")[0] == ("text", "Textbuch")
+
+
+def test_pairs_whose_targets_repeat_have_no_header():
+    rows = [("no", "nein"), *((f"this is sentence {i}", "nein") for i in range(9))]
+    assert read("".join(f"{a}\t{b}\n" for a, b in rows))[0] == ("no", "nein")
+
+
+def test_codes_that_no_word_looks_like_are_a_tsv_header():
+    assert read("EN\tDE\na\tb\n") == [("a", "b")]
+    assert read("en-US\tde-DE\na\tb\n") == [("a", "b")]
+
+
 # --- lines of text, hashes
 
 

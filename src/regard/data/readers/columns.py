@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 
-from regard.data.languages import english_names, is_language_code
+from regard.data.languages import is_language_code, language_names
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "text": (
@@ -22,6 +23,23 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "target": ("target", "tgt", "trg", "target text", "target sentence", "target segment"),
 }
 """Names of columns by what they hold."""
+
+LESS_COMMON: dict[str, tuple[str, ...]] = {
+    "text": (
+        *("headline", "title", "description", "question", "query", "email", "sms", "post"),
+        *("feedback", "phrase", "article", "news", "review text", "comment text"),
+    ),
+    "label": (
+        *("genre", "section", "emotion", "polarity", "tag", "type", "label text", "label name"),
+        *("class name", "class label", "star rating"),
+    ),
+    "source": ("original", "original text", "source language"),
+    "target": ("translation", "translated text", "target language"),
+}
+"""Names that count where no column has one of `SYNONYMS`."""
+
+_NAMING = ("de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "tr", "ru", "uk", "ja", "zh")
+_QUALIFIER = re.compile(r" ?\([^()]*\)$| (?:text|sentence|segment|string)s?$|^(?:text|sentence) ")
 
 
 def fold_name(name: str) -> str:
@@ -36,23 +54,30 @@ def fold_name(name: str) -> str:
 def find_column(names: Sequence[str], column: str) -> str | None:
     """Return the name that is a column's: the same, or the same when folded, or its only synonym.
 
+    A synonym of `LESS_COMMON` counts where no name is one of `SYNONYMS`.
+
     >>> find_column(["id", "Review", "Sentiment"], "label")
     'Sentiment'
     """
     if column in names:
         return column
     matches = [name for name in names if fold_name(name) == fold_name(column)]
-    if not matches and column in SYNONYMS:
-        matches = [name for name in names if fold_name(name) in SYNONYMS[column]]
+    for synonyms in (SYNONYMS, LESS_COMMON):
+        if not matches and column in synonyms:
+            matches = [name for name in names if fold_name(name) in synonyms[column]]
     return matches[0] if len(matches) == 1 else None
 
 
-def find_roles(names: Sequence[str]) -> dict[str, str]:
+def find_roles(names: Sequence[str], *, is_table: bool = True) -> dict[str, str]:
     """Return the names of columns by what they hold, with the keys of `SYNONYMS`.
 
-    Keys without a column, or with several, are left out.
+    Keys without a column, or with several, are left out. Records often have a text and fields that
+    describe it, such as a type: there (`is_table` is false) a label has one of `SYNONYMS`.
     """
     columns = {role: find_column(names, role) for role in ("text", "label")}
+    label = columns["label"]
+    if not is_table and label is not None and fold_name(label) in LESS_COMMON["label"]:
+        columns["label"] = None
     columns |= dict(zip(("source", "target"), find_pair(names) or (None, None), strict=True))
     return {role: name for role, name in columns.items() if name is not None}
 
@@ -65,12 +90,43 @@ def find_pair(names: Sequence[str]) -> tuple[str, str] | None:
     codes = [name for name in names if is_language_code(name)]
     if len(codes) > 2:  # then "id" is a number, not Indonesian
         codes = [name for name in codes if fold_name(name) != "id"]
-    if len(codes) != 2:
-        codes = [name for name in names if fold_name(name) in _language_names()]
-    return (codes[0], codes[1]) if len(codes) == 2 else None
+    tests = (_is_language, _is_qualified_language, _is_language_elsewhere)
+    for languages in chain([codes], (list(filter(test, names)) for test in tests)):
+        if len(languages) == 2:
+            return languages[0], languages[1]
+    return None
+
+
+def is_column_name(name: str) -> bool:
+    """Return whether a text is one of the usual names of columns.
+
+    >>> is_column_name("Review"), is_column_name("Good morning")
+    (True, False)
+    """
+    folded = fold_name(name)
+    return any(
+        folded in names for synonyms in (SYNONYMS, LESS_COMMON) for names in synonyms.values()
+    )
+
+
+def _is_language(name: str) -> bool:
+    """Return whether a name is that of a language in English."""
+    return fold_name(name) in _language_names("en")
+
+
+def _is_qualified_language(name: str) -> bool:
+    """Return whether a name is a language or its code with more: ``English (US)``, ``text_en``."""
+    stem = _QUALIFIER.sub("", fold_name(name))
+    return stem in _language_names("en") or (stem != fold_name(name) and is_language_code(stem))
+
+
+def _is_language_elsewhere(name: str) -> bool:
+    """Return whether a name is that of a language in one of some other languages."""
+    folded = fold_name(name)
+    return " " not in folded and any(folded in _language_names(code) for code in _NAMING)
 
 
 @cache
-def _language_names() -> frozenset[str]:
-    """Return the English names of languages, folded."""
-    return frozenset(map(fold_name, english_names().values()))
+def _language_names(language: str) -> frozenset[str]:
+    """Return the names of languages in a language, folded."""
+    return frozenset(map(fold_name, language_names(language).values()))

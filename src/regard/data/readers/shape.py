@@ -72,7 +72,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
         return DataShape(kind="table")
     keys = tuple(_KEY.findall(first)) if first.lstrip().startswith("{") else ()
     if keys:
-        return DataShape(kind="records", names=keys, columns=find_roles(keys))
+        return DataShape(kind="records", names=keys, columns=find_roles(keys, is_table=False))
     is_text = FORMATS.get(source.suffix) == "text" and "\t" not in first
     records = read_cells(open_text(source, encoding), source.suffix)
     header, row = (next(records, (1, []))[1] for _ in range(2))
@@ -81,7 +81,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     return DataShape(
         kind="text" if is_text else "table",
         names=names,
-        columns=find_roles(header),
+        columns=find_roles(names),
         has_numbers_beside_label="label" in names and _are_numbers(features, 1, max_texts=0),
         has_row_of_numbers=_are_numbers(row, _MIN_CELLS, max_texts=1),
     )

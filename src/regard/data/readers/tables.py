@@ -21,7 +21,7 @@ from regard.data.languages import is_language_code
 from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
-from regard.data.readers.columns import find_column, find_pair, find_roles
+from regard.data.readers.columns import find_column, find_pair, find_roles, is_column_name
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.text_lines import (
@@ -42,6 +42,7 @@ _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
 _NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
 _NAME = re.compile(r"(?!.{41})[^\W\d](?:[\w .()/-]*[\w)])?")  # of a column: 40 characters at most
+_MAX_LABEL_WORDS = 2  # of a label, and of a name of a column that is not known
 _MIN_TEXT_ROWS = 5  # rows of texts below a header of two unknown names
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
@@ -214,7 +215,8 @@ def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records
         yield from _json_records(file, table.lines, partial(_find_keys, names), takes_numbers=True)
         return
     records = _cell_records(file, table)
-    line, header = next(records, (1, []))
+    line, cells = next(records, (1, []))
+    header = [name.strip() for name in cells]
     if not file.problems and (indices := _find_indices(file, line, header, names)) is not None:
         yield from _select_cells(file, records, indices, len(header), table.separator)
 
@@ -231,8 +233,8 @@ def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) 
         table = table._replace(format="tsv", separator="\t")
     records = _cell_records(file, table)
     ahead = list(islice(records, _NUM_SAMPLED))
-    line, names = ahead[0] if ahead else (1, [])
-    below = [cells for _, cells in ahead[1:]]
+    line, cells = ahead[0] if ahead else (1, [])
+    names, below = [name.strip() for name in cells], [row for _, row in ahead[1:]]
     pair = columns or _find_header(names, table)
     indices, num_columns = [0, 1], 2
     if pair and ahead:
@@ -241,10 +243,7 @@ def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) 
             return
         del ahead[0]
     elif _looks_like_header(names, below, table):
-        suggestion = shlex.quote(",".join(_longest_columns(names, below)))
-        remedy = f"Name source and target: `data.columns={suggestion}`"
-        if {"text", "label"} <= find_roles(names).keys():
-            remedy = "Texts with labels are for `task=classification`"
+        remedy = _advise_columns(names, below)
         file.refuse(line, f"columns seen: {', '.join(names)}.", remedy=remedy)
         return
     yield from _select_cells(file, chain(ahead, records), indices, num_columns, table.separator)
@@ -261,18 +260,50 @@ def _find_header(names: Sequence[str], table: _Table) -> tuple[str, str] | None:
     TSV has no header as a rule, and a word list may begin with "so" and "da".
     """
     pair = find_pair(names)
-    is_text = pair is not None and not table.is_csv and is_language_code(pair[0])
+    is_text = pair is not None and not table.is_csv and all(map(_is_short_word, pair))
     return None if is_text else pair
 
 
-def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> list[str]:
+def _is_short_word(name: str) -> bool:
+    """Return whether a code of a language is written as a word is: ``so``, not ``SO``."""
+    return name.islower() and name.isalpha() and is_language_code(name)
+
+
+def _advise_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> str:
+    """Return how the columns are named in the settings: those of labelled text, or of pairs."""
+    if {"text", "label"} <= find_roles(names).keys():
+        return "Texts with labels are for `task=classification`"
+    source, target = _longest_columns(names, below)
+    label = next((name for name in names if _holds_labels(names.index(name), names, below)), None)
+    if label is None:
+        return f"Name source and target: `data.columns={shlex.quote(f'{source},{target}')}`"
+    text = source if source != label else target
+    return (
+        f"Texts with labels? `data.columns={shlex.quote(f'{text},{label}')}` "
+        f"`task=classification`.  Pairs? `data.columns={shlex.quote(f'{source},{target}')}`"
+    )
+
+
+def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> tuple[str, str]:
     """Return the two columns with the longest texts, in their order."""
     widths = [
         sum(len(cells[index]) for cells in below if index < len(cells))
         for index in range(len(names))
     ]
     longest = sorted(range(len(names)), key=lambda index: -widths[index])[:2]
-    return [names[index] for index in sorted(longest)]
+    first, second = sorted(longest)
+    return names[first], names[second]
+
+
+def _holds_labels(index: int, names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Return whether a column holds a few short values, none of them its name, next to texts."""
+    rows = [cells for cells in below if len(cells) == len(names)]
+    values = {cells[index].strip() for cells in rows}
+    if len(rows) < _MIN_TEXT_ROWS or 2 * len(values) > len(rows) or names[index] in values:
+        return False
+    is_short = all(len(value.split()) <= _MAX_LABEL_WORDS for value in values)
+    others = [max(len(cell.split()) for i, cell in enumerate(row) if i != index) for row in rows]
+    return is_short and sum(others) > _MAX_LABEL_WORDS * len(rows)
 
 
 def _aligned_records(file: TextFile, other: TextFile) -> Records:
@@ -333,16 +364,22 @@ def _select_cells(
 def _looks_like_header(names: Sequence[str], below: Sequence[Sequence[str]], table: _Table) -> bool:
     """Return whether names are a header that does not say which columns are source and target.
 
-    Names are short and differ. Below two names are texts of two words or more each, below more
-    names (in CSV) rows of as many cells.
+    Names are short and differ. Usual names of columns are a header: one of them in CSV, all in TSV,
+    which has no header as a rule. Below two other names are texts of two words or more each, or
+    labels next to texts; below more names are rows of as many cells.
     """
     if {"text", "label"} <= find_roles(names).keys():
         return True
     if len(names) < 2 or len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
         return False
     as_wide = [cells for cells in below if len(cells) == len(names)]
+    holds_labels = any(_holds_labels(index, names, below) for index in range(len(names)))
+    is_short = all(len(name.split()) <= _MAX_LABEL_WORDS for name in names)
     if len(names) > 2:
-        return table.is_csv and 2 * len(as_wide) > len(below)
+        return 2 * len(as_wide) > len(below) and (table.is_csv or (is_short and holds_labels))
+    is_usual = any if table.is_csv else all
+    if is_short and (holds_labels or is_usual(map(is_column_name, names))):
+        return True
     if len(as_wide) < _MIN_TEXT_ROWS or any(len(name.split()) > 1 for name in names):
         return False
     return all(len(cell.split()) > 1 for cells in as_wide for cell in cells)
