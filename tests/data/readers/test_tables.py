@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -414,7 +415,6 @@ def test_a_malformed_json_line_is_refused_with_the_cause():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ('{"text": "a", "label": "b"}', 'no key "source".  Keys seen: text, label.'),
         ("{}", 'no key "source".  Keys seen: none.'),
         ('{"source": "a", "target": 1}', '"target" is not a text.'),
         ('{"source": "a", "target": null}', '"target" is not a text.'),
@@ -427,6 +427,26 @@ def test_a_malformed_json_line_is_refused_with_the_cause():
 )
 def test_a_json_line_without_two_texts_is_refused_with_its_keys(row, message):
     assert fault(row, "pairs.jsonl") == f'pairs.jsonl:1: {message}  "{row}"'
+
+
+def test_a_first_object_without_the_keys_is_the_only_problem():
+    rows = "".join(json.dumps({"utt": text, "cls": label}) + "\n" for text, label in REVIEWS)
+    assert fault(rows, "x.jsonl") == (
+        'x.jsonl:1: no key "source".  Keys seen: utt, cls.  '
+        '"{"utt": "the meal number 0 was fine", "cls": "good"}"  Texts with labels? '
+        "--columns utt,cls --set task=classification.  Pairs? --columns utt,cls"
+    )
+    assert fault('{"text": "a", "label": "b"}\n{"text": 1}\n', "x.jsonl").endswith(
+        "Texts with labels are for --set task=classification"
+    )
+
+
+def test_one_object_over_several_lines_is_the_only_problem():
+    assert fault('{"data": [\n{"source": "a", "target": "b"},\n{"x": 1}]}\n', "x.json") == (
+        'x.json:1: not JSON: Input data was truncated.  "{"data": ["  '
+        "An object over several lines?  One a line: jq -c . FILE > fixed.jsonl"
+    )
+    assert len(find_problems(write("x.json", '[{"a": 1},\n{"a": 2},\n{"a": 3}]\n'))) == 1
 
 
 def test_json_nested_too_deeply_is_refused():
@@ -644,6 +664,16 @@ def test_carriage_returns_end_lines_where_nothing_else_does():
     assert read_pairs("pairs.tsv").lines == [1, 2]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_carriage_returns_end_lines_of_wide_encodings(encoding):
+    content = "\u010d\tb\rc\td".encode(encoding)  # its bytes hold those of CR
+    assert read(content, encoding=encoding) == [("\u010d", "b"), ("c", "d")]
+
+
+def test_lines_that_are_streamed_may_end_with_carriage_returns():
+    assert list(read_lines(write("a.txt", "a\rb\r"))) == ["a", "b"]
+
+
 def test_two_columns_of_one_name_are_refused():
     content = "source,target,source\na,b,c\n"
     assert fault(content, "pairs.csv") == (
@@ -652,6 +682,8 @@ def test_two_columns_of_one_name_are_refused():
     assert fault('{"source": "a", "target": "b", "source": "c"}', "pairs.jsonl").startswith(
         'pairs.jsonl:1: the key "source" is there twice.'
     )
+    inner = '{"translation": {"en": "a", "de": "b", "en": "c"}}'
+    assert 'the key "en" is there twice.' in fault(inner, "pairs.jsonl")
     assert read('{"source": "say \\"source\\": x", "target": "b"}', "p.jsonl")[0][1] == "b"
 
 
@@ -666,12 +698,36 @@ def test_half_a_surrogate_pair_is_named():
     ("start", "name"),
     [
         (b"PK\x03\x04rest", "a ZIP archive, or a document of Excel or Word"),
+        (b"\x93NUMPY\x01\0v\0", "an array of NumPy"),
+        (b"ORC\x0a\x0b\x01\0", "an ORC file"),
+        (b"name".ljust(257, b"\0") + b"ustar\0", "a tar archive"),
         (b"%PDF-1.7\n\xff", "a PDF document"),
         (b"PAR1\x15", "a Parquet file"),
     ],
 )
 def test_binary_files_are_named_for_what_they_are(start, name):
     assert fault(start, "pairs.csv").startswith(f"pairs.csv: {name}, not text.")
+
+
+@pytest.mark.parametrize(
+    ("member", "name"),
+    [
+        ("a.txt", "a ZIP archive"),
+        ("xl/workbook.xml", "an Excel workbook"),
+        ("word/document.xml", "a Word document"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_zipped_documents_are_named_for_what_they_are(member, name, encoding):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as stream:
+        stream.writestr(member, "x")
+    message = fault(archive.getvalue(), "pairs.csv", encoding=encoding)
+    assert message.startswith(f"pairs.csv: {name}, not text.")
+
+
+def test_a_text_may_begin_as_a_binary_file_does():
+    assert read("ORCA\tOrka\nRIFF\tRiff\n") == [("ORCA", "Orka"), ("RIFF", "Riff")]
 
 
 def test_the_encoding_of_a_file_is_guessed_once():

@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain, islice, zip_longest
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import find_column, find_pair, find_roles, is_column_name
-from regard.data.readers.problems import RowProblem
+from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.text_lines import (
     Lines,
@@ -91,7 +92,8 @@ def read_pairs(
         )
         can_be_read_again = not isinstance(data, DataSource) or not data.is_stream
         steps = [step] if len(problems) > 1 and can_be_read_again else []
-        raise DataError(str(problems[0]), *steps)
+        first = str(problems[0])
+        raise UnreadableRowsError(first, *steps, problems=problems, num_rows=len(pairs))
     if not pairs:
         expected = "Expected one pair a line: source<TAB>target."
         raise DataError(f"{pairs.path}: the file is empty.  {expected}")
@@ -144,8 +146,11 @@ def read_records(
 def require_readable(problems: Sequence[RowProblem]) -> None:
     """Raise `DataError` with the first of some problems and the number of the others."""
     if problems:
-        more = len(problems) - 1
-        raise DataError(str(problems[0]) + (f"  And {more:,} more like it." if more else ""))
+        more, noun = len(problems) - 1, "like it"
+        if len(group_problems(problems)) > 1:
+            noun = "problem" if more == 1 else "problems"
+        text = f"{problems[0]}  And {more:,} more {noun}." if more else str(problems[0])
+        raise UnreadableRowsError(text, problems=problems)
 
 
 def read_cells(file: TextFile, suffix: str) -> Records:
@@ -392,9 +397,16 @@ def _json_records(
     *,
     takes_numbers: bool,
 ) -> Records:
-    """Yield the texts of each line under the first keys that `find_keys` returns for a line."""
+    """Yield the texts of each line under the first keys that `find_keys` returns for a line.
+
+    A first line that is not the first of such objects is the only problem of the file.
+    """
+    ahead = list(islice(((line, text) for line, text in lines if text.strip()), _NUM_SAMPLED))
     keys: Sequence[str] | None = None
-    for line, text in lines:
+    if ahead and (problem := _describe_first_object(ahead, find_keys)):
+        file.refuse(*problem)
+        return
+    for line, text in chain(ahead, lines):
         if not text.strip():
             continue
         try:
@@ -405,14 +417,43 @@ def _json_records(
                 for key in keys or ("source", "target")
             ]
         except (msgspec.DecodeError, RecursionError) as error:
-            # Of half a surrogate pair msgspec says that the text was cut short.
-            half = next(filter(None, _SURROGATES.findall(text)), None)
-            cause = f"half of a character ({half})" if half else error
-            file.refuse(line, f"not JSON: {cause}.", text)
+            file.refuse(line, _describe_json_error(error, text), text)
         except DataError as error:
             file.refuse(line, str(error), text)
         else:
             yield line, texts
+
+
+def _describe_first_object(
+    ahead: Sequence[tuple[int, str]], find_keys: Callable[[list[str]], Sequence[str] | None]
+) -> tuple[int, str, str, str] | None:
+    """Return line, reason, text and remedy if a file does not begin with an object to be read."""
+    line, text = ahead[0]
+    try:
+        fields = _json_fields(text)
+    except DataError as error:
+        return line, str(error), text, ""
+    except (msgspec.DecodeError, RecursionError) as error:
+        if len(ahead) == 1 or "truncated" not in str(error) or _SURROGATES.search(text):
+            return None
+        remedy = "An object over several lines?  One a line: jq -c . FILE > fixed.jsonl"
+        return line, _describe_json_error(error, text), text, remedy
+    names = list(fields)
+    missing = [key for key in find_keys(names) or ("source", "target") if key not in fields]
+    if not missing:
+        return None
+    reason = f'no key "{missing[0]}".  Keys seen: {", ".join(names) or "none"}.'
+    below = []
+    for _, other in ahead:
+        with suppress(DataError, msgspec.DecodeError, RecursionError):
+            below.append([str(_json_fields(other).get(name, "")) for name in names])
+    return line, reason, text, _advise_columns(names, below) if len(names) > 1 else ""
+
+
+def _describe_json_error(error: Exception, text: str) -> str:
+    """Return why a line is not JSON: of half a surrogate pair msgspec says that it was cut."""
+    half = next(filter(None, _SURROGATES.findall(text)), None)
+    return f"not JSON: {f'half of a character ({half})' if half else error}."
 
 
 def _json_fields(text: str) -> dict[str, object]:
@@ -431,16 +472,23 @@ def _json_text(fields: dict[str, object], key: str, text: str, *, takes_numbers:
     """Return the text under a key of an object that was read from `text`."""
     if key not in fields:
         raise DataError(f'no key "{key}".  Keys seen: {", ".join(fields) or "none"}.')
-    if text.count(f'"{key}"') > 1:
-        pairs = json.loads(text, object_pairs_hook=list)
-        if sum(name == key for name, _ in pairs) > 1:
-            raise DataError(f'the key "{key}" is there twice.')
+    if text.count(f'"{key}"') > 1 and _is_repeated(key, text):
+        raise DataError(f'the key "{key}" is there twice.')
     value = fields[key]
     if isinstance(value, str):
         return value
     if takes_numbers and isinstance(value, bool | int | float):
         return msgspec.json.encode(value).decode()
     raise DataError(f'"{key}" is not a text.')
+
+
+def _is_repeated(key: str, text: str) -> bool:
+    """Return whether an object, or one within it, has a key twice."""
+    counts: list[int] = []
+    json.loads(
+        text, object_pairs_hook=lambda pairs: counts.append(sum(name == key for name, _ in pairs))
+    )
+    return max(counts) > 1
 
 
 def _cell_records(file: TextFile, table: _Table) -> Records:

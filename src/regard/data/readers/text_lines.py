@@ -12,12 +12,13 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from encodings.aliases import aliases
 from functools import cache
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+from zipfile import BadZipFile, ZipFile
 
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource, SourceLike, as_source, did_you_mean, open_file
@@ -35,19 +36,44 @@ _MARKS = {  # UTF-32 first, since its mark begins with that of UTF-16
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _TITLES = {"latin1": "Latin-1", "cp1252": "Windows-1252"}
+_ZIP = b"PK\x03\x04"
 _BINARY = {
-    b"PK\x03\x04": ("a ZIP archive, or a document of Excel or Word", "Save it as CSV or text"),
+    _ZIP: ("a ZIP archive, or a document of Excel or Word", "Save it as CSV or text"),
     b"\xd0\xcf\x11\xe0": ("an old document of Excel or Word", "Save it as CSV or text"),
     b"%PDF": ("a PDF document", "Convert it to text: pdftotext"),
+    b"{\\rtf": ("a document in RTF", "Save it as text"),
     b"PAR1": ("a Parquet file", "Save it as CSV or JSONL"),
+    b"ARROW1": ("an Arrow file", "Save it as CSV or JSONL"),
+    b"FEA1": ("a Feather file", "Save it as CSV or JSONL"),
+    b"ORC": ("an ORC file", "Save it as CSV or JSONL"),
+    b"Obj\x01": ("an Avro file", "Save it as JSONL"),
+    b"\x89HDF": ("an HDF5 file", "Save it as CSV or JSONL"),
+    b"\x93NUMPY": ("an array of NumPy", "Save it as CSV: numpy.savetxt"),
     b"SQLite format 3": ("an SQLite database", "Export a table as CSV"),
     b"\x89PNG": ("an image", "Name a folder with one folder of images a label"),
     b"\xff\xd8\xff": ("an image", "Name a folder with one folder of images a label"),
+    b"GIF8": ("an image", "Name a folder with one folder of images a label"),
+    b"RIFF": ("a recording", "Name a folder with one folder of WAV files a label"),
+    b"ID3": ("a recording in MP3", "Name a folder with one folder of WAV files a label"),
+    b"fLaC": ("a recording in FLAC", "Name a folder with one folder of WAV files a label"),
+    b"OggS": ("a recording in Ogg", "Name a folder with one folder of WAV files a label"),
     b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it"),
+    b"Rar!": ("a RAR archive", "Unpack it"),
     b"BZh": ("a bzip2 archive", "Unpack it: bunzip2"),
     b"\xfd7zXZ": ("an xz archive", "Unpack it: unxz"),
 }
 """Files that are not text, by their first bytes, and what to do with them."""
+_ZIPPED = {
+    "xl/": ("an Excel workbook", "Save it as CSV"),
+    "word/": ("a Word document", "Save it as text"),
+    "ppt/": ("a PowerPoint presentation", "Save it as text"),
+    "content.xml": ("a document of LibreOffice", "Save it as CSV or text"),
+    "META-INF/container.xml": ("an EPUB book", "Convert it to text"),
+}
+"""Documents that are ZIP archives, by the beginning of the name of a file in them."""
+_NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a]")  # a text may begin with "ORC", too
+_SEARCHED = 4096  # bytes that are searched for it
+_TAR = slice(257, 262)  # where "ustar" is, in the header of the first file
 
 
 def read_lines(data: SourceLike, *, encoding: str = "utf-8") -> Iterator[str]:
@@ -114,22 +140,22 @@ def numbered_lines(file: TextFile) -> Lines:
             b"\n".join(raw for raw in lines if not raw.isascii() and _decode(raw, codec) is None)
         )
 
+    if file.content is not None and _refuse_binary(file, file.content):
+        return
     with _open(file) as stream:
         raw_lines: Iterator[bytes] = iter(stream)
         if "\n".encode(codec) != b"\n":  # UTF-16 and the like, where no single byte ends a line
             raw_lines, codec = _recode(file, stream), "utf-8"
-        for number, raw in enumerate(raw_lines, start=1):
-            if number == 1 and (start := next(filter(raw.startswith, _BINARY), None)):
-                kind, remedy = _BINARY[start]
-                file.refuse(None, f"{kind}, not text.", remedy=f"{remedy}.")
+        for number, raw in enumerate(_split_at_returns(raw_lines), start=1):
+            if number == 1 and file.content is None and _refuse_binary(file, raw):
                 return
             text = _decode(raw, codec)
             if text is None:
                 likely = guess() if file.content is not None else _guess_encoding(raw)
                 reason, remedy = _describe_fault(raw, codec, file.name, likely)
                 file.refuse(number, reason, remedy=remedy)
-                if _find_wide_encoding(raw):
-                    return
+                if _find_wide_encoding(raw) or (number == 1 and b"\0" in raw):
+                    return  # every line is like it
                 text = "\n"
             yield number, text.removeprefix("\ufeff") if number == 1 else text
 
@@ -159,13 +185,47 @@ def _find_codec(encoding: str) -> str:
 @contextmanager
 def _open(file: TextFile) -> Iterator[BinaryIO]:
     if file.content is not None:
-        is_cr_only = b"\r" in file.content and b"\n" not in file.content
-        yield BytesIO(file.content.replace(b"\r", b"\n") if is_cr_only else file.content)
+        yield BytesIO(file.content)
     elif file.name == "-":
         yield sys.stdin.buffer
     else:
         with open_file(file.name) as stream:
             yield stream
+
+
+def _split_at_returns(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines, those that end with CR in a file whose first line has no other end."""
+    first = next(lines, b"")
+    if b"\r" in first and not first.endswith(b"\n"):
+        yield from (line + b"\n" for line in first.removesuffix(b"\r").split(b"\r"))
+    elif first:
+        yield first
+    yield from lines
+
+
+def _refuse_binary(file: TextFile, content: bytes) -> bool:
+    """Return whether a file is not text by its first bytes or all; then that is its problem."""
+    binary = _find_binary(content)
+    if binary is not None:
+        kind, remedy = binary
+        file.refuse(None, f"{kind}, not text.", remedy=f"{remedy}.")
+    return binary is not None
+
+
+def _find_binary(content: bytes) -> tuple[str, str] | None:
+    """Return what a file that is not text is, and what to do with it, by its bytes."""
+    if content[_TAR] == b"ustar":
+        return "a tar archive", "Unpack it: tar -xf"
+    start = next(filter(content.startswith, _BINARY), None)
+    if start is None or (start.isalnum() and not _NO_TEXT.search(content, 0, _SEARCHED)):
+        return None
+    if start != _ZIP:
+        return _BINARY[start]
+    with suppress(BadZipFile, OSError, ValueError, NotImplementedError):
+        names = ZipFile(BytesIO(content)).namelist()
+        documents = [begin for begin in _ZIPPED if any(name.startswith(begin) for name in names)]
+        return _ZIPPED[documents[0]] if documents else ("a ZIP archive", "Unpack it: unzip")
+    return _BINARY[_ZIP]
 
 
 def _recode(file: TextFile, stream: BinaryIO) -> Iterator[bytes]:
