@@ -99,7 +99,10 @@ def test_check_reports_and_names_the_next_command(capsys, pairs_file):
     code, out, _ = run(capsys, "check", pairs_file, "--json")
     report = json.loads(out)
     assert report["num_pairs"] == report["rows"] == 400
-    assert (report["read_as"], report["columns"]) == ("sentence pairs", [])
+    assert (report["read_as"], report["columns"]) == (
+        "sentence pairs (tab-separated, no header)",
+        [],
+    )
     assert (report["dropped"], report["problems"]) == ({}, [])
     assert report["next"] == f"regard train {pairs_file} -o FOLDER"
 
@@ -111,7 +114,39 @@ def test_check_names_the_columns_that_it_reads(capsys, tmp_path):
     report = json.loads(run(capsys, "check", data, "--json")[1])
     assert report["read_as"] == "labelled text, columns Text, Label"
     assert report["columns"] == ["Text", "Label"]
-    assert f"read as {report['read_as']}\n" in run(capsys, "check", data)[1]
+    line = run(capsys, "check", data)[1].splitlines()[0]
+    assert line.startswith(f"Data    {data}   read as {report['read_as']}   80 texts   2 labels")
+
+
+def test_columns_that_nobody_asked_for_are_named_once(capsys, tmp_path):
+    data = tmp_path / "mood.csv"
+    rows = (f"{n};good day {n};pos;0.5\n{n};bad night {n};neg;0.1\n" for n in range(40))
+    data.write_text("sep=;\nid;Review;Sentiment;score\n" + "".join(rows))
+    report = json.loads(run(capsys, "check", data, "--json")[1])
+    assert report["unused_columns"] == ["id", "score"]
+    assert report["read_as"] == (
+        "labelled text, columns Review, Sentiment (semicolon-separated, not used: id, score)"
+    )
+
+
+def test_labels_that_can_hardly_be_learned_are_warned_about(capsys, tmp_path):
+    data = tmp_path / "mood.csv"
+    rows = [f"good day {n},pos\nbad night {n},neg\n" for n in range(40)]
+    data.write_text("Text,Label\n" + "".join(rows) + "a strange thing,rare\n")
+    out = run(capsys, "check", data)[1]
+    assert out.splitlines()[1] == "Warning 1 label has one row: rare.  Add rows of them."
+    data.write_text("Text,Label\n" + "".join(f"text number {n},{n}\n" for n in range(40)))
+    report = json.loads(run(capsys, "check", data, "--json")[1])
+    assert report["warnings"][0] == (
+        "40 labels in 40 rows: nearly every row has its own.  Wrong column?  --columns Text,NAME"
+    )
+
+
+def test_pairs_with_few_targets_are_warned_about(capsys, tmp_path):
+    data = tmp_path / "mood.tsv"
+    data.write_text("".join(f"good day {n}\tpos\n" for n in range(60)) + "a\tb\nc\td\n")
+    out = run(capsys, "check", data)[1]
+    assert "Warning 60 training pairs have only 1 different target.  Labels?" in out
 
 
 def test_labelled_text_read_as_pairs_is_advised_its_task(capsys, tmp_path):
@@ -158,14 +193,27 @@ def test_check_lists_every_malformed_row(capsys, tmp_path):
     assert (problem["line"], problem["text"]) == (8, "and another")
 
 
-def test_check_lists_the_first_hundred_problems_and_counts_all_by_kind(capsys, tmp_path):
+def test_check_names_problems_of_one_kind_once_with_count_and_lines(capsys, tmp_path):
     data = tmp_path / "waves.csv"
-    data.write_text("source,target\n" + "one,two,three\n" * 150)
+    data.write_text("source,target\n" + "one,two,three\n" * 150 + "one\n")
     code, out, err = run(capsys, "check", data)
-    assert code == 3 and "150 rows cannot be read" in err
+    assert code == 3 and "151 rows cannot be read" in err
     lines = out.splitlines()
-    assert len(lines) == 102 and lines[100] == "... and 50 more (all of them: --json):"
-    assert lines[101].startswith("150 such as line 2, 3, 4: ")
+    assert len(lines) == 2
+    assert lines[0].endswith("150 rows like this: lines 2, 3, 4 and 147 more.")
+    assert lines[1].startswith(f"{data}:152: one column, two expected.")
+    _, out, _ = run(capsys, "check", data, "--json")
+    assert len(json.loads(out)["problems"]) == 151
+
+
+@pytest.mark.parametrize("name", ["text,label", "source,target"])
+def test_check_reports_as_json_what_cannot_be_read_at_all(capsys, tmp_path, name):
+    data = tmp_path / "empty.csv"
+    data.write_text(f"{name}\n")
+    code, out, err = run(capsys, "check", data, "--json")
+    assert code == 3 and "the file is empty" in err
+    problem = json.loads(out)["problems"][0]
+    assert problem["line"] is None and "the file is empty" in problem["reason"]
 
 
 def test_check_leaves_no_copy_of_standard_input(capsys, tmp_path, monkeypatch):

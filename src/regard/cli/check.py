@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from regard.cli.data_options import UNSET, DataOptions
 from regard.cli.parameters import Flag, Input, Settings
-from regard.cli.wording import command_text, message_text
+from regard.cli.wording import command_text, error_text, message_text
 from regard.errors import DataError, NextStep
 
 if TYPE_CHECKING:
-    from regard.data.readers.source import DataSource
-    from regard.setup.base_task import ReadOptions
-    from regard.setup.config import DataConfig
+    from regard.data.readers.problems import RowProblem
 
 _PRINTED_DROPS = 10
 _PRINTED_PROBLEMS = 100
-_CONTENTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "translation": ("sentence pairs", ("source", "target")),
-    "classification": ("labelled text", ("text", "label")),
-    "language-modeling": ("running text", ("text",)),
-    "masked-language-modeling": ("running text", ("text",)),
-    "image-classification": ("images, a folder for each label", ()),
-    "audio-classification": ("recordings, a folder for each label", ()),
-    "series-classification": ("rows of numbers with a label", ("label",)),
-}
-"""The content of the data of each task, and the roles of the columns that it reads."""
 
 
 def check(
@@ -51,6 +40,7 @@ def check(
     json
         One JSON object instead of text.
     """
+    from regard.data.readers.problems import RowProblem, UnreadableRowsError
     from regard.runs.run import choose_task
     from regard.setup.base_task import ReadOptions
     from regard.setup.config import RunConfig
@@ -63,83 +53,67 @@ def check(
     task = choose_task(request, sources["path"])
     draft = request.check(task.defaults)
     read_options = ReadOptions.from_request(request, draft, sources, has_sizes=False)
-    columns = _columns(task.name, sources["path"], draft.data)
-    read_as = _CONTENTS[task.name][0]
-    read_as += f", columns {', '.join(columns)}" if columns else ""
-    report: dict[str, Any] = {"read_as": read_as, "columns": columns, "problems": [], "next": None}
-    if task.name == "translation":
-        _refuse_problems(read_options, report, json=json)
-    dataset = task.read(read_options)
+    try:
+        dataset = task.read(read_options)
+    except UnreadableRowsError as error:
+        _report_problems(data, task.name, error.problems, error.num_rows, json=json)
+        if json or len(error.problems) == 1:
+            raise
+        rows = f"{len(error.problems):,} rows"
+        raise DataError(f"{data}: {rows} cannot be read, as listed above.") from error
+    except DataError as error:
+        problem = RowProblem(data, None, error_text(error))
+        _report_problems(data, task.name, [problem], 0, json=json)
+        raise
+    next_command = None
     if not any(source.is_stream for source in sources.values()):
         values = [(name, value) for name, _, value in (text.partition("=") for text in typed)]
         step = NextStep("Train", "train", (data,), (*values, ("output", "FOLDER")))
-        report["next"] = command_text(step)
+        next_command = command_text(step)
     if json:
-        _print_json(task.name, dataset, report)
+        _print_json(task.name, dataset, next_command)
         return
-    print(f"Task    {task.name}   read as {read_as}")
-    _print(dataset)
-    if report["next"]:
-        print(f"Next    {report['next']}")
+    _print(task.name, dataset)
+    if next_command:
+        print(f"Next    {next_command}")
 
 
-def _columns(task: str, source: DataSource, data: DataConfig) -> list[str]:
-    """Return the names of the columns that are read; empty for data without a header."""
-    from regard.data.readers.columns import is_language_code
-    from regard.data.readers.shape import inspect_shape
+def _report_problems(
+    path: str, task: str, problems: Sequence[RowProblem], num_rows: int, *, json: bool
+) -> None:
+    """Print several problems of data, those of one kind once; as JSON, each of them."""
+    from regard.data.readers.problems import list_problems
 
-    if data.columns or data.targets or source.is_folder:
-        return list(data.columns)
-    shape = inspect_shape(source, data.encoding)
-    if shape.kind not in ("records", "table"):
-        return []
-    columns = [shape.columns[role] for role in _CONTENTS[task][1] if role in shape.columns]
-    # TSV has no header as a rule, and a word list may well begin with "so" and "da".
-    is_tsv = shape.kind == "table" and source.suffix != ".csv"
-    return [] if is_tsv and any(map(is_language_code, columns)) else columns
-
-
-def _refuse_problems(options: ReadOptions, report: dict[str, Any], *, json: bool) -> None:
-    """Print all rows of sentence pairs that cannot be read; raise DataError if there are some."""
-    from regard.data.readers.problems import group_problems
-    from regard.data.readers.tables import parse_pairs
-    from regard.tasks.translation.data import columns_of
-
-    path = options.sources["path"].path
-    pairs, problems = parse_pairs(
-        options.sources["path"],
-        targets=options.sources.get("targets"),
-        encoding=options.data.encoding,
-        columns=columns_of(options.data),
-    )
-    if not problems:
-        return
     if json:
-        report["problems"] = [
-            row._asdict() | {"remedy": message_text(row.remedy)} for row in problems
-        ]
-        report = {"path": path, "rows": len(pairs), "dropped": {}, **report}
+        report = {
+            "path": path,
+            "task": task,
+            "read_as": "",
+            "columns": [],
+            "rows": num_rows,
+            "dropped": {},
+            "problems": [row._asdict() | {"remedy": message_text(row.remedy)} for row in problems],
+            "next": None,
+        }
         print(msgspec.json.encode(report).decode())
-    else:
-        for problem in problems[:_PRINTED_PROBLEMS]:
-            print(message_text(str(problem)))
-        if len(problems) > _PRINTED_PROBLEMS:
-            print(f"... and {len(problems) - _PRINTED_PROBLEMS:,} more (all of them: --json):")
-            for kind in group_problems(problems):
-                lines = ", ".join(f"{line:,}" for line in kind.lines)
-                print(f"{kind.num_problems:,} such as line {lines}: {kind.first.reason}")
-    rows = "1 row" if len(problems) == 1 else f"{len(problems):,} rows"
-    raise DataError(f"{path}: {rows} cannot be read, as listed above.")
+    elif len(problems) > 1:
+        lines = list_problems(problems)
+        for line in lines[:_PRINTED_PROBLEMS]:
+            print(message_text(line))
+        if len(lines) > _PRINTED_PROBLEMS:
+            print(f"... and {len(lines) - _PRINTED_PROBLEMS:,} more (all of them: --json)")
 
 
-def _print_json(task: str, dataset: Any, report: dict[str, Any]) -> None:
+def _print_json(task: str, dataset: Any, next_command: str | None) -> None:
     """Print the report as an object, with all rows that were left out."""
     from regard.tasks.classification.input_data import InputClassificationData
     from regard.tasks.translation.data import TranslationData, summarize_lengths
 
     summary = dataset.summary()
     num_rows = summary.num_train + summary.num_valid + summary.num_test
-    report = {"task": task, **msgspec.to_builtins(summary), "rows": num_rows, **report}
+    report = {"task": task, **msgspec.to_builtins(summary), "rows": num_rows}
+    report["warnings"] = [message_text(text) for text in summary.warnings]
+    report |= {"problems": [], "next": next_command}
     if isinstance(dataset, TranslationData):
         report |= {"num_pairs": num_rows, "lengths": summarize_lengths(dataset)}
     elif isinstance(dataset, InputClassificationData):
@@ -148,7 +122,7 @@ def _print_json(task: str, dataset: Any, report: dict[str, Any]) -> None:
     print(msgspec.json.encode(report).decode())
 
 
-def _print(dataset: Any) -> None:
+def _print(task: str, dataset: Any) -> None:
     """Print the report as text, with the first rows that were left out."""
     from regard.cli.console import describe
     from regard.tasks.classification.input_data import InputClassificationData
@@ -156,6 +130,7 @@ def _print(dataset: Any) -> None:
 
     for line in describe(dataset.summary()):
         print(line)
+    print(f"Task    {task}")
     if isinstance(dataset, TranslationData):
         for language, figures in summarize_lengths(dataset).items():
             values = "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())

@@ -52,6 +52,8 @@ def _write_json(event: ev.Event) -> None:
     fields = msgspec.to_builtins(event)
     if isinstance(event, ev.Warned):
         fields = {"event": fields["event"], "text": message_text(event.text, event.next_steps)}
+    elif isinstance(event, ev.DataSummary):
+        fields["warnings"] = [message_text(text) for text in event.warnings]
     elif isinstance(event, ev.Interrupted):
         fields["command"] = _resume_command(event)
     elif isinstance(event, ev.Finished):
@@ -182,15 +184,17 @@ def describe(event: ev.Event) -> list[str]:  # noqa: ARG001 - the default
 def _(event: ev.DataSummary) -> list[str]:
     guess = " (guessed; --lang en-de to fix)" if event.languages_are_guessed else ""
     languages = f"{event.languages}{guess}   " if event.languages else ""
+    read_as = f"read as {event.read_as}   " if event.read_as else ""
     total = event.num_train + event.num_valid + event.num_test
     line = (
-        f"Data    {event.path}   {total:,} {event.unit}   {languages}"
+        f"Data    {event.path}   {read_as}{total:,} {event.unit}   {languages}"
         f"{event.num_train:,} train / {event.num_valid:,} valid / {event.num_test:,} test"
     )
-    if not event.dropped:
-        return [line]
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in event.dropped.items())
-    return [line, f"        dropped {sum(event.dropped.values()):,}: {reasons}"]
+    lines = [line]
+    if event.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in event.dropped.items())
+        lines.append(f"        dropped {sum(event.dropped.values()):,}: {reasons}")
+    return [*lines, *(f"Warning {message_text(text)}" for text in event.warnings)]
 
 
 @describe.register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -58,6 +59,36 @@ def label_names(rows: LabeledTexts, columns: tuple[str, str] = COLUMNS) -> tuple
             f"`data.columns={columns[0]},NAME`"
         )
     return tuple(names)
+
+
+def describe_rare_labels(
+    labels: Sequence[str], train_labels: Sequence[str], columns: Sequence[str]
+) -> list[str]:
+    """Return what looks wrong about the labels of data.
+
+    Args:
+        labels: Labels of all rows.
+        train_labels: Labels of the rows in training.
+        columns: Names of the columns, the last is that of labels; empty where there are none.
+    """
+    warnings, counts = [], Counter(labels)
+    single = sorted(label for label, count in counts.items() if count == 1)
+    if 2 * len(counts) > len(labels):
+        names = (*columns[:-1], "NAME")
+        remedy = f"  Wrong column?  `data.columns={','.join(names)}`" if columns else ""
+        warnings.append(
+            f"{len(counts):,} labels in {len(labels):,} rows: nearly every row has its own.{remedy}"
+        )
+    elif single:
+        noun, verb = ("label", "has") if len(single) == 1 else ("labels", "have")
+        names = list_first(single, _NUM_NAMED)
+        warnings.append(f"{len(single):,} {noun} {verb} one row: {names}.  Add rows of them.")
+    unseen = sorted(counts.keys() - set(train_labels))
+    if unseen:
+        noun, verb = ("label", "has") if len(unseen) == 1 else ("labels", "have")
+        names = list_first(unseen, _NUM_NAMED)
+        warnings.append(f"{len(unseen):,} {noun} {verb} no row in training: {names}.")
+    return warnings
 
 
 def check_known_labels(

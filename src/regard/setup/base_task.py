@@ -19,6 +19,7 @@ from regard.data.dropped_rows import DroppedRow, count_reasons
 from regard.data.readers.audio import LogMelConfig
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource, open_source
+from regard.data.readers.tables import ReadAs
 from regard.data.rows import Rows
 from regard.errors import ConfigError, DataError, NextStep, WeightsError
 from regard.hub.model_folder import ModelFolder, load_weights
@@ -141,6 +142,7 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
         test: Test data for the final figures; may be empty.
         dropped: Rows that were left out, with the reason.
         languages_are_guessed: Whether the languages of the text were detected, not set.
+        read_as: What the file was read as.
     """
 
     path: str
@@ -149,6 +151,7 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
     test: R
     dropped: list[DroppedRow]
     languages_are_guessed: bool = False
+    read_as: ReadAs = ReadAs()
 
     @property
     def unit(self) -> str:
@@ -164,6 +167,10 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
     def sizes(self) -> tuple[int, int, int]:
         """Number of units for training, validation and test."""
         return len(self.train), len(self.valid), len(self.test)
+
+    def warnings(self) -> list[str]:
+        """Return what looks wrong about the data; settings are written in backticks."""
+        return []
 
     def facts(self) -> DataFacts:
         """Return the facts that settings depend on."""
@@ -189,6 +196,10 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
             num_valid=num_valid,
             num_test=num_test,
             dropped=count_reasons(self.dropped),
+            read_as=self.read_as.text,
+            columns=list(self.read_as.columns),
+            unused_columns=list(self.read_as.unused),
+            warnings=self.warnings(),
         )
 
     def describe_sizes(self) -> str:

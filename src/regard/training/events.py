@@ -25,6 +25,10 @@ class DataSummary(Event, frozen=True, kw_only=True, tag="data"):
         num_valid: In validation.
         num_test: Held out for the final test.
         dropped: Number of rows left out, by reason.
+        read_as: What the file was read as, in words; empty if unknown.
+        columns: Names of the columns that are read; empty for data without a header.
+        unused_columns: Names of the other columns.
+        warnings: What looks wrong about the data; settings are written in backticks.
     """
 
     path: str
@@ -35,6 +39,10 @@ class DataSummary(Event, frozen=True, kw_only=True, tag="data"):
     num_valid: int
     num_test: int
     dropped: dict[str, int]
+    read_as: str = ""
+    columns: list[str] = []
+    unused_columns: list[str] = []
+    warnings: list[str] = []
 
 
 class TokenizerSummary(Event, frozen=True, kw_only=True, tag="tokens"):

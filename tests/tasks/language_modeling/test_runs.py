@@ -237,7 +237,8 @@ def test_a_translator_does_not_generate(trained, capsys):
 def test_the_command_checks_running_text(book, capsys):
     assert main(["check", str(book)]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("Task    language-modeling\nData    ")
+    assert out.startswith(f"Data    {book}   read as running text   ")
+    assert "\nTask    language-modeling\n" in out
     assert "characters" in out
     assert main(["check", str(book), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["task"] == "language-modeling"

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from regard.data.languages import is_language_code
-from regard.data.listing import spell_number
+from regard.data.listing import list_first, spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import find_column, find_pair, find_roles, is_column_name
@@ -41,6 +41,7 @@ Records = Iterator[tuple[int, list[str]]]
 _LONGEST_FIELD = 2**31 - 1  # characters of a CSV field: the most that csv takes on every system
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
+_NUM_NAMED = 10  # columns in a message
 _NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
 _NAME = re.compile(r"(?!.{41})[^\W\d](?:[\w .()/-]*[\w)])?")  # of a column: 40 characters at most
 _MAX_LABEL_WORDS = 2  # of a label, and of a name of a column that is not known
@@ -161,6 +162,105 @@ def read_cells(file: TextFile, suffix: str) -> Records:
     return _cell_records(file, _open_table(file, suffix))
 
 
+class ReadAs(NamedTuple):
+    """What a file was read as.
+
+    Args:
+        text: In words, such as ``sentence pairs (tab-separated, no header)``; empty if unknown.
+        columns: Names of the columns that are read; empty for data without a header.
+        unused: Names of the other columns.
+    """
+
+    text: str = ""
+    columns: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        contents: str,
+        columns: Sequence[str] = (),
+        unused: Sequence[str] = (),
+        notes: Sequence[str] = (),
+    ) -> ReadAs:
+        """Return what columns of some contents, such as ``sentence pairs``, were read as."""
+        unused = [name.strip() or "a column without a name" for name in unused]
+        text = contents
+        if columns:
+            noun = "column" if len(columns) == 1 else "columns"
+            text += f", {noun} {', '.join(columns)}"
+        if unused:
+            notes = [*notes, f"not used: {list_first(unused, _NUM_NAMED)}"]
+        text += f" ({', '.join(notes)})" if notes else ""
+        return cls(text, tuple(columns), tuple(unused))
+
+
+def inspect_pairs(
+    source: DataSource,
+    contents: str,
+    *,
+    targets: str | None = None,
+    encoding: str = "utf-8",
+    columns: tuple[str, str] | None = None,
+) -> ReadAs:
+    """Return what `read_pairs` reads a file as, by its first rows; `targets` is a second file."""
+    if targets is not None:
+        return ReadAs.of(contents, notes=[f"line by line with {targets}"])
+    file = open_text(source, encoding)
+    table, is_json = _open_pairs(file, source.suffix)
+    if is_json:
+        find_keys = partial(_find_keys, columns) if columns else find_pair
+        return _inspect_objects(table, contents, find_keys)
+    _, cells = next(_cell_records(file, table), (1, []))
+    names = [name.strip() for name in cells]
+    pair = columns or _find_header(names, table)
+    notes = _describe_separator(table, source.suffix, has_header=pair is not None)
+    return _inspect_header(names, pair, contents, notes)
+
+
+def inspect_records(
+    source: DataSource, names: Sequence[str], contents: str, *, encoding: str = "utf-8"
+) -> ReadAs:
+    """Return what `read_records` reads a file as, by its first row."""
+    file = open_text(source, encoding)
+    table = _open_table(file, source.suffix)
+    if FORMATS.get(source.suffix) == "jsonl" or table.is_json:
+        return _inspect_objects(table, contents, partial(_find_keys, names))
+    _, cells = next(_cell_records(file, table), (1, []))
+    header = [name.strip() for name in cells]
+    notes = _describe_separator(table, source.suffix, has_header=True)
+    return _inspect_header(header, names, contents, notes)
+
+
+def _inspect_header(
+    header: Sequence[str], names: Sequence[str] | None, contents: str, notes: Sequence[str]
+) -> ReadAs:
+    """Return what columns with some names, or the first ones, are read as."""
+    columns = [find_column(header, name) or name for name in names or ()]
+    unused = [name for name in header if name not in columns] if columns else []
+    return ReadAs.of(contents, columns, unused, notes)
+
+
+def _inspect_objects(
+    table: _Table, contents: str, find_keys: Callable[[list[str]], Sequence[str] | None]
+) -> ReadAs:
+    """Return what JSON is read as, by its first object."""
+    text = next((text for _, text in table.lines if text.strip()), "{}")
+    with suppress(DataError, msgspec.DecodeError, RecursionError):
+        keys = list(_json_fields(text))
+        columns = find_keys(keys) or ()
+        return ReadAs.of(contents, columns, [key for key in keys if key not in columns])
+    return ReadAs.of(contents)
+
+
+def _describe_separator(table: _Table, suffix: str, *, has_header: bool) -> list[str]:
+    """Return notes on how a table is written, where its suffix does not say it."""
+    is_usual = {".csv": ",", ".tsv": "\t"}.get(suffix) == table.separator
+    name = _SEPARATORS.get(table.separator, f'"{table.separator}"')
+    notes = [] if has_header and is_usual else [f"{name}-separated"]
+    return notes if has_header else [*notes, "no header"]
+
+
 def as_path(data: SourceLike) -> str:
     """Return the name of the file or folder that data is read from."""
     return data.path if isinstance(data, DataSource) else str(data)
@@ -205,6 +305,17 @@ def _open_table(file: TextFile, suffix: str) -> _Table:
     return _Table(chain(ahead, lines), is_json, table_format, separator, declared is not None)
 
 
+def _open_pairs(file: TextFile, suffix: str) -> tuple[_Table, bool]:
+    """Recognize how pairs are written, and whether as JSON; only ``.csv`` has commas as a rule."""
+    table = _open_table(file, suffix)
+    file_format = FORMATS.get(suffix)
+    if file_format == "jsonl" or (file_format not in ("tsv", "csv", "text") and table.is_json):
+        return table, True
+    if file_format != "csv" and not table.is_declared:
+        table = table._replace(format="tsv", separator="\t")
+    return table, False
+
+
 def _find_separator(lines: Sequence[str]) -> str:
     """Return a separator in the first line of CSV, if possible one with the same count in all."""
     unquoted = [re.sub('"[^"]*"?', "", line) for line in lines]
@@ -228,14 +339,11 @@ def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records
 
 def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) -> Records:
     """Return source and target of each row, in whichever format they are."""
-    table = _open_table(file, suffix)
-    file_format = FORMATS.get(suffix)
-    if file_format == "jsonl" or (file_format not in ("tsv", "csv", "text") and table.is_json):
+    table, is_json = _open_pairs(file, suffix)
+    if is_json:
         find_keys = partial(_find_keys, columns) if columns else find_pair
         yield from _json_records(file, table.lines, find_keys, takes_numbers=False)
         return
-    if file_format != "csv" and not table.is_declared:
-        table = table._replace(format="tsv", separator="\t")
     records = _cell_records(file, table)
     ahead = list(islice(records, _NUM_SAMPLED))
     line, cells = ahead[0] if ahead else (1, [])

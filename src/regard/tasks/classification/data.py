@@ -7,10 +7,17 @@ from typing import TypeVar
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.labeled_inputs import LabeledInputs
-from regard.data.labeled_text import COLUMNS, LabeledTexts, check_known_labels, label_names
+from regard.data.labeled_text import (
+    COLUMNS,
+    LabeledTexts,
+    check_known_labels,
+    describe_rare_labels,
+    label_names,
+)
 from regard.data.listing import describe_lines
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.source import DataSource
+from regard.data.readers.tables import inspect_records
 from regard.data.splits import check_overlap, split, without_overlap
 from regard.errors import DataError
 from regard.setup.base_task import Dataset, ReadOptions
@@ -39,6 +46,14 @@ class ClassificationData(Dataset[L], kw_only=True):
     def title(self) -> str:
         """What a model of this data is, in words."""
         return f"A classifier of {len(self.labels)} labels"
+
+    def warnings(self) -> list[str]:
+        """Name labels that can hardly be learned: of nearly every row, of one row, of no row."""
+        return describe_rare_labels(
+            [label for part in (self.train, self.valid, self.test) for label in part.labels],
+            self.train.labels,
+            self.read_as.columns,
+        )
 
     def example(self) -> str:
         """Return one of the validation inputs as an argument of a command."""
@@ -77,7 +92,8 @@ def read_text_classification_data(options: ReadOptions) -> TextClassificationDat
         DataError: There are no texts, or they cannot be used.
     """
     data = options.data
-    texts, dropped = read_labeled_texts_of(options.training_source("reviews.jsonl"), data)
+    train_source = options.training_source("reviews.jsonl")
+    texts, dropped = read_labeled_texts_of(train_source, data)
     labels = label_names(texts, columns_of(data))
     parts = split(
         texts,
@@ -102,6 +118,9 @@ def read_text_classification_data(options: ReadOptions) -> TextClassificationDat
         test=held_out["test"],
         dropped=[*dropped, *parts.dropped],
         labels=labels,
+        read_as=inspect_records(
+            train_source, columns_of(data), "labelled text", encoding=data.encoding
+        ),
     )
 
 

@@ -10,14 +10,21 @@ from typing import Any
 from regard.data.labeled_inputs import LabeledInputs, feature_statistics, label_names
 from regard.data.labeled_text import check_known_labels
 from regard.data.listing import list_first
+from regard.data.readers.idx import find_idx
+from regard.data.readers.source import DataSource
+from regard.data.readers.tables import ReadAs, inspect_records
 from regard.data.splits import overlap, split
 from regard.setup.base_task import ReadOptions
+from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
 from regard.tasks.classification.data import ClassificationData, exclude_repeated
 from regard.tasks.classification.modalities import InputFormat, Modality
 
 _NAMED_INPUTS = 3  # of a batch in a message
 _NUMBERS_PER_CHARACTER = 32  # pixels or numbers that count as one character of text
+
+
+_ROWS_OF_NUMBERS = "rows of numbers with a label"
 
 
 class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
@@ -129,4 +136,15 @@ def read_input_classification_data(
         labels=labels,
         modality=modality,
         input_format=input_format,
+        read_as=_describe_reading(source, options.data, modality),
     )
+
+
+def _describe_reading(source: DataSource, data: DataConfig, modality: Modality) -> ReadAs:
+    """Return what a folder, or a file of rows of numbers, was read as."""
+    if source.is_folder:
+        is_idx = find_idx(source.path)
+        return ReadAs.of("images, in files of MNIST's format" if is_idx else modality.contents)
+    names = data.columns[-1:] or ("label",)
+    read_as = inspect_records(source, names, _ROWS_OF_NUMBERS, encoding=data.encoding)
+    return ReadAs.of(_ROWS_OF_NUMBERS, read_as.columns)

@@ -118,12 +118,14 @@ class Modality(ABC):
     Args:
         task: Name of the task that classifies it.
         unit: What is counted.
+        contents: What the data holds, in words.
         reads_files: Whether each input is a file.
         reads_frames: Whether inputs are frames of recordings.
     """
 
     task: str
     unit: str
+    contents: str
     reads_files = True
     reads_frames = False
 
@@ -162,6 +164,7 @@ class Images(Modality):
 
     task = "image-classification"
     unit = "images"
+    contents = "images, a folder for each label"
 
     def claims(self, shape: DataShape) -> bool:
         """Whether the data holds images."""
@@ -247,6 +250,7 @@ class Recordings(Modality):
 
     task = "audio-classification"
     unit = "recordings"
+    contents = "recordings, a folder for each label"
     reads_frames = True
 
     def claims(self, shape: DataShape) -> bool:
@@ -305,6 +309,7 @@ class Series(Modality):
 
     task = "series-classification"
     unit = "series"
+    contents = "rows of numbers with a label"
     reads_files = False
 
     def claims(self, shape: DataShape) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from regard.data.listing import describe_lines
+from regard.data.readers import FORMATS
 from regard.data.readers.source import DataSource
+from regard.data.readers.tables import ReadAs, inspect_records
 from regard.data.readers.text import TextLines, read_text
 from regard.data.text_splits import split_text, without_repeats
 from regard.data.token_stream import TokenStream
@@ -90,7 +92,16 @@ def read_text_data(options: ReadOptions) -> TextData:
         valid=held_out["valid"],
         test=held_out["test"],
         dropped=dropped,
+        read_as=_describe_reading(source, data),
     )
+
+
+def _describe_reading(source: DataSource, data: DataConfig) -> ReadAs:
+    """Return what a file of running text was read as."""
+    if FORMATS.get(source.suffix) in (None, "text", "tsv"):
+        return ReadAs.of("running text")
+    column = data.columns[0] if data.columns else "text"
+    return inspect_records(source, (column,), "running text", encoding=data.encoding)
 
 
 def read_lines_of(source: DataSource | str, data: DataConfig) -> TextLines:

@@ -13,7 +13,7 @@ from regard.data.languages import guess_pair
 from regard.data.listing import describe_lines
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import read_pairs
+from regard.data.readers.tables import inspect_pairs, read_pairs
 from regard.data.splits import check_overlap, clean, split, without_overlap
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
@@ -21,6 +21,8 @@ from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
+
+_FEW_TARGETS = 10  # rows for each different target, from which targets look like labels
 
 
 class TranslationData(Dataset[ParallelCorpus], kw_only=True):
@@ -48,6 +50,17 @@ class TranslationData(Dataset[ParallelCorpus], kw_only=True):
     def target_language(self) -> str | None:
         """Code of the target language, where known."""
         return self.languages.partition("-")[2] or None
+
+    def warnings(self) -> list[str]:
+        """Name targets that look like labels."""
+        num_rows, num_targets = len(self.train), len(set(self.train.targets))
+        if num_rows < _FEW_TARGETS * num_targets:
+            return []
+        noun = "target" if num_targets == 1 else "targets"
+        return [
+            f"{num_rows:,} training pairs have only {num_targets:,} different {noun}.  Labels?  "
+            "Texts with labels have a header, text,label: `task=classification`"
+        ]
 
     def facts(self) -> DataFacts:
         """Return the characters of the training targets, and the languages."""
@@ -98,6 +111,13 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
         dropped=[*dropped, *parts.dropped],
         languages=languages,
         languages_are_guessed=not data.languages,
+        read_as=inspect_pairs(
+            source,
+            "sentence pairs",
+            targets=data.targets,
+            encoding=data.encoding,
+            columns=columns_of(data),
+        ),
     )
 
 
