@@ -38,7 +38,8 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    files: dict[str, FileEntry]
+    files: dict[str, FileEntry] = {}
+    sources: dict[str, str] = {}
     format: int = 1
 
 
@@ -68,13 +69,21 @@ class Manifest:
 
     def record_checksum(self, name: str, checksum: str) -> None:
         """Enter a file that is about to be written, by a checksum of its content."""
-        entries = self._entries()
-        before = entries[name].sha256[:1] if name in entries else ()
-        self._write(entries | {name: FileEntry((checksum, *before))})
+        entry = self._read().files.get(name)
+        before = () if entry is None else entry.sha256[:1]
+        self._enter(name, FileEntry((checksum, *before)))
 
     def record_lines(self, name: str, content: bytes) -> None:
         """Enter the content of a file that grows by lines, after it has grown or before a cut."""
-        self._write(self._entries() | {name: FileEntry((_hash(content),), len(content))})
+        self._enter(name, FileEntry((_hash(content),), len(content)))
+
+    def record_sources(self, hashes: dict[str, str]) -> None:
+        """Enter the data of the run: SHA-256 by the name of the setting, such as ``valid``."""
+        self._write(msgspec.structs.replace(self._read(), sources=hashes))
+
+    def sources(self) -> dict[str, str]:
+        """Return the data of the run: SHA-256 by the name of the setting."""
+        return self._read().sources
 
     def check(self) -> None:
         """Check the content of all files but the weights; a missing file is left to its reader.
@@ -82,7 +91,7 @@ class Manifest:
         Raises:
             WeightsError: A file has been changed or damaged, or the manifest has.
         """
-        for name, entry in self._entries().items():
+        for name, entry in self._read().files.items():
             path = self.folder / name
             if name != WEIGHTS and path.is_file():
                 self._compare(path, _hash(path.read_bytes()[: entry.num_bytes]), entry)
@@ -93,7 +102,7 @@ class Manifest:
         Raises:
             WeightsError: They are another file's, or the manifest is damaged.
         """
-        entry = self._entries().get(WEIGHTS)
+        entry = self._read().files.get(WEIGHTS)
         if entry is not None:
             path = self.folder / WEIGHTS
             self._compare(path, stored_checksum(path) or "", entry)
@@ -105,9 +114,9 @@ class Manifest:
             Paths, within the folder, of the files that had another entry or none.
         """
         try:
-            before = self._entries()
+            document = self._read()
         except WeightsError:
-            before = {}
+            document = _Document()
         after = {}
         for path in (*self.folder.iterdir(), *(self.folder / SOURCE_FOLDER).glob("*")):
             name = path.relative_to(self.folder).as_posix()
@@ -119,19 +128,24 @@ class Manifest:
                 continue
             content = path.read_bytes()
             after[name] = FileEntry((_hash(content),), len(content) if name == METRICS else None)
-        self._write(after)
-        return sorted(name for name, entry in after.items() if not _agree(before.get(name), entry))
+        self._write(msgspec.structs.replace(document, files=after))
+        before = {name: entry.sha256 for name, entry in document.files.items()}
+        return sorted(name for name in after if after[name].sha256[0] not in before.get(name, ()))
 
-    def _entries(self) -> dict[str, FileEntry]:
+    def _read(self) -> _Document:
         if not self.exists:
-            return {}
+            return _Document()
         try:
-            return msgspec.json.decode(self.path.read_bytes(), type=_Document).files
+            return msgspec.json.decode(self.path.read_bytes(), type=_Document)
         except (OSError, msgspec.DecodeError) as error:
             raise WeightsError(f"{self.path}: damaged ({error}).", self._accept_step()) from error
 
-    def _write(self, entries: dict[str, FileEntry]) -> None:
-        content = msgspec.json.encode(_Document(files=dict(sorted(entries.items()))))
+    def _enter(self, name: str, entry: FileEntry) -> None:
+        document = self._read()
+        self._write(msgspec.structs.replace(document, files=document.files | {name: entry}))
+
+    def _write(self, document: _Document) -> None:
+        content = msgspec.json.encode(document, order="sorted")
         write_atomic(self.path, msgspec.json.format(content) + b"\n")
 
     def _compare(self, path: Path, checksum: str, entry: FileEntry) -> None:
@@ -149,7 +163,3 @@ class Manifest:
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _agree(before: FileEntry | None, after: FileEntry) -> bool:
-    return before is not None and after.sha256[0] in before.sha256

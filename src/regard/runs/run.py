@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import ConfigError, DataError, NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.folder_lock import FolderLock
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import sweep_temporaries
 from regard.runs.model_card import model_card
@@ -89,8 +91,10 @@ def train(
     start_time = time.monotonic() if start_time is None else start_time
     folder = ModelFolder(output)
     require_free(folder)
-    request = _request(data, settings, config, sources)
-    return _Run.from_request(request, folder, report, start_time, sources).from_start()
+    with FolderLock(folder.path) as lock:
+        require_free(folder)  # another run may have ended in the meantime
+        request = _request(data, settings, config, sources)
+        return _Run.from_request(request, folder, report, start_time, sources).from_start(lock)
 
 
 def resume(
@@ -108,25 +112,26 @@ def resume(
 
     Raises:
         WeightsError: The folder holds no run, or its checkpoint is damaged.
-        DataError: The training data has changed.
+        ConfigError: Another process trains in the folder.
+        DataError: The data has changed.
     """
     start_time = time.monotonic() if start_time is None else start_time
     folder = ModelFolder(output)
     config = folder.read_config(RunConfig)
     if is_finished(folder):
         return task_named(config.task).open(folder.path)
-    sweep_temporaries(folder.path)
-    sweep_temporaries(folder.path / "checkpoints")
-    sources = open_sources(config.data)
-    if config.data.path is not None and sources_hash(sources) != config.data.sha256:
-        raise DataError(
-            f"{config.data.path}: has changed since this run began (sha256 differs).  "
-            "Restore the file, or train again with another `output`."
-        )
-    if checkpoint_path(folder.path).exists():
-        return _Run.from_folder(folder, config, sources, report, start_time).from_checkpoint()
-    request = Request.parse((), file=folder.path / "config.toml")
-    return _Run.from_request(request, folder, report, start_time, sources).from_start()
+    with FolderLock(folder.path) as lock:
+        sweep_temporaries(folder.path)
+        sweep_temporaries(folder.path / "checkpoints")
+        sources = open_sources(config.data)
+        _require_unchanged(config, sources, folder)
+        checkpoint = checkpoint_path(folder.path)
+        if checkpoint.exists():
+            run = _Run.from_folder(folder, config, sources, report, start_time)
+            return run.from_checkpoint(lock)
+        report(Warned(text=f"{checkpoint} is missing: the run starts again from its first step."))
+        request = Request.parse((), file=folder.path / "config.toml")
+        return _Run.from_request(request, folder, report, start_time, sources).from_start(lock)
 
 
 def estimate(
@@ -159,6 +164,25 @@ def estimate(
         require_free(ModelFolder(output))
     request = _request(data, settings, config)
     return _Run.from_request(request, ModelFolder("."), report, start_time).plan()[1]
+
+
+def _require_unchanged(
+    config: RunConfig, sources: Mapping[str, DataSource], folder: ModelFolder
+) -> None:
+    """Raise DataError where a file of the data is not the one that the run began with."""
+    recorded = folder.manifest.sources()
+    changed = [
+        source.path
+        for name, source in sources.items()
+        if recorded.get(name, source.sha256) != source.sha256
+    ]
+    if not changed and config.data.path and sources_hash(sources) != config.data.sha256:
+        changed = [config.data.path]  # a run without a manifest
+    if changed:
+        raise DataError(
+            f"{changed[0]}: has changed since this run began (sha256 differs).  "
+            "Restore the file, or train again with another `output`."
+        )
 
 
 def is_finished(folder: ModelFolder) -> bool:
@@ -300,11 +324,14 @@ class _Run:
         )
         return counters, planned
 
-    def from_start(self) -> Any:
+    def from_start(self, lock: FolderLock) -> Any:
         """Plan, write settings and vocabulary, and train; return the predictor."""
         counters, _ = self.plan()
         self.folder.create()
         store_streams(self._sources, self.folder)
+        self.folder.manifest.record_sources(
+            {name: source.sha256 for name, source in self._sources.items()}
+        )
         self.folder.write_config(self.config)
         self.folder.write_text("data_report.txt", dropped_report(self.setup.dataset))
         if self.setup.tokenizer is not None:
@@ -312,15 +339,15 @@ class _Run:
         if self.config.start_from is not None:
             evaluation = self.setup.evaluator()(ExponentialMovingAverage(self.setup.model, 0.0))
             self._report(Started(folder=self.config.start_from, measures=evaluation.measures))
-        trainer = self._trainer()
+        trainer = self._trainer(lock)
         save_checkpoint(
             self.folder.path, counters, self.setup.model, trainer.average, trainer.stepper
         )
         return self._finish(trainer.run(counters))
 
-    def from_checkpoint(self) -> Any:
+    def from_checkpoint(self, lock: FolderLock) -> Any:
         """Restore the checkpoint, and continue training; return the predictor."""
-        trainer = self._trainer()
+        trainer = self._trainer(lock)
         counters = load_checkpoint(
             self.folder.path, self.setup.model, trainer.average, trainer.stepper
         )
@@ -331,7 +358,7 @@ class _Run:
         )
         return self._finish(trainer.run(counters))
 
-    def _trainer(self) -> Trainer:
+    def _trainer(self, lock: FolderLock) -> Trainer:
         setup, training, optimizer = self.setup, self.config.training, self.config.optimizer
         model, loss = setup.model, setup.loss()
         average = ExponentialMovingAverage(model, training.average)
@@ -342,20 +369,23 @@ class _Run:
         else:
             stepper = MiniBatchStep(model, loss, optimizer, model.compute_dtype)
             batches = setup.batches
+
+        def save_best(best: ExponentialMovingAverage) -> None:
+            lock.check()
+            self.folder.write_weights(merged_weights(best.weights(), self.config), {})
+
         return Trainer(
             model=model,
             average=average,
             stepper=stepper,
             batches=batches,
             evaluate=setup.evaluator(),
-            save_best=lambda best: self.folder.write_weights(
-                merged_weights(best.weights(), self.config), {}
-            ),
+            save_best=save_best,
             seed_dropout=self._seed_dropout,
             describe_rows=setup.dataset.locate,
             config=training,
             folder=self.folder.path,
-            on_event=self._record,
+            on_event=partial(self._record, lock),
             budget=make_budget(setup),
             start_time=self._start_time,
         )
@@ -363,8 +393,9 @@ class _Run:
     def _seed_dropout(self, number: int) -> None:
         self.setup.model.dropout_masks.reseed(self.config.training.seed * 1_000_003 + number)
 
-    def _record(self, event: Event) -> None:
+    def _record(self, lock: FolderLock, event: Event) -> None:
         """Report an event, and append evaluations to ``metrics.jsonl``."""
+        lock.check()
         self._report(event)
         if isinstance(event, Evaluated):
             self.folder.append_metrics(msgspec.to_builtins(event))

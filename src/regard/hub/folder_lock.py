@@ -1,0 +1,110 @@
+"""One run a folder: a lock that names its process, and notices when the folder is deleted.
+
+The lock is a file ``.lock`` on which the process holds ``flock`` (POSIX systems; NFS passes it on
+to the server). The system releases it when the process ends, however it ends, so a file that a
+killed process left behind locks nobody out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+
+from regard.errors import ConfigError
+
+_NAME = ".lock"
+
+
+class FolderLock:
+    """Holds a folder for one run, as a context manager; the folder is created as needed.
+
+    On exit the lock is removed, and with it those folders that it created and nobody filled.
+
+    Args:
+        folder: The model folder.
+
+    Raises:
+        ConfigError: On entry: another process holds the folder, or it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._path = folder, folder / _NAME
+        self._created: list[Path] = []
+        self._descriptor = -1
+
+    def __enter__(self) -> FolderLock:
+        try:
+            self._created = [
+                path for path in (self.folder, *self.folder.parents) if not path.exists()
+            ]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            while self._descriptor < 0:
+                self._try()
+        except OSError as error:
+            self._remove_created()
+            raise ConfigError(
+                f"{self.folder}: cannot be written ({error.strerror}).  "
+                "Choose another folder with `output`."
+            ) from error
+        return self
+
+    def _try(self) -> None:
+        """Open and lock the file; leave it unlocked where another process has just removed it."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+            os.close(descriptor)
+            raise ConfigError(
+                f"{self.folder}: in use by {holder}, which trains a model there.  "
+                "Wait until it ends, or choose another folder with `output`."
+            ) from None
+        if not _is_linked(self._path, descriptor):
+            os.close(descriptor)
+            return
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        self._descriptor = descriptor
+
+    def check(self) -> None:
+        """Check that the folder is still there.
+
+        Raises:
+            ConfigError: It was deleted, or moved away, during the run.
+        """
+        if not _is_linked(self._path, self._descriptor):
+            raise ConfigError(
+                f"{self.folder}: was deleted or moved during the run, which ends here."
+            )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if _is_linked(self._path, self._descriptor):
+            self._path.unlink()
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self._remove_created()
+
+    def _remove_created(self) -> None:
+        """Remove the folders that were created, from the innermost on, while they are empty."""
+        for path in self._created:
+            try:
+                path.rmdir()
+            except OSError:
+                return
+
+
+def _is_linked(path: Path, descriptor: int) -> bool:
+    """Return whether an open file is still the one at its path."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False

@@ -1,0 +1,145 @@
+"""One run a folder; a lock of a dead process locks nobody out; a deleted folder ends the run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from tests.conftest import TINY
+
+from regard.errors import ConfigError, DataError
+from regard.hub.folder_lock import FolderLock
+from regard.runs.run import resume, train
+from regard.training.events import Evaluated, Planned, Progress
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from regard.hub.folder_lock import FolderLock
+with FolderLock(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the folder ``model``."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "model")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_refused_with_the_name_of_the_first(holder, tmp_path):
+    with (
+        pytest.raises(ConfigError, match=rf"in use by process {holder.pid} on ") as caught,
+        FolderLock(tmp_path / "model"),
+    ):
+        pass
+    assert "choose another folder with `output`." in str(caught.value)
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "model" / ".lock").exists()
+    with FolderLock(tmp_path / "model") as lock:
+        lock.check()
+    assert not (tmp_path / "model" / ".lock").exists()
+
+
+def test_only_one_of_many_that_start_at_once_gets_the_folder(tmp_path):
+    barrier, release = threading.Barrier(8), threading.Event()
+    outcomes = []
+
+    def work():
+        barrier.wait()
+        try:
+            with FolderLock(tmp_path / "a" / "model"):
+                outcomes.append("held")
+                release.wait(30)
+        except ConfigError:
+            outcomes.append("refused")
+            if outcomes.count("refused") == 7:
+                release.set()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["held"] + 7 * ["refused"]
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path):
+    with pytest.raises(DataError):
+        train(tmp_path / "missing.tsv", tmp_path / "new" / "model", settings=TINY)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_second_run_is_refused_while_the_first_still_plans(pairs_file, tmp_path):
+    folder, refusals = tmp_path / "model", []
+
+    def start_another(event):
+        if isinstance(event, Planned):
+            assert not (folder / "config.toml").exists()
+            with pytest.raises(ConfigError) as caught:
+                train(pairs_file, folder, settings=TINY)
+            refusals.append(str(caught.value))
+
+    train(pairs_file, folder, settings=[*TINY, "training.epochs=1"], report=start_another)
+    assert [f"in use by process {os.getpid()} on" in text for text in refusals] == [True]
+
+
+def test_a_folder_that_is_deleted_ends_the_run_and_is_not_made_again(pairs_file, tmp_path):
+    folder = tmp_path / "model"
+
+    def delete(event):
+        if isinstance(event, Progress | Evaluated) and folder.exists():
+            shutil.rmtree(folder)
+
+    with pytest.raises(ConfigError, match="was deleted or moved"):
+        train(pairs_file, folder, settings=TINY, report=delete)
+    assert not folder.exists()
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture
+def stopped(pairs_file, tmp_path):
+    """A run with a file of validation pairs, stopped after its first evaluation."""
+    valid = shutil.copy(pairs_file, tmp_path / "valid.tsv")
+    folder = tmp_path / "model"
+
+    def stop(event):
+        if isinstance(event, Evaluated):
+            raise KilledError
+
+    settings = [*TINY, f"data.valid={valid}", "data.allow_overlap=true"]
+    with pytest.raises(KilledError):
+        train(pairs_file, folder, settings=settings, report=stop)
+    return folder
+
+
+def test_a_changed_validation_file_is_refused_by_name(stopped, tmp_path):
+    with (tmp_path / "valid.tsv").open("a", encoding="utf-8") as file:
+        file.write("one more\tnoch einer\n")
+    with pytest.raises(DataError, match=r"valid\.tsv: has changed since this run began"):
+        resume(stopped)
+
+
+def test_a_missing_checkpoint_is_reported_before_the_run_starts_again(stopped):
+    (stopped / "checkpoints" / "last.safetensors").unlink()
+    texts = []
+    resume(stopped, report=lambda event: texts.append(getattr(event, "text", "")))
+    assert any("last.safetensors is missing: the run starts again" in text for text in texts)
