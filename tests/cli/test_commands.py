@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -385,11 +386,8 @@ def test_a_dry_run_of_a_resumed_run_is_refused(capsys, trained):
     assert err == "regard: --dry-run predicts a new run.  Leave it or --resume out.\n"
 
 
-def test_a_damaged_model_is_told_by_its_checksum(capsys, trained, tmp_path):
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    for name in ("config.toml", "tokenizer.json", "model.safetensors"):
-        (folder / name).write_bytes((trained / name).read_bytes())
+def test_damaged_weights_are_noticed_by_their_checksum(capsys, trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "copy")
     content = bytearray((folder / "model.safetensors").read_bytes())
     content[-50] ^= 1
     (folder / "model.safetensors").write_bytes(bytes(content))

@@ -61,7 +61,7 @@ def test_a_change_by_hand_is_reported_and_can_be_accepted(folder, capsys):
     assert "config.toml: changed or damaged since it was written" in error
     assert f"regard info {folder} --accept" in error
     assert main(["info", str(folder), "--accept"]) == 0
-    assert "accepted as they are: config.toml" in capsys.readouterr().err
+    assert "accepted: config.toml" in capsys.readouterr().err
     assert regard.load(folder).config.search.length_penalty == 0.5
 
 

@@ -41,7 +41,7 @@ def info(
     length
         Length in tokens for which costs are computed; by default the longest in training.
     accept
-        Take the files of the folder as they are, after a change by hand that was intended.
+        Accept the present files of the folder, after an intended change by hand.
     json
         One JSON object instead of text.
     """
@@ -83,7 +83,7 @@ def _accept(model: str) -> None:
     folder.require_model()
     changed = folder.manifest.accept()
     names = ", ".join(changed) or "no file had changed"
-    print(f"{model}: accepted as they are: {names}", file=sys.stderr)
+    print(f"{model}: accepted: {names}", file=sys.stderr)
 
 
 def _draw(model: str, output: str | None) -> None:
