@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import unicodedata
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from regard.cli.wording import error_text
 from regard.data.dropped_rows import DroppedRow
+from regard.data.labeled_text import LabeledTexts
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.splits import check_overlap, clean, overlap, split, without_overlap
+from regard.data.splits import check_overlap, clean, normalize, overlap, split, without_overlap
 from regard.errors import DataError
 
 WORDS = st.sampled_from(["a", "A", "ａ", "b", "b ", "ß", "ss", "c", "ﬁ", "fi", "d", "e", "f", "g"])
@@ -231,6 +233,60 @@ def test_a_hundred_thousand_rows_are_split_in_two_seconds(is_one_group):
     start = time.process_time()
     split(pairs, seed=1)
     assert time.process_time() - start < 2
+
+
+# --- labels
+
+
+def labeled(labels, texts=None) -> LabeledTexts:
+    texts = texts or [f"text {row}" for row in range(len(labels))]
+    lines = list(range(1, len(labels) + 1))
+    return LabeledTexts(path="x.csv", texts=texts, labels=list(labels), lines=lines)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_are_held_out_in_proportion(seed):
+    rows = labeled(["common"] * 700 + ["usual"] * 200 + ["rare"] * 100)
+    splits = split(rows, seed=seed, valid_rows=40, test_rows=20)
+    assert sizes(splits) == (940, 40, 20, 0)
+    assert Counter(splits.valid.labels) == {"common": 28, "usual": 8, "rare": 4}
+    assert Counter(splits.test.labels) == {"common": 14, "usual": 4, "rare": 2}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_label_has_a_training_row(seed):
+    rows = labeled(["a"] * 30 + ["b"] * 30 + ["c", "d", "e", "f"])
+    splits = split(rows, seed=seed, valid_rows=10, test_rows=10)
+    assert set(splits.train.labels) == set("abcdef")
+    assert sizes(splits) == (44, 10, 10, 0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_label_of_one_text_goes_to_training_with_all_its_rows(seed):
+    rows = labeled(["a"] * 20 + ["b", "b"], [f"text {row}" for row in range(20)] + ["twin"] * 2)
+    splits = split(rows, seed=seed, valid_rows=6, test_rows=6)
+    assert splits.train.labels.count("b") == 2
+
+
+def test_rows_that_all_have_a_label_of_their_own_are_held_out_as_pairs_are():
+    splits = split(labeled([str(row) for row in range(40)]), seed=1)
+    assert sizes(splits) == (38, 1, 1, 0)
+
+
+@given(st.lists(st.tuples(TEXTS, st.sampled_from("abc")), min_size=10, max_size=60))
+def test_stratified_parts_share_no_text_and_lose_no_row(rows):
+    data = labeled([label for _, label in rows], [text for text, _ in rows])
+    try:
+        splits = split(data, seed=1)
+    except DataError as error:
+        assert "no row can be held out" in str(error)
+        return
+    parts = [splits.train, splits.valid, splits.test]
+    for one, other in [(0, 1), (0, 2), (1, 2)]:
+        assert not set(map(normalize, parts[one].texts)) & set(map(normalize, parts[other].texts))
+    lines = [line for part in parts for line in part.lines]
+    assert sorted(lines + [drop.line for drop in splits.dropped]) == data.lines
+    assert all(len(part) for part in parts)
 
 
 # --- overlap between files

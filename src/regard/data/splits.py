@@ -3,6 +3,7 @@
 Two rows whose sources or targets are equal (except for case, width and spacing) must not be in
 different parts, or the scores would be too good.  Such rows form groups, found by union-find
 (B. Galler and M. Fischer, "An improved equivalence algorithm", 1964), and a group is in one part.
+Rows with labels are split in proportion to them (stratified), and every label has a training row.
 Cost: linear in the text, about a second for 100,000 rows.
 """
 
@@ -132,8 +133,11 @@ def split(
         )
     sources, targets = map(_number_texts, rows.keys())
     generator = np.random.default_rng(seed)
-    parts = _hold_out_groups(_find_groups(sources, targets), sizes, generator)
+    groups = _find_groups(sources, targets)
+    parts = _hold_out_groups(groups, sizes, generator)
     _hold_out_rows(parts, sources, targets, sizes, generator)
+    if not isinstance(rows, ParallelCorpus):
+        _stratify(parts, groups, np.unique(rows.labels, return_inverse=True)[1])
     train, valid, test = (
         rows.select(np.flatnonzero(parts == part).tolist()) for part in (_TRAIN, _VALID, _TEST)
     )
@@ -145,6 +149,40 @@ def split(
     leaking = np.flatnonzero(parts == _DROPPED).tolist()
     dropped = [rows.drop(row, "repeats across splits") for row in leaking]
     return Splits(train=train, valid=valid, test=test, dropped=dropped)
+
+
+def _stratify(
+    parts: NDArray[np.int8], groups: NDArray[np.int64], labels: NDArray[np.int64]
+) -> None:
+    """Exchange rows so that held-out parts have labels in proportion, and training has all.
+
+    A label has at most as many rows in a held-out part as its fraction of all rows, rounded up, and
+    none while it has none in training. Others are exchanged for training rows of the label that
+    lacks most. Only rows that share no text with others are exchanged, so that nothing leaks.
+    A part that is in proportion is left as it is. `parts`, and the numbers of groups and of labels,
+    are ``[rows]``; `parts` is changed in place.
+    """
+    fractions = np.bincount(labels) / len(labels)
+    is_alone = np.bincount(groups)[groups] == 1
+    for part in (_VALID, _TEST):
+        expected = fractions * (parts == part).sum()  # rows of each label, [labels]
+        num_rows = np.bincount(labels[parts == part], minlength=len(fractions))
+        for label in np.argsort(expected - num_rows, kind="stable").tolist():
+            for row in np.flatnonzero((parts == part) & (labels == label))[::-1].tolist():
+                num_rows = np.bincount(labels[parts == part], minlength=len(fractions))
+                num_train = np.bincount(labels[parts == _TRAIN], minlength=len(fractions))
+                if num_rows[label] <= np.ceil(expected[label]) and num_train[label]:
+                    break
+                lacking = expected - num_rows  # [labels]
+                usable = (parts == _TRAIN) & is_alone & (labels != label) & (num_train[labels] > 1)
+                if num_train[label]:
+                    usable &= lacking[labels] > 0
+                candidates = np.flatnonzero(usable)
+                if is_alone[row] and len(candidates):
+                    parts[candidates[np.argmax(lacking[labels[candidates]])]] = part
+                    parts[row] = _TRAIN
+                elif not num_train[label] and (groups[parts == part] != groups[row]).any():
+                    parts[groups == groups[row]] = _TRAIN
 
 
 def overlap(train: T, test: T) -> dict[int, int]:
