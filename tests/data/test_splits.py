@@ -214,6 +214,13 @@ def test_rows_that_all_share_a_target_cannot_be_split():
     )
 
 
+def test_labelled_rows_that_are_all_the_same_have_no_source_or_target():
+    with pytest.raises(
+        DataError, match="no row can be held out: nearly all are the same as others"
+    ):
+        split(labeled(["a", "b"] * 20, ["one text"] * 40), seed=1)
+
+
 def test_more_rows_cannot_be_held_out_than_there_are():
     with pytest.raises(DataError) as caught:
         split(distinct(1200), seed=1, valid_rows=1000, test_rows=200)

@@ -142,9 +142,11 @@ def split(
         rows.select(np.flatnonzero(parts == part).tolist()) for part in (_TRAIN, _VALID, _TEST)
     )
     if (sizes[0] and not len(valid)) or (sizes[1] and not len(test)):
+        is_pairs = isinstance(rows, ParallelCorpus)
+        cause = "share a source or a target with" if is_pairs else "are the same as"
         raise DataError(
-            f"{rows.path}: no row can be held out: nearly all share a source or a target with "
-            "others.  Name files of your own: `data.valid=FILE`, `data.test=FILE`"
+            f"{rows.path}: no row can be held out: nearly all {cause} others.  "
+            "Name files of your own: `data.valid=FILE`, `data.test=FILE`"
         )
     leaking = np.flatnonzero(parts == _DROPPED).tolist()
     dropped = [rows.drop(row, "repeats across splits") for row in leaking]

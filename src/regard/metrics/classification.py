@@ -22,11 +22,14 @@ def wilson_interval(percent: float, num_rows: int, z: float = 1.96) -> tuple[flo
 
     >>> [round(bound, 1) for bound in wilson_interval(75.0, 100)]
     [65.7, 82.5]
+    >>> wilson_interval(100.0, 60)[1]
+    100.0
     """
     fraction, ratio = percent / 100, z * z / num_rows
     centre = (fraction + ratio / 2) / (1 + ratio)
     half = math.sqrt(fraction * (1 - fraction) * ratio + ratio * ratio / 4) / (1 + ratio)
-    return 100 * (centre - half), 100 * (centre + half)
+    # Rounding must not leave the fraction outside: the bound of 0 is 0, that of 1 is 1.
+    return min(percent, 100 * (centre - half)), max(percent, 100 * (centre + half))
 
 
 def macro_f1(predictions: Sequence[int], labels: Sequence[int]) -> float:
