@@ -66,6 +66,18 @@ def test_cells_that_cannot_be_read_are_named_with_their_line(tmp_path, text):
     assert error_text(caught.value) == f"{path}:{REFUSED[text]}"
 
 
+@pytest.mark.parametrize("name", ["", "id", "Unnamed: 0"])
+def test_a_first_column_of_row_numbers_is_left_out(tmp_path, name):
+    path = write(tmp_path, f"{name},label,a,b\n1,x,2,3\n2,y,4,5\n")
+    assert [row.numbers.tolist() for row in read_number_rows(path)] == [[2.0, 3.0], [4.0, 5.0]]
+    assert [row.numbers.tolist() for row in read_unlabeled_rows(path)] == [[2.0, 3.0], [4.0, 5.0]]
+
+
+def test_a_column_of_row_numbers_elsewhere_is_read(tmp_path):
+    path = write(tmp_path, "label,id,a\nx,1,2\ny,2,4\n")
+    assert [row.numbers.tolist() for row in read_number_rows(path)] == [[1.0, 2.0], [2.0, 4.0]]
+
+
 def test_a_header_alone_is_refused(tmp_path):
     path = write(tmp_path, "label,a\n")
     with pytest.raises(DataError) as caught:

@@ -4,7 +4,8 @@
     sine,0.00,0.84,0.91,0.14
     saw,0.00,0.25,0.50
 
-The end of a row may be left empty or out where its series is shorter. Cost: one pass over the text.
+A first column without a name, or named for numbers of rows (``id``), is left out. The end of a row
+may be left empty or out where its series is shorter. Cost: one pass over the text.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.listing import list_first
-from regard.data.readers.columns import find_column
+from regard.data.readers.columns import find_column, fold_name
 from regard.data.readers.source import SourceLike, as_source
 from regard.data.readers.tables import Records, read_cells, require_readable
 from regard.data.readers.text_lines import TextFile, open_text
 from regard.errors import DataError
 
 _NUM_NAMED = 10  # columns in a message
+_INDEX_NAMES = ("", "id", "index", "row", "unnamed: 0")  # the last is what pandas writes
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 
@@ -91,6 +93,15 @@ def read_unlabeled_rows(
     return rows
 
 
+def find_index_column(header: Sequence[str]) -> int | None:
+    """Return 0 if the first column has the numbers of the rows by its name, else None.
+
+    >>> find_index_column(["", "label", "x"]), find_index_column(["label", "x"])
+    (0, None)
+    """
+    return 0 if len(header) > 1 and fold_name(header[0]) in _INDEX_NAMES else None
+
+
 def is_number(text: str) -> bool:
     """Return whether a cell is a number.
 
@@ -123,7 +134,8 @@ def _number_rows(
     file: TextFile, records: Records, header: Sequence[str], label_index: int | None
 ) -> Iterator[NumberRow]:
     """Yield the rows that can be read; the others become problems of the file."""
-    names = [name for index, name in enumerate(header) if index != label_index]
+    left_out = (label_index, find_index_column(header))
+    names = [name for index, name in enumerate(header) if index not in left_out]
     for line, cells in records:
         if len(cells) > len(header):
             file.refuse(line, f"{len(cells):,} columns, {len(header):,} expected.")
@@ -132,7 +144,7 @@ def _number_rows(
         if label_index is not None and not label:
             file.refuse(line, "the label is empty.", remedy="Fill it in, or leave the row out.")
             continue
-        values = [cell for index, cell in enumerate(cells) if index != label_index]
+        values = [cell for index, cell in enumerate(cells) if index not in left_out]
         while values and not values[-1].strip():
             values.pop()
         if not values:

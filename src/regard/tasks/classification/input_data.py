@@ -11,8 +11,10 @@ from regard.data.labeled_inputs import LabeledInputs, feature_statistics, label_
 from regard.data.labeled_text import check_known_labels
 from regard.data.listing import list_first
 from regard.data.readers.idx import find_idx
+from regard.data.readers.series import find_index_column
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import ReadAs, inspect_records
+from regard.data.readers.tables import ReadAs, inspect_records, read_cells
+from regard.data.readers.text_lines import open_text
 from regard.data.splits import overlap, split
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
@@ -147,4 +149,7 @@ def _describe_reading(source: DataSource, data: DataConfig, modality: Modality) 
         return ReadAs.of("images, in files of MNIST's format" if is_idx else modality.contents)
     names = data.columns[-1:] or ("label",)
     read_as = inspect_records(source, names, _ROWS_OF_NUMBERS, encoding=data.encoding)
-    return ReadAs.of(_ROWS_OF_NUMBERS, read_as.columns)
+    _, header = next(read_cells(open_text(source, data.encoding), source.suffix), (1, []))
+    index = find_index_column([name.strip() for name in header])
+    left_out = [] if index is None or header[index].strip() in read_as.columns else [header[index]]
+    return ReadAs.of(_ROWS_OF_NUMBERS, read_as.columns, left_out)
