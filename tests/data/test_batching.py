@@ -26,6 +26,23 @@ def test_an_epoch_holds_every_row_once_within_the_budget(sources, epoch):
         assert padded <= 32 or len(rows) == 1
 
 
+def test_the_budget_bounds_the_sources_too():
+    sources, targets = [[3] * 250] * 1000, [[3]] * 1000
+    batches = batches_of(sources, targets, batch_tokens=1024)
+    assert {batches.batch(rows).source_ids.shape for rows in batches.order(0)} == {(4, 251)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(sources=ROWS, epoch=st.integers(0, 3))
+def test_sources_and_targets_of_any_lengths_stay_within_the_budget(sources, epoch):
+    batches = batches_of(sources, sources[::-1])
+    order = batches.order(epoch)
+    assert sorted(np.concatenate(order).tolist()) == list(range(len(sources)))
+    for rows in order:
+        batch = batches.batch(rows)
+        assert max(batch.source_ids.numel(), batch.labels.numel()) <= 32 or len(rows) == 1
+
+
 def test_a_batch_holds_shifted_targets_with_begin_and_end():
     batches = batches_of([[5, 6], [7]], [[8], [9, 10]])
     batch = batches.batch(np.array([0, 1]))

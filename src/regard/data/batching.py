@@ -113,8 +113,8 @@ class LengthBatches:
     Args:
         lengths: Lengths of the rows, ``[rows]``; of pairs those of the targets.
         source_lengths: Of pairs, lengths of the sources, ``[rows]``.
-        batch_tokens: Most tokens of `lengths` in a batch, padding counted; a longer row is a batch
-            of its own.
+        batch_tokens: Most tokens in a batch, padding counted, of pairs on either side; a longer row
+            is a batch of its own.
         seed: Of the order.
     """
 
@@ -177,7 +177,7 @@ class LengthBatches:
         )
 
     def _cut(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Return rows sorted by length, cut where the padded target would pass the budget.
+        """Return rows sorted by length, cut where padded sources or targets pass the budget.
 
         Sources rise in length through one target length and fall through the next, so that a batch
         that spans two has no jump in it.
@@ -186,13 +186,14 @@ class LengthBatches:
         sources = targets if self.source_lengths is None else self.source_lengths[rows]
         rows = rows[np.lexsort((np.where(targets % 2, -sources, sources), targets))]
         widths = self.lengths[rows] + 1
+        if self.source_lengths is not None:
+            widths = np.maximum(widths, self.source_lengths[rows] + 1)
         batches, start = [], 0
         while start < len(rows):
-            end = start + max(1, self.batch_tokens // int(widths[start]))
-            while end > start + 1 and widths[min(end, len(rows)) - 1] * (end - start) > (
-                self.batch_tokens
-            ):
-                end -= 1
+            most = max(1, self.batch_tokens // int(widths[start]))
+            widest = np.maximum.accumulate(widths[start : start + most])
+            tokens = widest * np.arange(1, len(widest) + 1)  # padded, of batches of 1, 2, ... rows
+            end = start + max(1, int(np.searchsorted(tokens, self.batch_tokens, side="right")))
             batches.append(rows[start:end])
             start = end
         return batches
@@ -204,8 +205,8 @@ class PairBatches(LengthBatches):
     Args:
         sources: Token ids of the sources, without begin and end.
         targets: Token ids of the targets, without begin and end, as many rows.
-        batch_tokens: Most target tokens in a batch, padding counted; a longer row is a batch of its
-            own.
+        batch_tokens: Most tokens in a batch on either side, padding counted; a longer row is a
+            batch of its own.
         seed: Of the order.
         ids: What pads, begins and ends the rows.
     """

@@ -35,7 +35,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         epochs: Most passes over the data; None chooses by the data's size.
         minutes: Wall-clock budget, from the start of the command to the evaluated model; the run is
             planned to use it up. None trains until validation stops improving.
-        batch_tokens: Most target tokens in a batch; None chooses by the preset.
+        batch_tokens: Most tokens in a batch, of pairs on either side; None chooses by the preset.
         evaluations: Evaluations within a run of planned length, at least 1.
         patience: Stop after this many evaluations without a better score or a lower validation
             loss; without `minutes` only.
