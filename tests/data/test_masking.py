@@ -58,3 +58,23 @@ def test_what_lies_behind_the_end_is_padding(batches):
 def test_at_least_one_token_is_hidden(batches):
     for start in range(200):
         assert (batches.batch(np.array([start])).labels >= 0).any()
+
+
+@pytest.mark.parametrize("length", [5, 6, 7, 10, 29, 30, 31, 40])
+def test_every_token_is_read_once_in_sequence_and_the_last_one_in_training(length):
+    tokenizer = Tokenizer.train(["hello there"] * 10, TokenizerConfig(kind="byte"))
+    lines = TextLines(path="a", texts=["the quick brown fox jumps"], numbers=[1], ends_document=[1])
+    stream = TokenStream(lines, tokenizer)
+    batches = MaskedBatches(
+        stream, length=length, batch_tokens=64, mask_id=MASK_ID, vocab_size=259, pad_id=7
+    )
+
+    def positions(order):
+        starts = np.concatenate(order)
+        return (starts[:, None] + np.arange(batches.length)).ravel()
+
+    in_sequence = positions(batches.in_sequence())
+    inside = sorted(in_sequence[in_sequence < len(stream)].tolist())
+    assert inside == list(range(len(stream)))
+    trained = [positions(batches.order(epoch)) for epoch in range(40)]
+    assert max(each.max() for each in trained) == len(stream) - 1

@@ -99,5 +99,17 @@ def test_a_segment_has_the_tokens_before_it(tokenizer):
             assert batch.before.tolist() == wanted
         seen += int((batch.labels >= 0).sum())
     assert seen == len(ids) - 1
-    for rows in batches.order(1):
-        assert batches.batch(rows).before is not None
+
+
+def test_training_with_a_context_predicts_the_beginning_of_the_text_too(tokenizer):
+    stream = stream_of(tokenizer, "x" * 90)
+    batches = StreamBatches(stream, length=8, batch_tokens=24, context=5)
+    predicted = set()
+    for epoch in range(40):
+        for rows in batches.order(epoch):
+            context = min(5, int(rows.min()))
+            before = batches.batch(rows).before
+            assert context == 5 or len(rows) == 1
+            assert (before is None) if context == 0 else before.shape == (len(rows), context)
+            predicted.update((rows[:, None] + np.arange(1, 9)).ravel().tolist())
+    assert predicted == set(range(1, len(stream)))

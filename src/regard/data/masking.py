@@ -44,6 +44,11 @@ class MaskedBatches(StreamBatches):
         super().__init__(stream, length=length, batch_tokens=batch_tokens, seed=seed)
         self.mask_id, self.vocab_size, self.pad_id = mask_id, vocab_size, pad_id
 
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens in one pass: each may be masked, the last one too."""
+        return len(self.stream)
+
     def batch(self, rows: NDArray[np.int64]) -> TextBatch:
         """Build the batch of the segments at `rows`; labels of tokens not predicted are -1."""
         positions = rows[:, None] + np.arange(self.length)  # [batch, length]

@@ -25,7 +25,8 @@ class TextBatch(msgspec.Struct, frozen=True, kw_only=True):
         ids: ``[batch, length]``.
         labels: The token after each, ``[batch, length]``; -1 after the end of the stream.
         rows: Position of each segment in the stream, ``[batch]``.
-        before: The tokens before each segment, ``[batch, context]``; None without a context.
+        before: The tokens before each segment, ``[batch, context]``, fewer of them at the beginning
+            of the stream; None without a context.
     """
 
     ids: Tensor
@@ -124,15 +125,18 @@ class StreamBatches:
         """Return the positions of the segments of every batch of an epoch, shuffled.
 
         The first segment begins at a random position; a segment that the end of the stream cuts
-        short is left out, unless it is the only one.
+        short is left out, unless it is the only one. With a context, the first segment is a batch
+        of its own where fewer tokens are before it.
         """
         generator = np.random.default_rng([self.seed, epoch])
-        room = len(self.stream) - 1 - self.length
+        room = self.num_tokens - self.length
         first = int(generator.integers(0, min(self.length, room + 1)))
-        if first < self.context <= room:
-            first = min(room, first + self.length)
         starts = np.arange(first, room + 1, self.length, dtype=np.int64)
-        return self._cut(generator.permutation(starts))
+        if first >= self.context:
+            return self._cut(generator.permutation(starts))
+        batches = self._cut(generator.permutation(starts[1:]))
+        batches.insert(int(generator.integers(len(batches) + 1)), starts[:1])
+        return batches
 
     def in_sequence(self) -> list[NDArray[np.int64]]:
         """Return the positions of segments that cover the stream once, from its beginning."""
@@ -149,8 +153,8 @@ class StreamBatches:
         ids = torch.from_numpy(tokens.astype(np.int64))
         labels = ids[:, 1:].masked_fill(torch.from_numpy(~inside[:, 1:]), -1)
         before = None
-        if self.context and int(rows.min()) >= self.context:
-            earlier = rows[:, None] + np.arange(-self.context, 0)
+        if context := min(self.context, int(rows.min())):
+            earlier = rows[:, None] + np.arange(-context, 0)
             before = torch.from_numpy(self.stream.ids[earlier].astype(np.int64))
         return TextBatch(ids=ids[:, :-1], labels=labels, rows=rows, before=before)
 
