@@ -14,7 +14,16 @@ from regard.cli.wording import error_text
 from regard.data.dropped_rows import DroppedRow
 from regard.data.labeled_text import LabeledTexts
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.splits import check_overlap, clean, normalize, overlap, split, without_overlap
+from regard.data.splits import (
+    check_overlap,
+    clean,
+    content_key,
+    count_near_twins,
+    normalize,
+    overlap,
+    split,
+    without_overlap,
+)
 from regard.errors import DataError
 
 WORDS = st.sampled_from(["a", "A", "ａ", "b", "b ", "ß", "ss", "c", "ﬁ", "fi", "d", "e", "f", "g"])
@@ -294,6 +303,64 @@ def test_stratified_parts_share_no_text_and_lose_no_row(rows):
     lines = [line for part in parts for line in part.lines]
     assert sorted(lines + [drop.line for drop in splits.dropped]) == data.lines
     assert all(len(part) for part in parts)
+
+
+# --- stability, twins
+
+
+def as_pairs(rows) -> set[tuple[str, str]]:
+    return set(zip(rows.sources, rows.targets, strict=True))
+
+
+@pytest.mark.parametrize("num_rows", [200, 2000, 2020])
+@pytest.mark.parametrize("index", [0, 77, 199])
+def test_a_row_more_moves_hardly_any_other(num_rows, index):
+    rows = [(f"source {row}", f"target {row}") for row in range(num_rows)]
+    first = split(make(rows), seed=1)
+    second = split(make([*rows[:index], ("another", "one"), *rows[index:]]), seed=1)
+    for part in ("valid", "test"):
+        before, after = as_pairs(getattr(first, part)), as_pairs(getattr(second, part))
+        assert len(before - after) <= 1
+        assert len(after - before) <= 2  # 2,020 rows and one more hold out one row more
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    rows = [(f"source {row}", f"target {row}") for row in range(500)]
+    first, second = split(make(rows), seed=1), split(make(rows[::-1]), seed=1)
+    assert as_pairs(first.test) == as_pairs(second.test)
+    assert as_pairs(first.valid) == as_pairs(second.valid)
+
+
+TWINS = (
+    "Don't go, Ann!",
+    "Don\u2019t go, Ann",
+    "don\u00b4t go Ann.",
+    "\u201eDon`t go\u201c, Ann \u2026",
+    "Don't\u200b go, A\u00adnn!",
+)
+
+
+def test_near_twins_are_counted_and_kept_in_one_part():
+    rows = [(f"{text} {row}", f"t {row} {text}") for row in range(40) for text in TWINS]
+    pairs = make(rows)
+    # The last differs from the first in nothing that a reader sees.
+    assert count_near_twins(pairs) == 40 * 3
+    splits = split(pairs, seed=1)
+    groups = [
+        {(line - 1) // len(TWINS) for line in part.lines}
+        for part in (splits.train, splits.valid, splits.test)
+    ]
+    assert list(map(len, groups)) == [38, 1, 1]
+
+
+def test_all_ascii_punctuation_is_left_out_as_it_is_next_to_other_letters():
+    for character in map(chr, range(32, 127)):
+        assert content_key(f"a{character}b é") == f"{content_key(f'a{character}b')} é"
+
+
+@pytest.mark.parametrize(("one", "other"), [("1.5", "15"), ("a+b", "a b"), ("?", "!"), ("ए", "ऐ")])
+def test_texts_of_different_content_are_no_twins(one, other):
+    assert content_key(one) != content_key(other)
 
 
 # --- overlap between files

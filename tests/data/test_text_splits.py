@@ -53,3 +53,15 @@ def test_long_lines_that_training_has_too_are_left_out():
     )
     assert kept.texts == ["short", "another line"]
     assert [(drop.line, drop.reason) for drop in dropped] == [(2, "repeats across splits")]
+
+
+@pytest.mark.parametrize("num_lines", [399, 400, 1039, 1040])
+def test_a_line_more_hardly_moves_the_parts(num_lines):
+    texts = [f"line {line:04d} of the text" for line in range(num_lines + 1)]
+    first, second = (
+        split_text(lines_of(*texts[:end]), seed=1, with_valid=True, with_test=True)
+        for end in (num_lines, num_lines + 1)
+    )
+    for part in ("valid", "test"):
+        before, after = (set(getattr(parts, part).numbers) for parts in (first, second))
+        assert len(before & after) >= 0.8 * len(before)
