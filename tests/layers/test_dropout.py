@@ -61,3 +61,25 @@ def test_the_gradient_passes_through_the_mask_that_was_used():
     out = dropout(x)
     out.sum().backward()
     assert torch.equal(x.grad, out.detach())
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.0015, 0.0019, 0.9985, 0.999, 0.9999])
+def test_rates_that_a_byte_would_round_to_0_or_1_are_kept(rate):
+    x = torch.ones(1_000_000)
+    out = Dropout(rate, SharedDropoutMasks(1))(x)
+    deviation = (rate * (1 - rate) / len(x)) ** 0.5
+    assert float((out == 0).double().mean()) == pytest.approx(rate, abs=5 * deviation)
+    assert float(out.max()) == pytest.approx(1 / (1 - rate), rel=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "threshold"), [(0.002, 1), (0.1, 26), (0.998, 255)])
+def test_other_rates_are_multiples_of_a_256th(rate, threshold):
+    dropout = Dropout(rate, SharedDropoutMasks(1))
+    assert (dropout.threshold, dropout.num_levels) == (threshold, 256)
+
+
+@pytest.mark.parametrize("rate", [1e-12, 1 - 1e-12])
+def test_the_most_extreme_rates_are_neither_off_nor_a_division_by_zero(rate):
+    dropout = Dropout(rate, SharedDropoutMasks(1))
+    assert dropout.is_active
+    assert torch.isfinite(dropout(torch.ones(100))).all()
