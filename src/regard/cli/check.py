@@ -118,8 +118,21 @@ def _print_json(task: str, dataset: Any, next_command: str | None) -> None:
         report |= {"num_pairs": num_rows, "lengths": summarize_lengths(dataset)}
     elif isinstance(dataset, InputClassificationData):
         report |= {"labels": dataset.label_counts(), "sizes": dataset.describe_inputs()}
+    report["near_twins"] = _count_near_twins(dataset)
     report["drops"] = msgspec.to_builtins(dataset.dropped)
     print(msgspec.json.encode(report).decode())
+
+
+def _count_near_twins(dataset: Any) -> int:
+    """Return the number of rows of text that differ from another in punctuation and the like."""
+    from regard.data.labeled_text import LabeledTexts
+    from regard.data.parallel_corpus import ParallelCorpus
+    from regard.data.splits import count_near_twins
+
+    parts = (dataset.train, dataset.valid, dataset.test)
+    return sum(
+        count_near_twins(part) for part in parts if isinstance(part, ParallelCorpus | LabeledTexts)
+    )
 
 
 def _print(task: str, dataset: Any) -> None:
@@ -138,6 +151,12 @@ def _print(task: str, dataset: Any) -> None:
     elif isinstance(dataset, InputClassificationData):
         counts = ", ".join(f"{label} {count:,}" for label, count in dataset.label_counts().items())
         print(f"Labels  {counts}\nSizes   {dataset.describe_inputs()}")
+    if num_twins := _count_near_twins(dataset):
+        rows = "1 row differs" if num_twins == 1 else f"{num_twins:,} rows differ"
+        print(
+            f"Twins   {rows} from another only in punctuation, quotes or invisible characters; "
+            "twins are kept in one part"
+        )
     for row in dataset.dropped[:_PRINTED_DROPS]:
         print(f"        {dataset.path}:{row.line}: {row.reason}: {row.text[:60]}")
     if len(dataset.dropped) > _PRINTED_DROPS:
