@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from regard.settings.validation import require_at_least, require_positive
+from regard.settings.validation import require_at_least, require_finite, require_positive
 
 Ranking = Literal["wu", "transformers"]
 Stopping = Literal["certain", "likely", "first"]
@@ -63,7 +63,9 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     def __post_init__(self) -> None:
         require_at_least(1, self, "beam", "max_length")
         require_at_least(0, self, "min_length", "no_repeat_size", "forced_first")
+        require_at_least(0, self, "max_length_ratio")
         require_positive(self, "repetition_penalty")
+        require_finite(self, "length_penalty", "repetition_penalty", "max_length_ratio")
         if not 1 <= self.num_best <= self.beam:
             raise ValueError(f"num_best must be 1 to beam ({self.beam}), not {self.num_best}")
         if self.max_length is None and self.max_length_ratio is None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from regard.generation.decoding import CausalDecoder, S
-from regard.settings.validation import require_at_least, require_fraction
+from regard.settings.validation import require_at_least, require_finite, require_fraction
 
 
 class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +36,7 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         require_at_least(0, self, "temperature", "top_k")
+        require_finite(self, "temperature")
         require_fraction(self, "top_p")
         require_at_least(1, self, "max_tokens")
 

@@ -6,6 +6,7 @@ Each takes the configuration and names of settings, and raises ``ValueError`` in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -37,6 +38,11 @@ def require_probability(config: msgspec.Struct, *names: str) -> None:
 def require_fraction(config: msgspec.Struct, *names: str) -> None:
     """Check that settings are above 0 and at most 1."""
     _require(lambda value: 0 < value <= 1, "above 0 and at most 1", config, names)
+
+
+def require_finite(config: msgspec.Struct, *names: str) -> None:
+    """Check that settings are finite numbers."""
+    _require(math.isfinite, "finite", config, names)
 
 
 def require_multiple(config: msgspec.Struct, name: str, divisor: str) -> None:

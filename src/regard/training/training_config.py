@@ -10,6 +10,7 @@ from regard.optim import OPTIMIZERS, SCHEDULES
 from regard.optim.cg_updates import BetaName
 from regard.settings.validation import (
     require_at_least,
+    require_finite,
     require_fraction,
     require_positive,
     require_probability,
@@ -63,6 +64,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience")
         require_positive(self, "minutes")
+        require_at_least(0, self, "checkpoint_seconds", "seed")
+        require_finite(self, "minutes", "checkpoint_seconds")
         require_probability(self, "label_smoothing", "average")
 
 
@@ -113,5 +116,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         require_positive(self, "learning_rate")
         require_probability(self, "warmup", "beta1", "beta2", "momentum")
         require_positive(self, "clip")
-        require_at_least(0, self, "memory")
+        require_at_least(0, self, "memory", "weight_decay", "other_rate")
+        require_at_least(1, self, "newton_schulz_steps")
+        require_finite(self, "learning_rate", "weight_decay", "other_rate")
         require_fraction(self, "curvature_fraction")
