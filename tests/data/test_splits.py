@@ -331,6 +331,17 @@ def test_the_order_of_the_rows_does_not_matter():
     assert as_pairs(first.valid) == as_pairs(second.valid)
 
 
+@pytest.mark.parametrize("label", ["a", "b", "c"])
+def test_a_labeled_row_more_moves_few_others(label):
+    labels = ["a"] * 300 + ["b"] * 150 + ["c"] * 50
+    texts = [f"text {row}" for row in range(501)]
+    first = split(labeled(labels, texts[:500]), seed=1, valid_rows=50, test_rows=50)
+    second = split(labeled([*labels, label], texts), seed=1, valid_rows=50, test_rows=50)
+    for part in ("valid", "test"):
+        before, after = (set(getattr(parts, part).texts) for parts in (first, second))
+        assert len(before - after) <= 5
+
+
 TWINS = (
     "Don't go, Ann!",
     "Don\u2019t go, Ann",

@@ -147,7 +147,11 @@ def split(
     parts = _hold_out_groups(groups, hashes, sizes)
     _hold_out_rows(parts, sources, targets, hashes, sizes)
     if not isinstance(rows, ParallelCorpus):
-        _stratify(parts, groups, np.unique(rows.labels, return_inverse=True)[1])
+        labels = np.unique(rows.labels, return_inverse=True)[1]
+        by_hash = np.argsort(hashes, kind="stable")  # so that no choice depends on the file's order
+        stratified = parts[by_hash]
+        _stratify(stratified, groups[by_hash], labels[by_hash])
+        parts[by_hash] = stratified
     train, valid, test = (
         rows.select(np.flatnonzero(parts == part).tolist()) for part in (_TRAIN, _VALID, _TEST)
     )
