@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
-from io import TextIOWrapper
+from contextlib import suppress
+from io import TextIOBase, TextIOWrapper
 
 from regard.cli.app import build_app, overview
 from regard.cli.wording import error_text
 from regard.errors import RegardError
 
-_USAGE, _INTERRUPTED = 2, 130
+_USAGE, _RESOURCES, _INTERRUPTED = 2, 5, 130
+_BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python keeps it in a word
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,9 +29,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     warnings.formatwarning = lambda message, *_, **__: f"regard: note: {message}\n"
     words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.stdout = sys.stdout or _ClosedStream()
+    sys.stderr = sys.stderr or _ClosedStream(is_silent=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _discard_output()
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return _fail(f"standard output cannot be written ({reason}).", _RESOURCES)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    """Run a verb; return the exit code. An output that cannot be written raises OSError."""
+    if (problem := _problem_of(words)) is not None:
+        return _fail(problem, _USAGE)
     if words in ([], ["--help"], ["-h"]):
         print(overview())
         return 0
@@ -38,29 +59,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
             words.insert(index, "all")
     from cyclopts import CycloptsError
 
+    from regard.cli.parameters import protect_hyphens, restore_hyphens
     from regard.training.signals import Stopped
 
+    words = protect_hyphens(words)
     try:
         build_app()(words, exit_on_error=False, print_error=False, result_action="return_value")
     except RegardError as error:
         return _fail(error_text(error), error.exit_code)
     except CycloptsError as error:
         verb = " ".join(("regard", *(error.command_chain or ())))
-        return _fail(f"{error}  See: {verb} --help", _USAGE)
+        return _fail(restore_hyphens(f"{error}  See: {verb} --help"), _USAGE)
     except Stopped as stopped:
         return stopped.exit_code
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of the output has closed it: no further output, no error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
+def _problem_of(words: Sequence[str]) -> str | None:
+    """Return why a word cannot be a name or a text; None if all can."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            shown = word.encode("utf-8", "backslashreplace").decode()
+            position = len(word[: error.start].encode()) + 1
+            character = ord(word[error.start])
+            if not _BYTE.match(word[error.start]):
+                cause = f"half of a character (U+{character:04X}) at byte {position}."
+            else:
+                cause = f"not UTF-8 at byte {position} (0x{character - 0xDC00:02X})."
+            return f'"{shown}": {cause}  Names and texts of a command are UTF-8.'
+        if "\0" in word:
+            return f"{word!r}: a NUL byte.  Names and texts of a command hold none."
+    return None
+
+
 def _fail(message: str, code: int) -> int:
-    sys.stdout.flush()
-    print(f"regard: {message}", file=sys.stderr)
+    with suppress(OSError):
+        sys.stdout.flush()
+    with suppress(OSError):  # the message cannot be shown, the code can
+        print(f"regard: {message}", file=sys.stderr)
     return code
+
+
+def _discard_output() -> None:
+    """Let what is still in the buffer of standard output go nowhere, without an error at exit."""
+    with suppress(OSError, ValueError):  # a stream in memory has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
+
+
+class _ClosedStream(TextIOBase):
+    """Stands for standard output that was closed before the start.
+
+    Args:
+        is_silent: Whether a text that is written to it is dropped without an error.
+    """
+
+    def __init__(self, *, is_silent: bool = False) -> None:
+        self._is_silent = is_silent
+
+    def write(self, text: str) -> int:
+        """Raise BrokenPipeError, or drop the text."""
+        if not self._is_silent:
+            raise BrokenPipeError(32, os.strerror(32))
+        return len(text)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 
 from regard.__main__ import main
 from regard.cli.app import BENCHES, VERBS, build_app
+from regard.cli.parameters import protect_hyphens
 
 ALL = VERBS | {f"bench {name}": verb for name, verb in BENCHES.items()}
 
@@ -45,7 +46,7 @@ def test_the_help_of_every_verb_ends_with_its_examples(capsys, name):
 def test_every_example_is_a_command_of_regard(command):
     words = shlex.split(command.rpartition("| ")[2].partition(" < ")[0])
     assert words[0] == "regard"
-    build_app().parse_args(words[1:], exit_on_error=False, print_error=False)
+    build_app().parse_args(protect_hyphens(words[1:]), exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +73,20 @@ def test_an_unknown_verb_is_a_usage_error_with_a_suggestion(capsys):
     assert err.endswith("  See: regard --help\n")
 
 
-@pytest.mark.parametrize("words", [["train", "--outptu"], ["check", "--jsom"]], ids=" ".join)
-def test_a_misspelt_option_is_not_taken_for_data(capsys, words):
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["train", "--outptu"], "--output"),
+        (["check", "--jsom"], "--json"),
+        (["translate", "ende", "--jsn"], "--json"),
+        (["translate", "--bem", "4", "x"], "--beam"),
+        (["generate", "tales", "Once", "--sed", "1"], "--seed"),
+    ],
+    ids=" ".join,
+)
+def test_a_misspelt_option_is_refused_wherever_it_is(capsys, words, meant):
     assert main(words) == 2
     assert capsys.readouterr().err == (
-        f'regard: Invalid value "{words[1]}" for DATA. This verb has no such option.  '
+        f"regard: Unknown option: {words[1]}. Did you mean {meant}?  "
         f"See: regard {words[0]} --help\n"
     )

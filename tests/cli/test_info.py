@@ -73,7 +73,7 @@ def test_a_diagram_goes_to_a_file(info, tmp_path):
             ("--diagram", "mermaid", "--json"),
             "--diagram goes with -o only.  Leave --json and --length out.",
         ),
-        (("--length", 0), "--length 0: must be 1 or more tokens."),
+        (("--length", 0), "--length 0: must be 1 to 1,000,000,000."),
         (
             ("--diagram", "mermaid", "-o", "no/such/place.mmd"),
             "no/such/place.mmd: cannot be written (No such file or directory).",

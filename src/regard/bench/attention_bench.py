@@ -34,6 +34,7 @@ from regard.bench.peers import (
 )
 from regard.errors import ConfigError, ResourceError
 
+_LARGEST = 1 << 24  # positions, heads or numbers of a head
 _MM_SIZE = 1024  # rows and columns: large enough for the peak, 20 ms on two cores
 _TURN_SECONDS = 0.02  # short calls are repeated within a turn
 _MAX_CALLS = 64
@@ -74,6 +75,8 @@ class BenchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for name, value in counts.items():
             if value < 1:
                 raise ConfigError(f"{name}={value}: must be 1 or more.")
+            if value > _LARGEST:
+                raise ConfigError(f"{name}={value}: must be {_LARGEST:,} or less.")
         for name in self.peers:
             if name not in PEERS:
                 raise ConfigError(
@@ -169,7 +172,7 @@ def parse_lengths(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     for part in parts:
-        if not (part.isascii() and part.isdigit() and int(part) > 0):
+        if not (part.isascii() and part.isdigit() and 0 < int(part) <= _LARGEST):
             raise ConfigError(
                 f'lengths={text}: "{part}" is not a length.  Expected whole numbers of 1 or more, '
                 "e.g. 128,1024,8192."

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from regard.cli.data_options import UNSET, DataOptions
-from regard.cli.parameters import Flag, Input, Settings
+from regard.cli.outputs import escape
+from regard.cli.parameters import Flag, Name, Settings
 from regard.cli.wording import command_text, error_text, message_text
 from regard.errors import DataError, NextStep
 
@@ -20,7 +21,7 @@ _PRINTED_PROBLEMS = 100
 
 
 def check(
-    data: Annotated[str, Input],
+    data: Annotated[str, Name],
     *,
     settings: Annotated[tuple[str, ...], Settings] = (),
     options: DataOptions = UNSET,
@@ -149,7 +150,9 @@ def _print(task: str, dataset: Any) -> None:
             values = "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())
             print(f"Length  {language}: {values}   (characters)")
     elif isinstance(dataset, InputClassificationData):
-        counts = ", ".join(f"{label} {count:,}" for label, count in dataset.label_counts().items())
+        counts = ", ".join(
+            f"{escape(label)} {count:,}" for label, count in dataset.label_counts().items()
+        )
         print(f"Labels  {counts}\nSizes   {dataset.describe_inputs()}")
     if num_twins := _count_near_twins(dataset):
         rows = "1 row differs" if num_twins == 1 else f"{num_twins:,} rows differ"

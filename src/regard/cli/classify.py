@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from regard.cli.inputs import input_lines
-from regard.cli.parameters import AsText, Flag, Input
-from regard.errors import ConfigError, NextStep, WeightsError
+from regard.cli.outputs import escape
+from regard.cli.parameters import AsText, Flag, Name, Text
+from regard.errors import NextStep, WeightsError
+from regard.settings.validation import LARGEST, require_range
 
 if TYPE_CHECKING:
     from regard.tasks.classification.input_predictor import InputClassifier
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def classify(
-    model: str,
-    text: Annotated[str | None, Input] = None,
+    model: Annotated[str, Name],
+    text: Annotated[str | None, Text] = None,
     /,
     *,
     top: int = 1,
@@ -34,8 +36,9 @@ def classify(
         Folder of a trained classifier.
     text
         A file if one of that name exists, else the text itself; - or nothing reads standard input.
-        For a model of images or recordings a file, a folder, or - for names of files; for one of
-        series a file of rows of numbers.
+        Of JSONL, CSV and TSV the column text (or source) is classified. Text that begins with a
+        dash goes behind --. For a model of images or recordings a file, a folder, or - for names of
+        files; for one of series a file of rows of numbers.
     top
         Number of labels for each line, most probable first.
     as_text
@@ -49,15 +52,14 @@ def classify(
     from regard.tasks.classification.predictor import TextClassifier
     from regard.tasks.loading import open_model
 
-    if top < 1:
-        raise ConfigError(f"--top {top}: must be 1 or more.")
+    require_range("--top", top, 1, LARGEST)
     classifier = open_model(model)
     if isinstance(classifier, InputClassifier):
         _classify_inputs(classifier, "-" if text is None else text, top, json=json)
         return
     if not isinstance(classifier, TextClassifier):
         raise WeightsError(f"{model}: does not classify texts.", NextStep("See", "info", (model,)))
-    lines = input_lines(text, encoding, as_text=as_text)
+    lines = input_lines(text, encoding, as_text=as_text, role="text")
     for number, (line, result) in enumerate(classifier.stream(lines), start=1):
         _write({"line": number, "text": line}, result, top, json=json)
 
@@ -71,7 +73,7 @@ def _classify_inputs(classifier: InputClassifier, path: str, top: int, *, json: 
     prints_names = is_list or Path(path).is_dir()
     results = (result for item in paths for result in classifier.stream(item))
     for number, (name, result) in enumerate(results, start=1):
-        prefix = f"{name}\t" if prints_names else ""
+        prefix = f"{escape(name)}\t" if prints_names else ""
         _write({"number": number, "input": name}, result, top, json=json, prefix=prefix)
 
 
@@ -83,5 +85,5 @@ def _write(
         text = msgspec.json.encode({**entry, **msgspec.to_builtins(result)}).decode()
     else:
         ranked = list(result.probabilities.items())[:top]
-        text = prefix + "\t".join(f"{label}\t{value:.3f}" for label, value in ranked)
+        text = prefix + "\t".join(f"{escape(label)}\t{value:.3f}" for label, value in ranked)
     print(text, flush=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from regard.cli.parameters import Flag
+from regard.cli.parameters import Flag, Name
 
 
 @Parameter(name="*")
@@ -27,9 +27,9 @@ class DataOptions:
     """
 
     columns: str | None = None
-    targets: str | None = None
-    valid: str | None = None
-    test: str | None = None
+    targets: Annotated[str | None, Name] = None
+    valid: Annotated[str | None, Name] = None
+    test: Annotated[str | None, Name] = None
     lang: str | None = None
     encoding: str | None = None
     drop_overlap: Annotated[bool, Flag] = False

@@ -9,6 +9,8 @@ import msgspec
 
 from regard.cli.console import make_report
 from regard.cli.parameters import Flag, Output
+from regard.errors import ConfigError
+from regard.settings.validation import LARGEST, require_range
 
 if TYPE_CHECKING:
     from regard.runs.demo import DemoReport
@@ -39,6 +41,9 @@ def demo(
         One JSON object per event instead of text.
     """
     start_time = time.monotonic()
+    require_range("--seed", seed, 0, LARGEST)
+    if not 0 < minutes <= LARGEST:
+        raise ConfigError(f"--minutes {minutes}: must be above 0.")
     from regard.runs.demo import run_demo
 
     with make_report(json=json) as report:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from regard.cli.parameters import Flag, Input
+from regard.cli.parameters import Flag, Name
+from regard.settings.validation import LARGEST, require_range
 
 if TYPE_CHECKING:
     from regard.tasks.classification.evaluation import ClassificationReport
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: str,
-    data: Annotated[str, Input],
+    model: Annotated[str, Name],
+    data: Annotated[str, Name],
     *,
     beam: int | None = None,
-    compare: str | None = None,
+    compare: Annotated[str | None, Name] = None,
     worst: int = 20,
     drop_overlap: Annotated[bool, Flag] = False,
     allow_overlap: Annotated[bool, Flag] = False,
@@ -52,6 +54,8 @@ def evaluate(
     from regard.tasks.language_modeling.evaluation import TextReport
     from regard.tasks.translation.evaluation import TranslationReport
 
+    require_range("--worst", worst, 0, LARGEST)
+    start_time = time.monotonic()
     report, predictor = score(
         model,
         data,
@@ -62,7 +66,9 @@ def evaluate(
         allow_overlap=allow_overlap,
     )
     if json:
-        print(msgspec.json.encode(report).decode())
+        task = predictor.config.task if predictor.config else ""
+        fields = _json_fields(report) | {"seconds": time.monotonic() - start_time}
+        print(msgspec.json.encode({"task": task, **fields}).decode())
     elif isinstance(report, TranslationReport):
         assert predictor.config is not None
         beam = predictor.config.search.beam if beam is None else beam
@@ -71,6 +77,39 @@ def evaluate(
         _print_text_report(report, compare)
     else:
         _print_labels_report(report, compare)
+
+
+def _json_fields(report: TranslationReport | TextReport | ClassificationReport) -> dict[str, Any]:
+    """Return a report with the fields that all tasks share: rows, scores, floors, worst."""
+    from regard.tasks.language_modeling.evaluation import TextReport
+    from regard.tasks.translation.evaluation import TranslationReport
+
+    fields: dict[str, Any] = msgspec.to_builtins(report)
+    if isinstance(report, TranslationReport):
+        floors = {"copy_chrf": report.copy_chrf, "neighbour_chrf": report.neighbour_chrf}
+        return fields | {"rows": report.num_pairs, "floors": floors}
+    if isinstance(report, TextReport):
+        scores = {"perplexity": report.perplexity, "bits_per_byte": report.bits_per_byte}
+        intervals = {name: _interval(value) for name, value in scores.items()}
+        floors = {"byte_entropy": report.byte_entropy, "compressed": report.compressed}
+        num_rows, value, floor = report.num_lines, report.bits_per_byte, report.compressed
+        verdict = "below xz" if value < floor else "not below xz"
+    else:
+        accuracy = _interval(report.accuracy, report.accuracy_low, report.accuracy_high)
+        intervals = {"accuracy": accuracy, "macro_f1": _interval(report.macro_f1)}
+        floors = {"majority": report.majority}
+        num_rows, value, floor = report.num_inputs, report.accuracy_low, report.majority
+        name = "the most frequent label"
+        verdict = f"above {name}" if value > floor else f"not above {name}"
+    shared = {"rows": num_rows, "scores": intervals, "floors": floors, "verdict": verdict}
+    return fields | shared | {"worst": []}
+
+
+def _interval(
+    value: float, low: float | None = None, high: float | None = None
+) -> dict[str, float | None]:
+    """Return a score with its 95 % interval, where it has one."""
+    return {"value": value, "low": low, "high": high}
 
 
 def _print_labels_report(report: ClassificationReport, other: str | None) -> None:

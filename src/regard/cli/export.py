@@ -6,11 +6,11 @@ from typing import Annotated
 
 import msgspec
 
-from regard.cli.parameters import Flag, Output
+from regard.cli.parameters import Flag, Name, Output
 
 
 def export(
-    model: str,
+    model: Annotated[str, Name],
     *,
     output: Annotated[str, Output],
     to: str = "hf",

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import msgspec
 
-from regard.cli.parameters import Flag, Input
-from regard.errors import ConfigError, NextStep, WeightsError
+from regard.cli.parameters import Flag, Name, Text
+from regard.errors import NextStep, WeightsError
+from regard.settings.validation import LARGEST, require_range
+
+_MOST_CONTINUATIONS = 1_000
 
 
 def generate(
-    model: str,
-    prompt: Annotated[str | None, Input] = None,
+    model: Annotated[str, Name],
+    prompt: Annotated[str | None, Text] = None,
     /,
     *,
     max_tokens: int = 200,
@@ -21,7 +24,7 @@ def generate(
     top_k: int = 0,
     top_p: float = 1.0,
     num: int = 1,
-    stop: str | None = None,
+    stop: Annotated[str | None, Text] = None,
     seed: int | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -32,7 +35,8 @@ def generate(
     model
         Folder of a trained language model.
     prompt
-        Text to continue; - reads it from standard input; without it a new text begins.
+        Text to continue; - reads it from standard input; without it a new text begins. Text that
+        begins with a dash goes behind --.
     max_tokens
         Most tokens to write.
     temperature
@@ -49,9 +53,10 @@ def generate(
     seed
         Seed of the sampling; the same seed writes the same text.
     json
-        One JSON object a continuation.
+        One JSON object with all continuations.
     """
     from regard.tasks.language_modeling.predictor import (
+        Generation,
         SamplingOptions,
         TextGenerator,
         sampling_config,
@@ -67,8 +72,8 @@ def generate(
         seed=seed,
     )
     sampling_config(options)  # refuse them before the model is opened
-    if num < 1:
-        raise ConfigError(f"--num {num}: must be 1 or more.")
+    require_range("--num", num, 1, _MOST_CONTINUATIONS)
+    require_range("--seed", seed, 0, LARGEST)
     generator = open_model(model)
     if not isinstance(generator, TextGenerator):
         raise WeightsError(f"{model}: does not generate text.", NextStep("See", "info", (model,)))
@@ -77,17 +82,24 @@ def generate(
         from regard.data.readers.text_lines import read_lines
 
         text = "\n".join(read_lines("-"))
-    if num == 1 and not json:
+    if prompt is not None and not text.strip():
+        generations = [Generation(text="", num_tokens=0, is_complete=True)] * num
+        text = ""
+    elif num == 1 and not json:
         sys.stdout.write(text)
         for piece in generator.stream(text, **options):
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
         return
-    generations = generator.generate(text, num=num, **options)
-    for number, generation in enumerate([generations] if num == 1 else generations, start=1):
-        if json:
-            entry = {"prompt": text, **msgspec.to_builtins(generation)}
-            print(msgspec.json.encode(entry).decode())
-        else:
-            print(f"--- {number}\n{text}{generation.text}")
+    else:
+        result = generator.generate(text, num=num, **options)
+        generations = [result] if num == 1 else result
+    if json:
+        outputs = msgspec.to_builtins(generations)
+        entry = {"line": 1, "text": text, "prompt": text, "outputs": outputs}
+        print(msgspec.json.encode(entry).decode())
+        return
+    for number, generation in enumerate(generations, start=1):
+        title = "" if num == 1 else f"--- {number}\n"
+        print(f"{title}{text}{generation.text}")

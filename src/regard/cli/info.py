@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from regard.cli.parameters import Flag, Output
+from regard.cli.outputs import escape, replacing
+from regard.cli.parameters import Flag, Name, Output
 from regard.cli.wording import command_text
 from regard.errors import ConfigError
+from regard.settings.validation import require_range
 
 if TYPE_CHECKING:
     from regard.explain.layer_table import LayerRow
     from regard.runs.information import FolderInformation
 
 _PRINTED_LABELS = 10
+_LONGEST = 10**9  # tokens
 
 
 def info(
-    model: str,
+    model: Annotated[str, Name],
     *,
     diagram: Literal["mermaid"] | None = None,
     output: Annotated[str | None, Output] = None,
@@ -57,8 +59,7 @@ def info(
     from regard.explain.layer_table import layer_table, training_flops_per_token
     from regard.runs.information import inspect_folder
 
-    if length is not None and length < 1:
-        raise ConfigError(f"--length {length}: must be 1 or more tokens.")
+    require_range("--length", length, 1, _LONGEST)
     information, without_weights = inspect_folder(model)
     length = information.length if length is None else length
     layers = layer_table(without_weights, length)
@@ -91,13 +92,11 @@ def _draw(model: str, output: str | None) -> None:
     from regard.runs.information import inspect_folder
 
     text = draw_diagram(inspect_folder(model)[1])
-    if output is None:
+    if output in (None, "-"):
         print(text, end="")
         return
-    try:
-        Path(output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{output}: cannot be written ({error.strerror}).") from error
+    with replacing(output) as stream:
+        stream.write(text)
 
 
 def _print(
@@ -138,7 +137,7 @@ def _print_published(folder: FolderInformation) -> None:
         print(f"Search  {config.search.summary()}")
     if labels:
         more = ", ..." if len(labels) > _PRINTED_LABELS else ""
-        print(f"Labels  {len(labels):,}: {', '.join(labels[:_PRINTED_LABELS])}{more}")
+        print(f"Labels  {len(labels):,}: {', '.join(map(escape, labels[:_PRINTED_LABELS]))}{more}")
 
 
 def _print_data(folder: FolderInformation) -> None:

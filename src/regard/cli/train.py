@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from regard.cli.console import make_report
 from regard.cli.data_options import UNSET, DataOptions
-from regard.cli.parameters import Flag, Input, Output, Settings
+from regard.cli.parameters import Flag, Name, Output, Settings
 from regard.errors import ConfigError, NextStep
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ their own. The folder's config.toml holds what a run has; --dry-run shows the si
 
 
 def train(
-    data: Annotated[str | None, Input] = None,
+    data: Annotated[str | None, Name] = None,
     *,
     output: Annotated[str | None, Output] = None,
-    start_from: Annotated[str | None, Parameter(name="--from")] = None,
+    start_from: Annotated[str | None, Name, Parameter(name="--from")] = None,
     preset: str | None = None,
     minutes: float | None = None,
     seed: int | None = None,
     settings: Annotated[tuple[str, ...], Settings] = (),
-    config: str | None = None,
+    config: Annotated[str | None, Name] = None,
     options: DataOptions = UNSET,
     resume: Annotated[bool, Flag] = False,
     dry_run: Annotated[bool, Flag] = False,

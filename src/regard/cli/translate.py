@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from regard.cli.inputs import input_lines
-from regard.cli.parameters import AsText, Flag, Input, Output
-from regard.errors import ConfigError, NextStep, WeightsError
+from regard.cli.outputs import escape, write_rows
+from regard.cli.parameters import AsText, Flag, Name, Output, Text
+from regard.errors import NextStep, WeightsError
 
 if TYPE_CHECKING:
     from regard.tasks.translation.predictor import Translation, Translator
 
 
 def translate(
-    model: str,
-    text: Annotated[str | None, Input] = None,
+    model: Annotated[str, Name],
+    text: Annotated[str | None, Text] = None,
     /,
     *,
     output: Annotated[str | None, Output] = None,
@@ -39,8 +38,10 @@ def translate(
         Folder of a trained model.
     text
         A file if one of that name exists, else the text itself; - or nothing reads standard input.
+        Of JSONL, CSV and TSV the column source (or text) is translated. Text that begins with a
+        dash goes behind --.
     output
-        File to write instead of standard output.
+        File to write instead of standard output; it is replaced once all lines are written.
     beam
         Hypotheses in the beam search; 1 is greedy. The default is the model's: 4, or that of a
         published folder.
@@ -66,17 +67,10 @@ def translate(
     # Refuse wrong options before the first line is read.
     search = translator.config.search
     search_config(search, beam=beam, num_best=nbest, length_penalty=length_penalty)
-    lines = input_lines(text, encoding, as_text=as_text)
+    lines = input_lines(text, encoding, as_text=as_text, role="source")
     results = translator.stream(lines, beam=beam, num_best=nbest, length_penalty=length_penalty)
     rows = _format(translator, results, align=align, json=json, is_numbered=nbest > 1)
-    if output is None:
-        _write(rows, sys.stdout)
-        return
-    try:
-        with Path(output).open("w", encoding="utf-8", newline="\n") as stream:
-            _write(rows, stream)
-    except OSError as error:
-        raise ConfigError(f"{output}: cannot be written ({error.strerror}).") from error
+    write_rows(rows, output)
 
 
 def _format(
@@ -97,16 +91,10 @@ def _format(
                 outputs.append({**msgspec.to_builtins(translation), **alignment})
                 continue
             fields = [str(number), f"{translation.score:.4f}"] if is_numbered else []
-            fields.append(translation.text.replace("\n", " "))
+            fields.append(escape(translation.text.replace("\n", " ")))
             if align:
                 fields.append(" ".join(f"{left}-{right}" for left, right in pairs))
             yield "\t".join(fields)
         if json:
-            entry = {"line": number, "source": source, "outputs": outputs}
+            entry = {"line": number, "text": source, "source": source, "outputs": outputs}
             yield msgspec.json.encode(entry).decode()
-
-
-def _write(rows: Iterable[str], stream: TextIO) -> None:
-    for row in rows:
-        print(row, file=stream)
-        sys.stdout.flush()

@@ -10,10 +10,17 @@ from typing import Literal
 
 import msgspec
 
-from regard.settings.validation import require_at_least, require_finite, require_positive
+from regard.settings.validation import (
+    require_at_least,
+    require_at_most,
+    require_finite,
+    require_positive,
+)
 
 Ranking = Literal["wu", "transformers"]
 Stopping = Literal["certain", "likely", "first"]
+_LARGEST_BEAM = 1_000
+_LARGEST_PENALTY = 100.0  # a power of the length: a higher one is above any number
 
 
 class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +69,12 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "beam", "max_length")
+        require_at_most(_LARGEST_BEAM, self, "beam")
+        if not abs(self.length_penalty) <= _LARGEST_PENALTY:
+            raise ValueError(
+                f"length_penalty must be {-_LARGEST_PENALTY} to {_LARGEST_PENALTY}, "
+                f"not {self.length_penalty}"
+            )
         require_at_least(0, self, "min_length", "no_repeat_size", "forced_first")
         require_at_least(0, self, "max_length_ratio")
         require_positive(self, "repetition_penalty")

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from regard.generation.decoding import CausalDecoder, S
-from regard.settings.validation import require_at_least, require_finite, require_fraction
+from regard.settings.validation import (
+    require_at_least,
+    require_at_most,
+    require_finite,
+    require_fraction,
+)
+
+_LARGEST_COUNT = 10**9  # tokens
+_COLDEST = 1e-4  # at a lower temperature the most probable token is certain
 
 
 class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,6 +45,11 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         require_at_least(0, self, "temperature", "top_k")
         require_finite(self, "temperature")
+        require_at_most(_LARGEST_COUNT, self, "top_k", "max_tokens")
+        if self.temperature and not _COLDEST <= self.temperature <= 1 / _COLDEST:
+            raise ValueError(
+                f"temperature must be 0, or {_COLDEST} to {1 / _COLDEST:g}, not {self.temperature}"
+            )
         require_fraction(self, "top_p")
         require_at_least(1, self, "max_tokens")
 

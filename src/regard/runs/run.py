@@ -17,7 +17,7 @@ import msgspec
 
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
-from regard.errors import ConfigError, DataError, NextStep
+from regard.errors import ConfigError, DataError, NextStep, ResourceError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.folder_lock import FolderLock
 from regard.hub.model_folder import ModelFolder
@@ -49,6 +49,7 @@ from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import Evaluated, Event, Finished, Planned, Report, Started, Warned
 from regard.training.full_batch_step import build_full_batch
 from regard.training.loop import Trainer
+from regard.training.signals import Stopped, request_stop
 from regard.training.train_step import MiniBatchStep
 from regard.training.training_config import FULL_BATCH
 
@@ -255,6 +256,7 @@ class _Run:
         self.config, self._sources = setup.config, sources
         self._report, self._start_time = report, start_time
         self._has_warned = False
+        self._report_error: OSError | None = None
 
     @classmethod
     def from_request(
@@ -343,7 +345,7 @@ class _Run:
         save_checkpoint(
             self.folder.path, counters, self.setup.model, trainer.average, trainer.stepper
         )
-        return self._finish(trainer.run(counters))
+        return self._finish(self._train(trainer, counters))
 
     def from_checkpoint(self, lock: FolderLock) -> Any:
         """Restore the checkpoint, and continue training; return the predictor."""
@@ -356,7 +358,22 @@ class _Run:
         self._report(
             Warned(text=f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}.")
         )
-        return self._finish(trainer.run(counters))
+        return self._finish(self._train(trainer, counters))
+
+    def _train(self, trainer: Trainer, counters: Counters) -> Counters:
+        """Train; a report that cannot be written ends the run once its state is saved."""
+        try:
+            return trainer.run(counters)
+        except Stopped:
+            if self._report_error is None:
+                raise
+        folder = str(self.folder.path)
+        reason = self._report_error.strerror or self._report_error
+        raise ResourceError(
+            f"the report of the run cannot be written ({reason}).  Saved: {folder}, "
+            f"step {counters.step:,}.",
+            NextStep("Continue", "train", settings=(("output", folder), ("resume", ""))),
+        ) from self._report_error
 
     def _trainer(self, lock: FolderLock) -> Trainer:
         setup, training, optimizer = self.setup, self.config.training, self.config.optimizer
@@ -396,13 +413,18 @@ class _Run:
     def _record(self, lock: FolderLock, event: Event) -> None:
         """Report an event, and append evaluations to ``metrics.jsonl``."""
         lock.check()
-        self._report(event)
+        if self._report_error is None:
+            try:
+                self._report(event)
+            except OSError as error:
+                self._report_error = error
+                request_stop()
         if isinstance(event, Evaluated):
             self.folder.append_metrics(msgspec.to_builtins(event))
             warning = self.setup.data_warning(event)
             if warning is not None and not self._has_warned:
                 self._has_warned = True
-                self._report(warning)
+                self._record(lock, warning)
 
     def _finish(self, counters: Counters) -> Any:
         """Evaluate the best weights on the test data, write model card and last metrics."""

@@ -32,6 +32,7 @@ import tomli_w
 from msgspec.structs import FieldInfo, fields
 
 from regard.errors import ConfigError, NextStep
+from regard.settings.validation import require_buildable
 
 T = TypeVar("T", bound=msgspec.Struct)
 Table = dict[str, Any]
@@ -410,11 +411,17 @@ def _convert(value: object, hint: object, name: str) -> object:
     else:
         plain = None if value == _NONE and _is_optional(kind) else value
     try:
-        return msgspec.convert(plain, hint)
+        converted = msgspec.convert(plain, hint)
     except msgspec.ValidationError as error:
         words = {choice: choice for choice, is_value in _choices(kind) if is_value}
         expected = f"{_expectation(kind)} was expected.{_did_you_mean(_word(value), words)}"
         raise ConfigError(f"{name}={_word(value)}: {expected}") from error
+    if type(converted) is int:
+        try:
+            require_buildable(name.rpartition(".")[2], converted)
+        except ValueError as error:
+            raise ConfigError(f"{name}={_word(value)}: {error}") from error
+    return converted
 
 
 def _kind(hint: object) -> kinds.Type:

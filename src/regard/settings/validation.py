@@ -1,7 +1,8 @@
 """Checks of numbers in settings, for the ``__post_init__`` of a configuration.
 
 Each takes the configuration and names of settings, and raises ``ValueError`` in the form that
-`regard.settings.binding` expects. A setting that is `None` passes.
+`regard.settings.binding` expects. A setting that is `None` passes. `require_range` checks a number
+that is not part of a configuration.
 """
 
 from __future__ import annotations
@@ -10,6 +11,13 @@ import math
 from collections.abc import Callable
 
 import msgspec
+
+from regard.errors import ConfigError
+
+LARGEST = 10**12
+"""Largest whole number of a setting or on the command line."""
+_LARGEST_SIZE = 1 << 24  # of a layer: 10^7 rows of 10^7 float32 are above any memory
+_LARGEST_DEPTH = 1_000  # layers: more are built for hours
 
 
 def require_at_least(least: int, config: msgspec.Struct, *names: str) -> None:
@@ -23,6 +31,28 @@ def require_at_least(least: int, config: msgspec.Struct, *names: str) -> None:
     ValueError: dim must be 1 or more, not 0
     """
     _require(lambda value: value >= least, f"{least} or more", config, names)
+    for name in names:
+        require_buildable(name, getattr(config, name))
+
+
+def require_at_most(most: int, config: msgspec.Struct, *names: str) -> None:
+    """Check that settings are `most` or less."""
+    _require(lambda value: value <= most, f"{most:,} or less", config, names)
+
+
+def require_range(name: str, value: float | None, low: float, high: float) -> None:
+    """Check that a number is in a range; None passes.
+
+    Raises:
+        ConfigError: It is not.
+
+    >>> require_range("--top", 0, 1, 1000)
+    Traceback (most recent call last):
+    ...
+    regard.errors.ConfigError: --top 0: must be 1 to 1,000.
+    """
+    if value is not None and not low <= value <= high:
+        raise ConfigError(f"{name} {value}: must be {low:,} to {high:,}.")
 
 
 def require_positive(config: msgspec.Struct, *names: str) -> None:
@@ -54,8 +84,17 @@ def require_multiple(config: msgspec.Struct, name: str, divisor: str) -> None:
 
 def require_even_heads(dim: int, num_heads: int) -> None:
     """Check that a size is even, as sinusoids need it, and a multiple of the heads."""
+    require_buildable("dim", dim)
     if dim < 2 or dim % 2 or dim % num_heads:
         raise ValueError(f"dim must be even and a multiple of num_heads ({num_heads}), not {dim}")
+
+
+def require_buildable(name: str, value: float | None) -> None:
+    """Check that a number of layers, or the size of a layer, is one that can be built."""
+    word = name.rpartition("_")[2]
+    most = {"layers": _LARGEST_DEPTH, "dim": _LARGEST_SIZE, "heads": _LARGEST_SIZE}.get(word)
+    if value is not None and most is not None and value > most:
+        raise ValueError(f"{name} must be {most:,} or less, not {value:,}")
 
 
 def _require(
@@ -65,5 +104,8 @@ def _require(
     names: tuple[str, ...],
 ) -> None:
     for name in names:
-        if (value := getattr(config, name)) is not None and not is_allowed(value):
+        value = getattr(config, name)
+        if isinstance(value, int) and value > LARGEST:
+            raise ValueError(f"{name} must be {LARGEST:,} or less, not {value}")
+        if value is not None and not is_allowed(value):
             raise ValueError(f"{name} must be {allowed}, not {value}")

@@ -56,6 +56,9 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sha256: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("path", "targets", "valid", "test"):
+            if getattr(self, name) == "":
+                raise ValueError(f"{name} must be the name of a file or folder, or none")
         if self.max_length < 2:
             raise ValueError(f"max_length must be 2 or more, not {self.max_length}")
         if len(self.columns) > 2:

@@ -144,17 +144,17 @@ def require_memory(setup: TrainingSetup) -> None:
         changes: predict(sparse, batch_tokens),
         f"`training.batch_tokens={smaller}`": predict(attention, smaller),
     }
-    fits = [f"{remedy} ({_size(size)})" for remedy, size in remedies.items() if size <= free]
+    fits = [f"{remedy} ({format_size(size)})" for remedy, size in remedies.items() if size <= free]
     cause = f"batch of {batch_tokens:,} tokens"
     if 2 * batch_tokens * model.attention_bytes(attention, length) > needed and sparse != attention:
         cause = f"attention {attention.summary()} at length {length:,}"
     raise ResourceError(
-        f"needs about {_size(needed)}, {_size(free)} are free ({cause}).  "
+        f"needs about {format_size(needed)}, {format_size(free)} are free ({cause}).  "
         + (f"Fits: {' or '.join(fits)}." if fits else "Smaller: `preset=tiny`")
     )
 
 
-def _size(num_bytes: int) -> str:
+def format_size(num_bytes: int) -> str:
     """Return a size in gigabytes, with one decimal where it is below 10."""
     return f"{num_bytes / 1e9:.{1 if num_bytes < 9.95e9 else 0}f}".removesuffix(".0") + " GB"
 

@@ -182,6 +182,8 @@ def _differences(
 
 def _read_file(path: Path) -> Table:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ConfigError(f"{path}: a device or a pipe, not a file.  Name a config.toml.")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}).") from error

@@ -25,6 +25,16 @@ class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
         return 128 + self.signum
 
 
+def request_stop() -> None:
+    """Stop the run of this process as SIGTERM does, after the present step and a checkpoint.
+
+    Where no signal is caught, as outside the main thread, the run continues.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and callable(signal.getsignal(signal.SIGTERM)):
+        signal.raise_signal(signal.SIGTERM)
+
+
 class StopRequest:
     """Catches the first signal while inside ``with``; a second one acts as usual.
 

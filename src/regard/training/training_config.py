@@ -9,8 +9,10 @@ import msgspec
 from regard.optim import OPTIMIZERS, SCHEDULES
 from regard.optim.cg_updates import BetaName
 from regard.settings.validation import (
+    LARGEST,
     require_at_least,
     require_finite,
+    require_at_most,
     require_fraction,
     require_positive,
     require_probability,
@@ -66,6 +68,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         require_positive(self, "minutes")
         require_at_least(0, self, "checkpoint_seconds", "seed")
         require_finite(self, "minutes", "checkpoint_seconds")
+        require_at_most(LARGEST, self, "minutes", "checkpoint_seconds")
         require_probability(self, "label_smoothing", "average")
 
 
@@ -114,6 +117,7 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def __post_init__(self) -> None:
         require_positive(self, "learning_rate")
+        require_at_most(LARGEST, self, "learning_rate")
         require_probability(self, "warmup", "beta1", "beta2", "momentum")
         require_positive(self, "clip")
         require_at_least(0, self, "memory", "weight_decay", "other_rate")

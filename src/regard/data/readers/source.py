@@ -129,9 +129,8 @@ def open_source(path: str | Path) -> DataSource:
     """
     name = str(path)
     if name in _STANDARD_INPUT:
-        if sys.stdin is None:
-            raise DataError(f"{name}: standard input is closed.  Name a file.")
-        return DataSource(name, _unpack(name, _read_stream(name, sys.stdin.buffer)), is_stream=True)
+        content = _read_stream(name, standard_input(name))
+        return DataSource(name, _unpack(name, content), is_stream=True)
     try:
         kind = stat.S_IFMT(Path(name).stat().st_mode)
     except (OSError, ValueError):  # opening it fails with the reason
@@ -166,6 +165,13 @@ def open_file(name: str) -> BufferedReader:
         return Path(name).open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise DataError(_describe_open_error(name, error)) from error
+
+
+def standard_input(name: str) -> BinaryIO:
+    """Return standard input; raise `DataError` if it is closed."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise DataError(f"{name}: standard input is closed.  Name a file.")
+    return sys.stdin.buffer
 
 
 def file_hash(path: str | Path) -> str:

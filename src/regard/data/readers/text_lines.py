@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from encodings.aliases import aliases
@@ -21,7 +20,14 @@ from typing import BinaryIO, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 from regard.data.readers.problems import RowProblem
-from regard.data.readers.source import DataSource, SourceLike, as_source, did_you_mean, open_file
+from regard.data.readers.source import (
+    DataSource,
+    SourceLike,
+    as_source,
+    did_you_mean,
+    open_file,
+    standard_input,
+)
 from regard.errors import ConfigError, DataError
 
 Lines = Iterator[tuple[int, str]]
@@ -187,7 +193,7 @@ def _open(file: TextFile) -> Iterator[BinaryIO]:
     if file.content is not None:
         yield BytesIO(file.content)
     elif file.name == "-":
-        yield sys.stdin.buffer
+        yield standard_input("-")
     else:
         with open_file(file.name) as stream:
             yield stream

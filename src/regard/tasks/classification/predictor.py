@@ -145,11 +145,13 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
         """Classify lines in order and in constant memory, while they are read.
 
         Yields:
-            Each line with its label.
+            Each line with its label; a blank line has the label "" and no probabilities.
         """
+        blank = Classification(label="", probability=0.0, probabilities={})
         lines = iter(lines)
         while chunk := list(itertools.islice(lines, _STREAMED_LINES)):
-            yield from zip(chunk, self.classify(chunk), strict=True)
+            results = iter(self.classify([line for line in chunk if line.strip()]))
+            yield from ((line, next(results) if line.strip() else blank) for line in chunk)
 
     def read_train(self) -> LabeledTexts:
         """Read the training data; raise DataError where it is not available."""

@@ -22,7 +22,8 @@ class TextReport(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         path: The file.
         model: Name of the model.
-        num_chars: Number of characters of the file.
+        num_lines: Number of its lines.
+        num_chars: Number of its characters.
         loss: In nats per token.
         perplexity: Exponential of the loss.
         bits_per_byte: Bits per byte of the text under the model.
@@ -33,6 +34,7 @@ class TextReport(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     model: str
+    num_lines: int
     num_chars: int
     loss: float
     perplexity: float
@@ -61,6 +63,7 @@ def evaluate_text(
     return TextReport(
         path=lines.path,
         model=name,
+        num_lines=len(lines.texts),
         num_chars=lines.num_chars,
         loss=measures["loss"],
         perplexity=measures["perplexity"],

@@ -12,6 +12,7 @@ import torch
 from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
+from regard.data.languages import has_spaces_between_words
 from regard.errors import ConfigError
 from regard.generation.alignment import cross_attention
 from regard.generation.beam_search import Hypothesis
@@ -60,7 +61,8 @@ class Alignment(msgspec.Struct, frozen=True, kw_only=True):
         """Return the source word that each target word attended to most.
 
         Returns:
-            Pairs of source word and target word, counted from 0; words are separated by spaces.
+            Pairs of source word and target word, counted from 0; words are separated by spaces. In
+            a language without spaces each token counts as a word.
         """
         source_words = _word_of_each_piece(self.source_pieces[:-1])
         target_words = _word_of_each_piece(self.target_pieces[:-1])
@@ -75,6 +77,8 @@ class Alignment(msgspec.Struct, frozen=True, kw_only=True):
 
 def _word_of_each_piece(pieces: Sequence[str]) -> list[int]:
     """Return the index of the word that each piece belongs to, from 0."""
+    if not has_spaces_between_words(["".join(pieces)]):
+        return list(range(len(pieces)))
     words, current = [], -1
     for piece in pieces:
         current += piece.startswith(" ") or current < 0
@@ -170,7 +174,7 @@ class Translator:
         """
         search = search_config(self.config.search, **options)
         search = forbid_unused_ids(search, self.model, self.tokenizer)
-        splits = [self._split(text) for text in texts]
+        splits = [self._split(text) if text.strip() else [""] for text in texts]
         rows = self.tokenizer.encode([part for parts in splits for part in parts])
         outputs = iter(self._search(rows, search))
         return [

@@ -1,0 +1,117 @@
+"""Output of verbs: files that appear complete or not at all, and labels on one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from regard.errors import ConfigError, ResourceError
+
+_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_UPDATES = 0.5  # on a terminal
+_LINE_BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+
+
+def escape(text: str) -> str:
+    """Return a text with its tabs and line ends escaped, so that it is one cell of one line.
+
+    >>> escape("very\\tgood")
+    'very\\\\tgood'
+    """
+    return _LINE_BREAKS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+@contextmanager
+def replacing(name: str) -> Iterator[TextIO]:
+    """Open a temporary file that takes a name once the body has succeeded.
+
+    What has the name before is there until then, so the body may read it. A pipe or a device is
+    written directly; the file that a link leads to is replaced, and not the link.
+
+    Args:
+        name: Of the file.
+
+    Yields:
+        The file, for text.
+
+    Raises:
+        ConfigError: The name is that of a folder, or its folder cannot be written.
+        ResourceError: The disk is full, or fails.
+    """
+    path = Path(os.path.realpath(name))
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    try:
+        mode = path.stat().st_mode if path.exists() else None
+        if path.is_dir():
+            raise ConfigError(f"{name}: a folder, not a file.  Name a file.")
+        if mode is not None and not stat.S_ISREG(mode):
+            with path.open("w", encoding="utf-8", newline="\n") as stream:
+                yield stream
+            return
+        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        if mode is not None:
+            temporary.chmod(stat.S_IMODE(mode))
+        temporary.replace(path)
+    except OSError as error:
+        kind = ConfigError if error.filename is not None else ResourceError
+        raise kind(f"{name}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_rows(rows: Iterable[str], output: str | None) -> None:
+    """Write rows to standard output, or to a file with progress on standard error.
+
+    Args:
+        rows: Each without the end of the line.
+        output: Name of the file; None and ``-`` are standard output.
+    """
+    if output in (None, "-"):
+        for row in rows:
+            print(row, flush=True)
+        return
+    progress = _Progress()
+    with replacing(output) as stream:
+        for row in rows:
+            print(row, file=stream)
+            progress.advance()
+    progress.finish(output)
+
+
+class _Progress:
+    """Shows on standard error how many lines are written: on a terminal in place."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._num_lines = 0
+        self._start = self._shown_at = time.monotonic()
+
+    def advance(self) -> None:
+        """Count a line."""
+        self._num_lines += 1
+        now = time.monotonic()
+        pause = _SECONDS_BETWEEN_UPDATES if self._is_terminal else _SECONDS_BETWEEN_LINES
+        if now - self._shown_at >= pause:
+            self._shown_at = now
+            rate = self._num_lines / (now - self._start)
+            self._show(f"{self._num_lines:,} lines   {rate:,.1f} lines/s", is_last=False)
+
+    def finish(self, name: str) -> None:
+        """Show the whole number of lines."""
+        noun = "line" if self._num_lines == 1 else "lines"
+        self._show(f"{name}: {self._num_lines:,} {noun} written", is_last=True)
+
+    def _show(self, text: str, *, is_last: bool) -> None:
+        start, end = ("\r\x1b[K", "") if self._is_terminal else ("", "\n")
+        print(f"{start}{text}", end="\n" if is_last else end, file=sys.stderr, flush=True)

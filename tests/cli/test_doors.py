@@ -1,0 +1,158 @@
+"""Words, numbers, names and pipes at the command line: what cannot be used is refused by name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tests.conftest import TINY
+
+from regard.__main__ import main
+from regard.cli.outputs import escape, replacing
+from regard.errors import ResourceError
+from regard.runs.run import train
+from regard.training.events import Evaluated
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_text_that_begins_with_a_dash_goes_behind_two(capsys, trained):
+    assert run(capsys, "translate", trained, "-x")[0] == 2
+    code, out, _ = run(capsys, "translate", trained, "--beam", 1, "--", "--json")
+    assert (code, out.count("\n")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--seed", "-1"), "training.seed=-1: seed must be 0 or more, not -1"),
+        (("--seed", "1" + 40 * "0"), f"seed must be {10**12:,} or less"),
+        (("--set", "model.dim=1000000000"), "dim must be 16,777,216 or less"),
+        (("--set", "model.num_encoder_layers=1000000"), "num_encoder_layers must be 1,000 or less"),
+        (("--set", "tokenizer.vocab_size=1000000000"), "vocab_size must be 1,000,000 or less"),
+        (("--minutes", "1e400"), "minutes must be 1,000,000,000,000 or less"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
+)
+def test_a_number_out_of_range_is_refused_before_anything_is_written(
+    capsys, tmp_path, pairs_file, words, message
+):
+    code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "m", *words)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_model_that_exceeds_the_memory_is_not_built(capsys, tmp_path, pairs_file):
+    sizes = ("--set", "model.dim=16000000", "--set", "model.hidden_dim=16000000")
+    code, _, err = run(capsys, "train", pairs_file, "-o", tmp_path / "m", *sizes)
+    assert code == 5
+    assert "for the weights and their gradients" in err
+
+
+@pytest.mark.parametrize("option", ["-o", "--config", "--from", "--valid"])
+def test_an_empty_name_is_refused(capsys, pairs_file, option):
+    code, _, err = run(capsys, "train", pairs_file, option, "")
+    assert code == 2
+    assert "An empty name." in err
+
+
+@pytest.mark.parametrize(
+    ("word", "cause"),
+    [("caf\udce9", "not UTF-8 at byte 4 (0xE9)."), ("a\ud800", "half of a character (U+D800)")],
+)
+def test_broken_text_on_the_command_line_is_named(capsys, trained, word, cause):
+    code, _, err = run(capsys, "translate", trained, word)
+    assert code == 2
+    assert cause in err
+
+
+def test_a_file_may_be_replaced_by_its_own_translation(capsys, trained, tmp_path):
+    path = tmp_path / "in.txt"
+    path.write_text("3 red cat\n\n4 old dog\n")
+    code, _, err = run(capsys, "translate", trained, path, "-o", path, "--beam", 1)
+    assert code == 0
+    assert err == f"{path}: 3 lines written\n"
+    lines = path.read_text().split("\n")
+    assert len(lines) == 4 and lines[1] == "" and lines[0] != "3 red cat"
+
+
+def test_a_failed_translation_leaves_the_output_that_was_there(capsys, trained, tmp_path):
+    source, output = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_bytes(b"3 red cat\n\xff\xfe\xfd\n")
+    output.write_text("before")
+    assert run(capsys, "translate", trained, source, "-o", output)[0] == 3
+    assert output.read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.txt"]
+
+
+def test_a_full_device_is_named():
+    message = "/dev/full: cannot be written"
+    with pytest.raises(ResourceError, match=message), replacing("/dev/full") as stream:
+        stream.write("text")
+
+
+def test_a_word_like_a_missing_file_is_translated_with_a_note(capsys, trained):
+    code, out, err = run(capsys, "translate", trained, "missing.txt", "--beam", 1)
+    assert (code, out.count("\n")) == (0, 1)
+    assert err == "regard: note: missing.txt: no such file, so it is a text.\n"
+
+
+def test_the_source_field_of_records_is_translated(capsys, trained, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"id": i, "source": f"{i} red cat", "target": "x"} for i in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, _ = run(capsys, "translate", trained, path, "--beam", 1, "--json")
+    assert code == 0
+    texts = [json.loads(line)["text"] for line in out.splitlines()]
+    assert texts == ["0 red cat", "1 red cat", "2 red cat"]
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\u00a0", "\u3000"])
+def test_blank_text_has_a_blank_translation(capsys, trained, blank):
+    assert run(capsys, "translate", trained, blank)[:2] == (0, "\n")
+
+
+def test_labels_are_escaped_in_text():
+    assert escape("very\tgood\n") == "very\\tgood\\n"
+
+
+def test_a_device_is_no_data(capsys, trained):
+    for words in (("check", "/dev/zero"), ("translate", trained, "/dev/zero")):
+        code, _, err = run(capsys, *words)
+        assert (code, err) == (3, "regard: /dev/zero: a device, not a file.  Name a file.\n")
+
+
+def test_closed_standard_streams_give_a_sentence(capsys, trained, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "standard input is closed" in run(capsys, "translate", trained, "-")[2]
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["info", str(trained)]) == 5
+    assert "standard output cannot be written" in capsys.readouterr().err
+
+
+def test_a_full_standard_output_gives_a_sentence(capsys, trained, monkeypatch):
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert main(["info", str(trained)]) == 5
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_run_whose_report_is_closed_saves_first(tmp_path, pairs_file):
+    def fail(event):
+        if isinstance(event, Evaluated):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    folder = tmp_path / "m"
+    with pytest.raises(
+        ResourceError, match="cannot be written \\(Broken pipe\\).  Saved: "
+    ) as error:
+        train(pairs_file, folder, settings=TINY, report=fail)
+    assert error.value.next_steps[0].settings == (("output", str(folder)), ("resume", ""))
+    assert (folder / "checkpoints" / "last.safetensors").exists()
