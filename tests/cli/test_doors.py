@@ -150,9 +150,7 @@ def test_a_run_whose_report_is_closed_saves_first(tmp_path, pairs_file):
             raise BrokenPipeError(32, "Broken pipe")
 
     folder = tmp_path / "m"
-    with pytest.raises(
-        ResourceError, match="cannot be written \\(Broken pipe\\).  Saved: "
-    ) as error:
+    with pytest.raises(ResourceError, match=r"cannot be written \(Broken pipe\)") as error:
         train(pairs_file, folder, settings=TINY, report=fail)
     assert error.value.next_steps[0].settings == (("output", str(folder)), ("resume", ""))
     assert (folder / "checkpoints" / "last.safetensors").exists()

@@ -73,6 +73,10 @@ def test_an_unknown_verb_is_a_usage_error_with_a_suggestion(capsys):
     assert err.endswith("  See: regard --help\n")
 
 
+def _is_option(word):
+    return word.startswith("--")
+
+
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
@@ -87,6 +91,6 @@ def test_an_unknown_verb_is_a_usage_error_with_a_suggestion(capsys):
 def test_a_misspelt_option_is_refused_wherever_it_is(capsys, words, meant):
     assert main(words) == 2
     assert capsys.readouterr().err == (
-        f"regard: Unknown option: {words[1]}. Did you mean {meant}?  "
+        f"regard: Unknown option: {next(filter(_is_option, words))}. Did you mean {meant}?  "
         f"See: regard {words[0]} --help\n"
     )

@@ -117,7 +117,6 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def __post_init__(self) -> None:
         require_positive(self, "learning_rate")
-        require_at_most(LARGEST, self, "learning_rate")
         require_probability(self, "warmup", "beta1", "beta2", "momentum")
         require_positive(self, "clip")
         require_at_least(0, self, "memory", "weight_decay", "other_rate")
