@@ -11,8 +11,8 @@ from regard.optim.cg_updates import BetaName
 from regard.settings.validation import (
     LARGEST,
     require_at_least,
-    require_finite,
     require_at_most,
+    require_finite,
     require_fraction,
     require_positive,
     require_probability,
