@@ -244,6 +244,14 @@ def test_embeddings_that_are_looked_up_cost_nothing():
     assert (rows["output_weight"].num_parameters, rows["output_weight"].ties) == (0, ("embedding",))
 
 
+def test_a_bias_on_the_logits_belongs_to_the_output():
+    rows = {
+        row.name: row for row in layer_table(build("transformer", has_output_bias=True), LENGTH)
+    }
+    output = rows["output_weight"]
+    assert (output.num_parameters, output.flops_per_token) == (VOCAB, 2 * VOCAB * 32)
+
+
 def test_equal_blocks_share_a_row_and_others_do_not():
     model = build("gpt", ("local:4", "local:4", "full"), num_layers=5)
     rows = [row for row in layer_table(model, LENGTH) if row.depth == 0]

@@ -216,7 +216,7 @@ class _Lister:
 
 def _entries(model: Model, prefix: str) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
     """List what a model has at its top; lists of blocks and models within it are opened."""
-    has_output = isinstance(model, TextModel) and model.has_plain_logits
+    has_output = isinstance(model, TextModel) and model.has_output_map
     for name, weight in model.named_parameters(recurse=False, remove_duplicate=False):
         if name != _OUTPUT_BIAS and (has_output or name != _OUTPUT_WEIGHT):
             yield prefix + name, weight

@@ -92,10 +92,11 @@ def train(
     start_time = time.monotonic() if start_time is None else start_time
     folder = ModelFolder(output)
     require_free(folder)
-    with FolderLock(folder.path) as lock:
-        require_free(folder)  # another run may have ended in the meantime
-        request = _request(data, settings, config, sources)
-        return _Run.from_request(request, folder, report, start_time, sources).from_start(lock)
+    request = _request(data, settings, config, sources)
+    run = _Run.from_request(request, folder, report, start_time, sources)
+    with FolderLock(folder.path) as lock:  # only now: the folder may be within that of the data
+        require_free(folder)  # another run may have begun in the meantime
+        return run.from_start(lock)
 
 
 def resume(

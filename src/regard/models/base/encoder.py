@@ -132,7 +132,7 @@ class Encoder(TextModel):
         initial_std: Of all initial weights; None leaves each layer its own.
     """
 
-    has_plain_logits = False
+    has_output_map = has_plain_logits = False
 
     def __init__(
         self,

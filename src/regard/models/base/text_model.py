@@ -22,6 +22,9 @@ class TextModel(Model):
     output_weight: nn.Parameter
     """Maps the last hidden states to logits, ``[vocab, dim]``."""
 
+    has_output_map = True
+    """Whether `output_weight` maps states to logits; else a head of the model uses it."""
+
     has_plain_logits = True
     """Whether logits are the last hidden states times `output_weight`, and nothing else."""
 

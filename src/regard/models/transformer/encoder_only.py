@@ -7,8 +7,6 @@ length^2 by its number of pairs.
 
 from __future__ import annotations
 
-import sys
-
 from torch import Tensor
 
 from regard.errors import ConfigError
@@ -16,6 +14,7 @@ from regard.layers.attention_config import AttentionConfig
 from regard.models.base.encoder import Encoder, EncoderConfig
 from regard.models.base.pattern_support import check_patterns
 from regard.models.transformer.model import TransformerConfig
+from regard.settings.validation import LARGEST
 
 
 class TransformerEncoder(Encoder):
@@ -44,7 +43,7 @@ class TransformerEncoder(Encoder):
             activation=config.activation,
             epsilon=1e-5,
             # Sinusoids have no last position.
-            max_positions=config.max_positions if config.positions == "learned" else sys.maxsize,
+            max_positions=config.max_positions if config.positions == "learned" else LARGEST,
             num_segments=0,
             pad_id=config.pad_id,
             pooling="mean",
