@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -149,9 +148,7 @@ def test_pairs_with_few_targets_are_warned_about(capsys, tmp_path):
     alone = "".join(f"word {n}\tWort {n}\n" for n in range(20))
     data.write_text("".join(f"good day {n}\tpos\n" for n in range(400)) + alone)
     out = run(capsys, "check", data)[1]
-    assert re.search(
-        r"Warning 4\d\d training pairs have only \d+ different targets.  Labels\?", out
-    )
+    assert "Warning 400 training pairs have only 1 different target.  Labels?" in out
 
 
 def test_labelled_text_read_as_pairs_is_advised_its_task(capsys, tmp_path):

@@ -216,7 +216,7 @@ def test_a_pattern_cannot_be_exported(book, tmp_path):
     with pytest.raises(ConfigError) as raised:
         export_model(regard.load(tmp_path / "model"), tmp_path / "hf")
     assert str(raised.value) == (
-        "attention local:8: published configurations tell no pattern, so others would compute "
+        "attention local:8: published configurations have no pattern, so others would compute "
         "full attention.  Export a model with full attention."
     )
 

@@ -104,7 +104,8 @@ def test_an_empty_prompt_needs_a_token_that_begins_a_text(transformers, tmp_path
     assert opened.tokenizer.document_start == [0]
     torch.manual_seed(1)
     assert opened.generate("", max_tokens=3, temperature=0).num_tokens <= 3
-    opened.tokenizer.special_ids.clear()
-    opened.tokenizer.newline_id = None
+    tokenizer = opened.tokenizer
+    tokenizer.special_ids.clear()
+    tokenizer.bos_id = tokenizer.eos_id = tokenizer.end_id = tokenizer.newline_id = None
     with pytest.raises(ConfigError, match="the prompt is empty"):
         opened.generate("")
