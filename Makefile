@@ -1,16 +1,19 @@
-# Two commands on a fresh clone: make demo, make test. Everything is installed into .venv.
+# Two commands on a fresh clone: make demo, make test; while working: make quick. Everything is installed into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KERNELS := hatch_build.py $(wildcard src/regard/attention/backends/cpu_kernels/*.h) \
 	$(wildcard src/regard/attention/backends/cpu_kernels/*.cpp) src/regard/attention/backends/cpu_kernels/compiling.py
+# A process a core, each on one thread: small tests gain nothing from a second one.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers clean
+.PHONY: help demo test quick lint types layers clean
 
 help:
 	@echo "make demo     train and try a translator on the embedded corpus (about 4 minutes on 2 cores)"
-	@echo "make test     lint, types, layers, tests and doctests"
+	@echo "make test     lint, types, layers, tests and doctests (about 7 minutes on two cores)"
+	@echo "make quick    lint, and the tests that are not slow (about a minute and a half)"
 	@echo "make clean    remove the virtual environment and what tests left behind"
 	@echo "Both install into $(VENV) first; pip's own settings (PIP_INDEX_URL, ...) are honoured."
 
@@ -40,7 +43,10 @@ layers: $(VENV)/.tested
 	$(BIN)/lint-imports
 
 test: lint types layers
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+	$(PYTEST)
+
+quick: lint
+	$(PYTEST) -m "not slow"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
