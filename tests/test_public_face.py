@@ -15,6 +15,7 @@ from regard.training.events import Finished
 LABELED = [{"text": f"{word} day {row}", "label": word} for row in range(30) for word in "ab"]
 
 
+@pytest.mark.slow
 def test_the_libraries_are_there_after_the_import_and_torch_is_not():
     script = (
         "import sys, regard; assert 'torch' not in sys.modules; "
@@ -36,6 +37,7 @@ def from_pairs(tmp_path_factory):
     return regard.train(toy_pairs(120), folder, settings=TINY, report=None), folder
 
 
+@pytest.mark.slow
 def test_pairs_in_memory_train_a_translator_and_are_kept(from_pairs):
     translator, folder = from_pairs
     assert (folder / "data.jsonl").read_text().count("\n") == 120
@@ -43,6 +45,7 @@ def test_pairs_in_memory_train_a_translator_and_are_kept(from_pairs):
     assert regard.resume(folder, report=None).config == translator.config
 
 
+@pytest.mark.slow
 def test_one_string_gives_one_result_and_a_list_a_list(from_pairs):
     translator, _ = from_pairs
     one = translator.translate("7 red cat")
@@ -50,6 +53,7 @@ def test_one_string_gives_one_result_and_a_list_a_list(from_pairs):
     assert translator.translate(["7 red cat"]) == [one]
 
 
+@pytest.mark.slow
 def test_records_in_memory_train_a_classifier(tmp_path):
     events = []
     settings = ("training.epochs=1", "model.dim=16", "tokenizer.kind=byte")
@@ -105,6 +109,7 @@ def test_errors_of_settings_and_data_are_value_errors(tmp_path):
         regard.train(toy_pairs(40), tmp_path / "m", task="translating", report=None)
 
 
+@pytest.mark.slow
 def test_an_evaluation_has_scores_and_baselines(from_pairs, tmp_path):
     test = tmp_path / "test.tsv"
     test.write_text("".join(f"{s}\t{t}\n" for s, t in toy_pairs(200)[180:]))

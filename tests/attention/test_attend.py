@@ -76,6 +76,7 @@ def test_attend_equals_the_definition(pattern, queries, keys, offset, lengths):
     torch.testing.assert_close(out, loop_attention(q, k, v, allowed), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 def test_first_and_second_derivatives_are_exact(pattern):
     q, k, v = (draw(1, 2, 4, 3, seed=seed).requires_grad_() for seed in range(3))

@@ -137,6 +137,7 @@ def test_keys_after_the_query_share_the_first_bucket_of_a_causal_table():
     assert (buckets == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize(("num_buckets", "max_distance"), [(4, 5), (7, 20), (16, 64), (64, 1000)])
 def test_buckets_of_other_sizes_equal_those_of_transformers(

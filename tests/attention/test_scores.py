@@ -140,6 +140,7 @@ def test_the_cosine_does_not_depend_on_the_norm(dtype, power):
     torch.testing.assert_close(found, wanted.to(dtype), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [1e-8, 1e-3, 1.0, 1e8])
 def test_the_cosine_has_exact_derivatives_at_every_norm(norm):
     unit = Q / Q.norm(dim=-1, keepdim=True)

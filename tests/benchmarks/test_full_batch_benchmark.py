@@ -1,9 +1,11 @@
 """The benchmark of methods that see all rows runs, and its tasks are what they say."""
 
+import pytest
 import torch
 from benchmarks.full_batch import addition, main, new_model, reversal
 
 
+@pytest.mark.slow
 def test_a_small_run_prints_every_case(capsys):
     main(["--small", "--seeds", "0"])
     printed = capsys.readouterr().out

@@ -37,6 +37,7 @@ def test_the_least_loss_is_where_the_gradient_is_zero(rows):
     assert least == pytest.approx(float(closure().detach()), rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", head.SOLVERS)
 def test_every_method_comes_to_the_minimum_in_fewer_passes_than_adam(rows, name):
     goal = (1 + 1e-6) * head.least_loss(rows, PENALTY)

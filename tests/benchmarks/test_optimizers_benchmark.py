@@ -264,6 +264,7 @@ def test_a_bar_on_the_number_solved_is_at_least():
     assert (claim.figure, claim.bar, claim.is_met()) == (1, 2, False)
 
 
+@pytest.mark.slow
 def test_the_report_holds_figures_against_bars(capsys):
     optimizers.main(["--problems", "Beale 2,Wood 4", "--only", "cg,cg-0"])
     printed = capsys.readouterr().out

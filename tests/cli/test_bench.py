@@ -18,6 +18,7 @@ def run(capsys, *words):
     return code, captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_every_side(capsys):
     code, out, _ = run(capsys, *QUICK, "--patterns", "full;local:8")
     assert code == 0
@@ -29,6 +30,7 @@ def test_the_table_has_a_line_for_every_side(capsys):
     assert sum(words[:1] == ["sdpa"] for words in lines) == 2
 
 
+@pytest.mark.slow
 def test_json_is_one_object_with_every_figure(capsys):
     code, out, _ = run(capsys, *QUICK, "--patterns", "local:8", "--json", "--hvp")
     assert code == 0
@@ -107,6 +109,7 @@ def test_what_cannot_be_measured_is_told_before_anything_runs(capsys, name):
     assert err == f"regard: {text}"
 
 
+@pytest.mark.slow
 def test_its_help_loads_no_torch():
     script = "import sys; from regard.__main__ import main; main(['bench', 'attention', '--help'])"
     script += "; sys.exit('torch' in sys.modules)"

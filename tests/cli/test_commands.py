@@ -29,6 +29,7 @@ def test_importing_the_package_loads_no_torch():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.slow
 def test_an_unknown_option_is_a_usage_error_with_a_suggestion(capsys, trained):
     code, _, err = run(capsys, "translate", trained, "x", "--jsom")
     assert code == 2
@@ -234,6 +235,7 @@ def test_check_leaves_no_copy_of_standard_input(capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_evaluate_prints_scores_floors_verdict_and_latency(capsys, trained, tmp_path):
     data = write_tsv(tmp_path / "test.tsv", toy_pairs(440)[400:])
     words = ("evaluate", trained, data, "--beam", 1, "--allow-overlap", "--worst", 2)
@@ -254,6 +256,7 @@ def test_info_tells_the_parts(capsys, trained):
     assert json.loads(out)["is_finished"] is True
 
 
+@pytest.mark.slow
 def test_train_writes_plain_lines_when_not_on_a_terminal(capsys, tmp_path, pairs_file):
     code, out, _ = run(capsys, "train", pairs_file, "-o", tmp_path / "model", *SETTINGS)
     assert code == 0
@@ -263,6 +266,7 @@ def test_train_writes_plain_lines_when_not_on_a_terminal(capsys, tmp_path, pairs
     assert "\x1b" not in out
 
 
+@pytest.mark.slow
 def test_train_json_is_one_object_an_event(capsys, tmp_path, pairs_file):
     code, out, _ = run(capsys, "train", pairs_file, "-o", tmp_path / "m", *SETTINGS, "--json")
     assert code == 0
@@ -271,6 +275,7 @@ def test_train_json_is_one_object_an_event(capsys, tmp_path, pairs_file):
     assert events[-1] == "finished"
 
 
+@pytest.mark.slow
 def test_train_takes_standard_input_and_keeps_it_for_a_resume(capsys, monkeypatch, tmp_path):
     feed(monkeypatch, "".join(f"{s}\t{t}\n" for s, t in toy_pairs(60)))
     code, _, _ = run(capsys, "train", "-", "-o", tmp_path / "model", *SETTINGS)
@@ -285,6 +290,7 @@ def test_resuming_a_finished_run_says_so(capsys, trained):
     assert out == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("-o", "new/model")], ids=["no folder", "folder"])
 def test_a_dry_run_prints_the_plan_only(words, capsys, tmp_path, pairs_file, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -406,6 +412,7 @@ def test_damaged_weights_are_noticed_by_their_checksum(capsys, trained, tmp_path
     assert "damaged: the checksum does not agree" in err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_the_previous_checkpoint_is_intact(
     capsys, tmp_path, pairs_file, monkeypatch
 ):

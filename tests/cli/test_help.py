@@ -16,6 +16,7 @@ from regard.cli.parameters import protect_hyphens
 ALL = VERBS | {f"bench {name}": verb for name, verb in BENCHES.items()}
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_loads_no_torch():
     script = "import sys; from regard.__main__ import main; main(['--help']); "
     script += "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
@@ -26,6 +27,7 @@ def test_help_is_quick_and_loads_no_torch():
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.25
 
 
+@pytest.mark.slow
 def test_the_help_of_no_verb_loads_torch():
     words = [[*name.split(), "--help"] for name in ALL]
     script = "import sys; from regard.__main__ import main\n"
@@ -34,6 +36,7 @@ def test_the_help_of_no_verb_loads_torch():
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_the_help_of_every_verb_ends_with_its_examples(capsys, name):
     assert main([*name.split(), "--help"]) == 0

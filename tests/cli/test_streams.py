@@ -89,6 +89,7 @@ def test_check_says_the_same_of_a_file_and_of_a_stream(kind, capsys, monkeypatch
     assert reports[1:] == reports[:1] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["-", "pipe"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_dry_run_takes_what_check_takes(name, kind, capsys, monkeypatch, tmp_path):
@@ -99,6 +100,7 @@ def test_a_dry_run_takes_what_check_takes(name, kind, capsys, monkeypatch, tmp_p
     assert "measured on" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_on_a_stream_can_be_evaluated_and_resumed(kind, capsys, monkeypatch, tmp_path):
     suffix, text, settings = KINDS[kind]
@@ -119,6 +121,7 @@ def test_a_run_on_a_stream_can_be_evaluated_and_resumed(kind, capsys, monkeypatc
     assert reports[1:] == reports[:1] * 3
 
 
+@pytest.mark.slow
 def test_all_parts_of_the_data_may_be_streams(capsys, monkeypatch, tmp_path):
     sources, targets = zip(*toy_pairs(60), strict=True)
     folder = tmp_path / "model"

@@ -131,6 +131,7 @@ def test_8_a_published_file_cut_short(refused, tmp_path):
     assert int(found[2]) == int(found[3]) - 1
 
 
+@pytest.mark.slow
 def test_9_too_little_memory(refused, tmp_path, monkeypatch):
     monkeypatch.setattr("regard.setup.estimate.available_memory_bytes", lambda: 22_000_000_000)
     words = ["train", "pairs.tsv", "-o", "ende", *SETTINGS]
@@ -142,6 +143,7 @@ def test_9_too_little_memory(refused, tmp_path, monkeypatch):
     assert not (tmp_path / "ende" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_10_a_loss_that_is_not_finite(refused, tmp_path):
     write_tsv(tmp_path / "pairs.tsv", toy_pairs(120))
     words = ["train", "pairs.tsv", "-o", "ende", *SETTINGS]

@@ -148,6 +148,7 @@ def assert_same(pattern, tensors, **options):
             assert not value.any(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bias", BIASES)
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
@@ -155,6 +156,7 @@ def test_every_pattern_score_and_bias_equals_the_definition(pattern, score, bias
     assert_same(pattern, leaves(10, 10), score=score, bias=bias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 def test_lengths_segments_offset_and_dropout_equal_the_definition(pattern):
     segments = (torch.arange(20).view(2, 10) // 4 % 2, torch.arange(22).view(2, 11) // 5 % 2)
@@ -164,6 +166,7 @@ def test_lengths_segments_offset_and_dropout_equal_the_definition(pattern):
     assert_same(pattern, leaves(10, 11), dropout=0.4, seed=torch.tensor([7]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["dot", "cosine", "transformer_xl"])
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 def test_grouped_and_multi_query_heads_equal_the_definition(pattern, score):
@@ -171,6 +174,7 @@ def test_grouped_and_multi_query_heads_equal_the_definition(pattern, score):
     assert_same(pattern, leaves(9, 9, kv_heads=1))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     pattern=st.sampled_from(PATTERNS),
@@ -253,6 +257,7 @@ def test_function_transforms_equal_those_of_the_definition(pattern, kind):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", FUNCTIONAL, ids=repr)
 def test_the_derivatives_pass_the_numerical_check(pattern):
     tensors = leaves(5, 5)
@@ -268,6 +273,7 @@ def test_the_derivatives_pass_the_numerical_check(pattern):
     assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 def test_activation_checkpointing_changes_nothing(pattern):
     tensors = leaves(10, 10)

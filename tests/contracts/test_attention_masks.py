@@ -118,6 +118,7 @@ def assert_same(run, wanted, leaves, *, order=2):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
@@ -137,6 +138,7 @@ def test_a_mask_with_every_pattern_on_both_sides_of_every_threshold(pattern, kin
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 def test_the_log_sum_exp_and_its_derivatives(pattern, size):
@@ -154,6 +156,7 @@ def test_the_log_sum_exp_and_its_derivatives(pattern, size):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("kind", MASKS)
 def test_a_bias_broadcasts_and_minus_infinity_forbids(kind, size):
@@ -172,6 +175,7 @@ def test_a_bias_broadcasts_and_minus_infinity_forbids(kind, size):
     assert_same(run, wanted, leaves)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("others", ["alibi", "cosine", "segments"])
 def test_a_mask_goes_with_biases_scores_and_segments(others, size):
@@ -189,6 +193,7 @@ def test_a_mask_goes_with_biases_scores_and_segments(others, size):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("pattern", [*PATTERNS, TopK(5)], ids=repr)
@@ -220,6 +225,7 @@ def test_what_is_not_finite_reaches_those_that_may_see_it_only(pattern, value, s
     assert torch.isfinite(out[1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("pattern", [*PATTERNS, TopK(5), Hierarchical(4)], ids=repr)
 @pytest.mark.filterwarnings("ignore:.*with a mask of pairs")
@@ -247,6 +253,7 @@ def test_top_k_chooses_among_the_allowed(shape):
     assert ((weights > 0).sum(-1) == mask.sum(-1).clamp(max=3).expand(BATCH, HEADS, -1)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [16, 37, 520])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.filterwarnings("ignore:.*with a mask of pairs")

@@ -213,6 +213,7 @@ def test_a_size_that_cannot_be_is_refused_by_its_name(family, name):
         settings(family, **{given: IMPOSSIBLE[name]})
 
 
+@pytest.mark.slow
 def test_it_learns_a_tiny_set_by_heart(family):
     model = build(family, dropout=0.0, dim=32).float().train()
     model.compute_dtype = torch.float32

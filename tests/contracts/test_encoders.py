@@ -225,6 +225,7 @@ def test_parameters_of_the_default_configuration_begin_small(family):
             assert 0.015 < float(parameter.detach().std()) < 0.025, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_it_learns_masked_words_by_heart(family, norm):
     torch.manual_seed(2)

@@ -89,6 +89,7 @@ def test_a_target_token_does_not_see_what_follows_it(model):
     assert not torch.allclose(before[:, 4], after[:, 4])
 
 
+@pytest.mark.slow
 def test_every_source_token_matters_to_the_first_target_token(model):
     before = model(SOURCE[:1], TARGET[:1])[0, 0]
     for place in range(SOURCE.shape[1]):
@@ -124,10 +125,12 @@ def test_every_parameter_gets_a_gradient(model):
     assert_every_parameter_has_a_gradient(model, loss_of)
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_those_of_the_gradient(model):
     assert_second_derivatives(model, loss_of)
 
 
+@pytest.mark.slow
 def test_dropout_is_on_in_training_and_off_in_evaluation(family):
     model = build(family, dropout=0.5)
     assert torch.equal(model(SOURCE, TARGET), model(SOURCE, TARGET))
@@ -188,6 +191,7 @@ def test_the_output_of_a_pair_is_tied_to_its_decoder(pair):
     assert untied - tied == VOCAB * 16
 
 
+@pytest.mark.slow
 def test_it_learns_a_tiny_set_by_heart(family):
     model = build(family, dropout=0.0, dim=32).float().train()
     model.compute_dtype = torch.float32

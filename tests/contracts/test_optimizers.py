@@ -120,6 +120,7 @@ def test_it_is_an_optimizer_of_torch(name):
     assert type(optimizer).__name__ in repr(optimizer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", EVERY)
 def test_steps_lower_the_loss(name, dtype):
@@ -177,6 +178,7 @@ def test_the_report_of_a_step_is_right(name):
         assert last.failure == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_two_runs_are_the_same_to_the_bit(name):
     first, second = Case(name), Case(name)
@@ -186,6 +188,7 @@ def test_two_runs_are_the_same_to_the_bit(name):
     assert torch.equal(first.position(), second.position())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_an_interrupted_run_is_resumed_to_the_bit(name):
     straight = Case(name)
@@ -247,6 +250,7 @@ def test_the_mode_of_gradients_is_left(name):
         assert not torch.is_grad_enabled()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_gradients_can_be_cleared_between_steps(name):
     case, other = Case(name), Case(name)
@@ -327,6 +331,7 @@ def break_off(case):
             return number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_a_step_that_is_broken_off_anywhere_is_undone_to_the_bit(name, dtype):
@@ -342,6 +347,7 @@ def test_a_step_that_is_broken_off_anywhere_is_undone_to_the_bit(name, dtype):
     assert case.objective.value() < before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_a_run_saved_after_a_step_was_broken_off_is_resumed_to_the_bit(name):
     straight = Case(name)

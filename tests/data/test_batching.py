@@ -63,6 +63,7 @@ def test_the_order_depends_on_seed_and_epoch_only():
     assert order(1, 2) != order(2, 2)
 
 
+@pytest.mark.slow
 def test_padding_is_below_three_percent_on_lengths_like_those_of_real_text():
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(3.0, 0.7, 40_000).astype(int), 1, 200)

@@ -28,6 +28,7 @@ def targets_of(corpus: CldrCorpus) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_the_parts_have_the_sizes_asked_for(corpus: CldrCorpus) -> None:
     assert (len(corpus.train), len(corpus.valid), len(corpus.test)) == (45_000, 300, 1_005)
     for part in (corpus.train, corpus.valid, corpus.test):
@@ -74,6 +75,7 @@ def test_a_source_occurs_once_and_so_has_one_target(corpus: CldrCorpus) -> None:
     assert max(counts.values()) == 1
 
 
+@pytest.mark.slow
 def test_the_pattern_of_a_phrase_determines_the_pattern_of_its_target() -> None:
     corpus = cldr_corpus(seed=3, num_train=30_000, num_valid=0, num_test=0)
     patterns = defaultdict(set)

@@ -63,6 +63,7 @@ def test_an_unknown_label_is_refused_with_its_location():
     )
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 12), min_size=20, max_size=60), st.integers(0, 5))
 def test_equal_inputs_stay_in_one_part(numbers, seed):
     numbers += list(range(100, 120))  # enough that stand alone
@@ -110,6 +111,7 @@ def test_rows_are_padded_with_zeros_and_cut():
     torch.testing.assert_close(found[1], (torch.from_numpy(values[1][:4]) - 1) / 2)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(10, 200))
 def test_batches_hold_every_input_once_within_the_budget(lengths, budget):
     batches = InputBatches(

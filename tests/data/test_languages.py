@@ -83,6 +83,7 @@ def test_texts_without_function_words_are_undecided(texts):
     assert guess_language(texts) is None
 
 
+@pytest.mark.slow
 @given(st.lists(st.text()))
 def test_any_text_gets_an_answer(texts):
     assert is_language_code(guess_language(texts) or "en")
@@ -93,6 +94,7 @@ def test_at_most_two_thousand_sentences_decide():
     assert guess_language([SENTENCES["de"]] * 2000 + [SENTENCES["fr"]] * 9000) == "de"
 
 
+@pytest.mark.slow
 def test_guessing_takes_no_longer_on_long_lists_and_long_lines():
     start = time.process_time()
     guess_language([SENTENCES["en"] * 1000] * 20_000)

@@ -88,6 +88,7 @@ def test_clean_leaves_its_input_alone():
     assert pairs == make([(" a", "b")] * 12)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), min_size=1, max_size=30))
 def test_clean_keeps_or_drops_every_row(rows):
     try:
@@ -133,6 +134,7 @@ def test_a_held_out_file_may_be_small():
 # --- splitting
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=10, max_size=60), st.integers(0, 9))
 def test_parts_share_no_text_and_lose_no_row(rows, seed):
     pairs = make(rows)
@@ -150,6 +152,7 @@ def test_parts_share_no_text_and_lose_no_row(rows, seed):
     assert all(part.lines == sorted(part.lines) and len(part) for part in parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "held_out"), [(10, 1), (60, 2), (1000, 25), (39_960, 999), (100_000, 1000)]
 )
@@ -239,6 +242,7 @@ def test_more_rows_cannot_be_held_out_than_there_are():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_one_group", [False, True])
 def test_a_hundred_thousand_rows_are_split_in_two_seconds(is_one_group):
     step = 2 if is_one_group else 1

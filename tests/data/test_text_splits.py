@@ -19,6 +19,7 @@ def lines_of(*texts, path="book.txt"):
     )
 
 
+@pytest.mark.slow
 @given(st.lists(st.text("ab c", max_size=30), min_size=3, max_size=200), st.integers(0, 5))
 def test_the_parts_are_runs_of_lines_that_cover_the_text(texts, seed):
     numbered = [f"{place} {text}" for place, text in enumerate(texts)]

@@ -88,6 +88,7 @@ def test_pieces_of_a_split_character_are_shown_as_bytes():
     assert tokenizer.pieces(tokenizer.encode(["ü"])[0])[1:] == ["\\xc3", "\\xbc"]
 
 
+@pytest.mark.slow
 def test_the_suggested_size_grows_with_the_text():
     assert suggest_vocab_size(["x" * 1000]) == 500
     assert suggest_vocab_size(["x" * 1_000_000]) == 1500

@@ -37,6 +37,7 @@ def verb_of(words: list[str]) -> str:
     return " ".join(words[1:3]) if words[1] == "bench" else words[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_and_its_options_exist(page, capsys):
     missing = []

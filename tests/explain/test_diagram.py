@@ -295,12 +295,14 @@ def test_a_new_block_declares_its_data_flow():
     assert {("embedding", "", "linear"), ("linear", "", "+"), ("embedding", "", "+")} <= shown
 
 
+@pytest.mark.slow
 def test_a_model_on_the_meta_device_is_drawn_too():
     with torch.device("meta"):
         model = build("bert")
     assert "block x 3" in draw_diagram(model)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_any_text_may_be_a_label(text):
     chart = Flowchart()

@@ -23,6 +23,7 @@ def folder(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_a_run_enters_every_file_that_it_is_opened_from(folder):
     files = json.loads((folder / "manifest.json").read_text())["files"]
     assert set(files) == {"config.toml", "tokenizer.json", "model.safetensors", "metrics.jsonl"}
@@ -39,6 +40,7 @@ def test_a_flipped_bit_anywhere_in_a_small_file_is_noticed(folder, name):
             regard.load(folder)
 
 
+@pytest.mark.slow
 def test_the_weights_of_another_run_are_noticed(folder, pairs_file, tmp_path):
     train(pairs_file, tmp_path / "other", settings=[*TINY, "training.seed=5"])
     shutil.copy(tmp_path / "other" / "model.safetensors", folder)
@@ -87,6 +89,7 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", range(10))
 def test_a_run_killed_between_a_manifest_and_its_file_opens_and_resumes(
     pairs_file, tmp_path, monkeypatch, moment

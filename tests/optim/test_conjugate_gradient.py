@@ -247,6 +247,7 @@ def test_every_hager_zhang_direction_descends_by_three_quarters_of_the_square(me
             assert search.slopes[-1] <= -0.75 * square * (1 - 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", ["hager-zhang", "strong-wolfe"])
 @pytest.mark.parametrize("name", CG_UPDATES)
 def test_every_beta_with_either_search_reaches_the_minimum(name, search):
@@ -374,6 +375,7 @@ def test_adams_diagonal_is_the_inverse_of_its_denominator():
     torch.testing.assert_close(preconditioner.apply(weights), expected)
 
 
+@pytest.mark.slow
 def test_adams_diagonal_needs_fewer_steps_where_variables_have_different_sizes():
     sizes = torch.logspace(0, 1.5, 10).double()
 
@@ -479,6 +481,7 @@ def test_with_memory_two_more_vectors_are_held_for_each_step():
     assert vectors_held(optimizer, x.numel()) == 4 + 2 * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", CG_UPDATES)
 def test_at_no_time_are_there_more_than_four_vectors(beta):
     x = torch.nn.Parameter(draw(50_000))

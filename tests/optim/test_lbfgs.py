@@ -229,6 +229,7 @@ def test_every_search_reaches_the_minimum(search):
     assert result.success, result.message
 
 
+@pytest.mark.slow
 def test_it_needs_fewer_evaluations_than_torchs_where_both_arrive():
     x0 = torch.tensor([-1.2, 1.0] * 5, dtype=torch.float64)
     ours = minimize(rosenbrock, x0, method="lbfgs", memory=10)

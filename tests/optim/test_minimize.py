@@ -85,6 +85,7 @@ class Recorded:
         return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_every_method_finds_the_minimum_that_scipy_finds(method, problem):
@@ -340,6 +341,7 @@ def test_an_optimizer_may_be_built_by_the_caller():
     assert found.success
 
 
+@pytest.mark.slow
 def test_newton_cg_built_by_the_caller_gets_real_products():
     x0 = start(-1.2, 1.0)
     named = minimize(rosenbrock, x0, method="newton-cg")
@@ -427,6 +429,7 @@ def test_a_gradient_descent_of_fixed_steps_may_be_built():
     assert found.nit > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scipy_name", "method"),
     [("CG", "cg"), ("Newton-CG", "newton-cg"), ("L-BFGS-B", "lbfgs"), ("l-bfgs", "lbfgs")],

@@ -54,6 +54,7 @@ def positive(size, seed=0):
     return half @ half.T / size + torch.eye(size, dtype=torch.float64)
 
 
+@pytest.mark.slow
 def test_steps_on_a_quadratic_are_newtons():
     matrix, linear = positive(6), draw(6, seed=1)
     x = nn.Parameter(torch.zeros(6, dtype=torch.float64))
@@ -75,6 +76,7 @@ def test_near_the_minimum_convergence_is_faster_than_linear():
     assert norms[-1] < 0.01 * norms[-2] < 1e-4 * norms[-3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("region", ["trust-region", "levenberg-marquardt"])
 @pytest.mark.parametrize("preconditioner", [None, "adam"])
 def test_every_region_and_preconditioner_reaches_the_minimum(region, preconditioner):
@@ -128,6 +130,7 @@ class Multiplied(Plain):
         return super().hessian(vector)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("region", "most"), [("levenberg-marquardt", 20), ("trust-region", 250)])
 def test_a_step_has_a_greatest_number_of_products(region, most):
     # Eigenvalues over ten decades, and a right side that needs them all.
@@ -180,6 +183,7 @@ def test_damping_is_added_to_the_matrix():
     torch.testing.assert_close(x.detach(), optimizer.last.step_size * target / 2)
 
 
+@pytest.mark.slow
 def test_negative_curvature_is_followed_and_reported():
     x = parameter(1e-3, 0.5)
     optimizer = NewtonCG([x], curvature="hessian")
@@ -284,6 +288,7 @@ def test_a_zero_gradient_is_a_failure_that_leaves_the_parameters():
     assert x.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_a_group_with_a_scale_equals_a_substitution_of_variables():
     x, z = parameter(-1.2, 1.0, 0.5), parameter(-0.3, 0.25, 0.125)
     scaled = NewtonCG([{"params": [x], "scale": 4.0}], curvature="hessian")
@@ -349,6 +354,7 @@ class Attentive(nn.Module):
         return self.head(x + out.transpose(1, 2).flatten(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", [Causal(), Local(2, 0)], ids=["causal", "local"])
 @pytest.mark.parametrize("curvature", ["gauss-newton", "hessian"])
 def test_a_model_with_attention_is_trained(curvature, pattern):

@@ -73,6 +73,7 @@ def saved(model, optimizer, objective):
     return torch.load(file, weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", BUILDERS)
 def test_an_interrupted_run_is_resumed_to_the_bit(name, dtype):
@@ -95,6 +96,7 @@ def test_an_interrupted_run_is_resumed_to_the_bit(name, dtype):
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), last, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cg with memory", "lbfgs", "gauss-newton"])
 def test_a_run_with_frozen_dropout_is_resumed_to_the_bit(name):
     build = BUILDERS[name]
@@ -129,6 +131,7 @@ def test_a_resumed_step_evaluates_no_point_twice(name):
     assert resumed.last.evaluations == optimizer.last.evaluations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDERS)
 def test_loading_a_state_leaves_the_saved_optimizer_alone(name):
     model, objective, groups = network()

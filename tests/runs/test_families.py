@@ -52,6 +52,7 @@ def folder(request, tmp_path_factory, pairs_file):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_trains_the_family_that_is_set(folder):
     translator = load(folder)
     assert isinstance(translator.model, ENCODER_DECODERS[folder.name].model)
@@ -77,6 +78,7 @@ def test_information_and_card_name_the_family(folder):
     assert found.summary in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_model_without_attention_has_no_alignment(tmp_path, pairs_file):
     settings = ["model.family=lstm", "model.attention=none", *SMALL]
     translator = train(pairs_file, tmp_path / "model", settings=settings)
@@ -88,6 +90,7 @@ def test_a_model_without_attention_has_no_alignment(tmp_path, pairs_file):
     )
 
 
+@pytest.mark.slow
 def test_a_pattern_of_self_attention_is_refused_before_training(tmp_path, pairs_file):
     with pytest.raises(ConfigError, match="lstm has no self-attention"):
         train(

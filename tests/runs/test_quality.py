@@ -49,6 +49,7 @@ def test_a_toy_language_is_learned(tmp_path):
     assert hits / len(fresh) > 0.9
 
 
+@pytest.mark.slow
 def test_a_run_tells_its_data_tokens_model_plan_evaluations_and_end(tmp_path, pairs_file):
     events = []
     train(pairs_file, tmp_path / "model", settings=TINY, report=events.append)
@@ -64,6 +65,7 @@ def test_a_run_tells_its_data_tokens_model_plan_evaluations_and_end(tmp_path, pa
     assert names <= {path.name for path in (tmp_path / "model").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_nothing(tmp_path, pairs_file, monkeypatch):
     monkeypatch.chdir(tmp_path)
     planned = estimate(pairs_file, settings=TINY)
@@ -73,6 +75,7 @@ def test_a_dry_run_writes_nothing(tmp_path, pairs_file, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_use_its_source_is_noticed(tmp_path):
     pairs = toy_pairs(300)
     targets = [target for _, target in pairs]
@@ -84,6 +87,7 @@ def test_a_model_that_cannot_use_its_source_is_noticed(tmp_path):
     assert any("hardly depends on the source" in text for text in warnings)
 
 
+@pytest.mark.slow
 def test_values_of_a_configuration_file_outrank_the_preset(tmp_path, pairs_file):
     text = """
 preset = "tiny"
@@ -104,6 +108,7 @@ batch_tokens = 128
     assert found.optimizer.learning_rate is not None
 
 
+@pytest.mark.slow
 def test_dropout_is_off_where_the_run_is_short_unless_chosen(tmp_path, pairs_file):
     short = ["preset=tiny", "training.epochs=1", "model.dim=16", "model.num_heads=2"]
     found = train(pairs_file, tmp_path / "a", settings=["preset=small", *short[1:]])
@@ -112,6 +117,7 @@ def test_dropout_is_off_where_the_run_is_short_unless_chosen(tmp_path, pairs_fil
     assert kept.config.model.dropout == 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unigram", "word", "character", "byte"])
 def test_every_kind_of_tokenizer_trains(tmp_path, pairs_file, kind):
     settings = (*TINY, f"tokenizer.kind={kind}", "training.epochs=1")
@@ -119,6 +125,7 @@ def test_every_kind_of_tokenizer_trains(tmp_path, pairs_file, kind):
     assert len(translator.translate(["3 red cat sees the dog"], beam=1)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting",
     [
@@ -158,6 +165,7 @@ def test_a_short_budget_has_fewer_evaluations(pairs_file):
     assert plan.evaluations_after(0) == setup.config.training.evaluations
 
 
+@pytest.mark.slow
 def test_babble_is_not_charged_to_coming_evaluations(pairs_file):
     setup = _setup(pairs_file, "training.minutes=1")
     found = setup.evaluator()(ExponentialMovingAverage(setup.model, 0.0))
@@ -177,6 +185,7 @@ def _setup(pairs_file, setting):
     return task.set_up(parts, ignore_events)
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path, pairs_file):
     events = []
     still = ("optimizer.name=adamw", "optimizer.learning_rate=1e-12", "training.average=0")
@@ -187,6 +196,7 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path, pairs_file):
     assert not evaluations[-1].is_best
 
 
+@pytest.mark.slow
 def test_an_evaluation_has_floors_latency_worst_and_a_verdict(trained, tmp_path):
     translator = load(trained)
     data = write_tsv(tmp_path / "test.tsv", toy_pairs(500)[-60:])

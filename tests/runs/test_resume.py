@@ -140,6 +140,7 @@ def test_a_signal_saves_tells_how_to_go_on_and_leaves_a_usable_model(
     assert len(load(folder).translate(["3 red cat sees the dog"])) == 1
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_in_the_same_process_is_heeded(tmp_path, pairs_file):
     def interrupt(event):
         if isinstance(event, Progress | Evaluated):
@@ -194,6 +195,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(straight, pairs_file):
     )
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_starts_again_with_the_same_settings(
     tmp_path, pairs_file, straight, monkeypatch
 ):
@@ -210,6 +212,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again_with_the_same_set
     assert essence(folder) == essence(straight)
 
 
+@pytest.mark.slow
 def test_data_that_has_changed_since_is_refused(tmp_path):
     data = write_tsv(tmp_path / "pairs.tsv", toy_pairs(100))
     with pytest.raises(Crash):
@@ -219,6 +222,7 @@ def test_data_that_has_changed_since_is_refused(tmp_path):
         resume(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_told_by_its_checksum(tmp_path, pairs_file):
     with pytest.raises(Crash):
         train(pairs_file, tmp_path / "model", settings=EVERY_STEP, report=crash_after(2))

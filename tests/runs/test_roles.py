@@ -56,6 +56,7 @@ def folder(request, tmp_path_factory, book):
     return path
 
 
+@pytest.mark.slow
 def test_a_language_model_is_the_decoder_alone(folder):
     opened = load(folder)
     assert type(opened.model) is DECODERS[folder.name].model
@@ -73,6 +74,7 @@ def test_a_language_model_generates(folder):
     assert one == other
 
 
+@pytest.mark.slow
 def test_a_run_of_a_language_model_goes_on_as_it_would_have(tmp_path, book):
     settings = ["model.family=lstm", *SIDES["lstm"], *SMALL, "training.epochs=2"]
 
@@ -119,6 +121,7 @@ def test_an_encoder_of_the_transformer_learns_hidden_tokens(masked):
     assert opened.embed(["7 red cat"]).shape == (1, 16)
 
 
+@pytest.mark.slow
 def test_a_classifier_goes_on_from_an_encoder_of_the_transformer(tmp_path, reviews, masked):
     settings = (f"start_from={masked}", "training.epochs=1", "data.max_length=32")
     train(reviews, tmp_path / "mood", settings=settings)
@@ -127,6 +130,7 @@ def test_a_classifier_goes_on_from_an_encoder_of_the_transformer(tmp_path, revie
     assert inspect_folder(tmp_path / "mood")[0].summary.startswith("transformer tiny   1 layers")
 
 
+@pytest.mark.slow
 def test_sides_alone_have_no_published_layout(tmp_path, masked, folder):
     with pytest.raises(ConfigError) as caught:
         export_model(load(masked), tmp_path / "out")

@@ -43,6 +43,7 @@ def test_a_healthy_run_gives_no_alarm(trained):
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_tells_the_same_figures_to_the_bit(tmp_path, pairs_file, trained):
     settings = (*TINY, "training.checkpoint_seconds=0.0")
 
@@ -57,6 +58,7 @@ def test_a_resumed_run_tells_the_same_figures_to_the_bit(tmp_path, pairs_file, t
     assert [line["stability"] for line in first] == [line["stability"] for line in second]
 
 
+@pytest.mark.slow
 def test_a_run_that_breaks_names_lines_layer_and_settings_and_keeps_a_good_checkpoint(
     tmp_path, pairs_file
 ):

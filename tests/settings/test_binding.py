@@ -442,11 +442,13 @@ runs = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(runs)
 def test_toml_comes_back_as_the_same_configuration(run: Run):
     assert from_toml(to_toml(run), Run, name="config.toml") == run
 
 
+@pytest.mark.slow
 @given(rate=numbers, betas=st.tuples(numbers, numbers), clip=st.none() | numbers)
 def test_numbers_as_python_prints_them_come_back_exactly(rate, betas, clip):
     word = "none" if clip is None else repr(clip)
@@ -459,6 +461,7 @@ def test_numbers_as_python_prints_them_come_back_exactly(rate, betas, clip):
     assert optimizer == Optimizer(learning_rate=rate, betas=betas, clip=clip)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_text_makes_anything_but_a_config_error(text: str):
     with pytest.raises(ConfigError):

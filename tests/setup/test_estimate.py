@@ -89,6 +89,7 @@ def test_what_is_advised_is_accepted(kernels):
     require_memory(prepared(AttentionConfig(), 12500, 200))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["full", "local:64", "top_k:8"])
 @pytest.mark.parametrize("length", [200, 600])
 def test_a_step_keeps_about_what_is_predicted(pattern, length):

@@ -14,6 +14,7 @@ from regard.runs.run import train
 from regard.setup.config import RunConfig
 
 
+@pytest.mark.slow
 def test_a_classifier_trains_with_its_size_set_alone(tmp_path):
     data = write_reviews(tmp_path / "reviews.jsonl", num=60)
     settings = ("model.dim=32", "training.epochs=1", "tokenizer.kind=byte")
@@ -25,6 +26,7 @@ def test_a_classifier_trains_with_its_size_set_alone(tmp_path):
     assert json.loads(lines[-1])["event"] == "finished"
 
 
+@pytest.mark.slow
 def test_heads_that_somebody_set_and_do_not_divide_are_refused(tmp_path):
     data = write_reviews(tmp_path / "reviews.jsonl", num=60)
     with pytest.raises(ConfigError, match=r"dim must be a multiple of num_heads \(3\)|model\.dim"):

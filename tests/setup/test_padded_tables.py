@@ -96,6 +96,7 @@ def num_tokens(folder):
     return len(ModelFolder(folder).read_tokenizer())
 
 
+@pytest.mark.slow
 def test_the_rows_come_with_the_weights_and_stay(gone_on, padded):
     size = num_tokens(padded)
     config = ModelFolder(gone_on).read_config(RunConfig)
@@ -115,6 +116,7 @@ def test_no_row_without_a_token_is_written(padded, whole):
     assert best == wanted
 
 
+@pytest.mark.slow
 def test_the_result_is_evaluated_exported_and_gone_on_from(gone_on, book, tmp_path):
     opened = load(gone_on)
     assert opened.measure(read_text(str(book)))["loss"] < 12
@@ -129,6 +131,7 @@ def test_the_result_is_evaluated_exported_and_gone_on_from(gone_on, book, tmp_pa
     assert second.model.vocab_size == opened.model.vocab_size
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_bits(gone_on, padded, book, tmp_path):
     class CrashError(Exception):
         pass
@@ -145,6 +148,7 @@ def test_a_stopped_run_ends_with_the_same_bits(gone_on, padded, book, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_fewer_rows_than_tokens_are_refused(whole, book, tmp_path):
     folder = resized(whole, tmp_path / "short", -3)
     size = num_tokens(whole)
@@ -156,6 +160,7 @@ def test_fewer_rows_than_tokens_are_refused(whole, book, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_an_encoder_fills_masks_with_tokens_only(book, tmp_path):
     of_bert = ("model.norm=post", "model.num_segments=2", "model.epsilon=1e-12")
     settings = (*SMALL, *of_bert, "task=masked-language-modeling")
@@ -173,6 +178,7 @@ def test_an_encoder_fills_masks_with_tokens_only(book, tmp_path):
     assert more.model.vocab_size == opened.model.vocab_size
 
 
+@pytest.mark.slow
 def test_search_writes_tokens_only(pairs_file, tmp_path):
     """A table that a user pads himself: the search may not use its last rows either."""
     translator = train(

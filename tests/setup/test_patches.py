@@ -31,6 +31,7 @@ def rows(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "sides", "patches"),
     [

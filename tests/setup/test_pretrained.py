@@ -75,6 +75,7 @@ def figures(events):
     return started.measures, [event for event in events if isinstance(event, Evaluated)]
 
 
+@pytest.mark.slow
 def test_a_classifier_learns(mood):
     _, events = mood
     last = [event for event in events if isinstance(event, Evaluated)][-1]
@@ -84,6 +85,7 @@ def test_a_classifier_learns(mood):
     assert sum(found[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_going_on_begins_where_the_other_run_ended(tales, book, tmp_path):
     events = []
     settings = (*SHORT, "training.epochs=1")
@@ -96,6 +98,7 @@ def test_going_on_begins_where_the_other_run_ended(tales, book, tmp_path):
     assert evaluations[-1].measures["loss"] < before["loss"]
 
 
+@pytest.mark.slow
 def test_going_on_from_a_translator_shows_the_old_scores_too(trained, pairs_file, tmp_path):
     events = []
     train(
@@ -108,6 +111,7 @@ def test_going_on_from_a_translator_shows_the_old_scores_too(trained, pairs_file
     assert set(before) == {"loss", "shuffled_loss", "chrf"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "last"])
 def test_only_what_is_chosen_changes(tales, book, tmp_path, method):
     settings = (*SHORT, f"start_from={tales}", f"fine_tuning.method={method}", "training.epochs=2")
@@ -129,6 +133,7 @@ def test_only_what_is_chosen_changes(tales, book, tmp_path, method):
     assert generator.generate("7 red", max_tokens=3)
 
 
+@pytest.mark.slow
 def test_a_resumed_low_rank_run_ends_with_the_same_bits(tales, book, tmp_path):
     settings = (*SHORT, f"start_from={tales}", "fine_tuning.method=lora", "training.epochs=2")
     train(book, tmp_path / "straight", settings=settings)
@@ -147,6 +152,7 @@ def test_a_resumed_low_rank_run_ends_with_the_same_bits(tales, book, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_other_labels_take_the_encoder_alone(mood, tmp_path):
     data = write_reviews(tmp_path / "more.jsonl")
     data.write_text(data.read_text().replace('"other"', '"none"'))
@@ -158,11 +164,13 @@ def test_other_labels_take_the_encoder_alone(mood, tmp_path):
     assert before["loss"] == pytest.approx(0.693, abs=1e-3)  # a map of zeros
 
 
+@pytest.mark.slow
 def test_sizes_come_with_the_weights(tales, book, tmp_path):
     with pytest.raises(WeightsError, match=r"Sizes come with the weights: leave model\.\* out"):
         train(book, tmp_path / "more", settings=(f"start_from={tales}", *SHORT, "model.dim=64"))
 
 
+@pytest.mark.slow
 def test_low_rank_training_takes_adamw(tales, book, tmp_path):
     events = []
     settings = (*SHORT, f"start_from={tales}", "fine_tuning.method=lora", "training.epochs=1")
@@ -171,6 +179,7 @@ def test_low_rank_training_takes_adamw(tales, book, tmp_path):
     assert (planned.optimizer, planned.learning_rate) == ("adamw", 1e-3)
 
 
+@pytest.mark.slow
 def test_an_exported_language_model_is_the_same(tales, tmp_path, capsys):
     assert main(["export", str(tales), "-o", str(tmp_path / "hf"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -185,6 +194,7 @@ def test_an_exported_language_model_is_the_same(tales, tmp_path, capsys):
     assert opened.generate("7 red", max_tokens=3, seed=1).num_tokens <= 3
 
 
+@pytest.mark.slow
 def test_a_published_language_model_is_fine_tuned_and_keeps_its_vocabulary(tales, book, tmp_path):
     export_model(regard.load(tales), tmp_path / "hf")
     events = []
@@ -210,6 +220,7 @@ def test_a_published_encoder_becomes_a_classifier(mood, reviews, tmp_path):
         export_model(encoder, tmp_path / "hf")  # published BERTs are post-norm
 
 
+@pytest.mark.slow
 def test_a_pattern_cannot_be_exported(book, tmp_path):
     settings = (*TEXT, "training.epochs=1", "attention.pattern=local:8")
     train(book, tmp_path / "model", settings=settings)
@@ -221,6 +232,7 @@ def test_a_pattern_cannot_be_exported(book, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_pattern_of_an_encoder_cannot_be_exported_either(book, tmp_path):
     settings = (*TEXT, "task=masked-language-modeling", "training.epochs=1")
     pattern = "attention.pattern=local:8"
@@ -252,6 +264,7 @@ def test_one_label_is_refused_with_the_exact_words(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_an_encoder_learns_hidden_tokens_and_then_labels(book, reviews, tmp_path):
     events = []
     settings = (*TEXT, "task=masked-language-modeling", "training.epochs=20")

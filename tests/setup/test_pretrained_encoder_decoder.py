@@ -81,6 +81,7 @@ def begun(pairs, folder, monkeypatch, *settings):
     return found, ModelFolder(folder).read_config(RunConfig), translator
 
 
+@pytest.mark.slow
 def test_both_sides_begin_as_they_were(encoder, decoder, pairs, tmp_path, monkeypatch):
     found, config, translator = begun(pairs, tmp_path / "m", monkeypatch, *sides(encoder, decoder))
     read, write = (ModelFolder(folder).read_weights() for folder in (encoder, decoder))
@@ -99,6 +100,7 @@ def test_both_sides_begin_as_they_were(encoder, decoder, pairs, tmp_path, monkey
     assert isinstance(regard.load(tmp_path / "m").translate(["7 red cat"])[0], str)
 
 
+@pytest.mark.slow
 def test_one_side_alone_leaves_the_other_to_its_preset(
     encoder, decoder, pairs, tmp_path, monkeypatch
 ):
@@ -119,6 +121,7 @@ def test_one_side_alone_leaves_the_other_to_its_preset(
     assert config.model.encoder.norm == "pre"  # as the preset has it
 
 
+@pytest.mark.slow
 def test_sides_as_others_publish_them(encoder, decoder, pairs, tmp_path, monkeypatch):
     export_model(regard.load(decoder), tmp_path / "hf")
     found, config, _ = begun(pairs, tmp_path / "m", monkeypatch, *sides(encoder, tmp_path / "hf"))
@@ -133,6 +136,7 @@ def test_sides_as_others_publish_them(encoder, decoder, pairs, tmp_path, monkeyp
     assert (config.tokenizer.kind, config.optimizer.name) == ("published", "adamw")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_bits(encoder, decoder, pairs, tmp_path):
     class CrashError(Exception):
         pass
@@ -156,6 +160,7 @@ def message(pairs, folder, *settings) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_other_vocabularies_are_refused(encoder, book, pairs, tmp_path):
     plain = tuple(setting for setting in ALONE if not setting.startswith("tokenizer.tags"))
     train(book, tmp_path / "d", settings=(*plain, "model.dim=16"))
@@ -167,6 +172,7 @@ def test_other_vocabularies_are_refused(encoder, book, pairs, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_padding_that_ends_the_sources_or_has_no_row_is_refused(pairs, tmp_path):
     settings = ("model.family=encoder_decoder", "preset=tiny", *BYTES)
     assert message(pairs, tmp_path / "m", *settings, "model.encoder.pad_id=2") == (
@@ -179,6 +185,7 @@ def test_padding_that_ends_the_sources_or_has_no_row_is_refused(pairs, tmp_path)
     )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_a_side_is_refused(encoder, decoder, pairs, book, tmp_path):
     assert message(pairs, tmp_path / "m", *sides(decoder)) == (
         f"fine_tuning.encoder={decoder}: a model of family gpt; the encoder may be one of bert, "
@@ -220,6 +227,7 @@ def published_bert(folder, *, pad_id=0):
     return folder
 
 
+@pytest.mark.slow
 def test_a_published_bert_reads_for_a_new_decoder(pairs, tmp_path, monkeypatch):
     folder = published_bert(tmp_path / "bert")
     small = ("model.decoder.dim=16", "model.decoder.num_heads=2", "model.decoder.hidden_dim=32")

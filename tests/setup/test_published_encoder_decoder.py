@@ -140,6 +140,7 @@ def load(folder: Path) -> Any:
     return regard.load(folder)
 
 
+@pytest.mark.slow
 def test_each_side_keeps_its_vocabulary_begin_end_and_padding(trained, roberta, gpt2):
     folder, events = trained
     translator = load(folder)
@@ -181,6 +182,7 @@ def test_a_batch_has_the_tokens_of_each_side(trained):
     assert batch.target_ids.max() < translator.model.vocab_size
 
 
+@pytest.mark.slow
 def test_the_commands_translate_align_and_go_on(trained, pairs, tmp_path, capsys):
     folder, _ = trained
     assert main(["translate", str(folder), "7 red cat", "--align"]) == 0
@@ -192,6 +194,7 @@ def test_the_commands_translate_align_and_go_on(trained, pairs, tmp_path, capsys
     assert isinstance(load(tmp_path / "more").tokenizer, SourceTargetTokenizer)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_same_bits(trained, roberta, gpt2, pairs, tmp_path):
     class CrashError(Exception):
         pass
@@ -207,6 +210,7 @@ def test_a_stopped_run_ends_with_the_same_bits(trained, roberta, gpt2, pairs, tm
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_a_decoder_alone_gives_its_vocabulary_to_both_sides(gpt2, pairs, tmp_path):
     small = tuple(f"model.encoder.{name}" for name in ("dim=16", "num_heads=2", "hidden_dim=32"))
     settings = (*SETTINGS, *small, "preset=tiny", f"fine_tuning.decoder={gpt2}")
@@ -219,6 +223,7 @@ def test_a_decoder_alone_gives_its_vocabulary_to_both_sides(gpt2, pairs, tmp_pat
     assert isinstance(translator.translate(["7 red cat"])[0], str)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Bert", "DistilBert"])
 def test_word_pieces_read_for_byte_pairs(kind, gpt2, pairs, transformers, tmp_path):
     folder = tmp_path / "encoder"
@@ -241,6 +246,7 @@ def test_word_pieces_read_for_byte_pairs(kind, gpt2, pairs, transformers, tmp_pa
     assert len(found.source_pieces) == 1 + len(translator.tokenizer.encode(["7 red cat"])[0])
 
 
+@pytest.mark.slow
 def test_logits_are_those_of_an_encoder_decoder_of_transformers(
     trained, roberta, gpt2, transformers
 ):

@@ -93,6 +93,7 @@ def test_newton_cg_is_damped_and_multiplies_over_a_quarter_of_the_data():
     assert stepper.optimizer.last.damping == pytest.approx(1 / 3)  # from 1, after a good step
 
 
+@pytest.mark.slow
 def test_a_run_ends_where_no_step_lowers_the_loss():
     _, stepper, _ = build("lbfgs")
     for _ in range(300):

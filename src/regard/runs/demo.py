@@ -83,12 +83,12 @@ def run_demo(
     hits: list[bool] = []
     by_language, by_kind = defaultdict(list), defaultdict(list)
     examples: dict[str, tuple[str, str]] = {}
-    for (kind, language), source, target, output in zip(
+    for (kind, language), source, target, translation in zip(
         corpus.test_groups, test.sources, test.targets, outputs, strict=True
     ):
         for group in (hits, by_language[language], by_kind[kind]):
-            group.append(output == target)
-        examples.setdefault(kind, (source, output))
+            group.append(translation == target)
+        examples.setdefault(kind, (source, translation))
     finished = [line for line in folder.read_metrics() if line["event"] == "finished"]
     return DemoReport(
         folder=str(folder.path),

@@ -176,8 +176,8 @@ def _differences(
         if isinstance(old, msgspec.Struct) and isinstance(new, msgspec.Struct):
             yield from _differences(old, new, f"{path}{name}.")
         elif old != new:
-            texts = (f"{value:,}" if type(value) is int else str(value) for value in (old, new))
-            yield f"{path}{name}", *texts
+            before, after = (f"{v:,}" if type(v) is int else str(v) for v in (old, new))
+            yield f"{path}{name}", before, after
 
 
 def _read_file(path: Path) -> Table:

@@ -247,11 +247,13 @@ def draw_all(length):
     return [*tensors, *options.values(), seen @ seen.mT, draw(1, 1, 2, 2, seed=8)]
 
 
+@pytest.mark.slow
 def test_first_derivatives_in_every_tensor_are_exact():
     inputs = [x.requires_grad_() for x in draw_all(3)]
     assert gradcheck(of_tensors, inputs, check_forward_ad=True)
 
 
+@pytest.mark.slow
 def test_second_derivatives_in_every_tensor_are_exact():
     inputs = [x.requires_grad_() for x in draw_all(3)]
     assert gradgradcheck(of_tensors, inputs)

@@ -75,6 +75,7 @@ def test_a_mask_allows_the_pairs_of_its_definition(pattern, allows):
     assert allowed_matrix(pattern, 6, 7, query_offset=2).tolist() == expected
 
 
+@pytest.mark.slow
 @given(pattern=MASKS, queries=st.integers(1, 9), keys=st.integers(1, 9), offset=st.integers(0, 5))
 @settings(max_examples=300, deadline=None)
 def test_the_clauses_of_a_mask_allow_the_same_pairs(pattern, queries, keys, offset):
@@ -86,6 +87,7 @@ def test_the_clauses_of_a_mask_allow_the_same_pairs(pattern, queries, keys, offs
     assert torch.equal(found, expected)
 
 
+@pytest.mark.slow
 @given(pattern=MASKS, queries=st.integers(1, 12), keys=st.integers(1, 12))
 @settings(max_examples=300, deadline=None)
 def test_a_mask_counts_its_pairs_exactly(pattern, queries, keys):
@@ -194,6 +196,7 @@ def test_an_empty_set_leaves_no_clause():
     assert simplify([MaskTerm(queries=(1,)) & MaskTerm(queries=(2,))]) == ()
 
 
+@pytest.mark.slow
 @given(left=SINGLE, right=SINGLE)
 def test_a_clause_contains_only_what_it_allows(left, right):
     i, j = torch.arange(12)[:, None], torch.arange(12)[None, :]
@@ -377,6 +380,7 @@ def hierarchical_dense(q, k, v, *, block, causal, scale, lengths=None):
     return output
 
 
+@pytest.mark.slow
 @given(
     length=st.integers(1, 35),
     block=st.sampled_from([2, 4, 6]),
@@ -408,6 +412,7 @@ def test_hierarchical_attention_is_exact_up_to_two_blocks(causal, length):
     torch.testing.assert_close(output, scores.softmax(-1) @ v)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_derivatives_of_hierarchical_attention_are_exact(causal):
     q, k, v = (draw(2, 1, 11, 2, seed=seed).requires_grad_() for seed in range(3))

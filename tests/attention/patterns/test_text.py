@@ -87,11 +87,13 @@ def test_a_text_is_read_for_encoders_and_decoders(text, encoder, decoder):
     assert parse_pattern(text, is_decoder=True) == decoder
 
 
+@pytest.mark.slow
 @given(pattern=MASKS | NO_MASKS)
 def test_what_is_written_reads_back_the_same(pattern):
     assert parse_pattern(format_pattern(pattern)) == pattern
 
 
+@pytest.mark.slow
 @given(pattern=MASKS | NO_MASKS)
 def test_a_decoders_pattern_is_causal_and_reads_back_the_same(pattern):
     decoder = parse_pattern(format_pattern(pattern), is_decoder=True)

@@ -57,6 +57,7 @@ def test_samples_of_every_width_are_read_to_the_last_bit(tmp_path, width):
     assert torch.equal(found.samples, expected)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-(2**23), 2**23 - 1), min_size=1, max_size=40))
 def test_24_bit_samples_are_read_exactly(tmp_path_factory, values):
     path = write_wav(tmp_path_factory.mktemp("wav") / "a.wav", values, width=3)

@@ -77,6 +77,7 @@ def give_input(monkeypatch, content: bytes) -> None:
 # --- what is written is what is read
 
 
+@pytest.mark.slow
 @given(rows_of(LINE_TEXT), LINE_ENDS, st.booleans(), st.booleans())
 def test_tsv_of_any_text_is_read_unchanged(rows, end, has_mark, ends_the_last_line):
     assume(has_mark or not rows[0][0].startswith("\ufeff"))
@@ -85,6 +86,7 @@ def test_tsv_of_any_text_is_read_unchanged(rows, end, has_mark, ends_the_last_li
     assert read_in_new_folder(content, "pairs.tsv") == rows
 
 
+@pytest.mark.slow
 @given(rows_of(CELL_TEXT), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]), st.booleans())
 def test_csv_of_any_text_is_read_unchanged(rows, quoting, has_header):
     assume(has_header or not rows[0][0].startswith("\ufeff"))
@@ -94,6 +96,7 @@ def test_csv_of_any_text_is_read_unchanged(rows, quoting, has_header):
     assert read_in_new_folder(stream.getvalue().encode(), "pairs.csv") == rows
 
 
+@pytest.mark.slow
 @given(rows_of(ANY_TEXT), st.booleans(), LINE_ENDS)
 def test_jsonl_of_any_text_is_read_unchanged(rows, is_ascii, end):
     objects = ({"source": source, "target": target} for source, target in rows)
@@ -101,6 +104,7 @@ def test_jsonl_of_any_text_is_read_unchanged(rows, is_ascii, end):
     assert read_in_new_folder(text.encode(), "pairs.jsonl") == rows
 
 
+@pytest.mark.slow
 @given(rows_of(LINE_TEXT))
 def test_two_aligned_files_of_any_text_are_read_unchanged(rows):
     assume(not any(text.startswith("\ufeff") for text in rows[0]))
@@ -112,6 +116,7 @@ def test_two_aligned_files_of_any_text_are_read_unchanged(rows):
     assert list(zip(pairs.sources, pairs.targets, strict=True)) == rows
 
 
+@pytest.mark.slow
 @given(st.lists(LINE_TEXT, max_size=5), LINE_ENDS)
 def test_lines_of_any_text_are_read_unchanged(lines, end):
     assume(not (lines and lines[0].startswith("\ufeff")))
@@ -121,6 +126,7 @@ def test_lines_of_any_text_are_read_unchanged(lines, end):
         assert list(read_lines(path)) == lines
 
 
+@pytest.mark.slow
 @given(
     st.binary(max_size=60) | st.text("\t,;\"'{}[]:\n\r\0ab1\x85", max_size=60).map(str.encode),
     st.sampled_from(["a.tsv", "a.csv", "a.jsonl", "a.unknown"]),
@@ -165,6 +171,7 @@ def test_a_lone_carriage_return_ends_no_csv_row():
     assert read("a\rb,c\n\rd,e", "pairs.csv") == [("a\rb", "c"), ("\rd", "e")]
 
 
+@pytest.mark.slow
 def test_very_long_lines_are_read():
     long = "word " * 400_000
     assert read(f"{long}\tx\n") == [(long, "x")]

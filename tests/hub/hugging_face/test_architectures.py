@@ -43,6 +43,7 @@ def change_config(folder: Path, **fields: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "head", "output"),
     [

@@ -209,6 +209,7 @@ def test_a_tied_table_is_one():
     assert sizes[1] - sizes[0] == VOCAB * SMALL.dim
 
 
+@pytest.mark.slow
 def test_it_learns_a_tiny_set_by_heart(variant):
     model = build(**variant | {"dropout": 0.0}).float().train()
     model.compute_dtype = torch.float32

@@ -84,6 +84,7 @@ def pixels_of(config: VitConfig, batch: int, dtype=torch.float32):
     return torch.randn(shape, generator=generator, dtype=dtype)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     layers=st.integers(1, 3),
@@ -474,6 +475,7 @@ def fit(model, batches):
         optimizer.step()
 
 
+@pytest.mark.slow
 def test_it_learns_32_images_by_heart():
     torch.manual_seed(3)
     model = Vit(VitConfig(**OWN_SIZES | IMAGE | {"dropout": 0.0}))
@@ -482,6 +484,7 @@ def test_it_learns_32_images_by_heart():
     assert torch.equal(model(pixels).argmax(-1), labels)
 
 
+@pytest.mark.slow
 def test_it_tells_rising_from_falling_tones():
     config = LogMelConfig(sample_rate=8_000, fft_size=256, window_size=256, hop_size=128)
     rows = msgspec.structs.replace(config, num_bands=16)

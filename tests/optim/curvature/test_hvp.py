@@ -239,6 +239,7 @@ def over_all(call, batches):
     return torch.stack([total for total, _ in pairs]).sum() / sum(count for _, count in pairs)
 
 
+@pytest.mark.slow
 def test_the_hessian_of_a_transformer_over_micro_batches_is_the_explicit_one(translation):
     model, batches = translation
     parameters = list(model.parameters())
@@ -256,6 +257,7 @@ def test_the_hessian_of_a_transformer_over_micro_batches_is_the_explicit_one(tra
         torch.testing.assert_close(found, exact, atol=1e-12, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_explicit_hessian_of_a_part_of_a_transformer_is_found(translation):
     model, batches = translation
     names = ["decoder_norm", "encoder_norm", "decoder.0.cross_attention.query"]
@@ -274,6 +276,7 @@ def test_the_explicit_hessian_of_a_part_of_a_transformer_is_found(translation):
     torch.testing.assert_close(found, exact, atol=1e-12, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_gauss_newton_matrix_of_a_transformer_over_micro_batches_is_explicit(translation):
     model, batches = translation
     parameters = list(model.parameters())

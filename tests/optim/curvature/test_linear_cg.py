@@ -78,6 +78,7 @@ def test_the_residual_history_is_that_of_the_iterates():
         assert part.residuals[-1] == pytest.approx(float(true), rel=1e-6, abs=1e-14)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 20), seeds)
 def test_the_error_decreases_in_the_norm_of_the_matrix_at_every_iteration(size, seed):
@@ -211,6 +212,7 @@ def exact_step(matrix, gradient, radius):
     return basis @ step(high)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(sizes, seeds)
 def test_a_step_that_fits_is_the_exact_one(size, seed):
@@ -221,6 +223,7 @@ def test_a_step_that_fits_is_the_exact_one(size, seed):
     assert not result.is_on_boundary and not result.negative_curvature
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(sizes, seeds, st.floats(0.01, 1.0))
 def test_within_a_radius_it_decreases_the_model_by_at_least_half_as_much_as_can_be(
@@ -244,6 +247,7 @@ def test_in_one_dimension_and_in_a_narrow_region_the_step_is_the_exact_one():
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(sizes, seeds, st.floats(1e-3, 0.9), st.booleans())
 def test_on_the_boundary_the_norm_is_the_radius(size, seed, share, is_indefinite):
@@ -259,6 +263,7 @@ def test_on_the_boundary_the_norm_is_the_radius(size, seed, share, is_indefinite
         assert result.norm <= radius
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 20), seeds, st.floats(1e-3, 1.5), st.booleans())
 def test_with_a_preconditioner_the_radius_is_in_the_norm_of_its_inverse(
@@ -450,6 +455,7 @@ def test_relative_progress_goes_on_while_the_model_is_not_below_zero():
     assert not RelativeProgress()([1.0] * 50)
 
 
+@pytest.mark.slow
 def test_relative_progress_ends_the_solution_of_a_hard_system_early():
     values = torch.logspace(-6, 0, 200, dtype=torch.float64)
     right = torch.ones_like(values) * values.sqrt()
@@ -458,6 +464,7 @@ def test_relative_progress_ends_the_solution_of_a_hard_system_early():
     assert 10 < early.num_iterations < tight.num_iterations / 2
 
 
+@pytest.mark.slow
 def test_a_solution_converges_by_its_true_residual_not_by_the_one_carried_along():
     generator = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(60, 60, generator=generator, dtype=torch.float64)).Q

@@ -381,6 +381,7 @@ def test_the_density_of_the_semicircle_law_is_found():
     assert (found.density - exact)[inside].abs().max() < 0.03
 
 
+@pytest.mark.slow
 def test_the_quadrature_is_exact_for_moments_of_the_probes():
     # k nodes integrate polynomials to degree 2 k - 1 (Golub & Meurant 2010).
     matrix = symmetric(torch.linspace(-1, 2, 30))
@@ -412,6 +413,7 @@ def test_arguments_of_the_density_are_checked(settings, text):
     assert str(caught.value) == text
 
 
+@pytest.mark.slow
 def test_trace_and_diagonal_lie_within_a_few_standard_errors(classifier):
     operator, matrix = classifier
     found = hutchinson_trace(operator, operator.size, 200, generator=generator())
@@ -502,11 +504,13 @@ def translation():
     return full, part, matrix
 
 
+@pytest.mark.slow
 def test_the_hessian_operator_of_a_transformer_is_the_explicit_matrix(translation):
     operator, _, matrix = translation
     torch.testing.assert_close(dense(operator), matrix, atol=1e-13, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_the_spectrum_of_a_transformer_is_that_of_the_explicit_matrix(translation):
     operator, _, matrix = translation
     exact = torch.linalg.eigvalsh(matrix)
@@ -518,6 +522,7 @@ def test_the_spectrum_of_a_transformer_is_that_of_the_explicit_matrix(translatio
     assert (found.value - matrix.trace()).abs() < 4 * found.standard_error
 
 
+@pytest.mark.slow
 def test_the_gauss_newton_spectrum_of_a_transformer_is_not_negative(translation):
     _, operator, _ = translation
     found = top_eigenvalues(operator, operator.size, 1, generator=generator(), which="smallest")

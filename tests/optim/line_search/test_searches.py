@@ -184,6 +184,7 @@ def test_a_function_without_a_floor_gives_its_lowest_point_as_a_failure(search):
     assert found.sample.step_size == max(curve.samples)
 
 
+@pytest.mark.slow
 @given(QUARTICS, FIRST_STEPS, st.integers(1, 6))
 @settings(deadline=None)
 def test_no_search_computes_more_points_than_it_may(curve, step, limit):

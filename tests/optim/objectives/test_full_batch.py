@@ -96,6 +96,7 @@ def test_a_value_leaves_the_gradients():
     assert all(p.grad is g for p, g in zip(model.parameters(), first, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [ConjugateGradient, NewtonCG])
 def test_iterates_agree_between_sizes_of_micro_batches(build):
     trajectories = {}
@@ -278,6 +279,7 @@ def test_products_use_the_frozen_masks_of_the_value(product):
     assert not torch.equal(flat(getattr(objective, product)(vector)), first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [ConjugateGradient, NewtonCG])
 def test_every_step_lowers_the_value_under_its_own_masks(build):
     model = network(dropout=0.3)

@@ -144,6 +144,7 @@ def test_images_right_in_a_folder_have_no_labels(tmp_path):
         guess_task(tmp_path)
 
 
+@pytest.mark.slow
 def test_images_of_a_folder_in_mnists_layout_are_classified(capsys, models, bars):
     code, out, _ = run(capsys, "classify", models["bars"], bars)
     lines = out.splitlines()
@@ -208,6 +209,7 @@ def essence(folder):
     return weights, {name: value.tolist() for name, value in tensors.items()}, kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["words", "bars"])
 def test_a_run_that_crashes_ends_with_the_same_bits(tmp_path, models, sources, name):
     settings = (*TINY, "training.checkpoint_seconds=0.0")
@@ -232,12 +234,14 @@ def test_a_run_whose_files_have_changed_does_not_go_on(tmp_path):
         resume(tmp_path / "m")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "cg", "newton-cg", "lbfgs", "adam-then-cg"])
 def test_every_optimizer_trains_it(tmp_path, waves, optimizer):
     train(waves, tmp_path / "m", settings=(*TINY, f"optimizer.name={optimizer}"))
     assert ModelFolder(tmp_path / "m").read_metrics()[-1]["event"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["local:4", "strided:3", "local:2 | global:1"])
 def test_every_pattern_goes_with_it(tmp_path, words, pattern):
     settings = (*TINY, f"attention.encoder={pattern}", "training.epochs=1")
@@ -360,6 +364,7 @@ def test_a_dry_run_tells_what_a_run_costs(waves):
     assert found.memory_bytes > 0
 
 
+@pytest.mark.slow
 def test_longer_series_are_cut_with_a_note(tmp_path, waves):
     events = []
     settings = (*TINY, "data.max_length=16")
@@ -370,6 +375,7 @@ def test_longer_series_are_cut_with_a_note(tmp_path, waves):
     assert opened.config.model.max_positions == 16
 
 
+@pytest.mark.slow
 def test_several_numbers_can_make_a_step(tmp_path):
     path = tmp_path / "a.csv"
     rows = "".join(f"{n % 2},{n},{n + 1},{n + 2},{n + 3}\n" for n in range(20))
@@ -384,6 +390,7 @@ def test_several_numbers_can_make_a_step(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_rows_of_pixels_are_images_where_the_task_says_so(tmp_path):
     path = tmp_path / "bars.csv"
     lines = ["label," + ",".join(f"p{n}" for n in range(64))]
@@ -491,6 +498,7 @@ def test_it_learns_handwritten_digits(tmp_path):
     assert ModelFolder(tmp_path / "m").read_metrics()[-1]["test"]["accuracy"] >= 97.0
 
 
+@pytest.mark.slow
 def test_a_classifier_of_texts_is_evaluated_too(capsys, tmp_path):
     for name, start in (("train", 0), ("test", 60)):
         rows = [f"{'good' if n % 2 else 'bad'} film {n},{n % 2}" for n in range(start, start + 60)]

@@ -97,6 +97,7 @@ def assert_near(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.std())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_published_classifier_has_its_logits_here_and_goes_out_with_them(
@@ -200,6 +201,7 @@ def make_encoder(config: BertConfig, vocab_size: int) -> Any:
     return make_model(config, vocab_size, AttentionConfig())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
@@ -279,6 +281,7 @@ def started_with(reviews, start, output, *settings) -> dict[str, float]:
     return started.measures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_labels_in_another_order_keep_their_map(
     kind, reviews, tokenizer, transformers, tmp_path
@@ -295,12 +298,14 @@ def test_the_same_labels_in_another_order_keep_their_map(
         assert a.probabilities["cat"] == pytest.approx(b.probabilities["cat"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_other_labels_begin_at_zero(reviews, tokenizer, transformers, tmp_path):
     folder = published(transformers, "bert", tmp_path / "hf", seed=3, vocab=len(tokenizer))
     found = started_with(reviews, with_vocabulary(folder, tokenizer), tmp_path / "more")
     assert found["loss"] == pytest.approx(0.693, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_an_encoder_gets_the_head_of_its_format_and_goes_out(
     reviews, tokenizer, transformers, tmp_path
 ):
@@ -318,6 +323,7 @@ def test_an_encoder_gets_the_head_of_its_format_and_goes_out(
     assert found.peer_difference < 1e-4 * found.scale
 
 
+@pytest.mark.slow
 def test_a_run_from_a_classifier_that_was_stopped_ends_with_the_same_bits(
     reviews, tokenizer, transformers, tmp_path
 ):

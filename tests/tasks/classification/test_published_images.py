@@ -83,6 +83,7 @@ def test_the_verb_classifies_with_it(capsys, published, pictures):
     assert {line.split("\t")[1] for line in lines} <= {"cat", "dog", "bird"}
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_it(tmp_path, published, pictures):
     settings = (f"start_from={published[0]}", "training.epochs=1")
     train(pictures, tmp_path / "m", settings=settings)
@@ -131,6 +132,7 @@ def trained(tmp_path_factory, pictures):
     return train(pictures, tmp_path_factory.mktemp("models") / "m", settings=settings)
 
 
+@pytest.mark.slow
 def test_one_of_ours_opens_in_transformers(tmp_path, trained, pictures):
     transformers = pytest.importorskip("transformers")
     found = export_model(trained, tmp_path / "hf")
@@ -175,6 +177,7 @@ def test_a_mean_over_patches_has_no_place(tmp_path, pictures):
     assert not (tmp_path / "hf").exists()
 
 
+@pytest.mark.slow
 def test_recordings_and_series_have_no_place(tmp_path):
     waves = write_waves(tmp_path / "waves.csv", num=30, length=16)
     opened = train(waves, tmp_path / "m", settings=SMALL)

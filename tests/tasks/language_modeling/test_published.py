@@ -75,6 +75,7 @@ def theirs(transformers: Any, folder: Path, prompt: str) -> tuple[int, str]:
     return len(written), tokenizer.decode(written, skip_special_tokens=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "begins"), [("gpt2", False), ("llama", True), ("llama", False)])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_greedy_continuation_is_that_of_transformers(kind, begins, seed, transformers, tmp_path):

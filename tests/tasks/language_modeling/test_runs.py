@@ -59,6 +59,7 @@ def test_a_text_file_is_taken_for_a_language_model(book, tmp_path, pairs_file):
     assert guess_task(rows) == "language-modeling"
 
 
+@pytest.mark.slow
 def test_it_learns(run):
     _, events = run
     found = [event.measures["perplexity"] for event in events if isinstance(event, Evaluated)]
@@ -160,6 +161,7 @@ class CrashError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, book, run):
     def crash(event):
         if isinstance(event, Saved) and event.step > 20:
@@ -173,6 +175,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, book, run):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["cg", "adamw"])
 def test_other_optimizers_train_it_too(tmp_path, book, optimizer):
     events = []

@@ -82,6 +82,7 @@ def until_end(rows):
     return [row[: row.index(0)] if 0 in row else row for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beam", [1, 4])
 def test_search_writes_what_generate_writes(beam, transformers, sentencepiece, tmp_path):
     outputs = []
@@ -117,6 +118,7 @@ def test_without_what_is_forbidden_the_outputs_are_others(marian):
     assert not any(1 in row for row in our_outputs(translator, beam=1))
 
 
+@pytest.mark.slow
 def test_rows_together_are_rows_alone(marian):
     translator = load(marian)
     together = translator.translate([*TEXTS, ""], beam=2)
@@ -136,6 +138,7 @@ def test_the_target_language_stands_before_every_part_of_a_long_text(marian, mon
     assert all(len(row) <= 39 for row in encode(parts))
 
 
+@pytest.mark.slow
 def test_an_alignment_has_the_pieces_of_both_languages(marian):
     found = load(marian).align("the dog", "der Hund")
     assert "".join(found.source_pieces) == " the dog</s>"
@@ -143,6 +146,7 @@ def test_an_alignment_has_the_pieces_of_both_languages(marian):
     assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in found.weights)
 
 
+@pytest.mark.slow
 def test_the_commands_translate_and_evaluate(marian, pairs, capsys):
     assert main(["translate", str(marian), "the dog sees the cat", "--align"]) == 0
     text, pieces = capsys.readouterr().out.rstrip("\n").split("\t")
@@ -192,6 +196,7 @@ def test_forbidden_sequences_are_refused(tmp_path):
 # --- going on, and out again ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_going_on_lowers_the_loss_and_keeps_vocabulary_and_search(gone_on, marian):
     folder, before = gone_on
     translator = load(folder)
@@ -204,6 +209,7 @@ def test_going_on_lowers_the_loss_and_keeps_vocabulary_and_search(gone_on, maria
     assert len(translator.translate(TEXTS, beam=2)) == len(TEXTS)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_bits(gone_on, marian, pairs, tmp_path):
     assert_ends_alike_when_stopped(marian, pairs, tmp_path / "c", gone_on[0])
 
@@ -223,6 +229,7 @@ def test_padding_is_never_a_label(gone_on, marian):
     assert (batch.labels == 0).sum() == 4
 
 
+@pytest.mark.slow
 def test_an_exported_model_translates_alike_in_transformers(gone_on, transformers, tmp_path):
     ours = load(gone_on[0])
     again = assert_goes_out(ours, tmp_path / "out", TEXTS, "marian")
@@ -238,6 +245,7 @@ def test_a_published_folder_goes_out_with_its_vocabulary(marian, tmp_path, capsy
         assert (tmp_path / "out" / name).read_bytes() == (marian / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_one_of_ours_goes_out_and_translates_alike(pairs_file, transformers, tmp_path):
     shape = ("model.norm=post", "model.positions=sinusoidal_halves", "model.max_positions=300")
     settings = (*TINY, *shape, "training.precision=float32")
@@ -247,6 +255,7 @@ def test_one_of_ours_goes_out_and_translates_alike(pairs_file, transformers, tmp
     assert special_ids(again.model, again.tokenizer) == SpecialIds()
 
 
+@pytest.mark.slow
 def test_a_role_that_has_no_layout_is_refused(tmp_path):
     data = tmp_path / "book.txt"
     data.write_text("".join(f"{source}\n" for source, _ in toy_pairs(100)))
@@ -257,6 +266,7 @@ def test_a_role_that_has_no_layout_is_refused(tmp_path):
         export_model(load(tmp_path / "model"), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_low_rank_changes_are_merged(marian, pairs, tmp_path):
     settings = (f"start_from={marian}", "fine_tuning.method=lora", *SETTINGS)
     train(pairs, tmp_path / "more", settings=settings)

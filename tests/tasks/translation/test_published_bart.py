@@ -69,6 +69,7 @@ def peer_texts(transformers, folder: Path, **options) -> list[str]:
 # --- what is written ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forced", [BOS, 9, None])
 def test_texts_are_those_of_generate(forced, transformers, tmp_path):
     outputs = []
@@ -89,6 +90,7 @@ def test_texts_are_those_of_generate(forced, transformers, tmp_path):
     assert len(set(outputs)) > 5
 
 
+@pytest.mark.slow
 def test_an_output_begins_with_what_is_forced_and_is_ended_at_its_limit(transformers, tmp_path):
     for seed in range(3):
         folder = bart_folder(
@@ -107,6 +109,7 @@ def test_an_output_begins_with_what_is_forced_and_is_ended_at_its_limit(transfor
             assert all(best[0].is_complete for best in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_lengths_and_repetitions_are_those_that_a_folder_wants(size, transformers, tmp_path):
     rules = {"min_length": 12, "no_repeat_ngram_size": size}
@@ -146,6 +149,7 @@ def test_the_two_files_of_old_folders_give_the_same_texts(bart, tmp_path):
     assert old.translate(TEXTS) == new.translate(TEXTS)
 
 
+@pytest.mark.slow
 def test_rows_together_are_rows_alone_and_an_empty_one_stays_empty(bart):
     translator = load(bart)
     together = translator.translate([*TEXTS, ""], beam=2)
@@ -228,6 +232,7 @@ def test_what_cannot_be_forced_is_refused(fields, message, tmp_path):
 # --- going on, and out again ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_going_on_lowers_the_loss_and_keeps_vocabulary_and_search(gone_on, bart):
     folder, before = gone_on
     translator, published = load(folder), load(bart)
@@ -237,6 +242,7 @@ def test_going_on_lowers_the_loss_and_keeps_vocabulary_and_search(gone_on, bart)
     assert len(translator.translate(TEXTS, beam=2)) == len(TEXTS)
 
 
+@pytest.mark.slow
 def test_the_loss_before_is_that_of_transformers(gone_on, bart, transformers, pairs, tmp_path):
     rows = [line.split("\t") for line in pairs.read_text().splitlines()[:20]]
     few = write_tsv(tmp_path / "few.tsv", rows)
@@ -256,10 +262,12 @@ def test_the_loss_before_is_that_of_transformers(gone_on, bart, transformers, pa
     assert started.measures["loss"] == pytest.approx(total / num_tokens, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_bits(gone_on, bart, pairs, tmp_path):
     assert_ends_alike_when_stopped(bart, pairs, tmp_path / "c", gone_on[0])
 
 
+@pytest.mark.slow
 def test_a_summarizer_without_a_row_for_its_mask_is_gone_on_from(bart, pairs, tmp_path):
     folder = tmp_path / "cnn"
     shutil.copytree(bart, folder)
@@ -277,6 +285,7 @@ def test_a_summarizer_without_a_row_for_its_mask_is_gone_on_from(bart, pairs, tm
     assert load(tmp_path / "out").translate(TEXTS) == ours.translate(TEXTS) != texts
 
 
+@pytest.mark.slow
 def test_an_exported_model_writes_alike_in_transformers(gone_on, transformers, tmp_path):
     ours = load(gone_on[0])
     again = assert_goes_out(ours, tmp_path / "out", TEXTS, "bart")
@@ -285,6 +294,7 @@ def test_an_exported_model_writes_alike_in_transformers(gone_on, transformers, t
     assert again.translate(TEXTS, beam=1) == wanted
 
 
+@pytest.mark.slow
 def test_one_of_ours_with_a_norm_of_embeddings_trains_and_goes_out(transformers, tmp_path):
     shape = {
         "norm": "post",

@@ -92,6 +92,7 @@ def our_outputs(folder: Path) -> tuple[list[list[int]], list[list[int]]]:
     return [list(row) for row in rows], [hypotheses[0].ids for hypotheses in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEARCHES)
 def test_outputs_are_those_of_generate_token_for_token(name, transformers, barts):
     written = []
@@ -105,6 +106,7 @@ def test_outputs_are_those_of_generate_token_for_token(name, transformers, barts
     assert len({len(row) for row in written}) > 1
 
 
+@pytest.mark.slow
 def test_each_search_writes_something_else(barts):
     outputs = set()
     for search in SEARCHES.values():
@@ -116,6 +118,7 @@ def test_each_search_writes_something_else(barts):
     assert len(outputs) >= len(SEARCHES) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["as usual", "long", "first", "summary"])
 def test_marian_too(name, transformers, tmp_path):
     sentencepiece = pytest.importorskip("sentencepiece")
