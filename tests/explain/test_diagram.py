@@ -318,8 +318,8 @@ def test_a_chart_is_written_in_this_form():
     with chart.group(["blocks", 'a "title"']):
         end = chart.node(["+"], "circle")
     chart.edge(start, end, "keys")
-    chart.edge(end, start, is_dotted=True)
-    chart.tie(start, end, "same")
+    chart.edge(end, start, line="-.->")
+    chart.edge(start, end, "same", "-.-")
     assert chart.text().split("\n", 1)[1] == (
         "flowchart TB\n"
         '    n0(["in"])\n'

@@ -82,7 +82,8 @@ class DotProduct:
     ) -> Tensor:
         """Score ``[..., queries, dim]`` with ``[..., keys, dim]``: ``[..., queries, keys]``."""
         scale = q.shape[-1] ** -0.5 if self.scale is None else self.scale
-        return _cap(torch.matmul(q * scale, k.transpose(-1, -2)), self.soft_cap)
+        scores = torch.matmul(q * scale, k.transpose(-1, -2))
+        return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,8 @@ class Cosine:
         """Score ``[..., queries, dim]`` with ``[..., keys, dim]``: ``[..., queries, keys]``."""
         cosine = torch.matmul(_unit(q), _unit(k).transpose(-1, -2))
         temperature = tensors[0][:, None, None] if tensors else self.temperature
-        return _cap(cosine * temperature, self.soft_cap)
+        scores = cosine * temperature
+        return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,11 +275,6 @@ def _unit(x: Tensor) -> Tensor:
     wide = wide / largest.masked_fill(is_zero, 1.0)
     norm = wide.square().sum(-1, keepdim=True).masked_fill(is_zero, 1.0).sqrt()
     return (wide / norm).masked_fill(is_zero, 0.0).to(x.dtype)
-
-
-def _cap(scores: Tensor, soft_cap: float | None) -> Tensor:
-    """Bound scores ``[..., queries, keys]``."""
-    return scores if soft_cap is None else soft_cap * (scores / soft_cap).tanh()
 
 
 def _check_soft_cap(soft_cap: float | None) -> None:

@@ -111,6 +111,7 @@ class Operands:
         self.weight, *self.directions = case.draw(4, seed=2)
 
 
+@dataclass(frozen=True)
 class Computation:
     """A callable that computes value, gradient or Hessian-vector product of an implementation.
 
@@ -123,26 +124,27 @@ class Computation:
         order: Forward pass, gradient or Hessian-vector product.
     """
 
-    def __init__(self, implementation: Implementation, operands: Operands, order: Order) -> None:
-        self._implementation, self._operands, self._order = implementation, operands, order
+    implementation: Implementation
+    operands: Operands
+    order: Order
 
     def __call__(self) -> tuple[Tensor, ...]:
         """Return the output, or the gradient or product for q, k and v.
 
         Each is ``[1, heads, length, dim]``.
         """
-        inputs = self._operands.inputs
-        if self._order == "forward":
+        inputs = self.operands.inputs
+        if self.order == "forward":
             with torch.no_grad():
                 q, k, v = (x.detach() for x in inputs)
-                return (self._implementation.forward(q, k, v),)
+                return (self.implementation.forward(q, k, v),)
         q, k, v = inputs
-        value = (self._implementation.forward(q, k, v) * self._operands.weight).sum()
-        is_hvp = self._order == "hvp"
+        value = (self.implementation.forward(q, k, v) * self.operands.weight).sum()
+        is_hvp = self.order == "hvp"
         gradient = torch.autograd.grad(value, inputs, create_graph=is_hvp)
         if not is_hvp:
             return gradient
-        return torch.autograd.grad(gradient, inputs, self._operands.directions)
+        return torch.autograd.grad(gradient, inputs, self.operands.directions)
 
 
 def sdpa(case: Case) -> Implementation | str:

@@ -65,9 +65,9 @@ class _Artist:
         end = self._side(target, "target tokens" if source else self.model.input_name)
         self.chart.edge(end, self.chart.node([self.model.output_name], "round"))
         for start, end, label, is_late in self.model.connections():
-            self.chart.edge(self.nodes[start], self.nodes[end], label, is_dotted=is_late)
+            self.chart.edge(self.nodes[start], self.nodes[end], label, "-.->" if is_late else "-->")
         for owner, sharer in self.ties:
-            self.chart.tie(self.nodes[owner], self.nodes[sharer], "same weights")
+            self.chart.edge(self.nodes[owner], self.nodes[sharer], "same weights", "-.-")
 
     def _side(self, parts: list[Part], tokens: str) -> str:
         """Draw parts one after the other; return the node of the last."""

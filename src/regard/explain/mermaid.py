@@ -61,13 +61,12 @@ class Flowchart:
         self._depth -= 1
         self._add("end")
 
-    def edge(self, start: str, end: str, label: str = "", *, is_dotted: bool = False) -> None:
-        """Add an arrow from one node to another."""
-        self._connect(start, "-.->" if is_dotted else "-->", end, label)
-
-    def tie(self, start: str, end: str, label: str) -> None:
-        """Add a dotted line without a direction."""
-        self._connect(start, "-.-", end, label)
+    def edge(
+        self, start: str, end: str, label: str = "", line: Literal["-->", "-.->", "-.-"] = "-->"
+    ) -> None:
+        """Connect two nodes: by an arrow, a dotted arrow, or a dotted line without a direction."""
+        text = f"|{_quote([label])}|" if label else ""
+        self._edges.append(f"{_INDENT}{start} {line}{text} {end}")
 
     def text(self) -> str:
         """Write the chart, edges last: an edge within a frame would add its nodes to the frame."""
@@ -75,10 +74,6 @@ class Flowchart:
 
     def _add(self, line: str) -> None:
         self._lines.append(_INDENT * self._depth + line)
-
-    def _connect(self, start: str, line: str, end: str, label: str) -> None:
-        text = f"|{_quote([label])}|" if label else ""
-        self._edges.append(f"{_INDENT}{start} {line}{text} {end}")
 
 
 def _quote(lines: Sequence[str]) -> str:

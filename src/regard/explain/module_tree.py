@@ -24,6 +24,7 @@ from regard.layers.layer import (
 )
 from regard.models import EncoderDecoder, Model, TextModel
 
+_SOURCE_NAMES = ("source", "encoder")  # beginnings
 _OUTPUT_WEIGHT, _OUTPUT_BIAS = "output_weight", "output_bias"
 
 
@@ -124,7 +125,7 @@ class _Lister:
         is_double = isinstance(self.model, EncoderDecoder)
         entries = sorted(_entries(self.model, ""), key=lambda entry: _rank(*entry, is_double))
         return [
-            self._top_part(name, entry, is_source=is_double and _reads_source(name))
+            self._top_part(name, entry, is_source=is_double and name.startswith(_SOURCE_NAMES))
             for name, entry in entries
         ]
 
@@ -147,7 +148,10 @@ class _Lister:
                 self._part(f"{name}.{path}", child, is_source=is_source)
                 for path, child in _children(module)
             )
-            description, shape = Description(_class_words(module)), (self.length, dim)
+            # The name of the class in words, such as "module list".
+            words = " ".join(re.findall(r"[A-Z]+[a-z0-9]*", type(module).__name__)).lower()
+            description = Description(words.removeprefix("transformer "))
+            shape = (self.length, dim)
             flops, weights = sum(part.flops for part in parts), [*module.parameters(recurse=False)]
         else:
             reads_vector = module in model.vector_layers()
@@ -247,12 +251,6 @@ def _is_part(module: nn.Module) -> bool:
     return describe(module) is not None or next(module.parameters(), None) is not None
 
 
-def _class_words(module: nn.Module) -> str:
-    """Write the name of a module's class in words, such as "module list"."""
-    words = " ".join(re.findall(r"[A-Z]+[a-z0-9]*", type(module).__name__)).lower()
-    return words.removeprefix("transformer ")
-
-
 def _rank(name: str, entry: nn.Module | nn.Parameter, is_double: bool) -> tuple[bool, int]:
     """Order source before target; embeddings, maps into the blocks, blocks, others, the output."""
     last = name.rpartition(".")[2]
@@ -265,8 +263,4 @@ def _rank(name: str, entry: nn.Module | nn.Parameter, is_double: bool) -> tuple[
         rank = 1
     else:
         rank = 2 if last.isdecimal() else 3
-    return is_double and not _reads_source(name), rank
-
-
-def _reads_source(name: str) -> bool:
-    return name.startswith(("source", "encoder"))
+    return is_double and not name.startswith(_SOURCE_NAMES), rank

@@ -7,12 +7,15 @@ O(rows x length) for those that depend on the tokens before.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from regard.generation.beam_search_config import BeamSearchConfig
 
 
+@dataclass(frozen=True, eq=False)
 class Constraints:
     """The constraints of a batch of outputs.
 
@@ -22,8 +25,9 @@ class Constraints:
         end: Id that ends an output.
     """
 
-    def __init__(self, config: BeamSearchConfig, limits: Tensor, end: int) -> None:
-        self.config, self.limits, self.end = config, limits, end
+    config: BeamSearchConfig
+    limits: Tensor
+    end: int
 
     def __call__(
         self, scores: Tensor, certain_score: float | Tensor, history: Tensor, outputs: Tensor

@@ -44,6 +44,7 @@ from regard.hub.storage import append_line, read_tensors, write_atomic, write_te
 from regard.settings.binding import from_toml, to_toml
 
 T = TypeVar("T", bound=msgspec.Struct)
+_UNWRITABLE = "{}: cannot be written ({}).  Choose another folder with `output`."
 
 
 class ModelFolder:
@@ -76,7 +77,7 @@ class ModelFolder:
         try:
             (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise ConfigError(_UNWRITABLE.format(self.path, error.strerror)) from error
 
     def check_writable(self) -> None:
         """Raise where `create` would fail, without creating anything.
@@ -96,13 +97,7 @@ class ModelFolder:
         elif not os.access(nearest, os.W_OK | os.X_OK):
             problem = errno.EACCES
         if problem is not None:
-            raise self._unwritable(OSError(problem, os.strerror(problem)))
-
-    def _unwritable(self, error: OSError) -> ConfigError:
-        return ConfigError(
-            f"{self.path}: cannot be written ({error.strerror}).  "
-            "Choose another folder with `output`."
-        )
+            raise ConfigError(_UNWRITABLE.format(self.path, os.strerror(problem)))
 
     def require_model(self) -> None:
         """Raise where the folder holds no model.

@@ -7,7 +7,8 @@ memory linear in the length), one that looks back at most `before` positions nee
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -27,18 +28,28 @@ class LayerCache(Protocol):
         ...
 
 
+@dataclass(eq=False)
+class PositionCounter:
+    """What has seen a number of positions, which is its length."""
+
+    length: int = field(default=0, init=False)
+
+    def __len__(self) -> int:
+        return self.length
+
+
+@dataclass(eq=False)
 class KeyValueCache:
     """Keys and values of all positions decoded so far, for one layer.
 
     Rows are sentences or beams; `select` keeps, repeats and reorders them.
     """
 
-    positions: Tensor | None = None
+    positions: ClassVar[Tensor | None] = None
     """None: key j is at position j, the default of `attend`."""
 
-    def __init__(self) -> None:
-        self.keys: Tensor | None = None  # [batch, heads, keys, dim]
-        self.values: Tensor | None = None  # [batch, heads, keys, dim]
+    keys: Tensor | None = None  # [batch, heads, keys, dim]
+    values: Tensor | None = None  # [batch, heads, keys, dim]
 
     def __len__(self) -> int:
         return 0 if self.keys is None else self.keys.shape[2]
@@ -58,7 +69,7 @@ class KeyValueCache:
             self.values = self.values.index_select(0, rows)
 
 
-class WindowCache:
+class WindowCache(PositionCounter):
     """Keys and values of the last positions only: a ring buffer, for one layer.
 
     Until it is full it grows; then each new position takes the place of the oldest.
@@ -73,12 +84,8 @@ class WindowCache:
         self.values: Tensor | None = None  # [batch, heads, kept, dim]
         self.positions: Tensor | None = None
         """Positions of the keys that `append` returned last, ``[keys]``; None is 0, 1, ..."""
-        self._length = 0
         self._oldest = 0  # the slot to be overwritten next
         self._in_slots: Tensor | None = None  # [slots], the position in each slot
-
-    def __len__(self) -> int:
-        return self._length
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add positions, ``[batch, heads, new, dim]`` each.
@@ -87,8 +94,8 @@ class WindowCache:
             The keys and values that the new positions may need, ``[batch, heads, keys, dim]`` each:
             those kept before and all new ones, at `positions`.
         """
-        first, self._length = self._length, self._length + keys.shape[2]
-        new = torch.arange(first, self._length, device=keys.device)
+        first, self.length = self.length, self.length + keys.shape[2]
+        new = torch.arange(first, self.length, device=keys.device)
         if keys.shape[2] == 1 and first >= self.size:
             return self._overwrite(keys, values, new)
         return self._extend(keys, values, new)
@@ -113,7 +120,7 @@ class WindowCache:
         self._oldest = 0
         self.keys, self.values = _last(keys, self.size), _last(values, self.size)
         self._in_slots = new[-self.size :].clone()
-        begins_at_zero = len(new) == self._length
+        begins_at_zero = len(new) == self.length
         self.positions = None if begins_at_zero else new
         return keys, values
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regard.attention import Pattern
+from regard.layers.cache import PositionCounter
 from regard.layers.dropout import Dropout
 from regard.layers.layer import EMBEDDINGS, INPUT, Description, Flow, Layer
 from regard.layers.linear import Linear
@@ -26,15 +27,11 @@ HALF = math.sqrt(0.5)
 """Keeps the variance of a sum of two."""
 
 
-class ConvolutionCache:
+@dataclass(eq=False)
+class ConvolutionCache(PositionCounter):
     """The last inputs of a causal convolution, one less than the width of its kernel."""
 
-    def __init__(self) -> None:
-        self.inputs: Tensor | None = None  # [batch, kernel_width - 1, dim]
-        self.length = 0
-
-    def __len__(self) -> int:
-        return self.length
+    inputs: Tensor | None = None  # [batch, kernel_width - 1, dim]
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from regard.attention import MesaState, mesa
 from regard.attention.mesa.chunks import cut
 from regard.errors import ShapeError
+from regard.layers.cache import PositionCounter
 from regard.layers.convolution import ConvolutionCache
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
@@ -51,7 +52,7 @@ class MesaSolver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         require_probability(self, "tolerance")
 
 
-class MesaCache:
+class MesaCache(PositionCounter):
     """What a layer keeps of the positions seen; its size does not depend on their number."""
 
     def __init__(self) -> None:
@@ -60,10 +61,6 @@ class MesaCache:
         """H, ``[batch, heads, head_dim, head_dim]``; None in gated linear attention."""
         self.values: Tensor | None = None
         """G, the same shape."""
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
 
     @property
     def state(self) -> MesaState | None:
@@ -75,7 +72,7 @@ class MesaCache:
     def store(self, keys: Tensor | None, values: Tensor, *, num_new: int) -> None:
         """Replace the sums, ``[batch, heads, head_dim, head_dim]``, after `num_new` positions."""
         self.keys, self.values = keys, values
-        self._length += num_new
+        self.length += num_new
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""

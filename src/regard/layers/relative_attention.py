@@ -12,12 +12,14 @@ distances.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from regard.attention import LengthDependentPattern, Pattern, TransformerXL, attend
+from regard.layers.cache import PositionCounter
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import MultiHeadAttention
@@ -26,7 +28,8 @@ from regard.layers.positions import SinusoidalPositions
 Project = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-class SegmentMemory:
+@dataclass(eq=False)
+class SegmentMemory(PositionCounter):
     """The memory of training: the last inputs of one layer, without their graph.
 
     Their keys and values are computed again, so that the maps learn from them.
@@ -35,13 +38,8 @@ class SegmentMemory:
         size: Most positions kept, 1 or more.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.inputs: Tensor | None = None  # [batch, kept, dim]
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
+    size: int
+    inputs: Tensor | None = field(default=None, init=False)  # [batch, kept, dim]
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""
@@ -58,28 +56,24 @@ class SegmentMemory:
         Returns:
             Keys and values of those kept before and of all new ones.
         """
-        self._length += x.shape[1]
+        self.length += x.shape[1]
         if self.inputs is not None:
             x = torch.cat([self.inputs, x], dim=1)
         self.inputs = x[:, -self.size :].detach().clone()
         return project(x)
 
 
-class KeyValueMemory:
+@dataclass(eq=False)
+class KeyValueMemory(PositionCounter):
     """The memory of generation: keys and values of the last inputs of one layer.
 
     Args:
         size: Most positions kept, 1 or more.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.keys: Tensor | None = None  # [batch, heads, kept, head_dim]
-        self.values: Tensor | None = None  # [batch, heads, kept, head_dim]
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
+    size: int
+    keys: Tensor | None = field(default=None, init=False)  # [batch, heads, kept, head_dim]
+    values: Tensor | None = field(default=None, init=False)  # [batch, heads, kept, head_dim]
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""
@@ -97,7 +91,7 @@ class KeyValueMemory:
         Returns:
             Keys and values of those kept before and of all new ones.
         """
-        self._length += x.shape[1]
+        self.length += x.shape[1]
         keys, values = project(x)
         if self.keys is not None and self.values is not None:
             keys = torch.cat([self.keys, keys], dim=2)

@@ -31,7 +31,9 @@ def rotate(
     >>> [round(value, 3) for value in rotate(x, torch.tensor([1])).flatten().tolist()]
     [0.54, 0.841]
     """
-    angles = _angles(positions, x.shape[-1], base)
+    # In float64, [1 or batch, 1, length, dim / 2]: far positions need its digits.
+    pairs = torch.arange(0, x.shape[-1], 2, dtype=torch.float64, device=positions.device)
+    angles = positions[..., None, :, None].double() * base ** (-pairs / x.shape[-1])
     wide = torch.promote_types(x.dtype, torch.float32)
     cos, sin = angles.cos().to(wide), angles.sin().to(wide)
     sizes, axis = ((-1, 2), -1) if interleaved else ((2, -1), -2)
@@ -56,13 +58,3 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate ``[batch, heads, length, dim]`` by ``[length]`` or ``[batch, length]``."""
         return rotate(x, positions, base=self.base, interleaved=self.interleaved)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return f"base={self.base}, interleaved={self.interleaved}"
-
-
-def _angles(positions: Tensor, dim: int, base: float) -> Tensor:
-    """Compute ``[1 or batch, 1, length, dim / 2]``, in float64: far positions need its digits."""
-    pairs = torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device)
-    return positions[..., None, :, None].double() * base ** (-pairs / dim)

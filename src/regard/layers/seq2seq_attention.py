@@ -99,7 +99,7 @@ class Seq2SeqAttention(Layer):
     def _map(self, queries: Tensor) -> Tensor:
         return queries
 
-    def _score(self, dtype: torch.dtype) -> ScoreFunction:  # noqa: ARG002 - for those that hold tensors
+    def _score(self, dtype: torch.dtype) -> ScoreFunction:  # noqa: ARG002
         return DotProduct(scale=1.0)
 
 

@@ -52,7 +52,13 @@ class AdamThenCG(torch.optim.Optimizer):
         self._adam = torch.optim.AdamW(
             self.param_groups, lr=lr, betas=betas, weight_decay=weight_decay
         )
-        self._cg = ConjugateGradient(map(_group_for_cg, self.param_groups), memory=memory)
+        self._cg = ConjugateGradient(
+            [
+                {"params": group["params"], "scale": group.get("scale", 1.0)}
+                for group in self.param_groups
+            ],
+            memory=memory,
+        )
         self.is_conjugate = False
         self.last = StepReport()
 
@@ -60,8 +66,10 @@ class AdamThenCG(torch.optim.Optimizer):
         """Add parameters; what conjugate gradient has learnt is dropped."""
         super().add_param_group(param_group)
         if hasattr(self, "_cg"):
-            self._adam.add_param_group(self.param_groups[-1])
-            self._cg.add_param_group(_group_for_cg(self.param_groups[-1]))
+            group = self.param_groups[-1]
+            scale = group.get("scale", 1.0)
+            self._adam.add_param_group(group)
+            self._cg.add_param_group({"params": group["params"], "scale": scale})
 
     def step(  # type: ignore[override] - a closure is required
         self,
@@ -115,8 +123,3 @@ class AdamThenCG(torch.optim.Optimizer):
         self._cg.load_state_dict(state_dict["cg"])
         self._plateau.losses = list(state_dict["losses"])
         self.is_conjugate = state_dict["is_conjugate"]
-
-
-def _group_for_cg(group: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys of a group that conjugate gradient takes."""
-    return {"params": group["params"], "scale": group.get("scale", 1.0)}

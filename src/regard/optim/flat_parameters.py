@@ -291,9 +291,9 @@ def _check(parameters: Sequence[Tensor], scales: Sequence[float]) -> None:
         name = f"parameter {index} of shape {list(parameter.shape)}"
         if not parameter.is_floating_point():
             raise ConfigError(
-                f"{name} is {_type_name(parameter)}; these methods take real floating-point "
-                "parameters only.  Convert it, leave it out, or keep real and imaginary part "
-                "as two parameters."
+                f"{name} is {str(parameter.dtype).removeprefix('torch.')}; these methods take real "
+                "floating-point parameters only.  Convert it, leave it out, or keep real and "
+                "imaginary part as two parameters."
             )
         if not parameter.requires_grad:
             raise ConfigError(
@@ -302,13 +302,9 @@ def _check(parameters: Sequence[Tensor], scales: Sequence[float]) -> None:
             )
         if not scale > 0:
             raise ConfigError(f"scale of {name} must be above 0, not {scale}")
-    kinds = sorted({f"{_type_name(p)} on {p.device}" for p in parameters})
+    kinds = sorted({f"{str(p.dtype).removeprefix('torch.')} on {p.device}" for p in parameters})
     if len(kinds) > 1:
         raise ConfigError(
             f"parameters are {' and '.join(kinds)}; an inner product over all of them needs one "
             "type and one device."
         )
-
-
-def _type_name(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

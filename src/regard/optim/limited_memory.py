@@ -17,6 +17,7 @@ section 3: conjugate gradients have lost their orthogonality where it is much).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +33,7 @@ Precondition = Callable[[Tensor], Tensor]
 _MIN_CURVATURE = 1e-16  # of s.y / (|s| |y|): below, rounding decides about its sign
 
 
+@dataclass(eq=False)
 class CurvaturePair:
     """A direction d and the change y of the gradient along it, each inner product computed once.
 
@@ -41,25 +43,24 @@ class CurvaturePair:
         dot: Inner product.
     """
 
-    def __init__(
-        self, direction: Tensor, change: Tensor, dot: Callable[[Tensor, Tensor], float]
-    ) -> None:
-        self.direction, self.change, self._dot = direction, change, dot
+    direction: Tensor
+    change: Tensor
+    dot: Callable[[Tensor, Tensor], float]
 
     @cached_property
     def d_d(self) -> float:
         """Compute d.d."""
-        return self._dot(self.direction, self.direction)
+        return self.dot(self.direction, self.direction)
 
     @cached_property
     def d_y(self) -> float:
         """Compute d.y."""
-        return self._dot(self.direction, self.change)
+        return self.dot(self.direction, self.change)
 
     @cached_property
     def y_y(self) -> float:
         """Compute y.y."""
-        return self._dot(self.change, self.change)
+        return self.dot(self.change, self.change)
 
 
 class LimitedMemory:

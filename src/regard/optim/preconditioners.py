@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class Preconditioner(Protocol):
 
     apply: Precondition | None
     """Multiplies with the matrix; None for the identity."""
-    changes: bool
+    changes: ClassVar[bool]
     """Whether the matrix is another one at every step."""
 
     def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
@@ -29,18 +30,19 @@ class Preconditioner(Protocol):
         ...
 
 
+@dataclass(eq=False)
 class FixedPreconditioner:
     """A matrix of shape ``[n, n]`` that stays the same, or the identity."""
 
-    changes = False
+    changes: ClassVar[bool] = False
 
-    def __init__(self, apply: Precondition | None) -> None:
-        self.apply: Precondition | None = apply
+    apply: Precondition | None
 
     def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
         """Do nothing: the matrix stays."""
 
 
+@dataclass(eq=False)
 class AdamDiagonal:
     """The inverse of Adam's denominator (Kingma & Ba 2015), a diagonal matrix ``[n, n]``.
 
@@ -49,11 +51,11 @@ class AdamDiagonal:
         epsilon: Added to the root, as a fraction of its largest entry.
     """
 
-    changes = True
+    changes: ClassVar[bool] = True
 
-    def __init__(self, decay: float = 0.99, epsilon: float = 1e-4) -> None:
-        self.decay, self.epsilon = decay, epsilon
-        self.apply: Precondition | None = None
+    decay: float = 0.99
+    epsilon: float = 1e-4
+    apply: Precondition | None = field(default=None, init=False)
 
     def update(self, gradient: Tensor, state: dict[str, Any], max_abs: MaxAbs) -> None:
         """Update the mean of squared gradients, ``[n]``, and the matrix."""

@@ -35,6 +35,9 @@ def model_card(
         + [f"| test | {name} | {value:.3f} |" for name, value in finished.test.items()]
     )
     uses = "\n".join(f"    {_use(step)}" for step in finished.tries)
+    data = "the embedded corpus, generated from Unicode CLDR (licence Unicode-3.0)"
+    if config.data.path is not None:
+        data = f"{path}, sha256 {config.data.sha256[:16]}"
     rate = config.optimizer.learning_rate
     schedule = "on all rows at once" if rate is None else f"peak rate {rate:g}"
     return f"""# {finished.folder}
@@ -46,7 +49,7 @@ def model_card(
 | architecture | {architecture} |
 | parameters | {num_parameters:,} |
 | tokenizer | {"none" if isinstance(config.model, VitConfig) else config.tokenizer.kind} |
-| data | {_data(config, path)} |
+| data | {data} |
 | size | {report.rows} |
 | training | {finished.step:,} step{"" if finished.step == 1 else "s"} of \
 {config.training.batch_tokens:,} tokens at most, \
@@ -70,12 +73,6 @@ Losses are in nats per token. {report.notes}
 The model knows the kind of text it was trained on and nothing else; what it writes may be fluent
 and wrong. Check what matters.
 """
-
-
-def _data(config: RunConfig, path: str) -> str:
-    if config.data.path is None:
-        return "the embedded corpus, generated from Unicode CLDR (licence Unicode-3.0)"
-    return f"{path}, sha256 {config.data.sha256[:16]}"
 
 
 def _use(step: NextStep) -> str:

@@ -30,8 +30,9 @@ from regard.setup.facts import DataFacts
 from regard.setup.presets import FamilyPresets
 from regard.setup.request import Request
 from regard.training.ema import ExponentialMovingAverage
+from regard.training.evaluation_loop import SequentialBatches
 from regard.training.events import DataSummary, Evaluated, Report, Warned
-from regard.training.loop import Evaluation
+from regard.training.loop import Batches, Evaluation
 from regard.training.train_step import Loss
 
 FOLDER = "FOLDER"
@@ -208,7 +209,7 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
         return f"{num_train:,} train / {num_valid:,} validation / {num_test:,} test"
 
 
-class TrainingBatches(Protocol):
+class TrainingBatches(Batches, SequentialBatches, Protocol):
     """Batches of the training data."""
 
     @property
@@ -219,18 +220,6 @@ class TrainingBatches(Protocol):
     @property
     def longest(self) -> int:
         """Length of the longest row, in tokens."""
-        ...
-
-    def order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Return the rows of every batch of an epoch, each ``[batch]``; fixed for each epoch."""
-        ...
-
-    def in_sequence(self) -> list[NDArray[np.int64]]:
-        """Return the rows of batches that cover the data once, always the same."""
-        ...
-
-    def batch(self, rows: NDArray[np.int64]) -> Any:
-        """Build the batch of some rows, ``[batch]``."""
         ...
 
     def size(self, rows: NDArray[np.int64]) -> int:

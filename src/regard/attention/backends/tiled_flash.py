@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -65,14 +65,14 @@ class FlashBackend:
         return numbers.expand(-1, q.shape[1], q.shape[2], -1).flatten(1, 2)
 
 
+@dataclass(eq=False)
 class _Workspace:
     """Memory for what is computed of a block, used again for the next one.
 
     Fresh memory of a few megabytes costs about as much as a product that fills it.
     """
 
-    def __init__(self) -> None:
-        self._buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+    buffers: dict[tuple[str, torch.dtype], Tensor] = field(default_factory=dict)
 
     def scores(self, name: str, rows: Tensor, keys: Tensor, *shifts: Tensor | None) -> Tensor:
         """Multiply ``[blocks, rows, dim]`` by ``[blocks, keys, dim]``, plus shifts, float32."""
@@ -100,30 +100,31 @@ class _Workspace:
 
     def _buffer(self, name: str, shape: tuple[int, ...], template: Tensor) -> Tensor:
         key = (name, template.dtype)
-        if key not in self._buffers or self._buffers[key].shape != shape:
-            self._buffers[key] = template.new_empty(shape)
-        return self._buffers[key]
+        if key not in self.buffers or self.buffers[key].shape != shape:
+            self.buffers[key] = template.new_empty(shape)
+        return self.buffers[key]
 
 
+@dataclass(eq=False)
 class _Value:
     """The block function of the value."""
 
-    def __init__(self, backend: FlashBackend) -> None:
-        self._backend, self._workspace = backend, _Workspace()
+    backend: FlashBackend
+    workspace: _Workspace = field(default_factory=_Workspace)
 
     def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute ``out [blocks, heads, queries, value_dim]`` and ``lse [.., queries, 1]``."""
-        inputs = self._backend.function.specs.unflatten(blocks)
+        inputs = self.backend.function.specs.unflatten(blocks)
         q, v = inputs.q, inputs.v
         rows, keys, values = fold_rows(q), _packed(inputs.k), _packed(v)
-        rows = rows * (self._backend.scale * _LOG2_E)
-        mask = self._backend.mask(block_slice, inputs)
-        scores = self._workspace.scores("scores", rows, keys, mask)
+        rows = rows * (self.backend.scale * _LOG2_E)
+        mask = self.backend.mask(block_slice, inputs)
+        scores = self.workspace.scores("scores", rows, keys, mask)
         highest = scores.amax(-1, keepdim=True)
         weights = scores.sub_(highest).exp2_()
         total = weights.sum(-1, keepdim=True)
-        weights = self._workspace.cast("scores", weights, v.dtype)
-        out = self._workspace.product("out", weights, values).div_(total)
+        weights = self.workspace.cast("scores", weights, v.dtype)
+        out = self.workspace.product("out", weights, values).div_(total)
         lse = total.log2_().add_(highest).div_(_LOG2_E)
         if mask is not None:
             sees_nothing = lse < NOTHING / 2
@@ -132,11 +133,12 @@ class _Value:
         return unfold_rows(out, q), unfold_rows(lse, q)
 
 
+@dataclass(eq=False)
 class _Gradient:
     """The block function of the first derivative."""
 
-    def __init__(self, backend: FlashBackend) -> None:
-        self._backend, self._workspace = backend, _Workspace()
+    backend: FlashBackend
+    workspace: _Workspace = field(default_factory=_Workspace)
 
     def __call__(self, block_slice: BlockSlice, blocks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Compute the cotangents of q, k and v from inputs, outputs and their cotangents.
@@ -147,22 +149,22 @@ class _Gradient:
         Returns:
             ``[blocks, heads, queries, dim]``, and ``[blocks, 1, keys, dim]`` twice.
         """
-        scale = self._backend.scale
-        inputs = self._backend.function.specs.unflatten(blocks[:-4])
+        scale = self.backend.scale
+        inputs = self.backend.function.specs.unflatten(blocks[:-4])
         q = inputs.q
         out, lse, dout, dlse = (fold_rows(block) for block in blocks[-4:])
         rows, keys, values = fold_rows(q) * scale, _packed(inputs.k), _packed(inputs.v)
-        mask = self._backend.mask(block_slice, inputs)
+        mask = self.backend.mask(block_slice, inputs)
         # Where nothing is allowed, 2 to the masked scores less 0 is 0.
         shift = lse.masked_fill(lse == NOTHING, 0.0) * -_LOG2_E
-        weights = self._workspace.scores("weights", rows * _LOG2_E, keys, mask, shift).exp2_()
+        weights = self.workspace.scores("weights", rows * _LOG2_E, keys, mask, shift).exp2_()
         delta = dlse - (dout * out).sum(-1, keepdim=True, dtype=lse.dtype)
-        ds = self._workspace.scores("ds", dout, values, delta).mul_(weights)
-        ds = self._workspace.cast("ds", ds, q.dtype)
-        weights = self._workspace.cast("weights", weights, q.dtype)
-        dq = self._workspace.product("dq", ds, keys).mul_(scale)
-        dk = self._workspace.product("dk", ds.transpose(1, 2), rows)
-        dv = self._workspace.product("dv", weights.transpose(1, 2), dout)
+        ds = self.workspace.scores("ds", dout, values, delta).mul_(weights)
+        ds = self.workspace.cast("ds", ds, q.dtype)
+        weights = self.workspace.cast("weights", weights, q.dtype)
+        dq = self.workspace.product("dq", ds, keys).mul_(scale)
+        dk = self.workspace.product("dk", ds.transpose(1, 2), rows)
+        dv = self.workspace.product("dv", weights.transpose(1, 2), dout)
         return unfold_rows(dq, q), dk.unsqueeze(1), dv.unsqueeze(1)
 
 

@@ -199,11 +199,7 @@ class ScoreDependentPattern(_Pattern):
     def __or__(self, other: object) -> NoReturn:
         raise TypeError(self.refusal)
 
-    def __and__(self, other: object) -> NoReturn:
-        raise TypeError(self.refusal)
-
-    __ror__ = __or__
-    __rand__ = __and__
+    __ror__ = __and__ = __rand__ = __or__
 
 
 ComposablePattern = MaskPattern | LengthDependentPattern

@@ -80,9 +80,13 @@ class MaskTerm:
         return allowed
 
     def __and__(self, other: MaskTerm) -> MaskTerm:
+        before, after = (
+            min((bound for bound in bounds if bound is not None), default=None)
+            for bounds in ((self.before, other.before), (self.after, other.after))
+        )
         return MaskTerm(
-            before=_smaller(self.before, other.before),
-            after=_smaller(self.after, other.after),
+            before=before,
+            after=after,
             stride=math.lcm(self.stride, other.stride),
             queries=_intersection(self.queries, other.queries),
             keys=_intersection(self.keys, other.keys),
@@ -102,11 +106,6 @@ class MaskTerm:
     def is_band(self) -> bool:
         """Whether nothing but the band decides."""
         return self == MaskTerm(before=self.before, after=self.after)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether a set of positions is empty, so that no pair is allowed."""
-        return self.queries == () or self.keys == ()
 
 
 def is_member(positions: Tensor, members: Positions) -> Tensor:
@@ -137,7 +136,7 @@ def simplify(terms: Iterable[MaskTerm]) -> tuple[MaskTerm, ...]:
     Returns:
         An equal disjunction, at most as long.
     """
-    merged = [_shorten(term) for term in terms if not term.is_empty]
+    merged = [_shorten(term) for term in terms if () not in (term.queries, term.keys)]
     for part in ({"before": None, "after": None}, {"queries": None}, {"keys": None}):
         by_rest: dict[MaskTerm, MaskTerm] = {}
         for term in merged:
@@ -168,10 +167,6 @@ def _hull(left: MaskTerm, right: MaskTerm) -> MaskTerm:
         queries=_union(left.queries, right.queries),
         keys=_union(left.keys, right.keys),
     )
-
-
-def _smaller(left: int | None, right: int | None) -> int | None:
-    return min((bound for bound in (left, right) if bound is not None), default=None)
 
 
 def _larger(left: int | None, right: int | None) -> int | None:

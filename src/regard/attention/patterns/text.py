@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass
 
 from regard.attention.patterns import PATTERNS, Causal, Full
 from regard.attention.patterns.base import (
@@ -49,7 +50,8 @@ def parse_pattern(text: str, *, is_decoder: bool = False) -> Pattern:
     >>> parse_pattern("local:256", is_decoder=True)
     (Local(before=256, after=0) & Causal())
     """
-    pattern = _Parser("".join(text.split()), is_decoder).parse()
+    text = "".join(text.split())
+    pattern = _Parser(text, _TOKEN.findall(text), is_decoder).parse()
     if not is_decoder or isinstance(pattern, ScoreDependentPattern) or _has_causal_factor(pattern):
         return pattern
     return Causal() if isinstance(pattern, Full) else pattern & Causal()
@@ -92,18 +94,18 @@ def _has_causal_factor(pattern: Pattern) -> bool:
     return isinstance(pattern, Causal)
 
 
+@dataclass(eq=False)
 class _Parser:
-    """Reads one text, from left to right."""
+    """Reads one text, from left to right; tokens are taken out as they are read."""
 
-    def __init__(self, text: str, is_decoder: bool) -> None:
-        self._text = text
-        self._tokens = _TOKEN.findall(text)
-        self._is_decoder = is_decoder
+    text: str
+    tokens: list[str]
+    is_decoder: bool
 
     def parse(self) -> Pattern:
         pattern = self._union()
-        if self._tokens:
-            raise self._error(f'"{self._tokens[0]}" is not expected after a complete pattern.')
+        if self.tokens:
+            raise self._error(f'"{self.tokens[0]}" is not expected after a complete pattern.')
         return pattern
 
     def _union(self) -> Pattern:
@@ -124,15 +126,15 @@ class _Parser:
             if not self._next_is(")"):
                 raise self._error("a closing parenthesis is missing.")
             return pattern
-        if not self._tokens or self._tokens[0] in "|&)":
+        if not self.tokens or self.tokens[0] in "|&)":
             raise self._error(f"a pattern is missing.  Known: {known_forms()}.")
-        return self._named(self._tokens.pop(0))
+        return self._named(self.tokens.pop(0))
 
     def _next_is(self, symbol: str) -> bool:
         """Skip a symbol; False where another token or none comes next."""
-        is_next = bool(self._tokens) and self._tokens[0] == symbol
+        is_next = bool(self.tokens) and self.tokens[0] == symbol
         if is_next:
-            self._tokens.pop(0)
+            self.tokens.pop(0)
         return is_next
 
     def _join(self, left: Pattern, symbol: str, right: Pattern) -> Pattern:
@@ -151,10 +153,10 @@ class _Parser:
             )
         try:
             return PATTERNS[name].from_text(
-                arguments if colon else None, is_decoder=self._is_decoder
+                arguments if colon else None, is_decoder=self.is_decoder
             )
         except ConfigError as error:
             raise self._error(str(error)) from error
 
     def _error(self, problem: str) -> ConfigError:
-        return ConfigError(f"attention.pattern={self._text}: {problem}")
+        return ConfigError(f"attention.pattern={self.text}: {problem}")

@@ -184,13 +184,12 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     if lost:
         first = min(lost, key=lambda name: ends[name])
         file = "File" if path.name == WEIGHTS else path.name
-        promised = _amount(max(ends.values()))
+        actual, promised = (
+            f"{num:,} bytes" if num < 10 * _MEGABYTE else f"{num / _MEGABYTE:,.0f} MB"
+            for num in (size, max(ends.values()))
+        )
         raise WeightsError(
             f"{path.parent}/: tensor {first} is missing ({len(ends) - len(lost)} of {len(ends)} "
-            f"found).  {file} cut short? {_amount(size)}, header says {promised}."
+            f"found).  {file} cut short? {actual}, header says {promised}."
         )
     return read_tensors(path, check=False)[0]
-
-
-def _amount(size: int) -> str:
-    return f"{size:,} bytes" if size < 10 * _MEGABYTE else f"{size / _MEGABYTE:,.0f} MB"

@@ -60,6 +60,9 @@ class Model(nn.Module):
         dim: Size of its hidden states.
     """
 
+    input_name = "tokens"
+    """What it reads, in a word."""
+
     def __init__(self, *, dim: int) -> None:
         super().__init__()
         self.dim = dim
@@ -84,11 +87,6 @@ class Model(nn.Module):
         }
         lines = [f"  {name}: {fact}" for name, fact in facts.items() if fact is not None]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
-
-    @property
-    def input_name(self) -> str:
-        """What it reads, in a word."""
-        return "tokens"
 
     @property
     def output_name(self) -> str:

@@ -126,7 +126,7 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
-        self._share_compute_dtype()
+        self.encoder.compute_dtype = self.decoder.compute_dtype = self.compute_dtype
         decoder = self.config.decoder
         patterns = attention.cross_patterns(decoder.num_layers)
         cross = self.bytes_kept(patterns, length, num_heads=decoder.num_heads)
@@ -139,7 +139,7 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         Returns:
             States in the decoder's size, ``[batch, source_length, dim]``.
         """
-        self._share_compute_dtype()
+        self.encoder.compute_dtype = self.decoder.compute_dtype = self.compute_dtype
         return self.encoder_output(self.encoder.hidden_states(source_ids))
 
     def hidden_states(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
@@ -167,9 +167,6 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
 
     def _project(self, states: Tensor) -> list[tuple[Tensor, Tensor]]:
         return [block.cross_attention.project(states) for block in self.decoder_blocks]
-
-    def _share_compute_dtype(self) -> None:
-        self.encoder.compute_dtype = self.decoder.compute_dtype = self.compute_dtype
 
 
 _ENCODERS: dict[type, Callable[..., Encoder]] = {BertConfig: Bert, LongformerConfig: Longformer}

@@ -8,9 +8,12 @@ the text. Cost of a pass: O(length dim^2) a layer, one position after the other.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from regard.layers.attention_config import AttentionConfig
+from regard.layers.cache import PositionCounter
 from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.recurrent import Lstm, LstmState
@@ -19,15 +22,11 @@ from regard.models.base.pattern_support import check_patterns
 from regard.models.lstm.model import LstmConfig
 
 
-class StateCache:
+@dataclass(eq=False)
+class StateCache(PositionCounter):
     """The state of one recurrent layer, and the number of positions seen."""
 
-    def __init__(self) -> None:
-        self.state: LstmState | None = None
-        self.length = 0
-
-    def __len__(self) -> int:
-        return self.length
+    state: LstmState | None = None
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""

@@ -158,6 +158,7 @@ class Vit(Model):
         super().__init__(dim=config.dim)
         check_patterns("vit", attention, lacks="decoder")
         self.config = config
+        self.input_name = config.input
         self.num_labels = config.num_labels
         self.front_end = config.make_embedding(self.dropout_masks)
         block = config.block()
@@ -245,11 +246,6 @@ class Vit(Model):
                 "Use hidden_states(inputs) or pooled(hidden), or load weights that hold the head."
             )
         return self.head(vectors)
-
-    @property
-    def input_name(self) -> str:
-        """Image or features."""
-        return self.config.input
 
     @property
     def output_name(self) -> str:

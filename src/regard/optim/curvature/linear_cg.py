@@ -28,6 +28,7 @@ def plain_dot(first: Tensor, second: Tensor) -> float:
     return float(inner_product(first, second))
 
 
+@dataclass(eq=False)
 class RelativeProgress:
     """Martens' end of the inner iteration (2010, section 4.4).
 
@@ -38,8 +39,7 @@ class RelativeProgress:
         epsilon: Above 0.
     """
 
-    def __init__(self, epsilon: float = 5e-4) -> None:
-        self.epsilon = epsilon
+    epsilon: float = 5e-4
 
     def __call__(self, models: list[float]) -> bool:
         """Return whether to end, from the model's value after every iteration so far."""
@@ -231,7 +231,9 @@ def steihaug(
         if not curvature > 0 or square + 2 * length * across + length**2 * along >= radius**2:
             is_bounded = not math.isinf(radius)
             if is_bounded:
-                length = _length_to_boundary(square, across, along, radius)
+                # t >= 0 with square + 2 t across + t^2 along = radius^2
+                root = math.sqrt(across**2 + along * max(0.0, radius**2 - square))
+                length = (root - across) / along
             else:
                 # The model is unbounded: the best known is the step so far, or downhill.
                 length = 0.0 if models else strength / (abs(curvature) or strength)
@@ -271,9 +273,3 @@ def _minimize_along(
         return None
     length = -slope / curvature
     return direction * length, product.mul(-length).sub_(gradient)
-
-
-def _length_to_boundary(square: float, across: float, along: float, radius: float) -> float:
-    """Return t >= 0 with ``square + 2 t across + t^2 along = radius^2``."""
-    root = math.sqrt(across**2 + along * max(0.0, radius**2 - square))
-    return (root - across) / along

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from regard.optim.line_search.base import (
     INTERVAL_VANISHED,
@@ -17,6 +18,7 @@ from regard.optim.line_search.base import (
 )
 
 
+@dataclass(eq=False)
 class StrongWolfe:
     """Sufficient decrease and a small slope (Wolfe 1969; Nocedal & Wright, algorithms 3.5, 3.6).
 
@@ -26,11 +28,9 @@ class StrongWolfe:
         max_evaluations: Samples computed at most.
     """
 
-    def __init__(
-        self, sufficient: float = 1e-4, curvature: float = 0.1, max_evaluations: int = 40
-    ) -> None:
-        self.sufficient, self.curvature = sufficient, curvature
-        self.max_evaluations = max_evaluations
+    sufficient: float = 1e-4
+    curvature: float = 0.1
+    max_evaluations: int = 40
 
     def __call__(self, function: LineFunction, state: LineSearchState) -> LineSearchResult:
         """Search along `function`."""

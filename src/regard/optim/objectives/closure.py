@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -12,6 +13,7 @@ from regard.errors import ConfigError
 from regard.optim.objectives.base import Closure, require_gradients, scalar
 
 
+@dataclass(eq=False)
 class ClosureObjective:
     """A closure as an objective; a value costs as much as a gradient, and there are no products.
 
@@ -23,8 +25,8 @@ class ClosureObjective:
         parameters: Whose gradients it computes.
     """
 
-    def __init__(self, closure: Closure, parameters: Sequence[Tensor]) -> None:
-        self._closure, self._parameters = closure, parameters
+    closure: Closure
+    parameters: Sequence[Tensor]
 
     def value(self) -> float:
         """Call the closure."""
@@ -40,16 +42,16 @@ class ClosureObjective:
             ConfigError: It did not compute gradients.
             ShapeError: The loss is not a scalar.
         """
-        for parameter in self._parameters:
+        for parameter in self.parameters:
             parameter.grad = None
         with torch.enable_grad():
-            loss = self._closure()
+            loss = self.closure()
         value = scalar(loss)
-        if all(parameter.grad is None for parameter in self._parameters):
-            require_gradients(self._parameters, "the closure")
+        if all(parameter.grad is None for parameter in self.parameters):
+            require_gradients(self.parameters, "the closure")
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return value
-        device = self._parameters[0].device
+        device = self.parameters[0].device
         total = torch.tensor(value, dtype=torch.float64, device=device)
         dist.all_reduce(total)
         return float(total) / dist.get_world_size()
@@ -61,6 +63,4 @@ class ClosureObjective:
             "FullBatch(loader, loss)."
         )
 
-    def hessian(self, vector: Sequence[Tensor]) -> list[Tensor]:
-        """Raise `ConfigError`: a closure has no graph to differentiate again."""
-        return self.gauss_newton(vector)
+    hessian = gauss_newton

@@ -78,20 +78,24 @@ class FunctionObjective:
         self.tensors = [t.requires_grad_() if t.is_floating_point() else t for t in copies]
         self._slopes: Sequence[Tensor] = ()
         self.num_values = self.num_gradients = self.num_products = 0
-        self.best, self.best_value, self.best_norm = self._copy(), math.inf, math.inf
+        self.best = [tensor.detach().clone() for tensor in self.tensors]
+        self.best_value = self.best_norm = math.inf
 
     def value(self) -> float:
         """Compute the value under ``no_grad``."""
         self._count()
         self.num_values += 1
-        with torch.no_grad(), self._full_precision():
+        # Rounding by autocast is larger than the differences that are compared.
+        autocast = torch.autocast(self.tensors[0].device.type, enabled=False)
+        with torch.no_grad(), autocast:
             return scalar(self._fun(unflatten(self._template, [t.detach() for t in self.tensors])))
 
     def gradient(self) -> float:
         """Compute value and gradient."""
         self._count()
         self.num_gradients += 1
-        with torch.enable_grad(), self._full_precision():
+        autocast = torch.autocast(self.tensors[0].device.type, enabled=False)
+        with torch.enable_grad(), autocast:
             loss = self._fun(unflatten(self._template, self.tensors))
             value = scalar(loss)
             if not isinstance(loss, Tensor) or not loss.requires_grad:
@@ -125,28 +129,12 @@ class FunctionObjective:
         self.num_products += 1
         return vector_jacobian_product(self._slopes, self.tensors, vector)
 
-    def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:
-        """Multiply the Hessian: a plain function has no outputs to linearise."""
-        return self.hessian(vector)
-
-    def _full_precision(self) -> torch.autocast:
-        """Switch autocast off: its rounding is larger than the differences that are compared."""
-        return torch.autocast(self.tensors[0].device.type, enabled=False)
+    gauss_newton = hessian  # a plain function has no outputs to linearise
 
     def _count(self) -> None:
         if self._num_left <= 0:
             raise OutOfEvaluations
         self._num_left -= 1
-
-    def _copy(self) -> list[Tensor]:
-        return [tensor.detach().clone() for tensor in self.tensors]
-
-    def _is_worse(self, value: float) -> bool:
-        """Return whether a value is above the best by more than rounding: on a higher plateau."""
-        if math.isinf(self.best_value):
-            return False
-        eps = torch.finfo(self.tensors[0].dtype).eps
-        return value > self.best_value + eps**0.5 * abs(self.best_value)
 
     def _keep_best(self, value: float) -> None:
         entries = [slope.detach().abs().max() for slope in self._slopes if slope.numel()]
@@ -156,6 +144,7 @@ class FunctionObjective:
         is_worse = math.isfinite(self.best_value) and value > self.best_value + rounding
         is_solved = math.isfinite(value) and norm <= self._tol and not is_worse
         if (math.isfinite(value) and value < self.best_value) or is_solved:
-            self.best, self.best_value, self.best_norm = self._copy(), value, norm
+            self.best = [tensor.detach().clone() for tensor in self.tensors]
+            self.best_value, self.best_norm = value, norm
         if is_solved:
             raise Solved

@@ -40,9 +40,11 @@ class InputClassificationTask(Task):
     @property
     def defaults(self) -> RunConfig:
         """A Vision Transformer."""
-        model, data = self.modality.defaults()
         return RunConfig(
-            task=self.name, model=model, data=data, training=TrainingConfig(label_smoothing=0.0)
+            task=self.name,
+            model=self.modality.model,
+            data=self.modality.data,
+            training=TrainingConfig(label_smoothing=0.0),
         )
 
     def claims(self, shape: DataShape) -> bool:

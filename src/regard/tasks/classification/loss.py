@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ LabeledBatch = LabeledTextBatch | InputBatch
 LabeledBatches = LabeledTextBatches | InputBatches
 
 
+@dataclass(frozen=True)
 class ClassificationLoss:
     """Label-smoothed cross-entropy of the label.
 
@@ -22,8 +25,7 @@ class ClassificationLoss:
         label_smoothing: Fraction of the target probability spread over the labels.
     """
 
-    def __init__(self, label_smoothing: float) -> None:
-        self.label_smoothing = label_smoothing
+    label_smoothing: float
 
     def __call__(self, model: nn.Module, batch: LabeledBatch) -> Loss:
         """Compute the loss of a batch, from logits of shape ``[batch, labels]``."""

@@ -119,6 +119,8 @@ class Modality(ABC):
         task: Name of the task that classifies it.
         unit: What is counted.
         contents: What the data holds, in words.
+        model: Default settings of the model.
+        data: Default settings of the data.
         reads_files: Whether each input is a file.
         reads_frames: Whether inputs are frames of recordings.
     """
@@ -126,12 +128,10 @@ class Modality(ABC):
     task: str
     unit: str
     contents: str
+    model: VitConfig
+    data: DataConfig
     reads_files = True
     reads_frames = False
-
-    @abstractmethod
-    def defaults(self) -> tuple[VitConfig, DataConfig]:
-        """Return the default settings of model and data."""
 
     @abstractmethod
     def claims(self, shape: DataShape) -> bool:
@@ -165,14 +165,12 @@ class Images(Modality):
     task = "image-classification"
     unit = "images"
     contents = "images, a folder for each label"
+    model = VitConfig()
+    data = DataConfig()
 
     def claims(self, shape: DataShape) -> bool:
         """Whether the data holds images."""
         return shape.kind in ("idx", "images")
-
-    def defaults(self) -> tuple[VitConfig, DataConfig]:
-        """Return settings for images."""
-        return VitConfig(), DataConfig()
 
     def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:
         """Choose the most frequent size, and patches of about the square root of its sides."""
@@ -251,15 +249,13 @@ class Recordings(Modality):
     task = "audio-classification"
     unit = "recordings"
     contents = "recordings, a folder for each label"
+    model = VitConfig(input="features")
+    data = DataConfig(max_length=_LONGEST)
     reads_frames = True
 
     def claims(self, shape: DataShape) -> bool:
         """Whether the data holds recordings."""
         return shape.kind == "recordings"
-
-    def defaults(self) -> tuple[VitConfig, DataConfig]:
-        """Return settings for frames, of about ten seconds at most."""
-        return VitConfig(input="features"), DataConfig(max_length=_LONGEST)
 
     def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:
         """Choose the most frequent sample rate, and windows of 25 ms."""
@@ -310,16 +306,14 @@ class Series(Modality):
     task = "series-classification"
     unit = "series"
     contents = "rows of numbers with a label"
+    model = VitConfig(input="features", num_features=1)  # one number per step
+    data = DataConfig(max_length=_LONGEST)
     reads_files = False
 
     def claims(self, shape: DataShape) -> bool:
         """Whether the data holds series."""
         is_row = shape.kind == "table" and shape.has_row_of_numbers
         return is_row or (shape.kind in ("table", "text") and shape.has_numbers_beside_label)
-
-    def defaults(self) -> tuple[VitConfig, DataConfig]:
-        """Return settings for one number per step."""
-        return VitConfig(input="features", num_features=1), DataConfig(max_length=_LONGEST)
 
     def fit(self, options: ReadOptions, source: DataSource) -> InputFormat:  # noqa: ARG002
         """Choose one number per step, where the user set no other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 import msgspec
@@ -74,6 +75,7 @@ def sampling_config(options: SamplingOptions) -> SamplingConfig:
         raise ConfigError(f"{error}.") from error
 
 
+@dataclass(eq=False, repr=False)
 class TextGenerator:
     """A language model in use.
 
@@ -83,8 +85,9 @@ class TextGenerator:
         config: The settings of its run.
     """
 
-    def __init__(self, model: Decoder, tokenizer: AnyTokenizer, config: RunConfig) -> None:
-        self.model, self.tokenizer, self.config = model, tokenizer, config
+    model: Decoder
+    tokenizer: AnyTokenizer
+    config: RunConfig
 
     def generate(
         self, prompt: str | Sequence[str] = "", *, num: int = 1, **options: Unpack[SamplingOptions]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from regard.models import Encoder
 from regard.setup.config import RunConfig
 
 
+@dataclass(eq=False, repr=False)
 class TextEncoder:
     """An encoder of texts in use.
 
@@ -22,10 +24,9 @@ class TextEncoder:
         config: The settings of its run; None where they are unknown.
     """
 
-    def __init__(
-        self, model: Encoder, tokenizer: AnyTokenizer, config: RunConfig | None = None
-    ) -> None:
-        self.model, self.tokenizer, self.config = model, tokenizer, config
+    model: Encoder
+    tokenizer: AnyTokenizer
+    config: RunConfig | None = None
 
     @torch.inference_mode()
     def embed(self, texts: str | Sequence[str]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack, overload
 
 import msgspec
@@ -15,7 +16,6 @@ from regard.data.batching import TokenRows
 from regard.data.languages import has_spaces_between_words
 from regard.errors import ConfigError
 from regard.generation.alignment import cross_attention
-from regard.generation.beam_search import Hypothesis
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
@@ -115,6 +115,7 @@ def search_config(config: BeamSearchConfig, **options: Unpack[SearchOptions]) ->
         raise ConfigError(f"{error}.") from error
 
 
+@dataclass(eq=False, repr=False)
 class Translator:
     """A translation model in use.
 
@@ -124,10 +125,9 @@ class Translator:
         config: The settings of its run.
     """
 
-    def __init__(
-        self, model: EncoderDecoder[Any], tokenizer: AnyTokenizer, config: RunConfig
-    ) -> None:
-        self.model, self.tokenizer, self.config = model, tokenizer, config
+    model: EncoderDecoder[Any]
+    tokenizer: AnyTokenizer
+    config: RunConfig
 
     @overload
     def translate(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
@@ -261,18 +261,17 @@ class Translator:
                 Translation(
                     text=text,
                     score=hypothesis.score,
-                    confidence=_confidence(hypothesis),
+                    confidence=float(  # the mean counts the end
+                        torch.tensor(
+                            hypothesis.log_probability / (len(hypothesis.ids) + 1),
+                            dtype=torch.float64,
+                        ).exp()
+                    ),
                     is_complete=hypothesis.is_complete,
                 )
                 for text, hypothesis in zip(texts, hypotheses, strict=True)
             ]
         return results
-
-
-def _confidence(hypothesis: Hypothesis) -> float:
-    """Return the geometric mean of the token probabilities, the end counted."""
-    mean = hypothesis.log_probability / (len(hypothesis.ids) + 1)
-    return float(torch.tensor(mean, dtype=torch.float64).exp())
 
 
 def _join(parts: list[list[Translation]], num_best: int) -> list[Translation]:

@@ -101,18 +101,17 @@ class _Call:
     def set_contiguous(self, **tensors: Tensor) -> None:
         """Set fields of the `Band` to tensors, made contiguous."""
         for name, tensor in tensors.items():
-            self._set(name, tensor.contiguous())
+            readable = tensor.contiguous()
+            self._alive.append(readable)
+            setattr(self._band, name, readable.data_ptr())
 
     def set_heads(self, **tensors: Tensor) -> None:
         """Set fields to ``[batch, heads, length, dim]``, in any order of the first three axes."""
         for name, tensor in tensors.items():
             readable = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-            self._set(name, readable)
+            self._alive.append(readable)
+            setattr(self._band, name, readable.data_ptr())
             setattr(self._band, f"{name}_strides", _Strides(*readable.stride()[:3]))
-
-    def _set(self, name: str, tensor: Tensor) -> None:
-        self._alive.append(tensor)
-        setattr(self._band, name, tensor.data_ptr())
 
     def run(self, name: str) -> None:
         """Run a kernel."""
