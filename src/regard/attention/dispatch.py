@@ -153,10 +153,8 @@ def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
 def dense_below(pattern: ResolvedPattern, facts: AttentionFacts) -> int:
     """Return the number of pairs below which the definition is the fastest method."""
     is_by_kernels = (
-        facts.kernels_apply
-        and facts.is_plain
-        and not facts.has_pair_mask
-        and not facts.returns_weights
+        (facts.kernels_apply, facts.is_plain, facts.has_pair_mask, facts.returns_weights)
+        == (True, True, False, False)
         and isinstance(pattern, MaskPattern)
         and all(term.is_band for term in pattern.terms())
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
@@ -243,7 +244,7 @@ def take_turns(tasks: Mapping[str, Callable[[], object]], repeats: int) -> dict[
         task()
         seconds_per_call = max(time.perf_counter() - start, 1e-9)
         num_calls[name] = min(_MAX_CALLS, max(1, round(_TURN_SECONDS / seconds_per_call)))
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    seconds: dict[str, list[float]] = defaultdict(list)
     for _ in range(repeats):
         for name, task in tasks.items():
             start = time.perf_counter()

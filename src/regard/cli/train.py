@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -23,14 +24,43 @@ their own. The folder's config.toml holds what a run has; --dry-run shows the si
 """
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run starts from, and its size, time and random numbers.
+
+    Attributes:
+        start_from: Folder of a model to start from: one of your own, or one in Hugging Face's
+            format.
+        preset: Size of the model: tiny, small, base, or auto (by the amount of data).
+        minutes: Wall-clock budget. Without it the run stops when validation stops improving.
+        seed: Seed of all random numbers.
+    """
+
+    start_from: Annotated[str | None, Name, Parameter(name="--from")] = None
+    preset: str | None = None
+    minutes: float | None = None
+    seed: int | None = None
+
+    def settings(self) -> list[str]:
+        """Return the options that are set as settings."""
+        values = {
+            "start_from": self.start_from,
+            "preset": self.preset,
+            "training.minutes": self.minutes,
+            "training.seed": self.seed,
+        }
+        return [f"{name}={value}" for name, value in values.items() if value is not None]
+
+
+_UNSET_RUN = RunOptions()
+
+
 def train(
     data: Annotated[str | None, Name] = None,
     *,
     output: Annotated[str | None, Output] = None,
-    start_from: Annotated[str | None, Name, Parameter(name="--from")] = None,
-    preset: str | None = None,
-    minutes: float | None = None,
-    seed: int | None = None,
+    run_options: RunOptions = _UNSET_RUN,
     settings: Annotated[tuple[str, ...], Settings] = (),
     config: Annotated[str | None, Name] = None,
     options: DataOptions = UNSET,
@@ -49,14 +79,8 @@ def train(
         folder of images or WAV files a label; - reads standard input.
     output
         Folder of the new model.
-    start_from
-        Folder of a model to start from: one of your own, or one in Hugging Face's format.
-    preset
-        Size of the model: tiny, small, base, or auto (by the amount of data).
-    minutes
-        Wall-clock budget. Without it the run stops when validation stops improving.
-    seed
-        Seed of all random numbers.
+    run_options
+        What the run starts from, and its size, time and random numbers.
     settings
         section.key=value, such as training.epochs=3; see --help-config.
     config
@@ -77,14 +101,7 @@ def train(
     if help_config is not None:
         print(_describe_settings(help_config))
         return
-    named = {
-        "start_from": start_from,
-        "preset": preset,
-        "training.minutes": minutes,
-        "training.seed": seed,
-    }
-    typed = [f"{name}={value}" for name, value in named.items() if value is not None]
-    typed += [*options.settings(), *settings]
+    typed = [*run_options.settings(), *options.settings(), *settings]
     with make_report(json=json) as report:
         if resume:
             if dry_run:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import count
 from typing import Any, Literal
@@ -74,17 +74,11 @@ class Tokenizer:
         num_chars = sum(map(len, texts))
         texts = texts[:: 1 + num_chars // _MAX_TRAINING_CHARS]
         size = config.vocab_size or suggest_vocab_size(texts)
-        if config.kind == "bpe":
-            backend = _train_subwords(texts, size, models.BPE(), trainers.BpeTrainer)
-        elif config.kind == "unigram":
-            backend = _train_subwords(texts, size, models.Unigram(), trainers.UnigramTrainer)
-        elif config.kind == "word":
-            backend = _backend_of_pieces(_count_words(texts), size)
-        elif config.kind == "character":
-            backend = _backend_of_pieces(_count_characters(texts), size)
+        assert config.kind != "published", "a published vocabulary is not trained"
+        if config.kind in _TRAINERS:
+            backend = _train_subwords(texts, size, *_TRAINERS[config.kind])
         else:
-            assert config.kind == "byte", "a published vocabulary is not trained"
-            backend = _backend_of_pieces(Counter(), size)
+            backend = _backend_of_pieces(_COUNTERS[config.kind](texts), size)
         backend.add_tokens([AddedToken(tag, normalized=False) for tag in config.tags])
         return cls(backend)
 
@@ -260,7 +254,7 @@ def _backend(model: Any) -> Backend:
 
 
 def _train_subwords(texts: Sequence[str], size: int, model: Any, trainer: Any) -> Backend:
-    backend = _backend(model)
+    backend = _backend(model())
     settings = trainer(
         vocab_size=size,
         special_tokens=_specials(),
@@ -311,3 +305,16 @@ def check_tags(config: TokenizerConfig) -> None:
     for tag in config.tags:
         if not tag or any(char.isspace() for char in tag):
             raise ConfigError(f"tokenizer.tags={tag!r}: a tag is one word, such as <de>.")
+
+
+_TRAINERS = {
+    "bpe": (models.BPE, trainers.BpeTrainer),
+    "unigram": (models.Unigram, trainers.UnigramTrainer),
+}
+"""Model and trainer of the kinds that learn which pieces to have."""
+_COUNTERS: dict[str, Callable[[Sequence[str]], Counter[str]]] = {
+    "word": _count_words,
+    "character": _count_characters,
+    "byte": lambda texts: Counter(),  # noqa: ARG005 - bytes are always in the vocabulary
+}
+"""Counts the pieces of texts, by the kind whose vocabulary has the most frequent ones."""

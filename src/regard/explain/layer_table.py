@@ -80,7 +80,7 @@ def format_table(rows: list[LayerRow]) -> list[str]:
         Lines: a header, then one for each row.
     """
     header = ("part", "kind", "output", "parameters", "FLOP a token", "weights")
-    cells = [header, *(_cells(row) for row in rows)]
+    cells = [header, *map(_cells, rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     return [
         "  ".join(

@@ -202,7 +202,7 @@ class _Lister:
         new = [weight for weight in weights if id(weight) not in self.owners]
         ties = (self.owners[id(weight)] for weight in weights if id(weight) in self.owners)
         ties = tuple(dict.fromkeys(ties))
-        self.owners |= {id(weight): name for weight in new}
+        self.owners |= dict.fromkeys(map(id, new), name)
         weight_bytes = sum(weight.numel() * weight.element_size() for weight in new)
         return Part(
             name=name,

@@ -90,16 +90,14 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         """Return beam, score and limits in a line."""
         divisor = "length" if self.ranking == "transformers" else "((5 + length) / 6)"
         parts = [f"beam {self.beam}", f"log-probability / {divisor}^{self.length_penalty:g}"]
-        if self.max_length is not None:
-            parts.append(f"at most {self.max_length:,} tokens")
-        if self.max_length_ratio is not None:
-            parts.append(f"at most {self.max_length_ratio:g} x source + 10")
-        if self.min_length:
-            parts.append(f"at least {self.min_length:,}")
-        if self.no_repeat_size:
-            parts.append(f"no {self.no_repeat_size} in a row twice")
-        if self.repetition_penalty != 1:
-            parts.append(f"repetition penalty {self.repetition_penalty:g}")
+        rules = (  # text, value, and the value that sets no rule
+            ("at most {:,} tokens", self.max_length, None),
+            ("at most {:g} x source + 10", self.max_length_ratio, None),
+            ("at least {:,}", self.min_length, 0),
+            ("no {} in a row twice", self.no_repeat_size, 0),
+            ("repetition penalty {:g}", self.repetition_penalty, 1),
+        )
+        parts += [text.format(value) for text, value, unset in rules if value != unset]
         return ", ".join(parts)
 
 

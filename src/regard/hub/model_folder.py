@@ -89,13 +89,12 @@ class ModelFolder:
         if checkpoints.is_dir():
             return
         nearest = next(path for path in checkpoints.parents if os.path.lexists(path))
-        problem = None
-        if os.path.lexists(checkpoints):
-            problem = errno.EEXIST
-        elif not nearest.is_dir():
-            problem = errno.ENOTDIR
-        elif not os.access(nearest, os.W_OK | os.X_OK):
-            problem = errno.EACCES
+        problems = {
+            errno.EEXIST: os.path.lexists(checkpoints),
+            errno.ENOTDIR: not nearest.is_dir(),
+            errno.EACCES: not os.access(nearest, os.W_OK | os.X_OK),
+        }
+        problem = next((number for number, is_met in problems.items() if is_met), None)
         if problem is not None:
             raise ConfigError(_UNWRITABLE.format(self.path, os.strerror(problem)))
 

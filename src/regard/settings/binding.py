@@ -376,12 +376,11 @@ def _build(config_type: type[T], table: Mapping[str, object], base: object, *, p
 
 def _check_message(values: Mapping[str, object], path: str, reason: str) -> str:
     """Return the message of a struct's check, with the setting that the reason starts with."""
-    match = re.match(r"(\w+)(: )?", reason)
-    value = values.get(match[1], msgspec.NODEFAULT) if match else msgspec.NODEFAULT
-    if match is None or value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct):
+    name = re.split(r"\W", reason, maxsplit=1)[0]
+    value = values.get(name, msgspec.NODEFAULT)
+    if value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct):
         return f"{path}: {reason}" if path else reason
-    text = reason[match.end() :] if match[2] else reason
-    return f"{_join(path, match[1])}={_word(value)}: {text}"
+    return f"{_join(path, name)}={_word(value)}: {reason.removeprefix(f'{name}: ')}"
 
 
 def _to_table(config: msgspec.Struct, base: object, path: str) -> dict[str, object]:

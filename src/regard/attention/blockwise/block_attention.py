@@ -92,9 +92,7 @@ class BlockAttention:
         Returns:
             Boolean, broadcastable to ``[blocks, heads, queries, keys]``; None where all is allowed.
         """
-        mask = block_slice.mask
-        if inputs.mask is not None:
-            mask = _intersect(mask, inputs.mask)
+        mask = _intersect(block_slice.mask, inputs.mask)
         if inputs.lengths is not None:
             positions = block_slice.group.keys.positions(inputs.q.device)
             mask = _intersect(mask, positions[:, None, None, :] < inputs.lengths)
@@ -103,7 +101,7 @@ class BlockAttention:
             mask = _intersect(mask, same)
         if not isinstance(self.bias, ALWAYS_FINITE):
             bias = self._bias(block_slice, inputs)
-            mask = mask if bias is None else _intersect(mask, bias != -torch.inf)
+            mask = _intersect(mask, None if bias is None else bias != -torch.inf)
         return mask
 
     def _is_kept(
@@ -117,5 +115,7 @@ class BlockAttention:
         return keep_pairs(inputs.seed, heads, *block_slice.group.positions(device), self.dropout)
 
 
-def _intersect(left: Tensor | None, right: Tensor) -> Tensor:
-    return right if left is None else left & right
+def _intersect(left: Tensor | None, right: Tensor | None) -> Tensor | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return left & right

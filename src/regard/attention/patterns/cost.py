@@ -60,7 +60,7 @@ def count_pairs(terms: Sequence[MaskTerm], num_queries: int, num_keys: int) -> i
     >>> count_pairs([MaskTerm(before=1, after=0)], 4, 4)
     7
     """
-    by_formula = [term for term in terms if term.keys is None and not term.blocks]
+    by_formula = [term for term in terms if (term.keys, term.blocks) == (None, ())]
     counts = [_count_by_formula(term, num_queries, num_keys) for term in by_formula]
     total = max(counts, default=0)
     done = [by_formula[counts.index(total)]] if by_formula else []

@@ -146,11 +146,10 @@ class Hierarchical(ScoreDependentPattern):
                     "Every mask pattern does, such as Local(...)."
                 )
         scale = score.scale if isinstance(score, DotProduct) else None
-        k, v = (repeat_heads(tensor, q.shape[1]) for tensor in (k, v))
         out = hierarchical_attention(
             q,
-            k,
-            v,
+            repeat_heads(k, q.shape[1]),
+            repeat_heads(v, q.shape[1]),
             block=self.block,
             causal=self.causal,
             scale=q.shape[-1] ** -0.5 if scale is None else scale,

@@ -115,9 +115,6 @@ def read_generation_rules(folder: Path) -> GenerationRules:
             f"{path}: early_stopping={json.dumps(early_stopping)}: true, false or "
             '"never" was expected.'
         )
-    length_penalty, repetition_penalty = (
-        _number(path, fields, name, float) for name in ("length_penalty", _REPETITION)
-    )
     return GenerationRules(
         first_id=counts["forced_bos_token_id"],
         has_end=_has_end(path, fields),
@@ -125,9 +122,9 @@ def read_generation_rules(folder: Path) -> GenerationRules:
         min_length=min_length,
         no_repeat_size=counts["no_repeat_ngram_size"] or 0,
         beam=counts["num_beams"],
-        length_penalty=1.0 if length_penalty is None else float(length_penalty),
+        length_penalty=_number(path, fields, "length_penalty", float, 1.0),
         early_stopping=early_stopping or False,
-        repetition_penalty=1.0 if repetition_penalty is None else float(repetition_penalty),
+        repetition_penalty=_number(path, fields, _REPETITION, float, 1.0),
         is_renormalized=fields.get("renormalize_logits") is True,
         own_settings=fields.get(OWN_FIELD) or {},
     )
@@ -192,18 +189,24 @@ def _check_start(path: Path, fields: Mapping[str, Any]) -> None:
         )
 
 
-def _number(path: Path, fields: Mapping[str, Any], name: str, kind: type) -> Any:
-    """Return the number in a field; None where there is none."""
+def _number(
+    path: Path,
+    fields: Mapping[str, Any],
+    name: str,
+    kind: type[int | float],
+    default: float | None = None,
+) -> Any:
+    """Return the number in a field, of the kind that is expected; `default` where there is none."""
     value = fields.get(name)
     if value is None:
-        return None
+        return default
     is_number = type(value) is int or (kind is float and type(value) is float)
     if not is_number or (kind is int and value < 0):
         expected = "a number" if kind is float else "0 or more"
         raise ConfigError(f"{path}: {name}={json.dumps(value)}: {expected} was expected.")
     if name in _POSITIVE and value <= 0:
         raise ConfigError(f"{path}: {name}={json.dumps(value)}: more than 0 was expected.")
-    return value
+    return kind(value)
 
 
 def _has_end(path: Path, fields: Mapping[str, Any]) -> bool:

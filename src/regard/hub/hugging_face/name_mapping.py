@@ -6,6 +6,7 @@ An error names all tensors that do not fit, by their names in the file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -56,7 +57,7 @@ def match_tensors(
     Raises:
         WeightsError: Tensors are missing or surplus; all of them are named.
     """
-    names = [name for mapping in mappings for name in mapping.remote]
+    names = list(chain.from_iterable(mapping.remote for mapping in mappings))
     # The names of a bare model lack the prefix; a head next to it may have its own.
     is_bare = not any(name.startswith(checkpoint_format.prefix) for name in tensors)
     prefix = checkpoint_format.prefix if is_bare else ""

@@ -275,13 +275,13 @@ class Vit(Model):
     def _check(self, inputs: Tensor, lengths: Tensor | None) -> None:
         config, shape = self.config, list(inputs.shape)
         if config.input == "features":
-            if len(shape) != 3 or shape[2] != config.num_features:
+            if shape[2:] != [config.num_features]:
                 raise ShapeError(
                     f"features are {shape}; [batch, length, {config.num_features}] is expected."
                 )
             return
         image_shape = [config.channels, config.height, config.width]
-        if len(shape) != 4 or shape[1:] != image_shape:
+        if shape[1:] != image_shape:
             raise ShapeError(
                 f"pixels are {shape}; [batch, {', '.join(map(str, image_shape))}] is expected "
                 "(channels, height, width).  Scale or crop the images."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
+import torch.distributed as dist
 from torch import Tensor
 
 from regard.errors import ConfigError, ShapeError
@@ -48,6 +49,11 @@ class StepAwareObjective(Protocol):
     def begin_step(self) -> bool:
         """Prepare for a step; return whether the objective has changed since the last one."""
         ...
+
+
+def num_processes() -> int:
+    """Return how many processes evaluate an objective together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def require_gradients(parameters: Sequence[Tensor], source: str) -> None:

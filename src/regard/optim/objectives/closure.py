@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.optim.objectives.base import Closure, require_gradients, scalar
+from regard.optim.objectives.base import Closure, num_processes, require_gradients, scalar
 
 
 @dataclass(eq=False)
@@ -49,12 +49,12 @@ class ClosureObjective:
         value = scalar(loss)
         if all(parameter.grad is None for parameter in self.parameters):
             require_gradients(self.parameters, "the closure")
-        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        if num_processes() == 1:
             return value
         device = self.parameters[0].device
         total = torch.tensor(value, dtype=torch.float64, device=device)
         dist.all_reduce(total)
-        return float(total) / dist.get_world_size()
+        return float(total) / num_processes()
 
     def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:  # noqa: ARG002 - protocol
         """Raise `ConfigError`: a closure has no graph to differentiate again."""

@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim.curvature.hvp import GaussNewton, Hessian
+from regard.optim.objectives.base import num_processes
 
 BatchLoss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
 """Returns the mean over the rows of a batch; or a sum and the number of its terms."""
@@ -132,7 +133,7 @@ class FullBatch:
         Raises:
             ConfigError: There is no other process.
         """
-        if _num_processes() == 1:
+        if num_processes() == 1:
             raise ConfigError("the loader gave no batch.  Is the data set empty?")
         parameters = self._parameters or (
             [] if self._model is None else list(self._model.parameters())
@@ -153,7 +154,7 @@ class FullBatch:
         for parameter in parameters:
             if parameter.grad is not None:
                 # Sharding has averaged over processes.
-                num_summed = _num_processes() if isinstance(parameter, DTensor) else 1
+                num_summed = num_processes() if isinstance(parameter, DTensor) else 1
                 parameter.grad.mul_(float(num_summed / count))
         return float(total / count)
 
@@ -346,10 +347,6 @@ def _num_rows(batch: Any) -> int:
     )
 
 
-def _num_processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
 def _reduced(
     total: Tensor, count: Tensor, gradients: Sequence[Tensor] = ()
 ) -> tuple[Tensor, Tensor]:
@@ -358,13 +355,13 @@ def _reduced(
     Raises:
         ConfigError: No process has a term; it is raised on all.
     """
-    if _num_processes() == 1:
+    if num_processes() == 1:
         return total, count
     flat = torch.cat([torch.stack([total, count]), *[g.reshape(-1).double() for g in gradients]])
     dist.all_reduce(flat)
     if not flat[1]:
         raise ConfigError(
-            f"the loaders of all {_num_processes()} processes gave no term of the loss.  Is the "
+            f"the loaders of all {num_processes()} processes gave no term of the loss.  Is the "
             "data set empty?"
         )
     start = 2
@@ -381,7 +378,7 @@ def _reduced_with_gradients(
 
     Some may have none where others have: no data, or none that uses a parameter.
     """
-    if _num_processes() == 1:
+    if num_processes() == 1:
         return total, count
     has_gradient = torch.tensor([float(p.grad is not None) for p in parameters])
     counted = has_gradient.to(total)
