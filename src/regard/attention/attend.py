@@ -157,7 +157,9 @@ def attend(
     >>> attend(q, k, torch.tensor([[[[1.0], [2.0], [6.0]]]])).item()
     3.0
     """
-    q, k, v = (_cast_to_autocast(tensor) for tensor in (q, k, v))
+    if torch.is_autocast_enabled(q.device.type):
+        dtype = torch.get_autocast_dtype(q.device.type)
+        q, k, v = (x.to(dtype) if x.is_floating_point() else x for x in (q, k, v))
     check_tensors(q, k, v)
     query_lengths, key_lengths = split_lengths(lengths, q, k, options.get("query_offset", 0))
     checked = AttentionOptions(
@@ -273,12 +275,14 @@ def _refuse_returns(pattern: Pattern, return_weights: bool, return_lse: bool) ->
             f"{pattern!r} averages keys and does not go with return_weights.  "
             "Every mask pattern does, such as Local(...)."
         )
-    if return_lse and return_weights:
+    if not return_lse:
+        return
+    if return_weights:
         raise ConfigError(
             "return_lse does not go with return_weights: the weights are "
             "exp(scores - lse).  Ask for one of them."
         )
-    if return_lse and isinstance(pattern, ScoreDependentPattern):
+    if isinstance(pattern, ScoreDependentPattern):
         raise ConfigError(
             f"{pattern!r} {pattern.reason} and does not go with return_lse.  "
             "Every mask pattern does, such as Local(...)."

@@ -23,6 +23,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType, UnionType
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -465,7 +466,7 @@ def _parse_union(text: str, kind: kinds.UnionType) -> object:
     lists = (kinds.VarTupleType, kinds.TupleType)
     is_array = bool(_parse_array(text))
     members = [m for m in kind.types if is_array or not isinstance(m, lists)]
-    values = [_parse_word(text, member) for member in members]
+    values = list(map(partial(_parse_word, text), members))
     return next((value for value in values if not isinstance(value, str)), text)
 
 

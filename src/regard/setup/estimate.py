@@ -219,7 +219,7 @@ def make_plan(setup: TrainingSetup, measured: Measurement, elapsed: float) -> tu
     evaluations = plan.evaluations_after(0) + setup.final_evaluations
     step_seconds = plan.total_steps * measured.step_seconds
     evaluation_seconds = evaluations * measured.evaluation_seconds
-    weight_bytes = 4 * sum(parameter.numel() for parameter in setup.model.parameters())
+    weight_bytes = 4 * sum(map(torch.numel, setup.model.parameters()))
     return plan, Planned(
         optimizer=optimizer.name,
         learning_rate=optimizer.learning_rate,

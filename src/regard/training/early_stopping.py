@@ -7,11 +7,14 @@ the one with the lower loss is better: the chrF of an untrained model is often e
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from regard.training.checkpoint import Counters
 
 _MIN_GAIN = 1e-3  # of the validation loss, relative
 
 
+@dataclass(frozen=True)
 class EarlyStopping:
     """Counts evaluations without a gain; its state is in the counters of the checkpoint.
 
@@ -19,8 +22,7 @@ class EarlyStopping:
         patience: Evaluations without a gain after which a run ends; None never ends one.
     """
 
-    def __init__(self, patience: int | None) -> None:
-        self.patience = patience
+    patience: int | None
 
     def should_stop(self, counters: Counters) -> bool:
         """Return whether patience is exhausted."""

@@ -294,6 +294,7 @@ class AdamThenCGStep:
         self._num_steps, self.is_second = int(num_steps), bool(is_second)
 
 
+@dataclass(frozen=True, eq=False)
 class PhasedBatches:
     """Batches for AdamW, then all rows.
 
@@ -303,16 +304,17 @@ class PhasedBatches:
         stepper: Has the phase.
     """
 
-    def __init__(self, batches: Batches, whole: WholeData, stepper: AdamThenCGStep) -> None:
-        self._batches, self._whole, self._stepper = batches, whole, stepper
+    batches: Batches
+    whole: WholeData
+    stepper: AdamThenCGStep
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
         """Return the rows of every batch of an epoch."""
-        return (self._whole if self._stepper.is_second else self._batches).order(epoch)
+        return (self.whole if self.stepper.is_second else self.batches).order(epoch)
 
     def batch(self, rows: NDArray[np.int64]) -> Any:
         """Build the batch of some rows."""
-        return (self._whole if self._stepper.is_second else self._batches).batch(rows)
+        return (self.whole if self.stepper.is_second else self.batches).batch(rows)
 
 
 def build_full_batch_optimizer(

@@ -85,7 +85,7 @@ def blockwise_gradient(
     """Compute the value again and the cotangents of q, k, v ``[batch, heads, length, dim]``."""
     plan = _plan(q, k, v, pattern, options)
     pairs = [(o.fast, o) for o in plan.operations if o.fast is not None]
-    if not plan.operations or len(pairs) < len(plan.operations):
+    if len(pairs) < max(1, len(plan.operations)):
 
         def compute(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return blockwise_attention(q, k, v, pattern=pattern, options=options).out

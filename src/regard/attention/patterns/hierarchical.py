@@ -331,7 +331,8 @@ def _attend_level(
         What the level contributes.
     """
     offsets = [-1, 0, 1] if level == 0 else [-1, 1]  # of adjacent blocks
-    offsets = [offset for offset in offsets if offset <= 0 or not causal]
+    if causal:
+        offsets.pop()  # no block after the queries
 
     def adjacent(x: Tensor) -> Tensor:
         """Concatenate adjacent blocks of ``[batch, heads, groups, dim]``, zeros beyond the ends."""

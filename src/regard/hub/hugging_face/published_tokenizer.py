@@ -186,7 +186,7 @@ class PublishedTokenizer:
         Ids beyond the vocabulary, which a model's table may have rows for, give empty text.
         """
         backend = self._require()
-        pieces = [backend.id_to_token(token) for token in ids]
+        pieces = list(map(backend.id_to_token, ids))
         if '"ByteLevel"' not in json.dumps(json.loads(backend.to_str())["decoder"]):
             return [(piece or "").replace("▁", " ") for piece in pieces]
         reader = Tokenizer(backend)

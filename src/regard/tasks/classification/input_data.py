@@ -52,7 +52,7 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
 
     def facts(self) -> DataFacts:
         """Return labels, amount and sizes of the inputs, and the statistics of their features."""
-        num_numbers = sum(value.size for value in self.train.values)
+        num_numbers = sum(map(np.size, self.train.values))
         reads_frames, audio = self.modality.reads_frames, self.input_format.audio
         model: dict[str, Any] = {"num_labels": len(self.labels)}
         mean, std = (), ()

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypedDict, Unpack, overload
 
 import msgspec
@@ -256,7 +257,7 @@ class Translator:
         ids = special_ids(self.model, self.tokenizer)
         decoded = decode_rows(self.model, sources, range(len(filled)), config, ids)
         for index, hypotheses in zip(filled, decoded, strict=True):
-            texts = self.tokenizer.decode(hypothesis.ids for hypothesis in hypotheses)
+            texts = self.tokenizer.decode(map(attrgetter("ids"), hypotheses))
             results[index] = [
                 Translation(
                     text=text,
