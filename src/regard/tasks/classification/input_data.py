@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from regard.data.labeled_inputs import LabeledInputs, feature_statistics, label_names
 from regard.data.labeled_text import check_known_labels
 from regard.data.listing import list_first
