@@ -58,3 +58,7 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate ``[batch, heads, length, dim]`` by ``[length]`` or ``[batch, length]``."""
         return rotate(x, positions, base=self.base, interleaved=self.interleaved)
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return f"base={self.base}, interleaved={self.interleaved}"
