@@ -58,7 +58,7 @@ def input_lines(text: str | None, encoding: str, *, as_text: bool, role: str) ->
 def _field_lines(name: str, encoding: str, role: str) -> Iterator[str]:
     """Return the texts of one field, each on one line, and note which field it is.
 
-    TSV without a header has it in its first column, and so has CSV where the text is translated.
+    TSV without a header has it in its first column.
     """
     from regard.data.readers.columns import is_language_code
     from regard.data.readers.shape import inspect_shape
