@@ -244,7 +244,7 @@ def test_more_rows_cannot_be_held_out_than_there_are():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_one_group", [False, True])
-def test_a_hundred_thousand_rows_are_split_in_two_seconds(is_one_group):
+def test_a_hundred_thousand_rows_are_split_in_four_seconds(is_one_group):
     step = 2 if is_one_group else 1
     pairs = make(
         (f"Das ist Satz {row // step}, größer", f"This is {(row + step - 1) // step}, larger")
@@ -252,7 +252,7 @@ def test_a_hundred_thousand_rows_are_split_in_two_seconds(is_one_group):
     )
     start = time.process_time()
     split(pairs, seed=1)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 4  # 1.0 to 1.5 alone, with both cores busy up to 2.5
 
 
 # --- labels

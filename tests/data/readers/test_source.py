@@ -18,7 +18,7 @@ from regard.errors import DataError
 
 
 def give_input(monkeypatch, content: bytes) -> None:
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content), closed=False))
 
 
 def test_a_file_keeps_its_bytes_and_their_hash(tmp_path):

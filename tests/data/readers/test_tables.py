@@ -71,7 +71,7 @@ def fault(content: str | bytes, name: str = "pairs.tsv", **arguments) -> str:
 
 
 def give_input(monkeypatch, content: bytes) -> None:
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content), closed=False))
 
 
 # --- what is written is what is read
@@ -306,7 +306,9 @@ def test_codes_that_no_word_looks_like_are_a_tsv_header():
 
 
 def test_lines_are_streamed(monkeypatch):
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=itertools.repeat(b"again\n")))
+    monkeypatch.setattr(
+        "sys.stdin", SimpleNamespace(buffer=itertools.repeat(b"again\n"), closed=False)
+    )
     assert list(itertools.islice(read_lines("-"), 3)) == ["again"] * 3
 
 

@@ -220,8 +220,8 @@ def test_the_commands_generate_and_evaluate(run, tmp_path, capsys):
     assert main(["generate", folder, "7 red", "--seed", "1", "--max-tokens", "5"]) == 0
     assert capsys.readouterr().out.startswith("7 red")
     assert main(["generate", folder, "7", "--num", "2", "--json", "--max-tokens", "3"]) == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["prompt"] for row in rows] == ["7", "7"]
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (row["line"], len(row["outputs"])) == (1, 2)
     path = tmp_path / "new.txt"
     path.write_text("41 green cat sees the dog.\n" * 5)
     assert main(["evaluate", folder, str(path), "--compare", folder]) == 0
