@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from regard.data.languages import is_language_code
 from regard.data.listing import list_first, spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
-from regard.data.readers.columns import find_column, find_pair, find_roles, is_column_name
+from regard.data.readers.columns import find_column, find_pair
+from regard.data.readers.headers import advise_columns, find_header, looks_like_header
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.text_lines import (
@@ -43,9 +43,6 @@ _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
 _NUM_NAMED = 10  # columns in a message
 _NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
-_NAME = re.compile(r"(?!.{41})[^\W\d](?:[\w .()/-]*[\w)])?")  # of a column: 40 characters at most
-_MAX_LABEL_WORDS = 2  # of a label, and of a name of a column that is not known
-_MIN_TEXT_ROWS = 5  # rows of texts below a header of two unknown names
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
 )
@@ -213,7 +210,7 @@ def inspect_pairs(
         return _inspect_objects(table, contents, find_keys)
     _, cells = next(_cell_records(file, table), (1, []))
     names = [name.strip() for name in cells]
-    pair = columns or _find_header(names, table)
+    pair = columns or find_header(names, is_csv=table.is_csv)
     notes = _describe_separator(table, source.suffix, has_header=pair is not None)
     return _inspect_header(names, pair, contents, notes)
 
@@ -348,15 +345,15 @@ def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) 
     ahead = list(islice(records, _NUM_SAMPLED))
     line, cells = ahead[0] if ahead else (1, [])
     names, below = [name.strip() for name in cells], [row for _, row in ahead[1:]]
-    pair = columns or _find_header(names, table)
+    pair = columns or find_header(names, is_csv=table.is_csv)
     indices, num_columns = [0, 1], 2
     if pair and ahead:
         indices, num_columns = _find_indices(file, line, names, pair), len(names)
         if indices is None:
             return
         del ahead[0]
-    elif _looks_like_header(names, below, table):
-        remedy = _advise_columns(names, below)
+    elif looks_like_header(names, below, is_csv=table.is_csv):
+        remedy = advise_columns(names, below)
         file.refuse(line, f"columns seen: {', '.join(names)}.", remedy=remedy)
         return
     yield from _select_cells(file, chain(ahead, records), indices, num_columns, table.separator)
@@ -365,58 +362,6 @@ def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) 
 def _find_keys(names: Sequence[str], keys: Sequence[str]) -> list[str]:
     """Return the keys of an object for some columns; the name of a column that it does not have."""
     return [find_column(keys, name) or name for name in names]
-
-
-def _find_header(names: Sequence[str], table: _Table) -> tuple[str, str] | None:
-    """Return the columns of source and target, if the first record is a header with their names.
-
-    TSV has no header as a rule, and a word list may begin with "so" and "da".
-    """
-    pair = find_pair(names)
-    is_text = pair is not None and not table.is_csv and all(map(_is_short_word, pair))
-    return None if is_text else pair
-
-
-def _is_short_word(name: str) -> bool:
-    """Return whether a code of a language is written as a word is: ``so``, not ``SO``."""
-    return name.islower() and name.isalpha() and is_language_code(name)
-
-
-def _advise_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> str:
-    """Return how the columns are named in the settings: those of labelled text, or of pairs."""
-    if {"text", "label"} <= find_roles(names).keys():
-        return "Texts with labels are for `task=classification`"
-    source, target = _longest_columns(names, below)
-    label = next((name for name in names if _holds_labels(names.index(name), names, below)), None)
-    if label is None:
-        return f"Name source and target: `data.columns={shlex.quote(f'{source},{target}')}`"
-    text = source if source != label else target
-    return (
-        f"Texts with labels? `data.columns={shlex.quote(f'{text},{label}')}` "
-        f"`task=classification`.  Pairs? `data.columns={shlex.quote(f'{source},{target}')}`"
-    )
-
-
-def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> tuple[str, str]:
-    """Return the two columns with the longest texts, in their order."""
-    widths = [
-        sum(len(cells[index]) for cells in below if index < len(cells))
-        for index in range(len(names))
-    ]
-    longest = sorted(range(len(names)), key=lambda index: -widths[index])[:2]
-    first, second = sorted(longest)
-    return names[first], names[second]
-
-
-def _holds_labels(index: int, names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
-    """Return whether a column holds a few short values, none of them its name, next to texts."""
-    rows = [cells for cells in below if len(cells) == len(names)]
-    values = {cells[index].strip() for cells in rows}
-    if len(rows) < _MIN_TEXT_ROWS or 2 * len(values) > len(rows) or names[index] in values:
-        return False
-    is_short = all(len(value.split()) <= _MAX_LABEL_WORDS for value in values)
-    others = [max(len(cell.split()) for i, cell in enumerate(row) if i != index) for row in rows]
-    return is_short and sum(others) > _MAX_LABEL_WORDS * len(rows)
 
 
 def _aligned_records(file: TextFile, other: TextFile) -> Records:
@@ -472,30 +417,6 @@ def _select_cells(
         noun = "column" if len(cells) == 1 else "columns"
         reason = f"{spell_number(len(cells))} {noun}, {spell_number(num_columns)} expected."
         file.refuse(line, reason, separator.join(cells), remedy)
-
-
-def _looks_like_header(names: Sequence[str], below: Sequence[Sequence[str]], table: _Table) -> bool:
-    """Return whether names are a header that does not say which columns are source and target.
-
-    Names are short and differ. Usual names of columns are a header: one of them in CSV, all in TSV,
-    which has no header as a rule. Below two other names are texts of two words or more each, or
-    labels next to texts; below more names are rows of as many cells.
-    """
-    if {"text", "label"} <= find_roles(names).keys():
-        return True
-    if len(names) < 2 or len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
-        return False
-    as_wide = [cells for cells in below if len(cells) == len(names)]
-    holds_labels = any(_holds_labels(index, names, below) for index in range(len(names)))
-    is_short = all(len(name.split()) <= _MAX_LABEL_WORDS for name in names)
-    if len(names) > 2:
-        return 2 * len(as_wide) > len(below) and (table.is_csv or (is_short and holds_labels))
-    is_usual = any if table.is_csv else all
-    if is_short and (holds_labels or is_usual(map(is_column_name, names))):
-        return True
-    if len(as_wide) < _MIN_TEXT_ROWS or any(len(name.split()) > 1 for name in names):
-        return False
-    return all(len(cell.split()) > 1 for cells in as_wide for cell in cells)
 
 
 def _json_records(
@@ -555,7 +476,7 @@ def _describe_first_object(
     for _, other in ahead:
         with suppress(DataError, msgspec.DecodeError, RecursionError):
             below.append([str(_json_fields(other).get(name, "")) for name in names])
-    return line, reason, text, _advise_columns(names, below) if len(names) > 1 else ""
+    return line, reason, text, advise_columns(names, below) if len(names) > 1 else ""
 
 
 def _describe_json_error(error: Exception, text: str) -> str:
