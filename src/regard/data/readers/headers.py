@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import chain
 
 from regard.data.languages import is_language_code
 from regard.data.readers.columns import find_pair, find_roles, is_column_name
@@ -29,19 +30,20 @@ def looks_like_header(
     """
     if {"text", "label"} <= find_roles(names).keys():
         return True
-    if len(names) < 2 or len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
+    if not 1 < len(names) == len(set(names)) or not all(map(_NAME.fullmatch, names)):
         return False
-    as_wide = [cells for cells in below if len(cells) == len(names)]
-    holds_labels = any(_holds_labels(index, names, below) for index in range(len(names)))
-    is_short = all(len(name.split()) <= _MAX_LABEL_WORDS for name in names)
+    rows = [cells for cells in below if len(cells) == len(names)]
+    has_labels = _find_label(names, below) is not None
+    longest_name = max(map(_num_words, names))
+    is_short = longest_name <= _MAX_LABEL_WORDS
     if len(names) > 2:
-        return 2 * len(as_wide) > len(below) and (is_csv or (is_short and holds_labels))
-    is_usual = any if is_csv else all
-    if is_short and (holds_labels or is_usual(map(is_column_name, names))):
+        return 2 * len(rows) > len(below) and (is_csv or (is_short and has_labels))
+    are_usual = any if is_csv else all
+    if is_short and (has_labels or are_usual(map(is_column_name, names))):
         return True
-    if len(as_wide) < _MIN_TEXT_ROWS or any(len(name.split()) > 1 for name in names):
-        return False
-    return all(len(cell.split()) > 1 for cells in as_wide for cell in cells)
+    return (
+        len(rows) >= _MIN_TEXT_ROWS and longest_name == 1 and min(map(_num_words, chain(*rows))) > 1
+    )
 
 
 def find_header(names: Sequence[str], *, is_csv: bool) -> tuple[str, str] | None:
@@ -64,7 +66,7 @@ def advise_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> str:
     if {"text", "label"} <= find_roles(names).keys():
         return "Texts with labels are for `task=classification`"
     source, target = _longest_columns(names, below)
-    label = next((name for name in names if _holds_labels(names.index(name), names, below)), None)
+    label = _find_label(names, below)
     if label is None:
         return f"Name source and target: `data.columns={shlex.quote(f'{source},{target}')}`"
     text = source if source != label else target
@@ -85,12 +87,22 @@ def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> tu
     return names[first], names[second]
 
 
-def _holds_labels(index: int, names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
-    """Return whether a column holds a few short values, none of them its name, next to texts."""
+def _find_label(names: Sequence[str], below: Sequence[Sequence[str]]) -> str | None:
+    """Return the first column of a few short values, none of them its name, next to texts."""
     rows = [cells for cells in below if len(cells) == len(names)]
-    values = {cells[index].strip() for cells in rows}
-    if len(rows) < _MIN_TEXT_ROWS or 2 * len(values) > len(rows) or names[index] in values:
-        return False
-    is_short = all(len(value.split()) <= _MAX_LABEL_WORDS for value in values)
-    others = [max(len(cell.split()) for i, cell in enumerate(row) if i != index) for row in rows]
-    return is_short and sum(others) > _MAX_LABEL_WORDS * len(rows)
+    if len(rows) < _MIN_TEXT_ROWS:
+        return None
+    for index, name in enumerate(names):
+        values = {cells[index].strip() for cells in rows}
+        if 2 * len(values) > len(rows) or name in values:
+            continue
+        texts = ([*row[:index], *row[index + 1 :]] for row in rows)
+        num_words = sum(max(map(_num_words, cells), default=0) for cells in texts)
+        is_short = max(map(_num_words, values)) <= _MAX_LABEL_WORDS
+        if is_short and num_words > _MAX_LABEL_WORDS * len(rows):
+            return name
+    return None
+
+
+def _num_words(text: str) -> int:
+    return len(text.split())
