@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from encodings.aliases import aliases
-from functools import cache
+from functools import cache, partial
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -137,15 +137,7 @@ def open_text(data: SourceLike, encoding: str) -> TextFile:
 def numbered_lines(file: TextFile) -> Lines:
     """Decode a file line by line; a line that cannot be read becomes a problem and a blank line."""
     codec = _find_codec(file.encoding)
-
-    @cache
-    def guess() -> str | None:
-        """Guess the encoding from all lines that cannot be decoded, once for the file."""
-        lines = (file.content or b"").split(b"\n")
-        return _guess_encoding(
-            b"\n".join(raw for raw in lines if not raw.isascii() and _decode(raw, codec) is None)
-        )
-
+    guess = cache(partial(_guess_from_faults, file.content or b"", codec))  # once for the file
     if file.content is not None and _refuse_binary(file, file.content):
         return
     with _open(file) as stream:
@@ -164,6 +156,12 @@ def numbered_lines(file: TextFile) -> Lines:
                     return  # every line is like it
                 text = "\n"
             yield number, text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _guess_from_faults(content: bytes, codec: str) -> str | None:
+    """Guess the encoding of a file from all its lines that a codec cannot decode."""
+    lines = (raw for raw in content.split(b"\n") if not raw.isascii())
+    return _guess_encoding(b"\n".join(raw for raw in lines if _decode(raw, codec) is None))
 
 
 def fixed_name(name: str) -> str:
