@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from regard import attention, explain, layers, models, optim
     from regard.data.readers.memory import InMemory
-    from regard.runs.evaluation import Report
+    from regard.runs.evaluation import EvaluationReport
     from regard.tasks.loading import Predictor
     from regard.training.events import Event
 
@@ -83,7 +83,7 @@ def train(
         output: Folder of the new model; must not hold one yet.
         task: What to learn, such as ``masked-language-modeling``; None follows from the data.
         valid: Data to validate on, in the same forms; None holds some rows out.
-        test: Data to test on, likewise.
+        test: Data to test on, in the same forms; None holds some rows out.
         targets: File of target sentences, line by line with `data`.
         start_from: Model folder to start from: one of your own, or one in Hugging Face's format.
         preset: Size of the model; auto goes by the amount of data.
@@ -118,15 +118,15 @@ def train(
         "start_from": start_from,
         "training.minutes": minutes,
     }
-    chosen = [f"{name}={value}" for name, value in named.items() if value is not None]
+    explicit = [f"{name}={value}" for name, value in named.items() if value is not None]
     if preset != "auto":
-        chosen.append(f"preset={preset}")
+        explicit.append(f"preset={preset}")
     path = None if "path" in sources or data is None else str(data)
     with _events(report) as on_event:
         return run.train(
             path,
             output,
-            settings=[*chosen, f"training.seed={seed}", *settings],
+            settings=[*explicit, f"training.seed={seed}", *settings],
             sources=sources,
             report=on_event,
         )
@@ -182,7 +182,7 @@ def evaluate(
     beam: int | None = None,
     drop_overlap: bool = False,
     allow_overlap: bool = False,
-) -> Report:
+) -> EvaluationReport:
     """Score a model on data that it was not trained on, next to baselines and another model.
 
     Args:

@@ -83,14 +83,14 @@ def _problem_of(words: Sequence[str]) -> str | None:
         try:
             word.encode()
         except UnicodeEncodeError as error:
-            shown = word.encode("utf-8", "backslashreplace").decode()
+            readable = word.encode("utf-8", "backslashreplace").decode()
             position = len(word[: error.start].encode()) + 1
             character = ord(word[error.start])
             if not _BYTE.match(word[error.start]):
                 cause = f"half of a character (U+{character:04X}) at byte {position}."
             else:
                 cause = f"not UTF-8 at byte {position} (0x{character - 0xDC00:02X})."
-            return f'"{shown}": {cause}  Names and texts of a command are UTF-8.'
+            return f'"{readable}": {cause}  Names and texts of a command are UTF-8.'
         if "\0" in word:
             return f"{word!r}: a NUL byte.  Names and texts of a command hold none."
     return None
@@ -99,7 +99,7 @@ def _problem_of(words: Sequence[str]) -> str | None:
 def _fail(message: str, code: int) -> int:
     with suppress(OSError):
         sys.stdout.flush()
-    with suppress(OSError):  # the message cannot be shown, the code can
+    with suppress(OSError):  # the message cannot be readable, the code can
         print(f"regard: {message}", file=sys.stderr)
     return code
 

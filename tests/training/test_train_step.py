@@ -6,11 +6,12 @@ import signal
 import pytest
 import torch
 
+from regard.errors import ConfigError
 from regard.layers.linear import Linear
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.precision import compute_dtype, resolve_precision
 from regard.training.signals import Stopped, StopRequest
-from regard.training.train_step import Loss, MiniBatchStep
+from regard.training.train_step import Loss, MiniBatchStep, build_optimizers
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
 
@@ -161,3 +162,9 @@ def test_settings_out_of_range_are_refused(kind, settings, message):
     with pytest.raises(ValueError) as raised:
         kind(**settings)
     assert str(raised.value) == message
+
+
+def test_an_optimizer_that_takes_no_steps_on_batches_is_refused():
+    config = OptimizerConfig(name="cg", learning_rate=0.1)
+    with pytest.raises(ConfigError, match=r"optimizer\.name=cg: not built here"):
+        build_optimizers(Linear(3, 3), config, torch.float32)

@@ -26,7 +26,7 @@ _WARMUP_LENGTH = 512  # from this length `attend` uses the methods for long text
 _PROGRAM = "from regard.bench.attention_memory import report; report()"
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MemoryRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The measurement that the new process makes.
 
     Args:
@@ -53,7 +53,7 @@ def measure_memory(case: Case, implementation: str, order: Order) -> int:
     Raises:
         ResourceError: The process ended without a figure, as one that runs out of memory does.
     """
-    request = Request(
+    request = MemoryRequest(
         case=case, implementation=implementation, order=order, threads=torch.get_num_threads()
     )
     process = subprocess.run(  # noqa: S603 - our own program
@@ -74,7 +74,7 @@ def measure_memory(case: Case, implementation: str, order: Order) -> int:
 
 def report() -> None:
     """Print the bytes of the measurement that standard input describes."""
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=MemoryRequest)
     torch.set_num_threads(request.threads)
     growth = 0
     # Libraries load modules and allocate buffers at the first call, which is therefore a small one.

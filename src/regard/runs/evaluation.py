@@ -21,7 +21,7 @@ from regard.tasks.translation.evaluation import (
 )
 from regard.tasks.translation.predictor import Translator
 
-Report = TranslationReport | TextReport | ClassificationReport
+EvaluationReport = TranslationReport | TextReport | ClassificationReport
 
 
 def evaluate(
@@ -33,7 +33,7 @@ def evaluate(
     num_worst: int = 20,
     drop_overlap: bool = False,
     allow_overlap: bool = False,
-) -> tuple[Report, Predictor]:
+) -> tuple[EvaluationReport, Predictor]:
     """Score a model on a file, next to baselines and another model.
 
     Args:
@@ -63,7 +63,7 @@ def evaluate(
     if isinstance(predictor, Translator):
         assert other is None or isinstance(other, Translator)
         pairs = read_test_pairs(path, predictor, **overlap)
-        report: Report = evaluate_model(
+        report: EvaluationReport = evaluate_model(
             predictor, pairs, name=name, beam=beam, other=other, num_worst=num_worst
         )
     elif isinstance(predictor, TextGenerator):

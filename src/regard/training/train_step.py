@@ -13,6 +13,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from regard.errors import ConfigError
 from regard.layers.linear import Linear
 from regard.optim import SCHEDULES, Muon
 from regard.training.stability_monitor import gradient_norms
@@ -115,6 +116,9 @@ def build_optimizers(
 
     Returns:
         One optimizer, or two.
+
+    Raises:
+        ConfigError: The optimizer has no branch here.
     """
     assert config.learning_rate is not None
     rate, decay = config.learning_rate, config.weight_decay
@@ -154,6 +158,8 @@ def build_optimizers(
     if config.name == "sgd":
         momentum = config.momentum
         return [torch.optim.SGD(groups, lr=_SGD_RATE * rate, momentum=momentum, weight_decay=decay)]
+    if config.name != "adamw":
+        raise ConfigError(f"optimizer.name={config.name}: not built here, for steps on batches.")
     return [adamw(groups, rate)]
 
 

@@ -146,12 +146,12 @@ def pair_with_other_sources(
     first = next((index for index in range(num_rows) if not is_like_previous(index)), None)
     if first is None:
         return None
-    others = np.empty(num_rows, dtype=np.int64)
+    partners = np.empty(num_rows, dtype=np.int64)
     for step in range(num_rows):
         index = (first + step) % num_rows
         previous = order[index - 1]
-        others[order[index]] = others[previous] if is_like_previous(index) else previous
-    return others
+        partners[order[index]] = partners[previous] if is_like_previous(index) else previous
+    return partners
 
 
 class TranslationEvaluator:
