@@ -5,11 +5,20 @@ import math
 import msgspec
 import pytest
 
-from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.sampling import SamplingConfig
-from regard.training.training_config import OptimizerConfig, TrainingConfig
+from regard.layers.mesa_layer import MesaSolver
+from regard.models import DECODERS, ENCODER_DECODERS, ENCODERS, VitConfig
+from regard.setup.config import RunConfig
 
-CONFIGS = (BeamSearchConfig, SamplingConfig, OptimizerConfig, TrainingConfig)
+FAMILIES = {
+    family.config for role in (ENCODERS, DECODERS, ENCODER_DECODERS) for family in role.values()
+}
+SECTIONS = {type(value) for value in msgspec.structs.asdict(RunConfig()).values()}
+CONFIGS = sorted(
+    {kind for kind in SECTIONS | FAMILIES if issubclass(kind, msgspec.Struct)}
+    | {MesaSolver, SamplingConfig, VitConfig},
+    key=lambda kind: kind.__name__,
+)
 UNBOUNDED = {("clip", math.inf)}  # no clipping
 NEGATIVE = {"length_penalty"}
 
@@ -40,4 +49,4 @@ def test_numbers_outside_their_range_are_refused_by_name(config_type, name, valu
 
 
 def test_settings_are_walked():
-    assert len(CASES) > 60
+    assert len(CASES) > 180

@@ -20,7 +20,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from regard.errors import ConfigError, WeightsError
-from regard.settings.validation import require_at_most
+from regard.settings.validation import require_at_least, require_at_most
 
 SPECIALS = ("<pad>", "<s>", "</s>")
 _LARGEST_VOCABULARY = 1_000_000
@@ -49,6 +49,7 @@ class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         if self.vocab_size is not None and self.vocab_size < 300:
             raise ValueError(f"vocab_size must be 300 or more, not {self.vocab_size}")
         require_at_most(_LARGEST_VOCABULARY, self, "vocab_size")
+        require_at_least(1, self, "table_rows")
 
 
 class Tokenizer:

@@ -78,7 +78,7 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         require_at_least(0, self, "min_length", "no_repeat_size", "forced_first")
         require_at_least(0, self, "max_length_ratio")
         require_positive(self, "repetition_penalty")
-        require_finite(self, "length_penalty", "repetition_penalty", "max_length_ratio")
+        require_finite(self, "length_penalty", "max_length_ratio")
         if not 1 <= self.num_best <= self.beam:
             raise ValueError(f"num_best must be 1 to beam ({self.beam}), not {self.num_best}")
         if self.max_length is None and self.max_length_ratio is None:

@@ -55,9 +55,11 @@ def require_range(name: str, value: float | None, low: float, high: float) -> No
         raise ConfigError(f"{name} {value}: must be {low:,} to {high:,}.")
 
 
-def require_positive(config: msgspec.Struct, *names: str) -> None:
-    """Check that settings are above 0."""
+def require_positive(config: msgspec.Struct, *names: str, allow_infinity: bool = False) -> None:
+    """Check that settings are above 0, and finite unless infinity has a meaning."""
     _require(lambda value: value > 0, "above 0", config, names)
+    if not allow_infinity:
+        require_finite(config, *names)
 
 
 def require_probability(config: msgspec.Struct, *names: str) -> None:

@@ -67,7 +67,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience")
         require_positive(self, "minutes")
         require_at_least(0, self, "checkpoint_seconds", "seed")
-        require_finite(self, "minutes", "checkpoint_seconds")
+        require_finite(self, "checkpoint_seconds")
         require_at_most(LARGEST, self, "minutes", "checkpoint_seconds")
         require_probability(self, "label_smoothing", "average")
 
@@ -118,8 +118,8 @@ class OptimizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def __post_init__(self) -> None:
         require_positive(self, "learning_rate")
         require_probability(self, "warmup", "beta1", "beta2", "momentum")
-        require_positive(self, "clip")
+        require_positive(self, "clip", allow_infinity=True)
         require_at_least(0, self, "memory", "weight_decay", "other_rate")
         require_at_least(1, self, "newton_schulz_steps")
-        require_finite(self, "learning_rate", "weight_decay", "other_rate")
+        require_finite(self, "weight_decay", "other_rate")
         require_fraction(self, "curvature_fraction")
