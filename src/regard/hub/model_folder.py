@@ -131,7 +131,7 @@ class ModelFolder:
         if not self.manifest.exists:
             warnings.warn(
                 f"{self.path}: has no {MANIFEST}, so a changed file would not be noticed.",
-                stacklevel=2,
+                stacklevel=1,  # one location, so that Python shows it once
             )
         self.manifest.check()
         path = self.path / CONFIG
