@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from regard.attention import Local, attend
 from regard.bench.attention_bench import mm_task, take_turns
-from regard.bench.attention_memory import measure_memory
+from regard.bench.attention_memory import RESOLUTION, measure_memory
 from regard.bench.peers import (
     Case,
     Computation,
@@ -112,6 +112,11 @@ def milliseconds(seconds: float) -> str:
 def megabytes(size: int) -> str:
     """Write a size."""
     return f"{size / 1e6:,.0f} MB"
+
+
+def memory_ratio(size: int, reference: int) -> float | None:
+    """Divide two measured sizes; there is no ratio where one is below the resolution."""
+    return size / reference if min(size, reference) >= RESOLUTION else None
 
 
 def task(implementation: Implementation, case: Case, order: Order) -> Computation:
@@ -342,7 +347,7 @@ def hvp_memory(scale: Scale, case: Case) -> Line:
         what=f"{scale.short:,}: memory of a product over local-attention's",
         ours=megabytes(own),
         peer=megabytes(other),
-        ratio=own / max(other, 1),
+        ratio=memory_ratio(own, other),
         bar="<= 0.5",
     )
 
@@ -364,7 +369,7 @@ def memory(scale: Scale) -> Iterator[Line]:
             what=f"{order}, {scale.long:,} over {scale.short:,}",
             ours=megabytes(sizes[0]),
             peer=megabytes(sizes[1]),
-            ratio=sizes[0] / max(sizes[1], 1),
+            ratio=memory_ratio(*sizes),
             bar=f"<= {times if order == 'hvp' else 1.1 * times}",
         )
 

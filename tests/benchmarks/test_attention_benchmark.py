@@ -44,3 +44,11 @@ def test_a_bar_is_held_against_the_ratio():
     assert line.is_met() is False
     assert attention.replace(line, bar="<= 3").is_met() is True
     assert attention.replace(line, bar="").is_met() is None
+
+
+@pytest.mark.parametrize(
+    ("size", "reference", "ratio"),
+    [(8_000_000, 2_000_000, 4.0), (2_000_000, 0, None), (0, 9, None)],
+)
+def test_memory_below_the_resolution_has_no_ratio(size, reference, ratio):
+    assert attention.memory_ratio(size, reference) == ratio

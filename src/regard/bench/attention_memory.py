@@ -18,6 +18,9 @@ import torch
 from regard.bench.peers import Case, Computation, Operands, Order, Skipped, build_implementation
 from regard.errors import ResourceError
 
+RESOLUTION = 1_000_000
+"""Bytes; a growth below it, about a megabyte, cannot be told from none."""
+
 HOW = "growth of the peak resident set in a fresh process, inputs not counted"
 
 _STATUS = Path("/proc/self/status")
