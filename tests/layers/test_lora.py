@@ -1,7 +1,10 @@
 """Low-rank changes of linear maps."""
 
+import pytest
 import torch
+from torch import nn
 
+from regard.errors import ConfigError
 from regard.layers.linear import Linear
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
 from regard.models.gpt.model import Gpt, GptConfig
@@ -56,3 +59,35 @@ def test_the_change_has_at_most_its_rank():
     merged = merge_low_rank(dict(model.named_parameters()), alpha=5.0)
     change = merged["blocks.0.feed_forward.inner.weight"] - before
     assert int(torch.linalg.matrix_rank(change, rtol=1e-4)) == 3
+
+
+def test_adapters_have_the_type_of_their_weights():
+    model = build().double()
+    add_low_rank(model, rank=2, alpha=4.0)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Embedding(3, 4), "the model has no linear map to adapt.  Train all of its weights."),
+        (
+            nn.Sequential(Linear(4, 4), nn.Linear(4, 4)),
+            "1 is a torch.nn.Linear, which cannot be adapted.  Build it as regard.layers.Linear.",
+        ),
+    ],
+)
+def test_a_model_whose_maps_cannot_be_adapted_is_refused_whole(model, message):
+    with pytest.raises(ConfigError) as error:
+        add_low_rank(model, rank=2, alpha=4.0)
+    assert str(error.value) == message
+    assert not any(ADAPTED in name for name, _ in model.named_parameters())
+
+
+def test_a_model_is_adapted_once_and_with_a_rank():
+    model = build()
+    with pytest.raises(ConfigError, match="rank must be 1 or more, not 0"):
+        add_low_rank(model, rank=0, alpha=4.0)
+    add_low_rank(model, rank=2, alpha=4.0)
+    with pytest.raises(ConfigError, match=r"is adapted already\.  Merge its change first"):
+        add_low_rank(model, rank=2, alpha=4.0)

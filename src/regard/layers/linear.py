@@ -7,12 +7,21 @@ bfloat16, and each weight is rounded once where it is used; the gradient comes b
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.layers.layer import Description, Layer, describe_linear
+
+
+class Adapter(Layer, ABC):
+    """Computes a change of a linear map from the map's input, such as `LowRank`."""
+
+    @abstractmethod
+    def change(self) -> Tensor:
+        """Return the change of the weight, ``[out_dim, in_dim]``."""
 
 
 class Linear(Layer):
@@ -41,8 +50,8 @@ class Linear(Layer):
         self.num_splits = num_splits
         self.weight = nn.Parameter(torch.empty(out_dim, in_dim))
         self.bias = nn.Parameter(torch.zeros(out_dim)) if bias else None
-        self.adaptation: nn.Module | None = None
-        """Computes a change of the map from its input (`regard.layers.lora`), where set."""
+        self.adaptation: Adapter | None = None
+        """Changes the map (`regard.layers.lora`), where set."""
         bound = init_scale * math.sqrt(6.0 / (in_dim + out_dim // num_splits))
         nn.init.uniform_(self.weight, -bound, bound)
 
@@ -51,6 +60,10 @@ class Linear(Layer):
         bias = None if self.bias is None else self.bias.to(x.dtype)
         y = F.linear(x, self.weight.to(x.dtype), bias)
         return y if self.adaptation is None else y + self.adaptation(x)
+
+    def adapted_weight(self) -> Tensor:
+        """Return W with its change, ``[out_dim, in_dim]``: layers that multiply by W take this."""
+        return self.weight if self.adaptation is None else self.weight + self.adaptation.change()
 
     def describe(self) -> Description:
         """Return the sizes of input and output."""

@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regard.layers.layer import Layer
-from regard.layers.linear import Linear
+from regard.errors import ConfigError
+from regard.layers.linear import Adapter, Linear
 
 ADAPTED = ".adaptation."
 """Part of the names of the trained weights."""
 _DOWN, _UP = f"{ADAPTED}down", f"{ADAPTED}up"
 
 
-class LowRank(Layer):
+class LowRank(Adapter):
     """The change of one linear map.
 
     Args:
@@ -43,6 +43,10 @@ class LowRank(Layer):
         inner = F.linear(x, self.down.to(x.dtype))
         return F.linear(inner, self.scale * self.up.to(x.dtype))
 
+    def change(self) -> Tensor:
+        """Compute ``(alpha / rank) B A``, ``[out_dim, in_dim]``."""
+        return self.scale * self.up @ self.down
+
     def flops(self, length: int) -> int:
         """Count both maps."""
         return 2 * (self.down.numel() + self.up.numel()) * length
@@ -55,12 +59,32 @@ def add_low_rank(model: nn.Module, *, rank: int, alpha: float) -> None:
         model: Changed in place.
         rank: Of each change, 1 or more; at most the shorter side of the map is used.
         alpha: Factor on each change, times `rank`.
+
+    Raises:
+        ConfigError: A map cannot be adapted or is adapted already, there is none, or the rank is
+            below 1.
     """
-    for module in list(model.modules()):
-        if isinstance(module, Linear):
-            out_dim, in_dim = module.weight.shape
-            own = min(rank, in_dim, out_dim)
-            module.adaptation = LowRank(in_dim, out_dim, rank=own, scale=alpha / own)
+    if rank < 1:
+        raise ConfigError(f"rank must be 1 or more, not {rank}")
+    maps = [(name, module) for name, module in model.named_modules() if _is_map(module)]
+    if not maps:
+        raise ConfigError("the model has no linear map to adapt.  Train all of its weights.")
+    for name, module in maps:
+        if not isinstance(module, Linear):
+            raise ConfigError(
+                f"{name} is a torch.nn.{type(module).__name__}, which cannot be adapted.  Build it "
+                "as regard.layers.Linear."
+            )
+        if module.adaptation is not None:
+            raise ConfigError(f"{name} is adapted already.  Merge its change first.")
+    for _, module in maps:
+        out_dim, in_dim = module.weight.shape
+        own = min(rank, in_dim, out_dim)
+        module.adaptation = LowRank(in_dim, out_dim, rank=own, scale=alpha / own).to(module.weight)
+
+
+def _is_map(module: nn.Module) -> bool:
+    return isinstance(module, Linear | nn.Linear)
 
 
 def merge_low_rank(tensors: Mapping[str, Tensor], *, alpha: float) -> dict[str, Tensor]:

@@ -103,8 +103,8 @@ class Lstm(Layer):
     def weights(self, dtype: torch.dtype) -> LstmWeights:
         """Cast the weights, once for all steps of a sequence."""
         assert self.input.bias is not None
-        tensors = (self.input.weight, self.recurrent.weight, self.input.bias)
-        return LstmWeights(*(tensor.to(dtype) for tensor in tensors))
+        maps = self.input.adapted_weight(), self.recurrent.adapted_weight()
+        return LstmWeights(*(tensor.to(dtype) for tensor in (*maps, self.input.bias)))
 
     def forward(
         self, x: Tensor, state: LstmState | None = None, *, lengths: Tensor | None = None

@@ -99,8 +99,11 @@ def freeze(model: Model, config: RunConfig) -> None:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(ADAPTED in name)
     else:
-        for layer in model.layers()[-tuning.layers :]:
+        layers = model.layers()
+        for layer in layers[-tuning.layers :]:
             layer.requires_grad_(True)
+        for layer in layers[: -tuning.layers]:  # what all layers share, such as biases, stays
+            layer.requires_grad_(False)
     if isinstance(model, Vit) and model.head is not None:
         model.head.requires_grad_(True)
     if isinstance(model, Classifier):
