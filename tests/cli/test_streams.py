@@ -137,3 +137,14 @@ def test_all_parts_of_the_data_may_be_streams(capsys, monkeypatch, tmp_path):
     assert (folder / "targets.txt").read_text(encoding="utf-8") == "\n".join(targets)
     capsys.readouterr()
     assert "Done" in call(capsys, "train", "-o", folder, "--resume")
+
+
+@pytest.mark.parametrize(
+    ("own", "result"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_that_wait_sleep_soon_unless_the_user_decides(own, result, monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(own))
+    monkeypatch.delitem(sys.modules, "torch")
+    assert main(["--help"]) == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == result
