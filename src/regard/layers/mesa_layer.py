@@ -276,7 +276,8 @@ def gated_linear_attention(
         q: Queries, ``[batch, heads, length, dim]``.
         k: Keys, the same shape.
         v: Values, ``[batch, heads, length, value_dim]``.
-        forget: Logarithms of the forget gates g, ``[batch, heads, length]``, 0 or below.
+        forget: Logarithms of the forget gates g, ``[batch, heads, length]``, 0 or below; minus
+            infinity, a gate of 0, forgets exactly.
         write: Write gates b, the same shape, 0 or above.
         initial: G before the first position; None is 0.
         lengths: Valid positions of each row, ``[batch]``; padding on the right gives zeros and

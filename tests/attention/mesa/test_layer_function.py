@@ -360,3 +360,40 @@ def test_a_key_that_is_not_a_number_is_not_hidden():
     (q, k, v), options = draw_inputs(6)
     k[:, :, 3, 0] = float("nan")
     assert mesa(q, k, v, **options)[:, :, 3:].isnan().all()
+
+
+RESETS = [(reset, gate) for reset in (1, 6, 7, 8, 13) for gate in (-torch.inf, -1e6, -800.0)]
+
+
+@pytest.mark.parametrize(("reset", "gate"), RESETS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_closed_forget_gate_resets_exactly(reset, gate, dtype):
+    """Positions from a gate of 0, or nearly 0, on are as they are without those before."""
+    tensors, options = draw_inputs(14)
+    tensors = [tensor.to(dtype) for tensor in tensors]
+    options = {name: tensor.to(dtype) for name, tensor in options.items()}
+    options["forget"][:, :, reset] = gate
+    leaves = [tensor.requires_grad_() for tensor in (*tensors, options["forget"])]
+    whole, state = mesa(*tensors, **options, chunk=7, num_iterations=8, return_state=True)
+    after = {
+        name: x if name == "regularization" else x[:, :, reset:] for name, x in options.items()
+    }
+    alone, alone_state = mesa(
+        *(x[:, :, reset:] for x in tensors), **after, chunk=7, num_iterations=8, return_state=True
+    )
+    tolerance = 2e-6 if dtype == torch.float32 else 1e-14
+    assert_close(whole[:, :, reset:], alone, tolerance)
+    assert_close(state.values, alone_state.values, tolerance)
+    slopes = torch.autograd.grad(whole[:, :, reset:].square().sum(), leaves)
+    assert all(slope[:, :, :reset].abs().amax() == 0 for slope in slopes)
+    assert all(slope.isfinite().all() for slope in slopes)
+
+
+def test_gates_far_below_one_half_keep_their_ratios():
+    """One small gate after another costs float32 no accuracy, whatever their product is."""
+    tensors, options = draw_inputs(60)
+    options["forget"] = options["forget"] - 30.0 * (torch.arange(60) % 3 == 0)
+    found = mesa(
+        *(x.float() for x in tensors), **{n: x.float() for n, x in options.items()}, chunk=64
+    )
+    assert_close(found.double(), define(*tensors, **options)[0], 3e-6)

@@ -124,6 +124,23 @@ def test_gated_linear_attention_goes_on_from_its_state():
     assert_close(state, last, tolerance=1e-12)
 
 
+@pytest.mark.parametrize("gate", [-torch.inf, -1e6])
+@pytest.mark.parametrize("reset", [63, 64, 65])
+def test_gated_linear_attention_forgets_all_by_a_closed_gate(gate, reset):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 70, 4, generator=generator) for _ in range(3))
+    forget, write = torch.full((1, 2, 70), -0.01), torch.ones(1, 2, 70)
+    forget[:, :, reset] = gate
+    whole, state = gated_linear_attention(q, k, v, forget=forget, write=write)
+    alone, alone_state = gated_linear_attention(
+        *(x[:, :, reset:] for x in (q, k, v)),
+        forget=forget[:, :, reset:],
+        write=write[:, :, reset:],
+    )
+    torch.testing.assert_close(whole[:, :, reset:], alone, rtol=1e-6, atol=2e-6)
+    torch.testing.assert_close(state, alone_state, rtol=1e-6, atol=2e-6)
+
+
 def test_more_iterations_at_inference_come_nearer_to_the_direct_solve():
     model = build(dim=32, num_heads=1, regularization_min=0.01)
     for mixer in model.mixers:  # keys far from orthogonal: hard systems

@@ -50,7 +50,8 @@ def cut(q: Tensor, k: Tensor, v: Tensor, forget: Tensor, write: Tensor, *, size:
         q: Queries, ``[batch, heads, length, dim]``.
         k: Keys, ``[batch, heads, length, dim]``.
         v: Values, ``[batch, heads, length, value_dim]``.
-        forget: Logarithms of the forget gates, ``[batch or 1, heads or 1, length, 1]``.
+        forget: Logarithms of the forget gates, ``[batch or 1, heads or 1, length, 1]``, 0 or below;
+            minus infinity resets exactly.
         write: Write gates, ``[batch or 1, heads or 1, length, 1]``.
         size: Positions of a chunk, 1 or more.
 
@@ -63,11 +64,13 @@ def cut(q: Tensor, k: Tensor, v: Tensor, forget: Tensor, write: Tensor, *, size:
         F.pad(x, (0, 0, 0, missing)).unflatten(2, (num_chunks, size))
         for x in (q, k, v, forget, write)
     )
-    log_decays = forget.cumsum(3)  # [batch, heads, num_chunks, chunk, 1]
     future = torch.ones(size, size, dtype=torch.bool, device=q.device).triu(1)
-    # Masked before the exponential, which could overflow for the future.
-    weights = (log_decays - log_decays.mT).masked_fill(future, float("-inf")).exp() * write.mT
-    return Chunks(q, k, v, log_decays.exp(), weights)
+    # Sums over i < j <= t, each from zero: of differences of sums from the first position nothing
+    # would be left behind a gate near 0, whose logarithm is large, or infinite.
+    log_weights = torch.where(future.mT, forget, 0.0).cumsum(3)
+    # Masked before the exponential, so that the future has a gradient of 0.
+    weights = log_weights.masked_fill(future, float("-inf")).exp() * write.mT
+    return Chunks(q, k, v, forget.cumsum(3).exp(), weights)
 
 
 def carry(chunks: Chunks, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,8 +64,8 @@ class MesaState:
             k: Key, ``[batch, heads, dim]``.
             v: Value, ``[batch, heads, value_dim]``.
             regularization: Lambda, ``[heads, dim]``, above 0.
-            forget: Logarithm of the forget gate, ``[batch, heads]``, 0 or below; None
-                disables forgetting.
+            forget: Logarithm of the forget gate, ``[batch, heads]``, 0 or below, minus infinity
+                to forget all; None disables forgetting.
             write: Write gate, ``[batch, heads]``, 0 or above; None is 1.
             num_iterations: Iterations of conjugate gradient, 1 or more.
             tolerance: Stop when the residual has fallen to this fraction of the query; see `mesa`.
@@ -157,8 +157,9 @@ def mesa(
         k: Keys, ``[batch, heads, length, dim]``. Of length 1 (normalised) in the paper, as queries.
         v: Values, ``[batch, heads, length, value_dim]``.
         regularization: Lambda, ``[heads, dim]``, above 0; another number makes its head NaN.
-        forget: Natural logarithms of the forget gates, ``[batch, heads, length]``, finite, 0 or
-            below: gate t multiplies the sums over the positions before t. None forgets nothing.
+        forget: Natural logarithms of the forget gates, ``[batch, heads, length]``, 0 or below: gate
+            t multiplies the sums over the positions before t. Minus infinity, a gate of 0, forgets
+            them exactly; None forgets nothing.
         write: Write gates, ``[batch, heads, length]``, 0 or above: the weight of a position. None
             is 1.
         num_iterations: Iterations of conjugate gradient at every position, at most, 1 or more;
