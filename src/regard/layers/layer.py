@@ -12,7 +12,7 @@ norms, activations, softmax and sums, which are of lower order.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -64,6 +64,9 @@ class Layer(nn.Module):
 
     reads_last_step = False
     """Whether it reads what the step before computed, instead of the layer before it."""
+
+    entrywise: ClassVar[tuple[str, ...]] = ()
+    """Names of its own parameters of two axes that are no matrices, such as biases of heads."""
 
     def describe(self) -> Description | None:
         """Return what the layer is; None where its class name and its children say enough."""

@@ -89,6 +89,8 @@ class ShortConvolution(Layer):
         width: Positions seen, 1 or more.
     """
 
+    entrywise = ("weight",)
+
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
         self.width = width
@@ -134,6 +136,8 @@ class MesaMixer(Layer):
         regularization_min: Least value of Lambda, above 0 and below 1.
         output_init_scale: Factor on the initial weights of the output map.
     """
+
+    entrywise = ("raw_regularization",)
 
     def __init__(
         self,

@@ -108,6 +108,8 @@ class RelativePositions(Layer):
         num_heads: Number of heads.
     """
 
+    entrywise = ("content_bias", "position_bias")
+
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.sinusoids = SinusoidalPositions(dim)

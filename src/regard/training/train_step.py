@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
+from regard.layers.layer import Layer
 from regard.layers.linear import Linear
 from regard.optim import SCHEDULES, Muon
 from regard.training.stability_monitor import gradient_norms
@@ -107,7 +109,7 @@ def build_optimizers(
     """Build the optimizers of a model, each with its parameter groups.
 
     Matrices, embedding tables among them, have weight decay and belong to Muon where it is chosen;
-    biases and norms have no decay and always belong to AdamW.
+    biases, norms and whatever acts entry by entry have no decay and always belong to AdamW.
 
     Args:
         model: Whose parameters are trained.
@@ -122,20 +124,8 @@ def build_optimizers(
     """
     assert config.learning_rate is not None
     rate, decay = config.learning_rate, config.weight_decay
-    num_splits = {
-        id(module.weight): module.num_splits
-        for module in model.modules()
-        if isinstance(module, Linear)
-    }
-    matrices: dict[int, list[nn.Parameter]] = {}  # by the number of maps in each
-    vectors = []
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            continue
-        if parameter.dim() == 2 and min(parameter.shape) > 1:
-            matrices.setdefault(num_splits.get(id(parameter), 1), []).append(parameter)
-        else:
-            vectors.append(parameter)
+    two_axes, vectors = _parameters_by_axes(model)
+    entrywise = _entrywise_parameters(model)
     without_decay: list[dict] = [{"params": vectors, "weight_decay": 0.0}]
 
     def adamw(groups: list[dict], rate: float) -> torch.optim.Optimizer:
@@ -145,6 +135,10 @@ def build_optimizers(
         )
 
     if config.name == "muon":
+        matrices = {
+            number: [p for p in parameters if p not in entrywise]
+            for number, parameters in two_axes.items()
+        }
         muon = Muon(
             [{"params": weights, "num_parts": number} for number, weights in matrices.items()],
             lr=rate,
@@ -153,14 +147,51 @@ def build_optimizers(
             num_steps=config.newton_schulz_steps,
             dtype=dtype,
         )
+        if entrywise:  # last, so that the others have the numbers of earlier saved states
+            without_decay.append({"params": list(entrywise), "weight_decay": 0.0})
         return [muon, adamw(without_decay, rate * config.other_rate)]
-    groups = [{"params": weights} for weights in matrices.values()] + without_decay
+    groups: list[dict] = []  # in an order that saved states rely on
+    for parameters in two_axes.values():
+        for is_entrywise, run in groupby(parameters, entrywise.__contains__):
+            groups.append({"params": list(run)} | ({"weight_decay": 0.0} if is_entrywise else {}))
+    groups += without_decay
     if config.name == "sgd":
         momentum = config.momentum
         return [torch.optim.SGD(groups, lr=_SGD_RATE * rate, momentum=momentum, weight_decay=decay)]
     if config.name != "adamw":
         raise ConfigError(f"optimizer.name={config.name}: not built here, for steps on batches.")
     return [adamw(groups, rate)]
+
+
+def _parameters_by_axes(
+    model: nn.Module,
+) -> tuple[dict[int, list[nn.Parameter]], list[nn.Parameter]]:
+    """Return those of two axes by the number of maps that are stacked in them, and the others."""
+    num_splits = {
+        module.weight: module.num_splits for module in model.modules() if isinstance(module, Linear)
+    }
+    two_axes: dict[int, list[nn.Parameter]] = {}
+    others = []
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.dim() == 2 and min(parameter.shape) > 1:
+            two_axes.setdefault(num_splits.get(parameter, 1), []).append(parameter)
+        else:
+            others.append(parameter)
+    return two_axes, others
+
+
+def _entrywise_parameters(model: nn.Module) -> dict[nn.Parameter, None]:
+    """Return the trained parameters of two axes that are no matrices, in the model's order."""
+    declared = {
+        getattr(module, name)
+        for module in model.modules()
+        if isinstance(module, Layer)
+        for name in module.entrywise
+    }
+    two_axes = [p for parameters in _parameters_by_axes(model)[0].values() for p in parameters]
+    return {parameter: None for parameter in two_axes if parameter in declared}
 
 
 class MiniBatchStep:
@@ -234,5 +265,18 @@ class MiniBatchStep:
                 owner, index, name = key.split(".", 2)
                 if int(owner) == number:
                     state.setdefault(int(index), {})[name] = value
+            if isinstance(optimizer, Muon):
+                state = self._without_entrywise(state)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _without_entrywise(
+        self, state: dict[int, dict[str, Tensor]]
+    ) -> dict[int, dict[str, Tensor]]:
+        """Return Muon's saved state without parameters that it had in earlier versions."""
+        entrywise = _entrywise_parameters(self.model)
+        all_maps = [p for maps in _parameters_by_axes(self.model)[0].values() for p in maps]
+        matrices = [index for index, p in enumerate(all_maps) if p not in entrywise]
+        if max(state, default=0) < len(matrices):
+            return state
+        return {new: state[old] for new, old in enumerate(matrices) if old in state}
