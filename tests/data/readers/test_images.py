@@ -1,6 +1,8 @@
 """Image files of all kinds come out in one size."""
 
+import struct
 import sys
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
@@ -46,9 +48,91 @@ def test_transparent_parts_are_white(tmp_path):
     assert read_image(tmp_path / "a.png", ImageSize(2, 2, 1)).tolist() == [[[255, 255]] * 2]
 
 
-def test_sixteen_bits_become_eight(tmp_path):
-    Image.fromarray(np.array([[0, 0xFFFF, 0x1234]], np.uint16)).save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png", ImageSize(1, 3, 1)).tolist() == [[[0, 255, 0x12]]]
+@pytest.mark.parametrize("suffix", ["png", "pgm", "tiff"])
+def test_sixteen_bits_become_fractions_of_255(tmp_path, suffix):
+    values = np.array([[0, 0xFFFF, 0x1234, 1]], np.uint16)
+    Image.fromarray(values).save(path := tmp_path / f"a.{suffix}")
+    pixels = read_image(path, ImageSize(1, 4, 1))
+    assert pixels.dtype == np.float32
+    assert (pixels * 257).round().astype(int).tolist() == [values.tolist()]
+    assert read_image(path, ImageSize(1, 4, 3)).shape == (3, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (np.array([[0.25, -3.5]], np.float32), np.float32),
+        (np.array([[100_000, -7]], np.int32), np.float32),
+        (np.array([[2**30, 2**30 + 1]], np.int32), np.float64),
+    ],
+)
+def test_values_of_thirty_two_bits_are_kept(tmp_path, values, dtype):
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    pixels = read_image(tmp_path / "a.tiff", ImageSize(1, 2, 1))
+    assert pixels.dtype == dtype
+    assert pixels[0].tolist() == values.tolist()
+    assert scaled(pixels, ImageSize(1, 4, 1)).dtype == dtype
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    Image.fromarray(np.array([[1.0, np.nan]], np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(DataError, match=r"a\.tiff: .*some of its values are not finite"):
+        read_image(tmp_path / "a.tiff", ImageSize(1, 2, 1))
+
+
+def png(width, height, depth=8, color=0, content=b""):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    pixels = chunk(b"IDAT", compress(content))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.png", png(2, 1, 16, 2, bytes(13))),
+        ("a.ppm", b"P6 2 1 65535\n" + bytes(12)),
+    ],
+)
+def test_sixteen_bits_of_color_are_refused_by_name(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_image_size(tmp_path / name)
+    assert str(caught.value) == (
+        f"{tmp_path / name}: a color image of 16 bits a channel, of which only 8 would be read.  "
+        f"Convert it: magick {tmp_path / name} -depth 8 fixed.png"
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "cause"),
+    [
+        (8193, 8192, "8,193 x 8,192 pixels, more than 67,108,864 in all"),
+        (12_000, 12_000, "12,000 x 12,000 pixels, more than"),
+        (30_000, 30_000, "could be decompression bomb"),
+        (8192, 8192, "its header says 8,192 x 8,192 pixels, which [0-9]+ bytes cannot hold"),
+    ],
+)
+def test_a_header_that_states_too_many_pixels_is_refused_before_decoding(
+    tmp_path, width, height, cause
+):
+    (tmp_path / "a.png").write_bytes(png(width, height))
+    for read in (read_image_size, lambda path: read_image(path, ImageSize(1, 1, 1))):
+        with pytest.raises(DataError, match=cause):
+            read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff"])
+@pytest.mark.parametrize(("orientation", "height"), [(1, 4), (3, 4), (6, 6)])
+def test_the_size_is_that_after_the_turn(tmp_path, suffix, orientation, height):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(grey(4, 6)).save(path := tmp_path / f"a.{suffix}", exif=exif)
+    size = read_image_size(path)
+    assert size == ImageSize(height, 10 - height, 1)
+    assert read_image(path, size).shape == (1, height, 10 - height)
 
 
 def test_a_picture_is_turned_as_the_camera_was_held(tmp_path):

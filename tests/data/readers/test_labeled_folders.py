@@ -5,11 +5,14 @@ import pytest
 from regard.data.readers.labeled_folders import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
+    describe_unread,
     files_within,
     labeled_files,
     official_parts,
+    part_folders,
     read_each,
 )
+from regard.data.readers.problems import list_problems
 from regard.data.readers.source import open_source
 from regard.errors import DataError
 
@@ -34,7 +37,7 @@ def test_a_folder_without_such_files_is_refused_with_its_files(words):
     assert str(caught.value) == (
         f"{words}: no .png file or the like in folders named for their labels.  "
         f"Expected {words}/LABEL/FILE.png.  "
-        "Seen: no/c.wav, no/notes.txt, yes/a.WAV and 1 more."
+        "Seen: no/c.wav, no/notes.txt, yes/a.WAV and 1 more.  Kinds of files: 3 .wav, 1 .txt."
     )
 
 
@@ -88,9 +91,73 @@ def test_classifying_a_folder_passes_over_what_training_does(deep):
     assert names == ["_DSC1.wav", "a.WAV", "b.wav", "c.wav", "e.wav"]
 
 
-def test_parts_are_not_taken_for_labels(words):
-    with pytest.raises(DataError, match=r"Expected .*/LABEL/FILE\.wav\.  Seen: "):
+def make_files(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return root
+
+
+def parts_and_labels(root):
+    return {(file.part, file.label) for file in labeled_files(root, IMAGE_SUFFIXES)}
+
+
+def test_one_folder_around_the_labels_is_named(words):
+    with pytest.raises(DataError) as caught:
         labeled_files(words.parent, AUDIO_SUFFIXES)
+    assert str(caught.value).endswith(f"  Name the folder of the labels: {words}")
+
+
+def test_folders_for_training_validation_and_test_are_parts(tmp_path):
+    make_files(tmp_path, "Train/a/1.png", "Train/b/2.png", "val/a/3.png", "test/b/4.png")
+    assert parts_and_labels(tmp_path) == {
+        ("train", "a"),
+        ("train", "b"),
+        ("valid", "a"),
+        ("test", "b"),
+    }
+
+
+@pytest.mark.parametrize("files", [("test/5.png",), ("test/5.png", "test/a/6.png")])
+def test_files_without_a_label_in_test_do_not_make_labels_of_the_parts(tmp_path, files):
+    make_files(tmp_path, "train/a/1.png", "train/b/2.png", *files)
+    assert {label for _, label in parts_and_labels(tmp_path)} == {"a", "b"}
+    assert describe_unread(tmp_path, IMAGE_SUFFIXES, "images") == [
+        "Files that are not read: 1 .png outside the folders of labels."
+    ]
+
+
+def test_a_label_may_be_named_like_a_part(tmp_path):
+    make_files(tmp_path, "train/1.png", "bus/2.png", "train/night/3.png")
+    assert part_folders(open_source(tmp_path), IMAGE_SUFFIXES) == {}
+    assert parts_and_labels(tmp_path) == {("train", "train"), ("train", "bus")}
+
+
+def test_parts_next_to_another_folder_are_refused(tmp_path):
+    make_files(tmp_path, "train/a/1.png", "test/a/2.png", "unlabeled/3.png")
+    with pytest.raises(DataError) as caught:
+        labeled_files(tmp_path, IMAGE_SUFFIXES)
+    assert str(caught.value) == (
+        f"{tmp_path}: the folders test, train are parts of the data, unlabeled is not.  Move it to "
+        f"another place, or name the parts: {tmp_path}/train with `data.valid=FOLDER`, "
+        "`data.test=FOLDER`"
+    )
+
+
+def test_parts_whose_training_files_have_no_label_are_refused(tmp_path):
+    make_files(tmp_path, "train/cat.1.png", "test/1.png")
+    with pytest.raises(DataError, match=r"are parts of the data, not labels\.  Expected "):
+        labeled_files(tmp_path, IMAGE_SUFFIXES)
+
+
+def test_files_that_are_not_read_are_counted_by_kind(words):
+    make_files(words, "yes/x.mp3", "no/y.mp3", "z.flac", "README.md", "yes/Thumbs.db")
+    (words / "maybe").mkdir()
+    assert describe_unread(words, AUDIO_SUFFIXES, "recordings") == [
+        "Files that are not read: 2 .mp3, 1 .txt, 1 .flac outside the folders of labels.",
+        "No recordings in the folder maybe: it is no label.",
+    ]
 
 
 def _read(path):
@@ -106,8 +173,11 @@ def test_all_files_that_cannot_be_read_are_named(words):
         read_each(paths[:2], _read)
     with pytest.raises(DataError) as caught:
         read_each(paths, _read)
-    assert str(caught.value) == f"b.wav: broken.  The same for {paths[2]}, {paths[3]}."
-    with pytest.raises(DataError, match=r" and 2 more\.$"):
+    assert str(caught.value) == (
+        f"b.wav: broken.  3 of 4 files cannot be read: {paths[1]}, {paths[2]}, {paths[3]}."
+    )
+    assert [problem.path for problem in caught.value.problems] == [str(p) for p in paths[1:]]
+    with pytest.raises(DataError, match=r" and 3 more\.$"):
         read_each([*paths, paths[1], paths[2], paths[3]], _read)
 
 
@@ -133,3 +203,17 @@ def test_links_in_a_circle_end_and_each_file_counts_once(words):
     (words / "no" / "all").symlink_to("..")
     assert len(labeled_files(words, AUDIO_SUFFIXES)) == 3
     assert len(files_within(words, AUDIO_SUFFIXES)) == 3
+
+
+def test_broken_files_of_one_kind_share_a_line(words):
+    paths = [words / f"yes/{number}.wav" for number in range(5)]
+
+    def read(path):
+        raise DataError(f"{path}: broken.  Convert it: ffmpeg -i {path} fixed.wav")
+
+    with pytest.raises(DataError) as caught:
+        read_each(paths, read)
+    assert list_problems(caught.value.problems) == [
+        f"{paths[0]}: broken.  Convert it: ffmpeg -i {paths[0]} fixed.wav  "
+        f"5 files like this: {paths[0]}, {paths[1]}, {paths[2]} and 2 more."
+    ]

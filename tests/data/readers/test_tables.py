@@ -756,4 +756,7 @@ def test_problems_of_one_kind_are_grouped_with_their_first_lines():
     content = "a\tb\tc\n" * 5 + "x\ny\n"
     _, problems = parse_pairs(write("pairs.tsv", content))
     groups = group_problems(problems)
-    assert [(group.lines, group.num_problems) for group in groups] == [((1, 2, 3), 5), ((6, 7), 2)]
+    assert [(group.locations, group.num_problems) for group in groups] == [
+        (("1", "2", "3"), 5),
+        (("6", "7"), 2),
+    ]

@@ -450,7 +450,7 @@ def test_a_folder_that_holds_neither_images_nor_sound_is_refused(capsys, tmp_pat
     assert err == (
         f"regard: {tmp_path}/data: no WAV files and no images in folders named for their labels.  "
         f"Expected {tmp_path}/data/LABEL/FILE.wav or FILE.png, or MNIST's "
-        "train-images-idx3-ubyte.gz.\n"
+        "train-images-idx3-ubyte.gz.  Kinds of files: 1 .txt.\n"
     )
 
 

@@ -1,11 +1,15 @@
 """Images: read by Pillow, brought to one size and number of channels.
 
+Pixels of 8 bits stay bytes. Those of 16 bits become numbers from 0 to 255 with a fraction; those of
+32 bits, integers or floating point, keep their values.
+
 Cost: decoding, and one pass over the pixels where the size differs.
 """
 
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +25,14 @@ from numpy.typing import NDArray
 from regard.data.readers.source import open_file
 from regard.errors import ConfigError, DataError
 
+_MAX_PIXELS = 1 << 26  # 67 megapixels: a gigabyte in color while it is scaled
+_SMALL_BYTES = 1 << 24  # an image of fewer bytes may be packed as well as it likes
+_MAX_RATIO = 1100  # of bytes of pixels to bytes of a file: DEFLATE reaches 1032
+_EXACT = 1 << 24  # float32 holds all integers up to this
+_ORIENTATION = 0x0112  # the tag of EXIF
+_TIFF_WIDTH, _TIFF_LENGTH = 256, 257
+_TURNED = (5, 6, 7, 8)  # its values where height and width change places
+_SCALED_TO_16_BITS = ("PNG", "PPM")  # formats whose images of mode I are of 16 bits
 _GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
 
 
@@ -33,9 +45,18 @@ class ImageSize(NamedTuple):
 
 
 def read_image_size(path: str | Path) -> ImageSize:
-    """Return the size of an image, from its header."""
+    """Return the size of an image as it is seen, by its header: after the turn that EXIF asks for.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     with _open_image(path) as image:
-        return ImageSize(image.height, image.width, 1 if image.mode in _GREY else 3)
+        height, width = image.height, image.width
+        if image.format == "TIFF":  # some versions of Pillow have turned the size, others not
+            height, width = image.tag_v2[_TIFF_LENGTH], image.tag_v2[_TIFF_WIDTH]
+        if _read_orientation(image) in _TURNED:
+            height, width = width, height
+        return ImageSize(height, width, 1 if image.mode in _GREY else 3)
 
 
 def most_common_size(sizes: Iterable[ImageSize]) -> ImageSize:
@@ -49,17 +70,21 @@ def most_common_size(sizes: Iterable[ImageSize]) -> ImageSize:
     return ImageSize(height, width, max(size.channels for size in sizes))
 
 
-def read_image(path: str | Path, size: ImageSize) -> NDArray[np.uint8]:
-    """Return an image scaled to a size, ``[channels, height, width]``, 0 to 255.
+def read_image(path: str | Path, size: ImageSize) -> NDArray[Any]:
+    """Return an image scaled to a size, ``[channels, height, width]``.
 
     It is upright by its EXIF orientation, and its transparent parts are white.
+
+    Returns:
+        uint8 from 0 to 255; float32 from 0 to 255 where the file has 16 bits a pixel; float32 or
+        float64 with the values of the file where it has 32.
 
     Raises:
         DataError: It cannot be read.
     """
     with _open_image(path) as image:
         try:
-            pixels = _pixels(_pillow().ImageOps.exif_transpose(image), size.channels)
+            pixels = _pixels(_pillow().ImageOps.exif_transpose(image), image.format, size.channels)
         except (OSError, SyntaxError, ValueError) as error:
             raise DataError(_describe_unreadable(path, str(error))) from error
     return scaled(pixels, size)
@@ -69,7 +94,7 @@ def scaled(pixels: NDArray[Any], size: ImageSize) -> NDArray[Any]:
     """Scale an image by bilinear interpolation, with the mean where it becomes smaller.
 
     Args:
-        pixels: Bytes or float32, of shape ``[channels, height, width]``.
+        pixels: Bytes, float32 or float64, of shape ``[channels, height, width]``.
         size: The new size; gray becomes color by repetition, color becomes gray by the mean.
 
     Returns:
@@ -77,7 +102,8 @@ def scaled(pixels: NDArray[Any], size: ImageSize) -> NDArray[Any]:
     """
     if pixels.shape == (size.channels, size.height, size.width):
         return pixels
-    image = torch.from_numpy(np.array(pixels, np.float32))  # a copy: some are read-only
+    dtype = np.float64 if pixels.dtype == np.float64 else np.float32
+    image = torch.from_numpy(np.array(pixels, dtype))  # a copy: some are read-only
     if image.shape[0] != size.channels:
         image = image.mean(0, keepdim=True).expand(size.channels, -1, -1)
     if image.shape[1:] != (size.height, size.width):
@@ -89,10 +115,14 @@ def scaled(pixels: NDArray[Any], size: ImageSize) -> NDArray[Any]:
     return image.contiguous().numpy()
 
 
-def _pixels(image: Any, channels: int) -> NDArray[np.uint8]:
-    """Return the pixels of a Pillow image, ``[channels, height, width]``."""
-    if image.mode.startswith("I;16"):
-        return (np.asarray(image) >> 8).astype(np.uint8)[None].repeat(channels, 0)
+def _pixels(image: Any, image_format: str, channels: int) -> NDArray[Any]:
+    """Return the pixels of a Pillow image, ``[channels, height, width]``.
+
+    Raises:
+        ValueError: Some are not finite.
+    """
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _deep_pixels(image, image_format)[None].repeat(channels, 0)
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         white = _pillow().Image.new("RGBA", image.size, "white")
@@ -101,11 +131,26 @@ def _pixels(image: Any, channels: int) -> NDArray[np.uint8]:
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
+def _deep_pixels(image: Any, image_format: str) -> NDArray[Any]:
+    """Return the pixels of a gray image with more than 8 bits, ``[height, width]``."""
+    values = np.asarray(image)
+    if image.mode != "F":
+        if image.mode != "I" or image_format in _SCALED_TO_16_BITS:
+            return values.astype(np.float32) / 257  # 255 * 257 = 65535
+        is_exact = int(values.max()) <= _EXACT and int(values.min()) >= -_EXACT
+        return values.astype(np.float32 if is_exact else np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("some of its values are not finite")
+    return values
+
+
 @contextmanager
 def _open_image(path: str | Path) -> Iterator[Any]:
-    """Open an image with Pillow, which reads its header only."""
+    """Open an image with Pillow, which reads its header only; one that is too large is refused."""
     pillow = _pillow()
-    with open_file(str(path)) as stream:
+    with open_file(str(path)) as stream, warnings.catch_warnings():
+        # The limit here is lower than the one at which Pillow warns.
+        warnings.simplefilter("ignore", pillow.Image.DecompressionBombWarning)
         try:
             image = pillow.Image.open(stream)
         except pillow.UnidentifiedImageError as error:
@@ -113,7 +158,57 @@ def _open_image(path: str | Path) -> Iterator[Any]:
             raise DataError(_describe_unreadable(path, cause)) from error
         except (OSError, SyntaxError, ValueError, pillow.Image.DecompressionBombError) as error:
             raise DataError(_describe_unreadable(path, str(error))) from error
+        _check_size(path, image, Path(path).stat().st_size)
+        if _has_deep_color(image):
+            raise DataError(
+                f"{path}: a color image of 16 bits a channel, of which only 8 would be read.  "
+                f"Convert it: magick {shlex.quote(str(path))} -depth 8 fixed.png"
+            )
         yield image
+
+
+def _check_size(path: str | Path, image: Any, num_bytes: int) -> None:
+    """Refuse an image that is too large, or whose header states more than its file can hold."""
+    num_pixels = image.height * image.width
+    size = f"{image.width:,} x {image.height:,} pixels"
+    if num_pixels > _MAX_PIXELS:
+        raise DataError(
+            f"{path}: {size}, more than {_MAX_PIXELS:,} in all.  Make it smaller: "
+            f"magick {shlex.quote(str(path))} -resize 4096x4096 fixed.png"
+        )
+    bits = 1 if image.mode == "1" else 8 * len(image.getbands())
+    if num_pixels * bits // 8 > max(_SMALL_BYTES, _MAX_RATIO * num_bytes):
+        raise DataError(
+            f"{path}: its header says {size}, which {num_bytes:,} bytes cannot hold.  Leave it out."
+        )
+
+
+def _has_deep_color(image: Any) -> bool:
+    """Return whether Pillow reads the channels of a color image with fewer bits than they have."""
+    if len(image.getbands()) == 1:
+        return False
+    for tile in getattr(image, "tile", ()):
+        layout, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        is_deep_ppm = image.format == "PPM" and bool(rest) and int(rest[0]) > 255
+        if ";16" in str(layout) or is_deep_ppm:
+            return True
+    return False
+
+
+def _read_orientation(image: Any) -> int:
+    """Return how an image is turned, 1 to 8, by its EXIF data; 1 where it has none.
+
+    To look for the data after the pixels of a PNG file, Pillow would decode them; files that lack
+    the word are passed over.
+    """
+    if image.format == "PNG" and "exif" not in image.info:
+        position = image.fp.tell()
+        image.fp.seek(0)
+        content = image.fp.read()
+        image.fp.seek(position)
+        if not any(word in content for word in (b"eXIf", b"Raw profile", b"Orientation")):
+            return 1
+    return int(image.getexif().get(_ORIENTATION, 1))
 
 
 def _describe_unreadable(path: str | Path, cause: str) -> str:

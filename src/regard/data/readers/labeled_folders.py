@@ -1,21 +1,25 @@
 """Folders of labeled files, one folder a label, as in Speech Commands and many image collections.
 
-    words/yes/0a7c2a8d.wav
-    words/no/0a9f9af7.wav
+    words/yes/0a7c2a8d.wav               pets/train/cat/1.jpg
+    words/no/0a9f9af7.wav                pets/test/dog/2.jpg
 
-A label's folder may have folders of its own; `DataSource.files` chooses the files. Cost: one pass
-over the names.
+A label's folder may have folders of its own; `DataSource.files` chooses the files. Folders named
+``train``, ``val`` and ``test`` at the top are parts of the data, not labels. Cost: one pass over
+the names.
 """
 
 from __future__ import annotations
 
+import mimetypes
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from regard.data.listing import list_first
 from regard.data.readers import FORMATS
-from regard.data.readers.source import OFFICIAL_LISTS, SourceLike, as_source
+from regard.data.readers.problems import RowProblem, UnreadableRowsError
+from regard.data.readers.source import OFFICIAL_LISTS, DataSource, SourceLike, as_source
 from regard.errors import DataError
 
 T = TypeVar("T")
@@ -23,21 +27,38 @@ T = TypeVar("T")
 AUDIO_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name == "audio")
 IMAGE_SUFFIXES = frozenset(suffix for suffix, name in FORMATS.items() if name == "image")
 _NUM_NAMED = 3  # files in a message
+_NUM_KINDS = 10  # of files that are not read
+_PART_OF_NAME = {
+    **{"train": "train", "training": "train"},
+    **{"val": "valid", "valid": "valid", "validation": "valid", "dev": "valid"},
+    **{"test": "test", "testing": "test"},
+}
+_LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini")
+_MEDIA = ("image", "audio", "video")
 
 
 class LabeledFile(NamedTuple):
-    """A file and its label, the name of its folder."""
+    """A file, its label (the name of its folder), and its part: ``train``, ``valid``, ``test``.
+
+    Args:
+        path: The file.
+        label: The name of its folder.
+        part: Part of the data, ``train`` where no folder says which.
+        root: The folder of the labels: that of the data, or of the part.
+    """
 
     path: Path
     label: str
+    part: str
+    root: Path
 
 
 def labeled_files(data: SourceLike, suffixes: Collection[str]) -> list[LabeledFile]:
     """Return the files with some suffixes of a folder with one folder a label, in sorted order.
 
     Raises:
-        DataError: The folder is missing, or no label's folder holds such files itself: folders like
-            ``train/yes/a.wav`` are parts, not labels.
+        DataError: The folder is missing, no label's folder holds such files itself, or its folders
+            are partly labels and partly parts of the data.
     """
     source = as_source(data)
     root = Path(source.path)
@@ -45,20 +66,103 @@ def labeled_files(data: SourceLike, suffixes: Collection[str]) -> list[LabeledFi
         raise DataError(
             f"{root}: a file, not a folder.  Name one that has a folder for every label."
         )
-    files = [
-        LabeledFile(path, path.relative_to(root).parts[0])
-        for path in source.files
-        if path.suffix.lower() in suffixes and path.parent != root
-    ]
-    if not any(file.path.parent.parent == root for file in files):
-        first = min(suffixes, key=lambda suffix: (suffix not in (".wav", ".png"), suffix))
-        names = [path.relative_to(root).as_posix() for path in source.files]
-        seen = f"Seen: {list_first(names, _NUM_NAMED)}." if names else "The folder is empty."
-        raise DataError(
-            f"{root}: no {first} file or the like in folders named for their labels.  "
-            f"Expected {root}/LABEL/FILE{first}.  {seen}"
-        )
+    parts = part_folders(source, suffixes)
+    files = []
+    for path in source.files:
+        names = path.relative_to(root).parts
+        depth = 1 if names[0] in parts else 0  # of the folders of labels
+        if path.suffix.lower() in suffixes and len(names) > depth + 1:
+            part_root = root / names[0] if depth else root
+            part = parts.get(names[0], "train")
+            files.append(LabeledFile(path, names[depth], part, part_root))
+    if not any(file.path.parent.parent == file.root for file in files if file.part == "train"):
+        raise DataError(_describe_unlabeled(source, suffixes))
     return files
+
+
+def part_folders(source: DataSource, suffixes: Collection[str]) -> dict[str, str]:
+    """Return the part of each folder at the top of a folder of data; empty where they are labels.
+
+    They are parts if all are named like parts and the one of training has folders of its own.
+
+    Raises:
+        DataError: Some are parts and others are not, or files of training have no label.
+    """
+    is_nested: dict[str, bool] = {}  # whether a folder has files in folders of its own
+    for path in source.files:
+        names = path.relative_to(source.path).parts
+        if path.suffix.lower() in suffixes and len(names) > 1:
+            is_nested[names[0]] = is_nested.get(names[0], False) or len(names) > 2
+    parts = {name: _PART_OF_NAME.get(name.casefold(), "") for name in is_nested}
+    found = {part for part in parts.values() if part}
+    others = [name for name, part in parts.items() if not part]
+    has_labels = any(is_nested[name] for name, part in parts.items() if part == "train")
+    first = _first_suffix(suffixes)
+    if has_labels and not others:
+        return parts
+    if has_labels and len(found) > 1:
+        named = list_first([name for name, part in parts.items() if part], _NUM_NAMED)
+        raise DataError(
+            f"{source.path}: the folders {named} are parts of the data, "
+            f"{list_first(others, _NUM_NAMED)} is not.  Move it to another place, or name the "
+            f"parts: {source.path}/train with `data.valid=FOLDER`, `data.test=FOLDER`"
+        )
+    if len(found) > 1 and not others:
+        raise DataError(
+            f"{source.path}: the folders {list_first(sorted(parts), _NUM_NAMED)} are parts of the "
+            f"data, not labels.  Expected {source.path}/train/LABEL/FILE{first}."
+        )
+    return {}
+
+
+def describe_unread(data: SourceLike, suffixes: Collection[str], unit: str) -> list[str]:
+    """Return what of a folder of labels is not read: kinds of files, and labels without files.
+
+    Args:
+        data: The folder.
+        suffixes: Of the files that are read.
+        unit: What is read, such as ``images``.
+    """
+    source = as_source(data)
+    root = Path(source.path)
+    roots = [root / name for name in part_folders(source, suffixes)] or [root]  # of the labels
+    files = labeled_files(data, suffixes)
+    read = {file.path for file in files}
+    labels = {file.root / file.label for file in files}
+    within, outside = Counter[str](), Counter[str]()
+    for path in source.files:
+        is_outside = path.parent == root or path.parent in roots
+        is_media = (mimetypes.guess_type(path.name)[0] or "").split("/")[0] in _MEDIA
+        if path in read or path.name.lower() in _LEFT_BY_SYSTEMS:
+            continue
+        if not is_outside or is_media or path.suffix.lower() in suffixes:
+            kinds = outside if is_outside else within
+            kinds[path.suffix.lower() or "without a suffix"] += 1
+    counts = [f"{count:,} {kind}" for kind, count in within.most_common()]
+    counts += [f"{count:,} {kind} outside the folders of labels" for kind, count in outside.items()]
+    notes = [f"Files that are not read: {list_first(counts, _NUM_KINDS)}."] if counts else []
+    empty = [
+        folder.relative_to(root).as_posix()
+        for label_root in sorted(roots)
+        for folder in sorted(label_root.iterdir())
+        if folder.is_dir() and not folder.name.startswith((".", "_"))
+        if folder not in labels and folder not in roots
+    ]
+    if empty:
+        noun, verb = ("folder", "it is no label") if len(empty) == 1 else ("folders", "no labels")
+        notes.append(f"No {unit} in the {noun} {list_first(empty, _NUM_KINDS)}: {verb}.")
+    return notes
+
+
+def describe_kinds(files: Sequence[Path]) -> str:
+    """Return the number of files of each suffix in a sentence; empty without files.
+
+    >>> describe_kinds([Path("a.heic"), Path("b.HEIC"), Path("README")])
+    'Kinds of files: 2 .heic, 1 without a suffix.'
+    """
+    kinds = Counter(path.suffix.lower() or "without a suffix" for path in files)
+    counts = [f"{count:,} {kind}" for kind, count in kinds.most_common()]
+    return f"Kinds of files: {list_first(counts, _NUM_KINDS)}." if counts else ""
 
 
 def files_within(data: SourceLike, suffixes: Collection[str]) -> list[Path]:
@@ -78,22 +182,24 @@ def read_each(paths: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
     """Return what `read` returns for each file.
 
     Raises:
-        DataError: Some files cannot be read; the message names all of them.
+        UnreadableRowsError: Some files cannot be read; the message counts them.
     """
     values: list[T] = []
-    failed: list[Path] = []
+    problems: list[RowProblem] = []
     first: DataError | None = None
     for path in paths:
         try:
             values.append(read(path))
         except DataError as error:
             first = first or error
-            failed.append(path)
-    if first is not None:
-        paths_after = list_first([str(path) for path in failed[1:]], _NUM_NAMED)
-        message = f"{first}  The same for {paths_after}." if paths_after else str(first)
-        raise DataError(message, *first.next_steps)
-    return values
+            problems.append(RowProblem(str(path), None, str(error).removeprefix(f"{path}: ")))
+    if first is None:
+        return values
+    message = str(first)
+    if len(problems) > 1:
+        names = list_first([problem.path for problem in problems], _NUM_NAMED)
+        message += f"  {len(problems):,} of {len(paths):,} files cannot be read: {names}."
+    raise UnreadableRowsError(message, *first.next_steps, problems=problems, num_rows=len(values))
 
 
 def official_parts(data: SourceLike) -> dict[str, set[str]]:
@@ -109,3 +215,24 @@ def official_parts(data: SourceLike) -> dict[str, set[str]]:
         for part, path in lists
         if path.is_file()
     }
+
+
+def _first_suffix(suffixes: Collection[str]) -> str:
+    """Return the most usual of some suffixes, for messages."""
+    return min(suffixes, key=lambda suffix: (suffix not in (".wav", ".png"), suffix))
+
+
+def _describe_unlabeled(source: DataSource, suffixes: Collection[str]) -> str:
+    """Return what a folder without labels should hold, and what it holds."""
+    root, first = Path(source.path), _first_suffix(suffixes)
+    names = [path.relative_to(root).as_posix() for path in source.files]
+    seen = f"Seen: {list_first(names, _NUM_NAMED)}." if names else "The folder is empty."
+    if not any(path.suffix.lower() in suffixes for path in source.files):
+        seen += f"  {describe_kinds(source.files)}".rstrip()
+    folders = {name.split("/")[0] for name in names}
+    if len(folders) == 1 and all(name.count("/") > 1 for name in names):
+        seen += f"  Name the folder of the labels: {root / folders.pop()}"
+    return (
+        f"{root}: no {first} file or the like in folders named for their labels.  "
+        f"Expected {root}/LABEL/FILE{first}.  {seen}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -58,22 +59,33 @@ class UnreadableRowsError(DataError):
 
 
 class ProblemGroup(NamedTuple):
-    """The first of some problems of one kind, the lines of the first three, and their number."""
+    """Problems of one kind: the first, where the first three are, and how many there are.
+
+    Args:
+        first: The first problem.
+        locations: Lines of the first three, or names of files that are wrong as a whole.
+        num_problems: Number of all.
+    """
 
     first: RowProblem
-    lines: tuple[int, ...]
+    locations: tuple[str, ...]
     num_problems: int
 
 
 def group_problems(problems: Sequence[RowProblem]) -> list[ProblemGroup]:
-    """Group problems that differ only in numbers and quoted names, in the order of the first."""
+    """Group problems that differ only in numbers and quoted names, in the order of the first.
+
+    Files that are wrong as a whole are grouped by the reason.
+    """
     groups: dict[tuple[str, str], list[RowProblem]] = {}
     for problem in problems:
         groups.setdefault(_kind(problem), []).append(problem)
     return [
         ProblemGroup(
             first=group[0],
-            lines=tuple(p.line for p in group[:_NUM_LINES] if p.line is not None),
+            locations=tuple(
+                p.path if p.line is None else f"{p.line:,}" for p in group[:_NUM_LINES]
+            ),
             num_problems=len(group),
         )
         for group in groups.values()
@@ -85,17 +97,22 @@ def list_problems(problems: Sequence[RowProblem]) -> list[str]:
     lines = []
     for group in group_problems(problems):
         if group.num_problems > _NUM_LINES:
-            named = ", ".join(f"{line:,}" for line in group.lines)
-            named += f" and {group.num_problems - len(group.lines):,} more"
-            lines.append(f"{group.first}  {group.num_problems:,} rows like this: lines {named}.")
+            is_of_files = group.first.line is None
+            named = ", ".join(group.locations)
+            named += f" and {group.num_problems - len(group.locations):,} more"
+            what = "files like this:" if is_of_files else "rows like this: lines"
+            lines.append(f"{group.first}  {group.num_problems:,} {what} {named}.")
         else:
             lines += [str(problem) for problem in problems if _kind(problem) == _kind(group.first)]
     return lines
 
 
 def _kind(problem: RowProblem) -> tuple[str, str]:
-    """Return the file of a problem and its reason without numbers and quoted names."""
-    return problem.path, _PARTICULARS.sub("", problem.reason)
+    """Return the file of a problem of a line, and the reason without numbers and names."""
+    if problem.line is not None:
+        return problem.path, _PARTICULARS.sub("", problem.reason)
+    reason = problem.reason.replace(shlex.quote(problem.path), "").replace(problem.path, "")
+    return "", _PARTICULARS.sub("", reason)
 
 
 def quote(text: str) -> str:

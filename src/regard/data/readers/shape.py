@@ -17,6 +17,7 @@ import msgspec
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import find_roles
 from regard.data.readers.idx import find_idx, is_idx
+from regard.data.readers.labeled_folders import describe_kinds
 from regard.data.readers.series import is_number
 from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.tables import read_cells
@@ -109,5 +110,5 @@ def _kind_of_folder(source: DataSource) -> DataKind:
         raise DataError(f"{root}: {describe_folder_as_file()}")
     raise DataError(
         f"{root}: no WAV files and no images in folders named for their labels.  "
-        f"Expected {_LAYOUTS.format(root)}"
+        f"Expected {_LAYOUTS.format(root)}  {describe_kinds(source.files)}".rstrip()
     )

@@ -13,6 +13,7 @@ from regard.data.labeled_inputs import LabeledInputs, feature_statistics, label_
 from regard.data.labeled_text import check_known_labels
 from regard.data.listing import list_first
 from regard.data.readers.idx import find_idx
+from regard.data.readers.labeled_folders import describe_unread, part_folders
 from regard.data.readers.series import find_index_column
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import ReadAs, inspect_records, read_cells
@@ -37,10 +38,12 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
     Args:
         modality: What the inputs are.
         input_format: How they were read.
+        unread: What of a folder was not read.
     """
 
     modality: Modality
     input_format: InputFormat
+    unread: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -75,6 +78,10 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
             audio=audio if reads_frames else None,
         )
 
+    def warnings(self) -> list[str]:
+        """Name labels that can hardly be learned, and files that were not read."""
+        return [*super().warnings(), *self.unread]
+
     def texts(self) -> list[str]:
         """Return no texts: there is no vocabulary."""
         return []
@@ -85,7 +92,7 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
 
     def example(self) -> str:
         """Return the path of a validation file, or of the data where inputs are no files."""
-        path = Path(self.path) / self.valid.locations[0]
+        path = Path(self.valid.path) / self.valid.locations[0]
         return str(path if path.is_file() else self.path)
 
     def label_counts(self) -> dict[str, int]:
@@ -116,9 +123,12 @@ def read_input_classification_data(
     parts = modality.read(input_format, source)
     labeled = parts.pop("train")
     labels = label_names(labeled)
+    folders = _part_folders(source, modality)
     for name in ("valid", "test"):
+        held_out = parts.get(name) if name in folders.values() else None
         if (file := options.source(name)) is not None:
             held_out = modality.read_test(input_format, file)
+        if held_out is not None:
             repeated = [] if options.data.allow_overlap else list(overlap(labeled, held_out))
             parts[name] = exclude_repeated(
                 held_out, repeated, labeled.path, drop=options.data.drop_overlap
@@ -141,14 +151,31 @@ def read_input_classification_data(
         modality=modality,
         input_format=input_format,
         read_as=_describe_reading(source, options.data, modality),
+        unread=_describe_unread(source, modality),
     )
+
+
+def _part_folders(source: DataSource, modality: Modality) -> dict[str, str]:
+    """Return the part of each folder of training, validation and test data; empty without them."""
+    is_folder_of_files = source.is_folder and not find_idx(source.path)
+    return part_folders(source, modality.suffixes) if is_folder_of_files else {}
+
+
+def _describe_unread(source: DataSource, modality: Modality) -> tuple[str, ...]:
+    """Return what of a folder of files was not read."""
+    if not source.is_folder or find_idx(source.path):
+        return ()
+    return tuple(describe_unread(source, modality.suffixes, modality.unit))
 
 
 def _describe_reading(source: DataSource, data: DataConfig, modality: Modality) -> ReadAs:
     """Return what a folder, or a file of rows of numbers, was read as."""
     if source.is_folder:
-        is_idx = find_idx(source.path)
-        return ReadAs.of("images, in files of MNIST's format" if is_idx else modality.contents)
+        if find_idx(source.path):
+            return ReadAs.of("images, in files of MNIST's format")
+        folders = sorted(_part_folders(source, modality))
+        within = f" in {', '.join(folders)}" if folders else ""
+        return ReadAs.of(f"{modality.contents}{within}")
     names = data.columns[-1:] or ("label",)
     read_as = inspect_records(source, names, _ROWS_OF_NUMBERS, encoding=data.encoding)
     _, header = next(read_cells(open_text(source, data.encoding), source.suffix), (1, []))

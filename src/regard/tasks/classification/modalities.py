@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from regard.data.readers.images import (
 from regard.data.readers.labeled_folders import (
     AUDIO_SUFFIXES,
     IMAGE_SUFFIXES,
+    LabeledFile,
     files_within,
     labeled_files,
     official_parts,
@@ -121,6 +123,7 @@ class Modality(ABC):
         contents: What the data holds, in words.
         model: Default settings of the model.
         data: Default settings of the data.
+        suffixes: Of the files that are read; empty where the inputs are rows.
         reads_files: Whether each input is a file.
         reads_frames: Whether inputs are frames of recordings.
     """
@@ -130,6 +133,7 @@ class Modality(ABC):
     contents: str
     model: VitConfig
     data: DataConfig
+    suffixes: frozenset[str] = frozenset()
     reads_files = True
     reads_frames = False
 
@@ -167,6 +171,7 @@ class Images(Modality):
     contents = "images, a folder for each label"
     model = VitConfig()
     data = DataConfig()
+    suffixes = IMAGE_SUFFIXES
 
     def claims(self, shape: DataShape) -> bool:
         """Whether the data holds images."""
@@ -185,8 +190,7 @@ class Images(Modality):
             images, _ = read_idx_part(idx.get("train") or idx["test"])
             size = ImageSize(images.shape[1], images.shape[2], 1)
         else:
-            files = labeled_files(source, IMAGE_SUFFIXES)
-            size = most_common_size(read_image_size(file.path) for file in files)
+            size = most_common_size(_image_sizes(labeled_files(source, IMAGE_SUFFIXES)))
         sizes: dict[str, Any] = {"input": "image", "channels": size.channels}
         for name, pixels in (("height", size.height), ("width", size.width)):
             sizes[name], sizes[f"patch_{name}"] = fit_patch(
@@ -211,7 +215,7 @@ class Images(Modality):
                     locations=[f"image {number}" for number in range(1, 1 + len(images))],
                 )
             return parts
-        return {"train": _labeled_files(source, IMAGE_SUFFIXES, lambda p: read_image(p, size))}
+        return _labeled_files(source, IMAGE_SUFFIXES, lambda p: read_image(p, size))
 
     def read_unlabeled(self, input_format: InputFormat, source: DataSource) -> LocatedInputs:
         """Read an image file, all of a folder, idx files, or rows of pixels.
@@ -251,6 +255,7 @@ class Recordings(Modality):
     contents = "recordings, a folder for each label"
     model = VitConfig(input="features")
     data = DataConfig(max_length=_LONGEST)
+    suffixes = AUDIO_SUFFIXES
     reads_frames = True
 
     def claims(self, shape: DataShape) -> bool:
@@ -276,14 +281,15 @@ class Recordings(Modality):
     def read(self, input_format: InputFormat, source: DataSource) -> Parts:
         """Read all files, split as the authors' own lists of held-out files say."""
         audio = input_format.audio
-        inputs = _labeled_files(source, AUDIO_SUFFIXES, lambda p: read_log_mel(p, audio).numpy())
-        part_of = {
-            location: part for part, names in official_parts(source).items() for location in names
-        }
+        parts = _labeled_files(source, AUDIO_SUFFIXES, lambda p: read_log_mel(p, audio).numpy())
+        if not (lists := official_parts(source)):
+            return parts
+        inputs = parts.pop("train")
+        part_of = {location: part for part, names in lists.items() for location in names}
         rows: dict[str, list[int]] = {"train": []}
         for row, location in enumerate(inputs.locations):
             rows.setdefault(part_of.get(location, "train"), []).append(row)
-        return {part: inputs.select(part_rows) for part, part_rows in rows.items()}
+        return parts | {part: inputs.select(part_rows) for part, part_rows in rows.items()}
 
     def read_unlabeled(self, input_format: InputFormat, source: DataSource) -> LocatedInputs:
         """Read a WAV file, or all of a folder."""
@@ -433,17 +439,37 @@ def _labeled_rows(path: str, rows: list[NumberRow], values: list[NDArray]) -> La
     )
 
 
+def _image_sizes(files: Sequence[LabeledFile]) -> list[ImageSize]:
+    """Return the sizes of the images that can be read; the others are named when all are read.
+
+    Raises:
+        DataError: None can be read.
+    """
+    sizes = []
+    for file in files:
+        with suppress(DataError):
+            sizes.append(read_image_size(file.path))
+    return sizes or read_each([file.path for file in files], read_image_size)
+
+
 def _labeled_files(
     source: DataSource, suffixes: frozenset[str], read: Callable[[Path], NDArray]
-) -> LabeledInputs:
-    """Read the files of a folder that has one folder per label."""
+) -> Parts:
+    """Read the files of a folder that has one folder per label, in each part if it has parts."""
     files = labeled_files(source, suffixes)
-    return LabeledInputs(
-        path=source.path,
-        values=read_each([file.path for file in files], read),
-        labels=[file.label for file in files],
-        locations=[file.path.relative_to(source.path).as_posix() for file in files],
-    )
+    values = read_each([file.path for file in files], read)
+    parts: Parts = {}
+    for part in ("train", "valid", "test"):
+        rows = [row for row, file in enumerate(files) if file.part == part]
+        if rows:
+            root = files[rows[0]].root
+            parts[part] = LabeledInputs(
+                path=str(root) if root != Path(source.path) else source.path,
+                values=[values[row] for row in rows],
+                labels=[files[row].label for row in rows],
+                locations=[files[row].path.relative_to(root).as_posix() for row in rows],
+            )
+    return parts
 
 
 def _files(source: DataSource, suffixes: frozenset[str]) -> list[str]:
