@@ -180,6 +180,32 @@ def test_a_recording_from_a_pipe_takes_the_length_of_its_file(tmp_path, lengths)
     assert read_wav(path).samples.tolist() == samples
 
 
+@pytest.mark.parametrize(("behind", "num_samples"), [(b"", 0), (b"\x11\x01" * 6, 6)])
+def test_a_length_of_zero_counts_where_only_other_chunks_follow(tmp_path, behind, num_samples):
+    path = write_wav(tmp_path / "a.wav", [])
+    content = path.read_bytes() + behind
+    content = content[:4] + struct.pack("<I", len(content) - 8) + content[8:]
+    path.write_bytes(content)
+    if num_samples:
+        assert len(read_wav(path).samples) == num_samples
+    else:
+        with pytest.raises(DataError, match="the recording is empty"):
+            read_wav(path)
+    tags = b"LIST" + struct.pack("<I", 4) + b"INFO"
+    content = content[: len(content) - len(behind)] + tags
+    path.write_bytes(content[:4] + struct.pack("<I", len(content) - 8) + content[8:])
+    with pytest.raises(DataError, match="the recording is empty"):
+        read_wav(path)
+
+
+def test_a_header_with_an_impossible_sample_rate_is_named(tmp_path):
+    path = write_wav(tmp_path / "a.wav", [1, 2, 3])
+    content = path.read_bytes()
+    path.write_bytes(content[:24] + struct.pack("<I", 0xFFFFFFFF) + content[28:])
+    with pytest.raises(DataError, match="its header says 4,294,967,295 samples a second"):
+        read_wav(path)
+
+
 def test_a_header_that_lies_about_its_own_length_is_named(tmp_path):
     path = write_wav(tmp_path / "a.wav", [1, 2])
     content = bytearray(path.read_bytes())

@@ -34,6 +34,7 @@ _PCM, _EXTENSIBLE = 1, 0xFFFE  # WAVE_FORMAT_PCM, WAVE_FORMAT_EXTENSIBLE
 _RIFF_BYTES, _CHUNK_BYTES = 12, 8  # of their headers
 _UNKNOWN_LENGTH = 0x7FFF0000  # SoX writes 0x7FFFF000 less its header, FFmpeg 0xFFFFFFFF
 _HEADER_BYTES = 4096
+_MAX_RATE = 4_000_000  # samples a second, more than recorders of ultrasound have
 _MAX_WIDTH = 4  # bytes of a sample
 
 
@@ -299,10 +300,24 @@ def _parse(content: bytes) -> _Wav:
     if not width:
         raise ValueError("data chunk before fmt chunk")
     size = width * channels
-    if length >= _UNKNOWN_LENGTH or (length == 0 and whole + _CHUNK_BYTES != len(content)):
+    is_cut_short = whole + _CHUNK_BYTES != len(content)
+    if length >= _UNKNOWN_LENGTH or (
+        length == 0 and (is_cut_short or not _are_chunks(content[start:]))
+    ):
         length = len(content) - start
     raw = content[start : start + length]
     return _Wav(channels, rate, width, length // size, raw[: len(raw) // size * size])
+
+
+def _are_chunks(content: bytes) -> bool:
+    """Return whether bytes are whole chunks, such as the tags behind samples; also if empty."""
+    start = 0
+    while start + _CHUNK_BYTES <= len(content):
+        name, length = struct.unpack_from("<4sI", content, start)
+        if not (name.isascii() and name.decode().isprintable()):
+            return False
+        start += _CHUNK_BYTES + length + length % 2
+    return start in (len(content), len(content) + 1)
 
 
 def _parse_format(content: bytes, start: int, length: int) -> tuple[int, int, int]:
@@ -316,6 +331,8 @@ def _parse_format(content: bytes, start: int, length: int) -> tuple[int, int, in
         raise ValueError(f"unknown format: {tag}")
     if not channels or not rate or not bits:
         raise ValueError(f"{channels} channels, {rate} samples a second, {bits} bits a sample")
+    if rate > _MAX_RATE:
+        raise ValueError(f"its header says {rate:,} samples a second")
     width = (bits + 7) // 8
     if width > _MAX_WIDTH:
         raise ValueError(f"{bits} bits a sample")
