@@ -62,6 +62,84 @@ def test_dropout_in_the_closure_is_noisy(method):
     assert method(model.parameters()).step(closure) > 0
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_loop_over_mini_batches_with_a_closure_each_is_refused_at_the_second(method):
+    torch.manual_seed(0)
+    model, batches = nn.Linear(4, 1).double(), torch.randn(10, 8, 4, dtype=torch.float64)
+    optimizer, num_steps = method(model.parameters()), 0
+
+    def take_steps():
+        nonlocal num_steps
+        for batch in batches:
+
+            def closure(batch=batch):
+                loss = (model(batch) - 1).square().mean()
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+            num_steps += 1
+
+    with pytest.raises(ConfigError, match=r"at the same point; .*Mini-batches\? Pass FullBatch"):
+        take_steps()
+    assert num_steps == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_new_closure_of_the_same_loss_costs_one_evaluation_once(method):
+    def take_steps(build):
+        x, calls = parameter(), []
+        optimizer = method([x])
+        closure = build(x, calls)
+        for _ in range(3):
+            optimizer.step(closure if build is not again else build(x, calls))
+        return x.tolist(), len(calls)
+
+    def once(x, calls):
+        def closure():
+            calls.append(1)
+            loss = (x**4).sum()
+            loss.backward()
+            return loss
+
+        return closure
+
+    def again(x, calls):
+        return once(x, calls)
+
+    (first, num_first), (second, num_second) = take_steps(once), take_steps(again)
+    assert first == second
+    assert num_second == num_first + 1
+
+
+@pytest.mark.parametrize("method", [ConjugateGradient, LBFGS])
+@pytest.mark.parametrize("as_objective", [False, True])
+def test_dropout_that_starts_later_is_refused_at_the_first_search_that_fails(method, as_objective):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 1)).eval()
+    rows = torch.randn(64, 4)
+    optimizer = method(model.parameters())
+
+    def closure():
+        loss = (model(rows) - rows[:, :1]).square().mean()
+        loss.backward()
+        return loss
+
+    objective = FullBatch([rows], lambda rows: (model(rows) - rows[:, :1]).square().mean())
+    loss = objective if as_objective else closure
+    for _ in range(4):
+        optimizer.step(loss)
+    model.train()
+
+    def go_on():
+        for _ in range(20):
+            optimizer.step(loss)
+            assert not optimizer.last.failure
+
+    with pytest.raises(ConfigError, match=r"Dropout\? Call model\.eval\(\)"):
+        go_on()
+
+
 def test_a_loss_that_is_not_a_number_at_the_second_look_is_noisy():
     x, weights = parameter(), iter([1.0, float("nan")])
 

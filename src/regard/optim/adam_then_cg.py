@@ -13,7 +13,13 @@ import torch
 
 from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.line_search_optimizer import StepReport
-from regard.optim.objectives.base import Closure, DeterministicObjective, StepAwareObjective, scalar
+from regard.optim.objectives.base import (
+    Closure,
+    DeterministicObjective,
+    Reduce,
+    StepAwareObjective,
+)
+from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.plateau import Plateau
 
 
@@ -28,6 +34,9 @@ class AdamThenCG(torch.optim.Optimizer):
         window: Losses in a mean, 1 or more.
         threshold: Smallest relative decrease from mean to mean that counts as falling, 0 or more.
         memory: Steps that conjugate gradient remembers, 0 or more.
+        reduce: Sums over the processes that compute a closure's gradients together, in place; None
+            finds them where they use DistributedDataParallel or sharded parameters. Only the mean
+            loss of them all decides when conjugate gradient takes over.
 
     Raises:
         ConfigError: An argument is out of range, or a parameter cannot be optimized.
@@ -46,6 +55,7 @@ class AdamThenCG(torch.optim.Optimizer):
         window: int = 50,
         threshold: float = 1e-2,
         memory: int = 11,
+        reduce: Reduce | None = None,
     ) -> None:
         self._plateau = Plateau(window, threshold)
         super().__init__(params, {"lr": lr})
@@ -58,7 +68,9 @@ class AdamThenCG(torch.optim.Optimizer):
                 for group in self.param_groups
             ],
             memory=memory,
+            reduce=reduce,
         )
+        self._reduce = reduce
         self.is_conjugate = False
         self.last = StepReport()
 
@@ -89,9 +101,7 @@ class AdamThenCG(torch.optim.Optimizer):
             value = self._cg.step(closure if full_batch is None else full_batch)
             self.last = self._cg.last
             return value
-        self.zero_grad()
-        with torch.enable_grad():
-            value = self._evaluate(closure)
+        value = self._evaluate(closure)
         self._adam.step()
         self.last = StepReport(value=value, evaluations=1)
         self._plateau.add(value)
@@ -100,10 +110,11 @@ class AdamThenCG(torch.optim.Optimizer):
 
     def _evaluate(self, closure: Closure | DeterministicObjective) -> float:
         """Compute the loss and the gradients."""
+        parameters = [p for group in self.param_groups for p in group["params"]]
         if not isinstance(closure, DeterministicObjective):
-            return scalar(closure())
+            return ClosureObjective(closure, parameters, self._reduce).gradient()
         if isinstance(closure, StepAwareObjective):
-            closure.bind([p for group in self.param_groups for p in group["params"]])
+            closure.bind(parameters)
             closure.begin_step()
         return closure.gradient()
 

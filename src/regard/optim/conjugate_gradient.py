@@ -49,7 +49,7 @@ from regard.optim.line_search_optimizer import (
     ObjectiveAlongDirection,
     StepReport,
 )
-from regard.optim.objectives.base import DeterministicObjective
+from regard.optim.objectives.base import DeterministicObjective, Reduce
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.preconditioners import Precondition, build_preconditioner
 
@@ -94,7 +94,10 @@ class ConjugateGradient(LineSearchOptimizer):
         memory: Steps that are remembered, 0 for none; 11 is a good number.
         preconditioner: None; adam (the inverse of Adam's denominator, from the gradients so far);
             or a function that multiplies a vector ``[n]`` with a symmetric positive matrix.
-        checks_noise: Evaluate the first point twice and refuse an objective that differs.
+        checks_noise: Evaluate the first point twice, and the start of a search that failed, and
+            refuse an objective that differs.
+        reduce: Sums over the processes that compute a closure's gradients together, in place; None
+            finds them where they use DistributedDataParallel or sharded parameters.
 
     Raises:
         ConfigError: An argument is unknown, or a parameter cannot be optimized.
@@ -120,8 +123,9 @@ class ConjugateGradient(LineSearchOptimizer):
         memory: int = 0,
         preconditioner: Literal["adam"] | Precondition | None = None,
         checks_noise: bool = True,
+        reduce: Reduce | None = None,
     ) -> None:
-        super().__init__(params, {}, checks_noise=checks_noise)
+        super().__init__(params, {}, checks_noise=checks_noise, reduce=reduce)
         if beta not in CG_UPDATES:
             raise ConfigError(f"unknown beta {beta!r}.  One of: {', '.join(CG_UPDATES)}")
         if memory < 0:

@@ -25,7 +25,7 @@ from regard.optim.line_search.base import (
 )
 from regard.optim.line_search.initial_step import initial_step_size
 from regard.optim.line_search_optimizer import LineSearchOptimizer, StepReport
-from regard.optim.objectives.base import DeterministicObjective
+from regard.optim.objectives.base import DeterministicObjective, Reduce
 
 _REMEMBERED_VALUES = 10
 _LONGEST, _SHORTEST = 1e10, 1e-10  # of a step, relative to the one before
@@ -38,7 +38,10 @@ class GradientDescent(LineSearchOptimizer):
     Args:
         params: Parameters or groups.
         step: armijo, barzilai-borwein, or the length of every step, above 0.
-        checks_noise: Evaluate the first point twice and refuse an objective that differs.
+        checks_noise: Evaluate the first point twice, and the start of a search that failed, and
+            refuse an objective that differs.
+        reduce: Sums over the processes that compute a closure's gradients together, in place; None
+            finds them where they use DistributedDataParallel or sharded parameters.
 
     Raises:
         ConfigError: An argument is unknown, or a parameter cannot be optimized.
@@ -50,8 +53,9 @@ class GradientDescent(LineSearchOptimizer):
         *,
         step: float | Literal["armijo", "barzilai-borwein"] = "barzilai-borwein",
         checks_noise: bool = True,
+        reduce: Reduce | None = None,
     ) -> None:
-        super().__init__(params, {}, checks_noise=checks_noise)
+        super().__init__(params, {}, checks_noise=checks_noise, reduce=reduce)
         if step not in _RULES if isinstance(step, str) else not step > 0:
             raise ConfigError(f"step must be {', '.join(_RULES)} or a number above 0, not {step!r}")
         self._rule = step

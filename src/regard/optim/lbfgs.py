@@ -16,7 +16,7 @@ from regard.optim.line_search import build_line_search
 from regard.optim.line_search.base import LineSearch, LineSearchResult
 from regard.optim.line_search.initial_step import initial_step_size, quasi_newton_step_size
 from regard.optim.line_search_optimizer import RETRY_SCALE, LineSearchOptimizer, StepReport
-from regard.optim.objectives.base import DeterministicObjective
+from regard.optim.objectives.base import DeterministicObjective, Reduce
 
 _CURVATURE = 0.9  # a quasi-Newton direction's first step is good: a loose search is enough
 
@@ -28,7 +28,10 @@ class LBFGS(LineSearchOptimizer):
         params: Parameters or groups.
         history_size: Pairs of a step and a change of the gradient that are kept, 1 or more.
         search: hager-zhang, strong-wolfe, armijo, or a `LineSearch`.
-        checks_noise: Evaluate the first point twice and refuse an objective that differs.
+        checks_noise: Evaluate the first point twice, and the start of a search that failed, and
+            refuse an objective that differs.
+        reduce: Sums over the processes that compute a closure's gradients together, in place; None
+            finds them where they use DistributedDataParallel or sharded parameters.
 
     Raises:
         ConfigError: An argument is unknown, or a parameter cannot be optimized.
@@ -41,8 +44,9 @@ class LBFGS(LineSearchOptimizer):
         history_size: int = 20,
         search: str | LineSearch = "strong-wolfe",
         checks_noise: bool = True,
+        reduce: Reduce | None = None,
     ) -> None:
-        super().__init__(params, {}, checks_noise=checks_noise)
+        super().__init__(params, {}, checks_noise=checks_noise, reduce=reduce)
         if history_size < 1:
             raise ConfigError(f"history_size must be 1 or more, not {history_size}")
         self._search, self._history_size = build_line_search(search), history_size

@@ -26,6 +26,7 @@ from regard.optim.line_search.initial_step import record_step
 from regard.optim.objectives.base import (
     Closure,
     DeterministicObjective,
+    Reduce,
     StepAwareObjective,
     require_gradients,
 )
@@ -98,7 +99,9 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         params: Parameters or groups; a group may set ``scale``, above 0: its parameters move as if
             they were measured in units of that size.
         defaults: Of a group.
-        checks_noise: Evaluate the first point twice.
+        checks_noise: Evaluate the first point twice, and the start of a search that failed.
+        reduce: Sums over the processes that compute the gradients of a closure together; None finds
+            them where they use DistributedDataParallel or sharded parameters.
 
     Where parameters are written to, frozen or unfrozen between two steps, the method restarts; but
     writing to ``parameter.data`` in place is not noticed: PyTorch keeps no record of it.
@@ -110,14 +113,24 @@ class LineSearchOptimizer(torch.optim.Optimizer):
     needs_full_batch = True
     """Whether a training run must give it all rows at once, at least in the end."""
 
-    def __init__(self, params: Any, defaults: dict[str, Any], *, checks_noise: bool = True) -> None:
+    def __init__(
+        self,
+        params: Any,
+        defaults: dict[str, Any],
+        *,
+        checks_noise: bool = True,
+        reduce: Reduce | None = None,
+    ) -> None:
         super().__init__(params, {"scale": 1.0, **defaults})
+        self._reduce = reduce
         self.last = StepReport()
         self.counts = Counts()
         self._checks_noise = checks_noise
         self._flat = FlatParameters(self.param_groups)
         self._seen_versions: list[tuple[int, int, bool]] | None = None
         self._buffers: dict[str, Tensor] = {}
+        self._closure: Closure | None = None  # of the first step
+        self._has_compared_closures = False
         self._has_start = False  # whether the buffer "start" holds where the present step began
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -183,12 +196,6 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             with self._restoring_on_interrupt():
                 report = self._step(objective)
                 self._state["norm"] = self._flat.max_abs(self._gradient)
-                if (
-                    report.failure
-                    and self._checks_noise
-                    and isinstance(objective, ClosureObjective)
-                ):
-                    self._refuse_noise(objective, self._value)
         else:
             report = StepReport(failure=_NOT_FINITE if self._state["norm"] else _ZERO)
         self._seen_versions = self._flat.versions()
@@ -255,7 +262,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
                 "loss.backward(); return loss"
             )
         if not isinstance(closure, DeterministicObjective):
-            return ClosureObjective(closure, self._flat.parameters)
+            return ClosureObjective(closure, self._flat.parameters, self._reduce)
         if isinstance(closure, StepAwareObjective):
             closure.bind(self._flat.parameters)
         return closure
@@ -266,6 +273,8 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         is_first = "gradient" not in self._state
         has_moved = self._seen_versions not in (None, self._flat.versions())
         if not (is_first or has_moved or has_changed):
+            if self._checks_noise:
+                self._compare_closures(objective)
             return
         if has_moved and not is_first:
             self._on_moved_parameters()
@@ -283,10 +292,25 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         # Only now, so that a call after an error is a first one again.
         norm = self._flat.max_abs(gradient)
         self._state.update(value=value, gradient=gradient, norm=norm)
+        if self._checks_noise and self._closure is None:
+            self._compare_closures(objective)
+
+    def _compare_closures(self, objective: DeterministicObjective) -> None:
+        """Refuse the first new closure of a loop if its loss is another one: that of a batch."""
+        if self._has_compared_closures or not isinstance(objective, ClosureObjective):
+            return
+        if self._closure is None:
+            self._closure = objective.closure
+        elif self._closure != objective.closure:
+            self._has_compared_closures, self._closure = True, None
+            self._refuse_noise(objective, self._value)
 
     def _refuse_noise(self, objective: DeterministicObjective, first: float) -> None:
         self.counts.values += 1
-        second = objective.value()
+        self._compare(first, objective.value())
+
+    def _compare(self, first: float, second: float) -> None:
+        """Refuse an objective with two values at one point."""
         rounding = 100 * torch.finfo(self._flat.dtype).eps
         if not abs(first - second) <= rounding * max(abs(first), abs(second)):
             raise ConfigError(
@@ -322,9 +346,13 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             result, end = LineSearchResult(None, result.failure or _NO_MOVE), None
         if end is None:
             self._flat.move(function.start)
+            if self._checks_noise:
+                self._refuse_noise(objective, self._value)
             return result
         if function.step_size != end.step_size:
-            function.sample(end.step_size)
+            second = function.sample(end.step_size).value
+            if self._checks_noise:
+                self._compare(end.value, second)
         self._state["value"] = end.value
         old, new = self._gradient, self._buffer("next")
         self._state["gradient"], self._buffers["next"] = new, old

@@ -62,7 +62,8 @@ class NewtonCG(LineSearchOptimizer):
         curvature_fraction: Fraction of the data that products are computed over, above 0 to 1;
             None leaves it to the objective.
         max_iterations: Products of a step at most, 1 or more; None allows 250, or 20 with damping.
-        checks_noise: Evaluate the first point twice and refuse an objective that differs.
+        checks_noise: Evaluate the first point twice, and the start of a search that failed, and
+            refuse an objective that differs.
 
     Raises:
         ConfigError: An argument is unknown or out of range, or a parameter cannot be optimized.

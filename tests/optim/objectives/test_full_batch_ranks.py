@@ -18,7 +18,14 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from regard.errors import ConfigError
-from regard.optim import LBFGS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
+from regard.optim import (
+    LBFGS,
+    AdamThenCG,
+    ConjugateGradient,
+    FullBatch,
+    GradientDescent,
+    NewtonCG,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +38,7 @@ BUILDERS = {
     "gradient-descent": lambda params: GradientDescent(params),
     "gauss-newton": lambda params: NewtonCG(params),
     "hessian": lambda params: NewtonCG(params, curvature="hessian"),
+    "adam, then cg": lambda params: AdamThenCG(params, lr=0.1, window=2, threshold=0.1),
 }
 FIRST_ORDER = ["cg", "cg with memory", "cg with adam", "lbfgs", "gradient-descent"]
 SECOND_ORDER = ["gauss-newton", "hessian"]
@@ -129,6 +137,51 @@ def by_closure(name, rank, world):
         return loss
 
     return run(model, optimizer, closure)
+
+
+def summed_by_the_closure(name, rank, world):
+    """A closure that sums gradients itself over a bare model, and says how by `reduce`."""
+    model = network()
+    rows, labels = halves(rank, world)
+    settings = {"reduce": dist.all_reduce} if world > 1 else {}
+    optimizer = type(BUILDERS[name](model.parameters()))(model.parameters(), **settings)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(rows), labels)
+        loss.backward()
+        if world > 1:
+            for parameter in model.parameters():
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= world
+        return loss
+
+    return run(model, optimizer, closure)
+
+
+def alone(name, rank, world):
+    """The first process optimizes, the second does something else."""
+    model = network()
+    if rank:
+        return None
+    optimizer = BUILDERS[name](model.parameters())
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(ROWS), LABELS)
+        loss.backward()
+        return loss
+
+    return run(model, optimizer, closure)
+
+
+def alone_on_all_rows(name, rank, world):
+    """The same by an objective, which is told that there is nothing to sum."""
+    model = network()
+    if rank:
+        return None
+    objective = whole(model, [(ROWS, LABELS)], reduce=lambda tensor: None)
+    return run(model, BUILDERS[name](model.parameters()), objective)
 
 
 def idle(name, rank, world):
@@ -278,7 +331,10 @@ def refusals():
 CASES = {
     "replicated": (replicated, [*FIRST_ORDER, *SECOND_ORDER]),
     "wrapped": (wrapped, ["cg", *SECOND_ORDER]),
-    "by_closure": (by_closure, FIRST_ORDER),
+    "by_closure": (by_closure, [*FIRST_ORDER, "adam, then cg"]),
+    "summed_by_the_closure": (summed_by_the_closure, ["cg", "gradient-descent"]),
+    "alone": (alone, ["cg", "lbfgs", "adam, then cg"]),
+    "alone_on_all_rows": (alone_on_all_rows, ["cg", "gauss-newton"]),
     "idle": (idle, [*FIRST_ORDER, *SECOND_ORDER]),
     "frozen": (frozen, ["cg", "gauss-newton"]),
     "sharded": (sharded, FIRST_ORDER),
@@ -326,7 +382,10 @@ def both(tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 
-@pytest.mark.parametrize("name", NAMES, ids=" ".join)
+ALONE = ("alone", "alone_on_all_rows")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name[0] not in ALONE], ids=" ".join)
 def test_both_processes_have_the_same_parameters_and_reports_to_the_bit(both, name):
     first, second = (results[name] for results in both)
     assert torch.equal(first["points"], second["points"])
@@ -340,6 +399,12 @@ def test_iterates_of_two_processes_are_those_of_one(both, name):
     case, method = name
     expected = CASES[case][0](method, 0, 1)
     torch.testing.assert_close(both[0][name]["points"], expected["points"], atol=1e-10, rtol=0)
+
+
+def test_adam_gives_way_to_conjugate_gradient_at_the_same_step_everywhere(both):
+    reports = both[0]["by_closure", "adam, then cg"]["reports"]
+    assert "evaluations=1," in reports[0]
+    assert "restart_reason='first step'" in "".join(reports)
 
 
 @pytest.mark.parametrize("method", CASES["wrapped"][1])

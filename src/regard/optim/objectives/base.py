@@ -14,6 +14,13 @@ Closure = Callable[[], Tensor | float]
 """Clears the gradients, computes the loss, calls ``backward`` and returns the loss."""
 
 
+Reduce = Callable[[Tensor], object]
+"""Sums a tensor over the processes that work together, in place, with the same result on each.
+
+``torch.distributed.all_reduce`` is one; a function that does nothing is for a process alone.
+"""
+
+
 @runtime_checkable
 class DeterministicObjective(Protocol):
     """A function of n parameters, evaluated at their present values.

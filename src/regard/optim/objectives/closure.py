@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from regard.errors import ConfigError
-from regard.optim.objectives.base import Closure, num_processes, require_gradients, scalar
+from regard.optim.objectives.base import (
+    Closure,
+    Reduce,
+    num_processes,
+    require_gradients,
+    scalar,
+)
 
 
 @dataclass(eq=False)
 class ClosureObjective:
     """A closure as an objective; a value costs as much as a gradient, and there are no products.
 
-    Under ``torch.distributed`` the loss is averaged over processes, as DistributedDataParallel does
-    with gradients, so that all take the same decisions.
+    Where its gradients are those of several processes, so is its loss, their mean: then all take
+    the same decisions. That is so where it calls a model in DistributedDataParallel, with the
+    processes of that model, and where parameters are sharded; else a process decides alone.
 
     Args:
         closure: To be called.
         parameters: Whose gradients it computes.
+        reduce: Sums over the processes that work together; None finds them as described.
     """
 
     closure: Closure
     parameters: Sequence[Tensor]
+    reduce: Reduce | None = None
 
     def value(self) -> float:
         """Call the closure."""
@@ -36,7 +51,7 @@ class ClosureObjective:
         """Call the closure.
 
         Returns:
-            The loss, averaged over processes.
+            The loss, averaged over the processes that work together.
 
         Raises:
             ConfigError: It did not compute gradients.
@@ -44,17 +59,27 @@ class ClosureObjective:
         """
         for parameter in self.parameters:
             parameter.grad = None
-        with torch.enable_grad():
+        with torch.enable_grad(), _parallel_models() as models:
             loss = self.closure()
         value = scalar(loss)
         if all(parameter.grad is None for parameter in self.parameters):
             require_gradients(self.parameters, "the closure")
-        if num_processes() == 1:
+        reduce = self.reduce or self._reduce_of(models)
+        if reduce is None:
             return value
-        device = self.parameters[0].device
-        total = torch.tensor(value, dtype=torch.float64, device=device)
-        dist.all_reduce(total)
-        return float(total) / num_processes()
+        sums = torch.tensor([value, 1.0], dtype=torch.float64, device=self.parameters[0].device)
+        reduce(sums)
+        total, count = sums.tolist()
+        return total / count
+
+    def _reduce_of(self, models: Sequence[DistributedDataParallel]) -> Reduce | None:
+        """Return the sum over the processes that share in the gradients; None for one alone."""
+        own = {id(parameter) for parameter in self.parameters}
+        for model in models:
+            if any(id(parameter) in own for parameter in model.parameters()):
+                return partial(dist.all_reduce, group=model.process_group)
+        is_sharded = any(isinstance(parameter, DTensor) for parameter in self.parameters)
+        return dist.all_reduce if is_sharded else None
 
     def gauss_newton(self, vector: Sequence[Tensor]) -> list[Tensor]:  # noqa: ARG002 - protocol
         """Raise `ConfigError`: a closure has no graph to differentiate again."""
@@ -64,3 +89,22 @@ class ClosureObjective:
         )
 
     hessian = gauss_newton
+
+
+@contextmanager
+def _parallel_models() -> Iterator[list[DistributedDataParallel]]:
+    """Collect the models in DistributedDataParallel that are called."""
+    models: list[DistributedDataParallel] = []
+    if num_processes() == 1:
+        yield models
+        return
+
+    def collect(module: nn.Module, inputs: Any) -> None:  # noqa: ARG001 - the hook's signature
+        if isinstance(module, DistributedDataParallel):
+            models.append(module)
+
+    hook = register_module_forward_pre_hook(collect)
+    try:
+        yield models
+    finally:
+        hook.remove()

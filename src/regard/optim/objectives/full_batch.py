@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim.curvature.hvp import GaussNewton, Hessian
-from regard.optim.objectives.base import num_processes
+from regard.optim.objectives.base import Reduce, num_processes
 
 BatchLoss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
 """Returns the mean over the rows of a batch; or a sum and the number of its terms."""
@@ -58,6 +59,9 @@ class FullBatch:
             generator and restores it afterwards.
         curvature_fraction: Fraction of the micro-batches that products are taken over, above 0 to
             1: always the same ones, evenly spaced, since batches may be sorted by length.
+        reduce: Sums over the processes that share the data, in place. None takes those of a model
+            in DistributedDataParallel, else all: where one process evaluates alone, give
+            ``reduce=lambda tensor: None``.
 
     Raises:
         ConfigError: The loader can be iterated once only, or an argument is out of range.
@@ -74,6 +78,7 @@ class FullBatch:
         dropout: Literal["off", "frozen"] = "off",
         seed_dropout: Callable[[int], None] | None = None,
         curvature_fraction: float = 1.0,
+        reduce: Reduce | None = None,
     ) -> None:
         if isinstance(loader, Iterator):
             raise ConfigError(
@@ -89,6 +94,7 @@ class FullBatch:
         self._loader, self._loss, self._outputs = loader, loss, outputs
         self._parameters = None if parameters is None else list(parameters)
         self._model, self._dropout, self._seed = model, dropout, seed_dropout
+        self._reduce = reduce
         self.curvature_fraction = curvature_fraction
         self.num_steps = 0
         """Steps begun; frozen dropout masks follow from it."""
@@ -124,7 +130,7 @@ class FullBatch:
         """Compute the mean loss: one pass without gradients."""
         with torch.no_grad():
             total, count = self._sums(None)
-        total, count = _reduced(total, count)
+        total, count = self._reduced(total, count)
         return float(total / count)
 
     def _empty_sum(self) -> Tensor:
@@ -133,7 +139,7 @@ class FullBatch:
         Raises:
             ConfigError: There is no other process.
         """
-        if num_processes() == 1:
+        if self._reduce is None and num_processes() == 1:
             raise ConfigError("the loader gave no batch.  Is the data set empty?")
         parameters = self._parameters or (
             [] if self._model is None else list(self._model.parameters())
@@ -150,7 +156,7 @@ class FullBatch:
         with torch.enable_grad():
             total, count = self._sums(Tensor.backward)
         whole = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
-        total, count = _reduced_with_gradients(total, count, whole)
+        total, count = self._reduced_with_gradients(total, count, whole)
         for parameter in parameters:
             if parameter.grad is not None:
                 # Sharding has averaged over processes.
@@ -268,7 +274,7 @@ class FullBatch:
                 if self._may_cache and len(batches) == 1:  # keep its graph for the next product
                     self._cached = key, part
         options = {"dtype": torch.float64, "device": parameters[0].device}
-        _, total = _reduced(
+        _, total = self._reduced(
             torch.zeros((), **options), torch.tensor(num_terms, **options), products
         )
         return [product / float(total) for product in products]
@@ -299,6 +305,58 @@ class FullBatch:
 
         matrix = GaussNewton(outputs(batch), loss, self._known_parameters())
         return _BatchMatrix(matrix, num_terms)
+
+    def _sum_over_processes(self) -> Reduce | None:
+        """Return what sums over the processes that share the data; None for one alone."""
+        if self._reduce is not None or num_processes() == 1:
+            return self._reduce
+        model = self._model
+        group = model.process_group if isinstance(model, DistributedDataParallel) else None
+        return partial(dist.all_reduce, group=group)
+
+    def _reduced(
+        self, total: Tensor, count: Tensor, gradients: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Return loss and number of terms summed over processes, and sum gradients in place.
+
+        Raises:
+            ConfigError: No process has a term; it is raised on all.
+        """
+        reduce = self._sum_over_processes()
+        if reduce is None:
+            return total, count
+        parts = [torch.stack([total, count]), *[g.reshape(-1).double() for g in gradients]]
+        flat = torch.cat(parts)
+        reduce(flat)
+        if not flat[1]:
+            raise ConfigError(
+                f"the loaders of all {num_processes()} processes gave no term of the loss.  Is the "
+                "data set empty?"
+            )
+        start = 2
+        for gradient in gradients:
+            gradient.copy_(flat[start : start + gradient.numel()].view(gradient.shape))
+            start += gradient.numel()
+        return flat[0], flat[1]
+
+    def _reduced_with_gradients(
+        self, total: Tensor, count: Tensor, parameters: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sums over processes, and sum ``grad`` in place; None where none has one.
+
+        Some may have none where others have: no data, or none that uses a parameter.
+        """
+        if self._sum_over_processes() is None:
+            return total, count
+        has_gradient = torch.tensor([float(p.grad is not None) for p in parameters])
+        counted = has_gradient.to(total)
+        slopes = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        total, count = self._reduced(total, count, [counted, *slopes])
+        for parameter, slope, num_gradients in zip(
+            parameters, slopes, counted.tolist(), strict=True
+        ):
+            parameter.grad = slope if num_gradients else None
+        return total, count
 
 
 def evenly_spaced(num_batches: int, fraction: float) -> list[int]:
@@ -345,45 +403,3 @@ def _num_rows(batch: Any) -> int:
         f"the number of rows is unknown for a batch of type {type(batch).__name__}.  Let the loss "
         "return a pair: the sum and the number of its terms."
     )
-
-
-def _reduced(
-    total: Tensor, count: Tensor, gradients: Sequence[Tensor] = ()
-) -> tuple[Tensor, Tensor]:
-    """Return loss and number of terms summed over processes, and sum gradients in place.
-
-    Raises:
-        ConfigError: No process has a term; it is raised on all.
-    """
-    if num_processes() == 1:
-        return total, count
-    flat = torch.cat([torch.stack([total, count]), *[g.reshape(-1).double() for g in gradients]])
-    dist.all_reduce(flat)
-    if not flat[1]:
-        raise ConfigError(
-            f"the loaders of all {num_processes()} processes gave no term of the loss.  Is the "
-            "data set empty?"
-        )
-    start = 2
-    for gradient in gradients:
-        gradient.copy_(flat[start : start + gradient.numel()].view(gradient.shape))
-        start += gradient.numel()
-    return flat[0], flat[1]
-
-
-def _reduced_with_gradients(
-    total: Tensor, count: Tensor, parameters: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return the sums over processes, and sum ``grad`` in place; None where no process has one.
-
-    Some may have none where others have: no data, or none that uses a parameter.
-    """
-    if num_processes() == 1:
-        return total, count
-    has_gradient = torch.tensor([float(p.grad is not None) for p in parameters])
-    counted = has_gradient.to(total)
-    slopes = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    total, count = _reduced(total, count, [counted, *slopes])
-    for parameter, slope, num_gradients in zip(parameters, slopes, counted.tolist(), strict=True):
-        parameter.grad = slope if num_gradients else None
-    return total, count
