@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.data.batching import SpecialIds
+from regard.errors import ConfigError
 from regard.generation.beam_search import beam_search
 from regard.generation.beam_search_config import BeamSearchConfig, length_normalizer
 
@@ -246,6 +247,64 @@ def test_no_output_has_tokens_in_a_row_twice(size, longest, beam):
         rows = [tuple(ids[start : start + size]) for start in range(len(ids) - size + 1)]
         assert len(rows) == len(set(rows))
         assert len(ids) <= longest  # of the two tokens 3 and 4; then the end must come
+
+
+@pytest.mark.parametrize("ranking", ["wu", "transformers"])
+@pytest.mark.parametrize("is_renormalized", [False, True])
+def test_there_are_fewer_hypotheses_where_constraints_allow_no_more(ranking, is_renormalized):
+    config = BeamSearchConfig(
+        beam=4,
+        num_best=4,
+        max_length=2,
+        forced_first=3,
+        forbidden=(0, BOS, 4),
+        ranking=ranking,
+        is_renormalized=is_renormalized,
+    )
+    (hypotheses,) = beam_search(Markov(0), torch.tensor([[7, 2]]), config)
+    assert sorted(hypothesis.ids for hypothesis in hypotheses) == [[3], [3, 3]]
+    assert all(torch.tensor(hypothesis.score).isfinite() for hypothesis in hypotheses)
+
+
+@pytest.mark.parametrize("ranking", ["wu", "transformers"])
+@pytest.mark.parametrize("is_renormalized", [False, True])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_an_output_without_an_allowed_token_ends_incomplete(beam, is_renormalized, ranking):
+    """Each of two tokens may be written once, and the end is not allowed before the tenth."""
+    model, source = Markov(0), torch.tensor([[7, 2], [8, 2]])
+    config = BeamSearchConfig(
+        beam=beam,
+        num_best=beam,
+        no_repeat_size=1,
+        min_length=10,
+        forbidden=(0, BOS),
+        ranking=ranking,
+        is_renormalized=is_renormalized,
+    )
+    for row, hypotheses in enumerate(beam_search(model, source, config)):
+        outputs = [hypothesis.ids for hypothesis in hypotheses]
+        assert sorted(outputs) == [[3, 4], [4, 3]] if beam > 1 else outputs in ([[3, 4]], [[4, 3]])
+        assert not any(hypothesis.is_complete for hypothesis in hypotheses)
+        for hypothesis in hypotheses:
+            if is_renormalized:
+                assert -torch.inf < hypothesis.log_probability <= 0
+            else:
+                wanted = model.log_probability(int(source[row, 0]), hypothesis.ids)
+                assert hypothesis.log_probability == pytest.approx(wanted, abs=1e-5)
+
+
+def test_outputs_that_end_come_before_those_that_found_no_token():
+    config = BeamSearchConfig(beam=3, num_best=3, no_repeat_size=1, min_length=2, forbidden=(0, 1))
+    (hypotheses,) = beam_search(Markov(0), torch.tensor([[7, 2]]), config)
+    assert [len(hypothesis.ids) for hypothesis in hypotheses if hypothesis.is_complete] != []
+    assert all(torch.tensor(hypothesis.score).isfinite() for hypothesis in hypotheses)
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+def test_a_search_that_may_write_nothing_is_refused(beam):
+    config = BeamSearchConfig(beam=beam, forbidden=tuple(range(VOCAB)))
+    with pytest.raises(ConfigError, match="`forbidden` names all 5 tokens, so that nothing can be"):
+        beam_search(Markov(0), torch.tensor([[7, 2]]), config)
 
 
 def test_padding_that_is_not_0_does_not_count():

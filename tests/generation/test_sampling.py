@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, next_probabilities, sample
 
 LOGITS = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.1, 0.1, 0.1, 0.7]]).log()
@@ -59,6 +60,38 @@ def test_top_p_keeps_the_fewest_that_reach_it():
     probabilities = next_probabilities(LOGITS, SamplingConfig(top_p=0.65))
     torch.testing.assert_close(probabilities[0], torch.tensor([4 / 7, 3 / 7, 0, 0]))
     torch.testing.assert_close(probabilities[1], torch.tensor([0.0, 0, 0, 1]))
+
+
+def test_top_p_is_of_what_top_k_leaves():
+    """Of 4/7 and 3/7 the first alone reaches 0.57; of 0.4 and 0.3 both would be needed."""
+    probabilities = next_probabilities(LOGITS[:1], SamplingConfig(top_k=2, top_p=0.57))
+    assert probabilities.tolist() == [[1, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_vocabulary_that_is_forbidden_whole_is_refused(temperature):
+    config = SamplingConfig(temperature=temperature, forbidden=(3, 2, 1, 0, 9))
+    with pytest.raises(ConfigError, match="`forbidden` names all 4 tokens, so that nothing can be"):
+        next_probabilities(LOGITS, config)
+
+
+def test_the_coldest_temperature_is_as_good_as_certain():
+    probabilities = next_probabilities(LOGITS, SamplingConfig(temperature=1e-4))
+    assert probabilities.tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_continuations_do_not_depend_on_how_many_there_are():
+    def draw(num):
+        generator = torch.Generator().manual_seed(1)
+        config = SamplingConfig(temperature=30.0, max_tokens=20)
+        steps = sample(Counting(), [1], config, num=num, generator=generator)
+        return torch.stack(list(steps), dim=1).tolist(), generator.get_state()
+
+    (one, state), (three, _), (five, last_state) = draw(1), draw(3), draw(5)
+    assert three == five[:3]
+    assert one == five[:1]
+    assert len({tuple(row) for row in five}) == 5
+    assert torch.equal(state, last_state)
 
 
 def test_draws_are_as_frequent_as_the_model_says():

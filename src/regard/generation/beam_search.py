@@ -1,6 +1,8 @@
 """Beam search with a length penalty; a beam of one is greedy search.
 
 Outputs are ranked by Wu et al. 2016 or by the rule of ``transformers``: see `BeamSearchConfig`.
+Where constraints leave an output no token it ends as it is, incomplete, and counts only if too few
+others end.
 Sentences that are complete leave the batch, so the cost of a step falls. Cost: one decoder step of
 ``batch * beam`` rows a token.
 """
@@ -26,7 +28,8 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
         ids: Token ids without begin and end.
         score: Length-penalised log-probability, natural logarithm; higher is better.
         log_probability: Of the whole output with its end, natural logarithm.
-        is_complete: Whether it ended by itself, not by the length limit.
+        is_complete: Whether it ended by itself, not by the length limit or for want of a token that
+            the constraints allow.
     """
 
     ids: list[int]
@@ -51,7 +54,11 @@ def beam_search(
         ids: What pads a source, begins the decoder's input and ends an output.
 
     Returns:
-        For each source the best hypotheses, best first, `config.num_best` of them.
+        For each source the best hypotheses, best first: `config.num_best` of them, or fewer, but
+        one at least, where the constraints allow no more.
+
+    Raises:
+        ConfigError: The constraints forbid every token.
     """
     # Padding is on the right; before the last other token its id may be part of the text.
     positions = torch.arange(1, source_ids.shape[1] + 1, device=source_ids.device)
@@ -76,13 +83,17 @@ def _hypothesis(
     is_complete: bool,
 ) -> Hypothesis:
     """Score an output of `length` tokens, its end counted."""
-    normalizer = length_normalizer(length, config.length_penalty, config.ranking)
+    normalizer = length_normalizer(max(1, length), config.length_penalty, config.ranking)
     return Hypothesis(
         ids=ids,
         score=log_probability / normalizer,
         log_probability=log_probability,
         is_complete=is_complete,
     )
+
+
+def _best(outputs: list[Hypothesis]) -> list[Hypothesis]:
+    return sorted(outputs, key=lambda output: -output.score)
 
 
 def _greedy(
@@ -110,18 +121,21 @@ def _greedy(
         normalizer = logits.logsumexp(-1, keepdim=True)
         scores = constraints(logits, normalizer, history, alive)
         best, last = scores.max(-1)
-        total = total + best - (scores.logsumexp(-1) if is_rescaled else normalizer[:, 0])
+        is_dead = best == -torch.inf
+        gain = best - (scores.logsumexp(-1) if is_rescaled else normalizer[:, 0])
+        total = torch.where(is_dead, total, total + gain)
         history = torch.cat([history, last[:, None]], dim=1)
-        has_ended = last == ids.end
-        is_done = has_ended | (limits[alive] <= length)
+        has_ended = (last == ids.end) & ~is_dead
+        is_done = has_ended | is_dead | (limits[alive] <= length)
         for index, (row, token) in enumerate(zip(alive.tolist(), last.tolist(), strict=True)):
-            if token != ids.end:
+            if not (has_ended[index] or is_dead[index]):
                 outputs[row].append(token)
             if is_done[index]:
                 log_probability, is_complete = float(total[index]), bool(has_ended[index])
+                num_tokens = length - int(is_dead[index])
                 results[row] = [
                     _hypothesis(
-                        outputs[row], log_probability, length, config, is_complete=is_complete
+                        outputs[row], log_probability, num_tokens, config, is_complete=is_complete
                     )
                 ]
         if is_done.any():
@@ -159,12 +173,18 @@ class _Beams(Generic[S]):
         self.scores = torch.full((num, beam), -torch.inf, device=device)
         self.scores[:, 0] = 0.0
         self.finished: list[list[Hypothesis]] = [[] for _ in range(num)]
+        self.dead: list[list[Hypothesis]] = [[] for _ in range(num)]
+        """Of each sentence, outputs that the constraints left no token."""
 
     def run(self) -> list[list[Hypothesis]]:
         while self.alive:
             self._advance()
-        ranked = [sorted(outputs, key=lambda output: -output.score) for outputs in self.finished]
-        return [outputs[: self.config.num_best] for outputs in ranked]
+        num_best = self.config.num_best
+        results = []
+        for finished, dead in zip(self.finished, self.dead, strict=True):
+            outputs = finished + _best(dead)[: max(0, num_best - len(finished))]
+            results.append(_best(outputs)[:num_best])
+        return results
 
     def _advance(self) -> None:
         """Extend every hypothesis by one token, keep the best, drop sentences that are done."""
@@ -175,8 +195,11 @@ class _Beams(Generic[S]):
         sentences = torch.tensor(self.alive, device=device).repeat_interleave(beam)
         scores = self.constraints(logits.log_softmax(-1), 0.0, self.ids.flatten(0, 1), sentences)
         totals = self.scores[:, :, None] + scores.view(num, beam, vocab)
+        if config.no_repeat_size or config.min_length:  # no other constraint depends on the output
+            self._collect_dead(totals)
         # Twice the beam: at most `beam` of them end, so that `beam` always continue.
-        best, candidates = totals.flatten(1).topk(2 * beam, dim=1)  # [sentences, 2 * beam]
+        num_candidates = min(2, vocab) * beam
+        best, candidates = totals.flatten(1).topk(num_candidates, dim=1)  # [sentences, 2 * beam]
         origins, tokens = candidates // vocab, candidates % vocab
         is_closed = tokens == self.end_id
         if config.ranking == "transformers":  # outputs at their limit are ranked with the others
@@ -209,16 +232,29 @@ class _Beams(Generic[S]):
                 _hypothesis(output, log_probability, length, self.config, is_complete=has_ended)
             )
 
+    def _collect_dead(self, totals: Tensor) -> None:
+        """Store hypotheses whose continuations, [batch, beam, vocab], are all forbidden."""
+        is_dead = (self.scores > -torch.inf) & (totals == -torch.inf).all(-1)
+        for index, rank in is_dead.nonzero().tolist():
+            ids, log_probability = self.ids[index, rank, 1:].tolist(), self.scores[index, rank]
+            self.dead[self.alive[index]].append(
+                _hypothesis(ids, float(log_probability), len(ids), self.config, is_complete=False)
+            )
+
     def _is_done(self, index: int) -> bool:
         """Return whether no hypothesis that continues can still beat those that ended."""
         config, limit = self.config, self.limits[self.alive[index]]
         outputs, length = self.finished[self.alive[index]], self.ids.shape[2] - 1
+        scores = self.scores[index].tolist()  # the highest first
+        if scores[0] == -torch.inf:
+            return True
         if length >= limit:  # fill the list up with hypotheses that have not ended
             for rank in range(config.num_best - len(outputs)):
-                ids, log_probability = self.ids[index, rank, 1:].tolist(), self.scores[index, rank]
-                outputs.append(
-                    _hypothesis(ids, float(log_probability), length, config, is_complete=False)
-                )
+                if scores[rank] > -torch.inf:
+                    ids = self.ids[index, rank, 1:].tolist()
+                    outputs.append(
+                        _hypothesis(ids, scores[rank], length, config, is_complete=False)
+                    )
             return True
         num_needed = config.num_best if config.stopping == "certain" else config.beam
         if len(outputs) < num_needed or config.stopping == "first":
@@ -229,4 +265,4 @@ class _Beams(Generic[S]):
             limit if is_bound else length, config.length_penalty, config.ranking
         )
         ranked = sorted((output.score for output in outputs), reverse=True)
-        return ranked[num_needed - 1] >= float(self.scores[index, 0]) / normalizer
+        return ranked[num_needed - 1] >= scores[0] / normalizer

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from regard.errors import ConfigError
 from regard.generation.beam_search_config import BeamSearchConfig
 
 
@@ -41,7 +42,11 @@ class Constraints:
             outputs: Index of each row's output in the batch, ``[rows]``.
 
         Returns:
-            The new scores, ``[rows, vocab]``; forbidden tokens have minus infinity.
+            The new scores, ``[rows, vocab]``; forbidden tokens have minus infinity, all of them
+            where the constraints allow none.
+
+        Raises:
+            ConfigError: `forbidden` names every token.
         """
         config, length = self.config, history.shape[1]  # of outputs with the next token
         penalty, ngram_size = config.repetition_penalty, config.no_repeat_size
@@ -49,6 +54,7 @@ class Constraints:
             used = scores.gather(1, history)
             used = torch.where(used < 0, used * penalty, used / penalty)
             scores = scores.scatter(1, history, used)  # once for each token
+        check_forbidden(config.forbidden, scores.shape[1])
         scores = _mask_tokens(scores, config.forbidden)
         if length < config.min_length:
             scores = _mask_tokens(scores, (self.end,))
@@ -63,7 +69,23 @@ class Constraints:
         if config.forces_end:
             is_last = (self.limits[outputs] == length)[:, None]
             scores = torch.where(is_last, _force_token(self.end, scores, certain_score), scores)
-        return scores.log_softmax(-1) if config.is_renormalized else scores
+        if not config.is_renormalized:
+            return scores
+        is_dead = (scores == -torch.inf).all(-1, keepdim=True)
+        return scores.log_softmax(-1).masked_fill(is_dead, -torch.inf)
+
+
+def check_forbidden(forbidden: tuple[int, ...], vocab_size: int) -> None:
+    """Check that a token is left.
+
+    Raises:
+        ConfigError: Every id of the vocabulary is forbidden.
+    """
+    if len(forbidden) >= vocab_size and set(range(vocab_size)) <= set(forbidden):
+        raise ConfigError(
+            f"`forbidden` names all {vocab_size:,} tokens, so that nothing can be written.  "
+            "Leave out one or more."
+        )
 
 
 def _mask_tokens(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:

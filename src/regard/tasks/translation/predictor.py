@@ -178,9 +178,7 @@ class Translator:
         splits = [self._split(text) if text.strip() else [""] for text in texts]
         rows = self.tokenizer.encode([part for parts in splits for part in parts])
         outputs = iter(self._search(rows, search))
-        return [
-            _join(list(itertools.islice(outputs, len(parts))), search.num_best) for parts in splits
-        ]
+        return [_join(list(itertools.islice(outputs, len(parts)))) for parts in splits]
 
     def stream(
         self, lines: Iterable[str], **options: Unpack[SearchOptions]
@@ -275,13 +273,16 @@ class Translator:
         return results
 
 
-def _join(parts: list[list[Translation]], num_best: int) -> list[Translation]:
-    """Join the translations of the parts of one text: the best ones, the second best, and so on."""
+def _join(parts: list[list[Translation]]) -> list[Translation]:
+    """Join the translations of the parts of one text: the best ones, the second best, and so on.
+
+    A part with fewer translations than others gives its last one again.
+    """
     if len(parts) == 1:
         return parts[0]
     translations = []
-    for rank in range(num_best):
-        ranked = [part[rank] for part in parts]
+    for rank in range(max(map(len, parts))):
+        ranked = [part[min(rank, len(part) - 1)] for part in parts]
         translations.append(
             Translation(
                 text=" ".join(part.text for part in ranked if part.text),
