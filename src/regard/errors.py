@@ -15,6 +15,8 @@ turns these into options and commands (`regard.cli.wording`), so a message is ri
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -75,3 +77,23 @@ class ResourceError(RegardError):
 
 class ShapeError(RegardError, ValueError):
     """A tensor argument has a shape, type or device that the operation cannot take."""
+
+
+def did_you_mean(word: str, candidates: Mapping[str, str] | Iterable[str]) -> str:
+    """Return the question that an error asks after a word that is not known.
+
+    Args:
+        word: What was given.
+        candidates: The known words; a mapping has what is proposed for each.
+
+    Returns:
+        ``"  Did you mean X?"`` for the most similar candidate; empty if none is similar.
+
+    >>> did_you_mean("adem", ["adam", "muon"])
+    '  Did you mean adam?'
+    """
+    proposals = (
+        candidates if isinstance(candidates, Mapping) else {name: name for name in candidates}
+    )
+    close = difflib.get_close_matches(word, proposals, n=1)
+    return f"  Did you mean {proposals[close[0]]}?" if close else ""

@@ -17,7 +17,6 @@ defaults for a section than the section's own.
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 import math
 import re
@@ -32,7 +31,7 @@ import msgspec.inspect as kinds
 import tomli_w
 from msgspec.structs import FieldInfo, fields
 
-from regard.errors import ConfigError, NextStep
+from regard.errors import ConfigError, NextStep, did_you_mean
 from regard.settings.validation import require_buildable
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -244,7 +243,7 @@ def _select_struct(
         tags = {_tag(struct)[1]: struct for struct in structs}
         word = _word(tag).strip()
         if word not in tags:
-            meant = _did_you_mean(word, {tag: tag for tag in tags})
+            meant = did_you_mean(word, list(tags))
             expected = f"one of {', '.join(tags)} was expected.{meant}"
             raise ConfigError(f"{_join(path, tag_field)}={word}: {expected}")
         selected = tags[word]
@@ -311,14 +310,14 @@ def _unknown_name(name: str, parent: str, names: _Names, *, is_section: bool) ->
             for candidate, candidate_is_section in names.is_section.items()
             if candidate_is_section
         }
-        message = f"unknown section {name}.{_did_you_mean(name, sections)}"
+        message = f"unknown section {name}.{did_you_mean(name, sections)}"
     else:
         settings = {}
         for candidate, candidate_is_section in names.is_section.items():
             candidate_parent, _, candidate_last = candidate.rpartition(".")
             if not candidate_is_section and (candidate_parent == parent or candidate_last == last):
                 settings[candidate_last] = candidate
-        message = f"unknown setting {name}.{_did_you_mean(last, settings)}"
+        message = f"unknown setting {name}.{did_you_mean(last, settings)}"
     structs = names.structs.get(parent, [])
     owners = [_tag(struct)[1] for struct in structs if last in struct.__struct_fields__]
     if owners:
@@ -332,12 +331,6 @@ def _unknown_name(name: str, parent: str, names: _Names, *, is_section: bool) ->
 
 def _all_settings(section: str) -> NextStep:
     return NextStep("All", "train", settings=(("help_config", section),))
-
-
-def _did_you_mean(word: str, candidates: Mapping[str, str]) -> str:
-    """Return a question with the value of the key most similar to a word; else nothing."""
-    close = difflib.get_close_matches(word, candidates, n=1)
-    return f"  Did you mean {candidates[close[0]]}?" if close else ""
 
 
 def _fields(config_type: _Struct, base: object) -> Iterator[tuple[FieldInfo, object]]:
@@ -413,8 +406,8 @@ def _convert(value: object, hint: object, name: str) -> object:
     try:
         converted = msgspec.convert(plain, hint)
     except msgspec.ValidationError as error:
-        words = {choice: choice for choice, is_value in _choices(kind) if is_value}
-        expected = f"{_expectation(kind)} was expected.{_did_you_mean(_word(value), words)}"
+        words = [choice for choice, is_value in _choices(kind) if is_value]
+        expected = f"{_expectation(kind)} was expected.{did_you_mean(_word(value), words)}"
         raise ConfigError(f"{name}={_word(value)}: {expected}") from error
     if type(converted) is int:
         try:

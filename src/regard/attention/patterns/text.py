@@ -11,7 +11,6 @@ pattern is causal.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from regard.attention.patterns.base import (
     Pattern,
     ScoreDependentPattern,
 )
-from regard.errors import ConfigError
+from regard.errors import ConfigError, did_you_mean
 
 _TOKEN = re.compile(r"[|&()]|[^|&()]+")
 
@@ -146,8 +145,8 @@ class _Parser:
     def _named(self, token: str) -> Pattern:
         name, colon, arguments = token.partition(":")
         if name not in PATTERNS:
-            close = difflib.get_close_matches(name.lower(), PATTERNS, n=1)
-            hint = f"  Did you mean {close[0]}{colon}{arguments}?" if close else ""
+            forms = {known: f"{known}{colon}{arguments}" for known in PATTERNS}
+            hint = did_you_mean(name.lower(), forms)
             raise ConfigError(
                 f'attention.pattern: "{token}" is not a pattern.{hint}  Known: {known_forms()}.'
             )

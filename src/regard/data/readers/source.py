@@ -10,7 +10,6 @@ to the texts that are read from them. Files of a folder are listed, not read.
 from __future__ import annotations
 
 import csv
-import difflib
 import gzip
 import hashlib
 import os
@@ -29,7 +28,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from regard.data.readers import FORMATS
-from regard.errors import DataError
+from regard.errors import DataError, did_you_mean
 
 OFFICIAL_LISTS = {"validation_list.txt": "valid", "testing_list.txt": "test"}
 """Files that list the held-out parts of a collection of recordings (Warden 2018, section 6)."""
@@ -187,12 +186,6 @@ def describe_folder_as_file() -> str:
         f"a directory, not a file.  Name one file: {allowed}; or a folder with one folder of "
         "images or WAV files a label."
     )
-
-
-def did_you_mean(word: str, candidates: list[str]) -> str:
-    """Return a hint at the candidate that is most like a word; empty if none is."""
-    close = difflib.get_close_matches(word, candidates, n=1)
-    return f"  Did you mean {close[0]}?" if close else ""
 
 
 def _is_csv(lines: list[str]) -> bool:

@@ -24,11 +24,10 @@ from regard.data.readers.source import (
     DataSource,
     SourceLike,
     as_source,
-    did_you_mean,
     open_file,
     standard_input,
 )
-from regard.errors import ConfigError, DataError
+from regard.errors import ConfigError, DataError, did_you_mean
 
 Lines = Iterator[tuple[int, str]]
 """1-based numbers of lines, and their text with the end of the line."""
