@@ -38,16 +38,19 @@ LESS_COMMON: dict[str, tuple[str, ...]] = {
 }
 """Names that count where no column has one of `SYNONYMS`."""
 
+_MAX_NAME_LENGTH = 200  # characters; what is longer is a text, which may have millions
 _NAMING = ("de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "tr", "ru", "uk", "ja", "zh")
 _QUALIFIER = re.compile(r" ?\([^()]*\)$| (?:text|sentence|segment|string)s?$|^(?:text|sentence) ")
 
 
 def fold_name(name: str) -> str:
-    """Return one form for the names of columns that mean the same.
+    """Return one form for the names of columns that mean the same; a long text stays as it is.
 
     >>> fold_name(" Source_Text "), fold_name("label")
     ('source text', 'label')
     """
+    if len(name) > _MAX_NAME_LENGTH:
+        return name
     return re.sub(r"[\s_-]+", " ", name.strip().casefold())
 
 
