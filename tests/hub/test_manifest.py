@@ -7,7 +7,7 @@ import random
 import shutil
 
 import pytest
-from tests.conftest import TINY
+from tests.conftest import TINY, toy_pairs, write_tsv
 
 import regard
 from regard.__main__ import main
@@ -92,9 +92,10 @@ class KilledError(Exception):
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", range(10))
 def test_a_run_killed_between_a_manifest_and_its_file_opens_and_resumes(
-    pairs_file, tmp_path, monkeypatch, moment
+    tmp_path, monkeypatch, moment
 ):
     """Every write of the folder is a moment to be killed in, before or after the manifest's."""
+    few_pairs = write_tsv(tmp_path / "pairs.tsv", toy_pairs(80))
     writes = []
 
     def write(path, content):
@@ -108,7 +109,7 @@ def test_a_run_killed_between_a_manifest_and_its_file_opens_and_resumes(
     monkeypatch.setattr("regard.hub.manifest.write_atomic", write)
     folder = tmp_path / "killed"
     with pytest.raises(KilledError):
-        train(pairs_file, folder, settings=TINY)
+        train(few_pairs, folder, settings=(*TINY, "training.epochs=1"))
     monkeypatch.undo()
     if (folder / "config.toml").exists():
         resume(folder)

@@ -32,8 +32,7 @@ LEARNING = (
     "model.num_heads=4",
     "model.hidden_dim=128",
     "model.dropout=0.0",
-    "training.epochs=25",
-    "training.patience=25",
+    "training.epochs=8",
 )
 
 

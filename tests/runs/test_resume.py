@@ -73,8 +73,17 @@ def test_a_run_that_crashes_at_random_steps_ends_with_the_same_bits(tmp_path, pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-@pytest.mark.parametrize("name", ["cg", "newton-cg", "lbfgs", "gradient-descent", "adam-then-cg"])
+@pytest.mark.parametrize(
+    ("name", "dropout"),
+    [
+        ("cg", 0.0),
+        ("cg", 0.1),
+        ("newton-cg", 0.1),
+        ("lbfgs", 0.1),
+        ("gradient-descent", 0.0),
+        ("adam-then-cg", 0.1),
+    ],
+)
 def test_a_run_on_all_rows_that_crashes_ends_with_the_same_bits(
     tmp_path, pairs_file, name, dropout
 ):
