@@ -8,7 +8,7 @@ KERNELS := hatch_build.py $(wildcard src/regard/attention/backends/cpu_kernels/*
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint types layers clean
+.PHONY: help demo test all-tests quick lint types layers clean
 
 help:
 	@echo "make demo     train and try a translator on the embedded corpus (about 4 minutes on 2 cores)"
@@ -42,7 +42,11 @@ types: $(VENV)/.tested
 layers: $(VENV)/.tested
 	$(BIN)/lint-imports
 
-test: lint types layers
+# The check of types has one thread and runs next to the tests.
+test: lint layers
+	$(MAKE) --no-print-directory --jobs=2 types all-tests
+
+all-tests: $(VENV)/.tested
 	$(PYTEST)
 
 quick: lint
