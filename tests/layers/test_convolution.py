@@ -13,7 +13,7 @@ from regard.layers.convolution import (
     ConvolutionCache,
     GatedConvolution,
 )
-from regard.layers.dropout import Dropout, SharedDropoutMasks
+from regard.layers.dropout import Dropout
 
 WIDTHS = [1, 2, 3, 5]
 
@@ -97,7 +97,7 @@ def test_a_stack_keeps_the_variance_of_its_input():
 
 
 def no_dropout():
-    return Dropout(0.0, SharedDropoutMasks())
+    return Dropout(0.0)
 
 
 def test_a_block_that_reads_is_deaf_to_padding():

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 
-from regard.layers.dropout import Dropout, SharedDropoutMasks
+from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.patch_embedding import InputEmbedding, Patches
 
@@ -21,7 +21,7 @@ def patches(dim=5, channels=2, height=2, width=3) -> Patches:
 
 def features(num_positions=6, *, rate=0.0, has_class_token=False) -> InputEmbedding:
     torch.manual_seed(0)
-    dropout = Dropout(rate, SharedDropoutMasks())
+    dropout = Dropout(rate)
     return InputEmbedding(
         Linear(3, 4), 4, num_positions, has_class_token=has_class_token, dropout=dropout
     ).double()

@@ -12,7 +12,7 @@ from regard.layers.attention_config import AttentionConfig
 from regard.layers.cache import KeyValueCache, WindowCache, cache_for
 from regard.layers.convolution import ConvBlock, ConvDecoderBlock, GatedConvolution
 from regard.layers.cross_entropy import linear_cross_entropy
-from regard.layers.dropout import Dropout, SharedDropoutMasks
+from regard.layers.dropout import Dropout, set_dropout_generator
 from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
 from regard.layers.feed_forward import FeedForward
 from regard.layers.layer import Description, Flow, Layer, count_flops, describe
@@ -68,7 +68,6 @@ __all__ = [
     "SegmentedEmbedding",
     "SelfAttention",
     "Seq2SeqAttention",
-    "SharedDropoutMasks",
     "SinusoidalPositions",
     "TokenEmbedding",
     "TransformerBlock",
@@ -81,5 +80,6 @@ __all__ = [
     "mean_of_valid",
     "merge_low_rank",
     "rotate",
+    "set_dropout_generator",
     "sinusoids",
 ]

@@ -105,7 +105,7 @@ class ConvBlock(Layer):
     ) -> None:
         super().__init__()
         self.convolution = GatedConvolution(
-            dim, kernel_width, is_causal=is_causal, keep_rate=1.0 - dropout.rate
+            dim, kernel_width, is_causal=is_causal, keep_rate=1.0 - dropout.p
         )
         self.dropout = dropout
 
@@ -172,7 +172,7 @@ class ConvDecoderBlock(Layer):
     ) -> None:
         super().__init__()
         self.convolution = GatedConvolution(
-            dim, kernel_width, is_causal=True, keep_rate=1.0 - dropout.rate
+            dim, kernel_width, is_causal=True, keep_rate=1.0 - dropout.p
         )
         self.query = Linear(dim, dim)
         self.cross_attention = Seq2SeqAttention(dim, pattern)

@@ -1,112 +1,185 @@
-"""Dropout (Srivastava et al. 2014) with masks cut from a pool of random bits.
+"""Dropout (Srivastava et al. 2014) with masks cut from a pool of random numbers on a CPU.
 
 Drawing one random number for every activation costs a CPU as much as all matrix products of a
-small Transformer together. Here a pool of random bits is drawn once a step, and every dropout site
-takes a slice of it that begins at a random offset: the masks of two sites are shifts of the
-same bits, each bit independent of the others within a slice. Cost: one multiplication an element.
+small Transformer together. Here a pool of masked numbers follows from the seed of the generator,
+and every call takes a slice of it that begins at an offset drawn from the generator: each number is
+independent of the others within a slice. Cost: one multiplication an element.
+
+The rules are those of `torch.nn.Dropout`. A mask is a function of the generator's state alone, so
+`torch.manual_seed` decides, and activation checkpointing and ``torch.random.fork_rng`` restore it.
+On other devices, in a compiled or exported graph and for subclasses of tensors PyTorch's own kernel
+draws the mask.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-_NUM_BITS = 1 << 21
-_MOST_SERVED = 64 * _NUM_BITS  # bits handed out before new ones are drawn
-_LEVELS = 256  # masks are drawn from bytes, so a rate is a multiple of 1/256
-_FINE_LEVELS = 1 << 32  # of masks drawn from words, for rates that bytes would round to 0 or 1
+from regard.errors import ConfigError
+
+_POOL_SIZE = 1 << 21
+_LONGEST_SLICE = _POOL_SIZE // 2
+_BYTE_LEVELS = 256
+_POOL_SEED = 0x5D4F_3C2B_1A09_7E61  # keeps a pool apart from what its generator draws
 
 
-class SharedDropoutMasks:
-    """Masks for the dropout layers of one model, cut from one pool of random bits.
+@dataclass
+class _Pools:
+    """The pools of one generator; another seed needs others.
 
     Args:
-        seed: Seeds the first pool; `reseed` starts another.
+        seed: Of the generator.
+        pools: Zeros and ``1 / (1 - rate)``, ``[pool size]``, by rate and type.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        self._generator = torch.Generator()
-        self._masks: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
-        self._served = 0
-        self.reseed(seed)
-
-    def reseed(self, seed: int) -> None:
-        """Draw new bits: the next masks depend only on `seed` and the calls after this one."""
-        self._generator.manual_seed(seed)
-        self._masks.clear()
-        self._served = 0
-
-    def mask(self, template: Tensor, threshold: int, num_levels: int = _LEVELS) -> Tensor:
-        """Return a mask of the shape, type and device of `template`.
-
-        Args:
-            template: Any tensor, such as ``[batch, length, dim]``.
-            threshold: Elements whose random number is below it are dropped, 0 to below
-                `num_levels`.
-            num_levels: The random numbers are 0 to below it: 2^8 or 2^32.
-
-        Returns:
-            Zeros and ``num_levels / (num_levels - threshold)``, same shape as `template`.
-        """
-        size = template.numel()
-        if 2 * size > _NUM_BITS:
-            return self._draw(size, threshold, num_levels).to(template).view(template.shape)
-        self._served += size
-        if self._served > _MOST_SERVED:
-            self._masks.clear()
-            self._served = size
-        key = (threshold, num_levels, template.dtype, template.device)
-        if key not in self._masks:
-            self._masks[key] = self._draw(_NUM_BITS, threshold, num_levels).to(template)
-        offset = int(torch.randint(_NUM_BITS - size + 1, (), generator=self._generator))
-        return self._masks[key][offset : offset + size].view(template.shape)
-
-    def _draw(self, size: int, threshold: int, num_levels: int) -> Tensor:
-        per_word = 8 if num_levels == _LEVELS else 2
-        words = torch.empty((size + per_word - 1) // per_word, dtype=torch.int64)
-        words.random_(-(2**63), None, generator=self._generator)
-        if num_levels == _LEVELS:
-            is_kept = words.view(torch.uint8)[:size] >= threshold
-        else:  # int32 numbers begin at -2^31
-            is_kept = words.view(torch.int32)[:size] >= threshold - num_levels // 2
-        return is_kept * (num_levels / (num_levels - threshold))
+    seed: int
+    pools: dict[tuple[float, torch.dtype], Tensor] = field(default_factory=dict)
 
 
-class Dropout(nn.Module):
+_POOLS: WeakKeyDictionary[torch.Generator, _Pools] = WeakKeyDictionary()
+
+
+class Dropout(nn.Dropout):
     """Zero a fraction of the activations in training and scale up the others.
 
     Args:
-        rate: Probability of dropping an element, 0 to below 1; rounded to a multiple of 1/256, or
-            of 2^-32 where that would be 0 or 1.
-        masks: Shared by all dropout layers of a model.
+        p: Probability of dropping an element, 0 to 1.
+        generator: Draws the masks, on the device of the activations; None takes PyTorch's default,
+            which activation checkpointing needs.
+
+    Raises:
+        ValueError: `p` is out of range.
+
+    >>> dropout = Dropout(0.5)
+    >>> _ = torch.manual_seed(3)
+    >>> first = dropout(torch.ones(4, 4))
+    >>> _ = torch.manual_seed(3)
+    >>> torch.equal(dropout(torch.ones(4, 4)), first)
+    True
     """
 
-    def __init__(self, rate: float, masks: SharedDropoutMasks) -> None:
-        super().__init__()
-        self.rate = rate
-        """The argument, not rounded."""
-        is_coarse = rate == 0 or 0 < round(rate * _LEVELS) < _LEVELS
-        self.num_levels = _LEVELS if is_coarse else _FINE_LEVELS
-        self.threshold = round(rate * self.num_levels)
-        if rate > 0:  # below 2^-33, or that close to 1
-            self.threshold = min(max(1, self.threshold), self.num_levels - 1)
-        self.masks = masks
+    def __init__(self, p: float = 0.5, *, generator: torch.Generator | None = None) -> None:
+        super().__init__(p)
+        self.generator = generator
 
     @property
     def is_active(self) -> bool:
         """Whether a call drops anything."""
-        return self.training and self.threshold > 0
+        return self.training and self.p > 0
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Drop elements of a tensor of any shape, such as ``[batch, length, dim]``."""
-        return x * self.masks.mask(x, self.threshold, self.num_levels) if self.is_active else x
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in torch.nn.Dropout
+        """Drop elements of a tensor of any shape, such as ``[batch, length, dim]``.
+
+        Args:
+            input: Floating point.
+
+        Returns:
+            Same shape and type.
+
+        Raises:
+            ConfigError: A passed generator would draw another mask for the same activations.
+        """
+        if not self.is_active:
+            return input
+        if self._is_native(input):
+            return F.dropout(input, self.p)
+        return input * self._mask(input)
 
     def add(self, residual: Tensor, x: Tensor) -> Tensor:
-        """Compute ``residual + dropout(x)`` in one pass; both have the same shape."""
-        if not self.is_active:
-            return residual + x
-        return torch.addcmul(residual, x, self.masks.mask(x, self.threshold, self.num_levels))
+        """Compute ``residual + dropout(x)``, in one pass where nothing observes this layer.
 
-    def extra_repr(self) -> str:
-        """Return the rate as rounded."""
-        return f"rate={self.threshold / self.num_levels:.4f}"
+        Args:
+            residual: Same shape as `x`.
+            x: Floating point.
+
+        Returns:
+            Same shape.
+        """
+        is_observed = self._forward_hooks or self._forward_pre_hooks or self._backward_hooks
+        if not self.is_active or self._is_native(x) or is_observed:
+            return residual + self(x)
+        return torch.addcmul(residual, x, self._mask(x))
+
+    def _is_native(self, x: Tensor) -> bool:
+        """Return whether PyTorch's own kernel draws the mask."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or self.p == 1:
+            return True
+        return self.generator is None and (x.device.type != "cpu" or type(x) is not Tensor)
+
+    def _mask(self, x: Tensor) -> Tensor:
+        generator = self.generator
+        if generator is None:
+            generator = torch.default_generator
+        elif torch._C._current_graph_task_id() != -1:  # within a backward pass
+            raise ConfigError(
+                "activation checkpointing computes dropout again and restores PyTorch's default "
+                "generator alone, not one that is passed.  Leave generator out and call "
+                "torch.manual_seed, or do not checkpoint these layers."
+            )
+        if x.device.type != "cpu":
+            return torch.empty_like(x).bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
+        return _slice_of_pool(x, self.p, generator)
+
+
+def add_dropped(residual: Tensor, x: Tensor, dropout: nn.Module) -> Tensor:
+    """Compute ``residual + dropout(x)``; both have the same shape, and `dropout` is any module."""
+    return dropout.add(residual, x) if isinstance(dropout, Dropout) else residual + dropout(x)
+
+
+def set_dropout_generator(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Set what draws the masks of all `Dropout` layers of a model; None is PyTorch's default."""
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.generator = generator
+
+
+def _slice_of_pool(template: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    """Return zeros and ``1 / (1 - rate)``, of the shape and type of a tensor on the CPU."""
+    pool = _pool(rate, template.dtype, generator)
+    size = template.numel()
+    if size <= _LONGEST_SLICE:
+        options = {"generator": generator, "device": "cpu"}
+        start = int(torch.randint(_POOL_SIZE - size + 1, (), **options))
+        return pool[start : start + size].view(template.shape)
+    num_slices = -(-size // _LONGEST_SLICE)
+    starts = torch.randint(_LONGEST_SLICE + 1, (num_slices,), generator=generator, device="cpu")
+    slices = [pool[start : start + _LONGEST_SLICE] for start in starts.tolist()]
+    return torch.cat(slices)[:size].view(template.shape)
+
+
+def _pool(rate: float, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    seed = generator.initial_seed()
+    pools = _POOLS.get(generator)
+    if pools is None or pools.seed != seed:
+        pools = _POOLS[generator] = _Pools(seed)
+    if (rate, dtype) not in pools.pools:
+        pools.pools[rate, dtype] = _draw_pool(seed, rate, dtype)
+    return pools.pools[rate, dtype]
+
+
+@torch.no_grad()
+def _draw_pool(seed: int, rate: float, dtype: torch.dtype) -> Tensor:
+    """Draw zeros, each with probability `rate`, and ``1 / (1 - rate)``."""
+    generator = torch.Generator().manual_seed(seed ^ _POOL_SEED)
+
+    def draw_places(probability: float) -> Tensor:
+        number = round(-_POOL_SIZE * math.log1p(-probability))  # some places are drawn twice
+        return torch.randint(_POOL_SIZE, (number,), generator=generator, device="cpu")
+
+    threshold, scale = int(rate * _BYTE_LEVELS), 1 / (1 - rate)
+    if threshold == _BYTE_LEVELS - 1:
+        pool = torch.zeros(_POOL_SIZE, dtype=dtype, device="cpu")
+        return pool.index_fill_(0, draw_places(1 - rate), scale)
+    words = torch.empty(_POOL_SIZE // 8, dtype=torch.int64, device="cpu")
+    words.random_(-(2**63), None, generator=generator)
+    numbers = words.view(torch.uint8)  # one byte an element
+    pool = (numbers >= threshold).to(dtype).mul_(scale)
+    # Bytes drop a multiple of 1/256; the rest of the rate is dropped of what they keep.
+    rest = (rate * _BYTE_LEVELS - threshold) / (_BYTE_LEVELS - threshold)
+    return pool.index_fill_(0, draw_places(rest), 0.0)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from regard.attention import Pattern
 from regard.layers.cache import LayerCache
-from regard.layers.dropout import Dropout, SharedDropoutMasks
+from regard.layers.dropout import Dropout, add_dropped
 from regard.layers.feed_forward import Activation, FeedForward
 from regard.layers.layer import INPUT, Flow, Layer
 from regard.layers.multi_head_attention import CrossAttention, SelfAttention
@@ -107,17 +107,17 @@ class Mixer(Protocol):
 class ResidualConnection(nn.Module):
     """A sub-layer's residual connection with its normalisation and dropout."""
 
-    def __init__(self, config: BlockConfig, masks: SharedDropoutMasks) -> None:
+    def __init__(self, config: BlockConfig) -> None:
         super().__init__()
         self.norm = config.make_norm()
-        self.dropout = Dropout(config.dropout, masks)
+        self.dropout = Dropout(config.dropout)
         self.is_pre = config.norm == "pre"
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """Apply `sublayer` to ``[batch, length, dim]`` around the residual stream."""
         if self.is_pre:
-            return self.dropout.add(x, sublayer(self.norm(x)))
-        return self.norm(self.dropout.add(x, sublayer(x)))
+            return add_dropped(x, sublayer(self.norm(x)), self.dropout)
+        return self.norm(add_dropped(x, sublayer(x), self.dropout))
 
 
 class TransformerBlock(Layer):
@@ -126,17 +126,14 @@ class TransformerBlock(Layer):
     Args:
         config: Dimensions.
         self_attention: Such as from ``config.self_attention``.
-        masks: Of dropout.
     """
 
-    def __init__(
-        self, config: BlockConfig, self_attention: Mixer, masks: SharedDropoutMasks
-    ) -> None:
+    def __init__(self, config: BlockConfig, self_attention: Mixer) -> None:
         super().__init__()
         self.self_attention = self_attention
         self.feed_forward = config.feed_forward()
-        self.attention_residual = ResidualConnection(config, masks)
-        self.feed_forward_residual = ResidualConnection(config, masks)
+        self.attention_residual = ResidualConnection(config)
+        self.feed_forward_residual = ResidualConnection(config)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, cache: Any | None = None) -> Tensor:
         """Map a sequence.
@@ -174,16 +171,9 @@ class DecoderBlock(Layer):
         config: Dimensions.
         self_attention: Causal.
         cross_pattern: Of cross-attention.
-        masks: Of dropout.
     """
 
-    def __init__(
-        self,
-        config: BlockConfig,
-        self_attention: Mixer,
-        cross_pattern: Pattern,
-        masks: SharedDropoutMasks,
-    ) -> None:
+    def __init__(self, config: BlockConfig, self_attention: Mixer, cross_pattern: Pattern) -> None:
         super().__init__()
         self.self_attention = self_attention
         self.cross_attention = CrossAttention(
@@ -195,9 +185,9 @@ class DecoderBlock(Layer):
             bias=config.bias,
         )
         self.feed_forward = config.feed_forward()
-        self.self_residual = ResidualConnection(config, masks)
-        self.cross_residual = ResidualConnection(config, masks)
-        self.feed_forward_residual = ResidualConnection(config, masks)
+        self.self_residual = ResidualConnection(config)
+        self.cross_residual = ResidualConnection(config)
+        self.feed_forward_residual = ResidualConnection(config)
 
     def forward(
         self,

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+import torch
 
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
@@ -409,7 +410,10 @@ class _Run:
         )
 
     def _seed_dropout(self, number: int) -> None:
-        self.setup.model.dropout_masks.reseed(self.config.training.seed * 1_000_003 + number)
+        seed = self.config.training.seed * 1_000_003 + number
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed(seed)
 
     def _record(self, lock: FolderLock, event: Event) -> None:
         """Report an event, and append evaluations to ``metrics.jsonl``."""

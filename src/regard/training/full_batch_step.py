@@ -121,7 +121,9 @@ class FullBatchStep:
         self._parameters = list(model.parameters())
         trained = [parameter for parameter in self._parameters if parameter.requires_grad]
         self.optimizer = build_full_batch_optimizer(trained, config)
-        has_dropout = any(getattr(module, "threshold", 0) > 0 for module in model.modules())
+        has_dropout = any(
+            isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()
+        )
         outputs, compute = None, partial(loss_function, model)
         if config.name == "newton-cg" and config.curvature == "gauss-newton":
             if not isinstance(loss_function, SplitLoss):

@@ -93,9 +93,11 @@ def test_what_reads_no_source_is_left_out():
 
 
 def test_one_seed_draws_the_masks_of_both_sides():
-    model = build()
-    masks = {id(module.masks) for module in model.modules() if isinstance(module, Dropout)}
-    assert masks == {id(model.dropout_masks)}
+    model = build().train()
+    sides = {name.partition(".")[0] for name, m in model.named_modules() if isinstance(m, Dropout)}
+    assert sides == {"encoder", "decoder"}
+    outputs = [(torch.manual_seed(3), model(SOURCE, TARGET))[1] for _ in range(2)]
+    assert torch.equal(*outputs)
 
 
 def test_each_side_has_its_own_table_and_padding_where_it_says_so():

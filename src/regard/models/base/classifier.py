@@ -24,8 +24,7 @@ class Classifier(TextModel):
     def __init__(self, encoder: Encoder, num_labels: int) -> None:
         super().__init__(encoder.vocab_size, dim=encoder.dim)
         self.encoder, self.num_labels = encoder, num_labels
-        self.dropout_masks = encoder.dropout_masks
-        self.dropout = Dropout(encoder.config.dropout, self.dropout_masks)
+        self.dropout = Dropout(encoder.config.dropout)
         self.output_weight = nn.Parameter(torch.zeros(num_labels, encoder.dim))
         self.output_bias = nn.Parameter(torch.zeros(num_labels))
 

@@ -85,9 +85,8 @@ class Decoder(TextModel):
         self.num_heads = num_heads
         self.output_weight = table(vocab_size, dim)
         tokens = self.output_weight if tied else table(vocab_size, dim)
-        dropped = Dropout(dropout, self.dropout_masks)
         self.embedding = TokenEmbedding(
-            tokens, positions, dropped, scale=scale, norm=embedding_norm
+            tokens, positions, Dropout(dropout), scale=scale, norm=embedding_norm
         )
 
     def add_blocks(
@@ -103,12 +102,11 @@ class Decoder(TextModel):
             mixers: Self-attention of each, first to last.
             cross: Patterns of each block's attention over a source; None has no source.
         """
-        masks = self.dropout_masks
         if cross is None:
-            self.blocks = nn.ModuleList(TransformerBlock(block, mixer, masks) for mixer in mixers)
+            self.blocks = nn.ModuleList(TransformerBlock(block, mixer) for mixer in mixers)
         else:
             self.blocks = nn.ModuleList(
-                DecoderBlock(block, mixer, pattern, masks)
+                DecoderBlock(block, mixer, pattern)
                 for mixer, pattern in zip(mixers, cross, strict=True)
             )
         self.norm = block.make_last_norm()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from regard.attention import Pattern
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import Dropout, SharedDropoutMasks
+from regard.layers.dropout import Dropout
 from regard.layers.embedding import SegmentedEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.masked_token_head import HeadActivation, MaskedTokenHead
@@ -109,13 +109,13 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
             epsilon=self.epsilon,
         )
 
-    def make_embedding(self, table: nn.Parameter, masks: SharedDropoutMasks) -> SegmentedEmbedding:
+    def make_embedding(self, table: nn.Parameter) -> SegmentedEmbedding:
         """Return the embedding of tokens, by a table ``[vocab, dim]``, positions and segments."""
         return SegmentedEmbedding(
             table,
             LearnedPositions(self.dim, self.max_positions, self.position_offset),
             LayerNorm(self.dim, self.epsilon),
-            Dropout(self.dropout, masks),
+            Dropout(self.dropout),
             num_segments=self.num_segments,
         )
 
@@ -141,19 +141,15 @@ class Encoder(TextModel):
         mixers: Iterable[Mixer],
         *,
         block: BlockConfig | None = None,
-        embedding: Callable[[nn.Parameter, SharedDropoutMasks], nn.Module] | None = None,
+        embedding: Callable[[nn.Parameter], nn.Module] | None = None,
         initial_std: float | None = INITIAL_STD,
     ) -> None:
         super().__init__(vocab_size, dim=config.dim)
         self.config = config
         self.output_weight = token_table(vocab_size, config.dim)
-        self.embedding = (embedding or config.make_embedding)(
-            self.output_weight, self.dropout_masks
-        )
+        self.embedding = (embedding or config.make_embedding)(self.output_weight)
         block = block or config.block()
-        self.blocks = nn.ModuleList(
-            TransformerBlock(block, mixer, self.dropout_masks) for mixer in mixers
-        )
+        self.blocks = nn.ModuleList(TransformerBlock(block, mixer) for mixer in mixers)
         self.norm = block.make_last_norm()
         self.head = None
         if config.has_mlm_head:

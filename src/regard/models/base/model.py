@@ -1,4 +1,4 @@
-"""The base of every model: its size, the type it computes in, and its dropout masks."""
+"""The base of every model: its size, and the type it computes in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import nn
 
 from regard.attention import Pattern, peak_saved_bytes
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import SharedDropoutMasks
 
 
 class FamilyConfig(
@@ -67,7 +66,6 @@ class Model(nn.Module):
         super().__init__()
         self.dim = dim
         self.compute_dtype = torch.float32
-        self.dropout_masks = SharedDropoutMasks()
 
     def __repr__(self) -> str:
         """Describe the model on one screen; ``torch.nn.Module.__repr__(model)`` lists layers."""

@@ -56,7 +56,7 @@ class ConvDecoder(Decoder):
         self.dropout = self._dropout()
 
     def _dropout(self) -> Dropout:
-        return Dropout(self.config.dropout, self.dropout_masks)
+        return Dropout(self.config.dropout)
 
     def before_blocks(self, x: Tensor) -> Tensor:
         """Map embeddings, ``[batch, length, dim]``, to inputs that begin with half-open gates."""

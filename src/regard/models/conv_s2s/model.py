@@ -137,7 +137,7 @@ class ConvS2S(SinglePassDecoder[ConvolutionalState]):
         return TokenEmbedding(table, self.config.make_positions(), self._dropout())
 
     def _dropout(self) -> Dropout:
-        return Dropout(self.config.dropout, self.dropout_masks)
+        return Dropout(self.config.dropout)
 
     @property
     def decoder_blocks(self) -> list[ConvDecoderBlock]:

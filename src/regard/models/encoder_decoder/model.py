@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import Dropout
 from regard.layers.linear import Linear
 from regard.layers.transformer_block import DecoderBlock
 from regard.models.base.decoder import Decoder
@@ -101,9 +100,6 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         self.decoder = _DECODERS[type(config.decoder)](
             config.decoder, vocab_size, attention, reads_source=True
         )
-        for module in self.modules():  # one seed for the masks of encoder and decoder
-            if isinstance(module, Dropout):
-                module.masks = self.dropout_masks
 
     @property
     def output_weight(self) -> nn.Parameter:  # pyright: ignore[reportIncompatibleVariableOverride]

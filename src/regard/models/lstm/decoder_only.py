@@ -96,7 +96,7 @@ class LstmDecoder(Decoder):
             tied=config.tied != "none",
         )
         self.config = config
-        self.dropout = Dropout(config.dropout, self.dropout_masks)
+        self.dropout = Dropout(config.dropout)
         # The embedding has dropout of its own.
         dropouts = [nn.Identity(), *[self.dropout] * (config.num_decoder_layers - 1)]
         self.blocks = nn.ModuleList(RecurrentBlock(config.dim, dropout) for dropout in dropouts)

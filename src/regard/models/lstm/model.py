@@ -117,7 +117,7 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
         dim = config.dim
         tables = tied_tables(vocab_size, dim, config.tied)
         self.source_table, self.target_table, self.output_weight = tables
-        self.dropout = Dropout(config.dropout, self.dropout_masks)
+        self.dropout = Dropout(config.dropout)
         reversals = (False, True) if config.bidirectional else (config.reverse_source,)
         self.encoder = nn.ModuleList(
             LstmEncoderLayer(dim, reversals) for _ in range(config.num_encoder_layers)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import Dropout, SharedDropoutMasks
+from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import LayerNorm
@@ -143,12 +143,12 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         """Return the norm of embeddings; None where they have none."""
         return LayerNorm(self.dim) if self.has_embedding_norm else None
 
-    def make_embedding(self, table: nn.Parameter, masks: SharedDropoutMasks) -> TokenEmbedding:
+    def make_embedding(self, table: nn.Parameter) -> TokenEmbedding:
         """Return the embedding of the encoder or the decoder, by a table ``[vocab, dim]``."""
         return TokenEmbedding(
             table,
             self.make_positions(),
-            Dropout(self.dropout, masks),
+            Dropout(self.dropout),
             scale=self.embedding_scale,
             norm=self.make_embedding_norm(),
         )
@@ -182,16 +182,16 @@ class Transformer(EncoderDecoder[DecoderState]):
         has_bias = config.has_output_bias
         self.output_bias = nn.Parameter(torch.zeros(1, vocab_size)) if has_bias else None
         self.has_plain_logits = not has_bias
-        self.source_embedding = config.make_embedding(source, self.dropout_masks)
-        self.target_embedding = config.make_embedding(target, self.dropout_masks)
+        self.source_embedding = config.make_embedding(source)
+        self.target_embedding = config.make_embedding(target)
         num_sublayers = 2 * config.num_encoder_layers + 3 * config.num_decoder_layers
         block = config.block(num_sublayers / 2)
         self.encoder = nn.ModuleList(
-            TransformerBlock(block, block.self_attention(pattern), self.dropout_masks)
+            TransformerBlock(block, block.self_attention(pattern))
             for pattern in attention.encoder_patterns(config.num_encoder_layers)
         )
         self.decoder = nn.ModuleList(
-            DecoderBlock(block, block.self_attention(pattern), cross_pattern, self.dropout_masks)
+            DecoderBlock(block, block.self_attention(pattern), cross_pattern)
             for pattern, cross_pattern in zip(
                 attention.decoder_patterns(config.num_decoder_layers),
                 attention.cross_patterns(config.num_decoder_layers),

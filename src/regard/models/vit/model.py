@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from regard.attention import Pattern
 from regard.errors import ConfigError, ShapeError
 from regard.layers.attention_config import AttentionConfig
-from regard.layers.dropout import Dropout, SharedDropoutMasks
+from regard.layers.dropout import Dropout
 from regard.layers.feed_forward import Activation
 from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm
@@ -129,16 +129,19 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
             return self.max_positions
         return (self.height // self.patch_height) * (self.width // self.patch_width)
 
-    def make_embedding(self, masks: SharedDropoutMasks) -> InputEmbedding:
+    def make_embedding(self) -> InputEmbedding:
         """Return the embedding of patches or rows."""
         if self.input == "image":
             height, width = self.patch_height, self.patch_width
             projection = Patches(self.dim, channels=self.channels, height=height, width=width)
         else:
             projection = Linear(self.num_features, self.dim)
-        dropout = Dropout(self.dropout, masks)
         return InputEmbedding(
-            projection, self.dim, self.num_positions, has_class_token=True, dropout=dropout
+            projection,
+            self.dim,
+            self.num_positions,
+            has_class_token=True,
+            dropout=Dropout(self.dropout),
         )
 
 
@@ -160,10 +163,10 @@ class Vit(Model):
         self.config = config
         self.input_name = config.input
         self.num_labels = config.num_labels
-        self.front_end = config.make_embedding(self.dropout_masks)
+        self.front_end = config.make_embedding()
         block = config.block()
         self.blocks = nn.ModuleList(
-            TransformerBlock(block, block.self_attention(pattern), self.dropout_masks)
+            TransformerBlock(block, block.self_attention(pattern))
             for pattern in config.patterns(attention)
         )
         self.norm = LayerNorm(config.dim, config.epsilon)
