@@ -3,7 +3,7 @@
 >>> import torch
 >>> from regard.attention import Causal
 >>> from regard.layers import SelfAttention
->>> attention = SelfAttention(64, 4, pattern=Causal(), output_init_scale=1.0)
+>>> attention = SelfAttention(64, 4, pattern=Causal())
 >>> attention(torch.randn(2, 10, 64)).shape
 torch.Size([2, 10, 64])
 """

@@ -14,6 +14,7 @@ from regard.attention import (
     parse_pattern,
 )
 from regard.errors import ConfigError
+from regard.settings.binding import check_types
 
 PatternText = str | tuple[str, ...]
 
@@ -40,6 +41,7 @@ class AttentionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     cross: PatternText = "full"
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("pattern", "encoder", "decoder", "cross"):
             if getattr(self, name) is not None:
                 self._parse(name, is_decoder=False)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
+from regard.settings.binding import check_type
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "swiglu"]
 ACTIVATIONS = {
@@ -39,11 +40,12 @@ class FeedForward(Layer):
         dim: int,
         hidden_dim: int,
         *,
-        activation: Activation,
+        activation: Activation = "relu",
         bias: bool = True,
-        output_init_scale: float,
+        output_init_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        check_type(activation, Activation, "activation")
         self.num_splits = 2 if activation == "swiglu" else 1
         self.inner = Linear(
             dim, self.num_splits * hidden_dim, bias=bias, num_splits=self.num_splits

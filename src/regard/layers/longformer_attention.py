@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.attention import Full, Global, Pattern, ScoreDependentPattern, attend
+from regard.attention import Full, Global, Local, Pattern, ScoreDependentPattern, attend
 from regard.layers.layer import Description
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import SelfAttention
@@ -36,8 +36,8 @@ class LongformerAttention(SelfAttention):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern,
-        num_global: int,
+        pattern: Pattern = Local(256, 256),  # noqa: B008 - an immutable value
+        num_global: int = 1,
         output_init_scale: float = 1.0,
     ) -> None:
         if num_global and not isinstance(pattern, ScoreDependentPattern):

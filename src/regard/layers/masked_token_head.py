@@ -12,6 +12,7 @@ from regard.layers.feed_forward import ACTIVATIONS
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm
+from regard.settings.binding import check_type
 
 HeadActivation = Literal["relu", "gelu", "gelu_tanh"]
 
@@ -27,9 +28,10 @@ class MaskedTokenHead(Layer):
     """
 
     def __init__(
-        self, dim: int, vocab_size: int, norm: LayerNorm, *, activation: HeadActivation
+        self, dim: int, vocab_size: int, norm: LayerNorm, *, activation: HeadActivation = "gelu"
     ) -> None:
         super().__init__()
+        check_type(activation, HeadActivation, "activation")
         self.dense = Linear(dim, dim)
         self.norm = norm
         self.bias = nn.Parameter(torch.zeros(vocab_size))

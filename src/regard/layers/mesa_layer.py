@@ -26,6 +26,7 @@ from regard.layers.convolution import ConvolutionCache
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.norm import RMSNorm
+from regard.settings.binding import check_types
 from regard.settings.validation import require_at_least, require_probability
 
 CHUNK = 64
@@ -48,6 +49,7 @@ class MesaSolver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
+        check_types(self)
         require_at_least(1, self, "num_iterations")
         require_probability(self, "tolerance")
 
@@ -144,10 +146,10 @@ class MesaMixer(Layer):
         dim: int,
         num_heads: int,
         *,
-        solver: MesaSolver | None,
-        conv_width: int,
-        regularization_min: float,
-        output_init_scale: float,
+        solver: MesaSolver | None = MesaSolver(),  # noqa: B008 - an immutable value
+        conv_width: int = 4,
+        regularization_min: float = 0.25,
+        output_init_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.num_heads, self.head_dim = num_heads, dim // num_heads

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from regard.attention import Full, Pattern, attend
+from regard.errors import ConfigError
 from regard.layers.cache import Cache, cache_for
 from regard.layers.layer import Description, Layer, describe_pattern
 from regard.layers.linear import Linear
 from regard.layers.rotary import Rotary
+from regard.settings.binding import check_count
 
 
 class MultiHeadAttention(Layer):
@@ -25,6 +27,9 @@ class MultiHeadAttention(Layer):
         output_init_scale: Factor on the initial weights of the output map.
         head_dim: Size of a head; None is ``dim / num_heads``.
         bias: Whether the maps have biases.
+
+    Raises:
+        ConfigError: Heads of ``dim / num_heads`` do not exist.
     """
 
     def __init__(
@@ -32,12 +37,20 @@ class MultiHeadAttention(Layer):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern,
-        output_init_scale: float,
+        pattern: Pattern = Full(),  # noqa: B008 - an immutable value
+        output_init_scale: float = 1.0,
         head_dim: int | None = None,
         bias: bool = True,
     ) -> None:
         super().__init__()
+        check_count(num_heads, "num_heads")
+        check_count(
+            dim if head_dim is None else head_dim, "dim" if head_dim is None else "head_dim"
+        )
+        if head_dim is None and dim % num_heads:
+            raise ConfigError(
+                f"dim must be a multiple of num_heads ({num_heads}), not {dim}; or set head_dim"
+            )
         self.num_heads, self.head_dim = num_heads, head_dim or dim // num_heads
         self.pattern = pattern
         self.output = Linear(
@@ -106,6 +119,9 @@ class SelfAttention(MultiHeadAttention):
         num_kv_heads: Heads of keys and values, a divisor of `num_heads`: each serves the same
             number of queries (Ainslie et al. 2023); None is `num_heads`.
         rotary: Rotates queries and keys by their positions; None does not.
+
+    Raises:
+        ConfigError: Heads of these numbers and sizes do not exist.
     """
 
     def __init__(
@@ -113,8 +129,8 @@ class SelfAttention(MultiHeadAttention):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern,
-        output_init_scale: float,
+        pattern: Pattern = Full(),  # noqa: B008 - an immutable value
+        output_init_scale: float = 1.0,
         head_dim: int | None = None,
         bias: bool = True,
         num_kv_heads: int | None = None,
@@ -129,7 +145,16 @@ class SelfAttention(MultiHeadAttention):
             bias=bias,
         )
         self.rotary = rotary
-        self.num_kv_heads = num_kv_heads or num_heads
+        self.num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        check_count(self.num_kv_heads, "num_kv_heads")
+        if num_heads % self.num_kv_heads:
+            raise ConfigError(
+                f"num_kv_heads must divide num_heads ({num_heads}), not {self.num_kv_heads}"
+            )
+        if rotary is not None and self.head_dim % 2:
+            raise ConfigError(
+                f"heads must have an even size with rotary positions, not {self.head_dim}"
+            )
         width = num_heads * self.head_dim
         if self.is_grouped:
             self.query = Linear(dim, width, bias=bias)
@@ -209,7 +234,7 @@ class CrossAttention(MultiHeadAttention):
         num_heads: int,
         *,
         pattern: Pattern = Full(),  # noqa: B008 - an immutable value
-        output_init_scale: float,
+        output_init_scale: float = 1.0,
         head_dim: int | None = None,
         bias: bool = True,
     ) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from regard.layers.linear import Linear
+from regard.settings.binding import check_type
 
 Pooling = Literal["first", "mean"]
 """The vector of a sequence: the state of its first position, or the mean of all."""
@@ -24,6 +25,7 @@ class Pooler(Linear):
     """
 
     def __init__(self, dim: int, activation: PoolerActivation = "tanh") -> None:
+        check_type(activation, PoolerActivation, "activation")
         super().__init__(dim, dim)
         self.activation = activation
 

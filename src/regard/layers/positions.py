@@ -7,6 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from regard.errors import ConfigError
+from regard.settings.binding import check_type
+
 SinusoidOrder = Literal["interleaved", "halves"]
 
 
@@ -41,12 +44,18 @@ class SinusoidalPositions(nn.Module):
     Args:
         dim: Size of the embedding, even.
         order: Of its columns: interleaved or halves (see `sinusoids`).
+
+    Raises:
+        ConfigError: The size is odd, or there is no such order.
     """
 
     table: Tensor
 
     def __init__(self, dim: int, order: SinusoidOrder = "interleaved") -> None:
         super().__init__()
+        check_type(order, SinusoidOrder, "order")
+        if dim % 2:
+            raise ConfigError(f"dim={dim}: sinusoids need an even size.")
         self.dim = dim
         self.order: SinusoidOrder = order
         self.register_buffer("table", sinusoids(256, dim, order), persistent=False)

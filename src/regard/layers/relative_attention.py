@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from regard.attention import LengthDependentPattern, Pattern, TransformerXL, attend
+from regard.attention import Causal, LengthDependentPattern, Pattern, TransformerXL, attend
 from regard.layers.cache import PositionCounter
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
@@ -142,10 +142,10 @@ class RelativeAttention(MultiHeadAttention):
         dim: int,
         num_heads: int,
         *,
-        pattern: Pattern,
-        memory: int,
+        pattern: Pattern = Causal(),  # noqa: B008 - an immutable value
+        memory: int = 256,
         shared: RelativePositions,
-        output_init_scale: float,
+        output_init_scale: float = 1.0,
     ) -> None:
         super().__init__(
             dim, num_heads, pattern=pattern, output_init_scale=output_init_scale, bias=False

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from regard.attention import (
     Additive,
     DotProduct,
+    Full,
     Pattern,
     ScoreFunction,
     attend,
@@ -40,7 +41,7 @@ class Seq2SeqAttention(Layer):
     reads_source = True
     score_name = "dot"
 
-    def __init__(self, dim: int, pattern: Pattern) -> None:
+    def __init__(self, dim: int, pattern: Pattern = Full()) -> None:  # noqa: B008 - immutable
         super().__init__()
         self.dim = dim
         self.pattern = pattern
@@ -114,7 +115,7 @@ class BahdanauAttention(Seq2SeqAttention):
     reads_last_step = True
     score_name = "additive"
 
-    def __init__(self, dim: int, pattern: Pattern) -> None:
+    def __init__(self, dim: int, pattern: Pattern = Full()) -> None:  # noqa: B008 - immutable
         super().__init__(dim, pattern)
         self.query = Linear(dim, dim)
         self.key = Linear(dim, dim, bias=False)
@@ -140,7 +141,13 @@ class LuongAttention(Seq2SeqAttention):
         is_general: Whether there is a map W_a.
     """
 
-    def __init__(self, dim: int, pattern: Pattern, *, is_general: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        pattern: Pattern = Full(),  # noqa: B008 - an immutable value
+        *,
+        is_general: bool = True,
+    ) -> None:
         super().__init__(dim, pattern)
         self.score_name = "general" if is_general else "dot"
         self.key = Linear(dim, dim, bias=False) if is_general else nn.Identity()

@@ -20,6 +20,8 @@ from regard.layers.layer import INPUT, Flow, Layer
 from regard.layers.multi_head_attention import CrossAttention, SelfAttention
 from regard.layers.norm import NORMS, LayerNorm, NormKind, RMSNorm
 from regard.layers.rotary import Rotary
+from regard.settings.binding import check_types
+from regard.settings.validation import require_at_least, require_positive, require_probability
 
 NormPosition = Literal["pre", "post"]
 
@@ -47,16 +49,22 @@ class BlockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dim: int
     num_heads: int
     hidden_dim: int
-    dropout: float
-    norm: NormPosition
-    activation: Activation
-    output_init_scale: float
+    dropout: float = 0.1
+    norm: NormPosition = "pre"
+    activation: Activation = "relu"
+    output_init_scale: float = 1.0
     norm_kind: NormKind = "layer"
     epsilon: float = 1e-5
     bias: bool = True
     head_dim: int | None = None
     num_kv_heads: int | None = None
     rotary_base: float | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        require_at_least(1, self, "dim", "num_heads", "hidden_dim", "head_dim", "num_kv_heads")
+        require_probability(self, "dropout")
+        require_positive(self, "epsilon", "rotary_base")
 
     def self_attention(self, pattern: Pattern) -> SelfAttention:
         """Build the self-attention of a block, by a pattern."""

@@ -22,7 +22,7 @@ import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType, UnionType
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -134,6 +134,91 @@ def convert_fields(config_type: _Struct, table: Mapping[str, Any], path: str) ->
         for field in fields(config_type)
         if field.name in table and not _structs(field.type)
     }
+
+
+def check_types(config: msgspec.Struct) -> None:
+    """Check the type of every setting of a struct, for its ``__post_init__``.
+
+    A whole number from NumPy becomes a plain one, a list becomes the tuple that a setting wants.
+
+    Args:
+        config: Changed in place where a value has a plainer form.
+
+    Raises:
+        ConfigError: A value is not of its setting's type, in the words of `bind`.
+
+    >>> class Sizes(msgspec.Struct):
+    ...     dim: int = 8
+    ...     def __post_init__(self) -> None:
+    ...         check_types(self)
+    >>> Sizes(dim="16")
+    Traceback (most recent call last):
+    ...
+    regard.errors.ConfigError: dim=16: a whole number was expected.
+    """
+    for name, hint, default in _typed_fields(type(config)):
+        value = getattr(config, name)
+        if value is default:
+            continue
+        converted = check_type(value, hint, name)
+        if converted is not value:
+            msgspec.structs.force_setattr(config, name, converted)
+
+
+def check_type(value: object, hint: object, name: str) -> object:
+    """Check the type of one value that is not part of a struct.
+
+    Args:
+        value: An argument, such as the name of an activation.
+        hint: Its type, such as a `Literal`.
+        name: Of the argument, for the message.
+
+    Returns:
+        The value, in its plain form.
+
+    Raises:
+        ConfigError: It is not of that type, in the words of `bind`.
+
+    >>> from typing import Literal
+    >>> check_type("sideways", Literal["pre", "post"], "norm")
+    Traceback (most recent call last):
+    ...
+    regard.errors.ConfigError: norm=sideways: one of pre, post was expected.
+    """
+    structs = _structs(hint)
+    if isinstance(value, msgspec.Struct) and isinstance(value, structs):
+        return value
+    if structs:
+        names = ", ".join(struct.__name__ for struct in structs)
+        raise ConfigError(f"{name}={type(value).__name__}: one of {names} was expected.")
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # a number of NumPy or PyTorch
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        return _convert(value, hint, name)  # says what was expected
+
+
+def check_count(value: object, name: str, least: int = 1) -> None:
+    """Check a size that is not part of a struct, such as the number of token ids.
+
+    Args:
+        value: An argument.
+        name: Of the argument, for the message.
+        least: Smallest size that is allowed.
+
+    Raises:
+        ConfigError: It is not a whole number, or too small.
+    """
+    number = check_type(value, int, name)
+    if not isinstance(number, int) or number < least:
+        raise ConfigError(f"{name}={value}: {name} must be {least} or more, not {value}")
+
+
+@cache
+def _typed_fields(config_type: _Struct) -> tuple[tuple[str, object, object], ...]:
+    """Return name, type and default of every field of a struct."""
+    return tuple((field.name, field.type, field.default) for field in fields(config_type))
 
 
 def to_toml(config: msgspec.Struct) -> str:

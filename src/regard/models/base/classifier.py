@@ -11,6 +11,7 @@ from regard.layers.dropout import Dropout
 from regard.models.base.encoder import Encoder
 from regard.models.base.model import PooledVector
 from regard.models.base.text_model import TextModel
+from regard.settings.binding import check_count
 
 
 class Classifier(TextModel):
@@ -23,6 +24,7 @@ class Classifier(TextModel):
 
     def __init__(self, encoder: Encoder, num_labels: int) -> None:
         super().__init__(encoder.vocab_size, dim=encoder.dim)
+        check_count(num_labels, "num_labels", least=2)
         self.encoder, self.num_labels = encoder, num_labels
         self.dropout = Dropout(encoder.config.dropout)
         self.output_weight = nn.Parameter(torch.zeros(num_labels, encoder.dim))

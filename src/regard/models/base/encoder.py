@@ -79,6 +79,7 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
     pooling: Pooling = "first"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim", "max_positions")
         require_at_least(0, self, "position_offset", "num_segments", "pad_id")
         require_multiple(self, "dim", divisor="num_heads")

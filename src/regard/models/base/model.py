@@ -12,12 +12,16 @@ from torch import nn
 
 from regard.attention import Pattern, peak_saved_bytes
 from regard.layers.attention_config import AttentionConfig
+from regard.settings.binding import check_types
 
 
 class FamilyConfig(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="family"
 ):
     """The dimensions of a model; the setting ``family`` says of which family."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions and the patterns of attention in a line."""

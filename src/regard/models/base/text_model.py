@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.models.base.model import Model
+from regard.settings.binding import check_count
 
 PAD_ID = 0
 
@@ -15,8 +16,11 @@ class TextModel(Model):
     """A model that computes logits of tokens.
 
     Args:
-        vocab_size: Number of token ids.
+        vocab_size: Number of token ids, 1 or more.
         dim: Size of its hidden states.
+
+    Raises:
+        ConfigError: The number of token ids is out of range.
     """
 
     output_weight: nn.Parameter
@@ -30,6 +34,7 @@ class TextModel(Model):
 
     def __init__(self, vocab_size: int, *, dim: int) -> None:
         super().__init__(dim=dim)
+        check_count(vocab_size, "vocab_size")
         self.vocab_size = vocab_size
 
     @property

@@ -66,6 +66,7 @@ class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
     tied: Tied = "all"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_at_least(
             1, self, "num_encoder_layers", "num_decoder_layers", "kernel_width", "max_positions"
         )

@@ -50,6 +50,7 @@ class EncoderDecoderConfig(FamilyConfig, frozen=True, kw_only=True, tag="encoder
     start_id: int = START_ID
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_at_least(1, self, "source_rows")
         require_at_least(0, self, "start_id")
 

@@ -66,6 +66,7 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
     tied: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim", "max_positions")
         heads, shared = self.num_heads, self.num_kv_heads
         if self.head_dim is None and self.dim % heads:

@@ -71,6 +71,7 @@ class LstmConfig(FamilyConfig, frozen=True, kw_only=True, tag="lstm"):
     tied: Tied = "all"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_at_least(1, self, "num_encoder_layers", "num_decoder_layers", "dim")
         if self.bidirectional and self.dim % 2:
             raise ValueError(f"dim must be even with bidirectional=true, not {self.dim}")

@@ -61,6 +61,7 @@ class MesaNetConfig(FamilyConfig, frozen=True, kw_only=True, tag="mesanet"):
     tied: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_at_least(1, self, "num_layers", "num_heads", "hidden_dim")
         require_at_least(1, self, "conv_width", "num_iterations", "eval_iterations")
         if self.dim < 1 or self.dim % self.num_heads:

@@ -82,6 +82,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
     start_id: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_at_least(1, self, "num_encoder_layers", "num_decoder_layers", "num_heads")
         require_at_least(1, self, "hidden_dim", "max_positions")
         require_even_heads(self.dim, self.num_heads)

@@ -57,6 +57,7 @@ class TransformerXlConfig(FamilyConfig, frozen=True, kw_only=True, tag="transfor
     tied: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_at_least(1, self, "num_layers", "num_heads", "hidden_dim", "memory")
         require_even_heads(self.dim, self.num_heads)
         require_probability(self, "dropout")

@@ -81,6 +81,7 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
     num_labels: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         sizes = ("height", "width", "channels", "patch_height", "patch_width", "num_features")
         require_at_least(1, self, *sizes, "max_positions")
         require_at_least(1, self, "num_layers", "dim", "num_heads", "hidden_dim")
