@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,7 +23,7 @@ class Adapter(Layer, ABC):
         """Return the change of the weight, ``[out_dim, in_dim]``."""
 
 
-class Linear(Layer):
+class Linear(Layer, nn.Linear):
     """``y = x W^T + b``.
 
     Args:
@@ -46,20 +45,26 @@ class Linear(Layer):
         init_scale: float = 1.0,
         num_splits: int = 1,
     ) -> None:
-        super().__init__()
-        self.num_splits = num_splits
-        self.weight = nn.Parameter(torch.empty(out_dim, in_dim))
-        self.bias = nn.Parameter(torch.zeros(out_dim)) if bias else None
+        self.num_splits, self.init_scale = num_splits, init_scale
+        nn.Linear.__init__(self, in_dim, out_dim, bias)
         self.adaptation: Adapter | None = None
         """Changes the map (`regard.layers.lora`), where set."""
-        bound = init_scale * math.sqrt(6.0 / (in_dim + out_dim // num_splits))
-        nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def reset_parameters(self) -> None:
+        """Draw the initial weights."""
+        bound = self.init_scale * math.sqrt(
+            6.0 / (self.in_features + self.out_features // self.num_splits)
+        )
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in torch.nn.Linear
         """Map ``[batch, length, in_dim]`` (any leading axes) to ``[batch, length, out_dim]``."""
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        y = F.linear(x, self.weight.to(x.dtype), bias)
-        return y if self.adaptation is None else y + self.adaptation(x)
+        dtype = input.dtype
+        bias = None if self.bias is None else self.bias.to(dtype)
+        y = F.linear(input, self.weight.to(dtype), bias)
+        return y if self.adaptation is None else y + self.adaptation(input)
 
     def adapted_weight(self) -> Tensor:
         """Return W with its change, ``[out_dim, in_dim]``: layers that multiply by W take this."""

@@ -103,7 +103,7 @@ class InputEmbedding(Layer):
         """
         x = self.projection(x)
         if self.class_token is not None:
-            x = torch.cat([self.class_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.class_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
         index = torch.arange(x.shape[1], device=x.device).clamp(max=self.positions.shape[1] - 1)
         return self.dropout(x + self.positions[:, index].to(x.dtype))
 

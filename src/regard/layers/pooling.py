@@ -29,9 +29,9 @@ class Pooler(Linear):
         super().__init__(dim, dim)
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in torch.nn.Linear
         """Map ``[batch, dim]`` to the same shape."""
-        mapped = super().forward(x)
+        mapped = super().forward(input)
         return mapped.relu() if self.activation == "relu" else mapped.tanh()
 
 

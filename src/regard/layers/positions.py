@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,15 @@ from regard.settings.binding import check_type
 SinusoidOrder = Literal["interleaved", "halves"]
 
 
-def sinusoids(num_positions: int, dim: int, order: SinusoidOrder = "interleaved") -> Tensor:
+def sinusoids(
+    num_positions: int,
+    dim: int,
+    order: SinusoidOrder = "interleaved",
+    *,
+    start: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> Tensor:
     """Compute the sinusoidal position table.
 
     ``PE[pos, 2i] = sin(pos / 10000^(2i / dim))`` and ``PE[pos, 2i+1] = cos`` of the same angle.
@@ -22,20 +31,24 @@ def sinusoids(num_positions: int, dim: int, order: SinusoidOrder = "interleaved"
         num_positions: Rows of the table.
         dim: Columns, even.
         order: Of the columns: interleaved (the paper's), or halves, all sines before all cosines.
+        start: Position of the first row.
+        dtype: Of the result.
+        device: Of the result.
 
     Returns:
-        ``[num_positions, dim]`` float32.
+        ``[num_positions, dim]``.
 
     >>> [round(value, 3) for value in sinusoids(2, 4)[1].tolist()]  # sin 1, cos 1, sin .01, cos .01
     [0.841, 0.54, 0.01, 1.0]
     >>> [round(value, 3) for value in sinusoids(2, 4, "halves")[1].tolist()]
     [0.841, 0.01, 0.54, 1.0]
     """
-    positions = torch.arange(num_positions, dtype=torch.float64)
-    frequencies = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    positions = torch.arange(start, start + num_positions, device=device).double()
+    frequencies = 10000.0 ** (-torch.arange(0, dim, 2, device=device).double() / dim)
     angles = positions[:, None] * frequencies
     axis = 2 if order == "interleaved" else 1
-    return torch.stack([angles.sin(), angles.cos()], dim=axis).flatten(1).float()
+    wide = torch.promote_types(dtype, torch.float32)
+    return torch.stack([angles.sin(), angles.cos()], dim=axis).flatten(1).to(wide).to(dtype)
 
 
 class SinusoidalPositions(nn.Module):
@@ -62,9 +75,21 @@ class SinusoidalPositions(nn.Module):
 
     def forward(self, start: int, length: int) -> Tensor:
         """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
+        if torch.compiler.is_compiling():  # for all lengths
+            return self._rows(length, start)
         while start + length > len(self.table):
-            self.table = sinusoids(2 * len(self.table), self.dim, self.order).to(self.table)
+            self.table = self._rows(2 * len(self.table))
         return self.table[start : start + length]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Cast or move; the table is computed again, for it has no values from the meta device."""
+        super()._apply(fn, recurse)
+        self.table = self._rows(len(self.table))
+        return self
+
+    def _rows(self, number: int, start: int = 0) -> Tensor:
+        like = {"dtype": self.table.dtype, "device": self.table.device}
+        return sinusoids(number, self.dim, self.order, start=start, **like)
 
 
 class LearnedPositions(nn.Module):

@@ -120,14 +120,19 @@ class Lstm(Layer):
             Outputs ``[batch, length, dim]``, undefined at padding, and the state after the last
             valid position read.
         """
+        device_type = x.device.type
+        if torch.is_autocast_enabled(device_type):  # which the fused kernel does not know
+            x = x.to(torch.get_autocast_dtype(device_type))
         if state is None:
-            zeros = x.new_zeros(len(x), self.dim)
+            zeros = x.new_zeros(x.shape[0], self.dim)
             state = LstmState(zeros, zeros)
+        state = LstmState(state.hidden.to(x.dtype), state.cell.to(x.dtype))
         weights = self.weights(x.dtype)
         if lengths is not None:
             x, weights = _hold_at_padding(x, lengths, weights)
         x = x.flip(1) if self.is_reversed else x
-        outputs, state = (_fused if x.device.type == "cpu" else run_cells)(x, state, weights)
+        with torch.autocast(device_type, enabled=False):
+            outputs, state = (_fused if device_type == "cpu" else run_cells)(x, state, weights)
         if self.is_reversed:
             return outputs.flip(1), state
         if lengths is not None:

@@ -17,7 +17,7 @@ from regard.models.base.decoder import Decoder
 from regard.models.base.encoder import Encoder
 from regard.models.base.encoder_decoder import EncoderDecoder
 from regard.models.base.model import FamilyConfig, Model
-from regard.models.base.text_model import TextModel
+from regard.models.base.text_model import TextModel, mask_lengths
 from regard.models.bert.hf import BERT_FORMAT
 from regard.models.bert.model import Bert, BertConfig
 from regard.models.conv_s2s.decoder_only import ConvDecoder
@@ -201,4 +201,5 @@ __all__ = [
     "VitConfig",
     "family_of",
     "make_model",
+    "mask_lengths",
 ]

@@ -30,18 +30,18 @@ class Classifier(TextModel):
         self.output_weight = nn.Parameter(torch.zeros(num_labels, encoder.dim))
         self.output_bias = nn.Parameter(torch.zeros(num_labels))
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, *, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of the labels.
 
         Args:
             ids: ``[batch, length]``, padded on the right.
+            lengths: Tokens of each row, ``[batch]``; None finds them by the encoder's `pad_id`.
 
         Returns:
             ``[batch, labels]``.
         """
-        self.encoder.compute_dtype = self.compute_dtype
-        states = self.encoder.hidden_states(ids)  # [batch, length, dim]
-        return self.logits(self.dropout(self.encoder.pooled(states, ids)))
+        states = self.encoder.hidden_states(ids, lengths=lengths)  # [batch, length, dim]
+        return self.logits(self.dropout(self.encoder.pooled(states, ids, lengths=lengths)))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map the vectors of texts, ``[batch, dim]``, to logits, ``[batch, labels]``."""

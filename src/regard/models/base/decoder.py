@@ -21,7 +21,7 @@ from regard.layers.embedding import TokenEmbedding
 from regard.layers.norm import LayerNorm
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.layers.transformer_block import BlockConfig, DecoderBlock, Mixer, TransformerBlock
-from regard.models.base.text_model import TextModel, token_table
+from regard.models.base.text_model import TextModel, token_lengths, token_table
 
 
 @dataclass
@@ -111,20 +111,32 @@ class Decoder(TextModel):
             )
         self.norm = block.make_last_norm()
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, *, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of every next token.
 
         Args:
             ids: ``[batch, length]``; a position sees itself and those before it, so padding on the
-                right changes nothing before it.
+                right, of any id, changes nothing before it.
+            lengths: Tokens of each row, ``[batch]``; they change nothing but what is computed at
+                padding, which has no meaning.
 
         Returns:
             ``[batch, length, vocab]``.
         """
-        return self.logits(self.hidden_states(ids))
+        return self.logits(self.hidden_states(ids, lengths=lengths))
 
-    def hidden_states(self, ids: Tensor) -> Tensor:
-        """Compute the last hidden states, ``[batch, length, dim]``, of ids ``[batch, length]``."""
+    def hidden_states(self, ids: Tensor, *, lengths: Tensor | None = None) -> Tensor:
+        """Compute the last hidden states of ids; see `forward`.
+
+        Args:
+            ids: ``[batch, length]``.
+            lengths: Tokens of each row, ``[batch]``; None means all.
+
+        Returns:
+            ``[batch, length, dim]``.
+        """
+        if lengths is not None:
+            token_lengths(ids, lengths)  # checks them
         return self.decode(ids)
 
     def hidden_states_after(self, before: Tensor, ids: Tensor) -> Tensor:  # noqa: ARG002

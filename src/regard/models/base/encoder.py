@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import msgspec
-import torch
 from torch import Tensor, nn
 
 from regard.attention import Pattern
@@ -25,7 +24,12 @@ from regard.layers.pooling import Pooler, PoolerActivation, Pooling, mean_of_val
 from regard.layers.positions import LearnedPositions
 from regard.layers.transformer_block import BlockConfig, Mixer, NormPosition, TransformerBlock
 from regard.models.base.model import FamilyConfig
-from regard.models.base.text_model import TextModel, token_table
+from regard.models.base.text_model import (
+    TextModel,
+    lengths_of_padded,
+    token_lengths,
+    token_table,
+)
 from regard.settings.validation import (
     require_at_least,
     require_multiple,
@@ -163,12 +167,15 @@ class Encoder(TextModel):
                 if parameter.dim() > 1:
                     nn.init.normal_(parameter, std=initial_std)
 
-    def forward(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, *, segments: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
         """Compute the logits of the token at every position.
 
         Args:
             ids: ``[batch, length]``, padded on the right with the configuration's `pad_id`.
             segments: Segment numbers of the same shape; None is 0 everywhere.
+            lengths: Tokens of each row, ``[batch]``; None finds them by `pad_id`.
 
         Returns:
             ``[batch, length, vocab]``; meaningful where the token was masked.
@@ -176,23 +183,25 @@ class Encoder(TextModel):
         Raises:
             ConfigError: The model has no head for them.
         """
-        return self.logits(self.hidden_states(ids, segments=segments))
+        return self.logits(self.hidden_states(ids, segments=segments, lengths=lengths))
 
-    def hidden_states(self, ids: Tensor, *, segments: Tensor | None = None) -> Tensor:
+    def hidden_states(
+        self, ids: Tensor, *, segments: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
         """Compute the last hidden states.
 
         Args:
             ids: ``[batch, length]``, padded on the right with the configuration's `pad_id`.
             segments: Segment numbers of the same shape; None is 0 everywhere.
+            lengths: Tokens of each row, ``[batch]``; None finds them by `pad_id`.
 
         Returns:
             ``[batch, length, dim]``; those of padding are meaningless.
         """
-        lengths = self.lengths(ids)
-        is_padded = bool((lengths < ids.shape[1]).any())
+        lengths = lengths_of_padded(ids, lengths, pad_id=self.config.pad_id)
         x = self.embed(ids, segments)
         for block in self.blocks:
-            x = block(x, lengths if is_padded else None)
+            x = block(x, lengths)
         return self.norm(x)
 
     def embed(self, ids: Tensor, segments: Tensor | None) -> Tensor:
@@ -224,25 +233,25 @@ class Encoder(TextModel):
             )
         return self.head(hidden, self.output_weight)
 
-    def pooled(self, hidden: Tensor, ids: Tensor) -> Tensor:
+    def pooled(self, hidden: Tensor, ids: Tensor, *, lengths: Tensor | None = None) -> Tensor:
         """Compute one vector for each text.
 
         Args:
             hidden: Last hidden states, ``[batch, length, dim]``.
             ids: Their ids, ``[batch, length]``.
+            lengths: Tokens of each row, ``[batch]``; None finds them by the `pad_id`.
 
         Returns:
             ``[batch, dim]``: the mean over the tokens without padding, or the first token's state,
             through the pooler where there is one.
         """
         if self.config.pooling == "mean":
-            return mean_of_valid(hidden, self.lengths(ids))
+            return mean_of_valid(hidden, self.lengths(ids) if lengths is None else lengths)
         return hidden[:, 0] if self.pooler is None else self.pooler(hidden[:, 0])
 
     def lengths(self, ids: Tensor) -> Tensor:
         """Count the tokens of each row of ``[batch, length]``, up to the last without padding."""
-        positions = torch.arange(1, ids.shape[1] + 1, device=ids.device)
-        return ((ids != self.config.pad_id) * positions).amax(1)  # [batch]
+        return token_lengths(ids, pad_id=self.config.pad_id)
 
     @property
     def output_name(self) -> str:

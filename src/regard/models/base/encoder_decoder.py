@@ -45,26 +45,39 @@ class EncoderDecoder(TextModel, Generic[S]):
         """Size of the states on the source side."""
         return self.dim
 
-    def forward(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+    def forward(
+        self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
+    ) -> Tensor:
         """Compute the logits of every next target token.
 
         Args:
             source_ids: ``[batch, source_length]``, padded on the right with `pad_id`.
             target_ids: Decoder inputs, ``[batch, length]``, beginning with `start_id`; they are
-                not shifted inside.
+                not shifted inside, and padding on the right changes nothing before it.
+            lengths: Tokens of each source, ``[batch]``; None finds them by `pad_id`.
 
         Returns:
             ``[batch, length, vocab]``.
         """
-        return self.logits(self.hidden_states(source_ids, target_ids))
+        return self.logits(self.hidden_states(source_ids, target_ids, lengths=lengths))
 
     @abstractmethod
-    def hidden_states(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+    def hidden_states(
+        self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
+    ) -> Tensor:
         """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
 
     @abstractmethod
-    def init_state(self, source_ids: Tensor) -> S:
-        """Read the source, ``[batch, source_length]``; return the state before the first token."""
+    def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> S:
+        """Read a source.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right with `pad_id`.
+            lengths: Tokens of each source, ``[batch]``; None finds them by `pad_id`.
+
+        Returns:
+            The state before the first token.
+        """
 
     @abstractmethod
     def decode_step(self, ids: Tensor, state: S) -> Tensor:
@@ -106,9 +119,11 @@ class SinglePassDecoder(EncoderDecoder[S]):
             The decoder's last hidden states, ``[batch, length, dim]``.
         """
 
-    def hidden_states(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+    def hidden_states(
+        self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
+    ) -> Tensor:
         """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
-        return self.decode(target_ids, self.init_state(source_ids))
+        return self.decode(target_ids, self.init_state(source_ids, lengths=lengths))
 
     def decode_step(self, ids: Tensor, state: S) -> Tensor:
         """Decode one token; see `EncoderDecoder`."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Self
 
 import msgspec
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from regard.attention import Pattern, peak_saved_bytes
 from regard.layers.attention_config import AttentionConfig
@@ -59,6 +59,8 @@ class Connection(NamedTuple):
 class Model(nn.Module):
     """The base of every model.
 
+    It computes in the type of its parameters, or in that of an autocast region.
+
     Args:
         dim: Size of its hidden states.
     """
@@ -69,7 +71,7 @@ class Model(nn.Module):
     def __init__(self, *, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.compute_dtype = torch.float32
+        self._compute_dtype: torch.dtype | None = None
 
     def __repr__(self) -> str:
         """Describe the model on one screen; ``torch.nn.Module.__repr__(model)`` lists layers."""
@@ -89,6 +91,37 @@ class Model(nn.Module):
         }
         lines = [f"  {name}: {fact}" for name, fact in facts.items() if fact is not None]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The type of activations: that of the parameters, unless another one is set.
+
+        Set ``torch.bfloat16`` to keep float32 weights and round each where it is used. A cast of
+        the model, such as ``.double()``, ends this.
+        """
+        return self._compute_dtype or next(self.parameters()).dtype
+
+    @compute_dtype.setter
+    def compute_dtype(self, dtype: torch.dtype | None) -> None:
+        for module in self.modules():
+            if isinstance(module, Model):
+                module._compute_dtype = dtype
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Cast or move all tensors; tied weights stay one, and their type is computed in."""
+        before = next(self.parameters()).dtype
+        places: dict[int, list[tuple[nn.Module, str]]] = {}
+        for module in self.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    places.setdefault(id(parameter), []).append((module, name))
+        super()._apply(fn, recurse)
+        for (first, first_name), *others in places.values():
+            for module, name in others:
+                module._parameters[name] = first._parameters[first_name]
+        if next(self.parameters()).dtype != before:
+            self.compute_dtype = None
+        return self
 
     @property
     def output_name(self) -> str:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.errors import ShapeError
 from regard.models.base.model import Model
 from regard.settings.binding import check_count
 
@@ -55,7 +56,79 @@ def token_table(vocab_size: int, dim: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(vocab_size, dim).normal_(std=dim**-0.5))
 
 
-def valid_lengths(ids: Tensor, pad_id: int = PAD_ID) -> Tensor | None:
-    """Count the tokens of each row of ``[batch, length]``; return None where no row is padded."""
-    lengths = (ids != pad_id).sum(1)
+def token_lengths(ids: Tensor, lengths: Tensor | None = None, *, pad_id: int = PAD_ID) -> Tensor:
+    """Return the number of tokens of each row: the one rule of padding, for all models.
+
+    Rows are padded on the right. Without `lengths` a row ends with its last token that is not
+    `pad_id`; within a text `pad_id` is a token like any other.
+
+    Args:
+        ids: ``[batch, length]``.
+        lengths: Tokens of each row, ``[batch]`` whole numbers, where they are known.
+        pad_id: Token that fills up rows.
+
+    Returns:
+        ``[batch]``.
+
+    Raises:
+        ShapeError: The lengths are not those of such rows.
+
+    >>> token_lengths(torch.tensor([[5, 0, 6, 0], [5, 0, 0, 0]])).tolist()
+    [3, 1]
+    """
+    if lengths is None:
+        num_filled = (ids == pad_id).flip(1).long().cumprod(1).sum(1)
+        return ids.shape[1] - num_filled
+    if lengths.shape != ids.shape[:1] or lengths.is_floating_point() or lengths.dtype == torch.bool:
+        raise ShapeError(
+            f"lengths are {list(lengths.shape)} {str(lengths.dtype).removeprefix('torch.')}; "
+            f"[{ids.shape[0]}] whole numbers are expected, the tokens of each row.  "
+            "Of a mask: lengths=mask_lengths(mask)."
+        )
+    if not torch.compiler.is_compiling() and bool(((lengths < 0) | (lengths > ids.shape[1])).any()):
+        raise ShapeError(f"lengths must be 0 to {ids.shape[1]}, not {lengths.tolist()}.")
+    return lengths
+
+
+def lengths_of_padded(
+    ids: Tensor, lengths: Tensor | None = None, *, pad_id: int = PAD_ID
+) -> Tensor | None:
+    """Return `token_lengths`, or None where it is known that no row is padded.
+
+    Args:
+        ids: ``[batch, length]``.
+        lengths: Tokens of each row, ``[batch]``, where they are known.
+        pad_id: Token that fills up rows.
+
+    Returns:
+        ``[batch]``; in a graph that is compiled for all inputs never None.
+    """
+    lengths = token_lengths(ids, lengths, pad_id=pad_id)
+    if torch.compiler.is_compiling():
+        return lengths
     return lengths if bool((lengths < ids.shape[1]).any()) else None
+
+
+def mask_lengths(mask: Tensor) -> Tensor:
+    """Return the lengths that an attention mask describes.
+
+    Args:
+        mask: ``[batch, length]``, True or 1 at tokens and False or 0 at padding, on the right.
+
+    Returns:
+        ``[batch]`` whole numbers.
+
+    Raises:
+        ShapeError: Padding is on the left or within a text.
+
+    >>> mask_lengths(torch.tensor([[1, 1, 0], [1, 1, 1]])).tolist()
+    [2, 3]
+    """
+    if mask.dim() != 2:
+        raise ShapeError(f"the mask is {list(mask.shape)}; [batch, length] is expected.")
+    is_token = mask != 0
+    lengths = is_token.sum(1)
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    if bool((is_token != (positions < lengths[:, None])).any()):
+        raise ShapeError("the mask has padding before tokens.  Pad on the right of each row.")
+    return lengths

@@ -31,7 +31,7 @@ from regard.layers.seq2seq_attention import Memory
 from regard.models.base.encoder_decoder import SinglePassDecoder, Tied, tied_tables
 from regard.models.base.model import FamilyConfig
 from regard.models.base.pattern_support import check_patterns
-from regard.models.base.text_model import valid_lengths
+from regard.models.base.text_model import lengths_of_padded
 from regard.settings.validation import require_at_least, require_probability
 
 EMBEDDED = 0.1
@@ -150,14 +150,20 @@ class ConvS2S(SinglePassDecoder[ConvolutionalState]):
         patterns = attention.cross_patterns(self.config.num_decoder_layers)
         return self.bytes_kept(patterns, length)
 
-    def encode(self, source_ids: Tensor) -> tuple[Memory, Tensor | None]:
-        """Read the source, ``[batch, source_length]``, padded on the right with 0.
+    def encode(
+        self, source_ids: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Memory, Tensor | None]:
+        """Read the source.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right with 0.
+            lengths: Tokens of each source, ``[batch]``; None finds them by the padding.
 
         Returns:
             The keys z and values z + e, ``[batch, source_length, dim]`` each, and the valid lengths
             ``[batch]``, or None where no row is padded.
         """
-        lengths = valid_lengths(source_ids)
+        lengths = lengths_of_padded(source_ids, lengths)
         is_valid = None
         if lengths is not None:
             positions = torch.arange(source_ids.shape[1], device=source_ids.device)
@@ -169,9 +175,11 @@ class ConvS2S(SinglePassDecoder[ConvolutionalState]):
         keys = self.encoder_output(x)
         return (keys, (keys + embedded) * HALF), lengths
 
-    def init_state(self, source_ids: Tensor) -> ConvolutionalState:
-        """Read the source, ``[batch, source_length]``; return the state before the first token."""
-        memory, lengths = self.encode(source_ids)
+    def init_state(
+        self, source_ids: Tensor, *, lengths: Tensor | None = None
+    ) -> ConvolutionalState:
+        """Read the source; return the state before the first token, see `EncoderDecoder`."""
+        memory, lengths = self.encode(source_ids, lengths)
         caches = [ConvolutionCache() for _ in self.decoder]
         return ConvolutionalState(memory=memory, lengths=lengths, caches=caches)
 

@@ -25,6 +25,7 @@ from regard.models.base.decoder import Decoder
 from regard.models.base.encoder import Encoder
 from regard.models.base.encoder_decoder import START_ID, DecoderState, EncoderDecoder
 from regard.models.base.model import FamilyConfig
+from regard.models.base.text_model import lengths_of_padded, token_lengths
 from regard.models.bert.model import Bert, BertConfig
 from regard.models.gpt.model import Gpt, GptConfig
 from regard.models.longformer.model import Longformer, LongformerConfig
@@ -123,35 +124,37 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
-        self.encoder.compute_dtype = self.decoder.compute_dtype = self.compute_dtype
         decoder = self.config.decoder
         patterns = attention.cross_patterns(decoder.num_layers)
         cross = self.bytes_kept(patterns, length, num_heads=decoder.num_heads)
         parts = (self.encoder, self.decoder)
         return cross + sum(part.attention_bytes(attention, length) for part in parts)
 
-    def encode(self, source_ids: Tensor) -> Tensor:
-        """Read the source, ``[batch, source_length]``, padded on the right with `pad_id`.
+    def encode(self, source_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Read the source.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right with `pad_id`.
+            lengths: Tokens of each source, ``[batch]``; None finds them by `pad_id`.
 
         Returns:
             States in the decoder's size, ``[batch, source_length, dim]``.
         """
-        self.encoder.compute_dtype = self.decoder.compute_dtype = self.compute_dtype
-        return self.encoder_output(self.encoder.hidden_states(source_ids))
+        return self.encoder_output(self.encoder.hidden_states(source_ids, lengths=lengths))
 
-    def hidden_states(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+    def hidden_states(
+        self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
+    ) -> Tensor:
         """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
-        lengths = self.encoder.lengths(source_ids)
-        is_padded = bool((lengths < source_ids.shape[1]).any())
-        memory = self._project(self.encode(source_ids))
-        lengths = lengths if is_padded else None
+        memory = self._project(self.encode(source_ids, lengths))
+        lengths = lengths_of_padded(source_ids, lengths, pad_id=self.pad_id)
         return self.decoder.decode(target_ids, memory=memory, lengths=lengths)
 
-    def init_state(self, source_ids: Tensor) -> DecoderState:
-        """Read the source, ``[batch, source_length]``; return the state before the first token."""
+    def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> DecoderState:
+        """Read the source; return the state before the first token, see `EncoderDecoder`."""
         return DecoderState(
-            memory=self._project(self.encode(source_ids)),
-            lengths=self.encoder.lengths(source_ids),
+            memory=self._project(self.encode(source_ids, lengths)),
+            lengths=token_lengths(source_ids, lengths, pad_id=self.pad_id),
             caches=list(self.decoder.init_state().caches),
         )
 

@@ -34,7 +34,7 @@ from regard.layers.seq2seq_attention import BahdanauAttention, LuongAttention
 from regard.models.base.encoder_decoder import SinglePassDecoder, Tied, tied_tables
 from regard.models.base.model import Connection, FamilyConfig
 from regard.models.base.pattern_support import check_patterns
-from regard.models.base.text_model import valid_lengths
+from regard.models.base.text_model import lengths_of_padded
 from regard.settings.validation import require_at_least, require_probability
 
 
@@ -171,9 +171,17 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
         saved = peak_saved_bytes(pattern, length, itemsize=size, is_plain=not is_additive)
         return saved + pair_bytes
 
-    def encode(self, source_ids: Tensor) -> EncodedSource:
-        """Read the source, ``[batch, source_length]``, padded on the right with 0."""
-        lengths = valid_lengths(source_ids)
+    def encode(self, source_ids: Tensor, lengths: Tensor | None = None) -> EncodedSource:
+        """Read the source.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right with 0.
+            lengths: Tokens of each source, ``[batch]``; None finds them by the padding.
+
+        Returns:
+            States, lengths and the last states of each layer.
+        """
+        lengths = lengths_of_padded(source_ids, lengths)
         x = self._embed(source_ids, self.source_table)
         finals = []
         for number, layer in enumerate(self.encoder):
@@ -181,10 +189,10 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
             finals.append(final)
         return EncodedSource(x, lengths, finals)
 
-    def init_state(self, source_ids: Tensor) -> RecurrentState:
-        """Read the source, ``[batch, source_length]``; return the state before the first token."""
+    def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> RecurrentState:
+        """Read the source; return the state before the first token, see `EncoderDecoder`."""
         # A layer starts from the encoder's at the same distance from the top, or from its first.
-        states, lengths, finals = self.encode(source_ids)
+        states, lengths, finals = self.encode(source_ids, lengths)
         offset = len(finals) - len(self.decoder)
         return RecurrentState(
             layers=[finals[max(0, offset + number)] for number in range(len(self.decoder))],

@@ -30,7 +30,7 @@ from regard.layers.transformer_block import (
 )
 from regard.models.base.encoder_decoder import DecoderState, EncoderDecoder, Tied, tied_tables
 from regard.models.base.model import FamilyConfig
-from regard.models.base.text_model import PAD_ID, valid_lengths
+from regard.models.base.text_model import PAD_ID, lengths_of_padded, token_lengths
 from regard.settings.validation import require_at_least, require_even_heads, require_probability
 
 
@@ -201,9 +201,11 @@ class Transformer(EncoderDecoder[DecoderState]):
         )
         self.encoder_norm, self.decoder_norm = block.make_last_norm(), block.make_last_norm()
 
-    def hidden_states(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+    def hidden_states(
+        self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
+    ) -> Tensor:
         """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
-        states, lengths = self.encode(source_ids)
+        states, lengths = self.encode(source_ids, lengths)
         x = self.target_embedding(target_ids, dtype=self.compute_dtype)
         for block in self.decoder_blocks:
             x = block(x, block.cross_attention.project(states), lengths)
@@ -225,25 +227,32 @@ class Transformer(EncoderDecoder[DecoderState]):
         patterns = attention.every_pattern(config.num_encoder_layers, config.num_decoder_layers)
         return self.bytes_kept(patterns, length, num_heads=config.num_heads)
 
-    def encode(self, source_ids: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Read the source, ``[batch, source_length]``, padded on the right with `pad_id`.
+    def encode(
+        self, source_ids: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Read the source.
+
+        Args:
+            source_ids: ``[batch, source_length]``, padded on the right with `pad_id`.
+            lengths: Tokens of each source, ``[batch]``; None finds them by `pad_id`.
 
         Returns:
             States ``[batch, source_length, dim]`` and the valid lengths ``[batch]``, or None where
             no row is padded.
         """
-        lengths = valid_lengths(source_ids, self.pad_id)
+        lengths = lengths_of_padded(source_ids, lengths, pad_id=self.pad_id)
         x = self.source_embedding(source_ids, dtype=self.compute_dtype)
         for block in self.encoder:
             x = block(x, lengths)
         return self.encoder_norm(x), lengths
 
-    def init_state(self, source_ids: Tensor) -> DecoderState:
-        """Read the source, ``[batch, source_length]``; return the state before the first token."""
-        states, _ = self.encode(source_ids)
+    def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> DecoderState:
+        """Read the source; return the state before the first token, see `EncoderDecoder`."""
+        lengths = token_lengths(source_ids, lengths, pad_id=self.pad_id)
+        states, _ = self.encode(source_ids, lengths)
         return DecoderState(
             memory=[block.cross_attention.project(states) for block in self.decoder_blocks],
-            lengths=(source_ids != self.pad_id).sum(1),
+            lengths=lengths,
             caches=[block.self_attention.make_cache() for block in self.decoder_blocks],
         )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from regard.attention import Pattern
@@ -210,7 +211,8 @@ class Vit(Model):
         """
         self._check(inputs, lengths)
         if lengths is not None:
-            is_padded = bool((lengths < inputs.shape[1]).any())
+            is_compiling = torch.compiler.is_compiling()
+            is_padded = is_compiling or bool((lengths < inputs.shape[1]).any())
             lengths = lengths + 1 if is_padded else None  # the class token comes first
         x = self.front_end(inputs.to(self.compute_dtype))
         for block in self.blocks:
