@@ -208,7 +208,7 @@ def test_what_is_not_computed_is_refused(fields, message):
         ),
         (
             "bert",
-            {"activation": "swiglu", "head_activation": "swiglu"},
+            {"activation": "swiglu"},
             "model.activation=swiglu: bert checkpoints have gelu, gelu_tanh, relu only.",
         ),
     ],

@@ -31,10 +31,10 @@ def build(pattern="full", **changes) -> Any:
 
 
 def sinusoid(distance, dim):
-    """The paper's R in the row of a distance, rounded as position tables are."""
+    """The paper's R in the row of a distance."""
     frequencies = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     angles = distance * frequencies
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten().float().double()
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten()
 
 
 def define_attention(attention, x, memory):

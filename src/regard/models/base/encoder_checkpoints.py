@@ -157,11 +157,12 @@ def write_encoder(
     """
     model_type = architecture.lower()
     kind = f"{model_type} checkpoints"
+    fields = write_settings(config, _FIELDS, kind=kind)
     require_settings(config, {**ONLY_SETTINGS, **only}, kind=kind)
     if not config.num_segments:
         raise ConfigError(f"model.num_segments=0: {kind} have 1 or more.")
     return {
-        **write_settings(config, _FIELDS, kind=kind),
+        **fields,
         "model_type": model_type,
         "architectures": [architecture + ("ForMaskedLM" if config.has_mlm_head else "Model")],
         "vocab_size": vocab_size,
