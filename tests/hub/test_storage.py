@@ -568,6 +568,7 @@ def test_a_file_that_the_system_refuses_says_why(tmp_path: Path, monkeypatch):
 
     monkeypatch.setattr(storage, "safe_open", refuse)
     path = tmp_path / "last"
+    path.touch()
     assert error_of_reading(path) == f"{path}: cannot be read (Permission denied)."
 
 

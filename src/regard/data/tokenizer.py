@@ -19,6 +19,7 @@ import msgspec
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
+from regard.data.tokenizer_patterns import check_patterns
 from regard.errors import ConfigError, WeightsError
 from regard.settings.validation import require_at_least, require_at_most
 
@@ -59,6 +60,8 @@ class Tokenizer:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        backend.no_padding()
+        backend.no_truncation()
         # The text "</s>" in somebody's file is text, not the end of a sentence.
         self._backend.encode_special_tokens = True
         self._byte_of = {char: byte for byte, char in enumerate(_byte_alphabet())}
@@ -86,10 +89,15 @@ class Tokenizer:
     @classmethod
     def from_json(cls, text: str, *, name: str) -> Tokenizer:
         """Read a vocabulary from the text of a ``tokenizer.json``; `name` is for messages."""
+        check_patterns(text, name=name)
         try:
-            return cls(Backend.from_str(text))
+            backend = Backend.from_str(text)
         except Exception as error:
             raise WeightsError(f"{name}: not a tokenizer file ({error}).") from error
+        ids = [backend.token_to_id(special) for special in SPECIALS]
+        if ids != [0, 1, 2] or backend.token_to_id(_byte_alphabet()[10]) is None:
+            raise WeightsError(f"{name}: has not the tokens that every vocabulary of regard has.")
+        return cls(backend)
 
     def to_json(self) -> str:
         """Return the text of a ``tokenizer.json`` that `from_json` reads."""

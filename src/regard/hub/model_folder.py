@@ -40,7 +40,14 @@ from regard.hub.hugging_face.checkpoint import is_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import has_sentencepiece, read_any_tokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.hub.manifest import Manifest
-from regard.hub.storage import append_line, read_tensors, write_atomic, write_tensors
+from regard.hub.storage import (
+    append_line,
+    read_tensors,
+    tensor_shapes,
+    warn_if_not_finite,
+    write_atomic,
+    write_tensors,
+)
 from regard.settings.binding import from_toml, to_toml
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -185,7 +192,12 @@ class ModelFolder:
             )
         tensors, _ = read_tensors(self.weights_path)
         self.manifest.check_weights()
+        warn_if_not_finite(tensors, str(self.weights_path))
         return tensors
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the weights, by the header of their file; empty without one."""
+        return tensor_shapes(self.weights_path) if self.weights_path.is_file() else {}
 
     def write_weights(self, tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> None:
         """Write the weights by the names of the parameters, with a state that JSON can hold."""
@@ -253,20 +265,34 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, name: str) 
         WeightsError: A tensor is missing, of another shape, or does not belong to the model; the
             first is named.
     """
+    check_shapes(model, {key: tensor.shape for key, tensor in tensors.items()}, name=name)
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            parameter.copy_(tensors[key])
+
+
+def check_shapes(model: nn.Module, shapes: Mapping[str, tuple[int, ...]], *, name: str) -> None:
+    """Check that every parameter of a model has a tensor of its shape, and every tensor is one's.
+
+    Args:
+        model: The model, which may be on the meta device.
+        shapes: Of the tensors, by the names of parameters.
+        name: File of the tensors, for messages.
+
+    Raises:
+        WeightsError: The first difference.
+    """
     parameters = dict(model.named_parameters())
     for key, parameter in parameters.items():
-        if key not in tensors:
+        if key not in shapes:
             raise WeightsError(
-                f"{name}: tensor {key} is missing ({len(tensors)} of {len(parameters)} found)."
+                f"{name}: tensor {key} is missing ({len(shapes)} of {len(parameters)} found)."
             )
-        if tensors[key].shape != parameter.shape:
+        if shapes[key] != parameter.shape:
             raise WeightsError(
-                f"{name}: tensor {key} has shape {list(tensors[key].shape)}, "
+                f"{name}: tensor {key} has shape {list(shapes[key])}, "
                 f"{CONFIG} says {list(parameter.shape)}."
             )
-    surplus = sorted(set(tensors) - set(parameters))
+    surplus = sorted(set(shapes) - set(parameters))
     if surplus:
         raise WeightsError(f"{name}: tensor {surplus[0]} does not belong to this model.")
-    with torch.no_grad():
-        for key, parameter in parameters.items():
-            parameter.copy_(tensors[key])

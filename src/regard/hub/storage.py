@@ -20,6 +20,7 @@ import math
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
@@ -38,15 +39,16 @@ _MEGABYTE = 1_000_000
 _BLOCK_BYTES = 4096  # read at a time to find the end of a line
 _METADATA = "regard"
 _HEADER_ENTRY = 256  # bytes, a generous part of the header for one tensor
-_LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors format
+_LONGEST_HEADER = 8_000_000  # bytes, of 50,000 tensors
 _RESTORE = "Restore the file from a copy, or train again with another `output`."
 _PICKLE = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")  # the zip of torch.save, or a bare pickle
 
 
 class _Entry(msgspec.Struct):
-    """One tensor in the header of a safetensors file: where its bytes begin and end."""
+    """One tensor in the header of a safetensors file: its sizes, where its bytes begin and end."""
 
     data_offsets: tuple[int, int]
+    shape: tuple[int, ...] = ()
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -121,6 +123,7 @@ def read_tensors(path: Path, *, check: bool = True) -> tuple[dict[str, Tensor], 
     try:
         if path.is_dir():
             raise WeightsError(f"{path}: a folder, a .safetensors file was expected.")
+        _require_short_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -151,6 +154,27 @@ def tensor_ends(path: Path) -> dict[str, int]:
     Returns:
         Positions in bytes by the names of the tensors; empty where the header is damaged.
     """
+    start, entries = _read_header(path)
+    return {name: start + entry.data_offsets[1] for name, entry in entries.items()}
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in a safetensors file, by its header alone.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Shapes by the names of the tensors; empty where the header is damaged.
+    """
+    return {name: entry.shape for name, entry in _read_header(path)[1].items()}
+
+
+def _read_header(path: Path) -> tuple[int, dict[str, _Entry]]:
+    """Return where the bytes of the tensors begin, and the entry of each tensor.
+
+    No tensor is read. Without an entry the header is damaged, or longer than is read.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -158,21 +182,51 @@ def tensor_ends(path: Path) -> dict[str, int]:
     try:
         entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         entries.pop("__metadata__", None)
-        return {
-            name: 8 + length + msgspec.json.decode(entry, type=_Entry).data_offsets[1]
-            for name, entry in entries.items()
+        return 8 + length, {
+            name: msgspec.json.decode(entry, type=_Entry) for name, entry in entries.items()
         }
-    except ValueError:
-        return {}
+    except (ValueError, RecursionError):
+        return 8 + length, {}
 
 
 def stored_checksum(path: Path) -> str | None:
     """Return the checksum that a file of `write_tensors` holds; None where there is none."""
     try:
+        _require_short_header(path)
         with safe_open(path, framework="pt") as file:
             return _document(path, file.metadata() or {})[0]
     except (OSError, SafetensorError):
         return None
+
+
+def _require_short_header(path: Path) -> None:
+    """Raise WeightsError where a file has the header of safetensors, but one that is too long."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    length = int.from_bytes(start[:8], "little")
+    if start[8:] == b"{" and length > _LONGEST_HEADER and length <= path.stat().st_size:
+        raise WeightsError(
+            f"{path}: a header of {length:,} bytes; {_LONGEST_HEADER:,} at most are read."
+        )
+
+
+def warn_if_not_finite(tensors: Mapping[str, Tensor], name: str) -> None:
+    """Warn where weights hold infinity or NaN, and name the first such tensor.
+
+    Args:
+        tensors: Weights by name.
+        name: Their file or folder, for the message.
+    """
+    faulty = {key: tensor for key, tensor in tensors.items() if not _is_finite(tensor)}
+    if faulty:
+        key, tensor = next(iter(faulty.items()))
+        count = int((~tensor.isfinite()).sum())
+        more = f", and {len(faulty) - 1:,} more tensors have some" if len(faulty) > 1 else ""
+        warnings.warn(
+            f"{name}: {count:,} of {tensor.numel():,} numbers of tensor {key} are not finite{more}."
+            "  What the model says may be meaningless.",
+            stacklevel=1,  # one location, so that Python shows it once
+        )
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -306,6 +360,13 @@ def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether all numbers of a tensor are finite; its sum tells, unless it overflows."""
+    if not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float64).isfinite()):
+        return True
+    return bool(tensor.isfinite().all())
+
+
 def _document(path: Path, metadata: Mapping[str, str]) -> tuple[str | None, dict[str, object]]:
     """Return checksum and state from a header's metadata; None where regard did not write it."""
     if _METADATA not in metadata:
@@ -313,7 +374,7 @@ def _document(path: Path, metadata: Mapping[str, str]) -> tuple[str | None, dict
     try:
         document = json.loads(metadata[_METADATA])
         return str(document["sha256"]), dict(document["state"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path}: damaged: the state cannot be read.  {_RESTORE}") from error
 
 

@@ -12,8 +12,9 @@ from regard.errors import NextStep
 from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import weight_files
-from regard.hub.model_folder import ModelFolder
+from regard.hub.model_folder import ModelFolder, check_shapes
 from regard.models import Model, VitConfig
+from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
 from regard.tasks import task_named
@@ -88,8 +89,13 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         reads_inputs = task_named(config.task).reads_inputs
         vocab_size = 0 if reads_inputs else len(folder.read_tokenizer())
     task = task_named(config.task)
+    shapes = {} if layout else folder.weight_shapes()
+    if shapes:
+        require_tensors_for_layers(config.model, len(shapes), str(folder.weights_path))
     with torch.device("meta"):
         model = task.build(config, vocab_size)
+    if shapes:
+        check_shapes(model, shapes, name=str(folder.weights_path))
     tensors = [
         (name, " x ".join(map(str, parameter.shape)), parameter.numel())
         for name, parameter in model.named_parameters()

@@ -122,7 +122,7 @@ def resume(
     folder = ModelFolder(output)
     config = folder.read_config(RunConfig)
     if is_finished(folder):
-        return task_named(config.task).open(folder.path)
+        return task_named(config.task).open(folder.path, config)
     with FolderLock(folder.path) as lock:
         sweep_temporaries(folder.path)
         sweep_temporaries(folder.path / "checkpoints")

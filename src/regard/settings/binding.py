@@ -42,6 +42,10 @@ _Struct = type[msgspec.Struct]
 _NONE = "none"
 _WIDEST_CELL = 40  # characters; a longer cell moves only the rest of its own line
 _LONGEST_QUOTE = 60  # characters of a faulty line that a message repeats
+_LONGEST_TOML = 500_000  # characters, read in about a second
+_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|\'[^\'\n]*+\'?')
+_DEEP_KEY = re.compile(r'(?<![\w-])(?:(?:[\w-]++|"")[ \t]*+\.[ \t]*+){20}')
+"""The parser takes time quadratic in the parts of a name."""
 _NOUNS = {
     kinds.BoolType: "true or false",
     kinds.IntType: "a whole number",
@@ -244,7 +248,7 @@ def from_toml(text: str, config_type: type[T], *, name: str) -> T:
         ConfigError: The text is not TOML, a setting is unknown or missing, or a value is refused.
     """
     try:
-        return bind(config_type, tomllib.loads(text))
+        return bind(config_type, parse_toml(text))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}", *error.next_steps) from error
     except ValueError as error:
@@ -256,6 +260,22 @@ def from_toml(text: str, config_type: type[T], *, name: str) -> T:
         line = int(match[2] or len(lines))
         quote = lines[line - 1].strip()[:_LONGEST_QUOTE]
         raise ConfigError(f'{name}:{line}: {match[1]}.  "{quote}"') from error
+
+
+def parse_toml(text: str) -> Table:
+    """Return the settings in a TOML text, by name.
+
+    Raises:
+        ValueError: The text is not TOML, too long, or has tables too deep within each other.
+    """
+    if len(text) > _LONGEST_TOML:
+        raise ValueError(f"{len(text):,} characters; {_LONGEST_TOML:,} at most are read")
+    if _DEEP_KEY.search(_QUOTED.sub('""', text)):
+        raise ValueError("a name with more than twenty dots, which no setting has")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("arrays or tables too deep within each other") from error
 
 
 def describe(
@@ -551,8 +571,8 @@ def _parse_union(text: str, kind: kinds.UnionType) -> object:
 def _parse_array(text: str) -> list[object]:
     """Return the items of an array as TOML writes it; empty for other text."""
     try:
-        items = tomllib.loads(f"items = {text.strip()}")["items"]
-    except tomllib.TOMLDecodeError:
+        items = parse_toml(f"items = {text.strip()}")["items"]
+    except ValueError:
         return []
     return items if isinstance(items, list) else []
 

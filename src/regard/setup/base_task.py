@@ -6,8 +6,10 @@ and presets, reads the data, and builds a `TrainingSetup`: batches, loss and eva
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -24,6 +26,11 @@ from regard.data.rows import Rows
 from regard.errors import ConfigError, DataError, NextStep, WeightsError
 from regard.hub.model_folder import ModelFolder, load_weights
 from regard.models import Family, InputFamily, Model, ModelConfig, family_of
+from regard.models.base.bounded_build import (
+    TooLargeError,
+    build_bounded,
+    require_tensors_for_layers,
+)
 from regard.settings.binding import convert_fields
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.facts import DataFacts
@@ -380,23 +387,67 @@ class Task(ABC):
             config: The settings of its run.
         """
 
-    def open(self, folder: str | Path) -> Any:
+    def open(self, folder: str | Path, config: RunConfig | None = None) -> Any:
         """Return the predictor of a model folder in regard's format.
+
+        Args:
+            folder: The folder.
+            config: Its settings, where they have been read.
+
+        Returns:
+            The predictor.
 
         Raises:
             WeightsError: It is missing, incomplete, damaged, or for another task.
         """
         model_folder = ModelFolder(folder)
-        config = model_folder.read_config(RunConfig)
+        config = model_folder.read_config(RunConfig) if config is None else config
         if config.task != self.name:
             raise WeightsError(
                 f"{folder}: made for {config.task}, not for {self.name}.",
                 NextStep("See", "info", (str(folder),)),
             )
         tokenizer = None if self.reads_inputs else model_folder.read_tokenizer()
-        model = self.build(config, 0 if tokenizer is None else len(tokenizer))
-        load_weights(model, model_folder.read_weights(), name=str(model_folder.weights_path))
+        vocab_size = 0 if tokenizer is None else len(tokenizer)
+        name = str(model_folder.weights_path)
+        model = self.build_for(config, vocab_size, model_folder.weight_shapes(), name)
+        load_weights(model, model_folder.read_weights(), name=name)
         return self.predictor(model.eval(), tokenizer, config)
+
+    def build_for(
+        self,
+        config: RunConfig,
+        vocab_size: int,
+        shapes: Mapping[str, Sequence[int]],
+        name: str,
+    ) -> Model:
+        """Build the model of a configuration for weights whose shapes are known.
+
+        The configuration may be anybody's: no memory is allocated for more than the weights have.
+
+        Args:
+            config: The settings.
+            vocab_size: Number of token ids.
+            shapes: Of the weights, by name; none where they are not known.
+            name: File of the weights, for messages.
+
+        Returns:
+            The model, with random weights.
+
+        Raises:
+            WeightsError: The settings have more layers, or larger ones, than the weights.
+        """
+        if not shapes:
+            return self.build(config, vocab_size)
+        require_tensors_for_layers(config.model, len(shapes), name)
+        num_weights = sum(map(math.prod, shapes.values()))
+        try:
+            return build_bounded(partial(self.build, config, vocab_size), num_weights)
+        except TooLargeError as error:
+            raise WeightsError(
+                f"{name}: {num_weights:,} numbers are too few for the sizes that the "
+                f"configuration says ({self.summarize(config)}; {vocab_size:,} tokens)."
+            ) from error
 
     @property
     def reads_inputs(self) -> bool:

@@ -8,7 +8,6 @@ chosen by the user.
 from __future__ import annotations
 
 import copy
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +25,7 @@ from regard.settings.binding import (
     from_toml,
     merge,
     parse_settings,
+    parse_toml,
 )
 from regard.setup.config import RunConfig
 
@@ -188,7 +188,7 @@ def _read_file(path: Path) -> Table:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}).") from error
     from_toml(text, RunConfig, name=str(path))
-    table = tomllib.loads(text)
+    table = parse_toml(text)
     for name in _WRITTEN_BY_RUNS:
         table.get("data", {}).pop(name, None)
     return table

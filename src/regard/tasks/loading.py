@@ -32,7 +32,7 @@ def open_model(folder: str | Path) -> Predictor:
     if is_hugging_face(Path(folder)):
         return open_published(folder)
     config = ModelFolder(folder).read_config(RunConfig)
-    return task_named(config.task).open(folder)
+    return task_named(config.task).open(folder, config)
 
 
 def open_published(
@@ -58,7 +58,8 @@ def open_published(
         settings = (("start_from", str(folder)), ("output", "MODEL"))
         step = NextStep("Start from it", "train", ("DATA",), settings)
         raise ConfigError(f"{folder}: an encoder without labels.", step)
-    model = task.build(config, published.vocab_size)
+    shapes = {name: tensor.shape for name, tensor in published.parts.items()}
+    model = task.build_for(config, published.vocab_size, shapes, f"{folder}/")
     published.load_into(model)
     tokenizer = None if task.reads_inputs else read_any_tokenizer(path)
     return task.predictor(model.eval(), tokenizer, config)

@@ -40,8 +40,9 @@ from regard.hub.hugging_face.weight_files import (
     read_json,
     write_all_tensors,
 )
-from regard.hub.storage import write_atomic
+from regard.hub.storage import warn_if_not_finite, write_atomic
 from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS
+from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.models.base.checkpoint_format import CheckpointFormat, LabelHead, ParameterMapping
 from regard.models.base.classifier_checkpoints import (
     checkpoint_of,
@@ -134,6 +135,8 @@ def read_hugging_face(
         raise ConfigError(f"{folder}/config.json: {error}.") from error
     architecture = architecture_of(fields)
     tensors = rename_tensors(read_all_tensors(folder, architecture), checkpoint_format)
+    require_tensors_for_layers(config, len(tensors), f"{folder}/")
+    warn_if_not_finite(tensors, f"{folder}/")
     if checkpoint_format.adapt is not None:
         config = checkpoint_format.adapt(config, tensors.keys())
     head, labels = _label_head(folder, architecture, checkpoint_format, tensors), ()

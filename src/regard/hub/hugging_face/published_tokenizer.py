@@ -18,6 +18,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from regard.data.tokenizer import Tokenizer
+from regard.data.tokenizer_patterns import check_patterns
 from regard.errors import WeightsError
 from regard.hub.file_names import (
     GENERATION_CONFIG,
@@ -241,7 +242,12 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     backend = None
     if path.is_file():
         try:
-            backend = Backend.from_file(str(path))
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise WeightsError(f"{path}: cannot be read ({error}).") from error
+        check_patterns(text, name=str(path))
+        try:
+            backend = Backend.from_str(text)
         except Exception as error:
             raise WeightsError(f"{path}: not a tokenizer file ({error}).") from error
     elif (folder / WORD_PIECES).is_file():

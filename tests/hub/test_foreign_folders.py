@@ -1,0 +1,180 @@
+"""Folders that others made: sizes, depths and expressions are bounded before they cost anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from regard.data.tokenizer_patterns import check_patterns
+from regard.errors import ConfigError, RegardError, WeightsError
+from regard.hub import model_folder as folders
+from regard.hub.storage import write_tensors
+from regard.layers.attention_config import AttentionConfig
+from regard.models import FAMILIES
+from regard.models.base.bounded_build import TooLargeError, build_bounded
+from regard.settings.binding import parse_toml
+from regard.tasks.loading import open_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* has no manifest.json")
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """A trained folder without a manifest, as by hand."""
+    return shutil.copytree(
+        trained, tmp_path / "m", ignore=shutil.ignore_patterns("manifest.json", "checkpoints")
+    )
+
+
+def refusal(folder, kind: type[RegardError] = WeightsError) -> str:
+    with pytest.raises(kind) as caught:
+        open_model(folder)
+    return str(caught.value)
+
+
+def change(path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+
+
+def set_header(path, entries: dict) -> None:
+    text = json.dumps(entries).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+
+
+@pytest.mark.parametrize("setting", ["dim = 16", "hidden_dim = 32"])
+def test_a_size_that_the_weights_lack_is_refused_before_the_model_is_built(folder, setting):
+    name = setting.split(" ")[0]
+    change(folder / "config.toml", f"\n{setting}\n", f"\n{name} = 1000000\n")
+    assert "numbers are too few for the sizes that the configuration says" in refusal(folder)
+
+
+def test_more_layers_than_tensors_are_refused_before_the_model_is_built(folder):
+    change(folder / "config.toml", "num_encoder_layers = 1", "num_encoder_layers = 900")
+    assert "37 tensors are too few for the 900 layers" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_family_allocates_more_than_the_weights_have(name):
+    family = FAMILIES[name]
+    config = family.config()
+    if "dim" not in config.__struct_fields__:
+        pytest.skip("made of two other configurations")
+    heads = {"num_heads": 16} if "num_heads" in config.__struct_fields__ else {}
+    large = type(config)(dim=1 << 20, **heads)
+    with pytest.raises(TooLargeError):
+        build_bounded(lambda: family.model(large, 300, AttentionConfig()), 100_000)
+
+
+def test_settings_are_read_once(trained, monkeypatch):
+    calls = []
+    read = folders.ModelFolder.read_config
+    monkeypatch.setattr(
+        folders.ModelFolder, "read_config", lambda *a: (calls.append(a), read(*a))[1]
+    )
+    open_model(trained)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("task = " + "[" * 100_000, "too deep within each other"),
+        (".".join(["a"] * 100_000) + " = 1", "more than twenty dots"),
+        ("a = 1 # " + "x" * 600_000, "at most are read"),
+        ('a = "' + '\\"' * 200_000, ""),
+        ("a = " + "{a = " * 50_000, "too deep within each other"),
+    ],
+    ids=["arrays", "dots", "length", "quotes", "tables"],
+)
+def test_a_configuration_of_great_depth_or_length_is_refused(folder, text, reason):
+    (folder / "config.toml").write_text(text)
+    assert reason in refusal(folder, ConfigError)
+
+
+def test_dots_within_text_are_no_depth():
+    dots = ".".join("abcdefghijklmnopqrstuvwxyz")
+    assert parse_toml(f"labels = [\"{dots}\", '{dots}']") == {"labels": [dots, dots]}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "manifest.json"])
+def test_json_of_great_depth_is_refused(folder, name):
+    (folder / name).write_text("[" * 1_000_000)
+    assert name in refusal(folder)
+
+
+def test_metadata_of_great_depth_or_length_is_refused(folder):
+    path = folder / "model.safetensors"
+    set_header(path, {"__metadata__": {"regard": '{"sha256": "x", "state": ' + "[" * 500_000}})
+    refusal(folder)
+    set_header(path, {"__metadata__": {"x": "y" * 9_000_000}})
+    assert "8,000,000 at most are read" in refusal(folder)
+
+
+def test_a_vocabulary_that_pads_every_text_is_opened_without_padding(folder):
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["padding"] = {
+        "strategy": {"Fixed": 10**9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "<pad>",
+    }
+    path.write_text(json.dumps(content))
+    assert len(folders.ModelFolder(folder).read_tokenizer().encode(["red"])[0]) < 5
+
+
+EXPRESSIONS_IN_USE = [
+    r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""",
+    r"""(?i:'s|'t|'re|'ve)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}]+[\r\n]*|\s*[\r\n]+""",
+    r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}]*[\p{Ll}\p{Lm}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?""",
+    r" ?[^(\s|[.,!?…。，、।۔،])]+",
+    r"\d{1,3}(?=(?:\d{3})*\b)",
+    " {2,}",
+]
+COSTLY_EXPRESSIONS = [
+    r"(a+)+$",
+    r"(a|aa)+$",
+    r"(\w+\s?)*x",
+    r"(?:(?:a+))+b",
+    r"((a{1,5}){1,50}){1,50}b",
+    r"(a?){60}a{60}",
+    r"a*a*a*a*b",
+    r"(a)\1",
+    r"(?x) (a+) +$",
+    "a{1,100000}",
+    "(" * 100 + "a" + ")" * 100,
+]
+
+
+def tokenizer_with(expression: str) -> str:
+    pattern = {"type": "Split", "pattern": {"Regex": expression}}
+    return json.dumps({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [pattern]}})
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS_IN_USE)
+def test_expressions_of_published_vocabularies_are_taken(expression):
+    assert check_patterns(tokenizer_with(expression), name="tokenizer.json") is None
+
+
+@pytest.mark.parametrize("expression", COSTLY_EXPRESSIONS)
+def test_an_expression_that_could_take_forever_is_refused(expression):
+    with pytest.raises(WeightsError, match="could take forever"):
+        check_patterns(tokenizer_with(expression), name="tokenizer.json")
+
+
+def test_weights_that_are_not_finite_are_named_once(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["output_weight"][0, :3] = torch.tensor([float("nan"), float("inf"), 1.0])
+    write_tensors(path, tensors, {})
+    with pytest.warns(UserWarning, match="2 of 5,616 numbers of tensor output_weight are not fin"):
+        open_model(folder)
