@@ -12,10 +12,11 @@ from io import TextIOBase, TextIOWrapper
 
 from regard.cli.app import build_app, overview
 from regard.cli.wording import error_text
-from regard.errors import RegardError
+from regard.errors import RegardError, describe_lack_of_memory
 
 _USAGE, _RESOURCES, _INTERRUPTED = 2, 5, 130
 _SPINS = "1000"  # about 50 microseconds, longer than the pause between two operations of a model
+_LESS_MEMORY = "Less fits: shorter texts, --beam 1 where there is a beam, or a smaller model."
 _BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python keeps it in a word
 
 
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except OSError as error:
         if error.filename is not None:
-            raise
+            reason = error.strerror or str(error)
+            return _fail(f"{error.filename}: cannot be read or written ({reason}).", _RESOURCES)
         _discard_output()
         reason = os.strerror(error.errno) if error.errno else str(error)
         return _fail(f"standard output cannot be written ({reason}).", _RESOURCES)
@@ -76,6 +78,11 @@ def _run(words: list[str]) -> int:
         return stopped.exit_code
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
+    except (MemoryError, RuntimeError, ImportError, OSError, SystemError) as error:
+        cause = describe_lack_of_memory(error)
+        if cause is None:
+            raise
+        return _fail(f"{cause}  {_LESS_MEMORY}", _RESOURCES)
     return 0
 
 

@@ -16,8 +16,18 @@ turns these into options and commands (`regard.cli.wording`), so a message is ri
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import errno
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
+
+_NO_MEMORY = re.compile(
+    "can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|"
+    "failed to map segment|can't start new thread",
+    re.IGNORECASE,
+)
+_ASKED_FOR = re.compile(r"[Tt]ried to allocate (?:(\d+) bytes|(\d[\d.]* [KMGT]iB))")
 
 
 class NextStep(NamedTuple):
@@ -73,6 +83,49 @@ class ResourceError(RegardError):
     """Memory or disk space does not suffice for what was asked."""
 
     exit_code = 5
+
+
+def describe_lack_of_memory(error: BaseException) -> str | None:
+    """Return a sentence where an error means that memory does not suffice, else None.
+
+    Such are `MemoryError`, the errors of PyTorch's allocators, of CUDA, and of the system, which
+    also refuses threads and libraries for it.
+
+    >>> describe_lack_of_memory(MemoryError())
+    'out of memory.'
+    >>> describe_lack_of_memory(RuntimeError("out of memory. Tried to allocate 2.00 GiB."))
+    'out of memory (2.00 GiB more were needed).'
+    """
+    is_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    kinds = (RuntimeError, ImportError, OSError, SystemError)
+    if not isinstance(error, MemoryError) and not is_system:
+        is_refused = isinstance(error, kinds) and not isinstance(error, RegardError)
+        if not is_refused or _NO_MEMORY.search(str(error)) is None:
+            return None
+    asked = _ASKED_FOR.search(str(error))
+    if asked is None:
+        return "out of memory."
+    amount = asked[2] or f"{int(asked[1]) / 1e6:,.0f} MB"
+    return f"out of memory ({amount} more were needed)."
+
+
+@contextmanager
+def resource_errors(remedy: str) -> Iterator[None]:
+    """Raise ResourceError where memory does not suffice for the body.
+
+    Args:
+        remedy: What would need less, as a sentence.
+
+    Raises:
+        ResourceError: With the remedy.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, ImportError, OSError, SystemError) as error:
+        cause = describe_lack_of_memory(error)
+        if cause is None:
+            raise
+        raise ResourceError(f"{cause}  {remedy}") from error
 
 
 class ShapeError(RegardError, ValueError):

@@ -18,7 +18,7 @@ import torch
 
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
-from regard.errors import ConfigError, DataError, NextStep, ResourceError
+from regard.errors import ConfigError, DataError, NextStep, ResourceError, resource_errors
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.folder_lock import FolderLock
 from regard.hub.model_folder import ModelFolder
@@ -32,7 +32,7 @@ from regard.setup.build import (
     summarize_model,
 )
 from regard.setup.config import RunConfig
-from regard.setup.estimate import make_budget, make_plan, measure, require_memory
+from regard.setup.estimate import describe_smaller, make_budget, make_plan, measure, require_memory
 from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
 from regard.setup.inspect import open_sources, sources_hash, store_streams, stored_paths
@@ -53,6 +53,8 @@ from regard.training.loop import Trainer
 from regard.training.signals import Stopped, request_stop
 from regard.training.train_step import MiniBatchStep
 from regard.training.training_config import FULL_BATCH
+
+_LESS_DATA = "Less fits: a part of the data, or `preset=tiny`."
 
 
 def ignore_events(event: Event) -> None:
@@ -94,7 +96,8 @@ def train(
     folder = ModelFolder(output)
     require_free(folder)
     request = _request(data, settings, config, sources)
-    run = _Run.from_request(request, folder, report, start_time, sources)
+    with resource_errors(_LESS_DATA):
+        run = _Run.from_request(request, folder, report, start_time, sources)
     with FolderLock(folder.path) as lock:  # only now: the folder may be within that of the data
         require_free(folder)  # another run may have begun in the meantime
         return run.from_start(lock)
@@ -130,7 +133,8 @@ def resume(
         _require_unchanged(config, sources, folder)
         checkpoint = checkpoint_path(folder.path)
         if checkpoint.exists():
-            run = _Run.from_folder(folder, config, sources, report, start_time)
+            with resource_errors(_LESS_DATA):
+                run = _Run.from_folder(folder, config, sources, report, start_time)
             return run.from_checkpoint(lock)
         report(Warned(text=f"{checkpoint} is missing: the run starts again from its first step."))
         request = Request.parse((), file=folder.path / "config.toml")
@@ -166,7 +170,9 @@ def estimate(
     if output is not None:
         require_free(ModelFolder(output))
     request = _request(data, settings, config)
-    return _Run.from_request(request, ModelFolder("."), report, start_time).plan()[1]
+    with resource_errors(_LESS_DATA):
+        run = _Run.from_request(request, ModelFolder("."), report, start_time)
+    return run.plan()[1]
 
 
 def _require_unchanged(
@@ -320,7 +326,8 @@ class _Run:
     def plan(self) -> tuple[Counters, Planned]:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
         require_memory(self.setup)
-        measured = measure(self.setup)
+        with resource_errors(describe_smaller(self.config)):
+            measured = measure(self.setup)
         plan, planned = make_plan(self.setup, measured, time.monotonic() - self._start_time)
         self._report(planned)
         counters = Counters(
@@ -365,7 +372,8 @@ class _Run:
     def _train(self, trainer: Trainer, counters: Counters) -> Counters:
         """Train; a report that cannot be written ends the run once its state is saved."""
         try:
-            return trainer.run(counters)
+            with resource_errors(describe_smaller(self.config)):
+                return trainer.run(counters)
         except Stopped:
             if self._report_error is None:
                 raise
@@ -434,8 +442,9 @@ class _Run:
     def _finish(self, counters: Counters) -> Any:
         """Evaluate the best weights on the test data, write model card and last metrics."""
         end_of_training = time.monotonic()
-        predictor = self.task.open(self.folder.path)
-        report = self.setup.evaluate_test(predictor, counters.best_measures)
+        with resource_errors(describe_smaller(self.config)):
+            predictor = self.task.open(self.folder.path)
+            report = self.setup.evaluate_test(predictor, counters.best_measures)
         finished = Finished(
             step=counters.step,
             best_step=counters.best_step,

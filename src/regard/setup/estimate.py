@@ -19,6 +19,7 @@ from regard.errors import ResourceError
 from regard.layers.attention_config import AttentionConfig
 from regard.models.base.model import Model
 from regard.setup.base_task import TrainingSetup
+from regard.setup.config import RunConfig
 from regard.setup.resolve import choose_epochs
 from regard.training.checkpoint import checkpoint_bytes
 from regard.training.events import Planned
@@ -152,6 +153,17 @@ def require_memory(setup: TrainingSetup) -> None:
         f"needs about {format_size(needed)}, {format_size(free)} are free ({cause}).  "
         + (f"Fits: {' or '.join(fits)}." if fits else "Smaller: `preset=tiny`")
     )
+
+
+def describe_smaller(config: RunConfig) -> str:
+    """Return a sentence with the settings that take less memory than those of a run."""
+    changes = []
+    batch_tokens = config.training.batch_tokens
+    if batch_tokens is not None and batch_tokens > 1:
+        changes.append(f"`training.batch_tokens={batch_tokens // 2}`")
+    if config.attention == AttentionConfig():
+        changes.append(f"`attention.pattern={_SPARSE}`")
+    return f"Less fits: {', '.join(changes)} or `preset=tiny`."
 
 
 def format_size(num_bytes: int) -> str:

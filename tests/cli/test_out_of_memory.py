@@ -1,0 +1,82 @@
+"""Memory that does not suffice: exit code 5, and what takes less, wherever it happens."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+from tests.conftest import TINY
+
+from regard.__main__ import main
+from regard.errors import describe_lack_of_memory
+from regard.runs import run as runs
+from regard.tasks import loading
+
+CPU = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+    "you tried to allocate 4000000000 bytes. Error code 12 (Cannot allocate memory)"
+)
+CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB"
+SETTINGS = [word for setting in TINY for word in ("--set", setting)]
+
+
+def raising(error):
+    def fail(*args, **kwargs):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (MemoryError(), "out of memory."),
+        (RuntimeError(CPU), "out of memory (4,000 MB more were needed)."),
+        (torch.OutOfMemoryError(CUDA), "out of memory (2.00 GiB more were needed)."),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory."),
+        (ImportError("libtorch.so: failed to map segment from shared object"), "out of memory."),
+        (RuntimeError("can't start new thread"), "out of memory."),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_verb_ends_with_a_sentence(capsys, monkeypatch, error, cause):
+    monkeypatch.setattr(loading, "open_model", raising(error))
+    assert main(["translate", "model", "text"]) == 5
+    err = capsys.readouterr().err
+    assert err == f"regard: {cause}  Less fits: " + err.partition("Less fits: ")[2]
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(errno.EIO, "failed")])
+def test_another_error_is_not_taken_for_it(error):
+    assert describe_lack_of_memory(error) is None
+
+
+@pytest.mark.parametrize("step", ["from_request", "measure"])
+def test_a_run_names_the_settings_that_take_less(capsys, monkeypatch, tmp_path, pairs_file, step):
+    owner = runs._Run if step == "from_request" else runs
+    monkeypatch.setattr(owner, step, raising(RuntimeError(CPU)))
+    assert main(["train", str(pairs_file), "-o", str(tmp_path / "m"), *SETTINGS]) == 5
+    err = capsys.readouterr().err
+    assert "--preset tiny" in err
+    if step == "measure":
+        assert "--set training.batch_tokens=128, --set attention.pattern=local:512" in err
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.slow
+def test_a_limit_of_the_shell_gives_the_sentence(trained):
+    limit = 400_000_000
+    ended = subprocess.run(
+        [sys.executable, "-m", "regard", "translate", str(trained), "3 red cat"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 5
+    assert ended.stderr.startswith("regard: out of memory")
+    assert "Traceback" not in ended.stderr
