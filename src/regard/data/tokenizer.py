@@ -57,6 +57,8 @@ class Tokenizer:
     """A trained vocabulary for source and target. Ids 0, 1, 2 are padding, begin and end."""
 
     pad_id, bos_id, eos_id = 0, 1, 2
+    max_length: int | None = None
+    """Most tokens of a text that the vocabulary itself sets: any number."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend

@@ -82,7 +82,7 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
     if is_hugging_face(folder.path):
         checkpoint = read_hugging_face(folder.path)
         config, vocab_size = published_config(checkpoint), checkpoint.vocab_size
-        weights, layout = weight_files(folder.path), checkpoint.model_type
+        weights, layout = weight_files(checkpoint.folder), checkpoint.model_type
         has_vocabulary = not read_any_tokenizer(folder.path).is_missing
     else:
         config, weights = folder.read_config(RunConfig), [folder.weights_path]

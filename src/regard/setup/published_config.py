@@ -11,17 +11,24 @@ from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError
 from regard.generation.beam_search_config import BeamSearchConfig, Stopping
 from regard.hub.export.hugging_face import BRIGHTEST
-from regard.hub.file_names import GENERATION_CONFIG, HF_CONFIG, PREPROCESSOR_CONFIG
+from regard.hub.file_names import (
+    GENERATION_CONFIG,
+    HF_CONFIG,
+    PREPROCESSOR_CONFIG,
+    TOKENIZER_CONFIG,
+)
 from regard.hub.hugging_face.checkpoint import Published
 from regard.hub.hugging_face.generation_rules import (
     OWN_FIELD,
     forbidden_ids,
     read_generation_rules,
 )
+from regard.hub.hugging_face.tokenizer_overrides import max_length_of
 from regard.hub.hugging_face.weight_files import read_json
 from regard.layers.attention_config import AttentionConfig
 from regard.models import ModelConfig, TransformerConfig, VitConfig
 from regard.models.base.encoder import EncoderConfig
+from regard.settings.validation import LARGEST
 from regard.setup.config import DataConfig, RunConfig
 
 _HALF = [0.5, 0.5, 0.5]  # of the largest pixel value
@@ -57,7 +64,9 @@ def published_config(
         search = _search(published.folder, model.max_positions)
     elif isinstance(model, EncoderConfig) and published.labels:
         task = "classification"
-        data = replace(data, max_length=max(2, model.max_positions))
+        settings = published.folder / TOKENIZER_CONFIG
+        limit = max_length_of(read_json(settings)) if settings.is_file() else None
+        data = replace(data, max_length=max(2, min(model.max_positions, limit or LARGEST)))
     elif isinstance(model, EncoderConfig):
         task = "masked-language-modeling"
     return RunConfig(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from regard.errors import ConfigError, NextStep
 from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.sentence_transformers import read_sentence_pooling
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
@@ -51,9 +52,15 @@ def open_published(
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
     path = Path(folder)
+    pooling = read_sentence_pooling(path)
     published = read_hugging_face(path)
     config = published_config(published, attention)
     task = task_named(config.task)
+    if pooling is not None and config.task != "masked-language-modeling":
+        raise ConfigError(
+            f"{folder}: a folder of sentence-transformers with a model for {config.task}: vectors "
+            "of texts are computed by encoders alone."
+        )
     if task.reads_inputs and not config.data.labels:
         settings = (("start_from", str(folder)), ("output", "MODEL"))
         step = NextStep("Start from it", "train", ("DATA",), settings)
@@ -62,4 +69,7 @@ def open_published(
     model = task.build_for(config, published.vocab_size, shapes, f"{folder}/")
     published.load_into(model)
     tokenizer = None if task.reads_inputs else read_any_tokenizer(path)
-    return task.predictor(model.eval(), tokenizer, config)
+    predictor: Predictor = task.predictor(model.eval(), tokenizer, config)
+    if pooling is not None and isinstance(predictor, TextEncoder):
+        predictor.pooling = pooling
+    return predictor

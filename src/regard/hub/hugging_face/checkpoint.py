@@ -33,6 +33,7 @@ from regard.hub.hugging_face.name_mapping import (
     to_local,
     to_remote,
 )
+from regard.hub.hugging_face.sentence_transformers import transformer_folder
 from regard.hub.hugging_face.weight_files import (
     SHARD_BYTES,
     dump_json,
@@ -56,7 +57,7 @@ class Published:
     """The content of a Hugging Face folder, ready to be loaded into the family's model.
 
     Args:
-        folder: The folder.
+        folder: With ``config.json``; that of the Transformer in a folder of several modules.
         model_type: Of its checkpoint format.
         config: The family's configuration.
         vocab_size: Number of token ids.
@@ -100,11 +101,11 @@ class Published:
 
 
 def is_hugging_face(folder: Path) -> bool:
-    """Return whether a folder has Hugging Face's ``config.json``, with a ``model_type``."""
-    path = folder / HF_CONFIG
-    if (folder / CONFIG).exists() or not path.is_file():
+    """Return whether a folder has a ``config.json`` of Hugging Face, with a ``model_type``."""
+    if (folder / CONFIG).exists():
         return False
-    return "model_type" in read_json(path)
+    path = transformer_folder(folder) / HF_CONFIG
+    return path.is_file() and "model_type" in read_json(path)
 
 
 def read_hugging_face(
@@ -124,6 +125,7 @@ def read_hugging_face(
         ConfigError: The model has another format, or is a variant that is not computed.
         WeightsError: A file is missing, damaged or a pickle, or tensors are missing or surplus.
     """
+    folder = transformer_folder(folder)
     fields = read_json(folder / HF_CONFIG)
     checkpoint_format = _format_of(folder, fields, formats)
     check_head(folder, fields, checkpoint_format)

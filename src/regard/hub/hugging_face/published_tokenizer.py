@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
 from regard.data.tokenizer import Tokenizer
@@ -29,6 +29,14 @@ from regard.hub.file_names import (
     TOKENIZER_CONFIG,
     VOCABULARY,
     WORD_PIECES,
+)
+from regard.hub.hugging_face.tokenizer_overrides import (
+    WORD_PIECE_CLASSES,
+    apply_settings,
+    bert_normalizer,
+    check_class_of_file,
+    max_length_of,
+    tokenizer_class,
 )
 from regard.hub.hugging_face.tokenizer_rows import drop_tokens_without_rows
 from regard.hub.hugging_face.weight_files import dump_json, read_json
@@ -45,6 +53,12 @@ _WORD_PIECE_TOKENS = {
 _ROBERTA_TOKENS = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>"} | {
     role: f"<{role}>" for role in ("pad", "unk", "mask")
 }
+_DEFAULTS = {  # of the classes whose settings may put tokens around a text
+    "GPT2Tokenizer": dict.fromkeys(("bos", "eos"), "<|endoftext|>"),
+    "LlamaTokenizer": {"bos": "<s>", "eos": "</s>"},
+}
+_SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+"""What ``clean_up_tokenization_spaces`` writes without spaces, in the order of `transformers`."""
 _ROLES_OF_TOKENS = {token: role for role, token in _WORD_PIECE_TOKENS.items()} | {"<mask>": "mask"}
 """Roles of the special tokens that many folders have and do not declare."""
 
@@ -57,6 +71,10 @@ class PublishedTokenizer:
         path: Its file, for messages.
         special_ids: Of special tokens, by their roles: bos, eos, pad, unk, cls, sep, mask.
         stop_ids: That end a continuation; empty is the end of a text alone.
+        max_length: Most tokens of a text, its special tokens counted; None sets no limit.
+        is_cut_left: Whether a text that is too long loses its beginning, and not its end.
+        cleans_spaces: Whether no text that is decoded has a space before punctuation.
+        num_rows: Of the model's table of tokens; None where it is unknown.
     """
 
     def __init__(
@@ -65,9 +83,18 @@ class PublishedTokenizer:
         path: Path,
         special_ids: Mapping[str, int],
         stop_ids: Collection[int] = (),
+        *,
+        max_length: int | None = None,
+        is_cut_left: bool = False,
+        cleans_spaces: bool = False,
+        num_rows: int | None = None,
     ) -> None:
         self._backend = backend
         self._path = path
+        self.max_length, self.is_cut_left = max_length, is_cut_left
+        # `transformers` ignores the setting where a space belongs to a token.
+        has_pairs = backend is not None and isinstance(backend.model, models.BPE)
+        self._cleans_spaces = cleans_spaces and not has_pairs
         self.special_ids = dict(special_ids)
         self.bos_id = special_ids.get("bos")
         """The id that begins a text; None, as for those that follow, where there is none."""
@@ -80,9 +107,12 @@ class PublishedTokenizer:
         self.end_id = special_ids.get("sep") if self.eos_id is None else self.eos_id
         """The id that ends an output: that of the end of a text, or else BERT's separator."""
         self.stop_ids = frozenset(stop_ids or ([] if self.eos_id is None else [self.eos_id]))
+        self._num_rows = None
         if backend is not None:
             backend.no_padding()
             backend.no_truncation()
+            if num_rows is not None and len(self) > num_rows:
+                self._num_rows = num_rows
 
     def __len__(self) -> int:
         """Return the number of rows that a table of its tokens needs: the highest id plus one."""
@@ -113,12 +143,15 @@ class PublishedTokenizer:
             The ids of each text.
 
         Raises:
-            WeightsError: The folder has no tokenizer.
+            WeightsError: The folder has no tokenizer, or a token has no row in the model's table.
         """
         backend = self._require()
         backend.encode_special_tokens = not reads_specials
         encodings = backend.encode_batch(list(texts), add_special_tokens=adds_specials)
-        return [encoding.ids for encoding in encodings]
+        rows = [encoding.ids for encoding in encodings]
+        if self._num_rows is not None:
+            self._check_rows(rows, self._num_rows)
+        return rows
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode target texts as token ids, without special tokens around them."""
@@ -130,6 +163,13 @@ class PublishedTokenizer:
         encoding = self._require().encode("a", add_special_tokens=True)
         is_added = [*encoding.special_tokens_mask, 0]
         return tuple(encoding.ids[: is_added.index(0)])
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The ids after a text with special tokens, such as BERT's ``[SEP]``."""
+        encoding = self._require().encode("a", add_special_tokens=True)
+        is_added = [*encoding.special_tokens_mask[::-1], 0]
+        return tuple(encoding.ids[len(encoding.ids) - is_added.index(0) :])
 
     @cached_property
     def newline_id(self) -> int | None:
@@ -159,11 +199,20 @@ class PublishedTokenizer:
         return [] if end is None else [end]
 
     def encode_whole(self, texts: Sequence[str], *, max_length: int) -> list[list[int]]:
-        """Encode texts with special tokens around each, cut to `max_length` ids."""
+        """Encode texts with special tokens around each, cut to `max_length` ids.
+
+        A text is cut between its special tokens: at its end, or where the folder says
+        ``truncation_side`` left, at its beginning.
+        """
+        num_begin, num_end = len(self.begin_ids), len(self.end_ids)
         rows = self.encode(texts, adds_specials=True)
-        return [
-            row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows
-        ]
+        for index, row in enumerate(rows):
+            if len(row) > max_length:
+                text = row[num_begin : len(row) - num_end]
+                room = max(0, max_length - num_begin - num_end)
+                text = text[len(text) - room :] if self.is_cut_left else text[:room]
+                rows[index] = [*row[:num_begin], *text, *row[len(row) - num_end :]]
+        return rows
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
         """Encode lines, each with the end of its line."""
@@ -179,7 +228,9 @@ class PublishedTokenizer:
 
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
         """Decode token ids to texts, without special tokens."""
-        return self._require().decode_batch([list(row) for row in rows], skip_special_tokens=True)
+        backend = self._require()
+        texts = backend.decode_batch([list(row) for row in rows], skip_special_tokens=True)
+        return list(map(_clean_spaces, texts)) if self._cleans_spaces else texts
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """Return each token as readable text; bytes of a split character appear as ``\\xNN``.
@@ -211,6 +262,15 @@ class PublishedTokenizer:
         """Return the token before a text that names the target language: empty, there is none."""
         return ""
 
+    def _check_rows(self, rows: Sequence[Sequence[int]], num_rows: int) -> None:
+        """Raise where a token has no row in the model's table."""
+        token = max((token for row in rows for token in row), default=0)
+        if token >= num_rows:
+            raise WeightsError(
+                f"{self._path}: the token {self._require().id_to_token(token)!r} has id {token:,}, "
+                f"the model has {num_rows:,} tokens: the vocabulary belongs to another model."
+            )
+
     @property
     def is_missing(self) -> bool:
         """Whether the folder has no tokenizer, or none that can be read."""
@@ -238,6 +298,8 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     """
     settings = _read_optional(folder / SPECIAL_TOKENS)
     settings |= _read_optional(folder / TOKENIZER_CONFIG)
+    config = _read_optional(folder / HF_CONFIG)
+    name = tokenizer_class(settings, config.get("model_type"))
     path = folder / TOKENIZER
     backend = None
     if path.is_file():
@@ -251,14 +313,26 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         except Exception as error:
             raise WeightsError(f"{path}: not a tokenizer file ({error}).") from error
     elif (folder / WORD_PIECES).is_file():
+        check_class_of_file(folder / WORD_PIECES, name)
         backend = _word_piece(folder / WORD_PIECES, settings)
     elif (folder / VOCABULARY).is_file() and (folder / MERGES).is_file():
-        backend = _byte_pairs(folder, settings)
-    config = _read_optional(folder / HF_CONFIG)
-    backend = drop_tokens_without_rows(backend, config.get("vocab_size"))
+        check_class_of_file(folder / VOCABULARY, name)
+        backend = _byte_pairs(folder, settings, name)
+    if backend is not None:
+        defaults = _WORD_PIECE_TOKENS if name in WORD_PIECE_CLASSES else _DEFAULTS.get(name, {})
+        apply_settings(backend, folder, settings, defaults | _tokens(settings), name)
+    num_rows = config.get("vocab_size")
+    backend = drop_tokens_without_rows(backend, num_rows, folder)
     declared = _declared_ids(folder, config)
     return PublishedTokenizer(
-        backend, path, _special_ids(declared, settings, backend), declared.get("stop", [])
+        backend,
+        path,
+        _special_ids(declared, settings, backend),
+        declared.get("stop", []),
+        max_length=max_length_of(settings),
+        is_cut_left=settings.get("truncation_side") == "left",
+        cleans_spaces=settings.get("clean_up_tokenization_spaces") is True,
+        num_rows=num_rows if type(num_rows) is int else None,
     )
 
 
@@ -289,6 +363,13 @@ def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str,
     return settings
 
 
+def _clean_spaces(text: str) -> str:
+    """Return a text without the spaces that ``clean_up_tokenization_spaces`` takes out."""
+    for spaced in _SPACED:
+        text = text.replace(spaced, spaced.strip())
+    return text
+
+
 def _word_piece(path: Path, settings: Mapping[str, Any]) -> Backend:
     """Build BERT's tokenizer from a list of word pieces, one a line."""
     try:
@@ -298,20 +379,15 @@ def _word_piece(path: Path, settings: Mapping[str, Any]) -> Backend:
     vocab = {line.removesuffix("\r"): index for index, line in enumerate(lines)}
     tokens = _WORD_PIECE_TOKENS | _tokens(settings)
     backend = Backend(models.WordPiece(vocab, unk_token=tokens["unk"]))
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True) is not False,
-        strip_accents=settings.get("strip_accents"),
-        lowercase=settings.get("do_lower_case", True) is not False,
-    )
+    backend.normalizer = bert_normalizer(settings)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
     _add_specials(backend, tokens, vocab, processors.BertProcessing)
     return backend
 
 
-def _byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Backend:
-    """Build GPT-2's tokenizer, or RoBERTa's and BART's where there are cls and sep."""
+def _byte_pairs(folder: Path, settings: Mapping[str, Any], name: str) -> Backend:
+    """Build GPT-2's tokenizer, or RoBERTa's and BART's, by the class or by the vocabulary."""
     paths = str(folder / VOCABULARY), str(folder / MERGES)
     try:
         vocab, merges = models.BPE.read_file(*paths)
@@ -321,7 +397,8 @@ def _byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Backend:
     has_prefix = settings.get("add_prefix_space") is True
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has_prefix)
     backend.decoder = decoders.ByteLevel()
-    defaults = {"eos": "<|endoftext|>"} if "<|endoftext|>" in vocab else _ROBERTA_TOKENS
+    is_gpt2 = name == "GPT2Tokenizer" or "<|endoftext|>" in vocab
+    defaults = {"eos": "<|endoftext|>"} if is_gpt2 else _ROBERTA_TOKENS
     tokens = defaults | _tokens(settings)
     processing = partial(processors.RobertaProcessing, add_prefix_space=has_prefix)
     _add_specials(backend, tokens, vocab, processing)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from regard.errors import WeightsError
 from regard.hub.file_names import (
+    ADDED_TOKENS,
     MARIAN_SOURCE,
     MARIAN_TARGET,
     SENTENCEPIECE_LLAMA,
@@ -27,6 +28,8 @@ from regard.hub.file_names import (
     VOCABULARY,
 )
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer, read_tokenizer
+from regard.hub.hugging_face.sentence_transformers import transformer_folder
+from regard.hub.hugging_face.tokenizer_overrides import max_length_of
 from regard.hub.hugging_face.weight_files import read_json
 
 # By default: whether the model of this name puts a token before and after a text.
@@ -48,6 +51,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
         begin_ids: Before a text with special tokens.
         end_ids: After a text with special tokens.
         files: The files that it was read from, by name.
+        max_length: Most tokens of a text, its special tokens counted; None sets no limit.
     """
 
     def __init__(
@@ -60,8 +64,9 @@ class SentencePieceTokenizer(PublishedTokenizer):
         begin_ids: Sequence[int],
         end_ids: Sequence[int],
         files: Mapping[str, bytes],
+        max_length: int | None = None,
     ) -> None:
-        super().__init__(None, path, special_ids)
+        super().__init__(None, path, special_ids, max_length=max_length)
         self._source, self._target, self._vocab = source, target, vocab
         self._piece_of = {token: piece for piece, token in vocab.items()}
         self._begin_ids, self._end_ids = begin_ids, end_ids
@@ -72,6 +77,11 @@ class SentencePieceTokenizer(PublishedTokenizer):
     def begin_ids(self) -> tuple[int, ...]:
         """The ids before a text with special tokens."""
         return tuple(self._begin_ids)
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The ids after a text with special tokens."""
+        return tuple(self._end_ids)
 
     @cached_property
     def known_ids(self) -> frozenset[int]:
@@ -196,6 +206,7 @@ def read_any_tokenizer(folder: Path) -> PublishedTokenizer:
     Raises:
         WeightsError: A file exists and is damaged.
     """
+    folder = transformer_folder(folder)
     has_json = (folder / TOKENIZER).is_file()
     if not (folder / MARIAN_SOURCE).is_file() and (has_json or not has_sentencepiece(folder)):
         return read_tokenizer(folder)
@@ -230,9 +241,9 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
     if (folder / MARIAN_SOURCE).is_file():
         return _read_marian(folder)
     path = next(folder / name for name in _SINGLE if (folder / name).is_file())
-    settings_path = folder / TOKENIZER_CONFIG
-    settings = read_json(settings_path) if settings_path.is_file() else {}
+    settings = _read_optional(folder / TOKENIZER_CONFIG)
     processor = _load(path)
+    _check_settings(folder, settings, len(processor))
     vocab = {processor.id_to_piece(token): token for token in range(len(processor))}
     roles = {role: getattr(processor, f"{role}_id")() for role in ("bos", "eos", "pad", "unk")}
     ids = {role: token for role, token in roles.items() if token >= 0}
@@ -242,7 +253,34 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
         for role, default in is_added
     )
     files = _files(folder, path.name)
-    return SentencePieceTokenizer(processor, processor, vocab, path, ids, before, after, files)
+    length = max_length_of(settings)
+    return SentencePieceTokenizer(
+        processor, processor, vocab, path, ids, before, after, files, length
+    )
+
+
+def _check_settings(folder: Path, settings: Mapping[str, Any], num_pieces: int) -> None:
+    """Raise where a folder asks for what its model alone does not do."""
+    declared = settings.get("added_tokens_decoder")
+    added = (
+        _read_optional(folder / ADDED_TOKENS).values() if declared is None else map(int, declared)
+    )
+    problems = {
+        "added tokens": any(number >= num_pieces for number in added),
+        "do_lower_case=true": settings.get("do_lower_case") is True,
+        "add_prefix_space=false": settings.get("add_prefix_space") is False,
+    }
+    if problem := next((name for name, is_met in problems.items() if is_met), None):
+        raise WeightsError(
+            f"{folder}: {problem}: a model of SentencePiece does not have that by itself.  Save a "
+            "tokenizer.json, which has it:\n"
+            "    from transformers import AutoTokenizer\n"
+            f"    AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
+        )
+
+
+def _read_optional(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
 
 
 def _read_marian(folder: Path) -> SentencePieceTokenizer:
@@ -263,7 +301,8 @@ def _read_marian(folder: Path) -> SentencePieceTokenizer:
     ids = {role: vocab[name] for role, name in names.items()}
     source, target = _load(folder / MARIAN_SOURCE), _load(folder / MARIAN_TARGET)
     files = _files(folder, MARIAN_SOURCE, MARIAN_TARGET, VOCABULARY)
-    return SentencePieceTokenizer(source, target, vocab, path, ids, [], [ids["eos"]], files)
+    length = max_length_of(_read_optional(folder / TOKENIZER_CONFIG))
+    return SentencePieceTokenizer(source, target, vocab, path, ids, [], [ids["eos"]], files, length)
 
 
 def _files(folder: Path, *names: str) -> dict[str, bytes]:

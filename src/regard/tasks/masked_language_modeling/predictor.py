@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
+from tokenizers.normalizers import Lowercase
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.hugging_face.sentence_transformers import PoolingMode, SentencePooling
 from regard.models import Encoder
 from regard.setup.config import RunConfig
+
+
+def _weighted_mean(states: Tensor) -> Tensor:
+    weights = torch.arange(1.0, 1 + states.shape[1])
+    return torch.einsum("bld,l->bd", states, weights / weights.sum())
+
+
+# From the states of texts of one length, ``[texts, length, dim]``, to ``[texts, dim]``.
+_POOLING: dict[PoolingMode, Callable[[Tensor], Tensor]] = {
+    "cls": lambda states: states[:, 0],
+    "max": lambda states: states.amax(1),
+    "mean": lambda states: states.mean(1),
+    "mean_sqrt_len_tokens": lambda states: states.sum(1) / states.shape[1] ** 0.5,
+    "weightedmean": _weighted_mean,
+    "lasttoken": lambda states: states[:, -1],
+}
 
 
 @dataclass(eq=False, repr=False)
@@ -22,27 +41,47 @@ class TextEncoder:
         model: In evaluation mode.
         tokenizer: Its vocabulary.
         config: The settings of its run; None where they are unknown.
+        pooling: How the states of a text become its vector.
     """
 
     model: Encoder
     tokenizer: AnyTokenizer
     config: RunConfig | None = None
+    pooling: SentencePooling = field(default_factory=SentencePooling)
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a text that a vector is computed of."""
+        limits = (self.model.config.max_positions, self.pooling.max_length)
+        if self.pooling.max_length is None:
+            limits = (self.model.config.max_positions, self.tokenizer.max_length)
+        return min(limit for limit in limits if limit is not None)
 
     @torch.inference_mode()
     def embed(self, texts: str | Sequence[str]) -> Tensor:
         """Compute one vector for each text: the mean of its last hidden states.
 
+        A folder of sentence-transformers has a `pooling` of its own.
+
         Args:
-            texts: One or more; each is cut to the positions of the model.
+            texts: One or more; each is cut to `max_length` tokens.
 
         Returns:
-            ``[texts, dim]``; of one string, ``[dim]``.
+            ``[texts, dim]``, or as many dimensions for each of several ways of pooling; of one
+            string, ``[dim]``.
         """
         if isinstance(texts, str):
             return self.embed([texts])[0]
-        longest = self.model.config.max_positions
-        rows = self.tokenizer.encode_whole(texts, max_length=longest)
-        return torch.cat([self.model.hidden_states(torch.tensor([row])).mean(1) for row in rows])
+        pooling = self.pooling
+        texts = [pooling.prompt + text for text in texts]
+        if pooling.lowercases:
+            texts = list(map(Lowercase().normalize_str, texts))
+        vectors = []
+        for row in self.tokenizer.encode_whole(texts, max_length=self.max_length):
+            states = self.model.hidden_states(torch.tensor([row]))  # [1, length, dim]
+            vectors.append(torch.cat([_POOLING[mode](states) for mode in pooling.modes], dim=-1))
+        embeddings = torch.cat(vectors)
+        return normalize(embeddings, dim=-1) if pooling.is_normalized else embeddings
 
     @torch.inference_mode()
     def fill(self, text: str, *, num: int = 5) -> list[list[tuple[str, float]]]:

@@ -1,0 +1,172 @@
+"""Folders of sentence-transformers: an encoder, and how its states become one vector of a text.
+
+``modules.json`` lists the modules (Reimers & Gurevych 2019): a Transformer, in the folder itself or
+in ``0_Transformer``, its Pooling, and Normalize. Another module is refused, since vectors without
+it would be others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from regard.errors import ConfigError, WeightsError
+from regard.hub.file_names import HF_CONFIG, SENTENCE_MODULES
+from regard.hub.hugging_face.weight_files import read_json
+
+PoolingMode = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
+
+_SETTINGS = "config_sentence_transformers.json"
+_TRANSFORMER_SETTINGS = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+# In the order in which sentence-transformers joins their vectors.
+_MODES: dict[str, PoolingMode] = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+class SentencePooling(NamedTuple):
+    """How the last hidden states of a text become its vector.
+
+    Args:
+        modes: The vectors that are joined: ``cls`` the state of the first token, ``max`` the
+            largest value of each dimension, ``mean``, ``mean_sqrt_len_tokens`` the sum divided by
+            the root of the length, ``weightedmean`` weighted by the position, ``lasttoken``.
+        is_normalized: Whether the vector has length 1.
+        max_length: Most tokens that are read of a text; None is as many as the model can.
+        lowercases: Whether texts are read in lower case.
+        prompt: Text before each text.
+    """
+
+    modes: tuple[PoolingMode, ...] = ("mean",)
+    is_normalized: bool = False
+    max_length: int | None = None
+    lowercases: bool = False
+    prompt: str = ""
+
+
+def transformer_folder(folder: Path) -> Path:
+    """Return the folder with the weights: that which ``modules.json`` names, or `folder` itself.
+
+    Args:
+        folder: Any.
+
+    Raises:
+        WeightsError: ``modules.json`` is damaged, or names a folder outside.
+    """
+    if not (folder / SENTENCE_MODULES).is_file():
+        return folder
+    return next((path for kind, path in _modules(folder) if kind == "Transformer"), folder)
+
+
+def read_sentence_pooling(folder: Path) -> SentencePooling | None:
+    """Read how vectors of texts are computed.
+
+    Args:
+        folder: Any.
+
+    Returns:
+        None where the folder is not of sentence-transformers.
+
+    Raises:
+        ConfigError: A module or a setting is not computed here.
+        WeightsError: A file is damaged.
+    """
+    path = folder / SENTENCE_MODULES
+    if not path.is_file():
+        return None
+    (kind, transformer), *modules = _modules(folder) or [("", folder)]
+    kinds = [kind, *(kind for kind, _ in modules)]
+    if kinds[:2] != ["Transformer", "Pooling"] or set(kinds[2:]) - {"Normalize"}:
+        raise ConfigError(
+            f"{path}: the modules {', '.join(kinds)}: read are Transformer, Pooling and, after "
+            "them, Normalize.  Without the others the vectors would not be those of this model."
+        )
+    settings = _read_optional(folder / _SETTINGS)
+    prompt = _default_prompt(folder / _SETTINGS, settings)
+    modes = _read_modes(modules[0][1] / HF_CONFIG, has_prompt=bool(prompt))
+    fields_path = next(
+        (transformer / name for name in _TRANSFORMER_SETTINGS if (transformer / name).is_file()),
+        transformer / _TRANSFORMER_SETTINGS[0],
+    )
+    fields = _read_optional(fields_path)
+    max_length = fields.get("max_seq_length")
+    if max_length is not None and (type(max_length) is not int or max_length < 1):
+        raise ConfigError(
+            f"{fields_path}: max_seq_length={json.dumps(max_length)}: expected 1 or more."
+        )
+    only = {"transformer_task": "feature-extraction", "processing_kwargs": {}}
+    for name, value in only.items():
+        if fields.get(name) not in (None, value):
+            raise ConfigError(
+                f"{fields_path}: {name}={json.dumps(fields[name])[:80]}: not computed here, "
+                f"{json.dumps(value)} alone is."
+            )
+    return SentencePooling(
+        modes=modes,
+        is_normalized="Normalize" in kinds,
+        max_length=max_length,
+        lowercases=fields.get("do_lower_case") is True,
+        prompt=prompt,
+    )
+
+
+def _modules(folder: Path) -> list[tuple[str, Path]]:
+    """Return the kind and the folder of each module, in order."""
+    path = folder / SENTENCE_MODULES
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        entries = sorted(content, key=lambda entry: entry["idx"])
+        modules = [(str(entry["type"]).split(".")[-1], str(entry["path"])) for entry in entries]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise WeightsError(f"{path}: not a list of modules with idx, type and path.") from error
+    for _, name in modules:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise WeightsError(f"{path}: the module {json.dumps(name)} leaves the folder.")
+    return [(kind, folder / name) for kind, name in modules]
+
+
+def _read_modes(path: Path, *, has_prompt: bool) -> tuple[PoolingMode, ...]:
+    fields = read_json(path)
+    given = fields.get("pooling_mode")
+    modes = [given] if isinstance(given, str) else given
+    if modes is None:
+        modes = [mode for name, mode in _MODES.items() if fields.get(name)] or ["mean"]
+    unknown = [mode for mode in modes if mode not in get_args(PoolingMode)]
+    if unknown or not modes:
+        raise ConfigError(
+            f"{path}: pooling_mode={json.dumps(given)}: known are {', '.join(_MODES.values())}."
+        )
+    if has_prompt and fields.get("include_prompt") is False:
+        raise ConfigError(
+            f"{path}: include_prompt=false: vectors that leave a prompt out are not computed here."
+        )
+    return tuple(modes)
+
+
+def _default_prompt(path: Path, settings: Mapping[str, Any]) -> str:
+    name = settings.get("default_prompt_name")
+    if settings.get("truncate_dim") is not None:
+        raise ConfigError(
+            f"{path}: truncate_dim={json.dumps(settings['truncate_dim'])}: vectors are not "
+            "shortened here.  To have them whole, take truncate_dim out."
+        )
+    if name is None:
+        return ""
+    prompts = settings.get("prompts")
+    if not isinstance(prompts, dict) or not isinstance(prompts.get(name), str):
+        raise ConfigError(f"{path}: default_prompt_name={json.dumps(name)}: no such prompt.")
+    return prompts[name]
+
+
+def _read_optional(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}

@@ -1,0 +1,252 @@
+"""Settings of ``tokenizer_config.json`` that change what ``tokenizer.json`` or a vocabulary says.
+
+``transformers`` builds a tokenizer of the class that a folder names, whose settings count before
+the file: BERT's lower case, GPT-2's space before a text, the tokens that begin and end it, and
+added tokens, which older folders have in ``added_tokens.json``. What cannot be obeyed is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as Backend
+
+from regard.errors import ConfigError, WeightsError
+from regard.hub.file_names import ADDED_TOKENS, TOKENIZER, TOKENIZER_CONFIG
+from regard.hub.hugging_face.weight_files import read_json
+
+WORD_PIECE_CLASSES = {
+    "BertTokenizer",
+    "ConvBertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "LxmertTokenizer",
+    "MobileBertTokenizer",
+    "SqueezeBertTokenizer",
+}
+"""Classes of WordPiece with BERT's settings."""
+_ROBERTA_CLASSES = {"BartTokenizer", "LongformerTokenizer", "RobertaTokenizer"}
+_BYTE_LEVEL_CLASSES = {"GPT2Tokenizer", *_ROBERTA_CLASSES}
+# Classes of `transformers` where a folder names none.
+_CLASS_OF_MODEL_TYPE = {
+    "bart": "BartTokenizer",
+    "bert": "BertTokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "gpt2": "GPT2Tokenizer",
+    "llama": "LlamaTokenizer",
+    "longformer": "LongformerTokenizer",
+    "roberta": "RobertaTokenizer",
+}
+_CLASSES_OF_FILES = {  # that read a vocabulary without tokenizer.json as it is read here
+    "vocab.txt": WORD_PIECE_CLASSES,
+    "vocab.json": _BYTE_LEVEL_CLASSES,
+}
+_GENERAL_CLASSES = {"PreTrainedTokenizer", "TokenizersBackend"}
+_LARGEST_LENGTH = 1_000_000  # `transformers` writes 1e30 where there is no limit
+_FLAGS = ("lstrip", "rstrip", "normalized", "single_word")
+
+
+def tokenizer_class(settings: Mapping[str, Any], model_type: object) -> str:
+    """Return the class of ``transformers`` that reads a folder's tokenizer, without ``Fast``.
+
+    Args:
+        settings: Of ``tokenizer_config.json``.
+        model_type: Of ``config.json``.
+
+    >>> tokenizer_class({"tokenizer_class": "GPT2TokenizerFast"}, "bert")
+    'GPT2Tokenizer'
+    >>> tokenizer_class({}, "bert")
+    'BertTokenizer'
+    """
+    name = settings.get("tokenizer_class")
+    if isinstance(name, str) and name:
+        return name.removesuffix("Fast")
+    return _CLASS_OF_MODEL_TYPE.get(str(model_type), "PreTrainedTokenizer")
+
+
+def check_class_of_file(path: Path, name: str) -> None:
+    """Raise where a class reads a vocabulary in another way than it is read here.
+
+    Args:
+        path: ``vocab.txt`` or ``vocab.json``.
+        name: The class of ``transformers``.
+
+    Raises:
+        ConfigError: With the way to a ``tokenizer.json``, which says how texts are split.
+    """
+    classes = _CLASSES_OF_FILES[path.name]
+    is_byte_level = name in _BYTE_LEVEL_CLASSES and path.name == "vocab.txt"
+    if name not in classes | _GENERAL_CLASSES and not is_byte_level:
+        raise ConfigError(
+            f"{path.with_name(TOKENIZER_CONFIG)}: tokenizer_class={name}: splits texts in its own "
+            f"way, which {path.name} does not say.  Read are {', '.join(sorted(classes))}; or save "
+            "a tokenizer.json with it."
+        )
+
+
+def max_length_of(settings: Mapping[str, Any]) -> int | None:
+    """Return ``model_max_length``, the most tokens of a text; None where there is no limit."""
+    length = settings.get("model_max_length")
+    if isinstance(length, bool) or not isinstance(length, int | float):
+        return None
+    return int(length) if 1 <= length <= _LARGEST_LENGTH else None
+
+
+def apply_settings(
+    backend: Backend,
+    folder: Path,
+    settings: Mapping[str, Any],
+    tokens: Mapping[str, str],
+    name: str,
+) -> None:
+    """Change a tokenizer as the settings of its folder say.
+
+    Args:
+        backend: Changed in place.
+        folder: For added tokens and messages.
+        settings: Of ``tokenizer_config.json``.
+        tokens: Special tokens by their roles.
+        name: The class of ``transformers``.
+
+    Raises:
+        ConfigError: A setting asks for what this kind of tokenizer cannot do.
+        WeightsError: An added token has another id in the vocabulary.
+    """
+    if name in WORD_PIECE_CLASSES:
+        _apply_case(backend, settings)
+    if name in _BYTE_LEVEL_CLASSES:
+        _apply_prefix_space(backend, settings.get("add_prefix_space") is True)
+    elif name not in _GENERAL_CLASSES:
+        _check_prefix_space(backend, folder, settings)
+    _add_tokens(backend, folder, settings, tokens)
+    if (folder / TOKENIZER).is_file():
+        _check_ends(backend, folder, settings, tokens)
+    elif name not in WORD_PIECE_CLASSES | _ROBERTA_CLASSES:
+        _apply_ends(backend, settings, tokens)
+
+
+def _apply_case(backend: Backend, settings: Mapping[str, Any]) -> None:
+    """Lower case, accents and Chinese characters, where BERT's normalizer handles them."""
+    if backend.normalizer is None or isinstance(backend.normalizer, normalizers.BertNormalizer):
+        backend.normalizer = bert_normalizer(settings)
+
+
+def bert_normalizer(settings: Mapping[str, Any]) -> normalizers.Normalizer:
+    """Return BERT's normalizer, by the settings of ``tokenizer_config.json``."""
+    return normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True) is not False,
+        strip_accents=settings.get("strip_accents"),
+        lowercase=settings.get("do_lower_case", True) is not False,
+    )
+
+
+def _apply_prefix_space(backend: Backend, has_prefix: bool) -> None:
+    pre_tokenizer = backend.pre_tokenizer
+    if (
+        isinstance(pre_tokenizer, pre_tokenizers.ByteLevel)
+        and pre_tokenizer.add_prefix_space != has_prefix
+    ):
+        pre_tokenizer.add_prefix_space = has_prefix
+        backend.pre_tokenizer = pre_tokenizer
+
+
+def _check_prefix_space(backend: Backend, folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raise where the file puts a space before a text, and the settings say otherwise."""
+    wanted = settings.get("add_prefix_space")
+    if not isinstance(wanted, bool):
+        return
+    content = json.loads(backend.to_str())
+    parts = json.dumps([content["normalizer"], content["pre_tokenizer"]])
+    has_prefix = any(
+        text in parts for text in ('"Prepend"', '"add_prefix_space": true', '"first"', '"always"')
+    )
+    if has_prefix != wanted:
+        puts = "puts a" if has_prefix else "puts no"
+        raise ConfigError(
+            f"{folder}/{TOKENIZER_CONFIG}: add_prefix_space={json.dumps(wanted)}: tokenizer.json "
+            f"{puts} space before a text, and the two must agree."
+        )
+
+
+def _add_tokens(
+    backend: Backend, folder: Path, settings: Mapping[str, Any], tokens: Mapping[str, str]
+) -> None:
+    """Add the tokens that came after the vocabulary, with the ids that the folder names."""
+    declared = settings.get("added_tokens_decoder")
+    path = folder / (ADDED_TOKENS if declared is None else TOKENIZER_CONFIG)
+    if declared is None:
+        ids = read_json(path) if path.is_file() else {}
+        special = {*tokens.values(), *_named(settings.get("additional_special_tokens"))}
+        declared = {
+            number: {"content": text, "special": text in special, "normalized": text not in special}
+            for text, number in ids.items()
+        }
+    try:
+        entries = sorted((int(number), dict(fields)) for number, fields in declared.items())
+        added = [
+            (number, AddedToken(fields["content"], special=fields.get("special", False), **flags))
+            for number, fields in entries
+            if (flags := {flag: fields[flag] for flag in _FLAGS if flag in fields}) is not None
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: the added tokens cannot be read ({error}).") from error
+    backend.add_tokens([token for _, token in added])
+    for number, token in added:
+        if (actual := backend.token_to_id(token.content)) != number:
+            raise WeightsError(
+                f"{path}: the added token {token.content!r} has id {number}, the vocabulary gives "
+                f"it {actual}.  A file of the vocabulary is of another version."
+            )
+
+
+def _named(tokens: object) -> list[str]:
+    """Return the texts of a list of tokens, each as text or as an object with its content."""
+    entries = tokens if isinstance(tokens, list) else []
+    return [str(entry["content"]) if isinstance(entry, dict) else str(entry) for entry in entries]
+
+
+def _check_ends(
+    backend: Backend, folder: Path, settings: Mapping[str, Any], tokens: Mapping[str, str]
+) -> None:
+    """Warn where the settings name other tokens around a text than ``tokenizer.json`` has.
+
+    `transformers` ignores these settings where it reads a ``tokenizer.json``.
+    """
+    ids = backend.encode("a", add_special_tokens=True).ids
+    plain = backend.encode("a", add_special_tokens=False).ids
+    for role, is_present in (("bos", ids[:1] != plain[:1]), ("eos", ids[-1:] != plain[-1:])):
+        wanted = settings.get(f"add_{role}_token")
+        has_token = backend.token_to_id(tokens.get(role, "")) is not None
+        if isinstance(wanted, bool) and has_token and wanted != is_present:
+            verb = "adds one" if is_present else "adds none"
+            warnings.warn(
+                f"{folder}/{TOKENIZER_CONFIG}: add_{role}_token={json.dumps(wanted)} ignored: "
+                f"tokenizer.json, which counts before it, {verb}.",
+                stacklevel=5,
+            )
+
+
+def _apply_ends(backend: Backend, settings: Mapping[str, Any], tokens: Mapping[str, str]) -> None:
+    """Put the tokens that begin and end a text around it, where a setting names one of the two."""
+    names = {role: f"add_{role}_token" for role in ("bos", "eos")}
+    if all(settings.get(name) is None for name in names.values()):
+        return
+    ids = {role: backend.token_to_id(tokens.get(role, "")) for role in names}
+    is_added = {
+        role: settings.get(name) is True and ids[role] is not None for role, name in names.items()
+    }
+    special = {tokens[role]: ids[role] for role in names if is_added[role]}
+    begin, end = (tokens[role] if is_added[role] else "" for role in names)
+    single, second = (
+        " ".join(f"{piece}:{segment}" for piece in (begin, text, end) if piece)
+        for segment, text in enumerate(("$A", "$B"))
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single=single, pair=f"{single} {second}", special_tokens=list(special.items())
+    )

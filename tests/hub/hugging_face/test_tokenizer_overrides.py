@@ -1,0 +1,230 @@
+"""Settings of a folder that change its vocabulary: the tokens are those of ``transformers``."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.hub.hugging_face.test_published_tokenizer import MERGES, PAIRS, WORDS
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+from regard.errors import ConfigError, WeightsError
+from regard.hub.hugging_face.published_tokenizer import read_tokenizer
+from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
+
+TEXTS = ["the Cat running", " cat", "é <x> cat<x>the", "", "the the cats runs the cat"]
+
+
+def write(folder: Path, backend: Backend, *, rows: int = 99, **settings: Any) -> Path:
+    """Write a vocabulary with settings; `settings` names the class."""
+    backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    model_type = "gpt2" if isinstance(backend.model, models.BPE) else "bert"
+    fields = {"model_type": model_type, "vocab_size": rows}
+    (folder / "config.json").write_text(json.dumps(fields))
+    return folder
+
+
+def byte_pairs(*, has_prefix: bool = False, begins: bool = False) -> Backend:
+    merges = [tuple(line.split()) for line in MERGES.splitlines()[1:]]
+    backend = Backend(models.BPE({piece: index for index, piece in enumerate(PAIRS)}, merges))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has_prefix)
+    backend.decoder = decoders.ByteLevel()
+    if begins:
+        backend.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 0)]
+        )
+    return backend
+
+
+def word_pieces(*, lowercase: bool = True) -> Backend:
+    words = {word: index for index, word in enumerate([*WORDS, "Cat"])}
+    backend = Backend(models.WordPiece(words, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return backend
+
+
+def assert_same(folder: Path, transformers: Any, texts=TEXTS) -> Any:
+    """Compare tokens with and without special ones; return our tokenizer."""
+    ours, theirs = read_any_tokenizer(folder), transformers.AutoTokenizer.from_pretrained(folder)
+    for adds_specials in (True, False):
+        expected = theirs(list(texts), add_special_tokens=adds_specials)["input_ids"]
+        assert ours.encode(texts, adds_specials=adds_specials) == expected
+    return ours
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"do_lower_case": False}, {"do_lower_case": True}, {"strip_accents": False}]
+)
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_bert_reads_in_the_case_that_the_settings_name(settings, lowercase, transformers, tmp_path):
+    backend = word_pieces(lowercase=lowercase)
+    write(tmp_path, backend, tokenizer_class="BertTokenizer", **settings)
+    ours = assert_same(tmp_path, transformers)
+    reads_case = settings.get("do_lower_case") is False
+    assert ours.encode(["Cat"]) == [[12 if reads_case else 6]]
+
+
+@pytest.mark.parametrize("wanted", [True, False, None])
+@pytest.mark.parametrize("has_prefix", [True, False])
+@pytest.mark.parametrize("name", ["GPT2Tokenizer", "RobertaTokenizerFast"])
+def test_byte_pairs_begin_with_a_space_where_the_settings_say_so(
+    name, wanted, has_prefix, transformers, tmp_path
+):
+    settings = {} if wanted is None else {"add_prefix_space": wanted}
+    backend = byte_pairs(has_prefix=has_prefix)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    write(tmp_path, backend, tokenizer_class=name, unk_token="<s>", **settings)
+    ours = read_any_tokenizer(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert ours.encode(["cat"]) == [theirs("cat", add_special_tokens=False)["input_ids"]]
+    assert ours.encode(["cat"]) == [[12 if wanted else 11]]
+
+
+NAMES = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<s>"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "around"),
+    [
+        ({"add_bos_token": True}, ([0], [])),
+        ({"add_bos_token": False}, ([], [])),
+        ({"add_bos_token": True, "add_eos_token": True}, ([0], [2])),
+        ({"add_eos_token": True}, ([], [2])),
+        ({"add_bos_token": None}, ([], [])),
+        ({}, ([], [])),
+    ],
+)
+def test_a_vocabulary_has_the_tokens_around_a_text_that_the_settings_ask_for(
+    settings, around, transformers, tmp_path
+):
+    write(tmp_path, byte_pairs(), tokenizer_class="GPT2Tokenizer", **NAMES, **settings)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "vocab.json").write_text(json.dumps(dict(zip(PAIRS, range(99), strict=False))))
+    (tmp_path / "merges.txt").write_text(MERGES)
+    ours = assert_same(tmp_path, transformers, ["cat", " cat"])
+    assert (list(ours.begin_ids), list(ours.end_ids)) == around
+
+
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("name", ["GPT2Tokenizer", "PreTrainedTokenizerFast"])
+def test_a_tokenizer_file_counts_before_the_settings(name, wanted, begins, transformers, tmp_path):
+    settings = NAMES | {"tokenizer_class": name, "add_bos_token": wanted}
+    write(tmp_path, byte_pairs(begins=begins), **settings)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ours = read_tokenizer(tmp_path)
+    expected = transformers.AutoTokenizer.from_pretrained(tmp_path)("cat")["input_ids"]
+    assert ours.encode(["cat"], adds_specials=True) == [expected]
+    assert ["ignored: tokenizer.json" in str(entry.message) for entry in caught] == (
+        [] if wanted == begins else [True]
+    )
+
+
+def test_a_token_around_a_text_that_the_vocabulary_lacks_is_left_out(tmp_path):
+    write(tmp_path, byte_pairs(), tokenizer_class="GPT2Tokenizer", add_bos_token=True)
+    assert read_tokenizer(tmp_path).begin_ids == ()
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_added_tokens_of_the_settings_are_tokens(flag, transformers, tmp_path):
+    fields = {"content": "<x>", "special": False, "lstrip": flag, "rstrip": False}
+    fields |= {"normalized": False, "single_word": False}
+    size = len(WORDS) + 1
+    added = {str(size): fields}
+    write(tmp_path, word_pieces(), tokenizer_class="BertTokenizer", added_tokens_decoder=added)
+    ours = assert_same(tmp_path, transformers)
+    assert ours.encode(["the<x>cat"]) == [[5, size, 6]]
+
+
+def test_added_tokens_of_an_old_file_are_tokens(transformers, tmp_path):
+    write(tmp_path, word_pieces(), tokenizer_class="BertTokenizer")
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<x>": len(WORDS) + 1}))
+    ours = assert_same(tmp_path, transformers)
+    assert ours.encode(["the <x>"]) == [[5, len(WORDS) + 1]]
+
+
+def test_an_added_token_with_another_id_is_refused(tmp_path):
+    write(tmp_path, word_pieces())
+    (tmp_path / "added_tokens.json").write_text('{"<x>": 50}')
+    with pytest.raises(WeightsError, match=r"'<x>' has id 50, the vocabulary gives it 13"):
+        read_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"3": 4}, {"x": {"content": "a"}}, {"3": {}}, [1]])
+def test_added_tokens_that_cannot_be_read_are_named(content, tmp_path):
+    write(tmp_path, word_pieces(), added_tokens_decoder=content)
+    with pytest.raises(WeightsError, match=r"tokenizer_config\.json: the added tokens cannot"):
+        read_tokenizer(tmp_path)
+
+
+def test_an_added_token_without_a_row_is_left_out_with_a_warning(tmp_path):
+    size = len(WORDS) + 1
+    write(tmp_path, word_pieces(), rows=size)
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"cats": size}))
+    with pytest.warns(UserWarning, match=r"'cats' left out: the model has 13 tokens"):
+        tokenizer = read_tokenizer(tmp_path)
+    assert tokenizer.encode(["cats"]) == [[6, 11]]
+
+
+def test_a_token_of_a_text_without_a_row_is_refused_by_its_name(tmp_path):
+    tokenizer = read_tokenizer(write(tmp_path, word_pieces(), rows=11))
+    assert tokenizer.encode(["the cat"]) == [[5, 6]]
+    with pytest.raises(WeightsError, match=r"'##s' has id 11, the model has 11 tokens"):
+        tokenizer.encode(["the cats"])
+
+
+@pytest.mark.parametrize(("length", "limit"), [(7, 7), (1e30, None), (None, None), (True, None)])
+def test_the_longest_text_is_that_of_the_settings(length, limit, tmp_path):
+    write(tmp_path, word_pieces(), model_max_length=length)
+    assert read_tokenizer(tmp_path).max_length == limit
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_long_text_is_cut_where_transformers_cuts_it(side, transformers, tmp_path):
+    write(tmp_path, word_pieces(), tokenizer_class="BertTokenizer", truncation_side=side)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for length in (3, 5, 6, 20):
+        expected = theirs(TEXTS, truncation=True, max_length=length)["input_ids"]
+        assert read_tokenizer(tmp_path).encode_whole(TEXTS, max_length=length) == expected
+
+
+def test_a_long_text_without_an_end_is_cut_behind_its_last_token(transformers, tmp_path):
+    write(tmp_path, byte_pairs(begins=True), tokenizer_class="PreTrainedTokenizerFast")
+    rows = read_tokenizer(tmp_path).encode_whole(["cat at"], max_length=3)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert rows == [theirs("cat at", truncation=True, max_length=3)["input_ids"]]
+
+
+def test_a_vocabulary_that_is_split_in_another_way_is_refused(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    settings = {"tokenizer_class": "BertJapaneseTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match="tokenizer_class=BertJapaneseTokenizer: splits texts in"):
+        read_tokenizer(tmp_path)
+
+
+def test_a_space_before_a_text_that_file_and_settings_disagree_about_is_refused(tmp_path):
+    backend = byte_pairs()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    settings = {"tokenizer_class": "LlamaTokenizer", "add_prefix_space": True}
+    read_tokenizer(write(tmp_path, backend, **settings))
+    write(tmp_path, backend, **settings | {"add_prefix_space": False})
+    with pytest.raises(ConfigError, match=r"add_prefix_space=false: tokenizer\.json puts a space"):
+        read_tokenizer(tmp_path)
+
+
+def test_spaces_before_punctuation_are_cleaned_where_the_settings_say_so(tmp_path):
+    backend = Backend(models.WordLevel({"the": 0, "?": 1, "n't": 2}, unk_token="the"))
+    write(tmp_path, backend, clean_up_tokenization_spaces=True)
+    assert read_tokenizer(tmp_path).decode([[0, 2, 1]]) == ["then't?"]
+    write(tmp_path, backend, clean_up_tokenization_spaces=False)
+    assert read_tokenizer(tmp_path).decode([[0, 2, 1]]) == ["the n't ?"]
