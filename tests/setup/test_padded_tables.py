@@ -156,7 +156,8 @@ def test_fewer_rows_than_tokens_are_refused(whole, book, tmp_path):
         train(book, tmp_path / "m", settings=(*SHORT, f"start_from={folder}"))
     assert str(caught.value) == (
         f"{folder}: the weights have {size - 3} rows of tokens, the vocabulary has {size} tokens, "
-        "so some have no row.  Take the vocabulary that the weights were trained with."
+        "so some have no row, such as 'Ġgreen'.  Take the vocabulary that the weights were trained "
+        "with."
     )
 
 

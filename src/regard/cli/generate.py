@@ -19,10 +19,10 @@ def generate(
     prompt: Annotated[str | None, Text] = None,
     /,
     *,
-    max_tokens: int = 200,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
     num: int = 1,
     stop: Annotated[str | None, Text] = None,
     seed: int | None = None,
@@ -38,14 +38,14 @@ def generate(
         Text to continue; - reads it from standard input; without it a new text begins. Text that
         begins with a dash goes behind --.
     max_tokens
-        Most tokens to write.
+        Most tokens to write: 200, unless a published folder says otherwise, as in what follows.
     temperature
-        0 takes the most probable token, 1 samples from the model's probabilities, a higher value
-        makes improbable tokens more frequent.
+        0 takes the most probable token, 1 (the default) samples from the model's probabilities, a
+        higher value makes improbable tokens more frequent.
     top_k
-        Sample from this number of the most probable tokens; 0 sets no limit.
+        Sample from this number of the most probable tokens; 0 (the default) sets no limit.
     top_p
-        Sample from the most probable tokens that together reach this probability.
+        Sample from the most probable tokens that together reach this probability; 1 by default.
     num
         Number of continuations.
     stop

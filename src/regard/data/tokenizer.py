@@ -167,9 +167,13 @@ class Tokenizer:
         """Ids before running text: a newline, as before every line."""
         return [self.newline_id]
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Return the token ids of a text to continue, after the newline before running text."""
+        return [*self.document_start, *self.encode_text(text)]
+
     @property
-    def prompt_start(self) -> list[int]:
-        """Ids before a prompt: those before running text."""
+    def generation_start(self) -> list[int]:
+        """Ids that an output without a prompt begins with."""
         return self.document_start
 
     @property

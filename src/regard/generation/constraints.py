@@ -51,19 +51,13 @@ class Constraints:
         config, length = self.config, history.shape[1]  # of outputs with the next token
         penalty, ngram_size = config.repetition_penalty, config.no_repeat_size
         if penalty != 1.0:
-            used = scores.gather(1, history)
-            used = torch.where(used < 0, used * penalty, used / penalty)
-            scores = scores.scatter(1, history, used)  # once for each token
+            scores = penalize_repetition(scores, history, penalty)
         check_forbidden(config.forbidden, scores.shape[1])
         scores = _mask_tokens(scores, config.forbidden)
         if length < config.min_length:
             scores = _mask_tokens(scores, (self.end,))
         if 0 < ngram_size <= length:
-            ngrams = history.unfold(1, ngram_size, 1)  # [rows, ngrams, ngram_size]
-            latest = history[:, None, length - ngram_size + 1 :]
-            row, ngram = (ngrams[..., :-1] == latest).all(-1).nonzero(as_tuple=True)
-            scores = scores.clone()
-            scores[row, ngrams[row, ngram, -1]] = -torch.inf
+            scores = forbid_repeated_ngrams(scores, history, ngram_size)
         if length == 1 and config.forced_first is not None:
             scores = _force_token(config.forced_first, scores, certain_score)
         if config.forces_end:
@@ -86,6 +80,41 @@ def check_forbidden(forbidden: tuple[int, ...], vocab_size: int) -> None:
             f"`forbidden` names all {vocab_size:,} tokens, so that nothing can be written.  "
             "Leave out one or more."
         )
+
+
+def penalize_repetition(scores: Tensor, history: Tensor, penalty: float) -> Tensor:
+    """Compute the scores with a penalty on each token that is in the history (Keskar et al. 2019).
+
+    Args:
+        scores: Of the next token, ``[rows, vocab]``.
+        history: Tokens so far, ``[rows, length]``.
+        penalty: Factor on a score below 0, divisor of one above; more than 0.
+
+    Returns:
+        The new scores, ``[rows, vocab]``.
+    """
+    used = scores.gather(1, history)
+    used = torch.where(used < 0, used * penalty, used / penalty)
+    return scores.scatter(1, history, used)  # once for each token
+
+
+def forbid_repeated_ngrams(scores: Tensor, history: Tensor, size: int) -> Tensor:
+    """Set the scores of tokens that would repeat an n-gram of the history to minus infinity.
+
+    Args:
+        scores: Of the next token, ``[rows, vocab]``.
+        history: Tokens so far, ``[rows, length]``, `size` or more.
+        size: Tokens of an n-gram, 1 or more.
+
+    Returns:
+        The new scores, ``[rows, vocab]``.
+    """
+    ngrams = history.unfold(1, size, 1)  # [rows, ngrams, size]
+    latest = history[:, None, history.shape[1] - size + 1 :]
+    row, ngram = (ngrams[..., :-1] == latest).all(-1).nonzero(as_tuple=True)
+    scores = scores.clone()
+    scores[row, ngrams[row, ngram, -1]] = -torch.inf
+    return scores
 
 
 def _mask_tokens(scores: Tensor, forbidden: tuple[int, ...]) -> Tensor:

@@ -6,19 +6,25 @@ leaves. Cost: one pass over the prompt, then one position a token.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 import torch
 from torch import Tensor
 
-from regard.generation.constraints import check_forbidden
+from regard.errors import ConfigError
+from regard.generation.constraints import (
+    check_forbidden,
+    forbid_repeated_ngrams,
+    penalize_repetition,
+)
 from regard.generation.decoding import CausalDecoder, S
 from regard.settings.validation import (
     require_at_least,
     require_at_most,
     require_finite,
     require_fraction,
+    require_positive,
 )
 
 _LARGEST_COUNT = 10**9  # tokens
@@ -35,6 +41,12 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         top_p: Only the most probable tokens that together reach this probability, among the `top_k`
             alone, may be chosen, above 0 to 1.
         max_tokens: Most tokens to write.
+        max_length: Most tokens with those of the prompt, in place of `max_tokens`; None sets no
+            limit.
+        min_tokens: Fewest tokens to write before the end of a text, the end counted.
+        repetition_penalty: Divisor of the logit of a token that the prompt or the output already
+            has, or factor where the logit is below 0 (Keskar et al. 2019); 1 is none.
+        no_repeat_size: Length of the n-grams that prompt and output never have twice; 0 allows all.
         forbidden: Ids of tokens that are never written.
     """
 
@@ -42,18 +54,29 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     top_k: int = 0
     top_p: float = 1.0
     max_tokens: int = 200
+    max_length: int | None = None
+    min_tokens: int = 0
+    repetition_penalty: float = 1.0
+    no_repeat_size: int = 0
     forbidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        require_at_least(0, self, "temperature", "top_k")
-        require_finite(self, "temperature")
-        require_at_most(_LARGEST_COUNT, self, "top_k", "max_tokens")
+        require_at_least(0, self, "temperature", "top_k", "min_tokens", "no_repeat_size")
+        require_finite(self, "temperature", "repetition_penalty")
+        require_positive(self, "repetition_penalty")
+        require_at_most(_LARGEST_COUNT, self, "top_k", "max_tokens", "max_length", "min_tokens")
         if self.temperature and not _COLDEST <= self.temperature <= 1 / _COLDEST:
             raise ValueError(
                 f"temperature must be 0, or {_COLDEST} to {1 / _COLDEST:g}, not {self.temperature}"
             )
         require_fraction(self, "top_p")
-        require_at_least(1, self, "max_tokens")
+        require_at_least(1, self, "max_tokens", "max_length")
+        if any(token < 0 for token in self.forbidden):
+            raise ValueError(f"forbidden: ids must be 0 or more, not {min(self.forbidden)}")
+
+    def limit(self, num_prompt: int) -> int:
+        """Return the most tokens to write behind a prompt of `num_prompt` tokens, 0 or more."""
+        return self.max_tokens if self.max_length is None else max(0, self.max_length - num_prompt)
 
 
 def next_probabilities(logits: Tensor, config: SamplingConfig) -> Tensor:
@@ -99,6 +122,7 @@ def sample(
     config: SamplingConfig,
     *,
     num: int = 1,
+    ends: Collection[int] = (),
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
     """Continue a prompt.
@@ -109,20 +133,34 @@ def sample(
         config: How to choose the next token.
         num: Number of continuations, 1 or more, computed as one batch. Each has random numbers of
             its own, so that the first ones are the same however many there are.
+        ends: Ids that end a text, none of which is among the first `config.min_tokens` - 1.
         generator: Draws the tokens of the first, and seeds the others.
 
     Yields:
-        The next token of each continuation, ``[num]``, `config.max_tokens` times; the caller may
+        The next token of each continuation, ``[num]``, until the limit of `config`; the caller may
         stop earlier.
 
     Raises:
-        ConfigError: Every token is forbidden.
+        ConfigError: Every token is forbidden, or no rule leaves one.
     """
+    limit = config.limit(len(prompt))
+    if not limit:
+        return
     generators = _generators(num, torch.default_generator if generator is None else generator)
+    history = torch.tensor([list(prompt)]).expand(num, -1)  # [num, length]
     state = model.init_state()
     logits = model.decode_step(torch.tensor([list(prompt)]), state).expand(num, -1)
     state.select(torch.zeros(num, dtype=torch.long))
-    for num_tokens in range(1, config.max_tokens + 1):
+    for num_tokens in range(1, limit + 1):
+        logits = _constrain(logits, history, config)
+        if ends and num_tokens < config.min_tokens:
+            logits = logits.index_fill(-1, torch.tensor(list(ends)), -torch.inf)
+        if bool((logits.amax(-1) == -torch.inf).any()):
+            raise ConfigError(
+                f"no token is left for position {num_tokens}: `sampling.no_repeat_size` "
+                f"({config.no_repeat_size}) or `sampling.min_tokens` ({config.min_tokens}) allows "
+                "none."
+            )
         probabilities = next_probabilities(logits, config)
         drawn = [
             torch.multinomial(row, 1, generator=own)
@@ -130,7 +168,8 @@ def sample(
         ]
         tokens = torch.stack(drawn)  # [num, 1]
         yield tokens.squeeze(1)
-        if num_tokens < config.max_tokens:
+        history = torch.cat([history, tokens], dim=1)
+        if num_tokens < limit:
             logits = model.decode_step(tokens, state)
 
 
@@ -144,3 +183,12 @@ def _generators(num: int, first: torch.Generator) -> list[torch.Generator]:
         for _ in range(num - 1)
     ]
     return [first, *(torch.Generator(first.device).manual_seed(seed) for seed in seeds)]
+
+
+def _constrain(logits: Tensor, history: Tensor, config: SamplingConfig) -> Tensor:
+    """Apply the rules about the tokens so far, ``[num, length]``, to logits ``[num, vocab]``."""
+    if config.repetition_penalty != 1.0:
+        logits = penalize_repetition(logits.float(), history, config.repetition_penalty)
+    if 0 < config.no_repeat_size <= history.shape[1]:
+        logits = forbid_repeated_ngrams(logits, history, config.no_repeat_size)
+    return logits

@@ -107,6 +107,11 @@ class LearnedPositions(nn.Module):
         self.weight = nn.Parameter(torch.empty(offset + num_positions, dim))
         nn.init.normal_(self.weight, std=dim**-0.5)
 
+    @property
+    def num_positions(self) -> int:
+        """Positions with a row of their own."""
+        return len(self.weight) - self.offset
+
     def forward(self, start: int, length: int) -> Tensor:
         """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
         first = self.offset + start

@@ -9,6 +9,7 @@ import msgspec
 from regard.data.readers.audio import LogMelConfig
 from regard.data.tokenizer import TokenizerConfig
 from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.sampling import SamplingConfig
 from regard.layers.attention_config import AttentionConfig
 from regard.models import ModelConfig, TransformerConfig
 from regard.settings.validation import require_at_least, require_positive
@@ -110,6 +111,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         training: Duration, precision, evaluations.
         optimizer: How one step changes the weights.
         search: Beam search.
+        sampling: Continuations of a language model.
         start_from: Model folder whose weights and vocabulary a run starts from; none for random
             weights.
         fine_tuning: What of these weights is trained.
@@ -126,6 +128,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     training: TrainingConfig = TrainingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     search: BeamSearchConfig = BeamSearchConfig()
+    sampling: SamplingConfig = SamplingConfig()
     start_from: str | None = None
     fine_tuning: FineTuningConfig = FineTuningConfig()
     settings: tuple[str, ...] = ()

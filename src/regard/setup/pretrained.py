@@ -107,6 +107,7 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
         model=model,
         tokenizer=config.tokenizer,
         search=config.search,
+        sampling=config.sampling,
         data=replace(defaults.data, max_length=max_length),
     )
 
@@ -125,6 +126,7 @@ def _own_config(folder: str, task: Task) -> RunConfig:
         attention=source.attention,
         tokenizer=source.tokenizer,
         search=source.search,
+        sampling=source.sampling,
         audio=source.audio,
         data=replace(
             task.defaults.data,

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError
 from regard.generation.beam_search_config import BeamSearchConfig, Stopping
+from regard.generation.sampling import SamplingConfig
 from regard.hub.export.hugging_face import BRIGHTEST
 from regard.hub.file_names import (
     GENERATION_CONFIG,
@@ -22,11 +23,12 @@ from regard.hub.hugging_face.generation_rules import (
     OWN_FIELD,
     forbidden_ids,
     read_generation_rules,
+    read_sampling,
 )
 from regard.hub.hugging_face.tokenizer_overrides import max_length_of
 from regard.hub.hugging_face.weight_files import read_json
 from regard.layers.attention_config import AttentionConfig
-from regard.models import ModelConfig, TransformerConfig, VitConfig
+from regard.models import GptConfig, ModelConfig, TransformerConfig, VitConfig
 from regard.models.base.encoder import EncoderConfig
 from regard.settings.validation import LARGEST
 from regard.setup.config import DataConfig, RunConfig
@@ -56,12 +58,13 @@ def published_config(
         BeamSearchConfig(),
         "language-modeling",
     )
+    sampling = SamplingConfig()
     if isinstance(model, TransformerConfig):
         task = "translation"
         # Neither the end of a text nor its start, in a table of positions, is counted.
         num_ends = 2 if model.positions == "learned" else 1
         data = replace(data, max_length=max(2, model.max_positions - num_ends))
-        search = _search(published.folder, model.max_positions)
+        search = _search(published.folder, model.max_positions, published.vocab_size)
     elif isinstance(model, EncoderConfig) and published.labels:
         task = "classification"
         settings = published.folder / TOKENIZER_CONFIG
@@ -69,6 +72,11 @@ def published_config(
         data = replace(data, max_length=max(2, min(model.max_positions, limit or LARGEST)))
     elif isinstance(model, EncoderConfig):
         task = "masked-language-modeling"
+    elif isinstance(model, GptConfig):
+        has_table = model.positions == "learned"
+        limit = model.max_positions if has_table else None
+        sampling = read_sampling(published.folder, published.vocab_size, max_positions=limit)
+        data = replace(data, max_length=max(2, min(data.max_length, limit or LARGEST)))
     return RunConfig(
         task=task,
         model=model,
@@ -76,6 +84,7 @@ def published_config(
         tokenizer=TokenizerConfig(kind="published", table_rows=published.vocab_size),
         data=data,
         search=search,
+        sampling=sampling,
     )
 
 
@@ -98,7 +107,7 @@ def _image_data(folder: Path, model: VitConfig) -> DataConfig:
     )
 
 
-def _search(folder: Path, max_length: int) -> BeamSearchConfig:
+def _search(folder: Path, max_length: int, num_rows: int) -> BeamSearchConfig:
     """Return the search of `transformers` by a folder's rules, with defaults for the rest.
 
     A folder that regard wrote holds the search of its model, too.
@@ -106,6 +115,7 @@ def _search(folder: Path, max_length: int) -> BeamSearchConfig:
     Args:
         folder: The folder.
         max_length: Number of output tokens that the model has positions for.
+        num_rows: Number of token ids.
 
     Raises:
         ConfigError: The settings that regard wrote have been damaged.
@@ -123,7 +133,7 @@ def _search(folder: Path, max_length: int) -> BeamSearchConfig:
         min_length=rules.min_length,
         no_repeat_size=rules.no_repeat_size,
         repetition_penalty=rules.repetition_penalty,
-        forbidden=forbidden_ids(folder),
+        forbidden=forbidden_ids(folder, num_rows),
         forced_first=rules.first_id,
         forces_end=rules.has_end,
         is_renormalized=rules.is_renormalized,

@@ -178,15 +178,15 @@ def test_a_folder_without_a_vocabulary_gives_logits_and_names_what_is_missing(ma
 )
 def test_what_is_never_written_is_read_and_the_end_always_may_be(fields, found, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(fields))
-    assert forbidden_ids(tmp_path) == found
+    assert forbidden_ids(tmp_path, 99) == found
     (tmp_path / "generation_config.json").write_text(json.dumps({"bad_words_ids": [[5]]}))
-    assert forbidden_ids(tmp_path) == (5,)
+    assert forbidden_ids(tmp_path, 99) == (5,)
 
 
 def test_forbidden_sequences_are_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"bad_words_ids": [[3, 4]]}')
     with pytest.raises(ConfigError) as caught:
-        forbidden_ids(tmp_path)
+        forbidden_ids(tmp_path, 99)
     assert str(caught.value) == (
         f"{tmp_path}/config.json: bad_words_ids=[[3, 4]]: only single tokens can be forbidden.  "
         "Take out what is longer."

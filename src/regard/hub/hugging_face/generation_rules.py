@@ -8,11 +8,13 @@ outputs would not be those that the folder was published for.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from regard.errors import ConfigError
+from regard.generation.sampling import SamplingConfig
 from regard.hub.file_names import GENERATION_CONFIG, HF_CONFIG
 from regard.hub.hugging_face.weight_files import read_json
 
@@ -21,7 +23,6 @@ OWN_FIELD = "regard"
 
 # Fields that would change the output in a way that is not supported, with their neutral values.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "do_sample": (False,),
     "num_beam_groups": (1,),
     "diversity_penalty": (0,),
     "penalty_alpha": (0,),
@@ -39,12 +40,32 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "dola_layers": (),
     "max_time": (),
 }
+_NEUTRAL_OF_SEARCH = _NEUTRAL | {"do_sample": (False,)}
+_NEUTRAL_OF_SAMPLING = _NEUTRAL | {
+    "num_beams": (1,),
+    "min_length": (0,),  # counts the prompt
+    "forced_bos_token_id": (),
+    "forced_eos_token_id": (),
+    "min_p": (0,),
+    "top_h": (),
+    "typical_p": (1,),
+    "epsilon_cutoff": (0,),
+    "eta_cutoff": (0,),
+}
+_TOP_K = 50  # of `transformers` where a folder that samples names none
 _COUNTS = (
     "forced_bos_token_id",
     "num_beams",
     "max_length",
     "max_new_tokens",
     "min_length",
+    "min_new_tokens",
+    "no_repeat_ngram_size",
+)
+_COUNTS_OF_SAMPLING = (
+    "top_k",
+    "max_length",
+    "max_new_tokens",
     "min_new_tokens",
     "no_repeat_ngram_size",
 )
@@ -97,7 +118,13 @@ def read_generation_rules(folder: Path) -> GenerationRules:
             type, or asks for another search.
     """
     path, fields = _generation_fields(folder)
-    _check_supported(path, fields)
+    _check_supported(path, fields, _NEUTRAL_OF_SEARCH)
+    ends = fields.get("eos_token_id")
+    if isinstance(ends, list) and len(ends) > 1:
+        raise ConfigError(
+            f"{path}: eos_token_id={json.dumps(ends)[:80]}: one token ends an output here, not "
+            "several.  Leave the one that the vocabulary names as its end."
+        )
     _check_start(path, fields)
     counts = {name: _number(path, fields, name, int) for name in _COUNTS}
     is_forced = fields.get("force_bos_token_to_be_generated") is True  # in files of old releases
@@ -130,11 +157,57 @@ def read_generation_rules(folder: Path) -> GenerationRules:
     )
 
 
-def forbidden_ids(folder: Path) -> tuple[int, ...]:
+def read_sampling(folder: Path, num_rows: int, *, max_positions: int | None) -> SamplingConfig:
+    """Read the settings of a decoder: how its tokens are chosen, and how many.
+
+    A folder that names no way, by ``do_sample``, is sampled from; without ``max_new_tokens`` and
+    ``max_length`` an output has as many tokens as regard's own.
+
+    Args:
+        folder: With ``generation_config.json``, or else the fields in ``config.json``.
+        num_rows: Number of token ids.
+        max_positions: Most tokens of a text; None is unlimited.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: A value is of another type or out of its range, or asks for another way.
+    """
+    path, fields = _generation_fields(folder)
+    _check_supported(path, fields, _NEUTRAL_OF_SAMPLING)
+    counts = {name: _number(path, fields, name, int) for name in _COUNTS_OF_SAMPLING}
+    samples, default = fields.get("do_sample"), SamplingConfig()
+    temperature = _number(path, fields, "temperature", float, 1.0)
+    top_k = counts["top_k"]
+    if top_k is None:
+        top_k = _TOP_K if samples is True else 0
+    max_tokens, max_length = counts["max_new_tokens"], counts["max_length"]
+    if max_tokens is None and max_length is not None and max_positions is not None:
+        max_length = min(max_length, max_positions)
+    try:
+        return SamplingConfig(
+            temperature=0.0 if samples is False else temperature,
+            top_k=top_k,
+            top_p=_number(path, fields, "top_p", float, 1.0),
+            max_tokens=max_tokens or default.max_tokens,
+            max_length=None if max_tokens else max_length or None,
+            # `transformers` does not count the end.
+            min_tokens=counts["min_new_tokens"] + 1 if counts["min_new_tokens"] else 0,
+            repetition_penalty=_number(path, fields, _REPETITION, float, 1.0),
+            no_repeat_size=counts["no_repeat_ngram_size"] or 0,
+            forbidden=forbidden_ids(folder, num_rows),
+        )
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}.") from error
+
+
+def forbidden_ids(folder: Path, num_rows: int) -> tuple[int, ...]:
     """Read the tokens that are never generated, except those that end a text.
 
     Args:
         folder: With ``generation_config.json``, or else the fields in ``config.json``.
+        num_rows: Number of token ids; others are left out, of which a warning says so.
 
     Returns:
         Their ids.
@@ -152,7 +225,16 @@ def forbidden_ids(folder: Path) -> tuple[int, ...]:
             "Take out what is longer."
         )
     tokens = [*(row[0] for row in rows), *(fields.get("suppress_tokens") or [])]
-    return tuple(dict.fromkeys(token for token in tokens if token not in ends))
+    if any(type(token) is not int or token < 0 for token in tokens):
+        raise ConfigError(f"{path}: bad_words_ids or suppress_tokens: ids of tokens were expected.")
+    if outside := [token for token in tokens if token >= num_rows]:
+        warnings.warn(
+            f"{path}: the forbidden tokens {', '.join(map(str, outside[:10]))} left out: the model "
+            f"has {num_rows:,} tokens.",
+            stacklevel=3,
+        )
+    allowed = (token for token in tokens if token not in ends and token < num_rows)
+    return tuple(dict.fromkeys(allowed))
 
 
 def _generation_fields(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -161,8 +243,10 @@ def _generation_fields(folder: Path) -> tuple[Path, dict[str, Any]]:
     return path, read_json(path)
 
 
-def _check_supported(path: Path, fields: Mapping[str, Any]) -> None:
-    for name, neutral in _NEUTRAL.items():
+def _check_supported(
+    path: Path, fields: Mapping[str, Any], neutral_values: Mapping[str, tuple[Any, ...]]
+) -> None:
+    for name, neutral in neutral_values.items():
         value = fields.get(name)
         if value is not None and value not in neutral:
             raise ConfigError(
@@ -170,12 +254,6 @@ def _check_supported(path: Path, fields: Mapping[str, Any]) -> None:
                 "outputs would not be those the folder asks for.  To do without it, take "
                 f"{name} out."
             )
-    ends = fields.get("eos_token_id")
-    if isinstance(ends, list) and len(ends) > 1:
-        raise ConfigError(
-            f"{path}: eos_token_id={json.dumps(ends)[:80]}: one token ends an output here, not "
-            "several.  Leave the one that the vocabulary names as its end."
-        )
 
 
 def _check_start(path: Path, fields: Mapping[str, Any]) -> None:

@@ -70,11 +70,12 @@ class PublishedTokenizer:
         backend: Encodes and decodes text; None where the folder has none.
         path: Its file, for messages.
         special_ids: Of special tokens, by their roles: bos, eos, pad, unk, cls, sep, mask.
-        stop_ids: That end a continuation; empty is the end of a text alone.
+        stop_ids: That end a continuation; None is the end of a text alone.
         max_length: Most tokens of a text, its special tokens counted; None sets no limit.
         is_cut_left: Whether a text that is too long loses its beginning, and not its end.
         cleans_spaces: Whether no text that is decoded has a space before punctuation.
         num_rows: Of the model's table of tokens; None where it is unknown.
+        first_id: That an output without a prompt begins with, where the folder names one.
     """
 
     def __init__(
@@ -82,16 +83,17 @@ class PublishedTokenizer:
         backend: Backend | None,
         path: Path,
         special_ids: Mapping[str, int],
-        stop_ids: Collection[int] = (),
+        stop_ids: Collection[int] | None = None,
         *,
         max_length: int | None = None,
         is_cut_left: bool = False,
         cleans_spaces: bool = False,
         num_rows: int | None = None,
+        first_id: int | None = None,
     ) -> None:
         self._backend = backend
         self._path = path
-        self.max_length, self.is_cut_left = max_length, is_cut_left
+        self.max_length, self.is_cut_left, self.first_id = max_length, is_cut_left, first_id
         # `transformers` ignores the setting where a space belongs to a token.
         has_pairs = backend is not None and isinstance(backend.model, models.BPE)
         self._cleans_spaces = cleans_spaces and not has_pairs
@@ -106,7 +108,8 @@ class PublishedTokenizer:
         """The id of a masked token."""
         self.end_id = special_ids.get("sep") if self.eos_id is None else self.eos_id
         """The id that ends an output: that of the end of a text, or else BERT's separator."""
-        self.stop_ids = frozenset(stop_ids or ([] if self.eos_id is None else [self.eos_id]))
+        ends = [] if self.eos_id is None else [self.eos_id]
+        self.stop_ids = frozenset(ends if stop_ids is None else stop_ids)
         self._num_rows = None
         if backend is not None:
             backend.no_padding()
@@ -187,10 +190,14 @@ class PublishedTokenizer:
         ids = (self.bos_id, self.eos_id, self.newline_id)
         return [token for token in ids if token is not None][:1]
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Encode a text to continue, with what ``transformers`` adds, such as Llama's ``<s>``."""
+        return self.encode([text], adds_specials=True)[0]
+
     @property
-    def prompt_start(self) -> list[int]:
-        """The ids before a prompt: those that ``transformers`` adds, such as Llama's ``<s>``."""
-        return list(self.begin_ids)
+    def generation_start(self) -> list[int]:
+        """The ids that an output without a prompt begins with."""
+        return self.document_start if self.first_id is None else [self.first_id]
 
     @property
     def document_end(self) -> list[int]:
@@ -267,8 +274,10 @@ class PublishedTokenizer:
         token = max((token for row in rows for token in row), default=0)
         if token >= num_rows:
             raise WeightsError(
-                f"{self._path}: the token {self._require().id_to_token(token)!r} has id {token:,}, "
-                f"the model has {num_rows:,} tokens: the vocabulary belongs to another model."
+                f"{self._path.parent}: the weights have {num_rows} rows of tokens, the vocabulary "
+                f"has {len(self)} tokens, so some have no row, such as "
+                f"{self._require().id_to_token(token)!r}.  Take the vocabulary that the weights "
+                "were trained with."
             )
 
     @property
@@ -328,11 +337,12 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
         backend,
         path,
         _special_ids(declared, settings, backend),
-        declared.get("stop", []),
+        declared.get("stop"),
         max_length=max_length_of(settings),
         is_cut_left=settings.get("truncation_side") == "left",
         cleans_spaces=settings.get("clean_up_tokenization_spaces") is True,
         num_rows=num_rows if type(num_rows) is int else None,
+        first_id=next(iter(declared.get("first", [])), None),
     )
 
 
@@ -443,15 +453,16 @@ def _declared_ids(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int
     """Read the ids of special tokens in ``config.json``, without those that have no row.
 
     Args:
-        folder: With ``generation_config.json``, whose ids count for the role ``stop``.
+        folder: With ``generation_config.json``, whose ids count for ``stop`` and ``first``.
         config: Fields of ``config.json``.
 
     Returns:
-        The ids by role; those of ``stop`` end a continuation.
+        The ids by role; those of ``stop`` end a continuation, that of ``first`` begins one.
     """
     fields = {role: config.get(f"{role}_token_id") for role in _ROLES}
     generation = _read_optional(folder / GENERATION_CONFIG)
     fields["stop"] = generation.get("eos_token_id", fields["eos"])
+    fields["first"] = generation.get("bos_token_id")
     num_rows = config.get("vocab_size")
     declared: dict[str, list[int]] = {}
     outside: dict[int, str] = {}
@@ -459,9 +470,10 @@ def _declared_ids(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int
         values = value if isinstance(value, list) else [value]
         ids = [token for token in values if type(token) is int and token >= 0]
         if type(num_rows) is int:
-            outside |= {token: role for token in ids if token >= num_rows and role != "stop"}
+            name = {"stop": "eos", "first": "bos"}.get(role, role)
+            outside = {token: name for token in ids if token >= num_rows} | outside
             ids = [token for token in ids if token < num_rows]
-        if ids:
+        if ids or (role == "stop" and "eos_token_id" in generation):
             declared[role] = ids
     if outside:
         named = ", ".join(f"{role}_token_id={token}" for token, role in outside.items())

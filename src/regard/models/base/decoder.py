@@ -68,6 +68,12 @@ class Decoder(TextModel):
     norm: nn.Module
     """Added by the family: maps the last block's output to the last hidden states."""
 
+    @property
+    def num_positions(self) -> int | None:
+        """Most tokens of a text, where positions have a trained table; None sets no limit."""
+        positions = self.embedding.positions
+        return positions.num_positions if isinstance(positions, LearnedPositions) else None
+
     def __init__(
         self,
         vocab_size: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
@@ -14,7 +15,7 @@ from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.models import Decoder
+from regard.models import Decoder, GptConfig
 from regard.setup.config import RunConfig
 from regard.tasks.language_modeling.loss import evaluation_batches, text_measures
 
@@ -36,7 +37,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SamplingOptions(TypedDict, total=False):
-    """How a continuation is sampled.
+    """How a continuation is sampled; what is left out or None is as the model's settings say.
 
     Args:
         max_tokens: Most tokens of each; 200 by default.
@@ -49,28 +50,35 @@ class SamplingOptions(TypedDict, total=False):
         seed: Seed of the samples; None draws one.
     """
 
-    max_tokens: int
-    temperature: float
-    top_k: int
-    top_p: float
+    max_tokens: int | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
     stop: str | None
     seed: int | None
 
 
-def sampling_config(options: SamplingOptions) -> SamplingConfig:
-    """Return the checked options, without stop text and seed.
+def sampling_config(
+    options: SamplingOptions,
+    config: SamplingConfig = SamplingConfig(),  # noqa: B008 - immutable
+) -> SamplingConfig:
+    """Return the sampling of a model, changed by the options of a call, and checked.
+
+    Args:
+        options: Of the call; stop text and seed are not used.
+        config: The model's settings.
 
     Raises:
         ConfigError: A value is out of its range.
     """
-    default = SamplingConfig()
+    names = ("max_tokens", "temperature", "top_k", "top_p")
+    values = {name: options.get(name) for name in names if options.get(name) is not None}
+    if "max_tokens" in values:
+        values["max_length"] = None
+    if config.temperature == 0 and {"top_k", "top_p"} & values.keys():
+        values.setdefault("temperature", 1.0)  # the most probable token alone has no use for them
     try:
-        return SamplingConfig(
-            temperature=options.get("temperature", default.temperature),
-            top_k=options.get("top_k", default.top_k),
-            top_p=options.get("top_p", default.top_p),
-            max_tokens=options.get("max_tokens", default.max_tokens),
-        )
+        return msgspec.structs.replace(config, **values)
     except ValueError as error:
         raise ConfigError(f"{error}.") from error
 
@@ -175,22 +183,68 @@ class TextGenerator:
 
     def _sample(self, prompt: str, num: int, options: SamplingOptions) -> Iterator[list[int]]:
         """Yield the next token of each continuation, ``[num]``, step by step."""
-        config, seed = sampling_config(options), options.get("seed")
+        config = sampling_config(options, self.config.sampling)
+        seed = options.get("seed")
         generator = torch.Generator()
         if seed is None:
             generator.seed()
         else:
             generator.manual_seed(seed)
-        ids = [*self.tokenizer.prompt_start, *self.tokenizer.encode_text(prompt)]
-        ids = ids or self.tokenizer.document_start
+        ids = self.tokenizer.encode_prompt(prompt) or self.tokenizer.generation_start
         if not ids:
             raise ConfigError(
                 "the prompt is empty, and the vocabulary has no token that begins a text."
             )
         unused = self.tokenizer.unused_ids(self.model.vocab_size)
         config = msgspec.structs.replace(config, forbidden=(*config.forbidden, *unused))
-        for tokens in sample(self.model, ids, config, num=num, generator=generator):
+        config = self._within_positions(config, len(ids), options.get("max_tokens") is not None)
+        ends, trained = self.tokenizer.stop_ids, self._trained_length()
+        samples = sample(self.model, ids, config, num=num, ends=ends, generator=generator)
+        for length, tokens in enumerate(samples, start=len(ids)):
+            if trained is not None and length > trained:
+                warnings.warn(
+                    f"the text is longer than the {trained:,} tokens of max_position_embeddings, "
+                    "so what follows may be worse.",
+                    stacklevel=1,  # one location, so that Python shows it once
+                )
             yield tokens.tolist()
+
+    def _trained_length(self) -> int | None:
+        """Return the longest text that a published model without a table of positions is for."""
+        model = self.config.model
+        is_rotary = isinstance(model, GptConfig) and model.positions == "rotary"
+        is_published = self.config.tokenizer.kind == "published"
+        return model.max_positions if is_rotary and is_published else None
+
+    def _within_positions(
+        self, config: SamplingConfig, num_prompt: int, is_asked: bool
+    ) -> SamplingConfig:
+        """Return the settings with as many tokens as the model has positions for.
+
+        Args:
+            config: How tokens are chosen.
+            num_prompt: Tokens of the prompt.
+            is_asked: Whether the call names the most tokens to write.
+
+        Raises:
+            ConfigError: The prompt, or the number of tokens asked for, does not fit.
+        """
+        limit, most = config.limit(num_prompt), self.model.num_positions
+        if not limit:
+            raise ConfigError(
+                f"the prompt has {num_prompt:,} tokens, and prompt and output together "
+                f"{config.max_length:,} at most.  Name the most tokens to write: `max_tokens`."
+            )
+        if most is None or num_prompt + limit <= most + 1:  # the last token is only written
+            return config
+        room = most + 1 - num_prompt
+        if room < 1 or is_asked:
+            raise ConfigError(
+                f"the prompt has {num_prompt:,} tokens, the output {limit:,} at most; this model "
+                f"has {most:,} positions."
+                + (f"  Set `max_tokens` to {room:,} or less." if room > 0 else "")
+            )
+        return msgspec.structs.replace(config, max_tokens=room, max_length=None)
 
     def _decode(self, prompt: str, row: list[int]) -> str:
         """Decode generated tokens, with the space between them and the prompt."""

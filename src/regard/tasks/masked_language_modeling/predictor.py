@@ -95,13 +95,19 @@ class TextEncoder:
             For each mask, the most probable tokens with their probabilities.
 
         Raises:
-            ConfigError: The text has no mask, or the model no head for masked tokens.
+            ConfigError: The text has no mask or is longer than the model's positions, or the model
+                has no head for masked tokens.
         """
         row = self.tokenizer.encode_masked(text)
         masked = [index for index, token in enumerate(row) if token == self.tokenizer.mask_id]
         if not masked:
             raise ConfigError(
                 f"text={text!r}: no mask in it.  Write <mask>, [MASK] or what the model has."
+            )
+        if len(row) > self.model.config.max_positions:
+            raise ConfigError(
+                f"the text has {len(row):,} tokens, the model {self.model.config.max_positions:,} "
+                "positions.  Cut it around its masks."
             )
         logits = self.model(torch.tensor([row]))[0, masked]  # [masks, vocab]
         unused = torch.tensor(self.tokenizer.unused_ids(self.model.vocab_size), dtype=torch.long)
