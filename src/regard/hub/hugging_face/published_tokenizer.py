@@ -471,7 +471,9 @@ def _declared_ids(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int
         ids = [token for token in values if type(token) is int and token >= 0]
         if type(num_rows) is int:
             name = {"stop": "eos", "first": "bos"}.get(role, role)
-            outside = {token: name for token in ids if token >= num_rows} | outside
+            for token in ids:
+                if token >= num_rows:
+                    outside.setdefault(token, name)
             ids = [token for token in ids if token < num_rows]
         if ids or (role == "stop" and "eos_token_id" in generation):
             declared[role] = ids
