@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample
 
 LOGITS = torch.tensor([[0.1, 3.0, 2.5, -0.5, 1.0]])
@@ -65,3 +66,8 @@ def test_the_most_tokens_may_count_those_of_the_prompt(max_length, num):
 def test_a_rule_out_of_its_range_is_refused_by_its_name(changes):
     with pytest.raises(ValueError, match=f"^{next(iter(changes))}"):
         SamplingConfig(**changes)
+
+
+def test_rules_that_leave_no_token_say_so():
+    with pytest.raises(ConfigError, match="no token is left for position 5"):
+        write(no_repeat_size=1, max_tokens=9, prompt=(0,))
