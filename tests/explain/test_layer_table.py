@@ -225,6 +225,7 @@ def test_each_side_of_an_encoder_decoder_has_its_own_size():
     assert [rows[name].shape for name in names] == [(20, 16), (20, 16), (20, 32), (20, 32)]
 
 
+@pytest.mark.slow
 def test_layers_with_low_rank_changes_cost_more():
     model = build("gpt")
     add_low_rank(model, rank=2, alpha=4.0)

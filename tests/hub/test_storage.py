@@ -514,7 +514,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.text(st.characters()), values, max_size=4))
-@settings(max_examples=50)
+@settings(max_examples=20)
 def test_the_state_comes_back_exactly(state):
     with tempfile.TemporaryDirectory() as folder:
         write_tensors(Path(folder) / "file", {}, state)

@@ -115,6 +115,7 @@ def test_both_directions_equal_torchs_packed_sequences():
     torch.testing.assert_close(final, LstmState(*(torch.cat([*t], dim=-1) for t in (hidden, cell))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
 def test_first_and_second_derivatives_are_right(lengths):
     torch.manual_seed(0)
