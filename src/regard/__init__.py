@@ -61,8 +61,8 @@ def train(
     output: str | Path,
     *,
     task: str | None = None,
-    valid: str | Path | InMemory | None = None,
-    test: str | Path | InMemory | None = None,
+    valid: str | Path | float | InMemory | None = None,
+    test: str | Path | float | InMemory | None = None,
     targets: str | Path | None = None,
     start_from: str | Path | None = None,
     preset: Literal["auto", "tiny", "small", "base"] = "auto",
@@ -82,8 +82,9 @@ def train(
             memory is kept in the output folder, so that the run can be resumed.
         output: Folder of the new model; must not hold one yet.
         task: What to learn, such as ``masked-language-modeling``; None follows from the data.
-        valid: Data to validate on, in the same forms; None holds some rows out.
-        test: Data to test on, in the same forms; None holds some rows out.
+        valid: Data to validate on, in the same forms, or the fraction of the data to hold out, such
+            as ``"10%"`` or 0.1; None holds out 2.5 %, and more of small data.
+        test: Data to test on, or a fraction, in the same forms.
         targets: File of target sentences, line by line with `data`.
         start_from: Model folder to start from: one of your own, or one in Hugging Face's format.
         preset: Size of the model; auto goes by the amount of data.
@@ -104,6 +105,10 @@ def train(
     from regard.data.readers.memory import is_in_memory, source_of_rows
     from regard.runs import run
 
+    if isinstance(valid, float):
+        valid = f"{100 * valid:.12g}%"
+    if isinstance(test, float):
+        test = f"{100 * test:.12g}%"
     parts = {"path": data, "valid": valid, "test": test}
     sources = {
         name: source_of_rows(part, name="data" if name == "path" else name)

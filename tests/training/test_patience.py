@@ -34,7 +34,7 @@ def squares(model, batch):
     return Loss(loss=loss, nll=loss.detach(), num_tokens=1)
 
 
-def train(folder, evaluations, *, num_steps=12):
+def train(folder, evaluations, *, num_steps=12, min_steps=0):
     """Train with an evaluation after each step of (chrF, loss); return the counters."""
     (folder / "checkpoints").mkdir(parents=True)
     model, pending = nn.Linear(2, 2), iter(evaluations)
@@ -54,7 +54,7 @@ def train(folder, evaluations, *, num_steps=12):
         save_best=lambda _: None,
         seed_dropout=lambda _: None,
         describe_rows=str,
-        config=TrainingConfig(patience=PATIENCE),
+        config=TrainingConfig(patience=PATIENCE, patience_steps=min_steps),
         folder=folder,
         on_event=lambda _: None,
         budget=None,
@@ -92,3 +92,10 @@ def test_of_two_equal_scores_the_one_with_the_lower_loss_is_kept(tmp_path, evalu
     counters = train(tmp_path, evaluations, num_steps=len(evaluations))
     assert counters.best_step == best_step
     assert counters.best_measures["loss"] == evaluations[best_step - 1][1]
+
+
+@pytest.mark.parametrize(("min_steps", "num_steps"), [(2, 3), (3, 4), (7, 8), (20, 12)])
+def test_a_run_of_short_passes_goes_on_for_some_steps_without_a_gain(
+    tmp_path, min_steps, num_steps
+):
+    assert train(tmp_path, [(5.0, 3.0)] * 12, min_steps=min_steps).step == num_steps

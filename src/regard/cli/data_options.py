@@ -18,8 +18,9 @@ class DataOptions:
     Attributes:
         columns: Names of the columns to read, such as English,French; detected by default.
         targets: File of target sentences, when DATA holds the source sentences only.
-        valid: File of validation pairs; by default some rows are held out.
-        test: File of test pairs; by default some rows are held out.
+        valid: File or folder of validation data, or a fraction to hold out, such as 10%; by
+            default some rows are held out.
+        test: File or folder of test data, or a fraction.
         lang: Language codes, such as en-de.
         encoding: Of the data files, such as latin1.
         drop_overlap: Drop held-out sources that are also in the training data.

@@ -30,6 +30,9 @@ from regard.data.rows import Rows
 from regard.errors import DataError
 
 _DEFAULT_FRACTION = 0.025  # of the rows in each held-out part
+_ENOUGH_ROWS = 50  # in a part of small data, so that a few rows do not decide when training ends
+_SMALL_FRACTION = 0.1  # of small data, at most
+_FEW_ROWS, _LARGEST_FRACTION = 10, 0.2  # in a part of tiny data, and the fraction at most
 _MAX_FRACTION = 0.1  # of the rows in the first group of a held-out part
 _MAX_ROWS = 1000  # enough for a chrF interval of about a point
 _MAX_LOSS = 0.1  # fraction of the rows that may be dropped for held-out parts of full size
@@ -40,6 +43,9 @@ _ASCII_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#%&'()*,-./:;?@[\\]_{}`", "
 _NUM_CODES = 0x10000  # the basic plane: a set of characters beyond it is slow to search
 _TRAIN, _VALID, _TEST, _DROPPED = range(4)
 
+
+EARLIER_SPLIT, SPLIT_RULE = 1, 2
+"""The rule of `rows_to_hold_out` in earlier versions, and the rule now."""
 
 R = TypeVar("R", bound=Rows)
 T = TypeVar("T", ParallelCorpus, LabeledTexts, LabeledInputs)
@@ -110,6 +116,30 @@ def _describe_too_few(num_pairs: int, drops: Sequence[DroppedRow], min_pairs: in
     )
 
 
+def rows_to_hold_out(num_rows: int, *, rule: int = SPLIT_RULE) -> int:
+    """Return the number of rows that a run holds out for each of validation and test.
+
+    It is 2.5 % of the rows and 1,000 at most. Of small data it is more: as few rows as that would
+    decide by chance when training ends.
+
+    Args:
+        num_rows: Rows of the data.
+        rule: `EARLIER_SPLIT` takes 2.5 % of small data, too.
+
+    >>> [rows_to_hold_out(rows) for rows in (10, 40, 80, 200, 1000, 2000, 20_000, 1_000_000)]
+    [2, 8, 10, 20, 50, 50, 500, 1000]
+    """
+    part = _small_part(num_rows)
+    if rule == EARLIER_SPLIT:
+        return part
+    few = min(_FEW_ROWS, int(_LARGEST_FRACTION * num_rows))
+    return max(part, few, min(_ENOUGH_ROWS, round(_SMALL_FRACTION * num_rows)))
+
+
+def _small_part(num_rows: int) -> int:
+    return max(1, min(_MAX_ROWS, round(_DEFAULT_FRACTION * num_rows)))
+
+
 def split(
     rows: T, *, seed: int, valid_rows: int | None = None, test_rows: int | None = None
 ) -> Splits[T]:
@@ -132,7 +162,7 @@ def split(
         DataError: There are too few rows, or all of them share a source or a target.
     """
     num_rows = len(rows)
-    default = max(1, min(_MAX_ROWS, round(_DEFAULT_FRACTION * num_rows)))
+    default = _small_part(num_rows)
     sizes = [default if size is None else size for size in (valid_rows, test_rows)]
     if sum(sizes) >= num_rows:
         raise DataError(

@@ -1,11 +1,13 @@
 """Split of running text into training, validation and test, without leakage.
 
 The parts for validation and test are runs of consecutive lines, so that sentences next to each
-other are not in different parts; long lines that are in training too are left out of them.
+other are not in different parts; long lines that are in training too are left out of them. A line
+that is a large part of the text, such as a book without line ends, is cut between words.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -18,17 +20,47 @@ from regard.errors import DataError
 _NUM_RUNS = 40  # runs of lines of about the same size, of which validation and test have one each
 _MAX_RUN_CHARS = 500_000  # enough for three digits of a perplexity
 _MIN_LINE_CHARS = 40  # a shorter line may occur twice by chance
+_MAX_LINE_FRACTION = 0.1  # of the text; a longer line is cut
+_MIN_CUT_CHARS = 1000  # of a line that is cut
+_MAX_PIECE_CHARS = 1000  # in which a space to cut at is looked for
 
 
 def split_text(
-    lines: TextLines, *, seed: int, with_valid: bool, with_test: bool
+    lines: TextLines,
+    *,
+    seed: int,
+    with_valid: bool = True,
+    with_test: bool = True,
+    valid_fraction: float | None = None,
+    test_fraction: float | None = None,
+    cuts_lines: bool = True,
 ) -> Splits[TextLines]:
     """Return a text with runs of consecutive lines held out for validation, test, or both.
+
+    Args:
+        lines: The text.
+        seed: Of the choice.
+        with_valid: Whether to hold out a part for validation.
+        with_test: Whether to hold out a part for the test.
+        valid_fraction: Fraction of the text to validate on, 0 to 1; None is one run of about 1/40
+            of it, at most half a million characters.
+        test_fraction: Fraction to test on; None is the same.
+        cuts_lines: Whether huge lines are cut; earlier versions did not.
 
     Raises:
         DataError: There are too few lines.
     """
-    held_out = [part for part, is_held_out in ((1, with_valid), (2, with_test)) if is_held_out]
+    line_of_piece = list(range(len(lines)))
+    if cuts_lines:
+        lines, line_of_piece = _cut_huge_lines(lines)
+    held_out = {
+        part: fraction
+        for part, is_held_out, fraction in (
+            (1, with_valid, valid_fraction),
+            (2, with_test, test_fraction),
+        )
+        if is_held_out
+    }
     if len(lines) <= len(held_out):
         raise DataError(
             f"{lines.path}: {len(lines):,} line{'' if len(lines) == 1 else 's'}, too few to hold "
@@ -39,10 +71,20 @@ def split_text(
     runs = _runs(lines)
     # Positions in the text, whatever the number of runs: a line more hardly moves the parts.
     shuffled = np.random.default_rng(seed).permutation(_NUM_RUNS) * len(runs) // _NUM_RUNS
-    for part, run in zip(held_out, dict.fromkeys(shuffled.tolist()), strict=False):
-        part_of_line[runs[run]] = part
+    order = list(dict.fromkeys([*shuffled.tolist(), *range(len(runs))]))
+    for part, fraction in held_out.items():
+        num_runs = 1 if fraction is None else max(1, round(fraction * len(runs)))
+        for run in order[:num_runs]:
+            part_of_line[runs[run]] = part
+        order = order[num_runs:]
+    if not order:
+        raise DataError(
+            f"{lines.path}: nothing is left to train on.  Hold out less: `data.valid=5%`, "
+            "`data.test=5%`"
+        )
     train, valid, test = (
-        lines.select(np.flatnonzero(part_of_line == part).tolist()) for part in range(3)
+        _select_joined(lines, np.flatnonzero(part_of_line == part).tolist(), line_of_piece)
+        for part in range(3)
     )
     valid, repeated_valid = without_repeats(train, valid)
     test, repeated_test = without_repeats(train, test)
@@ -59,6 +101,64 @@ def _runs(lines: TextLines) -> list[slice]:
     if len(borders) < 4:
         borders = np.linspace(0, len(lines), min(len(lines), 3) + 1).astype(int).tolist()
     return [slice(start, end) for start, end in pairwise(borders)]
+
+
+def _cut_huge_lines(lines: TextLines) -> tuple[TextLines, list[int]]:
+    """Return a text with its huge lines in pieces, and the index of the line of each piece."""
+    size = lines.num_chars // _NUM_RUNS
+    longest = max(_MIN_CUT_CHARS, _MAX_LINE_FRACTION * lines.num_chars)
+    if max(map(len, lines.texts), default=0) <= longest:
+        return lines, list(range(len(lines)))
+    pieces = [_cut(text, size) if len(text) > longest else [text] for text in lines.texts]
+    line_of_piece = [line for line, texts in enumerate(pieces) for _ in texts]
+    is_last = [line != after for line, after in pairwise([*line_of_piece, -1])]
+    cut = TextLines(
+        path=lines.path,
+        texts=[text for texts in pieces for text in texts],
+        numbers=[lines.numbers[line] for line in line_of_piece],
+        ends_document=[
+            last and lines.ends_document[line]
+            for line, last in zip(line_of_piece, is_last, strict=True)
+        ],
+    )
+    return cut, line_of_piece
+
+
+def _select_joined(
+    lines: TextLines, indices: Sequence[int], line_of_piece: Sequence[int]
+) -> TextLines:
+    """Return some lines, in which neighbouring pieces of one line are joined again."""
+    selected = lines.select(indices)
+    if line_of_piece[-1] == len(line_of_piece) - 1:  # nothing is cut
+        return selected
+    joined = TextLines(path=lines.path, texts=[], numbers=[], ends_document=[])
+    for row, index in enumerate(indices):
+        follows = row > 0 and indices[row - 1] == index - 1
+        if follows and line_of_piece[index - 1] == line_of_piece[index]:
+            joined.texts[-1] += selected.texts[row]
+            joined.ends_document[-1] = selected.ends_document[row]
+        else:
+            joined.texts.append(selected.texts[row])
+            joined.numbers.append(selected.numbers[row])
+            joined.ends_document.append(selected.ends_document[row])
+    return joined
+
+
+def _cut(text: str, size: int) -> list[str]:
+    """Return pieces of a text of about `size` characters, cut behind a space where one is near.
+
+    >>> _cut("a cat and a dog", 7), _cut("abcdefghi", 4)
+    (['a cat ', 'and a ', 'dog'], ['abcd', 'efgh', 'i'])
+    """
+    pieces, start = [], 0
+    while start < len(text):
+        end = start + max(1, size)
+        space = text.rfind(" ", max(start, end - _MAX_PIECE_CHARS), end)
+        if end < len(text) and space >= 0:
+            end = space + 1
+        pieces.append(text[start:end])
+        start = end
+    return pieces
 
 
 def without_repeats(train: TextLines, held_out: TextLines) -> tuple[TextLines, list[DroppedRow]]:

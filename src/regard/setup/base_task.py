@@ -23,6 +23,7 @@ from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource, open_source
 from regard.data.readers.tables import ReadAs
 from regard.data.rows import Rows
+from regard.data.splits import SPLIT_RULE, rows_to_hold_out
 from regard.errors import ConfigError, DataError, NextStep, WeightsError
 from regard.hub.model_folder import ModelFolder, load_weights
 from regard.models import Family, InputFamily, Model, ModelConfig, family_of
@@ -79,9 +80,22 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
     def source(self, name: str) -> DataSource | None:
         """Return the open file or folder of a setting; None where it is not set."""
         path = getattr(self.data, name)
-        if path is None or name in self.sources:
+        is_fraction = name in ("valid", "test") and self.data.held_out_fraction(name) is not None
+        if path is None or is_fraction or name in self.sources:
             return self.sources.get(name)
         return open_source(path)
+
+    def rows_to_hold_out(self, name: str, num_rows: int) -> int:
+        """Return how many of some rows are held out as ``valid`` or ``test``.
+
+        It is 0 where the part has data of its own.
+        """
+        fraction = self.data.held_out_fraction(name)
+        if fraction is not None:
+            return max(1, round(fraction * num_rows))
+        if getattr(self.data, name) is not None or name in self.sources:
+            return 0
+        return rows_to_hold_out(num_rows, rule=self.data.split_rule)
 
     def training_source(self, example: str) -> DataSource:
         """Return the training data; `example` is a file name for the message if there is none.
@@ -129,7 +143,8 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         Returns:
             The options.
         """
-        options = cls.from_config(draft, sources)
+        data = msgspec.structs.replace(draft.data, split_rule=SPLIT_RULE)
+        options = cls.from_config(msgspec.structs.replace(draft, data=data), sources)
         if has_sizes:
             return options
         return msgspec.structs.replace(

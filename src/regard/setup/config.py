@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
 
 from regard.data.readers.audio import LogMelConfig
+from regard.data.splits import EARLIER_SPLIT, SPLIT_RULE
 from regard.data.tokenizer import TokenizerConfig
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.sampling import SamplingConfig
@@ -15,6 +17,7 @@ from regard.models import ModelConfig, TransformerConfig
 from regard.settings.validation import require_at_least, require_positive
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
+_PERCENT = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*%\s*")
 PresetName = Literal["auto", "tiny", "small", "base"]
 
 
@@ -25,8 +28,9 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         path: File of sentence pairs, of texts or rows of numbers with labels, or of running text,
             or folder of images or recordings; none uses the embedded corpus.
         targets: File of target sentences, line by line with `path`.
-        valid: File of validation pairs; none holds some rows out.
-        test: File of test pairs; none holds some rows out.
+        valid: File or folder of validation data, or a fraction to hold out, such as 10%; none
+            holds out 2.5 %, and more of small data.
+        test: File or folder of test data, or a fraction; none holds out as much as of `valid`.
         encoding: Encoding of all files.
         columns: Names of the columns in CSV and JSONL (source and target, text and label, text
             alone, or the label of rows of numbers); empty detects them.
@@ -39,6 +43,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         mean: Mean of each channel or feature of the training data, written by the run.
         std: Standard deviation of each channel or feature, written by the run.
         sha256: Hash of the file `path`, written by the run.
+        split_rule: How many rows are held out, written by the run: 1 is 2.5 %, as in earlier
+            versions, 2 is more of small data.
     """
 
     path: str | None = None
@@ -55,15 +61,39 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     sha256: str = ""
+    split_rule: int = EARLIER_SPLIT
 
     def __post_init__(self) -> None:
         for name in ("path", "targets", "valid", "test"):
             if getattr(self, name) == "":
                 raise ValueError(f"{name} must be the name of a file or folder, or none")
+        for name in ("valid", "test"):
+            self.held_out_fraction(name)
+        if self.split_rule not in (EARLIER_SPLIT, SPLIT_RULE):
+            raise ValueError(
+                f"split_rule must be {EARLIER_SPLIT} or {SPLIT_RULE}, not {self.split_rule}"
+            )
         if self.max_length < 2:
             raise ValueError(f"max_length must be 2 or more, not {self.max_length}")
         if len(self.columns) > 2:
             raise ValueError(f"columns must be two names at most, not {len(self.columns)}")
+
+    def held_out_fraction(self, name: str) -> float | None:
+        """Return the fraction of the data to hold out as ``valid`` or ``test``, above 0, below 1.
+
+        Returns:
+            None where no fraction is set.
+
+        Raises:
+            ValueError: It is 0 or less, or 1 or more.
+        """
+        match = _PERCENT.fullmatch(getattr(self, name) or "")
+        if match is None:
+            return None
+        percent = float(match[1])
+        if not 0 < percent < 100:
+            raise ValueError(f"{name} must be above 0 % and below 100 %, not {match[0]}")
+        return percent / 100
 
 
 class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -30,6 +30,9 @@ def open_sources(
         DataError: One is missing or cannot be read.
     """
     paths = {name: getattr(data, name) for name in ("path", "targets", "valid", "test")}
+    for name in ("valid", "test"):
+        if data.held_out_fraction(name) is not None:
+            del paths[name]
     missing = {name: path for name, path in paths.items() if path and name not in opened}
     return {**opened, **{name: open_source(path) for name, path in missing.items()}}
 

@@ -29,7 +29,7 @@ from regard.settings.binding import (
 )
 from regard.setup.config import RunConfig
 
-_WRITTEN_BY_RUNS = ("labels", "mean", "std", "sha256")  # in section data
+_WRITTEN_BY_RUNS = ("labels", "mean", "std", "sha256", "split_rule")  # in section data
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import msgspec
 import torch
 from msgspec.structs import replace
 
+from regard.data.splits import SPLIT_RULE
 from regard.errors import ConfigError
 from regard.models import EncoderDecoderConfig, ModelConfig, family_of
 from regard.settings.binding import Table, bind
@@ -152,6 +153,7 @@ def _with_facts(data: DataConfig, facts: Facts) -> DataConfig:
     return replace(
         data,
         sha256=facts.sha256,
+        split_rule=SPLIT_RULE,
         labels=facts.data.labels,
         languages=facts.data.languages,
         **scale,

@@ -36,6 +36,7 @@ class Counters(msgspec.Struct, kw_only=True):
         best_measures: Figures of the best evaluation.
         best_name: Name of the figure that decided.
         lowest_loss: On validation data; None before the first evaluation.
+        gained_step: Step at which score or loss last improved.
         evaluations_without_gain: Since score or loss last improved.
         evaluation_seconds: What the next evaluation is expected to take.
         loss_sum: Of the cross-entropy times tokens since the last evaluation, in nats.
@@ -59,6 +60,7 @@ class Counters(msgspec.Struct, kw_only=True):
     best_measures: dict[str, float] = {}
     best_name: str = ""
     lowest_loss: float | None = None
+    gained_step: int = 0
     evaluations_without_gain: int = 0
     evaluation_seconds: float = 0.0
     loss_sum: float = 0.0

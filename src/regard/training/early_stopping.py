@@ -20,13 +20,18 @@ class EarlyStopping:
 
     Args:
         patience: Evaluations without a gain after which a run ends; None never ends one.
+        min_steps: Fewest steps without a gain after which it ends. A pass over few rows is a few
+            steps, too few to learn from, above all while the learning rate still rises.
     """
 
     patience: int | None
+    min_steps: int = 0
 
     def should_stop(self, counters: Counters) -> bool:
         """Return whether patience is exhausted."""
-        return self.patience is not None and counters.evaluations_without_gain >= self.patience
+        if self.patience is None or counters.evaluations_without_gain < self.patience:
+            return False
+        return counters.step - counters.gained_step >= self.min_steps
 
     def update(self, counters: Counters, score: float, loss: float | None) -> bool:
         """Count an evaluation.
@@ -55,4 +60,6 @@ class EarlyStopping:
             counters.best_score, counters.best_step = score, counters.step
         gained = is_higher or is_lower  # a loss that is hardly lower is no gain
         counters.evaluations_without_gain = 0 if gained else counters.evaluations_without_gain + 1
+        if gained:
+            counters.gained_step = counters.step
         return is_best

@@ -36,7 +36,7 @@ from regard.training.schedule import Budget, Speed
 from regard.training.signals import Stopped, StopRequest
 from regard.training.stability_monitor import StabilityMonitor, Step, largest_gradient
 from regard.training.train_step import StepOutput, TrainStep
-from regard.training.training_config import TrainingConfig
+from regard.training.training_config import FULL_BATCH, TrainingConfig
 
 _REPORT_SECONDS = 0.25
 _WINDOW = 5.0  # seconds of steps, at least, by which the end of a run with a budget is moved
@@ -121,7 +121,11 @@ class Trainer:
     def __post_init__(self) -> None:
         budget = self.budget
         self.monitor = StabilityMonitor(self.model)
-        self.early_stopping = EarlyStopping(self.config.patience if budget is None else None)
+        is_full_batch = self.stepper.config.name in FULL_BATCH  # there every step is a pass
+        self.early_stopping = EarlyStopping(
+            patience=self.config.patience if budget is None else None,
+            min_steps=0 if is_full_batch else self.config.patience_steps,
+        )
         self._clock = self.start_time
         self._saved_at = self._reported_at = self.clock()
         self._recent_loss = math.nan

@@ -42,6 +42,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         evaluations: Evaluations within a run of planned length, at least 1.
         patience: Stop after this many evaluations without a better score or a lower validation
             loss; without `minutes` only.
+        patience_steps: Fewest steps without a gain after which patience ends a run, 0 or more, on
+            batches: an evaluation follows each pass, and a pass over few rows is a few steps.
         label_smoothing: Fraction of the target probability spread over the vocabulary, 0 to below
             1.
         precision: float32, bf16 (weights and optimizer stay float32), or auto: bf16 where the
@@ -57,6 +59,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     batch_tokens: int | None = None
     evaluations: int = 8
     patience: int = 4
+    patience_steps: int = 100
     label_smoothing: float = 0.1
     precision: Precision = "auto"
     average: float = 0.998
@@ -66,7 +69,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience")
         require_positive(self, "minutes")
-        require_at_least(0, self, "checkpoint_seconds", "seed")
+        require_at_least(0, self, "checkpoint_seconds", "seed", "patience_steps")
         require_finite(self, "checkpoint_seconds")
         require_at_most(LARGEST, self, "minutes", "checkpoint_seconds")
         require_probability(self, "label_smoothing", "average")

@@ -98,8 +98,8 @@ def read_text_classification_data(options: ReadOptions) -> TextClassificationDat
     parts = split(
         texts,
         seed=options.seed,
-        valid_rows=0 if data.valid else None,
-        test_rows=0 if data.test else None,
+        valid_rows=options.rows_to_hold_out("valid", len(texts)),
+        test_rows=options.rows_to_hold_out("test", len(texts)),
     )
     held_out = {"valid": parts.valid, "test": parts.test}
     for name in held_out:

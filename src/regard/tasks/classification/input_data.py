@@ -138,8 +138,8 @@ def read_input_classification_data(
     splits = split(
         labeled,
         seed=options.seed,
-        valid_rows=0 if "valid" in parts else None,
-        test_rows=0 if "test" in parts else None,
+        valid_rows=0 if "valid" in parts else options.rows_to_hold_out("valid", len(labeled)),
+        test_rows=0 if "test" in parts else options.rows_to_hold_out("test", len(labeled)),
     )
     return InputClassificationData(
         path=source.path,

@@ -9,6 +9,7 @@ from regard.data.readers import FORMATS
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import ReadAs, inspect_records
 from regard.data.readers.text import TextLines, read_text
+from regard.data.splits import EARLIER_SPLIT
 from regard.data.text_splits import split_text, without_repeats
 from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError, DataError
@@ -73,8 +74,11 @@ def read_text_data(options: ReadOptions) -> TextData:
     parts = split_text(
         read_lines_of(source, data),
         seed=options.seed,
-        with_valid=not data.valid,
-        with_test=not data.test,
+        with_valid=options.source("valid") is None,
+        with_test=options.source("test") is None,
+        valid_fraction=data.held_out_fraction("valid"),
+        test_fraction=data.held_out_fraction("test"),
+        cuts_lines=data.split_rule != EARLIER_SPLIT,
     )
     held_out, dropped = {"valid": parts.valid, "test": parts.test}, parts.dropped
     for name in held_out:
@@ -83,7 +87,7 @@ def read_text_data(options: ReadOptions) -> TextData:
             dropped += repeats
     if not len(held_out["valid"]):
         raise DataError(
-            f"{data.valid or data.path}: no line is left to validate on, all are also in the "
+            f"{held_out['valid'].path}: no line is left to validate on, all are also in the "
             "training text.  Name another file: `data.valid=FILE`"
         )
     return TextData(

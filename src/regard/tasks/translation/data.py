@@ -89,8 +89,8 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
     parts = split(
         pairs,
         seed=options.seed,
-        valid_rows=0 if data.valid else None,
-        test_rows=0 if data.test else None,
+        valid_rows=options.rows_to_hold_out("valid", len(pairs)),
+        test_rows=options.rows_to_hold_out("test", len(pairs)),
     )
     held_out = {"valid": parts.valid, "test": parts.test}
     for name in held_out:

@@ -1,0 +1,80 @@
+"""How many rows are held out: by default, by a fraction, in configurations of earlier versions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from msgspec.structs import replace
+from tests.conftest import toy_pairs, write_tsv
+
+from regard.__main__ import main
+from regard.errors import ConfigError
+from regard.setup.base_task import ReadOptions
+from regard.setup.config import DataConfig, RunConfig
+from regard.setup.request import Request
+from regard.tasks import guess_task, task_named
+
+
+def sizes(path, *settings):
+    """Return the sizes of the parts of a new run on a file."""
+    task = task_named(guess_task(path))
+    request = Request.parse(settings, paths={"path": str(path)})
+    draft = request.check(task.defaults)
+    data = task.read(ReadOptions.from_request(request, draft, {}, has_sizes=False))
+    return len(data.train), len(data.valid), len(data.test)
+
+
+@pytest.mark.parametrize(("rows", "held_out"), [(20, 4), (100, 10), (200, 20), (700, 50)])
+def test_more_than_a_handful_of_small_data_is_held_out(tmp_path, rows, held_out):
+    path = write_tsv(tmp_path / "a.tsv", [(f"s{row}", f"t{row}") for row in range(rows)])
+    assert sizes(path) == (rows - 2 * held_out, held_out, held_out)
+
+
+def test_a_fraction_is_held_out(tmp_path):
+    path = write_tsv(tmp_path / "a.tsv", [(f"s{row}", f"t{row}") for row in range(200)])
+    assert sizes(path, "data.valid=30%", "data.test=2.5%") == (135, 60, 5)
+    other = write_tsv(tmp_path / "b.tsv", [("a", "b"), ("c", "d")])
+    assert sizes(path, "data.valid=5%", f"data.test={other}") == (190, 10, 2)
+
+
+def test_a_configuration_of_an_earlier_version_keeps_its_parts(tmp_path):
+    path = write_tsv(tmp_path / "a.tsv", [(f"s{row}", f"t{row}") for row in range(200)])
+    config = RunConfig(data=DataConfig(path=str(path)))
+    parts = task_named("translation").read(ReadOptions.from_config(config))
+    assert (len(parts.train), len(parts.valid), len(parts.test)) == (190, 5, 5)
+    config = replace(config, data=replace(config.data, split_rule=2))
+    parts = task_named("translation").read(ReadOptions.from_config(config))
+    assert (len(parts.train), len(parts.valid), len(parts.test)) == (160, 20, 20)
+
+
+@pytest.mark.parametrize("fraction", ["0%", "100%", "-5%", "250 %"])
+def test_a_fraction_that_leaves_nothing_is_refused(tmp_path, fraction):
+    path = write_tsv(tmp_path / "a.tsv", toy_pairs(20))
+    with pytest.raises(ConfigError, match="valid must be above 0 % and below 100 %, not "):
+        sizes(path, f"data.valid={fraction}")
+
+
+def test_a_fraction_at_the_command_line(capsys, tmp_path):
+    path = write_tsv(tmp_path / "a.tsv", [(f"s{row}", f"t{row}") for row in range(50)])
+    assert main(["check", str(path), "--valid", "20%", "--test", "10%", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["num_train"], report["num_valid"], report["num_test"]) == (35, 10, 5)
+    assert "--valid 20%" in report["next"]
+
+
+@pytest.mark.parametrize("text", ["word " * 4000, "Title\n" + "x" * 9000 + "\nThe end.\n"])
+def test_a_text_of_one_huge_line_is_cut(tmp_path, text):
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    task = task_named("language-modeling")
+    request = Request.parse(["data.valid=10%"], paths={"path": str(path)})
+    draft = request.check(task.defaults)
+    data = task.read(ReadOptions.from_request(request, draft, {}, has_sizes=False))
+    num_train, num_valid, num_test = data.sizes
+    assert abs(num_valid - 0.1 * len(text)) < 0.03 * len(text)
+    assert 0 < num_test < 0.05 * len(text)
+    assert num_train > 0.8 * len(text)
+    parts = (data.train, data.valid, data.test)
+    num_chars = sum(len(line) for part in parts for line in part.texts)
+    assert num_chars == len(text.replace("\n", ""))
