@@ -500,3 +500,75 @@ def test_a_callback_may_stop_the_run():
         "the callback stopped the run",
         1,
     )
+
+
+def test_a_callback_may_stop_the_run_by_what_it_returns():
+    steps = []
+    result = minimize(
+        rosenbrock, start(-1.2, 1.0), callback=lambda _: steps.append(1) or len(steps) == 3
+    )
+    assert (result.success, result.message, result.nit) == (
+        False,
+        "the callback stopped the run",
+        3,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_steps_are_limited(method):
+    result = minimize(rosenbrock, start(-1.2, 1.0), method=method, maxiter=2)
+    assert (result.success, result.message, result.nit) == (
+        False,
+        "the limit of steps was reached",
+        2,
+    )
+    with pytest.raises(ConfigError, match="maxiter must be 1 or more, not 0"):
+        minimize(rosenbrock, start(-1.2, 1.0), maxiter=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "fun", [lambda x: x.sum(), lambda x: -x.square().sum(), lambda x: -x.exp().sum()]
+)
+def test_a_function_without_a_floor_is_said_to_have_none(method, fun):
+    result = minimize(fun, start(1.0, 2.0), method=method, max_evaluations=2000)
+    assert not result.success
+    assert result.message.startswith("the function seems to have no minimum: its value fell to -")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("scale", "size"), [(1e200, "large"), (1e-200, "small")])
+def test_a_scale_that_cannot_be_squared_is_named(method, scale, size):
+    result = minimize(
+        lambda x: scale * (x - 1).square().sum(), start(0.0, 0.0), method=method, tol=1e-300
+    )
+    assert not result.success
+    assert result.message == (
+        f"the search failed: the gradient, {2 * scale:.2g} at most, is too {size} to be squared: "
+        "multiply the function by a number that makes it about 1"
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scale", [1e100, 1e-100])
+def test_scales_that_can_be_squared_are_solved(method, scale):
+    result = minimize(
+        lambda x: scale * (x - 1).square().sum(), start(0.0, 0.0), method=method, tol=1e-9 * scale
+    )
+    assert result.success, result.message
+
+
+def test_a_complex_value_is_refused():
+    with pytest.raises(ShapeError, match="the loss is complex; a real scalar is expected"):
+        minimize(lambda x: (x * 1j).sum(), start(1.0))
+
+
+def test_autocast_around_it_does_not_round_products():
+    def fun(x):
+        return ((matrix @ x[:, None]) ** 4).sum() + x.square().sum()
+
+    matrix = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+    plain = minimize(fun, torch.ones(8), method="newton-cg", maxiter=3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = minimize(fun, torch.ones(8), method="newton-cg", maxiter=3)
+    assert torch.equal(mixed.x, plain.x)

@@ -375,7 +375,8 @@ def test_a_model_with_attention_is_trained(curvature, pattern):
     assert optimizer.last.failure == ""
 
 
-def test_a_closure_is_refused():
+@pytest.mark.parametrize("curvature", ["gauss-newton", "hessian"])
+def test_a_closure_is_refused_with_the_call_that_works(curvature):
     x = parameter(1.0, 2.0)
 
     def closure():
@@ -384,10 +385,19 @@ def test_a_closure_is_refused():
         return loss
 
     with pytest.raises(ConfigError) as error:
-        NewtonCG([x]).step(closure)
+        NewtonCG([x], curvature=curvature).step(closure)
+    calls = {
+        "gauss-newton": (
+            "step(FullBatch(batches, lambda outputs, batch: ..., outputs=lambda batch: "
+            "model(...))): `outputs` is what the model computes from a batch, such as logits, and "
+            "the first function is their loss.  Or take NewtonCG(..., curvature='hessian') and "
+            "step(FullBatch(batches, lambda batch: ...))."
+        ),
+        "hessian": "step(FullBatch(batches, lambda batch: ...)), which is the loss of a batch.",
+    }
     assert str(error.value) == (
-        "NewtonCG needs products with the curvature, which a closure cannot give.  Pass "
-        "FullBatch(loader, loss)."
+        "NewtonCG needs products with the curvature, which a closure cannot give.  "
+        + calls[curvature]
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from regard.errors import ConfigError
 from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.line_search_optimizer import StepReport
 from regard.optim.objectives.base import (
@@ -22,13 +23,15 @@ from regard.optim.objectives.base import (
 from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.plateau import Plateau
 
+_SETTINGS = {"params", "param_names", "lr", "betas", "eps", "weight_decay", "scale"}
+
 
 class AdamThenCG(torch.optim.Optimizer):
     """AdamW, then `ConjugateGradient`.
 
     Args:
         params: Parameters or groups; `ConjugateGradient` obeys their ``scale``.
-        lr: Adam's learning rate, above 0.
+        lr: Adam's learning rate, above 0, which torch's schedulers may change.
         betas: Adam's decays of the means of gradients and squared gradients, 0 to below 1.
         weight_decay: Adam's, decoupled, 0 or more; conjugate gradient has none.
         window: Losses in a mean, 1 or more.
@@ -75,7 +78,17 @@ class AdamThenCG(torch.optim.Optimizer):
         self.last = StepReport()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters; what conjugate gradient has learnt is dropped."""
+        """Add parameters; what conjugate gradient has learnt is dropped.
+
+        Raises:
+            ConfigError: A setting of the group is unknown.
+        """
+        unknown = sorted(set(param_group) - _SETTINGS)
+        if unknown:
+            raise ConfigError(
+                f"AdamThenCG has no setting {unknown[0]!r} of a group.  It takes: "
+                f"{', '.join(sorted(_SETTINGS - {'params', 'param_names'}))}"
+            )
         super().add_param_group(param_group)
         if hasattr(self, "_cg"):
             group = self.param_groups[-1]
@@ -83,9 +96,17 @@ class AdamThenCG(torch.optim.Optimizer):
             self._adam.add_param_group(group)
             self._cg.add_param_group({"params": group["params"], "scale": scale})
 
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Raise `ConfigError`: torch's GradScaler asks for this before it takes a step."""
+        raise ConfigError(
+            "AdamThenCG takes no GradScaler: conjugate gradient compares values with slopes, which "
+            "a scale would set apart.  Call step(closure) without it, in float32."
+        )
+
     def step(  # type: ignore[override] - a closure is required
         self,
-        closure: Closure | DeterministicObjective,
+        closure: Closure | DeterministicObjective | None = None,
         full_batch: Closure | DeterministicObjective | None = None,
     ) -> float:
         """Take one step.
@@ -108,8 +129,14 @@ class AdamThenCG(torch.optim.Optimizer):
         self.is_conjugate = self._plateau.is_reached
         return value
 
-    def _evaluate(self, closure: Closure | DeterministicObjective) -> float:
+    def _evaluate(self, closure: Closure | DeterministicObjective | None) -> float:
         """Compute the loss and the gradients."""
+        if closure is None:
+            raise ConfigError(
+                "AdamThenCG.step needs a closure: conjugate gradient evaluates the loss at several "
+                "points of one step.  def closure(): optimizer.zero_grad(); loss = ...; "
+                "loss.backward(); return loss"
+            )
         parameters = [p for group in self.param_groups for p in group["params"]]
         if not isinstance(closure, DeterministicObjective):
             return ClosureObjective(closure, parameters, self._reduce).gradient()

@@ -255,7 +255,7 @@ class ConjugateGradient(LineSearchOptimizer):
         elif state["is_steepest"]:
             d_d = old_square
         else:
-            bound = state["slope"] ** 2 / old_square
+            bound = state["slope"] * state["slope"] / old_square
             d_d = bound if state["is_quasi_newton"] else max(bound, state.get("square", bound))
         image = self._precondition(self._gradient)
         products = InnerProducts(
@@ -271,7 +271,7 @@ class ConjugateGradient(LineSearchOptimizer):
         state["beta"] = beta = self._beta(products)
         if uses_squares:
             state["square"] = (
-                products.new_square - 2 * beta * products.d_new + beta**2 * products.d_d
+                products.new_square - 2 * beta * products.d_new + beta * beta * products.d_d
             )
 
     def _reason_to_restart(self, curvature: float, *, has_failed: bool) -> Restart:

@@ -9,7 +9,7 @@ part, and inner products are summed over the processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
@@ -37,12 +37,16 @@ class FlatParameters:
 
     Args:
         groups: As in ``torch.optim.Optimizer.param_groups``; ``scale`` above 0, default 1.
+        frozen: Parameters to leave out; others that need no gradient then have a gradient of zero.
+            None refuses parameters that need no gradient.
 
     Raises:
         ConfigError: A parameter cannot be optimized, or types or devices differ.
     """
 
-    def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
+    def __init__(
+        self, groups: Sequence[Mapping[str, Any]], *, frozen: Sequence[Tensor] | None = None
+    ) -> None:
         self.scales = [float(group.get("scale", 1.0)) for group in groups]
         """Of each group."""
         pairs = [
@@ -50,10 +54,14 @@ class FlatParameters:
             for group, scale in zip(groups, self.scales, strict=True)
             for parameter in group["params"]
         ]
+        self.frozen = [] if frozen is None else list(frozen)
+        """Parameters that were left out."""
+        skipped = {id(parameter) for parameter in self.frozen}
+        pairs = [pair for pair in pairs if id(pair[0]) not in skipped]
         pairs.sort(key=lambda pair: not isinstance(pair[0], DTensor))  # sharded ones first
         self.parameters: list[Tensor] = [parameter for parameter, _ in pairs]
         self._scales = [scale for _, scale in pairs]
-        _check(self.parameters, self._scales)
+        _check(self.parameters, self._scales, allows_frozen=frozen is not None)
         sizes = [_local(parameter).numel() for parameter in self.parameters]
         self.size = sum(sizes)
         sharded = zip(self.parameters, sizes, strict=True)
@@ -286,7 +294,7 @@ def linear_combination(
     return out
 
 
-def _check(parameters: Sequence[Tensor], scales: Sequence[float]) -> None:
+def _check(parameters: Sequence[Tensor], scales: Sequence[float], *, allows_frozen: bool) -> None:
     for index, (parameter, scale) in enumerate(zip(parameters, scales, strict=True)):
         name = f"parameter {index} of shape {list(parameter.shape)}"
         if not parameter.is_floating_point():
@@ -295,7 +303,7 @@ def _check(parameters: Sequence[Tensor], scales: Sequence[float]) -> None:
                 "floating-point parameters only.  Convert it, leave it out, or keep real and "
                 "imaginary part as two parameters."
             )
-        if not parameter.requires_grad:
+        if not parameter.requires_grad and not allows_frozen:
             raise ConfigError(
                 f"{name} has requires_grad=False, so it would never move.  Leave it out, or call "
                 "requires_grad_() on it."

@@ -37,7 +37,8 @@ class GradientDescent(LineSearchOptimizer):
 
     Args:
         params: Parameters or groups.
-        step: armijo, barzilai-borwein, or the length of every step, above 0.
+        step: armijo, barzilai-borwein, or the length of every step, above 0, which is ``lr`` of the
+            groups, the same in all: torch's schedulers change it.
         checks_noise: Evaluate the first point twice, and the start of a search that failed, and
             refuse an objective that differs.
         reduce: Sums over the processes that compute a closure's gradients together, in place; None
@@ -55,10 +56,11 @@ class GradientDescent(LineSearchOptimizer):
         checks_noise: bool = True,
         reduce: Reduce | None = None,
     ) -> None:
-        super().__init__(params, {}, checks_noise=checks_noise, reduce=reduce)
         if step not in _RULES if isinstance(step, str) else not step > 0:
             raise ConfigError(f"step must be {', '.join(_RULES)} or a number above 0, not {step!r}")
         self._rule = step
+        defaults = {} if isinstance(step, str) else {"lr": float(step)}
+        super().__init__(params, defaults, checks_noise=checks_noise, reduce=reduce)
 
     def _step(self, objective: DeterministicObjective) -> StepReport:
         state, flat = self._state, self._flat
@@ -95,7 +97,13 @@ class GradientDescent(LineSearchOptimizer):
     def _initial_step_size(self, slope: float) -> float:
         state, flat = self._state, self._flat
         if not isinstance(self._rule, str):
-            return float(self._rule)
+            rates = {float(group["lr"]) for group in self.param_groups}
+            if len(rates) > 1:
+                raise ConfigError(
+                    f"groups have the rates {', '.join(map(str, sorted(rates)))}; one step takes "
+                    "one.  Give groups a `scale` of their own."
+                )
+            return rates.pop()
         if "step" in state:
             return state["step"]
         position = flat.max_abs_parameter(self._buffer("next"))

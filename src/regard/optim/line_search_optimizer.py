@@ -11,7 +11,8 @@ their gradients: the start of the search, the direction, and the gradients at bo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,8 +37,10 @@ RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much to
 _ROUNDING = 1e-12  # relative error of a value in float64, ten times the unit roundoff in others
 _STAGNATING = 1e-6  # relative change of the value in a step below which slopes are more exact
 _ZERO = "the gradient is zero"
+_SCALE_IT = "multiply the function by a number that makes it about 1"
 _NOT_FINITE = "the gradient is not finite"
 _NO_MOVE = "the step was too short to move the parameters"
+_OF_SCHEDULERS = {"initial_lr", "max_lr", "min_lr"}  # what torch's keep in a group
 _RENAMED = {"is_flat": "is_stagnating", "num_stiff": "num_stiff_steps"}  # in earlier state_dicts
 
 
@@ -126,7 +129,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self.last = StepReport()
         self.counts = Counts()
         self._checks_noise = checks_noise
-        self._flat = FlatParameters(self.param_groups)
+        self._flat = FlatParameters(self.param_groups, frozen=self._find_frozen())
         self._seen_versions: list[tuple[int, int, bool]] | None = None
         self._buffers: dict[str, Tensor] = {}
         self._closure: Closure | None = None  # of the first step
@@ -139,17 +142,13 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         Raises:
             ConfigError: A parameter cannot be optimized, or a setting of the group is unknown.
         """
-        unknown = sorted(set(param_group) - {"params", "param_names", *self.defaults})
-        if unknown:
-            raise ConfigError(
-                f"{type(self).__name__} has no setting {unknown[0]!r} of a group.  It takes: "
-                f"{', '.join(self.defaults)}"
-            )
+        self._refuse_unknown_settings(param_group)
         super().add_param_group(param_group)
+        self.param_groups[-1] = _Group(self.param_groups[-1], type(self).__name__)
         if not hasattr(self, "_flat"):
             return
         try:
-            self._flat = FlatParameters(self.param_groups)
+            self._flat = FlatParameters(self.param_groups, frozen=self._find_frozen())
         except ConfigError:
             self.param_groups.pop()
             raise
@@ -159,16 +158,58 @@ class LineSearchOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of a saved run; the parameters must be the saved ones."""
         super().load_state_dict(state_dict)
+        self.param_groups = [
+            _Group({**self.defaults, **group}, type(self).__name__) for group in self.param_groups
+        ]
         # Where memory begins decides how an inner product is rounded: all vectors are new.
         restored = {_RENAMED.get(name, name): _copied(entry) for name, entry in self._state.items()}
         self._state.clear()
         self._state.update(restored)
-        self._flat = FlatParameters(self.param_groups)
+        self._flat = FlatParameters(self.param_groups, frozen=self._flat.frozen)
         self._seen_versions = None
+
+    def _refuse_unknown_settings(self, group: Mapping[str, Any]) -> None:
+        """Refuse settings of a group that would be ignored, such as another optimizer's."""
+        known = {"params", "param_names", *self.defaults}
+        if "lr" in self.defaults:
+            known |= _OF_SCHEDULERS
+        unknown = sorted(set(group) - known)
+        if unknown:
+            raise ConfigError(
+                f"{type(self).__name__} has no setting {unknown[0]!r} of a group.  It takes: "
+                f"{', '.join(self.defaults)}"
+            )
+
+    def _find_frozen(self) -> list[Tensor]:
+        """Return the parameters that need no gradient, and warn of them.
+
+        Raises:
+            ConfigError: All parameters need none.
+        """
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        frozen = [
+            index
+            for index, p in enumerate(parameters)
+            if p.is_floating_point() and not p.requires_grad  # others are refused
+        ]
+        if len(frozen) == len(parameters):
+            raise ConfigError(
+                f"all {len(parameters)} parameters have requires_grad=False, so nothing would "
+                "move.  Call requires_grad_() on those to be optimized."
+            )
+        if frozen:
+            first = parameters[frozen[0]]
+            warnings.warn(
+                f"{len(frozen)} of {len(parameters)} parameters have requires_grad=False, first "
+                f"number {frozen[0]} of shape {list(first.shape)}: {type(self).__name__} leaves "
+                "them as they are.",
+                stacklevel=4,
+            )
+        return [parameters[index] for index in frozen]
 
     @torch.no_grad()
     def step(  # type: ignore[override] - an objective is required
-        self, closure: Closure | DeterministicObjective
+        self, closure: Closure | DeterministicObjective | None = None
     ) -> float:
         """Take one step.
 
@@ -186,18 +227,25 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         Raises:
             ConfigError: The objective is noisy or does not compute gradients.
         """
+        for group in self.param_groups:
+            self._refuse_unknown_settings(group)
+        if any(parameter.requires_grad for parameter in self._flat.frozen):
+            self._flat = FlatParameters(self.param_groups, frozen=self._find_frozen())
+            self.state.clear()
+            self._buffers = {}
         if self._flat.scales != [group.get("scale", 1.0) for group in self.param_groups]:
-            self._flat = FlatParameters(self.param_groups)
+            self._flat = FlatParameters(self.param_groups, frozen=self._flat.frozen)
             self._seen_versions = []  # the same as if the parameters had moved
         objective = self._as_objective(closure)
         before = replace(self.counts)
         self._evaluate_start(objective)
-        if 0 < self._state["norm"] < math.inf:
+        failure = self._reason_not_to_step(self._state["norm"])
+        if not failure:
             with self._restoring_on_interrupt():
                 report = self._step(objective)
                 self._state["norm"] = self._flat.max_abs(self._gradient)
         else:
-            report = StepReport(failure=_NOT_FINITE if self._state["norm"] else _ZERO)
+            report = StepReport(failure=failure)
         self._seen_versions = self._flat.versions()
         self.last = replace(
             report,
@@ -207,6 +255,24 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             gradient_norm=self._state["norm"],
         )
         return self._value
+
+    def _reason_not_to_step(self, norm: float) -> str:
+        """Return why a gradient with this largest entry gives no direction; empty if it does."""
+        if not 0 < norm < math.inf:
+            return _NOT_FINITE if norm else _ZERO
+        numbers = torch.finfo(self._flat.dtype)
+        if not numbers.tiny < norm * norm < numbers.max:
+            size = "large" if norm > 1 else "small"
+            return f"the gradient, {norm:.2g} at most, is too {size} to be squared: {_SCALE_IT}"
+        return ""
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Raise `ConfigError`: torch's GradScaler asks for this before it takes a step."""
+        raise ConfigError(
+            f"{type(self).__name__} takes no GradScaler: it compares values with slopes, which a "
+            "scale would set apart.  Call step(closure) without it, in float32."
+        )
 
     def _step(self, objective: DeterministicObjective) -> StepReport:
         """Take a step from the present point, whose value and gradient are known."""
@@ -254,7 +320,9 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             self._buffers[name] = self._flat.zeros()
         return self._buffers[name]
 
-    def _as_objective(self, closure: Closure | DeterministicObjective) -> DeterministicObjective:
+    def _as_objective(
+        self, closure: Closure | DeterministicObjective | None
+    ) -> DeterministicObjective:
         if closure is None:
             raise ConfigError(
                 f"{type(self).__name__}.step needs a closure: it evaluates the loss at several "
@@ -397,6 +465,28 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             change = abs(result.sample.value - before)
             state["is_stagnating"] = change <= max(_STAGNATING, 1e3 * eps) * abs(before)
         return result
+
+
+class _Group(dict[str, Any]):
+    """A group of parameters that says why it has no learning rate.
+
+    Args:
+        group: Its settings.
+        method: Name of the optimizer.
+    """
+
+    def __init__(self, group: Mapping[str, Any], method: str) -> None:
+        super().__init__(group)
+        self.method = method
+
+    def __missing__(self, key: str) -> Any:
+        """Raise an error about a setting that is not there."""
+        if key != "lr":
+            raise KeyError(key)
+        raise ConfigError(
+            f"{self.method} has no learning rate: a search finds the length of every step.  Leave "
+            "out the scheduler."
+        )
 
 
 class NonFiniteStartError(ConfigError):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
@@ -34,8 +35,12 @@ METHODS: dict[str, type[LineSearchOptimizer]] = {
 _SAME_METHOD = {"l-bfgs": "lbfgs", "l-bfgs-b": "lbfgs"}  # SciPy's names; there are no bounds here
 _SOLVED = "the gradient is small enough"
 
+_BOTTOMLESS = 1e30  # times the first value, or 1: a function that falls further has no minimum
+
 BuildOptimizer = Callable[[list[Tensor]], LineSearchOptimizer]
 """Builds the optimizer of tensors."""
+Callback = Callable[[LineSearchOptimizer], bool | None]
+"""Is called after every step; True stops the run."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -75,8 +80,9 @@ def minimize(
     method: str | BuildOptimizer = "cg",
     tol: float = 1e-6,
     max_evaluations: int = 20_000,
+    maxiter: int | None = None,
     memory: int = 11,
-    callback: Callable[[LineSearchOptimizer], None] | None = None,
+    callback: Callback | None = None,
 ) -> OptimizeResult:
     """Compute a point where the gradient of a function is nearly zero.
 
@@ -90,8 +96,10 @@ def minimize(
             ``lambda x: ConjugateGradient(x, beta="dai-yuan", checks_noise=False)``.
         tol: Largest absolute entry of the gradient that is small enough, above 0.
         max_evaluations: Calls of `fun` and products with its Hessian at most, 1 or more.
+        maxiter: Steps at most, 1 or more; None leaves only `max_evaluations`.
         memory: Steps that cg and lbfgs remember, 0 or more; 0 for plain conjugate gradient.
-        callback: Called with the optimizer after every step; it may raise StopIteration.
+        callback: Called with the optimizer after every step; it stops the run by returning True or
+            raising StopIteration.
 
     Returns:
         The best point met. Failures are named in its message, with ``success`` False.
@@ -109,11 +117,18 @@ def minimize(
         raise ConfigError(f"tol must be above 0, not {tol}")
     if max_evaluations < 1:
         raise ConfigError(f"max_evaluations must be 1 or more, not {max_evaluations}")
+    if maxiter is not None and maxiter < 1:
+        raise ConfigError(f"maxiter must be 1 or more, not {maxiter}")
     build = _builder(method, memory) if isinstance(method, str) else method
     objective = FunctionObjective(fun, x0, tol=tol, max_evaluations=max_evaluations)
     optimizer = build(objective.tensors)
     objective.keeps_graph = isinstance(optimizer, NewtonCG)
-    num_steps, message = _run(optimizer, objective, callback)
+    # Also around the optimizer's own sums: rounding by autocast is larger than what is compared.
+    with torch.autocast(objective.tensors[0].device.type, enabled=False):
+        num_steps, message = _run(optimizer, objective, callback, maxiter)
+    if message != _SOLVED and objective.best_value < -_BOTTOMLESS * objective.first_magnitude:
+        value = f"{objective.best_value:.3g}"
+        message = f"the function seems to have no minimum: its value fell to {value}"
     return OptimizeResult(
         x=unflatten(x0, objective.best),
         fun=objective.best_value,
@@ -146,7 +161,8 @@ def _builder(method: str, memory: int) -> BuildOptimizer:
 def _run(
     optimizer: LineSearchOptimizer,
     objective: FunctionObjective,
-    callback: Callable[[LineSearchOptimizer], None] | None,
+    callback: Callback | None,
+    maxiter: int | None,
 ) -> tuple[int, str]:
     """Step until the end; return the number of steps and how it ended."""
     num_steps = num_failures = 0
@@ -155,8 +171,10 @@ def _run(
             optimizer.step(objective)
             num_steps += 1
             num_failures = num_failures + 1 if optimizer.last.failure else 0
-            if callback is not None:
-                callback(optimizer)
+            if callback is not None and callback(optimizer):
+                return num_steps, "the callback stopped the run"
+            if num_steps == maxiter:
+                return num_steps, "the limit of steps was reached"
     except Solved:
         return num_steps + (objective.num_gradients > 1), _SOLVED
     except NotDifferentiable:

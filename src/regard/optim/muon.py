@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.errors import ShapeError
+from regard.errors import ConfigError, ShapeError
 
 _GRAM_FROM = 8  # length over width from which the Gram matrix alone is iterated
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024
@@ -81,7 +81,8 @@ def _iterate_gram(x: Tensor, num_steps: int) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for the weight matrices inside a network.
 
-    Biases and norms want another optimizer, such as AdamW.
+    Biases and norms want another optimizer, such as AdamW; so does what has two axes but acts entry
+    by entry, such as biases of heads, ``[heads, dim]``.
 
     Args:
         params: Matrices, or groups of them; a group may set ``num_parts``, the number of maps that
@@ -94,6 +95,7 @@ class Muon(torch.optim.Optimizer):
             times as long as wide always take the parameters'.
 
     Raises:
+        ConfigError: A group has a setting of another optimizer.
         ShapeError: A parameter is not a matrix.
     """
 
@@ -116,13 +118,28 @@ class Muon(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
         self._dtype = dtype
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.dim() != 2:
-                    raise ShapeError(
-                        f"a parameter of shape {list(parameter.shape)} is not a matrix; Muon takes "
-                        "matrices only.  Give the others to AdamW."
-                    )
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add matrices.
+
+        Raises:
+            ConfigError: A setting of the group is unknown.
+            ShapeError: A parameter is not a matrix.
+        """
+        unknown = sorted(set(param_group) - {"params", "param_names", *self.defaults})
+        if unknown:
+            raise ConfigError(
+                f"Muon has no setting {unknown[0]!r} of a group.  It takes: "
+                f"{', '.join(self.defaults)}"
+            )
+        super().add_param_group(param_group)
+        for parameter in self.param_groups[-1]["params"]:
+            if parameter.dim() != 2:
+                self.param_groups.pop()
+                raise ShapeError(
+                    f"a parameter of shape {list(parameter.shape)} is not a matrix; Muon takes "
+                    "matrices only.  Give the others to AdamW."
+                )
 
     @torch.no_grad()
     def step(  # type: ignore[override] - one method instead of torch's overloads

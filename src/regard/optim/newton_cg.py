@@ -33,6 +33,15 @@ from regard.optim.preconditioners import Precondition, build_preconditioner
 Curvature = Literal["gauss-newton", "hessian"]
 Region = Literal["trust-region", "levenberg-marquardt"]
 
+_NEEDED: dict[Curvature, str] = {
+    "gauss-newton": (
+        "step(FullBatch(batches, lambda outputs, batch: ..., outputs=lambda batch: model(...))): "
+        "`outputs` is what the model computes from a batch, such as logits, and the first function "
+        "is their loss.  Or take NewtonCG(..., curvature='hessian') and "
+        "step(FullBatch(batches, lambda batch: ...))."
+    ),
+    "hessian": "step(FullBatch(batches, lambda batch: ...)), which is the loss of a batch.",
+}
 _MAX_RESIDUAL = 0.5  # of the inner iteration, relative; with damping it is the only limit
 _POOR, _GOOD = 0.25, 0.75  # reduction ratios (Nocedal & Wright, algorithm 4.1)
 _MAX_PRODUCTS: dict[Region, int] = {"trust-region": 250, "levenberg-marquardt": 20}
@@ -145,8 +154,8 @@ class NewtonCG(LineSearchOptimizer):
         state = self._state
         if isinstance(objective, ClosureObjective):
             raise ConfigError(
-                "NewtonCG needs products with the curvature, which a closure cannot give.  Pass "
-                "FullBatch(loader, loss)."
+                "NewtonCG needs products with the curvature, which a closure cannot give.  "
+                + _NEEDED[self._curvature]
             )
         if self._fraction is not None and isinstance(objective, SubsampledCurvature):
             objective.curvature_fraction = self._fraction
@@ -196,7 +205,7 @@ class NewtonCG(LineSearchOptimizer):
             return 1.0
         slope, alpha = self._state["slope"], result.sample.step_size
         p_ap = 2 * (newton.model - slope)  # p.A p
-        predicted = alpha * slope + 0.5 * alpha**2 * p_ap
+        predicted = alpha * slope + 0.5 * alpha * alpha * p_ap
         return (self._value - before) / predicted if predicted < 0 else 0.0
 
     def _adapt(self, result: LineSearchResult, newton: TrustRegionStep, ratio: float) -> None:

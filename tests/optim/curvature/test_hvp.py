@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, hessian, jacrev
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from regard.attention import attend
@@ -162,8 +163,10 @@ def fused():
 
 FUSED = (
     "aten::_scaled_dot_product_flash_attention_for_cpu_backward has no second derivative in "
-    "PyTorch, so there are no products with the curvature.  Hugging Face models: load with "
-    "attn_implementation='eager'.  Own modules: compute attention by regard.attention.attend."
+    "PyTorch, so there are no products with the curvature.  If it is PyTorch's attention: call the "
+    "model within torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), or compute "
+    "attention by regard.attention.attend.  Hugging Face models: load with "
+    "attn_implementation='eager'."
 )
 
 
@@ -180,6 +183,24 @@ def test_fused_attention_is_named_where_gauss_newton_cannot_be_multiplied(fused)
     with pytest.raises(ConfigError) as caught:
         GaussNewton(outputs(), lambda z: z.square().sum(), [q]).matvec([torch.ones_like(q)])
     assert str(caught.value) == FUSED
+
+
+def test_the_remedy_that_is_named_for_fused_attention_works(fused):
+    q, outputs = fused
+    with sdpa_kernel(SDPBackend.MATH):
+        matrix = Hessian(outputs().square().sum(), [q])
+    ours = Hessian(attend(q, q, q).square().sum(), [q])
+    vector = [torch.ones_like(q)]
+    torch.testing.assert_close(matrix.matvec(vector), ours.matvec(vector), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_is_named_where_it_has_no_products():
+    model = torch.compile(torch.nn.Linear(2, 1), backend="aot_eager")
+    parameters = list(model.parameters())
+    loss = model(torch.ones(3, 2)).pow(3).sum()
+    with pytest.raises(ConfigError, match=r"compiled by torch\.compile has no second derivative"):
+        Hessian(loss, parameters).matvec([torch.ones_like(p) for p in parameters])
 
 
 def test_our_attention_has_the_products_that_fused_attention_lacks():

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, hessian, jacrev
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim import ConjugateGradient, FullBatch, NewtonCG
@@ -233,6 +233,23 @@ def test_frozen_dropout_is_the_same_within_a_step_and_other_in_the_next():
     assert objective.value() != seen[-1]
 
 
+@pytest.mark.parametrize("dropout", ["off", "frozen"])
+def test_batch_norm_takes_its_statistics_and_keeps_them(dropout):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).double()
+    model(ROWS)  # estimates them
+    before = model[1].running_mean.clone()
+    objective = FullBatch(
+        ROWS.split(5), lambda rows: (model(rows) - 1).square().mean(), model=model, dropout=dropout
+    )
+    optimizer = ConjugateGradient(model.parameters())
+    for _ in range(3):
+        value = optimizer.step(objective)
+    assert torch.equal(model[1].running_mean, before)
+    assert model[1].training
+    assert value == pytest.approx((model.eval()(ROWS) - 1).square().mean().item(), rel=1e-12)
+
+
 def test_frozen_dropout_drops_other_entries_in_every_micro_batch():
     layer, masks = nn.Dropout(0.5), []
 
@@ -428,6 +445,61 @@ def test_a_fraction_of_a_loader_without_places_is_the_same():
     ]
     for other in products[1:]:
         assert torch.equal(flat(other), flat(products[0]))
+
+
+class Shuffling:
+    """Batches in another order at every pass, without a sampler that says so."""
+
+    def __init__(self, batches):
+        self.batches, self.generator = batches, torch.Generator().manual_seed(0)
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        order = torch.randperm(len(self.batches), generator=self.generator)
+        return iter([self.batches[index] for index in order])
+
+
+@pytest.mark.parametrize("kind", ["data loader", "weighted", "own"])
+def test_a_fraction_of_a_loader_that_shuffles_is_refused(kind):
+    rows = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
+    loaders = {
+        "data loader": DataLoader(rows, batch_size=2, shuffle=True),
+        "weighted": DataLoader(
+            rows, batch_size=2, sampler=WeightedRandomSampler(torch.ones(16), 16)
+        ),
+        "own": Shuffling(rows.split(2)),
+    }
+    model = nn.Linear(2, 1)
+    objective = FullBatch(
+        loaders[kind],
+        lambda rows: model(rows).square().mean(),
+        parameters=model.parameters(),
+        curvature_fraction=0.25,
+    )
+    vector = [torch.ones_like(p) for p in model.parameters()]
+    assert objective.gradient() > 0  # all rows in any order
+    with pytest.raises(ConfigError) as caught:
+        for _ in range(3):
+            objective.hessian(vector)
+    assert str(caught.value).startswith(
+        "curvature_fraction=0.25 takes products over always the same batches, but the loader "
+    )
+    assert str(caught.value).endswith("or FullBatch(list(loader), ...).")
+
+
+def test_a_fraction_of_a_data_loader_in_order_is_the_same_again():
+    rows = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
+    model = nn.Linear(2, 1)
+    objective = FullBatch(
+        DataLoader(rows, batch_size=2),
+        lambda rows: model(rows).square().mean(),
+        parameters=model.parameters(),
+        curvature_fraction=0.5,
+    )
+    vector = [torch.ones_like(p) for p in model.parameters()]
+    assert all(map(torch.equal, objective.hessian(vector), objective.hessian(vector)))
 
 
 def test_a_fraction_leaves_value_and_gradient_whole():

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 
+_COMPILED = "does not currently support double backward"
 _NO_DERIVATIVE = re.compile(r"derivative for (\S+) is not implemented")
 
 
@@ -106,12 +107,19 @@ def _differentiate(
             materialize_grads=True,
         )
     except RuntimeError as error:
+        if _COMPILED in str(error):
+            raise ConfigError(
+                "a model compiled by torch.compile has no second derivative, so there are no "
+                "products with the curvature.  Compute them with the model before compilation."
+            ) from error
         match = _NO_DERIVATIVE.search(str(error))
         if match is None:
             raise
         raise ConfigError(
             f"{match[1]} has no second derivative in PyTorch, so there are no products with the "
-            "curvature.  Hugging Face models: load with attn_implementation='eager'.  Own modules: "
-            "compute attention by regard.attention.attend."
+            "curvature.  If it is PyTorch's attention: call the model within "
+            "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), or compute "
+            "attention by regard.attention.attend.  Hugging Face models: load with "
+            "attn_implementation='eager'."
         ) from error
     return list(products)

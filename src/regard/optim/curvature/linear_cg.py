@@ -228,25 +228,26 @@ def steihaug(
         product = matvec(direction)
         curvature = dot(direction, product)
         length = strength / curvature if curvature > 0 else math.inf
-        if not curvature > 0 or square + 2 * length * across + length**2 * along >= radius**2:
+        reached = square + 2 * length * across + length * length * along
+        if not curvature > 0 or reached >= radius * radius:
             is_bounded = not math.isinf(radius)
             if is_bounded:
                 # t >= 0 with square + 2 t across + t^2 along = radius^2
-                root = math.sqrt(across**2 + along * max(0.0, radius**2 - square))
+                root = math.sqrt(across * across + along * max(0.0, radius * radius - square))
                 length = (root - across) / along
             else:
                 # The model is unbounded: the best known is the step so far, or downhill.
                 length = 0.0 if models else strength / (abs(curvature) or strength)
             step.add_(direction, alpha=length)
             residual.sub_(product, alpha=length)
-            norm = math.sqrt(max(0.0, square + 2 * length * across + length**2 * along))
+            norm = math.sqrt(max(0.0, square + 2 * length * across + length * length * along))
             model = -0.5 * (dot(step, residual) - dot(step, gradient))
             return TrustRegionStep(
                 step, model, len(models) + 1, is_bounded, not curvature > 0, norm
             )
         step.add_(direction, alpha=length)
         residual.sub_(product, alpha=length)
-        square += 2 * length * across + length**2 * along
+        square += 2 * length * across + length * length * along
         models.append(-0.5 * (dot(step, residual) - dot(step, gradient)))
         if stop is not None and stop(models):
             break
@@ -254,7 +255,7 @@ def steihaug(
         before, strength = strength, dot(residual, image)
         ratio = strength / before
         across = ratio * (across + length * along)
-        along = strength + ratio**2 * along
+        along = strength + ratio * ratio * along
         direction.mul_(ratio).add_(image)
     model = models[-1] if models else 0.0
     return TrustRegionStep(step, model, len(models), False, False, math.sqrt(max(0.0, square)))

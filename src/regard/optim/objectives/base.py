@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -64,23 +65,24 @@ def num_processes() -> int:
 
 
 def require_gradients(parameters: Sequence[Tensor], source: str) -> None:
-    """Check that an evaluation left a gradient for every parameter.
+    """Check that an evaluation left gradients, and warn of parameters that have none.
 
     Raises:
-        ConfigError: Some parameters have no gradient.
+        ConfigError: No parameter has a gradient.
     """
-    missing = [index for index, p in enumerate(parameters) if p.grad is None]
-    if len(missing) == len(parameters):
+    unused = [index for index, p in enumerate(parameters) if p.grad is None]
+    if len(unused) == len(parameters):
         raise ConfigError(
             f"{source} left no gradients: it must call loss.backward() before it returns the loss, "
             "on the parameters that the optimizer was given."
         )
-    if missing:
-        first = parameters[missing[0]]
-        raise ConfigError(
-            f"{len(missing)} of {len(parameters)} parameters got no gradient, first number "
-            f"{missing[0]} of shape {list(first.shape)}: the loss does not depend on them.  Give "
-            "the optimizer only parameters that the loss uses."
+    if unused:
+        first = parameters[unused[0]]
+        warnings.warn(
+            f"{len(unused)} of {len(parameters)} parameters got no gradient, first number "
+            f"{unused[0]} of shape {list(first.shape)}: the loss does not depend on them.  They "
+            "stay as they are.",
+            stacklevel=2,
         )
 
 
@@ -95,6 +97,8 @@ def scalar(loss: object) -> float:
             raise ShapeError(
                 f"the loss has shape {list(loss.shape)}; a scalar is expected.  Take its mean."
             )
+        if loss.is_complex():
+            raise ShapeError("the loss is complex; a real scalar is expected.  Take its real part.")
         return float(loss.detach())
     if not isinstance(loss, float | int):
         raise ShapeError(f"the loss is {type(loss).__name__}; return the scalar that was computed")

@@ -19,7 +19,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim.curvature.hvp import GaussNewton, Hessian
@@ -52,13 +54,15 @@ class FullBatch:
             which want the loss to be convex in it.
         parameters: With respect to which derivatives are computed where no optimizer asks for
             them; an optimizer's step puts its own parameters in their place.
-        model: Its dropout is switched off, or frozen, while it is evaluated. One that is wrapped in
-            DistributedDataParallel does not reduce gradients batch by batch.
+        model: Its dropout is switched off, or frozen, while it is evaluated, and its batch norm
+            takes the running statistics, which stay. One that is wrapped in DistributedDataParallel
+            does not reduce gradients batch by batch.
         dropout: off, or frozen: the same masks throughout a step, new ones in the next.
         seed_dropout: Called with a number that determines the masks; None seeds PyTorch's own
             generator and restores it afterwards.
         curvature_fraction: Fraction of the micro-batches that products are taken over, above 0 to
-            1: always the same ones, evenly spaced, since batches may be sorted by length.
+            1: always the same ones, evenly spaced, since batches may be sorted by length. The
+            loader must not shuffle then.
         reduce: Sums over the processes that share the data, in place. None takes those of a model
             in DistributedDataParallel, else all: where one process evaluates alone, give
             ``reduce=lambda tensor: None``.
@@ -93,9 +97,12 @@ class FullBatch:
             )
         self._loader, self._loss, self._outputs = loader, loss, outputs
         self._parameters = None if parameters is None else list(parameters)
-        self._model, self._dropout, self._seed = model, dropout, seed_dropout
+        self._model = getattr(model, "_orig_mod", model)  # that of a compiled one
+        self._dropout, self._seed = dropout, seed_dropout
         self._reduce = reduce
         self.curvature_fraction = curvature_fraction
+        self._sums_of_part: dict[float, list[str]] = {}
+        """Of the batches that products are over, by `curvature_fraction`."""
         self.num_steps = 0
         """Steps begun; frozen dropout masks follow from it."""
         self._may_cache = False  # outside an optimizer's step the parameters may change unnoticed
@@ -225,8 +232,9 @@ class FullBatch:
         model, parameters = self._model, self._parameters
         modes = [] if model is None else [(module, module.training) for module in model.modules()]
         _drop_copies(model)
-        if model is not None and self._dropout == "off":
-            model.eval()
+        for module, _ in modes:  # batch norm would change its statistics at every trial
+            if self._dropout == "off" or isinstance(module, _BatchNorm):
+                module.training = False
         device_type = parameters[0].device.type if parameters else "cpu"
         devices = [] if device_type == "cpu" else [torch.cuda.current_device()]
         draws = self._dropout == "frozen" and self._seed is None
@@ -281,6 +289,12 @@ class FullBatch:
 
     def _curvature_batches(self) -> list[Any]:
         loader = self._loader
+        if self.curvature_fraction < 1 and _shuffles(loader):
+            raise ConfigError(
+                f"curvature_fraction={self.curvature_fraction} takes products over always the same "
+                "batches, but the loader shuffles: each product would be that of another matrix.  "
+                "Give a DataLoader with shuffle=False, or FullBatch(list(loader), ...)."
+            )
         if self.curvature_fraction == 1 or not isinstance(loader, Sized):
             loader = list(loader)
         if not len(loader):
@@ -289,7 +303,15 @@ class FullBatch:
         indices = evenly_spaced(len(loader), self.curvature_fraction)
         if isinstance(loader, Sequence):
             return [loader[index] for index in indices]
-        return [batch for index, batch in enumerate(loader) if index in set(indices)]
+        batches = [batch for index, batch in enumerate(loader) if index in set(indices)]
+        sums = [repr(_sum_of(batch)) for batch in batches]  # text, so that NaN equals NaN
+        if self._sums_of_part.setdefault(self.curvature_fraction, sums) != sums:
+            raise ConfigError(
+                f"curvature_fraction={self.curvature_fraction} takes products over always the same "
+                "batches, but the loader gave others than before.  Give one that does not shuffle, "
+                "or FullBatch(list(loader), ...)."
+            )
+        return batches
 
     def _batch_matrix(self, batch: Any, outputs: Callable[[Any], Tensor] | None) -> _BatchMatrix:
         if outputs is None:
@@ -357,6 +379,24 @@ class FullBatch:
         ):
             parameter.grad = slope if num_gradients else None
         return total, count
+
+
+def _shuffles(loader: Iterable[Any]) -> bool:
+    """Return whether a DataLoader takes its rows in another order every time."""
+    if not isinstance(loader, DataLoader):
+        return False
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    return isinstance(sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler)
+
+
+def _sum_of(batch: Any) -> float:
+    """Return the sum of all tensors of a batch, by which it is recognised."""
+    if isinstance(batch, Tensor):
+        return float(batch.detach().double().sum())
+    parts = batch.values() if isinstance(batch, Mapping) else batch
+    if isinstance(parts, str | bytes) or not isinstance(parts, Iterable):
+        return 0.0
+    return sum(map(_sum_of, parts))
 
 
 def evenly_spaced(num_batches: int, fraction: float) -> list[int]:

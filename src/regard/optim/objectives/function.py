@@ -80,22 +80,21 @@ class FunctionObjective:
         self.num_values = self.num_gradients = self.num_products = 0
         self.best = [tensor.detach().clone() for tensor in self.tensors]
         self.best_value = self.best_norm = math.inf
+        self.first_magnitude = 1.0
+        """Of the value at the first point, 1 at least."""
 
     def value(self) -> float:
         """Compute the value under ``no_grad``."""
         self._count()
         self.num_values += 1
-        # Rounding by autocast is larger than the differences that are compared.
-        autocast = torch.autocast(self.tensors[0].device.type, enabled=False)
-        with torch.no_grad(), autocast:
+        with torch.no_grad():
             return scalar(self._fun(unflatten(self._template, [t.detach() for t in self.tensors])))
 
     def gradient(self) -> float:
         """Compute value and gradient."""
         self._count()
         self.num_gradients += 1
-        autocast = torch.autocast(self.tensors[0].device.type, enabled=False)
-        with torch.enable_grad(), autocast:
+        with torch.enable_grad():
             loss = self._fun(unflatten(self._template, self.tensors))
             value = scalar(loss)
             if not isinstance(loss, Tensor) or not loss.requires_grad:
@@ -137,6 +136,8 @@ class FunctionObjective:
         self._num_left -= 1
 
     def _keep_best(self, value: float) -> None:
+        if self.num_gradients == 1 and math.isfinite(value):
+            self.first_magnitude = max(1.0, abs(value))
         entries = [slope.detach().abs().max() for slope in self._slopes if slope.numel()]
         norm = float(torch.stack(entries).max()) if entries else 0.0  # NaN where one is
         # Above the best by more than rounding, a point is on a higher plateau.
