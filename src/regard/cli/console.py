@@ -42,9 +42,11 @@ def make_report(*, json: bool) -> Iterator[ev.Report]:
 
 
 def is_interactive() -> bool:
-    """Whether output goes to a terminal or a notebook, where a line can be updated."""
-    console = Console()
-    return console.is_terminal or console.is_jupyter
+    """Whether output goes to a terminal or a notebook, where a line can be updated.
+
+    ``FORCE_COLOR`` asks for color in a file, too, but a file has no lines to update.
+    """
+    return sys.stdout.isatty() or Console().is_jupyter
 
 
 def _write_json(event: ev.Event) -> None:

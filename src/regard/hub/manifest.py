@@ -40,6 +40,7 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileEntry] = {}
     sources: dict[str, str] = {}
+    locations: dict[str, str] = {}
     format: int = 1
 
 
@@ -77,13 +78,23 @@ class Manifest:
         """Enter the content of a file that grows by lines, after it has grown or before a cut."""
         self._enter(name, FileEntry((_hash(content),), len(content)))
 
-    def record_sources(self, hashes: dict[str, str]) -> None:
-        """Enter the data of the run: SHA-256 by the name of the setting, such as ``valid``."""
-        self._write(msgspec.structs.replace(self._read(), sources=hashes))
+    def record_sources(self, hashes: dict[str, str], locations: dict[str, str]) -> None:
+        """Enter the data of the run, by the name of the setting, such as ``valid``.
+
+        Args:
+            hashes: SHA-256 of each file or folder.
+            locations: Path of each, relative to the model folder.
+        """
+        document = msgspec.structs.replace(self._read(), sources=hashes, locations=locations)
+        self._write(document)
 
     def sources(self) -> dict[str, str]:
         """Return the data of the run: SHA-256 by the name of the setting."""
         return self._read().sources
+
+    def locations(self) -> dict[str, str]:
+        """Return where the data of the run was, relative to the model folder, by setting."""
+        return self._read().locations
 
     def check(self) -> None:
         """Check the content of all files but the weights; a missing file is left to its reader.

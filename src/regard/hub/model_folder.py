@@ -237,6 +237,14 @@ class ModelFolder:
         self.manifest.record_lines(METRICS, content)
         write_atomic(self.path / METRICS, content)
 
+    def drop_metrics_after(self, step: int) -> None:
+        """Drop the lines of metrics.jsonl after a step; without any, the file is left as it is."""
+        path, lines = self.path / METRICS, self.read_metrics()
+        remaining = [line for line in lines if line["step"] <= step]
+        is_whole = path.is_file() and path.read_bytes().endswith(b"\n")
+        if len(remaining) < len(lines) or not is_whole:
+            self.write_metrics(remaining)
+
     def write_text(self, name: str, text: str) -> None:
         """Write a text file such as the model card."""
         write_atomic(self.path / name, text)

@@ -35,7 +35,14 @@ from regard.setup.config import RunConfig
 from regard.setup.estimate import describe_smaller, make_budget, make_plan, measure, require_memory
 from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
-from regard.setup.inspect import open_sources, sources_hash, store_streams, stored_paths
+from regard.setup.inspect import (
+    located,
+    open_sources,
+    source_locations,
+    sources_hash,
+    store_streams,
+    stored_paths,
+)
 from regard.setup.pretrained import load_initial_weights, read_pretrained, stored_vocabulary
 from regard.setup.request import Request
 from regard.setup.resolve import resolve
@@ -129,7 +136,7 @@ def resume(
     with FolderLock(folder.path) as lock:
         sweep_temporaries(folder.path)
         sweep_temporaries(folder.path / "checkpoints")
-        sources = open_sources(config.data)
+        sources = open_sources(located(config.data, folder))
         _require_unchanged(config, sources, folder)
         checkpoint = checkpoint_path(folder.path)
         if checkpoint.exists():
@@ -341,7 +348,8 @@ class _Run:
         self.folder.create()
         store_streams(self._sources, self.folder)
         self.folder.manifest.record_sources(
-            {name: source.sha256 for name, source in self._sources.items()}
+            {name: source.sha256 for name, source in self._sources.items()},
+            source_locations(self._sources, self.folder),
         )
         self.folder.write_config(self.config)
         self.folder.write_text("data_report.txt", dropped_report(self.setup.dataset))
@@ -362,8 +370,7 @@ class _Run:
         counters = load_checkpoint(
             self.folder.path, self.setup.model, trainer.average, trainer.stepper
         )
-        lines = [line for line in self.folder.read_metrics() if line["step"] <= counters.step]
-        self.folder.write_metrics(lines)
+        self.folder.drop_metrics_after(counters.step)
         self._report(
             Warned(text=f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}.")
         )

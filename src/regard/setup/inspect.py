@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from regard.data.readers.source import DataSource, open_source
 from regard.hub.model_folder import ModelFolder
@@ -51,6 +54,32 @@ def stored_paths(sources: Mapping[str, DataSource], folder: ModelFolder) -> dict
         else source.path
         for name, source in sources.items()
     }
+
+
+def source_locations(sources: Mapping[str, DataSource], folder: ModelFolder) -> dict[str, str]:
+    """Return where a resumed run finds the data, relative to its folder, by setting."""
+    root = os.path.realpath(folder.path)
+    return {
+        name: os.path.relpath(os.path.realpath(path), root)
+        for name, path in stored_paths(sources, folder).items()
+    }
+
+
+def located(data: DataConfig, folder: ModelFolder) -> DataConfig:
+    """Return the settings of a run with paths that are right in the present working directory.
+
+    A path as typed is right in the directory where the run began. It is replaced by the location
+    relative to the run's folder where it names no file, or one that is not that of the run.
+    """
+    hashes, paths = folder.manifest.sources(), {}
+    for name, location in folder.manifest.locations().items():
+        typed = Path(getattr(data, name) or "")
+        path = Path(os.path.normpath(folder.path / location))
+        if not path.exists() or (typed.exists() and path.samefile(typed)):
+            continue
+        if not typed.exists() or open_source(typed).sha256 != hashes.get(name):
+            paths[name] = str(path)
+    return replace(data, **paths)
 
 
 def store_streams(sources: Mapping[str, DataSource], folder: ModelFolder) -> None:

@@ -8,15 +8,19 @@ from types import FrameType
 from typing import Any, Self
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+class Stopped(KeyboardInterrupt):
     """A run ended because it was asked to; its state is saved.
+
+    It is a `KeyboardInterrupt`, which ``except Exception`` does not catch: a loop over several runs
+    ends with the run that was interrupted.
 
     Args:
         signum: The signal that asked.
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
+        name = signal.Signals(signum).name
+        super().__init__(f"{name}: the run is saved and can be resumed")
         self.signum = signum
 
     @property
