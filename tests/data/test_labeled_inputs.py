@@ -12,6 +12,7 @@ from regard.data.labeled_inputs import (
     LabeledInputs,
     feature_statistics,
     label_names,
+    precision_of,
 )
 from regard.data.labeled_text import check_known_labels
 from regard.data.splits import overlap, split
@@ -140,3 +141,20 @@ def test_images_have_no_lengths():
     batch = batches.batch(batches.in_sequence()[0])
     assert batch.inputs.shape == (2, 1, 2, 2)
     assert batch.lengths is None
+
+
+@pytest.mark.parametrize(("offset", "dtype"), [(0.0, np.float32), (1e9, np.float64)])
+def test_small_differences_of_large_numbers_are_seen(offset, dtype):
+    values = [offset + np.array([[0.0], [1.0], [2.0]]), offset + np.array([[2.0], [1.0], [0.0]])]
+    assert precision_of(values) is dtype
+    rows = inputs_of([value.astype(dtype) for value in values])
+    mean, std = feature_statistics(rows)
+    tensor, _ = layout(mean=mean, std=std).lay_out(rows.values)
+    assert tensor.dtype == torch.float32
+    step = 1 / np.sqrt(2 / 3)
+    expected = torch.tensor([[-step, 0.0, step], [step, 0.0, -step]], dtype=torch.float32)
+    torch.testing.assert_close(tensor[..., 0], expected)
+
+
+def test_equal_numbers_need_no_precision():
+    assert precision_of([np.full((3, 1), 1e9)] * 2) is np.float32

@@ -18,6 +18,8 @@ from regard.data.dropped_rows import DroppedRow
 from regard.data.rows import Rows
 from regard.errors import DataError
 
+_COARSE = 1e-3  # of a standard deviation: more rounding than that would be seen
+_FAR = 1000  # standard deviations
 _SMALLEST_STD = 1e-6  # a feature that is constant becomes zero
 
 
@@ -88,6 +90,20 @@ def feature_statistics(inputs: LabeledInputs) -> tuple[tuple[float, ...], tuple[
     return tuple(mean.tolist()), tuple(np.where(std < _SMALLEST_STD, 1.0, std).tolist())
 
 
+def precision_of(values: Sequence[NDArray]) -> type[np.float32] | type[np.float64]:
+    """Return float32, or float64 where numbers differ by little more than float32 rounds them.
+
+    Times in seconds since 1970, or measurements around a billion, would all be one number.
+    """
+    largest = max(float(np.abs(value).max()) for value in values)
+    count = sum(value.size for value in values)
+    mean = sum(float(value.sum(dtype=np.float64)) for value in values) / count
+    squares = sum(float(np.square(value - mean).sum(dtype=np.float64)) for value in values)
+    spread = math.sqrt(squares / count)
+    is_coarse = largest * np.finfo(np.float32).eps > _COARSE * spread
+    return np.float64 if is_coarse and spread > 0 else np.float32
+
+
 class InputCollator(msgspec.Struct, frozen=True, kw_only=True):
     """How inputs become a tensor: ``[batch, channels, height, width]`` or ``[batch, length, dim]``.
 
@@ -127,10 +143,18 @@ class InputCollator(msgspec.Struct, frozen=True, kw_only=True):
 
     def _standardized(self, values: NDArray, shape: tuple[int, ...]) -> Tensor:
         """Return values with mean 0 and variance 1; `shape` aligns the statistics with them."""
-        tensor = torch.from_numpy(values.astype(np.float32))  # a copy: some are read-only
+        dtype = torch.float64 if self._is_far_from_zero else torch.float32
+        tensor = torch.from_numpy(np.array(values)).to(dtype)  # a copy: some are read-only
         if not self.mean:
             return tensor
-        return (tensor - torch.tensor(self.mean).view(shape)) / torch.tensor(self.std).view(shape)
+        mean, std = (torch.tensor(s, dtype=dtype).view(shape) for s in (self.mean, self.std))
+        return ((tensor - mean) / std).float()
+
+    @property
+    def _is_far_from_zero(self) -> bool:
+        """Whether values are so far from 0 that float32 would round their differences."""
+        pairs = zip(self.mean, self.std, strict=True)
+        return any(abs(mean) > _FAR * std for mean, std in pairs)
 
 
 class InputBatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -246,7 +246,7 @@ def without_overlap(train: U, test: U) -> U:
     remaining = test.select(row for row in range(len(test)) if row not in shared)
     if shared and not remaining:
         raise DataError(
-            f"{test.path}: every source also stands in {train.path}: none is left.  "
+            f"{test.path}: every {_unit(test)} also stands in {train.path}: none is left.  "
             "Name another file, or keep them: `data.allow_overlap=true`"
         )
     return remaining
@@ -260,11 +260,15 @@ def check_overlap(train: U, test: U) -> None:
     row, train_row = next(iter(shared.items()))
     verb = "stands" if len(shared) == 1 else "stand"
     raise DataError(
-        f"{test.path}: {len(shared):,} of {len(test):,} sources also {verb} in {train.path} "
+        f"{test.path}: {len(shared):,} of {len(test):,} {_unit(test)}s also {verb} in {train.path} "
         f"(e.g. line {test.lines[row]:,} = train {train.lines[train_row]:,}).  "
         "Scores would be too good.  Drop them: `data.drop_overlap=true`;  "
         "keep: `data.allow_overlap=true`"
     )
+
+
+def _unit(rows: ParallelCorpus | LabeledTexts) -> str:
+    return "source" if isinstance(rows, ParallelCorpus) else "text"
 
 
 def normalize(text: str) -> str:

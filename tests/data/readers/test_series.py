@@ -3,7 +3,7 @@
 import pytest
 
 from regard.cli.wording import error_text
-from regard.data.readers.series import read_number_rows, read_unlabeled_rows
+from regard.data.readers.series import inspect_number_table, read_number_rows, read_unlabeled_rows
 from regard.errors import DataError
 
 
@@ -107,3 +107,51 @@ def test_rows_to_be_classified_are_checked_too(tmp_path):
     )
     with pytest.raises(DataError, match=r"no rows of numbers\.  Expected one series a row\.$"):
         read_unlabeled_rows(write(tmp_path, ""))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "date,label,a,b\n2024-01-31,x,1,2\n2024-02-01,y,3,4\n",
+        "label,a,when,b\nx,1,31.1.2024 12:30,2\ny,3,,4\n",
+        "label,a,b,time\nx,1,2,09:30\ny,3,4,10:30:15\n",
+        "id,label,a,b,\n7,x,1,2,\n9,y,3,4,,\n",
+    ],
+)
+def test_columns_of_dates_and_empty_cells_at_the_end_are_left_out(tmp_path, text):
+    rows = read_number_rows(write(tmp_path, text))
+    assert [row.numbers.tolist() for row in rows] == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_a_number_behind_the_header_is_refused(tmp_path):
+    path = write(tmp_path, "label,a\nx,1,2\n")
+    with pytest.raises(DataError, match=r":2: 3 columns, 2 expected"):
+        read_number_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"), [("1,5", 1.5), ("-0,125", -0.125), ("1000,25", 1000.25)]
+)
+def test_decimal_commas_are_read_where_no_comma_separates(tmp_path, cell, number):
+    path = write(tmp_path, f"label;a;b\nx;{cell};2\n")
+    (row,) = read_number_rows(path)
+    assert row.numbers.tolist() == [number, 2.0]
+    assert inspect_number_table(path).has_decimal_commas
+    (row,) = read_unlabeled_rows(write(tmp_path, f"a;b\n{cell};2\n"))
+    assert row.numbers.tolist() == [number, 2.0]
+
+
+@pytest.mark.parametrize("text", ["label;a\nx;1,234\n", 'label,a\nx,"1,5"\n'])
+def test_commas_that_may_be_thousands_are_refused(tmp_path, text):
+    with pytest.raises(DataError, match=r"column a holds no number\.  .*A decimal comma"):
+        read_number_rows(write(tmp_path, text))
+
+
+def test_cells_without_a_value_are_named(tmp_path):
+    with pytest.raises(DataError, match=r'column a has no value\.  "NA"  Fill it in, or leave'):
+        read_number_rows(write(tmp_path, "label,a,b\nx,NA,2\n"))
+
+
+def test_numbers_keep_the_precision_of_the_file(tmp_path):
+    (row,) = read_number_rows(write(tmp_path, "label,a,b\nx,1000000000.25,1000000000.5\n"))
+    assert row.numbers.tolist() == [1_000_000_000.25, 1_000_000_000.5]

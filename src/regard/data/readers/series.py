@@ -4,8 +4,9 @@
     sine,0.00,0.84,0.91,0.14
     saw,0.00,0.25,0.50
 
-A first column without a name, or named for numbers of rows (``id``), is left out. The end of a row
-may be left empty or out where its series is shorter. Cost: one pass over the text.
+A first column without a name, or named for numbers of rows (``id``), is left out, as are columns
+of dates or times. The end of a row may be left empty or out where its series is shorter. Decimal
+commas are read where they cannot be taken for thousands. Cost: one pass over the text.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -28,14 +30,50 @@ from regard.errors import DataError
 _NUM_NAMED = 10  # columns in a message
 _INDEX_NAMES = ("", "id", "index", "row", "unnamed: 0")  # the last is what pandas writes
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+_SURE_COMMA = re.compile(r"\s*[-+]?(?:0+,\d+|\d+,(?!\d{3}\s*$)\d+)\s*")  # not 1,234
+_NUM_INSPECTED = 100  # rows by which columns of dates and decimal commas are known
+_TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp][Mm])?(?:Z|[+-]\d{2}:?\d{2})?"
+_DATE = re.compile(
+    rf"\s*(?:\d{{4}}([-/.])\d{{1,2}}\1\d{{1,2}}(?:[T ]{_TIME})?"
+    rf"|\d{{1,2}}([-/.])\d{{1,2}}\2(?:\d{{4}}|\d{{2}})(?:[T ]{_TIME})?|{_TIME})\s*"
+)
+_MISSING = frozenset(["na", "n/a", "#n/a", "<na>", "null", "none", "-", "?", "missing"])
 
 
 class NumberRow(NamedTuple):
-    """Numbers, ``[length]`` float32, with their 1-based line and their label, empty if unknown."""
+    """Numbers, ``[length]`` float64, with their 1-based line and their label, empty if unknown."""
 
     line: int
     label: str
-    numbers: NDArray[np.float32]
+    numbers: NDArray[np.float64]
+
+
+class NumberTable(NamedTuple):
+    """How a table of numbers is read.
+
+    Args:
+        left_out: Names of the columns that are left out: of numbers of rows, dates or times.
+        has_decimal_commas: Whether numbers have a comma where English has a point.
+    """
+
+    left_out: tuple[str, ...]
+    has_decimal_commas: bool
+
+
+def inspect_number_table(
+    data: SourceLike, *, label: str = "label", encoding: str = "utf-8"
+) -> NumberTable:
+    """Return how the first rows of a table of numbers with a header are read."""
+    source = as_source(data)
+    records = read_cells(open_text(source, encoding), source.suffix)
+    header = [name.strip() for name in next(records, (1, []))[1]]
+    column = find_column(header, label)
+    first_rows = [cells for _, cells in islice(records, _NUM_INSPECTED)]
+    columns = _Columns.of(header, column, first_rows, has_commas=_has_commas(source.content))
+    return NumberTable(
+        left_out=tuple(header[index] for index in sorted(columns.left_out)),
+        has_decimal_commas=columns.has_decimal_commas,
+    )
 
 
 def read_number_rows(
@@ -55,8 +93,7 @@ def read_number_rows(
     if column is None and not file.problems:
         reason, remedy = _describe_header(header)
         file.refuse(line, f'no column "{label}".{reason}', remedy=remedy)
-    index = None if column is None else header.index(column)
-    rows = [] if file.problems else list(_number_rows(file, records, header, index))
+    rows = [] if file.problems else list(_number_rows(file, records, header, column))
     require_readable(file.problems)
     if not rows:
         raise DataError(
@@ -77,7 +114,9 @@ def read_unlabeled_rows(
     file = open_text(source, encoding)
     records = list(read_cells(file, source.suffix))
     header: list[str] = []
-    if records and not all(is_number(cell) for cell in records[0][1] if cell.strip()):
+    if records and not all(
+        is_like_number(cell) or is_date(cell) for cell in records[0][1] if cell.strip()
+    ):
         line, first = records.pop(0)
         header = [name.strip() for name in first]
         if _are_numbers(header):
@@ -85,8 +124,7 @@ def read_unlabeled_rows(
     widest = max((len(cells) for _, cells in records), default=0)
     names = header or [str(number) for number in range(1, 1 + widest)]
     column = find_column(header, label)
-    index = None if column is None else header.index(column)
-    rows = list(_number_rows(file, iter(records), names, index))
+    rows = list(_number_rows(file, iter(records), names, column))
     require_readable(file.problems[:1])
     if not rows:
         raise DataError(f"{file.name}: there are no rows of numbers.  Expected one series a row.")
@@ -115,6 +153,25 @@ def is_number(text: str) -> bool:
     return True
 
 
+def is_like_number(text: str) -> bool:
+    """Return whether a cell is in a column of numbers: a number, a decimal comma, or none at all.
+
+    >>> is_like_number("1,5"), is_like_number("NA"), is_like_number("cat")
+    (True, True, False)
+    """
+    is_missing = text.strip().casefold() in _MISSING
+    return is_missing or is_number(text) or _DECIMAL_COMMA.fullmatch(text) is not None
+
+
+def is_date(text: str) -> bool:
+    """Return whether a cell is a date, a time, or both.
+
+    >>> is_date("2024-01-31"), is_date("31.1.2024 12:30"), is_date("12:30:05"), is_date("1.5")
+    (True, True, True, False)
+    """
+    return _DATE.fullmatch(text) is not None
+
+
 def _are_numbers(header: Sequence[str]) -> bool:
     """Return whether a first row is not a header: a name may be a number, but without a point."""
     return sum("." in name and is_number(name) for name in header) > 1
@@ -130,27 +187,97 @@ def _describe_header(header: Sequence[str]) -> tuple[str, str]:
     return f"  Columns seen: {columns}.", "Name the one: `data.columns=NAME`"
 
 
+class _Columns(NamedTuple):
+    """The columns of a table.
+
+    Args:
+        label: Index of that of labels; None without one.
+        left_out: Indices of the columns that hold no numbers of the series.
+        has_decimal_commas: Whether numbers have a comma where English has a point.
+    """
+
+    label: int | None
+    left_out: frozenset[int]
+    has_decimal_commas: bool
+
+    @classmethod
+    def of(
+        cls,
+        header: Sequence[str],
+        label: str | None,
+        first_rows: Sequence[Sequence[str]],
+        *,
+        has_commas: bool,
+    ) -> _Columns:
+        """Return the columns by the header and the first rows.
+
+        Args:
+            header: Names of all columns.
+            label: Name of that of labels; None without one.
+            first_rows: Cells of the first rows.
+            has_commas: Whether commas separate the cells.
+        """
+        index = None if label is None else header.index(label)
+        dates = set()
+        for column in range(len(header)):
+            cells = [row[column] for row in first_rows if column < len(row) and row[column].strip()]
+            if column != index and cells and all(map(is_date, cells)):
+                dates.add(column)
+        left_out = frozenset({find_index_column(header), *dates} - {None, index})
+        numbers = [
+            cell
+            for row in first_rows
+            for column, cell in enumerate(row)
+            if column != index and column not in left_out and "," in cell
+        ]
+        is_decimal = not has_commas and any(map(_SURE_COMMA.fullmatch, numbers))
+        return cls(index, left_out, is_decimal)
+
+
 def _number_rows(
-    file: TextFile, records: Records, header: Sequence[str], label_index: int | None
+    file: TextFile, records: Records, header: Sequence[str], label_name: str | None
 ) -> Iterator[NumberRow]:
     """Yield the rows that can be read; the others become problems of the file."""
-    left_out = (label_index, find_index_column(header))
-    names = [name for index, name in enumerate(header) if index not in left_out]
-    for line, cells in records:
+    first = list(islice(records, _NUM_INSPECTED))
+    has_commas = _has_commas(file.content or b"")
+    columns = _Columns.of(header, label_name, [cells for _, cells in first], has_commas=has_commas)
+    numbered = [
+        index
+        for index in range(len(header))
+        if index != columns.label and index not in columns.left_out
+    ]
+    names = [header[index] for index in numbered]
+    for line, all_cells in chain(first, records):
+        cells = list(all_cells)
+        while len(cells) > len(header) and not cells[-1].strip():
+            cells.pop()
         if len(cells) > len(header):
             file.refuse(line, f"{len(cells):,} columns, {len(header):,} expected.")
             continue
-        label = "" if label_index is None else "".join(cells[label_index : label_index + 1]).strip()
-        if label_index is not None and not label:
+        label = "" if columns.label is None else "".join(cells[columns.label :][:1]).strip()
+        if columns.label is not None and not label:
             file.refuse(line, "the label is empty.", remedy="Fill it in, or leave the row out.")
             continue
-        values = [cell for index, cell in enumerate(cells) if index not in left_out]
+        values = [cells[index] for index in numbered if index < len(cells)]
         while values and not values[-1].strip():
             values.pop()
+        if columns.has_decimal_commas:
+            values = [_with_point(cell) for cell in values]
         if not values:
             file.refuse(line, "no numbers.", remedy="Fill them in, or leave the row out.")
         elif _are_readable(file, line, values, names):
-            yield NumberRow(line, label, np.array([float(cell) for cell in values], np.float32))
+            yield NumberRow(line, label, np.array([float(cell) for cell in values]))
+
+
+def _has_commas(content: bytes) -> bool:
+    """Return whether commas separate the cells: the first line has no semicolon and no tab."""
+    first = content.split(b"\n", 1)[0]
+    return b";" not in first and b"\t" not in first
+
+
+def _with_point(cell: str) -> str:
+    """Return a number with a decimal comma with a point; other text unchanged."""
+    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
 
 
 def _are_readable(file: TextFile, line: int, cells: Sequence[str], names: Sequence[str]) -> bool:
@@ -159,6 +286,9 @@ def _are_readable(file: TextFile, line: int, cells: Sequence[str], names: Sequen
         if not cell.strip():
             remedy = "Only the end of a row may be."
             file.refuse(line, f"column {name} is empty, and numbers follow.", remedy=remedy)
+        elif cell.strip().casefold() in _MISSING:
+            remedy = "Fill it in, or leave the row out."
+            file.refuse(line, f"column {name} has no value.", cell, remedy)
         elif not is_number(cell):
             remedy = "A decimal comma?  Write a point." if _DECIMAL_COMMA.fullmatch(cell) else ""
             file.refuse(line, f"column {name} holds no number.", cell, remedy)

@@ -15,10 +15,10 @@ from typing import Literal
 import msgspec
 
 from regard.data.readers import FORMATS
-from regard.data.readers.columns import find_roles
+from regard.data.readers.columns import find_column, find_roles
 from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.labeled_folders import describe_kinds
-from regard.data.readers.series import is_number
+from regard.data.readers.series import is_date, is_like_number
 from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.tables import read_cells
 from regard.data.readers.text_lines import open_text, read_lines
@@ -78,20 +78,25 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     records = read_cells(open_text(source, encoding), source.suffix)
     header, row = (next(records, (1, []))[1] for _ in range(2))
     names = tuple(name.strip() for name in header)
-    features = [cell for name, cell in zip(names, row, strict=False) if name != "label"]
+    label = find_column(names, "label")
+    features = [cell for name, cell in zip(names, row, strict=False) if name != label]
+    roles = find_roles(names)
+    is_labeled = "label" in roles and not {"text", "source", "target"} & roles.keys()
     return DataShape(
         kind="text" if is_text else "table",
         names=names,
-        columns=find_roles(names),
-        has_numbers_beside_label="label" in names and _are_numbers(features, 1, max_texts=0),
-        has_row_of_numbers=_are_numbers(row, _MIN_CELLS, max_texts=1),
+        columns=roles,
+        has_numbers_beside_label=label is not None and _are_numbers(features, 1, max_texts=0),
+        has_row_of_numbers=_are_numbers(
+            row, _MIN_CELLS, max_texts=len(row) // 2 if is_labeled else 1
+        ),
     )
 
 
 def _are_numbers(cells: list[str], min_filled: int, *, max_texts: int) -> bool:
-    """Return whether enough cells are filled, with numbers but for a few texts."""
-    filled = [cell for cell in cells if cell.strip()]
-    num_texts = len(filled) - sum(map(is_number, filled))
+    """Return whether enough cells are filled, with numbers but for dates and a few texts."""
+    filled = [cell for cell in cells if cell.strip() and not is_date(cell)]
+    num_texts = len(filled) - sum(map(is_like_number, filled))
     return len(filled) >= min_filled and num_texts <= max_texts
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.labeled_inputs import LabeledInputs
@@ -14,6 +16,7 @@ from regard.data.labeled_text import (
     describe_rare_labels,
     label_names,
 )
+from regard.data.labels import describe_spellings, distinct_labels, spell_labels
 from regard.data.listing import describe_lines
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.source import DataSource
@@ -33,9 +36,11 @@ class ClassificationData(Dataset[L], kw_only=True):
 
     Args:
         labels: Names of the labels.
+        notes: What was found while the data was read, for the warnings.
     """
 
     labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def contents(self) -> str:
@@ -49,11 +54,12 @@ class ClassificationData(Dataset[L], kw_only=True):
 
     def warnings(self) -> list[str]:
         """Name labels that can hardly be learned: of nearly every row, of one row, of no row."""
-        return describe_rare_labels(
+        rare = describe_rare_labels(
             [label for part in (self.train, self.valid, self.test) for label in part.labels],
             self.train.labels,
             self.read_as.columns,
         )
+        return [*rare, *self.notes]
 
     def example(self) -> str:
         """Return one of the validation inputs as an argument of a command."""
@@ -94,6 +100,8 @@ def read_text_classification_data(options: ReadOptions) -> TextClassificationDat
     data = options.data
     train_source = options.training_source("reviews.jsonl")
     texts, dropped = read_labeled_texts_of(train_source, data)
+    notes = describe_spellings(texts.labels)
+    texts = with_spelling(texts, data.labels or distinct_labels(texts.labels))
     labels = label_names(texts, columns_of(data))
     parts = split(
         texts,
@@ -105,6 +113,7 @@ def read_text_classification_data(options: ReadOptions) -> TextClassificationDat
     for name in held_out:
         if (source := options.source(name)) is not None:
             own_texts, _ = read_labeled_texts_of(source, data)
+            own_texts = with_spelling(own_texts, labels)
             check_known_labels(own_texts, labels, texts.path)
             if data.drop_overlap:
                 own_texts = without_overlap(parts.train, own_texts)
@@ -118,10 +127,16 @@ def read_text_classification_data(options: ReadOptions) -> TextClassificationDat
         test=held_out["test"],
         dropped=[*dropped, *parts.dropped],
         labels=labels,
+        notes=tuple(notes),
         read_as=inspect_records(
             train_source, columns_of(data), "labelled text", encoding=data.encoding
         ),
     )
+
+
+def with_spelling(rows: L, names: Collection[str]) -> L:
+    """Return rows with their labels in the spelling of some names."""
+    return replace(rows, labels=spell_labels(rows.labels, names))
 
 
 def columns_of(data: DataConfig) -> tuple[str, str]:

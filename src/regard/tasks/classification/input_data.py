@@ -11,18 +11,18 @@ import numpy as np
 
 from regard.data.labeled_inputs import LabeledInputs, feature_statistics, label_names
 from regard.data.labeled_text import check_known_labels
+from regard.data.labels import describe_spellings, distinct_labels
 from regard.data.listing import list_first
 from regard.data.readers.idx import find_idx
 from regard.data.readers.labeled_folders import describe_unread, part_folders
-from regard.data.readers.series import find_index_column
+from regard.data.readers.series import inspect_number_table
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import ReadAs, inspect_records, read_cells
-from regard.data.readers.text_lines import open_text
+from regard.data.readers.tables import ReadAs, inspect_records
 from regard.data.splits import overlap, split
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
-from regard.tasks.classification.data import ClassificationData, exclude_repeated
+from regard.tasks.classification.data import ClassificationData, exclude_repeated, with_spelling
 from regard.tasks.classification.modalities import InputFormat, Modality
 
 _NAMED_INPUTS = 3  # of a batch in a message
@@ -38,12 +38,10 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
     Args:
         modality: What the inputs are.
         input_format: How they were read.
-        unread: What of a folder was not read.
     """
 
     modality: Modality
     input_format: InputFormat
-    unread: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -77,10 +75,6 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
             model=model,
             audio=audio if reads_frames else None,
         )
-
-    def warnings(self) -> list[str]:
-        """Name labels that can hardly be learned, and files that were not read."""
-        return [*super().warnings(), *self.unread]
 
     def texts(self) -> list[str]:
         """Return no texts: there is no vocabulary."""
@@ -122,6 +116,9 @@ def read_input_classification_data(
     )
     parts = modality.read(input_format, source)
     labeled = parts.pop("train")
+    notes = describe_spellings(labeled.labels)
+    names = options.data.labels or distinct_labels(labeled.labels)
+    labeled = with_spelling(labeled, names)
     labels = label_names(labeled)
     folders = _part_folders(source, modality)
     for name in ("valid", "test"):
@@ -133,6 +130,7 @@ def read_input_classification_data(
             parts[name] = exclude_repeated(
                 held_out, repeated, labeled.path, drop=options.data.drop_overlap
             )
+    parts = {name: with_spelling(part, labels) for name, part in parts.items()}
     for part in parts.values():
         check_known_labels(part, labels, "the training data")
     splits = split(
@@ -151,7 +149,7 @@ def read_input_classification_data(
         modality=modality,
         input_format=input_format,
         read_as=_describe_reading(source, options.data, modality),
-        unread=_describe_unread(source, modality),
+        notes=(*notes, *_describe_unread(source, modality)),
     )
 
 
@@ -161,11 +159,11 @@ def _part_folders(source: DataSource, modality: Modality) -> dict[str, str]:
     return part_folders(source, modality.suffixes) if is_folder_of_files else {}
 
 
-def _describe_unread(source: DataSource, modality: Modality) -> tuple[str, ...]:
+def _describe_unread(source: DataSource, modality: Modality) -> list[str]:
     """Return what of a folder of files was not read."""
     if not source.is_folder or find_idx(source.path):
-        return ()
-    return tuple(describe_unread(source, modality.suffixes, modality.unit))
+        return []
+    return describe_unread(source, modality.suffixes, modality.unit)
 
 
 def _describe_reading(source: DataSource, data: DataConfig, modality: Modality) -> ReadAs:
@@ -178,7 +176,7 @@ def _describe_reading(source: DataSource, data: DataConfig, modality: Modality) 
         return ReadAs.of(f"{modality.contents}{within}")
     names = data.columns[-1:] or ("label",)
     read_as = inspect_records(source, names, _ROWS_OF_NUMBERS, encoding=data.encoding)
-    _, header = next(read_cells(open_text(source, data.encoding), source.suffix), (1, []))
-    index = find_index_column([name.strip() for name in header])
-    left_out = [] if index is None or header[index].strip() in read_as.columns else [header[index]]
-    return ReadAs.of(_ROWS_OF_NUMBERS, read_as.columns, left_out)
+    table = inspect_number_table(source, label=names[0], encoding=data.encoding)
+    left_out = [name for name in table.left_out if name.strip() not in read_as.columns]
+    notes = ["decimal commas"] if table.has_decimal_commas else []
+    return ReadAs.of(_ROWS_OF_NUMBERS, read_as.columns, left_out, notes)

@@ -13,6 +13,7 @@ from regard.data.readers.source import as_source
 from regard.models import Vit
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
+from regard.tasks.classification.data import with_spelling
 from regard.tasks.classification.input_data import read_input_classification_data
 from regard.tasks.classification.modalities import InputFormat, modality_of
 from regard.tasks.classification.predictor import Classification, LabelPredictor
@@ -84,6 +85,7 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
     def read_test(self, path: str) -> LabeledInputs:
         """Read labeled inputs; raise DataError where they cannot be used."""
         inputs = self.modality.read_test(self.input_format, as_source(path))
+        inputs = with_spelling(inputs, self.labels)
         check_known_labels(inputs, self.labels, "the training data")
         return inputs
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.labeled_inputs import LabeledInputs
+from regard.data.labeled_inputs import LabeledInputs, precision_of
 from regard.data.readers.audio import (
     LogMelConfig,
     log_mel_config_of,
@@ -416,10 +416,11 @@ def _image(row: NumberRow, path: str, size: ImageSize) -> NDArray[np.float32]:
     Pixels are read row by row, the channels of each pixel together.
     """
     height, width, channels = _row_size(row, path, size)
-    return scaled(row.numbers.reshape(height, width, channels).transpose(2, 0, 1), size)
+    pixels = row.numbers.astype(np.float32).reshape(height, width, channels)
+    return scaled(pixels.transpose(2, 0, 1), size)
 
 
-def _steps(row: NumberRow, path: str, num_features: int) -> NDArray[np.float32]:
+def _steps(row: NumberRow, path: str, num_features: int) -> NDArray[np.float64]:
     """Return a row of numbers as steps, ``[length, features]``."""
     if len(row.numbers) % num_features:
         raise DataError(
@@ -430,10 +431,14 @@ def _steps(row: NumberRow, path: str, num_features: int) -> NDArray[np.float32]:
 
 
 def _labeled_rows(path: str, rows: list[NumberRow], values: list[NDArray]) -> LabeledInputs:
-    """Return images of shape ``[channels, height, width]``, or series, with the labels of rows."""
+    """Return images of shape ``[channels, height, width]``, or series, with the labels of rows.
+
+    Values are float32, or float64 where they differ by too little for that.
+    """
+    dtype = precision_of(values)
     return LabeledInputs(
         path=path,
-        values=values,
+        values=[value.astype(dtype, copy=False) for value in values],
         labels=[row.label for row in rows],
         locations=[f"line {row.line}" for row in rows],
     )

@@ -20,6 +20,7 @@ from regard.tasks.classification.data import (
     L,
     read_labeled_texts_of,
     read_text_classification_data,
+    with_spelling,
 )
 from regard.tasks.classification.loss import ClassificationLoss, LabeledBatches
 
@@ -161,6 +162,7 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
         """Read labeled texts; raise DataError where they cannot be used."""
         data = self.config.data
         texts, _ = read_labeled_texts_of(path, data)
+        texts = with_spelling(texts, self.labels)
         check_known_labels(texts, self.labels, data.path or "the training data")
         return texts
 

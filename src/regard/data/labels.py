@@ -1,0 +1,45 @@
+"""Labels that are spelled in two ways: ``1`` and ``1.0`` are one.
+
+A column of whole numbers is written with ``.0`` by programs that have seen an empty cell in it, so
+one part of the data may have ``1`` and another ``1.0``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+_WHOLE = re.compile(r"(-?\d+)\.0+")
+
+
+def distinct_labels(labels: Iterable[str]) -> set[str]:
+    """Return the labels without those that another one spells more shortly.
+
+    >>> sorted(distinct_labels(["1", "1.0", "2.0", "a"]))
+    ['1', '2.0', 'a']
+    """
+    names = set(labels)
+    return {name for name in names if not ((match := _WHOLE.fullmatch(name)) and match[1] in names)}
+
+
+def spell_labels(labels: Iterable[str], names: Collection[str]) -> list[str]:
+    """Return labels in the spelling of some names; a label that is none of them is unchanged.
+
+    >>> spell_labels(["1", "1.0", "2", "b"], ["1", "2.0"])
+    ['1', '1', '2.0', 'b']
+    """
+    spelling = {}
+    for name in names:
+        match = _WHOLE.fullmatch(name)
+        spelling[match[1] if match else f"{name}.0"] = name
+    return [label if label in names else spelling.get(label, label) for label in labels]
+
+
+def describe_spellings(labels: Iterable[str]) -> list[str]:
+    """Return a sentence about labels that are spelled in two ways; empty where there are none."""
+    names = set(labels)
+    doubles = sorted(names - distinct_labels(names))
+    if not doubles:
+        return []
+    pairs = ", ".join(f"{spell_labels([name], names - {name})[0]} and {name}" for name in doubles)
+    return [f"Labels that are the same number are one: {pairs}."]

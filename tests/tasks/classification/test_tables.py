@@ -1,0 +1,95 @@
+"""Tables of numbers and texts with labels, as people export them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from regard.__main__ import main
+
+
+def check(capsys, path, *words):
+    """Return exit code, report and message of ``regard check``."""
+    code = main(["check", str(path), "--json", *words])
+    captured = capsys.readouterr()
+    return code, json.loads(captured.out), captured.err
+
+
+def write_series(path, header, row, *, sep=","):
+    """Write 40 rows; `row` returns the cells of one, by its number."""
+    lines = [sep.join(header), *(sep.join(map(str, row(number))) for number in range(40))]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def values(number):
+    return [f"{(number * 7 + step) % 11}.5" for step in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"), [("date", "2024-01-{:02d}"), ("when", "{}.01.2024 10:00"), ("id", "{}")]
+)
+def test_a_column_of_dates_or_numbers_of_rows_is_left_out_and_named(capsys, tmp_path, name, cell):
+    path = write_series(
+        tmp_path / "a.csv",
+        [name, "label", "a", "b", "c", "d"],
+        lambda number: [cell.format(1 + number % 28), "xy"[number % 2], *values(number)],
+    )
+    code, report, _ = check(capsys, path)
+    assert (code, report["task"], report["unused_columns"]) == (0, "series-classification", [name])
+    assert report["sizes"].endswith("4 to 4 steps long, median 4")
+
+
+def test_decimal_commas_are_told(capsys, tmp_path):
+    path = write_series(
+        tmp_path / "a.csv",
+        ["label", "a", "b", "c", "d"],
+        lambda number: ["xy"[number % 2], *(v.replace(".", ",") for v in values(number))],
+        sep=";",
+    )
+    code, report, _ = check(capsys, path)
+    assert (code, report["task"]) == (0, "series-classification")
+    assert report["read_as"].endswith("(decimal commas)")
+
+
+def test_a_table_of_series_with_a_missing_value_is_not_taken_for_pairs(capsys, tmp_path):
+    path = write_series(
+        tmp_path / "a.csv",
+        ["label", "place", "a", "b", "c", "d"],
+        lambda number: ["xy"[number % 2], "hall", "NA", *values(number)[1:]],
+    )
+    code, report, err = check(capsys, path)
+    assert (code, report["task"]) == (3, "series-classification")
+    assert 'column place holds no number.  "hall"' in err
+    assert "source" not in err
+
+
+@pytest.mark.parametrize("kind", ["series", "texts"])
+def test_labels_that_are_the_same_number_are_one(capsys, tmp_path, kind):
+    labels = ["1", "2", "1.0", "2.0"]
+    if kind == "series":
+        row, header = (lambda number: [labels[number % 4], *values(number)]), ["label", *"abcd"]
+    else:
+        row, header = (lambda number: [labels[number % 4], f"a text {number}"]), ["label", "text"]
+    path = write_series(tmp_path / "a.csv", header, row)
+    code, report, _ = check(capsys, path)
+    assert (code, report["languages"]) == (0, "2 labels")
+    assert report["warnings"] == ["Labels that are the same number are one: 1 and 1.0, 2 and 2.0."]
+
+
+def test_labels_of_a_test_file_have_the_spelling_of_training(capsys, tmp_path):
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    write_series(train, ["label", *"abcd"], lambda n: [("1", "2")[n % 2], *values(n)])
+    test.write_text("label,a,b,c,d\n1.0,90,91,92,93\n2.0,94,95,96,97\n")
+    code, report, _ = check(capsys, train, "--test", str(test))
+    assert (code, report["num_test"], report["warnings"]) == (0, 2, [])
+
+
+def test_texts_that_are_also_in_training_are_not_called_sources(capsys, tmp_path):
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    write_series(train, ["label", "text"], lambda number: ["xy"[number % 2], f"a text {number}"])
+    test.write_text("label,text\n" + "".join(f"x,a text {n}\n" for n in range(40)))
+    code, _, err = check(capsys, train, "--test", str(test))
+    assert code == 3
+    assert " of 40 texts also stand in " in err and "source" not in err
