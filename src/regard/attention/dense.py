@@ -76,7 +76,7 @@ def dense_lse(q: Tensor, k: Tensor, *, mask: Tensor | None, options: AttentionOp
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is None:
         return scores.logsumexp(-1)
-    lse = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).logsumexp(-1)
+    lse = hide_forbidden(scores, mask).logsumexp(-1)
     return lse.masked_fill(~mask.any(-1), -torch.inf)
 
 
@@ -116,10 +116,25 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is None:
         return scores.softmax(-1)
-    # The lowest finite value, not -inf: a row of -inf would make NaN, in the gradient too.
-    lowest = torch.finfo(scores.dtype).min
-    weights = scores.masked_fill(~mask, lowest).softmax(-1)
+    weights = hide_forbidden(scores, mask).softmax(-1)
     return weights.masked_fill(~mask.any(-1, keepdim=True), 0.0)
+
+
+def hide_forbidden(scores: Tensor, mask: Tensor) -> Tensor:
+    """Replace the scores of forbidden pairs by minus infinity.
+
+    A row with nothing allowed becomes zeros: minus infinity in all of it would make NaN, in the
+    gradient too.
+
+    Args:
+        scores: ``[batch, heads, queries, keys]``.
+        mask: Boolean, broadcastable to the scores, True where allowed.
+
+    Returns:
+        The shape of the scores.
+    """
+    fill = mask.new_zeros((), dtype=scores.dtype).masked_fill(mask.any(-1, keepdim=True), -torch.inf)
+    return torch.where(mask, scores, fill)
 
 
 def repeat_heads(tensor: Tensor, num_heads: int) -> Tensor:

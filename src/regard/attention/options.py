@@ -101,8 +101,8 @@ class AttentionOptions:
             query_segments = torch.zeros(q.shape[0], q.shape[2], dtype=torch.long, device=q.device)
             key_segments = (~allowed).long()
         else:
-            query_segments, key_segments = self.segments
-            key_segments = torch.where(allowed, key_segments, query_segments.amin() - 1)
+            query_segments, key_segments = number_segments(*self.segments)
+            key_segments = key_segments.masked_fill(~allowed, -1)
         return replace(self, mask=None, segments=(query_segments, key_segments))
 
     def check(self, q: Tensor, k: Tensor, lengths: Lengths) -> None:
@@ -131,6 +131,22 @@ class AttentionOptions:
             raise ConfigError(f"query_offset={self.query_offset}: must be 0 or more.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout={self.dropout}: must be at least 0 and below 1.")
+
+
+def number_segments(query_segments: Tensor, key_segments: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace segment numbers of any size by small ones, equal where those of a row are equal.
+
+    Args:
+        query_segments: Integers, ``[batch, queries]``.
+        key_segments: Integers, ``[batch, keys]``.
+
+    Returns:
+        The same shapes, 0 to queries + keys - 1. Cost: a sort of each row.
+    """
+    both = torch.cat([query_segments.long(), key_segments.long()], dim=1)
+    first = torch.searchsorted(both.sort(dim=1).values, both)  # of the numbers equal to each
+    queries, keys = first.split([query_segments.shape[1], key_segments.shape[1]], dim=1)
+    return queries, keys
 
 
 def check_integers(name: str, tensor: Tensor | None, shape: tuple[int, ...], meaning: str) -> None:

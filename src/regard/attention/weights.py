@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from regard.attention.blockwise.block_attention import NOTHING
 from regard.attention.blockwise.combine import prepare_blocks
 from regard.attention.blockwise.schedule import plan_blocks
 from regard.attention.blockwise.tiling import BlockSlice, PerQuery
@@ -37,7 +36,7 @@ def sparse_weights(
     plan = plan_blocks(pattern.terms(), shape.queries, shape.keys, options.query_offset)
     without_dropout = replace(function, dropout=0.0)
     dtype = torch.promote_types(q.dtype, torch.float32)
-    total = q.new_full((*q.shape[:3], 1), NOTHING, dtype=dtype)  # log of the sum of exponentials
+    total = q.new_full((*q.shape[:3], 1), -torch.inf, dtype=dtype)  # log of the sum of exponentials
     indices, scores, factors = [], [], []  # of the pairs of each block
     per_query = PerQuery(shape, None)
     tensors, specs = inputs.flatten(), function.specs.flatten()

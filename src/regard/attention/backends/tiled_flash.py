@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from regard.attention.blockwise.any_order import Operation
-from regard.attention.blockwise.block_attention import NOTHING, BlockAttention
+from regard.attention.blockwise.block_attention import BlockAttention
 from regard.attention.blockwise.tiling import BlockInputs, BlockSlice, fold_rows, unfold_rows
 
 _LOG2_E = math.log2(math.e)  # exp(x) = 2^(x log2 e), and powers of two are faster to compute
@@ -55,13 +55,13 @@ class FlashBackend:
         return backward.run((*tensors, *outputs, *cotangents))
 
     def mask(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor | None:
-        """Return the mask as numbers to add, ``[blocks or 1, rows, keys]``: 0, or NOTHING."""
+        """Return the mask as numbers to add, ``[blocks or 1, rows, keys]``: 0 or minus infinity."""
         mask = self.function.mask(block_slice, inputs)
         if mask is None:
             return None
         q = inputs.q
         dtype = torch.promote_types(q.dtype, torch.float32)
-        numbers = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, NOTHING)
+        numbers = torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -torch.inf)
         return numbers.expand(-1, q.shape[1], q.shape[2], -1).flatten(1, 2)
 
 
@@ -121,15 +121,15 @@ class _Value:
         mask = self.backend.mask(block_slice, inputs)
         scores = self.workspace.scores("scores", rows, keys, mask)
         highest = scores.amax(-1, keepdim=True)
+        if mask is not None:  # of a query that sees nothing: no difference of infinities
+            highest.masked_fill_(highest == -torch.inf, 0.0)
         weights = scores.sub_(highest).exp2_()
         total = weights.sum(-1, keepdim=True)
         weights = self.workspace.cast("scores", weights, v.dtype)
         out = self.workspace.product("out", weights, values).div_(total)
-        lse = total.log2_().add_(highest).div_(_LOG2_E)
         if mask is not None:
-            sees_nothing = lse < NOTHING / 2
-            out = out.masked_fill_(sees_nothing, 0.0)
-            lse = lse.masked_fill_(sees_nothing, NOTHING)
+            out = out.masked_fill_(total == 0, 0.0)
+        lse = total.log2_().add_(highest).div_(_LOG2_E)
         return unfold_rows(out, q), unfold_rows(lse, q)
 
 
@@ -156,7 +156,7 @@ class _Gradient:
         rows, keys, values = fold_rows(q) * scale, _packed(inputs.k), _packed(inputs.v)
         mask = self.backend.mask(block_slice, inputs)
         # Where nothing is allowed, 2 to the masked scores less 0 is 0.
-        shift = lse.masked_fill(lse == NOTHING, 0.0) * -_LOG2_E
+        shift = lse.masked_fill(lse == -torch.inf, 0.0) * -_LOG2_E
         weights = self.workspace.scores("weights", rows * _LOG2_E, keys, mask, shift).exp2_()
         delta = dlse - (dout * out).sum(-1, keepdim=True, dtype=lse.dtype)
         ds = self.workspace.scores("ds", dout, values, delta).mul_(weights)

@@ -17,8 +17,6 @@ from regard.attention.blockwise.tiling import AttentionShape, BlockInputs, Block
 from regard.attention.hashed_dropout import keep_pairs
 from regard.attention.scores import ScoreFunction
 
-NOTHING = -1e30  # the lse of a query that sees no key: finite, so that no difference is NaN
-
 
 @dataclass(frozen=True, eq=False)
 class BlockAttention:
@@ -44,15 +42,15 @@ class BlockAttention:
         scores = self._scores(block_slice, inputs)
         mask = self.mask(block_slice, inputs)
         if mask is not None:
-            scores = scores.masked_fill(~mask, NOTHING)
+            scores = scores.masked_fill(~mask, -torch.inf)
         highest = scores.amax(-1, keepdim=True).detach()
+        if mask is not None:  # of a query that sees nothing: no difference of infinities
+            highest = highest.masked_fill(highest == -torch.inf, 0.0)
         weights = (scores - highest).exp()
-        if mask is not None:
-            weights = weights * mask  # a query that sees nothing has highest = NOTHING
         total = weights.sum(-1, keepdim=True)
         sees = total != 0  # also where it is not a number
         total = torch.where(sees, total, 1.0)  # [blocks, heads, queries, 1]
-        lse = torch.where(sees, highest + total.log(), NOTHING)
+        lse = torch.where(sees, highest + total.log(), -torch.inf)
         weights = weights / total
         if self.dropout > 0:
             is_kept = self._is_kept(block_slice, inputs, weights)

@@ -18,7 +18,7 @@ from regard.attention.backends.cpu_kernels import Fused
 from regard.attention.backends.sdpa import SdpaBackend
 from regard.attention.backends.tiled_flash import FlashBackend
 from regard.attention.blockwise.any_order import Operation, Shortcut
-from regard.attention.blockwise.block_attention import NOTHING, BlockAttention
+from regard.attention.blockwise.block_attention import BlockAttention
 from regard.attention.blockwise.closed_form import DotProductBlock
 from regard.attention.blockwise.schedule import plan_blocks
 from regard.attention.blockwise.tiling import (
@@ -69,8 +69,7 @@ def blockwise_attention(
     out, lse = _combine(plan.inputs, [operation(*plan.tensors) for operation in plan.operations])
     if not return_lse:
         return AttentionOutput(out)
-    lse = lse.squeeze(-1)
-    return AttentionOutput(out, lse=lse.masked_fill(lse < NOTHING / 2, -torch.inf))
+    return AttentionOutput(out, lse=lse.squeeze(-1))
 
 
 def blockwise_gradient(
@@ -183,7 +182,7 @@ def _plan(
     operations = []
     for groups in filter(None, plan):
         covered = sum(g.queries.num_blocks * g.queries.width for g in groups) == shape.queries
-        out, lse = (PerQuery(shape, None if covered else fill) for fill in (0.0, NOTHING))
+        out, lse = (PerQuery(shape, None if covered else fill) for fill in (0.0, -torch.inf))
         specs = function.specs._replace(q=PerQuery(shape, None if covered else 0.0))
         term = groups[0].term
         fast: Shortcut | None = None
@@ -217,11 +216,14 @@ def _combine(
         out, lse = parts[0]
         return out, lse
     highest = torch.stack([lse.detach() for _, lse in parts]).amax(0)
+    highest = highest.masked_fill(highest == -torch.inf, 0.0)  # of a query that sees nothing
     factors = [(lse - highest).exp() for _, lse in parts]
     total = torch.stack(factors).sum(0)
+    sees = total != 0  # also where it is not a number
+    total = torch.where(sees, total, 1.0)
     weighted = [out * (factor / total) for (out, _), factor in zip(parts, factors, strict=True)]
     out = torch.stack(weighted).sum(0).to(parts[0][0].dtype)
-    return out, highest + total.log()
+    return out, torch.where(sees, highest + total.log(), -torch.inf)
 
 
 def _nothing(inputs: BlockInputs[Tensor]) -> tuple[Tensor, Tensor]:
@@ -237,4 +239,4 @@ def _nothing(inputs: BlockInputs[Tensor]) -> tuple[Tensor, Tensor]:
             zero = zero + tensor.masked_fill(everywhere, 0.0).sum()
     out = v.new_zeros((*q.shape[:3], v.shape[-1])) + zero.to(v.dtype)
     wide = torch.promote_types(q.dtype, torch.float32)
-    return out, q.new_full((*q.shape[:3], 1), NOTHING, dtype=wide) + zero.to(wide)
+    return out, q.new_full((*q.shape[:3], 1), -torch.inf, dtype=wide) + zero.to(wide)

@@ -69,7 +69,7 @@ class Local(MaskPattern):
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
-        return (keys >= queries - self.before) & (keys <= queries + self.after)  # [queries, keys]
+        return self.terms()[0].allowed(queries, keys)  # [queries, keys]
 
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return one band."""

@@ -22,6 +22,9 @@ from torch import Tensor
 
 Positions = tuple[int, ...]
 
+FAR = 1 << 61
+"""More than any position; sums of a few stay within 64 bits."""
+
 
 class BlockTable(Protocol):
     """A table of blocks: the pair is allowed where ``mask[i // size][j // size]`` is True."""
@@ -47,8 +50,9 @@ class MaskTerm:
 
     Args:
         before: The band reaches back to ``j >= i - before``; 0 or more, None without bound.
-        after: The band reaches ahead to ``j <= i + after``; 0 or more, None without bound.
-        stride: ``i - j`` is a multiple of it, 1 or more.
+        after: The band reaches ahead to ``j <= i + after``, the same.
+        stride: ``i - j`` is a multiple of it, 1 or more. Numbers beyond all positions, of any size,
+            become the term without bound, or the diagonal, that they mean.
         queries: The only query positions allowed, sorted and distinct; None allows all.
         keys: The only key positions allowed, sorted and distinct; None allows all.
         blocks: Block tables, all of which must allow the pair.
@@ -60,6 +64,14 @@ class MaskTerm:
     queries: Positions | None = None
     keys: Positions | None = None
     blocks: tuple[BlockTable, ...] = ()
+
+    def __post_init__(self) -> None:
+        before, after, stride = self.before, self.after, self.stride
+        if stride >= FAR:  # no multiple of it but 0 is a difference of positions
+            before, after, stride = 0, 0, 1
+        before, after = (None if x is None or x >= FAR else x for x in (before, after))
+        for name, value in (("before", before), ("after", after), ("stride", stride)):
+            object.__setattr__(self, name, value)  # the class is frozen
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""

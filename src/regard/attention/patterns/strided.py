@@ -47,7 +47,7 @@ class Strided(MaskPattern):
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
-        return queries % self.stride == keys % self.stride  # [queries, keys]
+        return self.terms()[0].allowed(queries, keys)  # [queries, keys]
 
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return one stride without a band."""

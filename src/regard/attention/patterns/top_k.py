@@ -13,7 +13,13 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from regard.attention.dense import AttentionOutput, dense_scores, drop_weights, repeat_heads
+from regard.attention.dense import (
+    AttentionOutput,
+    dense_scores,
+    drop_weights,
+    hide_forbidden,
+    repeat_heads,
+)
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.arguments import parse_causal_number
 from regard.attention.patterns.base import ScoreDependentPattern, allowed_matrix
@@ -104,8 +110,7 @@ def top_k_attention(
     [[[[0.5, 0.0, 0.5]]]]
     """
     if allowed is not None:
-        # The lowest finite value, not -inf: a row of -inf would make NaN, in the gradient too.
-        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
+        scores = hide_forbidden(scores, allowed)
     best, keys = scores.topk(min(k, scores.shape[-1]), dim=-1)  # [batch, heads, queries, k]
     best_weights = best.softmax(-1)
     if allowed is not None:

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 
 from regard.attention.backends.cpu_kernels import loading
+from regard.attention.options import number_segments
 
 STORAGE = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 """Types that the kernels read and write, with their numbers in band.h."""
 
 FAR = 1 << 40
 """The reach of a band without bound: more than any position."""
+
+_NOTHING = -1e30
+"""The log-sum-exp of a query that sees no key, in the kernels."""
 
 _Strides = ctypes.c_int64 * 3
 
@@ -89,14 +93,16 @@ class _Call:
         )
         self._alive: list[Tensor] = []
         self.set_heads(q=q, k=k, v=v)
-        integer = torch.int64 if self.wide == torch.float64 else torch.int32
         if inputs.lengths is not None:
             self.set_contiguous(lengths=inputs.lengths.to(torch.int64))
         if inputs.query_segments is not None and inputs.key_segments is not None:
-            self.set_contiguous(
-                query_segments=inputs.query_segments.to(integer),
-                key_segments=inputs.key_segments.to(integer),
-            )
+            integer = torch.int64 if self.wide == torch.float64 else torch.int32
+            segments = (inputs.query_segments[:, 0, :, 0], inputs.key_segments[:, 0, :, 0])
+            narrow = tuple(numbers.to(integer) for numbers in segments)
+            is_exact = (torch.equal(x.long(), y.long()) for x, y in zip(narrow, segments, strict=True))
+            if not all(is_exact):  # some need more than 32 bits
+                narrow = tuple(numbers.to(integer) for numbers in number_segments(*segments))
+            self.set_contiguous(query_segments=narrow[0], key_segments=narrow[1])
 
     def set_contiguous(self, **tensors: Tensor) -> None:
         """Set fields of the `Band` to tensors, made contiguous."""
@@ -127,6 +133,7 @@ def _forward(*arguments: Any) -> tuple[Tensor, Tensor]:
     call.set_heads(out=out)
     call.set_contiguous(lse=lse)
     call.run("regard_band_forward")
+    lse.masked_fill_(lse == _NOTHING, -torch.inf)
     return out, lse  # [batch, heads, queries, value_dim], [batch, heads, queries, 1]
 
 
@@ -138,7 +145,7 @@ def _backward(
     dq = _empty_like(q, q.shape[-1], q.dtype)
     dk, dv = (_empty_like(tensor, tensor.shape[-1], call.wide) for tensor in (k, v))
     call.set_heads(out=out, dout=dout, dq=dq, dk=dk, dv=dv)
-    call.set_contiguous(lse=lse, dlse=dlse)
+    call.set_contiguous(lse=lse.masked_fill(lse == -torch.inf, _NOTHING), dlse=dlse)
     call.run("regard_band_backward")
     return dq, dk.to(k.dtype), dv.to(v.dtype)  # [batch, heads or kv_heads, length, dim]
 
