@@ -10,7 +10,7 @@ from regard.attention.biases import BIASES, Alibi, Bias, T5Relative, alibi_slope
 from regard.attention.blockwise.combine import blockwise_attention
 from regard.attention.dense import AttentionOutput, dense_attention, masked_softmax
 from regard.attention.mesa.layer_function import MesaState, mesa
-from regard.attention.options import AttentionOptions
+from regard.attention.options import AttentionOptions, Lengths
 from regard.attention.patterns import (
     PATTERNS,
     Blocks,
@@ -59,6 +59,7 @@ __all__ = [
     "Global",
     "Hierarchical",
     "LengthDependentPattern",
+    "Lengths",
     "Local",
     "MaskPattern",
     "MaskTerm",

@@ -12,6 +12,14 @@ from typing import Literal, Unpack, overload
 import torch
 from torch import Tensor
 
+from regard.attention.arguments import (
+    cast_to_autocast,
+    check_names,
+    check_score,
+    read_bias,
+    read_pattern,
+    split_lengths,
+)
 from regard.attention.backends.compiled_operator import compiled_attention
 from regard.attention.biases import Bias
 from regard.attention.blockwise.combine import blockwise_attention
@@ -31,7 +39,6 @@ from regard.attention.options import (
     Lengths,
     broadcast_pairs,
     check_tensors,
-    split_lengths,
 )
 from regard.attention.patterns import Causal, Full, Hierarchical
 from regard.attention.patterns.base import Pattern, ResolvedPattern, ScoreDependentPattern
@@ -47,7 +54,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern = ...,
+    pattern: Pattern | str = ...,
     score: ScoreFunction = ...,
     mask: Tensor | None = ...,
     bias: Bias | Tensor | None = ...,
@@ -63,7 +70,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern = ...,
+    pattern: Pattern | str = ...,
     score: ScoreFunction = ...,
     mask: Tensor | None = ...,
     bias: Bias | Tensor | None = ...,
@@ -79,7 +86,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern = ...,
+    pattern: Pattern | str = ...,
     score: ScoreFunction = ...,
     mask: Tensor | None = ...,
     bias: Bias | Tensor | None = ...,
@@ -94,7 +101,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     *,
-    pattern: Pattern = Full(),  # noqa: B008 - an immutable value
+    pattern: Pattern | str = Full(),  # noqa: B008 - an immutable value
     score: ScoreFunction = DotProduct(),  # noqa: B008 - an immutable value
     mask: Tensor | None = None,
     bias: Bias | Tensor | None = None,
@@ -110,17 +117,16 @@ def attend(
         q: Queries, ``[batch, heads, queries, dim]``, floating point.
         k: Keys, ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads` (grouped queries).
         v: Values, ``[batch, kv_heads, keys, value_dim]``.
-        pattern: Which pairs may attend. One that depends on the length is resolved for each row by
-            its valid keys.
+        pattern: Which pairs may attend, or its text form, such as ``"local:64"``. One that depends
+            on the length is resolved for each row by its valid keys.
         score: Of a query and a key; scaled dot product by default.
         mask: Boolean, True where attention is allowed, of any shape that broadcasts to ``[batch,
             heads, queries, keys]``. What the pattern and the other options forbid stays forbidden.
         bias: Added to the scores: by position, or numbers of any shape that broadcasts to ``[batch,
             heads, queries, keys]``. Minus infinity forbids a pair.
-        lengths: Valid keys of each row, ``[batch]`` integers; padding is on the right. Where
-            there are as many queries as keys and no offset, this is self-attention and padded
-            queries give zeros. A pair ``(query_lengths or None, key_lengths)`` gives both, as
-            cross-attention should.
+        lengths: Valid keys of each row, ``[batch]`` integers, 0 to the number of keys; padding is
+            on the right. A pair ``(query_lengths or None, key_lengths or None)`` gives both, and
+            padded queries give zeros; one tensor never means the queries.
         generator: Draws the seed of dropout; None takes PyTorch's default.
         return_weights: Return the attention weights too.
         return_lse: Return the log-sum-exp of the allowed scores too; not with `return_weights`,
@@ -157,20 +163,21 @@ def attend(
     >>> attend(q, k, torch.tensor([[[[1.0], [2.0], [6.0]]]])).item()
     3.0
     """
-    if torch.is_autocast_enabled(q.device.type):
-        dtype = torch.get_autocast_dtype(q.device.type)
-        q, k, v = (x.to(dtype) if x.is_floating_point() else x for x in (q, k, v))
+    q, k, v = cast_to_autocast(q, k, v)
     check_tensors(q, k, v)
-    query_lengths, key_lengths = split_lengths(lengths, q, k, options.get("query_offset", 0))
+    pattern = read_pattern(pattern)
+    query_lengths, key_lengths = split_lengths(lengths, q, k)
+    check_names(options)
+    check_score(score)
     checked = AttentionOptions(
         score=score,
-        bias=broadcast_pairs("bias", bias, q, k) if isinstance(bias, Tensor) else bias,
+        bias=read_bias(bias, q, k),
         mask=None if mask is None else broadcast_pairs("mask", mask, q, k),
         lengths=key_lengths,
         seed=draw_seed(generator, q.device) if options.get("dropout", 0.0) > 0 else None,
         **options,
     )
-    checked.check(q, k, lengths)
+    checked.check(q, k)
     _refuse_returns(pattern, return_weights, return_lse)
     compute = partial(_compute, return_weights=return_weights, return_lse=return_lse)
     result = _attend_finite(q, k, v, pattern, checked, compute)
@@ -287,11 +294,3 @@ def _refuse_returns(pattern: Pattern, return_weights: bool, return_lse: bool) ->
             f"{pattern!r} {pattern.reason} and does not go with return_lse.  "
             "Every mask pattern does, such as Local(...)."
         )
-
-
-def _cast_to_autocast(tensor: Tensor) -> Tensor:
-    """Cast to the type of an autocast region, like PyTorch's attention; the shape stays."""
-    kind = tensor.device.type
-    if tensor.is_floating_point() and torch.is_autocast_enabled(kind):
-        return tensor.to(torch.get_autocast_dtype(kind))
-    return tensor

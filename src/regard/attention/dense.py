@@ -133,11 +133,13 @@ def hide_forbidden(scores: Tensor, mask: Tensor) -> Tensor:
     Returns:
         The shape of the scores.
     """
-    fill = mask.new_zeros((), dtype=scores.dtype).masked_fill(mask.any(-1, keepdim=True), -torch.inf)
+    fill = mask.new_zeros((), dtype=scores.dtype).masked_fill(
+        mask.any(-1, keepdim=True), -torch.inf
+    )
     return torch.where(mask, scores, fill)
 
 
 def repeat_heads(tensor: Tensor, num_heads: int) -> Tensor:
     """Repeat heads of keys or values for each query head, ``[batch, heads, keys, dim]``."""
-    repeats = num_heads // tensor.shape[1]
+    repeats = num_heads // max(tensor.shape[1], 1)
     return tensor if repeats == 1 else tensor.repeat_interleave(repeats, dim=1)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from regard.attention.backends.cpu_kernels import Fused, instructions
 from regard.attention.backends.sdpa import SdpaBackend
+from regard.attention.nan_propagation import has_data
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns import Hierarchical
 from regard.attention.patterns.base import MaskPattern, ResolvedPattern, ScoreDependentPattern
@@ -79,6 +80,9 @@ class AttentionFacts:
         returns_weights: Whether the weights are asked for.
         returns_lse: Whether the log-sum-exp is asked for.
         is_compiling: Whether ``torch.compile`` traces.
+        needs_definition: Whether the definition alone serves: where there is nothing to compute,
+            where tensors have no numbers (on the meta device, or fake), and for ``torch.export``,
+            whose program has a dynamic length and runs without this package.
     """
 
     num_queries: int
@@ -91,6 +95,7 @@ class AttentionFacts:
     returns_weights: bool = False
     returns_lse: bool = False
     is_compiling: bool = False
+    needs_definition: bool = False
 
     @property
     def num_pairs(self) -> int:
@@ -126,6 +131,8 @@ def collect_facts(
         returns_weights=returns_weights,
         returns_lse=returns_lse,
         is_compiling=is_compiling,
+        needs_definition=torch.compiler.is_exporting()
+        or (not is_compiling and (0 in (q.numel(), k.numel(), v.numel()) or not has_data(q))),
     )
 
 
@@ -136,7 +143,9 @@ def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
         return Method.HIERARCHICAL_DENSE if has_rows else Method.HIERARCHICAL
     if isinstance(pattern, ScoreDependentPattern):
         return Method.TOP_K
-    if facts.has_key_positions or facts.num_pairs < DENSE_BELOW_KERNELS:
+    if facts.needs_definition or facts.has_key_positions:
+        return Method.DENSE
+    if facts.num_pairs < DENSE_BELOW_KERNELS:
         return Method.DENSE
     if facts.num_pairs < dense_below(pattern, facts):
         return Method.DENSE

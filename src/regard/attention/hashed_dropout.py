@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regard.errors import ConfigError
+
 _LOW = 0xFFFFFFFF
 
 
@@ -38,5 +40,10 @@ def _mix(x: Tensor) -> Tensor:
 
 def draw_seed(generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Draw a seed, ``[1]`` integer."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ConfigError(
+            f"generator={generator!r}: must be a torch.Generator, such as "
+            "torch.Generator().manual_seed(1)."
+        )
     source = device if generator is None else generator.device
     return torch.randint(0, _LOW, (1,), generator=generator, device=source).to(device)

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from regard.attention.biases import ALWAYS_FINITE
 from regard.attention.options import AttentionOptions
@@ -29,7 +30,13 @@ def may_read(q: Tensor) -> bool:
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or q.device.type != "cpu"
+        or isinstance(q, FakeTensor)
     )
+
+
+def has_data(x: Tensor) -> bool:
+    """Return whether a tensor of any shape has numbers, not its shape alone."""
+    return x.device.type != "meta" and not isinstance(x, FakeTensor)
 
 
 def is_finite(*tensors: Tensor) -> bool:

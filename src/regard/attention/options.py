@@ -105,28 +105,36 @@ class AttentionOptions:
             key_segments = key_segments.masked_fill(~allowed, -1)
         return replace(self, mask=None, segments=(query_segments, key_segments))
 
-    def check(self, q: Tensor, k: Tensor, lengths: Lengths) -> None:
-        """Check all but mask and tensor bias against q and k, ``[batch, heads, length, dim]``.
+    def check(self, q: Tensor, k: Tensor) -> None:
+        """Check what is no pattern, mask, tensor bias or length against q and k.
+
+        Args:
+            q: ``[batch, heads, queries, dim]``.
+            k: ``[batch, kv_heads, keys, dim]``.
 
         Raises:
             ShapeError: With the name of the one that does not fit.
             ConfigError: A number is out of range.
         """
         batch, queries, keys = q.shape[0], q.shape[2], k.shape[2]
-        pair = lengths if isinstance(lengths, tuple) else (None, lengths)
-        check_integers("query lengths", pair[0], (batch,), "one a row")
-        check_integers("lengths", pair[1], (batch,), "one a row")
         if self.segments is not None:
+            if not isinstance(self.segments, tuple | list) or len(self.segments) != 2:
+                raise ShapeError(
+                    "segments must be a pair of tensors, those of the queries [batch, queries] and "
+                    "of the keys [batch, keys]; in self-attention (numbers, numbers)."
+                )
             of_queries, of_keys = self.segments
             check_integers("segments of queries", of_queries, (batch, queries), "[batch, queries]")
             check_integers("segments of keys", of_keys, (batch, keys), "[batch, keys]")
-        if self.key_positions is not None and self.key_positions.dim() == 1:
+        if isinstance(self.key_positions, Tensor) and self.key_positions.dim() == 1:
             check_integers("key_positions", self.key_positions, (keys,), "[keys]")
         else:
             check_integers("key_positions", self.key_positions, (batch, keys), "[batch, keys]")
         if self.bias is not None and not isinstance(self.bias, Tensor):
             self.bias.check(q)
         self.score.check(q)
+        if not isinstance(self.query_offset, int | torch.SymInt):
+            raise ConfigError(f"query_offset={self.query_offset!r}: must be a whole number.")
         if self.query_offset < 0:
             raise ConfigError(f"query_offset={self.query_offset}: must be 0 or more.")
         if not 0 <= self.dropout < 1:
@@ -151,27 +159,34 @@ def number_segments(query_segments: Tensor, key_segments: Tensor) -> tuple[Tenso
 
 def check_integers(name: str, tensor: Tensor | None, shape: tuple[int, ...], meaning: str) -> None:
     """Check that a tensor, if there is one, has a shape and holds integers; raise ShapeError."""
-    if tensor is not None and tensor.shape != shape:
+    if tensor is None:
+        return
+    if not isinstance(tensor, Tensor):
+        raise ShapeError(
+            f"{name} is of type {type(tensor).__name__}; expected a tensor of integers "
+            f"{list(shape)}, {meaning}, as torch.tensor(...) makes it."
+        )
+    if tensor.dtype == torch.bool:
+        raise ShapeError(
+            f"{name} is torch.bool; expected integers {list(shape)}, {meaning}.  A boolean choice "
+            "of keys is a `mask`, such as mask=is_valid[:, None, None, :]."
+        )
+    if tensor.shape != shape:
         raise ShapeError(
             f"{name} has shape {list(tensor.shape)}; expected {list(shape)}, {meaning}."
         )
-    if tensor is not None and tensor.is_floating_point():
+    if tensor.is_floating_point():
         raise ShapeError(f"{name} is {tensor.dtype}; expected integers.")
-
-
-def split_lengths(
-    lengths: Lengths, q: Tensor, k: Tensor, query_offset: int
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the valid queries and the valid keys of each row, ``[batch]`` each, None for all."""
-    if isinstance(lengths, tuple):
-        return lengths
-    is_self_attention = q.shape[2] == k.shape[2] and query_offset == 0
-    return lengths if is_self_attention else None, lengths
 
 
 def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Check that q, k and v fit each other, ``[batch, heads or kv_heads, length, dim]``."""
     for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(tensor, Tensor):
+            raise ShapeError(
+                f"{name} is of type {type(tensor).__name__}; expected a tensor, such as "
+                f"torch.as_tensor({name})."
+            )
         if tensor.dim() != 4:
             raise ShapeError(
                 f"{name} has shape {list(tensor.shape)}; expected 4 axes, "
@@ -185,7 +200,7 @@ def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
         if not tensor.is_floating_point():
             raise ShapeError(f"{name} is {tensor.dtype}; expected a floating-point type.")
     fits = k.shape[0] == q.shape[0] and k.shape[3] == q.shape[3]
-    if not fits or k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+    if not fits or (q.shape[1] % k.shape[1] if k.shape[1] else q.shape[1]):
         raise ShapeError(
             f"k has shape {list(k.shape)}; expected "
             f"[{q.shape[0]}, {q.shape[1]} or a divisor, keys, {q.shape[3]}] "
@@ -214,6 +229,11 @@ def broadcast_pairs(name: str, tensor: Tensor, q: Tensor, k: Tensor) -> Tensor:
         ShapeError: It does not broadcast, or has another type or device.
     """
     is_mask = name == "mask"
+    if not isinstance(tensor, Tensor):
+        raise ShapeError(
+            f"{name} is of type {type(tensor).__name__}; expected a tensor, such as "
+            f"torch.as_tensor({name})."
+        )
     if is_mask and tensor.dtype != torch.bool:
         raise ShapeError(
             f"mask is {tensor.dtype}; expected torch.bool, True where attention is allowed.  "

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from regard.attention.dense import AttentionOutput
+from regard.attention.nan_propagation import has_data
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import LengthDependentPattern, Pattern, ResolvedPattern
 from regard.errors import ConfigError
@@ -38,7 +39,13 @@ def resolve_by_length(
             "Resolve it first: .resolve(num_queries, num_keys)."
         )
     queries = options.query_offset + q.shape[2]
-    if options.lengths is None:
+    if options.lengths is not None and torch.compiler.is_exporting():
+        raise ConfigError(
+            f"{pattern!r} depends on the lengths of the rows, which an exported program cannot "
+            "read.  Resolve it first: .resolve(num_queries, num_keys)."
+        )
+    is_known = torch.compiler.is_compiling() or (has_data(q) and q.shape[0] > 0)
+    if options.lengths is None or not is_known:
         return compute(q, k, v, pattern.resolve(queries, k.shape[2]), options)
     groups: dict[ResolvedPattern, list[int]] = {}
     for row, length in enumerate(options.lengths.tolist()):

@@ -81,7 +81,7 @@ class DotProduct:
         self, q: Tensor, k: Tensor, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]
     ) -> Tensor:
         """Score ``[..., queries, dim]`` with ``[..., keys, dim]``: ``[..., queries, keys]``."""
-        scale = q.shape[-1] ** -0.5 if self.scale is None else self.scale
+        scale = dim_scale(q) if self.scale is None else self.scale
         scores = torch.matmul(q * scale, k.transpose(-1, -2))
         return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()
 
@@ -230,7 +230,7 @@ class TransformerXL:
         by_distance = torch.matmul(q + position_bias[:, None, :], relative.transpose(-1, -2))
         row = (queries - keys + self.offset).clamp(0, relative.shape[1] - 1)
         position = by_distance.gather(-1, row.expand(content.shape))
-        return (content + position) * q.shape[-1] ** -0.5
+        return (content + position) * dim_scale(q)
 
 
 SCORES: dict[str, type[DotProduct] | type[Cosine] | type[Additive] | type[TransformerXL]] = {
@@ -239,6 +239,11 @@ SCORES: dict[str, type[DotProduct] | type[Cosine] | type[Additive] | type[Transf
     "additive": Additive,
     "transformer_xl": TransformerXL,
 }
+
+
+def dim_scale(q: Tensor) -> float:
+    """Return ``1 / sqrt(dim)`` for queries ``[..., dim]``; 1 where dim is 0: all scores are 0."""
+    return max(q.shape[-1], 1) ** -0.5
 
 
 def require_fit(name: str, tensor: Tensor, q: Tensor, *last: int) -> None:
@@ -268,6 +273,8 @@ def require_fit(name: str, tensor: Tensor, q: Tensor, *last: int) -> None:
 
 def _unit(x: Tensor) -> Tensor:
     """Scale ``[..., dim]`` to norm 1; zero stays zero, and its derivatives are zero."""
+    if x.shape[-1] == 0:
+        return x
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     # The direction does not depend on the scale, so the scale needs no derivative.
     largest = wide.detach().abs().amax(-1, keepdim=True)

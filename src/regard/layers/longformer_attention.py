@@ -116,8 +116,10 @@ class LongformerAttention(SelfAttention):
             Output ``[batch, heads, queries, head_dim]``, and the weights where `on_weights` is set.
         """
         compute = partial(attend, q, k, v, pattern=pattern, query_offset=first)
-        # A pair, since `attend` would take one tensor for the keys alone with fewer queries.
-        lengths_of_both = None if lengths is None else ((lengths - first).clamp(min=0), lengths)
+        # A pair, since `attend` takes one tensor for the keys alone.
+        lengths_of_both = None
+        if lengths is not None:
+            lengths_of_both = ((lengths - first).clamp(0, q.shape[2]), lengths)
         if self.on_weights is None:
             return compute(lengths=lengths_of_both), None
         return compute(lengths=lengths_of_both, return_weights=True)

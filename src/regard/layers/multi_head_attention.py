@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from regard.attention import Full, Pattern, attend
+from regard.attention import Full, Lengths, Pattern, attend
 from regard.errors import ConfigError
 from regard.layers.cache import Cache, cache_for
 from regard.layers.layer import Description, Layer, describe_pattern
@@ -73,7 +73,7 @@ class MultiHeadAttention(Layer):
         k: Tensor,
         v: Tensor,
         *,
-        lengths: Tensor | tuple[None, Tensor] | None,
+        lengths: Lengths,
         query_offset: int,
         key_positions: Tensor | None = None,
     ) -> Tensor:
@@ -186,11 +186,14 @@ class SelfAttention(MultiHeadAttention):
         if self.rotary is not None:
             positions = torch.arange(query_offset, query_offset + x.shape[1], device=x.device)
             q, k = self.rotary(q, positions), self.rotary(k, positions)
-        if cache is None:
-            return self._attend(q, k, v, lengths=lengths, query_offset=0)
-        k, v = cache.append(k, v)
+        key_positions = None
+        if cache is not None:
+            k, v = cache.append(k, v)
+            key_positions = cache.positions
+        # Padded positions give zeros, as queries too.
+        of_both = None if lengths is None else (lengths if query_offset == 0 else None, lengths)
         return self._attend(
-            q, k, v, lengths=lengths, query_offset=query_offset, key_positions=cache.positions
+            q, k, v, lengths=of_both, query_offset=query_offset, key_positions=key_positions
         )
 
     def make_cache(self) -> Cache:
@@ -277,6 +280,4 @@ class CrossAttention(MultiHeadAttention):
             Same shape as `x`.
         """
         (q,) = self._heads(self.query(x), 1)
-        # A pair, since `attend` takes one tensor for both where their numbers are equal.
-        of_keys = None if lengths is None else (None, lengths)
-        return self._attend(q, keys, values, lengths=of_keys, query_offset=query_offset)
+        return self._attend(q, keys, values, lengths=lengths, query_offset=query_offset)

@@ -188,7 +188,7 @@ class RelativeAttention(MultiHeadAttention):
             *(q, k, v),
             pattern=self.pattern,
             score=self._score(k.shape[2], x.dtype),
-            lengths=lengths,
+            lengths=None if lengths is None else (lengths, lengths),
             query_offset=start,
             key_positions=key_positions,
         )

@@ -78,8 +78,7 @@ class Seq2SeqAttention(Layer):
             v,
             pattern=self.pattern,
             score=self._score(q.dtype),
-            # A pair, since `attend` takes one tensor for both where their numbers are equal.
-            lengths=None if lengths is None else (None, lengths),
+            lengths=lengths,
             query_offset=query_offset,
         )
         if self.on_weights is None:

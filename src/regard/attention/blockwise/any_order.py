@@ -19,7 +19,13 @@ import torch
 from torch import Tensor
 
 from regard.attention.blockwise.schedule import BlockGroup
-from regard.attention.blockwise.tiling import AttentionShape, BlockSlice, PerHead, TileSpec
+from regard.attention.blockwise.tiling import (
+    AttentionShape,
+    BlockSlice,
+    PerHead,
+    TileSpec,
+    spec_of_derivative,
+)
 
 BlockFunction = Callable[[BlockSlice, tuple[Tensor, ...]], tuple[Tensor, ...]]
 """Maps blocks of the inputs to blocks of the outputs."""
@@ -92,7 +98,7 @@ class Operation:
             shape=self.shape,
             groups=self.groups,
             function=function.vjp(indices) if isinstance(function, HasVjp) else pull_back,
-            inputs=self.inputs + self.outputs,
+            inputs=self.inputs + tuple(map(spec_of_derivative, self.outputs)),
             outputs=tuple(self.inputs[i] for i in indices),
         )
 
@@ -114,7 +120,7 @@ class Operation:
             groups=self.groups,
             function=push_forward,
             inputs=self.inputs + tuple(self.inputs[i] for i in indices),
-            outputs=self.outputs,
+            outputs=tuple(map(spec_of_derivative, self.outputs)),
         )
 
 

@@ -35,7 +35,7 @@ from regard.attention.dense import AttentionOutput
 from regard.attention.dispatch import FirstOrder, choose_first_order
 from regard.attention.options import AttentionOptions
 from regard.attention.patterns.base import Pattern, ScoreDependentPattern
-from regard.attention.scores import DotProduct
+from regard.attention.scores import DotProduct, dim_scale
 from regard.errors import ConfigError
 
 
@@ -177,7 +177,7 @@ def _plan(
     plan = plan_blocks(terms, shape.queries, shape.keys, options.query_offset)
     block, scale = function, 1.0
     if options.is_plain and isinstance(score, DotProduct):
-        scale = q.shape[-1] ** -0.5 if score.scale is None else score.scale
+        scale = dim_scale(q) if score.scale is None else score.scale
         block = DotProductBlock(function, scale)
     operations = []
     for groups in filter(None, plan):

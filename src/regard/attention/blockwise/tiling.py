@@ -8,7 +8,7 @@ are adjoint, so a tensor's cotangent has the spec of the tensor. `BlockInputs` n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -283,6 +283,13 @@ class PerRow:
     def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
         """Raise: it is never an output."""
         raise AssertionError("a number a row has no derivative")
+
+
+def spec_of_derivative(spec: TileSpec) -> TileSpec:
+    """Return how the tangent or the cotangent of a tensor is cut: outside all blocks it is 0."""
+    if isinstance(spec, PerQuery) and spec.fill is not None:
+        return replace(spec, fill=0.0)
+    return spec
 
 
 def _row(tensor: Tensor, block_slice: BlockSlice) -> Tensor:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 from regard.errors import ConfigError
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+def require_whole(call: str, number: SupportsIndex, hint: str = "") -> int:
+    """Return a number of a pattern as an int.
+
+    Args:
+        call: The call as the caller wrote it, for the message.
+        number: An int, or a whole number of another kind, such as NumPy's.
+        hint: A sentence more.
+
+    Returns:
+        The number.
+
+    Raises:
+        ConfigError: It is not a whole number.
+    """
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise ConfigError(f"{call}: {number!r} is not a whole number.{hint}")
+    return operator.index(number)
 
 
 def parse_numbers(

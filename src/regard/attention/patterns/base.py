@@ -73,7 +73,7 @@ class _Pattern(ABC):
 
     def cells(self, num_positions: int) -> list[str]:
         """Return the picture's rows, one string a query, one character a key (`drawing.py`)."""
-        positions = torch.arange(num_positions)
+        positions = torch.arange(num_positions, device="cpu")
         resolved = self.resolve(num_positions, num_positions)
         return grid(resolved.allowed(positions[:, None], positions[None, :]))  # [queries, keys]
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from regard.attention.patterns.arguments import parse_numbers
+from regard.attention.patterns.arguments import parse_numbers, require_whole
 from regard.attention.patterns.base import LengthDependentPattern, MaskPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.errors import ConfigError
@@ -40,6 +40,7 @@ class Blocks(MaskPattern):
     def __init__(self, mask: Tensor | Iterable[Iterable[bool]], size: int) -> None:
         rows = mask.tolist() if isinstance(mask, Tensor) else mask
         table = tuple(tuple(bool(cell) for cell in row) for row in rows)
+        size = require_whole(f"Blocks(size={size!r})", size)
         _check(table, size)
         object.__setattr__(self, "mask", table)  # the class is frozen
         object.__setattr__(self, "size", size)
@@ -69,10 +70,10 @@ class Blocks(MaskPattern):
                 f"Blocks.random(per_row={per_row}): it must be 1 to {num_key_blocks}, "
                 "the number of key blocks."
             )
-        generator = torch.Generator().manual_seed(seed)
-        mask = torch.zeros(num_query_blocks, num_key_blocks, dtype=torch.bool)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        mask = torch.zeros(num_query_blocks, num_key_blocks, dtype=torch.bool, device="cpu")
         for row in range(num_query_blocks):
-            priority = torch.rand(num_key_blocks, generator=generator)
+            priority = torch.rand(num_key_blocks, generator=generator, device="cpu")
             if row < num_key_blocks:
                 priority[row] = 1.0  # above every draw: rand is below 1
             mask[row, priority.topk(per_row).indices] = True
@@ -138,6 +139,9 @@ class RandomBlocks(LengthDependentPattern):
     )
 
     def __post_init__(self) -> None:
+        for name in ("size", "per_row", "seed"):
+            number = require_whole(f"{self!r}", getattr(self, name))
+            object.__setattr__(self, name, number)  # the class is frozen
         if self.size < 1 or self.per_row < 1 or self.seed < 0:
             raise ConfigError(
                 f"RandomBlocks(size={self.size}, per_row={self.per_row}, seed={self.seed}): size "

@@ -106,8 +106,8 @@ def _count_by_walk(
 def _rows(term: MaskTerm, num_queries: int) -> Tensor:
     """Return the queries that a term allows, ``[queries]``."""
     if term.queries is None:
-        return torch.arange(num_queries)
-    members = torch.tensor(term.queries, dtype=torch.long)
+        return torch.arange(num_queries, device="cpu")
+    members = torch.tensor(term.queries, dtype=torch.long, device="cpu")
     return members[members < num_queries]
 
 
@@ -117,17 +117,19 @@ def _candidates(term: MaskTerm, rows: Tensor, num_keys: int) -> Tensor:
     lowest = 0 if term.before is None else max(first - term.before, 0)
     highest = num_keys - 1 if term.after is None else min(last + term.after, num_keys - 1)
     if term.keys is not None:
-        keys = torch.tensor(term.keys, dtype=torch.long)
+        keys = torch.tensor(term.keys, dtype=torch.long, device="cpu")
     elif term.blocks:
         table = term.blocks[0]
         row = first // table.size
         flags = table.mask[row] if row < len(table.mask) else ()
-        columns = torch.tensor([column for column, flag in enumerate(flags) if flag]).long()
-        keys = (columns[:, None] * table.size + torch.arange(table.size)).flatten()
+        allowed = [column for column, flag in enumerate(flags) if flag]
+        columns = torch.tensor(allowed, dtype=torch.long, device="cpu")
+        keys = (columns[:, None] * table.size + torch.arange(table.size, device="cpu")).flatten()
     else:  # multiples of the stride, inside the band
         begin = lowest - last if term.before is None else max(lowest - last, -term.before)
         end = highest - first if term.after is None else min(highest - first, term.after)
         first_step = -(-begin // term.stride)
-        steps = torch.arange(first_step, max(end // term.stride + 1, first_step))
+        last_step = max(end // term.stride + 1, first_step)
+        steps = torch.arange(first_step, last_step, device="cpu")
         return rows[:, None] + steps * term.stride
     return keys[(keys >= lowest) & (keys <= highest)][None, :]

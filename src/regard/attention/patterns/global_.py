@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from regard.attention.patterns.arguments import parse_numbers
+from regard.attention.patterns.arguments import parse_numbers, require_whole
 from regard.attention.patterns.base import MaskPattern
 from regard.attention.patterns.mask_algebra import MaskTerm, is_member, simplify
 from regard.errors import ConfigError
@@ -35,7 +35,10 @@ class Global(MaskPattern):
     text_form: ClassVar[str] = "global:P,P,... (positions from 0), e.g. global:0"
 
     def __init__(self, positions: Iterable[int]) -> None:
-        ordered = tuple(sorted({int(position) for position in positions}))
+        if not isinstance(positions, Iterable):
+            raise ConfigError(f"Global({positions!r}): expected positions, such as Global([0]).")
+        whole = {require_whole("Global(positions=...)", position) for position in positions}
+        ordered = tuple(sorted(whole))
         if ordered and ordered[0] < 0:
             raise ConfigError(f"Global(positions={ordered}): all must be 0 or more.")
         object.__setattr__(self, "positions", ordered)  # the class is frozen

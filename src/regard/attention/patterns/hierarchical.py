@@ -23,11 +23,11 @@ from torch import Tensor
 
 from regard.attention.dense import AttentionOutput, repeat_heads
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns.arguments import parse_causal_number
+from regard.attention.patterns.arguments import parse_causal_number, require_whole
 from regard.attention.patterns.base import ScoreDependentPattern
 from regard.attention.patterns.cost import PairCount
 from regard.attention.patterns.drawing import ALLOWED, FORBIDDEN
-from regard.attention.scores import DotProduct
+from regard.attention.scores import DotProduct, dim_scale
 from regard.errors import ConfigError, ShapeError
 
 
@@ -51,6 +51,7 @@ class Hierarchical(ScoreDependentPattern):
     reason: ClassVar[str] = "averages distant keys"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "block", require_whole(f"{self!r}", self.block))  # it is frozen
         if self.block < 2 or self.block % 2:
             raise ConfigError(
                 f"Hierarchical(block={self.block}): the block must be even, 2 or more."
@@ -152,7 +153,7 @@ class Hierarchical(ScoreDependentPattern):
             repeat_heads(v, q.shape[1]),
             block=self.block,
             causal=self.causal,
-            scale=q.shape[-1] ** -0.5 if scale is None else scale,
+            scale=dim_scale(q) if scale is None else scale,
             lengths=options.lengths,
             mask=options.mask,
         )
@@ -192,6 +193,7 @@ def hierarchical_attention(
         ``[batch, heads, length, value_dim]``, exact attention where ``length <= 2 * block``.
     """
     length = q.shape[2]
+    block = min(block, max(2, length + length % 2))  # of any size; beyond the length it is exact
     valid = torch.ones(1, 1, length, 1, dtype=torch.bool, device=q.device)
     if lengths is not None:
         valid = (torch.arange(length, device=q.device) < lengths[:, None])[:, None, :, None]

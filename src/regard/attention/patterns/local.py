@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from regard.attention.patterns.arguments import parse_numbers
+from regard.attention.patterns.arguments import parse_numbers, require_whole
 from regard.attention.patterns.base import LengthDependentPattern, MaskPattern
-from regard.attention.patterns.mask_algebra import MaskTerm
+from regard.attention.patterns.mask_algebra import FAR, MaskTerm
 from regard.errors import ConfigError
 
 _FRACTION = re.compile(r"[0-9]*\.[0-9]+|0")
@@ -39,6 +39,10 @@ class Local(MaskPattern):
     )
 
     def __post_init__(self) -> None:
+        hint = "  A fraction of the length is RelativeWindow(before, after)."
+        for name in ("before", "after"):
+            reach = require_whole(f"{self!r}", getattr(self, name), hint)
+            object.__setattr__(self, name, reach)  # the class is frozen
         if self.before < 0 or self.after < 0:
             raise ConfigError(
                 f"Local(before={self.before}, after={self.after}): both must be 0 or more."
@@ -69,7 +73,8 @@ class Local(MaskPattern):
 
     def allowed(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Return which pairs may attend; ``[queries, 1]`` and ``[1, keys]`` broadcast."""
-        return self.terms()[0].allowed(queries, keys)  # [queries, keys]
+        first, last = queries - min(self.before, FAR), queries + min(self.after, FAR)
+        return (keys >= first) & (keys <= last)  # [queries, keys]
 
     def terms(self) -> tuple[MaskTerm, ...]:
         """Return one band."""

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from regard.attention.patterns.arguments import parse_numbers
+from regard.attention.patterns.arguments import parse_numbers, require_whole
 from regard.attention.patterns.base import MaskPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
 from regard.errors import ConfigError
@@ -33,6 +33,7 @@ class Strided(MaskPattern):
     text_form: ClassVar[str] = "strided:S (every S-th key), e.g. strided:8"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "stride", require_whole(f"{self!r}", self.stride))  # it is frozen
         if self.stride < 1:
             raise ConfigError(f"Strided(stride={self.stride}): the stride must be 1 or more.")
 

@@ -21,7 +21,7 @@ from regard.attention.dense import (
     repeat_heads,
 )
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns.arguments import parse_causal_number
+from regard.attention.patterns.arguments import parse_causal_number, require_whole
 from regard.attention.patterns.base import ScoreDependentPattern, allowed_matrix
 from regard.attention.patterns.cost import PairCount
 from regard.attention.patterns.drawing import CANDIDATE, grid
@@ -48,6 +48,7 @@ class TopK(ScoreDependentPattern):
     reason: ClassVar[str] = "chooses keys by score"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "k", require_whole(f"{self!r}", self.k))  # the class is frozen
         if self.k < 1:
             raise ConfigError(f"TopK(k={self.k}): k must be 1 or more.")
 

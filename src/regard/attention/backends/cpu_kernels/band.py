@@ -99,7 +99,9 @@ class _Call:
             integer = torch.int64 if self.wide == torch.float64 else torch.int32
             segments = (inputs.query_segments[:, 0, :, 0], inputs.key_segments[:, 0, :, 0])
             narrow = tuple(numbers.to(integer) for numbers in segments)
-            is_exact = (torch.equal(x.long(), y.long()) for x, y in zip(narrow, segments, strict=True))
+            is_exact = (
+                torch.equal(x.long(), y.long()) for x, y in zip(narrow, segments, strict=True)
+            )
             if not all(is_exact):  # some need more than 32 bits
                 narrow = tuple(numbers.to(integer) for numbers in number_segments(*segments))
             self.set_contiguous(query_segments=narrow[0], key_segments=narrow[1])
@@ -129,7 +131,7 @@ def _forward(*arguments: Any) -> tuple[Tensor, Tensor]:
     inputs = BandInputs(*arguments)
     call, q, v = _Call(inputs), inputs.q, inputs.v
     out = _empty_like(q, v.shape[-1], v.dtype)
-    lse = torch.empty((*q.shape[:3], 1), dtype=call.wide)
+    lse = torch.empty((*q.shape[:3], 1), dtype=call.wide, device="cpu")
     call.set_heads(out=out)
     call.set_contiguous(lse=lse)
     call.run("regard_band_forward")
@@ -160,7 +162,7 @@ def _empty_like(tensor: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
         strides = (length * heads * dim, dim, heads * dim, 1)
     else:
         strides = (heads * length * dim, length * dim, dim, 1)
-    return torch.empty_strided((batch, heads, length, dim), strides, dtype=dtype)
+    return torch.empty_strided((batch, heads, length, dim), strides, dtype=dtype, device="cpu")
 
 
 _SCHEMA = (
