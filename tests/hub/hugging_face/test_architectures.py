@@ -118,3 +118,47 @@ def test_a_class_whose_head_the_file_lacks_is_refused(transformers, tmp_path):
     save_file(tensors, path, {"format": "pt"})
     with pytest.raises(WeightsError, match=r"classifier\.weight is missing"):
         read_hugging_face(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"problem_type": "multi_label_classification"}, "several labels at once"),
+        ({"problem_type": "regression"}, "a model of scores"),
+        ({"finetuning_task": "mnli"}, "labels of pairs of texts"),
+        ({"id2label": {"0": "ENTAILMENT", "1": "neutral"}}, "the label ENTAILMENT, which is of"),
+    ],
+)
+def test_labels_of_another_kind_are_refused_by_the_class_and_the_kind(
+    fields, kind, transformers, tmp_path
+):
+    publish(transformers, "Bert", "ForSequenceClassification", tmp_path)
+    assert read_hugging_face(tmp_path).labels == ("LABEL_0", "LABEL_1")
+    change_config(tmp_path, **fields)
+    with pytest.raises(ConfigError, match=f"BertForSequenceClassification: .*{kind}"):
+        read_hugging_face(tmp_path)
+
+
+@pytest.mark.parametrize(("family", "head"), [("Bert", "Sequence"), ("ViT", "Image")])
+def test_a_single_label_is_a_score(family, head, transformers, tmp_path):
+    publish(transformers, family, f"For{head}Classification", tmp_path, num_labels=1)
+    with pytest.raises(ConfigError, match=f"{family}For{head}Classification: one label"):
+        read_hugging_face(tmp_path)
+
+
+def test_several_labels_of_an_image_at_once_are_refused(transformers, tmp_path):
+    publish(transformers, "ViT", "ForImageClassification", tmp_path)
+    assert read_hugging_face(tmp_path).config.num_labels == 2
+    change_config(tmp_path, problem_type="multi_label_classification")
+    with pytest.raises(ConfigError, match="several labels at once"):
+        read_hugging_face(tmp_path)
+
+
+def test_the_head_of_next_sentences_is_known_without_a_class(transformers, tmp_path):
+    publish(transformers, "Bert", "ForNextSentencePrediction", tmp_path)
+    change_config(tmp_path, architectures=None)
+    with pytest.raises(ConfigError, match="gives whether two texts follow each other"):
+        read_hugging_face(tmp_path)
+    publish(transformers, "Bert", "ForPreTraining", tmp_path)
+    change_config(tmp_path, architectures=None)
+    assert read_hugging_face(tmp_path).config.has_mlm_head

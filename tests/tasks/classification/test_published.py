@@ -152,8 +152,9 @@ def change(folder: Path, **fields) -> None:
     [
         (
             {"problem_type": "multi_label_classification"},
-            "config.json: multi_label_classification: a model of scores, not of one label among "
-            "several, which is the only kind of classifier here.",
+            "config.json: BertForSequenceClassification: problem_type=multi_label_classification, "
+            "several labels at once.  Read are classifiers that give one label among several to "
+            "one text or image.",
         ),
         (
             {"id2label": {"0": "a", "1": "b"}},

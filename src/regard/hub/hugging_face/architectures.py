@@ -8,7 +8,7 @@ class is named.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from regard.hub.file_names import HF_CONFIG
 from regard.models import DECODERS, ENCODERS, INPUT_ENCODERS, CheckpointFormat
 
 LABELS_OF_TEXTS = "ForSequenceClassification"
+LABELS_OF_IMAGES = "ForImageClassification"
 _ROLES = (
     (ENCODERS, ("Model", "ForMaskedLM", "ForPreTraining", LABELS_OF_TEXTS)),
     (DECODERS, ("Model", "LMHeadModel", "ForCausalLM")),
-    (INPUT_ENCODERS, ("Model", "ForImageClassification")),
+    (INPUT_ENCODERS, ("Model", LABELS_OF_IMAGES)),
 )
 """Endings of the names of classes whose head is read, by the role of the family."""
 _TEXTS_OUT = ("Model", "MTModel", "ForConditionalGeneration")  # encoder-decoders
@@ -34,6 +35,18 @@ _OUTPUTS = {
     "ForCausalLM": "continuations of texts",
     "LMHeadModel": "continuations of texts",
     "DoubleHeadsModel": "continuations and a choice among them",
+}
+_NEXT_SENTENCE, _MASKED = "cls.seq_relationship.weight", "cls.predictions."
+_TASKS_OF_PAIRS = {"mnli", "mrpc", "qnli", "qqp", "rte", "snli", "stsb", "sts-b", "wnli"}
+"""Values of ``finetuning_task`` (GLUE, Wang et al. 2018) whose inputs are two texts each."""
+_LABELS_OF_PAIRS = {
+    "contradiction",
+    "duplicate",
+    "entailment",
+    "equivalent",
+    "not_duplicate",
+    "not_entailment",
+    "not_equivalent",
 }
 _HEAD = re.compile(r"(LMHeadModel|DoubleHeadsModel|MTModel|Model|For[A-Z]\w*)$")
 
@@ -81,4 +94,52 @@ def check_head(
         raise ConfigError(
             f"{folder}/{HF_CONFIG}: architectures={architecture_of(fields)}{outputs}: a head that "
             f"no model here has.  Of {checkpoint_format.model_type} are read: {', '.join(read)}."
+        )
+
+
+def check_next_sentence(folder: Path, fields: Mapping[str, Any], names: Set[str]) -> None:
+    """Raise where no class is named and the only head of a file is that of next sentences.
+
+    Args:
+        folder: For messages.
+        fields: Of ``config.json``.
+        names: Of the tensors.
+
+    Raises:
+        ConfigError: The head is named.
+    """
+    has_masked = any(name.startswith(_MASKED) for name in names)
+    if _NEXT_SENTENCE in names and not has_masked and not head_of(architecture_of(fields)):
+        raise ConfigError(
+            f"{folder}: the tensor {_NEXT_SENTENCE} gives "
+            f"{_OUTPUTS['ForNextSentencePrediction']}: a head that no model here has."
+        )
+
+
+def check_labels(folder: Path, fields: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """Raise where a classifier gives anything but one label among several of one input.
+
+    Args:
+        folder: For messages.
+        fields: Of ``config.json``.
+        labels: Their names.
+
+    Raises:
+        ConfigError: It gives scores, several labels at once, or labels of pairs; with its class.
+    """
+    problem, task = fields.get("problem_type"), str(fields.get("finetuning_task")).lower()
+    pairs = [label for label in labels if label.lower() in _LABELS_OF_PAIRS]
+    kinds = {
+        "one label, a model of scores (regression)": len(labels) < 2 or problem == "regression",
+        "problem_type=multi_label_classification, several labels at once": (
+            problem == "multi_label_classification"
+        ),
+        f"finetuning_task={task}, labels of pairs of texts": task in _TASKS_OF_PAIRS,
+        f"the label {pairs[0] if pairs else ''}, which is of pairs of texts": bool(pairs),
+    }
+    if kind := next((kind for kind, is_met in kinds.items() if is_met), None):
+        name = architecture_of(fields) or "a classifier"
+        raise ConfigError(
+            f"{folder}/{HF_CONFIG}: {name}: {kind}.  Read are classifiers that give one label "
+            "among several to one text or image."
         )

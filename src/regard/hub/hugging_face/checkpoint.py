@@ -23,6 +23,8 @@ from regard.hub.hugging_face.architectures import (
     LABELS_OF_TEXTS,
     architecture_of,
     check_head,
+    check_labels,
+    check_next_sentence,
     head_of,
 )
 from regard.hub.hugging_face.name_mapping import (
@@ -42,7 +44,7 @@ from regard.hub.hugging_face.weight_files import (
     write_all_tensors,
 )
 from regard.hub.storage import warn_if_not_finite, write_atomic
-from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS
+from regard.models import CHECKPOINT_FORMATS, INPUT_CHECKPOINT_FORMATS, VitConfig
 from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.models.base.checkpoint_format import CheckpointFormat, LabelHead, ParameterMapping
 from regard.models.base.classifier_checkpoints import (
@@ -141,11 +143,15 @@ def read_hugging_face(
     warn_if_not_finite(tensors, f"{folder}/")
     if checkpoint_format.adapt is not None:
         config = checkpoint_format.adapt(config, tensors.keys())
+    check_next_sentence(folder, fields, tensors.keys())
+    if isinstance(config, VitConfig) and config.num_labels:
+        check_labels(folder, fields, _labels(folder, fields, config.num_labels))
     head, labels = _label_head(folder, architecture, checkpoint_format, tensors), ()
     if head is None:
         mappings = checkpoint_format.map_parameters(config)
     else:
         labels = _labels(folder, fields, len(tensors[f"{head.output}.weight"]))
+        check_labels(folder, fields, labels)
         config = with_label_head(config, head)
         mappings = map_classifier_parameters(config, checkpoint_format, head)
         ignored = (*checkpoint_format.ignored, *head.ignored)
@@ -247,13 +253,6 @@ def _label_head(
 
 def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, ...]:
     """Read the names of the labels; `transformers` omits those of its own default, ``LABEL_0``."""
-    problem = fields.get("problem_type")
-    if count < 2 or problem not in (None, "single_label_classification"):
-        kind = problem or "one label"
-        raise ConfigError(
-            f"{folder}/config.json: {kind}: a model of scores, not of one label among several, "
-            "which is the only kind of classifier here."
-        )
     named = fields.get("id2label")
     if named is None:
         return tuple(f"LABEL_{number}" for number in range(count))
