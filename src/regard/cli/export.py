@@ -14,9 +14,10 @@ def export(
     *,
     output: Annotated[str, Output],
     to: str = "hf",
+    texts: Annotated[str | None, Name] = None,
     json: Annotated[bool, Flag] = False,
 ) -> None:
-    """Export a model to the format of another library, and check that its outputs are equal.
+    """Export a model to the format of another library, and check its outputs on real texts.
 
     Parameters
     ----------
@@ -26,20 +27,39 @@ def export(
         Folder to write.
     to
         The format: hf (Hugging Face: config.json, safetensors, tokenizer.json).
+    texts
+        File of texts, one a line, that go through the exported folder; without it the validation
+        data of the run, if it is still there.
     json
         One JSON object instead of text.
     """
     from regard.runs.export_check import export_model
     from regard.tasks.loading import open_model
 
-    exported = export_model(open_model(model), output, to)
+    exported = export_model(open_model(model), output, to, texts_path=texts)
     if json:
         print(msgspec.json.encode(exported).decode())
         return
     print(f"Written {exported.folder}   {to}, model_type {exported.model_type}")
+    peer = ""
+    if exported.peer_difference is not None:
+        peer = f", {exported.peer_difference:.1e} in transformers"
     print(
-        f"Equal   largest difference of a logit {exported.difference:.1e} when read again "
+        f"Logits  largest difference {exported.difference:.1e} when read again{peer} "
         f"(their standard deviation is {exported.scale:.2f})"
     )
-    if exported.peer_difference is not None:
-        print(f"        {exported.peer_difference:.1e} against transformers")
+    check = exported.texts
+    if not check.num_texts:
+        command = f"regard export {model} -o {output} --to {to} --texts FILE"
+        print(f"Not checked on real texts: {check.reason}.  Check: {command}")
+    elif check.is_equal:
+        print(
+            f"Equal   {check.num_texts} texts ({check.source}) in {check.peer}: the same tokens "
+            f"and outputs, numbers within {check.difference:.1e}"
+        )
+    else:
+        num_other = check.num_texts - check.num_equal
+        print(
+            f"Differs {num_other} of {check.num_texts} texts ({check.source}) in {check.peer}.  "
+            f"First: {check.first}"
+        )

@@ -172,11 +172,6 @@ class Tokenizer:
         return [*self.document_start, *self.encode_text(text)]
 
     @property
-    def generation_start(self) -> list[int]:
-        """Ids that an output without a prompt begins with."""
-        return self.document_start
-
-    @property
     def stop_ids(self) -> frozenset[int]:
         """Ids that end generated text."""
         return frozenset({self.eos_id})

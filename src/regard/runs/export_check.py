@@ -1,7 +1,8 @@
 """Export of a model, and comparison of its outputs with those of the exported folder.
 
-The folder is opened here and, where it is installed, in ``transformers``. The inputs are texts,
-which the exported vocabulary must split into the same tokens.
+The folder is opened here and, where it is installed, in ``transformers``. Logits are compared on
+words of the vocabulary, which says that the weights are in their places; only real texts through
+the exported vocabulary and search (`regard.runs.text_check`) say that an export is equal.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from regard.errors import ConfigError, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.export import EXPORTS, TrainedModel
 from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, Vit
+from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
+from regard.runs.transformers_peer import TRANSFORMERS
 from regard.setup.config import RunConfig
 from regard.tasks.loading import open_published
+from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.translation.loss import special_ids
 
 _NUM_TEXTS = 8
@@ -28,6 +32,8 @@ _MAX_TOKENS = 24  # of a text
 _WORDS = 12  # of a text that is made of a vocabulary
 _SAMPLED_TOKENS = 500  # of a vocabulary, from which words are drawn
 _NUM_IMAGES = 4
+PEERS: dict[str, Peer] = {"hf": TRANSFORMERS}
+"""What reads each format of `EXPORTS`, to compare real texts."""
 _INPUTS = {
     "image-classification": "images",
     "audio-classification": "recordings",
@@ -44,6 +50,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
         difference: Largest difference of a logit between the model and the folder opened here.
         scale: Standard deviation of the logits.
         peer_difference: Largest difference to ``transformers``; None where it is not installed.
+        texts: What real texts gave in the exported folder.
     """
 
     folder: str
@@ -51,10 +58,16 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     difference: float
     scale: float
     peer_difference: float | None
+    texts: TextCheck = TextCheck(reason="this kind of model reads no texts")
 
 
 def export_model(
-    opened: Any, output: str | Path, to: str = "hf", *, texts: Sequence[str] = ()
+    opened: Any,
+    output: str | Path,
+    to: str = "hf",
+    *,
+    texts: Sequence[str] = (),
+    texts_path: str | None = None,
 ) -> Exported:
     """Export a model, open the result and compare the outputs.
 
@@ -62,13 +75,16 @@ def export_model(
         opened: A model as `regard.load` returns it.
         output: Folder to write.
         to: Format, one of `EXPORTS`.
-        texts: Texts on which the outputs are compared; by default made of words of the vocabulary.
+        texts: On which the outputs are compared; by default the validation texts of the run, where
+            its data is unchanged, and for logits words of the vocabulary.
+        texts_path: File of such texts, one a line.
 
     Returns:
         The folder with the differences.
 
     Raises:
         ConfigError: There is no such format, or it cannot express the model.
+        DataError: The file of texts cannot be read.
         WeightsError: The exported vocabulary splits a text into other tokens.
     """
     if to not in EXPORTS:
@@ -81,17 +97,28 @@ def export_model(
         config.attention,
         inputs=_INPUTS.get(config.task, "texts"),
         search=config.search,
+        sampling=config.sampling,
+        pooling=opened.pooling if isinstance(opened, TextEncoder) else None,
+        max_length=config.data.max_length,
         labels=config.data.labels,
         mean=config.data.mean,
         std=config.data.std,
     )
+    if texts_path is not None:
+        require_texts(texts_path)
     model_type = EXPORTS[to](trained, folder)
     exported: Any = open_published(folder)
+    checked = {}
+    words: Sequence[str] = ()
     if not isinstance(opened.model, Vit):
-        texts = texts or vocabulary_texts(opened.tokenizer)
-        if texts:
-            _check_tokens(folder, opened.tokenizer, exported.tokenizer, texts)
-    inputs = _model_inputs(opened, texts)
+        words = vocabulary_texts(opened.tokenizer)
+        if words:
+            _check_tokens(folder, opened.tokenizer, exported.tokenizer, words)
+            check = check_texts(folder, opened, PEERS[to], path=texts_path, texts=texts)
+        else:
+            check = TextCheck(reason="the folder has no vocabulary")
+        checked["texts"] = check
+    inputs = _model_inputs(opened, words)
     outputs = _outputs(opened.model, inputs)
     peers = _peer_outputs(folder, opened.model, inputs)
     return Exported(
@@ -100,6 +127,7 @@ def export_model(
         difference=_largest_difference(outputs, _outputs(exported.model, inputs)),
         scale=float(torch.cat([output.flatten() for output in outputs]).std()),
         peer_difference=None if peers is None else _largest_difference(outputs, peers),
+        **checked,
     )
 
 
@@ -147,8 +175,11 @@ def _model_inputs(opened: Any, texts: Sequence[str]) -> list[tuple[Tensor, ...]]
         ]
     if isinstance(model, Decoder):
         rows = [[*tokenizer.document_start, *tokenizer.encode_text(text)] for text in texts]
-        return [(torch.tensor([row[:_MAX_TOKENS]]),) for row in rows]
-    rows = tokenizer.encode_whole(texts, max_length=_MAX_TOKENS)
+        length = min(_MAX_TOKENS, model.num_positions or _MAX_TOKENS)
+        return [(torch.tensor([row[:length]]),) for row in rows]
+    encoder = model.encoder if isinstance(model, Classifier) else model
+    length = min(_MAX_TOKENS, encoder.config.max_positions)
+    rows = tokenizer.encode_whole(texts, max_length=length)
     return [(torch.tensor([row]),) for row in rows]
 
 

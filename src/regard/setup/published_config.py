@@ -63,13 +63,13 @@ def published_config(
         task = "translation"
         # Neither the end of a text nor its start, in a table of positions, is counted.
         num_ends = 2 if model.positions == "learned" else 1
-        data = replace(data, max_length=max(2, model.max_positions - num_ends))
+        longest = min(model.max_positions - num_ends, _longest_text(published.folder) - 1)
+        data = replace(data, max_length=max(2, longest))
         search = _search(published.folder, model.max_positions, published.vocab_size)
     elif isinstance(model, EncoderConfig) and published.labels:
         task = "classification"
-        settings = published.folder / TOKENIZER_CONFIG
-        limit = max_length_of(read_json(settings)) if settings.is_file() else None
-        data = replace(data, max_length=max(2, min(model.max_positions, limit or LARGEST)))
+        longest = min(model.max_positions, _longest_text(published.folder))
+        data = replace(data, max_length=max(2, longest))
     elif isinstance(model, EncoderConfig):
         task = "masked-language-modeling"
     elif isinstance(model, GptConfig):
@@ -86,6 +86,13 @@ def published_config(
         search=search,
         sampling=sampling,
     )
+
+
+def _longest_text(folder: Path) -> int:
+    """Return the most tokens of a text by the settings of the vocabulary."""
+    path = folder / TOKENIZER_CONFIG
+    limit = max_length_of(read_json(path)) if path.is_file() else None
+    return LARGEST if limit is None else limit
 
 
 def _image_data(folder: Path, model: VitConfig) -> DataConfig:

@@ -14,6 +14,7 @@ from tests.hub.hugging_face.test_architectures import SIZES, publish
 import regard
 from regard.errors import ConfigError, WeightsError
 from regard.hub.hugging_face.sentence_transformers import read_sentence_pooling
+from regard.runs.export_check import export_model
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "red", "Red", "cat", "sees", "a"]
 TEXTS = ["the Red cat", "", "a cat sees the red cat sees a cat sees"]
@@ -201,3 +202,14 @@ def test_a_decoder_in_such_a_folder_is_refused(transformers, tmp_path):
 def test_another_folder_has_no_modules(published):
     assert read_sentence_pooling(published) is None
     assert not load(published).pooling.is_normalized
+
+
+def test_an_exported_folder_has_the_same_vectors(folder, tmp_path_factory):
+    settings = {"prompts": {"query": "the red "}, "default_prompt_name": "query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    write_modules(folder, pooling_mode=["cls", "mean"])
+    opened, out = load(folder), tmp_path_factory.mktemp("out")
+    exported = export_model(opened, out, texts=TEXTS)
+    assert exported.texts.is_equal
+    assert load(out).pooling == opened.pooling
+    assert torch.equal(load(out).embed(TEXTS), opened.embed(TEXTS))

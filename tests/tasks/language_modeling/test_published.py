@@ -235,9 +235,9 @@ def test_forbidden_and_special_tokens_without_a_row_are_left_out_with_a_warning(
 
 def test_a_text_without_a_prompt_begins_as_the_settings_of_generation_say(gpt2):
     configure(gpt2, bos_token_id=5)
-    assert load(gpt2).tokenizer.generation_start == [5]
+    assert load(gpt2).tokenizer.document_start == [5]
     configure(gpt2, bos_token_id=None)
-    assert load(gpt2).tokenizer.generation_start == [0]
+    assert load(gpt2).tokenizer.document_start == [0]
 
 
 def test_what_follows_a_prompt_is_what_transformers_puts_there(gpt2, transformers):

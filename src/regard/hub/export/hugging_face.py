@@ -14,12 +14,14 @@ from typing import Any, cast
 
 from regard.errors import ConfigError
 from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.sampling import SamplingConfig
 from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.export.tokenizer_files import tokenizer_files
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.file_names import GENERATION_CONFIG, PREPROCESSOR_CONFIG
 from regard.hub.hugging_face.checkpoint import write_hugging_face
 from regard.hub.hugging_face.generation_rules import OWN_FIELD
-from regard.hub.hugging_face.published_tokenizer import vocabulary_files
+from regard.hub.hugging_face.sentence_transformers import sentence_files
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (
@@ -75,9 +77,14 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
     if type(config) not in {family.config for family in FAMILIES.values()}:
         raise ConfigError("export: no published layout has a Transformer's encoder alone.")
     checkpoint_format = _choose_format(model, config, trained.labels)
-    files = vocabulary_files(tokenizer)
+    limit = _longest_text(model, config, trained)
+    files = tokenizer_files(tokenizer, model, checkpoint_format.model_type, limit)
+    if trained.pooling is not None:
+        files |= sentence_files(trained.pooling, config.dim)
     if isinstance(model, EncoderDecoder) and trained.search is not None:
         files[GENERATION_CONFIG] = _generation_config(model, tokenizer, trained.search)
+    if isinstance(model, Decoder) and trained.sampling is not None and files:
+        files[GENERATION_CONFIG] = _sampling_config(model, tokenizer, trained.sampling)
     write_hugging_face(
         folder,
         model,
@@ -89,6 +96,15 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
         labels=trained.labels,
     )
     return checkpoint_format.model_type
+
+
+def _longest_text(model: TextModel, config: ModelConfig, trained: TrainedModel) -> int | None:
+    """Return the most tokens of a text that the model reads; None where its length is not known."""
+    limits = [getattr(config, "max_positions", None)]
+    if trained.max_length is not None and isinstance(model, Classifier | EncoderDecoder):
+        # The end of a source is not counted.
+        limits.append(trained.max_length + isinstance(model, EncoderDecoder))
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _check_attention(attention: AttentionConfig) -> None:
@@ -143,8 +159,10 @@ def _generation_config(
         "forced_bos_token_id": search.forced_first,
         "forced_eos_token_id": tokenizer.eos_id if search.forces_end else None,
         # `transformers` counts the token that begins the decoder's input.
-        "max_length": None if search.max_length is None else search.max_length + 1,
+        "max_length": 1 + (search.max_length or getattr(model.config, "max_positions", None) or 0),
     }
+    if fields["max_length"] == 1:
+        fields["max_length"] = None
     own: dict[str, Any] = {"max_length_ratio": search.max_length_ratio}
     if search.ranking == "transformers":
         stopping = {"certain": "never", "likely": None, "first": True}
@@ -154,6 +172,33 @@ def _generation_config(
         names = ("ranking", "stopping", "length_penalty")
         own |= {name: getattr(search, name) for name in names}
     fields[OWN_FIELD] = own
+    return dump_json({name: value for name, value in fields.items() if value is not None})
+
+
+def _sampling_config(model: Decoder, tokenizer: AnyTokenizer, sampling: SamplingConfig) -> str:
+    """Return ``generation_config.json``; without a prompt a text begins as documents do."""
+    forbidden = dict.fromkeys((*sampling.forbidden, *tokenizer.unused_ids(model.vocab_size)))
+    ends, limits = sorted(tokenizer.stop_ids), {"max_new_tokens": sampling.max_tokens}
+    if sampling.max_length is not None:
+        limits = {"max_length": sampling.max_length}
+    is_sampled = sampling.temperature > 0
+    chosen = {
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+    }
+    fields = {
+        "bos_token_id": next(iter(tokenizer.document_start), None),
+        "eos_token_id": ends[0] if len(ends) == 1 else ends or None,
+        "pad_token_id": tokenizer.pad_id,
+        "do_sample": is_sampled,
+        **(chosen if is_sampled else {}),
+        **limits,
+        "min_new_tokens": sampling.min_tokens - 1 if sampling.min_tokens > 1 else None,
+        "repetition_penalty": sampling.repetition_penalty,
+        "no_repeat_ngram_size": sampling.no_repeat_size or None,
+        "suppress_tokens": list(forbidden) or None,
+    }
     return dump_json({name: value for name, value in fields.items() if value is not None})
 
 

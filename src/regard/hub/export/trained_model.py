@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.sampling import SamplingConfig
 from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.hugging_face.sentence_transformers import SentencePooling
 from regard.layers.attention_config import AttentionConfig
 from regard.models import Model
 
@@ -19,6 +21,10 @@ class TrainedModel(NamedTuple):
         attention: Its patterns.
         inputs: What it reads, in the plural: texts, images, recordings or series.
         search: Settings of beam search; None where there is no search.
+        sampling: Settings of continuations; None where there are none.
+        max_length: Most tokens that a classifier reads of a text, and of a source that is not
+            translated in parts; None is as many as the model can.
+        pooling: How an encoder's states become the vector of a text; None for other models.
         labels: Of a classifier, in the order of its logits; empty for other models.
         mean: Of each channel of images, in pixel values of 0 to 255; empty is 0.
         std: Their standard deviations; empty is 1.
@@ -29,6 +35,9 @@ class TrainedModel(NamedTuple):
     attention: AttentionConfig
     inputs: str = "texts"
     search: BeamSearchConfig | None = None
+    sampling: SamplingConfig | None = None
+    max_length: int | None = None
+    pooling: SentencePooling | None = None
     labels: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()

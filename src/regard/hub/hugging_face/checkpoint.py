@@ -206,6 +206,7 @@ def write_hugging_face(
         tensors |= to_remote(mapping, parameters[mapping.local].detach())
     write_all_tensors(folder, tensors, shard_bytes)
     for name, file in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         write_atomic(folder / name, file)
     write_atomic(folder / HF_CONFIG, content)
 

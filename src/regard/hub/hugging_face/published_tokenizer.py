@@ -187,17 +187,12 @@ class PublishedTokenizer:
     @property
     def document_start(self) -> list[int]:
         """The ids before running text: the one that begins a text, or else the one that ends it."""
-        ids = (self.bos_id, self.eos_id, self.newline_id)
+        ids = (self.first_id, self.bos_id, self.eos_id, self.newline_id)
         return [token for token in ids if token is not None][:1]
 
     def encode_prompt(self, text: str) -> list[int]:
         """Encode a text to continue, with what ``transformers`` adds, such as Llama's ``<s>``."""
         return self.encode([text], adds_specials=True)[0]
-
-    @property
-    def generation_start(self) -> list[int]:
-        """The ids that an output without a prompt begins with."""
-        return self.document_start if self.first_id is None else [self.first_id]
 
     @property
     def document_end(self) -> list[int]:
@@ -263,6 +258,12 @@ class PublishedTokenizer:
         if self._backend is None:
             return {}
         settings = tokenizer_settings(self.to_json(), self.special_ids)
+        if self.max_length is not None:
+            settings["model_max_length"] = self.max_length
+        if self.is_cut_left:
+            settings["truncation_side"] = "left"
+        if self._cleans_spaces:
+            settings["clean_up_tokenization_spaces"] = True
         return {TOKENIZER: self.to_json(), TOKENIZER_CONFIG: dump_json(settings)}
 
     def language_tag(self, text: str) -> str:  # noqa: ARG002 - of Marian's

@@ -14,10 +14,11 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from regard.errors import ConfigError, WeightsError
 from regard.hub.file_names import HF_CONFIG, SENTENCE_MODULES
-from regard.hub.hugging_face.weight_files import read_json
+from regard.hub.hugging_face.weight_files import dump_json, read_json
 
 PoolingMode = Literal["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 
+_PACKAGE = "sentence_transformers"
 _SETTINGS = "config_sentence_transformers.json"
 _TRANSFORMER_SETTINGS = tuple(
     f"sentence_{name}_config.json"
@@ -118,6 +119,38 @@ def read_sentence_pooling(folder: Path) -> SentencePooling | None:
         lowercases=fields.get("do_lower_case") is True,
         prompt=prompt,
     )
+
+
+def sentence_files(pooling: SentencePooling, dim: int) -> dict[str, str]:
+    """Return the files with which sentence-transformers computes the same vectors, by name.
+
+    Args:
+        pooling: How.
+        dim: Of a hidden state.
+
+    Returns:
+        The files; none for the mean of whatever the model reads, which needs none.
+    """
+    if pooling == SentencePooling():
+        return {}
+    paths = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    if not pooling.is_normalized:
+        del paths["Normalize"]
+    modules = [
+        {"idx": index, "name": str(index), "path": path, "type": f"{_PACKAGE}.models.{kind}"}
+        for index, (kind, path) in enumerate(paths.items())
+    ]
+    settings = {"max_seq_length": pooling.max_length, "do_lower_case": pooling.lowercases}
+    modes = {name: mode in pooling.modes for name, mode in _MODES.items()}
+    files = {
+        SENTENCE_MODULES: json.dumps(modules, indent=2),
+        _TRANSFORMER_SETTINGS[0]: dump_json(settings),
+        f"1_Pooling/{HF_CONFIG}": dump_json({"word_embedding_dimension": dim, **modes}),
+    }
+    if pooling.prompt:
+        prompts = {"prompts": {"default": pooling.prompt}, "default_prompt_name": "default"}
+        files[_SETTINGS] = dump_json(prompts)
+    return files
 
 
 def _modules(folder: Path) -> list[tuple[str, Path]]:

@@ -190,7 +190,7 @@ class TextGenerator:
             generator.seed()
         else:
             generator.manual_seed(seed)
-        ids = self.tokenizer.encode_prompt(prompt) or self.tokenizer.generation_start
+        ids = self.tokenizer.encode_prompt(prompt) or self.tokenizer.document_start
         if not ids:
             raise ConfigError(
                 "the prompt is empty, and the vocabulary has no token that begins a text."

@@ -33,6 +33,20 @@ _POOLING: dict[PoolingMode, Callable[[Tensor], Tensor]] = {
 }
 
 
+def pool_states(states: Tensor, pooling: SentencePooling) -> Tensor:
+    """Compute the vectors of texts of one length.
+
+    Args:
+        states: Their last hidden states, ``[texts, length, dim]``.
+        pooling: How.
+
+    Returns:
+        ``[texts, dim]``, or as many dimensions for each of several ways of pooling.
+    """
+    vectors = torch.cat([_POOLING[mode](states) for mode in pooling.modes], dim=-1)
+    return normalize(vectors, dim=-1) if pooling.is_normalized else vectors
+
+
 @dataclass(eq=False, repr=False)
 class TextEncoder:
     """An encoder of texts in use.
@@ -72,16 +86,18 @@ class TextEncoder:
         """
         if isinstance(texts, str):
             return self.embed([texts])[0]
-        pooling = self.pooling
-        texts = [pooling.prompt + text for text in texts]
-        if pooling.lowercases:
-            texts = list(map(Lowercase().normalize_str, texts))
-        vectors = []
-        for row in self.tokenizer.encode_whole(texts, max_length=self.max_length):
-            states = self.model.hidden_states(torch.tensor([row]))  # [1, length, dim]
-            vectors.append(torch.cat([_POOLING[mode](states) for mode in pooling.modes], dim=-1))
-        embeddings = torch.cat(vectors)
-        return normalize(embeddings, dim=-1) if pooling.is_normalized else embeddings
+        prepared = list(map(self.prepare, texts))
+        return torch.cat(
+            [
+                pool_states(self.model.hidden_states(torch.tensor([row])), self.pooling)
+                for row in self.tokenizer.encode_whole(prepared, max_length=self.max_length)
+            ]
+        )
+
+    def prepare(self, text: str) -> str:
+        """Return a text as a vector is computed of it: behind the prompt, in lower case if so."""
+        text = self.pooling.prompt + text
+        return Lowercase().normalize_str(text) if self.pooling.lowercases else text
 
     @torch.inference_mode()
     def fill(self, text: str, *, num: int = 5) -> list[list[tuple[str, float]]]:

@@ -1,0 +1,271 @@
+"""Real texts through an exported model: the same tokens and outputs as those of the original.
+
+A format is compared by a `Peer`, which reads the exported files by the library they are for. Two
+models are equal if every text has the same tokens, the same output, and numbers within 1e-4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import torch
+from msgspec.structs import replace
+
+from regard.data.batching import TokenRows
+from regard.data.readers.text_lines import read_lines
+from regard.errors import DataError, RegardError
+from regard.generation.beam_search_config import BeamSearchConfig
+from regard.hub.any_tokenizer import prepend_special_tokens
+from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.setup.base_task import ReadOptions
+from regard.setup.config import RunConfig
+from regard.setup.inspect import open_sources, sources_hash
+from regard.tasks import task_named
+from regard.tasks.classification.predictor import TextClassifier
+from regard.tasks.language_modeling.predictor import TextGenerator
+from regard.tasks.loading import Predictor
+from regard.tasks.masked_language_modeling.predictor import TextEncoder
+from regard.tasks.translation.loss import decode_rows, forbid_unused_ids, special_ids
+from regard.tasks.translation.predictor import Translator
+
+NUM_TEXTS = 200
+NUM_TOKENS = 32  # of an output
+TOLERANCE = 1e-4
+_PROMPT_WORDS = 12
+_CANDIDATES = 5  # for a masked token
+
+
+class TextOutput(NamedTuple):
+    """What a model makes of a text.
+
+    Args:
+        tokens: Ids of the input, special tokens included.
+        output: Text that is written, or label.
+        numbers: Probabilities, or the vector of the text.
+    """
+
+    tokens: tuple[int, ...]
+    output: str = ""
+    numbers: tuple[float, ...] = ()
+
+
+class Peer(NamedTuple):
+    """The library that an export is for.
+
+    Args:
+        name: Its name, which is also that of its package.
+        outputs: Computes the outputs of texts in an exported folder; None where it is missing.
+    """
+
+    name: str
+    outputs: Callable[[Path, Predictor, Sequence[str]], list[TextOutput] | None]
+
+
+class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """An exported model compared with the original on real texts.
+
+    Args:
+        source: Of the texts: a file, or the validation data.
+        peer: Library that read the export; empty where nothing was compared.
+        num_texts: Number of texts; 0 where nothing was compared.
+        num_equal: Number of texts with the same tokens, output and numbers.
+        difference: Largest difference of a number.
+        first: The first difference, in words; empty where there is none.
+        reason: Why nothing was compared; empty where it was.
+    """
+
+    source: str = ""
+    peer: str = ""
+    num_texts: int = 0
+    num_equal: int = 0
+    difference: float = 0.0
+    first: str = ""
+    reason: str = ""
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether texts were compared and every one is equal."""
+        return 0 < self.num_texts == self.num_equal
+
+
+def check_texts(
+    folder: Path, opened: Predictor, peer: Peer, *, path: str | None, texts: Sequence[str] = ()
+) -> TextCheck:
+    """Compare an exported folder with its model on real texts.
+
+    Args:
+        folder: The export.
+        opened: The model.
+        peer: Reads the export.
+        path: File of texts, one a line; None takes the validation data of the run.
+        texts: In place of a file.
+
+    Returns:
+        What is equal, or why nothing was compared.
+
+    Raises:
+        DataError: The file of texts cannot be read.
+    """
+    source = path or ("texts" if texts else "validation data")
+    if path is not None:
+        texts = require_texts(path)
+    elif not texts:
+        texts = validation_texts(opened.config)
+    texts = [text for text in texts if text.strip()][:NUM_TEXTS]
+    if not texts:
+        return TextCheck(reason="the validation data is not at hand")
+    inputs, own = model_outputs(opened, texts)
+    others = peer.outputs(folder, opened, inputs)
+    if others is None:
+        return TextCheck(reason=f"the package {peer.name} is not installed")
+    return _compare(inputs, own, others, source=source, peer=peer.name)
+
+
+def require_texts(path: str) -> list[str]:
+    """Return the texts of a file, one a line.
+
+    Raises:
+        DataError: The file cannot be read, or holds none.
+    """
+    texts = [text for text in read_lines(path) if text.strip()]
+    if not texts:
+        raise DataError(f"{path}: holds no text.  Expected one text a line.")
+    return texts
+
+
+def validation_texts(config: RunConfig | None) -> list[str]:
+    """Return the validation texts of a run; none where its data has changed or is missing."""
+    if config is None or not config.data.sha256 or task_named(config.task).reads_inputs:
+        return []
+    try:
+        sources = open_sources(config.data)
+        if sources_hash(sources) != config.data.sha256:
+            return []
+        valid = task_named(config.task).read(ReadOptions.from_config(config, sources)).valid
+    except RegardError:
+        return []
+    return list(valid.sources if config.task == "translation" else valid.texts)
+
+
+def model_outputs(opened: Predictor, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
+    """Return the inputs made of texts, such as prompts, and a model's own outputs for them."""
+    if isinstance(opened, Translator):
+        return _translate(opened, texts)
+    if isinstance(opened, TextClassifier):
+        return list(texts), _classify(opened, texts)
+    if isinstance(opened, TextGenerator):
+        prompts = [" ".join(text.split()[:_PROMPT_WORDS]) for text in texts]
+        return prompts, [_generate(opened, prompt) for prompt in prompts]
+    assert isinstance(opened, TextEncoder), "models of other inputs read no texts"
+    if opened.model.head is None or opened.tokenizer.mask_id is None:
+        prepared = list(map(opened.prepare, texts))
+        rows = opened.tokenizer.encode_whole(prepared, max_length=opened.max_length)
+        vectors = opened.embed(texts).tolist()
+        return list(texts), [
+            TextOutput(tuple(row), numbers=tuple(vector))
+            for row, vector in zip(rows, vectors, strict=True)
+        ]
+    return _fill(opened, texts)
+
+
+def check_search(config: BeamSearchConfig) -> BeamSearchConfig:
+    """Return the search that is compared: the model's own, greedy where only regard ranks so."""
+    beam = config.beam if config.ranking == "transformers" else 1
+    limit = min(NUM_TOKENS, config.max_length or NUM_TOKENS)
+    return replace(config, beam=beam, num_best=1, max_length=limit, max_length_ratio=None)
+
+
+def masked(text: str, mask: str) -> str:
+    """Return the first words of a text, the last one replaced by a mask."""
+    words = text.split()[:_PROMPT_WORDS]
+    return " ".join([*words[:-1], mask])
+
+
+def _translate(opened: Translator, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
+    """Translate the texts that are short enough for one part; longer ones are cut outside."""
+    ids = special_ids(opened.model, opened.tokenizer)
+    source, _ = split_tokenizer(opened.tokenizer)
+    rows = prepend_special_tokens(source, opened.tokenizer.encode(texts))
+    longest = opened.config.data.max_length
+    short = [index for index, row in enumerate(rows) if row and len(row) < longest]
+    search = forbid_unused_ids(check_search(opened.config.search), opened.model, opened.tokenizer)
+    decoded = decode_rows(opened.model, TokenRows(rows), short, search, ids)
+    outputs = opened.tokenizer.decode([best.ids for best, *_ in decoded])
+    return [texts[index] for index in short], [
+        TextOutput((*rows[index], ids.end_of_source), output)
+        for index, output in zip(short, outputs, strict=True)
+    ]
+
+
+def _classify(opened: TextClassifier, texts: Sequence[str]) -> list[TextOutput]:
+    rows = opened.tokenizer.encode_whole(texts, max_length=opened.max_length)
+    return [
+        TextOutput(
+            tuple(row), best.label, tuple(best.probabilities[label] for label in opened.labels)
+        )
+        for row, best in zip(rows, opened.classify(texts), strict=True)
+    ]
+
+
+def _generate(opened: TextGenerator, prompt: str) -> TextOutput:
+    tokens = opened.tokenizer.encode_prompt(prompt)
+    limit, most = NUM_TOKENS, opened.model.num_positions
+    if most is not None:
+        limit = max(1, min(limit, most - len(tokens)))
+    output = opened.generate(prompt, temperature=0, max_tokens=limit).text
+    return TextOutput(tuple(tokens), output)
+
+
+def _fill(opened: TextEncoder, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
+    tokenizer = opened.tokenizer
+    assert tokenizer.mask_id is not None, "a model with a mask"
+    (mask,) = tokenizer.pieces([tokenizer.mask_id])
+    inputs, outputs = [], []
+    for text in (masked(text, mask) for text in texts):
+        row = tokenizer.encode_masked(text)
+        if len(row) <= opened.model.config.max_positions:
+            (candidates,) = opened.fill(text, num=_CANDIDATES)
+            inputs.append(text)
+            outputs.append(TextOutput(tuple(row), numbers=tuple(p for _, p in candidates)))
+    return inputs, outputs
+
+
+def _compare(
+    texts: Sequence[str],
+    own: Sequence[TextOutput],
+    others: Sequence[TextOutput],
+    *,
+    source: str,
+    peer: str,
+) -> TextCheck:
+    differences, largest = [], 0.0
+    for text, ours, theirs in zip(texts, own, others, strict=True):
+        left, right = torch.tensor(ours.numbers), torch.tensor(theirs.numbers)
+        if left.shape == right.shape and left.numel():
+            largest = max(largest, float((left - right).abs().max()))
+        if words := _difference(ours, theirs):
+            differences.append(f"{text[:60]!r}: {words}")
+    return TextCheck(
+        source=source,
+        peer=peer,
+        num_texts=len(texts),
+        num_equal=len(texts) - len(differences),
+        difference=largest,
+        first=next(iter(differences), ""),
+        reason="" if texts else "every text is longer than the model reads",
+    )
+
+
+def _difference(ours: TextOutput, theirs: TextOutput) -> str:
+    """Return in words what differs between two outputs; empty where nothing does."""
+    if ours.tokens != theirs.tokens:
+        return f"tokens {list(ours.tokens)[:8]}, there {list(theirs.tokens)[:8]}"
+    if ours.output != theirs.output:
+        return f"{ours.output[:60]!r}, there {theirs.output[:60]!r}"
+    left, right = torch.tensor(ours.numbers), torch.tensor(theirs.numbers)
+    if left.shape != right.shape or not torch.allclose(left, right, rtol=0, atol=TOLERANCE):
+        return "other numbers"
+    return ""

@@ -1,0 +1,143 @@
+"""Outputs of an exported folder in ``transformers``: its tokenizer, `generate` and `pipeline`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regard.runs.text_check import NUM_TOKENS, Peer, TextOutput, check_search
+from regard.tasks.classification.predictor import TextClassifier
+from regard.tasks.language_modeling.predictor import TextGenerator
+from regard.tasks.loading import Predictor
+from regard.tasks.masked_language_modeling.predictor import TextEncoder, pool_states
+from regard.tasks.translation.predictor import Translator
+
+
+def transformers_outputs(
+    folder: Path, opened: Predictor, texts: Sequence[str]
+) -> list[TextOutput] | None:
+    """Return what ``transformers`` makes of texts with an exported folder.
+
+    Args:
+        folder: The export.
+        opened: The model that was exported, whose task decides the class.
+        texts: Inputs, such as prompts.
+
+    Returns:
+        An output for each; None where the package is not installed.
+    """
+    try:
+        library = import_module("transformers")
+    except ImportError:
+        return None
+    with _silent(library), torch.inference_mode():
+        tokenizer = library.AutoTokenizer.from_pretrained(folder)
+        if isinstance(opened, Translator):
+            return _translate(library, folder, opened, tokenizer, texts)
+        if isinstance(opened, TextClassifier):
+            return _classify(library, folder, opened, tokenizer, texts)
+        if isinstance(opened, TextGenerator):
+            return _generate(library, folder, tokenizer, texts)
+        assert isinstance(opened, TextEncoder), "models of other inputs read no texts"
+        if opened.model.head is None or opened.tokenizer.mask_id is None:
+            return _embed(library, folder, opened, tokenizer, texts)
+        return _fill(library, folder, tokenizer, texts)
+
+
+TRANSFORMERS = Peer("transformers", transformers_outputs)
+"""What Hugging Face's format is for."""
+
+
+@contextmanager
+def _silent(library: Any) -> Iterator[None]:
+    """Show no warnings and no progress of the library."""
+    logging = library.utils.logging
+    verbosity, has_progress = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_progress:
+            logging.enable_progress_bar()
+
+
+def _translate(
+    library: Any, folder: Path, opened: Translator, tokenizer: Any, texts: Sequence[str]
+) -> list[TextOutput]:
+    model = library.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    search, outputs = check_search(opened.config.search), []
+    for text in texts:
+        row = tokenizer(text, return_tensors="pt")
+        tokens = model.generate(**row, num_beams=search.beam, max_new_tokens=search.max_length)
+        output = tokenizer.decode(tokens[0], skip_special_tokens=True)
+        outputs.append(TextOutput(tuple(row["input_ids"][0].tolist()), output))
+    return outputs
+
+
+def _classify(
+    library: Any, folder: Path, opened: TextClassifier, tokenizer: Any, texts: Sequence[str]
+) -> list[TextOutput]:
+    pipeline = library.pipeline("text-classification", model=str(folder), tokenizer=tokenizer)
+    outputs = []
+    for text in texts:
+        (ranked,) = pipeline([text], top_k=None, truncation=True)
+        scores = {entry["label"]: entry["score"] for entry in ranked}
+        outputs.append(
+            TextOutput(
+                tuple(tokenizer(text, truncation=True)["input_ids"]),
+                ranked[0]["label"],
+                tuple(scores[label] for label in opened.labels),
+            )
+        )
+    return outputs
+
+
+def _generate(
+    library: Any, folder: Path, tokenizer: Any, prompts: Sequence[str]
+) -> list[TextOutput]:
+    model = library.AutoModelForCausalLM.from_pretrained(folder).eval()
+    positions = getattr(model.config, "n_positions", None)  # of a learned table
+    outputs = []
+    for prompt in prompts:
+        row = tokenizer(prompt, return_tensors="pt")
+        length = row["input_ids"].shape[1]
+        limit = NUM_TOKENS if positions is None else max(1, min(NUM_TOKENS, positions - length))
+        tokens = model.generate(**row, do_sample=False, max_new_tokens=limit)[0]
+        whole, before = (
+            tokenizer.decode(ids, skip_special_tokens=True) for ids in (tokens, tokens[:length])
+        )
+        output = whole[len(before) :]
+        outputs.append(TextOutput(tuple(row["input_ids"][0].tolist()), output))
+    return outputs
+
+
+def _embed(
+    library: Any, folder: Path, opened: TextEncoder, tokenizer: Any, texts: Sequence[str]
+) -> list[TextOutput]:
+    model = library.AutoModel.from_pretrained(folder).eval()
+    outputs = []
+    for text in texts:
+        options = {"truncation": True, "max_length": opened.max_length, "return_tensors": "pt"}
+        row = tokenizer(opened.prepare(text), **options)
+        vector = pool_states(model(**row).last_hidden_state, opened.pooling)[0]
+        tokens = tuple(row["input_ids"][0].tolist())
+        outputs.append(TextOutput(tokens, numbers=tuple(vector.tolist())))
+    return outputs
+
+
+def _fill(library: Any, folder: Path, tokenizer: Any, texts: Sequence[str]) -> list[TextOutput]:
+    pipeline = library.pipeline("fill-mask", model=str(folder), tokenizer=tokenizer)
+    return [
+        TextOutput(
+            tuple(tokenizer(text)["input_ids"]),
+            numbers=tuple(candidate["score"] for candidate in pipeline(text)),
+        )
+        for text in texts
+    ]

@@ -1,0 +1,195 @@
+"""An export is called equal only after real texts went through it, with its own vocabulary."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from msgspec.structs import replace
+from tests.models.published_weights import spread
+
+import regard
+from regard.__main__ import main
+from regard.data.masking import MASK
+from regard.data.tokenizer import Tokenizer, TokenizerConfig
+from regard.errors import DataError
+from regard.models import BertConfig, Classifier, GptConfig, TransformerConfig
+from regard.runs.export_check import export_model
+from regard.runs.text_check import check_texts, validation_texts
+from regard.runs.transformers_peer import TRANSFORMERS
+from regard.settings.binding import from_toml
+from regard.setup.config import DataConfig, RunConfig
+from regard.tasks import task_named
+from regard.tasks.loading import Predictor
+
+TEXTS = ["7 red cat sees the tree", "a\n\n old dog\n", "the red tree likes " * 9, "Fluß"]
+GPT2 = {"norm_kind": "layer", "activation": "gelu_tanh", "bias": True, "positions": "learned"}
+BERT = {"num_layers": 1, "dim": 16, "num_heads": 2, "hidden_dim": 24, "max_positions": 32}
+MODELS: dict[str, tuple[str, Any]] = {
+    "llama": (
+        "language-modeling",
+        GptConfig(num_layers=1, dim=16, num_heads=2, hidden_dim=24),
+    ),
+    "gpt2": (
+        "language-modeling",
+        GptConfig(num_layers=1, dim=16, num_heads=2, hidden_dim=24, max_positions=64, **GPT2),
+    ),
+    "bert": (
+        "masked-language-modeling",
+        BertConfig(**BERT, has_mlm_head=True, has_pooler=False, epsilon=1e-12),
+    ),
+    "vectors": (
+        "masked-language-modeling",
+        BertConfig(**BERT, has_mlm_head=False, has_pooler=False, epsilon=1e-12),
+    ),
+    "labels": (
+        "classification",
+        BertConfig(**BERT, has_mlm_head=False, has_pooler=True, pooling="first", epsilon=1e-12),
+    ),
+    "marian": (
+        "translation",
+        TransformerConfig(
+            num_encoder_layers=1,
+            num_decoder_layers=1,
+            dim=16,
+            num_heads=2,
+            hidden_dim=24,
+            norm="post",
+            positions="sinusoidal_halves",
+        ),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(TEXTS * 3, TokenizerConfig(vocab_size=300, tags=(MASK,)))
+
+
+def opened(kind: str, tokenizer: Tokenizer) -> Predictor:
+    """Make a model of drawn weights with a vocabulary of our own."""
+    name, model_config = MODELS[kind]
+    labels = ("joy", "anger", "fear") if kind == "labels" else ()
+    data = DataConfig(labels=labels, max_length=24)
+    config = RunConfig(task=name, model=model_config, data=data)
+    task = task_named(name)
+    model = task.build(config, len(tokenizer))
+    spread(model, gain=1.0)
+    if isinstance(model, Classifier):
+        torch.nn.init.normal_(model.output_weight)
+    return task.predictor(model.eval(), tokenizer, config)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_real_texts_give_the_same_in_an_exported_folder(kind, tokenizer, transformers, tmp_path):
+    model = opened(kind, tokenizer)
+    exported = export_model(model, tmp_path, texts=TEXTS)
+    assert exported.texts.is_equal, exported.texts
+    assert (exported.texts.num_texts, exported.texts.peer) == (
+        3 if kind == "marian" else 4,  # a long source is translated in parts
+        "transformers",
+    )
+    inputs = transformers.AutoTokenizer.from_pretrained(tmp_path)(TEXTS[0])
+    has_segments = kind in ("bert", "vectors", "labels")
+    assert ("token_type_ids" in inputs) == has_segments
+
+
+@pytest.mark.parametrize("kind", ["llama", "labels", "bert", "marian"])
+def test_an_exported_folder_opened_here_gives_the_same(kind, tokenizer, tmp_path):
+    model: Any = opened(kind, tokenizer)
+    export_model(model, tmp_path)
+    again: Any = regard.load(tmp_path)
+    if kind == "llama":
+        for text in TEXTS:
+            assert again.tokenizer.encode_prompt(text) == tokenizer.encode_prompt(text)
+        assert again.tokenizer.document_start == tokenizer.document_start
+        assert again.config.sampling == model.config.sampling
+        assert again.generate("7 red", seed=1) == model.generate("7 red", seed=1)
+    elif kind == "labels":
+        assert again.classify(TEXTS) == model.classify(TEXTS)
+    elif kind == "bert":
+        assert again.fill("7 <mask> cat") == model.fill("7 <mask> cat")
+    else:
+        assert again.translate(TEXTS) == model.translate(TEXTS)
+
+
+def change_json(path: Path, **fields: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_an_export_with_other_tokens_around_a_text_is_not_equal(tokenizer, transformers, tmp_path):
+    model = opened("labels", tokenizer)
+    export_model(model, tmp_path, texts=TEXTS[:1])
+    change_json(tmp_path / "tokenizer.json", post_processor=None)
+    check = check_texts(tmp_path, model, TRANSFORMERS, path=None, texts=TEXTS[:1])
+    assert (check.num_texts, check.num_equal, check.is_equal) == (1, 0, False)
+    assert check.first.startswith("'7 red cat sees the tree': tokens [")
+
+
+def test_an_export_with_other_labels_is_not_equal(tokenizer, transformers, tmp_path):
+    model = opened("labels", tokenizer)
+    export_model(model, tmp_path, texts=TEXTS[:1])
+    labels = json.loads((tmp_path / "config.json").read_text())["id2label"]
+    change_json(
+        tmp_path / "config.json", id2label=dict(zip("012", reversed(labels.values()), strict=True))
+    )
+    check = check_texts(tmp_path, model, TRANSFORMERS, path=None, texts=TEXTS)
+    assert check.num_equal < check.num_texts
+    assert check.difference > 1e-4
+
+
+def test_without_texts_nothing_is_called_equal(tokenizer, tmp_path):
+    exported = export_model(opened("llama", tokenizer), tmp_path)
+    assert not exported.texts.is_equal
+    assert exported.texts.reason == "the validation data is not at hand"
+
+
+def test_without_the_library_nothing_is_called_equal(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    exported = export_model(opened("llama", tokenizer), tmp_path, texts=TEXTS)
+    assert exported.texts.reason == "the package transformers is not installed"
+    assert exported.peer_difference is None
+
+
+def test_texts_of_a_file_are_read_before_anything_is_written(tokenizer, transformers, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("7 red cat\n\n old dog\n")
+    model = opened("vectors", tokenizer)
+    exported = export_model(model, tmp_path / "out", texts_path=str(path))
+    assert (exported.texts.num_equal, exported.texts.source) == (2, str(path))
+    path.write_text("\n\n")
+    with pytest.raises(DataError, match="holds no text"):
+        export_model(model, tmp_path / "other", texts_path=str(path))
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_validation_data_is_used_only_while_it_is_unchanged(trained):
+    config = from_toml((trained / "config.toml").read_text(), RunConfig, name="config.toml")
+    assert len(validation_texts(config)) == 10
+    assert validation_texts(replace(config, data=replace(config.data, sha256="0"))) == []
+    assert validation_texts(replace(config, data=replace(config.data, path="gone.tsv"))) == []
+    assert validation_texts(None) == []
+
+
+@pytest.mark.parametrize("has_texts", [True, False])
+def test_the_command_says_what_was_checked(has_texts, tokenizer, transformers, tmp_path, capsys):
+    export_model(opened("llama", tokenizer), tmp_path / "hf")
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS))
+    command = ["export", str(tmp_path / "hf"), "-o", str(tmp_path / "out")]
+    if has_texts:
+        command += ["--texts", str(tmp_path / "texts.txt")]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"Written {tmp_path}/out   hf, model_type llama"
+    assert lines[1].startswith("Logits  largest difference 0.0e+00 when read again, ")
+    if has_texts:
+        assert lines[2].startswith(f"Equal   5 texts ({tmp_path}/texts.txt) in transformers: ")
+    else:
+        assert lines[2] == (
+            "Not checked on real texts: the validation data is not at hand.  Check: regard export "
+            f"{tmp_path}/hf -o {tmp_path}/out --to hf --texts FILE"
+        )
