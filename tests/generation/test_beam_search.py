@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regard.data.batching import SpecialIds
-from regard.errors import ConfigError
+from regard.errors import ConfigError, WeightsError
 from regard.generation.beam_search import beam_search
 from regard.generation.beam_search_config import BeamSearchConfig, length_normalizer
 
@@ -305,6 +305,14 @@ def test_a_search_that_may_write_nothing_is_refused(beam):
     config = BeamSearchConfig(beam=beam, forbidden=tuple(range(VOCAB)))
     with pytest.raises(ConfigError, match="`forbidden` names all 5 tokens, so that nothing can be"):
         beam_search(Markov(0), torch.tensor([[7, 2]]), config)
+
+
+@pytest.mark.parametrize("beam", [1, 2])
+def test_a_model_that_gives_nan_is_refused(beam):
+    model = Markov(0)
+    model.table[:, 3:] = torch.nan
+    with pytest.raises(WeightsError, match="the model gives NaN for the next token"):
+        beam_search(model, torch.tensor([[7, 2]]), BeamSearchConfig(beam=beam))
 
 
 def test_padding_that_is_not_0_does_not_count():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, WeightsError
 from regard.generation.sampling import SamplingConfig, sample
 
 LOGITS = torch.tensor([[0.1, 3.0, 2.5, -0.5, 1.0]])
@@ -71,3 +71,21 @@ def test_a_rule_out_of_its_range_is_refused_by_its_name(changes):
 def test_rules_that_leave_no_token_say_so():
     with pytest.raises(ConfigError, match="no token is left for position 5"):
         write(no_repeat_size=1, max_tokens=9, prompt=(0,))
+
+
+def test_forbidden_tokens_count_among_those_that_the_rules_leave():
+    with pytest.raises(ConfigError, match="no token is left for position 4"):
+        write(no_repeat_size=1, max_tokens=9, prompt=(0,), forbidden=(3,))
+
+
+def test_a_text_that_has_ended_needs_no_token():
+    assert write(ends=(1,), no_repeat_size=1, max_tokens=7)[:1] == [1]
+
+
+def test_a_model_that_gives_nan_is_refused():
+    class Broken(Fixed):
+        def decode_step(self, ids, state):
+            return LOGITS.expand(len(ids), -1) * torch.nan
+
+    with pytest.raises(WeightsError, match="the model gives NaN for the next token"):
+        next(sample(Broken(), [0], SamplingConfig()))

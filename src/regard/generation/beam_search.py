@@ -17,7 +17,7 @@ from torch import Tensor
 
 from regard.data.batching import SpecialIds
 from regard.generation.beam_search_config import BeamSearchConfig, length_normalizer
-from regard.generation.constraints import Constraints
+from regard.generation.constraints import Constraints, check_logits
 from regard.generation.decoding import S, Seq2SeqDecoder
 
 
@@ -59,6 +59,7 @@ def beam_search(
 
     Raises:
         ConfigError: The constraints forbid every token.
+        WeightsError: The model gives NaN.
     """
     # Padding is on the right; before the last other token its id may be part of the text.
     positions = torch.arange(1, source_ids.shape[1] + 1, device=source_ids.device)
@@ -118,6 +119,7 @@ def _greedy(
     while len(alive):
         length = history.shape[1]
         logits = model.decode_step(last, state).float()
+        check_logits(logits)
         normalizer = logits.logsumexp(-1, keepdim=True)
         scores = constraints(logits, normalizer, history, alive)
         best, last = scores.max(-1)
@@ -191,6 +193,7 @@ class _Beams(Generic[S]):
         config, beam, device = self.config, self.config.beam, self.ids.device
         num, length = len(self.alive), self.ids.shape[2]  # the begin counts for the new token
         logits = self.model.decode_step(self.ids[:, :, -1].flatten(), self.state).float()
+        check_logits(logits)
         vocab = logits.shape[-1]
         sentences = torch.tensor(self.alive, device=device).repeat_interleave(beam)
         scores = self.constraints(logits.log_softmax(-1), 0.0, self.ids.flatten(0, 1), sentences)

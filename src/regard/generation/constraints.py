@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, WeightsError
 from regard.generation.beam_search_config import BeamSearchConfig
 
 
@@ -67,6 +67,19 @@ class Constraints:
             return scores
         is_dead = (scores == -torch.inf).all(-1, keepdim=True)
         return scores.log_softmax(-1).masked_fill(is_dead, -torch.inf)
+
+
+def check_logits(logits: Tensor) -> None:
+    """Check that a model gives numbers for the next token, ``[batch, vocab]``.
+
+    Raises:
+        WeightsError: One is NaN.
+    """
+    if bool(logits.isnan().any()):
+        raise WeightsError(
+            "the model gives NaN for the next token.  Check its weights, and that training ended "
+            "with a finite loss."
+        )
 
 
 def check_forbidden(forbidden: tuple[int, ...], vocab_size: int) -> None:

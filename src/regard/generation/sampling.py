@@ -15,6 +15,7 @@ from torch import Tensor
 from regard.errors import ConfigError
 from regard.generation.constraints import (
     check_forbidden,
+    check_logits,
     forbid_repeated_ngrams,
     penalize_repetition,
 )
@@ -96,11 +97,7 @@ def next_probabilities(logits: Tensor, config: SamplingConfig) -> Tensor:
     >>> next_probabilities(logits, SamplingConfig(top_p=0.6)).tolist()
     [[0.625, 0.375, 0.0]]
     """
-    logits = logits.float()
-    if config.forbidden:
-        check_forbidden(config.forbidden, logits.shape[-1])
-        forbidden = torch.tensor(config.forbidden, device=logits.device)
-        logits = logits.index_fill(-1, forbidden, -torch.inf)
+    logits = _without_forbidden(logits.float(), config)
     if config.temperature == 0:
         return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
     ordered, tokens = (logits / config.temperature).sort(dim=-1, descending=True, stable=True)
@@ -141,21 +138,27 @@ def sample(
         stop earlier.
 
     Raises:
-        ConfigError: Every token is forbidden, or no rule leaves one.
+        ConfigError: Every token is forbidden, or the rules leave none.
+        WeightsError: The model gives NaN.
     """
     limit = config.limit(len(prompt))
     if not limit:
         return
     generators = _generators(num, torch.default_generator if generator is None else generator)
     history = torch.tensor([list(prompt)]).expand(num, -1)  # [num, length]
+    has_ended = torch.zeros(num, 1, dtype=torch.bool)
     state = model.init_state()
     logits = model.decode_step(torch.tensor([list(prompt)]), state).expand(num, -1)
     state.select(torch.zeros(num, dtype=torch.long))
     for num_tokens in range(1, limit + 1):
+        check_logits(logits)
         logits = _constrain(logits, history, config)
         if ends and num_tokens < config.min_tokens:
             logits = logits.index_fill(-1, torch.tensor(list(ends)), -torch.inf)
-        if bool((logits.amax(-1) == -torch.inf).any()):
+        allowed = _without_forbidden(logits, config)
+        is_dead = allowed.amax(-1, keepdim=True) == -torch.inf  # [num, 1]
+        logits = logits.masked_fill(is_dead & has_ended, 0.0)  # of a text that has ended already
+        if bool((is_dead & ~has_ended).any()):
             raise ConfigError(
                 f"no token is left for position {num_tokens}: `sampling.no_repeat_size` "
                 f"({config.no_repeat_size}) or `sampling.min_tokens` ({config.min_tokens}) allows "
@@ -169,6 +172,7 @@ def sample(
         tokens = torch.stack(drawn)  # [num, 1]
         yield tokens.squeeze(1)
         history = torch.cat([history, tokens], dim=1)
+        has_ended |= torch.isin(tokens, torch.tensor(list(ends), dtype=torch.long))
         if num_tokens < limit:
             logits = model.decode_step(tokens, state)
 
@@ -183,6 +187,15 @@ def _generators(num: int, first: torch.Generator) -> list[torch.Generator]:
         for _ in range(num - 1)
     ]
     return [first, *(torch.Generator(first.device).manual_seed(seed) for seed in seeds)]
+
+
+def _without_forbidden(logits: Tensor, config: SamplingConfig) -> Tensor:
+    """Set the logits of forbidden tokens, ``[batch, vocab]``, to minus infinity."""
+    if not config.forbidden:
+        return logits
+    check_forbidden(config.forbidden, logits.shape[-1])
+    forbidden = torch.tensor(config.forbidden, device=logits.device)
+    return logits.index_fill(-1, forbidden, -torch.inf)
 
 
 def _constrain(logits: Tensor, history: Tensor, config: SamplingConfig) -> Tensor:

@@ -66,25 +66,24 @@ def add_low_rank(model: nn.Module, *, rank: int, alpha: float) -> None:
     """
     if rank < 1:
         raise ConfigError(f"rank must be 1 or more, not {rank}")
-    maps = [(name, module) for name, module in model.named_modules() if _is_map(module)]
-    if not maps:
-        raise ConfigError("the model has no linear map to adapt.  Train all of its weights.")
-    for name, module in maps:
-        if not isinstance(module, Linear):
+    maps: list[Linear] = []
+    for name, module in model.named_modules():
+        if isinstance(module, Linear):
+            if module.adaptation is not None:
+                raise ConfigError(f"{name} is adapted already.  Merge its change first.")
+            maps.append(module)
+        elif isinstance(module, nn.Linear):
             raise ConfigError(
                 f"{name} is a torch.nn.{type(module).__name__}, which cannot be adapted.  Build it "
                 "as regard.layers.Linear."
             )
-        if module.adaptation is not None:
-            raise ConfigError(f"{name} is adapted already.  Merge its change first.")
-    for _, module in maps:
+    if not maps:
+        raise ConfigError("the model has no linear map to adapt.  Train all of its weights.")
+    for module in maps:
         out_dim, in_dim = module.weight.shape
         own = min(rank, in_dim, out_dim)
-        module.adaptation = LowRank(in_dim, out_dim, rank=own, scale=alpha / own).to(module.weight)
-
-
-def _is_map(module: nn.Module) -> bool:
-    return isinstance(module, Linear | nn.Linear)
+        change = LowRank(in_dim, out_dim, rank=own, scale=alpha / own)
+        module.adaptation = change.to(module.weight)
 
 
 def merge_low_rank(tensors: Mapping[str, Tensor], *, alpha: float) -> dict[str, Tensor]:
