@@ -376,6 +376,27 @@ def test_a_model_with_attention_is_trained(curvature, pattern):
 
 
 @pytest.mark.parametrize("curvature", ["gauss-newton", "hessian"])
+def test_a_parameter_that_is_frozen_between_steps_stays(curvature):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+    objective = FullBatch(
+        [draw(20, 2)],
+        lambda outputs, _: (outputs - 1).square().mean(),
+        outputs=lambda rows: model(rows),
+    )
+    optimizer = NewtonCG(model.parameters(), curvature=curvature)
+    before = optimizer.step(objective)
+    frozen = model[0].weight.requires_grad_(False).clone()
+    for _ in range(2):
+        value = optimizer.step(objective)
+    assert torch.equal(model[0].weight, frozen)
+    assert value < before
+    model[0].weight.requires_grad_()
+    optimizer.step(objective)
+    assert not torch.equal(model[0].weight, frozen)
+
+
+@pytest.mark.parametrize("curvature", ["gauss-newton", "hessian"])
 def test_a_closure_is_refused_with_the_call_that_works(curvature):
     x = parameter(1.0, 2.0)
 

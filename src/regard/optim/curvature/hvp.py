@@ -96,10 +96,12 @@ def _differentiate(
     *,
     create_graph: bool,
 ) -> list[Tensor]:
+    """Differentiate; inputs that are frozen have derivatives of zero."""
+    moving = [tensor for tensor in inputs if tensor.requires_grad]
     try:
         products = torch.autograd.grad(
             outputs,
-            inputs,
+            moving,
             weights,
             create_graph=create_graph,
             retain_graph=True,
@@ -122,4 +124,5 @@ def _differentiate(
             "attention by regard.attention.attend.  Hugging Face models: load with "
             "attn_implementation='eager'."
         ) from error
-    return list(products)
+    remaining = iter(products)
+    return [next(remaining) if t.requires_grad else torch.zeros_like(t) for t in inputs]
