@@ -10,8 +10,9 @@ import pytest
 from tests.conftest import TINY
 
 from regard.__main__ import main
-from regard.cli.outputs import escape, replacing
+from regard.cli.outputs import escape, replacing, replacing_folder
 from regard.errors import ResourceError
+from regard.runs import export_check
 from regard.runs.run import train
 from regard.training.events import Evaluated
 
@@ -154,3 +155,37 @@ def test_a_run_whose_report_is_closed_saves_first(tmp_path, pairs_file):
         train(pairs_file, folder, settings=TINY, report=fail)
     assert error.value.next_steps[0].settings == (("output", str(folder)), ("resume", ""))
     assert (folder / "checkpoints" / "last.safetensors").exists()
+
+
+def test_an_export_that_fails_leaves_what_was_there(capsys, trained, tmp_path, monkeypatch):
+    def fail(opened, folder, to, texts_path):
+        (folder / "config.json").write_text("half")
+        raise ResourceError(f"{folder}/model.safetensors: the disk is full.")
+
+    monkeypatch.setattr(export_check, "export_model", fail)
+    output = tmp_path / "hf"
+    output.mkdir()
+    (output / "config.json").write_text("before")
+    for folder, left in ((output, "before"), (tmp_path / "new", None)):
+        code, _, err = run(capsys, "export", trained, "-o", folder)
+        assert (code, err) == (5, f"regard: {folder}/model.safetensors: the disk is full.\n")
+        assert left is None or (folder / "config.json").read_text() == left
+    assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+
+
+def test_an_export_replaces_its_files_and_keeps_others(tmp_path):
+    folder = tmp_path / "hf"
+    folder.mkdir()
+    for name in ("config.json", "model-00001-of-00002.safetensors", "notes.txt"):
+        (folder / name).write_text("before")
+    with replacing_folder(str(folder)) as temporary:
+        (temporary / "config.json").write_text("after")
+        (temporary / "model.safetensors").write_text("after")
+    texts = {path.name: path.read_text() for path in folder.iterdir()}
+    assert texts == {"config.json": "after", "model.safetensors": "after", "notes.txt": "before"}
+
+
+def test_no_export_goes_into_a_model_of_regard(capsys, trained, tmp_path):
+    code, _, err = run(capsys, "export", trained, "-o", trained)
+    assert code == 2
+    assert "holds a model of regard.  Export to another folder." in err

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+from regard.cli.outputs import replacing_folder
 from regard.cli.parameters import Flag, Name, Output
+from regard.errors import ConfigError
 
 
 def export(
@@ -33,10 +36,16 @@ def export(
     json
         One JSON object instead of text.
     """
+    from regard.hub.file_names import CONFIG
     from regard.runs.export_check import export_model
     from regard.tasks.loading import open_model
 
-    exported = export_model(open_model(model), output, to, texts_path=texts)
+    if (Path(output) / CONFIG).exists():
+        raise ConfigError(f"{output}: holds a model of regard.  Export to another folder.")
+    opened = open_model(model)
+    with replacing_folder(output) as folder:
+        exported = export_model(opened, folder, to, texts_path=texts)
+    exported = msgspec.structs.replace(exported, folder=output)
     if json:
         print(msgspec.json.encode(exported).decode())
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import sys
 import time
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from regard.errors import ConfigError, ResourceError
+from regard.errors import ConfigError, RegardError, ResourceError
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_UPDATES = 0.5  # on a terminal
@@ -68,6 +69,49 @@ def replacing(name: str) -> Iterator[TextIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(name: str) -> Iterator[Path]:
+    """Provide a temporary folder whose files get into a folder once the body has succeeded.
+
+    Until then what the folder holds is there. Its files of other names stay, but for weights, which
+    would belong to another model.
+
+    Args:
+        name: Of the folder, created as needed.
+
+    Yields:
+        The temporary folder, next to the other.
+
+    Raises:
+        ConfigError: The name is that of a file, or the folder cannot be written.
+        RegardError: One of the body, with the name in place of the temporary folder.
+    """
+    path = Path(os.path.realpath(name))
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{name}: a file, not a folder.  Name a folder.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        if not path.exists():
+            temporary.rename(path)
+            return
+        names = {file.name for file in temporary.iterdir()}
+        for old in (*path.glob("model*.safetensors"), *path.glob("model*.safetensors.index.json")):
+            if old.name not in names:
+                old.unlink()
+        for file in temporary.iterdir():
+            file.replace(path / file.name)
+    except RegardError as error:
+        message = str(error).replace(str(temporary), name)
+        raise type(error)(message, *error.next_steps) from error
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_rows(rows: Iterable[str], output: str | None) -> None:
