@@ -14,7 +14,8 @@ from tests.conftest import TINY
 
 from regard.errors import ConfigError, DataError
 from regard.hub.folder_lock import FolderLock
-from regard.runs.run import resume, train
+from regard.runs import run as runs
+from regard.runs.run import estimate, resume, train
 from regard.training.events import Evaluated, Planned, Progress
 
 HOLD = """
@@ -143,3 +144,50 @@ def test_a_missing_checkpoint_is_reported_before_the_run_starts_again(stopped):
     texts = []
     resume(stopped, report=lambda event: texts.append(getattr(event, "text", "")))
     assert any("last.safetensors is missing: the run starts again" in text for text in texts)
+
+
+def test_a_run_that_goes_on_is_in_use_and_not_one_to_resume(pairs_file, tmp_path):
+    folder, refusals = tmp_path / "model", []
+
+    def start_another(event):
+        if isinstance(event, Evaluated) and not refusals:
+            for is_dry in (False, True):
+                with pytest.raises(ConfigError) as caught:
+                    if is_dry:
+                        estimate(pairs_file, folder, settings=TINY)
+                    else:
+                        train(pairs_file, folder, settings=TINY)
+                refusals.append(str(caught.value))
+
+    train(pairs_file, folder, settings=[*TINY, "training.epochs=1"], report=start_another)
+    held = f"{folder}: in use by process {os.getpid()} on "
+    assert [text.startswith(held) for text in refusals] == [True, True]
+    with pytest.raises(ConfigError, match="already holds a finished model"):
+        train(pairs_file, folder, settings=TINY)
+
+
+def test_the_folder_is_locked_before_the_data_is_read(tmp_path, monkeypatch):
+    seen = []
+
+    def read(*arguments):
+        seen.append((tmp_path / "model" / ".lock").exists())
+        raise DataError("stop here")
+
+    monkeypatch.setattr(runs._Run, "from_request", read)
+    with pytest.raises(DataError):
+        train(tmp_path / "pairs.tsv", tmp_path / "model")
+    assert seen == [True]
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_within_the_data_is_made_only_after_the_data_is_read(tmp_path, monkeypatch):
+    seen = []
+
+    def read(*arguments):
+        seen.append((tmp_path / "model").exists())
+        raise DataError("stop here")
+
+    monkeypatch.setattr(runs._Run, "from_request", read)
+    with pytest.raises(DataError):
+        train(tmp_path, tmp_path / "model")
+    assert seen == [False]

@@ -10,12 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 from types import TracebackType
 
 from regard.errors import ConfigError
 
 _NAME = ".lock"
+_MOST_ATTEMPTS, _SECONDS_BETWEEN = 3, 0.02
 
 
 class FolderLock:
@@ -54,15 +56,14 @@ class FolderLock:
     def _try(self) -> None:
         """Open and lock the file; leave it unlocked where another process has just removed it."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
-            os.close(descriptor)
-            raise ConfigError(
-                f"{self.folder}: in use by {holder}, which trains a model there.  "
-                "Wait until it ends, or choose another folder with `output`."
-            ) from None
+        attempts = 1
+        while not _locks(descriptor, fcntl.LOCK_EX):
+            if attempts == _MOST_ATTEMPTS:
+                error = _in_use(self.folder, descriptor)
+                os.close(descriptor)
+                raise error
+            attempts += 1
+            time.sleep(_SECONDS_BETWEEN)  # another process may only be looking
         if not _is_linked(self._path, descriptor):
             os.close(descriptor)
             return
@@ -100,6 +101,41 @@ class FolderLock:
                 path.rmdir()
             except OSError:
                 return
+
+
+def require_unlocked(folder: Path) -> None:
+    """Check that no other run is going on in a folder; nothing is written.
+
+    Raises:
+        ConfigError: One is, with its process and host.
+    """
+    try:
+        descriptor = os.open(folder / _NAME, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        if not _locks(descriptor, fcntl.LOCK_SH):
+            raise _in_use(folder, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locks(descriptor: int, kind: int) -> bool:
+    """Return whether an open file could be locked, without waiting."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _in_use(folder: Path, descriptor: int) -> ConfigError:
+    """Return the error of a folder whose lock another process holds."""
+    holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+    return ConfigError(
+        f"{folder}: in use by {holder}, which trains a model there.  "
+        "Wait until it ends, or choose another folder with `output`."
+    )
 
 
 def _is_linked(path: Path, descriptor: int) -> bool:

@@ -6,8 +6,10 @@ the model once, arrange the data in batches, measure a few steps, plan, train, t
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +22,7 @@ from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
 from regard.errors import ConfigError, DataError, NextStep, ResourceError, resource_errors
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.hub.folder_lock import FolderLock
+from regard.hub.folder_lock import FolderLock, require_unlocked
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import sweep_temporaries
 from regard.runs.model_card import model_card
@@ -103,10 +105,16 @@ def train(
     folder = ModelFolder(output)
     require_free(folder)
     request = _request(data, settings, config, sources)
-    with resource_errors(_LESS_DATA):
-        run = _Run.from_request(request, folder, report, start_time, sources)
-    with FolderLock(folder.path) as lock:  # only now: the folder may be within that of the data
-        require_free(folder)  # another run may have begun in the meantime
+    with ExitStack() as stack:
+        lock = None
+        # A folder within that of the data would be listed with it.
+        if not _is_within_data(folder.path, request):
+            lock = stack.enter_context(FolderLock(folder.path))
+        with resource_errors(_LESS_DATA):
+            run = _Run.from_request(request, folder, report, start_time, sources)
+        if lock is None:
+            lock = stack.enter_context(FolderLock(folder.path))
+        require_free(folder, is_locked=True)  # another run may have begun in the meantime
         return run.from_start(lock)
 
 
@@ -206,8 +214,23 @@ def is_finished(folder: ModelFolder) -> bool:
     return any(line.get("event") == "finished" for line in folder.read_metrics())
 
 
-def require_free(folder: ModelFolder) -> None:
+def _is_within_data(folder: Path, request: Request) -> bool:
+    """Return whether a folder is in a folder of the data of a request, at any depth."""
+    data = request.bind_all_but_model(RunConfig()).data
+    folders = [
+        Path(os.path.realpath(path))
+        for path in (data.path, data.valid, data.test)
+        if path and os.path.isdir(path)  # noqa: PTH112 - False for names that are too long
+    ]
+    return any(Path(os.path.realpath(folder)).is_relative_to(path) for path in folders)
+
+
+def require_free(folder: ModelFolder, *, is_locked: bool = False) -> None:
     """Check that a folder holds no run and can be created.
+
+    Args:
+        folder: The folder.
+        is_locked: Whether the caller holds its lock.
 
     Raises:
         ConfigError: With what to do instead.
@@ -215,6 +238,8 @@ def require_free(folder: ModelFolder) -> None:
     if not folder.holds_model:
         folder.check_writable()
         return
+    if not is_locked:
+        require_unlocked(folder.path)
     state = "a finished model" if is_finished(folder) else "a run that can be resumed"
     raise ConfigError(
         f"{folder.path}: already holds {state}; nothing was changed.  "
@@ -310,9 +335,7 @@ class _Run:
         config = resolve(request, facts, inspect_machine(), task)
         setup = _set_up(task, config, dataset, tokenizer, report)
         if pretrained is not None:
-            note = load_initial_weights(setup.model, config, pretrained)
-            if note:
-                report(Warned(text=note))
+            load_initial_weights(setup.model, config, pretrained)
         return cls(folder, task, setup, sources, report, start_time)
 
     @classmethod
