@@ -144,6 +144,26 @@ def test_labels_that_can_hardly_be_learned_are_warned_about(capsys, tmp_path):
     )
 
 
+def test_a_label_of_the_test_part_alone_is_warned_about(capsys, tmp_path):
+    data, test = tmp_path / "mood.csv", tmp_path / "test.csv"
+    rows = [f"good day {n},pos\nbad night {n},neg\n" for n in range(40)]
+    data.write_text("Text,Label\n" + "".join(rows))
+    test.write_text("Text,Label\na strange thing,rare\nanother,rare\nfine,pos\n")
+    code, out, _ = run(capsys, "check", data, "--test", test)
+    assert code == 0
+    assert out.splitlines()[1] == "Warning 1 label has no row in training: rare."
+    test.write_text("Text,Label\na strange thing,rare\n")
+    code, _, err = run(capsys, "check", data, "--test", test)
+    assert code == 3
+    assert 'the label "rare" is not in' in err
+
+
+def test_one_column_of_two_is_refused(capsys, pairs_file):
+    code, _, err = run(capsys, "check", pairs_file, "--columns", "source")
+    assert code == 2
+    assert "one column, two expected, source and target: --columns source,NAME" in err
+
+
 def test_pairs_with_few_targets_are_warned_about(capsys, tmp_path):
     data = tmp_path / "mood.tsv"
     alone = "".join(f"word {n}\tWort {n}\n" for n in range(20))

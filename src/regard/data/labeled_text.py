@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
@@ -89,6 +89,29 @@ def describe_rare_labels(
         names = list_first(unseen, _NUM_NAMED)
         warnings.append(f"{len(unseen):,} {noun} {verb} no row in training: {names}.")
     return warnings
+
+
+def join_labels(
+    names: Sequence[str], held_out: Iterable[LabeledTexts | LabeledInputs], train_path: str
+) -> tuple[str, ...]:
+    """Return the labels in training and of held-out rows, in alphabetical order.
+
+    A label of held-out rows alone is never predicted, so its rows count as errors.
+
+    Args:
+        names: Labels in training.
+        held_out: Parts of the data that were named.
+        train_path: Of the training data, for messages.
+
+    Raises:
+        DataError: No label of a part is in training.
+    """
+    joined = set(names)
+    for part in held_out:
+        if set(names).isdisjoint(part.labels):
+            check_known_labels(part, names, train_path)
+        joined |= set(part.labels)
+    return tuple(sorted(joined))
 
 
 def check_known_labels(

@@ -10,6 +10,7 @@ import msgspec
 from regard.data.readers.audio import LogMelConfig
 from regard.data.splits import EARLIER_SPLIT, SPLIT_RULE
 from regard.data.tokenizer import TokenizerConfig
+from regard.errors import ConfigError
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.sampling import SamplingConfig
 from regard.layers.attention_config import AttentionConfig
@@ -94,6 +95,25 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if not 0 < percent < 100:
             raise ValueError(f"{name} must be above 0 % and below 100 %, not {match[0]}")
         return percent / 100
+
+
+def two_columns(data: DataConfig, first: str, second: str) -> tuple[str, str] | None:
+    """Return the two columns that settings name; None where they name none.
+
+    Args:
+        data: The settings.
+        first: What the first column holds, for the message.
+        second: What the second column holds.
+
+    Raises:
+        ConfigError: They name one.
+    """
+    if len(data.columns) == 1:
+        raise ConfigError(
+            f"data.columns={data.columns[0]}: one column, two expected, {first} and {second}: "
+            f"`data.columns={data.columns[0]},NAME`"
+        )
+    return (data.columns[0], data.columns[1]) if data.columns else None
 
 
 class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

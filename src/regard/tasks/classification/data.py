@@ -12,8 +12,8 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import (
     COLUMNS,
     LabeledTexts,
-    check_known_labels,
     describe_rare_labels,
+    join_labels,
     label_names,
 )
 from regard.data.labels import describe_spellings, distinct_labels, spell_labels
@@ -24,7 +24,7 @@ from regard.data.readers.tables import inspect_records
 from regard.data.splits import check_overlap, split, without_overlap
 from regard.errors import DataError
 from regard.setup.base_task import Dataset, ReadOptions
-from regard.setup.config import DataConfig
+from regard.setup.config import DataConfig, two_columns
 from regard.setup.facts import DataFacts
 
 L = TypeVar("L", LabeledTexts, LabeledInputs)
@@ -114,12 +114,12 @@ def read_text_classification_data(options: ReadOptions) -> TextClassificationDat
         if (source := options.source(name)) is not None:
             own_texts, _ = read_labeled_texts_of(source, data)
             own_texts = with_spelling(own_texts, labels)
-            check_known_labels(own_texts, labels, texts.path)
             if data.drop_overlap:
                 own_texts = without_overlap(parts.train, own_texts)
             elif not data.allow_overlap:
                 check_overlap(parts.train, own_texts)
             held_out[name] = own_texts
+    labels = join_labels(labels, held_out.values(), texts.path)
     return TextClassificationData(
         path=texts.path,
         train=parts.train,
@@ -141,7 +141,7 @@ def with_spelling(rows: L, names: Collection[str]) -> L:
 
 def columns_of(data: DataConfig) -> tuple[str, str]:
     """Return the names of the columns of text and label."""
-    return (data.columns[0], data.columns[1]) if data.columns else COLUMNS
+    return two_columns(data, *COLUMNS) or COLUMNS
 
 
 def read_labeled_texts_of(

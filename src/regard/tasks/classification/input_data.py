@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from regard.data.labeled_inputs import LabeledInputs, feature_statistics, label_names
-from regard.data.labeled_text import check_known_labels
+from regard.data.labeled_text import join_labels
 from regard.data.labels import describe_spellings, distinct_labels
 from regard.data.listing import list_first
 from regard.data.readers.idx import find_idx
@@ -131,8 +131,7 @@ def read_input_classification_data(
                 held_out, repeated, labeled.path, drop=options.data.drop_overlap
             )
     parts = {name: with_spelling(part, labels) for name, part in parts.items()}
-    for part in parts.values():
-        check_known_labels(part, labels, "the training data")
+    labels = join_labels(labels, parts.values(), "the training data")
     splits = split(
         labeled,
         seed=options.seed,

@@ -19,7 +19,7 @@ from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.setup.base_task import Dataset, ReadOptions
-from regard.setup.config import DataConfig
+from regard.setup.config import DataConfig, two_columns
 from regard.setup.facts import DataFacts
 
 _FEW_TARGETS = 10  # rows for each different target, from which targets look like labels
@@ -123,7 +123,7 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
 
 def columns_of(data: DataConfig) -> tuple[str, str] | None:
     """Return the columns of source and target, where they are named."""
-    return (data.columns[0], data.columns[1]) if data.columns else None
+    return two_columns(data, "source", "target")
 
 
 def read_pairs_of(
