@@ -14,6 +14,7 @@ help:
 	@echo "make demo     train and try a translator on the embedded corpus (about 4 minutes on 2 cores)"
 	@echo "make test     lint, types, layers, tests and doctests (about 13 minutes on two cores)"
 	@echo "make quick    lint, and the tests that are not slow (about 3 minutes)"
+	@echo "make draws    2,000 drawn commands on damaged files and folders (about 5 minutes)"
 	@echo "make clean    remove the virtual environment and what tests left behind"
 	@echo "Both install into $(VENV) first; pip's own settings (PIP_INDEX_URL, ...) are honoured."
 
@@ -51,6 +52,9 @@ all-tests: $(VENV)/.tested
 
 quick: lint
 	$(PYTEST) -m "not slow"
+
+draws: $(VENV)/.tested
+	$(PYTEST) --hypothesis-profile=many tests/cli/test_drawn_commands.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 # A shared machine may be slow for a moment: no time of a single example says anything.
 settings.register_profile("regard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("many", settings.get_profile("regard"), max_examples=2_000)
 settings.load_profile("regard")
 
 NOUNS = {"cat": "Katze", "dog": "Hund", "house": "Haus", "tree": "Baum", "river": "Fluss"}

@@ -148,7 +148,7 @@ class Manifest:
             return _Document()
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=_Document)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise WeightsError(f"{self.path}: damaged ({error}).", self._accept_step()) from error
 
     def _enter(self, name: str, entry: FileEntry) -> None:

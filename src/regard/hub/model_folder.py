@@ -54,6 +54,16 @@ T = TypeVar("T", bound=msgspec.Struct)
 _UNWRITABLE = "{}: cannot be written ({}).  Choose another folder with `output`."
 
 
+class _MetricsLine(msgspec.Struct):
+    """The types of what lines of metrics.jsonl have."""
+
+    event: str = ""
+    step: int = 0
+    is_best: bool = False
+    measures: dict[str, float | None] = {}
+    test: dict[str, float | None] = {}
+
+
 class ModelFolder:
     """One model folder.
 
@@ -222,9 +232,14 @@ class ModelFolder:
             return []
         *lines, _ = self._read_text(path).split("\n")  # what follows the last line end is cut off
         try:
+            for line in lines:
+                if line:
+                    msgspec.json.decode(line, type=_MetricsLine)
             return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines if line]
-        except msgspec.DecodeError as error:
-            raise WeightsError(f"{path}: a line is not a JSON object ({error}).") from error
+        except (ValueError, RecursionError) as error:
+            raise WeightsError(
+                f"{path}: a line is not a JSON object as runs write it ({error})."
+            ) from error
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl."""
@@ -240,7 +255,7 @@ class ModelFolder:
     def drop_metrics_after(self, step: int) -> None:
         """Drop the lines of metrics.jsonl after a step; without any, the file is left as it is."""
         path, lines = self.path / METRICS, self.read_metrics()
-        remaining = [line for line in lines if line["step"] <= step]
+        remaining = [line for line in lines if line.get("step", 0) <= step]
         is_whole = path.is_file() and path.read_bytes().endswith(b"\n")
         if len(remaining) < len(lines) or not is_whole:
             self.write_metrics(remaining)

@@ -90,8 +90,6 @@ class Lstm(Layer):
         is_reversed: Whether it reads from the last position to the first.
     """
 
-    reads_weights_of_maps = True
-
     def __init__(self, in_dim: int, dim: int, *, is_reversed: bool = False) -> None:
         super().__init__()
         self.dim = dim
@@ -190,19 +188,10 @@ def run_cells(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor
 
 def _fused(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor, LstmState]:
     """Compute what `run_cells` computes, by PyTorch's kernel."""
-    # PyTorch would write an exported graph for one length, position by position.
-    compute = _lstm_operator if torch.compiler.is_exporting() else _run_kernel
-    outputs, hidden, cell = compute(x, *state, *weights)
-    return outputs, LstmState(hidden, cell)
-
-
-def _run_kernel(
-    x: Tensor, hidden: Tensor, cell: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    outputs, last_hidden, last_cell = torch.lstm(
+    outputs, hidden, cell = torch.lstm(
         x,
-        (hidden[None], cell[None]),
-        (weight, recurrent, bias, torch.zeros_like(bias)),
+        (state.hidden[None], state.cell[None]),
+        (*weights, torch.zeros_like(weights.bias)),
         has_biases=True,
         num_layers=1,
         dropout=0.0,
@@ -210,21 +199,7 @@ def _run_kernel(
         bidirectional=False,
         batch_first=True,
     )
-    return outputs, last_hidden[0], last_cell[0]
-
-
-@torch.library.custom_op("regard::lstm", mutates_args=())
-def _lstm_operator(
-    x: Tensor, hidden: Tensor, cell: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    outputs, hidden, cell = _run_kernel(x, hidden, cell, weight, recurrent, bias)
-    return outputs.contiguous(), hidden.clone(), cell.clone()
-
-
-@_lstm_operator.register_fake
-def _(x: Tensor, hidden: Tensor, cell: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    outputs = x.new_empty(*x.shape[:2], hidden.shape[1])
-    return outputs, torch.empty_like(hidden), torch.empty_like(cell)
+    return outputs, LstmState(hidden[0], cell[0])
 
 
 def _hold_at_padding(

@@ -118,9 +118,9 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         num_parameters=num_parameters,
         weight_bytes=4 * num_parameters,
         length=length,
-        is_finished=any(line["event"] == "finished" for line in lines),
-        step=max((line["step"] for line in lines), default=0),
-        num_evaluations=sum(line["event"] == "evaluated" for line in lines),
+        is_finished=any(line.get("event") == "finished" for line in lines),
+        step=max((line.get("step", 0) for line in lines), default=0),
+        num_evaluations=sum(line.get("event") == "evaluated" for line in lines),
         figures=_figures(lines),
         tensors=tensors,
         layout=layout,
@@ -143,8 +143,8 @@ def _hash(paths: list[Path]) -> str:
 def _figures(lines: list[dict]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for line in lines:
-        if line["event"] == "evaluated" and line["is_best"]:
-            figures |= {f"valid {name}": value for name, value in line["measures"].items()}
-        if line["event"] == "finished":
-            figures |= {f"test {name}": value for name, value in line["test"].items()}
-    return figures
+        if line.get("event") == "evaluated" and line.get("is_best"):
+            figures |= {f"valid {name}": value for name, value in line.get("measures", {}).items()}
+        if line.get("event") == "finished":
+            figures |= {f"test {name}": value for name, value in line.get("test", {}).items()}
+    return {name: value for name, value in figures.items() if value is not None}

@@ -42,6 +42,7 @@ _Struct = type[msgspec.Struct]
 _NONE = "none"
 _WIDEST_CELL = 40  # characters; a longer cell moves only the rest of its own line
 _LONGEST_QUOTE = 60  # characters of a faulty line that a message repeats
+_MOST_SECTIONS = 20  # within each other
 _LONGEST_TOML = 500_000  # characters, read in about a second
 _QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|\'[^\'\n]*+\'?')
 _DEEP_KEY = re.compile(r'(?<![\w-])(?:(?:[\w-]++|"")[ \t]*+\.[ \t]*+){20}')
@@ -80,6 +81,8 @@ def parse_settings(settings: Sequence[str]) -> Table:
         if not separator:
             raise ConfigError(f'setting "{setting}" has no value.  Write {setting}=VALUE.')
         *sections, name = path.strip().split(".")
+        if len(sections) > _MOST_SECTIONS:
+            raise ConfigError(f"unknown setting {path[:_LONGEST_QUOTE]}....", _all_settings(""))
         nested: Table = {name: Word(text)}
         for section in reversed(sections):
             nested = {section: nested}

@@ -84,6 +84,8 @@ def read_idx(path: str | Path, *, num_axes: int) -> NDArray[np.uint8]:
         )
     shape = struct.unpack_from(f">{num_axes}I", content, 4)
     size = math.prod(shape)
+    if not size:
+        raise DataError(f"{path}: its header says {' x '.join(map(str, shape))}: it is empty.")
     if len(content) < start + size:
         raise DataError(
             f"{path}: {len(content) - start:,} numbers, its header says {size:,}.  "
