@@ -37,6 +37,11 @@ from regard.hub.file_names import (
     WEIGHTS,
 )
 from regard.hub.hugging_face.checkpoint import is_hugging_face
+from regard.hub.hugging_face.other_folders import (
+    describe_file,
+    describe_folder,
+    describe_missing,
+)
 from regard.hub.hugging_face.sentencepiece_tokenizer import has_sentencepiece, read_any_tokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.hub.manifest import Manifest
@@ -123,10 +128,15 @@ class ModelFolder:
         """
         train = NextStep("Train one", "train", ("pairs.tsv",), (("output", str(self.path)),))
         if not self.path.exists():
+            if advice := describe_missing(self.path):
+                raise WeightsError(f"{self.path}: no such folder.{advice}")
             raise WeightsError(f"{self.path}: no such folder.", train)
         if not self.path.is_dir():
-            raise WeightsError(f"{self.path}: a file, not a model folder.")
+            description = describe_file(self.path)
+            raise WeightsError(description or f"{self.path}: a file, not a model folder.")
         if not self.holds_model:
+            if description := describe_folder(self.path):
+                raise WeightsError(description)
             raise WeightsError(f"{self.path}: holds no {CONFIG}: not a model folder.", train)
 
     def read_config(self, kind: type[T]) -> T:

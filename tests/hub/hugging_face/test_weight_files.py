@@ -39,7 +39,7 @@ def test_as_much_as_fits_stands_in_a_file_and_a_larger_tensor_alone(limit, shard
     write_all_tensors(tmp_path, tensors, limit)
     found = [sorted(read_all_tensors_of(path)) for path in weight_files(tmp_path)]
     assert found == shards
-    again = read_all_tensors(tmp_path, "")
+    again = read_all_tensors(tmp_path)
     assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())
     assert (tmp_path / WEIGHTS_INDEX).exists() == (len(shards) > 1)
 
@@ -72,7 +72,7 @@ def test_what_an_earlier_export_left_is_not_read(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS]
     write_all_tensors(tmp_path, tensors_of(5, 5), 20)
     assert not (tmp_path / WEIGHTS).exists()
-    assert len(read_all_tensors(tmp_path, "")["t0"]) == 5
+    assert len(read_all_tensors(tmp_path)["t0"]) == 5
 
 
 def test_a_sharded_model_is_the_same_here_and_in_transformers(tmp_path):

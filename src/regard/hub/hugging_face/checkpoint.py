@@ -35,6 +35,11 @@ from regard.hub.hugging_face.name_mapping import (
     to_local,
     to_remote,
 )
+from regard.hub.hugging_face.other_folders import (
+    ADAPTER,
+    describe_adapter,
+    describe_quantization,
+)
 from regard.hub.hugging_face.sentence_transformers import transformer_folder
 from regard.hub.hugging_face.weight_files import (
     SHARD_BYTES,
@@ -130,6 +135,10 @@ def read_hugging_face(
     folder = transformer_folder(folder)
     fields = read_json(folder / HF_CONFIG)
     checkpoint_format = _format_of(folder, fields, formats)
+    if (folder / ADAPTER).is_file():
+        raise ConfigError(describe_adapter(folder))
+    if quantization := describe_quantization(fields):
+        raise ConfigError(f"{folder}/{HF_CONFIG}: {quantization}")
     check_head(folder, fields, checkpoint_format)
     try:
         config = checkpoint_format.read(fields)
@@ -138,7 +147,7 @@ def read_hugging_face(
     except ValueError as error:
         raise ConfigError(f"{folder}/config.json: {error}.") from error
     architecture = architecture_of(fields)
-    tensors = rename_tensors(read_all_tensors(folder, architecture), checkpoint_format)
+    tensors = rename_tensors(read_all_tensors(folder), checkpoint_format)
     require_tensors_for_layers(config, len(tensors), f"{folder}/")
     warn_if_not_finite(tensors, f"{folder}/")
     if checkpoint_format.adapt is not None:

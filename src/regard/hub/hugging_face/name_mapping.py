@@ -1,6 +1,6 @@
 """The tensors of a published checkpoint matched with a model's parameters.
 
-An error names all tensors that do not fit, by their names in the file.
+An error names the tensors that do not fit, by their names in the file: the first ten of each kind.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from regard.errors import WeightsError
+from regard.hub.hugging_face.other_folders import cut_list
 from regard.models.base.checkpoint_format import CheckpointFormat, ParameterMapping
+
+_MOST_PROBLEMS = 10
 
 
 def rename_tensors(
@@ -55,7 +58,7 @@ def match_tensors(
         The tensors of `mappings`, by their published names, whether the model is bare or not.
 
     Raises:
-        WeightsError: Tensors are missing or surplus; all of them are named.
+        WeightsError: Tensors are missing or surplus; ten of them at most are named.
     """
     names = list(chain.from_iterable(mapping.remote for mapping in mappings))
     # The names of a bare model lack the prefix; a head next to it may have its own.
@@ -67,7 +70,7 @@ def match_tensors(
     if missing := [file_names[name] for name in names if name not in parts]:
         noun, verb = ("tensor", "is") if len(missing) == 1 else ("tensors", "are")
         counted = f"{len(parts)} of {len(names)} found"
-        problems.append(f"{noun} {', '.join(missing)} {verb} missing ({counted}).")
+        problems.append(f"{noun} {cut_list(missing)} {verb} missing ({counted}).")
     for name in sorted(tensors.keys() - set(file_names.values())):
         original = checkpoint_format.tied_names.get(name)
         if name.endswith(checkpoint_format.ignored or "\0"):
@@ -108,7 +111,10 @@ def describe_mismatches(
 
 
 def join_problems(problems: list[str]) -> str:
-    """Join sentences about problems; all but the first begin with a capital letter."""
+    """Join at most ten sentences about problems; all but the first begin with a capital letter."""
+    rest = len(problems) - _MOST_PROBLEMS
+    if rest > 0:
+        problems = [*problems[:_MOST_PROBLEMS], f"and {rest:,} more."]
     return "  ".join([problems[0], *(f"{text[0].upper()}{text[1:]}" for text in problems[1:])])
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from regard.errors import WeightsError
 from regard.hub.file_names import WEIGHTS, WEIGHTS_INDEX
+from regard.hub.hugging_face.other_folders import describe_weights
 from regard.hub.storage import read_tensors, tensor_ends, write_atomic
 
 SHARD_BYTES = 5_000_000_000  # most bytes of a file of weights
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _MEGABYTE = 1_000_000
 
 
@@ -46,35 +46,26 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_all_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
+def read_all_tensors(folder: Path) -> dict[str, Tensor]:
     """Read every tensor of a folder, under the names and with the types of its files.
 
     Args:
         folder: A Hugging Face folder.
-        architecture: Class of ``transformers`` that opens it, for the advice on pickles.
 
     Returns:
         The tensors by name, on the CPU.
 
     Raises:
-        WeightsError: There are none, they are pickles, a shard is missing or in another folder, or
-            a file is damaged or cut short.
+        WeightsError: There are none, they are pickles or for another library, a shard is missing
+            or in another folder, or a file is damaged or cut short.
     """
     # In the order of transformers: a single file counts before old shards next to it.
     if (folder / WEIGHTS).is_file():
         return _read_file(folder / WEIGHTS)
     if (folder / WEIGHTS_INDEX).is_file():
         return _read_shards(folder)
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
-    if not pickles:
-        raise WeightsError(f"{folder}/: holds neither {WEIGHTS} nor {WEIGHTS_INDEX}.")
-    kind = architecture if architecture.isidentifier() else "AutoModel"
     raise WeightsError(
-        f"{folder}/: has its weights in {', '.join(pickles)} only, a pickle.  Opening one can run "
-        "any program, so only .safetensors is read.  Convert a folder that you trust:\n"
-        f"    from transformers import {kind}\n"
-        f"    {kind}.from_pretrained({str(folder)!r})"
-        f".save_pretrained({str(folder)!r}, safe_serialization=True)"
+        describe_weights(folder) or f"{folder}/: holds neither {WEIGHTS} nor {WEIGHTS_INDEX}."
     )
 
 

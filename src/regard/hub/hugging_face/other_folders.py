@@ -1,0 +1,204 @@
+"""Folders and files that are no model here: each named for what it is, with what to do.
+
+Caches of the hub, adapters of peft, files of llama.cpp, weights for TensorFlow, JAX or ONNX alone,
+pickles, and names of the hub, from which nothing is ever downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from regard.hub.file_names import HF_CONFIG
+
+ADAPTER = "adapter_config.json"
+_MOST_NAMED = 10
+_CACHE = "models--"
+_GGUF = ".gguf"
+_WEIGHTS = (".safetensors", ".bin", ".onnx", ".pt", ".h5")
+_NOT_WEIGHTS = {"optimizer", "rng_state", "scaler", "scheduler", "training_args"}
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# Endings of the files of other libraries, in the order in which they are looked for.
+_LIBRARIES = {
+    "tf_model.h5": "TensorFlow",
+    ".h5": "TensorFlow",
+    ".ckpt.index": "TensorFlow",
+    "flax_model.msgpack": "JAX",
+    ".msgpack": "JAX",
+    ".onnx": "ONNX",
+    "openvino_model.xml": "OpenVINO",
+}
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_WELL_KNOWN = re.compile(
+    r"(distil|sci)?(bert|gpt2|roberta)([._-].*)?|(albert|bart|electra|gpt|llama|longformer|opus|t5|vit"
+    r"|all)-.*",
+    re.IGNORECASE,
+)
+
+
+def describe_missing(path: Path) -> str:
+    """Return what to do about a name that looks like one of the hub; empty for other names."""
+    name = str(path)
+    is_hub_name = _HUB_NAME.fullmatch(name) and not path.parent.exists()
+    if not is_hub_name and not _WELL_KNOWN.fullmatch(name):
+        return ""
+    return (
+        "  A name of the Hugging Face hub?  Nothing is downloaded here.  Get the folder, then name "
+        f"it: hf download {name} --local-dir {path.name}"
+    )
+
+
+def describe_file(path: Path) -> str:
+    """Return what a file is that was named in place of a folder; empty for other files."""
+    if path.suffix == _GGUF:
+        return f"{path}: weights of llama.cpp (GGUF).  {_ORIGINAL}"
+    if path.suffix in _WEIGHTS:
+        return f"{path}: a file of weights.  Name its folder, which has {HF_CONFIG} too."
+    return ""
+
+
+def describe_folder(path: Path) -> str:
+    """Return what a folder without a model is, with what to do; empty where nothing is known.
+
+    Args:
+        path: A folder without ``config.toml`` and without a ``config.json`` of Hugging Face.
+    """
+    if path.name.startswith(_CACHE) or (path / "snapshots").is_dir():
+        return _describe_cache(path)
+    caches = sorted(entry.name for entry in path.glob(f"{_CACHE}*"))
+    if caches:
+        return (
+            f"{path}: a cache of the Hugging Face hub, with {cut_list(caches)}.  Name a folder in "
+            "its snapshots, such as "
+            f"{_snapshot(path / caches[0]) or path / caches[0] / 'snapshots' / 'HASH'}"
+        )
+    if (path / ADAPTER).is_file():
+        return describe_adapter(path)
+    if files := sorted(entry.name for entry in path.glob(f"*{_GGUF}")):
+        return f"{path}: weights of llama.cpp (GGUF), {cut_list(files)}.  {_ORIGINAL}"
+    if (path / HF_CONFIG).is_file():
+        return (
+            f"{path}/{HF_CONFIG}: has no model_type, which says what the model is.  Write it "
+            'there, such as "model_type": "bert".'
+        )
+    library, files = _files_of_library(path)
+    if library:
+        return f"{path}: has a model for {library} only ({cut_list(files)}).  {_ORIGINAL}"
+    return ""
+
+
+_ORIGINAL = f"Take the original folder, with {HF_CONFIG} and .safetensors."
+
+
+def describe_adapter(path: Path) -> str:
+    """Return what a folder with adapters of peft is, and how they are merged."""
+    try:
+        fields = json.loads((path / ADAPTER).read_text(encoding="utf-8"))
+        base = fields.get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        base = None
+    merged = f"{path}-merged"
+    return (
+        f"{path}: adapters of peft{f' over {base}' if base else ''}, which are not applied here.  "
+        "Merge them:\n"
+        "    from peft import AutoPeftModel\n"
+        f"    AutoPeftModel.from_pretrained({str(path)!r})"
+        f".merge_and_unload().save_pretrained({merged!r})\n"
+        "with AutoPeftModelForCausalLM or AutoPeftModelForSequenceClassification where it has such "
+        "a head."
+    )
+
+
+def describe_quantization(fields: Mapping[str, Any]) -> str:
+    """Return how the weights of a folder are quantized; empty where they are not.
+
+    Args:
+        fields: Of ``config.json``.
+    """
+    quantization = fields.get("quantization_config")
+    if not quantization:
+        return ""
+    method = quantization.get("quant_method") if isinstance(quantization, Mapping) else None
+    return (
+        f"quantization_config: weights quantized{f' by {method}' if method else ''}, which are not "
+        f"computed here.  {_ORIGINAL}"
+    )
+
+
+def describe_weights(folder: Path) -> str:
+    """Return in which files a folder without safetensors has its weights, and what to do.
+
+    Args:
+        folder: With a ``config.json`` of Hugging Face.
+    """
+    pickles = sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.suffix in _PICKLES and entry.name.partition(".")[0] not in _NOT_WEIGHTS
+    )
+    if pickles:
+        return (
+            f"{folder}/: has its weights in {cut_list(pickles)} only, a pickle.  Opening one can "
+            "run any program, so only .safetensors is read.  Convert a folder that you trust, with "
+            f"all its heads and biases:\n    python -c {shlex.quote(conversion(folder, pickles))}"
+        )
+    if files := sorted(entry.name for entry in folder.glob(f"*{_GGUF}")):
+        return (
+            f"{folder}/: has its weights for llama.cpp (GGUF) only, {cut_list(files)}.  {_ORIGINAL}"
+        )
+    library, files = _files_of_library(folder)
+    if library:
+        return f"{folder}/: has its weights for {library} only ({cut_list(files)}).  {_ORIGINAL}"
+    return ""
+
+
+def conversion(folder: Path, pickles: list[str]) -> str:
+    """Return a program that writes the tensors of pickles to safetensors, heads and biases too."""
+    paths = [str(folder / name) for name in pickles]
+    return (
+        "import torch; from safetensors.torch import save_file; "
+        f"t = [torch.load(f, map_location='cpu', weights_only=True) for f in {paths!r}]; "
+        "save_file({n: x.clone().contiguous() for part in t for n, x in part.items()}, "
+        f"{str(folder / 'model.safetensors')!r}, {{'format': 'pt'}})"
+    )
+
+
+def cut_list(names: list[str]) -> str:
+    """Return at most ten names, and how many more there are.
+
+    >>> cut_list(["a", "b"]), cut_list([str(number) for number in range(12)])[-12:]
+    ('a, b', '9 and 2 more')
+    """
+    rest = len(names) - _MOST_NAMED
+    named = ", ".join(names[:_MOST_NAMED])
+    return f"{named} and {rest:,} more" if rest > 0 else named
+
+
+def _describe_cache(path: Path) -> str:
+    snapshot = _snapshot(path)
+    advice = f"Name the folder in it: {snapshot}" if snapshot else "It has no snapshot yet."
+    return f"{path}: a cache of the Hugging Face hub.  {advice}"
+
+
+def _snapshot(path: Path) -> Path | None:
+    """Return the snapshot of the main branch in a cache, or else the last one."""
+    main = path / "refs" / "main"
+    if main.is_file():
+        named = path / "snapshots" / main.read_text(encoding="utf-8").strip()
+        if named.is_dir():
+            return named
+    folders = sorted(entry for entry in path.glob("snapshots/*") if entry.is_dir())
+    return folders[-1] if folders else None
+
+
+def _files_of_library(folder: Path) -> tuple[str, list[str]]:
+    names = sorted(entry.relative_to(folder).as_posix() for entry in folder.glob("*"))
+    names += sorted(entry.relative_to(folder).as_posix() for entry in folder.glob("onnx/*.onnx"))
+    for ending, library in _LIBRARIES.items():
+        if files := [name for name in names if name.endswith(ending)]:
+            return library, files
+    return "", []
