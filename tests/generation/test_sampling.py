@@ -94,6 +94,11 @@ def test_continuations_do_not_depend_on_how_many_there_are():
     assert torch.equal(state, last_state)
 
 
+def test_no_continuations_are_refused():
+    with pytest.raises(ConfigError, match="num must be 1 or more, not 0"):
+        next(sample(Counting(), [1], SamplingConfig(), num=0))
+
+
 def test_draws_are_as_frequent_as_the_model_says():
     generator = torch.Generator().manual_seed(1)
 

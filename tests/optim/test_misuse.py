@@ -94,6 +94,23 @@ def test_a_loop_over_mini_batches_with_a_closure_each_is_refused_at_the_second(m
     assert num_steps == 1
 
 
+@pytest.mark.parametrize("method", [*METHODS, NewtonCG])
+def test_an_objective_of_another_batch_is_refused_at_the_second_step(method):
+    torch.manual_seed(0)
+    model, batches = nn.Linear(4, 1).double(), torch.randn(2, 8, 4, dtype=torch.float64)
+    first, second = (
+        FullBatch(
+            [batch],
+            lambda outputs, _: (outputs - 1).square().mean(),
+            outputs=lambda rows: model(rows),
+        )
+        for batch in batches
+    )
+    optimizer = method(model.parameters())
+    optimizer.step(first)
+    assert "at the same point; " in refused(optimizer, second)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_new_closure_of_the_same_loss_costs_one_evaluation_once(method):
     def take_steps(build):

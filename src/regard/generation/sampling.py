@@ -138,9 +138,11 @@ def sample(
         stop earlier.
 
     Raises:
-        ConfigError: Every token is forbidden, or the rules leave none.
+        ConfigError: Every token is forbidden, the rules leave none, or `num` is below 1.
         WeightsError: The model gives NaN.
     """
+    if num < 1:
+        raise ConfigError(f"num must be 1 or more, not {num}")
     limit = config.limit(len(prompt))
     if not limit:
         return

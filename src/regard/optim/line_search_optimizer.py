@@ -132,8 +132,8 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self._flat = FlatParameters(self.param_groups, frozen=self._find_frozen())
         self._seen_versions: list[tuple[int, int, bool]] | None = None
         self._buffers: dict[str, Tensor] = {}
-        self._closure: Closure | None = None  # of the first step
-        self._has_compared_closures = False
+        self._first_loss: object = None  # the closure or objective of the first step
+        self._has_compared_losses = False
         self._has_start = False  # whether the buffer "start" holds where the present step began
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -342,7 +342,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         has_moved = self._seen_versions not in (None, self._flat.versions())
         if not (is_first or has_moved or has_changed):
             if self._checks_noise:
-                self._compare_closures(objective)
+                self._compare_losses(objective)
             return
         if has_moved and not is_first:
             self._on_moved_parameters()
@@ -360,17 +360,18 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         # Only now, so that a call after an error is a first one again.
         norm = self._flat.max_abs(gradient)
         self._state.update(value=value, gradient=gradient, norm=norm)
-        if self._checks_noise and self._closure is None:
-            self._compare_closures(objective)
+        if self._checks_noise and self._first_loss is None:
+            self._compare_losses(objective)
 
-    def _compare_closures(self, objective: DeterministicObjective) -> None:
-        """Refuse the first new closure of a loop if its loss is another one: that of a batch."""
-        if self._has_compared_closures or not isinstance(objective, ClosureObjective):
+    def _compare_losses(self, objective: DeterministicObjective) -> None:
+        """Refuse the first new closure or objective of a loop if its loss is that of a batch."""
+        if self._has_compared_losses:
             return
-        if self._closure is None:
-            self._closure = objective.closure
-        elif self._closure != objective.closure:
-            self._has_compared_closures, self._closure = True, None
+        loss = objective.closure if isinstance(objective, ClosureObjective) else objective
+        if self._first_loss is None:
+            self._first_loss = loss
+        elif self._first_loss != loss:
+            self._has_compared_losses, self._first_loss = True, None
             self._refuse_noise(objective, self._value)
 
     def _refuse_noise(self, objective: DeterministicObjective, first: float) -> None:
