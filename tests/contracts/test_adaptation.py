@@ -5,9 +5,12 @@ And its last layers can be trained alone.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tests.contracts import test_decoders, test_encoders, test_families
+from tests.models.vit import test_model
 
 from regard.layers.linear import Linear
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
@@ -15,7 +18,12 @@ from regard.models import DECODERS, ENCODERS
 from regard.setup.config import FineTuningConfig, RunConfig
 from regard.setup.fine_tuning import freeze
 
+IMAGES = SimpleNamespace(
+    build=lambda kind: test_model.build(kind)[0],
+    loss_of=lambda model: model(test_model.build("image")[1]).square().sum(),
+)
 MODELS = {
+    "vit classifies": (IMAGES, "image", {}),
     **{f"{family} translates": (test_families, family, {}) for family in test_families.ALONE},
     "lstm translates by an additive score": (test_families, "lstm", {"attention": "bahdanau"}),
     "bert+gpt translates": (test_families, "bert+gpt", {}),
