@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
-from regard.cli.console import describe
-from regard.training.events import Planned
+from regard.cli import console
+from regard.cli.console import describe, make_report
+from regard.training.events import Planned, Progress, Warned
 
 PLANNED = Planned(
     optimizer="muon",
@@ -42,3 +46,33 @@ def test_the_plan_is_a_line():
 def test_one_step_is_no_steps(changes, words):
     (line,) = describe(msgspec.structs.replace(PLANNED, **changes))
     assert words in line
+
+
+def test_a_notebook_has_one_line_of_progress_that_is_updated(monkeypatch, capsys):
+    shown = []
+
+    def display(content, *, raw, display_id):
+        shown.append(content)
+        return SimpleNamespace(update=lambda content, raw: shown.append(content))
+
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    monkeypatch.setattr(console, "is_notebook", lambda: True)
+    progress = Progress(
+        step=1,
+        total_steps=4,
+        epoch=1,
+        loss=2.5,
+        tokens_per_second=100.0,
+        elapsed=1.0,
+        left=3.0,
+        num_passes=1.0,
+        gradient_norm=1.0,
+        is_full_batch=False,
+    )
+    with make_report(json=False) as report:
+        report(progress)
+        report(Warned(text="A line."))
+        report(msgspec.structs.replace(progress, step=2))
+    assert capsys.readouterr().out == "Note    A line.\n"
+    assert len(shown) == 2
+    assert "1/4" in shown[0]["text/plain"] and "2/4" in shown[1]["text/plain"]

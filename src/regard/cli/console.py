@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import singledispatch
+from importlib import import_module
 
 import msgspec
 from rich.console import Console
@@ -34,6 +35,8 @@ def make_report(*, json: bool) -> Iterator[ev.Report]:
     console = Console(highlight=False, soft_wrap=True)
     if json:
         yield _write_json
+    elif is_notebook():
+        yield _NotebookReport()
     elif is_interactive():
         with Live(console=console, auto_refresh=False, transient=True) as live:
             yield _LiveReport(live)
@@ -46,7 +49,12 @@ def is_interactive() -> bool:
 
     ``FORCE_COLOR`` asks for color in a file, too, but a file has no lines to update.
     """
-    return sys.stdout.isatty() or Console().is_jupyter
+    return sys.stdout.isatty() or is_notebook()
+
+
+def is_notebook() -> bool:
+    """Whether this is a cell of a notebook."""
+    return Console().is_jupyter
 
 
 def _write_json(event: ev.Event) -> None:
@@ -95,6 +103,28 @@ class _LiveReport:
         if isinstance(event, ev.Interrupted | ev.Finished):
             self._live.update(Text(""), refresh=True)
         self._plain(event)
+
+
+class _NotebookReport:
+    """Writes lines of text below one that is updated in place, without widgets."""
+
+    def __init__(self) -> None:
+        self._plain = _PlainReport(lambda text: print(text, flush=True))
+        self._losses: deque[float] = deque(maxlen=24)
+        # A notebook has IPython, which is no dependency.
+        self._display = import_module("IPython.display").display
+        self._line = None
+
+    def __call__(self, event: ev.Event) -> None:
+        if not isinstance(event, ev.Progress):
+            self._plain(event)
+            return
+        self._losses.append(event.loss)
+        content = {"text/plain": _progress_line(event, self._losses)}
+        if self._line is None:
+            self._line = self._display(content, raw=True, display_id=True)
+        else:
+            self._line.update(content, raw=True)
 
 
 _COLUMNS = {

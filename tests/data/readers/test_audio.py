@@ -198,6 +198,16 @@ def test_a_length_of_zero_counts_where_only_other_chunks_follow(tmp_path, behind
         read_wav(path)
 
 
+def test_samples_behind_those_of_the_header_are_not_passed_over(tmp_path):
+    path = write_wav(tmp_path / "a.wav", range(100))
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + struct.pack("<I", 20) + content[44:])
+    with pytest.raises(DataError, match="says 20 bytes of samples, 180 bytes follow them"):
+        read_wav(path)
+    path.write_bytes(content + b"TAG" + bytes(125))  # what other programs put at the end
+    assert len(read_wav(path).samples) == 100
+
+
 def test_a_header_with_an_impossible_sample_rate_is_named(tmp_path):
     path = write_wav(tmp_path / "a.wav", [1, 2, 3])
     content = path.read_bytes()

@@ -128,6 +128,15 @@ def test_files_without_a_label_in_test_do_not_make_labels_of_the_parts(tmp_path,
     ]
 
 
+def test_an_empty_folder_next_to_the_parts_is_named(tmp_path):
+    make_files(tmp_path, "train/a/1.png", "train/b/2.png", "validation/a/3.png", "LICENSE")
+    (tmp_path / "empty").mkdir()
+    assert parts_and_labels(tmp_path) == {("train", "a"), ("train", "b"), ("valid", "a")}
+    assert describe_unread(tmp_path, IMAGE_SUFFIXES, "images") == [
+        "No images in the folder empty: it is no label."
+    ]
+
+
 def test_a_label_may_be_named_like_a_part(tmp_path):
     make_files(tmp_path, "train/1.png", "bus/2.png", "train/night/3.png")
     assert part_folders(open_source(tmp_path), IMAGE_SUFFIXES) == {}

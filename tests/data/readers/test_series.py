@@ -114,6 +114,7 @@ def test_rows_to_be_classified_are_checked_too(tmp_path):
     [
         "date,label,a,b\n2024-01-31,x,1,2\n2024-02-01,y,3,4\n",
         "label,a,when,b\nx,1,31.1.2024 12:30,2\ny,3,,4\n",
+        "\ufefflabel,a,b,when\nx,1,2,2010-01-01  01:00:00\ny,3,4,2010-01-01  02:00:00\n",
         "label,a,b,time\nx,1,2,09:30\ny,3,4,10:30:15\n",
         "id,label,a,b,\n7,x,1,2,\n9,y,3,4,,\n",
     ],
@@ -130,7 +131,8 @@ def test_a_number_behind_the_header_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cell", "number"), [("1,5", 1.5), ("-0,125", -0.125), ("1000,25", 1000.25)]
+    ("cell", "number"),
+    [("1,5", 1.5), ("-0,125", -0.125), ("1000,25", 1000.25), ("1.234,5", 1234.5)],
 )
 def test_decimal_commas_are_read_where_no_comma_separates(tmp_path, cell, number):
     path = write(tmp_path, f"label;a;b\nx;{cell};2\n")
@@ -145,6 +147,11 @@ def test_decimal_commas_are_read_where_no_comma_separates(tmp_path, cell, number
 def test_commas_that_may_be_thousands_are_refused(tmp_path, text):
     with pytest.raises(DataError, match=r"column a holds no number\.  .*A decimal comma"):
         read_number_rows(write(tmp_path, text))
+
+
+def test_a_point_among_decimal_commas_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"column b has a decimal point, others have commas"):
+        read_number_rows(write(tmp_path, "label;a;b\nx;1,5;1.234\n"))
 
 
 def test_cells_without_a_value_are_named(tmp_path):

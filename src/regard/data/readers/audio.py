@@ -309,6 +309,11 @@ def _parse(content: bytes) -> _Wav:
         length == 0 and (is_cut_short or not _are_chunks(content[start:]))
     ):
         length = len(content) - start
+    behind = content[start + length + length % 2 :]
+    if len(behind) > length and not _are_chunks(behind):
+        raise ValueError(
+            f"its header says {length:,} bytes of samples, {len(behind):,} bytes follow them"
+        )
     raw = content[start : start + length]
     return _Wav(channels, rate, width, length // size, raw[: len(raw) // size * size])
 

@@ -143,7 +143,7 @@ def describe_unread(data: SourceLike, suffixes: Collection[str], unit: str) -> l
     notes = [f"Files that are not read: {list_first(counts, _NUM_KINDS)}."] if counts else []
     empty = [
         folder.relative_to(root).as_posix()
-        for label_root in sorted(roots)
+        for label_root in sorted({root, *roots})
         for folder in sorted(label_root.iterdir())
         if folder.is_dir() and not folder.name.startswith((".", "_"))
         if folder not in labels and folder not in roots

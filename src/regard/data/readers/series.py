@@ -29,13 +29,15 @@ from regard.errors import DataError
 
 _NUM_NAMED = 10  # columns in a message
 _INDEX_NAMES = ("", "id", "index", "row", "unnamed: 0")  # the last is what pandas writes
-_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
-_SURE_COMMA = re.compile(r"\s*[-+]?(?:0+,\d+|\d+,(?!\d{3}\s*$)\d+)\s*")  # not 1,234
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+\s*")  # 1,5 and 1.234,5
+_SURE_COMMA = re.compile(  # not 1,234, which may be a thousand
+    r"\s*[-+]?(?:0+,\d+|\d+,(?!\d{3}\s*$)\d+|\d{1,3}(?:\.\d{3})+,\d+)\s*"
+)
 _NUM_INSPECTED = 100  # rows by which columns of dates and decimal commas are known
 _TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?: ?[AaPp][Mm])?(?:Z|[+-]\d{2}:?\d{2})?"
 _DATE = re.compile(
-    rf"\s*(?:\d{{4}}([-/.])\d{{1,2}}\1\d{{1,2}}(?:[T ]{_TIME})?"
-    rf"|\d{{1,2}}([-/.])\d{{1,2}}\2(?:\d{{4}}|\d{{2}})(?:[T ]{_TIME})?|{_TIME})\s*"
+    rf"\s*(?:\d{{4}}([-/.])\d{{1,2}}\1\d{{1,2}}(?:(?:T| +){_TIME})?"
+    rf"|\d{{1,2}}([-/.])\d{{1,2}}\2(?:\d{{4}}|\d{{2}})(?:(?:T| +){_TIME})?|{_TIME})\s*"
 )
 _MISSING = frozenset(["na", "n/a", "#n/a", "<na>", "null", "none", "-", "?", "missing"])
 
@@ -262,6 +264,11 @@ def _number_rows(
         while values and not values[-1].strip():
             values.pop()
         if columns.has_decimal_commas:
+            pointed = [i for i, cell in enumerate(values) if "." in cell and "," not in cell]
+            if pointed:
+                reason = f"column {names[pointed[0]]} has a decimal point, others have commas."
+                file.refuse(line, reason, values[pointed[0]], "Write all in one way.")
+                continue
             values = [_with_point(cell) for cell in values]
         if not values:
             file.refuse(line, "no numbers.", remedy="Fill them in, or leave the row out.")
@@ -277,7 +284,7 @@ def _has_commas(content: bytes) -> bool:
 
 def _with_point(cell: str) -> str:
     """Return a number with a decimal comma with a point; other text unchanged."""
-    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
+    return cell.replace(".", "").replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
 
 
 def _are_readable(file: TextFile, line: int, cells: Sequence[str], names: Sequence[str]) -> bool:
