@@ -550,6 +550,17 @@ def test_a_scale_that_cannot_be_squared_is_named(method, scale, size):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_function_that_is_scaled_away_is_no_success_at_its_start(method):
+    def fun(x):
+        return 1e-200 * (x - 1).square().sum()
+
+    away = minimize(fun, start(0.0, 0.0), method=method)
+    assert (away.success, away.fun) == (False, pytest.approx(2e-200))
+    assert "is too small to be squared" in away.message
+    assert minimize(fun, start(1.0, 1.0), method=method).success
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("scale", [1e100, 1e-100])
 def test_scales_that_can_be_squared_are_solved(method, scale):
     result = minimize(

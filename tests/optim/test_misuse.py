@@ -354,6 +354,28 @@ def test_frozen_parameters_are_named_once_and_left_out(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_state_with_other_parameters_frozen_is_refused(method):
+    x, y = parameter(), nn.Parameter(torch.ones(3).double())
+
+    def closure():
+        loss = (x**4).sum() + (y**4).sum()
+        loss.backward()
+        return loss
+
+    optimizer = method([x, y])
+    optimizer.step(closure)
+    y.requires_grad_(False)
+    with pytest.warns(UserWarning, match="have requires_grad=False"):
+        other = method([x, y])
+    with pytest.raises(ConfigError) as error:
+        other.load_state_dict(optimizer.state_dict())
+    assert str(error.value) == (
+        "the saved state is of 5 numbers, but the parameters that move have 2.  Give the same "
+        "parameters, with the same ones frozen."
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_a_parameter_that_is_unfrozen_moves_from_the_next_step_on(method):
     x, late = parameter(), nn.Parameter(torch.ones(2).double(), requires_grad=False)
 

@@ -8,6 +8,7 @@ import torch
 
 from regard.errors import ConfigError
 from regard.layers.linear import Linear
+from regard.layers.lora import add_low_rank
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.precision import compute_dtype, resolve_precision
 from regard.training.signals import Stopped, StopRequest
@@ -47,6 +48,16 @@ def test_every_parameter_belongs_to_one_optimizer(name):
         for parameter in group["params"]
     ]
     assert sorted(owned) == sorted(id(parameter) for parameter in model.parameters())
+
+
+def test_muon_without_a_matrix_leaves_all_to_adamw():
+    """Adapters of rank 1 are vectors."""
+    model = torch.nn.Sequential(Linear(4, 4)).requires_grad_(False)
+    add_low_rank(model, rank=1, alpha=1.0)
+    stepper = MiniBatchStep(model, quadratic, OptimizerConfig(name="muon", learning_rate=0.05))
+    losses = [float(stepper.step(BATCH, 0.5).loss.nll) for _ in range(5)]
+    assert losses[-1] < losses[0]
+    assert sum(len(group["params"]) for group in stepper.optimizers[0].param_groups) == 0
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])

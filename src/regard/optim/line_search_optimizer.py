@@ -156,7 +156,17 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         self._buffers = {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of a saved run; the parameters must be the saved ones."""
+        """Restore the state of a saved run; the parameters must be the saved ones.
+
+        Raises:
+            ConfigError: The saved state is of other parameters, or of others that were frozen.
+        """
+        saved = next(iter(state_dict["state"].values()), {}).get("gradient")
+        if saved is not None and len(saved) != self._flat.size:
+            raise ConfigError(
+                f"the saved state is of {len(saved):,} numbers, but the parameters that move have "
+                f"{self._flat.size:,}.  Give the same parameters, with the same ones frozen."
+            )
         super().load_state_dict(state_dict)
         self.param_groups = [
             _Group({**self.defaults, **group}, type(self).__name__) for group in self.param_groups

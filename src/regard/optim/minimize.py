@@ -171,7 +171,7 @@ def _run(
             optimizer.step(objective)
             num_steps += 1
             num_failures = num_failures + 1 if optimizer.last.failure else 0
-            if callback is not None and callback(optimizer):
+            if callback is not None and callback(optimizer) is True:
                 return num_steps, "the callback stopped the run"
             if num_steps == maxiter:
                 return num_steps, "the limit of steps was reached"

@@ -134,13 +134,15 @@ def build_optimizers(
             groups, lr=rate, betas=betas, eps=1e-9, weight_decay=decay, fused=True
         )
 
+    groups: list[dict]
     if config.name == "muon":
         matrices = {
             number: [p for p in parameters if p not in entrywise]
             for number, parameters in two_axes.items()
         }
+        groups = [{"params": weights, "num_parts": number} for number, weights in matrices.items()]
         muon = Muon(
-            [{"params": weights, "num_parts": number} for number, weights in matrices.items()],
+            groups or [{"params": []}],  # such as low-rank adapters of rank 1
             lr=rate,
             momentum=config.momentum,
             weight_decay=decay,
@@ -150,7 +152,7 @@ def build_optimizers(
         if entrywise:  # last, so that the others have the numbers of earlier saved states
             without_decay.append({"params": list(entrywise), "weight_decay": 0.0})
         return [muon, adamw(without_decay, rate * config.other_rate)]
-    groups: list[dict] = []  # in an order that saved states rely on
+    groups = []  # in an order that saved states rely on
     for parameters in two_axes.values():
         for is_entrywise, run in groupby(parameters, entrywise.__contains__):
             groups.append({"params": list(run)} | ({"weight_decay": 0.0} if is_entrywise else {}))

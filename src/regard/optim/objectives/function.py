@@ -143,7 +143,10 @@ class FunctionObjective:
         # Above the best by more than rounding, a point is on a higher plateau.
         rounding = torch.finfo(self.tensors[0].dtype).eps ** 0.5 * abs(self.best_value)
         is_worse = math.isfinite(self.best_value) and value > self.best_value + rounding
-        is_solved = math.isfinite(value) and norm <= self._tol and not is_worse
+        # A start whose gradient underflows is told to be scaled; a solution's may well underflow.
+        tiny = torch.finfo(self.tensors[0].dtype).tiny
+        is_scaled_away = self.num_gradients == 1 and value != 0 and 0 < norm < tiny**0.5
+        is_solved = math.isfinite(value) and norm <= self._tol and not (is_worse or is_scaled_away)
         if (math.isfinite(value) and value < self.best_value) or is_solved:
             self.best = [tensor.detach().clone() for tensor in self.tensors]
             self.best_value, self.best_norm = value, norm
