@@ -695,6 +695,18 @@ def test_two_columns_of_one_name_are_refused():
     assert read('{"source": "say \\"source\\": x", "target": "b"}', "p.jsonl")[0][1] == "b"
 
 
+def test_two_columns_of_one_name_are_refused_where_nobody_asks_for_them():
+    content = "source,target,note,note\na,b,c,d\n"
+    assert fault(content, "pairs.csv") == (
+        'pairs.csv:1: two columns have the name "note".  Rename one of them.'
+    )
+    assert read("source,target,,\na,b,,\n", "pairs.csv") == [("a", "b")]
+    record = '{"source": "a", "target": "b", "note": 1, "note": 2}'
+    assert 'the key "note" is there twice.' in fault(record, "pairs.jsonl")
+    nested = '{"source": "a", "target": "b", "meta": {"x": 1, "y": [{"z": 1}, {"z": 2}]}}'
+    assert read(nested, "pairs.jsonl") == [("a", "b")]
+
+
 def test_half_a_surrogate_pair_is_named():
     assert fault('{"source": "\\ud83d", "target": "b"}', "p.jsonl").startswith(
         r"p.jsonl:1: not JSON: half of a character (\ud83d)."

@@ -43,6 +43,7 @@ _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
 _NUM_NAMED = 10  # columns in a message
 _NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
+_KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
 _SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
     r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
 )
@@ -383,18 +384,23 @@ def _aligned_records(file: TextFile, other: TextFile) -> Records:
 def _find_indices(
     file: TextFile, line: int, header: Sequence[str], names: Sequence[str]
 ) -> list[int] | None:
-    """Return the indices of columns in a header; None, and a problem, if one cannot be found."""
+    """Return the indices of columns in a header; None, and a problem, if one cannot be found.
+
+    Two columns with one name are a problem, also where neither is asked for; without one they are
+    not.
+    """
     indices = []
     for name in names:
         column = find_column(header, name)
         if column is None:
             file.refuse(line, f'no column "{name}".  Columns seen: {", ".join(header)}.')
             return None
-        if header.count(column) > 1:
-            reason = f'two columns have the name "{column}".'
-            file.refuse(line, reason, remedy="Rename one of them.")
-            return None
         indices.append(header.index(column))
+    repeated = [name for name in header if name and header.count(name) > 1]
+    if repeated:
+        reason = f'two columns have the name "{repeated[0]}".'
+        file.refuse(line, reason, remedy="Rename one of them.")
+        return None
     return indices
 
 
@@ -442,7 +448,7 @@ def _json_records(
             fields = _json_fields(text)
             keys = keys or find_keys(list(fields))
             texts = [
-                _json_text(fields, key, text, takes_numbers=takes_numbers)
+                _json_text(fields, key, takes_numbers=takes_numbers)
                 for key in keys or ("source", "target")
             ]
         except (msgspec.DecodeError, RecursionError) as error:
@@ -493,16 +499,15 @@ def _json_fields(text: str) -> dict[str, object]:
     fields = msgspec.json.decode(text)
     if not isinstance(fields, dict):
         raise DataError('no object such as {"source": "...", "target": "..."}.')
+    _require_distinct_keys(fields, text)
     inner = fields.get("translation")
     return inner if isinstance(inner, dict) else fields
 
 
-def _json_text(fields: dict[str, object], key: str, text: str, *, takes_numbers: bool) -> str:
-    """Return the text under a key of an object that was read from `text`."""
+def _json_text(fields: dict[str, object], key: str, *, takes_numbers: bool) -> str:
+    """Return the text under a key of an object."""
     if key not in fields:
         raise DataError(f'no key "{key}".  Keys seen: {", ".join(fields) or "none"}.')
-    if text.count(f'"{key}"') > 1 and _is_repeated(key, text):
-        raise DataError(f'the key "{key}" is there twice.')
     value = fields[key]
     if isinstance(value, str):
         return value
@@ -511,13 +516,26 @@ def _json_text(fields: dict[str, object], key: str, text: str, *, takes_numbers:
     raise DataError(f'"{key}" is not a text.')
 
 
-def _is_repeated(key: str, text: str) -> bool:
-    """Return whether an object, or one within it, has a key twice."""
-    counts: list[int] = []
-    json.loads(
-        text, object_pairs_hook=lambda pairs: counts.append(sum(name == key for name, _ in pairs))
-    )
-    return max(counts) > 1
+def _require_distinct_keys(fields: dict[str, object], text: str) -> None:
+    """Raise DataError where an object of a line, or one within it, has a key twice.
+
+    Args:
+        fields: The object as it was read, where the last of equal keys counts.
+        text: The line. Its keys are compared only where it may have more than the object.
+    """
+    num_keys = len(fields) + sum(len(v) for v in fields.values() if isinstance(v, dict))
+    if len(_KEY.findall(text)) > num_keys:
+        json.loads(text, object_pairs_hook=_distinct)
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the object of some pairs; raise DataError for the first key that is there twice."""
+    fields: dict[str, object] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise DataError(f'the key "{key}" is there twice.')
+        fields[key] = value
+    return fields
 
 
 def _cell_records(file: TextFile, table: _Table) -> Records:
