@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name
 from regard.settings.validation import LARGEST, require_range
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from regard.tasks.classification.evaluation import ClassificationReport
     from regard.tasks.language_modeling.evaluation import TextReport
     from regard.tasks.translation.evaluation import TranslationReport
+
+
+_LONGEST_TEXT = 60  # characters of a text with a wrong label
 
 
 def evaluate(
@@ -42,7 +46,7 @@ def evaluate(
     compare
         Folder of another model; translations are compared by a paired bootstrap test.
     worst
-        Number of worst translations to show.
+        Number of worst translations, or of wrong labels, to show.
     drop_overlap
         Drop rows that are also in the training data.
     allow_overlap
@@ -102,7 +106,7 @@ def _json_fields(report: TranslationReport | TextReport | ClassificationReport) 
         name = "the most frequent label"
         verdict = f"above {name}" if value > floor else f"not above {name}"
     shared = {"rows": num_rows, "scores": intervals, "floors": floors, "verdict": verdict}
-    return fields | shared | {"worst": []}
+    return {"worst": []} | fields | shared
 
 
 def _interval(
@@ -122,6 +126,10 @@ def _print_labels_report(report: ClassificationReport, other: str | None) -> Non
     if report.compared is not None:
         difference = report.accuracy - report.compared
         print(f"Compare {report.model} against {other}: {difference:+.1f} points")
+    for entry in report.worst:
+        labels = f"{escape(entry.label)}, taken for {escape(entry.predicted)}"
+        text = f"   {escape(entry.text[:_LONGEST_TEXT])}" if entry.text else ""
+        print(f"Worst   {entry.where}   {labels} ({entry.probability:.2f}){text}")
 
 
 def _print_text_report(report: TextReport, other: str | None) -> None:

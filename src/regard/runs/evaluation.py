@@ -42,7 +42,7 @@ def evaluate(
             or labeled rows, or a folder of images or recordings.
         compare: Folder of another model.
         beam: Hypotheses in the beam search of a translation; None uses the setting of each model.
-        num_worst: Number of worst translations to list.
+        num_worst: Number of worst translations, or of wrong labels, to list.
         drop_overlap: Drop rows that are also in the training data.
         allow_overlap: Keep rows that are also in the training data.
 
@@ -72,7 +72,9 @@ def evaluate(
         report = evaluate_text(predictor, lines, name=name, other=other)
     elif isinstance(predictor, LabelPredictor):
         assert other is None or isinstance(other, LabelPredictor)
-        report = evaluate_classifier(predictor, path, name=name, other=other, **overlap)
+        report = evaluate_classifier(
+            predictor, path, name=name, other=other, num_worst=num_worst, **overlap
+        )
     else:
         raise ConfigError(
             f"{model}: translators, language models and classifiers can be evaluated on a file."

@@ -301,8 +301,14 @@ def test_evaluate_prints_accuracy_beside_its_floor(capsys, models, sources, tmp_
     assert lines[1].startswith("Right   ") and "macro F1" in lines[1]
     assert lines[2].startswith("Floors  most frequent label ")
     assert lines[3].endswith("+0.0 points")
-    code, out, _ = run(capsys, *words, "--json")
-    assert json.loads(out)["num_inputs"] == num
+    code, out, _ = run(capsys, *words, "--json", "--worst", 1_000)
+    report = json.loads(out)
+    assert report["num_inputs"] == num
+    assert len(report["worst"]) == num - round(num * report["accuracy"] / 100)
+    certainty = [entry["probability"] for entry in report["worst"]]
+    assert certainty == sorted(certainty, reverse=True)
+    assert all(entry["label"] != entry["predicted"] for entry in report["worst"])
+    assert not json.loads(run(capsys, *words, "--json", "--worst", 0)[1])["worst"]
 
 
 def test_evaluating_on_the_training_data_is_refused(capsys, models, waves):

@@ -7,11 +7,31 @@ from typing import Any
 
 import msgspec
 
+from regard.data.labeled_inputs import LabeledInputs
+from regard.data.labeled_text import LabeledTexts
 from regard.data.splits import overlap
 from regard.errors import DataError
 from regard.tasks.classification.data import exclude_repeated
 from regard.tasks.classification.loss import final_measures, label_measures
 from regard.tasks.classification.predictor import LabelPredictor
+
+
+class WorstClassification(msgspec.Struct, frozen=True, kw_only=True):
+    """An input with a wrong label, of which the model was most certain.
+
+    Args:
+        where: File and line, or file.
+        text: The text; empty for other inputs.
+        label: Its label in the data.
+        predicted: The label that the model gives it.
+        probability: Of the label that the model gives.
+    """
+
+    where: str
+    text: str
+    label: str
+    predicted: str
+    probability: float
 
 
 class ClassificationReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +48,7 @@ class ClassificationReport(msgspec.Struct, frozen=True, kw_only=True):
         accuracy_high: Upper end.
         macro_f1: Mean over the labels of the harmonic mean of precision and recall.
         majority: Accuracy of always predicting the most frequent label of this data.
+        worst: Inputs with wrong labels, the most certain first.
         compared: Accuracy of the other model; None without one.
     """
 
@@ -41,6 +62,7 @@ class ClassificationReport(msgspec.Struct, frozen=True, kw_only=True):
     accuracy_high: float
     macro_f1: float
     majority: float
+    worst: list[WorstClassification] = []
     compared: float | None = None
 
 
@@ -50,6 +72,7 @@ def evaluate_classifier(
     *,
     name: str,
     other: LabelPredictor[Any] | None = None,
+    num_worst: int = 20,
     drop_overlap: bool = False,
     allow_overlap: bool = False,
 ) -> ClassificationReport:
@@ -60,6 +83,7 @@ def evaluate_classifier(
         path: Path of the data; of a folder in MNIST's layout, the test part is read.
         name: Name of the model for the report.
         other: Another model to compare with, of the same kind.
+        num_worst: Number of inputs with wrong labels to list.
         drop_overlap: Leave out inputs that are also in the training data, where that is available.
         allow_overlap: Keep them.
 
@@ -87,5 +111,25 @@ def evaluate_classifier(
         num_inputs=len(rows),
         unit=classifier.unit,
         **final_measures(classifier.model, classifier.batches(rows)),
+        worst=_find_worst(classifier, rows, num_worst),
         compared=compared,
     )
+
+
+def _find_worst(
+    classifier: LabelPredictor[Any], rows: LabeledTexts | LabeledInputs, count: int
+) -> list[WorstClassification]:
+    """Return the wrong labels of which a model is most certain; a pass over the data."""
+    results = classifier.predict(classifier.batches(rows)) if count else []
+    wrong = [row for row, result in enumerate(results) if result.label != rows.labels[row]]
+    wrong.sort(key=lambda row: -results[row].probability)
+    return [
+        WorstClassification(
+            where=rows.locate(row),
+            text=rows.texts[row] if isinstance(rows, LabeledTexts) else "",
+            label=rows.labels[row],
+            predicted=results[row].label,
+            probability=results[row].probability,
+        )
+        for row in wrong[:count]
+    ]
