@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import TINY
 
+import regard
 from regard.__main__ import main
 from regard.cli.outputs import escape, replacing, replacing_folder
-from regard.errors import ResourceError
+from regard.errors import ConfigError, ResourceError
 from regard.runs import export_check
 from regard.runs.run import train
 from regard.training.events import Evaluated
@@ -183,6 +184,29 @@ def test_an_export_replaces_its_files_and_keeps_others(tmp_path):
         (temporary / "model.safetensors").write_text("after")
     texts = {path.name: path.read_text() for path in folder.iterdir()}
     assert texts == {"config.json": "after", "model.safetensors": "after", "notes.txt": "before"}
+
+
+def test_a_run_in_python_needs_the_name_of_its_folder(pairs_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: regard.train(pairs_file, ""), lambda: regard.resume("")):
+        with pytest.raises(ConfigError, match="`output`: an empty name"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("blank", ["", "\u3000"])
+def test_blank_text_aligns_nothing(capsys, trained, blank):
+    code, out, _ = run(capsys, "translate", trained, blank, "--align", "--json")
+    assert code == 0
+    assert json.loads(out)["outputs"][0]["alignment"] == []
+    assert run(capsys, "translate", trained, blank, "--align")[:2] == (0, "\t\n")
+
+
+def test_a_number_with_a_minus_is_text(capsys, trained):
+    for words in (("-5",), ("--", "-5")):
+        code, out, _ = run(capsys, "translate", trained, "--beam", 1, "--json", *words)
+        assert code == 0
+        assert json.loads(out)["text"] == "-5"
 
 
 def test_no_export_goes_into_a_model_of_regard(capsys, trained, tmp_path):

@@ -102,7 +102,7 @@ def train(
         Stopped: Ctrl-C or SIGTERM; a checkpoint has been written.
     """
     start_time = time.monotonic() if start_time is None else start_time
-    folder = ModelFolder(output)
+    folder = _named_folder(output)
     require_free(folder)
     request = _request(data, settings, config, sources)
     with ExitStack() as stack:
@@ -137,7 +137,7 @@ def resume(
         DataError: The data has changed.
     """
     start_time = time.monotonic() if start_time is None else start_time
-    folder = ModelFolder(output)
+    folder = _named_folder(output)
     config = folder.read_config(RunConfig)
     if is_finished(folder):
         return task_named(config.task).open(folder.path, config)
@@ -183,7 +183,7 @@ def estimate(
     """
     start_time = time.monotonic()
     if output is not None:
-        require_free(ModelFolder(output))
+        require_free(_named_folder(output))
     request = _request(data, settings, config)
     with resource_errors(_LESS_DATA):
         run = _Run.from_request(request, ModelFolder("."), report, start_time)
@@ -212,6 +212,13 @@ def _require_unchanged(
 def is_finished(folder: ModelFolder) -> bool:
     """Return whether the run in a folder is finished."""
     return any(line.get("event") == "finished" for line in folder.read_metrics())
+
+
+def _named_folder(output: str | Path) -> ModelFolder:
+    """Return the folder of a run; an empty name, which would be the present folder, is refused."""
+    if output == "":
+        raise ConfigError("`output`: an empty name.  Name a folder.")
+    return ModelFolder(output)
 
 
 def _is_within_data(folder: Path, request: Request) -> bool:
