@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,10 +32,23 @@ INSTRUCTION_SETS = {
 _MACHINES = {"AMD64": "x86_64", "arm64": "aarch64"}
 
 
-def instruction_sets() -> dict[str, str]:
-    """Return compiler options by instruction set; empty for an unknown processor family."""
-    machine = platform.machine()
+def instruction_sets(machine: str | None = None) -> dict[str, str]:
+    """Return compiler options by instruction set; empty for an unknown processor family.
+
+    Args:
+        machine: Processor family, such as ``x86_64``; None is this machine's.
+    """
+    machine = platform.machine() if machine is None else machine
     return INSTRUCTION_SETS.get(_MACHINES.get(machine, machine), {})
+
+
+def target_machine() -> str:
+    """Return the processor family that a package is built for, the one in its wheel's tag.
+
+    ``_PYTHON_HOST_PLATFORM``, such as ``linux-aarch64``, is how cross-compilation tells Python.
+    """
+    host = os.environ.get("_PYTHON_HOST_PLATFORM")
+    return host.rsplit("-", 1)[-1] if host else platform.machine()
 
 
 def digest_sources(folder: Path) -> str:
@@ -51,6 +65,8 @@ def library_path(folder: Path, name: str) -> Path:
 def compile_kernels(sources: Path, folder: Path) -> str | None:
     """Compile one library for each instruction set, in parallel.
 
+    The compiler is that of ``CXX``, or ``c++`` or ``g++``; it gets the options of ``CXXFLAGS`` too.
+
     Args:
         sources: The folder of the C++ files.
         folder: Where the libraries go; those of an earlier run are replaced.
@@ -63,17 +79,38 @@ def compile_kernels(sources: Path, folder: Path) -> str | None:
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
     if compiler is None or os.name != "posix":
         return "no C++ compiler was found"
-    sets = instruction_sets()
+    machine = target_machine()
+    sets = instruction_sets(machine)
     if not sets:
-        return f"the processor {platform.machine()} is not known"
-    digest = f'-DDIGEST="{digest_sources(sources)}"'
+        return f"the processor {machine} is not known"
+    try:
+        command = shlex.split(compiler)
+        flags = [*_FLAGS.split(), *shlex.split(os.environ.get("CXXFLAGS", ""))]
+        made_for = _compiler_machine(command)
+    except (OSError, ValueError) as error:
+        return f"{compiler} cannot be run: {error}"
+    if made_for and _MACHINES.get(made_for, made_for) != _MACHINES.get(machine, machine):
+        return f"{compiler} compiles for {made_for}, not for {machine}"
+    flags.append(f'-DDIGEST="{digest_sources(sources)}"')
     runs = {}
     for name, options in sets.items():
-        command = [*compiler.split(), *_FLAGS.split(), *options.split(), digest]
-        command += [str(sources / "band.cpp"), "-o", str(library_path(folder, name))]
-        runs[name] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603
+        files = [str(sources / "band.cpp"), "-o", str(library_path(folder, name))]
+        arguments = [*command, *flags, *options.split(), *files]
+        runs[name] = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)  # noqa: S603
     errors = {name: run.communicate()[1] for name, run in runs.items()}
-    failed = [name for name, run in runs.items() if run.returncode != 0]
+    failed = [
+        name
+        for name, run in runs.items()
+        if run.returncode != 0 or not library_path(folder, name).exists()
+    ]
     for name in failed:
         library_path(folder, name).unlink(missing_ok=True)
     return f"{compiler} failed: {errors[failed[0]].strip()[:500]}" if failed else None
+
+
+def _compiler_machine(command: list[str]) -> str:
+    """Return the processor family that a compiler compiles for; empty where it does not say."""
+    run = subprocess.run(  # noqa: S603
+        [*command, "-dumpmachine"], capture_output=True, text=True, check=False
+    )
+    return run.stdout.strip().split("-")[0]

@@ -31,8 +31,8 @@ def load_fastest() -> ctypes.CDLL | None:
             return library
     if any(_FOLDER.glob("_*.so")):
         warnings.warn(
-            f"the kernels in {_FOLDER} were compiled from other sources and are not used, so "
-            "attention is slower.  Install regard again: pip install -e .",
+            f"the kernels in {_FOLDER} were compiled from other sources or for another machine "
+            "and are not used, so attention is slower.  Install regard again: pip install -e .",
             stacklevel=2,
         )
     return None
@@ -42,15 +42,17 @@ def load(name: str) -> ctypes.CDLL | None:
     """Load the kernels of an instruction set.
 
     Returns:
-        None where they were not compiled, were compiled from other sources, or cannot run.
+        None where they were not compiled, cannot be read, were compiled from other sources or for
+        another machine, or cannot run.
     """
     path = library_path(_FOLDER, name)
-    if not path.exists():
+    try:
+        library = ctypes.CDLL(str(path))
+        library.regard_digest.restype = ctypes.c_char_p
+        is_current = library.regard_digest() == digest_sources(_FOLDER).encode()
+        return library if is_current and library.regard_can_run() else None
+    except (OSError, AttributeError):  # no library that this process can load, or not ours
         return None
-    library = ctypes.CDLL(str(path))
-    library.regard_digest.restype = ctypes.c_char_p
-    is_current = library.regard_digest().decode() == digest_sources(_FOLDER)
-    return library if is_current and library.regard_can_run() else None
 
 
 def instructions() -> str | None:
