@@ -23,8 +23,16 @@ from regard.attention.arguments import (
 from regard.attention.backends.compiled_operator import compiled_attention
 from regard.attention.biases import Bias
 from regard.attention.blockwise.combine import blockwise_attention
-from regard.attention.dense import AttentionOutput, dense_attention, dense_lse
-from regard.attention.dispatch import DENSE_BELOW, Method, choose_method, collect_facts, warn_once
+from regard.attention.dense import AttentionOutput, dense_attention, dense_lse, dense_scores
+from regard.attention.dispatch import (
+    DENSE_BELOW,
+    Method,
+    choose_method,
+    collect_facts,
+    has_few_scores,
+    warn_once,
+)
+from regard.attention.documents import attend_documents
 from regard.attention.hashed_dropout import draw_seed
 from regard.attention.nan_propagation import (
     hide_nonfinite,
@@ -41,7 +49,13 @@ from regard.attention.options import (
     check_tensors,
 )
 from regard.attention.patterns import Causal, Full, Hierarchical
-from regard.attention.patterns.base import Pattern, ResolvedPattern, ScoreDependentPattern
+from regard.attention.patterns.base import (
+    MaskPattern,
+    Pattern,
+    ResolvedPattern,
+    ScoreDependentPattern,
+)
+from regard.attention.reachable_keys import keep_reachable, sees_all
 from regard.attention.resolve_lengths import resolve_by_length
 from regard.attention.scores import DotProduct, ScoreFunction
 from regard.attention.weights import sparse_weights, zero_rows
@@ -135,6 +149,9 @@ def attend(
 
             - ``segments``: Segment numbers of the queries ``[batch, queries]`` and of the keys
               ``[batch, keys]``; only equal ones see each other.
+            - ``segments_are_documents``: Whether each segment is a text of its own: pattern, score
+              and bias count positions from its start, and pairs of two texts cost nothing. False
+              counts from the start of the row.
             - ``query_offset``: Position of the first query (key j is at position j), 0 or more.
             - ``key_positions``: Positions of the keys, ``[keys]`` or ``[batch, keys]``, such as
               those of a ring buffer; a negative one marks an empty slot. Computed densely.
@@ -180,7 +197,9 @@ def attend(
     checked.check(q, k)
     _refuse_returns(pattern, return_weights, return_lse)
     compute = partial(_compute, return_weights=return_weights, return_lse=return_lse)
-    result = _attend_finite(q, k, v, pattern, checked, compute)
+    if not return_weights:
+        k, v, checked = keep_reachable(k, v, pattern, checked, q.shape[2])
+    result = _attend_finite(q, k, v, pattern, checked, compute, returns_weights=return_weights)
     out, extra = (
         result.out,
         result.lse if return_lse else result.weights if return_weights else None,
@@ -202,15 +221,24 @@ def _attend_finite(
     pattern: Pattern,
     options: AttentionOptions,
     compute: Callable[[Tensor, Tensor, Tensor, ResolvedPattern, AttentionOptions], AttentionOutput],
+    *,
+    returns_weights: bool,
 ) -> AttentionOutput:
     """Compute attention of q, k, v ``[batch, heads, length, dim]``; those not finite give NaN."""
+    resolve = partial(_resolve, returns_weights=returns_weights)
     if not may_read(q):
         q, k, v = propagate_nan(q, k, v, options)
-        return resolve_by_length(compute, q, k, v, pattern, options)
+        return resolve(compute, q, k, v, pattern, options)
+    is_one_text = not options.segments_are_documents
+    if is_one_text and isinstance(pattern, MaskPattern) and has_few_scores(q, k):
+        # Of a query over many keys: their scores are fewer numbers than they are.
+        result = compute(q, k, v, pattern, options)
+        if result.scores is not None and is_finite(q, result.scores, result.out):
+            return result
     if is_finite(q, k, v):
-        return resolve_by_length(compute, q, k, v, pattern, options)
+        return resolve(compute, q, k, v, pattern, options)
     (q, bad_q), (k, bad_k), (v, bad_v) = (hide_nonfinite(x) for x in (q, k, v))
-    result = resolve_by_length(compute, q, k, v, pattern, options)
+    result = resolve(compute, q, k, v, pattern, options)
     candidates = pattern
     if isinstance(pattern, ScoreDependentPattern):
         candidates = Causal() if pattern.causal else Full()
@@ -218,7 +246,9 @@ def _attend_finite(
     seen = queries_that_see(
         (bad_q, bad_k, bad_v),
         options,
-        lambda q, k, v, options: resolve_by_length(mean, q, k, v, candidates, options).out,
+        lambda q, k, v, options: (
+            _resolve(mean, q, k, v, candidates, options, returns_weights=False).out
+        ),
     )
     weights, lse = result.weights, result.lse
     if weights is not None:
@@ -227,6 +257,26 @@ def _attend_finite(
         out=result.out.masked_fill(seen, torch.nan),
         weights=weights,
         lse=None if lse is None else lse.masked_fill(seen.squeeze(-1), torch.nan),
+    )
+
+
+def _resolve(
+    compute: Callable[[Tensor, Tensor, Tensor, ResolvedPattern, AttentionOptions], AttentionOutput],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pattern: Pattern,
+    options: AttentionOptions,
+    *,
+    returns_weights: bool,
+) -> AttentionOutput:
+    """Compute q, k, v ``[batch, heads, length, dim]`` by document, and row by row's length."""
+    if not options.segments_are_documents:
+        return resolve_by_length(compute, q, k, v, pattern, options)
+    return attend_documents(
+        partial(resolve_by_length, compute),
+        *(q, k, v, pattern, options),
+        returns_weights=returns_weights,
     )
 
 
@@ -265,15 +315,14 @@ def _compute(
             "attention with key_positions takes time and memory in proportion to all pairs of "
             "queries and keys, whatever the pattern."
         )
-    # A single causal query at the end of its keys sees all of them: nothing to mask.
-    last_sees_all = options.key_positions is None and options.query_offset >= k.shape[2] - 1
     allowed = None
-    if not isinstance(pattern, Full) and not (isinstance(pattern, Causal) and last_sees_all):
+    if not isinstance(pattern, Full) and not sees_all(q, k, pattern, options):
         allowed = pattern.allowed(*options.positions(q, k))
     mask = options.allowed(allowed, q, k)  # broadcastable to [batch, heads, queries, keys]
-    out, weights = dense_attention(q, k, v, mask=mask, options=options)
+    scores = dense_scores(q, k, options)
+    out, weights = dense_attention(q, k, v, mask=mask, options=options, scores=scores)
     lse = dense_lse(q, k, mask=mask, options=options) if return_lse else None
-    return AttentionOutput(out, weights, lse)
+    return AttentionOutput(out, weights, lse, scores)
 
 
 def _refuse_returns(pattern: Pattern, return_weights: bool, return_lse: bool) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from regard.attention.hashed_dropout import keep_pairs
 from regard.attention.options import AttentionOptions
+from regard.attention.scores import DotProduct
 
 
 class AttentionOutput(NamedTuple):
@@ -24,11 +25,13 @@ class AttentionOutput(NamedTuple):
         lse: Logarithm of the sum of the exponentials of the allowed scores, ``[batch, heads,
             queries]``, float32 at least, minus infinity where nothing is allowed; None where it was
             not asked for.
+        scores: ``[batch, heads, queries, keys]``, of the definition alone, for a check of them.
     """
 
     out: Tensor
     weights: Tensor | None = None
     lse: Tensor | None = None
+    scores: Tensor | None = None
 
 
 def dense_attention(
@@ -38,6 +41,7 @@ def dense_attention(
     *,
     mask: Tensor | None,
     options: AttentionOptions | None = None,
+    scores: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute attention and its weights.
 
@@ -48,16 +52,17 @@ def dense_attention(
         mask: Boolean, broadcastable to ``[batch, heads, queries, keys]``, True where allowed, all
             things considered. None allows every pair.
         options: Score, bias, positions, dropout; None takes scaled dot products alone.
+        scores: Of `dense_scores`, where they were computed before.
 
     Returns:
         The output ``[batch, heads, queries, value_dim]`` and the weights
         ``[batch, heads, queries, keys]``. A query with nothing allowed gets zeros.
     """
     options = AttentionOptions() if options is None else options
-    scores = dense_scores(q, k, options)
+    scores = dense_scores(q, k, options) if scores is None else scores
     weights = drop_weights(masked_softmax(scores, mask), q, k, options)
-    v = repeat_heads(v, q.shape[1])
-    return torch.matmul(weights.to(v.dtype), v), weights  # [batch, heads, queries, value_dim]
+    out = torch.matmul(share_keys(weights.to(v.dtype), v.shape[1]), v)
+    return give_heads(out, q.shape[1]), weights  # [batch, heads, queries, value_dim]
 
 
 def dense_lse(q: Tensor, k: Tensor, *, mask: Tensor | None, options: AttentionOptions) -> Tensor:
@@ -82,12 +87,17 @@ def dense_lse(q: Tensor, k: Tensor, *, mask: Tensor | None, options: AttentionOp
 
 def dense_scores(q: Tensor, k: Tensor, options: AttentionOptions) -> Tensor:
     """Compute scores plus bias, ``[batch, heads, queries, keys]``."""
-    queries, keys = options.positions(q, k)
     score, bias = options.score, options.bias
-    scores = score(q, repeat_heads(k, q.shape[1]), queries, keys, score.tensors())
+    if isinstance(score, DotProduct):  # no copy of the keys for each head
+        scores = give_heads(score.multiply(share_keys(q, k.shape[1]), k), q.shape[1])
+    else:
+        positions = options.positions(q, k)
+        scores = score(q, repeat_heads(k, q.shape[1]), *positions, score.tensors())
     if bias is None:
         return scores
-    return scores + (bias if isinstance(bias, Tensor) else bias(queries, keys, bias.tensors()))
+    if isinstance(bias, Tensor):
+        return scores + bias
+    return scores + bias(*options.positions(q, k), bias.tensors())
 
 
 def drop_weights(weights: Tensor, q: Tensor, k: Tensor, options: AttentionOptions) -> Tensor:
@@ -137,6 +147,18 @@ def hide_forbidden(scores: Tensor, mask: Tensor) -> Tensor:
         mask.any(-1, keepdim=True), -torch.inf
     )
     return torch.where(mask, scores, fill)
+
+
+def share_keys(x: Tensor, kv_heads: int) -> Tensor:
+    """Make the query heads that share keys into more rows: ``[batch, kv_heads, rows, dim]``."""
+    return x if x.shape[1] == kv_heads else x.unflatten(1, (kv_heads, -1)).flatten(2, 3)
+
+
+def give_heads(x: Tensor, num_heads: int) -> Tensor:
+    """Undo `share_keys`: ``[batch, heads, queries, dim]``."""
+    if x.shape[1] == num_heads:
+        return x
+    return x.unflatten(2, (num_heads // x.shape[1], -1)).flatten(1, 2)
 
 
 def repeat_heads(tensor: Tensor, num_heads: int) -> Tensor:

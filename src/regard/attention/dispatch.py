@@ -136,6 +136,17 @@ def collect_facts(
     )
 
 
+def has_few_scores(q: Tensor, k: Tensor) -> bool:
+    """Return whether the definition computes a call with fewer scores than the keys have numbers.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+    """
+    is_dense = q.shape[2] == 1 or q.shape[2] * k.shape[2] < DENSE_BELOW_KERNELS
+    return is_dense and q.shape[1] * q.shape[2] < k.shape[1] * k.shape[3]
+
+
 def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
     """Choose the method of a call by a pattern that does not depend on the length."""
     if isinstance(pattern, Hierarchical):
@@ -145,7 +156,7 @@ def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
         return Method.TOP_K
     if facts.needs_definition or facts.has_key_positions:
         return Method.DENSE
-    if facts.num_pairs < DENSE_BELOW_KERNELS:
+    if facts.num_pairs < DENSE_BELOW_KERNELS or facts.num_queries == 1:
         return Method.DENSE
     if facts.num_pairs < dense_below(pattern, facts):
         return Method.DENSE

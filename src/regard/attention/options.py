@@ -20,6 +20,7 @@ class AttendOptions(TypedDict, total=False):
     """The keyword arguments of `attend` that it hands on; its docstring has their meaning."""
 
     segments: tuple[Tensor, Tensor] | None
+    segments_are_documents: bool
     query_offset: int
     key_positions: Tensor | None
     dropout: float
@@ -36,7 +37,9 @@ class AttentionOptions:
         mask: Boolean, the same axes; True where attention is allowed.
         lengths: Valid keys of each row, ``[batch]``.
         segments: Segment numbers of queries ``[batch, queries]`` and keys ``[batch, keys]``.
+        segments_are_documents: Whether positions count from the start of each segment.
         query_offset: Position of the first query.
+        query_positions: Of the queries, ``[batch, queries]``; None counts from `query_offset`.
         key_positions: Of the keys, ``[keys]`` or ``[batch, keys]``; None counts from 0.
         dropout: Rate on the weights, 0 to below 1.
         seed: ``[1]`` integer, where the rate is above 0.
@@ -47,18 +50,22 @@ class AttentionOptions:
     mask: Tensor | None = None
     lengths: Tensor | None = None
     segments: tuple[Tensor, Tensor] | None = None
+    segments_are_documents: bool = False
     query_offset: int = 0
+    query_positions: Tensor | None = None
     key_positions: Tensor | None = None
     dropout: float = 0.0
     seed: Tensor | None = None
 
     def positions(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Return query ``[queries, 1]`` and key ``[1, 1, keys]`` positions; keys may have rows."""
+        """Return query ``[queries, 1]`` and key ``[1, 1, keys]`` positions; both may have rows."""
         first, device = self.query_offset, q.device
-        queries = torch.arange(first, first + q.shape[2], device=device)
-        keys = self.key_positions
+        queries, keys = self.query_positions, self.key_positions
         keys = torch.arange(k.shape[2], device=device) if keys is None else keys
-        return queries[:, None], keys[..., None, None, :]
+        keys = keys[..., None, None, :]
+        if queries is not None:
+            return queries[:, None, :, None], keys
+        return torch.arange(first, first + q.shape[2], device=device)[:, None], keys
 
     @property
     def is_plain(self) -> bool:

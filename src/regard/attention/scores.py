@@ -81,6 +81,10 @@ class DotProduct:
         self, q: Tensor, k: Tensor, queries: Tensor, keys: Tensor, tensors: tuple[Tensor, ...]
     ) -> Tensor:
         """Score ``[..., queries, dim]`` with ``[..., keys, dim]``: ``[..., queries, keys]``."""
+        return self.multiply(q, k)
+
+    def multiply(self, q: Tensor, k: Tensor) -> Tensor:
+        """Do the same without positions, ``[..., queries, keys]``."""
         scale = dim_scale(q) if self.scale is None else self.scale
         scores = torch.matmul(q * scale, k.transpose(-1, -2))
         return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()

@@ -1,0 +1,89 @@
+"""Leave out the keys that no query reaches: a step of decoding with a window reads its window.
+
+A pattern of bands depends on differences of positions alone, and so do the scores and biases here:
+both positions can move by the number of keys left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from regard.attention.biases import ALWAYS_FINITE
+from regard.attention.options import AttentionOptions
+from regard.attention.patterns.base import MaskPattern, Pattern
+from regard.attention.scores import Additive, Cosine, DotProduct, TransformerXL
+
+_RELATIVE = (DotProduct, Cosine, Additive, TransformerXL)
+
+
+def keep_reachable(
+    k: Tensor, v: Tensor, pattern: Pattern, options: AttentionOptions, num_queries: int
+) -> tuple[Tensor, Tensor, AttentionOptions]:
+    """Keep the keys between the first and the last that a band reaches.
+
+    Args:
+        k: ``[batch, kv_heads, keys, dim]``.
+        v: ``[batch, kv_heads, keys, value_dim]``.
+        pattern: Of the call.
+        options: Of the call.
+        num_queries: At positions from ``query_offset`` on.
+
+    Returns:
+        Views of k and v, and the options for them; the same where all keys may be reached.
+    """
+    num_keys, offset = k.shape[2], options.query_offset
+    if torch.compiler.is_compiling() or offset == 0 or num_queries > num_keys // 2:
+        return k, v, options
+    bias = options.bias
+    is_relative = isinstance(options.score, _RELATIVE) and (
+        bias is None or isinstance(bias, (Tensor, *ALWAYS_FINITE))
+    )
+    # Dropout's hash takes the positions themselves.
+    is_moved = options.key_positions is not None or options.segments_are_documents
+    if not is_relative or is_moved or options.dropout > 0:
+        return k, v, options
+    terms = pattern.terms() if isinstance(pattern, MaskPattern) else ()
+    reaches = [term.before for term in terms if term.is_band and term.before is not None]
+    if not reaches or len(reaches) < len(terms):
+        return k, v, options
+    first = min(max(0, offset - max(reaches)), num_keys)
+    if first == 0:
+        return k, v, options
+
+    def of_pairs(tensor: Tensor) -> Tensor:
+        """Cut ``[batch, heads, queries, keys]``, or 1 each."""
+        return tensor[..., first:] if tensor.shape[3] > 1 else tensor
+
+    lengths, segments = options.lengths, options.segments
+    reachable = replace(
+        options,
+        query_offset=offset - first,
+        mask=None if options.mask is None else of_pairs(options.mask),
+        bias=of_pairs(bias) if isinstance(bias, Tensor) else bias,
+        lengths=None if lengths is None else (lengths - first).clamp(min=0),
+        segments=None if segments is None else (segments[0], segments[1][:, first:]),
+    )
+    return k[:, :, first:], v[:, :, first:], reachable
+
+
+def sees_all(q: Tensor, k: Tensor, pattern: MaskPattern, options: AttentionOptions) -> bool:
+    """Return whether a single query sees all keys, so that the pattern needs no mask.
+
+    Args:
+        q: ``[batch, heads, queries, dim]``.
+        k: ``[batch, kv_heads, keys, dim]``.
+        pattern: Of the call.
+        options: Of the call.
+    """
+    if q.shape[2] != 1 or options.key_positions is not None:
+        return False
+    position, last = options.query_offset, k.shape[2] - 1
+    return any(
+        term.is_band
+        and (term.before is None or term.before >= position)
+        and (term.after is None or position + term.after >= last)
+        for term in pattern.terms()
+    )
