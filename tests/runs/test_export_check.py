@@ -152,7 +152,10 @@ def test_without_texts_nothing_is_called_equal(tokenizer, tmp_path):
 def test_without_the_library_nothing_is_called_equal(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     exported = export_model(opened("llama", tokenizer), tmp_path, texts=TEXTS)
-    assert exported.texts.reason == "the package transformers is not installed"
+    assert exported.texts.reason == (
+        "the package transformers is not installed (pip install transformers)"
+    )
+    assert not exported.texts.needs_texts
     assert exported.peer_difference is None
 
 

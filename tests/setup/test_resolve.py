@@ -179,3 +179,29 @@ def test_a_preset_beside_a_file_of_another_is_refused(tmp_path):
     assert Request.parse((), file=path).is_explicit("model.dim")
     with pytest.raises(ConfigError, match=r"preset=small: .* has the sizes of preset=tiny"):
         Request.parse(["preset=small"], file=path)
+
+
+LONG = "data.max_length=600"
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"),
+    [
+        ("translation", ("model.positions=learned",)),
+        ("translation", ("model.family=conv_s2s",)),
+        ("language-modeling", ("model.positions=learned", "model.max_positions=512")),
+    ],
+)
+def test_texts_longer_than_a_table_of_positions_are_refused(task, settings):
+    with pytest.raises(ConfigError) as caught:
+        decide(LONG, *settings, task=task)
+    assert str(caught.value) == (
+        "data.max_length=600: the model has a table of 512 positions.  Set `data.max_length=512` "
+        "or less, or `model.max_positions=600`."
+    )
+    assert decide("data.max_length=512", *settings, task=task).data.max_length == 512
+
+
+def test_positions_without_a_table_have_no_limit():
+    assert decide(LONG).data.max_length == 600
+    assert decide("data.max_length=2000", task="language-modeling").data.max_length == 2000

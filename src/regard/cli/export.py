@@ -60,7 +60,8 @@ def export(
     check = exported.texts
     if not check.num_texts:
         command = f"regard export {model} -o {output} --to {to} --texts FILE"
-        print(f"Not checked on real texts: {check.reason}.  Check: {command}")
+        advice = f"  Check: {command}" if check.needs_texts else ""
+        print(f"Not checked on real texts: {check.reason}.{advice}")
     elif check.is_equal:
         print(
             f"Equal   {check.num_texts} texts ({check.source}) in {check.peer}: the same tokens "

@@ -75,6 +75,7 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
         difference: Largest difference of a number.
         first: The first difference, in words; empty where there is none.
         reason: Why nothing was compared; empty where it was.
+        needs_texts: Whether a file of other texts would do.
     """
 
     source: str = ""
@@ -84,6 +85,7 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
     difference: float = 0.0
     first: str = ""
     reason: str = ""
+    needs_texts: bool = False
 
     @property
     def is_equal(self) -> bool:
@@ -116,11 +118,12 @@ def check_texts(
         texts = validation_texts(opened.config)
     texts = [text for text in texts if text.strip()][:NUM_TEXTS]
     if not texts:
-        return TextCheck(reason="the validation data is not at hand")
+        return TextCheck(reason="the validation data is not at hand", needs_texts=True)
     inputs, own = model_outputs(opened, texts)
     others = peer.outputs(folder, opened, inputs)
     if others is None:
-        return TextCheck(reason=f"the package {peer.name} is not installed")
+        package = f"the package {peer.name} is not installed (pip install {peer.name})"
+        return TextCheck(reason=package)
     return _compare(inputs, own, others, source=source, peer=peer.name)
 
 
@@ -256,6 +259,7 @@ def _compare(
         difference=largest,
         first=next(iter(differences), ""),
         reason="" if texts else "every text is longer than the model reads",
+        needs_texts=not texts,
     )
 
 

@@ -65,6 +65,7 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     data = _with_facts(config.data, facts)
     config = replace(config, preset=preset, settings=request.settings, data=data)
     task.require_family(config.model)
+    _check_positions(config)
     presets = task.presets[family_of(config.model)]
     config = _with_batch_and_rate(config, request, facts, presets.get(preset) or presets["small"])
     config = _with_precision(config, request, machine)
@@ -159,6 +160,24 @@ def _with_facts(data: DataConfig, facts: Facts) -> DataConfig:
         **scale,
         **facts.paths,
     )
+
+
+def _check_positions(config: RunConfig) -> None:
+    """Raise where texts of training are longer than a table of positions.
+
+    Encoders and inputs that are not text are cut to their table.
+    """
+    model = config.model
+    most: int | None = getattr(model, "max_positions", None)
+    has_table = getattr(model, "positions", None) == "learned"
+    if most is not None and has_table and config.data.max_length > most:
+        advice = f"Set `data.max_length={most}` or less"
+        if config.start_from is None:
+            advice += f", or `model.max_positions={config.data.max_length}`"
+        raise ConfigError(
+            f"data.max_length={config.data.max_length:,}: the model has a table of {most:,} "
+            f"positions.  {advice}."
+        )
 
 
 def _with_batch_and_rate(
