@@ -289,7 +289,7 @@ def test_a_pickle_is_refused_with_the_way_to_convert_it(folder, name):
     assert refusal(folder).startswith(
         f"g/: has its weights in {name} only, a pickle.  Opening one can run any program, so only "
         ".safetensors is read.  Convert a folder that you trust, with all its heads and biases:\n"
-        "    python -c 'import torch; from safetensors.torch import save_file; "
+        '    python -c "import torch; from safetensors.torch import save_file; '
     )
 
 

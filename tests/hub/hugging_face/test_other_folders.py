@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,13 +24,21 @@ def message(path: Path | str, kind: type[RegardError] = WeightsError) -> str:
     return str(caught.value)
 
 
-@pytest.fixture
-def bert(transformers, tmp_path) -> Path:
-    return publish(transformers, "Bert", "ForSequenceClassification", tmp_path / "bert")
+@pytest.fixture(scope="module")
+def published(transformers, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    return publish(transformers, "Bert", "ForSequenceClassification", folder)
+
+
+@pytest.fixture(params=["bert"])
+def bert(published, tmp_path, request) -> Path:
+    """A classifier of random weights."""
+    return shutil.copytree(published, tmp_path / request.param)
 
 
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("num_files", [1, 2])
+@pytest.mark.parametrize("bert", ["bert", "it's $HOME"], indirect=True)
 def test_a_pickle_is_converted_with_its_head_by_the_command_that_is_named(bert, num_files, named):
     tensors = load_file(bert / "model.safetensors")
     (bert / "model.safetensors").unlink()

@@ -144,7 +144,7 @@ def describe_weights(folder: Path) -> str:
         return (
             f"{folder}/: has its weights in {cut_list(pickles)} only, a pickle.  Opening one can "
             "run any program, so only .safetensors is read.  Convert a folder that you trust, with "
-            f"all its heads and biases:\n    python -c {shlex.quote(conversion(folder, pickles))}"
+            f"all its heads and biases:\n    python -c {_quote(conversion(folder, pickles))}"
         )
     if files := sorted(entry.name for entry in folder.glob(f"*{_GGUF}")):
         return (
@@ -165,6 +165,11 @@ def conversion(folder: Path, pickles: list[str]) -> str:
         "save_file({n: x.clone().contiguous() for part in t for n, x in part.items()}, "
         f"{str(folder / 'model.safetensors')!r}, {{'format': 'pt'}})"
     )
+
+
+def _quote(program: str) -> str:
+    """Return a program as a word of a shell, in double quotes where they change nothing in it."""
+    return shlex.quote(program) if re.search(r'["$`\\!]', program) else f'"{program}"'
 
 
 def cut_list(names: list[str]) -> str:
