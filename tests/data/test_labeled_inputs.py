@@ -14,7 +14,7 @@ from regard.data.labeled_inputs import (
     label_names,
     precision_of,
 )
-from regard.data.labeled_text import check_known_labels
+from regard.data.labeled_text import check_known_labels, join_labels
 from regard.data.splits import overlap, split
 from regard.errors import DataError
 
@@ -158,3 +158,9 @@ def test_small_differences_of_large_numbers_are_seen(offset, dtype):
 
 def test_equal_numbers_need_no_precision():
     assert precision_of([np.full((3, 1), 1e9)] * 2) is np.float32
+
+
+def test_labels_that_are_numbers_keep_their_order_next_to_a_named_part():
+    names = label_names(inputs_of(rows_of(*[1] * 4), ["10", "9", "9", "10"]))
+    assert join_labels(names, [inputs_of(rows_of(1), ["9"])], "a.csv") == ("9", "10")
+    assert join_labels(names, [inputs_of(rows_of(1, 1), ["9", "x"])], "a.csv") == ("10", "9", "x")

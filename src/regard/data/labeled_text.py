@@ -111,7 +111,8 @@ def join_labels(
         if set(names).isdisjoint(part.labels):
             check_known_labels(part, names, train_path)
         joined |= set(part.labels)
-    return tuple(sorted(joined))
+    # Labels that are all known keep their order: numbers are in that of their values.
+    return tuple(names) if joined == set(names) else tuple(sorted(joined))
 
 
 def check_known_labels(
