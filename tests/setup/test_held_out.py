@@ -78,3 +78,10 @@ def test_a_text_of_one_huge_line_is_cut(tmp_path, text):
     parts = (data.train, data.valid, data.test)
     num_chars = sum(len(line) for part in parts for line in part.texts)
     assert num_chars == len(text.replace("\n", ""))
+
+
+def test_the_embedded_corpus_has_parts_of_its_own():
+    task = task_named("translation")
+    draft = Request.parse(["data.valid=10%"]).check(task.defaults)
+    with pytest.raises(ConfigError, match="the embedded corpus has validation and test data"):
+        task.read(ReadOptions.from_config(draft))

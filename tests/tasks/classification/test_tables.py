@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from tests.tasks.classification.input_data import write_wav
 
 from regard.__main__ import main
 
@@ -93,3 +95,35 @@ def test_texts_that_are_also_in_training_are_not_called_sources(capsys, tmp_path
     code, _, err = check(capsys, train, "--test", str(test))
     assert code == 3
     assert " of 40 texts also stand in " in err and "source" not in err
+
+
+def write_parts(folder, **num_files):
+    """Write recordings of two labels in folders of the data's parts."""
+    generator = np.random.default_rng(1)
+    for part, num in num_files.items():
+        for number in range(num):
+            path = folder / part / "xy"[number % 2] / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_wav(path, generator.normal(size=400) / 8)
+    return folder
+
+
+def test_folders_of_parts_are_the_parts(capsys, tmp_path):
+    folder = write_parts(tmp_path / "a", train=20, val=4, test=6)
+    code, report, _ = check(capsys, folder)
+    assert code == 0
+    assert (report["num_train"], report["num_valid"], report["num_test"]) == (20, 4, 6)
+    assert report["labels"] == {"x": 15, "y": 15}
+    assert report["read_as"] == "recordings, a folder for each label in test, train, val"
+
+
+def test_a_fraction_of_a_folder_with_that_part_is_refused(capsys, tmp_path):
+    folder = write_parts(tmp_path / "a", train=20, test=6)
+    code, _, err = check(capsys, folder, "--test", "10%")
+    assert code == 3
+    assert err == (
+        f"regard: {folder}: has test data of its own, 6 recordings.  "
+        "Leave --test 10% out, or name data without this part.\n"
+    )
+    code, report, _ = check(capsys, folder, "--valid", "30%")
+    assert (report["num_train"], report["num_valid"], report["num_test"]) == (14, 6, 6)

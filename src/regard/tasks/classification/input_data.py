@@ -19,12 +19,14 @@ from regard.data.readers.series import inspect_number_table
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import ReadAs, inspect_records
 from regard.data.splits import overlap, split
+from regard.errors import DataError
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
 from regard.tasks.classification.data import ClassificationData, exclude_repeated, with_spelling
 from regard.tasks.classification.modalities import InputFormat, Modality
 
+_HELD_OUT = {"valid": "validation", "test": "test"}
 _NAMED_INPUTS = 3  # of a batch in a message
 _NUMBERS_PER_CHARACTER = 32  # pixels or numbers that count as one character of text
 
@@ -122,6 +124,12 @@ def read_input_classification_data(
     labels = label_names(labeled)
     folders = _part_folders(source, modality)
     for name in ("valid", "test"):
+        if name in parts and options.data.held_out_fraction(name) is not None:
+            setting = f"data.{name}={getattr(options.data, name)}"
+            raise DataError(
+                f"{source.path}: has {_HELD_OUT[name]} data of its own, {len(parts[name]):,} "
+                f"{modality.unit}.  Leave `{setting}` out, or name data without this part."
+            )
         held_out = parts.get(name) if name in folders.values() else None
         if (file := options.source(name)) is not None:
             held_out = modality.read_test(input_format, file)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from regard.data.batching import PairBatches
 from regard.data.cldr_corpus import cldr_corpus
-from regard.errors import NextStep
+from regard.errors import ConfigError, NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.metrics.translation import score_translations
@@ -66,6 +66,12 @@ class TranslationTask(Task):
         """Read the pairs of a file, or of the embedded corpus where no file is named."""
         if options.data.path is not None:
             return read_translation_data(options)
+        for name in ("valid", "test"):
+            if (value := getattr(options.data, name)) is not None:
+                raise ConfigError(
+                    f"`data.{name}={value}`: the embedded corpus has validation and test data of "
+                    "its own.  Leave it out, or name a file of pairs."
+                )
         corpus = cldr_corpus(seed=options.seed)
         return TranslationData(
             path=corpus.train.path,
