@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.attention import MesaState, mesa
-from regard.attention.mesa.chunks import cut
+from regard.attention.mesa.chunks import chunk_size, cut
 from regard.errors import ShapeError
 from regard.layers.cache import PositionCounter
 from regard.layers.convolution import ConvolutionCache
@@ -297,7 +297,7 @@ def gated_linear_attention(
     if lengths is not None:
         padded = torch.arange(q.shape[2], device=q.device) >= lengths[:, None]
         tensors = tuple(x.masked_fill(padded[:, None, :, None], 0.0) for x in tensors)
-    chunks = cut(*tensors, size=min(CHUNK, max(q.shape[2], 1)))
+    chunks = cut(*tensors, size=chunk_size(q.shape[2], CHUNK))
     products = chunks.v.mT @ (chunks.k * chunks.weights[..., -1:, :].mT)
     state = torch.zeros_like(products[:, :, 0]) if initial is None else initial
     starts = []

@@ -58,7 +58,7 @@ def cut(q: Tensor, k: Tensor, v: Tensor, forget: Tensor, write: Tensor, *, size:
     Returns:
         One chunk or more.
     """
-    num_chunks = max(1, -(-q.shape[2] // size))
+    num_chunks = 1 if torch.compiler.is_compiling() else max(1, -(-q.shape[2] // size))
     missing = num_chunks * size - q.shape[2]
     q, k, v, forget, write = (
         F.pad(x, (0, 0, 0, missing)).unflatten(2, (num_chunks, size))
@@ -71,6 +71,11 @@ def cut(q: Tensor, k: Tensor, v: Tensor, forget: Tensor, write: Tensor, *, size:
     # Masked before the exponential, so that the future has a gradient of 0.
     weights = log_weights.masked_fill(future, float("-inf")).exp() * write.mT
     return Chunks(q, k, v, forget.cumsum(3).exp(), weights)
+
+
+def chunk_size(length: int, most: int) -> int:
+    """Return the positions of a chunk, at most `most`: all of them in a graph for any length."""
+    return length if torch.compiler.is_compiling() else min(most, max(length, 1))
 
 
 def carry(chunks: Chunks, state: Tensor) -> tuple[Tensor, Tensor]:

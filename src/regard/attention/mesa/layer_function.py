@@ -27,7 +27,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from regard.attention.mesa.chunks import Chunks, carry, cut, split_state
+from regard.attention.mesa.chunks import Chunks, carry, chunk_size, cut, split_state
 from regard.attention.mesa.solver import Systems, solve
 from regard.attention.options import check_integers, check_tensors
 from regard.errors import ConfigError, ShapeError
@@ -197,7 +197,7 @@ def mesa(
         raise ConfigError(f"tolerance={tolerance}: must be above 0, or None.")
     with torch.autocast(q.device.type, enabled=False):
         inputs = _prepare(q, k, v, forget, write, lengths)
-        chunks = cut(*inputs, size=min(chunk, max(q.shape[2], 1)))
+        chunks = cut(*inputs, size=chunk_size(q.shape[2], chunk))
         starts, last = carry(chunks, _stack_state(initial, chunks))
         keys, values = split_state(starts)
         positive = torch.where(regularization > 0, regularization, float("nan")).to(chunks.k.dtype)

@@ -73,7 +73,47 @@ def solve(
     Returns:
         x, of the shape of `b`.
     """
+    if torch.compiler.is_exporting():
+        with torch.no_grad():
+            return _conjugate_gradient(systems, b, num_iterations, tolerance)
+    if torch.compiler.is_compiling():
+        return _solve_operator(b, *systems, num_iterations, tolerance)
     return _Solve.apply(num_iterations, tolerance, b, *systems)
+
+
+@torch.library.custom_op("regard::mesa_solve", mutates_args=())
+def _solve_operator(
+    b: Tensor,
+    starts: Tensor,
+    decays: Tensor,
+    keys: Tensor,
+    weights: Tensor,
+    regularization: Tensor,
+    num_iterations: int,
+    tolerance: float | None,
+) -> Tensor:
+    """Solve within a compiled graph, with first derivatives."""
+    systems = Systems(starts, decays, keys, weights, regularization)
+    return _conjugate_gradient(systems, b, num_iterations, tolerance)
+
+
+@_solve_operator.register_fake
+def _(b: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(b, memory_format=torch.contiguous_format)
+
+
+def _save_solution(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, *systems, ctx.num_iterations, ctx.tolerance = inputs
+    ctx.save_for_backward(*systems, output)
+
+
+def _differentiate(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+    *tensors, x = ctx.saved_tensors
+    y = _solve_operator(cotangent.contiguous(), *tensors, ctx.num_iterations, ctx.tolerance)
+    return y, *_pull_back(Systems(*tensors), x, y, ctx.needs_input_grad[1:6]), None, None
+
+
+_solve_operator.register_autograd(_differentiate, setup_context=_save_solution)
 
 
 class _Solve(torch.autograd.Function):
@@ -124,12 +164,13 @@ def _conjugate_gradient(
     inverse = systems.diagonals().reciprocal_()
     preconditioned = residual * inverse
     direction = preconditioned.clone()
-    x = torch.zeros_like(residual)
+    x = torch.zeros_like(residual, memory_format=torch.contiguous_format)
     squared = _dot(residual, preconditioned)
     smallest = squared * max(tolerance or 0.0, torch.finfo(b.dtype).eps) ** 2
     for _ in range(num_iterations):
         done = squared <= smallest
-        if tolerance is not None and bool(done.all()):
+        # What is done does not change, so a graph without this condition gives the same.
+        if tolerance is not None and not torch.compiler.is_exporting() and bool(done.all()):
             break
         product = systems.multiply(direction)
         step = (squared / _dot(direction, product)).masked_fill_(done, 0.0)
