@@ -16,7 +16,7 @@ from regard.layers.dropout import Dropout, set_dropout_generator
 from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
 from regard.layers.feed_forward import FeedForward
 from regard.layers.layer import Description, Flow, Layer, count_flops, describe
-from regard.layers.linear import Linear
+from regard.layers.linear import Linear, use_plain_linears
 from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.lora import LowRank, add_low_rank, merge_low_rank
 from regard.layers.masked_token_head import MaskedTokenHead
@@ -82,4 +82,5 @@ __all__ = [
     "rotate",
     "set_dropout_generator",
     "sinusoids",
+    "use_plain_linears",
 ]

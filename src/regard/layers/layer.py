@@ -68,6 +68,9 @@ class Layer(nn.Module):
     entrywise: ClassVar[tuple[str, ...]] = ()
     """Names of its own parameters of two axes that are no matrices, such as biases of heads."""
 
+    reads_weights_of_maps = False
+    """Whether it takes the weights of its linear maps instead of calling them."""
+
     def describe(self) -> Description | None:
         """Return what the layer is; None where its class name and its children say enough."""
         return None

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.errors import ConfigError
 from regard.layers.layer import Description, Layer, describe_linear
 
 
@@ -77,3 +79,31 @@ class Linear(Layer, nn.Linear):
     def flops(self, length: int) -> int:
         """Count the map, and its adaptation where it has one."""
         return 2 * self.weight.numel() * length + super().flops(length)
+
+
+def use_plain_linears(model: nn.Module) -> None:
+    """Replace every `Linear` of a model by a `torch.nn.Linear` with the same weights.
+
+    Some tools, such as ``torch.ao.quantization.quantize_dynamic``, look for that class and for no
+    subclass of it. Layers that read the weights of their maps (`Lstm`) keep them.
+
+    Args:
+        model: Changed in place; its weights stay where and of what type they are.
+
+    Raises:
+        ConfigError: A map is adapted, which a plain one cannot express.
+    """
+    for name, parent in list(model.named_modules()):
+        if isinstance(parent, Layer) and parent.reads_weights_of_maps:
+            continue
+        for child_name, child in parent.named_children():
+            if type(child) is not Linear:
+                continue
+            if child.adaptation is not None:
+                raise ConfigError(f"{name}.{child_name} is adapted.  Merge its change first.")
+            with torch.device("meta"):
+                has_bias = child.bias is not None
+                plain = nn.Linear(child.in_features, child.out_features, bias=has_bias)
+            plain.weight, plain.bias = child.weight, child.bias
+            plain.train(child.training)
+            setattr(parent, child_name, plain)

@@ -90,6 +90,8 @@ class Lstm(Layer):
         is_reversed: Whether it reads from the last position to the first.
     """
 
+    reads_weights_of_maps = True
+
     def __init__(self, in_dim: int, dim: int, *, is_reversed: bool = False) -> None:
         super().__init__()
         self.dim = dim
@@ -188,10 +190,19 @@ def run_cells(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor
 
 def _fused(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor, LstmState]:
     """Compute what `run_cells` computes, by PyTorch's kernel."""
-    outputs, hidden, cell = torch.lstm(
+    # PyTorch would write an exported graph for one length, position by position.
+    compute = _lstm_operator if torch.compiler.is_exporting() else _run_kernel
+    outputs, hidden, cell = compute(x, *state, *weights)
+    return outputs, LstmState(hidden, cell)
+
+
+def _run_kernel(
+    x: Tensor, hidden: Tensor, cell: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    outputs, last_hidden, last_cell = torch.lstm(
         x,
-        (state.hidden[None], state.cell[None]),
-        (*weights, torch.zeros_like(weights.bias)),
+        (hidden[None], cell[None]),
+        (weight, recurrent, bias, torch.zeros_like(bias)),
         has_biases=True,
         num_layers=1,
         dropout=0.0,
@@ -199,7 +210,21 @@ def _fused(x: Tensor, state: LstmState, weights: LstmWeights) -> tuple[Tensor, L
         bidirectional=False,
         batch_first=True,
     )
-    return outputs, LstmState(hidden[0], cell[0])
+    return outputs, last_hidden[0], last_cell[0]
+
+
+@torch.library.custom_op("regard::lstm", mutates_args=())
+def _lstm_operator(
+    x: Tensor, hidden: Tensor, cell: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    outputs, hidden, cell = _run_kernel(x, hidden, cell, weight, recurrent, bias)
+    return outputs.contiguous(), hidden.clone(), cell.clone()
+
+
+@_lstm_operator.register_fake
+def _(x: Tensor, hidden: Tensor, cell: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    outputs = x.new_empty(*x.shape[:2], hidden.shape[1])
+    return outputs, torch.empty_like(hidden), torch.empty_like(cell)
 
 
 def _hold_at_padding(
