@@ -71,7 +71,7 @@ VIT = {"patch_height": 4, "patch_width": 4, "height": 8, "width": 8, **ONE}
 CASES = {
     "gpt": of_text("decoder", "gpt", GptConfig(**ONE)),
     "transformer_xl": of_text("decoder", "transformer_xl", TransformerXlConfig(**ONE)),
-    "mesanet": of_text("decoder", "mesanet", MesaNetConfig(**ONE)),
+    "mesanet": of_text("decoder", "mesanet", MesaNetConfig(num_iterations=3, **ONE)),
     "transformer decoder": of_text("decoder", "transformer", TRANSFORMER),
     "lstm decoder": of_text("decoder", "lstm", LSTM),
     "conv_s2s decoder": of_text("decoder", "conv_s2s", CONV),
