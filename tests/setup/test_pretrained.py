@@ -17,7 +17,7 @@ from regard.runs.export_check import export_model
 from regard.runs.run import resume, train
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
-from regard.training.events import Evaluated, Planned, Saved, Started
+from regard.training.events import Evaluated, Planned, Saved, Started, Warned
 
 SHORT = ("data.max_length=32", "training.batch_tokens=256", "training.precision=float32")
 TEXT = (
@@ -153,7 +153,7 @@ def test_a_resumed_low_rank_run_ends_with_the_same_bits(tales, book, tmp_path):
 
 
 @pytest.mark.slow
-def test_other_labels_take_the_encoder_alone(mood, tmp_path):
+def test_other_labels_take_the_encoder_and_the_known_rows(mood, tmp_path):
     data = write_reviews(tmp_path / "more.jsonl")
     data.write_text(data.read_text().replace('"other"', '"none"'))
     events = []
@@ -161,7 +161,11 @@ def test_other_labels_take_the_encoder_alone(mood, tmp_path):
     found = train(data, tmp_path / "more", settings=settings, report=events.append)
     assert found.labels == ("cat", "none")
     before, _ = figures(events)
-    assert before["loss"] == pytest.approx(0.693, abs=1e-3)  # a map of zeros
+    assert before["loss"] != pytest.approx(0.693, abs=1e-3)  # that of a map of zeros
+    assert next(event.text for event in events if isinstance(event, Warned)) == (
+        "The output layer keeps what it knows of cat.  New: none.  "
+        "Left out, since the data lacks them: other."
+    )
 
 
 @pytest.mark.slow

@@ -342,7 +342,9 @@ class _Run:
         config = resolve(request, facts, inspect_machine(), task)
         setup = _set_up(task, config, dataset, tokenizer, report)
         if pretrained is not None:
-            load_initial_weights(setup.model, config, pretrained)
+            note = load_initial_weights(setup.model, config, pretrained)
+            if note:
+                report(Warned(text=note))
         return cls(folder, task, setup, sources, report, start_time)
 
     @classmethod

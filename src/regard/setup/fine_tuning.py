@@ -5,10 +5,12 @@ All weights, the last layers, or low-rank adapters (Hu et al. 2021).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from regard.data.listing import list_first
 from regard.errors import WeightsError
 from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
 from regard.hub.model_folder import ModelFolder
@@ -16,12 +18,20 @@ from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
 from regard.models import Classifier, Model, Vit
 from regard.setup.config import RunConfig
 
+_HEAD_OF_TEXTS = ("output_weight", "output_bias")  # parameters with a row for each label
+_HEAD_OF_INPUTS = ("head.weight", "head.bias")
+_NUM_NAMED = 10  # labels in a message
 
-def load_pretrained(model: Model, config: RunConfig) -> None:
+
+def load_pretrained(model: Model, config: RunConfig) -> str:
     """Copy the weights of ``start_from`` into a model.
 
-    The output layer of a classifier is copied where the labels are the same, in any order; else it
-    starts at zero, and the pooler at random where the weights have none.
+    Of the output layer of a classifier the rows of labels that the weights know are copied; those
+    of new labels start at zero. The pooler starts at random where the weights have none.
+
+    Returns:
+        Which rows of the output layer are kept, in a sentence; empty where all are, or where the
+        weights have no output layer.
 
     Raises:
         WeightsError: Weights are missing or of other shapes.
@@ -34,19 +44,63 @@ def load_pretrained(model: Model, config: RunConfig) -> None:
     else:
         own = ModelFolder(folder)
         tensors, old_labels = own.read_weights(), own.read_config(RunConfig).data.labels
-    if not isinstance(model, Classifier):
-        has_new_head = isinstance(model, Vit) and old_labels != labels
-        fill_from_pretrained(model, tensors, folder, skip=("head.",) if has_new_head else ())
-        return
-    names = {name for name, _ in model.named_parameters() if ADAPTED not in name}
-    if sorted(old_labels) == sorted(labels) and tensors.keys() == names:
-        order = [old_labels.index(label) for label in labels]
-        output = {name: tensors[name][order] for name in ("output_weight", "output_bias")}
-        fill_from_pretrained(model, tensors | output, folder)
-        return
-    tensors = encoder_weights(tensors)
-    has_pooler = any(name.startswith("pooler.") for name in tensors)
-    fill_from_pretrained(model.encoder, tensors, folder, skip=() if has_pooler else ("pooler.",))
+    if isinstance(model, Classifier):
+        names = {name for name, _ in model.named_parameters() if ADAPTED not in name}
+        if tensors.keys() == names:
+            head = _known_rows(model, _HEAD_OF_TEXTS, tensors, labels, old_labels)
+            fill_from_pretrained(model, tensors | head, folder)
+            return _describe_known(labels, old_labels, folder)
+        old = encoder_weights(tensors)
+        has_pooler = any(name.startswith("pooler.") for name in old)
+        fill_from_pretrained(model.encoder, old, folder, skip=() if has_pooler else ("pooler.",))
+        return f"The output layer is new: that of {folder} has another form." if old_labels else ""
+    if isinstance(model, Vit) and old_labels != labels:
+        if not tensors.keys() >= set(_HEAD_OF_INPUTS):
+            fill_from_pretrained(model, tensors, folder, skip=("head.",))
+            return ""
+        tensors = tensors | _known_rows(model, _HEAD_OF_INPUTS, tensors, labels, old_labels)
+        fill_from_pretrained(model, tensors, folder)
+        return _describe_known(labels, old_labels, folder)
+    fill_from_pretrained(model, tensors, folder)
+    return ""
+
+
+def _known_rows(
+    model: Model,
+    names: Sequence[str],
+    tensors: Mapping[str, Tensor],
+    labels: Sequence[str],
+    old_labels: Sequence[str],
+) -> dict[str, Tensor]:
+    """Return the parameters of an output layer, with the rows of labels that the weights know."""
+    head = {}
+    for name in names:
+        rows = model.get_parameter(name).detach().clone()
+        for row, label in enumerate(labels):
+            if label in old_labels:
+                rows[row] = tensors[name][old_labels.index(label)]
+        head[name] = rows
+    return head
+
+
+def _describe_known(labels: Sequence[str], old_labels: Sequence[str], folder: Path) -> str:
+    """Return which labels of an output layer are known; empty where they are the same."""
+    if set(labels) == set(old_labels):
+        return ""
+    known = [label for label in labels if label in old_labels]
+    new = [label for label in labels if label not in old_labels]
+    gone = [label for label in old_labels if label not in labels]
+    if not known:
+        return (
+            f"The output layer is new: the labels of {folder} "
+            f"({list_first(old_labels, _NUM_NAMED)}) are not in the data."
+        )
+    text = f"The output layer keeps what it knows of {list_first(known, _NUM_NAMED)}."
+    if new:
+        text += f"  New: {list_first(new, _NUM_NAMED)}."
+    if gone:
+        text += f"  Left out, since the data lacks them: {list_first(gone, _NUM_NAMED)}."
+    return text
 
 
 def encoder_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

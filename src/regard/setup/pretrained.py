@@ -68,16 +68,19 @@ def stored_vocabulary(pretrained: Pretrained) -> ModelFolder:
     return ModelFolder(folder)
 
 
-def load_initial_weights(model: Model, config: RunConfig, pretrained: Pretrained) -> None:
+def load_initial_weights(model: Model, config: RunConfig, pretrained: Pretrained) -> str:
     """Copy the weights that a run starts from into its model.
+
+    Returns:
+        Which rows of an output layer are kept, in a sentence; empty where there is nothing to say.
 
     Raises:
         WeightsError: Weights are missing or of other shapes.
     """
     if pretrained.parts:
         load_parts(model, pretrained.parts)
-    else:
-        load_pretrained(model, config)
+        return ""
+    return load_pretrained(model, config)
 
 
 def _hugging_face_config(folder: str, task: Task) -> RunConfig:

@@ -5,6 +5,8 @@ import json
 import msgspec
 import numpy as np
 import pytest
+import torch
+from msgspec.structs import replace
 from tests.data.readers.test_idx import write_idx
 from tests.tasks.classification.input_data import draw_bars, write_wav, write_waves, write_words
 
@@ -18,8 +20,10 @@ from regard.hub.storage import read_tensors
 from regard.models import Vit
 from regard.runs.run import estimate, resume, train
 from regard.setup.base_task import ReadOptions
+from regard.setup.build import build_model
 from regard.setup.config import RunConfig
-from regard.tasks import TASKS, guess_task
+from regard.setup.fine_tuning import load_pretrained
+from regard.tasks import TASKS, guess_task, task_named
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.training.checkpoint import checkpoint_path
 from regard.training.events import Evaluated, Planned, Saved, Warned
@@ -428,16 +432,34 @@ def test_rows_that_are_no_square_want_a_size(tmp_path):
 
 def test_a_run_goes_on_from_a_model_with_other_labels(tmp_path, models, waves):
     other = tmp_path / "other.csv"
-    other.write_text(waves.read_text().replace("saw", "square"))
+    other.write_text(waves.read_text().replace("saw", "ramp"))
     events = []
     settings = (f"start_from={models['waves']}", "training.epochs=1")
     train(other, tmp_path / "m", settings=settings, report=events.append)
     first, second = (
         ModelFolder(f).read_config(RunConfig) for f in (models["waves"], tmp_path / "m")
     )
-    assert second.data.labels == ("sine", "square")
+    assert second.data.labels == ("ramp", "sine", "square")
     assert (second.data.mean, second.data.std) == (first.data.mean, first.data.std)
     assert any(isinstance(event, Evaluated) for event in events)
+    assert next(event.text for event in events if isinstance(event, Warned)) == (
+        "The output layer keeps what it knows of sine, square.  New: ramp.  "
+        "Left out, since the data lacks them: saw."
+    )
+
+
+def test_rows_of_known_labels_are_kept(tmp_path, models):
+    config = ModelFolder(models["waves"]).read_config(RunConfig)
+    weights = ModelFolder(models["waves"]).read_weights()
+    assert config.data.labels == ("saw", "sine", "square")
+    data = replace(config.data, labels=("square", "ramp", "saw"))
+    config = replace(config, start_from=str(models["waves"]), data=data)
+    model = build_model(config, 0, task_named(config.task))
+    load_pretrained(model, config)
+    for name in ("weight", "bias"):
+        rows, old = getattr(model.head, name), weights[f"head.{name}"]
+        assert torch.equal(rows[0], old[2]) and torch.equal(rows[2], old[0])
+    assert not model.head.weight[1].any()
 
 
 def test_a_model_of_images_does_not_go_on_with_series(tmp_path, models, waves):
