@@ -69,6 +69,16 @@ def value_of(config, name):
         (("optimizer.name=cg", "preset=small"), {}, "model.dropout", 0.0),
         (("optimizer.name=cg", "model.dropout=0.2"), {}, "model.dropout", 0.2),
         (("optimizer.name=adam-then-cg",), {}, "optimizer.learning_rate", 8e-3),
+        # a patience that is set is exact
+        ((), {}, "training.patience_steps", 100),
+        (("training.patience=2",), {}, "training.patience_steps", 0),
+        (
+            ("training.patience=2", "training.patience_steps=7"),
+            {},
+            "training.patience_steps",
+            7,
+        ),
+        ((), {}, "data.split_rule", 2),
         # dropout where rows are seen often enough to be memorized
         (("preset=small", "training.epochs=5"), {}, "model.dropout", 0.0),
         (("preset=small", "training.epochs=6"), {}, "model.dropout", 0.1),

@@ -183,7 +183,7 @@ def _check_positions(config: RunConfig) -> None:
 def _with_batch_and_rate(
     config: RunConfig, request: Request, facts: Facts, preset: Preset
 ) -> RunConfig:
-    """Set batch size, optimizer and learning rate where the user did not."""
+    """Set batch size, patience, optimizer and learning rate where the user did not."""
     training, optimizer = config.training, config.optimizer
     rate = preset.learning_rate
     if facts.pretrained is not None:
@@ -196,6 +196,10 @@ def _with_batch_and_rate(
     if optimizer.learning_rate is None and optimizer.name not in _WITHOUT_RATE:
         optimizer = replace(optimizer, learning_rate=rate)
     training = replace(training, batch_tokens=training.batch_tokens or preset.batch_tokens)
+    if request.is_explicit("training.patience") and not request.is_explicit(
+        "training.patience_steps"
+    ):
+        training = replace(training, patience_steps=0)  # a patience that is set is exact
     return replace(config, training=training, optimizer=optimizer)
 
 

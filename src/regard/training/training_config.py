@@ -44,6 +44,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             loss; without `minutes` only.
         patience_steps: Fewest steps without a gain after which patience ends a run, 0 or more, on
             batches: an evaluation follows each pass, and a pass over few rows is a few steps.
+            0 where `patience` is set.
         label_smoothing: Fraction of the target probability spread over the vocabulary, 0 to below
             1.
         precision: float32, bf16 (weights and optimizer stay float32), or auto: bf16 where the
