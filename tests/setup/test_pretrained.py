@@ -231,8 +231,9 @@ def test_a_pattern_cannot_be_exported(book, tmp_path):
     with pytest.raises(ConfigError) as raised:
         export_model(regard.load(tmp_path / "model"), tmp_path / "hf")
     assert str(raised.value) == (
-        "attention local:8: published configurations have no pattern, so others would compute "
-        "full attention.  Export a model with full attention."
+        "model.family=gpt: no published layout has a place for this model.  attention local:8: "
+        "published configurations have no pattern, so others would compute full attention.  A "
+        "model that can be written is trained with `attention.pattern=full`."
     )
 
 

@@ -240,10 +240,16 @@ def test_one_of_ours_opens_in_transformers(kind, changes, tokenizer, transformer
         ),
         (
             {"num_segments": 0},
-            "model.pooler_activation=tanh: distilbert checkpoints with labels have relu only.",
+            "model.num_segments=0: bert checkpoints have 1 or more.",
+        ),
+        (
+            {"norm": "pre", "pooling": "mean"},
+            "model.norm=pre: bert checkpoints have post only.  model.pooling=mean: bert "
+            "checkpoints with labels have first only.  A model that can be written is trained "
+            "with `model.norm=post` `model.pooling=first`.",
         ),
     ],
-    ids=["norm", "pooling", "pooler", "activation"],
+    ids=["norm", "pooling", "pooler", "segments", "several"],
 )
 def test_what_no_format_can_express_is_refused(changes, reason, tokenizer, tmp_path):
     with pytest.raises(ConfigError) as caught:

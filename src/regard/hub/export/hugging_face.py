@@ -8,7 +8,6 @@ setting of the model; where there is none, the model is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from regard.errors import ConfigError
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.generation.sampling import SamplingConfig
 from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.export.formats import advice, attention_obstacles, choose_format
 from regard.hub.export.tokenizer_files import tokenizer_files
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.file_names import GENERATION_CONFIG, PREPROCESSOR_CONFIG
@@ -23,25 +23,18 @@ from regard.hub.hugging_face.checkpoint import write_hugging_face
 from regard.hub.hugging_face.generation_rules import OWN_FIELD
 from regard.hub.hugging_face.sentence_transformers import sentence_files
 from regard.hub.hugging_face.weight_files import dump_json
-from regard.layers.attention_config import AttentionConfig
 from regard.models import (
-    DECODERS,
-    ENCODER_DECODERS,
-    ENCODERS,
     FAMILIES,
     INPUT_ENCODERS,
-    CheckpointFormat,
     Classifier,
     Decoder,
     EncoderDecoder,
-    Family,
     ModelConfig,
     TextModel,
     Vit,
     family_of,
 )
 from regard.models.base.checkpoint_format import label_fields
-from regard.models.base.classifier_checkpoints import checkpoint_of
 
 BRIGHTEST = 255
 """Greatest value of a pixel."""
@@ -71,12 +64,11 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
     model, tokenizer = trained.model, trained.tokenizer
     if not isinstance(model, TextModel) or tokenizer is None:
         raise ConfigError("export: only models of text are written for others.")
-    _check_attention(trained.attention)
     encoder = model.encoder if isinstance(model, Classifier) else model
     config = cast("ModelConfig", encoder.config)
     if type(config) not in {family.config for family in FAMILIES.values()}:
         raise ConfigError("export: no published layout has a Transformer's encoder alone.")
-    checkpoint_format = _choose_format(model, config, trained.labels)
+    checkpoint_format = choose_format(model, config, trained.labels, trained.attention)
     limit = _longest_text(model, config, trained)
     files = tokenizer_files(tokenizer, model, checkpoint_format.model_type, limit)
     if trained.pooling is not None:
@@ -105,39 +97,6 @@ def _longest_text(model: TextModel, config: ModelConfig, trained: TrainedModel) 
         # The end of a source is not counted.
         limits.append(trained.max_length + isinstance(model, EncoderDecoder))
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _check_attention(attention: AttentionConfig) -> None:
-    if attention != AttentionConfig():
-        raise ConfigError(
-            f"attention {attention.summary()}: published configurations have no pattern, "
-            "so others would compute full attention.  Export a model with full attention."
-        )
-
-
-def _choose_format(
-    model: TextModel, config: ModelConfig, labels: tuple[str, ...]
-) -> CheckpointFormat:
-    """Return the first checkpoint format of a family that can express all settings of a model."""
-    families: Mapping[str, Family] = ENCODERS
-    if isinstance(model, Decoder | EncoderDecoder):
-        families = DECODERS if isinstance(model, Decoder) else ENCODER_DECODERS
-    reasons, name = [], family_of(config)
-    for checkpoint_format in families[name].formats:
-        try:
-            _, mappings = checkpoint_of(config, checkpoint_format, model.vocab_size, labels)
-        except ConfigError as error:
-            reasons.append(str(error))
-            continue
-        if {mapping.local for mapping in mappings} == dict(model.named_parameters()).keys():
-            return checkpoint_format
-        reasons.append("The layout is that of another role of the family.")
-    with_format = ", ".join(name for name, family in families.items() if family.formats)
-    reasons = reasons or [f"Families of this kind that have one: {with_format}."]
-    raise ConfigError(
-        f"model.family={name}: no published layout has a place for this model.  "
-        + "  ".join(reasons)
-    )
 
 
 def _generation_config(
@@ -209,12 +168,15 @@ def _export_images(model: Vit, trained: TrainedModel, folder: Path) -> str:
             f"export: a model of {trained.inputs}, which no published layout here reads: those of "
             "a Vision Transformer are of images alone."
         )
-    _check_attention(trained.attention)
+    obstacles, settings = attention_obstacles(trained.attention)
     if config.pooling != "first":
-        raise ConfigError(
+        obstacles.append(
             f"model.pooling={config.pooling}: published classifiers of this layout read the class "
-            "token alone.  Train with `model.pooling=first`."
+            "token alone."
         )
+        settings["model.pooling"] = "first"
+    if obstacles:
+        raise ConfigError("  ".join([*obstacles, advice(settings)]))
     (checkpoint_format,) = INPUT_ENCODERS[family_of(config)].formats
     mean, std = trained.mean or [0.0] * config.channels, trained.std or [1.0] * config.channels
     preparation = {

@@ -17,6 +17,19 @@ from regard.errors import ConfigError
 V = TypeVar("V", bound=bool | int | float | str)
 
 
+class SettingError(ConfigError):
+    """A checkpoint format cannot express some settings of a model.
+
+    Args:
+        obstacles: A sentence for each, of which the first is the message.
+        settings: Values that the format has, by the names of the settings.
+    """
+
+    def __init__(self, obstacles: Sequence[str], settings: Mapping[str, Any]) -> None:
+        super().__init__(obstacles[0])
+        self.obstacles, self.settings = tuple(obstacles), dict(settings)
+
+
 class ParameterMapping(NamedTuple):
     """A parameter of the model and the tensors of a published checkpoint that hold it.
 
@@ -228,7 +241,7 @@ def write_settings(
         The values of the fields, by name.
 
     Raises:
-        ConfigError: A setting has a value without a published name.
+        SettingError: A setting has a value without a published name.
     """
     fields: dict[str, Any] = {}
     for local, remote, _, names in mappings:
@@ -239,7 +252,8 @@ def write_settings(
             fields[remote] = next(name for name in names if names[name] == value)
         else:
             allowed = ", ".join(dict.fromkeys(names.values()))
-            raise ConfigError(f"model.{local}={value}: {kind} have {allowed} only.")
+            sentence = f"model.{local}={value}: {kind} have {allowed} only."
+            raise SettingError([sentence], {local: next(iter(names.values()))})
     return fields
 
 
@@ -260,13 +274,18 @@ def require_settings(config: msgspec.Struct, only: Mapping[str, Any], *, kind: s
         kind: What is written, such as ``gpt2 checkpoints``.
 
     Raises:
-        ConfigError: A setting has another value; the first one is named.
+        SettingError: A setting has another value; the first one is named.
     """
-    for name, value in only.items():
-        actual = getattr(config, name, value)
-        if actual != value:
-            raise ConfigError(f"model.{name}={_text(actual)}: {kind} have {_text(value)} only.")
+    other = {name: value for name, value in only.items() if getattr(config, name, value) != value}
+    if other:
+        sentences = [
+            f"model.{name}={setting_text(getattr(config, name))}: {kind} have "
+            f"{setting_text(value)} only."
+            for name, value in other.items()
+        ]
+        raise SettingError(sentences, other)
 
 
-def _text(value: object) -> str:
+def setting_text(value: object) -> str:
+    """Return a value of a setting as it is typed."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from regard.errors import ConfigError
 from regard.models.base.checkpoint_format import (
     CheckpointFormat,
     FieldMapping,
     LabelHead,
     ParameterMapping,
+    SettingError,
     field_of,
     map_blocks,
     map_layer,
@@ -160,7 +160,7 @@ def write_encoder(
     fields = write_settings(config, _FIELDS, kind=kind)
     require_settings(config, {**ONLY_SETTINGS, **only}, kind=kind)
     if not config.num_segments:
-        raise ConfigError(f"model.num_segments=0: {kind} have 1 or more.")
+        raise SettingError([f"model.num_segments=0: {kind} have 1 or more."], {"num_segments": 2})
     return {
         **fields,
         "model_type": model_type,
