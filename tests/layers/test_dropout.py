@@ -185,6 +185,29 @@ def test_a_compiled_graph_draws_masks_by_the_seed():
     assert torch.equal(compiled(x, x), first)
 
 
+def test_a_mask_drawn_in_inference_mode_serves_in_training():
+    dropout = Dropout(0.5, generator=torch.Generator())
+    with torch.inference_mode():
+        dropout(torch.ones(100))
+    x = torch.ones(100, requires_grad=True)
+    out = dropout(x)
+    out.sum().backward()
+    assert torch.equal(x.grad, out.detach())
+
+
+def test_vmap_decides_whether_rows_share_a_mask():
+    dropout, rows = Dropout(0.5), torch.ones(2, 1000)
+
+    def gradients(randomness: str) -> torch.Tensor:
+        of_row = torch.func.grad(lambda row: dropout(row).sum())
+        return torch.func.vmap(of_row, randomness=randomness)(rows)
+
+    same, different = gradients("same"), gradients("different")
+    assert torch.equal(same[0], same[1])
+    assert not torch.equal(different[0], different[1])
+    assert set(different.flatten().tolist()) == {0.0, 2.0}
+
+
 def test_tools_find_an_nn_dropout_and_its_hooks_run():
     dropout, outputs = Dropout(0.3), []
     assert isinstance(dropout, nn.Dropout)

@@ -7,8 +7,8 @@ independent of the others within a slice. Cost: one multiplication an element.
 
 The rules are those of `torch.nn.Dropout`. A mask is a function of the generator's state alone, so
 `torch.manual_seed` decides, and activation checkpointing and ``torch.random.fork_rng`` restore it.
-On other devices, in a compiled or exported graph and for subclasses of tensors PyTorch's own kernel
-draws the mask.
+On other devices, in a compiled or exported graph, within ``torch.func.vmap`` and for subclasses of
+tensors PyTorch's own kernel draws the mask.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C._functorch import TransformType, get_interpreter_stack
+from torch.jit._trace import is_tracing
 
 from regard.errors import ConfigError
 
@@ -108,9 +110,10 @@ class Dropout(nn.Dropout):
 
     def _is_native(self, x: Tensor) -> bool:
         """Return whether PyTorch's own kernel draws the mask."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing() or self.p == 1:
+        if torch.compiler.is_compiling() or is_tracing() or self.p == 1:
             return True
-        return self.generator is None and (x.device.type != "cpu" or type(x) is not Tensor)
+        is_plain = x.device.type == "cpu" and type(x) is Tensor and not _is_vmapped()
+        return self.generator is None and not is_plain
 
     def _mask(self, x: Tensor) -> Tensor:
         generator = self.generator
@@ -139,6 +142,13 @@ def set_dropout_generator(model: nn.Module, generator: torch.Generator | None) -
             module.generator = generator
 
 
+def _is_vmapped() -> bool:
+    """Return whether ``torch.func.vmap`` maps, which decides itself which rows share a mask."""
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    return any(level.key() == TransformType.Vmap for level in get_interpreter_stack() or ())
+
+
 def _slice_of_pool(template: Tensor, rate: float, generator: torch.Generator) -> Tensor:
     """Return zeros and ``1 / (1 - rate)``, of the shape and type of a tensor on the CPU."""
     pool = _pool(rate, template.dtype, generator)
@@ -163,6 +173,7 @@ def _pool(rate: float, dtype: torch.dtype, generator: torch.Generator) -> Tensor
     return pools.pools[rate, dtype]
 
 
+@torch.inference_mode(False)  # a pool outlives the region in which it is first asked for
 @torch.no_grad()
 def _draw_pool(seed: int, rate: float, dtype: torch.dtype) -> Tensor:
     """Draw zeros, each with probability `rate`, and ``1 / (1 - rate)``."""

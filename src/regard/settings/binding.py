@@ -198,8 +198,9 @@ def check_type(value: object, hint: object, name: str) -> object:
     if structs:
         names = ", ".join(struct.__name__ for struct in structs)
         raise ConfigError(f"{name}={type(value).__name__}: one of {names} was expected.")
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        value = value.item()  # a number of NumPy or PyTorch
+    item = getattr(value, "item", None)
+    if getattr(value, "ndim", None) == 0 and callable(item):
+        value = item()  # a number of NumPy or PyTorch
     try:
         return msgspec.convert(value, hint)
     except msgspec.ValidationError:
