@@ -45,7 +45,7 @@ def quadratic_interpolation(guess: float, rise: float, slope: float) -> float:
     if not 0 < curvature < float("inf"):
         return guess
     low, high = _TRUSTED
-    return min(high * guess, max(low * guess, -slope * guess * guess / (2 * curvature)))
+    return min(high * guess, max(low * guess, -slope * (guess * guess) / (2 * curvature)))
 
 
 def quasi_newton_step_size(state: dict[str, Any]) -> float:
