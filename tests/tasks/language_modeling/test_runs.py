@@ -117,6 +117,19 @@ def test_several_continuations_are_drawn_independently(run):
     assert len({generation.text for generation in found}) > 1
 
 
+def test_a_continuation_has_the_mean_log_probability_of_its_tokens(run):
+    generator = load(run[0])
+    found = generator.generate("7 red", temperature=0.0, max_tokens=6)
+    ids, total = list(generator.tokenizer.encode_prompt("7 red")), 0.0
+    with torch.inference_mode():
+        for _ in range(found.num_tokens):
+            values = generator.model(torch.tensor([ids]))[0, -1].log_softmax(-1)
+            total += float(values.max())
+            ids.append(int(values.argmax()))
+    assert found.num_tokens > 1
+    assert found.score == pytest.approx(total / found.num_tokens, abs=1e-5)
+
+
 def test_the_loss_is_that_of_the_tokens(run, book, tmp_path):
     generator = load(run[0])
     path = tmp_path / "new.txt"

@@ -29,11 +29,13 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
         text: The text after the prompt.
         num_tokens: Number of its tokens.
         is_complete: Whether the model ended the document, or wrote the stop text.
+        score: Mean log-probability of its tokens, in nats, at temperature 1; 0 without tokens.
     """
 
     text: str
     num_tokens: int
     is_complete: bool
+    score: float = 0.0
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -136,9 +138,24 @@ class TextGenerator:
         if stop:
             texts = [text.partition(stop)[0] for text in texts]
         return [
-            Generation(text=text, num_tokens=len(row), is_complete=end)
+            Generation(
+                text=text, num_tokens=len(row), is_complete=end, score=self._score(prompt, row)
+            )
             for text, row, end in zip(texts, rows, has_ended, strict=True)
         ]
+
+    @torch.inference_mode()
+    def _score(self, prompt: str, row: Sequence[int]) -> float:
+        """Return the mean log-probability of the tokens of a continuation after its prompt."""
+        if not row:
+            return 0.0
+        before = self._prompt_ids(prompt)
+        ids = torch.tensor([*before, *row], device=self.model.output_weight.device)
+        lengths = torch.tensor([len(ids) - 1], device=ids.device)
+        hidden = self.model.hidden_states(ids[None, :-1], lengths=lengths)  # [1, length, dim]
+        logits = self.model.logits(hidden[0, len(before) - 1 :])  # [len(row), vocab]
+        chosen = logits.float().log_softmax(-1).gather(-1, ids[len(before) :, None])
+        return float(chosen.mean())
 
     def stream(self, prompt: str, **options: Unpack[SamplingOptions]) -> Iterator[str]:
         """Continue a prompt, and yield the text while it is generated.
@@ -190,11 +207,7 @@ class TextGenerator:
             generator.seed()
         else:
             generator.manual_seed(seed)
-        ids = self.tokenizer.encode_prompt(prompt) or self.tokenizer.document_start
-        if not ids:
-            raise ConfigError(
-                "the prompt is empty, and the vocabulary has no token that begins a text."
-            )
+        ids = self._prompt_ids(prompt)
         unused = self.tokenizer.unused_ids(self.model.vocab_size)
         config = msgspec.structs.replace(config, forbidden=(*config.forbidden, *unused))
         config = self._within_positions(config, len(ids), options.get("max_tokens") is not None)
@@ -208,6 +221,19 @@ class TextGenerator:
                     stacklevel=1,  # one location, so that Python shows it once
                 )
             yield tokens.tolist()
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        """Return the token ids of a prompt; of an empty one those that begin a text.
+
+        Raises:
+            ConfigError: It is empty, and no token begins a text.
+        """
+        ids = self.tokenizer.encode_prompt(prompt) or self.tokenizer.document_start
+        if not ids:
+            raise ConfigError(
+                "the prompt is empty, and the vocabulary has no token that begins a text."
+            )
+        return ids
 
     def _trained_length(self) -> int | None:
         """Return the longest text that a published model without a table of positions is for."""
