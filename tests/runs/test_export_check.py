@@ -28,8 +28,19 @@ from regard.tasks import task_named
 from regard.tasks.loading import Predictor
 
 TEXTS = ["7 red cat sees the tree", "a\n\n old dog\n", "the red tree likes " * 9, "Fluß"]
-GPT2 = {"norm_kind": "layer", "activation": "gelu_tanh", "bias": True, "positions": "learned"}
-BERT = {"num_layers": 1, "dim": 16, "num_heads": 2, "hidden_dim": 24, "max_positions": 32}
+GPT2: dict[str, Any] = {
+    "norm_kind": "layer",
+    "activation": "gelu_tanh",
+    "bias": True,
+    "positions": "learned",
+}
+BERT: dict[str, Any] = {
+    "num_layers": 1,
+    "dim": 16,
+    "num_heads": 2,
+    "hidden_dim": 24,
+    "max_positions": 32,
+}
 MODELS: dict[str, tuple[str, Any]] = {
     "llama": (
         "language-modeling",

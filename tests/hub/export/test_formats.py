@@ -14,7 +14,7 @@ from regard.models import DECODERS, ENCODER_DECODERS, ENCODERS, Classifier, Text
 from regard.settings.binding import bind, parse_settings
 from regard.setup.config import RunConfig
 
-SMALL = {"dim": 8, "num_heads": 2, "hidden_dim": 8, "num_layers": 1}
+SMALL: dict[str, Any] = {"dim": 8, "num_heads": 2, "hidden_dim": 8, "num_layers": 1}
 SMALL |= {"num_encoder_layers": 1, "num_decoder_layers": 1, "num_segments": 0}
 ROLES = {"encoder-decoder": ENCODER_DECODERS, "decoder": DECODERS, "encoder": ENCODERS}
 LOCAL = AttentionConfig(pattern="local:8")
@@ -93,4 +93,10 @@ def test_the_settings_that_are_named_for_a_classifier_can_be_written(changes):
     assert choose_format(classifier, config, labels, AttentionConfig()).model_type == "bert"
 
 
-SMALL_ENCODER = {"dim": 8, "num_heads": 2, "hidden_dim": 8, "num_layers": 1, "has_mlm_head": False}
+SMALL_ENCODER: dict[str, Any] = {
+    "dim": 8,
+    "num_heads": 2,
+    "hidden_dim": 8,
+    "num_layers": 1,
+    "has_mlm_head": False,
+}

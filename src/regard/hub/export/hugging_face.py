@@ -35,6 +35,7 @@ from regard.models import (
     family_of,
 )
 from regard.models.base.checkpoint_format import label_fields
+from regard.models.base.encoder import EncoderConfig
 
 BRIGHTEST = 255
 """Greatest value of a pixel."""
@@ -71,7 +72,7 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
     checkpoint_format = choose_format(model, config, trained.labels, trained.attention)
     limit = _longest_text(model, config, trained)
     files = tokenizer_files(tokenizer, model, checkpoint_format.model_type, limit)
-    if trained.pooling is not None:
+    if trained.pooling is not None and isinstance(config, EncoderConfig):
         files |= sentence_files(trained.pooling, config.dim)
     if isinstance(model, EncoderDecoder) and trained.search is not None:
         files[GENERATION_CONFIG] = _generation_config(model, tokenizer, trained.search)

@@ -153,8 +153,7 @@ def read_hugging_face(
     if checkpoint_format.adapt is not None:
         config = checkpoint_format.adapt(config, tensors.keys())
     check_next_sentence(folder, fields, tensors.keys())
-    if isinstance(config, VitConfig) and config.num_labels:
-        check_labels(folder, fields, _labels(folder, fields, config.num_labels))
+    _check_image_labels(folder, fields, config)
     head, labels = _label_head(folder, architecture, checkpoint_format, tensors), ()
     if head is None:
         mappings = checkpoint_format.map_parameters(config)
@@ -259,6 +258,12 @@ def _label_head(
     if name and output not in tensors:
         raise WeightsError(f"{folder}/: tensor {output} is missing, the head of {architecture}.")
     return head if name or {dense, output} <= tensors.keys() else None
+
+
+def _check_image_labels(folder: Path, fields: Mapping[str, Any], config: object) -> None:
+    """Raise where a classifier of images gives anything but one label among several."""
+    if isinstance(config, VitConfig) and config.num_labels:
+        check_labels(folder, fields, _labels(folder, fields, config.num_labels))
 
 
 def _labels(folder: Path, fields: Mapping[str, Any], count: int) -> tuple[str, ...]:

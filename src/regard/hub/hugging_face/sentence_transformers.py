@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from regard.errors import ConfigError, WeightsError
 from regard.hub.file_names import HF_CONFIG, SENTENCE_MODULES
@@ -174,8 +174,8 @@ def _read_modes(path: Path, *, has_prompt: bool) -> tuple[PoolingMode, ...]:
     modes = [given] if isinstance(given, str) else given
     if modes is None:
         modes = [mode for name, mode in _MODES.items() if fields.get(name)] or ["mean"]
-    unknown = [mode for mode in modes if mode not in get_args(PoolingMode)]
-    if unknown or not modes:
+    known = {str(mode): mode for mode in _MODES.values()}
+    if not modes or not set(modes) <= known.keys():
         raise ConfigError(
             f"{path}: pooling_mode={json.dumps(given)}: known are {', '.join(_MODES.values())}."
         )
@@ -183,7 +183,7 @@ def _read_modes(path: Path, *, has_prompt: bool) -> tuple[PoolingMode, ...]:
         raise ConfigError(
             f"{path}: include_prompt=false: vectors that leave a prompt out are not computed here."
         )
-    return tuple(modes)
+    return tuple(known[mode] for mode in modes)
 
 
 def _default_prompt(path: Path, settings: Mapping[str, Any]) -> str:

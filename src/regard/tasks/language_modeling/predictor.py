@@ -237,10 +237,10 @@ class TextGenerator:
 
     def _trained_length(self) -> int | None:
         """Return the longest text that a published model without a table of positions is for."""
-        model = self.config.model
-        is_rotary = isinstance(model, GptConfig) and model.positions == "rotary"
-        is_published = self.config.tokenizer.kind == "published"
-        return model.max_positions if is_rotary and is_published else None
+        model, kind = self.config.model, self.config.tokenizer.kind
+        if kind == "published" and isinstance(model, GptConfig) and model.positions == "rotary":
+            return model.max_positions
+        return None
 
     def _within_positions(
         self, config: SamplingConfig, num_prompt: int, is_asked: bool
