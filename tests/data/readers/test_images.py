@@ -187,3 +187,17 @@ def test_a_missing_pillow_is_refused_with_the_command_that_installs_it(tmp_path,
     assert str(caught.value) == (
         "images are read by Pillow, which is not installed.  Install it: pip install pillow"
     )
+
+
+@pytest.mark.parametrize("damaged", [b"MM\x06*", b"\xbeM\0*"])
+def test_damaged_exif_data_is_named(tmp_path, damaged):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(grey()).convert("RGB").save(path := tmp_path / "a.webp", exif=exif)
+    content = path.read_bytes()
+    start = content.index(b"EXIF") + 8
+    start = content.index(b"MM\0*" if b"MM\0*" in content else b"II*\0", start)
+    path.write_bytes(content[:start] + damaged + content[start + 4 :])
+    for read in (read_image_size, lambda path: read_image(path, ImageSize(6, 4, 3))):
+        with pytest.raises(DataError, match=r"a\.webp: the image cannot be read"):
+            read(path)

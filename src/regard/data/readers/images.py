@@ -9,6 +9,7 @@ Cost: decoding, and one pass over the pixels where the size differs.
 from __future__ import annotations
 
 import shlex
+import struct
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ _ORIENTATION = 0x0112  # the tag of EXIF
 _TIFF_WIDTH, _TIFF_LENGTH = 256, 257
 _TURNED = (5, 6, 7, 8)  # its values where height and width change places
 _SCALED_TO_16_BITS = ("PNG", "PPM")  # formats whose images of mode I are of 16 bits
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, struct.error)  # what Pillow raises
 _GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
 
 
@@ -54,7 +56,11 @@ def read_image_size(path: str | Path) -> ImageSize:
         height, width = image.height, image.width
         if image.format == "TIFF":  # some versions of Pillow have turned the size, others not
             height, width = image.tag_v2[_TIFF_LENGTH], image.tag_v2[_TIFF_WIDTH]
-        if _read_orientation(image) in _TURNED:
+        try:
+            orientation = _read_orientation(image)
+        except _DAMAGED as error:
+            raise DataError(_describe_unreadable(path, str(error))) from error
+        if orientation in _TURNED:
             height, width = width, height
         return ImageSize(height, width, 1 if image.mode in _GREY else 3)
 
@@ -85,7 +91,7 @@ def read_image(path: str | Path, size: ImageSize) -> NDArray[Any]:
     with _open_image(path) as image:
         try:
             pixels = _pixels(_pillow().ImageOps.exif_transpose(image), image.format, size.channels)
-        except (OSError, SyntaxError, ValueError) as error:
+        except _DAMAGED as error:
             raise DataError(_describe_unreadable(path, str(error))) from error
     return scaled(pixels, size)
 
@@ -149,8 +155,10 @@ def _open_image(path: str | Path) -> Iterator[Any]:
     """Open an image with Pillow, which reads its header only; one that is too large is refused."""
     pillow = _pillow()
     with open_file(str(path)) as stream, warnings.catch_warnings():
-        # The limit here is lower than the one at which Pillow warns.
+        # The limit here is lower than the one at which Pillow warns; its warnings of damaged EXIF
+        # data name no file, and the pixels are whole.
         warnings.simplefilter("ignore", pillow.Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module="PIL")
         try:
             image = pillow.Image.open(stream)
         except pillow.UnidentifiedImageError as error:
