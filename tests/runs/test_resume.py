@@ -59,7 +59,7 @@ def straight(tmp_path_factory, pairs_file):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_a_run_that_crashes_at_random_steps_ends_with_the_same_bits(tmp_path, pairs_file, name):
-    settings = (*EVERY_STEP, f"optimizer.name={name}")
+    settings = (*EVERY_STEP, f"optimizer.name={name}", "model.dropout=0.1")
     train(pairs_file, tmp_path / "straight", settings=settings)
     total = ModelFolder(tmp_path / "straight").read_metrics()[-1]["step"]
     steps = sorted(random.Random(7).sample(range(1, total), 4))
