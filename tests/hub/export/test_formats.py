@@ -81,7 +81,7 @@ def test_a_model_of_the_settings_that_are_named_can_be_written(role, name):
 
 @pytest.mark.parametrize("changes", [{"norm": "pre", "pooling": "mean"}, {"num_segments": 0}])
 def test_the_settings_that_are_named_for_a_classifier_can_be_written(changes):
-    family = ENCODERS["bert"]
+    family: Any = ENCODERS["bert"]
     labels = ("a", "b")
     config = family.config(**SMALL_ENCODER | changes)
     classifier = Classifier(family.model(config, 9, AttentionConfig()), 2)
