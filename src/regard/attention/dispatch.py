@@ -20,12 +20,13 @@ from torch import Tensor
 
 from regard.attention.backends.cpu_kernels import Fused, instructions
 from regard.attention.backends.sdpa import SdpaBackend
+from regard.attention.biases import Alibi, T5Relative
 from regard.attention.nan_propagation import has_data
 from regard.attention.options import AttentionOptions
-from regard.attention.patterns import Hierarchical
+from regard.attention.patterns import Blocks, Hierarchical
 from regard.attention.patterns.base import MaskPattern, ResolvedPattern, ScoreDependentPattern
 from regard.attention.patterns.mask_algebra import MaskTerm
-from regard.attention.scores import DotProduct
+from regard.attention.scores import Cosine, DotProduct
 
 DENSE_BELOW = 512 * 512
 """Pairs of a query and a key below which the definition is the fastest method."""
@@ -74,7 +75,7 @@ class AttentionFacts:
         num_keys: 0 or more.
         kernels_apply: Whether the kernels on the CPU can read q, k and v.
         is_plain: Whether scores are scaled dot products, without soft cap, bias and dropout.
-        is_compilable: Whether score, bias and dropout are what the compiled operator takes.
+        is_compilable: Whether score and bias are what the compiled operator takes.
         mask_shape: Of the mask, ``[batch, heads, queries, keys]`` or 1 each; None without one.
         has_key_positions: Whether keys are at other positions than 0, 1, ...
         returns_weights: Whether the weights are asked for.
@@ -119,13 +120,15 @@ def collect_facts(
 ) -> AttentionFacts:
     """Return the facts of a call; q, k, v are ``[batch, heads or kv_heads, length, dim]``."""
     is_compiling = torch.compiler.is_compiling()
-    is_dot_product = isinstance(options.score, DotProduct)
+    is_compilable = isinstance(options.score, (DotProduct, Cosine)) and (
+        options.bias is None or isinstance(options.bias, (Tensor, Alibi, T5Relative))
+    )
     return AttentionFacts(
         num_queries=q.shape[2],
         num_keys=k.shape[2],
         kernels_apply=not is_compiling and Fused.takes((q, k, v)),
         is_plain=options.is_plain,
-        is_compilable=is_dot_product and options.bias is None and options.dropout == 0,
+        is_compilable=is_compilable,
         mask_shape=None if options.mask is None else tuple(options.mask.shape),
         has_key_positions=options.key_positions is not None,
         returns_weights=returns_weights,
@@ -165,7 +168,8 @@ def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
         is_sparse = pairs < facts.num_pairs // 4
         return Method.BLOCKWISE_SPARSE_WEIGHTS if is_sparse else Method.DENSE
     is_compilable = facts.is_compilable and not facts.has_pair_mask and not facts.returns_lse
-    if facts.is_compiling and is_compilable and pattern.to_text() is not None:
+    has_text = isinstance(pattern, Blocks) or pattern.to_text() is not None
+    if facts.is_compiling and is_compilable and has_text:
         return Method.COMPILED
     return Method.BLOCKWISE
 

@@ -3,7 +3,23 @@
 import pytest
 import torch
 
-from regard.attention import Causal, DotProduct, Full, Global, Local, Strided, attend
+from regard.attention import (
+    Alibi,
+    Blocks,
+    Causal,
+    Cosine,
+    DotProduct,
+    Full,
+    Global,
+    Local,
+    Strided,
+    T5Relative,
+    attend,
+)
+
+LEARNED = torch.tensor([0.3, 0.7], requires_grad=True)  # of two heads
+TABLE = torch.linspace(-1, 1, 16).view(2, 8).requires_grad_()
+SHIFT = torch.ones(2, 1, 1, requires_grad=True)
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +39,11 @@ def fresh_compiler():
         (Causal(), {"score": DotProduct(soft_cap=5.0)}),
         ((Local(20, 0) | Global((0,))) & Causal(), {"lengths": torch.tensor([30, 7])}),
         (Strided(9), {"segments": True}),
+        (Blocks.random(10, 10, 64, per_row=2, seed=1), {}),
+        (Causal(), {"bias": Alibi(LEARNED)}),
+        (Local(9, 9), {"bias": T5Relative(TABLE, max_distance=9)}),
+        (Causal(), {"score": Cosine(LEARNED), "bias": SHIFT, "dropout": 0.3}),
+        (Full(), {"score": Cosine(3.0, soft_cap=2.0)}),
     ],
     ids=repr,
 )
@@ -35,8 +56,43 @@ def test_the_compiled_graph_is_whole_and_equals_the_eager_call(pattern, others, 
         return attend(q, k, v, pattern=pattern, **others).sin()
 
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
-    wanted, found = run(q, k, v), compiled(q, k, v)
+    torch.manual_seed(1)
+    wanted = run(q, k, v)
+    torch.manual_seed(1)
+    found = compiled(q, k, v)
     torch.testing.assert_close(found, wanted)
-    torch.testing.assert_close(
-        torch.autograd.grad(found.sum(), (q, k, v)), torch.autograd.grad(wanted.sum(), (q, k, v))
-    )
+    leaves = (q, k, v, LEARNED, TABLE, SHIFT)
+    torch.testing.assert_close(gradients(found, leaves), gradients(wanted, leaves))
+
+
+def gradients(out, leaves):
+    """The gradients of a sum; zeros of what it does not depend on."""
+    return torch.autograd.grad(out.sum(), leaves, allow_unused=True, materialize_grads=True)
+
+
+class Attention(torch.nn.Module):
+    """A module of one call."""
+
+    def __init__(self, options):
+        super().__init__()
+        self.options = options
+
+    def forward(self, q):
+        return attend(q, q, q, **self.options)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "options",
+    [{"pattern": Local(5, 2)}, {"pattern": Causal(), "score": Cosine(3.0)}],
+    ids=repr,
+)
+def test_an_exported_program_has_a_dynamic_length(options):
+    example = torch.randn(1, 2, 20, 4)
+    length = torch.export.Dim("length", min=2, max=4096)
+    program = torch.export.export(Attention(options), (example,), dynamic_shapes=({2: length},))
+    assert "regard" not in str(program.graph)
+    for n in (7, 130, 600):
+        q = torch.randn(1, 2, n, 4)
+        torch.testing.assert_close(program.module()(q), attend(q, q, q, **options))

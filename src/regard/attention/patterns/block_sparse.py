@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.attention.patterns.arguments import parse_numbers, require_whole
@@ -44,6 +43,20 @@ class Blocks(MaskPattern):
         _check(table, size)
         object.__setattr__(self, "mask", table)  # the class is frozen
         object.__setattr__(self, "size", size)
+        # An array and not a tensor: see `IndexedBlocks`. Large tables are hashed often.
+        object.__setattr__(self, "_table", np.array(table, dtype=np.bool_))
+        object.__setattr__(self, "_hash", hash((table, size)))
+        packed = np.packbits(np.array(table, dtype=np.bool_)).tobytes().hex()
+        object.__setattr__(self, "packed", f"{len(table)},{len(table[0])},{size},{packed}")
+
+    @classmethod
+    def unpack(cls, packed: str) -> Blocks:
+        """Read what `packed` of an equal pattern is."""
+        rows, columns, size, bits = packed.split(",")
+        shape = (int(rows), int(columns))
+        cells = np.unpackbits(np.frombuffer(bytes.fromhex(bits), dtype=np.uint8))
+        table = cells[: shape[0] * shape[1]].reshape(shape).astype(bool)
+        return cls(table.tolist(), int(size))
 
     @classmethod
     def random(
@@ -101,14 +114,6 @@ class Blocks(MaskPattern):
         num_allowed = sum(map(sum, self.mask))
         shape = f"{len(self.mask)} x {len(self.mask[0])}"
         return f"Blocks(<{shape} blocks, {num_allowed} allowed>, size={self.size})"
-
-    @cached_property
-    def _table(self) -> NDArray[np.bool_]:
-        return np.array(self.mask, dtype=np.bool_)  # cached, so not a tensor: see `IndexedBlocks`
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.mask, self.size))  # large tables are hashed often: once is enough
 
 
 @dataclass(frozen=True)
