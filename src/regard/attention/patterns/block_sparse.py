@@ -7,12 +7,13 @@ random blocks `Blocks.random` draws. Cost: size^2 pairs for each True cell.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.attention.patterns.arguments import parse_numbers, require_whole
@@ -35,6 +36,9 @@ class Blocks(MaskPattern):
 
     mask: tuple[tuple[bool, ...], ...]
     size: int
+    packed: str = field(init=False, compare=False)  # numbers of rows, columns, size and the bits
+    _table: NDArray[np.bool_] = field(init=False, compare=False)
+    _hash: int = field(init=False, compare=False)
 
     def __init__(self, mask: Tensor | Iterable[Iterable[bool]], size: int) -> None:
         rows = mask.tolist() if isinstance(mask, Tensor) else mask
