@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.layers.dropout import Dropout
+from regard.layers.initialization import fill_normal
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 
@@ -38,7 +39,7 @@ class Patches(Layer):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(dim, channels, height, width))
         self.bias = nn.Parameter(torch.zeros(dim))
-        nn.init.normal_(self.weight, std=(channels * height * width) ** -0.5)
+        fill_normal(self.weight, (channels * height * width) ** -0.5)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map images whose height and width are multiples of the patches'.
@@ -89,7 +90,7 @@ class InputEmbedding(Layer):
         self.projection = projection
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim)) if has_class_token else None
         self.positions = nn.Parameter(torch.empty(1, num_positions + has_class_token, dim))
-        nn.init.normal_(self.positions, std=_POSITION_STD)
+        fill_normal(self.positions, _POSITION_STD)
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:

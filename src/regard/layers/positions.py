@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import ConfigError
+from regard.layers.initialization import fill_normal
 from regard.settings.binding import check_type
 
 SinusoidOrder = Literal["interleaved", "halves"]
@@ -71,7 +72,10 @@ class SinusoidalPositions(nn.Module):
             raise ConfigError(f"dim={dim}: sinusoids need an even size.")
         self.dim = dim
         self.order: SinusoidOrder = order
-        self.register_buffer("table", sinusoids(256, dim, order), persistent=False)
+        table = torch.empty(256, dim, dtype=torch.float32)
+        if not table.is_meta:  # there are no values there, and PyTorch would load its compiler
+            table = sinusoids(256, dim, order)
+        self.register_buffer("table", table, persistent=False)
 
     def forward(self, start: int, length: int) -> Tensor:
         """Return the rows of positions `start` to ``start + length - 1``, ``[length, dim]``."""
@@ -105,7 +109,7 @@ class LearnedPositions(nn.Module):
         super().__init__()
         self.offset = offset
         self.weight = nn.Parameter(torch.empty(offset + num_positions, dim))
-        nn.init.normal_(self.weight, std=dim**-0.5)
+        fill_normal(self.weight, dim**-0.5)
 
     @property
     def num_positions(self) -> int:

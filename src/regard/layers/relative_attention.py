@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from regard.attention import Causal, LengthDependentPattern, Pattern, TransformerXL, attend
 from regard.layers.cache import PositionCounter
+from regard.layers.initialization import fill_normal
 from regard.layers.layer import Description, Layer
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import MultiHeadAttention
@@ -114,8 +115,8 @@ class RelativePositions(Layer):
         super().__init__()
         self.sinusoids = SinusoidalPositions(dim)
         shape = num_heads, dim // num_heads
-        self.content_bias = nn.Parameter(torch.empty(shape).normal_(std=0.02))
-        self.position_bias = nn.Parameter(torch.empty(shape).normal_(std=0.02))
+        self.content_bias = nn.Parameter(fill_normal(torch.empty(shape), 0.02))
+        self.position_bias = nn.Parameter(fill_normal(torch.empty(shape), 0.02))
 
     def describe(self) -> Description:
         """Return the sizes of the biases; nothing passes through this layer itself."""

@@ -23,6 +23,7 @@ from regard.attention import (
     ScoreFunction,
     attend,
 )
+from regard.layers.initialization import fill_normal
 from regard.layers.layer import Description, Layer, describe_pattern
 from regard.layers.linear import Linear
 
@@ -118,7 +119,7 @@ class BahdanauAttention(Seq2SeqAttention):
         super().__init__(dim, pattern)
         self.query = Linear(dim, dim)
         self.key = Linear(dim, dim, bias=False)
-        self.weight = nn.Parameter(torch.empty(1, dim).normal_(std=dim**-0.5))
+        self.weight = nn.Parameter(fill_normal(torch.empty(1, dim), dim**-0.5))
 
     def project(self, states: Tensor) -> Memory:
         """Map the encoder's states ``[batch, keys, dim]`` to keys; they are the values."""

@@ -174,7 +174,7 @@ def _read_modes(path: Path, *, has_prompt: bool) -> tuple[PoolingMode, ...]:
     modes = [given] if isinstance(given, str) else given
     if modes is None:
         modes = [mode for name, mode in _MODES.items() if fields.get(name)] or ["mean"]
-    known = {str(mode): mode for mode in _MODES.values()}
+    known: dict[str, PoolingMode] = {mode: mode for mode in _MODES.values()}
     if not modes or not set(modes) <= known.keys():
         raise ConfigError(
             f"{path}: pooling_mode={json.dumps(given)}: known are {', '.join(_MODES.values())}."

@@ -18,6 +18,7 @@ from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import SegmentedEmbedding
 from regard.layers.feed_forward import Activation
+from regard.layers.initialization import fill_normal
 from regard.layers.masked_token_head import HeadActivation, MaskedTokenHead
 from regard.layers.norm import LayerNorm
 from regard.layers.pooling import Pooler, PoolerActivation, Pooling, mean_of_valid
@@ -165,7 +166,7 @@ class Encoder(TextModel):
         if initial_std is not None:
             for parameter in self.parameters():
                 if parameter.dim() > 1:
-                    nn.init.normal_(parameter, std=initial_std)
+                    fill_normal(parameter, initial_std)
 
     def forward(
         self, ids: Tensor, *, segments: Tensor | None = None, lengths: Tensor | None = None

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.errors import ShapeError
+from regard.layers.initialization import fill_normal
 from regard.models.base.model import Model
 from regard.settings.binding import check_count
 
@@ -53,7 +54,7 @@ def token_table(vocab_size: int, dim: int) -> nn.Parameter:
 
     Times ``sqrt(dim)`` they embed with variance 1; as they are they map to logits of variance 1.
     """
-    return nn.Parameter(torch.empty(vocab_size, dim).normal_(std=dim**-0.5))
+    return nn.Parameter(fill_normal(torch.empty(vocab_size, dim), dim**-0.5))
 
 
 def token_lengths(ids: Tensor, lengths: Tensor | None = None, *, pad_id: int = PAD_ID) -> Tensor:

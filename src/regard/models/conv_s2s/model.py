@@ -25,6 +25,7 @@ from regard.layers.convolution import (
 )
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
+from regard.layers.initialization import fill_normal
 from regard.layers.linear import Linear
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.layers.seq2seq_attention import Memory
@@ -90,7 +91,7 @@ class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
         if self.positions == "sinusoidal":
             return SinusoidalPositions(self.dim)
         positions = LearnedPositions(self.dim, self.max_positions)
-        nn.init.normal_(positions.weight)  # the standard deviation of tokens, as in the paper
+        fill_normal(positions.weight)  # the standard deviation of tokens, as in the paper
         return positions
 
 

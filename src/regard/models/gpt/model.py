@@ -18,6 +18,7 @@ from torch import nn
 
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.feed_forward import Activation
+from regard.layers.initialization import fill_normal
 from regard.layers.norm import NormKind
 from regard.layers.positions import LearnedPositions
 from regard.layers.transformer_block import BlockConfig
@@ -135,7 +136,7 @@ class Gpt(Decoder):
         positions = None
         if config.positions == "learned":
             positions = LearnedPositions(config.dim, config.max_positions)
-            nn.init.normal_(positions.weight, std=_TABLE_STD)
+            fill_normal(positions.weight, _TABLE_STD)
         super().__init__(
             vocab_size,
             dim=config.dim,
@@ -155,4 +156,4 @@ class Gpt(Decoder):
 
 def _table(rows: int, dim: int) -> nn.Parameter:
     """Return a table of embeddings, ``[rows, dim]``, which are used without a factor."""
-    return nn.Parameter(torch.empty(rows, dim).normal_(std=_TABLE_STD))
+    return nn.Parameter(fill_normal(torch.empty(rows, dim), _TABLE_STD))
