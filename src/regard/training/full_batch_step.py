@@ -6,6 +6,7 @@ A step of such a method is one direction and the search along it, some passes ov
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from regard.errors import ConfigError
 from regard.optim import LBFGS, OPTIMIZERS, ConjugateGradient, FullBatch, GradientDescent, NewtonCG
-from regard.optim.line_search_optimizer import LineSearchOptimizer
+from regard.optim.line_search_optimizer import Counts, LineSearchOptimizer
 from regard.optim.objectives.full_batch import evenly_spaced
 from regard.optim.plateau import Plateau
 from regard.training.evaluation_loop import SequentialBatches
@@ -160,10 +161,10 @@ class FullBatchStep:
         Returns:
             The loss after the step, and the gradient's norms there.
         """
-        before = self._count_passes()
+        before = copy.copy(self.optimizer.counts)
         self._pass = 0
         value = self.optimizer.step(self._whole)
-        self.num_passes = self._count_passes() - before
+        self.num_passes = self._passes_since(before)
         has_failed = bool(self.optimizer.last.failure)
         self._num_failures = self._num_failures + 1 if has_failed else 0
         norms = gradient_norms(self._parameters)
@@ -212,10 +213,12 @@ class FullBatchStep:
         self._num_tokens += num_tokens
         return loss.loss * num_tokens, num_tokens
 
-    def _count_passes(self) -> float:
+    def _passes_since(self, before: Counts) -> float:
+        """Return passes by differences of whole numbers, which are the same in a resumed run."""
         counts, num_batches = self.optimizer.counts, len(self._micro_batches)
         indices = evenly_spaced(num_batches, self.config.curvature_fraction)
-        return counts.evaluations + len(indices) / num_batches * counts.products
+        num_products = counts.products - before.products
+        return counts.evaluations - before.evaluations + len(indices) / num_batches * num_products
 
 
 class AdamThenCGStep:
