@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from regard import attention, explain, layers, models, optim
     from regard.data.readers.memory import InMemory
-    from regard.runs.evaluation import EvaluationReport
-    from regard.tasks.loading import Predictor
+    from regard.runs.scoring import EvaluationReport
+    from regard.tasks.opening import Predictor
     from regard.training.events import Event
 
 __version__: str  # of the installed package: pyproject.toml is the one place that names it
@@ -174,7 +174,7 @@ def load(folder: str | Path) -> Predictor:
         regard.errors.WeightsError: The folder is missing, incomplete or damaged.
         regard.errors.ConfigError: It holds a model of a kind that cannot be read.
     """
-    from regard.tasks.loading import open_model
+    from regard.tasks.opening import open_model
 
     return open_model(folder)
 
@@ -206,9 +206,9 @@ def evaluate(
         regard.errors.WeightsError: A folder holds no model.
         regard.errors.ConfigError: The two models are for different tasks.
     """
-    from regard.runs import evaluation
+    from regard.runs import scoring
 
-    return evaluation.evaluate(
+    return scoring.evaluate(
         model,
         data,
         compare=compare,

@@ -11,7 +11,7 @@ import torch
 import regard
 from regard.__main__ import main
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
-from regard.hub.hugging_face.checkpoint import write_hugging_face
+from regard.hub.hugging_face.published_folder import write_hugging_face
 from regard.hub.hugging_face.published_tokenizer import vocabulary_files
 from regard.layers.attention_config import AttentionConfig
 from regard.models import (

@@ -14,7 +14,7 @@ from tests.conftest import TINY
 from regard.__main__ import main
 from regard.errors import describe_lack_of_memory
 from regard.runs import run as runs
-from regard.tasks import loading
+from regard.tasks import opening
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
@@ -44,7 +44,7 @@ def raising(error):
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_a_verb_ends_with_a_sentence(capsys, monkeypatch, error, cause):
-    monkeypatch.setattr(loading, "open_model", raising(error))
+    monkeypatch.setattr(opening, "open_model", raising(error))
     assert main(["translate", "model", "text"]) == 5
     err = capsys.readouterr().err
     assert err == f"regard: {cause}  Less fits: " + err.partition("Less fits: ")[2]

@@ -9,7 +9,7 @@ from tests.conftest import TINY, toy_pairs, write_tsv
 
 from regard.__main__ import main
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
-from regard.hub.hugging_face.checkpoint import write_hugging_face
+from regard.hub.hugging_face.published_folder import write_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.models import CHECKPOINT_FORMATS, BertConfig, make_model

@@ -18,7 +18,7 @@ from regard.layers.attention_config import AttentionConfig
 from regard.models import FAMILIES
 from regard.models.base.bounded_build import TooLargeError, build_bounded
 from regard.settings.binding import parse_toml
-from regard.tasks.loading import open_model
+from regard.tasks.opening import open_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* has no manifest.json")
 

@@ -16,7 +16,7 @@ from tests.models.published_weights import assert_near, drawn_transformer, read_
 from torch import Tensor
 
 from regard.errors import ConfigError
-from regard.hub.hugging_face.checkpoint import write_hugging_face
+from regard.hub.hugging_face.published_folder import write_hugging_face
 from regard.models.base.checkpoint_format import CheckpointFormat
 from regard.models.transformer.model import Transformer, TransformerConfig
 

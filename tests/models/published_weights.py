@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from regard.hub.hugging_face.checkpoint import read_hugging_face
+from regard.hub.hugging_face.published_folder import read_hugging_face
 from regard.models import CHECKPOINT_FORMATS
 from regard.models.base.checkpoint_format import CheckpointFormat
 from regard.models.transformer.model import Transformer, TransformerConfig

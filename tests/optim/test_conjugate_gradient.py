@@ -11,7 +11,7 @@ from regard.errors import ConfigError
 from regard.optim import ConjugateGradient, minimize
 from regard.optim.cg_updates import CG_UPDATES, InnerProducts
 from regard.optim.line_search import HagerZhang
-from regard.optim.line_search.base import LineSearchResult
+from regard.optim.line_search.trial import LineSearchResult
 from regard.optim.preconditioners import AdamDiagonal
 
 

@@ -25,7 +25,7 @@ from regard.runs.transformers_peer import TRANSFORMERS
 from regard.settings.binding import from_toml
 from regard.setup.config import DataConfig, RunConfig
 from regard.tasks import task_named
-from regard.tasks.loading import Predictor
+from regard.tasks.opening import Predictor
 
 TEXTS = ["7 red cat sees the tree", "a\n\n old dog\n", "the red tree likes " * 9, "Fluß"]
 GPT2: dict[str, Any] = {

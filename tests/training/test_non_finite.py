@@ -18,7 +18,7 @@ from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import Warned
 from regard.training.loop import Evaluation, Trainer
 from regard.training.non_finite import find_non_finite_output, find_non_finite_weights
-from regard.training.schedule import Plan
+from regard.training.plan import Plan
 from regard.training.train_step import Loss, MiniBatchStep
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 

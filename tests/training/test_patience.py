@@ -12,7 +12,7 @@ from torch import nn
 from regard.training.checkpoint import Counters
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.loop import Evaluation, Trainer
-from regard.training.schedule import Plan
+from regard.training.plan import Plan
 from regard.training.train_step import Loss, MiniBatchStep
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 

@@ -11,7 +11,7 @@ from regard.training.checkpoint import Counters
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import Warned
 from regard.training.loop import Evaluation, Trainer
-from regard.training.schedule import Budget, Plan
+from regard.training.plan import Budget, Plan
 from regard.training.train_step import Loss, MiniBatchStep
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 

@@ -50,7 +50,7 @@ def classify(
     """
     from regard.tasks.classification.input_predictor import InputClassifier
     from regard.tasks.classification.predictor import TextClassifier
-    from regard.tasks.loading import open_model
+    from regard.tasks.opening import open_model
 
     require_range("--top", top, 1, LARGEST)
     classifier = open_model(model)

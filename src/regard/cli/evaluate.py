@@ -54,7 +54,7 @@ def evaluate(
     json
         One JSON object instead of text.
     """
-    from regard.runs.evaluation import evaluate as score
+    from regard.runs.scoring import evaluate as score
     from regard.tasks.language_modeling.evaluation import TextReport
     from regard.tasks.translation.evaluation import TranslationReport
 

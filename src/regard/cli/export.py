@@ -38,7 +38,7 @@ def export(
     """
     from regard.hub.file_names import CONFIG
     from regard.runs.export_check import export_model
-    from regard.tasks.loading import open_model
+    from regard.tasks.opening import open_model
 
     if (Path(output) / CONFIG).exists():
         raise ConfigError(f"{output}: holds a model of regard.  Export to another folder.")

@@ -61,7 +61,7 @@ def generate(
         TextGenerator,
         sampling_config,
     )
-    from regard.tasks.loading import open_model
+    from regard.tasks.opening import open_model
 
     options = SamplingOptions(
         max_tokens=max_tokens,

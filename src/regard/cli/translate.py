@@ -58,7 +58,7 @@ def translate(
     json
         One JSON object a line, with scores.
     """
-    from regard.tasks.loading import open_model
+    from regard.tasks.opening import open_model
     from regard.tasks.translation.predictor import Translator, search_config
 
     translator = open_model(model)

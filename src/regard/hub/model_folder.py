@@ -36,12 +36,12 @@ from regard.hub.file_names import (
     TOKENIZER_CONFIG,
     WEIGHTS,
 )
-from regard.hub.hugging_face.checkpoint import is_hugging_face
 from regard.hub.hugging_face.other_folders import (
     describe_file,
     describe_folder,
     describe_missing,
 )
+from regard.hub.hugging_face.published_folder import is_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import has_sentencepiece, read_any_tokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.hub.manifest import Manifest

@@ -19,8 +19,8 @@ from regard.optim.line_search import Armijo, HagerZhang, StrongWolfe
 from regard.optim.minimize import METHODS, OptimizeResult, minimize
 from regard.optim.muon import Muon, orthogonalize
 from regard.optim.newton_cg import NewtonCG
-from regard.optim.objectives.base import DeterministicObjective
 from regard.optim.objectives.full_batch import FullBatch
+from regard.optim.objectives.objective import DeterministicObjective
 from regard.optim.schedules import SCHEDULES, Schedule
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {

@@ -14,13 +14,13 @@ import torch
 from regard.errors import ConfigError
 from regard.optim.conjugate_gradient import ConjugateGradient
 from regard.optim.line_search_optimizer import StepReport
-from regard.optim.objectives.base import (
+from regard.optim.objectives.closure import ClosureObjective
+from regard.optim.objectives.objective import (
     Closure,
     DeterministicObjective,
     Reduce,
     StepAwareObjective,
 )
-from regard.optim.objectives.closure import ClosureObjective
 from regard.optim.plateau import Plateau
 
 _SETTINGS = {"params", "param_names", "lr", "betas", "eps", "weight_decay", "scale"}

@@ -37,20 +37,20 @@ from regard.errors import ConfigError
 from regard.optim.cg_updates import CG_UPDATES, USE_SQUARES, BetaName, InnerProducts
 from regard.optim.limited_memory import CurvaturePair, LimitedMemory
 from regard.optim.line_search import build_line_search
-from regard.optim.line_search.base import LineSearch, LineSearchResult
 from regard.optim.line_search.initial_step import (
     initial_step_size,
     quadratic_interpolation,
     quasi_newton_step_size,
 )
+from regard.optim.line_search.trial import LineSearch, LineSearchResult
 from regard.optim.line_search_optimizer import (
     RETRY_SCALE,
     LineSearchOptimizer,
     ObjectiveAlongDirection,
     StepReport,
 )
-from regard.optim.objectives.base import DeterministicObjective, Reduce
 from regard.optim.objectives.closure import ClosureObjective
+from regard.optim.objectives.objective import DeterministicObjective, Reduce
 from regard.optim.preconditioners import Precondition, build_preconditioner
 
 _MAX_CHANGE = 10.0  # of the guessed step size from one iteration to the next

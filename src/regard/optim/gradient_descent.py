@@ -17,15 +17,15 @@ import torch
 
 from regard.errors import ConfigError
 from regard.optim.line_search.armijo import Armijo
-from regard.optim.line_search.base import (
+from regard.optim.line_search.initial_step import initial_step_size
+from regard.optim.line_search.trial import (
     LineFunction,
     LineSample,
     LineSearchResult,
     LineSearchState,
 )
-from regard.optim.line_search.initial_step import initial_step_size
 from regard.optim.line_search_optimizer import LineSearchOptimizer, StepReport
-from regard.optim.objectives.base import DeterministicObjective, Reduce
+from regard.optim.objectives.objective import DeterministicObjective, Reduce
 
 _REMEMBERED_VALUES = 10
 _LONGEST, _SHORTEST = 1e10, 1e-10  # of a step, relative to the one before

@@ -13,10 +13,10 @@ import torch
 from regard.errors import ConfigError
 from regard.optim.limited_memory import CurvaturePair, LimitedMemory
 from regard.optim.line_search import build_line_search
-from regard.optim.line_search.base import LineSearch, LineSearchResult
 from regard.optim.line_search.initial_step import initial_step_size, quasi_newton_step_size
+from regard.optim.line_search.trial import LineSearch, LineSearchResult
 from regard.optim.line_search_optimizer import RETRY_SCALE, LineSearchOptimizer, StepReport
-from regard.optim.objectives.base import DeterministicObjective, Reduce
+from regard.optim.objectives.objective import DeterministicObjective, Reduce
 
 _CURVATURE = 0.9  # a quasi-Newton direction's first step is good: a loose search is enough
 

@@ -22,16 +22,16 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.flat_parameters import FlatParameters
-from regard.optim.line_search.base import LineSample, LineSearch, LineSearchResult, LineSearchState
 from regard.optim.line_search.initial_step import record_step
-from regard.optim.objectives.base import (
+from regard.optim.line_search.trial import LineSample, LineSearch, LineSearchResult, LineSearchState
+from regard.optim.objectives.closure import ClosureObjective
+from regard.optim.objectives.objective import (
     Closure,
     DeterministicObjective,
     Reduce,
     StepAwareObjective,
     require_gradients,
 )
-from regard.optim.objectives.closure import ClosureObjective
 
 RETRY_SCALE = 1e4  # a search that failed is repeated downhill with this much tolerance
 _ROUNDING = 1e-12  # relative error of a value in float64, ten times the unit roundoff in others

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from regard.errors import ConfigError
 from regard.optim.curvature.linear_cg import RelativeProgress, TrustRegionStep, steihaug
-from regard.optim.line_search.base import LineSearchResult
 from regard.optim.line_search.hager_zhang import HagerZhang
+from regard.optim.line_search.trial import LineSearchResult
 from regard.optim.line_search_optimizer import RETRY_SCALE, LineSearchOptimizer, StepReport
-from regard.optim.objectives.base import DeterministicObjective
 from regard.optim.objectives.closure import ClosureObjective
+from regard.optim.objectives.objective import DeterministicObjective
 from regard.optim.preconditioners import Precondition, build_preconditioner
 
 Curvature = Literal["gauss-newton", "hessian"]

@@ -23,8 +23,8 @@ from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, V
 from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
 from regard.runs.transformers_peer import TRANSFORMERS
 from regard.setup.config import RunConfig
-from regard.tasks.loading import open_published
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
+from regard.tasks.opening import open_published
 from regard.tasks.translation.loss import special_ids
 
 _NUM_TEXTS = 8

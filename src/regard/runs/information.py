@@ -9,7 +9,7 @@ import msgspec
 import torch
 
 from regard.errors import NextStep
-from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import weight_files
 from regard.hub.model_folder import ModelFolder, check_shapes

@@ -26,8 +26,8 @@ from regard.setup.inspect import open_sources, sources_hash
 from regard.tasks import task_named
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
-from regard.tasks.loading import Predictor
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
+from regard.tasks.opening import Predictor
 from regard.tasks.translation.loss import decode_rows, forbid_unused_ids, special_ids
 from regard.tasks.translation.predictor import Translator
 

@@ -13,8 +13,8 @@ import torch
 from regard.runs.text_check import NUM_TOKENS, Peer, TextOutput, check_search
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
-from regard.tasks.loading import Predictor
 from regard.tasks.masked_language_modeling.predictor import TextEncoder, pool_states
+from regard.tasks.opening import Predictor
 from regard.tasks.translation.predictor import Translator
 
 

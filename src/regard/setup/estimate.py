@@ -23,7 +23,7 @@ from regard.setup.config import RunConfig
 from regard.setup.resolve import choose_epochs
 from regard.training.checkpoint import checkpoint_bytes
 from regard.training.events import Planned
-from regard.training.schedule import Budget, Plan
+from regard.training.plan import Budget, Plan
 from regard.training.train_step import MiniBatchStep
 from regard.training.training_config import FULL_BATCH
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from regard.errors import ConfigError
-from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.models import (
     CHECKPOINT_FORMATS,

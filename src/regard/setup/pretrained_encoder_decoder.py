@@ -18,7 +18,7 @@ from torch import Tensor
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import ConfigError, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer
-from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
 from regard.hub.hugging_face.published_tokenizer import PublishedTokenizer
 from regard.hub.hugging_face.sentencepiece_tokenizer import (
     SentencePieceTokenizer,

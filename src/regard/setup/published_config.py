@@ -18,13 +18,13 @@ from regard.hub.file_names import (
     PREPROCESSOR_CONFIG,
     TOKENIZER_CONFIG,
 )
-from regard.hub.hugging_face.checkpoint import Published
 from regard.hub.hugging_face.generation_rules import (
     OWN_FIELD,
     forbidden_ids,
     read_generation_rules,
     read_sampling,
 )
+from regard.hub.hugging_face.published_folder import Published
 from regard.hub.hugging_face.tokenizer_overrides import max_length_of
 from regard.hub.hugging_face.weight_files import read_json
 from regard.layers.attention_config import AttentionConfig

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from regard.training.events import Evaluated, Event, Finished, Progress, Saved, Warned
     from regard.training.full_batch_step import FullBatchStep, build_full_batch
     from regard.training.loop import Batches, Evaluation, Trainer
-    from regard.training.schedule import Budget, Plan
+    from regard.training.plan import Budget, Plan
     from regard.training.signals import Stopped, StopRequest
     from regard.training.stability_monitor import StabilityMonitor
     from regard.training.token_loss import TokenLoss
@@ -55,8 +55,8 @@ __all__ = [
     "load_checkpoint",
     "save_checkpoint",
 ]
-_MODULES = (  # events, signals and schedule first: they load no torch
-    *("events", "signals", "schedule", "training_config", "stability_monitor", "train_step"),
+_MODULES = (  # events, signals and plans first: they load no torch
+    *("events", "signals", "plan", "training_config", "stability_monitor", "train_step"),
     *("ema", "checkpoint", "early_stopping", "loop", "evaluation_loop", "full_batch_step"),
     "token_loss",
 )

@@ -17,7 +17,7 @@ from regard.errors import NextStep
 from regard.hub.model_folder import load_weights
 from regard.hub.storage import read_tensors, write_tensors
 from regard.training.ema import ExponentialMovingAverage
-from regard.training.schedule import Plan
+from regard.training.plan import Plan
 from regard.training.stability_monitor import MonitorState
 from regard.training.train_step import TrainStep
 

@@ -32,7 +32,7 @@ from regard.training.non_finite import (
     shorten_list,
     suggest_settings,
 )
-from regard.training.schedule import Budget, Speed
+from regard.training.plan import Budget, Speed
 from regard.training.signals import Stopped, StopRequest
 from regard.training.stability_monitor import StabilityMonitor, Step, largest_gradient
 from regard.training.train_step import StepOutput, TrainStep

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from regard.errors import ConfigError, WeightsError
-from regard.hub.hugging_face.checkpoint import read_hugging_face
+from regard.hub.hugging_face.published_folder import read_hugging_face
 
 SIZES = {
     "vocab_size": 50,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from regard.errors import ConfigError
-from regard.hub.hugging_face.checkpoint import read_hugging_face, write_hugging_face
+from regard.hub.hugging_face.published_folder import read_hugging_face, write_hugging_face
 from regard.models import CHECKPOINT_FORMATS
 from regard.models.gpt.model import Gpt, GptConfig
 

@@ -15,7 +15,7 @@ from tests.hub.hugging_face.test_architectures import change_config, publish
 
 import regard
 from regard.errors import ConfigError, RegardError, WeightsError
-from regard.hub.hugging_face.checkpoint import read_hugging_face
+from regard.hub.hugging_face.published_folder import read_hugging_face
 
 
 def message(path: Path | str, kind: type[RegardError] = WeightsError) -> str:

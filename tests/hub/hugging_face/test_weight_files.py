@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from regard.hub.hugging_face.checkpoint import read_hugging_face, write_hugging_face
+from regard.hub.hugging_face.published_folder import read_hugging_face, write_hugging_face
 from regard.hub.hugging_face.weight_files import (
     WEIGHTS,
     WEIGHTS_INDEX,

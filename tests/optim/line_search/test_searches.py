@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from regard.errors import ConfigError
 from regard.optim import LBFGS, Armijo, ConjugateGradient, HagerZhang, StrongWolfe
 from regard.optim.line_search import build_line_search
-from regard.optim.line_search.base import LineSample, LineSearchResult, LineSearchState
+from regard.optim.line_search.trial import LineSample, LineSearchResult, LineSearchState
 
 SEARCHES = [Armijo(), StrongWolfe(), HagerZhang()]
 NAMES = ["armijo", "strong-wolfe", "hager-zhang"]

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim import ConjugateGradient, FullBatch, NewtonCG
-from regard.optim.objectives.base import DeterministicObjective, StepAwareObjective
 from regard.optim.objectives.full_batch import evenly_spaced
+from regard.optim.objectives.objective import DeterministicObjective, StepAwareObjective
 
 SIZES = [1, 3, 7, 24]
 

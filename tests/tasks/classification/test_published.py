@@ -18,7 +18,7 @@ import regard
 from regard.__main__ import main
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError
-from regard.hub.hugging_face.checkpoint import read_hugging_face
+from regard.hub.hugging_face.published_folder import read_hugging_face
 from regard.hub.hugging_face.published_tokenizer import vocabulary_files
 from regard.layers.attention_config import AttentionConfig
 from regard.models import CHECKPOINT_FORMATS, BertConfig, Classifier, make_model

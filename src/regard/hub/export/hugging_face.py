@@ -19,8 +19,8 @@ from regard.hub.export.formats import advice, attention_obstacles, choose_format
 from regard.hub.export.tokenizer_files import tokenizer_files
 from regard.hub.export.trained_model import TrainedModel
 from regard.hub.file_names import GENERATION_CONFIG, PREPROCESSOR_CONFIG
-from regard.hub.hugging_face.checkpoint import write_hugging_face
 from regard.hub.hugging_face.generation_rules import OWN_FIELD
+from regard.hub.hugging_face.published_folder import write_hugging_face
 from regard.hub.hugging_face.sentence_transformers import sentence_files
 from regard.hub.hugging_face.weight_files import dump_json
 from regard.models import (

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from regard.errors import ConfigError
 from regard.optim.line_search.armijo import Armijo
-from regard.optim.line_search.base import LineSearch
 from regard.optim.line_search.hager_zhang import HagerZhang
 from regard.optim.line_search.strong_wolfe import StrongWolfe
+from regard.optim.line_search.trial import LineSearch
 
 LINE_SEARCHES: dict[str, Callable[[], LineSearch]] = {
     "hager-zhang": HagerZhang,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from regard.optim.line_search.base import (
+from regard.optim.line_search.trial import (
     NOT_MET,
     LineFunction,
     LineSearchResult,

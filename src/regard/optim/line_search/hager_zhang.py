@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from regard.optim.line_search.base import (
+from regard.optim.line_search.trial import (
     INTERVAL_VANISHED,
     NOT_FINITE,
     NOT_MET,

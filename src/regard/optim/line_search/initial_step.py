@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from regard.optim.line_search.base import LineSample
+from regard.optim.line_search.trial import LineSample
 
 _FRACTION_OF_POSITION = 0.01  # psi_0 of Hager & Zhang 2005: first step over size of the parameters
 _TRUSTED = (0.02, 100.0)  # how far from a guess the parabola through it is trusted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from regard.optim.line_search.base import (
+from regard.optim.line_search.trial import (
     INTERVAL_VANISHED,
     NOT_FINITE,
     NOT_MET,

@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from regard.errors import ConfigError
-from regard.optim.objectives.base import (
+from regard.optim.objectives.objective import (
     Closure,
     Reduce,
     num_processes,

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, Wei
 
 from regard.errors import ConfigError, ShapeError
 from regard.optim.curvature.hvp import GaussNewton, Hessian
-from regard.optim.objectives.base import Reduce, num_processes
+from regard.optim.objectives.objective import Reduce, num_processes
 
 BatchLoss = Callable[..., Tensor | tuple[Tensor, Tensor | int]]
 """Returns the mean over the rows of a batch; or a sum and the number of its terms."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from regard.errors import ShapeError
 from regard.optim.curvature.hvp import vector_jacobian_product
-from regard.optim.objectives.base import scalar
+from regard.optim.objectives.objective import scalar
 
 Point: TypeAlias = Tensor | Mapping[str, Any]
 """A tensor, or a dict of tensors and such dicts."""

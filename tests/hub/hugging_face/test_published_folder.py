@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from regard.errors import ConfigError, RegardError, WeightsError
-from regard.hub.hugging_face.checkpoint import (
+from regard.hub.hugging_face.published_folder import (
     is_hugging_face,
     read_hugging_face,
     write_hugging_face,

@@ -13,7 +13,7 @@ from regard.tasks.language_modeling.evaluation import (
     read_test_text,
 )
 from regard.tasks.language_modeling.predictor import TextGenerator
-from regard.tasks.loading import Predictor, open_model
+from regard.tasks.opening import Predictor, open_model
 from regard.tasks.translation.evaluation import (
     TranslationReport,
     evaluate_model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from regard.errors import ConfigError, NextStep
-from regard.hub.hugging_face.checkpoint import is_hugging_face, read_hugging_face
+from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
 from regard.hub.hugging_face.sentence_transformers import read_sentence_pooling
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.model_folder import ModelFolder

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.training.schedule import Budget, Plan, Speed
+from regard.training.plan import Budget, Plan, Speed
 
 
 @given(
