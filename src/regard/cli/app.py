@@ -136,7 +136,12 @@ def build_app() -> App:
     """Build the application."""
     from cyclopts import App
 
-    app = App(name="regard", help=_PURPOSE, version=lambda: regard.__version__)
+    app = App(
+        name="regard",
+        help=_PURPOSE,
+        version=lambda: regard.__version__,
+        suppress_keyboard_interrupt=False,  # a signal has an exit code of its own
+    )
     bench = App(
         name="bench",
         help=_BENCH.meaning,

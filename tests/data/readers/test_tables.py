@@ -19,6 +19,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from regard.cli.wording import error_text
+from regard.data.readers.columns import is_column_name
 from regard.data.readers.problems import group_problems
 from regard.data.readers.source import file_hash
 from regard.data.readers.tables import parse_pairs, read_pairs
@@ -90,6 +91,7 @@ def test_tsv_of_any_text_is_read_unchanged(rows, end, has_mark, ends_the_last_li
 @given(rows_of(CELL_TEXT), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]), st.booleans())
 def test_csv_of_any_text_is_read_unchanged(rows, quoting, has_header):
     assume(has_header or not rows[0][0].startswith("\ufeff"))
+    assume(has_header or not any(map(is_column_name, rows[0])))
     stream = io.StringIO()
     writer = csv.writer(stream, quoting=quoting, lineterminator="\r\n")
     writer.writerows([("source", "target")] * has_header + rows)

@@ -380,7 +380,7 @@ def test_longer_series_are_cut_with_a_note(tmp_path, waves):
     settings = (*TINY, "data.max_length=16")
     train(waves, tmp_path / "m", settings=settings, report=events.append)
     notes = [event.text for event in events if isinstance(event, Warned)]
-    assert notes[0] == "56 series are cut to their first 16 rows (data.max_length)."
+    assert notes[0] == "40 series are cut to their first 16 rows (data.max_length)."
     opened = regard.load(tmp_path / "m")
     assert opened.config.model.max_positions == 16
 

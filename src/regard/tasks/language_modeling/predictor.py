@@ -154,7 +154,9 @@ class TextGenerator:
         lengths = torch.tensor([len(ids) - 1], device=ids.device)
         hidden = self.model.hidden_states(ids[None, :-1], lengths=lengths)  # [1, length, dim]
         logits = self.model.logits(hidden[0, len(before) - 1 :])  # [len(row), vocab]
-        chosen = logits.float().log_softmax(-1).gather(-1, ids[len(before) :, None])
+        unused = list(self.tokenizer.unused_ids(self.model.vocab_size))
+        logits = logits.float().index_fill(-1, ids.new_tensor(unused), -torch.inf)
+        chosen = logits.log_softmax(-1).gather(-1, ids[len(before) :, None])
         return float(chosen.mean())
 
     def stream(self, prompt: str, **options: Unpack[SamplingOptions]) -> Iterator[str]:

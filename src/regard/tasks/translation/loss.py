@@ -5,6 +5,7 @@ Training receives two callables: `TranslationLoss` and `TranslationEvaluator`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -203,7 +204,9 @@ class TranslationEvaluator:
         for name, objective in objectives.items():
             total, num_tokens = total_loss(objective, self._averaged.model, self._batches)
             measures[name] = total / num_tokens
-        measures["chrf"], overlong_seconds = self._chrf()
+        measures["chrf"], overlong_seconds = 0.0, 0.0
+        if math.isfinite(measures["loss"]):  # else the model gives no numbers to search with
+            measures["chrf"], overlong_seconds = self._chrf()
         return Evaluation(measures=measures, score_name="chrf", overlong_seconds=overlong_seconds)
 
     def _chrf(self) -> tuple[float, float]:
