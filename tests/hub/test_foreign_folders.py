@@ -17,7 +17,7 @@ from regard.hub.storage import write_tensors
 from regard.layers.attention_config import AttentionConfig
 from regard.models import FAMILIES
 from regard.models.base.bounded_build import TooLargeError, build_bounded
-from regard.settings.binding import parse_toml
+from regard.settings.values import parse_toml
 from regard.tasks.opening import open_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* has no manifest.json")

@@ -18,47 +18,36 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from types import MappingProxyType, UnionType
 from typing import Any, NamedTuple, TypeVar, get_args
 
 import msgspec
-import msgspec.inspect as kinds
 import tomli_w
 from msgspec.structs import FieldInfo, fields
 
 from regard.errors import ConfigError, NextStep, did_you_mean
-from regard.settings.validation import require_buildable
+from regard.settings.values import (
+    NONE,
+    Word,
+    convert_value,
+    describe_values,
+    is_optional,
+    kind_of,
+    parse_toml,
+    word_of,
+)
 
 T = TypeVar("T", bound=msgspec.Struct)
 Table = dict[str, Any]
 """Settings by name; a section is a nested table."""
 _Struct = type[msgspec.Struct]
 
-_NONE = "none"
 _WIDEST_CELL = 40  # characters; a longer cell moves only the rest of its own line
-_LONGEST_QUOTE = 60  # characters of a faulty line that a message repeats
 _MOST_SECTIONS = 20  # within each other
-_LONGEST_TOML = 500_000  # characters, read in about a second
-_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|\'[^\'\n]*+\'?')
-_DEEP_KEY = re.compile(r'(?<![\w-])(?:(?:[\w-]++|"")[ \t]*+\.[ \t]*+){20}')
-"""The parser takes time quadratic in the parts of a name."""
-_NOUNS = {
-    kinds.BoolType: "true or false",
-    kinds.IntType: "a whole number",
-    kinds.FloatType: "a number",
-    kinds.StrType: "text",
-}
-
-
-class Word(str):
-    """A value as typed, which is converted by the type of its setting."""
-
-    __slots__ = ()
+_LONGEST_QUOTE = 60  # characters of a faulty line that a message repeats
 
 
 def parse_settings(settings: Sequence[str]) -> Table:
@@ -137,7 +126,7 @@ def convert_fields(config_type: _Struct, table: Mapping[str, Any], path: str) ->
         ConfigError: A value is not of its setting's type.
     """
     return {
-        field.name: _convert(table[field.name], field.type, _join(path, field.name))
+        field.name: convert_value(table[field.name], field.type, _join(path, field.name))
         for field in fields(config_type)
         if field.name in table and not _structs(field.type)
     }
@@ -204,7 +193,7 @@ def check_type(value: object, hint: object, name: str) -> object:
     try:
         return msgspec.convert(value, hint)
     except msgspec.ValidationError:
-        return _convert(value, hint, name)  # says what was expected
+        return convert_value(value, hint, name)  # says what was expected
 
 
 def check_count(value: object, name: str, least: int = 1) -> None:
@@ -264,22 +253,6 @@ def from_toml(text: str, config_type: type[T], *, name: str) -> T:
         line = int(match[2] or len(lines))
         quote = lines[line - 1].strip()[:_LONGEST_QUOTE]
         raise ConfigError(f'{name}:{line}: {match[1]}.  "{quote}"') from error
-
-
-def parse_toml(text: str) -> Table:
-    """Return the settings in a TOML text, by name.
-
-    Raises:
-        ValueError: The text is not TOML, too long, or has tables too deep within each other.
-    """
-    if len(text) > _LONGEST_TOML:
-        raise ValueError(f"{len(text):,} characters; {_LONGEST_TOML:,} at most are read")
-    if _DEEP_KEY.search(_QUOTED.sub('""', text)):
-        raise ValueError("a name with more than twenty dots, which no setting has")
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise ValueError("arrays or tables too deep within each other") from error
 
 
 def describe(
@@ -350,7 +323,7 @@ def _select_struct(
     tag = table.get(tag_field) if len(structs) > 1 and isinstance(table, dict) else None
     if tag is not None and not isinstance(tag, dict):
         tags = {_tag(struct)[1]: struct for struct in structs}
-        word = _word(tag).strip()
+        word = word_of(tag).strip()
         if word not in tags:
             meant = did_you_mean(word, list(tags))
             expected = f"one of {', '.join(tags)} was expected.{meant}"
@@ -464,7 +437,7 @@ def _build(config_type: type[T], table: Mapping[str, object], base: object, *, p
             selected, inner_base = _select_struct(structs, value, default, name)
             values[field.name] = _build(selected, value, inner_base, path=name)
         elif field.name in table:
-            values[field.name] = _convert(value, field.type, name)
+            values[field.name] = convert_value(value, field.type, name)
         elif default is msgspec.NODEFAULT:
             raise ConfigError(f"setting {name} is missing.", _all_settings(path))
         else:
@@ -483,7 +456,7 @@ def _check_message(values: Mapping[str, object], path: str, reason: str) -> str:
     value = values.get(name, msgspec.NODEFAULT)
     if value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct):
         return f"{path}: {reason}" if path else reason
-    return f"{_join(path, name)}={_word(value)}: {reason.removeprefix(f'{name}: ')}"
+    return f"{_join(path, name)}={word_of(value)}: {reason.removeprefix(f'{name}: ')}"
 
 
 def _to_table(config: msgspec.Struct, base: object, path: str) -> dict[str, object]:
@@ -496,131 +469,13 @@ def _to_table(config: msgspec.Struct, base: object, path: str) -> dict[str, obje
             tag = dict([_tag(type(value))]) if len(structs) > 1 else {}
             inner_base = _select_struct(structs, tag, default, name)[1]
             table[field.name] = tag | _to_table(value, inner_base, name)
-        elif value == _NONE and _is_optional(_kind(field.type)):
+        elif value == NONE and is_optional(kind_of(field.type)):
             raise ConfigError(f'{name}: the text "none" is taken, it means that nothing is set.')
         elif value is not None:
             table[field.name] = msgspec.to_builtins(value)
         elif default is not None:
-            table[field.name] = _NONE
+            table[field.name] = NONE
     return table
-
-
-def _convert(value: object, hint: object, name: str) -> object:
-    """Return one value converted to its field's type; in TOML only `None` needs a word."""
-    kind = _kind(hint)
-    if isinstance(value, Word):
-        plain = _parse_word(str(value), kind)
-    else:
-        plain = None if value == _NONE and _is_optional(kind) else value
-    try:
-        converted = msgspec.convert(plain, hint)
-    except msgspec.ValidationError as error:
-        words = [choice for choice, is_value in _choices(kind) if is_value]
-        expected = f"{_expectation(kind)} was expected.{did_you_mean(_word(value), words)}"
-        raise ConfigError(f"{name}={_word(value)}: {expected}") from error
-    if type(converted) is int:
-        try:
-            require_buildable(name.rpartition(".")[2], converted)
-        except ValueError as error:
-            raise ConfigError(f"{name}={_word(value)}: {error}") from error
-    return converted
-
-
-def _kind(hint: object) -> kinds.Type:
-    """Return a field's type, with choices in the order of their declaration and enums as such."""
-    kind = kinds.type_info(hint)
-    if isinstance(kind, kinds.UnionType):
-        return kinds.UnionType(tuple(map(_kind, get_args(hint))))
-    if isinstance(kind, kinds.EnumType):
-        return kinds.LiteralType(tuple(member.value for member in kind.cls))
-    return kinds.LiteralType(get_args(hint)) if isinstance(kind, kinds.LiteralType) else kind
-
-
-def _is_optional(kind: kinds.Type) -> bool:
-    return isinstance(kind, kinds.UnionType) and kind.includes_none
-
-
-def _parse_word(text: str, kind: kinds.Type) -> object:
-    """Return the value of a word; text that is not of the type stays text and is refused later."""
-    match kind:
-        case kinds.UnionType():
-            return _parse_union(text, kind)
-        case kinds.LiteralType():
-            return next((v for v in kind.values if _word(v) == text.strip()), text)
-        case kinds.BoolType():
-            return {"true": True, "false": False}.get(text.strip().lower(), text)
-        case kinds.IntType() | kinds.FloatType():
-            try:
-                value = int(text) if isinstance(kind, kinds.IntType) else float(text)
-            except ValueError:
-                return text
-            return text if isinstance(value, float) and math.isnan(value) else value
-        case kinds.VarTupleType(item_type=inner) | kinds.TupleType(item_types=(inner, *_)):
-            items = [item.strip() for item in text.split(",") if text.strip()]
-            return _parse_array(text) or [_parse_word(item, inner) for item in items]
-    return text
-
-
-def _parse_union(text: str, kind: kinds.UnionType) -> object:
-    """Return the value of a word as the first of several types that it fits, as text last."""
-    if kind.includes_none and text.strip().lower() == _NONE:
-        return None
-    lists = (kinds.VarTupleType, kinds.TupleType)
-    is_array = bool(_parse_array(text))
-    members = [m for m in kind.types if is_array or not isinstance(m, lists)]
-    values = list(map(partial(_parse_word, text), members))
-    return next((value for value in values if not isinstance(value, str)), text)
-
-
-def _parse_array(text: str) -> list[object]:
-    """Return the items of an array as TOML writes it; empty for other text."""
-    try:
-        items = parse_toml(f"items = {text.strip()}")["items"]
-    except ValueError:
-        return []
-    return items if isinstance(items, list) else []
-
-
-def _word(value: object) -> str:
-    """Return a value as it is typed on the command line."""
-    if isinstance(value, str):
-        return str(value)
-    value = msgspec.to_builtins(value)
-    if isinstance(value, (list, tuple)):
-        return ",".join(_word(item) for item in value)
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _choices(kind: kinds.Type) -> list[tuple[str, bool]]:
-    """Return every alternative of a type, True where it is a value and not a description."""
-    match kind:
-        case kinds.UnionType():
-            members = sorted(kind.types, key=lambda member: isinstance(member, kinds.NoneType))
-            choices = [choice for member in members for choice in _choices(member)]
-            return [(c.replace("comma-separated", "bracketed"), v) for c, v in choices]
-        case kinds.LiteralType():
-            return [(_word(value), True) for value in kind.values]
-        case kinds.VarTupleType():
-            return [(f"a comma-separated list of {_plural(kind.item_type)}", False)]
-        case kinds.TupleType():
-            count, items = len(kind.item_types), _plural(kind.item_types[0])
-            return [(f"a comma-separated list of {count} {items}", False)]
-        case kinds.NoneType():
-            return [(_NONE, True)]
-    return [(_NOUNS[type(kind)], False)]
-
-
-def _expectation(kind: kinds.Type) -> str:
-    """Return the values of a type in words: ``a number or none``, ``one of pre, post``."""
-    *firsts, last = [choice for choice, _ in _choices(kind)]
-    if firsts and all(is_value for _, is_value in _choices(kind)):
-        return f"one of {', '.join([*firsts, last])}"
-    return f"{', '.join(firsts)} or {last}" if firsts else last
-
-
-def _plural(kind: kinds.Type) -> str:
-    expectation = _expectation(kind).removeprefix("one of ")
-    return f"{expectation[2:]}s" if expectation.startswith("a ") else expectation
 
 
 class _Entry(NamedTuple):
@@ -658,8 +513,8 @@ def _entries(config_type: _Struct, base: object, path: str) -> Iterator[_Entry]:
         if structs:
             sections.append((name, structs, default))
             continue
-        word = "required" if default is msgspec.NODEFAULT else _word(default)
-        allowed = _expectation(_kind(field.type)).removeprefix("one of ").removeprefix("a ")
+        word = "required" if default is msgspec.NODEFAULT else word_of(default)
+        allowed = describe_values(kind_of(field.type)).removeprefix("one of ").removeprefix("a ")
         yield _Entry(name, meanings.get(field.name, ""), word, allowed)
     for name, structs, default in sections:
         selected, inner_base = _select_struct(structs, None, default, name)

@@ -1,0 +1,169 @@
+"""Values of settings: words and TOML converted by the type of a setting, and described."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from functools import partial
+from typing import Any, get_args
+
+import msgspec
+import msgspec.inspect as kinds
+
+from regard.errors import ConfigError, did_you_mean
+from regard.settings.validation import require_buildable
+
+NONE = "none"
+"""How `None` is written."""
+_LONGEST_TOML = 500_000  # characters, read in about a second
+_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|\'[^\'\n]*+\'?')
+_DEEP_KEY = re.compile(r'(?<![\w-])(?:(?:[\w-]++|"")[ \t]*+\.[ \t]*+){20}')
+"""The parser takes time quadratic in the parts of a name."""
+_NOUNS = {
+    kinds.BoolType: "true or false",
+    kinds.IntType: "a whole number",
+    kinds.FloatType: "a number",
+    kinds.StrType: "text",
+}
+
+
+class Word(str):
+    """A value as typed, which is converted by the type of its setting."""
+
+    __slots__ = ()
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the settings in a TOML text, by name.
+
+    Raises:
+        ValueError: The text is not TOML, too long, or has tables too deep within each other.
+    """
+    if len(text) > _LONGEST_TOML:
+        raise ValueError(f"{len(text):,} characters; {_LONGEST_TOML:,} at most are read")
+    if _DEEP_KEY.search(_QUOTED.sub('""', text)):
+        raise ValueError("a name with more than twenty dots, which no setting has")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("arrays or tables too deep within each other") from error
+
+
+def convert_value(value: object, hint: object, name: str) -> object:
+    """Return one value converted to its field's type; in TOML only `None` needs a word."""
+    kind = kind_of(hint)
+    if isinstance(value, Word):
+        plain = _parse_word(str(value), kind)
+    else:
+        plain = None if value == NONE and is_optional(kind) else value
+    try:
+        converted = msgspec.convert(plain, hint)
+    except msgspec.ValidationError as error:
+        words = [choice for choice, is_value in _choices(kind) if is_value]
+        expected = f"{describe_values(kind)} was expected.{did_you_mean(word_of(value), words)}"
+        raise ConfigError(f"{name}={word_of(value)}: {expected}") from error
+    if type(converted) is int:
+        try:
+            require_buildable(name.rpartition(".")[2], converted)
+        except ValueError as error:
+            raise ConfigError(f"{name}={word_of(value)}: {error}") from error
+    return converted
+
+
+def kind_of(hint: object) -> kinds.Type:
+    """Return a field's type, with choices in the order of their declaration and enums as such."""
+    kind = kinds.type_info(hint)
+    if isinstance(kind, kinds.UnionType):
+        return kinds.UnionType(tuple(map(kind_of, get_args(hint))))
+    if isinstance(kind, kinds.EnumType):
+        return kinds.LiteralType(tuple(member.value for member in kind.cls))
+    return kinds.LiteralType(get_args(hint)) if isinstance(kind, kinds.LiteralType) else kind
+
+
+def is_optional(kind: kinds.Type) -> bool:
+    """Return whether a value may be None."""
+    return isinstance(kind, kinds.UnionType) and kind.includes_none
+
+
+def _parse_word(text: str, kind: kinds.Type) -> object:
+    """Return the value of a word; text that is not of the type stays text and is refused later."""
+    match kind:
+        case kinds.UnionType():
+            return _parse_union(text, kind)
+        case kinds.LiteralType():
+            return next((v for v in kind.values if word_of(v) == text.strip()), text)
+        case kinds.BoolType():
+            return {"true": True, "false": False}.get(text.strip().lower(), text)
+        case kinds.IntType() | kinds.FloatType():
+            try:
+                value = int(text) if isinstance(kind, kinds.IntType) else float(text)
+            except ValueError:
+                return text
+            return text if isinstance(value, float) and math.isnan(value) else value
+        case kinds.VarTupleType(item_type=inner) | kinds.TupleType(item_types=(inner, *_)):
+            items = [item.strip() for item in text.split(",") if text.strip()]
+            return _parse_array(text) or [_parse_word(item, inner) for item in items]
+    return text
+
+
+def _parse_union(text: str, kind: kinds.UnionType) -> object:
+    """Return the value of a word as the first of several types that it fits, as text last."""
+    if kind.includes_none and text.strip().lower() == NONE:
+        return None
+    lists = (kinds.VarTupleType, kinds.TupleType)
+    is_array = bool(_parse_array(text))
+    members = [m for m in kind.types if is_array or not isinstance(m, lists)]
+    values = list(map(partial(_parse_word, text), members))
+    return next((value for value in values if not isinstance(value, str)), text)
+
+
+def _parse_array(text: str) -> list[object]:
+    """Return the items of an array as TOML writes it; empty for other text."""
+    try:
+        items = parse_toml(f"items = {text.strip()}")["items"]
+    except ValueError:
+        return []
+    return items if isinstance(items, list) else []
+
+
+def word_of(value: object) -> str:
+    """Return a value as it is typed on the command line."""
+    if isinstance(value, str):
+        return str(value)
+    value = msgspec.to_builtins(value)
+    if isinstance(value, (list, tuple)):
+        return ",".join(word_of(item) for item in value)
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def _choices(kind: kinds.Type) -> list[tuple[str, bool]]:
+    """Return every alternative of a type, True where it is a value and not a description."""
+    match kind:
+        case kinds.UnionType():
+            members = sorted(kind.types, key=lambda member: isinstance(member, kinds.NoneType))
+            choices = [choice for member in members for choice in _choices(member)]
+            return [(c.replace("comma-separated", "bracketed"), v) for c, v in choices]
+        case kinds.LiteralType():
+            return [(word_of(value), True) for value in kind.values]
+        case kinds.VarTupleType():
+            return [(f"a comma-separated list of {_plural(kind.item_type)}", False)]
+        case kinds.TupleType():
+            count, items = len(kind.item_types), _plural(kind.item_types[0])
+            return [(f"a comma-separated list of {count} {items}", False)]
+        case kinds.NoneType():
+            return [(NONE, True)]
+    return [(_NOUNS[type(kind)], False)]
+
+
+def describe_values(kind: kinds.Type) -> str:
+    """Return the values of a type in words: ``a number or none``, ``one of pre, post``."""
+    *firsts, last = [choice for choice, _ in _choices(kind)]
+    if firsts and all(is_value for _, is_value in _choices(kind)):
+        return f"one of {', '.join([*firsts, last])}"
+    return f"{', '.join(firsts)} or {last}" if firsts else last
+
+
+def _plural(kind: kinds.Type) -> str:
+    expectation = describe_values(kind).removeprefix("one of ")
+    return f"{expectation[2:]}s" if expectation.startswith("a ") else expectation
