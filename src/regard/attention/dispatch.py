@@ -157,21 +157,22 @@ def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
         return Method.HIERARCHICAL_DENSE if has_rows else Method.HIERARCHICAL
     if isinstance(pattern, ScoreDependentPattern):
         return Method.TOP_K
-    if facts.needs_definition or facts.has_key_positions:
-        return Method.DENSE
-    if facts.num_pairs < DENSE_BELOW_KERNELS or facts.num_queries == 1:
-        return Method.DENSE
-    if facts.num_pairs < dense_below(pattern, facts):
+    is_small = facts.num_pairs < DENSE_BELOW_KERNELS or facts.num_queries == 1
+    needs_dense = facts.needs_definition or facts.has_key_positions
+    if needs_dense or is_small or facts.num_pairs < dense_below(pattern, facts):
         return Method.DENSE
     if facts.returns_weights:
         pairs = pattern.count_pairs(facts.num_queries, facts.num_keys).attended
         is_sparse = pairs < facts.num_pairs // 4
         return Method.BLOCKWISE_SPARSE_WEIGHTS if is_sparse else Method.DENSE
-    is_compilable = facts.is_compilable and not facts.has_pair_mask and not facts.returns_lse
-    has_text = isinstance(pattern, Blocks) or pattern.to_text() is not None
-    if facts.is_compiling and is_compilable and has_text:
-        return Method.COMPILED
-    return Method.BLOCKWISE
+    return Method.COMPILED if _is_compiled(pattern, facts) else Method.BLOCKWISE
+
+
+def _is_compiled(pattern: ResolvedPattern, facts: AttentionFacts) -> bool:
+    """Return whether a graph is compiled that can hold the call as one operator."""
+    if not (facts.is_compiling and facts.is_compilable) or facts.has_pair_mask or facts.returns_lse:
+        return False
+    return isinstance(pattern, Blocks) or pattern.to_text() is not None
 
 
 def dense_below(pattern: ResolvedPattern, facts: AttentionFacts) -> int:

@@ -52,14 +52,11 @@ def attend_documents(
         ConfigError: There are no segments, or the keys have positions of their own.
     """
     if options.segments is None or options.key_positions is not None:
-        wanted = "needs segments" if options.segments is None else "does not go with key_positions"
-        raise ConfigError(f"segments_are_documents {wanted}.")
-    is_readable = has_data(q) and not (
-        torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    )
-    if returns_weights or options.query_offset > 0 or not is_readable or 0 in q.shape + k.shape:
+        problem = "needs segments" if options.segments is None else "does not go with key_positions"
+        raise ConfigError(f"segments_are_documents {problem}.")
+    if returns_weights or options.query_offset > 0 or not _has_numbers(q, k):
         return attend(q, k, v, pattern, _count_from_starts(options))
-    outputs, places, num_done = [], [], 0
+    outputs, rows_of_outputs, num_done = [], [], 0
     for group in _groups(options, q.shape[2], k.shape[2]):
         rows = (_take(q, group.queries), _take(k, group.keys), _take(v, group.keys))
         result = attend(*rows, pattern, _options_of(options, group, q, k, num_done))
@@ -67,14 +64,16 @@ def attend_documents(
             torch.arange(group.queries.shape[1], device=q.device) < group.num_queries[:, None]
         )
         outputs.append((result, is_valid))
-        places.append(group.queries[is_valid])
+        rows_of_outputs.append(group.queries[is_valid])
         num_done += len(group.queries) * q.shape[1]
     shape = (q.shape[0] * q.shape[2], q.shape[1])
 
     def put(parts: list[tuple[Tensor, Tensor]], fill: float) -> Tensor:
         """Put ``[documents, heads, queries, dim]`` back: ``[batch, heads, queries, dim]``."""
         rows = torch.cat([part.transpose(1, 2)[is_valid] for part, is_valid in parts])
-        total = rows.new_full((*shape, rows.shape[-1]), fill).index_copy(0, torch.cat(places), rows)
+        total = rows.new_full((*shape, rows.shape[-1]), fill).index_copy(
+            0, torch.cat(rows_of_outputs), rows
+        )
         return total.unflatten(0, (q.shape[0], q.shape[2])).transpose(1, 2)
 
     if not outputs:  # no document has both queries and keys
@@ -86,13 +85,19 @@ def attend_documents(
     )
 
 
+def _has_numbers(q: Tensor, k: Tensor) -> bool:
+    """Return whether tensors have numbers, which can be read outside of transforms and graphs."""
+    is_transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return has_data(q) and not is_transformed and 0 not in q.shape + k.shape
+
+
 class _Group(NamedTuple):
     """Documents of similar numbers of queries and of keys.
 
     Args:
-        queries: Places in ``batch * queries``, ``[documents, queries]``; the last one repeats.
+        queries: Rows of ``batch * queries``, ``[documents, queries]``; the last one repeats.
         num_queries: Of each, ``[documents]``.
-        keys: Places in ``batch * keys``, ``[documents, keys]``, the same.
+        keys: Rows of ``batch * keys``, ``[documents, keys]``, the same.
         num_keys: Of each.
     """
 
@@ -112,13 +117,13 @@ def _groups(options: AttentionOptions, queries: int, keys: int) -> Iterator[_Gro
     if options.lengths is not None:
         padded = torch.arange(keys, device=device) >= options.lengths[:, None]
         of_keys = of_keys.masked_fill(padded, -1)
-    known = torch.cat([of_queries.flatten(), of_keys.flatten()]).unique()
-    places, counts = [], []
+    document_numbers = torch.cat([of_queries.flatten(), of_keys.flatten()]).unique()
+    orders, counts = [], []
     for numbers in (of_queries.flatten(), of_keys.flatten()):
-        index = torch.searchsorted(known, numbers)
-        places.append(index.argsort(stable=True))
-        counts.append(index.bincount(minlength=len(known)))
-    has_both = (counts[0] > 0) & (counts[1] > 0) & (known >= 0)
+        index = torch.searchsorted(document_numbers, numbers)
+        orders.append(index.argsort(stable=True))
+        counts.append(index.bincount(minlength=len(document_numbers)))
+    has_both = (counts[0] > 0) & (counts[1] > 0) & (document_numbers >= 0)
     # The bits of a size: sizes of as many are within a factor of 2.
     sizes = [torch.frexp(count.double()).exponent for count in counts]
     kinds = (sizes[0] * 64 + sizes[1]).masked_fill(~has_both, -1)
@@ -127,18 +132,18 @@ def _groups(options: AttentionOptions, queries: int, keys: int) -> Iterator[_Gro
             continue
         documents = (kinds == kind).nonzero().squeeze(1)
         indices = []
-        for place, count in zip(places, counts, strict=True):
+        for order, count in zip(orders, counts, strict=True):
             num, start = count[documents], (count.cumsum(0) - count)[documents]
             offset = torch.arange(int(num.max()), device=device).expand(len(num), -1)
             offset = torch.minimum(offset, num[:, None] - 1)
-            indices += [place[start[:, None] + offset], num]
+            indices += [order[start[:, None] + offset], num]
         yield _Group(*indices)
 
 
-def _take(x: Tensor, places: Tensor) -> Tensor:
-    """Gather ``[batch, heads, length, dim]`` as ``[documents, heads, places, dim]``."""
-    rows = x.transpose(1, 2).flatten(0, 1).index_select(0, places.flatten())
-    return rows.unflatten(0, places.shape).transpose(1, 2)
+def _take(x: Tensor, index: Tensor) -> Tensor:
+    """Gather ``[batch, heads, length, dim]`` as ``[documents, heads, index, dim]``."""
+    rows = x.transpose(1, 2).flatten(0, 1).index_select(0, index.flatten())
+    return rows.unflatten(0, index.shape).transpose(1, 2)
 
 
 def _options_of(
@@ -173,13 +178,12 @@ def _count_from_starts(options: AttentionOptions) -> AttentionOptions:
     assert options.segments is not None
     of_queries, of_keys = options.segments  # [batch, queries], [batch, keys]
 
-    def count_before(numbers: Tensor, others: Tensor, first: int) -> Tensor:
-        """Count the others of the same number before each, which begin at a position."""
-        same = numbers[:, :, None] == others[:, None, :]
-        places = torch.arange(numbers.shape[1], device=numbers.device) + first
-        return (same & (torch.arange(others.shape[1], device=places.device) < places[:, None])).sum(
-            2
-        )
+    def count_before(numbers: Tensor, other_numbers: Tensor, first: int) -> Tensor:
+        """Count the other numbers equal to each before it, which begin at a position."""
+        same = numbers[:, :, None] == other_numbers[:, None, :]
+        positions = torch.arange(numbers.shape[1], device=numbers.device) + first
+        other_positions = torch.arange(other_numbers.shape[1], device=numbers.device)
+        return (same & (other_positions < positions[:, None])).sum(2)
 
     offset = options.query_offset
     return replace(

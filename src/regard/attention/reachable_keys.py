@@ -34,22 +34,10 @@ def keep_reachable(
     Returns:
         Views of k and v, and the options for them; the same where all keys may be reached.
     """
-    num_keys, offset = k.shape[2], options.query_offset
-    if torch.compiler.is_compiling() or offset == 0 or num_queries > num_keys // 2:
+    num_keys, offset, bias = k.shape[2], options.query_offset, options.bias
+    if torch.compiler.is_compiling() or num_queries > num_keys // 2 or not _can_move(options):
         return k, v, options
-    bias = options.bias
-    is_relative = isinstance(options.score, _RELATIVE) and (
-        bias is None or isinstance(bias, (Tensor, *ALWAYS_FINITE))
-    )
-    # Dropout's hash takes the positions themselves.
-    is_moved = options.key_positions is not None or options.segments_are_documents
-    if not is_relative or is_moved or options.dropout > 0:
-        return k, v, options
-    terms = pattern.terms() if isinstance(pattern, MaskPattern) else ()
-    reaches = [term.before for term in terms if term.is_band and term.before is not None]
-    if not reaches or len(reaches) < len(terms):
-        return k, v, options
-    first = min(max(0, offset - max(reaches)), num_keys)
+    first = min(max(0, offset - _reach(pattern, offset)), num_keys)
     if first == 0:
         return k, v, options
 
@@ -67,6 +55,22 @@ def keep_reachable(
         segments=None if segments is None else (segments[0], segments[1][:, first:]),
     )
     return k[:, :, first:], v[:, :, first:], reachable
+
+
+def _can_move(options: AttentionOptions) -> bool:
+    """Return whether the positions of queries and keys may move by the same number."""
+    is_relative = isinstance(options.score, _RELATIVE) and (
+        options.bias is None or isinstance(options.bias, (Tensor, *ALWAYS_FINITE))
+    )
+    has_positions = options.key_positions is not None or options.segments_are_documents
+    return is_relative and not has_positions and options.dropout == 0  # it hashes positions
+
+
+def _reach(pattern: Pattern, offset: int) -> int:
+    """Return how many keys before itself a query sees at most; all of them without a bound."""
+    terms = pattern.terms() if isinstance(pattern, MaskPattern) else ()
+    reaches = [term.before for term in terms if term.is_band and term.before is not None]
+    return max(reaches) if reaches and len(reaches) == len(terms) else offset
 
 
 def sees_all(q: Tensor, k: Tensor, pattern: MaskPattern, options: AttentionOptions) -> bool:

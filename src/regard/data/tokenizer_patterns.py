@@ -152,15 +152,21 @@ def _end_of_class(pattern: str, position: int) -> int:
     return position
 
 
+def _bounds(quantifier: re.Match[str]) -> tuple[int, int | None]:
+    """Return the least and the most repeats of a quantifier; None has no limit."""
+    if quantifier[0][0] != "{":
+        return int(quantifier[0][0] == "+"), 1 if quantifier[0][0] == "?" else None
+    least = int(quantifier[1][:9] or 0)
+    if not quantifier[2]:
+        return least, least
+    return least, int(quantifier[3][:9]) if quantifier[3] else None
+
+
 def _repeated(cost: _Cost, pattern: str, position: int) -> tuple[_Cost, int]:
     """Return the cost of what ends at a position with the quantifiers that follow."""
     while (match := _QUANTIFIER.match(pattern, position)) is not None and match[0] != "{}":
         position = match.end()
-        if match[0][0] == "{":
-            least = int(match[1][:9] or 0)
-            most = least if not match[2] else int(match[3][:9]) if match[3] else None
-        else:
-            least, most = int(match[0][0] == "+"), 1 if match[0][0] == "?" else None
+        least, most = _bounds(match)
         if max(least, most or 0) > _MOST_REPEATS:
             raise _TooCostlyError(f"more than {_MOST_REPEATS:,} repeats")
         if cost.is_ambiguous and most != 1 and (most is None or most > _MOST_UNLIMITED):

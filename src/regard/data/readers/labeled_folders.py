@@ -94,23 +94,22 @@ def part_folders(source: DataSource, suffixes: Collection[str]) -> dict[str, str
         if path.suffix.lower() in suffixes and len(names) > 1:
             is_nested[names[0]] = is_nested.get(names[0], False) or len(names) > 2
     parts = {name: _PART_OF_NAME.get(name.casefold(), "") for name in is_nested}
-    found = {part for part in parts.values() if part}
-    others = [name for name, part in parts.items() if not part]
+    num_parts = len(set(parts.values()) - {""})
+    labels = [name for name, part in parts.items() if not part]
     has_labels = any(is_nested[name] for name, part in parts.items() if part == "train")
-    first = _first_suffix(suffixes)
-    if has_labels and not others:
+    if has_labels and not labels:
         return parts
-    if has_labels and len(found) > 1:
-        named = list_first([name for name, part in parts.items() if part], _NUM_NAMED)
+    if has_labels and num_parts > 1:
+        named = list_first([name for name in parts if name not in labels], _NUM_NAMED)
         raise DataError(
             f"{source.path}: the folders {named} are parts of the data, "
-            f"{list_first(others, _NUM_NAMED)} is not.  Move it to another place, or name the "
+            f"{list_first(labels, _NUM_NAMED)} is not.  Move it to another place, or name the "
             f"parts: {source.path}/train with `data.valid=FOLDER`, `data.test=FOLDER`"
         )
-    if len(found) > 1 and not others:
+    if num_parts > 1 and not labels:
         raise DataError(
             f"{source.path}: the folders {list_first(sorted(parts), _NUM_NAMED)} are parts of the "
-            f"data, not labels.  Expected {source.path}/train/LABEL/FILE{first}."
+            f"data, not labels.  Expected {source.path}/train/LABEL/FILE{_first_suffix(suffixes)}."
         )
     return {}
 
@@ -127,19 +126,9 @@ def describe_unread(data: SourceLike, suffixes: Collection[str], unit: str) -> l
     root = Path(source.path)
     roots = [root / name for name in part_folders(source, suffixes)] or [root]  # of the labels
     files = labeled_files(data, suffixes)
-    read = {file.path for file in files}
     labels = {file.root / file.label for file in files}
-    within, outside = Counter[str](), Counter[str]()
-    for path in source.files:
-        is_outside = path.parent == root or path.parent in roots
-        is_media = (mimetypes.guess_type(path.name)[0] or "").split("/")[0] in _MEDIA
-        if path in read or path.name.lower() in _LEFT_BY_SYSTEMS:
-            continue
-        if not is_outside or is_media or path.suffix.lower() in suffixes:
-            kinds = outside if is_outside else within
-            kinds[path.suffix.lower() or "without a suffix"] += 1
-    counts = [f"{count:,} {kind}" for kind, count in within.most_common()]
-    counts += [f"{count:,} {kind} outside the folders of labels" for kind, count in outside.items()]
+    unread = set(source.files) - {file.path for file in files}
+    counts = _count_unread(unread, {root, *roots}, suffixes)
     notes = [f"Files that are not read: {list_first(counts, _NUM_KINDS)}."] if counts else []
     empty = [
         folder.relative_to(root).as_posix()
@@ -152,6 +141,29 @@ def describe_unread(data: SourceLike, suffixes: Collection[str], unit: str) -> l
         noun, verb = ("folder", "it is no label") if len(empty) == 1 else ("folders", "no labels")
         notes.append(f"No {unit} in the {noun} {list_first(empty, _NUM_KINDS)}: {verb}.")
     return notes
+
+
+def _count_unread(
+    paths: Collection[Path], roots: Collection[Path], suffixes: Collection[str]
+) -> list[str]:
+    """Return the number of unread files of each kind, in words, first those within labels.
+
+    Args:
+        paths: The files.
+        roots: Folders of the folders of labels; of files in them only media are counted.
+        suffixes: Of the files that are read elsewhere.
+    """
+    within, outside = Counter[str](), Counter[str]()
+    for path in sorted(paths):
+        is_outside, suffix = path.parent in roots, path.suffix.lower()
+        is_media = (mimetypes.guess_type(path.name)[0] or "").split("/")[0] in _MEDIA
+        is_counted = not is_outside or is_media or suffix in suffixes
+        if is_counted and path.name.lower() not in _LEFT_BY_SYSTEMS:
+            (outside if is_outside else within)[suffix or "without a suffix"] += 1
+    counts = [f"{count:,} {kind}" for kind, count in within.most_common()]
+    return counts + [
+        f"{count:,} {kind} outside the folders of labels" for kind, count in outside.items()
+    ]
 
 
 def describe_kinds(files: Sequence[Path]) -> str:

@@ -250,9 +250,7 @@ def _number_rows(
     ]
     names = [header[index] for index in numbered]
     for line, all_cells in chain(first, records):
-        cells = list(all_cells)
-        while len(cells) > len(header) and not cells[-1].strip():
-            cells.pop()
+        cells = _without_empty_end(all_cells, len(header))
         if len(cells) > len(header):
             file.refuse(line, f"{len(cells):,} columns, {len(header):,} expected.")
             continue
@@ -260,20 +258,36 @@ def _number_rows(
         if columns.label is not None and not label:
             file.refuse(line, "the label is empty.", remedy="Fill it in, or leave the row out.")
             continue
-        values = [cells[index] for index in numbered if index < len(cells)]
-        while values and not values[-1].strip():
-            values.pop()
-        if columns.has_decimal_commas:
-            pointed = [i for i, cell in enumerate(values) if "." in cell and "," not in cell]
-            if pointed:
-                reason = f"column {names[pointed[0]]} has a decimal point, others have commas."
-                file.refuse(line, reason, values[pointed[0]], "Write all in one way.")
-                continue
-            values = [_with_point(cell) for cell in values]
+        values = _without_empty_end([cells[index] for index in numbered if index < len(cells)])
         if not values:
             file.refuse(line, "no numbers.", remedy="Fill them in, or leave the row out.")
-        elif _are_readable(file, line, values, names):
+            continue
+        if columns.has_decimal_commas:
+            if _has_decimal_point(file, line, values, names):
+                continue
+            values = [_with_point(cell) for cell in values]
+        if _are_readable(file, line, values, names):
             yield NumberRow(line, label, np.array([float(cell) for cell in values]))
+
+
+def _without_empty_end(cells: Sequence[str], least: int = 0) -> list[str]:
+    """Return cells without the empty ones at the end, but not fewer than some number."""
+    end = len(cells)
+    while end > least and not cells[end - 1].strip():
+        end -= 1
+    return list(cells[:end])
+
+
+def _has_decimal_point(
+    file: TextFile, line: int, cells: Sequence[str], names: Sequence[str]
+) -> bool:
+    """Return whether a cell has a point where others have commas; it becomes a problem."""
+    index = next((i for i, cell in enumerate(cells) if "." in cell and "," not in cell), None)
+    if index is None:
+        return False
+    reason = f"column {names[index]} has a decimal point, others have commas."
+    file.refuse(line, reason, cells[index], "Write all in one way.")
+    return True
 
 
 def _has_commas(content: bytes) -> bool:

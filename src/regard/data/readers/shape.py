@@ -68,7 +68,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
             f"Name the folder: {_LAYOUTS.format('FOLDER')}"
         )
     try:
-        first = next((line for line in read_lines(source, encoding=encoding) if line.strip()), "")
+        first = next(filter(str.strip, read_lines(source, encoding=encoding)), "")
     except DataError:
         return DataShape(kind="table")
     keys = tuple(_KEY.findall(first)) if first.lstrip().startswith("{") else ()

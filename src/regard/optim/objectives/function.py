@@ -142,8 +142,8 @@ class FunctionObjective:
         norm = float(torch.stack(entries).max()) if entries else 0.0  # NaN where one is
         # Above the best by more than rounding, a point is on a higher plateau.
         rounding = torch.finfo(self.tensors[0].dtype).eps ** 0.5 * abs(self.best_value)
-        is_worse = math.isfinite(self.best_value) and value > self.best_value + rounding
-        # A start whose gradient underflows is told to be scaled; a solution's may well underflow.
+        is_worse = value > self.best_value + rounding  # never at first, where the best is infinite
+        # A start whose gradient underflows has to be scaled; a solution's may well underflow.
         tiny = torch.finfo(self.tensors[0].dtype).tiny
         is_scaled_away = self.num_gradients == 1 and value != 0 and 0 < norm < tiny**0.5
         is_solved = math.isfinite(value) and norm <= self._tol and not (is_worse or is_scaled_away)

@@ -12,6 +12,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _FLAGS = "-std=c++20 -O3 -fPIC -shared -fvisibility=hidden -fno-math-errno -fno-trapping-math"
@@ -45,7 +46,7 @@ def instruction_sets(machine: str | None = None) -> dict[str, str]:
 def target_machine() -> str:
     """Return the processor family that a package is built for, the one in its wheel's tag.
 
-    ``_PYTHON_HOST_PLATFORM``, such as ``linux-aarch64``, is how cross-compilation tells Python.
+    ``_PYTHON_HOST_PLATFORM``, such as ``linux-aarch64``, is set for cross-compilation.
     """
     host = os.environ.get("_PYTHON_HOST_PLATFORM")
     return host.rsplit("-", 1)[-1] if host else platform.machine()
@@ -92,10 +93,17 @@ def compile_kernels(sources: Path, folder: Path) -> str | None:
     if made_for and _MACHINES.get(made_for, made_for) != _MACHINES.get(machine, machine):
         return f"{compiler} compiles for {made_for}, not for {machine}"
     flags.append(f'-DDIGEST="{digest_sources(sources)}"')
+    return _compile_each(sets, [*command, *flags], sources, folder, compiler)
+
+
+def _compile_each(
+    sets: Mapping[str, str], command: Sequence[str], sources: Path, folder: Path, compiler: str
+) -> str | None:
+    """Run a command with the options of each instruction set; return None, or why one failed."""
     runs = {}
     for name, options in sets.items():
         files = [str(sources / "band.cpp"), "-o", str(library_path(folder, name))]
-        arguments = [*command, *flags, *options.split(), *files]
+        arguments = [*command, *options.split(), *files]
         runs[name] = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)  # noqa: S603
     errors = {name: run.communicate()[1] for name, run in runs.items()}
     failed = [
