@@ -94,8 +94,8 @@ def _bound_spinning() -> None:
     take 30 times as long. GNU OpenMP reads the setting when PyTorch is loaded; what the user has
     set stays.
     """
-    chosen = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
-    if not chosen and "torch" not in sys.modules:
+    user_settings = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+    if not user_settings and "torch" not in sys.modules:
         os.environ["GOMP_SPINCOUNT"] = _SPINS
 
 

@@ -113,7 +113,7 @@ class AttentionOptions:
         return replace(self, mask=None, segments=(query_segments, key_segments))
 
     def check(self, q: Tensor, k: Tensor) -> None:
-        """Check what is no pattern, mask, tensor bias or length against q and k.
+        """Check the options but pattern, mask, tensor bias and lengths against q and k.
 
         Args:
             q: ``[batch, heads, queries, dim]``.

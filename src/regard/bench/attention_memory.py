@@ -19,7 +19,7 @@ from regard.bench.peers import Case, Computation, Operands, Order, Skipped, buil
 from regard.errors import ResourceError
 
 RESOLUTION = 1_000_000
-"""Bytes; a growth below it, about a megabyte, cannot be told from none."""
+"""Bytes; a growth below it, about a megabyte, is lost in the noise."""
 
 HOW = "growth of the peak resident set in a fresh process, inputs not counted"
 

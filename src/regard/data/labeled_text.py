@@ -106,13 +106,13 @@ def join_labels(
     Raises:
         DataError: No label of a part is in training.
     """
-    joined = set(names)
+    all_labels = set(names)
     for part in held_out:
         if set(names).isdisjoint(part.labels):
             check_known_labels(part, names, train_path)
-        joined |= set(part.labels)
+        all_labels |= set(part.labels)
     # Labels that are all known keep their order: numbers are in that of their values.
-    return tuple(names) if joined == set(names) else tuple(sorted(joined))
+    return tuple(names) if all_labels == set(names) else tuple(sorted(all_labels))
 
 
 def check_known_labels(

@@ -23,7 +23,7 @@ def distinct_labels(labels: Iterable[str]) -> set[str]:
 
 
 def spell_labels(labels: Iterable[str], names: Collection[str]) -> list[str]:
-    """Return labels in the spelling of some names; a label that is none of them is unchanged.
+    """Return labels in the spelling of some names; other labels are unchanged.
 
     >>> spell_labels(["1", "1.0", "2", "b"], ["1", "2.0"])
     ['1', '1', '2.0', 'b']

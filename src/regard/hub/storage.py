@@ -361,7 +361,7 @@ def _packed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Return whether all numbers of a tensor are finite; its sum tells, unless it overflows."""
+    """Return whether all numbers of a tensor are finite; the sum decides unless it overflows."""
     if not tensor.is_floating_point() or bool(tensor.sum(dtype=torch.float64).isfinite()):
         return True
     return bool(tensor.isfinite().all())

@@ -180,10 +180,10 @@ class LineSearchOptimizer(torch.optim.Optimizer):
 
     def _refuse_unknown_settings(self, group: Mapping[str, Any]) -> None:
         """Refuse settings of a group that would be ignored, such as another optimizer's."""
-        known = {"params", "param_names", *self.defaults}
+        obeyed = {"params", "param_names", *self.defaults}
         if "lr" in self.defaults:
-            known |= _OF_SCHEDULERS
-        unknown = sorted(set(group) - known)
+            obeyed |= _OF_SCHEDULERS
+        unknown = sorted(set(group) - obeyed)
         if unknown:
             raise ConfigError(
                 f"{type(self).__name__} has no setting {unknown[0]!r} of a group.  It takes: "

@@ -120,11 +120,11 @@ def check_texts(
     if not texts:
         return TextCheck(reason="the validation data is not at hand", needs_texts=True)
     inputs, own = model_outputs(opened, texts)
-    others = peer.outputs(folder, opened, inputs)
-    if others is None:
+    peer_outputs = peer.outputs(folder, opened, inputs)
+    if peer_outputs is None:
         package = f"the package {peer.name} is not installed (pip install {peer.name})"
         return TextCheck(reason=package)
-    return _compare(inputs, own, others, source=source, peer=peer.name)
+    return _compare(inputs, own, peer_outputs, source=source, peer=peer.name)
 
 
 def require_texts(path: str) -> list[str]:
@@ -239,13 +239,13 @@ def _fill(opened: TextEncoder, texts: Sequence[str]) -> tuple[list[str], list[Te
 def _compare(
     texts: Sequence[str],
     own: Sequence[TextOutput],
-    others: Sequence[TextOutput],
+    peer_outputs: Sequence[TextOutput],
     *,
     source: str,
     peer: str,
 ) -> TextCheck:
     differences, largest = [], 0.0
-    for text, ours, theirs in zip(texts, own, others, strict=True):
+    for text, ours, theirs in zip(texts, own, peer_outputs, strict=True):
         left, right = torch.tensor(ours.numbers), torch.tensor(theirs.numbers)
         if left.shape == right.shape and left.numel():
             largest = max(largest, float((left - right).abs().max()))

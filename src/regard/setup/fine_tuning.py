@@ -87,15 +87,15 @@ def _describe_known(labels: Sequence[str], old_labels: Sequence[str], folder: Pa
     """Return which labels of an output layer are known; empty where they are the same."""
     if set(labels) == set(old_labels):
         return ""
-    known = [label for label in labels if label in old_labels]
+    kept_labels = [label for label in labels if label in old_labels]
     new = [label for label in labels if label not in old_labels]
     gone = [label for label in old_labels if label not in labels]
-    if not known:
+    if not kept_labels:
         return (
             f"The output layer is new: the labels of {folder} "
             f"({list_first(old_labels, _NUM_NAMED)}) are not in the data."
         )
-    text = f"The output layer keeps what it knows of {list_first(known, _NUM_NAMED)}."
+    text = f"The output layer keeps what it knows of {list_first(kept_labels, _NUM_NAMED)}."
     if new:
         text += f"  New: {list_first(new, _NUM_NAMED)}."
     if gone:

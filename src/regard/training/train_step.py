@@ -168,20 +168,20 @@ def build_optimizers(
 def _parameters_by_axes(
     model: nn.Module,
 ) -> tuple[dict[int, list[nn.Parameter]], list[nn.Parameter]]:
-    """Return those of two axes by the number of maps that are stacked in them, and the others."""
+    """Return those of two axes by the number of maps that are stacked in them, and the vectors."""
     num_splits = {
         module.weight: module.num_splits for module in model.modules() if isinstance(module, Linear)
     }
     two_axes: dict[int, list[nn.Parameter]] = {}
-    others = []
+    vectors = []
     for parameter in model.parameters():
         if not parameter.requires_grad:
             continue
         if parameter.dim() == 2 and min(parameter.shape) > 1:
             two_axes.setdefault(num_splits.get(parameter, 1), []).append(parameter)
         else:
-            others.append(parameter)
-    return two_axes, others
+            vectors.append(parameter)
+    return two_axes, vectors
 
 
 def _entrywise_parameters(model: nn.Module) -> dict[nn.Parameter, None]:

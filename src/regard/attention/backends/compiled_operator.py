@@ -180,8 +180,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     q, k, v, *rest = ctx.saved_tensors  # q, k, v are [batch, heads, length, dim]
     optional, tensors = rest[:4], rest[4:]
-    dq, dk, dv, *others = _attend_backward(grad, q, k, v, tensors, *ctx.plain, *optional)
-    return (dq, dk, dv, others, *([None] * 13))
+    dq, dk, dv, *tensor_grads = _attend_backward(grad, q, k, v, tensors, *ctx.plain, *optional)
+    return (dq, dk, dv, tensor_grads, *([None] * 13))
 
 
 _attend.register_autograd(_backward, setup_context=_setup_context)

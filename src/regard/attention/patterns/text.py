@@ -145,7 +145,7 @@ class _Parser:
     def _named(self, token: str) -> Pattern:
         name, colon, arguments = token.partition(":")
         if name not in PATTERNS:
-            forms = {known: f"{known}{colon}{arguments}" for known in PATTERNS}
+            forms = {pattern: f"{pattern}{colon}{arguments}" for pattern in PATTERNS}
             hint = did_you_mean(name.lower(), forms)
             raise ConfigError(
                 f'attention.pattern: "{token}" is not a pattern.{hint}  Known: {known_forms()}.'

@@ -142,7 +142,7 @@ def _sampling_config(model: Decoder, tokenizer: AnyTokenizer, sampling: Sampling
     if sampling.max_length is not None:
         limits = {"max_length": sampling.max_length}
     is_sampled = sampling.temperature > 0
-    chosen = {
+    sampled_fields = {
         "temperature": sampling.temperature,
         "top_k": sampling.top_k,
         "top_p": sampling.top_p,
@@ -152,7 +152,7 @@ def _sampling_config(model: Decoder, tokenizer: AnyTokenizer, sampling: Sampling
         "eos_token_id": ends[0] if len(ends) == 1 else ends or None,
         "pad_token_id": tokenizer.pad_id,
         "do_sample": is_sampled,
-        **(chosen if is_sampled else {}),
+        **(sampled_fields if is_sampled else {}),
         **limits,
         "min_new_tokens": sampling.min_tokens - 1 if sampling.min_tokens > 1 else None,
         "repetition_penalty": sampling.repetition_penalty,

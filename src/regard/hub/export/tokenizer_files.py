@@ -67,7 +67,7 @@ def _with_ends(tokenizer: Tokenizer, model: TextModel) -> str:
     if is_running:
         _split_lines(backend)
     names = {token: backend.id_to_token(token) for token in (*begins, *ends)}
-    first, last = ([names[token] for token in side] for side in (begins, ends))
+    first, last = ([names[token] for token in tokens] for tokens in (begins, ends))
     single, second = (
         " ".join(f"{piece}:{segment}" for piece in (*before, text, *last))
         for segment, before, text in ((0, first, "$A"), (1, [], "$B"))

@@ -34,8 +34,8 @@ _LIBRARIES = {
 }
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WELL_KNOWN = re.compile(
-    r"(distil|sci)?(bert|gpt2|roberta)([._-].*)?|(albert|bart|electra|gpt|llama|longformer|opus|t5|vit"
-    r"|all)-.*",
+    r"(distil|sci)?(bert|gpt2|roberta)([._-].*)?"
+    r"|(albert|bart|electra|gpt|llama|longformer|opus|t5|vit|all)-.*",
     re.IGNORECASE,
 )
 

@@ -170,20 +170,21 @@ def _modules(folder: Path) -> list[tuple[str, Path]]:
 
 def _read_modes(path: Path, *, has_prompt: bool) -> tuple[PoolingMode, ...]:
     fields = read_json(path)
-    given = fields.get("pooling_mode")
-    modes = [given] if isinstance(given, str) else given
+    pooling_mode = fields.get("pooling_mode")
+    modes = [pooling_mode] if isinstance(pooling_mode, str) else pooling_mode
     if modes is None:
         modes = [mode for name, mode in _MODES.items() if fields.get(name)] or ["mean"]
-    known: dict[str, PoolingMode] = {mode: mode for mode in _MODES.values()}
-    if not modes or not set(modes) <= known.keys():
+    mode_names: dict[str, PoolingMode] = {mode: mode for mode in _MODES.values()}
+    if not modes or not set(modes) <= mode_names.keys():
         raise ConfigError(
-            f"{path}: pooling_mode={json.dumps(given)}: known are {', '.join(_MODES.values())}."
+            f"{path}: pooling_mode={json.dumps(pooling_mode)}: "
+            f"known are {', '.join(_MODES.values())}."
         )
     if has_prompt and fields.get("include_prompt") is False:
         raise ConfigError(
             f"{path}: include_prompt=false: vectors that leave a prompt out are not computed here."
         )
-    return tuple(known[mode] for mode in modes)
+    return tuple(mode_names[mode] for mode in modes)
 
 
 def _default_prompt(path: Path, settings: Mapping[str, Any]) -> str:

@@ -158,19 +158,19 @@ def _apply_prefix_space(backend: Backend, has_prefix: bool) -> None:
 
 def _check_prefix_space(backend: Backend, folder: Path, settings: Mapping[str, Any]) -> None:
     """Raise where the file puts a space before a text, and the settings say otherwise."""
-    wanted = settings.get("add_prefix_space")
-    if not isinstance(wanted, bool):
+    adds_space = settings.get("add_prefix_space")
+    if not isinstance(adds_space, bool):
         return
     content = json.loads(backend.to_str())
     parts = json.dumps([content["normalizer"], content["pre_tokenizer"]])
     has_prefix = any(
         text in parts for text in ('"Prepend"', '"add_prefix_space": true', '"first"', '"always"')
     )
-    if has_prefix != wanted:
+    if has_prefix != adds_space:
         puts = "puts a" if has_prefix else "puts no"
         raise ConfigError(
-            f"{folder}/{TOKENIZER_CONFIG}: add_prefix_space={json.dumps(wanted)}: tokenizer.json "
-            f"{puts} space before a text, and the two must agree."
+            f"{folder}/{TOKENIZER_CONFIG}: add_prefix_space={json.dumps(adds_space)}: "
+            f"tokenizer.json {puts} space before a text, and the two must agree."
         )
 
 
@@ -221,12 +221,12 @@ def _check_ends(
     ids = backend.encode("a", add_special_tokens=True).ids
     plain = backend.encode("a", add_special_tokens=False).ids
     for role, is_present in (("bos", ids[:1] != plain[:1]), ("eos", ids[-1:] != plain[-1:])):
-        wanted = settings.get(f"add_{role}_token")
+        adds_token = settings.get(f"add_{role}_token")
         has_token = backend.token_to_id(tokens.get(role, "")) is not None
-        if isinstance(wanted, bool) and has_token and wanted != is_present:
+        if isinstance(adds_token, bool) and has_token and adds_token != is_present:
             verb = "adds one" if is_present else "adds none"
             warnings.warn(
-                f"{folder}/{TOKENIZER_CONFIG}: add_{role}_token={json.dumps(wanted)} ignored: "
+                f"{folder}/{TOKENIZER_CONFIG}: add_{role}_token={json.dumps(adds_token)} ignored: "
                 f"tokenizer.json, which counts before it, {verb}.",
                 stacklevel=5,
             )

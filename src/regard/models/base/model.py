@@ -110,14 +110,14 @@ class Model(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Cast or move all tensors; tied weights stay one, and their type is computed in."""
         before = next(self.parameters()).dtype
-        places: dict[int, list[tuple[nn.Module, str]]] = {}
+        owners: dict[int, list[tuple[nn.Module, str]]] = {}
         for module in self.modules():
             for name, parameter in module._parameters.items():
                 if parameter is not None:
-                    places.setdefault(id(parameter), []).append((module, name))
+                    owners.setdefault(id(parameter), []).append((module, name))
         super()._apply(fn, recurse)
-        for (first, first_name), *others in places.values():
-            for module, name in others:
+        for (first, first_name), *duplicates in owners.values():
+            for module, name in duplicates:
                 module._parameters[name] = first._parameters[first_name]
         if next(self.parameters()).dtype != before:
             self.compute_dtype = None

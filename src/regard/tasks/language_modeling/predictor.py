@@ -156,8 +156,8 @@ class TextGenerator:
         logits = self.model.logits(hidden[0, len(before) - 1 :])  # [len(row), vocab]
         unused = list(self.tokenizer.unused_ids(self.model.vocab_size))
         logits = logits.float().index_fill(-1, ids.new_tensor(unused), -torch.inf)
-        chosen = logits.log_softmax(-1).gather(-1, ids[len(before) :, None])
-        return float(chosen.mean())
+        log_probabilities = logits.log_softmax(-1).gather(-1, ids[len(before) :, None])
+        return float(log_probabilities.mean())
 
     def stream(self, prompt: str, **options: Unpack[SamplingOptions]) -> Iterator[str]:
         """Continue a prompt, and yield the text while it is generated.
