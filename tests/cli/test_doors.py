@@ -85,6 +85,14 @@ def test_a_file_may_be_replaced_by_its_own_translation(capsys, trained, tmp_path
     assert len(lines) == 4 and lines[1] == "" and lines[0] != "3 red cat"
 
 
+@pytest.mark.parametrize("name", ["config.toml", "model.safetensors", "manifest.json"])
+def test_no_output_replaces_a_file_of_a_model(capsys, trained, name):
+    before = (trained / name).read_bytes()
+    code, _, err = run(capsys, "translate", trained, "3 red cat", "-o", trained / name)
+    assert (code, (trained / name).read_bytes()) == (2, before)
+    assert f"{name}: a file of a model, which needs it.  Name another file." in err
+
+
 def test_a_failed_translation_leaves_the_output_that_was_there(capsys, trained, tmp_path):
     source, output = tmp_path / "in.txt", tmp_path / "out.txt"
     source.write_bytes(b"3 red cat\n\xff\xfe\xfd\n")

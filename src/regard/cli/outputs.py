@@ -14,9 +14,28 @@ from pathlib import Path
 from typing import TextIO
 
 from regard.errors import ConfigError, RegardError, ResourceError
+from regard.hub.file_names import (
+    ADDED_TOKENS,
+    CONFIG,
+    GENERATION_CONFIG,
+    HF_CONFIG,
+    MANIFEST,
+    MERGES,
+    METRICS,
+    SENTENCE_MODULES,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    VOCABULARY,
+    WORD_PIECES,
+)
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_UPDATES = 0.5  # on a terminal
+_MODEL_FILES = {CONFIG, TOKENIZER, METRICS, MANIFEST, HF_CONFIG, GENERATION_CONFIG} | {
+    *(TOKENIZER_CONFIG, SPECIAL_TOKENS, ADDED_TOKENS, SENTENCE_MODULES),
+    *(WORD_PIECES, VOCABULARY, MERGES),
+}
 _LINE_BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 
@@ -43,7 +62,8 @@ def replacing(name: str) -> Iterator[TextIO]:
         The file, for text.
 
     Raises:
-        ConfigError: The name is that of a folder, or its folder cannot be written.
+        ConfigError: The name is that of a folder or of a model's file, or its folder cannot be
+            written.
         ResourceError: The disk is full, or fails.
     """
     path = Path(os.path.realpath(name))
@@ -52,6 +72,8 @@ def replacing(name: str) -> Iterator[TextIO]:
         mode = path.stat().st_mode if path.exists() else None
         if path.is_dir():
             raise ConfigError(f"{name}: a folder, not a file.  Name a file.")
+        if path.exists() and _is_of_model(path):
+            raise ConfigError(f"{name}: a file of a model, which needs it.  Name another file.")
         if mode is not None and not stat.S_ISREG(mode):
             with path.open("w", encoding="utf-8", newline="\n") as stream:
                 yield stream
@@ -69,6 +91,12 @@ def replacing(name: str) -> Iterator[TextIO]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_of_model(path: Path) -> bool:
+    """Return whether a model folder, regard's or a published one, is opened with a file."""
+    is_model_folder = any((path.parent / name).exists() for name in (CONFIG, HF_CONFIG))
+    return is_model_folder and (path.suffix == ".safetensors" or path.name in _MODEL_FILES)
 
 
 @contextmanager
