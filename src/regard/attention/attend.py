@@ -12,7 +12,7 @@ from typing import Literal, Unpack, overload
 import torch
 from torch import Tensor
 
-from regard.attention.arguments import (
+from regard.attention.argument_checks import (
     cast_to_autocast,
     check_names,
     check_score,
