@@ -243,19 +243,16 @@ def _number_rows(
     first = list(islice(records, _NUM_INSPECTED))
     has_commas = _has_commas(file.content or b"")
     columns = _Columns.of(header, label_name, [cells for _, cells in first], has_commas=has_commas)
-    numbered = [
-        index
-        for index in range(len(header))
-        if index != columns.label and index not in columns.left_out
-    ]
+    unnumbered = {*columns.left_out, columns.label}
+    numbered = [index for index in range(len(header)) if index not in unnumbered]
     names = [header[index] for index in numbered]
     for line, all_cells in chain(first, records):
         cells = _without_empty_end(all_cells, len(header))
         if len(cells) > len(header):
             file.refuse(line, f"{len(cells):,} columns, {len(header):,} expected.")
             continue
-        label = "" if columns.label is None else "".join(cells[columns.label :][:1]).strip()
-        if columns.label is not None and not label:
+        label = _label_of(cells, columns)
+        if label is None:
             file.refuse(line, "the label is empty.", remedy="Fill it in, or leave the row out.")
             continue
         values = _without_empty_end([cells[index] for index in numbered if index < len(cells)])
@@ -268,6 +265,13 @@ def _number_rows(
             values = [_with_point(cell) for cell in values]
         if _are_readable(file, line, values, names):
             yield NumberRow(line, label, np.array([float(cell) for cell in values]))
+
+
+def _label_of(cells: Sequence[str], columns: _Columns) -> str | None:
+    """Return the label of a row, None where it lacks one; empty where rows have none."""
+    if columns.label is None:
+        return ""
+    return "".join(cells[columns.label :][:1]).strip() or None
 
 
 def _without_empty_end(cells: Sequence[str], least: int = 0) -> list[str]:
