@@ -15,7 +15,7 @@ from regard.cli.wording import error_text
 from regard.errors import RegardError, describe_lack_of_memory
 
 _USAGE, _RESOURCES, _INTERRUPTED = 2, 5, 130
-_SPINS = "1000"  # about 50 microseconds, longer than the pause between two operations of a model
+_SPINS = "10000"  # longer than the pause between two operations of a model; 1000 is 20 % slower
 _LESS_MEMORY = "Less fits: shorter texts, --beam 1 where there is a beam, or a smaller model."
 _BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python keeps it in a word
 
@@ -91,8 +91,8 @@ def _bound_spinning() -> None:
 
     By default a thread of OpenMP waits for the others in a loop of milliseconds. On a machine with
     other work it takes the core from the very thread that it waits for: the steps of a small model
-    take 30 times as long. GNU OpenMP reads the setting when PyTorch is loaded; what the user has
-    set stays.
+    take 10 to 30 times as long. GNU OpenMP reads the setting when PyTorch is loaded; what the user
+    has set stays.
     """
     user_settings = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
     if not user_settings and "torch" not in sys.modules:

@@ -143,7 +143,7 @@ def test_all_parts_of_the_data_may_be_streams(capsys, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("own", "result"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
 )
 def test_threads_that_wait_sleep_soon_unless_the_user_decides(own, result, monkeypatch):
     monkeypatch.setattr(os, "environ", dict(own))
