@@ -157,9 +157,10 @@ def choose_method(pattern: ResolvedPattern, facts: AttentionFacts) -> Method:
         return Method.HIERARCHICAL_DENSE if has_rows else Method.HIERARCHICAL
     if isinstance(pattern, ScoreDependentPattern):
         return Method.TOP_K
+    if facts.needs_definition or facts.has_key_positions:
+        return Method.DENSE  # before a length is compared, which fixes it in an exported program
     is_small = facts.num_pairs < DENSE_BELOW_KERNELS or facts.num_queries == 1
-    needs_dense = facts.needs_definition or facts.has_key_positions
-    if needs_dense or is_small or facts.num_pairs < dense_below(pattern, facts):
+    if is_small or facts.num_pairs < dense_below(pattern, facts):
         return Method.DENSE
     if facts.returns_weights:
         pairs = pattern.count_pairs(facts.num_queries, facts.num_keys).attended
