@@ -22,7 +22,10 @@ from regard.errors import DataError
 def inputs_of(values, labels=None):
     labels = labels or [str(number % 2) for number in range(len(values))]
     places = [f"line {number}" for number in range(2, 2 + len(values))]
-    return LabeledInputs(path="a.csv", values=values, labels=labels, locations=places)
+    frames = [1] * len(values)
+    return LabeledInputs(
+        path="a.csv", values=values, labels=labels, locations=places, num_frames=frames
+    )
 
 
 def rows_of(*lengths, features=2):

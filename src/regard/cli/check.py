@@ -120,6 +120,7 @@ def _print_json(task: str, dataset: Any, next_command: str | None) -> None:
         report |= {"num_pairs": num_rows, "lengths": summarize_lengths(dataset)}
     elif isinstance(dataset, InputClassificationData):
         report |= {"labels": dataset.label_counts(), "sizes": dataset.describe_inputs()}
+        report["frames"] = dataset.several_frames()
     report["near_twins"] = _count_near_twins(dataset)
     report["drops"] = msgspec.to_builtins(dataset.dropped)
     print(msgspec.json.encode(report).decode())

@@ -31,11 +31,18 @@ class LabeledInputs(Rows, frozen=True, kw_only=True):
         values: Of each input an image ``[channels, height, width]``, or ``[length, features]``.
         labels: Label of each input.
         locations: Location of each input in `path`, such as ``yes/a.wav`` or ``line 12``.
+        num_frames: Number of frames or pages of each input's file, of which the first is read.
     """
 
     values: list[NDArray]
     labels: list[str]
     locations: list[str]
+    num_frames: list[int]
+
+    def several_frames(self) -> dict[str, int]:
+        """Return the number of frames of each file that has several, by its location."""
+        frames = zip(self.locations, self.num_frames, strict=True)
+        return {location: count for location, count in frames if count > 1}
 
     def keys(self) -> tuple[list[str], list[str]]:
         """Return hashes of the inputs twice: equal inputs must not be in different parts."""

@@ -21,7 +21,7 @@ def grey(height=4, width=6):
 @pytest.mark.parametrize("suffix", ["png", "bmp", "pgm", "tiff", "gif"])
 def test_grey_images_are_read_to_the_last_bit(tmp_path, suffix):
     Image.fromarray(grey()).save(path := tmp_path / f"a.{suffix}")
-    found = read_image(path, ImageSize(4, 6, 1))
+    found = read_image(path, ImageSize(4, 6, 1)).pixels
     assert found.dtype == np.uint8
     assert found.tolist() == [grey().tolist()]
 
@@ -35,27 +35,27 @@ def test_size_and_color_are_read_from_the_header(tmp_path):
 
 def test_colour_comes_with_channels_first(tmp_path):
     Image.new("RGB", (2, 1), (1, 2, 3)).save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png", ImageSize(1, 2, 3)).tolist() == [
+    assert read_image(tmp_path / "a.png", ImageSize(1, 2, 3)).pixels.tolist() == [
         [[1, 1]],
         [[2, 2]],
         [[3, 3]],
     ]
-    assert read_image(tmp_path / "a.png", ImageSize(1, 2, 1)).shape == (1, 1, 2)
+    assert read_image(tmp_path / "a.png", ImageSize(1, 2, 1)).pixels.shape == (1, 1, 2)
 
 
 def test_transparent_parts_are_white(tmp_path):
     Image.new("RGBA", (2, 2), (9, 9, 9, 0)).save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png", ImageSize(2, 2, 1)).tolist() == [[[255, 255]] * 2]
+    assert read_image(tmp_path / "a.png", ImageSize(2, 2, 1)).pixels.tolist() == [[[255, 255]] * 2]
 
 
 @pytest.mark.parametrize("suffix", ["png", "pgm", "tiff"])
 def test_sixteen_bits_become_fractions_of_255(tmp_path, suffix):
     values = np.array([[0, 0xFFFF, 0x1234, 1]], np.uint16)
     Image.fromarray(values).save(path := tmp_path / f"a.{suffix}")
-    pixels = read_image(path, ImageSize(1, 4, 1))
+    pixels = read_image(path, ImageSize(1, 4, 1)).pixels
     assert pixels.dtype == np.float32
     assert (pixels * 257).round().astype(int).tolist() == [values.tolist()]
-    assert read_image(path, ImageSize(1, 4, 3)).shape == (3, 1, 4)
+    assert read_image(path, ImageSize(1, 4, 3)).pixels.shape == (3, 1, 4)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_sixteen_bits_become_fractions_of_255(tmp_path, suffix):
 )
 def test_values_of_thirty_two_bits_are_kept(tmp_path, values, dtype):
     Image.fromarray(values).save(tmp_path / "a.tiff")
-    pixels = read_image(tmp_path / "a.tiff", ImageSize(1, 2, 1))
+    pixels = read_image(tmp_path / "a.tiff", ImageSize(1, 2, 1)).pixels
     assert pixels.dtype == dtype
     assert pixels[0].tolist() == values.tolist()
     assert scaled(pixels, ImageSize(1, 4, 1)).dtype == dtype
@@ -119,7 +119,7 @@ def test_a_header_that_states_too_many_pixels_is_refused_before_decoding(
     tmp_path, width, height, cause
 ):
     (tmp_path / "a.png").write_bytes(png(width, height))
-    for read in (read_image_size, lambda path: read_image(path, ImageSize(1, 1, 1))):
+    for read in (read_image_size, lambda path: read_image(path, ImageSize(1, 1, 1)).pixels):
         with pytest.raises(DataError, match=cause):
             read(tmp_path / "a.png")
 
@@ -132,7 +132,7 @@ def test_the_size_is_that_after_the_turn(tmp_path, suffix, orientation, height):
     Image.fromarray(grey(4, 6)).save(path := tmp_path / f"a.{suffix}", exif=exif)
     size = read_image_size(path)
     assert size == ImageSize(height, 10 - height, 1)
-    assert read_image(path, size).shape == (1, height, 10 - height)
+    assert read_image(path, size).pixels.shape == (1, height, 10 - height)
 
 
 def test_a_picture_is_turned_as_the_camera_was_held(tmp_path):
@@ -140,7 +140,7 @@ def test_a_picture_is_turned_as_the_camera_was_held(tmp_path):
     exif[0x0112] = 3  # upside down
     Image.fromarray(grey()).save(tmp_path / "a.png", exif=exif)
     assert (
-        read_image(tmp_path / "a.png", ImageSize(4, 6, 1))[0].tolist()
+        read_image(tmp_path / "a.png", ImageSize(4, 6, 1)).pixels[0].tolist()
         == grey()[::-1, ::-1].tolist()
     )
 
@@ -156,7 +156,7 @@ def test_scaling_takes_the_mean_of_pixels_that_fall_together():
 def test_a_file_that_is_not_an_image_is_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_text("no image")
-    for read in (read_image_size, lambda path: read_image(path, ImageSize(1, 1, 1))):
+    for read in (read_image_size, lambda path: read_image(path, ImageSize(1, 1, 1)).pixels):
         with pytest.raises(DataError) as caught:
             read(path)
         assert str(caught.value) == (
@@ -198,6 +198,39 @@ def test_damaged_exif_data_is_named(tmp_path, damaged):
     start = content.index(b"EXIF") + 8
     start = content.index(b"MM\0*" if b"MM\0*" in content else b"II*\0", start)
     path.write_bytes(content[:start] + damaged + content[start + 4 :])
-    for read in (read_image_size, lambda path: read_image(path, ImageSize(6, 4, 3))):
+    for read in (read_image_size, lambda path: read_image(path, ImageSize(6, 4, 3)).pixels):
         with pytest.raises(DataError, match=r"a\.webp: the image cannot be read"):
             read(path)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tiff", "webp", "png"])
+def test_frames_and_pages_are_counted_and_the_first_is_read(tmp_path, suffix):
+    frames = [Image.new("L", (4, 4), shade) for shade in (0, 90, 180)]
+    frames[0].save(path := tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
+    image = read_image(path, ImageSize(4, 4, 1))
+    assert image.num_frames == 3
+    assert image.pixels.tolist() == np.zeros((1, 4, 4)).tolist()
+    frames[1].save(path)
+    assert read_image(path, ImageSize(4, 4, 1)).num_frames == 1
+
+
+def test_the_preview_that_a_camera_adds_is_no_frame(tmp_path):
+    frames = [Image.new("RGB", (8, 8)), Image.new("RGB", (4, 4))]
+    path = tmp_path / "a.jpg"
+    frames[0].save(path, format="MPO", save_all=True, append_images=frames[1:])
+    with Image.open(path) as image:
+        assert (image.format, image.n_frames) == ("MPO", 2)
+    assert read_image(path, ImageSize(8, 8, 1)).num_frames == 1
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tiff", "webp", "png"])
+def test_a_file_that_ends_within_a_later_frame_is_read_or_named(tmp_path, suffix):
+    frames = [Image.new("L", (64, 64), shade) for shade in (0, 90, 180)]
+    frames[0].save(path := tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
+    content = path.read_bytes()
+    for length in range(len(content) // 4, len(content), max(1, len(content) // 50)):
+        path.write_bytes(content[:length])
+        try:
+            assert read_image(path, ImageSize(64, 64, 1)).pixels.shape == (1, 64, 64)
+        except DataError as error:
+            assert str(error).startswith(f"{path}: ")

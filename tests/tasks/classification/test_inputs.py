@@ -284,6 +284,34 @@ def test_classify_reads_rows_from_standard_input(capsys, models, monkeypatch):
     assert code == 0 and label in ("sine", "saw", "square") and 0 < float(probability) <= 1
 
 
+def test_every_verb_says_that_only_first_frames_are_read(capsys, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    generator = np.random.default_rng(3)
+    for number in range(24):
+        file = tmp_path / "data" / ("dark", "light")[number % 2] / f"{number:02}.gif"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shades = generator.integers(0, 60, (2, 8, 8), dtype=np.uint8) + 190 * (number % 2)
+        first, second = map(image.fromarray, shades)
+        first.save(file, save_all=True, append_images=[second] if number < 3 else [])
+    data, model = tmp_path / "data", tmp_path / "model"
+    note = "3 files have several frames or pages (dark/00.gif has 2): the first of each is read."
+    _, out, _ = run(capsys, "check", data)
+    assert note in out
+    _, out, _ = run(capsys, "check", data, "--json")
+    assert json.loads(out)["frames"] == {"dark/00.gif": 2, "dark/02.gif": 2, "light/01.gif": 2}
+    code, out, _ = run(capsys, "train", data, "-o", model, *words_of(TINY))
+    assert (code, note in out) == (0, True)
+    with pytest.warns(match="3 files have several frames or pages"):
+        code, _, _ = run(capsys, "evaluate", model, data, "--allow-overlap")
+    assert code == 0
+    with pytest.warns(match="3 files have several frames or pages"):
+        run(capsys, "classify", model, data)
+    with pytest.warns(match=r"dark/00\.gif has 2 frames or pages: the first is read\."):
+        run(capsys, "classify", model, data / "dark" / "00.gif")
+    code, _, err = run(capsys, "classify", model, data / "dark" / "22.gif")
+    assert (code, err) == (0, "")
+
+
 def test_an_input_alone_is_classified_as_among_others(models, words):
     opened = regard.load(models["words"])
     among = dict(opened.stream(str(words)))

@@ -12,7 +12,7 @@ import shlex
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -34,7 +34,15 @@ _ORIENTATION = 0x0112  # the tag of EXIF
 _TIFF_WIDTH, _TIFF_LENGTH = 256, 257
 _TURNED = (5, 6, 7, 8)  # its values where height and width change places
 _SCALED_TO_16_BITS = ("PNG", "PPM")  # formats whose images of mode I are of 16 bits
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, struct.error)  # what Pillow raises
+_DAMAGED = (  # what Pillow raises
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    struct.error,
+)
 _GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L")
 
 
@@ -44,6 +52,18 @@ class ImageSize(NamedTuple):
     height: int
     width: int
     channels: int
+
+
+class Image(NamedTuple):
+    """The first image of a file.
+
+    Args:
+        pixels: ``[channels, height, width]``.
+        num_frames: Frames of an animation, or pages, that the file has.
+    """
+
+    pixels: NDArray[Any]
+    num_frames: int
 
 
 def read_image_size(path: str | Path) -> ImageSize:
@@ -76,24 +96,45 @@ def most_common_size(sizes: Iterable[ImageSize]) -> ImageSize:
     return ImageSize(height, width, max(size.channels for size in sizes))
 
 
-def read_image(path: str | Path, size: ImageSize) -> NDArray[Any]:
-    """Return an image scaled to a size, ``[channels, height, width]``.
+def read_image(path: str | Path, size: ImageSize) -> Image:
+    """Return the first image of a file, scaled to a size, and how many images the file has.
 
     It is upright by its EXIF orientation, and its transparent parts are white.
 
     Returns:
-        uint8 from 0 to 255; float32 from 0 to 255 where the file has 16 bits a pixel; float32 or
-        float64 with the values of the file where it has 32.
+        Pixels of uint8 from 0 to 255; of float32 from 0 to 255 where the file has 16 bits a pixel;
+        of float32 or float64 with the values of the file where it has 32.
 
     Raises:
         DataError: It cannot be read.
     """
     with _open_image(path) as image:
         try:
+            num_frames = _count_frames(image)
             pixels = _pixels(_pillow().ImageOps.exif_transpose(image), image.format, size.channels)
         except _DAMAGED as error:
             raise DataError(_describe_unreadable(path, str(error))) from error
-    return scaled(pixels, size)
+    return Image(scaled(pixels, size), num_frames)
+
+
+def describe_frames(num_frames: Mapping[str, int]) -> list[str]:
+    """Return a sentence about the files with several frames or pages; none without such files.
+
+    Args:
+        num_frames: Frames of each such file, by its name.
+
+    >>> describe_frames({"a.gif": 12, "b.tiff": 2})
+    ['2 files have several frames or pages (a.gif has 12): the first of each is read.']
+    """
+    if not num_frames:
+        return []
+    name, count = next(iter(num_frames.items()))
+    if len(num_frames) == 1:
+        return [f"{name} has {count:,} frames or pages: the first is read."]
+    return [
+        f"{len(num_frames):,} files have several frames or pages ({name} has {count:,}): "
+        "the first of each is read."
+    ]
 
 
 def scaled(pixels: NDArray[Any], size: ImageSize) -> NDArray[Any]:
@@ -119,6 +160,14 @@ def scaled(pixels: NDArray[Any], size: ImageSize) -> NDArray[Any]:
     if pixels.dtype == np.uint8:
         image = image.round().clamp(0, 255).byte()
     return image.contiguous().numpy()
+
+
+def _count_frames(image: Any) -> int:
+    """Return the number of frames or pages of a Pillow image.
+
+    What cameras add to a picture in a JPEG file (MPO), such as a preview, is no frame.
+    """
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
 def _pixels(image: Any, image_format: str, channels: int) -> NDArray[Any]:
@@ -164,7 +213,7 @@ def _open_image(path: str | Path) -> Iterator[Any]:
         except pillow.UnidentifiedImageError as error:
             cause = "no format that Pillow knows"
             raise DataError(_describe_unreadable(path, cause)) from error
-        except (OSError, SyntaxError, ValueError, pillow.Image.DecompressionBombError) as error:
+        except (*_DAMAGED, pillow.Image.DecompressionBombError) as error:
             raise DataError(_describe_unreadable(path, str(error))) from error
         _check_size(path, image, Path(path).stat().st_size)
         if _has_deep_color(image):

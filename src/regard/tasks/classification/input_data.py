@@ -14,6 +14,7 @@ from regard.data.labeled_text import join_labels
 from regard.data.labels import describe_spellings, distinct_labels
 from regard.data.listing import list_first
 from regard.data.readers.idx import find_idx
+from regard.data.readers.images import describe_frames
 from regard.data.readers.labeled_folders import describe_unread, part_folders
 from regard.data.readers.series import inspect_number_table
 from regard.data.readers.source import DataSource
@@ -54,6 +55,16 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
     def title(self) -> str:
         """What a model of this data is, in words."""
         return f"A classifier of {self.unit} into {len(self.labels)} labels"
+
+    def warnings(self) -> list[str]:
+        """Name rare labels, what is not read, and files of which only the first frame is read."""
+        return [*super().warnings(), *describe_frames(self.several_frames())]
+
+    def several_frames(self) -> dict[str, int]:
+        """Return the number of frames of each file that has several, by its location."""
+        parts = (self.train, self.valid, self.test)
+        frames = [item for part in parts for item in part.several_frames().items()]
+        return dict(sorted(frames))
 
     def facts(self) -> DataFacts:
         """Return labels, amount and sizes of the inputs, and the statistics of their features."""

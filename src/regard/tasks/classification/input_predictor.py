@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 
 from numpy.typing import NDArray
 
 from regard.data.labeled_inputs import InputBatches, InputCollator, LabeledInputs
 from regard.data.labeled_text import check_known_labels
+from regard.data.readers.images import describe_frames
 from regard.data.readers.source import as_source
 from regard.models import Vit
 from regard.setup.base_task import ReadOptions
@@ -85,6 +87,8 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
     def read_test(self, path: str) -> LabeledInputs:
         """Read labeled inputs; raise DataError where they cannot be used."""
         inputs = self.modality.read_test(self.input_format, as_source(path))
+        for note in describe_frames(inputs.several_frames()):
+            warnings.warn(note, stacklevel=2)
         inputs = with_spelling(inputs, self.labels)
         check_known_labels(inputs, self.labels, "the training data")
         return inputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from regard.data.readers.audio import (
 from regard.data.readers.idx import find_idx, is_idx, read_idx, read_idx_part
 from regard.data.readers.images import (
     ImageSize,
+    describe_frames,
     most_common_size,
     read_image,
     read_image_size,
@@ -213,6 +215,7 @@ class Images(Modality):
                     values=[scaled(image[None], size) for image in images],
                     labels=labels,
                     locations=[f"image {number}" for number in range(1, 1 + len(images))],
+                    num_frames=[1] * len(images),
                 )
             return parts
         return _labeled_files(source, IMAGE_SUFFIXES, lambda p: read_image(p, size))
@@ -232,7 +235,14 @@ class Images(Modality):
             images = read_idx(path, num_axes=3)
             yield from ((f"image {n}", scaled(i[None], size)) for n, i in enumerate(images, 1))
         elif source.is_folder or Path(path).suffix.lower() in IMAGE_SUFFIXES:
-            yield from ((file, read_image(file, size)) for file in _files(source, IMAGE_SUFFIXES))
+            num_frames: dict[str, int] = {}
+            for file in _files(source, IMAGE_SUFFIXES):
+                image = read_image(file, size)
+                if image.num_frames > 1:
+                    num_frames[file] = image.num_frames
+                yield file, image.pixels
+            for note in describe_frames(num_frames):
+                warnings.warn(note, stacklevel=2)
         else:
             for row in _number_rows(source, input_format.data, has_labels=False):
                 yield f"line {row.line}", _image(row, path, size)
@@ -281,7 +291,9 @@ class Recordings(Modality):
     def read(self, input_format: InputFormat, source: DataSource) -> Parts:
         """Read all files, split as the authors' own lists of held-out files say."""
         audio = input_format.audio
-        parts = _labeled_files(source, AUDIO_SUFFIXES, lambda p: read_log_mel(p, audio).numpy())
+        parts = _labeled_files(
+            source, AUDIO_SUFFIXES, lambda path: (read_log_mel(path, audio).numpy(), 1)
+        )
         if not (lists := official_parts(source)):
             return parts
         inputs = parts.pop("train")
@@ -441,6 +453,7 @@ def _labeled_rows(path: str, rows: list[NumberRow], values: list[NDArray]) -> La
         values=[value.astype(dtype, copy=False) for value in values],
         labels=[row.label for row in rows],
         locations=[f"line {row.line}" for row in rows],
+        num_frames=[1] * len(rows),
     )
 
 
@@ -458,11 +471,17 @@ def _image_sizes(files: Sequence[LabeledFile]) -> list[ImageSize]:
 
 
 def _labeled_files(
-    source: DataSource, suffixes: frozenset[str], read: Callable[[Path], NDArray]
+    source: DataSource, suffixes: frozenset[str], read: Callable[[Path], tuple[NDArray, int]]
 ) -> Parts:
-    """Read the files of a folder that has one folder per label, in each part if it has parts."""
+    """Read the files of a folder that has one folder per label, in each part if it has parts.
+
+    Args:
+        source: The folder.
+        suffixes: Of the files that are read.
+        read: Returns the values of a file, and its number of frames, of which they are the first.
+    """
     files = labeled_files(source, suffixes)
-    values = read_each([file.path for file in files], read)
+    inputs = read_each([file.path for file in files], read)
     parts: Parts = {}
     for part in ("train", "valid", "test"):
         rows = [row for row, file in enumerate(files) if file.part == part]
@@ -470,9 +489,10 @@ def _labeled_files(
             root = files[rows[0]].root
             parts[part] = LabeledInputs(
                 path=str(root) if root != Path(source.path) else source.path,
-                values=[values[row] for row in rows],
+                values=[inputs[row][0] for row in rows],
                 labels=[files[row].label for row in rows],
                 locations=[files[row].path.relative_to(root).as_posix() for row in rows],
+                num_frames=[inputs[row][1] for row in rows],
             )
     return parts
 
