@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 from tests.conftest import toy_pairs, write_tsv
 
+import regard
 from regard.__main__ import main
-from regard.errors import ConfigError
+from regard.errors import ConfigError, DataError
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.request import Request
@@ -53,6 +54,54 @@ def test_a_fraction_that_leaves_nothing_is_refused(tmp_path, fraction):
     path = write_tsv(tmp_path / "a.tsv", toy_pairs(20))
     with pytest.raises(ConfigError, match="valid must be above 0 % and below 100 %, not "):
         sizes(path, f"data.valid={fraction}")
+
+
+@pytest.mark.parametrize(
+    ("value", "cause", "proposal"),
+    [
+        ("0", "a run always holds out some rows", "10%"),
+        ("0.0", "a run always holds out some rows", "10%"),
+        ("0.25", "a number alone is no fraction", "25%"),
+        (".05", "a number alone is no fraction", "5%"),
+        ("12,5", "a number alone is no fraction", "12.5%"),
+        ("15", "a number alone is no fraction", "15%"),
+        ("500", "a number alone is no fraction", "10%"),
+        ("-1", "a number alone is no fraction", "10%"),
+        ("nan", "a number alone is no fraction", "10%"),
+        ("12,5%", "no fraction of the data", "12.5%"),
+        ("inf%", "no fraction of the data", "10%"),
+    ],
+)
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_a_number_that_is_no_file_gets_the_fraction_to_name(
+    capsys, tmp_path, part, value, cause, proposal
+):
+    path = write_tsv(tmp_path / "a.tsv", toy_pairs(40))
+    assert main(["check", str(path), f"--{part}={value}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"regard: data.{part}={value}: ")
+    assert cause in error
+    assert error.endswith(f"Hold out a fraction: --{part} {proposal}\n")
+    assert main(["check", str(path), f"--{part}", proposal]) == 0
+
+
+def test_a_file_may_have_a_number_as_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_tsv(tmp_path / "a.tsv", toy_pairs(40))
+    write_tsv(tmp_path / "10", [("a", "b"), ("c", "d")])
+    assert main(["check", str(path), "--test", "10", "--json"]) == 0
+
+
+def test_in_python_numbers_and_columns_are_named_for_what_they_are(tmp_path):
+    path = write_tsv(tmp_path / "a.tsv", toy_pairs(40))
+    with pytest.raises(ConfigError, match="a run always holds out some rows"):
+        regard.train(path, tmp_path / "m", test=0)
+    with pytest.raises(DataError, match=r"^5: no such file"):
+        regard.train(5, tmp_path / "m")
+    with pytest.raises(DataError, match=r"^valid: a dict, not rows\."):
+        regard.train(path, tmp_path / "m", valid={"text": ["a"], "label": ["b"]})
+    assert not (tmp_path / "m").exists()
+    assert sizes(path, "data.valid=1e-05%")[1] == 1
 
 
 def test_a_fraction_at_the_command_line(capsys, tmp_path):

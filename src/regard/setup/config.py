@@ -18,7 +18,7 @@ from regard.models import ModelConfig, TransformerConfig
 from regard.settings.validation import require_at_least, require_positive
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
-_PERCENT = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*%\s*")
+_PERCENT = re.compile(r"\s*(-?\d+(?:\.\d+)?(?:e[-+]?\d+)?)\s*%\s*")
 PresetName = Literal["auto", "tiny", "small", "base"]
 
 

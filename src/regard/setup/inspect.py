@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,11 +11,14 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from regard.data.readers.source import DataSource, open_source
+from regard.errors import ConfigError
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import write_atomic
 from regard.setup.config import DataConfig
 
 _HASHED = ("path", "targets")  # what a resumed run must find unchanged
+_NUMBER = re.compile(r"\s*[-+]?(\d+[.,]?\d*|[.,]\d+)(e[-+]?\d+)?\s*%?\s*|nan%?|[-+]?inf%?", re.I)
+_USUAL_PERCENT = 10.0  # to propose
 
 
 def open_sources(
@@ -30,14 +34,35 @@ def open_sources(
         All sources by the name of their setting: ``path``, ``targets``, ``valid``, ``test``.
 
     Raises:
+        ConfigError: A number is named for validation or test data that is no fraction.
         DataError: One is missing or cannot be read.
     """
     paths = {name: getattr(data, name) for name in ("path", "targets", "valid", "test")}
     for name in ("valid", "test"):
         if data.held_out_fraction(name) is not None:
             del paths[name]
+        elif name not in opened:
+            _refuse_number(name, paths[name])
     missing = {name: path for name, path in paths.items() if path and name not in opened}
     return {**opened, **{name: open_source(path) for name, path in missing.items()}}
+
+
+def _refuse_number(name: str, path: str | None) -> None:
+    """Raise ConfigError where the name of held-out data is a number, and no such file exists."""
+    if path is None or not _NUMBER.fullmatch(path) or Path(path).exists():
+        return
+    number = float(re.sub(r"[\s%]", "", path).replace(",", "."))
+    if "%" in path:
+        cause = "no fraction of the data."
+    elif number == 0:
+        cause = "no such file, and a run always holds out some rows."
+    else:
+        cause = "no such file, and a number alone is no fraction of the data."
+    percent = number if "%" in path or number >= 1 else 100 * number
+    proposal = percent if 0 < percent < 100 else _USUAL_PERCENT
+    raise ConfigError(
+        f"data.{name}={path}: {cause}  Hold out a fraction: `data.{name}={proposal:.12g}%`"
+    )
 
 
 def sources_hash(sources: Mapping[str, DataSource]) -> str:

@@ -6,6 +6,7 @@ A run keeps them in its folder, so that it can be resumed. Cost: the JSON text o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
@@ -40,12 +41,17 @@ def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
         name: Name of the data, for messages.
 
     Raises:
-        DataError: The data is empty, or a row is of another kind.
+        DataError: The data is empty or no sequence of rows, or a row is of another kind.
     """
     rows: Iterable[Row]
     if isinstance(data, DataFrame):
         columns = {str(column): list(data[column]) for column in data.columns}
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    elif isinstance(data, Mapping) or not isinstance(data, Iterable):
+        raise DataError(
+            f"{name}: a {type(data).__name__}, not rows.  Expected a sequence of pairs (source, "
+            "target), of records {'text': ..., 'label': ...} or of texts, or a data frame."
+        )
     else:
         rows = data
     lines = [_json_line(name, number, row) for number, row in enumerate(rows, start=1)]
@@ -56,7 +62,7 @@ def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
 
 def is_in_memory(data: object) -> TypeGuard[InMemory]:
     """Return whether data is rows in memory, not the name of a file or a folder."""
-    return data is not None and not isinstance(data, str | Path | DataSource)
+    return data is not None and not isinstance(data, str | Path | DataSource | Number)
 
 
 def _json_line(name: str, number: int, row: object) -> bytes:
