@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from regard import attention, explain, layers, models, optim
     from regard.data.readers.memory import InMemory
-    from regard.runs.scoring import EvaluationReport
+    from regard.setup.evaluation_report import EvaluationReport
     from regard.tasks.opening import Predictor
     from regard.training.events import Event
 
@@ -194,12 +194,12 @@ def evaluate(
         model: Folder of a trained model.
         data: A file or folder of the kind that the model was trained on.
         compare: Folder of another model.
-        beam: Hypotheses kept in the search of a translation; None is as each model says.
+        beam: Hypotheses kept in a beam search; None is as each model says.
         drop_overlap: Leave out what is also in the training data.
         allow_overlap: Keep it.
 
     Returns:
-        Scores with 95 % intervals and baselines: for translation, running text, or labels.
+        Scores with their intervals, and floors that need no model; each task has its own report.
 
     Raises:
         regard.errors.DataError: The data cannot be read, or overlaps with the training data.

@@ -13,8 +13,9 @@ from regard.runs.run import estimate, ignore_events, train
 from regard.setup.base_task import ReadOptions, RunParts
 from regard.setup.build import build_model
 from regard.setup.estimate import Measurement, make_plan
+from regard.setup.evaluation_report import EvaluationOptions
 from regard.tasks import TASKS
-from regard.tasks.translation.evaluation import evaluate_model, read_test_pairs
+from regard.tasks.translation.evaluation import evaluate_translator, read_test_pairs
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import (
     DataSummary,
@@ -199,8 +200,9 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path, pairs_file):
 def test_an_evaluation_has_floors_latency_worst_and_a_verdict(trained, tmp_path):
     translator = load(trained)
     data = write_tsv(tmp_path / "test.tsv", toy_pairs(500)[-60:])
-    pairs = read_test_pairs(str(data), translator, allow_overlap=True)
-    report = evaluate_model(translator, pairs, name="toy", beam=1, other=translator, num_worst=5)
+    options = EvaluationOptions(model="toy", other="toy", beam=1, num_worst=5, allow_overlap=True)
+    pairs = read_test_pairs(str(data), translator, options)
+    report = evaluate_translator(translator, pairs, options, translator)
     assert report.scores.chrf.low <= report.scores.chrf.value <= report.scores.chrf.high
     assert report.copy_chrf > 0
     assert report.neighbour_chrf is not None
@@ -214,7 +216,8 @@ def test_an_evaluation_has_floors_latency_worst_and_a_verdict(trained, tmp_path)
 def test_a_test_file_that_overlaps_with_training_is_refused(trained, pairs_file):
     translator = load(trained)
     with pytest.raises(DataError, match="Scores would be too good"):
-        read_test_pairs(str(pairs_file), translator)
-    kept = read_test_pairs(str(pairs_file), translator, drop_overlap=True)
+        read_test_pairs(str(pairs_file), translator, EvaluationOptions(model="toy"))
+    dropping = EvaluationOptions(model="toy", drop_overlap=True)
+    kept = read_test_pairs(str(pairs_file), translator, dropping)
     assert isinstance(kept, ParallelCorpus)
     assert 0 < len(kept) < 100

@@ -15,6 +15,7 @@ from regard.errors import DataError, NextStep
 
 if TYPE_CHECKING:
     from regard.data.readers.problems import RowProblem
+    from regard.setup.base_task import Dataset
 
 _PRINTED_DROPS = 10
 _PRINTED_PROBLEMS = 100
@@ -106,57 +107,30 @@ def _report_problems(
             print(f"... and {len(lines) - _PRINTED_PROBLEMS:,} more (all of them: --json)")
 
 
-def _print_json(task: str, dataset: Any, next_command: str | None) -> None:
+def _print_json(task: str, dataset: Dataset[Any], next_command: str | None) -> None:
     """Print the report as an object, with all rows that were left out."""
-    from regard.tasks.classification.input_data import InputClassificationData
-    from regard.tasks.translation.data import TranslationData, summarize_lengths
-
-    summary = dataset.summary()
+    summary, details = dataset.summary(), dataset.details()
     num_rows = summary.num_train + summary.num_valid + summary.num_test
     report = {"task": task, **msgspec.to_builtins(summary), "rows": num_rows}
     report["warnings"] = [message_text(text) for text in summary.warnings]
     report |= {"problems": [], "next": next_command}
-    if isinstance(dataset, TranslationData):
-        report |= {"num_pairs": num_rows, "lengths": summarize_lengths(dataset)}
-    elif isinstance(dataset, InputClassificationData):
-        report |= {"labels": dataset.label_counts(), "sizes": dataset.describe_inputs()}
-        report["frames"] = dataset.several_frames()
-    report["near_twins"] = _count_near_twins(dataset)
+    report |= details.fields
+    report["near_twins"] = details.num_near_twins
     report["drops"] = msgspec.to_builtins(dataset.dropped)
     print(msgspec.json.encode(report).decode())
 
 
-def _count_near_twins(dataset: Any) -> int:
-    """Return the number of rows of text that differ from another in punctuation and the like."""
-    from regard.data.labeled_text import LabeledTexts
-    from regard.data.parallel_corpus import ParallelCorpus
-    from regard.data.splits import count_near_twins
-
-    parts = (dataset.train, dataset.valid, dataset.test)
-    return sum(
-        count_near_twins(part) for part in parts if isinstance(part, ParallelCorpus | LabeledTexts)
-    )
-
-
-def _print(task: str, dataset: Any) -> None:
+def _print(task: str, dataset: Dataset[Any]) -> None:
     """Print the report as text, with the first rows that were left out."""
     from regard.cli.console import describe
-    from regard.tasks.classification.input_data import InputClassificationData
-    from regard.tasks.translation.data import TranslationData, summarize_lengths
 
     for line in describe(dataset.summary()):
         print(line)
     print(f"Task    {task}")
-    if isinstance(dataset, TranslationData):
-        for language, figures in summarize_lengths(dataset).items():
-            values = "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())
-            print(f"Length  {language}: {values}   (characters)")
-    elif isinstance(dataset, InputClassificationData):
-        counts = ", ".join(
-            f"{escape(label)} {count:,}" for label, count in dataset.label_counts().items()
-        )
-        print(f"Labels  {counts}\nSizes   {dataset.describe_inputs()}")
-    if num_twins := _count_near_twins(dataset):
+    details = dataset.details()
+    for title, text in details.lines:
+        print(escape(f"{title:<7} {text}"))
+    if num_twins := details.num_near_twins:
         rows = "1 row differs" if num_twins == 1 else f"{num_twins:,} rows differ"
         print(
             f"Twins   {rows} from another only in punctuation, quotes or invisible characters; "

@@ -133,8 +133,8 @@ def _print_published(folder: FolderInformation) -> None:
     note = "" if folder.has_vocabulary else note
     print(f"Layout  {folder.layout} of transformers, for {config.task}")
     print(f"Tokens  {config.tokenizer.kind} {folder.vocab_size:,}{note}")
-    if config.task == "translation":
-        print(f"Search  {config.search.summary()}")
+    if folder.search:
+        print(f"Search  {folder.search}")
     if labels:
         more = ", ..." if len(labels) > _PRINTED_LABELS else ""
         print(f"Labels  {len(labels):,}: {', '.join(map(escape, labels[:_PRINTED_LABELS]))}{more}")
@@ -145,5 +145,5 @@ def _print_data(folder: FolderInformation) -> None:
     source = f"{data.path}   sha256 {data.sha256[:16]}" if data.path else "the embedded corpus"
     if folder.vocab_size:
         print(f"Tokens  {config.tokenizer.kind} {folder.vocab_size:,}")
-    languages = data.languages or "languages guessed"
-    print(f"Data    {source}   {languages if config.task == 'translation' else config.task}")
+    languages = f"   {data.languages}" if data.languages else ""
+    print(f"Data    {source}   {config.task}{languages}")

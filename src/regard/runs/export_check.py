@@ -22,7 +22,6 @@ from regard.hub.export import EXPORTS, TrainedModel
 from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, Vit
 from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
 from regard.runs.transformers_peer import TRANSFORMERS
-from regard.setup.config import RunConfig
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_published
 from regard.tasks.translation.loss import special_ids
@@ -90,7 +89,7 @@ def export_model(
     if to not in EXPORTS:
         raise ConfigError(f"`to={to}`: one of {', '.join(EXPORTS)} was expected.")
     folder = Path(output)
-    config = opened.config or RunConfig()
+    config = opened.config
     trained = TrainedModel(
         opened.model,
         None if isinstance(opened.model, Vit) else opened.tokenizer,

@@ -20,13 +20,6 @@ from regard.setup.published_config import published_config
 from regard.tasks import task_named
 
 _CHUNK_BYTES = 1 << 20
-_USES: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
-    "translation": ((("translate", "TEXT"), ("evaluate", "pairs.tsv")), "pairs.tsv"),
-    "language-modeling": ((("generate", "PROMPT"), ("evaluate", "other.txt")), "book.txt"),
-    "masked-language-modeling": ((), "reviews.jsonl"),
-    "classification": ((("classify", "TEXT"), ("evaluate", "reviews.jsonl")), "reviews.jsonl"),
-}
-"""Verbs for a model of each task with their argument, and data that it can be trained on."""
 
 
 class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +42,7 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
             unknown; empty for a folder in regard's.
         has_vocabulary: Whether the folder has a tokenizer.
         uses: Commands that use the model.
+        search: Its search for outputs in words; empty where it writes no targets.
     """
 
     config: RunConfig
@@ -66,6 +60,7 @@ class FolderInformation(msgspec.Struct, frozen=True, kw_only=True):
     layout: str = ""
     has_vocabulary: bool = True
     uses: list[NextStep] = []
+    search: str = ""
 
 
 def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
@@ -104,11 +99,10 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
     length = config.data.max_length
     if isinstance(config.model, VitConfig):
         length = config.model.num_positions + 1  # patches and the class token
-    uses, data = _USES.get(config.task, ((), ""))
-    steps = [NextStep("Use", verb, (str(path), word)) for verb, word in uses]
-    if data:
+    steps = [NextStep("Use", verb, (str(path), word)) for verb, word in task.verbs]
+    if task.example_data:
         settings = (("start_from", str(path)), ("output", "NEW"))
-        steps.append(NextStep("Use", "train", (data,), settings))
+        steps.append(NextStep("Use", "train", (task.example_data,), settings))
     lines = folder.read_metrics()
     information = FolderInformation(
         config=config,
@@ -126,6 +120,7 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         layout=layout,
         has_vocabulary=has_vocabulary,
         uses=steps,
+        search=config.search.summary() if task.writes_targets else "",
     )
     return information, model
 

@@ -15,6 +15,7 @@ import torch
 from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError, RegardError
 from regard.generation.beam_search_config import BeamSearchConfig
@@ -139,9 +140,9 @@ def require_texts(path: str) -> list[str]:
     return texts
 
 
-def validation_texts(config: RunConfig | None) -> list[str]:
+def validation_texts(config: RunConfig) -> list[str]:
     """Return the validation texts of a run; none where its data has changed or is missing."""
-    if config is None or not config.data.sha256 or task_named(config.task).reads_inputs:
+    if not config.data.sha256 or task_named(config.task).reads_inputs:
         return []
     try:
         sources = open_sources(config.data)
@@ -150,7 +151,7 @@ def validation_texts(config: RunConfig | None) -> list[str]:
         valid = task_named(config.task).read(ReadOptions.from_config(config, sources)).valid
     except RegardError:
         return []
-    return list(valid.sources if config.task == "translation" else valid.texts)
+    return list(valid.sources if isinstance(valid, ParallelCorpus) else valid.texts)
 
 
 def model_outputs(opened: Predictor, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:

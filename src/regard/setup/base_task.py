@@ -26,7 +26,7 @@ from regard.data.rows import Rows
 from regard.data.splits import SPLIT_RULE, rows_to_hold_out
 from regard.errors import ConfigError, DataError, NextStep, WeightsError
 from regard.hub.model_folder import ModelFolder, load_weights
-from regard.models import Family, InputFamily, Model, ModelConfig, family_of
+from regard.models import ENCODER_DECODERS, Family, InputFamily, Model, ModelConfig, family_of
 from regard.models.base.bounded_build import (
     TooLargeError,
     build_bounded,
@@ -34,6 +34,7 @@ from regard.models.base.bounded_build import (
 )
 from regard.settings.binding import convert_fields
 from regard.setup.config import DataConfig, RunConfig
+from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.facts import DataFacts
 from regard.setup.presets import FamilyPresets
 from regard.setup.request import Request
@@ -155,6 +156,20 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class DataDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report on data says beyond the summary.
+
+    Args:
+        fields: Plain values by name.
+        lines: The same as lines, a short title and the text each.
+        num_near_twins: Rows of text that differ from another only in punctuation and the like.
+    """
+
+    fields: dict[str, Any] = {}
+    lines: list[tuple[str, str]] = []
+    num_near_twins: int = 0
+
+
 class Dataset(msgspec.Struct, Generic[R], kw_only=True):
     """The data of a run, read and split; each task has a subclass.
 
@@ -206,6 +221,10 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where rows of a training batch are in the data, such as ``lines 12-15``."""
         raise NotImplementedError
+
+    def details(self) -> DataDetails:
+        """Return what a report on the data says beyond its summary."""
+        return DataDetails()
 
     def summary(self) -> DataSummary:
         """Describe the data in an event."""
@@ -356,10 +375,14 @@ class Task(ABC):
         purpose: What its models do, such as ``translate``.
         families: Model families that can learn it, by name.
         presets: Their sizes.
+        verbs: Verbs that use its models, with the word for their argument.
+        example_data: Name of a file that it could be trained on, for suggested commands.
     """
 
     name: str
     purpose: str
+    verbs: tuple[tuple[str, str], ...] = ()
+    example_data: str = ""
     families: Mapping[str, Family] | Mapping[str, InputFamily]
     presets: FamilyPresets
 
@@ -401,6 +424,30 @@ class Task(ABC):
             tokenizer: Its vocabulary; None for data without text.
             config: The settings of its run.
         """
+
+    def evaluate(
+        self,
+        predictor: Any,  # noqa: ARG002 - for tasks with scores
+        path: str,  # noqa: ARG002
+        options: EvaluationOptions,
+        other: Any = None,  # noqa: ARG002
+    ) -> EvaluationReport:
+        """Score a model on new data, next to floors and another model.
+
+        Args:
+            predictor: The model, as `open` returned it.
+            path: The data.
+            options: How it is evaluated.
+            other: Another model to compare with, for the same task.
+
+        Returns:
+            The scores.
+
+        Raises:
+            ConfigError: Models for this task have no scores on a file.
+            DataError: The data cannot be read, or overlaps with the training data.
+        """
+        raise ConfigError(f"{options.model}: a model for {self.name} has no scores on a file.")
 
     def open(self, folder: str | Path, config: RunConfig | None = None) -> Any:
         """Return the predictor of a model folder in regard's format.
@@ -463,6 +510,11 @@ class Task(ABC):
                 f"{name}: {num_weights:,} numbers are too few for the sizes that the "
                 f"configuration says ({self.summarize(config)}; {vocab_size:,} tokens)."
             ) from error
+
+    @property
+    def writes_targets(self) -> bool:
+        """Whether models write a target for a source: they are encoder-decoders."""
+        return self.families is ENCODER_DECODERS
 
     @property
     def reads_inputs(self) -> bool:

@@ -117,7 +117,7 @@ def parts_config(folders: Mapping[str, str], task: Task) -> RunConfig:
             two have different vocabularies and are not both in Hugging Face's format.
         WeightsError: A folder holds no model, or no vocabulary.
     """
-    if task.name != "translation":
+    if not task.writes_targets:
         names = "fine_tuning." + ", fine_tuning.".join(folders)
         raise ConfigError(f"{names}: parts of an encoder-decoder; the data is for {task.name}.")
     parts = {name: _read_part(name, folder) for name, folder in folders.items()}

@@ -8,11 +8,16 @@ from regard.data.readers.shape import DataShape, inspect_shape
 from regard.data.readers.source import DataSource, as_source
 from regard.errors import ConfigError
 from regard.setup.base_task import Task
+from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.input_task import InputClassificationTask
 from regard.tasks.classification.modalities import MODALITIES
+from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.classification.task import TextClassificationTask
+from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.language_modeling.task import LanguageModelingTask
+from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.masked_language_modeling.task import MaskedLanguageModelingTask
+from regard.tasks.translation.predictor import Translator
 from regard.tasks.translation.task import TranslationTask
 
 TASKS: dict[str, Task] = {
@@ -26,6 +31,9 @@ TASKS: dict[str, Task] = {
     )
 }
 """The tasks by name; the first takes data that no other claims."""
+
+Predictor = Translator | TextGenerator | TextClassifier | InputClassifier | TextEncoder
+"""A trained model in use; all have ``.model`` and ``.config``."""
 
 
 def task_named(name: str) -> Task:
@@ -58,4 +66,4 @@ def guess_task(
     return next((name for name, task in TASKS.items() if task.claims(shape)), first)
 
 
-__all__ = ["TASKS", "guess_task", "task_named"]
+__all__ = ["TASKS", "Predictor", "guess_task", "task_named"]

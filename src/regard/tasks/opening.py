@@ -12,15 +12,8 @@ from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
-from regard.tasks import task_named
-from regard.tasks.classification.input_predictor import InputClassifier
-from regard.tasks.classification.predictor import TextClassifier
-from regard.tasks.language_modeling.predictor import TextGenerator
+from regard.tasks import Predictor, task_named
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
-from regard.tasks.translation.predictor import Translator
-
-Predictor = Translator | TextGenerator | TextClassifier | InputClassifier | TextEncoder
-"""A trained model in use; all have ``.model`` and ``.config``."""
 
 
 def open_model(folder: str | Path) -> Predictor:

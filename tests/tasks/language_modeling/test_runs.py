@@ -13,6 +13,7 @@ from regard.data.readers.text import read_text
 from regard.errors import ConfigError, DataError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
+from regard.setup.evaluation_report import EvaluationOptions
 from regard.tasks import guess_task
 from regard.tasks.language_modeling.evaluation import evaluate_text, read_test_text
 from regard.training.events import DataSummary, Evaluated, Saved
@@ -144,7 +145,7 @@ def test_the_loss_is_that_of_the_tokens(run, book, tmp_path):
     with torch.no_grad():
         logits = generator.model(tokens[:, :-1])
     loss = torch.nn.functional.cross_entropy(logits[0], tokens[0, 1:])
-    found = evaluate_text(generator, read_text(path), name="tales")
+    found = evaluate_text(generator, read_text(path), EvaluationOptions(model="tales"))
     assert found.loss == pytest.approx(float(loss), rel=1e-5)
     num_bytes = len(path.read_bytes())
     assert found.bits_per_byte == pytest.approx(
@@ -164,10 +165,12 @@ def test_long_lines_of_the_training_text_are_not_tested_on(run, tmp_path):
     test = tmp_path / "test.txt"
     test.write_text(f"new\n{long}\n")
     with pytest.raises(DataError) as raised:
-        read_test_text(str(test), generator)
+        read_test_text(str(test), generator, EvaluationOptions(model="m"))
     assert "1 of 2 lines are also in" in str(raised.value)
-    assert len(read_test_text(str(test), generator, drop_overlap=True)) == 1
-    assert len(read_test_text(str(test), generator, allow_overlap=True)) == 2
+    dropping = EvaluationOptions(model="m", drop_overlap=True)
+    assert len(read_test_text(str(test), generator, dropping)) == 1
+    keeping = EvaluationOptions(model="m", allow_overlap=True)
+    assert len(read_test_text(str(test), generator, keeping)) == 2
 
 
 class CrashError(Exception):

@@ -21,9 +21,9 @@ from regard.data.listing import describe_lines
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_records
-from regard.data.splits import check_overlap, split, without_overlap
+from regard.data.splits import check_overlap, count_near_twins, split, without_overlap
 from regard.errors import DataError
-from regard.setup.base_task import Dataset, ReadOptions
+from regard.setup.base_task import DataDetails, Dataset, ReadOptions
 from regard.setup.config import DataConfig, two_columns
 from regard.setup.facts import DataFacts
 
@@ -77,6 +77,11 @@ class TextClassificationData(ClassificationData[LabeledTexts], kw_only=True):
     def facts(self) -> DataFacts:
         """Return the characters of the training texts, and the labels."""
         return DataFacts(num_chars=sum(map(len, self.train.texts)), labels=self.labels)
+
+    def details(self) -> DataDetails:
+        """Return the number of near twins."""
+        twins = sum(map(count_near_twins, (self.train, self.valid, self.test)))
+        return DataDetails(num_near_twins=twins)
 
     def texts(self) -> list[str]:
         """Return the training texts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -11,9 +12,16 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts
 from regard.data.splits import overlap
 from regard.errors import DataError
+from regard.setup.evaluation_report import (
+    EvaluationOptions,
+    EvaluationReport,
+    score_interval,
+)
 from regard.tasks.classification.data import exclude_repeated
 from regard.tasks.classification.loss import final_measures, label_measures
 from regard.tasks.classification.predictor import LabelPredictor
+
+_LONGEST_TEXT = 60  # characters of a text with a wrong label
 
 
 class WorstClassification(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,12 +42,10 @@ class WorstClassification(msgspec.Struct, frozen=True, kw_only=True):
     probability: float
 
 
-class ClassificationReport(msgspec.Struct, frozen=True, kw_only=True):
+class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
     """The scores of a classifier, in percent.
 
     Args:
-        path: Path of the data.
-        model: Name of the model.
         num_inputs: Number of texts, images, recordings or series.
         unit: What they are.
         loss: In nats per input.
@@ -52,8 +58,6 @@ class ClassificationReport(msgspec.Struct, frozen=True, kw_only=True):
         compared: Accuracy of the other model; None without one.
     """
 
-    path: str
-    model: str
     num_inputs: int
     unit: str
     loss: float
@@ -62,56 +66,90 @@ class ClassificationReport(msgspec.Struct, frozen=True, kw_only=True):
     accuracy_high: float
     macro_f1: float
     majority: float
-    worst: list[WorstClassification] = []
+    worst: list[WorstClassification]
     compared: float | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Number of inputs scored."""
+        return self.num_inputs
+
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """Accuracy with its interval, and macro F1."""
+        accuracy = score_interval(self.accuracy, self.accuracy_low, self.accuracy_high)
+        return {"accuracy": accuracy, "macro_f1": score_interval(self.macro_f1)}
+
+    @property
+    def floors(self) -> dict[str, float | None]:
+        """Accuracy without a model."""
+        return {"majority": self.majority}
+
+    @property
+    def verdict(self) -> str:
+        """Whether the interval of the accuracy is above the most frequent label."""
+        name = "the most frequent label"
+        return f"above {name}" if self.accuracy_low > self.majority else f"not above {name}"
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield scores, the floor, the comparison and the wrong labels."""
+        yield "Data", f"{self.path}   {self.num_inputs:,} {self.unit}   model {self.model}"
+        yield (
+            "Right",
+            f"{self.accuracy:.1f} % [{self.accuracy_low:.1f}, {self.accuracy_high:.1f}]   "
+            f"macro F1 {self.macro_f1:.1f}   loss {self.loss:.3f}",
+        )
+        yield "Floors", f"most frequent label {self.majority:.1f} %"
+        yield "Verdict", self.verdict
+        if self.compared is not None:
+            difference = self.accuracy - self.compared
+            yield "Compare", f"{self.model} against {self.other}: {difference:+.1f} points"
+        for entry in self.worst:
+            labels = f"{entry.label}, taken for {entry.predicted} ({entry.probability:.2f})"
+            text = f"   {entry.text[:_LONGEST_TEXT]}" if entry.text else ""
+            yield "Worst", f"{entry.where}   {labels}{text}"
 
 
 def evaluate_classifier(
     classifier: LabelPredictor[Any],
     path: str,
-    *,
-    name: str,
+    options: EvaluationOptions,
     other: LabelPredictor[Any] | None = None,
-    num_worst: int = 20,
-    drop_overlap: bool = False,
-    allow_overlap: bool = False,
 ) -> ClassificationReport:
     """Score a classifier on labeled data.
 
     Args:
         classifier: The model.
         path: Path of the data; of a folder in MNIST's layout, the test part is read.
-        name: Name of the model for the report.
+        options: How it is evaluated.
         other: Another model to compare with, of the same kind.
-        num_worst: Number of inputs with wrong labels to list.
-        drop_overlap: Leave out inputs that are also in the training data, where that is available.
-        allow_overlap: Keep them.
 
     Returns:
         Accuracy, macro F1 and loss, and the accuracy of the baseline and of the other model.
 
     Raises:
         DataError: The data cannot be read, has unknown labels, or has inputs of the training data
-            and neither option is set.
+            and `options` do not say what becomes of them.
     """
     rows = classifier.read_test(path)
     repeated: list[int] = []
-    if not allow_overlap:
+    if not options.allow_overlap:
         with suppress(DataError):  # where the training data is not available
             repeated = list(overlap(classifier.read_train(), rows))
     train_path = str(classifier.config.data.path)
-    rows = exclude_repeated(rows, repeated, train_path, drop=drop_overlap)
+    rows = exclude_repeated(rows, repeated, train_path, drop=options.drop_overlap)
     compared = None
     if other is not None:
         other_rows = exclude_repeated(other.read_test(path), repeated, train_path, drop=True)
         compared = label_measures(other.model, other.batches(other_rows))["accuracy"]
     return ClassificationReport(
         path=path,
-        model=name,
+        model=options.model,
+        other=options.other,
         num_inputs=len(rows),
         unit=classifier.unit,
         **final_measures(classifier.model, classifier.batches(rows)),
-        worst=_find_worst(classifier, rows, num_worst),
+        worst=_find_worst(classifier, rows, options.num_worst),
         compared=compared,
     )
 

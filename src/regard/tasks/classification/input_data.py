@@ -21,7 +21,7 @@ from regard.data.readers.source import DataSource
 from regard.data.readers.tables import ReadAs, inspect_records
 from regard.data.splits import overlap, split
 from regard.errors import DataError
-from regard.setup.base_task import ReadOptions
+from regard.setup.base_task import DataDetails, ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
 from regard.tasks.classification.data import ClassificationData, exclude_repeated, with_spelling
@@ -102,17 +102,19 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
         path = Path(self.valid.path) / self.valid.locations[0]
         return str(path if path.is_file() else self.path)
 
-    def label_counts(self) -> dict[str, int]:
-        """Count the inputs of each label, in all parts."""
+    def details(self) -> DataDetails:
+        """Return the inputs of each label, and their sizes or lengths, in all parts."""
         parts = (self.train, self.valid, self.test)
         counts = Counter(label for part in parts for label in part.labels)
-        return {label: counts[label] for label in self.labels}
-
-    def describe_inputs(self) -> str:
-        """Describe sizes or lengths of the inputs in a line."""
-        parts = (self.train, self.valid, self.test)
-        values = [value for part in parts for value in part.values]
-        return self.modality.describe(values, self.input_format)
+        counts = {label: counts[label] for label in self.labels}
+        sizes = self.modality.describe(
+            [value for part in parts for value in part.values], self.input_format
+        )
+        labels = ", ".join(f"{label} {count:,}" for label, count in counts.items())
+        return DataDetails(
+            fields={"labels": counts, "sizes": sizes, "frames": self.several_frames()},
+            lines=[("Labels", labels), ("Sizes", sizes)],
+        )
 
 
 def read_input_classification_data(

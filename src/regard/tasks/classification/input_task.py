@@ -9,7 +9,9 @@ from regard.data.readers.shape import DataShape
 from regard.models import INPUT_ENCODERS, Vit
 from regard.setup.base_task import ReadOptions, RunParts, Task
 from regard.setup.config import RunConfig
+from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.presets import INPUT_PRESETS
+from regard.tasks.classification.evaluation import ClassificationReport, evaluate_classifier
 from regard.tasks.classification.input_data import (
     InputClassificationData,
     read_input_classification_data,
@@ -81,6 +83,16 @@ class InputClassificationTask(Task):
             train, batch_tokens=parts.batch_tokens, seed=parts.config.training.seed
         )
         return ClassificationSetup(parts, batches, classifier)
+
+    def evaluate(
+        self,
+        predictor: InputClassifier,
+        path: str,
+        options: EvaluationOptions,
+        other: InputClassifier | None = None,
+    ) -> ClassificationReport:
+        """Score a classifier on labeled data; see `Task`."""
+        return evaluate_classifier(predictor, path, options, other)
 
     def predictor(
         self,

@@ -9,11 +9,13 @@ from regard.models import ENCODERS, BertConfig, Classifier, Encoder
 from regard.setup.base_task import ReadOptions, RunParts, Task
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
+from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.presets import ENCODER_PRESETS
 from regard.tasks.classification.data import (
     TextClassificationData,
     read_text_classification_data,
 )
+from regard.tasks.classification.evaluation import ClassificationReport, evaluate_classifier
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.classification.setup import ClassificationSetup
 from regard.training.events import Report, Warned
@@ -25,6 +27,8 @@ class TextClassificationTask(Task):
 
     name = "classification"
     purpose = "classify"
+    verbs = (("classify", "TEXT"), ("evaluate", "reviews.jsonl"))
+    example_data = "reviews.jsonl"
     families = ENCODERS
     presets = ENCODER_PRESETS
 
@@ -69,6 +73,16 @@ class TextClassificationTask(Task):
         if num_cut:
             report(Warned(text=f"{num_cut:,} texts are cut to their first {longest:,} tokens."))
         return ClassificationSetup(parts, batches, classifier)
+
+    def evaluate(
+        self,
+        predictor: TextClassifier,
+        path: str,
+        options: EvaluationOptions,
+        other: TextClassifier | None = None,
+    ) -> ClassificationReport:
+        """Score a classifier on labeled data; see `Task`."""
+        return evaluate_classifier(predictor, path, options, other)
 
     def predictor(
         self, model: Classifier, tokenizer: AnyTokenizer, config: RunConfig

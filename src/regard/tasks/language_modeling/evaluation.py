@@ -5,23 +5,26 @@ from __future__ import annotations
 import lzma
 import math
 from collections import Counter
-
-import msgspec
+from collections.abc import Iterator
+from typing import Any
 
 from regard.data.readers.text import TextLines
 from regard.data.text_splits import without_repeats
 from regard.errors import DataError
 from regard.setup.base_task import ReadOptions
+from regard.setup.evaluation_report import (
+    EvaluationOptions,
+    EvaluationReport,
+    score_interval,
+)
 from regard.tasks.language_modeling.data import read_lines_of, read_text_data
 from regard.tasks.language_modeling.predictor import TextGenerator
 
 
-class TextReport(msgspec.Struct, frozen=True, kw_only=True):
+class TextReport(EvaluationReport, frozen=True, kw_only=True):
     """The scores of a language model on a file.
 
     Args:
-        path: The file.
-        model: Name of the model.
         num_lines: Number of its lines.
         num_chars: Number of its characters.
         loss: In nats per token.
@@ -32,8 +35,6 @@ class TextReport(msgspec.Struct, frozen=True, kw_only=True):
         compared: Bits per byte under the other model; None without one.
     """
 
-    path: str
-    model: str
     num_lines: int
     num_chars: int
     loss: float
@@ -43,16 +44,57 @@ class TextReport(msgspec.Struct, frozen=True, kw_only=True):
     compressed: float
     compared: float | None = None
 
+    @property
+    def num_rows(self) -> int:
+        """Number of lines."""
+        return self.num_lines
+
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """Perplexity and bits per byte, without intervals."""
+        scores = {"perplexity": self.perplexity, "bits_per_byte": self.bits_per_byte}
+        return {name: score_interval(value) for name, value in scores.items()}
+
+    @property
+    def floors(self) -> dict[str, float | None]:
+        """Bits per byte without a model."""
+        return {"byte_entropy": self.byte_entropy, "compressed": self.compressed}
+
+    @property
+    def verdict(self) -> str:
+        """Whether the model needs fewer bits than xz."""
+        return "below xz" if self.bits_per_byte < self.compressed else "not below xz"
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield scores, floors and the comparison."""
+        yield "Data", f"{self.path}   {self.num_chars:,} characters   model {self.model}"
+        yield (
+            "Loss",
+            f"{self.loss:.3f} nats/token   perplexity {self.perplexity:.2f}   "
+            f"{self.bits_per_byte:.3f} bits/byte",
+        )
+        yield (
+            "Floors",
+            f"single bytes {self.byte_entropy:.3f} bits/byte   xz {self.compressed:.3f} bits/byte",
+        )
+        yield "Verdict", self.verdict
+        if self.compared is not None:
+            difference = self.bits_per_byte - self.compared
+            yield "Compare", f"{self.model} against {self.other}: {difference:+.3f} bits/byte"
+
 
 def evaluate_text(
-    generator: TextGenerator, lines: TextLines, *, name: str, other: TextGenerator | None = None
+    generator: TextGenerator,
+    lines: TextLines,
+    options: EvaluationOptions,
+    other: TextGenerator | None = None,
 ) -> TextReport:
     """Score a language model on a text that it was not trained on.
 
     Args:
         generator: The model.
         lines: The text.
-        name: Name of the model for the report.
+        options: How it is evaluated.
         other: Another model to compare with.
 
     Returns:
@@ -62,7 +104,8 @@ def evaluate_text(
     content = ("\n".join(lines.texts) + "\n").encode()
     return TextReport(
         path=lines.path,
-        model=name,
+        model=options.model,
+        other=options.other,
         num_lines=len(lines.texts),
         num_chars=lines.num_chars,
         loss=measures["loss"],
@@ -84,29 +127,22 @@ def byte_entropy(content: bytes) -> float:
     return sum(fraction * math.log2(1 / fraction) for fraction in fractions)
 
 
-def read_test_text(
-    path: str, generator: TextGenerator, *, drop_overlap: bool = False, allow_overlap: bool = False
-) -> TextLines:
+def read_test_text(path: str, generator: TextGenerator, options: EvaluationOptions) -> TextLines:
     """Return a test text, read with the settings of the model's training text.
 
-    Args:
-        path: The file.
-        generator: The model to be tested.
-        drop_overlap: Leave out long lines that are also in the training text.
-        allow_overlap: Keep such lines.
-
     Raises:
-        DataError: Neither is set and there are such lines, or the file cannot be read.
+        DataError: There are long lines that are also in the training text and `options` do not say
+            what becomes of them, or the file cannot be read.
     """
     lines = read_lines_of(path, generator.config.data)
-    if allow_overlap:
+    if options.allow_overlap:
         return lines
     try:
         train = read_text_data(ReadOptions.from_config(generator.config)).train
     except DataError:  # the training text is not available, so nothing can be compared
         return lines
     new_lines, repeats = without_repeats(train, lines)
-    if repeats and not drop_overlap:
+    if repeats and not options.drop_overlap:
         raise DataError(
             f"{path}: {len(repeats):,} of {len(lines):,} lines are also in {train.path} "
             f"(e.g. line {repeats[0].line:,}).  Scores would be too good.  "

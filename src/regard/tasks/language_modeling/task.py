@@ -21,8 +21,10 @@ from regard.setup.base_task import (
 )
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
+from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.presets import LANGUAGE_MODEL_PRESETS
 from regard.tasks.language_modeling.data import TextData, read_text_data
+from regard.tasks.language_modeling.evaluation import TextReport, evaluate_text, read_test_text
 from regard.tasks.language_modeling.loss import (
     LanguageModelLoss,
     evaluation_batches,
@@ -41,6 +43,8 @@ class LanguageModelingTask(Task):
 
     name = "language-modeling"
     purpose = "continue a text"
+    verbs = (("generate", "PROMPT"), ("evaluate", "other.txt"))
+    example_data = "book.txt"
     families = DECODERS
     presets = LANGUAGE_MODEL_PRESETS
 
@@ -73,6 +77,16 @@ class LanguageModelingTask(Task):
         )
         parts.dataset.length = batches.length
         return LanguageModelingSetup(parts, batches)
+
+    def evaluate(
+        self,
+        predictor: TextGenerator,
+        path: str,
+        options: EvaluationOptions,
+        other: TextGenerator | None = None,
+    ) -> TextReport:
+        """Score a language model on running text; see `Task`."""
+        return evaluate_text(predictor, read_test_text(path, predictor, options), options, other)
 
     def predictor(
         self, model: Decoder, tokenizer: AnyTokenizer, config: RunConfig

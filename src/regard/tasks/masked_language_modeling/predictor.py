@@ -31,6 +31,7 @@ _POOLING: dict[PoolingMode, Callable[[Tensor], Tensor]] = {
     "weightedmean": _weighted_mean,
     "lasttoken": lambda states: states[:, -1],
 }
+_UNKNOWN_RUN = RunConfig(task="masked-language-modeling")
 
 
 def pool_states(states: Tensor, pooling: SentencePooling) -> Tensor:
@@ -54,13 +55,13 @@ class TextEncoder:
     Args:
         model: In evaluation mode.
         tokenizer: Its vocabulary.
-        config: The settings of its run; None where they are unknown.
+        config: The settings of its run, the defaults where they are unknown.
         pooling: How the states of a text become its vector.
     """
 
     model: Encoder
     tokenizer: AnyTokenizer
-    config: RunConfig | None = None
+    config: RunConfig = _UNKNOWN_RUN
     pooling: SentencePooling = field(default_factory=SentencePooling)
 
     @property

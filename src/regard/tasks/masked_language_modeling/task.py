@@ -33,6 +33,7 @@ class MaskedLanguageModelingTask(Task):
 
     name = "masked-language-modeling"
     purpose = "predict hidden tokens"
+    example_data = "reviews.jsonl"
     families = ENCODERS
     presets = ENCODER_PRESETS
 

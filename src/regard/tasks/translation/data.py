@@ -8,17 +8,24 @@ import msgspec
 import numpy as np
 
 from regard.data.batching import TokenRows
+from regard.data.cldr_corpus import cldr_corpus
 from regard.data.dropped_rows import DroppedRow
 from regard.data.languages import guess_pair
 from regard.data.listing import describe_lines
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
-from regard.data.splits import check_overlap, clean, split, without_overlap
-from regard.errors import DataError
+from regard.data.splits import (
+    check_overlap,
+    clean,
+    count_near_twins,
+    split,
+    without_overlap,
+)
+from regard.errors import ConfigError, DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
-from regard.setup.base_task import Dataset, ReadOptions
+from regard.setup.base_task import DataDetails, Dataset, ReadOptions
 from regard.setup.config import DataConfig, two_columns
 from regard.setup.facts import DataFacts
 
@@ -62,6 +69,24 @@ class TranslationData(Dataset[ParallelCorpus], kw_only=True):
             "Texts with labels have a header, text,label: `task=classification`"
         ]
 
+    def details(self) -> DataDetails:
+        """Return the lengths of both sides, in characters."""
+        lengths = summarize_lengths(self.train)
+        lines = [
+            (
+                "Length",
+                f"{side}: "
+                + "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())
+                + "   (characters)",
+            )
+            for side, figures in lengths.items()
+        ]
+        return DataDetails(
+            fields={"num_pairs": sum(self.sizes), "lengths": lengths},
+            lines=lines,
+            num_near_twins=sum(map(count_near_twins, (self.train, self.valid, self.test))),
+        )
+
     def facts(self) -> DataFacts:
         """Return the characters of the training targets, and the languages."""
         num_chars = sum(map(len, self.train.targets))
@@ -80,10 +105,15 @@ class TranslationData(Dataset[ParallelCorpus], kw_only=True):
 def read_translation_data(options: ReadOptions) -> TranslationData:
     """Return the sentence pairs of a run, read, cleaned and split; named files stay whole.
 
+    Without a file they are those of the embedded corpus.
+
     Raises:
+        ConfigError: Held-out data is named for the embedded corpus.
         DataError: A file is missing, malformed, or overlaps with another.
     """
     data = options.data
+    if data.path is None:
+        return _embedded_data(options)
     source = options.training_source("pairs.tsv")
     pairs, dropped = clean(read_pairs_of(source, data, targets=options.source("targets")))
     parts = split(
@@ -118,6 +148,26 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
             encoding=data.encoding,
             columns=columns_of(data),
         ),
+    )
+
+
+def _embedded_data(options: ReadOptions) -> TranslationData:
+    """Return the embedded corpus, which has validation and test data of its own."""
+    for name in ("valid", "test"):
+        if (value := getattr(options.data, name)) is not None:
+            raise ConfigError(
+                f"`data.{name}={value}`: the embedded corpus has validation and test data of "
+                "its own.  Leave it out, or name a file of pairs."
+            )
+    corpus = cldr_corpus(seed=options.seed)
+    return TranslationData(
+        path=corpus.train.path,
+        train=corpus.train,
+        valid=corpus.valid,
+        test=corpus.test,
+        dropped=[],
+        languages="en-de,fr,zh",
+        is_generated=True,
     )
 
 
@@ -202,10 +252,10 @@ def encode_pairs(
     )
 
 
-def summarize_lengths(data: TranslationData) -> dict[str, dict[str, float]]:
-    """Return mean, percentiles and maximum of the training sentences' characters, by side."""
+def summarize_lengths(corpus: ParallelCorpus) -> dict[str, dict[str, float]]:
+    """Return mean, percentiles and maximum of the characters of pairs, by side."""
     figures = {}
-    for name, texts in (("source", data.train.sources), ("target", data.train.targets)):
+    for name, texts in (("source", corpus.sources), ("target", corpus.targets)):
         lengths = np.array([len(text) for text in texts])
         percentiles = {f"p{p}": float(np.percentile(lengths, p)) for p in (50, 95, 99)}
         figures[name] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,9 +21,9 @@ from regard.metrics.translation import (
     worst_translations,
 )
 from regard.setup.base_task import ReadOptions
-from regard.tasks.translation.data import exclude_overlap, read_pairs_of
+from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
+from regard.tasks.translation.data import exclude_overlap, read_pairs_of, read_translation_data
 from regard.tasks.translation.predictor import Translator
-from regard.tasks.translation.task import TranslationTask
 
 _TIMED_SENTENCES = 50
 
@@ -37,66 +38,120 @@ class WorstTranslation(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
 
 
-class TranslationReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The scores of a translation model on a file.
+class TranslationReport(EvaluationReport, frozen=True, kw_only=True):
+    """The scores of a translation model on a file of pairs.
 
     Args:
-        model: Folder of the model.
-        path: File of pairs.
         num_pairs: Number of pairs scored.
+        beam: Hypotheses in the search.
         scores: BLEU and chrF with their intervals and signatures.
         copy_chrf: chrF of copying the source.
         neighbour_chrf: chrF of the target of the nearest training sentence; None where the training
             data is not available.
         latency_p50: Median seconds for one sentence alone.
         latency_p95: 95th percentile of the same.
-        verdict: The comparison with the baselines in a sentence.
         worst: The worst translations, worst first.
         comparison: Differences to another model; None without one.
     """
 
-    model: str
-    path: str
     num_pairs: int
+    beam: int
     scores: TranslationScores
     copy_chrf: float
     neighbour_chrf: float | None
     latency_p50: float
     latency_p95: float
-    verdict: str
     worst: list[WorstTranslation]
     comparison: PairedScores | None
 
+    @property
+    def num_rows(self) -> int:
+        """Number of pairs scored."""
+        return self.num_pairs
 
-def evaluate_model(
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """BLEU and chrF."""
+        return msgspec.to_builtins(self.scores)
+
+    @property
+    def floors(self) -> dict[str, float | None]:
+        """ChrF without a model."""
+        return {"copy_chrf": self.copy_chrf, "neighbour_chrf": self.neighbour_chrf}
+
+    @property
+    def verdict(self) -> str:
+        """The comparison of chrF with the best floor, in a sentence."""
+        baselines = {"copying the source": self.copy_chrf}
+        if self.neighbour_chrf is not None:
+            baselines["the nearest training sentence"] = self.neighbour_chrf
+        name, baseline = max(baselines.items(), key=lambda item: item[1])
+        score = self.scores.chrf
+        if score.high < baseline:
+            return (
+                f"worse than {name} ({baseline:.1f} chrF): this model is of no use yet; "
+                "train longer."
+            )
+        if score.low <= baseline:
+            return f"no better than {name} ({baseline:.1f} chrF): train longer, or on more data."
+        return f"{score.value - baseline:.1f} chrF above {name}, the best floor."
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield scores, floors, latency, the worst translations and the comparison."""
+        yield (
+            "Data",
+            f"{self.path}   {self.num_pairs:,} pairs   model {self.model}   beam {self.beam}",
+        )
+        for name, score in (("chrF", self.scores.chrf), ("BLEU", self.scores.bleu)):
+            yield name, f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]   {score.signature}"
+        neighbor = self.neighbour_chrf
+        nearest = "training data not at hand" if neighbor is None else f"{neighbor:.1f} chrF"
+        yield (
+            "Floors",
+            f"copying the source {self.copy_chrf:.1f} chrF   nearest training sentence {nearest}",
+        )
+        yield "Verdict", self.verdict
+        yield (
+            "Latency",
+            f"p50 {1000 * self.latency_p50:.0f} ms   p95 {1000 * self.latency_p95:.0f} ms   "
+            "(one sentence at a time)",
+        )
+        for entry in self.worst:
+            yield "Worst", f"line {entry.line:,}   chrF {entry.chrf:.1f}"
+            yield "", f"source  {entry.source}"
+            yield "", f"output  {entry.output}"
+            yield "", f"wanted  {entry.reference}"
+        if self.comparison is not None:
+            yield "Compare", f"{self.model} against {self.other}, paired bootstrap"
+            for name, paired in (("chrF", self.comparison.chrf), ("BLEU", self.comparison.bleu)):
+                interval = f"[{paired.low:+.1f}, {paired.high:+.1f}]"
+                yield "", f"{name} {paired.difference:+.1f} {interval}   p = {paired.p_value:.3f}"
+
+
+def evaluate_translator(
     translator: Translator,
     pairs: ParallelCorpus,
-    *,
-    name: str,
-    beam: int | None = None,
+    options: EvaluationOptions,
     other: Translator | None = None,
-    num_worst: int = 20,
 ) -> TranslationReport:
     """Translate and score a file of pairs.
 
     Args:
         translator: The model.
         pairs: Sources with reference translations.
-        name: Name of the model for the report.
-        beam: Number of hypotheses kept in the search; None is as each model's settings say.
+        options: How it is evaluated.
         other: Another model to compare with by paired bootstrap.
-        num_worst: Number of worst translations to list.
 
     Returns:
         Scores, baselines, latency and the worst translations.
     """
+    beam = options.beam
     outputs = translator.translate(pairs.sources, beam=beam)
     language = translator.config.data.languages.partition("-")[2] or None
-    scores = score_translations(outputs, pairs.targets, target_language=language)
-    baselines = {"copying the source": chrf(copy_source(pairs.sources), pairs.targets)}
+    neighbour_chrf = None
     if (train := _training_pairs(translator)) is not None:
         nearest = NearestNeighbor(train.sources, train.targets).translate(pairs.sources)
-        baselines["the nearest training sentence"] = chrf(nearest, pairs.targets)
+        neighbour_chrf = chrf(nearest, pairs.targets)
     comparison = None
     if other is not None:
         other_outputs = other.translate(pairs.sources, beam=beam)
@@ -105,15 +160,16 @@ def evaluate_model(
         )
     seconds = _time_single_sentences(translator, pairs.sources, beam)
     return TranslationReport(
-        model=name,
+        model=options.model,
         path=pairs.path,
+        other=options.other,
         num_pairs=len(pairs),
-        scores=scores,
-        copy_chrf=baselines["copying the source"],
-        neighbour_chrf=baselines.get("the nearest training sentence"),
+        beam=translator.config.search.beam if beam is None else beam,
+        scores=score_translations(outputs, pairs.targets, target_language=language),
+        copy_chrf=chrf(copy_source(pairs.sources), pairs.targets),
+        neighbour_chrf=neighbour_chrf,
         latency_p50=float(np.percentile(seconds, 50)),
         latency_p95=float(np.percentile(seconds, 95)),
-        verdict=_verdict(scores, baselines),
         worst=[
             WorstTranslation(
                 line=pairs.lines[row],
@@ -122,7 +178,7 @@ def evaluate_model(
                 output=outputs[row],
                 reference=pairs.targets[row],
             )
-            for row, value in worst_translations(outputs, pairs.targets, count=num_worst)
+            for row, value in worst_translations(outputs, pairs.targets, count=options.num_worst)
         ],
         comparison=comparison,
     )
@@ -141,36 +197,18 @@ def _time_single_sentences(
     return seconds
 
 
-def _verdict(scores: TranslationScores, baselines: dict[str, float]) -> str:
-    """Compare the score with the best baseline in a sentence."""
-    name, baseline = max(baselines.items(), key=lambda item: item[1])
-    if scores.chrf.high < baseline:
-        return (
-            f"worse than {name} ({baseline:.1f} chrF): this model is of no use yet; train longer."
-        )
-    if scores.chrf.low <= baseline:
-        return f"no better than {name} ({baseline:.1f} chrF): train longer, or on more data."
-    gain = scores.chrf.value - baseline
-    return f"{gain:.1f} chrF above {name}, the best floor."
-
-
 def read_test_pairs(
-    path: str, translator: Translator, *, drop_overlap: bool = False, allow_overlap: bool = False
+    path: str, translator: Translator, options: EvaluationOptions
 ) -> ParallelCorpus:
     """Return test pairs, read with the settings of the model's training pairs.
 
-    Args:
-        path: The file.
-        translator: The model to be tested.
-        drop_overlap: Leave out pairs whose source is in the training data.
-        allow_overlap: Keep such pairs.
-
     Raises:
-        DataError: Neither is set and there are such pairs, or the file cannot be read.
+        DataError: There are pairs whose source is in the training data and `options` do not say
+            what becomes of them, or the file cannot be read.
     """
     pairs = read_pairs_of(path, translator.config.data)
-    train = None if allow_overlap else _training_pairs(translator)
-    return pairs if train is None else exclude_overlap(train, pairs, drop=drop_overlap)
+    train = None if options.allow_overlap else _training_pairs(translator)
+    return pairs if train is None else exclude_overlap(train, pairs, drop=options.drop_overlap)
 
 
 def _training_pairs(translator: Translator) -> ParallelCorpus | None:
@@ -179,6 +217,6 @@ def _training_pairs(translator: Translator) -> ParallelCorpus | None:
     if config.tokenizer.kind == "published" and config.start_from is None:
         return None  # a published model that was not trained further here
     try:
-        return TranslationTask().read(ReadOptions.from_config(config)).train
+        return read_translation_data(ReadOptions.from_config(config)).train
     except DataError:
         return None

@@ -11,8 +11,7 @@ import torch
 from msgspec.structs import replace
 
 from regard.data.batching import PairBatches
-from regard.data.cldr_corpus import cldr_corpus
-from regard.errors import ConfigError, NextStep, WeightsError
+from regard.errors import NextStep, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.metrics.translation import score_translations
@@ -27,12 +26,18 @@ from regard.setup.base_task import (
 )
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
+from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.presets import SEQ2SEQ_PRESETS
 from regard.tasks.translation.data import (
     EncodedPairs,
     TranslationData,
     encode_pairs,
     read_translation_data,
+)
+from regard.tasks.translation.evaluation import (
+    TranslationReport,
+    evaluate_translator,
+    read_test_pairs,
 )
 from regard.tasks.translation.loss import (
     DECODED_ROWS,
@@ -55,6 +60,8 @@ class TranslationTask(Task):
 
     name = "translation"
     purpose = "translate"
+    verbs = (("translate", "TEXT"), ("evaluate", "pairs.tsv"))
+    example_data = "pairs.tsv"
     families = ENCODER_DECODERS
     presets = SEQ2SEQ_PRESETS
 
@@ -65,24 +72,7 @@ class TranslationTask(Task):
 
     def read(self, options: ReadOptions) -> TranslationData:
         """Read the pairs of a file, or of the embedded corpus where no file is named."""
-        if options.data.path is not None:
-            return read_translation_data(options)
-        for name in ("valid", "test"):
-            if (value := getattr(options.data, name)) is not None:
-                raise ConfigError(
-                    f"`data.{name}={value}`: the embedded corpus has validation and test data of "
-                    "its own.  Leave it out, or name a file of pairs."
-                )
-        corpus = cldr_corpus(seed=options.seed)
-        return TranslationData(
-            path=corpus.train.path,
-            train=corpus.train,
-            valid=corpus.valid,
-            test=corpus.test,
-            dropped=[],
-            languages="en-de,fr,zh",
-            is_generated=True,
-        )
+        return read_translation_data(options)
 
     def set_up(
         self, parts: RunParts[TranslationData, AnyTokenizer, EncoderDecoder[Any]], report: Report
@@ -117,6 +107,17 @@ class TranslationTask(Task):
     ) -> Translator:
         """Return the translator of a trained model."""
         return Translator(model, tokenizer, config)
+
+    def evaluate(
+        self,
+        predictor: Translator,
+        path: str,
+        options: EvaluationOptions,
+        other: Translator | None = None,
+    ) -> TranslationReport:
+        """Score a translator on a file of pairs; see `Task`."""
+        pairs = read_test_pairs(path, predictor, options)
+        return evaluate_translator(predictor, pairs, options, other)
 
 
 class TranslationSetup(TrainingSetup[TranslationData, AnyTokenizer, EncoderDecoder[Any]]):

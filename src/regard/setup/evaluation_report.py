@@ -1,0 +1,88 @@
+"""What an evaluation of a model on new data returns: the interface of every task's report.
+
+A report has named scores with intervals, floors that need no model, and a verdict. It describes
+itself for JSON and for people, so that whoever prints it knows no task.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+
+class EvaluationOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model is evaluated.
+
+    Args:
+        model: Name of the model in the report.
+        other: Name of the model that it is compared with; None without one.
+        beam: Hypotheses in a beam search; None uses the setting of each model.
+        num_worst: Number of worst rows to list.
+        drop_overlap: Leave out rows that are also in the training data.
+        allow_overlap: Keep rows that are also in the training data.
+    """
+
+    model: str
+    other: str | None = None
+    beam: int | None = None
+    num_worst: int = 20
+    drop_overlap: bool = False
+    allow_overlap: bool = False
+
+
+class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The scores of a model on data.
+
+    Args:
+        model: Name of the model.
+        path: The data.
+        other: Name of the model that it is compared with; None without one.
+    """
+
+    model: str
+    path: str
+    other: str | None = None
+
+    @property
+    @abstractmethod
+    def num_rows(self) -> int:
+        """Number of rows scored."""
+
+    @property
+    @abstractmethod
+    def intervals(self) -> dict[str, Any]:
+        """Every score by name, an object with ``value``, ``low`` and ``high``."""
+
+    @property
+    @abstractmethod
+    def floors(self) -> dict[str, float | None]:
+        """Scores that need no model, by name; None where they are not known."""
+
+    @property
+    @abstractmethod
+    def verdict(self) -> str:
+        """The comparison with the floors, in a sentence."""
+
+    @abstractmethod
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield the report as lines: a short title, empty where a line continues, and the text."""
+
+    def json_fields(self) -> dict[str, Any]:
+        """Return the report as plain values, with the fields that the reports of all tasks have."""
+        shared = {
+            "rows": self.num_rows,
+            "scores": self.intervals,
+            "floors": self.floors,
+            "verdict": self.verdict,
+        }
+        return {"worst": []} | msgspec.to_builtins(self) | shared
+
+
+def score_interval(
+    value: float, low: float | None = None, high: float | None = None
+) -> dict[str, float | None]:
+    """Return a score with its 95 % interval, None where it has none."""
+    return {"value": value, "low": low, "high": high}
