@@ -6,6 +6,9 @@ in cache, and the gradient is formed in the same pass as the value (the idea of 
 et al. 2024, and of Cut Cross-Entropy, Wijmans et al. 2024). Label smoothing after Szegedy et al.
 2016: the target distribution is ``(1 - epsilon) onehot + epsilon / vocab``.
 
+A model that copies (See, Liu & Manning 2017, equation 9) needs of its logits only the probability
+of the label, to which the probability of copying the label is added: `mixture_cross_entropy`.
+
 Cost: three matrix products of rows x dim x vocab; memory of one chunk of logits. Every derivative
 of any order exists: above the first order the gradient is formed again from differentiable
 operations.
@@ -36,7 +39,42 @@ def linear_cross_entropy(
         The loss in nats per row with smoothing (differentiable), and without smoothing (a plain
         measurement, not differentiable); scalars of float32 at least.
     """
-    loss, plain, _, _ = _LinearCrossEntropy.apply(hidden, weight, targets, label_smoothing)
+    loss, plain, *_ = _LinearCrossEntropy.apply(
+        hidden, weight, targets, label_smoothing, None, None
+    )
+    return loss, plain
+
+
+def mixture_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    log_generate: Tensor,
+    log_copy: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Compute the mean of ``-log(g softmax(hidden weight^T)_target + c)``.
+
+    Label smoothing is that of the softmax alone: ``(1 - epsilon)`` times the value above, and
+    ``epsilon`` times the mean of ``-log softmax`` over the vocabulary. So it favours neither part
+    of the mixture, and without copies it is that of `linear_cross_entropy`.
+
+    Args:
+        hidden: ``[rows, dim]``, floating point; the products are computed in its type.
+        weight: ``[vocab, dim]``, floating point.
+        targets: ``[rows]`` class indices.
+        log_generate: ``log g``, ``[rows]``, finite, float32 at least.
+        log_copy: ``log c``, ``[rows]``, finite: a large negative number where c is 0.
+        label_smoothing: epsilon, 0 to below 1.
+
+    Returns:
+        The loss in nats per row with smoothing (differentiable), and without smoothing (a plain
+        measurement, not differentiable); scalars of float32 at least.
+    """
+    loss, plain, *_ = _LinearCrossEntropy.apply(
+        hidden, weight, targets, label_smoothing, log_generate, log_copy
+    )
     return loss, plain
 
 
@@ -52,15 +90,33 @@ def _log_loss(logits: Tensor, probabilities: Tensor, target: Tensor, at_target: 
 
 
 def _gradients(
-    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float
-) -> tuple[Tensor, Tensor]:
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    smoothing: float,
+    log_generate: Tensor | None,
+    log_copy: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Compute the gradients by differentiable operations, all logits ``[rows, vocab]`` at once."""
     rows, vocab = len(hidden), len(weight)
     weight_used = weight.to(hidden.dtype)
-    probabilities = (hidden @ weight_used.T).softmax(-1)
+    logits = hidden @ weight_used.T
+    probabilities = logits.softmax(-1)
     one_hot = torch.nn.functional.one_hot(targets, vocab).to(hidden.dtype)
-    residual = (probabilities - (1 - smoothing) * one_hot - smoothing / vocab) / rows
-    return residual @ weight_used, (residual.T @ hidden).to(weight.dtype)
+    grad_generate = grad_copy = None
+    if log_generate is None or log_copy is None:
+        residual = (probabilities - (1 - smoothing) * one_hot - smoothing / vocab) / rows
+    else:
+        log_label = logits.to(log_copy.dtype).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+        odds = log_generate + log_label - log_copy  # logarithm, of a label that was generated
+        grad_generate = -(1 - smoothing) / rows * odds.sigmoid()
+        grad_copy = -(1 - smoothing) / rows * (-odds).sigmoid()
+        share = (-rows * grad_generate).to(hidden.dtype)[:, None]
+        residual = (
+            (share + smoothing) * probabilities - share * one_hot - smoothing / vocab
+        ) / rows
+    grad_weight = (residual.T @ hidden).to(weight.dtype)
+    return residual @ weight_used, grad_weight, grad_generate, grad_copy
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -68,8 +124,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        log_generate: Tensor | None,
+        log_copy: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
         rows, vocab = len(hidden), len(weight)
         weight_used = weight.to(hidden.dtype)
         exact = torch.promote_types(hidden.dtype, torch.float32)
@@ -78,6 +139,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         plain = torch.zeros_like(loss)
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight)
+        shares: list[tuple[Tensor, Tensor]] = []  # of a label: that it was generated, and copied
         chunk = max(1, _CHUNK_ELEMENTS // vocab)
         for start in range(0, rows, chunk):
             part = hidden[start : start + chunk]
@@ -85,43 +147,61 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits = part @ weight_used.T  # [chunk, vocab]
             at_target = logits.gather(1, target).to(exact)
             residual = logits.softmax(-1)
-            nll = _log_loss(logits, residual, target, at_target)
-            plain += nll.sum()
+            nll = label_nll = _log_loss(logits, residual, target, at_target)  # [chunk, 1]
+            pull = residual.new_full(target.shape, 1 - smoothing)  # towards the target
+            if log_generate is not None and log_copy is not None:
+                generated = log_generate[start : start + chunk, None] - nll
+                copied = log_copy[start : start + chunk, None]
+                label_nll = -torch.logaddexp(generated, copied)
+                share = (1 - smoothing) * (generated + label_nll).exp()
+                shares.append((share, (1 - smoothing) * (copied + label_nll).exp()))
+                pull = share.to(residual.dtype)
+                residual *= pull + smoothing
+            plain += label_nll.sum()
             if smoothing:
                 uniform = at_target + nll - (part.to(exact) @ mean_weight)[:, None]
-                loss += (1 - smoothing) * nll.sum() + smoothing * uniform.sum()
-            residual.scatter_add_(1, target, residual.new_full(target.shape, smoothing - 1))
+                loss += (1 - smoothing) * label_nll.sum() + smoothing * uniform.sum()
+            residual.scatter_add_(1, target, -pull)
             grad_hidden[start : start + chunk] = residual @ weight_used
             grad_weight += residual.T @ part
         if smoothing:
             grad_hidden -= (smoothing * mean_weight).to(hidden.dtype)
             grad_weight -= (smoothing / vocab) * hidden.sum(0, dtype=exact).to(weight.dtype)
         loss = loss if smoothing else plain.clone()
-        return loss / rows, plain / rows, grad_hidden.div_(rows), grad_weight.div_(rows)
+        grad_generate = grad_copy = None
+        if shares:
+            of_generate, of_copy = zip(*shares, strict=True)
+            grad_generate, grad_copy = (-torch.cat(p)[:, 0] / rows for p in (of_generate, of_copy))
+        gradients = grad_hidden.div_(rows), grad_weight.div_(rows), grad_generate, grad_copy
+        return loss / rows, plain / rows, *gradients
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        hidden, weight, targets, ctx.smoothing = inputs
-        _, plain, grad_hidden, grad_weight = output
-        ctx.mark_non_differentiable(plain, grad_hidden, grad_weight)
-        ctx.save_for_backward(hidden, weight, targets, grad_hidden, grad_weight)
-        ctx.save_for_forward(hidden, weight, targets)
+        hidden, weight, targets, ctx.smoothing, *log_probabilities = inputs
+        _, plain, *gradients = output
+        present = (gradient for gradient in gradients if gradient is not None)
+        ctx.mark_non_differentiable(plain, *present)
+        ctx.save_for_backward(hidden, weight, targets, *log_probabilities, *gradients)
+        ctx.save_for_forward(hidden, weight, targets, *log_probabilities)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        hidden, weight, targets, grad_hidden, grad_weight = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, targets, log_generate, log_copy, *gradients = ctx.saved_tensors
         if torch.is_grad_enabled():
-            grad_hidden, grad_weight = _gradients(hidden, weight, targets, ctx.smoothing)
-        scale = grads[0]
-        return grad_hidden * scale.to(hidden.dtype), grad_weight * scale, None, None
+            gradients = _gradients(hidden, weight, targets, ctx.smoothing, log_generate, log_copy)
+        of_hidden, of_weight, *of_others = (
+            None if gradient is None else gradient * grads[0].to(gradient.dtype)
+            for gradient in gradients
+        )
+        return of_hidden, of_weight, None, None, *of_others
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, None, None, None]:
-        hidden, weight, targets = ctx.saved_tensors
-        grad_hidden, grad_weight = _gradients(hidden, weight, targets, ctx.smoothing)
-        tangent = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        if tangents[0] is not None:
-            tangent = tangent + (grad_hidden * tangents[0]).sum()
-        if tangents[1] is not None:
-            tangent = tangent + (grad_weight * tangents[1]).sum()
-        return tangent, None, None, None
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        hidden, weight, targets, *log_probabilities = ctx.saved_tensors
+        gradients = _gradients(hidden, weight, targets, ctx.smoothing, *log_probabilities)
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        of_inputs = (tangents[0], tangents[1], tangents[4], tangents[5])
+        for gradient, tangent in zip(gradients, of_inputs, strict=True):
+            if gradient is not None and tangent is not None:
+                total = total + (gradient * tangent).sum()
+        return total, None, None, None, None, None

@@ -65,6 +65,9 @@ class Layer(nn.Module):
     reads_last_step = False
     """Whether it reads what the step before computed, instead of the layer before it."""
 
+    reads_logits = False
+    """Whether it reads the output of the model's map to logits and gives another."""
+
     entrywise: ClassVar[tuple[str, ...]] = ()
     """Names of its own parameters of two axes that are no matrices, such as biases of heads."""
 
