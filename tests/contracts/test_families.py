@@ -31,6 +31,7 @@ SIDES = {
     if side in ("encoder", "decoder")
 }
 PAIRS = [f"{encoder}+{decoder}" for encoder in SIDES["encoder"] for decoder in SIDES["decoder"]]
+COPYING = "transformer that copies"
 ALONE = [family for family in ENCODER_DECODERS if family != "encoder_decoder"]
 SOURCE = torch.tensor([[5, 6, 7, 8, 9, 2], [9, 4, 2, 0, 0, 0], [3, 2, 0, 0, 0, 0]])
 TARGET = torch.tensor([[1, 10, 11, 12, 4, 7], [1, 13, 14, 15, 9, 8], [1, 3, 3, 5, 6, 12]])
@@ -43,6 +44,8 @@ def build(family: str, **changes):
         model = join(family, changes)
     else:
         sizes = {"num_encoder_layers": 2, "num_decoder_layers": 2, "dim": 16, "dropout": 0.1}
+        if family == COPYING:
+            family, changes = "transformer", {"has_copy": True} | changes
         made = ENCODER_DECODERS[family]
         model = made.model(made.config(**sizes | OWN_SIZES.get(family, {}) | changes), VOCAB)
     model = model.double().eval()
@@ -64,10 +67,10 @@ def join(pair: str, changes: dict[str, Any], **of_decoder):
 
 
 def loss_of(model):
-    return model(SOURCE, TARGET).logsumexp(-1).sum()
+    return model(SOURCE, TARGET).square().sum()  # the log-sum-exp of log-probabilities is 0
 
 
-@pytest.fixture(params=ALONE + PAIRS)
+@pytest.fixture(params=[*ALONE, COPYING, *PAIRS])
 def family(request):
     return request.param
 
@@ -146,8 +149,9 @@ def test_weights_stay_float32_while_activations_are_bfloat16(family):
     model = build(family).float()
     model.compute_dtype = torch.bfloat16
     logits = model(SOURCE, TARGET)
-    assert logits.dtype == torch.bfloat16
-    assert model.decode_step(TARGET[:, 0], model.init_state(SOURCE)).dtype == torch.bfloat16
+    dtype = torch.float32 if family == COPYING else torch.bfloat16  # of probabilities, of logits
+    assert logits.dtype == dtype
+    assert model.decode_step(TARGET[:, 0], model.init_state(SOURCE)).dtype == dtype
     logits.float().sum().backward()
     assert {parameter.grad.dtype for parameter in model.parameters()} == {torch.float32}
 
@@ -173,7 +177,7 @@ def test_a_state_dict_round_trip_gives_equal_logits(family):
     assert torch.equal(model(SOURCE, TARGET), other(SOURCE, TARGET))
 
 
-@pytest.mark.parametrize("family", ALONE)
+@pytest.mark.parametrize("family", [*ALONE, COPYING])
 def test_tied_tables_are_one(family):
     sizes = [
         sum(parameter.numel() for parameter in build(family, tied=tied).parameters())

@@ -31,6 +31,8 @@ LABEL = r'"([^"\[\]<>]|<br/>|\[|\])*"'
 NODE = re.compile(rf"(n\d+)(\[{LABEL}\]|\(\[{LABEL}\]\)|\(\({LABEL}\)\))")
 GROUP = re.compile(rf"subgraph (g\d+)\[{LABEL}\]")
 EDGE = re.compile(rf"(n\d+) (-->|-\.->|-\.-)(\|{LABEL}\|)? (n\d+)")
+NAMED = re.compile(r'(n\d+)[\[(]+"([^"]*)')
+FLOW = re.compile(r'(n\d+) -->(?:\|"(.*)"\|)? (n\d+)')
 HEADS = {"num_heads": 2, "hidden_dim": 48}
 SIDES = {"num_encoder_layers": 3, "num_decoder_layers": 3, "dim": 32}
 STACK = {"num_layers": 3, "dim": 32} | HEADS
@@ -330,3 +332,26 @@ def test_a_chart_is_written_in_this_form():
         "    n1 -.-> n0\n"
         '    n0 -.-|"same"| n1\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("norm", "states", "keys"),
+    [
+        ("pre", "decoder_norm: layer norm", "encoder_norm: layer norm"),
+        ("post", "layer norm", "layer norm"),  # within the last block
+    ],
+)
+def test_the_copy_mechanism_reads_logits_states_embeddings_and_the_source(norm, states, keys):
+    chart = draw_diagram(build("transformer", norm=norm, has_copy=True))
+    names = {node: label.split("<br/>")[0] for node, label in NAMED.findall(chart)}
+    (head,) = (node for node, name in names.items() if name.startswith("copy_head"))
+    edges = [match.groups() for match in FLOW.finditer(chart)]
+    assert {label: names[start] for start, label, end in edges if end == head} == {
+        None: "output_weight",
+        "states": states,
+        "embedded input": "target_embedding",
+        "keys, values": keys,
+    }
+    assert [names[end] for start, _, end in edges if start == head] == [
+        "log-probabilities of 50 tokens"
+    ]

@@ -252,11 +252,16 @@ def _is_part(module: nn.Module) -> bool:
 
 
 def _rank(name: str, entry: nn.Module | nn.Parameter, is_double: bool) -> tuple[bool, int]:
-    """Order source before target; embeddings, maps into the blocks, blocks, others, the output."""
+    """Order source before target; embeddings, maps into the blocks, blocks, others, the output.
+
+    What reads the output's logits is last.
+    """
     last = name.rpartition(".")[2]
     description = describe(entry) if isinstance(entry, nn.Module) else None
     if last == _OUTPUT_WEIGHT:
         rank = 4
+    elif isinstance(entry, Layer) and entry.reads_logits:
+        rank = 5
     elif isinstance(entry, nn.Parameter) or (isinstance(entry, Layer) and entry.is_embedding):
         rank = 0
     elif last.endswith("_input") or (description is not None and description.out_dim == 0):

@@ -120,8 +120,9 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What is trained of the weights that a run starts from.
 
     Args:
-        method: all, last (the last layers and the output layer of a classifier), or lora (low-rank
-            adapters of every linear layer, merged into the saved weights).
+        method: all, last (the last layers), or lora (low-rank adapters of every linear layer,
+            merged into the saved weights); a classifier's output layer and a copy mechanism are
+            always trained.
         layers: Number of last layers.
         rank: Rank of the adapters.
         alpha: Scale of the adapters, times the rank.

@@ -15,11 +15,12 @@ from regard.errors import WeightsError
 from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
-from regard.models import Classifier, Model, Vit
+from regard.models import Classifier, EncoderDecoder, Model, Vit
 from regard.setup.config import RunConfig
 
 _HEAD_OF_TEXTS = ("output_weight", "output_bias")  # parameters with a row for each label
 _HEAD_OF_INPUTS = ("head.weight", "head.bias")
+_COPY_HEAD = "copy_head."  # beginning of names
 _NUM_NAMED = 10  # labels in a message
 
 
@@ -27,11 +28,12 @@ def load_pretrained(model: Model, config: RunConfig) -> str:
     """Copy the weights of ``start_from`` into a model.
 
     Of the output layer of a classifier the rows of labels that the weights know are copied; those
-    of new labels start at zero. The pooler starts at random where the weights have none.
+    of new labels start at zero. The pooler and the copy mechanism start at random where the weights
+    have none.
 
     Returns:
-        Which rows of the output layer are kept, in a sentence; empty where all are, or where the
-        weights have no output layer.
+        Which rows of the output layer are kept, or which other part is new or left out, in a
+        sentence; empty where all weights are kept, or where they have no output layer.
 
     Raises:
         WeightsError: Weights are missing or of other shapes.
@@ -61,8 +63,17 @@ def load_pretrained(model: Model, config: RunConfig) -> str:
         tensors = tensors | _known_rows(model, _HEAD_OF_INPUTS, tensors, labels, old_labels)
         fill_from_pretrained(model, tensors, folder)
         return _describe_known(labels, old_labels, folder)
-    fill_from_pretrained(model, tensors, folder)
-    return ""
+    return _fill_all(model, tensors, folder)
+
+
+def _fill_all(model: Model, tensors: dict[str, Tensor], folder: Path) -> str:
+    """Copy the weights of a whole model; return what is new or left out, in a sentence."""
+    has_copies = any(name.startswith(_COPY_HEAD) for name in tensors)
+    copies = isinstance(model, EncoderDecoder) and model.copy_head is not None
+    fill_from_pretrained(model, tensors, folder, skip=() if has_copies else (_COPY_HEAD,))
+    if copies and not has_copies:
+        return f"The copy mechanism is new: {folder} has none."
+    return f"The copy mechanism of {folder} is left out." if has_copies and not copies else ""
 
 
 def _known_rows(
@@ -160,6 +171,8 @@ def freeze(model: Model, config: RunConfig) -> None:
             layer.requires_grad_(False)
     if isinstance(model, Vit) and model.head is not None:
         model.head.requires_grad_(True)
+    if isinstance(model, EncoderDecoder) and model.copy_head is not None:
+        model.copy_head.requires_grad_(True)
     if isinstance(model, Classifier):
         model.output_weight.requires_grad_(True)
         model.output_bias.requires_grad_(True)

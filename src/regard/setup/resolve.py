@@ -17,7 +17,13 @@ from msgspec.structs import replace
 
 from regard.data.splits import SPLIT_RULE
 from regard.errors import ConfigError
-from regard.models import EncoderDecoderConfig, ModelConfig, family_of
+from regard.models import (
+    ENCODER_DECODERS,
+    EncoderDecoderConfig,
+    ModelConfig,
+    TransformerConfig,
+    family_of,
+)
 from regard.settings.binding import Table, bind
 from regard.setup.base_task import Task
 from regard.setup.config import DataConfig, PresetName, RunConfig
@@ -66,6 +72,7 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     config = replace(config, preset=preset, settings=request.settings, data=data)
     task.require_family(config.model)
     _check_positions(config)
+    _check_coverage(config, task)
     presets = task.presets[family_of(config.model)]
     config = _with_batch_and_rate(config, request, facts, presets.get(preset) or presets["small"])
     config = _with_precision(config, request, machine)
@@ -177,6 +184,19 @@ def _check_positions(config: RunConfig) -> None:
         raise ConfigError(
             f"data.max_length={config.data.max_length:,}: the model has a table of {most:,} "
             f"positions.  {advice}."
+        )
+
+
+def _check_coverage(config: RunConfig, task: Task) -> None:
+    """Raise where coverage is to be trained by a model that does not copy."""
+    coverage = config.training.coverage
+    if coverage and not getattr(config.model, "has_copy", False):
+        advice = "Leave it out"
+        if task.families is ENCODER_DECODERS and isinstance(config.model, TransformerConfig):
+            advice += ", or set `model.has_copy=true`"
+        raise ConfigError(
+            f"`training.coverage={coverage:g}`: the loss of a model that copies, and this one does "
+            f"not.  {advice}."
         )
 
 

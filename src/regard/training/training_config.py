@@ -47,6 +47,9 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             0 where `patience` is set.
         label_smoothing: Fraction of the target probability spread over the vocabulary, 0 to below
             1.
+        coverage: Weight of the coverage loss of a model that copies (model.has_copy), which has it
+            look at each part of the source once (See, Liu & Manning 2017: 1, late in training), 0
+            or more; 0 has none.
         precision: float32, bf16 (weights and optimizer stay float32), or auto: bf16 where the
             processor computes it fast.
         average: Decay of the exponential moving average of the weights, which is evaluated and
@@ -62,6 +65,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     patience: int = 4
     patience_steps: int = 100
     label_smoothing: float = 0.1
+    coverage: float = 0.0
     precision: Precision = "auto"
     average: float = 0.998
     checkpoint_seconds: float = 50.0
@@ -70,8 +74,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience")
         require_positive(self, "minutes")
-        require_at_least(0, self, "checkpoint_seconds", "seed", "patience_steps")
-        require_finite(self, "checkpoint_seconds")
+        require_at_least(0, self, "checkpoint_seconds", "seed", "patience_steps", "coverage")
+        require_finite(self, "checkpoint_seconds", "coverage")
         require_at_most(LARGEST, self, "minutes", "checkpoint_seconds")
         require_probability(self, "label_smoothing", "average")
 

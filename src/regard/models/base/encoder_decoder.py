@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from regard.layers.cache import LayerCache
 from regard.layers.convolution import ConvDecoderBlock
 from regard.layers.multi_head_attention import CrossAttention
+from regard.layers.pointer_generator import CopyDistribution, CopySource, PointerGenerator
 from regard.layers.seq2seq_attention import Seq2SeqAttention
 from regard.layers.transformer_block import DecoderBlock
 from regard.models.base.text_model import PAD_ID, TextModel, token_table
@@ -29,6 +30,10 @@ class EncoderDecoder(TextModel, Generic[S]):
     """A model that reads a source and writes a target; `S` is its state between two tokens.
 
     Source and target share one vocabulary.
+
+    Args:
+        vocab_size: Number of token ids, 1 or more.
+        dim: Size of its hidden states.
     """
 
     pad_id: int = PAD_ID
@@ -39,6 +44,17 @@ class EncoderDecoder(TextModel, Generic[S]):
 
     source_memory: Mapping[str, tuple[str, ...]] = {"keys, values": ("states",)}
     """What attention over the source reads: sums of the encoder's states and embeddings."""
+
+    def __init__(self, vocab_size: int, *, dim: int) -> None:
+        super().__init__(vocab_size, dim=dim)
+        self.copy_head: PointerGenerator | None = None
+        """Copies tokens of the source; None where the model does not copy."""
+
+    @property
+    def output_name(self) -> str:
+        """Logits of tokens, or the logarithms of their probabilities where the model copies."""
+        name = super().output_name
+        return name if self.copy_head is None else name.replace("logits", "log-probabilities")
 
     @property
     def source_dim(self) -> int:
@@ -57,15 +73,28 @@ class EncoderDecoder(TextModel, Generic[S]):
             lengths: Tokens of each source, ``[batch]``; None finds them by `pad_id`.
 
         Returns:
-            ``[batch, length, vocab]``.
+            ``[batch, length, vocab]``; log-probabilities where the model copies.
         """
-        return self.logits(self.hidden_states(source_ids, target_ids, lengths=lengths))
+        hidden, copies = self.states_and_copies(source_ids, target_ids, lengths=lengths)
+        logits = self.logits(hidden)
+        return logits if copies is None else copies.mix(logits)
 
     @abstractmethod
     def hidden_states(
         self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
     ) -> Tensor:
         """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
+
+    def states_and_copies(
+        self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, CopyDistribution | None]:
+        """Compute the decoder's last hidden states and what is copied; see `forward`.
+
+        Returns:
+            ``[batch, length, dim]``, which `logits` maps to the vocabulary, and the copies to mix
+            them with; None where the model does not copy.
+        """
+        return self.hidden_states(source_ids, target_ids, lengths=lengths), None
 
     @abstractmethod
     def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> S:
@@ -88,7 +117,7 @@ class EncoderDecoder(TextModel, Generic[S]):
             state: From `init_state`; updated in place.
 
         Returns:
-            Logits of the next token, ``[batch, vocab]``.
+            Logits of the next token, ``[batch, vocab]``; log-probabilities where the model copies.
         """
 
     @property
@@ -138,15 +167,19 @@ class DecoderState:
         memory: Keys and values of the source, one pair a layer, ``[batch, heads, keys, head_dim]``.
         lengths: Valid source positions of each row, ``[batch]``.
         caches: Of self-attention over the target, one a layer.
+        copy_source: What a copy head reads; None where the model has none.
     """
 
     memory: list[tuple[Tensor, Tensor]]
     lengths: Tensor
     caches: list[LayerCache]
+    copy_source: CopySource | None = None
 
     def select(self, rows: Tensor) -> None:
         """Keep, repeat or reorder rows by index, ``[new_batch]``."""
         self.memory = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.memory]
+        if self.copy_source is not None:
+            self.copy_source = self.copy_source.select(rows)
         self.select_beams(rows)
 
     def select_beams(self, rows: Tensor) -> None:

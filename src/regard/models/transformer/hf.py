@@ -19,6 +19,7 @@ from regard.models.base.checkpoint_format import (
     CheckpointFormat,
     FieldMapping,
     ParameterMapping,
+    SettingError,
     field_of,
     map_blocks,
     map_layer,
@@ -199,6 +200,9 @@ def _read_tied(fields: Mapping[str, Any]) -> Tied:
 
 def _write(config: TransformerConfig, vocab_size: int, *, variant: _Variant) -> dict[str, Any]:
     kind = f"{variant.model_type} checkpoints"
+    if config.has_copy:
+        sentence = f"model.has_copy=true: {kind} have no copy mechanism."
+        raise SettingError([sentence], {"has_copy": False})
     require_settings(config, variant.settings, kind=kind)
     fields = {
         **write_settings(config, _FIELDS, kind=kind),

@@ -7,6 +7,8 @@ layer with full attention; a sparse pattern replaces length^2 by its number of p
 Marian's models (Junczys-Dowmunt et al. 2018) are the paper's with sinusoids in another order, a
 bias for each token, and some other options of the configuration; BART (Lewis et al. 2020) has
 learned positions and a norm of the embeddings.
+
+With ``has_copy`` the decoder may copy tokens of the source (See, Liu & Manning 2017).
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout
 from regard.layers.embedding import TokenEmbedding
 from regard.layers.feed_forward import Activation
 from regard.layers.norm import LayerNorm
+from regard.layers.pointer_generator import CopyDistribution, PointerGenerator
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
 from regard.layers.transformer_block import (
     BlockConfig,
@@ -29,7 +33,7 @@ from regard.layers.transformer_block import (
     TransformerBlock,
 )
 from regard.models.base.encoder_decoder import DecoderState, EncoderDecoder, Tied, tied_tables
-from regard.models.base.model import FamilyConfig
+from regard.models.base.model import Connection, FamilyConfig
 from regard.models.base.text_model import PAD_ID, lengths_of_padded, token_lengths
 from regard.settings.validation import require_at_least, require_even_heads, require_probability
 
@@ -39,7 +43,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
 
     A language model is its decoder alone and does not use num_encoder_layers; an encoder alone,
     which classifies or predicts masked tokens, does not use num_decoder_layers, tied, start_id and
-    has_output_bias.
+    has_output_bias. Only the encoder-decoder can copy.
 
     Args:
         num_encoder_layers: Encoder blocks.
@@ -59,6 +63,8 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         has_embedding_norm: Whether embeddings go through a layer norm (BART).
         has_embedding_scale: Whether token embeddings are taken times ``sqrt(dim)`` (the paper's).
         has_output_bias: Whether each token has a bias that is added to its logit.
+        has_copy: Whether the decoder may copy tokens of the source, such as names and numbers: a
+            pointer-generator (See, Liu & Manning 2017). Source and target share the vocabulary.
         pad_id: Token that fills up the rows of a source.
         start_id: Token that begins a target.
     """
@@ -78,6 +84,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
     has_embedding_norm: bool = False
     has_embedding_scale: bool = True
     has_output_bias: bool = False
+    has_copy: bool = False
     pad_id: int = PAD_ID
     start_id: int = 1
 
@@ -97,7 +104,8 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions in a line."""
         num_layers = f"{self.num_encoder_layers}+{self.num_decoder_layers}"
-        return self._summary(num_layers, attention.summary())
+        copying = ", copy mechanism" if self.has_copy else ""
+        return self._summary(num_layers, attention.summary()) + copying
 
     def encoder_summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions of the encoder alone in a line."""
@@ -132,6 +140,21 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
             activation=self.activation,
             output_init_scale=1.0 if self.norm == "post" else num_sublayers**-0.5,
         )
+
+    def require_no_copy(self, part: str) -> None:
+        """Check that nothing is to be copied by a part of the Transformer alone.
+
+        Args:
+            part: Its name, for the message.
+
+        Raises:
+            ConfigError: The setting asks for it.
+        """
+        if self.has_copy:
+            raise ConfigError(
+                f"`model.has_copy=true`: {part} alone has no source to copy from and no target to "
+                "copy into.  Leave it out."
+            )
 
     def make_positions(self) -> SinusoidalPositions | LearnedPositions:
         """Return the embedding of positions."""
@@ -182,7 +205,7 @@ class Transformer(EncoderDecoder[DecoderState]):
         # Published checkpoints have an axis of one before the vocabulary.
         has_bias = config.has_output_bias
         self.output_bias = nn.Parameter(torch.zeros(1, vocab_size)) if has_bias else None
-        self.has_plain_logits = not has_bias
+        self.has_plain_logits = not (has_bias or config.has_copy)
         self.source_embedding = config.make_embedding(source)
         self.target_embedding = config.make_embedding(target)
         num_sublayers = 2 * config.num_encoder_layers + 3 * config.num_decoder_layers
@@ -200,16 +223,28 @@ class Transformer(EncoderDecoder[DecoderState]):
             )
         )
         self.encoder_norm, self.decoder_norm = block.make_last_norm(), block.make_last_norm()
+        if config.has_copy:
+            self.copy_head = PointerGenerator(config.dim, vocab_size)
 
     def hidden_states(
         self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
     ) -> Tensor:
         """Compute the decoder's last hidden states, ``[batch, length, dim]``; see `forward`."""
+        return self.states_and_copies(source_ids, target_ids, lengths=lengths)[0]
+
+    def states_and_copies(
+        self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, CopyDistribution | None]:
+        """Compute the decoder's last hidden states and what is copied; see `EncoderDecoder`."""
         states, lengths = self.encode(source_ids, lengths)
-        x = self.target_embedding(target_ids, dtype=self.compute_dtype)
+        x = embedded = self.target_embedding(target_ids, dtype=self.compute_dtype)
         for block in self.decoder_blocks:
             x = block(x, block.cross_attention.project(states), lengths)
-        return self.decoder_norm(x)
+        hidden = self.decoder_norm(x)
+        if self.copy_head is None:
+            return hidden, None
+        source = self.copy_head.read(source_ids, states)
+        return hidden, self.copy_head(hidden, embedded, source, lengths)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Map states ``[batch, length, dim]`` (any leading axes) to ``[batch, length, vocab]``."""
@@ -225,7 +260,18 @@ class Transformer(EncoderDecoder[DecoderState]):
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
         config = self.config
         patterns = attention.every_pattern(config.num_encoder_layers, config.num_decoder_layers)
-        return self.bytes_kept(patterns, length, num_heads=config.num_heads)
+        copying = 0 if self.copy_head is None else self.copy_head.saved_bytes(length)
+        return copying + self.bytes_kept(patterns, length, num_heads=config.num_heads)
+
+    def connections(self) -> list[Connection]:
+        """Return what the copy head reads, next to the logits and the source."""
+        if self.copy_head is None:
+            return []
+        last = "decoder_norm" if self.config.norm == "pre" else f"decoder.{len(self.decoder) - 1}"
+        return [
+            Connection(last, "copy_head", "states"),
+            Connection("target_embedding", "copy_head", "embedded input"),
+        ]
 
     def encode(
         self, source_ids: Tensor, lengths: Tensor | None = None
@@ -250,17 +296,23 @@ class Transformer(EncoderDecoder[DecoderState]):
         """Read the source; return the state before the first token, see `EncoderDecoder`."""
         lengths = token_lengths(source_ids, lengths, pad_id=self.pad_id)
         states, _ = self.encode(source_ids, lengths)
+        copy_head = self.copy_head
         return DecoderState(
             memory=[block.cross_attention.project(states) for block in self.decoder_blocks],
             lengths=lengths,
             caches=[block.self_attention.make_cache() for block in self.decoder_blocks],
+            copy_source=None if copy_head is None else copy_head.read(source_ids, states),
         )
 
     def decode_step(self, ids: Tensor, state: DecoderState) -> Tensor:
         """Decode one token; see `EncoderDecoder`."""
-        x = self.target_embedding(
+        x = embedded = self.target_embedding(
             ids[:, None], start=len(state.caches[0]), dtype=self.compute_dtype
         )
         for block, memory, cache in zip(self.decoder, state.memory, state.caches, strict=True):
             x = block(x, memory, state.lengths, cache)
-        return self.logits(self.decoder_norm(x[:, -1]))
+        hidden = self.decoder_norm(x)
+        logits = self.logits(hidden)  # [batch, 1, vocab]
+        if self.copy_head is not None and state.copy_source is not None:
+            logits = self.copy_head(hidden, embedded, state.copy_source, state.lengths).mix(logits)
+        return logits[:, -1]

@@ -21,6 +21,7 @@ from regard.generation.beam_search import Hypothesis, beam_search
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.layers.pointer_generator import CopyDistribution
 from regard.metrics.translation import chrf
 from regard.models import EncoderDecoder, EncoderDecoderModel
 from regard.models.base.text_model import PAD_ID
@@ -41,15 +42,24 @@ class TranslationLoss(TokenLoss[EncoderDecoder[Any]]):
     Args:
         label_smoothing: Fraction of the target probability spread over the vocabulary.
         no_label: Label of padding.
+        coverage: Weight of the coverage loss of a model that copies, 0 or more.
     """
 
-    def __init__(self, label_smoothing: float, no_label: int = PAD_ID) -> None:
-        super().__init__(label_smoothing)
+    def __init__(
+        self, label_smoothing: float, no_label: int = PAD_ID, coverage: float = 0.0
+    ) -> None:
+        super().__init__(label_smoothing, coverage)
         self.nothing = no_label
 
     def hidden_states(self, model: EncoderDecoder[Any], batch: Batch) -> Tensor:
         """Compute the last hidden states of the decoder, ``[batch, target_length, dim]``."""
         return model.hidden_states(batch.source_ids, batch.target_ids)
+
+    def states_and_copies(
+        self, model: EncoderDecoder[Any], batch: Batch
+    ) -> tuple[Tensor, CopyDistribution | None]:
+        """Compute the last hidden states, and what a model that copies mixes their logits with."""
+        return model.states_and_copies(batch.source_ids, batch.target_ids)
 
 
 def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialIds:
@@ -57,13 +67,19 @@ def special_ids(model: EncoderDecoder[Any], tokenizer: AnyTokenizer) -> SpecialI
 
     Raises:
         WeightsError: A published vocabulary has no token that ends a text.
-        ConfigError: A separate encoder pads with the token that ends the sources.
+        ConfigError: A separate encoder pads with the token that ends the sources, or a model that
+            copies has two vocabularies.
     """
     source, target = split_tokenizer(tokenizer)
     if source.end_id is None or target.end_id is None:
         raise WeightsError(
             "the vocabulary has no token that ends a text, without which no output ends.  "
             "Name it as eos_token in tokenizer_config.json."
+        )
+    if model.copy_head is not None and source is not target:
+        raise ConfigError(
+            "`model.has_copy=true`: source and target have vocabularies of their own here, and "
+            "only a token that both have can be copied.  Leave it out."
         )
     has_separate_encoder = isinstance(model, EncoderDecoderModel)
     if has_separate_encoder and model.pad_id == source.end_id:

@@ -140,8 +140,11 @@ class TranslationSetup(TrainingSetup[TranslationData, AnyTokenizer, EncoderDecod
 
     def loss(self) -> TranslationLoss:
         """Return the label-smoothed cross-entropy."""
+        training = self.config.training
         return TranslationLoss(
-            self.config.training.label_smoothing, special_ids(self.model, self.tokenizer).no_label
+            training.label_smoothing,
+            special_ids(self.model, self.tokenizer).no_label,
+            training.coverage,
         )
 
     def evaluator(self) -> TranslationEvaluator:
