@@ -6,6 +6,7 @@ from pathlib import Path
 
 from regard.errors import ConfigError
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
+from regard.setup.inspect import warn_of_other_data
 from regard.tasks import task_named
 from regard.tasks.opening import open_model
 
@@ -45,6 +46,8 @@ def evaluate(
     other = None if compare is None else open_model(compare)
     if other is not None and other.config.task != task:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
+    if not allow_overlap:
+        warn_of_other_data(predictor.config.data)
     options = EvaluationOptions(
         model=str(model),
         other=None if compare is None else str(compare),

@@ -36,6 +36,7 @@ from regard.settings.binding import convert_fields
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.facts import DataFacts
+from regard.setup.inspect import with_present_paths
 from regard.setup.presets import FamilyPresets
 from regard.setup.request import Request
 from regard.training.ema import ExponentialMovingAverage
@@ -464,6 +465,8 @@ class Task(ABC):
         """
         model_folder = ModelFolder(folder)
         config = model_folder.read_config(RunConfig) if config is None else config
+        data = with_present_paths(config.data, model_folder)
+        config = msgspec.structs.replace(config, data=data)
         if config.task != self.name:
             raise WeightsError(
                 f"{folder}: made for {config.task}, not for {self.name}.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +12,7 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from regard.data.readers.source import DataSource, open_source
-from regard.errors import ConfigError
+from regard.errors import ConfigError, DataError
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import write_atomic
 from regard.setup.config import DataConfig
@@ -105,6 +106,36 @@ def located(data: DataConfig, folder: ModelFolder) -> DataConfig:
         if not typed.exists() or open_source(typed).sha256 != hashes.get(name):
             paths[name] = str(path)
     return replace(data, **paths)
+
+
+def with_present_paths(data: DataConfig, folder: ModelFolder) -> DataConfig:
+    """Return the settings of a trained model with paths for the present working directory.
+
+    No file is read. The location relative to the model's folder replaces a path as typed where that
+    names no file, or where it is relative, so that it may name another file of the same name.
+    """
+    paths = {}
+    for name, location in folder.manifest.locations().items():
+        typed = Path(getattr(data, name) or "")
+        path = Path(os.path.normpath(folder.path / location))
+        if path.exists() and not (typed.exists() and (typed.is_absolute() or path.samefile(typed))):
+            paths[name] = str(path)
+    return replace(data, **paths)
+
+
+def warn_of_other_data(data: DataConfig) -> None:
+    """Warn where the training data of a model is not there, or is no longer what it was."""
+    if not data.path or not data.sha256:
+        return
+    try:
+        names = {name: getattr(data, name) for name in _HASHED}
+        sources = {name: open_source(path) for name, path in names.items() if path}
+        if sources_hash(sources) == data.sha256:
+            return
+        note = "has changed since the training: rows that were in both may not be noticed."
+    except DataError:
+        note = "the training data cannot be read: rows that are in both are not noticed."
+    warnings.warn(f"{data.path}: {note}", stacklevel=2)
 
 
 def store_streams(sources: Mapping[str, DataSource], folder: ModelFolder) -> None:
