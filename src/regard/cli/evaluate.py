@@ -38,7 +38,7 @@ def evaluate(
     compare
         Folder of another model; translations are compared by a paired bootstrap test.
     worst
-        Number of worst outputs, or of wrong labels, to show.
+        Number of worst outputs or lines, or of wrong labels, to show.
     drop_overlap
         Drop rows that are also in the training data.
     allow_overlap

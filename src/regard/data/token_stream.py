@@ -79,6 +79,11 @@ class TokenStream:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def line_indices(self) -> NDArray[np.int64]:
+        """Return the index of the line of each token, ``[tokens]``."""
+        positions = np.arange(len(self.ids))
+        return np.maximum(np.searchsorted(self._starts, positions, side="right") - 1, 0)
+
     def lines_between(self, start: int, end: int) -> list[int]:
         """Return the numbers of the lines of the tokens from `start` to ``end - 1``."""
         first, last = np.searchsorted(self._starts, [start, end - 1], side="right") - 1

@@ -153,6 +153,45 @@ def test_the_loss_is_that_of_the_tokens(run, book, tmp_path):
     )
 
 
+def test_the_worst_lines_are_those_with_the_most_bits_per_byte(run, tmp_path, capsys):
+    generator, path = load(run[0]), tmp_path / "new.txt"
+    easy = [f"{number} red cat sees the dog." for number in range(60, 75)]
+    path.write_text(
+        "\n".join([*easy[:9], "", "zz", "qQx!? \u00e9\u00e8 WVj; XZ# kk", *easy[9:], ""])
+    )
+    lines = read_text(path)
+    losses, num_tokens = generator.line_losses(lines)
+    assert losses.sum() == pytest.approx(
+        generator.measure(lines)["loss"] * (num_tokens.sum() - 1), rel=1e-5
+    )
+    alone = tmp_path / "alone.txt"
+    alone.write_text("\n".join(lines.texts[:3]) + "\n")  # what follows changes no loss of a line
+    first, _ = generator.line_losses(read_text(alone))
+    assert first[:2] == pytest.approx(losses[:2], rel=1e-4)
+    report = evaluate_text(generator, lines, EvaluationOptions(model="m", num_worst=3))
+    worst = report.worst
+    assert (worst[0].line, worst[0].text) == (12, lines.texts[11])
+    assert worst[0].loss == pytest.approx(losses[11] / num_tokens[11])
+    bits = [entry.bits_per_byte for entry in worst]
+    assert len(worst) == 3
+    assert bits == sorted(bits, reverse=True)
+    assert {entry.text for entry in worst}.isdisjoint({"", "zz"})
+    assert main(["evaluate", str(run[0]), str(path), "--json", "--worst", "1"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["worst"]
+    assert entry.keys() == {"line", "text", "loss", "bits_per_byte"}
+    assert main(["evaluate", str(run[0]), str(path), "--worst", "1"]) == 0
+    assert f"\nWorst   line 12   {bits[0]:.3f} bits/byte   " in capsys.readouterr().out
+    assert main(["evaluate", str(run[0]), str(path), "--worst", "0"]) == 0
+    assert "Worst" not in capsys.readouterr().out
+
+
+def test_short_lines_are_the_worst_where_there_are_no_others(run, tmp_path):
+    path = tmp_path / "new.txt"
+    path.write_text("7 red\n\nQ!?\n")
+    report = evaluate_text(load(run[0]), read_text(path), EvaluationOptions(model="m"))
+    assert [entry.line for entry in report.worst] == [3, 1]
+
+
 def test_long_lines_of_the_training_text_are_not_tested_on(run, tmp_path):
     generator = load(run[0])
     train_text = tmp_path / "train.txt"

@@ -8,6 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+import numpy as np
+
 from regard.data.readers.text import TextLines
 from regard.data.text_splits import without_repeats
 from regard.errors import DataError
@@ -19,6 +22,25 @@ from regard.setup.evaluation_report import (
 )
 from regard.tasks.language_modeling.data import read_lines_of, read_text_data
 from regard.tasks.language_modeling.predictor import TextGenerator
+
+_LONGEST_TEXT = 60  # characters of a line that are printed
+_SHORT_LINE = 16  # bytes
+
+
+class WorstLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that the model predicts worst.
+
+    Args:
+        line: 1-based line in the file.
+        text: The line.
+        loss: In nats per token.
+        bits_per_byte: Bits per byte under the model.
+    """
+
+    line: int
+    text: str
+    loss: float
+    bits_per_byte: float
 
 
 class TextReport(EvaluationReport, frozen=True, kw_only=True):
@@ -32,6 +54,8 @@ class TextReport(EvaluationReport, frozen=True, kw_only=True):
         bits_per_byte: Bits per byte of the text under the model.
         byte_entropy: Entropy of the bytes of the file, in bits.
         compressed: Bits per byte of xz at its best setting.
+        worst: The lines with the most bits per byte, the worst first. Short ones, of few tokens,
+            are left out where there are others.
         compared: Bits per byte under the other model; None without one.
     """
 
@@ -42,6 +66,7 @@ class TextReport(EvaluationReport, frozen=True, kw_only=True):
     bits_per_byte: float
     byte_entropy: float
     compressed: float
+    worst: list[WorstLine]
     compared: float | None = None
 
     @property
@@ -81,6 +106,9 @@ class TextReport(EvaluationReport, frozen=True, kw_only=True):
         if self.compared is not None:
             difference = self.bits_per_byte - self.compared
             yield "Compare", f"{self.model} against {self.other}: {difference:+.3f} bits/byte"
+        for entry in self.worst:
+            figures = f"{entry.bits_per_byte:.3f} bits/byte   {entry.loss:.3f} nats/token"
+            yield "Worst", f"line {entry.line:,}   {figures}   {entry.text[:_LONGEST_TEXT]}"
 
 
 def evaluate_text(
@@ -113,8 +141,30 @@ def evaluate_text(
         bits_per_byte=measures["bits_per_byte"],
         byte_entropy=byte_entropy(content),
         compressed=8 * len(lzma.compress(content, preset=9)) / len(content),
+        worst=_find_worst(generator, lines, options.num_worst),
         compared=None if other is None else other.measure(lines)["bits_per_byte"],
     )
+
+
+def _find_worst(generator: TextGenerator, lines: TextLines, count: int) -> list[WorstLine]:
+    """Return the lines that a model predicts worst; a pass over the text."""
+    if not count:
+        return []
+    losses, num_tokens = generator.line_losses(lines)
+    num_bytes = np.array([len(text.encode()) + 1 for text in lines.texts])
+    bits = losses / math.log(2) / num_bytes
+    is_text = np.array([bool(text.strip()) for text in lines.texts])
+    is_long = is_text & (num_bytes >= _SHORT_LINE)
+    (rows,) = np.nonzero(is_long if is_long.any() else is_text)
+    return [
+        WorstLine(
+            line=lines.numbers[row],
+            text=lines.texts[row],
+            loss=float(losses[row] / max(1, num_tokens[row])),
+            bits_per_byte=float(bits[row]),
+        )
+        for row in rows[np.argsort(-bits[rows], kind="stable")][:count].tolist()
+    ]
 
 
 def byte_entropy(content: bytes) -> float:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.token_stream import StreamBatches, TextBatch, TokenStream
@@ -13,6 +17,7 @@ from regard.training.token_loss import TokenLoss
 
 EVALUATED_TOKENS = 4096  # in a batch of an evaluation
 _LARGEST_EXPONENT = 700.0  # exp is finite in float64
+_MOST_LOGITS = 1 << 24  # computed together: 64 MB
 
 
 class LanguageModelLoss(TokenLoss[Decoder]):
@@ -58,3 +63,30 @@ def text_measures(model: Decoder, batches: StreamBatches, num_bytes: int) -> dic
         "perplexity": perplexity(loss),
         "bits_per_byte": total / math.log(2) / num_bytes,
     }
+
+
+@torch.no_grad()
+def token_losses(model: Decoder, batches: StreamBatches) -> NDArray[np.float64]:
+    """Compute the loss of each token of a text.
+
+    Args:
+        model: In evaluation mode.
+        batches: The segments of the text.
+
+    Returns:
+        Nats of each token, ``[tokens]``; 0 for the first, which nothing predicts.
+    """
+    losses = np.zeros(len(batches.stream))
+    loss_function = LanguageModelLoss(label_smoothing=0.0)
+    chunk = max(1, _MOST_LOGITS // model.vocab_size)
+    for rows in batches.in_sequence():
+        batch = batches.batch(rows)
+        is_label = batch.labels != loss_function.nothing  # [batch, length]
+        hidden, labels = loss_function.hidden_states(model, batch)[is_label], batch.labels[is_label]
+        parts = [
+            F.cross_entropy(model.logits(states).float(), targets, reduction="none")
+            for states, targets in zip(hidden.split(chunk), labels.split(chunk), strict=True)
+        ]
+        positions = 1 + rows[:, None] + np.arange(batches.length)
+        losses[positions[is_label.numpy()]] = torch.cat(parts).double().numpy()
+    return losses

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regard.data.readers.text import TextLines
 from regard.data.token_stream import TokenStream
@@ -17,7 +19,7 @@ from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Decoder, GptConfig
 from regard.setup.config import RunConfig
-from regard.tasks.language_modeling.loss import evaluation_batches, text_measures
+from regard.tasks.language_modeling.loss import evaluation_batches, text_measures, token_losses
 
 _UNFINISHED = "\ufffd"  # decoded from the first bytes of a character
 
@@ -199,6 +201,19 @@ class TextGenerator:
         stream = TokenStream(lines, self.tokenizer)
         batches = evaluation_batches(self.model, stream, self.config.data.max_length)
         return text_measures(self.model, batches, lines.num_bytes)
+
+    def line_losses(self, lines: TextLines) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Compute the loss of each line of a text.
+
+        Returns:
+            Nats of each line with its end, and the number of its tokens, ``[lines]``.
+        """
+        stream = TokenStream(lines, self.tokenizer)
+        batches = evaluation_batches(self.model, stream, self.config.data.max_length)
+        indices, num_lines = stream.line_indices(), len(lines.texts)
+        losses = np.zeros(num_lines)
+        np.add.at(losses, indices, token_losses(self.model, batches))
+        return losses, np.bincount(indices, minlength=num_lines)
 
     def _sample(self, prompt: str, num: int, options: SamplingOptions) -> Iterator[list[int]]:
         """Yield the next token of each continuation, ``[num]``, step by step."""
