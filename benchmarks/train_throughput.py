@@ -31,8 +31,8 @@ from regard.data.splits import clean, split
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.layers.positions import sinusoids
 from regard.models.transformer.model import Transformer, TransformerConfig
-from regard.tasks.translation.data import encode_pairs
-from regard.tasks.translation.loss import TranslationLoss
+from regard.tasks.sequence_to_sequence.data import encode_pairs
+from regard.tasks.sequence_to_sequence.loss import TargetLoss
 
 DIM, HIDDEN, HEADS, LAYERS, VOCAB, DROPOUT, SMOOTHING = 256, 1024, 4, 4, 8000, 0.1, 0.1
 RATE = 5e-4
@@ -134,7 +134,7 @@ class Contender:
 def our_loss(model: nn.Module, batch: Batch, smoothing: float) -> Tensor:
     """Loss by our own chunked cross-entropy."""
     assert isinstance(model, Transformer)
-    return TranslationLoss(label_smoothing=smoothing)(model, batch).loss
+    return TargetLoss(label_smoothing=smoothing)(model, batch).loss
 
 
 def plain_loss(bf16: bool, is_marian: bool) -> Callable[[nn.Module, Batch, float], Tensor]:

@@ -16,7 +16,7 @@ from regard.data.batching import Batch
 from regard.generation.beam_search import beam_search
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.models import ENCODER_DECODERS, EncoderDecoderConfig
-from regard.tasks.translation.loss import TranslationLoss
+from regard.tasks.sequence_to_sequence.loss import TargetLoss
 
 VOCAB = 20
 OWN_SIZES: dict[str, dict[str, Any]] = {
@@ -210,10 +210,10 @@ def test_it_learns_a_tiny_set_by_heart(family):
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(60):
         optimizer.zero_grad()
-        TranslationLoss(label_smoothing=0.0)(model, batch).loss.backward()
+        TargetLoss(label_smoothing=0.0)(model, batch).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     model.eval()
-    assert float(TranslationLoss(label_smoothing=0.0)(model, batch).nll) < 0.1
+    assert float(TargetLoss(label_smoothing=0.0)(model, batch).nll) < 0.1
     found = beam_search(model, words, BeamSearchConfig(beam=2))
     assert [hypotheses[0].ids for hypotheses in found] == words.flip(1).tolist()

@@ -189,6 +189,7 @@ def test_the_validation_data_is_used_only_while_it_is_unchanged(trained):
     assert set(texts) <= set(sources)
     assert validation_texts(replace(config, data=replace(config.data, sha256="0"))) == []
     assert validation_texts(replace(config, data=replace(config.data, path="gone.tsv"))) == []
+    assert validation_texts(RunConfig()) == []
 
 
 @pytest.mark.parametrize("has_texts", [True, False])

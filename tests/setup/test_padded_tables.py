@@ -21,7 +21,7 @@ from regard.runs.export_check import export_model
 from regard.runs.information import inspect_folder
 from regard.runs.run import resume, train
 from regard.setup.config import RunConfig
-from regard.tasks.translation.loss import decode_rows, forbid_unused_ids
+from regard.tasks.sequence_to_sequence.decode_rows import decode_rows, forbid_unused_ids
 from regard.training.events import Saved
 
 SHORT = ("data.max_length=32", "training.batch_tokens=256", "training.precision=float32")

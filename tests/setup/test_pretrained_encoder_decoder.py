@@ -11,7 +11,7 @@ from regard.models import EncoderDecoderConfig, GptConfig
 from regard.runs.export_check import export_model
 from regard.runs.run import resume, train
 from regard.setup.config import RunConfig
-from regard.tasks.translation.loss import special_ids
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 from regard.training.events import Evaluated, Saved
 
 SHORT = (

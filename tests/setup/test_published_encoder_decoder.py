@@ -20,8 +20,8 @@ from regard.hub.model_folder import ModelFolder
 from regard.models import EncoderDecoderConfig, EncoderDecoderModel
 from regard.runs.run import resume, train
 from regard.setup.config import RunConfig
-from regard.tasks.translation.data import encode_pairs
-from regard.tasks.translation.loss import special_ids
+from regard.tasks.sequence_to_sequence.data import encode_pairs
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 from regard.training.events import Evaluated, Saved, TokenizerSummary
 
 SETTINGS = (

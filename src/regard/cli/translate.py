@@ -13,7 +13,8 @@ from regard.cli.parameters import AsText, Flag, Name, Output, Text
 from regard.errors import NextStep, WeightsError
 
 if TYPE_CHECKING:
-    from regard.tasks.translation.predictor import Translation, Translator
+    from regard.tasks.sequence_to_sequence.predictor import Candidate
+    from regard.tasks.translation.predictor import Translator
 
 
 def translate(
@@ -59,7 +60,8 @@ def translate(
         One JSON object a line, with scores.
     """
     from regard.tasks.opening import open_model
-    from regard.tasks.translation.predictor import Translator, search_config
+    from regard.tasks.sequence_to_sequence.predictor import search_config
+    from regard.tasks.translation.predictor import Translator
 
     translator = open_model(model)
     if not isinstance(translator, Translator):
@@ -75,7 +77,7 @@ def translate(
 
 def _format(
     translator: Translator,
-    results: Iterable[tuple[str, list[Translation]]],
+    results: Iterable[tuple[str, list[Candidate]]],
     *,
     align: bool,
     json: bool,

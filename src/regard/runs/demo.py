@@ -12,7 +12,7 @@ import msgspec
 from regard.data.cldr_corpus import TAGS, cldr_corpus
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import ignore_events, resume, train
-from regard.tasks.translation.predictor import Alignment
+from regard.tasks.sequence_to_sequence.predictor import Alignment
 from regard.training.events import Report
 
 _MINUTES = 3.5

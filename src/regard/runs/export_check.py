@@ -24,7 +24,7 @@ from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
 from regard.runs.transformers_peer import TRANSFORMERS
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_published
-from regard.tasks.translation.loss import special_ids
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 
 _NUM_TEXTS = 8
 _MAX_TOKENS = 24  # of a text

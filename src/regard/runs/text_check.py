@@ -29,7 +29,11 @@ from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import Predictor
-from regard.tasks.translation.loss import decode_rows, forbid_unused_ids, special_ids
+from regard.tasks.sequence_to_sequence.decode_rows import (
+    decode_rows,
+    forbid_unused_ids,
+    special_ids,
+)
 from regard.tasks.translation.predictor import Translator
 
 NUM_TEXTS = 200

@@ -17,7 +17,7 @@ from regard.layers.attention_config import AttentionConfig
 from regard.layers.layer import count_flops
 from regard.models import DECODERS, ENCODERS
 from regard.models.transformer.model import Transformer, TransformerConfig
-from regard.tasks.translation.loss import TranslationLoss
+from regard.tasks.sequence_to_sequence.loss import TargetLoss
 
 CONFIG = TransformerConfig(
     num_encoder_layers=1,
@@ -84,7 +84,7 @@ def test_the_loss_is_the_mean_of_the_mixture_over_labels(has_output_bias):
     outputs = model(SOURCE, TARGET)
     is_label = LABELS != 0
     wanted = -outputs.gather(-1, LABELS[..., None])[..., 0][is_label].mean()
-    loss = TranslationLoss(0.0)(model, BATCH)
+    loss = TargetLoss(0.0)(model, BATCH)
     torch.testing.assert_close(loss.loss, wanted)
     torch.testing.assert_close(loss.nll, wanted.detach())
     assert loss.num_tokens == 7
@@ -96,7 +96,7 @@ def test_the_loss_is_the_mean_of_the_mixture_over_labels(has_output_bias):
 
 def test_coverage_adds_its_mean_over_labels_and_is_not_in_the_measured_loss():
     model = build()
-    plain, covered = (TranslationLoss(0.1, coverage=weight)(model, BATCH) for weight in (0.0, 2.0))
+    plain, covered = (TargetLoss(0.1, coverage=weight)(model, BATCH) for weight in (0.0, 2.0))
     _, copies = model.states_and_copies(SOURCE, TARGET)
     coverage = copies.coverage_losses()[LABELS != 0].mean()
     assert coverage.item() > 0.1
@@ -141,7 +141,7 @@ def test_one_side_alone_cannot_copy(families):
 
 def test_gauss_newton_products_are_refused_with_the_matrix_that_works():
     with pytest.raises(ConfigError, match=r"`optimizer\.curvature=hessian`"):
-        TranslationLoss(0.0).outputs(build(), BATCH)
+        TargetLoss(0.0).outputs(build(), BATCH)
 
 
 def test_published_formats_have_no_copy_mechanism():

@@ -332,6 +332,7 @@ def test_evaluate_prints_accuracy_beside_its_floor(capsys, models, sources, tmp_
     assert lines[0] == f"Data    {data}   {num} {KINDS[name][1]}   model {models[name]}"
     assert lines[1].startswith("Right   ") and "macro F1" in lines[1]
     assert lines[2].startswith("Floors  most frequent label ")
+    assert lines[3].startswith("Verdict ")
     assert lines[4].endswith("+0.0 points")
     code, out, _ = run(capsys, *words, "--json", "--worst", 1_000)
     report = json.loads(out)

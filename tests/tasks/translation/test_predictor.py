@@ -10,7 +10,7 @@ from regard.errors import ConfigError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.models.transformer.model import Transformer
 from regard.runs.information import inspect_folder
-from regard.tasks.translation.predictor import Alignment, Translation
+from regard.tasks.sequence_to_sequence.predictor import Alignment, Candidate
 
 SENTENCES = [
     "3 red cat sees the dog",
@@ -75,11 +75,11 @@ def test_a_line_longer_than_the_model_was_trained_on_is_translated_in_parts(
     def echo(rows, config):
         seen.extend(rows)
         return [
-            [Translation(text=t, score=0.0, confidence=1.0, is_complete=True)]
+            [Candidate(text=t, score=0.0, confidence=1.0, is_complete=True)]
             for t in translator.tokenizer.decode(rows)
         ]
 
-    monkeypatch.setattr(translator, "_search", echo)
+    monkeypatch.setattr(translator, "write", echo)
     (found,) = translator.translate([text])
     assert found.replace(" ", "") == text.replace(" ", "")
     assert max(len(row) for row in seen) <= translator.config.data.max_length

@@ -27,7 +27,7 @@ from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.hugging_face.generation_rules import forbidden_ids
 from regard.runs.export_check import export_model
 from regard.runs.run import train
-from regard.tasks.translation.loss import decode_rows, special_ids
+from regard.tasks.sequence_to_sequence.decode_rows import decode_rows, special_ids
 from regard.tasks.translation.predictor import Translator
 
 

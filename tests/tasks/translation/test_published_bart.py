@@ -28,7 +28,7 @@ from regard.errors import ConfigError
 from regard.hub.hugging_face.generation_rules import GenerationRules, read_generation_rules
 from regard.runs.export_check import export_model
 from regard.runs.run import train
-from regard.tasks.translation.loss import special_ids
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 from regard.tasks.translation.predictor import Translator
 from regard.training.events import Started
 

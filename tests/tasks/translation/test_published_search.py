@@ -20,7 +20,11 @@ from regard.errors import ConfigError
 from regard.hub.any_tokenizer import prepend_special_tokens
 from regard.hub.hugging_face.generation_rules import GenerationRules, read_generation_rules
 from regard.runs.export_check import export_model
-from regard.tasks.translation.loss import decode_rows, forbid_unused_ids, special_ids
+from regard.tasks.sequence_to_sequence.decode_rows import (
+    decode_rows,
+    forbid_unused_ids,
+    special_ids,
+)
 
 SEEDS = (0, 3, 6, 8, 10, 12)  # the higher, the sooner an output ends
 LIVELY = {"no_repeat_ngram_size": 2, "max_length": 14}  # else random models repeat themselves

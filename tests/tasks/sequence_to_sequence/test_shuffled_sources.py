@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from regard.data.batching import TokenRows
-from regard.tasks.translation.loss import pair_with_other_sources
+from regard.tasks.sequence_to_sequence.evaluator import pair_with_other_sources
 
 
 @pytest.mark.parametrize(

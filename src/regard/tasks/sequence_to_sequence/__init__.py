@@ -1,0 +1,1 @@
+"""What tasks share whose models write a target for a source."""

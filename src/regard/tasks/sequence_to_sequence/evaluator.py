@@ -1,0 +1,134 @@
+"""Evaluation while training: losses of the validation pairs and a score of decoded outputs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from regard.data.batching import Batch, PairBatches, TokenRows
+from regard.generation.beam_search_config import BeamSearchConfig
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.models import EncoderDecoder
+from regard.tasks.sequence_to_sequence.data import EncodedPairs
+from regard.tasks.sequence_to_sequence.decode_rows import (
+    DECODING_TOKENS,
+    decode_rows,
+    forbid_unused_ids,
+    special_ids,
+)
+from regard.tasks.sequence_to_sequence.loss import TargetLoss
+from regard.training.ema import ExponentialMovingAverage
+from regard.training.evaluation_loop import AveragedModel, total_loss
+from regard.training.loop import Evaluation
+from regard.training.train_step import Loss, LossFunction
+
+DECODED_ROWS = 256  # validation rows that are decoded
+
+
+def pair_with_other_sources(
+    sources: TokenRows, order: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """Return for each row another row with another source, ``[rows]``; None where all are equal.
+
+    It is the one before it in an order, so that a row of about the same length is taken.
+
+    Args:
+        sources: Token ids of the sources.
+        order: All rows, sorted by length, ``[rows]``.
+    """
+    num_rows = len(order)
+
+    def is_like_previous(index: int) -> bool:
+        return np.array_equal(sources[order[index]], sources[order[index - 1]])
+
+    first = next((index for index in range(num_rows) if not is_like_previous(index)), None)
+    if first is None:
+        return None
+    partners = np.empty(num_rows, dtype=np.int64)
+    for step in range(num_rows):
+        index = (first + step) % num_rows
+        previous = order[index - 1]
+        partners[order[index]] = partners[previous] if is_like_previous(index) else previous
+    return partners
+
+
+class TargetEvaluator:
+    """Evaluates averaged weights: validation loss, its value with shuffled sources, and a score.
+
+    A model whose loss is as low with the sources of other sentences has learned to ignore its
+    source. Where all sources are equal, there is no other, and the figure is left out.
+
+    Args:
+        model: The model; a copy of it is evaluated in its compute type.
+        tokenizer: Decodes the output.
+        valid: The validation pairs.
+        search: The search for the outputs.
+        score: Computes the score of outputs and what each should have been, 0 to 100.
+        score_name: Its name.
+    """
+
+    def __init__(
+        self,
+        model: EncoderDecoder[Any],
+        tokenizer: AnyTokenizer,
+        valid: EncodedPairs,
+        search: BeamSearchConfig,
+        *,
+        score: Callable[[Sequence[str], Sequence[str]], float],
+        score_name: str,
+    ) -> None:
+        self._averaged, self._tokenizer, self._valid = AveragedModel(model), tokenizer, valid
+        self._score, self._score_name = score, score_name
+        self._ids = special_ids(model, tokenizer)
+        self._search = forbid_unused_ids(search, model, tokenizer)
+        self._batches = PairBatches(
+            valid.sources, valid.targets, batch_tokens=DECODING_TOKENS, seed=0, ids=self._ids
+        )
+        self._other_rows = pair_with_other_sources(
+            valid.sources, np.concatenate(self._batches.in_sequence())
+        )
+        num_rows = len(valid.text)
+        self._decoded = range(0, num_rows, max(1, num_rows // DECODED_ROWS))[:DECODED_ROWS]
+
+    def __call__(self, average: ExponentialMovingAverage) -> Evaluation:
+        """Evaluate the averaged weights."""
+        self._averaged.load(average)
+        loss = TargetLoss(0.0, self._ids.no_label)
+
+        objectives: dict[str, LossFunction] = {"loss": loss}
+        if (other_rows := self._other_rows) is not None:
+
+            def shuffled_loss(model: EncoderDecoder[Any], batch: Batch) -> Loss:
+                sources = self._batches.source_ids(other_rows[batch.rows])
+                return loss(model, replace(batch, source_ids=sources))
+
+            objectives["shuffled_loss"] = shuffled_loss
+        measures = {}
+        for name, objective in objectives.items():
+            total, num_tokens = total_loss(objective, self._averaged.model, self._batches)
+            measures[name] = total / num_tokens
+        name, overlong_seconds = self._score_name, 0.0
+        measures[name] = 0.0
+        if math.isfinite(measures["loss"]):  # else the model gives no numbers to search with
+            measures[name], overlong_seconds = self._decode_and_score()
+        return Evaluation(measures=measures, score_name=name, overlong_seconds=overlong_seconds)
+
+    def _decode_and_score(self) -> tuple[float, float]:
+        """Return the score of decoded rows, and the seconds that overlong outputs took."""
+        start = time.perf_counter()
+        hypotheses = decode_rows(
+            self._averaged.model, self._valid.sources, self._decoded, self._search, self._ids
+        )
+        seconds = time.perf_counter() - start
+        best = [row[0].ids for row in hypotheses]
+        num_tokens = sum(map(len, best))
+        num_expected = int(self._valid.targets.lengths[self._decoded].sum())
+        references = [self._valid.text.targets[row] for row in self._decoded]
+        score = self._score(self._tokenizer.decode(best), references)
+        return score, seconds * max(0.0, 1 - num_expected / max(1, num_tokens))

@@ -1,0 +1,39 @@
+"""The loss of models that write a target for a source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from regard.data.batching import Batch
+from regard.layers.pointer_generator import CopyDistribution
+from regard.models import EncoderDecoder
+from regard.models.base.text_model import PAD_ID
+from regard.training.token_loss import TokenLoss
+
+
+class TargetLoss(TokenLoss[EncoderDecoder[Any]]):
+    """Label-smoothed cross-entropy of the next target token.
+
+    Args:
+        label_smoothing: Fraction of the target probability spread over the vocabulary.
+        no_label: Label of padding.
+        coverage: Weight of the coverage loss of a model that copies, 0 or more.
+    """
+
+    def __init__(
+        self, label_smoothing: float, no_label: int = PAD_ID, coverage: float = 0.0
+    ) -> None:
+        super().__init__(label_smoothing, coverage)
+        self.nothing = no_label
+
+    def hidden_states(self, model: EncoderDecoder[Any], batch: Batch) -> Tensor:
+        """Compute the last hidden states of the decoder, ``[batch, target_length, dim]``."""
+        return model.hidden_states(batch.source_ids, batch.target_ids)
+
+    def states_and_copies(
+        self, model: EncoderDecoder[Any], batch: Batch
+    ) -> tuple[Tensor, CopyDistribution | None]:
+        """Compute the last hidden states, and what a model that copies mixes their logits with."""
+        return model.states_and_copies(batch.source_ids, batch.target_ids)

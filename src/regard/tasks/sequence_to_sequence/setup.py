@@ -1,0 +1,127 @@
+"""Model, batches, loss and evaluation of a run whose model writes a target for a source."""
+
+from __future__ import annotations
+
+import copy
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import torch
+from msgspec.structs import replace
+
+from regard.data.batching import PairBatches
+from regard.data.parallel_corpus import ParallelCorpus
+from regard.errors import NextStep, WeightsError
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
+from regard.models import EncoderDecoder
+from regard.setup.base_task import Dataset, RunParts, TrainingSetup
+from regard.setup.build import summarize_tokens
+from regard.tasks.sequence_to_sequence.data import encode_pairs
+from regard.tasks.sequence_to_sequence.decode_rows import decode_rows, special_ids
+from regard.tasks.sequence_to_sequence.evaluator import DECODED_ROWS, TargetEvaluator
+from regard.tasks.sequence_to_sequence.loss import TargetLoss
+from regard.training.events import Evaluated, Report, Warned
+
+_SOURCE_IGNORED = 0.05  # nats per token: a smaller gap means that the source is not used
+_SAMPLED_ROWS = 32
+_BATCHING_GAIN = 0.6  # a sentence in a full batch takes less time than one in the small sample
+
+D = TypeVar("D", bound=Dataset[ParallelCorpus])
+
+
+class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]]):
+    """Model, batches, loss and evaluation of an encoder-decoder; each task has a subclass.
+
+    Pairs that are too long are dropped from the data.
+
+    Args:
+        parts: Settings, data, vocabulary and model of the run.
+        report: Called with events.
+    """
+
+    score_name: str
+    """Name of the score of decoded outputs, by which the best weights are chosen."""
+
+    def __init__(
+        self, parts: RunParts[D, AnyTokenizer, EncoderDecoder[Any]], report: Report
+    ) -> None:
+        config, dataset, tokenizer = parts.config, parts.dataset, parts.tokenizer
+        max_length = config.data.max_length
+        train = encode_pairs(dataset.train, tokenizer, max_length=max_length)
+        self.valid = encode_pairs(dataset.valid, tokenizer, max_length=max_length)
+        dataset.dropped += train.dropped
+        dataset.train = train.text
+        report(
+            summarize_tokens(
+                config,
+                len(tokenizer),
+                train.text.targets,
+                int(train.targets.lengths.sum()),
+                is_shared=not isinstance(tokenizer, SourceTargetTokenizer),
+            )
+        )
+        batches = PairBatches(
+            train.sources,
+            train.targets,
+            batch_tokens=parts.batch_tokens,
+            seed=config.training.seed,
+            ids=special_ids(parts.model, tokenizer),
+        )
+        super().__init__(parts, batches)
+
+    @abstractmethod
+    def score(self, outputs: Sequence[str], references: Sequence[str]) -> float:
+        """Return the score of decoded outputs, 0 to 100."""
+
+    def loss(self) -> TargetLoss:
+        """Return the label-smoothed cross-entropy."""
+        training = self.config.training
+        return TargetLoss(
+            training.label_smoothing,
+            special_ids(self.model, self.tokenizer).no_label,
+            training.coverage,
+        )
+
+    def evaluator(self) -> TargetEvaluator:
+        """Return the evaluator of validation losses and the score."""
+        greedy = replace(self.config.search, beam=1, num_best=1)
+        return TargetEvaluator(
+            self.model,
+            self.tokenizer,
+            self.valid,
+            greedy,
+            score=self.score,
+            score_name=self.score_name,
+        )
+
+    @torch.no_grad()
+    def evaluation_seconds(self, model: EncoderDecoder[Any]) -> float:
+        """Time the decoding of some rows to the length of their sources, and scale it up."""
+        evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
+        num_rows = len(self.valid.text)
+        sample = range(0, num_rows, max(1, num_rows // _SAMPLED_ROWS))[:_SAMPLED_ROWS]
+        start = time.perf_counter()
+        search = replace(self.config.search, beam=1, num_best=1, max_length_ratio=1.0)
+        ids = special_ids(evaluated, self.tokenizer)
+        with suppress(WeightsError):  # measured steps that end in NaN: the run itself names them
+            decode_rows(evaluated, self.valid.sources, sample, search, ids)
+        seconds_per_row = (time.perf_counter() - start) / len(sample)
+        return seconds_per_row * min(num_rows, DECODED_ROWS) * _BATCHING_GAIN
+
+    def data_warning(self, event: Evaluated) -> Warned | None:
+        """Return a warning where the model has learned to ignore its source."""
+        if "shuffled_loss" not in event.measures or event.step < event.total_steps // 2:
+            return None
+        gap = event.measures["shuffled_loss"] - event.measures["loss"]
+        if gap >= _SOURCE_IGNORED:
+            return None
+        path = self.config.data.path or self.dataset.path  # a stream has a copy in the folder
+        return Warned(
+            text="The output hardly depends on the source: validation loss with shuffled sources "
+            f"is only {gap:.3f} nats higher.  Are the columns aligned line by line?",
+            next_steps=(NextStep("See", "check", (path,)),),
+        )
