@@ -31,9 +31,9 @@ def ratio(order):
     run(1024, order)  # loads what long texts need
     open("/proc/self/clear_refs", "w").write("5")  # the peak becomes the current size
     start = peak()
-    run(4096, order)
+    run(2048, order)
     short = peak() - start
-    run(16384, order)
+    run(8192, order)
     return (peak() - start) / short
 
 torch.set_num_threads(1)

@@ -12,7 +12,7 @@ from benchmarks import head
 PENALTY = 0.1
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rows():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(60, 5, generator=generator, dtype=torch.float64)
@@ -37,13 +37,21 @@ def test_the_least_loss_is_where_the_gradient_is_zero(rows):
     assert least == pytest.approx(float(closure().detach()), rel=1e-10)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", head.SOLVERS)
-def test_every_method_comes_to_the_minimum_in_fewer_passes_than_adam(rows, name):
-    goal = (1 + 1e-6) * head.least_loss(rows, PENALTY)
-    adam = min(
+@pytest.fixture(scope="module")
+def goal(rows):
+    return (1 + 1e-6) * head.least_loss(rows, PENALTY)
+
+
+@pytest.fixture(scope="module")
+def adam(rows, goal):
+    return min(
         head.adam_to_minimum(rows, PENALTY, rate, goal, math.inf) for rate in head.ADAM_RATES
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", head.SOLVERS)
+def test_every_method_comes_to_the_minimum_in_fewer_passes_than_adam(rows, goal, adam, name):
     found = head.new_head(rows)
     objective = head.objective_of(found, rows, PENALTY)
     passes = head.passes_to_minimum(head.SOLVERS[name](list(found.parameters())), objective, goal)

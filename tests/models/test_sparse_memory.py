@@ -33,9 +33,9 @@ model = Transformer(config, 8, attention)
 optimizer = torch.optim.AdamW(model.parameters())
 step(64)
 start = peak()
-step(4096)
+step(2048)
 short = peak() - start
-step(16384)
+step(8192)
 print((peak() - start) / short)
 """
 
