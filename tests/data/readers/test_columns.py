@@ -2,7 +2,7 @@
 
 import pytest
 
-from regard.data.readers.columns import find_column, find_pair, find_roles
+from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,31 @@ def test_a_common_name_is_preferred_to_a_less_common_one():
 
 def test_fields_that_describe_a_text_of_records_are_no_label():
     assert find_roles(["text", "type"], is_table=False) == {"text": "text"}
+
+
+@pytest.mark.parametrize(
+    ("header", "document", "summary"),
+    [
+        ("id,document,summary", "document", "summary"),
+        ("article,highlights,id", "article", "highlights"),  # cnn_dailymail
+        ("id,dialogue,summary,topic", "dialogue", "summary"),  # dialogsum
+        ("report,summary", "report", "summary"),
+        ("text,summary,title", "text", "summary"),  # billsum
+        ("Text,Summary", "Text", "Summary"),
+        ("article,abstract,section_names", "article", "abstract"),
+        ("document,summary,label", "document", "summary"),
+    ],
+)
+def test_documents_and_summaries_are_found_by_the_usual_names(header, document, summary):
+    names = header.split(",")
+    assert find_pair(names, SUMMARY_ROLES) == (document, summary)
+    roles = find_roles(names)
+    assert [roles["document"], roles["summary"]] == [document, summary]
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["text,summary,rating", "text,label,summary", "text,abstract", "title,abstract,category"],
+)
+def test_a_summary_next_to_a_text_with_a_label_is_one_more_field(header):
+    assert not {"document", "summary"} & find_roles(header.split(",")).keys()

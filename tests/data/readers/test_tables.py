@@ -19,7 +19,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from regard.cli.wording import error_text
-from regard.data.readers.columns import is_column_name
+from regard.data.readers.columns import SUMMARY_ROLES, is_column_name
 from regard.data.readers.problems import group_problems
 from regard.data.readers.source import file_hash
 from regard.data.readers.tables import parse_pairs, read_pairs
@@ -773,3 +773,47 @@ def test_problems_of_one_kind_are_grouped_with_their_first_lines():
         (("1", "2", "3"), 5),
         (("6", "7"), 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.jsonl", '{"id": 1, "document": "long", "summary": "short"}\n'),
+        ("d.jsonl", '{"highlights": "short", "article": "long"}\n'),
+        ("d.csv", "id,Document,Summary\n1,long,short\n"),
+        ("d.csv", "summary;text\nshort;long\n"),
+        ("d.tsv", "document\tsummary\nlong\tshort\n"),
+        ("d.tsv", "long\tshort\n"),
+    ],
+)
+def test_documents_with_summaries_are_read_from_every_format(name, content):
+    assert read(content, name, roles=SUMMARY_ROLES) == [("long", "short")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "reason"),
+    [
+        ("d.jsonl", '{"document": "a", "summary": "b"}\n{"document": "a", "su', 2, "not JSON"),
+        (
+            "d.jsonl",
+            '{"document": "a", "summary": "b"}\n{"document": "a"}\n',
+            2,
+            'no key "summary"',
+        ),
+        ("d.jsonl", '{"document": ["a"], "summary": "b"}\n', 1, '"document" is not a text'),
+        ("d.jsonl", '{"id": 3}\n', 1, 'no key "document".  Keys seen: id'),
+        ("d.csv", 'document,summary\n"a,b\n', 2, "a quote is opened here"),
+        ("d.csv", "document,summary\na\n", 2, "one column, two expected"),
+        ("d.tsv", "text\tlabel\na\tb\n", 1, "columns seen: text, label."),
+    ],
+)
+def test_a_damaged_file_of_summaries_is_refused_with_its_line(name, content, line, reason):
+    with pytest.raises(DataError) as error:
+        read(content, name, roles=SUMMARY_ROLES)
+    assert str(error.value).startswith(f"{name}:{line}: ")
+    assert reason in str(error.value)
+
+
+def test_documents_with_summaries_that_are_read_as_pairs_name_their_task():
+    with pytest.raises(DataError, match=r"d\.tsv:1: columns seen: .* `task=summarization`"):
+        read("document\tsummary\nlong\tshort\n", "d.tsv")

@@ -21,6 +21,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "label": ("label", "sentiment", "category", "class", "rating", "stars", "intent", "topic"),
     "source": ("source", "src", "source text", "source sentence", "source segment"),
     "target": ("target", "tgt", "trg", "target text", "target sentence", "target segment"),
+    "document": ("document", "article", "dialogue", "dialog", "report"),
+    "summary": ("summary", "highlights", "synopsis", "tldr", "tl;dr"),
 }
 """Names of columns by what they hold."""
 
@@ -35,9 +37,15 @@ LESS_COMMON: dict[str, tuple[str, ...]] = {
     ),
     "source": ("original", "original text", "source language"),
     "target": ("translation", "translated text", "target language"),
+    "document": ("text", "content", "body", "transcript", "story", "email body", "passage"),
+    "summary": ("abstract",),
 }
 """Names that count where no column has one of `SYNONYMS`."""
 
+PAIR_ROLES = ("source", "target")
+"""The two roles of sentence pairs."""
+SUMMARY_ROLES = ("document", "summary")
+"""The two roles of documents with summaries."""
 _MAX_NAME_LENGTH = 200  # characters; what is longer is a text, which may have millions
 _NAMING = ("de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "tr", "ru", "uk", "ja", "zh")
 _QUALIFIER = re.compile(r" ?\([^()]*\)$| (?:text|sentence|segment|string)s?$|^(?:text|sentence) ")
@@ -75,21 +83,34 @@ def find_roles(names: Sequence[str], *, is_table: bool = True) -> dict[str, str]
     """Return the names of columns by what they hold, with the keys of `SYNONYMS`.
 
     Keys without a column, or with several, are left out. Records often have a text and fields that
-    describe it, such as a type: there (`is_table` is false) a label has one of `SYNONYMS`.
+    describe it, such as a type: there (`is_table` is false) a label has one of `SYNONYMS`. Of a
+    text with a label a summary is one more field, unless the text is named as what is summarized.
     """
     columns = {role: find_column(names, role) for role in ("text", "label")}
     label = columns["label"]
     if not is_table and label is not None and fold_name(label) in LESS_COMMON["label"]:
         columns["label"] = None
-    columns |= dict(zip(("source", "target"), find_pair(names) or (None, None), strict=True))
+    columns |= dict(zip(PAIR_ROLES, find_pair(names) or (None, None), strict=True))
+    if summaries := find_pair(names, SUMMARY_ROLES):
+        is_usual = [
+            fold_name(name) in SYNONYMS[role]
+            for role, name in zip(SUMMARY_ROLES, summaries, strict=True)
+        ]
+        if is_usual[0] or (is_usual[1] and columns["label"] is None):
+            columns |= dict(zip(SUMMARY_ROLES, summaries, strict=True))
     return {role: name for role, name in columns.items() if name is not None}
 
 
-def find_pair(names: Sequence[str]) -> tuple[str, str] | None:
-    """Return the columns of source and target: by name, else the only two named for languages."""
-    source, target = (find_column(names, role) for role in ("source", "target"))
-    if source is not None and target is not None:
-        return source, target
+def find_pair(names: Sequence[str], roles: tuple[str, str] = PAIR_ROLES) -> tuple[str, str] | None:
+    """Return the columns of two roles by their names.
+
+    Source and target are else the only two columns that are named for languages.
+    """
+    first, second = (find_column(names, role) for role in roles)
+    if first is not None and second is not None:
+        return first, second
+    if roles != PAIR_ROLES:
+        return None
     codes = [name for name in names if is_language_code(name)]
     if len(codes) > 2:  # then "id" is a number, not Indonesian
         codes = [name for name in codes if fold_name(name) != "id"]
@@ -101,14 +122,16 @@ def find_pair(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def is_column_name(name: str) -> bool:
-    """Return whether a text is one of the usual names of columns.
+    """Return whether a text is one of the usual names of columns of texts, labels and pairs.
 
     >>> is_column_name("Review"), is_column_name("Good morning")
     (True, False)
     """
     folded = fold_name(name)
     return any(
-        folded in names for synonyms in (SYNONYMS, LESS_COMMON) for names in synonyms.values()
+        folded in synonyms[role]
+        for synonyms in (SYNONYMS, LESS_COMMON)
+        for role in ("text", "label", *PAIR_ROLES)
     )
 
 

@@ -12,23 +12,33 @@ from collections.abc import Sequence
 from itertools import chain
 
 from regard.data.languages import is_language_code
-from regard.data.readers.columns import find_pair, find_roles, is_column_name
+from regard.data.readers.columns import (
+    PAIR_ROLES,
+    SUMMARY_ROLES,
+    find_pair,
+    find_roles,
+    is_column_name,
+)
 
 _NAME = re.compile(r"(?!.{41})[^\W\d](?:[\w .()/-]*[\w)])?")  # of a column: 40 characters at most
 _MAX_LABEL_WORDS = 2  # of a label, and of a name of a column that is not known
 _MIN_TEXT_ROWS = 5  # rows of texts below a header of two unknown names
+_TASKS = {  # by the roles of columns that are for it alone
+    ("text", "label"): "Texts with labels are for `task=classification`",
+    SUMMARY_ROLES: "Documents with summaries are for `task=summarization`",
+}
 
 
 def looks_like_header(
     names: Sequence[str], below: Sequence[Sequence[str]], *, is_csv: bool
 ) -> bool:
-    """Return whether names are a header that does not say which columns are source and target.
+    """Return whether names are a header that does not say which columns are read.
 
     Names are short and differ. Usual names of columns are a header: one of them in CSV, all in TSV,
     which has no header as a rule. Below two other names are texts of two words or more each, or
     labels next to texts; below more names are rows of as many cells.
     """
-    if {"text", "label"} <= find_roles(names).keys():
+    if any(set(roles) <= find_roles(names).keys() for roles in _TASKS):
         return True
     if not 1 < len(names) == len(set(names)) or not all(map(_NAME.fullmatch, names)):
         return False
@@ -46,12 +56,14 @@ def looks_like_header(
     )
 
 
-def find_header(names: Sequence[str], *, is_csv: bool) -> tuple[str, str] | None:
-    """Return the columns of source and target, if the first record is a header with their names.
+def find_header(
+    names: Sequence[str], *, is_csv: bool, roles: tuple[str, str] = PAIR_ROLES
+) -> tuple[str, str] | None:
+    """Return the columns of two roles, if the first record is a header with their names.
 
     TSV has no header as a rule, and a word list may begin with "so" and "da".
     """
-    pair = find_pair(names)
+    pair = find_pair(names, roles)
     is_text = pair is not None and not is_csv and all(map(_is_short_word, pair))
     return None if is_text else pair
 
@@ -63,8 +75,9 @@ def _is_short_word(name: str) -> bool:
 
 def advise_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> str:
     """Return how the columns are named in the settings: those of labelled text, or of pairs."""
-    if {"text", "label"} <= find_roles(names).keys():
-        return "Texts with labels are for `task=classification`"
+    for roles, advice in _TASKS.items():
+        if set(roles) <= find_roles(names).keys():
+            return advice
     source, target = _longest_columns(names, below)
     label = _find_label(names, below)
     if label is None:

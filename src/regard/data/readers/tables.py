@@ -21,7 +21,7 @@ import msgspec
 from regard.data.listing import list_first, spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
-from regard.data.readers.columns import find_column, find_pair
+from regard.data.readers.columns import PAIR_ROLES, find_column, find_pair
 from regard.data.readers.headers import advise_columns, find_header, looks_like_header
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
@@ -55,8 +55,9 @@ def read_pairs(
     targets: SourceLike | None = None,
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
+    roles: tuple[str, str] = PAIR_ROLES,
 ) -> ParallelCorpus:
-    """Read sentence pairs.
+    """Read sentence pairs, or other pairs of texts such as documents and summaries.
 
     The format follows from the suffix: ``.tsv`` and ``.txt`` hold ``source<TAB>target``, ``.csv``
     commas or semicolons with or without a header, ``.jsonl`` and ``.json`` an object a line.  Files
@@ -69,6 +70,7 @@ def read_pairs(
         encoding: Encoding of both files; a byte order mark is dropped.
         columns: Names of the source and target column in the header (JSONL: key); without it,
             they are found by `regard.data.readers.columns.find_pair`.
+        roles: What the two columns hold.
 
     Returns:
         The pairs, at least one.
@@ -76,7 +78,9 @@ def read_pairs(
     Raises:
         DataError: A file is missing, empty, or has rows that cannot be read.
     """
-    pairs, problems = parse_pairs(data, targets=targets, encoding=encoding, columns=columns)
+    pairs, problems = parse_pairs(
+        data, targets=targets, encoding=encoding, columns=columns, roles=roles
+    )
     if problems:
         settings = {
             "data.targets": None if targets is None else as_path(targets),
@@ -94,7 +98,7 @@ def read_pairs(
         first = str(problems[0])
         raise UnreadableRowsError(first, *steps, problems=problems, num_rows=len(pairs))
     if not pairs:
-        expected = "Expected one pair a line: source<TAB>target."
+        expected = f"Expected one pair a line: {'<TAB>'.join(roles)}."
         raise DataError(f"{pairs.path}: the file is empty.  {expected}")
     return pairs
 
@@ -105,6 +109,7 @@ def parse_pairs(
     targets: SourceLike | None = None,
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
+    roles: tuple[str, str] = PAIR_ROLES,
 ) -> tuple[ParallelCorpus, list[RowProblem]]:
     """Return the sentence pairs that `read_pairs` returns, and the problems in order of lines.
 
@@ -117,7 +122,7 @@ def parse_pairs(
     file = open_text(source, encoding)
     pairs = ParallelCorpus(path=file.name, sources=[], targets=[], lines=[])
     if targets is None:
-        rows = _pair_records(file, source.suffix, columns)
+        rows = _pair_records(file, source.suffix, columns, roles)
     else:
         rows = _aligned_records(file, open_text(targets, encoding)._replace(problems=file.problems))
     for line, (source_text, target_text) in rows:
@@ -200,6 +205,7 @@ def inspect_pairs(
     targets: str | None = None,
     encoding: str = "utf-8",
     columns: tuple[str, str] | None = None,
+    roles: tuple[str, str] = PAIR_ROLES,
 ) -> ReadAs:
     """Return what `read_pairs` reads a file as, by its first rows; `targets` is a second file."""
     if targets is not None:
@@ -207,11 +213,11 @@ def inspect_pairs(
     file = open_text(source, encoding)
     table, is_json = _open_pairs(file, source.suffix)
     if is_json:
-        find_keys = partial(_find_keys, columns) if columns else find_pair
+        find_keys = partial(_find_keys, columns) if columns else partial(find_pair, roles=roles)
         return _inspect_objects(table, contents, find_keys)
     _, cells = next(_cell_records(file, table), (1, []))
     names = [name.strip() for name in cells]
-    pair = columns or find_header(names, is_csv=table.is_csv)
+    pair = columns or find_header(names, is_csv=table.is_csv, roles=roles)
     notes = _describe_separator(table, source.suffix, has_header=pair is not None)
     return _inspect_header(names, pair, contents, notes)
 
@@ -326,7 +332,8 @@ def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records
     """Return the named columns of each row, in whichever format they are."""
     table = _open_table(file, suffix)
     if FORMATS.get(suffix) == "jsonl" or table.is_json:
-        yield from _json_records(file, table.lines, partial(_find_keys, names), takes_numbers=True)
+        find_keys = partial(_find_keys, names)
+        yield from _json_records(file, table.lines, find_keys, names, takes_numbers=True)
         return
     records = _cell_records(file, table)
     line, cells = next(records, (1, []))
@@ -335,18 +342,20 @@ def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records
         yield from _select_cells(file, records, indices, len(header), table.separator)
 
 
-def _pair_records(file: TextFile, suffix: str, columns: tuple[str, str] | None) -> Records:
-    """Return source and target of each row, in whichever format they are."""
+def _pair_records(
+    file: TextFile, suffix: str, columns: tuple[str, str] | None, roles: tuple[str, str]
+) -> Records:
+    """Return the two texts of each row, in whichever format they are."""
     table, is_json = _open_pairs(file, suffix)
     if is_json:
-        find_keys = partial(_find_keys, columns) if columns else find_pair
-        yield from _json_records(file, table.lines, find_keys, takes_numbers=False)
+        find_keys = partial(_find_keys, columns) if columns else partial(find_pair, roles=roles)
+        yield from _json_records(file, table.lines, find_keys, roles, takes_numbers=False)
         return
     records = _cell_records(file, table)
     ahead = list(islice(records, _NUM_SAMPLED))
     line, cells = ahead[0] if ahead else (1, [])
     names, below = [name.strip() for name in cells], [row for _, row in ahead[1:]]
-    pair = columns or find_header(names, is_csv=table.is_csv)
+    pair = columns or find_header(names, is_csv=table.is_csv, roles=roles)
     indices, num_columns = [0, 1], 2
     if pair and ahead:
         indices, num_columns = _find_indices(file, line, names, pair), len(names)
@@ -429,16 +438,18 @@ def _json_records(
     file: TextFile,
     lines: Lines,
     find_keys: Callable[[list[str]], Sequence[str] | None],
+    names: Sequence[str],
     *,
     takes_numbers: bool,
 ) -> Records:
     """Yield the texts of each line under the first keys that `find_keys` returns for a line.
 
-    A first line that is not the first of such objects is the only problem of the file.
+    Where it returns none, the keys are `names`. A first line that is not the first of such objects
+    is the only problem of the file.
     """
     ahead = list(islice(((line, text) for line, text in lines if text.strip()), _NUM_SAMPLED))
     keys: Sequence[str] | None = None
-    if ahead and (problem := _describe_first_object(ahead, find_keys)):
+    if ahead and (problem := _describe_first_object(ahead, find_keys, names)):
         file.refuse(*problem)
         return
     for line, text in chain(ahead, lines):
@@ -447,10 +458,7 @@ def _json_records(
         try:
             fields = _json_fields(text)
             keys = keys or find_keys(list(fields))
-            texts = [
-                _json_text(fields, key, takes_numbers=takes_numbers)
-                for key in keys or ("source", "target")
-            ]
+            texts = [_json_text(fields, key, takes_numbers=takes_numbers) for key in keys or names]
         except (msgspec.DecodeError, RecursionError) as error:
             file.refuse(line, _describe_json_error(error, text), text)
         except DataError as error:
@@ -460,7 +468,9 @@ def _json_records(
 
 
 def _describe_first_object(
-    ahead: Sequence[tuple[int, str]], find_keys: Callable[[list[str]], Sequence[str] | None]
+    ahead: Sequence[tuple[int, str]],
+    find_keys: Callable[[list[str]], Sequence[str] | None],
+    expected: Sequence[str],
 ) -> tuple[int, str, str, str] | None:
     """Return line, reason, text and remedy if a file does not begin with an object to be read."""
     line, text = ahead[0]
@@ -474,7 +484,7 @@ def _describe_first_object(
         remedy = "An object over several lines?  One a line: jq -c . FILE > fixed.jsonl"
         return line, _describe_json_error(error, text), text, remedy
     names = list(fields)
-    missing = [key for key in find_keys(names) or ("source", "target") if key not in fields]
+    missing = [key for key in find_keys(names) or expected if key not in fields]
     if not missing:
         return None
     reason = f'no key "{missing[0]}".  Keys seen: {", ".join(names) or "none"}.'
