@@ -21,6 +21,8 @@ def decide(
     num_tokens: int = 30_000,
     machine: Machine = MACHINE,
     pretrained: Pretrained | None = None,
+    longest_source: int = 0,
+    longest_target: int = 0,
     **facts: Any,
 ) -> RunConfig:
     """Resolve settings for data of a size."""
@@ -30,6 +32,8 @@ def decide(
             data=DataFacts(num_chars=num_chars, **facts),
             vocab_size=300,
             num_tokens=num_tokens,
+            longest_source=longest_source,
+            longest_target=longest_target,
             pretrained=pretrained,
         ),
         machine,

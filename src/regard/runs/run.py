@@ -31,6 +31,7 @@ from regard.setup.build import (
     build_model,
     dropped_report,
     estimate_num_tokens,
+    longest_lengths,
     summarize_model,
 )
 from regard.setup.config import RunConfig
@@ -331,12 +332,15 @@ class _Run:
             else:
                 check_tags(draft.tokenizer)
                 tokenizer = Tokenizer.train(dataset.texts(), draft.tokenizer)
+        longest_source, longest_target = longest_lengths(dataset, tokenizer)
         facts = Facts(
             data=dataset.facts(),
             paths=stored_paths(sources, folder),
             sha256=sources_hash(sources),
             vocab_size=0 if tokenizer is None else len(tokenizer),
             num_tokens=estimate_num_tokens(dataset, tokenizer),
+            longest_source=longest_source,
+            longest_target=longest_target,
             pretrained=pretrained,
         )
         config = resolve(request, facts, inspect_machine(), task)

@@ -219,9 +219,17 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
         """Return the training texts for the vocabulary; empty where there is no text."""
         raise NotImplementedError
 
+    def longest_texts(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the longest sources and targets where sources may be long; else none."""
+        return (), ()
+
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where rows of a training batch are in the data, such as ``lines 12-15``."""
         raise NotImplementedError
+
+    def reported_rows(self) -> list[DroppedRow]:
+        """Return the rows for the report in the model folder: those that were left out."""
+        return self.dropped
 
     def details(self) -> DataDetails:
         """Return what a report on the data says beyond its summary."""

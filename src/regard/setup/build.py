@@ -107,9 +107,20 @@ def estimate_num_tokens(dataset: Dataset, tokenizer: AnyTokenizer | None) -> int
     return round(facts.num_chars * sum(map(len, tokenizer.encode(sample))) / max(1, num_chars))
 
 
+def longest_lengths(dataset: Dataset, tokenizer: AnyTokenizer | None) -> tuple[int, int]:
+    """Return the tokens of the longest source and target where sources may be long, else zeros."""
+    sources, targets = dataset.longest_texts()
+    if tokenizer is None or not sources:
+        return 0, 0
+    rows = tokenizer.encode(sources), tokenizer.encode_targets(targets)
+    longest_source, longest_target = (max(map(len, side)) for side in rows)
+    return longest_source, longest_target
+
+
 def dropped_report(dataset: Dataset) -> str:
-    """List all dropped rows, one a line: line number, reason, beginning of the text."""
+    """List all reported rows, one a line: line number, reason, beginning of the text."""
     rows = [
-        f"{dataset.path}:{row.line}: {row.reason}: {row.text[:80]}\n" for row in dataset.dropped
+        f"{dataset.path}:{row.line}: {row.reason}: {row.text[:80]}\n"
+        for row in dataset.reported_rows()
     ]
     return "".join(rows) or "No row was left out.\n"

@@ -38,6 +38,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         languages: Codes such as en-de; empty guesses.
         max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
             length, longer texts with labels, recordings and series are truncated to it.
+        max_source_length: Longest document to summarize, in tokens; the rest of a longer one is cut
+            off. None takes whole the longest of the training data, up to 8,192 tokens.
         allow_overlap: Keep test sources that are also in the training data.
         drop_overlap: Drop test sources that are also in the training data.
         labels: Names of the labels of a classifier, written by the run.
@@ -56,6 +58,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     columns: tuple[str, ...] = ()
     languages: str = ""
     max_length: int = 256
+    max_source_length: int | None = None
     allow_overlap: bool = False
     drop_overlap: bool = False
     labels: tuple[str, ...] = ()
@@ -74,8 +77,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ValueError(
                 f"split_rule must be {EARLIER_SPLIT} or {SPLIT_RULE}, not {self.split_rule}"
             )
-        if self.max_length < 2:
-            raise ValueError(f"max_length must be 2 or more, not {self.max_length}")
+        require_at_least(2, self, "max_length", "max_source_length")
         if len(self.columns) > 2:
             raise ValueError(f"columns must be two names at most, not {len(self.columns)}")
 

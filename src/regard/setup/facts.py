@@ -65,6 +65,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         sha256: Hash of the data.
         vocab_size: Number of token ids; 0 where no text is read.
         num_tokens: Estimated tokens to be predicted in one pass over the data.
+        longest_source: Tokens of the longest source where sources may be long, as documents are;
+            0 for other data.
+        longest_target: Tokens of the longest target of such data.
         pretrained: The weights to start from; None for random weights.
     """
 
@@ -73,6 +76,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str = ""
     vocab_size: int = 0
     num_tokens: int = 0
+    longest_source: int = 0
+    longest_target: int = 0
     pretrained: Pretrained | None = None
 
     @property

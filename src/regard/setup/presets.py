@@ -212,3 +212,12 @@ SEQ2SEQ_PRESETS["encoder_decoder"] = {
     )
     for name, preset in SEQ2SEQ_PRESETS["transformer"].items()
 }
+SUMMARIZATION_PRESETS: FamilyPresets = {
+    family: {
+        # Batches are counted by the documents, which have several times the tokens of summaries.
+        name: msgspec.structs.replace(preset, batch_tokens=max(4096, 2 * preset.batch_tokens))
+        for name, preset in presets.items()
+    }
+    for family, presets in SEQ2SEQ_PRESETS.items()
+}
+"""Presets of encoder-decoders that summarize."""

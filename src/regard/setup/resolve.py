@@ -44,6 +44,10 @@ _LOW_RANK_RATE = 1e-3  # adapters that start at zero take larger steps (Hu et al
 _OWN_FRACTION = 0.3  # of the preset's rate, over weights of regard's own
 _WITHOUT_RATE = FULL_BATCH - {"adam-then-cg"}
 _PARTS = ("encoder", "decoder")
+_SOURCE_LIMITS = (512, 1024, 2048, 4096, 8192)  # tokens, of which the least that suffices is taken
+_LONGEST_FULL = 1024  # tokens of a source, up to which each attends to all
+_SPARSE = "local:256|global:0"  # Beltagy et al. 2020, section 4: windows, and a global first token
+_OUTPUT_ROOM = 1.2  # of the longest training target
 
 
 def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> RunConfig:
@@ -71,6 +75,7 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     data = _with_facts(config.data, facts)
     config = replace(config, preset=preset, settings=request.settings, data=data)
     task.require_family(config.model)
+    config = _with_source_limit(config, request, facts)
     _check_positions(config)
     _check_coverage(config, task)
     presets = task.presets[family_of(config.model)]
@@ -169,22 +174,51 @@ def _with_facts(data: DataConfig, facts: Facts) -> DataConfig:
     )
 
 
+def _with_source_limit(config: RunConfig, request: Request, facts: Facts) -> RunConfig:
+    """Set the longest source, a sparse pattern for long ones, and the longest output.
+
+    Only data with long sources sets them, and trained weights keep what they were trained with.
+    """
+    if not facts.longest_source or facts.has_whole_model:
+        return config
+    data, search, attention = config.data, config.search, config.attention
+    if data.max_source_length is None:
+        limit = next((x for x in _SOURCE_LIMITS if x >= facts.longest_source), _SOURCE_LIMITS[-1])
+        limit = min(limit, _num_positions(config.model) or limit)
+        data = replace(data, max_source_length=limit)
+    is_long = min(data.max_source_length or 0, facts.longest_source) > _LONGEST_FULL
+    is_set = request.is_explicit("attention.pattern") or request.is_explicit("attention.encoder")
+    if is_long and not is_set and isinstance(config.model, TransformerConfig):
+        attention = replace(attention, encoder=_SPARSE)
+    if search.max_length is None:
+        longest = min(facts.longest_target, data.max_length)
+        search = replace(search, max_length=math.ceil(_OUTPUT_ROOM * longest) + 1)
+    return replace(config, data=data, search=search, attention=attention)
+
+
+def _num_positions(model: ModelConfig) -> int | None:
+    """Return the rows of a model's table of positions; None where it has no table."""
+    has_table = getattr(model, "positions", None) == "learned"
+    return getattr(model, "max_positions", None) if has_table else None
+
+
 def _check_positions(config: RunConfig) -> None:
     """Raise where texts of training are longer than a table of positions.
 
     Encoders and inputs that are not text are cut to their table.
     """
-    model = config.model
-    most: int | None = getattr(model, "max_positions", None)
-    has_table = getattr(model, "positions", None) == "learned"
-    if most is not None and has_table and config.data.max_length > most:
-        advice = f"Set `data.max_length={most}` or less"
-        if config.start_from is None:
-            advice += f", or `model.max_positions={config.data.max_length}`"
-        raise ConfigError(
-            f"data.max_length={config.data.max_length:,}: the model has a table of {most:,} "
-            f"positions.  {advice}."
-        )
+    most = _num_positions(config.model)
+    if most is None:
+        return
+    for name in ("max_length", "max_source_length"):
+        length = getattr(config.data, name)
+        if length is not None and length > most:
+            advice = f"Set `data.{name}={most}` or less"
+            if config.start_from is None:
+                advice += f", or `model.max_positions={length}`"
+            raise ConfigError(
+                f"data.{name}={length:,}: the model has a table of {most:,} positions.  {advice}."
+            )
 
 
 def _check_coverage(config: RunConfig, task: Task) -> None:

@@ -1,15 +1,104 @@
-"""Pairs of texts as token ids."""
+"""Pairs of texts made ready for training: cleaned, split, and encoded as token ids."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import msgspec
+import numpy as np
 
 from regard.data.batching import TokenRows
 from regard.data.dropped_rows import DroppedRow
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.readers.source import DataSource
+from regard.data.splits import (
+    Splits,
+    check_overlap,
+    clean,
+    count_near_twins,
+    split,
+    without_overlap,
+)
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.setup.base_task import DataDetails, ReadOptions
+
+
+def read_parts(
+    options: ReadOptions,
+    pairs: ParallelCorpus,
+    read: Callable[[DataSource], ParallelCorpus],
+    *,
+    max_chars: int = 5000,
+) -> Splits[ParallelCorpus]:
+    """Return pairs cleaned and split; validation and test data of their own stay whole.
+
+    Args:
+        options: How the data of the run is read.
+        pairs: The pairs to train on.
+        read: Reads a file of validation or test data.
+        max_chars: Most characters of a text.
+
+    Returns:
+        The parts, and all rows of the training data that were left out.
+
+    Raises:
+        DataError: A file is malformed, or overlaps with the training data.
+    """
+    data = options.data
+    cleaned, dropped = clean(pairs, max_chars=max_chars)
+    parts = split(
+        cleaned,
+        seed=options.seed,
+        valid_rows=options.rows_to_hold_out("valid", len(cleaned)),
+        test_rows=options.rows_to_hold_out("test", len(cleaned)),
+    )
+    held_out = {"valid": parts.valid, "test": parts.test}
+    for name in held_out:
+        if (file := options.source(name)) is not None:
+            own_pairs, _ = clean(read(file), max_chars=max_chars, min_pairs=1)
+            if not data.allow_overlap or data.drop_overlap:
+                own_pairs = exclude_overlap(parts.train, own_pairs, drop=data.drop_overlap)
+            held_out[name] = own_pairs
+    return Splits(train=parts.train, dropped=[*dropped, *parts.dropped], **held_out)
+
+
+def exclude_overlap(
+    train: ParallelCorpus, held_out: ParallelCorpus, *, drop: bool
+) -> ParallelCorpus:
+    """Return the pairs whose source is not in the training data.
+
+    Raises:
+        DataError: There are others and `drop` is false, or nothing is left.
+    """
+    if drop:
+        return without_overlap(train, held_out)
+    check_overlap(train, held_out)
+    return held_out
+
+
+def describe_pairs(parts: Sequence[ParallelCorpus], roles: tuple[str, str]) -> DataDetails:
+    """Return what a report on pairs says beyond their number: the lengths of both sides.
+
+    Args:
+        parts: Pairs for training, validation and test.
+        roles: What the two sides hold.
+
+    Returns:
+        Mean, percentiles and maximum of the characters of the training texts, by side.
+    """
+    train, lengths, lines = parts[0], {}, []
+    for role, texts in zip(roles, (train.sources, train.targets), strict=True):
+        sizes = np.array([len(text) for text in texts])
+        percentiles = {f"p{p}": float(np.percentile(sizes, p)) for p in (50, 95, 99)}
+        figures = {"mean": float(sizes.mean()), **percentiles, "longest": float(sizes.max())}
+        values = "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())
+        lengths[role] = figures
+        lines.append(("Length", f"{role}: {values}   (characters)"))
+    return DataDetails(
+        fields={"lengths": lengths}, lines=lines, num_near_twins=sum(map(count_near_twins, parts))
+    )
 
 
 class EncodedPairs(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,34 +109,55 @@ class EncodedPairs(msgspec.Struct, frozen=True, kw_only=True):
         targets: Token ids of the targets, without begin and end.
         text: The same pairs as text.
         dropped: Pairs that were too long.
+        truncated: Pairs whose source was cut.
     """
 
     sources: TokenRows
     targets: TokenRows
     text: ParallelCorpus
     dropped: list[DroppedRow]
+    truncated: list[DroppedRow] = []
 
 
 def encode_pairs(
-    pairs: ParallelCorpus, tokenizer: AnyTokenizer, *, max_length: int
+    pairs: ParallelCorpus,
+    tokenizer: AnyTokenizer,
+    *,
+    max_length: int,
+    max_source_length: int | None = None,
 ) -> EncodedPairs:
-    """Return sentence pairs as token ids, without sides of more than `max_length` tokens.
+    """Return pairs of texts as token ids, without sides that are too long.
 
     The special tokens that a published vocabulary puts before every text are added to both sides
     and not counted.
+
+    Args:
+        pairs: The texts.
+        tokenizer: The vocabulary.
+        max_length: Most tokens of a side; a pair with more is left out.
+        max_source_length: Most tokens of a source, of which the end is cut off, whatever
+            `max_length` is; None leaves out a pair with a longer source.
+
+    Returns:
+        The pairs that are left.
 
     Raises:
         DataError: No pair is left.
     """
     sources = tokenizer.encode(pairs.sources)
     targets = tokenizer.encode_targets(pairs.targets)
-    longest = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
-    rows = [row for row, length in enumerate(longest) if length <= max_length]
     reason = f"longer than {max_length:,} tokens"
-    dropped = [
-        DroppedRow(line=pairs.lines[row], reason=reason, text=pairs.sources[row])
-        for row, length in enumerate(longest)
-        if length > max_length
+    if max_source_length is None:
+        longest = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
+        is_cut = [False] * len(pairs)
+    else:
+        longest, reason = list(map(len, targets)), f"target {reason}"
+        is_cut = [len(ids) > max_source_length for ids in sources]
+        sources = [ids[:max_source_length] for ids in sources]
+    rows = [row for row, length in enumerate(longest) if length <= max_length]
+    dropped = [pairs.drop(row, reason) for row, length in enumerate(longest) if length > max_length]
+    truncated = [
+        pairs.drop(row, f"cut to {max_source_length:,} tokens") for row in rows if is_cut[row]
     ]
     if not rows:
         raise DataError(
@@ -60,4 +170,5 @@ def encode_pairs(
         targets=TokenRows(prepend_special_tokens(target_tokenizer, (targets[row] for row in rows))),
         text=pairs if len(rows) == len(pairs) else pairs.select(rows),
         dropped=dropped,
+        truncated=truncated,
     )

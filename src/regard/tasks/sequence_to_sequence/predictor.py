@@ -26,6 +26,8 @@ from regard.tasks.sequence_to_sequence.decode_rows import (
     special_ids,
 )
 
+_LONGEST_OF_LEAST = 2  # times the least length that a call sets, an output may have
+
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """One output for a source.
@@ -93,11 +95,15 @@ class SearchOptions(TypedDict, total=False):
         beam: Number of hypotheses kept at every step; 1 is greedy.
         num_best: Number of outputs for each text, 1 (the default) to `beam`.
         length_penalty: 0 favours short output, 1 is neutral, more favours long output.
+        min_length: Fewest tokens of an output, its end counted.
+        max_length: Most tokens of an output, its end counted.
     """
 
     beam: int | None
     num_best: int
     length_penalty: float | None
+    min_length: int | None
+    max_length: int | None
 
 
 def search_config(config: BeamSearchConfig, **options: Unpack[SearchOptions]) -> BeamSearchConfig:
@@ -106,11 +112,18 @@ def search_config(config: BeamSearchConfig, **options: Unpack[SearchOptions]) ->
     Raises:
         ConfigError: A value is out of its range.
     """
-    values = {"num_best": 1, **options}
+    values: dict[str, Any] = {"num_best": 1, **options}
+    values = {name: value for name, value in values.items() if value is not None}
+    if least := options.get("min_length"):
+        most = options.get("max_length")
+        if most is not None and most < least:
+            raise ConfigError(f"min_length must be max_length ({most:,}) or less, not {least:,}.")
+        # Limits of the settings must not end an output before its least length.
+        values["max_length_ratio"] = None
+        if most is None:
+            values["max_length"] = max(_LONGEST_OF_LEAST * least, config.max_length or 0)
     try:
-        return replace(
-            config, **{name: value for name, value in values.items() if value is not None}
-        )
+        return replace(config, **values)
     except ValueError as error:
         raise ConfigError(f"{error}.") from error
 
@@ -128,6 +141,12 @@ class TargetWriter:
     model: EncoderDecoder[Any]
     tokenizer: AnyTokenizer
     config: RunConfig
+
+    @property
+    def max_source_length(self) -> int:
+        """Tokens of a source that are read at most."""
+        data = self.config.data
+        return data.max_length if data.max_source_length is None else data.max_source_length
 
     def search_config(self, **options: Unpack[SearchOptions]) -> BeamSearchConfig:
         """Return the search of the model, changed by the options of a call.

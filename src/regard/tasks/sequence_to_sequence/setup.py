@@ -36,7 +36,7 @@ D = TypeVar("D", bound=Dataset[ParallelCorpus])
 class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]]):
     """Model, batches, loss and evaluation of an encoder-decoder; each task has a subclass.
 
-    Pairs that are too long are dropped from the data.
+    Pairs that are too long are dropped from the data, unless the settings cut long sources.
 
     Args:
         parts: Settings, data, vocabulary and model of the run.
@@ -50,10 +50,14 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
         self, parts: RunParts[D, AnyTokenizer, EncoderDecoder[Any]], report: Report
     ) -> None:
         config, dataset, tokenizer = parts.config, parts.dataset, parts.tokenizer
-        max_length = config.data.max_length
-        train = encode_pairs(dataset.train, tokenizer, max_length=max_length)
-        self.valid = encode_pairs(dataset.valid, tokenizer, max_length=max_length)
+        limits = {
+            "max_length": config.data.max_length,
+            "max_source_length": config.data.max_source_length,
+        }
+        train = encode_pairs(dataset.train, tokenizer, **limits)
+        self.valid = encode_pairs(dataset.valid, tokenizer, **limits)
         dataset.dropped += train.dropped
+        self.num_too_long, self.truncated = len(train.dropped), train.truncated
         dataset.train = train.text
         report(
             summarize_tokens(

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+from msgspec.structs import replace
 
 from regard.data.cldr_corpus import cldr_corpus
 from regard.data.languages import guess_pair
 from regard.data.listing import describe_lines
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.readers.columns import PAIR_ROLES
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
-from regard.data.splits import (
-    check_overlap,
-    clean,
-    count_near_twins,
-    split,
-    without_overlap,
-)
 from regard.errors import ConfigError
 from regard.setup.base_task import DataDetails, Dataset, ReadOptions
 from regard.setup.config import DataConfig, two_columns
 from regard.setup.facts import DataFacts
+from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
 
 _FEW_TARGETS = 10  # rows for each different target, from which targets look like labels
 
@@ -66,21 +61,8 @@ class TranslationData(Dataset[ParallelCorpus], kw_only=True):
 
     def details(self) -> DataDetails:
         """Return the lengths of both sides, in characters."""
-        lengths = summarize_lengths(self.train)
-        lines = [
-            (
-                "Length",
-                f"{side}: "
-                + "   ".join(f"{name} {value:,.0f}" for name, value in figures.items())
-                + "   (characters)",
-            )
-            for side, figures in lengths.items()
-        ]
-        return DataDetails(
-            fields={"num_pairs": sum(self.sizes), "lengths": lengths},
-            lines=lines,
-            num_near_twins=sum(map(count_near_twins, (self.train, self.valid, self.test))),
-        )
+        details = describe_pairs((self.train, self.valid, self.test), PAIR_ROLES)
+        return replace(details, fields={"num_pairs": sum(self.sizes), **details.fields})
 
     def facts(self) -> DataFacts:
         """Return the characters of the training targets, and the languages."""
@@ -110,20 +92,11 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
     if data.path is None:
         return _embedded_data(options)
     source = options.training_source("pairs.tsv")
-    pairs, dropped = clean(read_pairs_of(source, data, targets=options.source("targets")))
-    parts = split(
-        pairs,
-        seed=options.seed,
-        valid_rows=options.rows_to_hold_out("valid", len(pairs)),
-        test_rows=options.rows_to_hold_out("test", len(pairs)),
+    parts = read_parts(
+        options,
+        read_pairs_of(source, data, targets=options.source("targets")),
+        lambda file: read_pairs_of(file, data),
     )
-    held_out = {"valid": parts.valid, "test": parts.test}
-    for name in held_out:
-        if (file := options.source(name)) is not None:
-            own_pairs, _ = clean(read_pairs_of(file, data), min_pairs=1)
-            if not data.allow_overlap or data.drop_overlap:
-                own_pairs = exclude_overlap(parts.train, own_pairs, drop=data.drop_overlap)
-            held_out[name] = own_pairs
     languages = data.languages
     if not languages:
         codes = guess_pair(parts.train, parts.train.path)
@@ -131,9 +104,9 @@ def read_translation_data(options: ReadOptions) -> TranslationData:
     return TranslationData(
         path=parts.train.path,
         train=parts.train,
-        valid=held_out["valid"],
-        test=held_out["test"],
-        dropped=[*dropped, *parts.dropped],
+        valid=parts.valid,
+        test=parts.test,
+        dropped=parts.dropped,
         languages=languages,
         languages_are_guessed=not data.languages,
         read_as=inspect_pairs(
@@ -168,7 +141,7 @@ def _embedded_data(options: ReadOptions) -> TranslationData:
 
 def columns_of(data: DataConfig) -> tuple[str, str] | None:
     """Return the columns of source and target, where they are named."""
-    return two_columns(data, "source", "target")
+    return two_columns(data, *PAIR_ROLES)
 
 
 def read_pairs_of(
@@ -180,31 +153,3 @@ def read_pairs_of(
         DataError: The file is missing or malformed.
     """
     return read_pairs(source, targets=targets, encoding=data.encoding, columns=columns_of(data))
-
-
-def exclude_overlap(
-    train: ParallelCorpus, held_out: ParallelCorpus, *, drop: bool
-) -> ParallelCorpus:
-    """Return the pairs whose source is not in the training data.
-
-    Raises:
-        DataError: There are others and `drop` is false, or nothing is left.
-    """
-    if drop:
-        return without_overlap(train, held_out)
-    check_overlap(train, held_out)
-    return held_out
-
-
-def summarize_lengths(corpus: ParallelCorpus) -> dict[str, dict[str, float]]:
-    """Return mean, percentiles and maximum of the characters of pairs, by side."""
-    figures = {}
-    for name, texts in (("source", corpus.sources), ("target", corpus.targets)):
-        lengths = np.array([len(text) for text in texts])
-        percentiles = {f"p{p}": float(np.percentile(lengths, p)) for p in (50, 95, 99)}
-        figures[name] = {
-            "mean": float(lengths.mean()),
-            **percentiles,
-            "longest": float(lengths.max()),
-        }
-    return figures

@@ -22,7 +22,8 @@ from regard.metrics.translation import (
 )
 from regard.setup.base_task import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
-from regard.tasks.translation.data import exclude_overlap, read_pairs_of, read_translation_data
+from regard.tasks.sequence_to_sequence.data import exclude_overlap
+from regard.tasks.translation.data import read_pairs_of, read_translation_data
 from regard.tasks.translation.predictor import Translator
 
 _TIMED_SENTENCES = 50
