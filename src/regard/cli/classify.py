@@ -10,7 +10,7 @@ import msgspec
 from regard.cli.inputs import input_lines
 from regard.cli.outputs import escape
 from regard.cli.parameters import AsText, Flag, Name, Text
-from regard.errors import NextStep, WeightsError
+from regard.cli.predictors import other_task
 from regard.settings.validation import LARGEST, require_range
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def classify(
         _classify_inputs(classifier, "-" if text is None else text, top, json=json)
         return
     if not isinstance(classifier, TextClassifier):
-        raise WeightsError(f"{model}: does not classify texts.", NextStep("See", "info", (model,)))
+        raise other_task(model, classifier.config.task, "classify texts")
     lines = input_lines(text, encoding, as_text=as_text, role="text")
     for number, (line, result) in enumerate(classifier.stream(lines), start=1):
         _write({"line": number, "text": line}, result, top, json=json)

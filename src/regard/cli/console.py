@@ -131,6 +131,7 @@ _COLUMNS = {
     "loss": ("valid", 9, 3),
     "shuffled_loss": ("shuffled", 11, 3),
     "chrf": ("chrF", 9, 1),
+    "rougeL": ("ROUGE-L", 9, 1),
     "perplexity": ("perplexity", 12, 2),
     "bits_per_byte": ("bits/byte", 11, 3),
     "accuracy": ("accuracy", 10, 1),
@@ -139,13 +140,19 @@ _COLUMNS = {
 """Title, width and digits of each figure of an evaluation."""
 
 
+def _column(name: str) -> tuple[str, int, int]:
+    """Return title, width and digits of a figure; one without a title has its name."""
+    return _COLUMNS.get(name, (name, max(9, len(name) + 2), 1))
+
+
 def header(measures: Collection[str]) -> str:
     """Return the line above the evaluations.
 
     >>> header(["loss", "perplexity"])
     '  epoch     step    train    valid  perplexity      tok/s   elapsed      left'
     """
-    titles = (f"{_COLUMNS[name][0]:>{_COLUMNS[name][1]}s}" for name in measures)
+    columns = map(_column, measures)
+    titles = (f"{title:>{width}s}" for title, width, _ in columns)
     rate = "inputs/s" if "accuracy" in measures else "tok/s"
     return f"  epoch     step    train{''.join(titles)}{rate:>11s}   elapsed      left"
 
@@ -262,7 +269,7 @@ def _(event: ev.Planned) -> list[str]:
 @describe.register
 def _(event: ev.Started) -> list[str]:
     figures = "   ".join(
-        f"{_COLUMNS[name][0]} {value:,.{_COLUMNS[name][2]}f}"
+        f"{_column(name)[0]} {value:,.{_column(name)[2]}f}"
         for name, value in event.measures.items()
     )
     return [f"Before  {figures}   (the weights of {event.folder})"]
@@ -271,8 +278,7 @@ def _(event: ev.Started) -> list[str]:
 @describe.register
 def _(event: ev.Evaluated) -> list[str]:
     figures = "".join(
-        f"{value:{_COLUMNS[name][1]},.{_COLUMNS[name][2]}f}"
-        for name, value in event.measures.items()
+        f"{value:{_column(name)[1]},.{_column(name)[2]}f}" for name, value in event.measures.items()
     )
     passes = max(event.epoch, int(event.num_passes))  # a search passes over the data several times
     return [

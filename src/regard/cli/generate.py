@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from regard.cli.parameters import Flag, Name, Text
-from regard.errors import NextStep, WeightsError
+from regard.cli.predictors import open_predictor
 from regard.settings.validation import LARGEST, require_range
 
 _MOST_CONTINUATIONS = 1_000
@@ -61,7 +61,6 @@ def generate(
         TextGenerator,
         sampling_config,
     )
-    from regard.tasks.opening import open_model
 
     options = SamplingOptions(
         max_tokens=max_tokens,
@@ -74,9 +73,7 @@ def generate(
     sampling_config(options)  # refuse them before the model is opened
     require_range("--num", num, 1, _MOST_CONTINUATIONS)
     require_range("--seed", seed, 0, LARGEST)
-    generator = open_model(model)
-    if not isinstance(generator, TextGenerator):
-        raise WeightsError(f"{model}: does not generate text.", NextStep("See", "info", (model,)))
+    generator = open_predictor(model, TextGenerator, "generate text")
     text = prompt or ""
     if prompt == "-":
         from regard.data.readers.text_lines import read_lines

@@ -8,14 +8,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from regard.errors import DataError
+
 _FILE_NAME = re.compile(r"(?:\.{0,2}/|~/)\S+|\S*\w\.[A-Za-z]\w{1,4}")
 
 
 def input_lines(text: str | None, encoding: str, *, as_text: bool, role: str) -> Iterable[str]:
     """Return the lines of a file if one of that name exists, else of the text itself.
 
-    Of JSONL, CSV and TSV the texts in one field. A text that looks like the name of a file that
-    does not exist is noted on standard error.
+    Of JSONL, CSV and TSV the texts in one field, each on one line. A text that looks like the name
+    of a file that does not exist is noted on standard error.
 
     Args:
         text: The word of the command line; None or ``-`` is standard input.
@@ -26,41 +28,91 @@ def input_lines(text: str | None, encoding: str, *, as_text: bool, role: str) ->
     Raises:
         DataError: The file cannot be read, or has no such field.
     """
-    from regard.data.readers import FORMATS
-    from regard.data.readers.source import open_source
-    from regard.data.readers.text_lines import read_lines
-
+    name = "-" if text is None else text
     if as_text and text is not None:
-        return text.split("\n")
-    if text is None or text == "-":
-        return read_lines("-", encoding=encoding)
+        return name.split("\n")
+    if not _is_file(name):
+        return name.split("\n") if name.strip() else [name]
+    if _is_table(name):
+        texts = _field_texts(name, encoding, role)
+        return (" ".join(re.split("\r\n|[\r\n]", text)) for text in texts)
+    return _file_lines(name, encoding)
+
+
+def input_documents(text: str | None, encoding: str, *, as_text: bool) -> Iterable[str]:
+    """Return the documents of a file if one of that name exists, else the text itself.
+
+    Args:
+        text: The word of the command line; None or ``-`` is standard input.
+        encoding: Of the file.
+        as_text: Whether it is a document even where a file of that name exists.
+
+    Returns:
+        Of JSONL, CSV and TSV the document of each row, of standard input each line; any other file
+        is one document.
+
+    Raises:
+        DataError: The file is empty, cannot be read, or has no column of documents.
+    """
+    name = "-" if text is None else text
+    if (as_text and text is not None) or not _is_file(name):
+        return [name]
+    if _is_table(name):
+        return _field_texts(name, encoding, "document")
+    lines = _file_lines(name, encoding)
+    if name == "-":
+        return lines
+    document = "\n".join(lines)
+    if not document.strip():
+        raise DataError(f"{name}: the file is empty.  Expected a document.")
+    return [document]
+
+
+def _is_file(text: str) -> bool:
+    """Return whether a word of the command line is a file's name, and note if it only looks so."""
+    if text == "-":
+        return True
     if not text.strip():
-        return [text]
+        return False
     try:
-        mode = Path(text).stat().st_mode
+        Path(text).stat()
     except (OSError, ValueError):  # no such file, or too long for the name of one
         if _FILE_NAME.fullmatch(text):
             print(f"regard: note: {text}: no such file, so it is a text.", file=sys.stderr)
-        return text.split("\n")
-    if stat.S_ISDIR(mode) or not stat.S_ISREG(mode):
-        return read_lines(open_source(text), encoding=encoding)
-    suffixes = [suffix.lower() for suffix in Path(text).suffixes]
-    is_packed = suffixes[-1:] in ([".gz"], [".zst"])
-    if FORMATS.get(next(iter(suffixes[-2:-1] if is_packed else suffixes[-1:]), "")) in (
-        "jsonl",
-        "csv",
-        "tsv",
-    ):
-        return _field_lines(text, encoding, role)
-    return read_lines(open_source(text) if is_packed else text, encoding=encoding)
+        return False
+    return True
 
 
-def _field_lines(name: str, encoding: str, role: str) -> Iterator[str]:
-    """Return the texts of one field, each on one line, and note which field it is.
+def _is_packed(name: str) -> bool:
+    return name.lower().endswith((".gz", ".zst"))
+
+
+def _is_table(name: str) -> bool:
+    """Return whether a file is JSONL, CSV or TSV by its name."""
+    from regard.data.readers import FORMATS
+
+    if name == "-" or not stat.S_ISREG(Path(name).stat().st_mode):
+        return False
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    suffix = next(iter(suffixes[-2:-1] if _is_packed(name) else suffixes[-1:]), "")
+    return FORMATS.get(suffix) in ("jsonl", "csv", "tsv")
+
+
+def _file_lines(name: str, encoding: str) -> Iterator[str]:
+    """Return the lines of a file of text, or of standard input as they come."""
+    from regard.data.readers.source import open_source
+    from regard.data.readers.text_lines import read_lines
+
+    is_streamed = name == "-" or (stat.S_ISREG(Path(name).stat().st_mode) and not _is_packed(name))
+    return read_lines(name if is_streamed else open_source(name), encoding=encoding)
+
+
+def _field_texts(name: str, encoding: str, role: str) -> list[str]:
+    """Return the texts of one field, and note which field it is.
 
     TSV without a header has it in its first column.
     """
-    from regard.data.readers.columns import is_language_code
+    from regard.data.readers.columns import find_column, is_language_code
     from regard.data.readers.shape import inspect_shape
     from regard.data.readers.source import open_source
     from regard.data.readers.tables import read_cells, read_records, require_readable
@@ -68,8 +120,11 @@ def _field_lines(name: str, encoding: str, role: str) -> Iterator[str]:
 
     source = open_source(name)
     shape = inspect_shape(source, encoding)
-    other = "text" if role == "source" else "source"
-    column = shape.columns.get(role) or shape.columns.get(other)
+    if role == "document":
+        column = find_column(shape.names, role)
+    else:
+        other = "text" if role == "source" else "source"
+        column = shape.columns.get(role) or shape.columns.get(other)
     is_tsv = source.suffix == ".tsv"
     if is_tsv and column is not None and is_language_code(column):
         column = None  # a word list may begin with "so" and "da"
@@ -82,4 +137,4 @@ def _field_lines(name: str, encoding: str, role: str) -> Iterator[str]:
         texts = [cells[0] for _, cells in read_cells(file, source.suffix)]
         require_readable(file.problems)
     print(f"regard: note: {name}: read as a table, column {column}.", file=sys.stderr)
-    return (" ".join(re.split("\r\n|[\r\n]", text)) for text in texts)
+    return texts

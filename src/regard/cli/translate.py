@@ -10,7 +10,7 @@ import msgspec
 from regard.cli.inputs import input_lines
 from regard.cli.outputs import escape, write_rows
 from regard.cli.parameters import AsText, Flag, Name, Output, Text
-from regard.errors import NextStep, WeightsError
+from regard.cli.predictors import open_predictor
 
 if TYPE_CHECKING:
     from regard.tasks.sequence_to_sequence.predictor import Candidate
@@ -59,13 +59,10 @@ def translate(
     json
         One JSON object a line, with scores.
     """
-    from regard.tasks.opening import open_model
     from regard.tasks.sequence_to_sequence.predictor import search_config
     from regard.tasks.translation.predictor import Translator
 
-    translator = open_model(model)
-    if not isinstance(translator, Translator):
-        raise WeightsError(f"{model}: does not translate.", NextStep("See", "info", (model,)))
+    translator = open_predictor(model, Translator, "translate")
     # Refuse wrong options before the first line is read.
     search = translator.config.search
     search_config(search, beam=beam, num_best=nbest, length_penalty=length_penalty)
