@@ -47,6 +47,14 @@ VERBS = {
             'regard translate ende "Good morning" --nbest 3 --align --json',
         ),
     ),
+    "summarize": Verb(
+        "Summarize a document, a table of documents, or standard input.",
+        (
+            "regard summarize news article.txt",
+            "regard summarize news articles.jsonl -o summaries.txt",
+            "cat lines.txt | regard summarize news - --beam 8 --json",
+        ),
+    ),
     "classify": Verb(
         "Classify a text, or every line of a file.",
         (

@@ -35,7 +35,7 @@ from regard.metrics.bootstrap import (
 )
 from regard.metrics.words import split_words
 
-ROUGE_NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+ROUGE_NAMES: tuple[str, ...] = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 """The scores, in the order in which they are computed."""
 _L = ROUGE_NAMES.index("rougeL")
 

@@ -22,6 +22,7 @@ from regard.hub.export import EXPORTS, TrainedModel
 from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, Vit
 from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
 from regard.runs.transformers_peer import TRANSFORMERS
+from regard.tasks import task_named
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_published
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
@@ -90,6 +91,9 @@ def export_model(
         raise ConfigError(f"`to={to}`: one of {', '.join(EXPORTS)} was expected.")
     folder = Path(output)
     config = opened.config
+    longest = config.data.max_length
+    if task_named(config.task).writes_targets:
+        longest = opened.max_source_length
     trained = TrainedModel(
         opened.model,
         None if isinstance(opened.model, Vit) else opened.tokenizer,
@@ -98,7 +102,7 @@ def export_model(
         search=config.search,
         sampling=config.sampling,
         pooling=opened.pooling if isinstance(opened, TextEncoder) else None,
-        max_length=config.data.max_length,
+        max_length=longest,
         labels=config.data.labels,
         mean=config.data.mean,
         std=config.data.std,

@@ -34,7 +34,7 @@ from regard.tasks.sequence_to_sequence.decode_rows import (
     forbid_unused_ids,
     special_ids,
 )
-from regard.tasks.translation.predictor import Translator
+from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 NUM_TEXTS = 200
 NUM_TOKENS = 32  # of an output
@@ -160,7 +160,7 @@ def validation_texts(config: RunConfig) -> list[str]:
 
 def model_outputs(opened: Predictor, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
     """Return the inputs made of texts, such as prompts, and a model's own outputs for them."""
-    if isinstance(opened, Translator):
+    if isinstance(opened, TargetWriter):
         return _translate(opened, texts)
     if isinstance(opened, TextClassifier):
         return list(texts), _classify(opened, texts)
@@ -192,12 +192,12 @@ def masked(text: str, mask: str) -> str:
     return " ".join([*words[:-1], mask])
 
 
-def _translate(opened: Translator, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
+def _translate(opened: TargetWriter, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
     """Translate the texts that are short enough for one part; longer ones are cut outside."""
     ids = special_ids(opened.model, opened.tokenizer)
     source, _ = split_tokenizer(opened.tokenizer)
     rows = prepend_special_tokens(source, opened.tokenizer.encode(texts))
-    longest = opened.config.data.max_length
+    longest = opened.max_source_length
     short = [index for index, row in enumerate(rows) if row and len(row) < longest]
     search = forbid_unused_ids(check_search(opened.config.search), opened.model, opened.tokenizer)
     decoded = decode_rows(opened.model, TokenRows(rows), short, search, ids)

@@ -16,7 +16,7 @@ from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder, pool_states
 from regard.tasks.opening import Predictor
-from regard.tasks.translation.predictor import Translator
+from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 
 def transformers_outputs(
@@ -38,7 +38,7 @@ def transformers_outputs(
         return None
     with _silent(library), torch.inference_mode():
         tokenizer = library.AutoTokenizer.from_pretrained(folder)
-        if isinstance(opened, Translator):
+        if isinstance(opened, TargetWriter):
             return _translate(library, folder, opened, tokenizer, texts)
         if isinstance(opened, TextClassifier):
             return _classify(library, folder, opened, tokenizer, texts)
@@ -72,7 +72,7 @@ def _silent(library: Any) -> Iterator[None]:
 
 
 def _translate(
-    library: Any, folder: Path, opened: Translator, tokenizer: Any, texts: Sequence[str]
+    library: Any, folder: Path, opened: TargetWriter, tokenizer: Any, texts: Sequence[str]
 ) -> list[TextOutput]:
     model = library.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
     search, outputs = check_search(opened.config.search), []

@@ -1,0 +1,142 @@
+"""Documents with summaries made ready for training: read, cleaned and split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from regard.data.dropped_rows import DroppedRow
+from regard.data.languages import guess_language
+from regard.data.listing import describe_lines
+from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.readers.columns import SUMMARY_ROLES
+from regard.data.readers.source import DataSource
+from regard.data.readers.tables import inspect_pairs, read_pairs
+from regard.setup.base_task import DataDetails, Dataset, ReadOptions
+from regard.setup.config import DataConfig, two_columns
+from regard.setup.facts import DataFacts
+from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
+
+_MOST_CHARS = 1_000_000  # of a document: about 200,000 words
+_FEW_SUMMARIES = 10  # rows for each different summary, from which summaries look like labels
+_MEASURED_TEXTS = 32  # longest documents whose tokens are counted
+
+
+class SummarizationData(Dataset[ParallelCorpus], kw_only=True):
+    """The documents of a run, as sources, with their summaries, as targets.
+
+    Args:
+        language: Code of the language of the summaries; empty where unknown.
+        truncated: Training documents whose end is cut off.
+    """
+
+    language: str
+    truncated: list[DroppedRow] = msgspec.field(default_factory=list)
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "documents"
+
+    @property
+    def contents(self) -> str:
+        """The language."""
+        return self.language
+
+    def warnings(self) -> list[str]:
+        """Name summaries that look like labels."""
+        num_rows, num_summaries = len(self.train), len(set(self.train.targets))
+        if num_rows < _FEW_SUMMARIES * num_summaries:
+            return []
+        noun = "summary" if num_summaries == 1 else "summaries"
+        return [
+            f"{num_rows:,} training documents have only {num_summaries:,} different {noun}.  "
+            "Labels?  Texts with labels have a header, text,label: `task=classification`"
+        ]
+
+    def details(self) -> DataDetails:
+        """Return the lengths of both sides, in characters."""
+        return describe_pairs((self.train, self.valid, self.test), SUMMARY_ROLES)
+
+    def facts(self) -> DataFacts:
+        """Return the language, and the mean of the characters of both sides.
+
+        An encoder reads the documents and a decoder the summaries, so that about half of a model
+        sees each side.
+        """
+        num_chars = sum(map(len, self.train.sources)) + sum(map(len, self.train.targets))
+        return DataFacts(num_chars=num_chars // 2, languages=self.language)
+
+    def texts(self) -> list[str]:
+        """Return all training texts, documents first."""
+        return [*self.train.sources, *self.train.targets]
+
+    def longest_texts(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the training documents and summaries with the most characters."""
+        documents, summaries = (
+            sorted(texts, key=len)[-_MEASURED_TEXTS:]
+            for texts in (self.train.sources, self.train.targets)
+        )
+        return documents, summaries
+
+    def locate(self, rows: Sequence[int]) -> str:
+        """Describe the lines of training rows, such as ``lines 12, 88, 204 and 29 more``."""
+        return describe_lines([self.train.lines[row] for row in rows])
+
+    def reported_rows(self) -> list[DroppedRow]:
+        """Return the documents that are left out or cut."""
+        return [*self.dropped, *self.truncated]
+
+
+def read_summarization_data(options: ReadOptions) -> SummarizationData:
+    """Return the documents of a run, read, cleaned and split; named files stay whole.
+
+    Raises:
+        DataError: A file is missing, malformed, or overlaps with another.
+    """
+    data = options.data
+    source = options.training_source("documents.jsonl")
+    parts = read_parts(
+        options,
+        read_documents(source, data, targets=options.source("targets")),
+        lambda file: read_documents(file, data),
+        max_chars=_MOST_CHARS,
+    )
+    return SummarizationData(
+        path=parts.train.path,
+        train=parts.train,
+        valid=parts.valid,
+        test=parts.test,
+        dropped=parts.dropped,
+        language=data.languages or guess_language(parts.train.targets) or "",
+        read_as=inspect_pairs(
+            source,
+            "documents with summaries",
+            targets=data.targets,
+            encoding=data.encoding,
+            columns=_columns(data),
+            roles=SUMMARY_ROLES,
+        ),
+    )
+
+
+def read_documents(
+    source: DataSource | str, data: DataConfig, *, targets: DataSource | None = None
+) -> ParallelCorpus:
+    """Return the documents of a file, read with the encoding and columns of the settings.
+
+    Raises:
+        DataError: The file is missing or malformed.
+    """
+    return read_pairs(
+        source,
+        targets=targets,
+        encoding=data.encoding,
+        columns=_columns(data),
+        roles=SUMMARY_ROLES,
+    )
+
+
+def _columns(data: DataConfig) -> tuple[str, str] | None:
+    return two_columns(data, *SUMMARY_ROLES)

@@ -1,0 +1,260 @@
+"""Evaluation of a summarizer on a file, next to floors and another model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from regard.data.parallel_corpus import ParallelCorpus
+from regard.errors import DataError
+from regard.metrics.rouge import (
+    ROUGE_NAMES,
+    PairedRouge,
+    RougeScores,
+    compare_summaries,
+    score_summaries,
+    worst_summaries,
+)
+from regard.metrics.summaries import (
+    ExtractiveFragments,
+    best_num_words,
+    extractive_fragments,
+    first_sentence,
+)
+from regard.metrics.words import first_words, split_words
+from regard.setup.base_task import ReadOptions
+from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
+from regard.tasks.sequence_to_sequence.data import exclude_overlap
+from regard.tasks.summarization.data import read_documents, read_summarization_data
+from regard.tasks.summarization.predictor import Summarizer
+
+_TITLES = dict(zip(ROUGE_NAMES, ("ROUGE-1", "ROUGE-2", "ROUGE-L", "R-Lsum"), strict=True))
+_PRINTED_CHARS = 300  # of a document among the worst
+_ROWS_FOR_FLOOR = 2000  # training rows by which the number of first words is chosen
+
+
+class WorstSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the worst summaries; `rougeL` is of this summary, 0 to 100."""
+
+    line: int
+    rougeL: float  # noqa: N815 - the name of the field
+    document: str
+    output: str
+    reference: str
+
+
+class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
+    """The scores of a summarizer on a file of documents.
+
+    Args:
+        num_documents: Number of documents scored.
+        beam: Hypotheses in the search.
+        scores: ROUGE with its intervals and signatures.
+        first_words: The same of the first words of each document.
+        num_first_words: Number of these words, the best by ROUGE-L.
+        first_sentence: The same of the first sentence of each document.
+        copied: How much the outputs copy from their documents.
+        reference_copied: How much the references do.
+        num_words: Mean words of an output.
+        num_reference_words: Mean words of a reference.
+        num_truncated: Documents whose end was cut off.
+        max_source_length: Tokens of a document at most.
+        worst: The worst summaries, worst first.
+        comparison: Differences to another model; None without one.
+    """
+
+    num_documents: int
+    beam: int
+    scores: RougeScores
+    first_words: RougeScores
+    num_first_words: int
+    first_sentence: RougeScores
+    copied: ExtractiveFragments
+    reference_copied: ExtractiveFragments
+    num_words: float
+    num_reference_words: float
+    num_truncated: int
+    max_source_length: int
+    worst: list[WorstSummary]
+    comparison: PairedRouge | None
+
+    @property
+    def num_rows(self) -> int:
+        """Number of documents scored."""
+        return self.num_documents
+
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """The four scores of ROUGE."""
+        return msgspec.to_builtins(self.scores.by_name())
+
+    @property
+    def floors(self) -> dict[str, float | None]:
+        """ROUGE-L without a model."""
+        return {
+            "first_words": self.first_words.rougeL.value,
+            "first_sentence": self.first_sentence.rougeL.value,
+        }
+
+    @property
+    def verdict(self) -> str:
+        """The comparison of ROUGE-L with the best floor, in a sentence."""
+        floors = {
+            f"the first {self.num_first_words} words": self.first_words.rougeL,
+            "the first sentence": self.first_sentence.rougeL,
+        }
+        name, floor = max(floors.items(), key=lambda item: item[1].value)
+        score = self.scores.rougeL
+        if score.high < floor.low:
+            return (
+                f"worse than {name} ({floor.value:.1f} ROUGE-L): this model is of no use yet; "
+                "train longer."
+            )
+        if score.low <= floor.high:
+            return (
+                f"not certainly better than {name} ({floor.value:.1f} ROUGE-L): the 95 % "
+                "intervals overlap.  Train longer, or on more data."
+            )
+        gain = score.value - floor.value
+        return f"{gain:.1f} ROUGE-L above {name}, the best floor; the 95 % intervals are apart."
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield scores, floors, copied fragments, the worst summaries and the comparison."""
+        yield (
+            "Data",
+            f"{self.path}   {self.num_documents:,} documents   model {self.model}   "
+            f"beam {self.beam}",
+        )
+        if self.num_truncated:
+            yield (
+                "Cut",
+                f"{self.num_truncated:,} documents after {self.max_source_length:,} tokens",
+            )
+        for name, score in self.scores.by_name().items():
+            interval = f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
+            yield _TITLES[name], f"{interval}   {score.signature}"
+        yield (
+            "Floors",
+            f"first {self.num_first_words} words {_describe(self.first_words)}   "
+            f"first sentence {_describe(self.first_sentence)}   (ROUGE-1 / 2 / L)",
+        )
+        yield "Verdict", self.verdict
+        yield (
+            "Copied",
+            f"{self.copied.coverage:.0f} % of the words, in fragments of "
+            f"{self.copied.density:.1f} words (references {self.reference_copied.coverage:.0f} %, "
+            f"{self.reference_copied.density:.1f})",
+        )
+        yield (
+            "Length",
+            f"{self.num_words:.1f} words (references {self.num_reference_words:.1f})",
+        )
+        for entry in self.worst:
+            more = " ..." if len(entry.document) > _PRINTED_CHARS else ""
+            yield "Worst", f"line {entry.line:,}   ROUGE-L {entry.rougeL:.1f}"
+            yield "", f"document  {' '.join(entry.document[:_PRINTED_CHARS].split())}{more}"
+            yield "", f"output    {entry.output}"
+            yield "", f"wanted    {' '.join(entry.reference.split())}"
+        if self.comparison is not None:
+            yield "Compare", f"{self.model} against {self.other}, paired bootstrap"
+            for name, paired in self.comparison.by_name().items():
+                interval = f"[{paired.low:+.1f}, {paired.high:+.1f}]"
+                difference = f"{paired.difference:+.1f} {interval}   p = {paired.p_value:.3f}"
+                yield "", f"{_TITLES[name]} {difference}"
+
+
+def _describe(scores: RougeScores) -> str:
+    """Return ROUGE-1, ROUGE-2 and ROUGE-L in short."""
+    values = (scores.rouge1.value, scores.rouge2.value, scores.rougeL.value)
+    return " / ".join(f"{value:.1f}" for value in values)
+
+
+def evaluate_summarizer(
+    summarizer: Summarizer,
+    path: str,
+    options: EvaluationOptions,
+    other: Summarizer | None = None,
+) -> SummarizationReport:
+    """Summarize and score a file of documents.
+
+    Args:
+        summarizer: The model.
+        path: The file.
+        options: How it is evaluated.
+        other: Another model to compare with by paired bootstrap.
+
+    Returns:
+        Scores, floors and the worst summaries.
+
+    Raises:
+        DataError: The file cannot be read, or has documents of the training data and `options` do
+            not say what becomes of them.
+    """
+    pairs = read_documents(path, summarizer.config.data)
+    train = _training_documents(summarizer)
+    if train is not None and not options.allow_overlap:
+        pairs = exclude_overlap(train, pairs, drop=options.drop_overlap)
+    documents, references = pairs.sources, pairs.targets
+    best = [rows[0] for rows in summarizer.summarize_best(documents, beam=options.beam)]
+    outputs = [summary.text for summary in best]
+    comparison = None
+    if other is not None:
+        other_outputs = other.summarize(documents, beam=options.beam)
+        comparison = compare_summaries(outputs, other_outputs, references)
+    # Without the training data the floor is the best that the file itself allows.
+    num_words = choose_num_words(pairs if train is None else train)
+    search = summarizer.config.search
+    return SummarizationReport(
+        model=options.model,
+        path=pairs.path,
+        other=options.other,
+        num_documents=len(pairs),
+        beam=search.beam if options.beam is None else options.beam,
+        scores=score_summaries(outputs, references),
+        first_words=score_summaries(
+            [first_words(document, num_words) for document in documents], references
+        ),
+        num_first_words=num_words,
+        first_sentence=score_summaries(list(map(first_sentence, documents)), references),
+        copied=extractive_fragments(documents, outputs),
+        reference_copied=extractive_fragments(documents, references),
+        num_words=_mean_words(outputs),
+        num_reference_words=_mean_words(references),
+        num_truncated=sum(summary.truncated > 0 for summary in best),
+        max_source_length=summarizer.max_source_length,
+        worst=[
+            WorstSummary(
+                line=pairs.lines[row],
+                rougeL=value,
+                document=documents[row],
+                output=outputs[row],
+                reference=references[row],
+            )
+            for row, value in worst_summaries(outputs, references, count=options.num_worst)
+        ],
+        comparison=comparison,
+    )
+
+
+def choose_num_words(pairs: ParallelCorpus) -> int:
+    """Return how many first words are the best summary, by rows spread over all of them."""
+    rows = pairs.select(range(0, len(pairs), max(1, len(pairs) // _ROWS_FOR_FLOOR)))
+    return best_num_words(rows.sources, rows.targets)
+
+
+def _mean_words(texts: Sequence[str]) -> float:
+    return float(np.mean([len(split_words(text)) for text in texts]))
+
+
+def _training_documents(summarizer: Summarizer) -> ParallelCorpus | None:
+    """Read the training documents; None where their files are not available."""
+    config = summarizer.config
+    if config.tokenizer.kind == "published" and config.start_from is None:
+        return None  # a published model that was not trained further here
+    try:
+        return read_summarization_data(ReadOptions.from_config(config)).train
+    except DataError:
+        return None

@@ -1,0 +1,119 @@
+"""A trained summarizer in use: documents in, summaries out."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Unpack, overload
+
+import msgspec
+
+from regard.tasks.sequence_to_sequence.predictor import Candidate, SearchOptions, TargetWriter
+
+_STREAMED_DOCUMENTS = 64  # that are sorted by length and summarized together
+
+
+class Summary(Candidate, frozen=True, kw_only=True):
+    """One summary of a document.
+
+    Args:
+        truncated: Tokens of the document that were cut off, and not read.
+    """
+
+    truncated: int = 0
+
+
+class Summarizer(TargetWriter):
+    """A summarizer in use."""
+
+    @overload
+    def summarize(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
+        self, documents: str, **options: Unpack[SearchOptions]
+    ) -> str: ...
+    @overload
+    def summarize(
+        self, documents: Sequence[str], **options: Unpack[SearchOptions]
+    ) -> list[str]: ...
+    def summarize(
+        self, documents: str | Sequence[str], **options: Unpack[SearchOptions]
+    ) -> str | list[str]:
+        """Summarize a document, or several.
+
+        The end of a document that is longer than `max_source_length` is cut off, with a warning.
+
+        Args:
+            documents: The texts; the summary of an empty one is empty.
+            options: How the summaries are searched for, see `SearchOptions`.
+
+        Returns:
+            The best summary of each, in the same order; of one string, a string.
+
+        Raises:
+            ConfigError: An option is out of its range.
+        """
+        is_single = isinstance(documents, str)
+        best = [
+            summaries[0]
+            for summaries in self.summarize_best([documents] if is_single else documents, **options)
+        ]
+        if num_cut := sum(summary.truncated > 0 for summary in best):
+            warnings.warn(self.describe_cut(num_cut, len(best)), stacklevel=2)
+        texts = [summary.text for summary in best]
+        return texts[0] if is_single else texts
+
+    def summarize_best(
+        self, documents: Sequence[str], **options: Unpack[SearchOptions]
+    ) -> list[list[Summary]]:
+        """Summarize documents, with scores and alternatives.
+
+        Args:
+            documents: The texts; the summary of an empty one is empty.
+            options: How the summaries are searched for, see `SearchOptions`.
+
+        Returns:
+            The `num_best` best summaries of each document, best first.
+
+        Raises:
+            ConfigError: An option is out of its range.
+        """
+        search, limit = self.search_config(**options), self.max_source_length
+        rows = self.tokenizer.encode([text if text.strip() else "" for text in documents])
+        outputs = self.write([row[:limit] for row in rows], search)
+        return [
+            [
+                Summary(**msgspec.structs.asdict(output), truncated=max(0, len(row) - limit))
+                for output in best
+            ]
+            for row, best in zip(rows, outputs, strict=True)
+        ]
+
+    def stream(
+        self, documents: Iterable[str], **options: Unpack[SearchOptions]
+    ) -> Iterator[tuple[str, list[Summary]]]:
+        """Summarize documents in order and in constant memory, while they are read.
+
+        Args:
+            documents: The texts.
+            options: How the summaries are searched for, see `SearchOptions`.
+
+        Yields:
+            Each document with its summaries.
+
+        Raises:
+            ConfigError: An option is out of its range.
+        """
+        documents = iter(documents)
+        while chunk := list(itertools.islice(documents, _STREAMED_DOCUMENTS)):
+            yield from zip(chunk, self.summarize_best(chunk, **options), strict=True)
+
+    def describe_cut(self, num_cut: int, num_documents: int) -> str:
+        """Return in words that the end of some documents was not read."""
+        limit = f"{self.max_source_length:,} tokens"
+        if num_documents == 1:
+            return f"the document is longer than {limit}: the rest was cut off and not read"
+        verb = "is" if num_cut == 1 else "are"
+        return (
+            f"{num_cut:,} of {num_documents:,} documents {verb} longer than {limit}: the rest was "
+            "cut off and not read"
+        )
