@@ -150,6 +150,18 @@ def test_weights_to_start_from_keep_the_scale_of_their_inputs():
             "translation",
             "training.precision=bf16: optimizer cg compares values",
         ),
+        (
+            ("training.coverage=1",),
+            "translation",
+            "--set training.coverage=1: the loss of a model that copies, and this one does not.  "
+            "Leave it out, or add --set model.has_copy=true",
+        ),
+        (("training.coverage=1",), "classification", "--set training.coverage=1: the loss of a"),
+        (
+            ("model.family=lstm", "model.has_copy=true"),
+            "translation",
+            "unknown setting model.has_copy.  It goes with model.family=transformer.",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_by_name(settings, task, message):

@@ -227,7 +227,7 @@ def _check_coverage(config: RunConfig, task: Task) -> None:
     if coverage and not getattr(config.model, "has_copy", False):
         advice = "Leave it out"
         if task.families is ENCODER_DECODERS and isinstance(config.model, TransformerConfig):
-            advice += ", or set `model.has_copy=true`"
+            advice += ", or add `model.has_copy=true`"
         raise ConfigError(
             f"`training.coverage={coverage:g}`: the loss of a model that copies, and this one does "
             f"not.  {advice}."

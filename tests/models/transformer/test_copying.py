@@ -9,15 +9,20 @@ from tests.models.whole_and_stepwise import assert_decodes_as_it_reads
 
 from regard.attention import Full
 from regard.data.batching import Batch
+from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError
 from regard.generation.beam_search import beam_search
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.export.formats import choose_format
+from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.layer import count_flops
 from regard.models import DECODERS, ENCODERS
 from regard.models.transformer.model import Transformer, TransformerConfig
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 from regard.tasks.sequence_to_sequence.loss import TargetLoss
+from regard.training.train_step import MiniBatchStep
+from regard.training.training_config import OptimizerConfig
 
 CONFIG = TransformerConfig(
     num_encoder_layers=1,
@@ -151,3 +156,52 @@ def test_published_formats_have_no_copy_mechanism():
     message = str(caught.value)
     assert "model.has_copy=true: marian checkpoints have no copy mechanism." in message
     assert message.endswith("A model that can be written is trained with `model.has_copy=false`.")
+
+
+def draw_commands(num: int, generator: torch.Generator) -> Batch:
+    """Draw rows "run <names>" with the target "<names> laufen"; each name is one of 140."""
+    names = torch.randint(10, 150, (num, 4), generator=generator)
+    start, end, run, laufen = (torch.full((num, 1), token) for token in (1, 2, 3, 4))
+    labels = torch.cat([names, laufen, end], dim=1)
+    return Batch(
+        source_ids=torch.cat([run, names, end], dim=1),
+        target_ids=torch.cat([start, labels[:, :-1]], dim=1),
+        labels=labels,
+        rows=torch.arange(num).numpy(),
+    )
+
+
+@pytest.mark.slow
+def test_rare_names_are_copied_before_a_model_without_the_option_has_learned_them():
+    num_right = {}
+    for has_copy in (True, False):
+        torch.manual_seed(1)
+        generator = torch.Generator().manual_seed(1)
+        config = replace(CONFIG, dim=32, hidden_dim=64, has_copy=has_copy)
+        model = Transformer(config, 150).train()
+        optimizer = OptimizerConfig(name="adamw", learning_rate=5e-3)
+        training = MiniBatchStep(model, TargetLoss(0.1), optimizer)
+        for step in range(110):
+            training.step(draw_commands(64, generator), step / 110)
+        test = draw_commands(50, generator)
+        outputs = beam_search(model.eval(), test.source_ids, BeamSearchConfig(beam=1))
+        wanted = [row[:-1] for row in test.labels.tolist()]
+        num_right[has_copy] = sum(
+            best.ids == ids for (best,), ids in zip(outputs, wanted, strict=True)
+        )
+    assert num_right[True] >= 45
+    assert num_right[False] <= 10
+
+
+class TwoVocabularies(SourceTargetTokenizer):
+    """Two vocabularies of the same tokens."""
+
+    def __init__(self) -> None:
+        config = TokenizerConfig(kind="byte")
+        self.source, self.target = (Tokenizer.train(["a b"], config) for _ in range(2))
+
+
+def test_two_vocabularies_are_refused():
+    special_ids(build(has_copy=False), TwoVocabularies())
+    with pytest.raises(ConfigError, match=r"`model\.has_copy=true`: source and target have"):
+        special_ids(build(), TwoVocabularies())
