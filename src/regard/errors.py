@@ -18,7 +18,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -110,11 +110,11 @@ def describe_lack_of_memory(error: BaseException) -> str | None:
 
 
 @contextmanager
-def resource_errors(remedy: str) -> Iterator[None]:
+def resource_errors(remedy: str | Callable[[], str]) -> Iterator[None]:
     """Raise ResourceError where memory does not suffice for the body.
 
     Args:
-        remedy: What would need less, as a sentence.
+        remedy: What would need less, as a sentence, or a function that finds it.
 
     Raises:
         ResourceError: With the remedy.
@@ -125,7 +125,8 @@ def resource_errors(remedy: str) -> Iterator[None]:
         cause = describe_lack_of_memory(error)
         if cause is None:
             raise
-        raise ResourceError(f"{cause}  {remedy}") from error
+        sentence = remedy if isinstance(remedy, str) else remedy()
+        raise ResourceError(f"{cause}  {sentence}") from error
 
 
 class ShapeError(RegardError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import resource
 import subprocess
 import sys
@@ -62,9 +63,10 @@ def test_a_run_names_the_settings_that_take_less(capsys, monkeypatch, tmp_path, 
     monkeypatch.setattr(owner, step, raising(RuntimeError(CPU)))
     assert main(["train", str(pairs_file), "-o", str(tmp_path / "m"), *SETTINGS]) == 5
     err = capsys.readouterr().err
-    assert "--preset tiny" in err
-    if step == "measure":
-        assert "--set training.batch_tokens=128, --set attention.pattern=local:512" in err
+    if step == "measure":  # the preset is tiny, the pattern saves nothing at this length
+        assert re.search(r"Less fits: --set training\.batch_tokens=\d+ \(\d\.\d GB\)\.$", err), err
+    else:
+        assert err.endswith("  Less fits: a part of the data.\n")
     assert not (tmp_path / "m").exists()
 
 

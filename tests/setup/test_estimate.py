@@ -1,5 +1,6 @@
 """The memory that a run is predicted to need, and what is advised where it does not fit."""
 
+import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,37 +9,38 @@ import torch
 
 from regard.attention import Full
 from regard.attention.backends import saved_memory as keeping
-from regard.cli.wording import error_text
+from regard.cli.wording import error_text, message_text
 from regard.errors import ResourceError
 from regard.layers.attention_config import AttentionConfig
 from regard.models.transformer.model import Transformer, TransformerConfig
 from regard.setup import estimate as planning
-from regard.setup.estimate import predict_memory_bytes, require_memory
+from regard.setup import memory_advice
+from regard.setup.config import RunConfig
+from regard.setup.estimate import predict_memory_bytes
+from regard.setup.facts import DataFacts, Facts, Machine
+from regard.setup.memory_advice import MemoryAdvice
+from regard.setup.request import Request
+from regard.setup.resolve import resolve
+from regard.tasks import TASKS
+from regard.training.training_config import TrainingConfig
 
-CONFIG = TransformerConfig(num_encoder_layers=2, num_decoder_layers=2, dim=64, num_heads=4)
-MODEL = Transformer(CONFIG, 50)
 NOW = 10**9
 
 
-def prepared(attention, batch_tokens, length):
-    """What of a prepared run decides its memory."""
+def setup_of(config, model, length):
+    """What of a run that is set up decides its memory."""
     return cast(
         Any,
-        SimpleNamespace(
-            model=MODEL,
-            config=SimpleNamespace(
-                attention=attention, training=SimpleNamespace(batch_tokens=batch_tokens)
-            ),
-            batches=SimpleNamespace(longest=length),
-        ),
+        SimpleNamespace(model=model, config=config, batches=SimpleNamespace(longest=length)),
     )
 
 
 @pytest.fixture(autouse=True)
 def memory(monkeypatch):
     """Two gigabytes are free, one is taken."""
-    monkeypatch.setattr(planning, "peak_memory_bytes", lambda: NOW)
-    monkeypatch.setattr(planning, "available_memory_bytes", lambda: 2 * NOW)
+    for module in (planning, memory_advice):
+        monkeypatch.setattr(module, "peak_memory_bytes", lambda: NOW)
+        monkeypatch.setattr(module, "available_memory_bytes", lambda: 2 * NOW)
 
 
 @pytest.fixture
@@ -47,15 +49,48 @@ def kernels(monkeypatch):
     monkeypatch.setattr(keeping, "instructions", lambda: "avx2")
 
 
-def refusal(attention, batch_tokens, length):
+CONFIG = TransformerConfig(num_encoder_layers=2, num_decoder_layers=2, dim=64, num_heads=4)
+BASE = ("preset=base", "training.precision=float32")
+
+
+def config_of(attention=None, batch_tokens=1024, model=CONFIG):
+    """Return the settings of a run."""
+    training = TrainingConfig(batch_tokens=batch_tokens, precision="float32")
+    return RunConfig(model=model, attention=attention or AttentionConfig(), training=training)
+
+
+def request_of(*settings, vocab_size=50):
+    """Return the settings of a request for a translator, and how those of a preset are found."""
+    request, task = Request.parse(settings), TASKS["translation"]
+    facts = Facts(data=DataFacts(num_chars=10_000), vocab_size=vocab_size, num_tokens=5_000)
+    machine = Machine(has_fast_bf16=False, flops={"float32": 1e11})
+
+    def resolve_preset(preset):
+        other = request.with_preset(preset)
+        return None if other is None else resolve(other, facts, machine, task)
+
+    return resolve(request, facts, machine, task), resolve_preset
+
+
+def advice_of(config, resolve_preset=lambda preset: None, vocab_size=50):
+    return MemoryAdvice(config, TASKS["translation"], vocab_size, resolve_preset)
+
+
+def require(config, length, resolve_preset=lambda preset: None):
+    with torch.device("meta"):
+        model = TASKS["translation"].build(config, 50)
+    advice_of(config, resolve_preset).require(setup_of(config, model, length))
+
+
+def refusal(config, length, resolve_preset=lambda preset: None):
     with pytest.raises(ResourceError) as raised:
-        require_memory(prepared(attention, batch_tokens, length))
+        require(config, length, resolve_preset)
     return error_text(raised.value)
 
 
 def test_attention_that_keeps_every_pair_is_told_with_what_keeps_less(kernels):
     attention = AttentionConfig(pattern="top_k:16", cross=("top_k:8", "local:9"))
-    assert refusal(attention, 4096, 4096) == (
+    assert refusal(config_of(attention, 4096), 4096) == (
         "needs about 3.8 GB, 2 GB are free (attention encoder top_k:16, decoder top_k:16, "
         "cross top_k:8 / local:9 at length 4,096).  Fits: --set attention.pattern=local:512 --set "
         "attention.cross=full (1.2 GB)."
@@ -63,30 +98,84 @@ def test_attention_that_keeps_every_pair_is_told_with_what_keeps_less(kernels):
 
 
 def test_a_large_batch_is_told_with_a_smaller_one(kernels):
-    assert refusal(AttentionConfig(), 100_000, 200) == (
+    assert refusal(config_of(batch_tokens=100_000), 200) == (
         "needs about 5.9 GB, 2 GB are free (batch of 100,000 tokens).  "
         "Fits: --set training.batch_tokens=12500 (1.6 GB)."
     )
 
 
 def test_both_are_told_where_both_fit(kernels):
-    assert refusal(AttentionConfig(pattern="top_k:4"), 6000, 2048) == (
+    assert refusal(config_of(AttentionConfig(pattern="top_k:4"), 6000), 2048) == (
         "needs about 2.8 GB, 2 GB are free (attention top_k:4 at length 2,048).  "
         "Fits: --set attention.pattern=local:512 (1.3 GB) or --set training.batch_tokens=3000 "
         "(1.9 GB)."
     )
 
 
-def test_a_smaller_model_is_advised_where_nothing_else_fits():
-    assert refusal(AttentionConfig(), 100_000_000, 200_000).endswith(
-        "are free (batch of 100,000,000 tokens).  Smaller: --preset tiny"
-    )
-
-
 def test_what_is_advised_is_accepted(kernels):
-    require_memory(prepared(AttentionConfig(pattern="local:512"), 6000, 2048))
-    require_memory(prepared(AttentionConfig(pattern="top_k:4"), 3000, 2048))
-    require_memory(prepared(AttentionConfig(), 12500, 200))
+    require(config_of(AttentionConfig(pattern="local:512"), 6000), 2048)
+    require(config_of(AttentionConfig(pattern="top_k:4"), 3000), 2048)
+    require(config_of(batch_tokens=12500), 200)
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """Half a gigabyte is free, one is taken."""
+    monkeypatch.setattr(memory_advice, "available_memory_bytes", lambda: 3 * NOW // 2)
+
+
+def test_a_smaller_preset_is_told_where_it_fits(kernels, little_memory):
+    config, presets = request_of(*BASE, "training.batch_tokens=256")
+    text = refusal(config, 100, presets)
+    assert text.endswith(
+        "(batch of 256 tokens).  Fits: --preset small (1 GB) or --preset tiny (0.9 GB)."
+    )
+    for preset in ("small", "tiny"):
+        require(presets(preset), 100, presets)
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_a_preset_that_is_not_smaller_is_not_told(kernels, preset):
+    config, presets = request_of(f"preset={preset}", "training.batch_tokens=1000000")
+    text = refusal(config, 100, presets)
+    assert "Fits: --set training.batch_tokens=" in text
+    assert f"--preset {preset}" not in text
+    sizes = [f"model.{name}=2048" for name in ("dim", "hidden_dim")]
+    config, presets = request_of(*BASE, *sizes, "training.batch_tokens=256")
+    text = refusal(config, 100, presets)
+    assert "Fits" not in text
+    assert "No smaller preset, batch or pattern fits: free memory" in text
+
+
+def test_changes_are_combined_where_none_alone_fits(kernels, little_memory):
+    config, presets = request_of(*BASE, "training.batch_tokens=1000000")
+    text = refusal(config, 100, presets)
+    assert re.search(r"Fits: --preset tiny --set training\.batch_tokens=\d+ \(\d\.\d GB\)\.$", text)
+    assert "or" not in text.partition("Fits")[2]
+
+
+def test_a_preset_of_a_configuration_file_is_not_told_with_another(kernels, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text('preset = "base"\n')
+    assert Request.parse((), file=path).with_preset("tiny") is None
+    assert Request.parse(("preset=base",), file=path).with_preset("tiny").table["preset"] == "tiny"
+
+
+def test_a_run_that_is_resumed_needs_another_folder(kernels):
+    text = refusal(config_of(batch_tokens=100_000), 200, None)
+    assert text.endswith("With another -o, fits: --set training.batch_tokens=12500 (1.6 GB).")
+
+
+def test_after_a_failure_what_needs_clearly_less_is_told(kernels):
+    config, presets = request_of(*BASE, "training.batch_tokens=4096")
+    advice = advice_of(config, presets)
+    text = message_text(advice.describe())
+    sizes = [float(size) for size in re.findall(r"\((\d+(?:\.\d)?) GB\)", text)]
+    assert text.startswith("Less fits: --preset small (1.")
+    assert len(sizes) == 2
+    assert max(sizes) <= 2
+    advice = advice_of(config_of(batch_tokens=8192))
+    assert "--set training.batch_tokens=4096" in message_text(advice.describe())
 
 
 @pytest.mark.slow

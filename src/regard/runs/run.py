@@ -34,8 +34,8 @@ from regard.setup.build import (
     longest_lengths,
     summarize_model,
 )
-from regard.setup.config import RunConfig
-from regard.setup.estimate import describe_smaller, make_budget, make_plan, measure, require_memory
+from regard.setup.config import PresetName, RunConfig
+from regard.setup.estimate import make_budget, make_plan, measure
 from regard.setup.facts import Facts, inspect_machine
 from regard.setup.fine_tuning import merged_weights
 from regard.setup.inspect import (
@@ -46,6 +46,7 @@ from regard.setup.inspect import (
     store_streams,
     stored_paths,
 )
+from regard.setup.memory_advice import MemoryAdvice
 from regard.setup.pretrained import load_initial_weights, read_pretrained, stored_vocabulary
 from regard.setup.request import Request
 from regard.setup.resolve import resolve
@@ -64,7 +65,7 @@ from regard.training.signals import Stopped, request_stop
 from regard.training.train_step import MiniBatchStep
 from regard.training.training_config import FULL_BATCH
 
-_LESS_DATA = "Less fits: a part of the data, or `preset=tiny`."
+_LESS_DATA = "Less fits: a part of the data."
 
 
 def ignore_events(event: Event) -> None:
@@ -296,11 +297,12 @@ class _Run:
         folder: ModelFolder,
         task: Task,
         setup: TrainingSetup,
+        advice: MemoryAdvice,
         sources: Mapping[str, DataSource],
         report: Report,
         start_time: float,
     ) -> None:
-        self.folder, self.task, self.setup = folder, task, setup
+        self.folder, self.task, self.setup, self._advice = folder, task, setup, advice
         self.config, self._sources = setup.config, sources
         self._report, self._start_time = report, start_time
         self._has_warned = False
@@ -343,13 +345,20 @@ class _Run:
             longest_target=longest_target,
             pretrained=pretrained,
         )
-        config = resolve(request, facts, inspect_machine(), task)
-        setup = _set_up(task, config, dataset, tokenizer, report)
+        machine = inspect_machine()
+        config = resolve(request, facts, machine, task)
+
+        def resolve_preset(preset: PresetName) -> RunConfig | None:
+            other = request.with_preset(preset)
+            return None if other is None else resolve(other, facts, machine, task)
+
+        advice = MemoryAdvice(config, task, facts.vocab_size, resolve_preset)
+        setup = _set_up(task, config, dataset, tokenizer, report, advice)
         if pretrained is not None:
             note = load_initial_weights(setup.model, config, pretrained)
             if note:
                 report(Warned(text=note))
-        return cls(folder, task, setup, sources, report, start_time)
+        return cls(folder, task, setup, advice, sources, report, start_time)
 
     @classmethod
     def from_folder(
@@ -365,13 +374,14 @@ class _Run:
         dataset = task.read(ReadOptions.from_config(config, sources))
         report(dataset.summary())
         tokenizer = None if task.reads_inputs else folder.read_tokenizer()
-        setup = _set_up(task, config, dataset, tokenizer, report)
-        return cls(folder, task, setup, sources, report, start_time)
+        advice = MemoryAdvice(config, task, 0 if tokenizer is None else len(tokenizer))
+        setup = _set_up(task, config, dataset, tokenizer, report, advice)
+        return cls(folder, task, setup, advice, sources, report, start_time)
 
     def plan(self) -> tuple[Counters, Planned]:
         """Measure a few steps, and return the plan in the counters of the run and as an event."""
-        require_memory(self.setup)
-        with resource_errors(describe_smaller(self.config)):
+        self._advice.require(self.setup)
+        with resource_errors(self._advice.describe):
             measured = measure(self.setup)
         plan, planned = make_plan(self.setup, measured, time.monotonic() - self._start_time)
         self._report(planned)
@@ -417,7 +427,7 @@ class _Run:
     def _train(self, trainer: Trainer, counters: Counters) -> Counters:
         """Train; a report that cannot be written ends the run once its state is saved."""
         try:
-            with resource_errors(describe_smaller(self.config)):
+            with resource_errors(self._advice.describe):
                 return trainer.run(counters)
         except Stopped:
             if self._report_error is None:
@@ -487,7 +497,7 @@ class _Run:
     def _finish(self, counters: Counters) -> Any:
         """Evaluate the best weights on the test data, write model card and last metrics."""
         end_of_training = time.monotonic()
-        with resource_errors(describe_smaller(self.config)):
+        with resource_errors(self._advice.describe):
             predictor = self.task.open(self.folder.path)
             report = self.setup.evaluate_test(predictor, counters.best_measures)
         finished = Finished(
@@ -525,10 +535,13 @@ def _set_up(
     dataset: Dataset,
     tokenizer: AnyTokenizer | None,
     report: Report,
+    advice: MemoryAdvice,
 ) -> TrainingSetup:
-    model = build_model(config, 0 if tokenizer is None else len(tokenizer), task)
-    parts = RunParts(config=config, dataset=dataset, tokenizer=tokenizer, model=model)
-    setup = task.set_up(parts, report)
+    advice.require_weights()
+    with resource_errors(advice.describe):
+        model = build_model(config, 0 if tokenizer is None else len(tokenizer), task)
+        parts = RunParts(config=config, dataset=dataset, tokenizer=tokenizer, model=model)
+        setup = task.set_up(parts, report)
     report(summarize_model(config, model, task))
     return setup
 

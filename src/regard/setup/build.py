@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from regard.data.languages import has_spaces_between_words
-from regard.errors import ResourceError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Model
 from regard.setup.base_task import Dataset, Task
 from regard.setup.config import RunConfig
-from regard.setup.estimate import available_memory_bytes, format_size
 from regard.setup.fine_tuning import freeze
 from regard.training.events import ModelSummary, TokenizerSummary
 from regard.training.precision import compute_dtype
@@ -30,29 +28,12 @@ def build_model(config: RunConfig, vocab_size: int, task: Task) -> Model:
 
     Returns:
         The model; what fine-tuning leaves as it is does not require gradients.
-
-    Raises:
-        ResourceError: Its weights and their gradients would not fit into memory.
     """
-    _require_memory_for_weights(config, vocab_size, task)
     torch.manual_seed(config.training.seed)
     model = task.build(config, vocab_size)
     freeze(model, config)
     model.compute_dtype = compute_dtype(config.training.precision)
     return model.train()
-
-
-def _require_memory_for_weights(config: RunConfig, vocab_size: int, task: Task) -> None:
-    """Raise ResourceError where weights and gradients need more memory than there is."""
-    free = available_memory_bytes()
-    with torch.device("meta"):
-        model = task.build(config, vocab_size)
-    needed = 2 * sum(parameter.nbytes for parameter in model.parameters())
-    if free is not None and needed > free:
-        raise ResourceError(
-            f"needs about {format_size(needed)} for the weights and their gradients, "
-            f"{format_size(free)} are free ({task.summarize(config)}).  Smaller: `preset=tiny`"
-        )
 
 
 def summarize_model(config: RunConfig, model: Model, task: Task) -> ModelSummary:

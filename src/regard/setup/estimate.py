@@ -7,19 +7,16 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from statistics import median_low
 
 import msgspec
 import torch
 from msgspec.structs import replace
 
-from regard.errors import ResourceError
+from regard.data.free_memory import free_memory_bytes
 from regard.layers.attention_config import AttentionConfig
 from regard.models.base.model import Model
 from regard.setup.base_task import TrainingSetup
-from regard.setup.config import RunConfig
 from regard.setup.resolve import choose_epochs
 from regard.training.checkpoint import checkpoint_bytes
 from regard.training.events import Planned
@@ -30,7 +27,6 @@ from regard.training.training_config import FULL_BATCH
 _MEASURED_STEPS = 5
 _WARMUP_STEPS = 2
 _WRITING_SECONDS = 2.0
-_SPARSE = "local:512"  # its memory is linear in the length
 _PASSES = {"cg": 1.5, "lbfgs": 1.2, "gradient-descent": 1.3, "newton-cg": 25.0}
 """Passes over the data in a step of a full-batch method; a Hessian-vector product is one pass."""
 _FULL_BATCH_EVALUATIONS = 25
@@ -99,11 +95,21 @@ def peak_memory_bytes() -> int:
 def predict_memory_bytes(
     model: Model, attention: AttentionConfig, batch_tokens: int, length: int
 ) -> int:
-    """Return the peak memory of training, predicted before the first step.
+    """Return the peak memory of training, predicted before the first step, in bytes.
 
-    It is the memory of the process now; gradient, optimizer state and average (four float32 numbers
-    a weight); and what is saved for the backward pass: about 24 vectors of size `dim` a token and
-    block, and the scores and weights of attention.
+    It is the memory of the process now, and what `predict_training_bytes` adds.
+    """
+    return peak_memory_bytes() + predict_training_bytes(model, attention, batch_tokens, length)
+
+
+def predict_training_bytes(
+    model: Model, attention: AttentionConfig, batch_tokens: int, length: int
+) -> int:
+    """Return the memory that training adds to that of the weights, in bytes.
+
+    It is that of gradient, optimizer state and average (four float32 numbers a weight), and what is
+    saved for the backward pass: about 24 vectors of size `dim` a token and block, and the scores
+    and weights of attention.
 
     Args:
         model: The model.
@@ -115,55 +121,7 @@ def predict_memory_bytes(
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     per_token = 24 * model.dim * model.num_blocks * model.compute_dtype.itemsize
     per_token += model.attention_bytes(attention, length)
-    return peak_memory_bytes() + 16 * num_weights + per_token * max(batch_tokens, length)
-
-
-def require_memory(setup: TrainingSetup) -> None:
-    """Raise where a run needs more memory than there is.
-
-    Raises:
-        ResourceError: With settings that fit: another pattern, a smaller batch.
-    """
-    free = available_memory_bytes()
-    model, attention = setup.model, setup.config.attention
-    batch_tokens = setup.config.training.batch_tokens
-    assert batch_tokens is not None
-    length = setup.batches.longest
-    predict = partial(predict_memory_bytes, model, length=length)
-    needed = predict(attention, batch_tokens)
-    if free is None or needed <= free:
-        return
-    sparse, smaller = attention.replace_no_masks(_SPARSE), batch_tokens
-    while smaller > max(256, length) and predict(attention, smaller) > free:
-        smaller //= 2
-    changes = " ".join(
-        f"`attention.{name}={getattr(sparse, name)}`"
-        for name in attention.__struct_fields__
-        if getattr(attention, name) != getattr(sparse, name)
-    )
-    remedies = {
-        changes: predict(sparse, batch_tokens),
-        f"`training.batch_tokens={smaller}`": predict(attention, smaller),
-    }
-    fits = [f"{remedy} ({format_size(size)})" for remedy, size in remedies.items() if size <= free]
-    cause = f"batch of {batch_tokens:,} tokens"
-    if 2 * batch_tokens * model.attention_bytes(attention, length) > needed and sparse != attention:
-        cause = f"attention {attention.summary()} at length {length:,}"
-    raise ResourceError(
-        f"needs about {format_size(needed)}, {format_size(free)} are free ({cause}).  "
-        + (f"Fits: {' or '.join(fits)}." if fits else "Smaller: `preset=tiny`")
-    )
-
-
-def describe_smaller(config: RunConfig) -> str:
-    """Return a sentence with the settings that take less memory than those of a run."""
-    changes = []
-    batch_tokens = config.training.batch_tokens
-    if batch_tokens is not None and batch_tokens > 1:
-        changes.append(f"`training.batch_tokens={batch_tokens // 2}`")
-    if config.attention == AttentionConfig():
-        changes.append(f"`attention.pattern={_SPARSE}`")
-    return f"Less fits: {', '.join(changes)} or `preset=tiny`."
+    return 16 * num_weights + per_token * max(batch_tokens, length)
 
 
 def format_size(num_bytes: int) -> str:
@@ -173,11 +131,8 @@ def format_size(num_bytes: int) -> str:
 
 def available_memory_bytes() -> int | None:
     """Return the memory available to this process, including what it has; None if unknown."""
-    path = Path("/proc/meminfo")
-    if not path.exists():
-        return None
-    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * 1024 + peak_memory_bytes()
+    free = free_memory_bytes()
+    return None if free is None else free + peak_memory_bytes()
 
 
 def make_budget(setup: TrainingSetup) -> Budget | None:

@@ -27,7 +27,7 @@ from regard.settings.binding import (
     parse_settings,
     parse_toml,
 )
-from regard.setup.config import RunConfig
+from regard.setup.config import PresetName, RunConfig
 
 _WRITTEN_BY_RUNS = ("labels", "mean", "std", "sha256", "split_rule")  # in section data
 
@@ -98,6 +98,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """Folder of the weights to start from; None for random weights."""
         folder = self.table.get("start_from")
         return None if folder is None or folder == "none" else str(folder)
+
+    def with_preset(self, preset: PresetName) -> Request | None:
+        """Return the request with another preset; None where a configuration file has the sizes."""
+        is_typed = any(setting.startswith("preset=") for setting in self.settings)
+        if self.table.get("preset", "auto") != "auto" and not is_typed:
+            return None
+        chosen = {"preset": preset}
+        return msgspec.structs.replace(
+            self, table=self.table | chosen, explicit=self.explicit | chosen
+        )
 
     def bind_all_but_model(self, defaults: RunConfig) -> RunConfig:
         """Return `defaults` with every section of the request but the model's.
