@@ -1,5 +1,11 @@
-"""Scores of translations, summaries and labels, and baselines to compare them with."""
+"""Scores of translations, summaries, answers and labels, and baselines to compare them with."""
 
+from regard.metrics.answers import (
+    AnswerScores,
+    PairedAnswerScores,
+    compare_answers,
+    score_answers,
+)
 from regard.metrics.baselines import NearestNeighbor, copy_source
 from regard.metrics.bootstrap import MetricWithInterval, PairedScore
 from regard.metrics.classification import accuracy, macro_f1, wilson_interval
@@ -23,8 +29,10 @@ from regard.metrics.translation import (
 )
 
 __all__ = [
+    "AnswerScores",
     "MetricWithInterval",
     "NearestNeighbor",
+    "PairedAnswerScores",
     "PairedRouge",
     "PairedScore",
     "PairedScores",
@@ -33,12 +41,14 @@ __all__ = [
     "accuracy",
     "bleu",
     "chrf",
+    "compare_answers",
     "compare_summaries",
     "compare_translations",
     "copy_source",
     "exact_match",
     "macro_f1",
     "rouge_l",
+    "score_answers",
     "score_summaries",
     "score_translations",
     "wilson_interval",

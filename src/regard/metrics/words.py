@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 
 UNSPACED = (
@@ -18,6 +19,7 @@ UNSPACED = (
 """Ranges of scripts without spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han."""
 
 _ASCII_WORD = re.compile("[a-z0-9]+")
+_ASCII_WORD_IN_ANY_CASE = re.compile("[A-Za-z0-9]+")
 _NUM_CODES = 0x20000  # beyond are Han and variants
 _VARIANTS = range(0xFE00, 0xFE10)  # marks that choose the form of a character, as of an emoji
 
@@ -42,13 +44,24 @@ def first_words(text: str, count: int) -> str:
     >>> first_words("One, two; three.", 2)
     'One, two'
     """
-    pattern = re.compile("[A-Za-z0-9]+") if text.isascii() else _word_pattern()
+    pattern = _ASCII_WORD_IN_ANY_CASE if text.isascii() else _word_pattern()
     end = 0
     for number, match in enumerate(pattern.finditer(text), start=1):
         end = match.end()
         if number == count:
             break
     return text[:end].strip()
+
+
+def word_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where each word of a text begins and ends, as it is written.
+
+    >>> text = "E_IO: Read(2)."
+    >>> [text[start:end] for start, end in word_spans(text)]
+    ['E', 'IO', 'Read', '2']
+    """
+    pattern = _ASCII_WORD_IN_ANY_CASE if text.isascii() else _word_pattern()
+    return (match.span() for match in pattern.finditer(text))
 
 
 @cache
