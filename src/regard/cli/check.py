@@ -137,7 +137,7 @@ def _print(task: str, dataset: Dataset[Any]) -> None:
             "twins are kept in one part"
         )
     for row in dataset.dropped[:_PRINTED_DROPS]:
-        print(f"        {dataset.path}:{row.line}: {row.reason}: {row.text[:60]}")
+        print(f"        {row.locate(dataset.path)}: {row.reason}: {row.text[:60]}")
     if len(dataset.dropped) > _PRINTED_DROPS:
         more = len(dataset.dropped) - _PRINTED_DROPS
         print(f"        ... and {more:,} more (all of them: --json)")

@@ -26,6 +26,7 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts
 from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.questions import Questions
 from regard.data.rows import Rows
 from regard.errors import DataError
 
@@ -48,8 +49,8 @@ EARLIER_SPLIT, SPLIT_RULE = 1, 2
 """The rule of `rows_to_hold_out` in earlier versions, and the rule now."""
 
 R = TypeVar("R", bound=Rows)
-T = TypeVar("T", ParallelCorpus, LabeledTexts, LabeledInputs)
-U = TypeVar("U", ParallelCorpus, LabeledTexts)
+T = TypeVar("T", ParallelCorpus, LabeledTexts, LabeledInputs, Questions)
+U = TypeVar("U", ParallelCorpus, LabeledTexts, Questions)
 
 
 class Splits(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
@@ -176,7 +177,7 @@ def split(
     groups = _find_groups(sources, targets)
     parts = _hold_out_groups(groups, hashes, sizes)
     _hold_out_rows(parts, sources, targets, hashes, sizes)
-    if not isinstance(rows, ParallelCorpus):
+    if isinstance(rows, LabeledTexts | LabeledInputs):
         labels = np.unique(rows.labels, return_inverse=True)[1]
         by_hash = np.argsort(hashes, kind="stable")  # so that no choice depends on the file's order
         stratified = parts[by_hash]
@@ -186,8 +187,10 @@ def split(
         rows.select(np.flatnonzero(parts == part).tolist()) for part in (_TRAIN, _VALID, _TEST)
     )
     if (sizes[0] and not len(valid)) or (sizes[1] and not len(test)):
-        is_pairs = isinstance(rows, ParallelCorpus)
-        cause = "share a source or a target with" if is_pairs else "are the same as"
+        cause = "are the same as"
+        if isinstance(rows, ParallelCorpus | Questions):
+            shared = "a source or a target" if isinstance(rows, ParallelCorpus) else "a context"
+            cause = f"share {shared} with"
         raise DataError(
             f"{rows.path}: no row can be held out: nearly all {cause} others.  "
             "Name files of your own: `data.valid=FILE`, `data.test=FILE`"
@@ -267,7 +270,9 @@ def check_overlap(train: U, test: U) -> None:
     )
 
 
-def _unit(rows: ParallelCorpus | LabeledTexts) -> str:
+def _unit(rows: ParallelCorpus | LabeledTexts | Questions) -> str:
+    if isinstance(rows, Questions):
+        return "question"
     return "source" if isinstance(rows, ParallelCorpus) else "text"
 
 

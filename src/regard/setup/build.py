@@ -101,7 +101,7 @@ def longest_lengths(dataset: Dataset, tokenizer: AnyTokenizer | None) -> tuple[i
 def dropped_report(dataset: Dataset) -> str:
     """List all reported rows, one a line: line number, reason, beginning of the text."""
     rows = [
-        f"{dataset.path}:{row.line}: {row.reason}: {row.text[:80]}\n"
+        f"{row.locate(dataset.path)}: {row.reason}: {row.text[:80]}\n"
         for row in dataset.reported_rows()
     ]
     return "".join(rows) or "No row was left out.\n"

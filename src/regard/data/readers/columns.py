@@ -23,6 +23,9 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "target": ("target", "tgt", "trg", "target text", "target sentence", "target segment"),
     "document": ("document", "article", "dialogue", "dialog", "report"),
     "summary": ("summary", "highlights", "synopsis", "tldr", "tl;dr"),
+    "context": ("context", "passage", "paragraph"),
+    "question": ("question",),
+    "answers": ("answers", "answer"),
 }
 """Names of columns by what they hold."""
 
@@ -82,9 +85,10 @@ def find_column(names: Sequence[str], column: str) -> str | None:
 def find_roles(names: Sequence[str], *, is_table: bool = True) -> dict[str, str]:
     """Return the names of columns by what they hold, with the keys of `SYNONYMS`.
 
-    Keys without a column, or with several, are left out. Records often have a text and fields that
-    describe it, such as a type: there (`is_table` is false) a label has one of `SYNONYMS`. Of a
-    text with a label a summary is one more field, unless the text is named as what is summarized.
+    Keys without a column, or with several, are left out; those of questions on texts are there
+    together or not at all. Records often have a text and fields that describe it, such as a type:
+    there (`is_table` is false) a label has one of `SYNONYMS`. Of a text with a label a summary is
+    one more field, unless the text is named as what is summarized.
     """
     columns = {role: find_column(names, role) for role in ("text", "label")}
     label = columns["label"]
@@ -98,6 +102,9 @@ def find_roles(names: Sequence[str], *, is_table: bool = True) -> dict[str, str]
         ]
         if is_usual[0] or (is_usual[1] and columns["label"] is None):
             columns |= dict(zip(SUMMARY_ROLES, summaries, strict=True))
+    questions = {role: find_column(names, role) for role in ("context", "question", "answers")}
+    if None not in questions.values():
+        columns |= questions
     return {role: name for role, name in columns.items() if name is not None}
 
 

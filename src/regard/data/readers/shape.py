@@ -20,11 +20,12 @@ from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.labeled_folders import describe_kinds
 from regard.data.readers.series import is_date, is_like_number
 from regard.data.readers.source import DataSource, describe_folder_as_file
+from regard.data.readers.squad import is_squad
 from regard.data.readers.tables import read_cells
 from regard.data.readers.text_lines import open_text, read_lines
 from regard.errors import DataError
 
-DataKind = Literal["idx", "images", "recordings", "records", "table", "text"]
+DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "text"]
 
 _LAYOUTS = "{}/LABEL/FILE.wav or FILE.png, or MNIST's train-images-idx3-ubyte.gz."
 _KEY = re.compile(r'"(\w+)"\s*:')
@@ -36,11 +37,12 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         kind: Of a folder ``idx`` (MNIST's layout), ``images`` or ``recordings``; of a file
-            ``records`` (JSONL), ``text`` (named as running text, no tab in its first line), or
-            ``table``, also if the first line cannot be read.
+            ``squad`` (SQuAD's nested JSON), ``records`` (JSONL), ``text`` (named as running text,
+            no tab in its first line), or ``table``, also if the first line cannot be read.
         names: Keys of the first record, or cells of the first row, which may be a header; empty
             if it cannot be read.
-        columns: Names of the columns of text, label, source and target, by what they hold.
+        columns: Names of the columns of text, label, source and target, or of context, question
+            and answers, by what they hold.
         has_numbers_beside_label: Whether there is a column ``label``, and the first row has only
             numbers in the other columns.
         has_row_of_numbers: Whether the row below the first has four cells or more, numbers and one
@@ -67,6 +69,8 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
             f"{source.path}: one file of images or sound.  "
             f"Name the folder: {_LAYOUTS.format('FOLDER')}"
         )
+    if is_squad(source, encoding):
+        return DataShape(kind="squad")
     try:
         first = next(filter(str.strip, read_lines(source, encoding=encoding)), "")
     except DataError:

@@ -178,6 +178,10 @@ class ReadAs(NamedTuple):
     columns: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
 
+    def unused_name(self, column: str) -> str | None:
+        """Return which of the other columns is one, by its name or a synonym."""
+        return find_column(self.unused, column)
+
     @classmethod
     def of(
         cls,
@@ -196,6 +200,21 @@ class ReadAs(NamedTuple):
             notes = [*notes, f"not used: {list_first(unused, _NUM_NAMED)}"]
         text += f" ({', '.join(notes)})" if notes else ""
         return cls(text, tuple(columns), tuple(unused))
+
+
+def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the 1-based number and the object of each line of JSONL; others become problems."""
+    for line, text in numbered_lines(file):
+        if not text.strip():
+            continue
+        try:
+            fields = _json_fields(text)
+        except (msgspec.DecodeError, RecursionError) as error:
+            file.refuse(line, _describe_json_error(error, text), text)
+        except DataError as error:
+            file.refuse(line, str(error), text)
+        else:
+            yield line, fields
 
 
 def inspect_pairs(

@@ -1,0 +1,86 @@
+"""Questions on texts, with their answers where there are some."""
+
+from __future__ import annotations
+
+from regard.data.dropped_rows import DroppedRow
+from regard.data.rows import Rows
+
+QUESTION_COLUMNS = ("context", "question", "answers")
+NOT_FOUND = -1
+"""Start of an answer that is not in its context."""
+
+
+class Questions(Rows, frozen=True, kw_only=True):
+    """Questions, each on a text that may hold its answer.
+
+    Args:
+        path: File as named.
+        contexts: The text of each question.
+        questions: One a row.
+        answers: The true answers of each question; none where the text has no answer.
+        starts: Character at which each of these answers begins; `NOT_FOUND` if it is not there.
+        ids: Of the questions in the file; empty where they have none.
+        lines: 1-based line of each row in its file, or number of the question in a nested file.
+        places: Path of each question in a nested file, such as ``data[0].paragraphs[2].qas[1]``;
+            empty in a file with one question a line.
+    """
+
+    contexts: list[str]
+    questions: list[str]
+    answers: list[tuple[str, ...]]
+    starts: list[tuple[int, ...]]
+    ids: list[str]
+    lines: list[int]
+    places: list[str]
+
+    @classmethod
+    def empty(cls, path: str) -> Questions:
+        """Return no questions of a file."""
+        return cls(
+            path=path,
+            contexts=[],
+            questions=[],
+            answers=[],
+            starts=[],
+            ids=[],
+            lines=[],
+            places=[],
+        )
+
+    def keys(self) -> tuple[list[str], list[str]]:
+        """Return each question with its text, and the text alone.
+
+        Two parts of the data must not share a text; rows with the same question on it are the same.
+        """
+        texts = zip(self.questions, self.contexts, strict=True)
+        return [f"{question}\n{context}" for question, context in texts], self.contexts
+
+    def locate(self, row: int) -> str:
+        """Return where a question is, for messages."""
+        place = self.places[row]
+        return f"{self.path}: {place}" if place else f"{self.path}:{self.lines[row]}"
+
+    def drop(self, row: int, reason: str) -> DroppedRow:
+        """Return the entry of a row that was left out."""
+        return DroppedRow(
+            line=self.lines[row], reason=reason, text=self.questions[row], place=self.places[row]
+        )
+
+    @property
+    def num_unanswerable(self) -> int:
+        """Number of questions without an answer."""
+        return sum(not answers for answers in self.answers)
+
+
+def drop_unfound(questions: Questions) -> tuple[Questions, list[DroppedRow]]:
+    """Return the questions that a model of spans can learn, and those with no answer in the text.
+
+    A question without any answer can be learned: its answer is that there is none.
+    """
+    rows, dropped = [], []
+    for row, (answers, starts) in enumerate(zip(questions.answers, questions.starts, strict=True)):
+        if answers and max(starts) == NOT_FOUND:
+            dropped.append(questions.drop(row, "the answer is not in the context"))
+        else:
+            rows.append(row)
+    return questions.select(rows) if dropped else questions, dropped

@@ -1,0 +1,296 @@
+"""Questions on texts: SQuAD's nested JSON, JSONL, and CSV or TSV with a header.
+
+An answer is a text, with or without the character at which it begins. Where it is not there, the
+nearest place with this text is taken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from regard.data.dropped_rows import DroppedRow
+from regard.data.questions import NOT_FOUND, QUESTION_COLUMNS, Questions
+from regard.data.readers import FORMATS
+from regard.data.readers.columns import find_column
+from regard.data.readers.problems import RowProblem
+from regard.data.readers.source import DataSource, SourceLike, as_source
+from regard.data.readers.squad import RawQuestion, is_squad, read_squad
+from regard.data.readers.tables import (
+    ReadAs,
+    as_path,
+    inspect_records,
+    read_objects,
+    read_records,
+    require_readable,
+)
+from regard.data.readers.text_lines import open_text, read_lines
+from regard.errors import DataError
+
+_CONTENTS = "questions on texts"
+_OPTIONAL = ("answer_start", "is_impossible", "id")
+
+
+class ReadQuestions(NamedTuple):
+    """The questions of a file.
+
+    Args:
+        questions: Those with a text and a question.
+        dropped: The others.
+        notes: What was done about answers that are not where the file says, in sentences.
+    """
+
+    questions: Questions
+    dropped: list[DroppedRow]
+    notes: list[str]
+
+
+def read_questions(
+    data: SourceLike, *, encoding: str = "utf-8", columns: Sequence[str] = QUESTION_COLUMNS
+) -> ReadQuestions:
+    """Return the questions of a file, with their answers found in the texts.
+
+    Args:
+        data: SQuAD's JSON, JSONL, or CSV or TSV with a header; ``-`` is standard input.
+        encoding: Of the file.
+        columns: Names of the columns, or keys, of text, question and answers; they may have
+            synonyms. SQuAD's JSON has fixed keys.
+
+    Raises:
+        DataError: The file is missing, empty, or has rows that cannot be read.
+    """
+    source = as_source(data)
+    rows, problems = _read(source, encoding, columns)
+    questions, dropped = Questions.empty(as_path(data)), []
+    num_moved = num_unfound = 0
+    for row in rows:
+        try:
+            answers = _answers(row.fields)
+        except DataError as error:
+            line = None if row.place else row.line
+            reason = f"{row.place}: {error}" if row.place else str(error)
+            problems.append(RowProblem(source.path, line, reason, row.question))
+            continue
+        if reason := _reason_to_drop(row):
+            text = row.question or row.context
+            drop = DroppedRow(line=row.line, reason=reason, text=text, place=row.place)
+            dropped.append(drop)
+            continue
+        starts = [_find(row.context, text, start) for text, start in answers]
+        num_unfound += starts.count(NOT_FOUND)
+        num_moved += sum(
+            start is not None and found not in (start, NOT_FOUND)
+            for (_, start), found in zip(answers, starts, strict=True)
+        )
+        questions.contexts.append(row.context)
+        questions.questions.append(row.question.strip())
+        questions.answers.append(tuple(text for text, _ in answers))
+        questions.starts.append(tuple(starts))
+        questions.ids.append(_id_of(row.fields))
+        questions.lines.append(row.line)
+        questions.places.append(row.place)
+    require_readable(problems)
+    if not questions:
+        reasons = ", ".join(dict.fromkeys(row.reason for row in dropped))
+        cause = f"no usable question ({reasons})." if dropped else "the file has no questions."
+        raise DataError(f"{questions.path}: {cause}  Expected rows with {', '.join(columns)}.")
+    return ReadQuestions(questions, dropped, _notes(num_moved, num_unfound))
+
+
+def read_asked(data: SourceLike, *, encoding: str = "utf-8") -> Iterator[tuple[int, str, str, str]]:
+    """Yield line, question, context and id of the questions of a file; answers are not needed.
+
+    Args:
+        data: As for `read_questions`.
+        encoding: Of the file.
+
+    Raises:
+        DataError: The file is missing, empty, or has rows that cannot be read; before the first.
+    """
+    source = as_source(data)
+    rows, problems = _read(source, encoding, QUESTION_COLUMNS[:2])
+    require_readable(problems)
+    if not rows:
+        raise DataError(f"{source.path}: the file has no questions.")
+    return ((row.line, row.question, row.context, _id_of(row.fields)) for row in rows)
+
+
+def inspect_questions(
+    source: DataSource, *, encoding: str = "utf-8", columns: Sequence[str] = QUESTION_COLUMNS
+) -> ReadAs:
+    """Return what `read_questions` reads a file as."""
+    if is_squad(source, encoding):
+        return ReadAs.of(_CONTENTS, notes=["SQuAD's JSON"])
+    read_as = inspect_records(source, columns, _CONTENTS, encoding=encoding)
+    used = [name for name in map(read_as.unused_name, _OPTIONAL) if name is not None]
+    if not used:
+        return read_as
+    unused = [name for name in read_as.unused if name not in used]
+    return ReadAs.of(_CONTENTS, [*read_as.columns, *used], unused)
+
+
+def _read(
+    source: DataSource, encoding: str, columns: Sequence[str]
+) -> tuple[list[RawQuestion], list[RowProblem]]:
+    """Return the rows of a file in whichever format, and what cannot be read."""
+    if is_squad(source, encoding):
+        return read_squad(source, encoding, needs_answers=len(columns) > 2)
+    if FORMATS.get(source.suffix) == "jsonl" or _begins_with_object(source, encoding):
+        file = open_text(source, encoding)
+        rows = []
+        for line, fields in read_objects(file):
+            names = [find_column(list(fields), column) or column for column in columns]
+            problem = _problem_of(fields, names)
+            if problem is None:
+                context, question, *answers = (fields[name] for name in names)
+                others = fields | dict(zip(["answers"], answers, strict=False))
+                rows.append(RawQuestion(line, "", str(context), str(question), others))
+                continue
+            file.refuse(line, problem)
+            if not rows and len(file.problems) == 1:  # a file of another kind
+                break
+        return rows, file.problems
+    return list(_table_rows(source, encoding, columns)), []
+
+
+def _begins_with_object(source: DataSource, encoding: str) -> bool:
+    with suppress(DataError):
+        first = next(filter(str.strip, read_lines(source, encoding=encoding)), "")
+        return first.lstrip().startswith("{")
+    return False
+
+
+def _problem_of(fields: dict[str, object], names: Sequence[str]) -> str | None:
+    """Return why an object is not a question on a text; None if it is."""
+    missing = [name for name in names if name not in fields]
+    if missing:
+        return f'no key "{missing[0]}".  Keys seen: {", ".join(fields) or "none"}.'
+    wrong = [name for name in names[:2] if not isinstance(fields[name], str)]
+    return f'"{wrong[0]}" is not a text.' if wrong else None
+
+
+def _table_rows(source: DataSource, encoding: str, columns: Sequence[str]) -> Iterator[RawQuestion]:
+    """Yield the rows of CSV or TSV; an empty cell of answers is a question without one."""
+    read_as = inspect_records(source, columns, _CONTENTS, encoding=encoding)
+    optional = {name: column for name in _OPTIONAL if (column := read_as.unused_name(name))}
+    records = read_records(source, [*columns, *optional.values()], encoding=encoding)
+    for line, (context, question, *others) in records:
+        names = ["answers"] * (len(columns) - 2) + list(optional)
+        fields: dict[str, object] = dict(zip(names, others, strict=True))
+        fields["answers"] = _parse_cell(str(fields.get("answers", "")))
+        if (start := str(fields.get("answer_start", "")).strip()) or "answer_start" in fields:
+            fields["answer_start"] = int(start) if start.isdecimal() else start or None
+        if "is_impossible" in fields:
+            fields["is_impossible"] = str(fields["is_impossible"]).strip().lower() in ("true", "1")
+        yield RawQuestion(line, "", context, question, fields)
+
+
+def _parse_cell(cell: str) -> object:
+    """Return the list or object that a cell holds as JSON, else its text."""
+    if cell.lstrip().startswith(("[", "{")):
+        with suppress(ValueError, RecursionError):
+            return json.loads(cell)
+    return cell
+
+
+def _answers(fields: dict[str, object]) -> list[tuple[str, int | None]]:
+    """Return the texts of answers, each with the character at which it begins, if that is known.
+
+    Raises:
+        DataError: They are not in one of the known forms.
+    """
+    value = fields.get("answers")
+    impossible = fields.get("is_impossible")
+    if isinstance(value, str):
+        pairs: list[tuple[object, object]] = [(value, fields.get("answer_start"))]
+    elif isinstance(value, dict):
+        pairs = _pairs_of_lists(value)
+    elif value is None:
+        pairs = []
+    elif isinstance(value, list):
+        starts = fields.get("answer_start")
+        each = starts if isinstance(starts, list) else [None] * len(value)
+        if len(each) != len(value):
+            raise DataError(f"{len(value)} answers, but {len(each)} answer_start.")
+        pairs = [
+            (item.get("text"), item.get("answer_start")) if isinstance(item, dict) else (item, at)
+            for item, at in zip(value, each, strict=True)
+        ]
+    else:
+        raise DataError('"answers" is not a text, a list of texts, or {"text", "answer_start"}.')
+    answers = []
+    for text, start in pairs:
+        if not isinstance(text, str):
+            raise DataError('an answer in "answers" is not a text.')
+        if start is not None and (not isinstance(start, int) or isinstance(start, bool)):
+            raise DataError(f"answer_start={start!r} is not a whole number.")
+        if text.strip():
+            lead = len(text) - len(text.lstrip())
+            answers.append((text.strip(), None if start is None else start + lead))
+    if impossible is True and answers:
+        raise DataError("is_impossible is true, and there are answers.")
+    return answers
+
+
+def _pairs_of_lists(value: dict[object, object]) -> list[tuple[object, object]]:
+    """Return texts and starts of ``{"text": [...], "answer_start": [...]}``; or of one of each."""
+    texts, starts = value.get("text"), value.get("answer_start")
+    if isinstance(texts, str):
+        return [(texts, starts)]
+    if not isinstance(texts, list):
+        raise DataError('no list of texts under "text" in "answers".')
+    if starts is None:
+        starts = [None] * len(texts)
+    if not isinstance(starts, list) or len(starts) != len(texts):
+        number = len(starts) if isinstance(starts, list) else 1
+        raise DataError(f"{len(texts)} answers, but {number} answer_start.")
+    return list(zip(texts, starts, strict=True))
+
+
+def _reason_to_drop(row: RawQuestion) -> str:
+    """Return why a row cannot be used; empty if it can."""
+    if not row.context.strip():
+        return "empty context"
+    return "" if row.question.strip() else "empty question"
+
+
+def _find(context: str, answer: str, start: int | None) -> int:
+    """Return where an answer begins in a text: at a start, or else at the place nearest to it."""
+    if start is not None and start >= 0 and context.startswith(answer, start):
+        return start
+    nearest, position = NOT_FOUND, context.find(answer)
+    while position >= 0:
+        if nearest == NOT_FOUND or (
+            start is not None and abs(position - start) < abs(nearest - start)
+        ):
+            nearest = position
+        if start is None or position > start:
+            break
+        position = context.find(answer, position + 1)
+    return nearest
+
+
+def _id_of(fields: dict[str, object]) -> str:
+    value = fields.get("id")
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value)
+
+
+def _notes(num_moved: int, num_unfound: int) -> list[str]:
+    notes = []
+    if num_moved:
+        one = num_moved == 1
+        noun = "answer is" if one else "answers are"
+        notes.append(
+            f"{num_moved:,} {noun} not at {'its' if one else 'their'} answer_start; the nearest "
+            "place with the text was taken."
+        )
+    if num_unfound:
+        one = num_unfound == 1
+        noun = "answer is" if one else "answers are"
+        notes.append(
+            f"{num_unfound:,} {noun} not in {'its' if one else 'their'} context, and cannot be "
+            "learned."
+        )
+    return notes

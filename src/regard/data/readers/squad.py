@@ -1,0 +1,140 @@
+"""The nested JSON of SQuAD: ``data``, ``paragraphs``, ``qas`` (Rajpurkar et al. 2016, 2018).
+
+The second version has ``is_impossible`` at questions without an answer. Cost: one read; the parsed
+file is in memory while its questions are collected.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from regard.data.readers.problems import RowProblem
+from regard.data.readers.source import DataSource
+from regard.data.readers.text_lines import numbered_lines, open_text
+from regard.errors import DataError
+
+_SEARCHED = 1 << 16  # bytes in which the outer keys are
+_DATA = re.compile(r'"data"\s*:\s*\[\s*(?:\{|$)')
+
+
+class RawQuestion(NamedTuple):
+    """A question as its file has it.
+
+    Args:
+        line: 1-based line, or number of the question in a nested file.
+        place: Path in a nested file; empty in a file with one question a line.
+        context: The text.
+        question: The question.
+        fields: The other fields, such as ``answers``, ``is_impossible`` and ``id``.
+    """
+
+    line: int
+    place: str
+    context: str
+    question: str
+    fields: dict[str, object]
+
+
+def is_squad(source: DataSource, encoding: str = "utf-8") -> bool:
+    """Return whether a file begins as the nested JSON of SQuAD does, by its first 64 KiB."""
+    if source.is_folder:
+        return False
+    try:
+        start = source.content[:_SEARCHED].decode(encoding, errors="replace")
+    except LookupError:  # the reader says which encodings are known
+        return False
+    start = start.lstrip("\ufeff \t\r\n")
+    if not start.startswith("{") or not _DATA.search(start):
+        return False
+    return source.suffix == ".json" or '"paragraphs"' in start
+
+
+def read_squad(
+    source: DataSource, encoding: str = "utf-8", *, needs_answers: bool = True
+) -> tuple[list[RawQuestion], list[RowProblem]]:
+    """Return the questions of a nested file, and what cannot be read, each with its path.
+
+    Args:
+        source: The file.
+        encoding: Its encoding.
+        needs_answers: Whether a question must say its answers, or that it has none.
+
+    Raises:
+        DataError: The file is not JSON, or not of this form; with line and column, or the key.
+    """
+    file = open_text(source, encoding)
+    text = "".join(line for _, line in numbered_lines(file))
+    if file.problems:
+        return [], file.problems
+    document = _parse(text, source.path)
+    articles = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(articles, list):
+        raise DataError(
+            f'{source.path}: no list under the key "data".  Expected the JSON of SQuAD: '
+            '{"data": [{"paragraphs": [{"context": "...", "qas": [...]}]}]}'
+        )
+    rows: list[RawQuestion] = []
+    for item in _walk(articles, needs_answers=needs_answers):
+        if isinstance(item, str):
+            file.refuse(None, item)
+        else:
+            rows.append(item._replace(line=len(rows) + 1))
+    return rows, file.problems
+
+
+def _parse(text: str, path: str) -> object:
+    """Parse JSON; raise DataError with line and column where that fails."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        is_cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+        remedy = "  The file ends within an object: cut short?  Copy it again." if is_cut else ""
+        raise DataError(
+            f"{path}:{error.lineno}: not JSON at column {error.colno:,} ({error.msg}).{remedy}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON ({error}).") from error
+
+
+def _walk(articles: list[object], *, needs_answers: bool) -> Iterator[RawQuestion | str]:
+    """Yield each question with its path, or a sentence about what is not as it should be."""
+    for number, article in enumerate(articles):
+        place = f"data[{number}]"
+        paragraphs = _list_of(article, "paragraphs", place)
+        if isinstance(paragraphs, str):
+            yield paragraphs
+            continue
+        for index, paragraph in enumerate(paragraphs):
+            inner = f"{place}.paragraphs[{index}]"
+            questions = _list_of(paragraph, "qas", inner)
+            context = paragraph.get("context") if isinstance(paragraph, dict) else None
+            if isinstance(questions, str):
+                yield questions
+            elif not isinstance(context, str):
+                yield f'{inner}: no text under the key "context".'
+            else:
+                yield from _questions(questions, context, inner, needs_answers=needs_answers)
+
+
+def _questions(
+    questions: list[object], context: str, place: str, *, needs_answers: bool
+) -> Iterator[RawQuestion | str]:
+    """Yield the questions of a paragraph."""
+    for index, fields in enumerate(questions):
+        path = f"{place}.qas[{index}]"
+        question = fields.get("question") if isinstance(fields, dict) else None
+        if not isinstance(fields, dict) or not isinstance(question, str):
+            yield f'{path}: no text under the key "question".'
+        elif needs_answers and "answers" not in fields and not fields.get("is_impossible"):
+            yield f'{path}: no key "answers".  Keys seen: {", ".join(fields)}.'
+        else:
+            yield RawQuestion(0, path, context, question, fields)
+
+
+def _list_of(value: object, key: str, place: str) -> list[object] | str:
+    """Return the list under a key of an object, or a sentence that there is none."""
+    items = value.get(key) if isinstance(value, dict) else None
+    return items if isinstance(items, list) else f'{place}: no list under the key "{key}".'
