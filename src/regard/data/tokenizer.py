@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
@@ -51,6 +51,40 @@ class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise ValueError(f"vocab_size must be 300 or more, not {self.vocab_size}")
         require_at_most(_LARGEST_VOCABULARY, self, "vocab_size")
         require_at_least(1, self, "table_rows")
+
+
+class TokenOffsets(NamedTuple):
+    """The tokens of a text, and the characters of the text that they are.
+
+    Args:
+        ids: Token ids, without special tokens.
+        offsets: First character of each token, and the one after its last.
+    """
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+class PairTemplate(NamedTuple):
+    """The special tokens around two texts that are read as one, such as question and context.
+
+    Args:
+        begin: Before the first text.
+        between: After the first text, before the second.
+        end: After the second.
+        segments: Segment number of what these begin, of the first text, of what is between, of the
+            second text, and of the end (Devlin et al. 2019, figure 2).
+    """
+
+    begin: tuple[int, ...]
+    between: tuple[int, ...]
+    end: tuple[int, ...]
+    segments: tuple[int, int, int, int, int] = (0, 0, 0, 1, 1)
+
+    @property
+    def num_special(self) -> int:
+        """Number of special tokens."""
+        return len(self.begin) + len(self.between) + len(self.end)
 
 
 class Tokenizer:
@@ -121,6 +155,16 @@ class Tokenizer:
         """Return the token ids of sentences, without begin and end."""
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[TokenOffsets]:
+        """Return the tokens of texts with the characters that they are, without begin and end."""
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [TokenOffsets(encoding.ids, encoding.offsets) for encoding in encodings]
+
+    @property
+    def pair_template(self) -> PairTemplate:
+        """The special tokens around two texts: ``<s> first </s> second </s>``."""
+        return PairTemplate((self.bos_id,), (self.eos_id,), (self.eos_id,))
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of target sentences, which share the vocabulary of the sources."""

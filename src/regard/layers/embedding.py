@@ -83,7 +83,7 @@ class SegmentedEmbedding(Layer):
 
     Args:
         weight: ``[vocab, dim]`` table of tokens, shared with the output.
-        positions: Vectors of the positions.
+        positions: Vectors of the positions; None where the layers have their own, such as rotary.
         norm: Of the sum.
         dropout: On the result.
         num_segments: Kinds of segments; 0 has no table of them.
@@ -94,7 +94,7 @@ class SegmentedEmbedding(Layer):
     def __init__(
         self,
         weight: nn.Parameter,
-        positions: LearnedPositions,
+        positions: LearnedPositions | None,
         norm: LayerNorm,
         dropout: Dropout,
         *,
@@ -123,7 +123,9 @@ class SegmentedEmbedding(Layer):
         Raises:
             ConfigError: There are segments, and the model has no table of them.
         """
-        x = F.embedding(ids, self.weight) + self.positions(0, ids.shape[1])
+        x = F.embedding(ids, self.weight)
+        if self.positions is not None:
+            x = x + self.positions(0, ids.shape[1])
         if self.segments is not None:
             x = x + (self.segments[0] if segments is None else F.embedding(segments, self.segments))
         elif segments is not None:
@@ -134,10 +136,9 @@ class SegmentedEmbedding(Layer):
 
     def describe(self) -> Description:
         """Return the sizes of its tables."""
-        facts = [
-            describe_rows(self.weight, "tokens"),
-            f"{len(self.positions.weight):,} learned positions",
-        ]
+        facts = [describe_rows(self.weight, "tokens")]
+        if self.positions is not None:
+            facts.append(f"{len(self.positions.weight):,} learned positions")
         if self.segments is not None:
             facts.append(f"table of segments: {len(self.segments)}")
         return Description("embedding", (*facts, "layer norm"))

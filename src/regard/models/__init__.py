@@ -17,6 +17,7 @@ from regard.models.base.decoder import Decoder
 from regard.models.base.encoder import Encoder
 from regard.models.base.encoder_decoder import EncoderDecoder
 from regard.models.base.model import FamilyConfig, Model
+from regard.models.base.span_model import SpanModel
 from regard.models.base.text_model import TextModel, mask_lengths
 from regard.models.bert.hf import BERT_FORMAT
 from regard.models.bert.model import Bert, BertConfig
@@ -190,6 +191,7 @@ __all__ = [
     "MesaNetConfig",
     "Model",
     "ModelConfig",
+    "SpanModel",
     "TextModel",
     "Transformer",
     "TransformerConfig",

@@ -91,10 +91,7 @@ def attention_obstacles(attention: AttentionConfig) -> tuple[list[str], dict[str
 
 def advice(settings: Mapping[str, Any]) -> str:
     """Return a sentence with the settings of a model that can be written."""
-    texts = (
-        f"`{name}={'none' if value is None else setting_text(value)}`"
-        for name, value in settings.items()
-    )
+    texts = (f"`{name}={setting_text(value)}`" for name, value in settings.items())
     return f"A model that can be written is trained with {' '.join(texts)}."
 
 

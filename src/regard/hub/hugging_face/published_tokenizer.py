@@ -17,7 +17,7 @@ from typing import Any
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
-from regard.data.tokenizer import Tokenizer
+from regard.data.tokenizer import PairTemplate, Tokenizer, TokenOffsets
 from regard.data.tokenizer_patterns import check_patterns
 from regard.errors import WeightsError
 from regard.hub.file_names import (
@@ -155,6 +155,46 @@ class PublishedTokenizer:
         if self._num_rows is not None:
             self._check_rows(rows, self._num_rows)
         return rows
+
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[TokenOffsets]:
+        """Encode texts as token ids with the characters that they are, without special tokens.
+
+        Raises:
+            WeightsError: The folder has no tokenizer, or a token has no row in the model's table.
+        """
+        backend = self._require()
+        backend.encode_special_tokens = True
+        encodings = backend.encode_batch(list(texts), add_special_tokens=False)
+        rows = [TokenOffsets(encoding.ids, encoding.offsets) for encoding in encodings]
+        if self._num_rows is not None:
+            self._check_rows([row.ids for row in rows], self._num_rows)
+        return rows
+
+    @property
+    def pair_template(self) -> PairTemplate:
+        """The special tokens around two texts, such as ``[CLS] first [SEP] second [SEP]``.
+
+        Raises:
+            WeightsError: The vocabulary has none before the first text.
+        """
+        encoding = self._require().encode("a", "b", add_special_tokens=True)
+        is_text = [number is not None for number in encoding.sequence_ids]
+        texts = encoding.sequence_ids
+        first, second = texts.index(0), texts.index(1)
+        between = next(i for i in range(first, len(texts)) if not is_text[i] or texts[i] == 1)
+        end = next((i for i in range(second, len(texts)) if texts[i] != 1), len(texts))
+        if not first:
+            raise WeightsError(
+                f"{self._path}: the vocabulary puts no special token before a question, which "
+                'could say "no answer".  Take a folder of BERT, RoBERTa, DistilBERT or Longformer.'
+            )
+        ids, types = encoding.ids, encoding.type_ids
+        return PairTemplate(
+            tuple(ids[:first]),
+            tuple(ids[between:second]),
+            tuple(ids[end:]),
+            (types[0], types[first], types[second - 1], types[second], types[-1]),
+        )
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode target texts as token ids, without special tokens around them."""

@@ -288,4 +288,6 @@ def require_settings(config: msgspec.Struct, only: Mapping[str, Any], *, kind: s
 
 def setting_text(value: object) -> str:
     """Return a value of a setting as it is typed."""
+    if value is None:
+        return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -115,11 +115,15 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
             epsilon=self.epsilon,
         )
 
+    def make_positions(self) -> LearnedPositions | None:
+        """Return the table of positions; None where the layers have their own."""
+        return LearnedPositions(self.dim, self.max_positions, self.position_offset)
+
     def make_embedding(self, table: nn.Parameter) -> SegmentedEmbedding:
         """Return the embedding of tokens, by a table ``[vocab, dim]``, positions and segments."""
         return SegmentedEmbedding(
             table,
-            LearnedPositions(self.dim, self.max_positions, self.position_offset),
+            self.make_positions(),
             LayerNorm(self.dim, self.epsilon),
             Dropout(self.dropout),
             num_segments=self.num_segments,
@@ -187,7 +191,12 @@ class Encoder(TextModel):
         return self.logits(self.hidden_states(ids, segments=segments, lengths=lengths))
 
     def hidden_states(
-        self, ids: Tensor, *, segments: Tensor | None = None, lengths: Tensor | None = None
+        self,
+        ids: Tensor,
+        *,
+        segments: Tensor | None = None,
+        lengths: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """Compute the last hidden states.
 
@@ -195,12 +204,15 @@ class Encoder(TextModel):
             ids: ``[batch, length]``, padded on the right with the configuration's `pad_id`.
             segments: Segment numbers of the same shape; None is 0 everywhere.
             lengths: Tokens of each row, ``[batch]``; None finds them by `pad_id`.
+            features: Vectors that are added to the embeddings, ``[batch, length, dim]``.
 
         Returns:
             ``[batch, length, dim]``; those of padding are meaningless.
         """
         lengths = lengths_of_padded(ids, lengths, pad_id=self.config.pad_id)
         x = self.embed(ids, segments)
+        if features is not None:
+            x = x + features.to(x.dtype)
         for block in self.blocks:
             x = block(x, lengths)
         return self.norm(x)

@@ -48,7 +48,7 @@ ONLY_VARIANT = {
     "pruned_heads": {},
 }
 """Fields of published encoders of which one value alone is computed."""
-ONLY_SETTINGS = {"norm": "post", "pooler_activation": "tanh"}
+ONLY_SETTINGS = {"norm": "post", "pooler_activation": "tanh", "rotary_base": None}
 """Settings of which published encoders have one value alone."""
 BLOCK_FIELDS = (
     FieldMapping("num_layers", "num_hidden_layers", 12),

@@ -9,13 +9,41 @@ replaces length^2 by its number of pairs.
 
 from __future__ import annotations
 
+import msgspec
+
 from regard.layers.attention_config import AttentionConfig
+from regard.layers.positions import LearnedPositions
+from regard.layers.transformer_block import BlockConfig
 from regard.models.base.encoder import Encoder, EncoderConfig
 from regard.models.base.pattern_support import check_patterns
+from regard.settings.validation import require_positive
 
 
 class BertConfig(EncoderConfig, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="bert"):
-    """The dimensions of a BERT; the defaults are those of BERT base."""
+    """The dimensions of a BERT; the defaults are those of BERT base.
+
+    Args:
+        max_positions: Longest text, in tokens; later positions of a table count as the last.
+        rotary_base: Of rotary positions (Su et al. 2021), above 0, in place of the table of
+            positions: a token sees how far away others are. None, the paper's, has the table.
+    """
+
+    rotary_base: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "rotary_base")
+        if self.rotary_base is not None and (self.dim // self.num_heads) % 2:
+            size = self.dim // self.num_heads
+            raise ValueError(f"dim / num_heads must be even with rotary positions, not {size}")
+
+    def block(self) -> BlockConfig:
+        """Return the dimensions of one block."""
+        return msgspec.structs.replace(super().block(), rotary_base=self.rotary_base)
+
+    def make_positions(self) -> LearnedPositions | None:
+        """Return the table of positions, if there is one."""
+        return None if self.rotary_base is not None else super().make_positions()
 
 
 class Bert(Encoder):

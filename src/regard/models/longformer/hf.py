@@ -46,6 +46,14 @@ def _read(fields: Mapping[str, Any]) -> LongformerConfig:
             f"config.json: attention_window={window!r}: expected a whole number or a list of them."
         )
     values = read_encoder(fields, pad_id=1, has_offset=True)
+    if any(
+        str(name).endswith("ForQuestionAnswering") for name in fields.get("architectures") or []
+    ):
+        raise ConfigError(
+            "config.json: architectures=LongformerForQuestionAnswering: every token of the "
+            "question is global there, which is not computed here.  Take a folder of BERT, RoBERTa "
+            "or DistilBERT, or start from LongformerModel."
+        )
     # Without a mask of global tokens `transformers` has the first for classification only.
     names = fields.get("architectures") or []
     classifies = any(str(name).endswith("ForSequenceClassification") for name in names)

@@ -1,0 +1,48 @@
+"""How published models of answers name and store the layer after their encoder.
+
+``transformers`` has a class ``...ForQuestionAnswering`` for each encoder: one linear map from each
+token's state to its two logits, with the same name in all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from regard.models.base.checkpoint_format import CheckpointFormat, ParameterMapping
+from regard.models.base.encoder import EncoderConfig
+
+C = TypeVar("C", bound=EncoderConfig)
+
+SPAN_OUTPUT = "qa_outputs"
+"""Name of the linear map to the two logits."""
+UNUSED_POOLER = (".pooler.dense.weight", ".pooler.dense.bias")
+"""Endings of names of a layer that old files have and no model of answers uses."""
+
+
+def with_span_head(config: C) -> C:
+    """Return an encoder's configuration without the heads that a model of answers has not."""
+    return msgspec.structs.replace(config, has_mlm_head=False, has_pooler=False)
+
+
+def map_span_parameters(
+    config: EncoderConfig, checkpoint_format: CheckpointFormat
+) -> list[ParameterMapping]:
+    """Return the mapping of every parameter of a `SpanModel` without roles of tokens.
+
+    Args:
+        config: Of its encoder, as `with_span_head` returns it.
+        checkpoint_format: Of that encoder.
+
+    Returns:
+        The mappings, by the model's own names.
+    """
+    mappings = [
+        mapping._replace(local=f"encoder.{mapping.local}")
+        for mapping in checkpoint_format.map_parameters(config)
+    ]
+    return mappings + [
+        ParameterMapping(f"output_{kind}", (f"{SPAN_OUTPUT}.{kind}",))
+        for kind in ("weight", "bias")
+    ]

@@ -1,0 +1,96 @@
+"""An encoder that finds the first and the last token of an answer (Devlin et al. 2019, 4.2).
+
+Each token of a question and a text has two logits, to be where the answer begins and where it ends.
+The first token of all is "no answer" (section 4.3). Tokens may have a feature: whether their word
+in the text occurs in the question, too (exact match, Chen et al. 2017, "Reading Wikipedia to Answer
+Open-Domain Questions", section 3.2). A model then learns to look near words of the question without
+having to learn each word; a convolution tells each token about its neighbours. Cost: that of the
+encoder.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.dropout import Dropout
+from regard.layers.role_embedding import RoleEmbedding
+from regard.models.base.encoder import Encoder
+from regard.models.base.text_model import TextModel
+
+NUM_ROLES = 3
+"""Roles of tokens: of the question, of the context, of the context and in the question."""
+_ROLE_WIDTH = 9  # tokens whose roles a token is told: four on either side
+
+
+class SpanModel(TextModel):
+    """A model of the place of an answer in a text.
+
+    Args:
+        encoder: Reads the question and the text; it has no head for masked tokens.
+        has_roles: Whether it is told which tokens are of the context, and which of these are in the
+            question.
+    """
+
+    def __init__(self, encoder: Encoder, *, has_roles: bool) -> None:
+        super().__init__(encoder.vocab_size, dim=encoder.dim)
+        self.encoder = encoder
+        self.dropout = Dropout(encoder.config.dropout)
+        self.output_weight = nn.Parameter(torch.zeros(2, encoder.dim))
+        # Published weights have it; it shifts all positions alike, so no softmax sees it.
+        self.output_bias = nn.Parameter(torch.zeros(2), requires_grad=False)
+        self.roles = RoleEmbedding(encoder.dim, NUM_ROLES, _ROLE_WIDTH) if has_roles else None
+
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        segments: Tensor | None = None,
+        roles: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> Tensor:
+        """Compute the logits of the first and the last token of the answer.
+
+        Args:
+            ids: Question and context, ``[batch, length]``, padded on the right.
+            segments: Segment numbers of the same shape, where the encoder has a table of them.
+            roles: Roles of the same shape, 0 to 2, and -1 for padding; None leaves them out.
+            lengths: Tokens of each row, ``[batch]``; None finds them by the encoder's `pad_id`.
+
+        Returns:
+            ``[batch, length, 2]``; those of padding are meaningless.
+        """
+        features = None if self.roles is None or roles is None else self.roles(roles)
+        states = self.encoder.hidden_states(
+            ids, segments=segments, lengths=lengths, features=features
+        )
+        return self.logits(self.dropout(states))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Map states, ``[batch, length, dim]``, to logits, ``[batch, length, 2]``."""
+        weight, bias = self.output_weight, self.output_bias
+        return F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
+
+    @property
+    def output_name(self) -> str:
+        """Logits of both ends."""
+        return "logits of start and end"
+
+    def vector_layers(self) -> list[nn.Module]:
+        """Return the pooler, which is not used."""
+        return self.encoder.vector_layers()
+
+    def unused_layers(self) -> list[nn.Module]:
+        """Return the head of masked tokens and the pooler."""
+        head = [] if self.encoder.head is None else [self.encoder.head]
+        return [*head, *self.vector_layers()]
+
+    def layers(self) -> list[nn.Module]:
+        """Return its layers, first to last."""
+        return self.encoder.layers()
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
+        return self.encoder.attention_bytes(attention, length)
