@@ -167,8 +167,8 @@ def load(folder: str | Path) -> Predictor:
         folder: The model folder.
 
     Returns:
-        By what the model does: an object that can ``translate``, ``generate``, ``classify`` or
-        ``embed``; ``.model`` is the `torch.nn.Module`.
+        By what the model does: an object that can ``translate``, ``generate``, ``classify``,
+        ``answer`` or ``embed``; ``.model`` is the `torch.nn.Module`.
 
     Raises:
         regard.errors.WeightsError: The folder is missing, incomplete or damaged.

@@ -63,6 +63,14 @@ VERBS = {
             "regard classify digits scans/ --top 3 --json",
         ),
     ),
+    "answer": Verb(
+        "Find the answer to a question in a text.",
+        (
+            'regard answer manual --context manual.md "How do I reset it?"',
+            "regard answer manual --context manual.md - < questions.txt",
+            "regard answer manual - < questions.jsonl > answers.jsonl",
+        ),
+    ),
     "generate": Verb(
         "Continue a text.",
         (

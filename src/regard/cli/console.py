@@ -136,6 +136,8 @@ _COLUMNS = {
     "bits_per_byte": ("bits/byte", 11, 3),
     "accuracy": ("accuracy", 10, 1),
     "macro_f1": ("macro F1", 10, 1),
+    "exact_match": ("exact", 8, 1),
+    "f1": ("F1", 8, 1),
 }
 """Title, width and digits of each figure of an evaluation."""
 
@@ -153,7 +155,7 @@ def header(measures: Collection[str]) -> str:
     """
     columns = map(_column, measures)
     titles = (f"{title:>{width}s}" for title, width, _ in columns)
-    rate = "inputs/s" if "accuracy" in measures else "tok/s"
+    rate = "inputs/s" if {"accuracy", "exact_match"} & set(measures) else "tok/s"
     return f"  epoch     step    train{''.join(titles)}{rate:>11s}   elapsed      left"
 
 

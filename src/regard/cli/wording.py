@@ -23,6 +23,7 @@ _OPTIONS = {
     "training.minutes": "--minutes",
     "training.seed": "--seed",
     "beam": "--beam",
+    "context": "--context",
     "resume": "--resume",
     "accept": "--accept",
     "help_config": "--help-config",
@@ -31,7 +32,7 @@ _OPTIONS = {
     "no_memory": "--no-memory",
 }
 """Options by setting or argument; other settings are written with ``--set``."""
-_SECTIONS = "data|model|tokenizer|audio|attention|training|optimizer|search|fine_tuning"
+_SECTIONS = "data|model|tokenizer|audio|attention|training|optimizer|search|qa|fine_tuning"
 _SETTING = re.compile(rf"`((?:{_SECTIONS})\.[a-z0-9_.]+|[a-z_]+)(?:=([^`]*))?`")
 
 

@@ -7,6 +7,7 @@ CONFIG = "config.toml"
 TOKENIZER = "tokenizer.json"  # in both layouts
 WEIGHTS = "model.safetensors"  # in both layouts
 METRICS = "metrics.jsonl"
+CALIBRATION = "calibration.json"
 MANIFEST = "manifest.json"
 MODEL_CARD = "README.md"
 DATA_REPORT = "data_report.txt"

@@ -5,6 +5,7 @@ tokenizer.json       the vocabulary (with tokenizer_config.json where it came wi
 source/              the vocabulary of the sources, where they have another than the targets
 model.safetensors    the weights of the best evaluation
 metrics.jsonl        one line an evaluation
+calibration.json     what was tuned on validation data after training, such as a threshold
 manifest.json        hashes of these files
 README.md            the model card
 checkpoints/         what a run needs to resume
@@ -27,6 +28,7 @@ from regard.data.tokenizer import Tokenizer
 from regard.errors import ConfigError, NextStep, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import (
+    CALIBRATION,
     CHECKPOINTS,
     CONFIG,
     MANIFEST,
@@ -227,6 +229,25 @@ class ModelFolder:
             state,
             before_replacing=lambda checksum: self.manifest.record_checksum(WEIGHTS, checksum),
         )
+
+    def read_calibration(self) -> dict[str, float]:
+        """Read what was tuned after training, by name; empty where nothing was.
+
+        Raises:
+            WeightsError: The file is damaged.
+        """
+        path = self.path / CALIBRATION
+        if not path.is_file():
+            return {}
+        try:
+            return msgspec.json.decode(self._read_text(path), type=dict[str, float])
+        except (ValueError, RecursionError) as error:
+            raise WeightsError(f"{path}: not an object of numbers by name ({error}).") from error
+
+    def write_calibration(self, values: Mapping[str, float]) -> None:
+        """Write what was tuned after training."""
+        content = msgspec.json.encode(dict(values), order="sorted")
+        self._write_guarded(CALIBRATION, msgspec.json.format(content) + b"\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Read metrics.jsonl.

@@ -333,7 +333,9 @@ class _Run:
                 tokenizer = stored_vocabulary(pretrained).read_tokenizer()
             else:
                 check_tags(draft.tokenizer)
-                tokenizer = Tokenizer.train(dataset.texts(), draft.tokenizer)
+                vocab_size = draft.tokenizer.vocab_size or dataset.vocab_size
+                settings = msgspec.structs.replace(draft.tokenizer, vocab_size=vocab_size)
+                tokenizer = Tokenizer.train(dataset.texts(), settings)
         longest_source, longest_target = longest_lengths(dataset, tokenizer)
         facts = Facts(
             data=dataset.facts(),
@@ -499,6 +501,8 @@ class _Run:
         end_of_training = time.monotonic()
         with resource_errors(self._advice.describe):
             predictor = self.task.open(self.folder.path)
+            if calibration := self.setup.calibrate(predictor):
+                self.folder.write_calibration(calibration)
             report = self.setup.evaluate_test(predictor, counters.best_measures)
         finished = Finished(
             step=counters.step,

@@ -223,6 +223,11 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
         """Return the longest sources and targets where sources may be long; else none."""
         return (), ()
 
+    @property
+    def vocab_size(self) -> int | None:
+        """Size of a vocabulary that suits the texts; None leaves it to their amount."""
+        return None
+
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where rows of a training batch are in the data, such as ``lines 12-15``."""
         raise NotImplementedError
@@ -358,6 +363,17 @@ class TrainingSetup(ABC, Generic[D, V, M]):
     @abstractmethod
     def evaluation_seconds(self, model: Any) -> float:
         """Measure on a sample how long an evaluation takes, with a copy of the model."""
+
+    def calibrate(self, predictor: Any) -> dict[str, float]:  # noqa: ARG002 - for tasks with one
+        """Tune on the validation data what is not trained, such as a threshold.
+
+        Args:
+            predictor: The trained model, as `Task.open` returned it; it gets the values.
+
+        Returns:
+            The values for ``calibration.json`` by name; empty where there is nothing to tune.
+        """
+        return {}
 
     @abstractmethod
     def evaluate_test(self, predictor: Any, valid: dict[str, float]) -> TestReport:

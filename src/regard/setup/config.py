@@ -33,8 +33,9 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             holds out 2.5 %, and more of small data.
         test: File or folder of test data, or a fraction; none holds out as much as of `valid`.
         encoding: Encoding of all files.
-        columns: Names of the columns in CSV and JSONL (source and target, text and label, text
-            alone, or the label of rows of numbers); empty detects them.
+        columns: Names of the columns in CSV and JSONL (source and target, text and label, context,
+            question and answers, text alone, or the label of rows of numbers); empty detects
+            them.
         languages: Codes such as en-de; empty guesses.
         max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
             length, longer texts with labels, recordings and series are truncated to it.
@@ -78,8 +79,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 f"split_rule must be {EARLIER_SPLIT} or {SPLIT_RULE}, not {self.split_rule}"
             )
         require_at_least(2, self, "max_length", "max_source_length")
-        if len(self.columns) > 2:
-            raise ValueError(f"columns must be two names at most, not {len(self.columns)}")
+        if len(self.columns) > 3:
+            raise ValueError(f"columns must be three names at most, not {len(self.columns)}")
 
     def held_out_fraction(self, name: str) -> float | None:
         """Return the fraction of the data to hold out as ``valid`` or ``test``, above 0, below 1.
@@ -108,14 +109,21 @@ def two_columns(data: DataConfig, first: str, second: str) -> tuple[str, str] | 
         second: What the second column holds.
 
     Raises:
-        ConfigError: They name one.
+        ConfigError: They name one, or three.
     """
-    if len(data.columns) == 1:
+    if not data.columns:
+        return None
+    names = list(data.columns)
+    if len(names) == 1:
         raise ConfigError(
-            f"data.columns={data.columns[0]}: one column, two expected, {first} and {second}: "
-            f"`data.columns={data.columns[0]},NAME`"
+            f"data.columns={names[0]}: one column, two expected, {first} and {second}: "
+            f"`data.columns={names[0]},NAME`"
         )
-    return (data.columns[0], data.columns[1]) if data.columns else None
+    if len(names) > 2:
+        raise ConfigError(
+            f"data.columns={','.join(names)}: three columns, two expected, {first} and {second}."
+        )
+    return names[0], names[1]
 
 
 class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,6 +158,31 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             )
 
 
+class QuestionAnsweringConfig(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """How answers are found in texts. A window has `data.max_length` tokens, question included.
+
+    Args:
+        overlap: Tokens that two neighbouring windows of a text share, 0 or more; where a window has
+            no room for twice as many, half of its room.
+        max_answer_tokens: Longest answer that is given, in tokens.
+        negatives: Windows without the answer of each question that are trained on, at most; drawn
+            by the seed.
+        match_words: Whether the model is told which words of a text are in the question; it learns
+            from few rows then. Published models are not told.
+    """
+
+    overlap: int = 128
+    max_answer_tokens: int = 128
+    negatives: int = 4
+    match_words: bool = True
+
+    def __post_init__(self) -> None:
+        require_at_least(0, self, "overlap")
+        require_at_least(1, self, "max_answer_tokens", "negatives")
+
+
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A run.
 
@@ -165,6 +198,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         optimizer: How one step changes the weights.
         search: Beam search.
         sampling: Continuations of a language model.
+        qa: How answers are found in texts.
         start_from: Model folder whose weights and vocabulary a run starts from; none for random
             weights.
         fine_tuning: What of these weights is trained.
@@ -182,6 +216,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     optimizer: OptimizerConfig = OptimizerConfig()
     search: BeamSearchConfig = BeamSearchConfig()
     sampling: SamplingConfig = SamplingConfig()
+    qa: QuestionAnsweringConfig = QuestionAnsweringConfig()
     start_from: str | None = None
     fine_tuning: FineTuningConfig = FineTuningConfig()
     settings: tuple[str, ...] = ()

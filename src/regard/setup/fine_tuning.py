@@ -15,7 +15,7 @@ from regard.errors import WeightsError
 from regard.hub.hugging_face.published_folder import is_hugging_face, read_hugging_face
 from regard.hub.model_folder import ModelFolder
 from regard.layers.lora import ADAPTED, add_low_rank, merge_low_rank
-from regard.models import Classifier, EncoderDecoder, Model, Vit
+from regard.models import Classifier, EncoderDecoder, Model, SpanModel, Vit
 from regard.setup.config import RunConfig
 
 _HEAD_OF_TEXTS = ("output_weight", "output_bias")  # parameters with a row for each label
@@ -56,6 +56,15 @@ def load_pretrained(model: Model, config: RunConfig) -> str:
         has_pooler = any(name.startswith("pooler.") for name in old)
         fill_from_pretrained(model.encoder, old, folder, skip=() if has_pooler else ("pooler.",))
         return f"The output layer is new: that of {folder} has another form." if old_labels else ""
+    if isinstance(model, SpanModel):
+        names = {name for name, _ in model.named_parameters() if ADAPTED not in name}
+        if tensors.keys() == names:
+            fill_from_pretrained(model, tensors, folder)
+        else:
+            fill_from_pretrained(model.encoder, encoder_weights(tensors), folder)
+            if model.roles is not None:
+                model.roles.weight.data.zero_()  # the encoder begins as it was trained
+        return ""
     if isinstance(model, Vit) and old_labels != labels:
         if not tensors.keys() >= set(_HEAD_OF_INPUTS):
             fill_from_pretrained(model, tensors, folder, skip=("head.",))
@@ -115,7 +124,10 @@ def _describe_known(labels: Sequence[str], old_labels: Sequence[str], folder: Pa
 
 
 def encoder_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of the encoder of a classifier; those of another model unchanged."""
+    """Return the weights of the encoder of a classifier, or of a model of answers.
+
+    Those of another model are returned unchanged.
+    """
     if "output_bias" not in tensors:
         return tensors
     prefix = "encoder."
@@ -173,6 +185,10 @@ def freeze(model: Model, config: RunConfig) -> None:
         model.head.requires_grad_(True)
     if isinstance(model, EncoderDecoder) and model.copy_head is not None:
         model.copy_head.requires_grad_(True)
+    if isinstance(model, SpanModel):
+        model.output_weight.requires_grad_(True)
+        if model.roles is not None:
+            model.roles.requires_grad_(True)
     if isinstance(model, Classifier):
         model.output_weight.requires_grad_(True)
         model.output_bias.requires_grad_(True)

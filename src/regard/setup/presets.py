@@ -53,6 +53,7 @@ def _presets(
     }
 
 
+_ROTARY_BASE = 10_000.0  # Su et al. 2021
 _FROM_SCRATCH: dict[str, Any] = {
     "norm": "pre",
     "num_segments": 0,
@@ -166,6 +167,20 @@ ENCODER_PRESETS: FamilyPresets = {
     ),
 }
 """Presets of encoders of text."""
+QUESTION_PRESETS: FamilyPresets = {
+    **ENCODER_PRESETS,
+    "bert": {
+        **ENCODER_PRESETS["bert"],
+        **{
+            name: msgspec.structs.replace(
+                preset, model=msgspec.structs.replace(preset.model, rotary_base=_ROTARY_BASE)
+            )
+            for name, preset in ENCODER_PRESETS["bert"].items()
+            if name != "base"
+        },
+    },
+}
+"""Presets of encoders that find answers: where is relative to the words that are looked for."""
 INPUT_PRESETS: FamilyPresets = {
     "vit": _presets(
         _ENCODER,

@@ -22,6 +22,7 @@ from regard.models import (
 )
 from regard.models.base.classifier_checkpoints import with_label_head
 from regard.models.base.encoder import EncoderConfig
+from regard.models.base.span_checkpoints import with_span_head
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.setup.facts import Pretrained
@@ -35,7 +36,7 @@ from regard.setup.pretrained_encoder_decoder import (
 from regard.setup.published_config import published_config
 from regard.setup.request import Request
 
-_ENCODER_TASKS = {"masked-language-modeling", "classification"}
+_ENCODER_TASKS = {"masked-language-modeling", "classification", "question-answering"}
 
 
 def read_pretrained(request: Request, task: Task) -> Pretrained | None:
@@ -104,6 +105,8 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
     head = CHECKPOINT_FORMATS[checkpoint.model_type].label_head
     if task.name == "classification" and head and isinstance(model, EncoderConfig):
         model = model if model.has_pooler else with_label_head(model, head)
+    if task.name == "question-answering":
+        model = with_span_head(model) if isinstance(model, EncoderConfig) else model
     max_length = min(defaults.data.max_length, config.data.max_length)
     return replace(
         defaults,
@@ -112,6 +115,7 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
         search=config.search,
         sampling=config.sampling,
         data=replace(defaults.data, max_length=max_length),
+        qa=config.qa if config.task == task.name else defaults.qa,
     )
 
 
@@ -119,17 +123,24 @@ def _own_config(folder: str, task: Task) -> RunConfig:
     """Return the defaults of the task with the settings of a folder in regard's format."""
     source = ModelFolder(folder).read_config(RunConfig)
     reads_inputs = family_of(source.model) in INPUT_ENCODERS
-    is_other_kind = reads_inputs or {source.task, task.name} == {"translation", "classification"}
+    is_other_kind = reads_inputs or (
+        "translation" in (source.task, task.name)
+        and not {source.task, task.name}.isdisjoint(_ENCODER_TASKS)
+    )
     if source.task != task.name and is_other_kind:
         raise ConfigError(f"{folder}: made for {source.task}; the data is for {task.name}.")
+    model = source.model
+    if task.name == "question-answering" and isinstance(model, EncoderConfig):
+        model = with_span_head(model)
     return replace(
         task.defaults,
         preset=source.preset,
-        model=source.model,
+        model=model,
         attention=source.attention,
         tokenizer=source.tokenizer,
         search=source.search,
         sampling=source.sampling,
+        qa=source.qa if source.task == task.name else task.defaults.qa,
         audio=source.audio,
         data=replace(
             task.defaults.data,

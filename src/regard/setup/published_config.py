@@ -31,8 +31,9 @@ from regard.layers.attention_config import AttentionConfig
 from regard.models import GptConfig, ModelConfig, TransformerConfig, VitConfig
 from regard.models.base.encoder import EncoderConfig
 from regard.settings.validation import LARGEST
-from regard.setup.config import DataConfig, RunConfig
+from regard.setup.config import DataConfig, QuestionAnsweringConfig, RunConfig
 
+_WINDOW, _ANSWER_TOKENS = 384, 30  # Devlin et al. 2019, in the released code for SQuAD
 _HALF = [0.5, 0.5, 0.5]  # of the largest pixel value
 
 
@@ -70,6 +71,10 @@ def published_config(
         task = "classification"
         longest = min(model.max_positions, _longest_text(published.folder))
         data = replace(data, max_length=max(2, longest))
+    elif isinstance(model, EncoderConfig) and published.finds_spans:
+        task = "question-answering"
+        longest = min(_WINDOW, model.max_positions, _longest_text(published.folder))
+        data = replace(data, max_length=max(2, longest))
     elif isinstance(model, EncoderConfig):
         task = "masked-language-modeling"
     elif isinstance(model, GptConfig):
@@ -85,6 +90,7 @@ def published_config(
         data=data,
         search=search,
         sampling=sampling,
+        qa=QuestionAnsweringConfig(max_answer_tokens=_ANSWER_TOKENS, match_words=False),
     )
 
 

@@ -17,6 +17,8 @@ from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.language_modeling.task import LanguageModelingTask
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.masked_language_modeling.task import MaskedLanguageModelingTask
+from regard.tasks.question_answering.predictor import QuestionAnswerer
+from regard.tasks.question_answering.task import QuestionAnsweringTask
 from regard.tasks.summarization.predictor import Summarizer
 from regard.tasks.summarization.task import SummarizationTask
 from regard.tasks.translation.predictor import Translator
@@ -26,6 +28,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         TranslationTask(),
+        QuestionAnsweringTask(),
         SummarizationTask(),
         TextClassificationTask(),
         LanguageModelingTask(),
@@ -35,7 +38,15 @@ TASKS: dict[str, Task] = {
 }
 """The tasks by name; the first takes data that no other claims."""
 
-Predictor = Translator | Summarizer | TextGenerator | TextClassifier | InputClassifier | TextEncoder
+Predictor = (
+    Translator
+    | Summarizer
+    | QuestionAnswerer
+    | TextGenerator
+    | TextClassifier
+    | InputClassifier
+    | TextEncoder
+)
 """A trained model in use; all have ``.model`` and ``.config``."""
 
 

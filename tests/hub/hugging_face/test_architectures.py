@@ -48,13 +48,12 @@ def change_config(folder: Path, **fields: Any) -> None:
     ("family", "head", "output"),
     [
         ("Bert", "ForTokenClassification", "labels of tokens"),
-        ("Bert", "ForQuestionAnswering", "the positions of answers"),
         ("Bert", "ForNextSentencePrediction", "whether two texts follow each other"),
         ("Bert", "ForMultipleChoice", "a choice among several texts"),
         ("Bert", "LMHeadModel", "continuations of texts"),
         ("Roberta", "ForTokenClassification", "labels of tokens"),
         ("Roberta", "ForCausalLM", "continuations of texts"),
-        ("DistilBert", "ForQuestionAnswering", "the positions of answers"),
+        ("DistilBert", "ForTokenClassification", "labels of tokens"),
         ("Longformer", "ForTokenClassification", "labels of tokens"),
         ("GPT2", "ForSequenceClassification", "labels of texts"),
         ("GPT2", "ForTokenClassification", "labels of tokens"),
@@ -80,6 +79,8 @@ def test_another_head_is_refused_by_its_name(family, head, output, transformers,
         ("Bert", "ForMaskedLM"),
         ("Bert", "ForPreTraining"),
         ("Bert", "ForSequenceClassification"),
+        ("Bert", "ForQuestionAnswering"),
+        ("DistilBert", "ForQuestionAnswering"),
         ("Roberta", "ForMaskedLM"),
         ("DistilBert", "ForMaskedLM"),
         ("Longformer", "ForSequenceClassification"),
@@ -93,6 +94,7 @@ def test_another_head_is_refused_by_its_name(family, head, output, transformers,
 def test_heads_that_models_have_are_read(family, head, transformers, tmp_path):
     published = read_hugging_face(publish(transformers, family, head, tmp_path))
     assert bool(published.labels) == (head == "ForSequenceClassification")
+    assert published.finds_spans == (head == "ForQuestionAnswering")
 
 
 def test_a_class_without_a_usual_ending_leaves_the_tensors_to_decide(transformers, tmp_path):

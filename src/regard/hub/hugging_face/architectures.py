@@ -17,9 +17,10 @@ from regard.hub.file_names import HF_CONFIG
 from regard.models import DECODERS, ENCODERS, INPUT_ENCODERS, CheckpointFormat
 
 LABELS_OF_TEXTS = "ForSequenceClassification"
+SPANS_OF_TEXTS = "ForQuestionAnswering"
 LABELS_OF_IMAGES = "ForImageClassification"
 _ROLES = (
-    (ENCODERS, ("Model", "ForMaskedLM", "ForPreTraining", LABELS_OF_TEXTS)),
+    (ENCODERS, ("Model", "ForMaskedLM", "ForPreTraining", LABELS_OF_TEXTS, SPANS_OF_TEXTS)),
     (DECODERS, ("Model", "LMHeadModel", "ForCausalLM")),
     (INPUT_ENCODERS, ("Model", LABELS_OF_IMAGES)),
 )
@@ -27,7 +28,7 @@ _ROLES = (
 _TEXTS_OUT = ("Model", "MTModel", "ForConditionalGeneration")  # encoder-decoders
 _OUTPUTS = {
     "ForTokenClassification": "labels of tokens",
-    "ForQuestionAnswering": "the positions of answers",
+    SPANS_OF_TEXTS: "the positions of answers",
     "ForNextSentencePrediction": "whether two texts follow each other",
     "ForMultipleChoice": "a choice among several texts",
     LABELS_OF_TEXTS: "labels of texts",

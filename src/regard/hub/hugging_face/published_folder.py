@@ -21,6 +21,7 @@ from regard.errors import ConfigError, WeightsError
 from regard.hub.file_names import CONFIG, HF_CONFIG
 from regard.hub.hugging_face.architectures import (
     LABELS_OF_TEXTS,
+    SPANS_OF_TEXTS,
     architecture_of,
     check_head,
     check_labels,
@@ -57,6 +58,12 @@ from regard.models.base.classifier_checkpoints import (
     map_classifier_parameters,
     with_label_head,
 )
+from regard.models.base.span_checkpoints import (
+    SPAN_OUTPUT,
+    UNUSED_POOLER,
+    map_span_parameters,
+    with_span_head,
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class Published:
         mappings: The tensors of each parameter.
         parts: The tensors of `mappings`, by their published names, as the files have them.
         labels: Of a classifier of texts, in the order of its logits; empty for other models.
+        finds_spans: Whether it gives the places of answers.
     """
 
     folder: Path
@@ -80,6 +88,7 @@ class Published:
     mappings: list[ParameterMapping]
     parts: dict[str, Tensor]
     labels: tuple[str, ...] = ()
+    finds_spans: bool = False
 
     def load_into(self, model: nn.Module) -> None:
         """Load the weights into a model of `config`, in the type of its parameters.
@@ -155,7 +164,13 @@ def read_hugging_face(
     check_next_sentence(folder, fields, tensors.keys())
     _check_image_labels(folder, fields, config)
     head, labels = _label_head(folder, architecture, checkpoint_format, tensors), ()
-    if head is None:
+    finds_spans = _has_span_head(folder, architecture, checkpoint_format, tensors)
+    if finds_spans:
+        config = with_span_head(config)
+        mappings = map_span_parameters(config, checkpoint_format)
+        ignored = (*checkpoint_format.ignored, *UNUSED_POOLER)
+        checkpoint_format = checkpoint_format._replace(ignored=ignored)
+    elif head is None:
         mappings = checkpoint_format.map_parameters(config)
     else:
         labels = _labels(folder, fields, len(tensors[f"{head.output}.weight"]))
@@ -167,7 +182,7 @@ def read_hugging_face(
     parts = match_tensors(folder, checkpoint_format, mappings, tensors)
     vocab_size = _vocab_size(folder, fields)
     model_type = checkpoint_format.model_type
-    return Published(folder, model_type, config, vocab_size, mappings, parts, labels)
+    return Published(folder, model_type, config, vocab_size, mappings, parts, labels, finds_spans)
 
 
 def write_hugging_face(
@@ -258,6 +273,21 @@ def _label_head(
     if name and output not in tensors:
         raise WeightsError(f"{folder}/: tensor {output} is missing, the head of {architecture}.")
     return head if name or {dense, output} <= tensors.keys() else None
+
+
+def _has_span_head(
+    folder: Path,
+    architecture: str,
+    checkpoint_format: CheckpointFormat,
+    tensors: Mapping[str, Tensor],
+) -> bool:
+    """Return whether an encoder gives places of answers, by the class named, or by the tensors."""
+    output, name = f"{SPAN_OUTPUT}.weight", head_of(architecture)
+    if checkpoint_format.label_head is None or name not in ("", SPANS_OF_TEXTS):
+        return False
+    if name and output not in tensors:
+        raise WeightsError(f"{folder}/: tensor {output} is missing, the head of {architecture}.")
+    return output in tensors
 
 
 def _check_image_labels(folder: Path, fields: Mapping[str, Any], config: object) -> None:

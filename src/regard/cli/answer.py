@@ -1,0 +1,146 @@
+"""``regard answer``: the answer to a question in a text, with its place, or that there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import msgspec
+
+from regard.cli.inputs import input_lines
+from regard.cli.outputs import escape
+from regard.cli.parameters import AsText, Flag, Name, Text
+from regard.cli.predictors import open_predictor
+from regard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from regard.tasks.question_answering.predictor import Answer
+
+_NO_ANSWER = "(no answer)"
+
+
+def answer(
+    model: Annotated[str, Name],
+    question: Annotated[str | None, Text] = None,
+    /,
+    *,
+    context: Annotated[str | None, Name] = None,
+    threshold: float | None = None,
+    as_text: Annotated[bool, AsText] = False,
+    encoding: str = "utf-8",
+    json: Annotated[bool, Flag] = False,
+) -> None:
+    """Find the answer to a question in a text.
+
+    Each line has the answer, its first character and the one after its last in the text, counted
+    from 0, and its probability. Where the text has no answer, that is said, with the probability.
+
+    Parameters
+    ----------
+    model
+        Folder of a trained model of answers.
+    question
+        With --context a question, or a file of questions, one a line; - or nothing reads standard
+        input. Without --context a file of rows with context and question, in JSONL, CSV, TSV or
+        SQuAD's JSON; - or nothing reads them from standard input. Text that begins with a dash goes
+        behind --.
+    context
+        File of the text that has the answer; - reads standard input.
+    threshold
+        How much more likely "no answer" must be than the best span, in nats, to be given. The
+        default is the model's own; a model that saw no question without an answer, and a published
+        one, has none and always gives a span.
+    as_text
+        Take QUESTION as a question even where a file of that name exists.
+    encoding
+        Of all files.
+    json
+        One JSON object a line; also written for rows of a file.
+    """
+    from regard.settings.validation import LARGEST, require_range
+    from regard.tasks.question_answering.predictor import QuestionAnswerer
+
+    require_range("--threshold", threshold, -LARGEST, LARGEST)
+    if context == "-" and question in (None, "-"):
+        raise ConfigError("standard input holds one: the question or the context.  Name a file.")
+    answerer = open_predictor(model, QuestionAnswerer, "answer questions")
+    if threshold is not None:
+        answerer.threshold = threshold
+    if context is None:
+        rows = _rows_of_file("-" if question is None else question, encoding)
+    else:
+        text = _read_text(context, encoding)
+        lines = input_lines(question, encoding, as_text=as_text, role="question")
+        rows = (_Row(number, line, text) for number, line in enumerate(lines, start=1))
+    buffered: list[_Row] = []
+
+    def remember() -> Iterator[tuple[str, str]]:
+        for row in rows:
+            buffered.append(row)
+            yield row.question, row.context
+
+    for result in answerer.stream(remember()):
+        row = buffered.pop(0)
+        if json or context is None:
+            entry: dict[str, object] = {"line": row.line, "question": row.question}
+            entry |= {"id": row.id} if row.id else {}
+            print(msgspec.json.encode({**entry, **msgspec.to_builtins(result)}).decode())
+        else:
+            print(_plain(result), flush=True)
+
+
+class _Row(NamedTuple):
+    """A question on a text, and where it is."""
+
+    line: int
+    question: str
+    context: str
+    id: str = ""
+
+
+def _plain(result: Answer) -> str:
+    """Return a result as a line of cells: answer, place, probability."""
+    if result.answer is None:
+        return f"{_NO_ANSWER}\t\t{result.probability:.3f}"
+    place = f"{result.start}-{result.end}"
+    return f"{escape(result.answer)}\t{place}\t{result.probability:.3f}"
+
+
+def _rows_of_file(name: str, encoding: str) -> Iterator[_Row]:
+    """Return the questions of a file with their texts.
+
+    Raises:
+        ConfigError: There is no such file, so it is a question without a text.
+    """
+    from pathlib import Path
+
+    from regard.data.readers.questions import read_asked
+
+    try:
+        is_missing = name != "-" and not Path(name).exists()
+    except (OSError, ValueError):  # too long for the name of a file
+        is_missing = True
+    if is_missing:
+        raise ConfigError(
+            "no context.  Name the text that has the answer, `context=FILE`, or in place of the "
+            "question a file of rows with context and question."
+        )
+    return (_Row(*row) for row in read_asked(name, encoding=encoding))
+
+
+def _read_text(name: str, encoding: str) -> str:
+    """Return a text as its file has it, without a byte order mark.
+
+    Raises:
+        DataError: The file cannot be read, or has no text.
+    """
+    from regard.data.readers.tables import require_readable
+    from regard.data.readers.text_lines import numbered_lines, open_text
+    from regard.errors import DataError
+
+    file = open_text(name, encoding)
+    text = "".join(line for _, line in numbered_lines(file))
+    require_readable(file.problems)
+    if not text.strip():
+        raise DataError(f"{name}: the file is empty.  Name the text that has the answer.")
+    return text

@@ -1,0 +1,170 @@
+"""Questions on texts: read, split, and checked against each other."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from regard.data.listing import describe_lines, list_first
+from regard.data.questions import QUESTION_COLUMNS, Questions, drop_unfound
+from regard.data.readers.questions import inspect_questions, read_questions
+from regard.data.readers.source import DataSource
+from regard.data.splits import check_overlap, split, without_overlap
+from regard.data.tokenizer import suggest_vocab_size
+from regard.errors import ConfigError, DataError
+from regard.setup.base_task import DataDetails, Dataset, ReadOptions
+from regard.setup.config import DataConfig
+from regard.setup.facts import DataFacts
+
+_SMALLEST_VOCABULARY, _LARGEST_VOCABULARY = 3_000, 16_000
+_NUM_LOCATED = 3  # questions of a nested file in a message
+
+
+class QuestionData(Dataset[Questions], kw_only=True):
+    """Questions on texts, with their answers.
+
+    Args:
+        notes: What was done about answers that are not where the file says.
+        rows_of_windows: Training question of each window, once there are windows.
+    """
+
+    notes: tuple[str, ...] = ()
+    rows_of_windows: Sequence[int] = ()
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "questions"
+
+    @property
+    def contents(self) -> str:
+        """How many questions have no answer, in words; empty where all have one."""
+        parts = (self.train, self.valid, self.test)
+        number = sum(part.num_unanswerable for part in parts)
+        return f"{number:,} without an answer" if number else ""
+
+    def warnings(self) -> list[str]:
+        """Return what was done about answers that are not where the file says."""
+        return list(self.notes)
+
+    def facts(self) -> DataFacts:
+        """Return the characters of the training questions and of their distinct texts."""
+        texts = dict.fromkeys(self.train.contexts)
+        return DataFacts(num_chars=sum(map(len, texts)) + sum(map(len, self.train.questions)))
+
+    def details(self) -> DataDetails:
+        """Return lengths of texts and answers, and the number of questions without an answer."""
+        parts = (self.train, self.valid, self.test)
+        contexts = [len(text) for part in parts for text in dict.fromkeys(part.contexts)]
+        answers = [len(row[0]) for part in parts for row in part.answers if row]
+        fields: dict[str, Any] = {
+            "num_unanswerable": sum(part.num_unanswerable for part in parts),
+            "num_contexts": len(contexts),
+            "longest_context": max(contexts, default=0),
+            "longest_answer": max(answers, default=0),
+        }
+        line = (
+            f"{len(contexts):,} contexts of {max(contexts, default=0):,} characters at most, "
+            f"answers of {max(answers, default=0):,}; {fields['num_unanswerable']:,} questions "
+            "without an answer"
+        )
+        return DataDetails(fields=fields, lines=[("Length", line)])
+
+    def texts(self) -> list[str]:
+        """Return the distinct training texts, and the questions."""
+        return [*dict.fromkeys(self.train.contexts), *self.train.questions]
+
+    @property
+    def vocab_size(self) -> int:
+        """Twice as large as is usual: an answer is found, not written, and windows hold more."""
+        return min(
+            _LARGEST_VOCABULARY, max(_SMALLEST_VOCABULARY, 2 * suggest_vocab_size(self.texts()))
+        )
+
+    def locate(self, rows: Sequence[int]) -> str:
+        """Describe where the questions of training windows are in the file."""
+        questions = sorted({self.rows_of_windows[row] for row in rows})
+        if self.train.places[questions[0]]:
+            places = [self.train.places[row] for row in questions]
+            return f"questions {list_first(places, _NUM_LOCATED)}"
+        return describe_lines([self.train.lines[row] for row in questions])
+
+    def example(self) -> str:
+        """Return a validation question as an argument of a command."""
+        return self.valid.questions[0].replace('"', "")
+
+
+def read_question_data(options: ReadOptions) -> QuestionData:
+    """Return the questions of a run, read and split; named files stay whole.
+
+    Raises:
+        DataError: There are no questions, or they cannot be used.
+    """
+    data = options.data
+    source = options.training_source("questions.jsonl")
+    columns = question_columns(data)
+    all_questions, dropped, notes = read_questions(source, encoding=data.encoding, columns=columns)
+    questions, unfound = drop_unfound(all_questions)
+    _require_answers(questions, unfound)
+    parts = split(
+        questions,
+        seed=options.seed,
+        valid_rows=options.rows_to_hold_out("valid", len(questions)),
+        test_rows=options.rows_to_hold_out("test", len(questions)),
+    )
+    held_out = {"valid": parts.valid, "test": parts.test}
+    for name in held_out:
+        if (own_source := options.source(name)) is not None:
+            questions = read_questions_of(own_source, data)
+            if data.drop_overlap:
+                questions = without_overlap(parts.train, questions)
+            elif not data.allow_overlap:
+                check_overlap(parts.train, questions)
+            held_out[name] = questions
+    return QuestionData(
+        path=all_questions.path,
+        train=parts.train,
+        valid=held_out["valid"],
+        test=held_out["test"],
+        dropped=[*dropped, *unfound, *parts.dropped],
+        notes=tuple(notes),
+        read_as=inspect_questions(source, encoding=data.encoding, columns=columns),
+    )
+
+
+def read_questions_of(source: DataSource | str, data: DataConfig) -> Questions:
+    """Read questions with the encoding and columns that the settings name.
+
+    Answers that are not in their texts stay: a test counts them as well.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    columns = question_columns(data)
+    return read_questions(source, encoding=data.encoding, columns=columns).questions
+
+
+def question_columns(data: DataConfig) -> tuple[str, ...]:
+    """Return the names of the columns of context, question and answers.
+
+    Raises:
+        ConfigError: The settings name one or two.
+    """
+    if data.columns and len(data.columns) != len(QUESTION_COLUMNS):
+        names = ",".join(data.columns)
+        raise ConfigError(
+            f"data.columns={names}: {len(QUESTION_COLUMNS)} columns are expected, those of "
+            f"context, question and answers: `data.columns={shlex.quote(names)},NAME`"
+        )
+    return data.columns or QUESTION_COLUMNS
+
+
+def _require_answers(questions: Questions, unfound: Sequence[object]) -> None:
+    """Raise where no question has an answer in its text: there is nothing to learn."""
+    if questions.num_unanswerable == len(questions):
+        lost = f"  Not in their contexts: {len(unfound):,} answers." if unfound else ""
+        raise DataError(
+            f"{questions.path}: no question has an answer in its context, so there is nothing to "
+            f"learn.{lost}"
+        )

@@ -1,0 +1,263 @@
+"""Evaluation of a model of answers on questions, next to floors and another model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from regard.data.questions import Questions
+from regard.data.splits import overlap
+from regard.errors import DataError
+from regard.metrics.answers import (
+    AnswerScores,
+    PairedAnswerScores,
+    answer_words,
+    compare_answers,
+    question_scores,
+    score_answers,
+)
+from regard.setup.evaluation_report import (
+    EvaluationOptions,
+    EvaluationReport,
+    score_interval,
+)
+from regard.tasks.question_answering.predictor import Answer, QuestionAnswerer
+
+_ENDS = ".!?。！？"
+_LONGEST_TEXT = 60  # characters of a text in a line of the report
+_NAMES = {
+    "first_sentence_f1": "the first sentence",
+    "overlap_sentence_f1": "the sentence with most words of the question",
+    "no_answer_f1_of_all": 'always "no answer"',
+}
+
+
+class WorstAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the worst answers.
+
+    Args:
+        where: File and line, or path in a nested file.
+        question: The question.
+        answer: That of the model; None for "no answer".
+        probability: That the model gives it.
+        expected: The true answers; none for a question without one.
+        f1: Of this question, 0 to 100.
+    """
+
+    where: str
+    question: str
+    answer: str | None
+    probability: float
+    expected: list[str]
+    f1: float
+
+
+class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
+    """The scores of a model of answers, in percent.
+
+    Args:
+        num_questions: Number of questions scored.
+        num_unanswerable: How many of them have no answer.
+        scores: Exact match and F1 with their intervals, and F1 of "no answer".
+        floor_f1: F1 of answers that need no model, by name.
+        worst: The worst answers, worst first.
+        comparison: Differences to the other model; None without one.
+    """
+
+    num_questions: int
+    num_unanswerable: int
+    scores: AnswerScores
+    floor_f1: dict[str, float]
+    worst: list[WorstAnswer]
+    comparison: PairedAnswerScores | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Number of questions scored."""
+        return self.num_questions
+
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """Exact match and F1, and F1 of "no answer" where there is one."""
+        scores = self.scores
+        intervals: dict[str, Any] = {
+            name: score_interval(score.value, score.low, score.high)
+            for name, score in (("exact_match", scores.exact_match), ("f1", scores.f1))
+        }
+        if scores.no_answer_f1 is not None:
+            intervals["no_answer_f1"] = score_interval(scores.no_answer_f1)
+        return intervals
+
+    @property
+    def floors(self) -> dict[str, float | None]:
+        """F1 without a model."""
+        return dict(self.floor_f1)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the interval of F1 is above the best floor."""
+        name, floor = max(self.floor_f1.items(), key=lambda item: item[1])
+        is_above = self.scores.f1.low > floor
+        return f"above {_NAMES[name]}" if is_above else f"not above {_NAMES[name]}"
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield scores, floors, the comparison and the worst answers."""
+        unanswerable = (
+            f", {self.num_unanswerable:,} without an answer" if self.num_unanswerable else ""
+        )
+        count = f"{self.num_questions:,} questions{unanswerable}"
+        yield "Data", f"{self.path}   {count}   model {self.model}"
+        for title, score in (("Exact", self.scores.exact_match), ("F1", self.scores.f1)):
+            yield title, f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
+        if self.scores.no_answer_f1 is not None:
+            yield "None", f'{self.scores.no_answer_f1:.1f}   F1 of the decision "no answer"'
+        floors = ", ".join(f"{_NAMES[name]} {value:.1f}" for name, value in self.floor_f1.items())
+        yield "Floors", f"F1 {floors}"
+        yield "Verdict", self.verdict
+        if self.comparison is not None:
+            for title, score in (
+                ("exact match", self.comparison.exact_match),
+                ("F1", self.comparison.f1),
+            ):
+                yield (
+                    "Compare",
+                    f"{self.model} against {self.other}: {score.difference:+.1f} {title} "
+                    f"[{score.low:+.1f}, {score.high:+.1f}], p = {score.p_value:.3f}",
+                )
+        yield "Rule", self.scores.f1.signature
+        for entry in self.worst:
+            yield "Worst", f"{entry.where}   F1 {entry.f1:.0f}   {entry.question[:_LONGEST_TEXT]}"
+            yield "", f"answer    {_shorten(entry.answer)} ({entry.probability:.2f})"
+            yield "", f"expected  {_shorten(' | '.join(entry.expected) or None)}"
+
+
+def evaluate_answers(
+    answerer: QuestionAnswerer,
+    path: str,
+    options: EvaluationOptions,
+    other: QuestionAnswerer | None = None,
+) -> AnswerReport:
+    """Score a model on questions with answers.
+
+    Args:
+        answerer: The model.
+        path: Path of the questions.
+        options: How it is evaluated.
+        other: Another model to compare with.
+
+    Returns:
+        Exact match and F1, floors, and the difference to the other model.
+
+    Raises:
+        DataError: The questions cannot be read, or are in the training data and `options` do not
+            say what becomes of them.
+    """
+    questions = _without_repeated(answerer, answerer.read_test(path), options)
+    results = answerer.answer(questions.questions, questions.contexts)
+    texts = [result.answer or "" for result in results]
+    comparison = None
+    if other is not None:
+        others = other.answer(questions.questions, questions.contexts)
+        other_texts = [result.answer or "" for result in others]
+        comparison = compare_answers(texts, other_texts, questions.answers)
+    return AnswerReport(
+        path=path,
+        model=options.model,
+        other=options.other,
+        num_questions=len(questions),
+        num_unanswerable=questions.num_unanswerable,
+        scores=score_answers(texts, questions.answers),
+        floor_f1=_floors(questions),
+        worst=_find_worst(questions, results, options.num_worst),
+        comparison=comparison,
+    )
+
+
+def _without_repeated(
+    answerer: QuestionAnswerer, questions: Questions, options: EvaluationOptions
+) -> Questions:
+    """Return questions without those that are also in the training data, where that is read."""
+    repeated: set[int] = set()
+    if not options.allow_overlap:
+        with suppress(DataError):  # where the training data is not available
+            repeated = set(overlap(answerer.read_train(), questions))
+    if not repeated:
+        return questions
+    train_path = answerer.config.data.path
+    if not options.drop_overlap:
+        raise DataError(
+            f"{questions.path}: {len(repeated):,} of {len(questions):,} questions are also in "
+            f"{train_path}.  Scores would be too good.  Drop them: `data.drop_overlap=true`;  "
+            "keep: `data.allow_overlap=true`"
+        )
+    rows = [row for row in range(len(questions)) if row not in repeated]
+    if not rows:
+        raise DataError(
+            f"{questions.path}: every question is also in {train_path}: none is left.  "
+            "Name another file, or keep them: `data.allow_overlap=true`"
+        )
+    return questions.select(rows)
+
+
+def _floors(questions: Questions) -> dict[str, float]:
+    """Compute F1 of the first sentence, of the one most like the question, and of no answer."""
+    sentences = {text: split_sentences(text) for text in dict.fromkeys(questions.contexts)}
+    first, nearest = [], []
+    for question, context in zip(questions.questions, questions.contexts, strict=True):
+        words = set(answer_words(question))
+        candidates = sentences[context]
+        first.append(candidates[0])
+        nearest.append(max(candidates, key=lambda text: len(words & set(answer_words(text)))))
+
+    def f1(answers: Sequence[str]) -> float:
+        return float(100 * question_scores(answers, questions.answers)[1].mean())
+
+    floors = {"first_sentence_f1": f1(first), "overlap_sentence_f1": f1(nearest)}
+    if questions.num_unanswerable:
+        floors["no_answer_f1_of_all"] = f1([""] * len(questions))
+    return floors
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split a text after the marks that end a sentence, and at the ends of lines.
+
+    >>> split_sentences("A cat sat. Was it 3.5 m away? Yes")
+    ['A cat sat.', 'Was it 3.5 m away?', 'Yes']
+    """
+    sentences, start = [], 0
+    for index, char in enumerate(text):
+        following = text[index + 1 : index + 2]
+        if char == "\n" or (char in _ENDS and (not char.isascii() or not following.strip())):
+            sentences.append(text[start : index + 1].strip())
+            start = index + 1
+    sentences.append(text[start:].strip())
+    return [sentence for sentence in sentences if sentence] or [text]
+
+
+def _find_worst(questions: Questions, results: Sequence[Answer], count: int) -> list[WorstAnswer]:
+    """Return the answers with the lowest F1, of equal ones those that the model is surest of."""
+    texts = [result.answer or "" for result in results]
+    exact, f1 = 100 * question_scores(texts, questions.answers)
+    order = np.lexsort(([-result.probability for result in results], f1))
+    return [
+        WorstAnswer(
+            where=questions.locate(row),
+            question=questions.questions[row],
+            answer=results[row].answer,
+            probability=results[row].probability,
+            expected=list(questions.answers[row]),
+            f1=float(f1[row]),
+        )
+        for row in [int(row) for row in order if exact[row] < 100][:count]
+    ]
+
+
+def _shorten(text: str | None) -> str:
+    if text is None:
+        return "(no answer)"
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"

@@ -1,0 +1,179 @@
+"""The loss of a model of spans, the threshold of "no answer", and evaluation by F1.
+
+Start and end are two classifications of positions (Devlin et al. 2019, section 4.2); where the
+answer is not in a window, both are the first token (section 4.3). The threshold is how much more
+likely "no answer" must be than the best span, in nats; it is chosen on validation data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regard.data.questions import Questions
+from regard.metrics.answers import question_scores
+from regard.models import Model, SpanModel
+from regard.tasks.question_answering.windows import (
+    Span,
+    WindowBatch,
+    WindowBatches,
+    best_spans,
+    window_logits,
+)
+from regard.training.ema import ExponentialMovingAverage
+from regard.training.evaluation_loop import AveragedModel, total_loss
+from regard.training.loop import Evaluation
+from regard.training.train_step import Loss
+
+
+@dataclass(frozen=True)
+class SpanLoss:
+    """Cross-entropy of the first and the last token of the answer, their mean.
+
+    Args:
+        label_smoothing: Fraction of the target probability spread over the text.
+    """
+
+    label_smoothing: float
+
+    def __call__(self, model: SpanModel, batch: WindowBatch) -> Loss:
+        """Compute the loss of a batch of windows."""
+        return self.of_outputs(self.outputs(model, batch), batch)
+
+    @staticmethod
+    def outputs(model: SpanModel, batch: WindowBatch) -> Tensor:
+        """Compute logits, ``[batch, length, 2]``, minus infinity where no answer can be."""
+        return window_logits(model, batch)
+
+    def of_outputs(self, outputs: Tensor, batch: WindowBatch) -> Loss:
+        """Compute the loss from logits, ``[batch, length, 2]``."""
+        log_probabilities = outputs.log_softmax(1)
+        targets = torch.stack([batch.starts, batch.ends], dim=1)[:, None]  # [batch, 1, 2]
+        nll = -log_probabilities.gather(1, targets).mean()
+        loss = nll
+        if self.label_smoothing:
+            is_possible = outputs > -math.inf
+            spread = log_probabilities.masked_fill(~is_possible, 0.0).sum(1) / is_possible.sum(1)
+            loss = (1 - self.label_smoothing) * nll - self.label_smoothing * spread.mean()
+        return Loss(loss=loss, nll=nll.detach(), num_tokens=len(batch.starts))
+
+
+def given_answers(
+    spans: Sequence[Span | None], contexts: Sequence[str], threshold: float | None
+) -> list[str]:
+    """Return the answer to each question; empty for "no answer".
+
+    Args:
+        spans: The best span of each question.
+        contexts: Its text.
+        threshold: Of "no answer", in nats; None gives an answer wherever there is a span.
+    """
+    return [
+        "" if is_null(span, threshold) else span_text(span, context)[0]
+        for span, context in zip(spans, contexts, strict=True)
+    ]
+
+
+def is_null(span: Span | None, threshold: float | None) -> bool:
+    """Return whether a question has no answer, by its best span and a threshold in nats."""
+    return span is None or (threshold is not None and span.margin > threshold)
+
+
+def span_text(span: Span | None, context: str) -> tuple[str, int, int]:
+    """Return the text of a span without the space around it, and where it begins and ends."""
+    if span is None:
+        return "", 0, 0
+    text = context[span.start : span.end]
+    start = span.start + len(text) - len(text.lstrip())
+    return text.strip(), start, start + len(text.strip())
+
+
+def choose_threshold(spans: Sequence[Span | None], questions: Questions) -> float | None:
+    """Return the threshold of "no answer" with the highest mean F1, in nats.
+
+    Args:
+        spans: The best span of each question.
+        questions: With their answers.
+
+    Returns:
+        In the middle between two questions, the largest of equally good ones; None where all
+        questions have an answer.
+    """
+    if not questions.num_unanswerable:
+        return None
+    with_answer = question_scores(given_answers(spans, questions.contexts, None), questions.answers)
+    gains = np.array([not answers for answers in questions.answers]) - with_answer[1]
+    margins = np.array([math.inf if span is None else span.margin for span in spans])
+    order = np.argsort(margins, kind="stable")
+    margins, gains = margins[order], gains[order]
+    # Above a threshold between ranks k - 1 and k all questions from k on have no answer.
+    totals = np.concatenate([np.cumsum(gains[::-1])[::-1], [0.0]])
+    cuts = [k for k in range(len(margins) + 1) if 0 < k < len(margins)] or [0]
+    edges = [0, len(margins)]
+    best = max(
+        (k for k in {*cuts, *edges} if k in edges or margins[k - 1] < margins[k]),
+        key=lambda k: (round(float(totals[k]), 9), k),
+    )
+    finite = margins[np.isfinite(margins)]
+    if best == 0:
+        return float(finite[0]) - 1.0 if len(finite) else 0.0
+    if best == len(margins) or not np.isfinite(margins[best]):
+        return float(finite[-1]) + 1.0 if len(finite) else 0.0
+    return float(margins[best - 1] + margins[best]) / 2
+
+
+def answer_measures(
+    spans: Sequence[Span | None], questions: Questions, threshold: float | None
+) -> dict[str, float]:
+    """Compute exact match and F1 of the answers to questions, in percent.
+
+    Args:
+        spans: The best span of each question.
+        questions: With their answers.
+        threshold: Of "no answer".
+
+    Returns:
+        ``exact_match`` and ``f1``.
+    """
+    answers = given_answers(spans, questions.contexts, threshold)
+    exact, overlap = 100 * question_scores(answers, questions.answers).mean(axis=1)
+    return {"exact_match": float(exact), "f1": float(overlap)}
+
+
+class SpanEvaluator:
+    """Evaluates averaged weights on validation questions: loss, exact match and F1.
+
+    Where questions have no answer, F1 is that of the best threshold.
+
+    Args:
+        model: To be evaluated; a copy is, in its compute type.
+        batches: All windows of the questions.
+        questions: The validation questions.
+        max_answer_tokens: Longest answer, in tokens.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        batches: WindowBatches,
+        questions: Questions,
+        *,
+        max_answer_tokens: int,
+    ) -> None:
+        self._averaged, self._batches, self._questions = AveragedModel(model), batches, questions
+        self._max_answer_tokens = max_answer_tokens
+
+    def __call__(self, average: ExponentialMovingAverage) -> Evaluation:
+        """Evaluate the averaged weights."""
+        self._averaged.load(average)
+        model = self._averaged.model
+        total, number = total_loss(SpanLoss(0.0), model, self._batches)
+        spans = best_spans(model, self._batches, max_answer_tokens=self._max_answer_tokens)
+        threshold = choose_threshold(spans, self._questions)
+        measures = answer_measures(spans, self._questions, threshold)
+        return Evaluation(measures={"loss": total / number, **measures}, score_name="f1")

@@ -1,0 +1,221 @@
+"""Question answering: questions on texts -> windows -> a model of the place of the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from regard.data.readers.shape import DataShape
+from regard.errors import NextStep
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.model_folder import ModelFolder
+from regard.metrics.answers import score_answers
+from regard.models import ENCODERS, BertConfig, Encoder, Model, SpanModel
+from regard.setup.base_task import (
+    FOLDER,
+    ReadOptions,
+    RunParts,
+    Task,
+    TestReport,
+    TrainingBatches,
+    TrainingSetup,
+)
+from regard.setup.build import summarize_tokens
+from regard.setup.config import DataConfig, RunConfig
+from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
+from regard.setup.presets import QUESTION_PRESETS
+from regard.tasks.question_answering.data import QuestionData, read_question_data
+from regard.tasks.question_answering.evaluation import evaluate_answers
+from regard.tasks.question_answering.loss import (
+    SpanEvaluator,
+    SpanLoss,
+    choose_threshold,
+    given_answers,
+)
+from regard.tasks.question_answering.predictor import QuestionAnswerer
+from regard.training.evaluation_loop import time_evaluation
+from regard.training.events import Report, Warned
+from regard.training.training_config import TrainingConfig
+
+THRESHOLD = "no_answer_threshold"
+"""The name of the threshold in ``calibration.json``."""
+_EVALUATED_QUESTIONS = 512  # of the validation data, evenly spread
+_WINDOW = 384  # tokens (Devlin et al. 2019, in the released code for SQuAD)
+
+
+class QuestionAnsweringSetup(TrainingSetup[QuestionData, AnyTokenizer, SpanModel]):
+    """Model, batches, loss and evaluation of a model of answers.
+
+    Args:
+        parts: Settings, data, vocabulary and model of the run.
+        batches: Windows of the training questions.
+        answerer: The model in use; it arranges held-out questions in batches.
+    """
+
+    def __init__(
+        self,
+        parts: RunParts[QuestionData, AnyTokenizer, SpanModel],
+        batches: TrainingBatches,
+        answerer: QuestionAnswerer,
+    ) -> None:
+        super().__init__(parts, batches)
+        self.answerer = answerer
+        valid = self.dataset.valid
+        step = max(1, len(valid) // _EVALUATED_QUESTIONS)
+        self.evaluated = valid.select(range(0, len(valid), step)[:_EVALUATED_QUESTIONS])
+        self._valid_batches, _ = answerer.batches(self.evaluated)
+
+    @property
+    def final_evaluations(self) -> float:
+        """Cost of calibration and test, in units of an evaluation."""
+        rows = len(self.dataset.valid) + len(self.dataset.test)
+        return 1.0 + rows / len(self.evaluated)
+
+    def loss(self) -> SpanLoss:
+        """Return the cross-entropy of both ends."""
+        return SpanLoss(self.config.training.label_smoothing)
+
+    def evaluator(self) -> SpanEvaluator:
+        """Return the evaluator of loss, exact match and F1; F1 decides."""
+        most = self.config.qa.max_answer_tokens
+        return SpanEvaluator(
+            self.model, self._valid_batches, self.evaluated, max_answer_tokens=most
+        )
+
+    def evaluation_seconds(self, model: Model) -> float:
+        """Time a few batches of the validation data, and scale up to both passes over them."""
+        return 2 * time_evaluation(self.loss(), model, self._valid_batches)
+
+    def calibrate(self, predictor: QuestionAnswerer) -> dict[str, float]:
+        """Choose the threshold of "no answer" on the validation questions."""
+        valid = self.dataset.valid
+        if not valid.num_unanswerable:
+            return {}
+        predictor.threshold = choose_threshold(predictor.spans(valid), valid)
+        return {} if predictor.threshold is None else {THRESHOLD: predictor.threshold}
+
+    def evaluate_test(self, predictor: QuestionAnswerer, valid: dict[str, float]) -> TestReport:
+        """Compute exact match and F1 on the test questions."""
+        dataset, figures = self.dataset, {}
+        summary = f"valid F1 {valid['f1']:.1f}, exact match {valid['exact_match']:.1f}"
+        test = dataset.test
+        if len(test):
+            spans = predictor.spans(test)
+            answers = given_answers(spans, test.contexts, predictor.threshold)
+            scores = score_answers(answers, test.answers)
+            for name, score in (("exact_match", scores.exact_match), ("f1", scores.f1)):
+                figures |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
+            if scores.no_answer_f1 is not None:
+                figures["no_answer_f1"] = scores.no_answer_f1
+            exact = scores.exact_match
+            summary += (
+                f"   test F1 {scores.f1.value:.1f}, exact match {exact.value:.1f} "
+                f"[{exact.low:.1f}, {exact.high:.1f}]"
+            )
+        settings = (("context", "FILE"),)
+        notes = (
+            "`exact_match` and `f1` are SQuAD's, in percent; intervals are of 1,000 bootstrap "
+            "resamples, 95 %."
+        )
+        if predictor.threshold is not None:
+            notes += (
+                f' "No answer" is given where it is {predictor.threshold:.2f} nats more likely '
+                "than the best span, chosen on the validation questions (`calibration.json`)."
+            )
+        return TestReport(
+            test=figures,
+            summary=summary,
+            suggested=[NextStep("Try", "answer", (FOLDER, dataset.example()), settings)],
+            kind="A model that finds answers in texts",
+            rows=dataset.describe_sizes(),
+            notes=notes,
+        )
+
+
+class QuestionAnsweringTask(Task):
+    """Question answering: the place of the answer in a text."""
+
+    name = "question-answering"
+    purpose = "answer questions"
+    verbs = (("answer", "QUESTION"), ("evaluate", "questions.jsonl"))
+    example_data = "questions.jsonl"
+    families = ENCODERS
+    presets = QUESTION_PRESETS
+
+    @property
+    def defaults(self) -> RunConfig:
+        """A BERT on windows of 384 tokens."""
+        return RunConfig(
+            task=self.name,
+            model=BertConfig(),
+            data=DataConfig(max_length=_WINDOW),
+            training=TrainingConfig(label_smoothing=0.0),
+        )
+
+    def claims(self, shape: DataShape) -> bool:
+        """Whether it is SQuAD's JSON, or has columns of context, question and answers."""
+        return shape.kind == "squad" or {"context", "question", "answers"} <= shape.columns.keys()
+
+    def read(self, options: ReadOptions) -> QuestionData:
+        """Read the questions and split them."""
+        return read_question_data(options)
+
+    def build(self, config: RunConfig, vocab_size: int) -> SpanModel:
+        """Build an encoder whose head gives the ends of an answer instead of tokens."""
+        encoder = super().build(config, vocab_size)
+        assert isinstance(encoder, Encoder)
+        encoder.drop_head()
+        return SpanModel(encoder, has_roles=config.qa.match_words)
+
+    def set_up(
+        self, parts: RunParts[QuestionData, AnyTokenizer, SpanModel], report: Report
+    ) -> QuestionAnsweringSetup:
+        """Encode questions and texts, and arrange their windows in batches."""
+        config, dataset = parts.config, parts.dataset
+        answerer = QuestionAnswerer(parts.model, parts.tokenizer, config)
+        batches, num_cut = answerer.batches(
+            dataset.train,
+            batch_tokens=parts.batch_tokens,
+            negatives=config.qa.negatives,
+            seed=config.training.seed,
+        )
+        dataset.rows_of_windows = [window.row for window in batches.windows]
+        contexts = {id(row.context): len(row.context.ids) for row in batches.questions}
+        num_tokens = sum(contexts.values()) + sum(len(row.ids) for row in batches.questions)
+        report(summarize_tokens(config, len(parts.tokenizer), dataset.texts(), num_tokens))
+        lengths = [1 + row.answer[1] - row.answer[0] for row in batches.questions if row.answer]
+        num_long = int((np.array(lengths) > config.qa.max_answer_tokens).sum())
+        if num_cut:
+            report(Warned(text=f"{num_cut:,} questions are cut: half a window is for the text."))
+        if num_long:
+            most = config.qa.max_answer_tokens
+            report(
+                Warned(
+                    text=f"{num_long:,} answers are longer than {most:,} tokens and cannot be "
+                    f"given whole.  Allow them: `qa.max_answer_tokens={max(lengths)}`"
+                )
+            )
+        return QuestionAnsweringSetup(parts, batches, answerer)
+
+    def predictor(
+        self, model: SpanModel, tokenizer: AnyTokenizer, config: RunConfig
+    ) -> QuestionAnswerer:
+        """Return a trained model in use, without a threshold of "no answer"."""
+        return QuestionAnswerer(model, tokenizer, config)
+
+    def open(self, folder: str | Path, config: RunConfig | None = None) -> QuestionAnswerer:
+        """Return the predictor of a model folder, with its threshold."""
+        answerer: QuestionAnswerer = super().open(folder, config)
+        answerer.threshold = ModelFolder(folder).read_calibration().get(THRESHOLD)
+        return answerer
+
+    def evaluate(
+        self,
+        predictor: QuestionAnswerer,
+        path: str,
+        options: EvaluationOptions,
+        other: QuestionAnswerer | None = None,
+    ) -> EvaluationReport:
+        """Score the answers to questions."""
+        return evaluate_answers(predictor, path, options, other)

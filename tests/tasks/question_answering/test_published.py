@@ -1,0 +1,209 @@
+"""Published models of answers: the spans of `transformers` on real text, and going on from them."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.models.published_weights import spread
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, normalizers, pre_tokenizers, processors
+
+import regard
+from regard.errors import ConfigError, WeightsError
+from regard.runs.run import train
+
+WORDS = """the a of in when where who what red old small cat dog house tree river sees likes finds
+paints ada bob rome oslo met later then because is was 1 2 3 . ? , - ##s ##ed ##ing read write
+open"""
+CONTEXT = (
+    "Ada met Bob in Rome. Later Bob, the old dog, sees a tree-house! Then Ada paints the river "
+    "because the cats likes it?\n\nWho reads in Oslo: 1 2 3, and writing opened. "
+)
+QUESTIONS = ("Who met Bob?", "Where is the small house of Ada, in 2?")
+
+
+def word_piece_folder(folder: Path) -> None:
+    """Write a vocabulary of BERT."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS.split()]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    vocabulary += [*letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = list(dict.fromkeys(vocabulary))
+    backend = Backend(models.WordPiece({w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    backend.add_special_tokens(vocabulary[:5])
+    backend.save(str(folder / "tokenizer.json"))
+
+
+def byte_level_folder(folder: Path) -> None:
+    """Write a vocabulary of RoBERTa: bytes alone."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *alphabet]
+    backend = Backend(models.BPE({w: i for i, w in enumerate(vocabulary)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    backend.add_special_tokens(vocabulary[:5])
+    backend.save(str(folder / "tokenizer.json"))
+
+
+def published(transformers, kind: str, folder: Path, head: str = "ForQuestionAnswering") -> Any:
+    """Write a model with large random weights; return it as `transformers` opens it."""
+    folder.mkdir(exist_ok=True)
+    (byte_level_folder if kind == "Roberta" else word_piece_folder)(folder)
+    sizes: dict[str, Any] = {
+        "hidden_size": 24,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+        "intermediate_size": 20,
+        "max_position_embeddings": 128 + 2 * (kind == "Roberta"),
+        "vocab_size": 300,
+    }
+    if kind == "DistilBert":
+        sizes = {"dim": 24, "n_heads": 2, "n_layers": 2, "hidden_dim": 20, "vocab_size": 300}
+        sizes["max_position_embeddings"] = 128
+    if kind == "Roberta":
+        sizes |= {"type_vocab_size": 1, "pad_token_id": 1}
+    model = getattr(transformers, f"{kind}{head}")(getattr(transformers, f"{kind}Config")(**sizes))
+    spread(model, gain=1.0)
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+def their_answer(
+    transformers, folder: Path, model: Any, question: str, context: str, *, window: int, most: int
+) -> tuple[str, float]:
+    """Find the best span by the rules of the question-answering pipeline of `transformers` 4.
+
+    Windows by its tokenizer; a softmax over the tokens of the context and the first token; the
+    product of both probabilities, over spans of at most some tokens, the best of all windows.
+    """
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    encoded = tokenizer(
+        question,
+        context,
+        truncation="only_second",
+        max_length=window,
+        stride=24,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        return_token_type_ids=True,
+    )
+    best = ("", -1.0)
+    for index in range(len(encoded["input_ids"])):
+        inputs = {"input_ids": torch.tensor([encoded["input_ids"][index]])}
+        if model.config.model_type == "bert":
+            inputs["token_type_ids"] = torch.tensor([encoded["token_type_ids"][index]])
+        with torch.no_grad():
+            output = model(**inputs)
+        is_context = [number == 1 for number in encoded.sequence_ids(index)]
+        allowed = torch.tensor([True, *is_context[1:]])
+        start, end = (
+            logits[0].masked_fill(~allowed, -math.inf).softmax(0)
+            for logits in (output.start_logits, output.end_logits)
+        )
+        for first in range(len(is_context)):
+            for last in range(first, min(first + most, len(is_context))):
+                score = float(start[first] * end[last])
+                if is_context[first] and is_context[last] and score > best[1]:
+                    offsets = encoded["offset_mapping"][index]
+                    best = (context[offsets[first][0] : offsets[last][1]], score)
+    return best
+
+
+@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta"])
+def test_published_heads_give_the_spans_of_transformers(kind, transformers, tmp_path):
+    model = published(transformers, kind, tmp_path / "hf")
+    opened: Any = regard.load(tmp_path / "hf")
+    assert opened.config.task == "question-answering"
+    assert not opened.config.qa.match_words
+    assert opened.max_length == model.config.max_position_embeddings - 2 * (kind == "Roberta")
+    opened.config = regard_settings(opened.config, overlap=24, max_answer_tokens=12)
+    contexts = [CONTEXT, CONTEXT * 4]
+    for context in contexts:
+        for question in QUESTIONS:
+            expected, score = their_answer(
+                transformers,
+                tmp_path / "hf",
+                model,
+                question,
+                context,
+                window=opened.max_length,
+                most=12,
+            )
+            found = opened.answer(question, context)
+            assert found.answer == expected.strip()
+            assert context[found.start : found.end] == found.answer
+            assert found.probability == pytest.approx(score, rel=1e-3)
+
+
+def regard_settings(config: Any, **changes: int) -> Any:
+    """Return settings of a run with others of questions and answers."""
+    import msgspec
+
+    return msgspec.structs.replace(config, qa=msgspec.structs.replace(config.qa, **changes))
+
+
+def test_a_head_without_its_tensor_is_missing(transformers, tmp_path):
+    published(transformers, "Bert", tmp_path, head="Model")
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace("BertModel", "BertForQuestionAnswering"))
+    with pytest.raises(WeightsError, match=r"qa_outputs.weight is missing"):
+        regard.load(tmp_path)
+
+
+def test_the_head_of_longformer_is_refused_by_what_is_not_computed(transformers, tmp_path):
+    config = transformers.LongformerConfig(
+        hidden_size=12,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+        intermediate_size=12,
+        vocab_size=40,
+        attention_window=4,
+    )
+    transformers.LongformerForQuestionAnswering(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="every token of the question is global there"):
+        regard.load(tmp_path)
+
+
+@pytest.mark.parametrize("head", ["Model", "ForQuestionAnswering"])
+def test_a_run_begins_with_the_weights_of_a_published_encoder(head, transformers, tmp_path):
+    model = published(transformers, "Bert", tmp_path / "hf", head=head)
+    draw = random.Random(1)
+    rows = []
+    for number in range(40):
+        name, place = draw.choice(["Ada", "Bob"]), draw.choice(["Rome", "Oslo"])
+        context = f"{number} {name} met the cat in {place}."
+        rows.append({"context": context, "question": f"Where is {name}?", "answers": [place]})
+    trained: Any = train(
+        None,
+        tmp_path / "out",
+        settings=(
+            f"start_from={tmp_path / 'hf'}",
+            "training.epochs=1",
+            "training.precision=float32",
+            "training.average=0",
+            "optimizer.learning_rate=1e-12",
+            "data.max_length=64",
+        ),
+        sources={"path": regard_rows(rows)},
+    )
+    ours = trained.model.encoder.blocks[0].feed_forward.inner.weight
+    theirs = model.base_model.encoder.layer[0].intermediate.dense.weight
+    torch.testing.assert_close(ours, theirs)
+    has_head = head == "ForQuestionAnswering"
+    assert (trained.model.roles is None) == has_head
+    if has_head:
+        torch.testing.assert_close(trained.model.output_weight, model.qa_outputs.weight)
+
+
+def regard_rows(rows: list[dict[str, Any]]) -> Any:
+    """Return rows in memory as data."""
+    from regard.data.readers.memory import source_of_rows
+
+    return source_of_rows(rows)
