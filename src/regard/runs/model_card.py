@@ -10,6 +10,8 @@ from regard.setup.base_task import TestReport
 from regard.setup.config import RunConfig
 from regard.training.events import Finished
 
+_FUNCTIONS = ("train", "evaluate")  # of the package, by the names of their verbs
+
 
 def model_card(
     config: RunConfig,
@@ -79,5 +81,9 @@ def _use(step: NextStep) -> str:
     """Return a suggested command; one with options as a call in Python."""
     if not step.settings:
         return shlex.join(["regard", step.verb, *step.arguments])
+    if step.verb not in _FUNCTIONS:  # a method of the model, whose options name files of text
+        folder, *words = map(repr, step.arguments)
+        texts = (f"{name}=open({value!r}).read()" for name, value in step.settings)
+        return f"regard.load({folder}).{step.verb}({', '.join([*words, *texts])})"
     settings = ", ".join(f"{name}={value!r}" for name, value in step.settings)
     return f"regard.{step.verb}({', '.join(map(repr, step.arguments))}, {settings})"

@@ -89,7 +89,8 @@ def test_the_card_says_what_the_figures_are(folder) -> None:
     assert "| test | exact_match |" in card
     assert "| test | no_answer_f1 |" in card
     assert "nats more likely than the best span, chosen on the validation questions" in card
-    assert "--context" in card or "context=" in card
+    assert f"regard.load({str(folder)!r}).answer(" in card
+    assert "context=open('FILE').read())" in card
 
 
 def test_the_best_weights_are_those_of_the_highest_f1(folder) -> None:

@@ -78,18 +78,18 @@ class QuestionAnswerer:
 
     @overload
     def answer(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
-        self, questions: str, contexts: str
+        self, question: str, context: str
     ) -> Answer: ...
     @overload
-    def answer(self, questions: Sequence[str], contexts: str | Sequence[str]) -> list[Answer]: ...
+    def answer(self, question: Sequence[str], context: str | Sequence[str]) -> list[Answer]: ...
     def answer(
-        self, questions: str | Sequence[str], contexts: str | Sequence[str]
+        self, question: str | Sequence[str], context: str | Sequence[str]
     ) -> Answer | list[Answer]:
         """Find the answer to a question in a text, or to several.
 
         Args:
-            questions: One or more.
-            contexts: The text of all questions, or one for each.
+            question: One or more.
+            context: The text of all questions, or one for each.
 
         Returns:
             The answer to each, in the same order; of one string, one answer.
@@ -97,18 +97,19 @@ class QuestionAnswerer:
         Raises:
             ConfigError: There are not as many texts as questions, or a question is empty.
         """
-        if isinstance(questions, str):
-            if not isinstance(contexts, str):
+        if isinstance(question, str):
+            if not isinstance(context, str):
                 raise ConfigError("one question has one context, a text.  Give one for each.")
-            return self.answer([questions], [contexts])[0]
-        texts = [contexts] * len(questions) if isinstance(contexts, str) else list(contexts)
+            return self.answer([question], [context])[0]
+        questions = list(question)
+        texts = [context] * len(questions) if isinstance(context, str) else list(context)
         if len(texts) != len(questions):
             raise ConfigError(
                 f"{len(questions):,} questions and {len(texts):,} contexts.  Give one context for "
                 "all, or one for each."
             )
-        for number, question in enumerate(questions, start=1):
-            if not question.strip():
+        for number, text in enumerate(questions, start=1):
+            if not text.strip():
                 raise ConfigError(f"question {number:,} is empty.")
         spans = self.spans(_unanswered(questions, texts))
         return [self._result(span, text) for span, text in zip(spans, texts, strict=True)]
