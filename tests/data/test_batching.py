@@ -72,6 +72,16 @@ def test_padding_is_below_three_percent_on_lengths_like_those_of_real_text():
     assert batches.padding_fraction(batches.order(0)) < 0.03
 
 
+def test_padding_is_below_five_percent_for_few_long_documents():
+    rng = np.random.default_rng(0)
+    sources = [
+        [3] * length for length in np.clip(rng.lognormal(6.8, 0.6, 1000), 50, 8000).astype(int)
+    ]
+    targets = [[3] * length for length in np.clip(rng.normal(60, 15, 1000), 10, 200).astype(int)]
+    batches = batches_of(sources, targets, batch_tokens=8192)
+    assert batches.padding_fraction(batches.order(0)) < 0.05
+
+
 @pytest.mark.parametrize("before", [None, 1])
 @pytest.mark.parametrize("after", [None, 2, 0])
 def test_empty_rows_can_be_padded(before, after):

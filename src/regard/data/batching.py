@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+_MUCH_LONGER = 3  # times the tokens of the targets have the sources, such as documents
 _POOL_ROWS = 1 << 17  # rows sorted together: larger pads less, smaller mixes batches more
 
 
@@ -180,11 +181,14 @@ class LengthBatches:
         """Return rows sorted by length, cut where padded sources or targets pass the budget.
 
         Sources rise in length through one target length and fall through the next, so that a batch
-        that spans two has no jump in it.
+        that spans two has no jump in it. Sources that are much longer are sorted by first.
         """
         targets = self.lengths[rows]
         sources = targets if self.source_lengths is None else self.source_lengths[rows]
-        rows = rows[np.lexsort((np.where(targets % 2, -sources, sources), targets))]
+        first, second = targets, sources
+        if sources.sum() > _MUCH_LONGER * targets.sum():
+            first, second = sources, targets
+        rows = rows[np.lexsort((np.where(first % 2, -second, second), first))]
         widths = self.lengths[rows] + 1
         if self.source_lengths is not None:
             widths = np.maximum(widths, self.source_lengths[rows] + 1)

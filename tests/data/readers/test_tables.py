@@ -784,6 +784,8 @@ def test_problems_of_one_kind_are_grouped_with_their_first_lines():
         ("d.csv", "summary;text\nshort;long\n"),
         ("d.tsv", "document\tsummary\nlong\tshort\n"),
         ("d.tsv", "long\tshort\n"),
+        ("d.jsonl", '{"source": "long", "target": "short"}\n'),
+        ("d.csv", "target,source\nshort,long\n"),
     ],
 )
 def test_documents_with_summaries_are_read_from_every_format(name, content):

@@ -128,6 +128,15 @@ def find_pair(names: Sequence[str], roles: tuple[str, str] = PAIR_ROLES) -> tupl
     return None
 
 
+def find_pair_or_usual(names: Sequence[str], roles: tuple[str, str]) -> tuple[str, str] | None:
+    """Return the columns of two roles, else those of source and target.
+
+    >>> find_pair_or_usual(["source", "target"], SUMMARY_ROLES)
+    ('source', 'target')
+    """
+    return find_pair(names, roles) or find_pair(names)
+
+
 def is_column_name(name: str) -> bool:
     """Return whether a text is one of the usual names of columns of texts, labels and pairs.
 

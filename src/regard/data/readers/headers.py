@@ -15,7 +15,7 @@ from regard.data.languages import is_language_code
 from regard.data.readers.columns import (
     PAIR_ROLES,
     SUMMARY_ROLES,
-    find_pair,
+    find_pair_or_usual,
     find_roles,
     is_column_name,
 )
@@ -63,7 +63,7 @@ def find_header(
 
     TSV has no header as a rule, and a word list may begin with "so" and "da".
     """
-    pair = find_pair(names, roles)
+    pair = find_pair_or_usual(names, roles)
     is_text = pair is not None and not is_csv and all(map(_is_short_word, pair))
     return None if is_text else pair
 

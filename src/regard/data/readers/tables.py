@@ -21,7 +21,7 @@ import msgspec
 from regard.data.listing import list_first, spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
-from regard.data.readers.columns import PAIR_ROLES, find_column, find_pair
+from regard.data.readers.columns import PAIR_ROLES, find_column, find_pair_or_usual
 from regard.data.readers.headers import advise_columns, find_header, looks_like_header
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
@@ -232,7 +232,9 @@ def inspect_pairs(
     file = open_text(source, encoding)
     table, is_json = _open_pairs(file, source.suffix)
     if is_json:
-        find_keys = partial(_find_keys, columns) if columns else partial(find_pair, roles=roles)
+        find_keys = (
+            partial(_find_keys, columns) if columns else partial(find_pair_or_usual, roles=roles)
+        )
         return _inspect_objects(table, contents, find_keys)
     _, cells = next(_cell_records(file, table), (1, []))
     names = [name.strip() for name in cells]
@@ -367,7 +369,9 @@ def _pair_records(
     """Return the two texts of each row, in whichever format they are."""
     table, is_json = _open_pairs(file, suffix)
     if is_json:
-        find_keys = partial(_find_keys, columns) if columns else partial(find_pair, roles=roles)
+        find_keys = (
+            partial(_find_keys, columns) if columns else partial(find_pair_or_usual, roles=roles)
+        )
         yield from _json_records(file, table.lines, find_keys, roles, takes_numbers=False)
         return
     records = _cell_records(file, table)
@@ -391,6 +395,13 @@ def _pair_records(
 def _find_keys(names: Sequence[str], keys: Sequence[str]) -> list[str]:
     """Return the keys of an object for some columns; the name of a column that it does not have."""
     return [find_column(keys, name) or name for name in names]
+
+
+def _find_keys_of_pairs(
+    columns: tuple[str, str] | None, roles: tuple[str, str]
+) -> Callable[[list[str]], Sequence[str] | None]:
+    """Return the function that finds the two keys of an object, by their names or roles."""
+    return partial(_find_keys, columns) if columns else partial(find_pair_or_usual, roles=roles)
 
 
 def _aligned_records(file: TextFile, other: TextFile) -> Records:

@@ -104,12 +104,17 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
 
     @torch.no_grad()
     def evaluation_seconds(self, model: EncoderDecoder[Any]) -> float:
-        """Time the decoding of some rows to the length of their sources, and scale it up."""
+        """Time the decoding of some rows to the length of their sources, and scale it up.
+
+        Where sources are longer than targets by their limit, the mean target is the length.
+        """
         evaluated = copy.deepcopy(model).to(model.compute_dtype).eval()
         num_rows = len(self.valid.text)
         sample = range(0, num_rows, max(1, num_rows // _SAMPLED_ROWS))[:_SAMPLED_ROWS]
         start = time.perf_counter()
         search = replace(self.config.search, beam=1, num_best=1, max_length_ratio=1.0)
+        if self.config.data.max_source_length is not None:
+            search = replace(search, max_length=1 + int(self.valid.targets.lengths.mean()))
         ids = special_ids(evaluated, self.tokenizer)
         with suppress(WeightsError):  # measured steps that end in NaN: the run itself names them
             decode_rows(evaluated, self.valid.sources, sample, search, ids)

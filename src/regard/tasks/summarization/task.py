@@ -29,7 +29,7 @@ from regard.tasks.summarization.predictor import Summarizer
 from regard.training.events import Report, Warned
 
 _TESTED_ROWS = 500
-_SUGGESTED_WORDS = 30  # of a document in a suggested command
+_SUGGESTED_CHARS, _SUGGESTED_WORDS = 200, 30  # of a document in a suggested command
 
 
 class SummarizationTask(Task):
@@ -138,7 +138,8 @@ class SummarizationSetup(SequenceToSequenceSetup[SummarizationData]):
                 f"(first {num_words} words: ROUGE-L {floor:.1f})"
             )
         document = " ".join(first_sentence(dataset.valid.sources[0]).split())
-        document = first_words(document, _SUGGESTED_WORDS) or document
+        if len(document) > _SUGGESTED_CHARS:
+            document = first_words(document, _SUGGESTED_WORDS)
         language = f" ({dataset.language})" if dataset.language else ""
         return TestReport(
             test=test,
