@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from regard.cli.inputs import input_documents
 from regard.cli.outputs import escape, write_rows
 from regard.cli.parameters import AsText, Flag, Name, Output, Text
-from regard.cli.predictors import open_predictor
+from regard.cli.predictors import other_task
 
 if TYPE_CHECKING:
     from regard.tasks.summarization.predictor import Summarizer, Summary
@@ -37,7 +38,7 @@ def summarize(
     Parameters
     ----------
     model
-        Folder of a trained model.
+        Folder of a trained model, or one in Hugging Face's format, such as BART's.
     text
         A file if one of that name exists, else the text itself. A file of text is one document; of
         JSONL, CSV and TSV each row is one, in the column document (or article, text). - or nothing
@@ -61,10 +62,19 @@ def summarize(
     json
         One JSON object a line, with scores and the number of tokens that were cut off.
     """
+    from regard.hub.hugging_face.published_folder import is_hugging_face
+    from regard.tasks.opening import open_model
     from regard.tasks.sequence_to_sequence.predictor import SearchOptions
     from regard.tasks.summarization.predictor import Summarizer
+    from regard.tasks.translation.predictor import Translator
 
-    summarizer = open_predictor(model, Summarizer, "summarize")
+    predictor = open_model(model)
+    if isinstance(predictor, Translator) and is_hugging_face(Path(model)):
+        # The configuration of a published folder does not say what its targets are.
+        predictor = Summarizer(predictor.model, predictor.tokenizer, predictor.config)
+    if not isinstance(predictor, Summarizer):
+        raise other_task(model, predictor.config.task, "summarize")
+    summarizer = predictor
     options: SearchOptions = {
         "beam": beam,
         "num_best": nbest,

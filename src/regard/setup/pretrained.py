@@ -37,6 +37,7 @@ from regard.setup.published_config import published_config
 from regard.setup.request import Request
 
 _ENCODER_TASKS = {"masked-language-modeling", "classification", "question-answering"}
+_TARGET_TASKS = {"translation", "summarization"}
 
 
 def read_pretrained(request: Request, task: Task) -> Pretrained | None:
@@ -89,7 +90,8 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
     defaults = task.defaults
     checkpoint = read_hugging_face(Path(folder))
     config = published_config(checkpoint)
-    if task.name != config.task and not {task.name, config.task} <= _ENCODER_TASKS:
+    names = {task.name, config.task}
+    if task.name != config.task and not (names <= _ENCODER_TASKS or names <= _TARGET_TASKS):
         raise ConfigError(
             f"{folder}: a model for {config.task} (model_type {checkpoint.model_type}); "
             f"the data is for {task.name}."
@@ -114,7 +116,11 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
         tokenizer=config.tokenizer,
         search=config.search,
         sampling=config.sampling,
-        data=replace(defaults.data, max_length=max_length),
+        data=replace(
+            defaults.data,
+            max_length=max_length,
+            max_source_length=config.data.max_length if task.name == "summarization" else None,
+        ),
         qa=config.qa if config.task == task.name else defaults.qa,
     )
 
@@ -123,10 +129,8 @@ def _own_config(folder: str, task: Task) -> RunConfig:
     """Return the defaults of the task with the settings of a folder in regard's format."""
     source = ModelFolder(folder).read_config(RunConfig)
     reads_inputs = family_of(source.model) in INPUT_ENCODERS
-    is_other_kind = reads_inputs or (
-        "translation" in (source.task, task.name)
-        and not {source.task, task.name}.isdisjoint(_ENCODER_TASKS)
-    )
+    names = {source.task, task.name}
+    is_other_kind = reads_inputs or bool(names & _ENCODER_TASKS and names & _TARGET_TASKS)
     if source.task != task.name and is_other_kind:
         raise ConfigError(f"{folder}: made for {source.task}; the data is for {task.name}.")
     model = source.model
@@ -145,6 +149,7 @@ def _own_config(folder: str, task: Task) -> RunConfig:
         data=replace(
             task.defaults.data,
             max_length=source.data.max_length,
+            max_source_length=source.data.max_source_length if task.writes_targets else None,
             mean=source.data.mean,
             std=source.data.std,
         ),

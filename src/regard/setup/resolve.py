@@ -177,15 +177,18 @@ def _with_facts(data: DataConfig, facts: Facts) -> DataConfig:
 def _with_source_limit(config: RunConfig, request: Request, facts: Facts) -> RunConfig:
     """Set the longest source, a sparse pattern for long ones, and the longest output.
 
-    Only data with long sources sets them, and trained weights keep what they were trained with.
+    Only data with long sources sets them, and trained weights keep what they were trained with;
+    those that were trained on other data get a limit.
     """
-    if not facts.longest_source or facts.has_whole_model:
+    if not facts.longest_source:
         return config
     data, search, attention = config.data, config.search, config.attention
     if data.max_source_length is None:
         limit = next((x for x in _SOURCE_LIMITS if x >= facts.longest_source), _SOURCE_LIMITS[-1])
         limit = min(limit, _num_positions(config.model) or limit)
         data = replace(data, max_source_length=limit)
+    if facts.has_whole_model:
+        return replace(config, data=data)
     is_long = min(data.max_source_length or 0, facts.longest_source) > _LONGEST_FULL
     is_set = request.is_explicit("attention.pattern") or request.is_explicit("attention.encoder")
     if is_long and not is_set and isinstance(config.model, TransformerConfig):

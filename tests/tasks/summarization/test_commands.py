@@ -249,6 +249,37 @@ def test_a_crashed_run_resumes_to_the_same_weights(summarizer_folder, documents_
     assert left == right
 
 
+@pytest.mark.slow
+def test_an_exported_summarizer_gives_the_same_summaries(capsys, documents_file, tmp_path):
+    layout = ("model.norm=post", "model.positions=sinusoidal_halves", "training.epochs=1")
+    train(documents_file, tmp_path / "m", settings=(*SETTINGS, *layout))
+    assert run(capsys, "export", tmp_path / "m", "-o", tmp_path / "hf")[0] == 0
+    outputs = [
+        run(capsys, "summarize", folder, DOCUMENT) for folder in (tmp_path / "m", tmp_path / "hf")
+    ]
+    assert outputs[0] == outputs[1]
+    words = [
+        word for name in ("epochs=1", "batch_tokens=4096") for word in ("--set", f"training.{name}")
+    ]
+    code, out, _ = run(
+        capsys, "train", documents_file, "-o", tmp_path / "n", "--from", tmp_path / "hf", *words
+    )
+    assert code == 0
+    assert "test ROUGE-L" in out
+
+
+def test_a_fine_tuned_summarizer_keeps_the_limit_of_its_documents(
+    capsys, limited_folder, documents_file, tmp_path
+):
+    folder = tmp_path / "tuned"
+    train(
+        documents_file,
+        folder,
+        settings=(f"start_from={limited_folder}", "training.epochs=1"),
+    )
+    assert regard.load(folder).max_source_length == 8
+
+
 def test_info_and_the_card_say_what_the_model_is_for(capsys, summarizer_folder):
     code, out, _ = run(capsys, "info", summarizer_folder)
     assert code == 0
