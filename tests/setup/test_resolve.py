@@ -158,6 +158,11 @@ def test_weights_to_start_from_keep_the_scale_of_their_inputs():
         ),
         (("training.coverage=1",), "classification", "--set training.coverage=1: the loss of a"),
         (
+            ("optimizer.name=newton-cg", "model.has_copy=true"),
+            "translation",
+            "--set optimizer.name=newton-cg: the Gauss-Newton matrix needs a loss that is convex",
+        ),
+        (
             ("model.family=lstm", "model.has_copy=true"),
             "translation",
             "unknown setting model.has_copy.  It goes with model.family=transformer.",

@@ -170,14 +170,15 @@ class PointerGenerator(Layer):
         exact = source.keys.dtype
         if lengths is None and source.ids.shape[1] == 0:
             lengths = source.ids.new_zeros(len(source.ids))
-        scores = self.query(hidden).to(exact) @ source.keys.transpose(1, 2) / self.dim**0.5
+        products = self.query(hidden).to(exact) @ source.keys.transpose(1, 2)
+        scores = products.to(exact) / self.dim**0.5  # a product is rounded in an autocast region
         if lengths is not None:
             positions = torch.arange(scores.shape[2], device=scores.device)
             is_padding = positions >= lengths[:, None]  # [batch, keys]
             scores = scores.masked_fill(is_padding[:, None], _LOG_ZERO)
         log_attention = scores.log_softmax(-1)  # [batch, length, keys]
         context = log_attention.exp().to(hidden.dtype) @ source.states
-        gate = self.gate(torch.cat([hidden, context, embedded], dim=-1).to(exact))[..., 0]
+        gate = self.gate(torch.cat([hidden, context, embedded], dim=-1).to(exact))[..., 0].to(exact)
         log_generate, log_copy = F.logsigmoid(gate), F.logsigmoid(-gate)
         if lengths is not None:
             is_empty = lengths[:, None] == 0

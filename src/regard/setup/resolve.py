@@ -77,7 +77,7 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     task.require_family(config.model)
     config = _with_source_limit(config, request, facts)
     _check_positions(config)
-    _check_coverage(config, task)
+    _check_copying(config, task)
     presets = task.presets[family_of(config.model)]
     config = _with_batch_and_rate(config, request, facts, presets.get(preset) or presets["small"])
     config = _with_precision(config, request, machine)
@@ -224,16 +224,23 @@ def _check_positions(config: RunConfig) -> None:
             )
 
 
-def _check_coverage(config: RunConfig, task: Task) -> None:
-    """Raise where coverage is to be trained by a model that does not copy."""
-    coverage = config.training.coverage
-    if coverage and not getattr(config.model, "has_copy", False):
+def _check_copying(config: RunConfig, task: Task) -> None:
+    """Raise where coverage is trained without a copy mechanism, or that with Gauss-Newton."""
+    coverage, optimizer = config.training.coverage, config.optimizer
+    has_copy = getattr(config.model, "has_copy", False)
+    if coverage and not has_copy:
         advice = "Leave it out"
         if task.families is ENCODER_DECODERS and isinstance(config.model, TransformerConfig):
             advice += ", or add `model.has_copy=true`"
         raise ConfigError(
             f"`training.coverage={coverage:g}`: the loss of a model that copies, and this one does "
             f"not.  {advice}."
+        )
+    if has_copy and (optimizer.name, optimizer.curvature) == ("newton-cg", "gauss-newton"):
+        raise ConfigError(
+            "`optimizer.name=newton-cg`: the Gauss-Newton matrix needs a loss that is convex in "
+            "the logits, which that of a model that copies is not.  Take the Hessian: "
+            "`optimizer.curvature=hessian`"
         )
 
 

@@ -96,11 +96,7 @@ class TokenLoss(ABC, Generic[M]):
         """
         hidden, copies = self.states_and_copies(model, batch)
         if copies is not None:
-            raise ConfigError(
-                "newton-cg with the Gauss-Newton matrix needs a loss that is convex in the logits, "
-                "which that of a model that copies is not.  Take the Hessian: "
-                "`optimizer.curvature=hessian`"
-            )
+            raise ConfigError("a model that copies has no logits in which its loss is convex.")
         return model.logits(hidden[batch.labels != self.nothing])
 
     def of_outputs(self, outputs: Tensor, batch: Any) -> Loss:
