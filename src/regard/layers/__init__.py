@@ -11,7 +11,7 @@ torch.Size([2, 10, 64])
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.cache import KeyValueCache, WindowCache, cache_for
 from regard.layers.convolution import ConvBlock, ConvDecoderBlock, GatedConvolution
-from regard.layers.cross_entropy import linear_cross_entropy
+from regard.layers.cross_entropy import linear_cross_entropy, mixture_cross_entropy
 from regard.layers.dropout import Dropout, set_dropout_generator
 from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
 from regard.layers.feed_forward import FeedForward
@@ -24,6 +24,7 @@ from regard.layers.mesa_layer import MesaMixer, MesaSolver
 from regard.layers.multi_head_attention import CrossAttention, MultiHeadAttention, SelfAttention
 from regard.layers.norm import LayerNorm, RMSNorm
 from regard.layers.patch_embedding import InputEmbedding, Patches
+from regard.layers.pointer_generator import CopyDistribution, CopySource, PointerGenerator
 from regard.layers.pooling import Pooler, mean_of_valid
 from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
 from regard.layers.recurrent import Lstm
@@ -38,6 +39,8 @@ __all__ = [
     "BlockConfig",
     "ConvBlock",
     "ConvDecoderBlock",
+    "CopyDistribution",
+    "CopySource",
     "CrossAttention",
     "DecoderBlock",
     "Description",
@@ -60,6 +63,7 @@ __all__ = [
     "MesaSolver",
     "MultiHeadAttention",
     "Patches",
+    "PointerGenerator",
     "Pooler",
     "RMSNorm",
     "RelativeAttention",
@@ -79,6 +83,7 @@ __all__ = [
     "linear_cross_entropy",
     "mean_of_valid",
     "merge_low_rank",
+    "mixture_cross_entropy",
     "rotate",
     "set_dropout_generator",
     "sinusoids",

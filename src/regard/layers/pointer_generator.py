@@ -178,7 +178,9 @@ class PointerGenerator(Layer):
             scores = scores.masked_fill(is_padding[:, None], _LOG_ZERO)
         log_attention = scores.log_softmax(-1)  # [batch, length, keys]
         context = log_attention.exp().to(hidden.dtype) @ source.states
-        gate = self.gate(torch.cat([hidden, context, embedded], dim=-1).to(exact))[..., 0].to(exact)
+        x = torch.cat([hidden, context, embedded], dim=-1)
+        # A plain map of PyTorch computes in the type of its weights alone.
+        gate = self.gate(x.to(exact) if isinstance(self.gate, Linear) else x)[..., 0].to(exact)
         log_generate, log_copy = F.logsigmoid(gate), F.logsigmoid(-gate)
         if lengths is not None:
             is_empty = lengths[:, None] == 0

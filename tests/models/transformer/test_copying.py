@@ -17,6 +17,7 @@ from regard.hub.export.formats import choose_format
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.layer import count_flops
+from regard.layers.linear import use_plain_linears
 from regard.models import DECODERS, ENCODERS
 from regard.models.transformer.model import Transformer, TransformerConfig
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
@@ -67,6 +68,15 @@ def test_probabilities_in_an_autocast_region_are_of_float32():
         outputs = build().float()(SOURCE, TARGET)
     assert outputs.dtype == torch.float32
     torch.testing.assert_close(outputs.logsumexp(-1), torch.zeros(2, 4), rtol=0, atol=1e-6)
+
+
+def test_plain_maps_of_half_precision_copy_too():
+    model = build().bfloat16()
+    own = model(SOURCE, TARGET)
+    use_plain_linears(model)
+    plain = model(SOURCE, TARGET)
+    assert plain.dtype == torch.float32
+    torch.testing.assert_close(plain, own, rtol=0, atol=0.02)  # the gate is rounded
 
 
 def test_a_source_without_tokens_leaves_the_vocabulary():
