@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.benchmarks.drawn_questions import write_questions
+from benchmarks.answers import write_questions
 
 import regard
 from regard.__main__ import main
