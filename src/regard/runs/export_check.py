@@ -19,7 +19,7 @@ from torch import Tensor
 from regard.errors import ConfigError, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.export import EXPORTS, TrainedModel
-from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, Vit
+from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, SpanModel, Vit
 from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
 from regard.runs.transformers_peer import TRANSFORMERS
 from regard.tasks import task_named
@@ -180,7 +180,7 @@ def _model_inputs(opened: Any, texts: Sequence[str]) -> list[tuple[Tensor, ...]]
         rows = [[*tokenizer.document_start, *tokenizer.encode_text(text)] for text in texts]
         length = min(_MAX_TOKENS, model.num_positions or _MAX_TOKENS)
         return [(torch.tensor([row[:length]]),) for row in rows]
-    encoder = model.encoder if isinstance(model, Classifier) else model
+    encoder = model.encoder if isinstance(model, Classifier | SpanModel) else model
     length = min(_MAX_TOKENS, encoder.config.max_positions)
     rows = tokenizer.encode_whole(texts, max_length=length)
     return [(torch.tensor([row]),) for row in rows]
@@ -230,6 +230,7 @@ def _peer_outputs(
     auto_classes: tuple[tuple[type[Model], str], ...] = (
         (Vit, "ViTForImageClassification"),
         (Classifier, "AutoModelForSequenceClassification"),
+        (SpanModel, "AutoModelForQuestionAnswering"),
         (Encoder, "AutoModel" if has_hidden_states else "AutoModelForMaskedLM"),
         (Decoder, "AutoModelForCausalLM"),
         (EncoderDecoder, "AutoModelForSeq2SeqLM"),
@@ -242,5 +243,8 @@ def _peer_outputs(
     with torch.inference_mode():
         for tensors in inputs:
             output = peer(**dict(zip(names, tensors, strict=False)))
+            if isinstance(model, SpanModel):
+                outputs.append(torch.stack([output.start_logits, output.end_logits], dim=2))
+                continue
             outputs.append(output.last_hidden_state if has_hidden_states else output.logits)
     return outputs

@@ -6,16 +6,19 @@ models are equal if every text has the same tokens, the same output, and numbers
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import torch
 from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.questions import Questions
 from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError, RegardError
 from regard.generation.beam_search_config import BeamSearchConfig
@@ -29,6 +32,7 @@ from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import Predictor
+from regard.tasks.question_answering.predictor import QuestionAnswerer, unanswered
 from regard.tasks.sequence_to_sequence.decode_rows import (
     decode_rows,
     forbid_unused_ids,
@@ -155,6 +159,8 @@ def validation_texts(config: RunConfig) -> list[str]:
         valid = task_named(config.task).read(ReadOptions.from_config(config, sources)).valid
     except RegardError:
         return []
+    if isinstance(valid, Questions):
+        return list(dict.fromkeys(valid.contexts))
     return list(valid.sources if isinstance(valid, ParallelCorpus) else valid.texts)
 
 
@@ -164,6 +170,8 @@ def model_outputs(opened: Predictor, texts: Sequence[str]) -> tuple[list[str], l
         return _translate(opened, texts)
     if isinstance(opened, TextClassifier):
         return list(texts), _classify(opened, texts)
+    if isinstance(opened, QuestionAnswerer):
+        return _answer(opened, texts)
     if isinstance(opened, TextGenerator):
         prompts = [" ".join(text.split()[:_PROMPT_WORDS]) for text in texts]
         return prompts, [_generate(opened, prompt) for prompt in prompts]
@@ -216,6 +224,30 @@ def _classify(opened: TextClassifier, texts: Sequence[str]) -> list[TextOutput]:
         )
         for row, best in zip(rows, opened.classify(texts), strict=True)
     ]
+
+
+def question_of(text: str) -> str:
+    """Return a question about a text that any text has: its first words."""
+    return " ".join(text.split()[:_PROMPT_WORDS])
+
+
+def _answer(opened: QuestionAnswerer, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:
+    """Answer a question about each text that is short enough for one window."""
+    questions = list(map(question_of, texts))
+    batches, _ = opened.batches(unanswered(questions, texts))
+    first_of = {window.row: index for index, window in enumerate(batches.windows)}
+    counts = Counter(window.row for window in batches.windows)
+    inputs, outputs = [], []
+    for row, (question, text) in enumerate(zip(questions, texts, strict=True)):
+        if counts[row] == 1:
+            batch = batches.batch(np.array([first_of[row]]))
+            result = QuestionAnswerer(opened.model, opened.tokenizer, opened.config).answer(
+                question, text
+            )
+            inputs.append(text)
+            tokens = tuple(batch.ids[0].tolist())
+            outputs.append(TextOutput(tokens, result.answer or "", (result.probability,)))
+    return inputs, outputs
 
 
 def _generate(opened: TextGenerator, prompt: str) -> TextOutput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from typing import Any
 
 import torch
 
-from regard.runs.text_check import NUM_TOKENS, Peer, TextOutput, check_search
+from regard.runs.text_check import NUM_TOKENS, Peer, TextOutput, check_search, question_of
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder, pool_states
 from regard.tasks.opening import Predictor
+from regard.tasks.question_answering.predictor import QuestionAnswerer
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 
@@ -42,6 +44,8 @@ def transformers_outputs(
             return _translate(library, folder, opened, tokenizer, texts)
         if isinstance(opened, TextClassifier):
             return _classify(library, folder, opened, tokenizer, texts)
+        if isinstance(opened, QuestionAnswerer):
+            return _answer(library, folder, opened, tokenizer, texts)
         if isinstance(opened, TextGenerator):
             return _generate(library, folder, tokenizer, texts)
         assert isinstance(opened, TextEncoder), "models of other inputs read no texts"
@@ -99,6 +103,31 @@ def _classify(
                 tuple(scores[label] for label in opened.labels),
             )
         )
+    return outputs
+
+
+def _answer(
+    library: Any, folder: Path, opened: QuestionAnswerer, tokenizer: Any, texts: Sequence[str]
+) -> list[TextOutput]:
+    """Find the best span as the pipeline of version 4 did, which version 5 has not."""
+    model = library.AutoModelForQuestionAnswering.from_pretrained(folder).eval()
+    most, outputs = opened.config.qa.max_answer_tokens, []
+    for text in texts:
+        row = tokenizer(question_of(text), text, return_tensors="pt", return_offsets_mapping=True)
+        offsets = row.pop("offset_mapping")[0].tolist()
+        is_context = torch.tensor([number == 1 for number in row.sequence_ids(0)])
+        is_possible = is_context.clone()
+        is_possible[0] = True
+        output = model(**row)
+        starts, ends = (
+            logits[0].masked_fill(~is_possible, -math.inf).softmax(0) * is_context
+            for logits in (output.start_logits, output.end_logits)
+        )
+        pairs = (starts[:, None] * ends).triu().tril(most - 1)  # [length, length]
+        first, last = divmod(int(pairs.argmax()), len(ends))
+        answer = text[offsets[first][0] : offsets[last][1]].strip()
+        tokens = tuple(row["input_ids"][0].tolist())
+        outputs.append(TextOutput(tokens, answer, (float(pairs[first, last]),)))
     return outputs
 
 

@@ -15,6 +15,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 import regard
 from regard.errors import ConfigError, WeightsError
+from regard.runs.export_check import export_model
 from regard.runs.run import train
 
 WORDS = """the a of in when where who what red old small cat dog house tree river sees likes finds
@@ -147,6 +148,58 @@ def regard_settings(config: Any, **changes: int) -> Any:
     import msgspec
 
     return msgspec.structs.replace(config, qa=msgspec.structs.replace(config.qa, **changes))
+
+
+@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta"])
+def test_a_published_head_goes_out_as_it_came(kind, transformers, tmp_path):
+    published(transformers, kind, tmp_path / "hf")
+    opened = regard.load(tmp_path / "hf")
+    texts = [CONTEXT, "Rome is old.", "Where the river is, Bob paints the tree."]
+    exported = export_model(opened, tmp_path / "out", texts=texts)
+    assert exported.model_type == kind.lower()
+    assert exported.difference < 1e-5 * exported.scale
+    assert exported.peer_difference is not None
+    assert exported.peer_difference < 1e-4 * exported.scale
+    assert exported.texts.is_equal, exported.texts
+
+
+def test_a_model_of_a_run_goes_out_with_its_vocabulary(transformers, tmp_path):
+    rows = [
+        {"context": f"{n} Ada met Bob in {p}.", "question": f"Where is {n}?", "answers": [p]}
+        for n, p in enumerate(["Rome", "Oslo", "Lima", "Bonn"] * 8)
+    ]
+    settings = (
+        "model.num_layers=1",
+        "model.dim=16",
+        "model.num_heads=2",
+        "model.hidden_dim=16",
+        "model.norm=post",
+        "model.epsilon=1e-12",
+        "model.num_segments=2",
+        "model.max_positions=64",
+        "training.epochs=1",
+        "training.precision=float32",
+        "qa.match_words=false",
+    )
+    with pytest.raises(ConfigError, match=r"qa.match_words=true: published models are not told"):
+        told: Any = train(
+            None,
+            tmp_path / "told",
+            settings=(*settings[:4], "training.epochs=1"),
+            sources={"path": regard_rows(rows)},
+        )
+        export_model(told, tmp_path / "no")
+    sources = {"path": regard_rows(rows)}
+    trained: Any = train(
+        None, tmp_path / "out", settings=(*settings, "model.rotary_base=none"), sources=sources
+    )
+    exported = export_model(trained, tmp_path / "hf", texts=[row["context"] for row in rows[:5]])
+    assert exported.texts.is_equal, exported.texts
+    assert exported.texts.num_texts == 5
+    opened: Any = regard.load(tmp_path / "hf")
+    question, context = rows[0]["question"], rows[0]["context"]
+    trained.threshold = None
+    assert opened.answer(question, context).start == trained.answer(question, context).start
 
 
 def test_a_head_without_its_tensor_is_missing(transformers, tmp_path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,11 +19,16 @@ from regard.models import (
     EncoderDecoder,
     Family,
     ModelConfig,
+    SpanModel,
     TextModel,
     family_of,
 )
 from regard.models.base.checkpoint_format import SettingError, setting_text
 from regard.models.base.classifier_checkpoints import checkpoint_of
+from regard.models.base.span_checkpoints import span_checkpoint_of
+
+StoreModel = Callable[[Any, CheckpointFormat, int], tuple[dict[str, Any], Any]]
+"""Returns how a format stores a model, from its configuration, the format and the vocabulary."""
 
 _MOST_CHANGES = 20
 
@@ -60,16 +66,27 @@ def choose_format(
     name, refused = family_of(config), []
     patterns, settings = attention_obstacles(attention)
     for checkpoint_format in families[name].formats:
-        obstacles = _find_obstacles(config, checkpoint_format, model.vocab_size, labels)
+        store = _store_of(model, labels)
+        obstacles = _find_obstacles(config, checkpoint_format, model.vocab_size, store)
         if not obstacles.sentences:
-            _, mappings = checkpoint_of(config, checkpoint_format, model.vocab_size, labels)
+            _, mappings = store(config, checkpoint_format, model.vocab_size)
             names = {mapping.local for mapping in mappings}
             if names != dict(model.named_parameters()).keys():
                 continue  # that of another role of the family
             if not patterns:
                 return checkpoint_format
         refused.append(obstacles)
-    raise ConfigError(_refusal(name, families, refused, patterns, settings, labels))
+    store = _store_of(model, labels)
+    raise ConfigError(_refusal(name, families, refused, patterns, settings, store))
+
+
+def _store_of(model: TextModel, labels: Sequence[str]) -> StoreModel:
+    """Return how a checkpoint format stores a model, by its kind."""
+    return (
+        span_checkpoint_of
+        if isinstance(model, SpanModel)
+        else partial(checkpoint_of, labels=labels)
+    )
 
 
 def attention_obstacles(attention: AttentionConfig) -> tuple[list[str], dict[str, Any]]:
@@ -101,7 +118,7 @@ def _refusal(
     refused: Sequence[_Obstacles],
     patterns: list[str],
     settings: dict[str, Any],
-    labels: Sequence[str],
+    store: StoreModel,
 ) -> str:
     """Return all obstacles to the nearest format, and the settings of a model without them."""
     opening = f"model.family={name}: no published layout has a place for this model.  "
@@ -113,7 +130,7 @@ def _refusal(
         other, family = next(iter(with_format.items()))
         settings = settings | {"model.family": other}
         nearest = min(
-            (_find_obstacles(family.config(), form, 8, labels) for form in family.formats),
+            (_find_obstacles(family.config(), form, 8, store) for form in family.formats),
             key=lambda obstacles: len(obstacles.sentences),
         )
         changes = nearest.settings or {}
@@ -128,14 +145,14 @@ def _find_obstacles(
     config: ModelConfig,
     checkpoint_format: CheckpointFormat,
     vocab_size: int,
-    labels: Sequence[str],
+    store: StoreModel,
 ) -> _Obstacles:
     """Change settings, one refusal after another, until a format can express the model."""
     sentences: list[str] = []
     settings: dict[str, Any] = {}
     for _ in range(_MOST_CHANGES):
         try:
-            checkpoint_of(config, checkpoint_format, vocab_size, labels)
+            store(config, checkpoint_format, vocab_size)
         except SettingError as error:
             sentences += error.obstacles
             settings |= error.settings

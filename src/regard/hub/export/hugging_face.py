@@ -30,6 +30,7 @@ from regard.models import (
     Decoder,
     EncoderDecoder,
     ModelConfig,
+    SpanModel,
     TextModel,
     Vit,
     family_of,
@@ -65,8 +66,14 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
     model, tokenizer = trained.model, trained.tokenizer
     if not isinstance(model, TextModel) or tokenizer is None:
         raise ConfigError("export: only models of text are written for others.")
-    encoder = model.encoder if isinstance(model, Classifier) else model
+    encoder = model.encoder if isinstance(model, Classifier | SpanModel) else model
     config = cast("ModelConfig", encoder.config)
+    if isinstance(model, SpanModel) and model.roles is not None:
+        raise ConfigError(
+            "qa.match_words=true: published models are not told which words of a text are in the "
+            "question.  A model that can be written is trained with `qa.match_words=false` "
+            "`model.rotary_base=none`, or starts from a published head for questions."
+        )
     if type(config) not in {family.config for family in FAMILIES.values()}:
         raise ConfigError("export: no published layout has a Transformer's encoder alone.")
     checkpoint_format = choose_format(model, config, trained.labels, trained.attention)
@@ -87,6 +94,7 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
         files=files,
         special_ids=tokenizer.special_ids,
         labels=trained.labels,
+        finds_spans=isinstance(model, SpanModel),
     )
     return checkpoint_format.model_type
 
@@ -94,7 +102,9 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
 def _longest_text(model: TextModel, config: ModelConfig, trained: TrainedModel) -> int | None:
     """Return the most tokens of a text that the model reads; None where its length is not known."""
     limits = [getattr(config, "max_positions", None)]
-    if trained.max_length is not None and isinstance(model, Classifier | EncoderDecoder):
+    if trained.max_length is not None and isinstance(
+        model, Classifier | SpanModel | EncoderDecoder
+    ):
         # The end of a source is not counted.
         limits.append(trained.max_length + isinstance(model, EncoderDecoder))
     return min((limit for limit in limits if limit is not None), default=None)

@@ -1,9 +1,10 @@
 """The vocabulary of an exported model: with what regard puts around its texts, and their length.
 
 A vocabulary that a run trained splits texts alone. Outside, ``tokenizer.json`` has to add the end
-of a source or of a labelled text, and the newline before running text, each line of which begins
-with a space. ``tokenizer_config.json`` says how long a text may be and which inputs the model has:
-GPT-2 would add the row of token 0 to every position if it were given segments.
+of a source or of a labelled text, what is around a question and its text, and the newline before
+running text, each line of which begins with a space. ``tokenizer_config.json`` says how long a text
+may be and which inputs the model has: GPT-2 would add the row of token 0 to every position if it
+were given segments.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.file_names import TOKENIZER, TOKENIZER_CONFIG
 from regard.hub.hugging_face.published_tokenizer import vocabulary_files
 from regard.hub.hugging_face.weight_files import dump_json
-from regard.models import Classifier, Decoder, Encoder, TextModel
+from regard.models import Classifier, Decoder, Encoder, SpanModel, TextModel
 
 # After a space at the beginning: one before each later line, none before an empty first one.
 _LINES = (("\n(?=[^\n])", "\n "), (r"\A (?=\n)", ""))
@@ -62,6 +63,8 @@ def _with_ends(tokenizer: Tokenizer, model: TextModel) -> str:
         isinstance(model, Encoder) and not isinstance(model, Classifier) and model.head is not None
     )
     begins, ends = ([newline], [newline]) if is_running else ([], [end])
+    if isinstance(model, SpanModel):
+        begins = list(tokenizer.pair_template.begin)
     if isinstance(model, Decoder):
         ends = []
     if is_running:

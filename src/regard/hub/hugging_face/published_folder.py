@@ -62,6 +62,7 @@ from regard.models.base.span_checkpoints import (
     SPAN_OUTPUT,
     UNUSED_POOLER,
     map_span_parameters,
+    span_checkpoint_of,
     with_span_head,
 )
 
@@ -195,6 +196,7 @@ def write_hugging_face(
     files: Mapping[str, str | bytes] = MappingProxyType({}),
     special_ids: Mapping[str, int] = MappingProxyType({}),
     labels: Sequence[str] = (),
+    finds_spans: bool = False,
     fields: Mapping[str, Any] = MappingProxyType({}),
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
@@ -203,12 +205,13 @@ def write_hugging_face(
     Args:
         folder: The folder, created as needed.
         model: The model, whose attention must be full: published configurations have no pattern.
-        config: Its configuration; of a `Classifier` that of its encoder.
+        config: Its configuration; of a `Classifier` or a `SpanModel` that of its encoder.
         checkpoint_format: One of its family.
         vocab_size: Number of token ids.
         files: Other files by name, such as those of the vocabulary.
         special_ids: Of special tokens, by their roles; bos, eos and pad are written.
         labels: Of a `Classifier`, in the order of its logits.
+        finds_spans: Whether it is a `SpanModel`.
         fields: Of ``config.json``, which replace those of the format.
         shard_bytes: Weights larger than this are written to several files with an index.
 
@@ -219,7 +222,10 @@ def write_hugging_face(
     if (folder / CONFIG).exists():
         raise ConfigError(f"{folder}: holds a model of regard.  Export to another folder.")
     # The format overrides ids of the vocabulary: RoBERTa counts its positions from pad_token_id.
-    written, mappings = checkpoint_of(config, checkpoint_format, vocab_size, labels)
+    if finds_spans:
+        written, mappings = span_checkpoint_of(config, checkpoint_format, vocab_size)
+    else:
+        written, mappings = checkpoint_of(config, checkpoint_format, vocab_size, labels)
     roles = ("bos", "eos", "pad") if vocab_size else ()
     ids = {f"{role}_token_id": special_ids.get(role) for role in roles}
     content = dump_json({**ids, **written, **fields})

@@ -6,10 +6,11 @@ token's state to its two logits, with the same name in all of them.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from regard.errors import ConfigError
 from regard.models.base.checkpoint_format import CheckpointFormat, ParameterMapping
 from regard.models.base.encoder import EncoderConfig
 
@@ -46,3 +47,28 @@ def map_span_parameters(
         ParameterMapping(f"output_{kind}", (f"{SPAN_OUTPUT}.{kind}",))
         for kind in ("weight", "bias")
     ]
+
+
+def span_checkpoint_of(
+    config: EncoderConfig, checkpoint_format: CheckpointFormat, vocab_size: int
+) -> tuple[dict[str, Any], list[ParameterMapping]]:
+    """Return how a format stores a model of answers: fields of ``config.json`` and tensor names.
+
+    Args:
+        config: Of its encoder.
+        checkpoint_format: One of its family.
+        vocab_size: Number of token ids.
+
+    Raises:
+        ConfigError: The format cannot express a setting, or computes these models otherwise.
+    """
+    if checkpoint_format.model_type == "longformer":
+        raise ConfigError(
+            "longformer checkpoints of answers have global attention at every token of the "
+            "question, which is not computed here."
+        )
+    config = with_span_head(config)
+    fields = checkpoint_format.write(config, vocab_size)
+    architecture = fields["architectures"][0].removesuffix("Model")
+    fields["architectures"] = [architecture + "ForQuestionAnswering"]
+    return fields, map_span_parameters(config, checkpoint_format)

@@ -111,7 +111,7 @@ class QuestionAnswerer:
         for number, text in enumerate(questions, start=1):
             if not text.strip():
                 raise ConfigError(f"question {number:,} is empty.")
-        spans = self.spans(_unanswered(questions, texts))
+        spans = self.spans(unanswered(questions, texts))
         return [self._result(span, text) for span, text in zip(spans, texts, strict=True)]
 
     def stream(self, rows: Iterable[tuple[str, str]]) -> Iterator[Answer]:
@@ -182,7 +182,7 @@ class QuestionAnswerer:
         return Answer(answer=text, start=start, end=end, probability=math.exp(span.log_probability))
 
 
-def _unanswered(questions: Sequence[str], contexts: Sequence[str]) -> Questions:
+def unanswered(questions: Sequence[str], contexts: Sequence[str]) -> Questions:
     """Return questions whose answers are not known."""
     count = len(questions)
     return Questions(
