@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from regard.setup.config import RunConfig
-from regard.setup.facts import DataFacts, Facts, Machine, Pretrained
+from regard.setup.facts import DataFacts, Facts, Machine, Pretrained, SourceLengths
 from regard.setup.request import Request
 from regard.setup.resolve import resolve
 from regard.tasks import TASKS
@@ -21,8 +21,7 @@ def decide(
     num_tokens: int = 30_000,
     machine: Machine = MACHINE,
     pretrained: Pretrained | None = None,
-    longest_source: int = 0,
-    longest_target: int = 0,
+    sources: SourceLengths | None = None,
     **facts: Any,
 ) -> RunConfig:
     """Resolve settings for data of a size."""
@@ -32,8 +31,7 @@ def decide(
             data=DataFacts(num_chars=num_chars, **facts),
             vocab_size=300,
             num_tokens=num_tokens,
-            longest_source=longest_source,
-            longest_target=longest_target,
+            sources=sources,
             pretrained=pretrained,
         ),
         machine,

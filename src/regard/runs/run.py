@@ -31,7 +31,7 @@ from regard.setup.build import (
     build_model,
     dropped_report,
     estimate_num_tokens,
-    longest_lengths,
+    measure_sources,
     summarize_model,
 )
 from regard.setup.config import PresetName, RunConfig
@@ -336,15 +336,13 @@ class _Run:
                 vocab_size = draft.tokenizer.vocab_size or dataset.vocab_size
                 settings = msgspec.structs.replace(draft.tokenizer, vocab_size=vocab_size)
                 tokenizer = Tokenizer.train(dataset.texts(), settings)
-        longest_source, longest_target = longest_lengths(dataset, tokenizer)
         facts = Facts(
             data=dataset.facts(),
             paths=stored_paths(sources, folder),
             sha256=sources_hash(sources),
             vocab_size=0 if tokenizer is None else len(tokenizer),
             num_tokens=estimate_num_tokens(dataset, tokenizer),
-            longest_source=longest_source,
-            longest_target=longest_target,
+            sources=measure_sources(dataset, tokenizer),
             pretrained=pretrained,
         )
         machine = inspect_machine()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.audio import LogMelConfig
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource, open_source
@@ -219,9 +220,9 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
         """Return the training texts for the vocabulary; empty where there is no text."""
         raise NotImplementedError
 
-    def longest_texts(self) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the longest sources and targets where sources may be long; else none."""
-        return (), ()
+    def long_pairs(self) -> ParallelCorpus | None:
+        """Return the training pairs where sources may be long, as documents are; else None."""
+        return None
 
     @property
     def vocab_size(self) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from regard.data.languages import has_spaces_between_words
@@ -11,11 +12,13 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Model
 from regard.setup.base_task import Dataset, Task
 from regard.setup.config import RunConfig
+from regard.setup.facts import SourceLengths
 from regard.setup.fine_tuning import freeze
 from regard.training.events import ModelSummary, TokenizerSummary
 from regard.training.precision import compute_dtype
 
 _SAMPLED_TEXTS = 500
+_MEASURED_TEXTS = 32  # longest sources whose tokens are counted
 
 
 def build_model(config: RunConfig, vocab_size: int, task: Task) -> Model:
@@ -78,24 +81,35 @@ def summarize_tokens(
 
 
 def estimate_num_tokens(dataset: Dataset, tokenizer: AnyTokenizer | None) -> int:
-    """Estimate the tokens to be predicted in one pass over the data, from a sample of texts."""
+    """Estimate the tokens of one pass over the data, see `Facts`, from a sample of texts."""
     facts = dataset.facts()
     if tokenizer is None:
         return facts.num_tokens
     texts = dataset.texts()
     sample = texts[:: max(1, len(texts) // _SAMPLED_TEXTS)]
-    num_chars = sum(map(len, sample))
-    return round(facts.num_chars * sum(map(len, tokenizer.encode(sample))) / max(1, num_chars))
+    num_tokens, num_chars = sum(map(len, tokenizer.encode(sample))), sum(map(len, sample))
+    return round((facts.num_read_chars or facts.num_chars) * num_tokens / max(1, num_chars))
 
 
-def longest_lengths(dataset: Dataset, tokenizer: AnyTokenizer | None) -> tuple[int, int]:
-    """Return the tokens of the longest source and target where sources may be long, else zeros."""
-    sources, targets = dataset.longest_texts()
-    if tokenizer is None or not sources:
-        return 0, 0
-    rows = tokenizer.encode(sources), tokenizer.encode_targets(targets)
-    longest_source, longest_target = (max(map(len, side)) for side in rows)
-    return longest_source, longest_target
+def measure_sources(dataset: Dataset, tokenizer: AnyTokenizer | None) -> SourceLengths | None:
+    """Return the lengths of sources where they may be long, else None.
+
+    The longest are measured, the others estimated by their characters.
+    """
+    pairs = dataset.long_pairs()
+    if tokenizer is None or pairs is None:
+        return None
+    longest = [
+        sorted(texts, key=len)[-_MEASURED_TEXTS:] for texts in (pairs.sources, pairs.targets)
+    ]
+    sources, targets = tokenizer.encode(longest[0]), tokenizer.encode_targets(longest[1])
+    tokens_per_char = sum(map(len, sources)) / sum(map(len, longest[0]))
+    num_chars = np.array([len(text) for text in pairs.sources], dtype=np.float64)
+    return SourceLengths(
+        usual=float(tokens_per_char * (num_chars**2).sum() / num_chars.sum()),
+        longest=max(map(len, sources)),
+        longest_target=max(map(len, targets)),
+    )
 
 
 def dropped_report(dataset: Dataset) -> str:

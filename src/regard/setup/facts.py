@@ -24,6 +24,8 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         num_chars: Characters to learn from, or an equivalent amount; decides the preset.
         num_tokens: Patches or rows to learn from, where no text is read.
+        num_read_chars: Characters that are read in one pass, the mean of both sides, where sources
+            are much longer than targets; 0 is `num_chars`.
         languages: Codes such as ``en-de``; empty where there are none or they are unknown.
         labels: Label names in alphabetical order.
         mean: Mean of each channel or feature; empty where there are none.
@@ -34,6 +36,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     num_chars: int
     num_tokens: int = 0
+    num_read_chars: int = 0
     languages: str = ""
     labels: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
@@ -55,6 +58,21 @@ class Pretrained(msgspec.Struct, frozen=True, kw_only=True):
     parts: Mapping[str, str] = {}
 
 
+class SourceLengths(msgspec.Struct, frozen=True, kw_only=True):
+    """Lengths of sources that may be long, such as documents, and of their targets, in tokens.
+
+    Args:
+        usual: Of the source that a token is in, on average: the sum of squared lengths over the
+            sum of lengths, to which the cost of full attention for a token is proportional.
+        longest: Of the longest source.
+        longest_target: Of the longest target.
+    """
+
+    usual: float
+    longest: int
+    longest_target: int
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts of a run.
 
@@ -64,10 +82,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
             empty for the embedded corpus.
         sha256: Hash of the data.
         vocab_size: Number of token ids; 0 where no text is read.
-        num_tokens: Estimated tokens to be predicted in one pass over the data.
-        longest_source: Tokens of the longest source where sources may be long, as documents are;
-            0 for other data.
-        longest_target: Tokens of the longest target of such data.
+        num_tokens: Estimated tokens to be predicted in one pass over the data, or the mean of both
+            sides where sources are much longer.
+        sources: Lengths of sources that may be long; None for other data.
         pretrained: The weights to start from; None for random weights.
     """
 
@@ -76,8 +93,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str = ""
     vocab_size: int = 0
     num_tokens: int = 0
-    longest_source: int = 0
-    longest_target: int = 0
+    sources: SourceLengths | None = None
     pretrained: Pretrained | None = None
 
     @property

@@ -45,7 +45,7 @@ _OWN_FRACTION = 0.3  # of the preset's rate, over weights of regard's own
 _WITHOUT_RATE = FULL_BATCH - {"adam-then-cg"}
 _PARTS = ("encoder", "decoder")
 _SOURCE_LIMITS = (512, 1024, 2048, 4096, 8192)  # tokens, of which the least that suffices is taken
-_LONGEST_FULL = 1024  # tokens of a source, up to which each attends to all
+_LONGEST_FULL = 1024  # tokens of a usual source, up to which each attends to all
 _SPARSE = "local:256|global:0"  # Beltagy et al. 2020, section 4: windows, and a global first token
 _OUTPUT_ROOM = 1.2  # of the longest training target
 
@@ -180,21 +180,22 @@ def _with_source_limit(config: RunConfig, request: Request, facts: Facts) -> Run
     Only data with long sources sets them, and trained weights keep what they were trained with;
     those that were trained on other data get a limit.
     """
-    if not facts.longest_source:
+    sources = facts.sources
+    if sources is None:
         return config
     data, search, attention = config.data, config.search, config.attention
     if data.max_source_length is None:
-        limit = next((x for x in _SOURCE_LIMITS if x >= facts.longest_source), _SOURCE_LIMITS[-1])
+        limit = next((x for x in _SOURCE_LIMITS if x >= sources.longest), _SOURCE_LIMITS[-1])
         limit = min(limit, _num_positions(config.model) or limit)
         data = replace(data, max_source_length=limit)
     if facts.has_whole_model:
         return replace(config, data=data)
-    is_long = min(data.max_source_length or 0, facts.longest_source) > _LONGEST_FULL
+    is_long = min(data.max_source_length or 0, sources.usual) > _LONGEST_FULL
     is_set = request.is_explicit("attention.pattern") or request.is_explicit("attention.encoder")
     if is_long and not is_set and isinstance(config.model, TransformerConfig):
         attention = replace(attention, encoder=_SPARSE)
     if search.max_length is None:
-        longest = min(facts.longest_target, data.max_length)
+        longest = min(sources.longest_target, data.max_length)
         search = replace(search, max_length=math.ceil(_OUTPUT_ROOM * longest) + 1)
     return replace(config, data=data, search=search, attention=attention)
 

@@ -10,8 +10,16 @@ from tests.tasks.summarization.conftest import SETTINGS, draw_documents, write_j
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import train
 from regard.setup.config import RunConfig
+from regard.setup.facts import SourceLengths
 
-LONG = {"task": "summarization", "longest_target": 40}
+
+def decide_for(*settings, longest, usual=None):
+    """Decide the settings of a summarizer of documents of some lengths."""
+    usual = longest if usual is None else usual
+    sources = SourceLengths(usual=usual, longest=longest, longest_target=40)
+    return decide(*settings, task="summarization", sources=sources)
+
+
 SPARSE = "local:256|global:0"
 
 
@@ -34,14 +42,20 @@ SPARSE = "local:256|global:0"
     ],
 )
 def test_the_longest_document_decides_limit_and_pattern(settings, longest, limit, pattern):
-    config = decide(*settings, longest_source=longest, **LONG)
+    config = decide_for(*settings, longest=longest)
     assert (config.data.max_source_length, config.attention.encoder) == (limit, pattern)
 
 
+def test_a_few_long_documents_make_no_pattern_sparse():
+    config = decide_for(longest=3000, usual=100.0)
+    assert (config.data.max_source_length, config.attention.encoder) == (4096, None)
+    assert decide_for(longest=3000, usual=1025.0).attention.encoder == SPARSE
+
+
 def test_summaries_may_be_a_little_longer_than_those_of_training():
-    assert decide(longest_source=9, **LONG).search.max_length == 49
-    assert decide("search.max_length=7", longest_source=9, **LONG).search.max_length == 7
-    config = decide("data.max_length=20", longest_source=9, **LONG)
+    assert decide_for(longest=9).search.max_length == 49
+    assert decide_for("search.max_length=7", longest=9).search.max_length == 7
+    config = decide_for("data.max_length=20", longest=9)
     assert config.search.max_length == 25
 
 

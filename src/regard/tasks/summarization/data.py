@@ -20,7 +20,6 @@ from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
 
 _MOST_CHARS = 1_000_000  # of a document: about 200,000 words
 _FEW_SUMMARIES = 10  # rows for each different summary, from which summaries look like labels
-_MEASURED_TEXTS = 32  # longest documents whose tokens are counted
 
 
 class SummarizationData(Dataset[ParallelCorpus], kw_only=True):
@@ -60,25 +59,25 @@ class SummarizationData(Dataset[ParallelCorpus], kw_only=True):
         return describe_pairs((self.train, self.valid, self.test), SUMMARY_ROLES)
 
     def facts(self) -> DataFacts:
-        """Return the language, and the mean of the characters of both sides.
+        """Return the language, the characters of the summaries, and the mean of both sides.
 
         An encoder reads the documents and a decoder the summaries, so that about half of a model
         sees each side.
         """
-        num_chars = sum(map(len, self.train.sources)) + sum(map(len, self.train.targets))
-        return DataFacts(num_chars=num_chars // 2, languages=self.language)
+        num_chars = sum(map(len, self.train.targets))
+        return DataFacts(
+            num_chars=num_chars,
+            num_read_chars=(num_chars + sum(map(len, self.train.sources))) // 2,
+            languages=self.language,
+        )
 
     def texts(self) -> list[str]:
         """Return all training texts, documents first."""
         return [*self.train.sources, *self.train.targets]
 
-    def longest_texts(self) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the training documents and summaries with the most characters."""
-        documents, summaries = (
-            sorted(texts, key=len)[-_MEASURED_TEXTS:]
-            for texts in (self.train.sources, self.train.targets)
-        )
-        return documents, summaries
+    def long_pairs(self) -> ParallelCorpus:
+        """Return the training documents with their summaries."""
+        return self.train
 
     def locate(self, rows: Sequence[int]) -> str:
         """Describe the lines of training rows, such as ``lines 12, 88, 204 and 29 more``."""
