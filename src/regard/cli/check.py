@@ -33,8 +33,8 @@ def check(
     Parameters
     ----------
     data
-        Sentence pairs, texts or rows of numbers with labels, running text, or a folder of images or
-        recordings; - reads standard input.
+        Sentence pairs, documents with summaries, texts or rows of numbers with labels, questions
+        on texts, running text, or a folder of images or recordings; - reads standard input.
     settings
         section.key=value, such as task=masked-language-modeling or data.max_length=128.
     options

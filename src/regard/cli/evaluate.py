@@ -30,13 +30,14 @@ def evaluate(
     model
         Folder of a trained model.
     data
-        What the model was trained on: a file of sentence pairs, running text or labeled rows, or a
-        folder of images or recordings; - reads standard input, for text.
+        What the model was trained on: a file of sentence pairs, documents with summaries, questions
+        on texts, running text or labeled rows, or a folder of images or recordings; - reads
+        standard input, for text.
     beam
         Hypotheses in the beam search of an output; 1 is greedy. The default is each model's: 4, or
         that of a published folder.
     compare
-        Folder of another model; translations are compared by a paired bootstrap test.
+        Folder of another model; outputs are compared by a paired bootstrap test.
     worst
         Number of worst outputs or lines, or of wrong labels, to show.
     drop_overlap

@@ -26,16 +26,17 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Where the data comes from.
 
     Args:
-        path: File of sentence pairs, of texts or rows of numbers with labels, or of running text,
-            or folder of images or recordings; none uses the embedded corpus.
+        path: File of sentence pairs, of documents with summaries, of texts or rows of numbers with
+            labels, of questions on texts, or of running text, or folder of images or recordings;
+            none uses the embedded corpus.
         targets: File of target sentences, line by line with `path`.
         valid: File or folder of validation data, or a fraction to hold out, such as 10%; none
             holds out 2.5 %, and more of small data.
         test: File or folder of test data, or a fraction; none holds out as much as of `valid`.
         encoding: Encoding of all files.
-        columns: Names of the columns in CSV and JSONL (source and target, text and label, context,
-            question and answers, text alone, or the label of rows of numbers); empty detects
-            them.
+        columns: Names of the columns in CSV and JSONL (source and target, document and summary,
+            text and label, context, question and answers, text alone, or the label of rows of numbers);
+            empty detects them.
         languages: Codes such as en-de; empty guesses.
         max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
             length, longer texts with labels, recordings and series are truncated to it.

@@ -804,6 +804,7 @@ def test_documents_with_summaries_are_read_from_every_format(name, content):
         ),
         ("d.jsonl", '{"document": ["a"], "summary": "b"}\n', 1, '"document" is not a text'),
         ("d.jsonl", '{"id": 3}\n', 1, 'no key "document".  Keys seen: id'),
+        ("d.jsonl", '{"a": "x", "b": "y"}\n', 1, "Name document and summary: `data.columns=a,b`"),
         ("d.csv", 'document,summary\n"a,b\n', 2, "a quote is opened here"),
         ("d.csv", "document,summary\na\n", 2, "one column, two expected"),
         ("d.tsv", "text\tlabel\na\tb\n", 1, "columns seen: text, label."),

@@ -73,15 +73,20 @@ def _is_short_word(name: str) -> bool:
     return name.islower() and name.isalpha() and is_language_code(name)
 
 
-def advise_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> str:
-    """Return how the columns are named in the settings: those of labelled text, or of pairs."""
-    for roles, advice in _TASKS.items():
-        if set(roles) <= find_roles(names).keys():
+def advise_columns(
+    names: Sequence[str],
+    below: Sequence[Sequence[str]],
+    roles: tuple[str, str] = PAIR_ROLES,
+) -> str:
+    """Return how the columns of two roles, or of labelled text, are named in the settings."""
+    for others, advice in _TASKS.items():
+        if set(others) <= find_roles(names).keys():
             return advice
     source, target = _longest_columns(names, below)
     label = _find_label(names, below)
-    if label is None:
-        return f"Name source and target: `data.columns={shlex.quote(f'{source},{target}')}`"
+    if label is None or roles == SUMMARY_ROLES:
+        columns = shlex.quote(f"{source},{target}")
+        return f"Name {' and '.join(roles)}: `data.columns={columns}`"
     text = source if source != label else target
     return (
         f"Texts with labels? `data.columns={shlex.quote(f'{text},{label}')}` "

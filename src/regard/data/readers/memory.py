@@ -75,7 +75,7 @@ def _json_line(name: str, number: int, row: object) -> bytes:
     else:
         raise DataError(
             f"{name}: row {number:,} is a {type(row).__name__}: {str(row)[:60]!r}.  Expected a "
-            "pair (source, target), a record {'text': ..., 'label': ...}, or a text."
+            "pair (source, target), a record such as {'text': ..., 'label': ...}, or a text."
         )
     try:
         return msgspec.json.encode(fields) + b"\n"

@@ -21,7 +21,12 @@ import msgspec
 from regard.data.listing import list_first, spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
-from regard.data.readers.columns import PAIR_ROLES, find_column, find_pair_or_usual
+from regard.data.readers.columns import (
+    PAIR_ROLES,
+    SUMMARY_ROLES,
+    find_column,
+    find_pair_or_usual,
+)
 from regard.data.readers.headers import advise_columns, find_header, looks_like_header
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
@@ -386,7 +391,7 @@ def _pair_records(
             return
         del ahead[0]
     elif looks_like_header(names, below, is_csv=table.is_csv):
-        remedy = advise_columns(names, below)
+        remedy = advise_columns(names, below, roles)
         file.refuse(line, f"columns seen: {', '.join(names)}.", remedy=remedy)
         return
     yield from _select_cells(file, chain(ahead, records), indices, num_columns, table.separator)
@@ -522,7 +527,10 @@ def _describe_first_object(
     for _, other in ahead:
         with suppress(DataError, msgspec.DecodeError, RecursionError):
             below.append([str(_json_fields(other).get(name, "")) for name in names])
-    return line, reason, text, advise_columns(names, below) if len(names) > 1 else ""
+    if len(names) == 1 or len(expected) == 1:
+        return line, reason, text, ""
+    roles = SUMMARY_ROLES if tuple(expected) == SUMMARY_ROLES else PAIR_ROLES
+    return line, reason, text, advise_columns(names, below, roles)
 
 
 def _describe_json_error(error: Exception, text: str) -> str:
