@@ -7,6 +7,8 @@ import os
 import sys
 import threading
 import time
+import tracemalloc
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import DataSource, as_source, open_source
 from regard.data.readers.text_lines import read_lines
-from regard.errors import DataError
+from regard.errors import DataError, ResourceError
 
 
 def give_input(monkeypatch, content: bytes) -> None:
@@ -145,6 +147,56 @@ def test_a_gzip_file_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr("regard.data.readers.source._MAX_BYTES", 1000)
     with pytest.raises(DataError, match="more than"):
         open_source(path)
+
+
+def test_what_would_fill_the_memory_is_refused_with_a_part_to_take(tmp_path, monkeypatch):
+    path = tmp_path / "pairs.tsv.gz"
+    path.write_bytes(gzip.compress(bytes(1000)))
+    monkeypatch.setattr("regard.data.readers.source.free_memory_bytes", lambda: 4000)
+    assert len(open_source(path).content) == 1000
+    path.write_bytes(gzip.compress(bytes(1001)))
+    with pytest.raises(ResourceError) as raised:
+        open_source(path)
+    assert str(raised.value) == (
+        f"{path}, unpacked: more than 0.0 GB, a quarter of the memory that is free.  "
+        f"Name a part of it: gzip -dc {path} | head -n 1000000 > part.tsv."
+    )
+    give_input(monkeypatch, bytes(1001))
+    with pytest.raises(ResourceError, match=r"^-: more than .* of the memory that is free"):
+        open_source("-")
+    plain = tmp_path / "pairs.tsv"
+    plain.write_bytes(b"a\tb\n" * 1000)
+    assert len(open_source(plain).content) == 4000
+    plain.write_bytes(b"a\tb\n" * 1001)
+    with pytest.raises(ResourceError, match=r"has 0.0 GB, 0.0 GB of memory are free"):
+        open_source(plain)
+
+
+def test_a_packed_file_that_expands_without_bound_is_refused_before_the_memory_ends(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "bomb.txt.gz"
+    path.write_bytes(gzip.compress(bytes(1 << 26)) * 64)  # 4 GiB of zeros in 4 MB
+    monkeypatch.setattr("regard.data.readers.source.free_memory_bytes", lambda: 1 << 27)
+    tracemalloc.start()
+    with pytest.raises(ResourceError, match=r"more than 0\.0 GB"):
+        open_source(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 27
+
+
+def test_a_file_that_grows_or_is_cut_while_it_is_read_is_what_it_was_or_less(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    for change, content in ((b"more\n", b"one\n"), (None, b"")):
+        path.write_bytes(b"one\n")
+
+        def interfere(name, size, change=change):
+            with Path(name).open("ab" if change else "wb") as file:
+                file.write(change or b"")
+
+        monkeypatch.setattr("regard.data.readers.source._require_memory_for_file", interfere)
+        assert open_source(path).content == content
 
 
 def test_a_zstandard_file_names_the_package_that_reads_it(tmp_path, monkeypatch):

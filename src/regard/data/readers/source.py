@@ -27,8 +27,9 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from regard.data.free_memory import free_memory_bytes
 from regard.data.readers import FORMATS
-from regard.errors import DataError, did_you_mean
+from regard.errors import DataError, ResourceError, did_you_mean
 
 OFFICIAL_LISTS = {"validation_list.txt": "valid", "testing_list.txt": "test"}
 """Files that list the held-out parts of a collection of recordings (Warden 2018, section 6)."""
@@ -37,7 +38,7 @@ _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _DESCRIPTOR = re.compile(r"/dev/fd/\d+|/proc/(self|\d+)/fd/\d+")
 _BYTES_A_READ = 1 << 20
 _MAX_BYTES = 4 << 30  # of a stream or an archive, whose length is unknown before
-_TOO_LONG = f"more than {_MAX_BYTES >> 30} GiB, which is what is read into memory."
+_MEMORY_FRACTION = 0.25  # of what is free: the texts that are read from the bytes need more
 _SECONDS_TO_WAIT = 30  # for the writer of a named pipe
 _GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PACKED = (".gz", ".zst")
@@ -125,6 +126,7 @@ def open_source(path: str | Path) -> DataSource:
 
     Raises:
         DataError: It is missing or cannot be read.
+        ResourceError: It is larger than the free memory, or unpacked than a quarter of it.
     """
     name = str(path)
     if name in _STANDARD_INPUT:
@@ -142,7 +144,10 @@ def open_source(path: str | Path) -> DataSource:
         return DataSource(name, _unpack(name, _read_pipe(name)), is_stream=True)
     with open_file(name) as stream:
         try:
-            content = stream.read() if kind == stat.S_IFREG else _read_stream(name, stream)
+            # A file that grows meanwhile is read as far as it went; those of /proc state no size.
+            size = os.fstat(stream.fileno()).st_size if kind == stat.S_IFREG else 0
+            _require_memory_for_file(name, size)
+            content = stream.read(size) if size else _read_stream(name, stream)
         except OSError as error:
             raise DataError(_describe_open_error(name, error)) from error
     is_stream = kind != stat.S_IFREG or _DESCRIPTOR.fullmatch(name) is not None
@@ -235,13 +240,47 @@ def _read_pipe(name: str) -> bytes:
 
 def _read_stream(name: str, stream: BinaryIO) -> bytes:
     """Read a stream to its end; one of more than `_MAX_BYTES` is refused."""
-    pieces, size = [], 0
+    pieces, size, most = [], 0, _most_bytes()
     while piece := stream.read(_BYTES_A_READ):
         pieces.append(piece)
         size += len(piece)
-        if size > _MAX_BYTES:
-            raise DataError(f"{name}: {_TOO_LONG}  Write it to a file, and name that.")
+        if size > most:
+            raise _too_long(name, most, "Write it to a file, and name that")
     return b"".join(pieces)
+
+
+def _require_memory_for_file(name: str, size: int) -> None:
+    """Raise ResourceError where a file has more bytes than are free in memory."""
+    free = free_memory_bytes()
+    if free is not None and size > free:
+        raise ResourceError(
+            f"{name}: has {size / 1e9:,.1f} GB, {free / 1e9:,.1f} GB of memory are free.  "
+            f"Name a part of it: head -n 1000000 {shlex.quote(name)} > {_part_name(name)}"
+        )
+
+
+def _part_name(name: str) -> str:
+    """Return the name that messages give to the first lines of a file.
+
+    >>> _part_name("data/pairs.tsv.gz"), _part_name("-")
+    ('part.tsv', 'part.txt')
+    """
+    return f"part{Path(name.removesuffix('.gz').removesuffix('.zst')).suffix or '.txt'}"
+
+
+def _most_bytes() -> int:
+    """Return how many bytes of a stream or an archive are read, whose length is unknown before."""
+    free = free_memory_bytes()
+    return _MAX_BYTES if free is None else min(_MAX_BYTES, int(_MEMORY_FRACTION * free))
+
+
+def _too_long(name: str, most: int, remedy: str) -> DataError | ResourceError:
+    """Return the error of a stream or an archive that has more than `most` bytes."""
+    if most == _MAX_BYTES:
+        amount = f"{most >> 30} GiB, which is what is read into memory"
+        return DataError(f"{name}: more than {amount}.  {remedy}.")
+    amount = f"{most / 1e9:,.1f} GB, a quarter of the memory that is free"
+    return ResourceError(f"{name}: more than {amount}.  {remedy}.")
 
 
 def _unpack(name: str, content: bytes) -> bytes:
@@ -261,12 +300,15 @@ def _unpack(name: str, content: bytes) -> bytes:
         faults = (zstandard.ZstdError,)
     else:
         return content
+    most = _most_bytes()
     try:
-        unpacked = stream.read(_MAX_BYTES + 1)
+        unpacked = stream.read(most + 1)
     except faults as error:
         raise DataError(f"{name}: cannot be unpacked ({error}).  Copy it again.") from error
-    if len(unpacked) > _MAX_BYTES:
-        raise DataError(f"{name}: {_TOO_LONG}")
+    if len(unpacked) > most:
+        command = "gzip -dc" if content.startswith(_GZIP) else "zstd -dc"
+        part = f"{command} {shlex.quote(name)} | head -n 1000000 > {_part_name(name)}"
+        raise _too_long(f"{name}, unpacked", most, f"Name a part of it: {part}")
     return unpacked
 
 
