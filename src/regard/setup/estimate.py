@@ -30,6 +30,8 @@ _WRITING_SECONDS = 2.0
 _PASSES = {"cg": 1.5, "lbfgs": 1.2, "gradient-descent": 1.3, "newton-cg": 25.0}
 """Passes over the data in a step of a full-batch method; a Hessian-vector product is one pass."""
 _FULL_BATCH_EVALUATIONS = 25
+_FEWEST_STEPS = 300  # of a run on batches that ends by itself; see docs/experiments.md
+_MOST_EVALUATIONS = 60  # of such a run, as many as passes
 _FULL_BATCH_STEPS = 500  # without a budget
 
 
@@ -181,8 +183,13 @@ def make_plan(setup: TrainingSetup, measured: Measurement, elapsed: float) -> tu
         steps = training.epochs or _FULL_BATCH_STEPS
         plan = Plan.from_start(steps, evaluate_every=max(1, steps // _FULL_BATCH_EVALUATIONS))
     else:
-        epochs = training.epochs or choose_epochs(setup.batches.num_tokens)
-        plan = Plan.from_start(epochs * steps_per_epoch, evaluate_every=steps_per_epoch)
+        steps, every = (training.epochs or 0) * steps_per_epoch, steps_per_epoch
+        if training.epochs is None:
+            epochs = choose_epochs(setup.batches.num_tokens)
+            steps = max(epochs * steps_per_epoch, _FEWEST_STEPS)
+            # A pass over few rows is a step or two: not each needs an evaluation.
+            every = max(steps_per_epoch, -(-steps // _MOST_EVALUATIONS))
+        plan = Plan.from_start(steps, evaluate_every=every)
     evaluations = plan.evaluations_after(0) + setup.final_evaluations
     step_seconds = plan.total_steps * measured.step_seconds
     evaluation_seconds = evaluations * measured.evaluation_seconds

@@ -1,0 +1,50 @@
+"""Small data is trained for enough steps; larger data for as many as passes ask for."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from tests.conftest import TINY, toy_pairs, write_tsv
+
+from regard.hub.model_folder import ModelFolder
+from regard.runs import run as runs
+from regard.setup.request import Request
+
+SETTINGS = tuple(setting for setting in TINY if not setting.startswith("training."))
+
+
+def plan_of(path, *settings):
+    """Return the plan of a new run on a file, and its summary."""
+    request = Request.parse((*SETTINGS, *settings), paths={"path": str(path)})
+    run = runs._Run.from_request(request, ModelFolder("."), lambda event: None, time.monotonic())
+    counters, planned = run.plan()
+    return counters.plan, planned
+
+
+@pytest.fixture(scope="module")
+def forty(tmp_path_factory):
+    return write_tsv(tmp_path_factory.mktemp("data") / "a.tsv", toy_pairs(40))
+
+
+def test_one_batch_a_pass_is_planned_for_three_hundred_steps(forty):
+    plan, planned = plan_of(forty, "training.batch_tokens=4096")
+    assert (planned.steps_per_epoch, planned.total_steps, plan.evaluate_every) == (1, 300, 5)
+
+
+def test_both_sides_of_five_batches_a_pass(forty):
+    sizes = {}
+    for tokens in (80, 40, 32):
+        plan, planned = plan_of(forty, f"training.batch_tokens={tokens}")
+        sizes[planned.steps_per_epoch] = planned.total_steps, plan.evaluate_every
+    assert min(sizes) <= 5 < max(sizes), sizes
+    for per_epoch, (steps, every) in sizes.items():
+        is_small = per_epoch <= 5
+        assert (steps, every) == (300, 5) if is_small else (60 * per_epoch, per_epoch)
+
+
+def test_passes_that_are_set_are_exact(forty):
+    for epochs in (7, 400):
+        settings = ("training.batch_tokens=4096", f"training.epochs={epochs}")
+        plan, planned = plan_of(forty, *settings)
+        assert (planned.total_steps, plan.evaluate_every) == (epochs, 1)
