@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from regard.data.batching import TokenRows
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.questions import Questions
+from regard.data.readers.source import open_source
 from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError, RegardError
 from regard.generation.beam_search_config import BeamSearchConfig
@@ -142,7 +143,7 @@ def require_texts(path: str) -> list[str]:
     Raises:
         DataError: The file cannot be read, or holds none.
     """
-    texts = [text for text in read_lines(path) if text.strip()]
+    texts = [text for text in read_lines(open_source(path)) if text.strip()]
     if not texts:
         raise DataError(f"{path}: holds no text.  Expected one text a line.")
     return texts

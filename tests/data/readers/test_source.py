@@ -14,9 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 from regard.data.readers.shape import inspect_shape
-from regard.data.readers.source import DataSource, as_source, open_source
+from regard.data.readers.source import DataSource, as_source, open_file, open_source
 from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError, ResourceError
+from regard.runs.text_check import require_texts
 
 
 def give_input(monkeypatch, content: bytes) -> None:
@@ -267,3 +268,24 @@ def test_the_shape_of_a_file_says_whether_it_holds_numbers():
     unlabeled = inspect_shape(DataSource("a.csv", b"kind,x1,x2,x3\nsine,0.5,1,2\n"))
     assert not unlabeled.has_numbers_beside_label
     assert unlabeled.has_row_of_numbers
+
+
+def test_a_pipe_or_a_device_is_no_file_to_open(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match=r"pipe: a pipe or a device, not a file"):
+        open_file(str(pipe))
+    with pytest.raises(DataError, match=r"^/dev/zero: a pipe or a device"):
+        next(read_lines("/dev/zero"))
+    with open_file(os.devnull) as stream:
+        assert stream.read() == b""
+
+
+def test_texts_to_check_an_export_may_come_from_a_pipe(tmp_path):
+    reader, writer = os.pipe()
+    os.write(writer, b"one\n\ntwo\n")
+    os.close(writer)
+    assert require_texts(f"/dev/fd/{reader}") == ["one", "two"]
+    os.close(reader)
+    with pytest.raises(DataError, match=r"^/dev/zero: a device, not a file"):
+        require_texts("/dev/zero")

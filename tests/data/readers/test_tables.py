@@ -609,6 +609,8 @@ def test_a_missing_file_suggests_one_of_a_similar_name(given_name, meant):
 
 
 def test_a_file_without_permission_says_so(monkeypatch):
+    write("pairs.tsv", "a\tb\n")
+
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 

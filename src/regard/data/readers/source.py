@@ -164,11 +164,19 @@ def as_source(data: SourceLike) -> DataSource:
 
 
 def open_file(name: str) -> BufferedReader:
-    """Open a file to read bytes; raise `DataError` if it is missing or cannot be opened."""
+    """Open a file to read bytes.
+
+    Raises:
+        DataError: It is missing, cannot be opened, or is a pipe or a device, which may have no end.
+    """
     try:
-        return Path(name).open("rb")
+        kind = stat.S_IFMT(Path(name).stat().st_mode)
+        is_endless = kind in (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK)
+        if not is_endless or Path(name).samefile(os.devnull):
+            return Path(name).open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise DataError(_describe_open_error(name, error)) from error
+    raise DataError(f"{name}: a pipe or a device, not a file.  Name a file.")
 
 
 def standard_input(name: str) -> BinaryIO:
