@@ -35,8 +35,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         test: File or folder of test data, or a fraction; none holds out as much as of `valid`.
         encoding: Encoding of all files.
         columns: Names of the columns in CSV and JSONL (source and target, document and summary,
-            text and label, context, question and answers, text alone, or the label of rows of numbers);
-            empty detects them.
+            text and label, context, question and answers, text alone, or the label of rows of
+            numbers); empty detects them.
         languages: Codes such as en-de; empty guesses.
         max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
             length, longer texts with labels, recordings and series are truncated to it.

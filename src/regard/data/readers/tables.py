@@ -527,7 +527,7 @@ def _describe_first_object(
     for _, other in ahead:
         with suppress(DataError, msgspec.DecodeError, RecursionError):
             below.append([str(_json_fields(other).get(name, "")) for name in names])
-    if len(names) == 1 or len(expected) == 1:
+    if len(names) <= 1 or len(expected) == 1:
         return line, reason, text, ""
     roles = SUMMARY_ROLES if tuple(expected) == SUMMARY_ROLES else PAIR_ROLES
     return line, reason, text, advise_columns(names, below, roles)
