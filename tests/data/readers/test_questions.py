@@ -120,6 +120,20 @@ def test_tables_have_the_three_columns_and_maybe_a_start(
     assert "answer_start" in inspect_questions(open_source(path)).columns
 
 
+def test_questions_without_any_answers_are_told_what_is_missing(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", lines({"context": CONTEXT, "question": "Where?"}))
+    assert guess_task(path) == "question-answering"
+    with pytest.raises(DataError, match=r'q.jsonl:1: no key "answers".  Keys seen: context, ques'):
+        read_questions(path)
+
+
+def test_questions_with_labels_in_place_of_answers_are_for_a_classifier(tmp_path: Path) -> None:
+    fields = {"passage": CONTEXT, "question": "Is Ada in Rome?", "label": "yes"}
+    assert guess_task(write(tmp_path / "b.jsonl", lines(fields))) == "classification"
+    with_both = write(tmp_path / "c.jsonl", lines(fields | {"answers": ["Rome"]}))
+    assert guess_task(with_both) == "question-answering"
+
+
 def test_a_start_that_is_wrong_is_mended_to_the_nearest_place(tmp_path: Path) -> None:
     path = write(tmp_path / "q.jsonl", lines(row(["Bob"], answer_start=[25]), row(["Bob"])))
     questions, _, notes = read_questions(path)

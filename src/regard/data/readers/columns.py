@@ -85,10 +85,10 @@ def find_column(names: Sequence[str], column: str) -> str | None:
 def find_roles(names: Sequence[str], *, is_table: bool = True) -> dict[str, str]:
     """Return the names of columns by what they hold, with the keys of `SYNONYMS`.
 
-    Keys without a column, or with several, are left out; those of questions on texts are there
-    together or not at all. Records often have a text and fields that describe it, such as a type:
-    there (`is_table` is false) a label has one of `SYNONYMS`. Of a text with a label a summary is
-    one more field, unless the text is named as what is summarized.
+    Keys without a column, or with several, are left out; so are context, question and answers
+    unless there are the first two. Records often have a text and fields that describe it, such as a
+    type: there (`is_table` is false) a label has one of `SYNONYMS`. Of a text with a label a
+    summary is one more field, unless the text is named as what is summarized.
     """
     columns = {role: find_column(names, role) for role in ("text", "label")}
     label = columns["label"]
@@ -103,7 +103,7 @@ def find_roles(names: Sequence[str], *, is_table: bool = True) -> dict[str, str]
         if is_usual[0] or (is_usual[1] and columns["label"] is None):
             columns |= dict(zip(SUMMARY_ROLES, summaries, strict=True))
     questions = {role: find_column(names, role) for role in ("context", "question", "answers")}
-    if None not in questions.values():
+    if questions["context"] is not None and questions["question"] is not None:
         columns |= questions
     return {role: name for role, name in columns.items() if name is not None}
 

@@ -154,8 +154,15 @@ class QuestionAnsweringTask(Task):
         )
 
     def claims(self, shape: DataShape) -> bool:
-        """Whether it is SQuAD's JSON, or has columns of context, question and answers."""
-        return shape.kind == "squad" or {"context", "question", "answers"} <= shape.columns.keys()
+        """Whether it is SQuAD's JSON, or has columns of context and question, and answers.
+
+        Where there are neither answers nor labels, the reader says that answers are missing.
+        """
+        roles = shape.columns.keys()
+        has_questions = {"context", "question"} <= roles
+        return shape.kind == "squad" or (
+            has_questions and ("answers" in roles or "label" not in roles)
+        )
 
     def read(self, options: ReadOptions) -> QuestionData:
         """Read the questions and split them."""
