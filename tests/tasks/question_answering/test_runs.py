@@ -17,6 +17,9 @@ from regard.__main__ import main
 from regard.errors import ConfigError, DataError, WeightsError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
+from regard.setup.base_task import ReadOptions
+from regard.setup.config import DataConfig
+from regard.tasks.question_answering.data import read_question_data
 from regard.training.events import Evaluated
 from regard.training.signals import Stopped, request_stop
 
@@ -82,6 +85,14 @@ def test_a_changed_threshold_is_noticed(folder, tmp_path) -> None:
     ModelFolder(tmp_path / "copy").manifest.accept()
     with pytest.raises(WeightsError, match=r"calibration.json: not an object of numbers"):
         regard.load(tmp_path / "copy")
+
+
+def test_long_texts_do_not_ask_for_a_larger_model(tmp_path) -> None:
+    path = write_questions(tmp_path / "q.jsonl", 60, 1, num_words=2200)
+    data = read_question_data(ReadOptions(data=DataConfig(path=str(path)), seed=1))
+    assert sum(map(len, data.train.contexts)) > 400_000
+    assert 20_000 < data.facts().num_chars < 40_000
+    assert data.vocab_size == 3000
 
 
 def test_the_card_says_what_the_figures_are(folder) -> None:

@@ -17,6 +17,7 @@ from regard.setup.base_task import DataDetails, Dataset, ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
 
+_CHARS_OF_TEXT = 500  # that count of a text: a long one does not need a larger model
 _SMALLEST_VOCABULARY, _LARGEST_VOCABULARY = 3_000, 16_000
 _NUM_LOCATED = 3  # questions of a nested file in a message
 
@@ -49,9 +50,10 @@ class QuestionData(Dataset[Questions], kw_only=True):
         return list(self.notes)
 
     def facts(self) -> DataFacts:
-        """Return the characters of the training questions and of their distinct texts."""
-        texts = dict.fromkeys(self.train.contexts)
-        return DataFacts(num_chars=sum(map(len, texts)) + sum(map(len, self.train.questions)))
+        """Return the characters to learn from: of a text only a part, since one place answers."""
+        train = self.train
+        texts = sum(min(len(text), _CHARS_OF_TEXT) for text in train.contexts)
+        return DataFacts(num_chars=texts + sum(map(len, train.questions)))
 
     def details(self) -> DataDetails:
         """Return lengths of texts and answers, and the number of questions without an answer."""
