@@ -67,7 +67,7 @@ def test_other_data_has_no_limit_of_its_own():
 
 @pytest.mark.slow
 def test_a_run_on_long_documents_reads_them_whole_with_a_sparse_encoder(tmp_path):
-    rows = draw_documents(12, num_sentences=250)
+    rows = draw_documents(12, num_sentences=400)
     path = write_jsonl(tmp_path / "long.jsonl", rows)
     events = []
     train(
