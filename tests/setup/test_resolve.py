@@ -232,3 +232,16 @@ def test_texts_longer_than_a_table_of_positions_are_refused(task, settings):
 def test_positions_without_a_table_have_no_limit():
     assert decide(LONG).data.max_length == 600
     assert decide("data.max_length=2000", task="language-modeling").data.max_length == 2000
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "copies"),
+    [
+        ((), "summarization", True),
+        (("preset=small",), "summarization", True),
+        (("model.has_copy=false",), "summarization", False),
+        ((), "translation", False),
+    ],
+)
+def test_a_summarizer_copies_and_a_translator_does_not(settings, task, copies):
+    assert decide(*settings, task=task).model.has_copy is copies

@@ -227,12 +227,23 @@ SEQ2SEQ_PRESETS["encoder_decoder"] = {
     )
     for name, preset in SEQ2SEQ_PRESETS["transformer"].items()
 }
+
+
+def _for_documents(preset: Preset) -> Preset:
+    """Return a preset of an encoder-decoder for summaries, which copy much of their documents.
+
+    Batches are counted by the documents, which have several times the tokens of summaries.
+    """
+    model = preset.model
+    if isinstance(model, TransformerConfig):
+        model = msgspec.structs.replace(model, has_copy=True)
+    return msgspec.structs.replace(
+        preset, model=model, batch_tokens=max(4096, 2 * preset.batch_tokens)
+    )
+
+
 SUMMARIZATION_PRESETS: FamilyPresets = {
-    family: {
-        # Batches are counted by the documents, which have several times the tokens of summaries.
-        name: msgspec.structs.replace(preset, batch_tokens=max(4096, 2 * preset.batch_tokens))
-        for name, preset in presets.items()
-    }
+    family: {name: _for_documents(preset) for name, preset in presets.items()}
     for family, presets in SEQ2SEQ_PRESETS.items()
 }
 """Presets of encoder-decoders that summarize."""

@@ -241,7 +241,7 @@ def _check_copying(config: RunConfig, task: Task) -> None:
         raise ConfigError(
             "`optimizer.name=newton-cg`: the Gauss-Newton matrix needs a loss that is convex in "
             "the logits, which that of a model that copies is not.  Take the Hessian: "
-            "`optimizer.curvature=hessian`"
+            "`optimizer.curvature=hessian`, or do not copy: `model.has_copy=false`"
         )
 
 
