@@ -471,6 +471,13 @@ def test_a_value_that_does_not_depend_on_the_point_is_no_success(method, fun):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_constant_with_a_gradient_of_zero_is_solved_where_it_starts(method):
+    result = minimize(lambda x: (0 * x).sum() + 3, start(1.0, -2.0), method=method)
+    assert (result.success, result.message) == (True, "the gradient is small enough")
+    assert (result.fun, result.x.tolist(), result.nfev) == (3.0, [1.0, -2.0], 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_autocast_around_it_changes_nothing(method):
     matrix = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
 

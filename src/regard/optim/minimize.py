@@ -50,7 +50,8 @@ class OptimizeResult:
     Args:
         x: The point with the lowest value, in the structure of ``x0``.
         fun: Value there.
-        success: Whether the gradient is as small as was asked.
+        success: Whether the gradient is as small as was asked, as in SciPy also where it is zero
+            because the function is constant there.
         message: How it ended.
         grad_norm: Largest absolute entry of the gradient there.
         nfev: Points at which a value was computed.

@@ -52,7 +52,7 @@ class ConvS2SConfig(FamilyConfig, frozen=True, kw_only=True, tag="conv_s2s"):
             ``1 + n (kernel_width - 1)``.
         dropout: Rate on embeddings, inputs of convolutions and the output, 0 to below 1.
         positions: learned (the paper's) or sinusoidal.
-        max_positions: Rows of a learned position table.
+        max_positions: Rows of a learned position table; later positions count as the last.
         tied: Which of source, target and output embedding share one table: all, target
             (target and output), or none.
     """

@@ -45,7 +45,8 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         activation: swiglu, gelu_tanh (GPT-2), gelu or relu.
         bias: Whether linear maps have biases (GPT-2).
         positions: rotary or learned (GPT-2).
-        max_positions: Rows of a learned position table; rotary positions have no limit.
+        max_positions: Rows of a learned position table, of which later positions take the last;
+            rotary positions have no limit.
         rotary_base: Of rotary positions, above 0; larger for longer texts.
         tied: Whether input and output share one table.
     """
