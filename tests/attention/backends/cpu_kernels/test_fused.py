@@ -218,3 +218,16 @@ def test_where_there_is_a_compiler_there_are_kernels():
     if shutil.which("c++") is None or not compiling.instruction_sets():
         pytest.skip("no C++ compiler, or a processor that is not known")
     assert instructions() is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("length", [127, 128, 300])  # both sides of what the kernels compute
+def test_the_lowest_scores_that_are_documented_are_exact(kernels, dtype, length):
+    q = torch.zeros(1, 1, length, 4, dtype=dtype)
+    q[..., 0] = 2  # a scale of one half
+    k = torch.zeros_like(q)
+    k[..., 0] = -6e29
+    v = draw(1, 1, length, 4, dtype=dtype).detach()
+    out = attend(q, k, v, pattern=Causal())
+    mean = v.double().cumsum(2) / torch.arange(1, 1 + length)[:, None]
+    torch.testing.assert_close(out.double(), mean, rtol=1e-4, atol=1e-5)
