@@ -61,7 +61,7 @@ def check(
         _report_problems(data, task.name, error.problems, error.num_rows, json=json)
         if json or len(error.problems) == 1:
             raise
-        noun = "files" if all(problem.line is None for problem in error.problems) else "rows"
+        noun = "files" if all(problem.is_of_file for problem in error.problems) else "rows"
         rows = f"{len(error.problems):,} {noun}"
         raise DataError(f"{data}: {rows} cannot be read, as listed above.") from error
     except DataError as error:

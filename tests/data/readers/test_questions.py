@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from regard.data.questions import NOT_FOUND, drop_unfound
+from regard.data.readers.problems import UnreadableRowsError, list_problems
 from regard.data.readers.questions import inspect_questions, read_questions
 from regard.data.readers.source import open_source
 from regard.data.splits import split
@@ -87,6 +88,71 @@ def test_answers_of_jsonl_may_have_any_usual_form(
     assert questions.answers == [("Rome",)]
     assert questions.starts == [(15,)]
     assert guess_task(path) == "question-answering"
+
+
+@pytest.mark.parametrize("start", [8, 8.0, "8", " 8.0 ", "8e0"])
+def test_a_start_may_be_a_number_in_any_form(tmp_path: Path, start: object) -> None:
+    path = write(tmp_path / "q.jsonl", lines(row(["Bob"], answer_start=[start])))
+    assert read_questions(path).questions.starts == [(8,)]
+    table = f'context,question,answer,answer_start\n"{CONTEXT}",Who?,Bob,{start}\n'
+    assert read_questions(write(tmp_path / "q.csv", table)).questions.starts == [(8,)]
+
+
+@pytest.mark.parametrize("start", [None, -1, "-1", "nan", "", "None"])
+def test_a_start_that_is_not_known_is_looked_for(tmp_path: Path, start: object) -> None:
+    read = read_questions(write(tmp_path / "q.jsonl", lines(row(["Rome"], answer_start=[start]))))
+    assert read.questions.starts == [(15,)]
+    assert read.notes == []
+
+
+@pytest.mark.parametrize("start", ["x", 1.5, True, "9" * 5000, "1e999", "1.5"])
+def test_a_start_that_is_not_a_whole_number_is_refused_in_few_words(
+    tmp_path: Path, start: object
+) -> None:
+    path = write(tmp_path / "q.jsonl", lines(row(["Rome"], answer_start=[start])))
+    with pytest.raises(DataError, match=r"q.jsonl:1: answer_start=.*is not a whole") as caught:
+        read_questions(path)
+    assert len(str(caught.value)) < len(str(path)) + 200
+
+
+@pytest.mark.parametrize("value", [True, 1, "true", "True", "yes", "1"])
+def test_what_says_that_there_is_no_answer_may_have_any_form(tmp_path: Path, value: object) -> None:
+    path = write(tmp_path / "q.jsonl", lines(row(["Rome"], is_impossible=value)))
+    with pytest.raises(DataError, match="is_impossible is true, and there are answers"):
+        read_questions(path)
+    table = f'context,question,answer,is_impossible\n"{CONTEXT}",Who?,Bob,{value}\n'
+    with pytest.raises(DataError, match=r"q.csv:2: is_impossible is true"):
+        read_questions(write(tmp_path / "q.csv", table))
+
+
+@pytest.mark.parametrize("value", [False, 0, "false", "0", "no", None, ""])
+def test_a_question_that_is_not_impossible_keeps_its_answers(tmp_path: Path, value: object) -> None:
+    path = write(tmp_path / "q.jsonl", lines(row(["Rome"], is_impossible=value)))
+    assert read_questions(path).questions.answers == [("Rome",)]
+
+
+def test_a_sign_of_no_answer_that_is_neither_true_nor_false_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.jsonl", lines(row(["Rome"], is_impossible="maybe")))
+    with pytest.raises(DataError, match="is_impossible='maybe' is neither true nor false"):
+        read_questions(path)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["['Rome']", '["Rome"]', "{'text': ['Rome'], 'answer_start': [15]}", "[{'text': 'Rome'}]"],
+)
+def test_a_cell_may_hold_answers_as_json_or_as_python_prints_them(
+    tmp_path: Path, cell: str
+) -> None:
+    table = f"context\tquestion\tanswers\n{CONTEXT}\tWhere?\t{cell}\n"
+    read = read_questions(write(tmp_path / "q.tsv", table)).questions
+    assert (read.answers, read.starts) == ([("Rome",)], [(15,)])
+
+
+@pytest.mark.parametrize("cell", ["[5]", "{x}", "[a, b]", "[]]"])
+def test_a_cell_in_brackets_that_the_context_has_is_a_text(tmp_path: Path, cell: str) -> None:
+    table = f"context\tquestion\tanswers\nsee {cell} there\tWhere?\t{cell}\n"
+    assert read_questions(write(tmp_path / "q.tsv", table)).questions.starts == [(4,)]
 
 
 @pytest.mark.parametrize("answers", [[], None, "", {"text": [], "answer_start": []}, [" "]])
@@ -217,6 +283,28 @@ def test_damage_in_a_nested_file_has_its_path(
 def test_damage_in_jsonl_has_its_line(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_questions(write(tmp_path / "q.jsonl", content))
+
+
+def test_half_a_character_in_a_nested_file_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = json.dumps(squad(asked("Whe\ud83d?", "Rome", 15)), indent=1)
+    path = write(tmp_path / "s.json", text)
+    line = text[: text.index("Whe")].count("\n") + 1
+    with pytest.raises(DataError, match=rf"s.json:{line}: not JSON: half of a character \(.ud83d"):
+        read_questions(path)
+    write(path, json.dumps(squad(asked("Whe😀?", "Rome", 15))))
+    assert read_questions(path).questions.questions == ["Whe😀?"]
+
+
+def test_damage_in_a_nested_file_counts_as_rows_with_their_paths(tmp_path: Path) -> None:
+    document = squad(asked("Where?", "Rome", 15))
+    document["data"][0]["paragraphs"] = [{"qas": []}] * 5
+    with pytest.raises(UnreadableRowsError) as caught:
+        read_questions(write(tmp_path / "s.json", document))
+    (line,) = list_problems(caught.value.problems)
+    assert line.endswith(
+        's.json: data[0].paragraphs[0]: no text under the key "context".  5 rows like this: '
+        "data[0].paragraphs[0], data[0].paragraphs[1], data[0].paragraphs[2] and 2 more."
+    )
 
 
 def test_a_nested_file_in_another_encoding_is_read(tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ def test_check_counts_what_matters(capsys, data) -> None:
 def test_info_names_the_verb(capsys, folder) -> None:
     code, out, _ = run(capsys, "info", folder, "--json")
     assert code == 0
-    assert f"regard answer {folder} QUESTION" in json.loads(out)["uses"]
+    assert f"regard answer {folder} questions.jsonl" in json.loads(out)["uses"]
     code, out, _ = run(capsys, "info", folder)
     assert "roles of tokens" in out
     assert "1 layers" in out

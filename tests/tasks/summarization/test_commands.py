@@ -85,6 +85,19 @@ def test_empty_sides_repeated_rows_and_overlaps_are_reported(capsys, tmp_path):
     assert run(capsys, "check", path, "--test", test, "--drop-overlap")[0] == 0
 
 
+def test_columns_in_the_wrong_order_are_noticed(capsys, tmp_path):
+    rows = draw_documents(40)
+    swapped = [{"document": row["summary"], "summary": row["document"]} for row in rows]
+    same = [{"document": row["document"], "summary": row["document"]} for row in rows]
+    half = rows[:30] + swapped[30:]
+    warning = "training documents are not longer than their summaries.  Are the columns in"
+    for documents, is_noticed in ((rows, False), (swapped, True), (same, True), (half, False)):
+        data = write_jsonl(tmp_path / "data.jsonl", documents)
+        code, out, err = run(capsys, "check", data)
+        assert code == 0, err
+        assert (warning in out) == is_noticed
+
+
 def test_a_truncated_file_is_refused_with_its_line(capsys, tmp_path):
     path = write_jsonl(tmp_path / "cut.jsonl", draw_documents(20))
     path.write_bytes(path.read_bytes()[:-30])

@@ -23,6 +23,7 @@ class RowProblem(NamedTuple):
         reason: Cause of the problem, a sentence.
         text: The line or a part of it, if that helps.
         remedy: What to do about it, if that is known; settings are written in backticks.
+        place: Path in a nested file, such as ``data[3].paragraphs[0]``; empty elsewhere.
     """
 
     path: str
@@ -30,9 +31,21 @@ class RowProblem(NamedTuple):
     reason: str
     text: str | None = None
     remedy: str = ""
+    place: str = ""
+
+    @property
+    def is_of_file(self) -> bool:
+        """Whether the file is wrong as a whole."""
+        return self.line is None and not self.place
+
+    @property
+    def location(self) -> str:
+        """The line, the path in a nested file, or the name of a file that is wrong as a whole."""
+        return self.place or (self.path if self.line is None else f"{self.line:,}")
 
     def __str__(self) -> str:
         where = self.path if self.line is None else f"{self.path}:{self.line}"
+        where += f": {self.place}" if self.place else ""
         quoted = "" if self.text is None else quote(self.text)
         return "  ".join(filter(None, (f"{where}: {self.reason}", quoted, self.remedy)))
 
@@ -63,7 +76,8 @@ class ProblemGroup(NamedTuple):
 
     Args:
         first: The first problem.
-        locations: Lines of the first three, or names of files that are wrong as a whole.
+        locations: Lines of the first three, paths in a nested file, or names of files that are
+            wrong as a whole.
         num_problems: Number of all.
     """
 
@@ -83,9 +97,7 @@ def group_problems(problems: Sequence[RowProblem]) -> list[ProblemGroup]:
     return [
         ProblemGroup(
             first=group[0],
-            locations=tuple(
-                p.path if p.line is None else f"{p.line:,}" for p in group[:_NUM_LINES]
-            ),
+            locations=tuple(problem.location for problem in group[:_NUM_LINES]),
             num_problems=len(group),
         )
         for group in groups.values()
@@ -97,10 +109,10 @@ def list_problems(problems: Sequence[RowProblem]) -> list[str]:
     lines = []
     for group in group_problems(problems):
         if group.num_problems > _NUM_LINES:
-            is_of_files = group.first.line is None
             named = ", ".join(group.locations)
             named += f" and {group.num_problems - len(group.locations):,} more"
-            what = "files like this:" if is_of_files else "rows like this: lines"
+            what = "files like this:" if group.first.is_of_file else "rows like this:"
+            what += " lines" if group.first.line is not None else ""
             lines.append(f"{group.first}  {group.num_problems:,} {what} {named}.")
         else:
             lines += [str(problem) for problem in problems if _kind(problem) == _kind(group.first)]
@@ -108,8 +120,8 @@ def list_problems(problems: Sequence[RowProblem]) -> list[str]:
 
 
 def _kind(problem: RowProblem) -> tuple[str, str]:
-    """Return the file of a problem of a line, and the reason without numbers and names."""
-    if problem.line is not None:
+    """Return the file of a problem of a row, and the reason without numbers and names."""
+    if not problem.is_of_file:
         return problem.path, _PARTICULARS.sub("", problem.reason)
     reason = problem.reason.replace(shlex.quote(problem.path), "").replace(problem.path, "")
     return "", _PARTICULARS.sub("", reason)

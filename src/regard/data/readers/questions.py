@@ -6,7 +6,9 @@ nearest place with this text is taken.
 
 from __future__ import annotations
 
+import ast
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -31,6 +33,10 @@ from regard.errors import DataError
 
 _CONTENTS = "questions on texts"
 _OPTIONAL = ("answer_start", "is_impossible", "id")
+_LONGEST_VALUE = 40  # characters of a wrong value that a message repeats
+_UNKNOWN = ("nan", "none", "null", "na", "n/a")
+_TRUE = ("true", "1", "1.0", "yes", "t", "y")
+_FALSE = ("false", "0", "0.0", "no", "f", "n", "", *_UNKNOWN)
 
 
 class ReadQuestions(NamedTuple):
@@ -70,8 +76,8 @@ def read_questions(
             answers = _answers(row.fields)
         except DataError as error:
             line = None if row.place else row.line
-            reason = f"{row.place}: {error}" if row.place else str(error)
-            problems.append(RowProblem(source.path, line, reason, row.question))
+            problem = RowProblem(source.path, line, str(error), row.question, place=row.place)
+            problems.append(problem)
             continue
         if reason := _reason_to_drop(row):
             text = row.question or row.context
@@ -135,6 +141,8 @@ def _read(
     source: DataSource, encoding: str, columns: Sequence[str]
 ) -> tuple[list[RawQuestion], list[RowProblem]]:
     """Return the rows of a file in whichever format, and what cannot be read."""
+    if not source.is_folder and not source.content.strip():
+        return [], []
     if is_squad(source, encoding):
         return read_squad(source, encoding, needs_answers=len(columns) > 2)
     if FORMATS.get(source.suffix) == "jsonl" or _begins_with_object(source, encoding):
@@ -179,19 +187,22 @@ def _table_rows(source: DataSource, encoding: str, columns: Sequence[str]) -> It
     for line, (context, question, *others) in records:
         names = ["answers"] * (len(columns) - 2) + list(optional)
         fields: dict[str, object] = dict(zip(names, others, strict=True))
-        fields["answers"] = _parse_cell(str(fields.get("answers", "")))
-        if (start := str(fields.get("answer_start", "")).strip()) or "answer_start" in fields:
-            fields["answer_start"] = int(start) if start.isdecimal() else start or None
-        if "is_impossible" in fields:
-            fields["is_impossible"] = str(fields["is_impossible"]).strip().lower() in ("true", "1")
+        fields["answers"] = _parse_cell(str(fields.get("answers", "")), context)
         yield RawQuestion(line, "", context, question, fields)
 
 
-def _parse_cell(cell: str) -> object:
-    """Return the list or object that a cell holds as JSON, else its text."""
-    if cell.lstrip().startswith(("[", "{")):
-        with suppress(ValueError, RecursionError):
-            return json.loads(cell)
+def _parse_cell(cell: str, context: str) -> object:
+    """Return the texts or the object that a cell holds, as JSON or as Python prints it.
+
+    Any other cell is a text, and so is one that the context has as it is, such as ``[5]``.
+    """
+    if not cell.lstrip().startswith(("[", "{")) or cell.strip() in context:
+        return cell
+    for parse in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            value = parse(cell.strip())
+            is_texts = isinstance(value, list) and all(isinstance(v, str | dict) for v in value)
+            return value if is_texts or isinstance(value, dict) else cell
     return cell
 
 
@@ -202,7 +213,6 @@ def _answers(fields: dict[str, object]) -> list[tuple[str, int | None]]:
         DataError: They are not in one of the known forms.
     """
     value = fields.get("answers")
-    impossible = fields.get("is_impossible")
     if isinstance(value, str):
         pairs: list[tuple[object, object]] = [(value, fields.get("answer_start"))]
     elif isinstance(value, dict):
@@ -224,14 +234,48 @@ def _answers(fields: dict[str, object]) -> list[tuple[str, int | None]]:
     for text, start in pairs:
         if not isinstance(text, str):
             raise DataError('an answer in "answers" is not a text.')
-        if start is not None and (not isinstance(start, int) or isinstance(start, bool)):
-            raise DataError(f"answer_start={start!r} is not a whole number.")
+        position = _start_of(start)
         if text.strip():
             lead = len(text) - len(text.lstrip())
-            answers.append((text.strip(), None if start is None else start + lead))
-    if impossible is True and answers:
+            answers.append((text.strip(), None if position is None else position + lead))
+    if answers and _is_true(fields.get("is_impossible"), "is_impossible"):
         raise DataError("is_impossible is true, and there are answers.")
     return answers
+
+
+def _start_of(value: object) -> int | None:
+    """Return a start as a number; None if it is not known: none, empty, negative or not a number.
+
+    Tables often hold it as text or as a floating-point number, ``15.0``.
+
+    Raises:
+        DataError: It is not a whole number.
+    """
+    number = value
+    if isinstance(value, str):
+        if not value.strip() or value.strip().lower() in _UNKNOWN:
+            return None
+        with suppress(ValueError):
+            number = float(value)
+    if number is None or (isinstance(number, float) and math.isnan(number)):
+        return None
+    if isinstance(number, bool) or not isinstance(number, int | float) or number % 1 != 0:
+        shown = repr(value)
+        shown = f"{shown[:_LONGEST_VALUE]}…" if len(shown) > _LONGEST_VALUE else shown
+        raise DataError(f"answer_start={shown} is not a whole number.")
+    return int(number) if number >= 0 else None
+
+
+def _is_true(value: object, key: str) -> bool:
+    """Return whether a field is true, which may be written as a number or a text.
+
+    Raises:
+        DataError: It is neither true nor false.
+    """
+    text = str(value).strip().lower()
+    if text not in _TRUE and text not in _FALSE:
+        raise DataError(f"{key}={value!r} is neither true nor false.")
+    return text in _TRUE
 
 
 def _pairs_of_lists(value: dict[object, object]) -> list[tuple[object, object]]:

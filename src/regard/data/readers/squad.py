@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource
+from regard.data.readers.tables import find_half_character
 from regard.data.readers.text_lines import numbered_lines, open_text
 from regard.errors import DataError
 
@@ -36,6 +37,13 @@ class RawQuestion(NamedTuple):
     context: str
     question: str
     fields: dict[str, object]
+
+
+class _Damage(NamedTuple):
+    """What is not as it should be, and its path in the file."""
+
+    place: str
+    reason: str
 
 
 def is_squad(source: DataSource, encoding: str = "utf-8") -> bool:
@@ -78,8 +86,8 @@ def read_squad(
         )
     rows: list[RawQuestion] = []
     for item in _walk(articles, needs_answers=needs_answers):
-        if isinstance(item, str):
-            file.refuse(None, item)
+        if isinstance(item, _Damage):
+            file.refuse(None, item.reason, place=item.place)
         else:
             rows.append(item._replace(line=len(rows) + 1))
     return rows, file.problems
@@ -87,6 +95,9 @@ def read_squad(
 
 def _parse(text: str, path: str) -> object:
     """Parse JSON; raise DataError with line and column where that fails."""
+    if half := find_half_character(text):
+        line = text.count("\n", 0, half.start()) + 1
+        raise DataError(f"{path}:{line}: not JSON: half of a character ({half[1]}).")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -99,42 +110,44 @@ def _parse(text: str, path: str) -> object:
         raise DataError(f"{path}: not JSON ({error}).") from error
 
 
-def _walk(articles: list[object], *, needs_answers: bool) -> Iterator[RawQuestion | str]:
-    """Yield each question with its path, or a sentence about what is not as it should be."""
+def _walk(articles: list[object], *, needs_answers: bool) -> Iterator[RawQuestion | _Damage]:
+    """Yield each question with its path, or what is not as it should be."""
     for number, article in enumerate(articles):
         place = f"data[{number}]"
         paragraphs = _list_of(article, "paragraphs", place)
-        if isinstance(paragraphs, str):
+        if isinstance(paragraphs, _Damage):
             yield paragraphs
             continue
         for index, paragraph in enumerate(paragraphs):
             inner = f"{place}.paragraphs[{index}]"
             questions = _list_of(paragraph, "qas", inner)
             context = paragraph.get("context") if isinstance(paragraph, dict) else None
-            if isinstance(questions, str):
+            if isinstance(questions, _Damage):
                 yield questions
             elif not isinstance(context, str):
-                yield f'{inner}: no text under the key "context".'
+                yield _Damage(inner, 'no text under the key "context".')
             else:
                 yield from _questions(questions, context, inner, needs_answers=needs_answers)
 
 
 def _questions(
     questions: list[object], context: str, place: str, *, needs_answers: bool
-) -> Iterator[RawQuestion | str]:
+) -> Iterator[RawQuestion | _Damage]:
     """Yield the questions of a paragraph."""
     for index, fields in enumerate(questions):
         path = f"{place}.qas[{index}]"
         question = fields.get("question") if isinstance(fields, dict) else None
         if not isinstance(fields, dict) or not isinstance(question, str):
-            yield f'{path}: no text under the key "question".'
+            yield _Damage(path, 'no text under the key "question".')
         elif needs_answers and "answers" not in fields and not fields.get("is_impossible"):
-            yield f'{path}: no key "answers".  Keys seen: {", ".join(fields)}.'
+            yield _Damage(path, f'no key "answers".  Keys seen: {", ".join(fields)}.')
         else:
             yield RawQuestion(0, path, context, question, fields)
 
 
-def _list_of(value: object, key: str, place: str) -> list[object] | str:
-    """Return the list under a key of an object, or a sentence that there is none."""
+def _list_of(value: object, key: str, place: str) -> list[object] | _Damage:
+    """Return the list under a key of an object, or that there is none."""
     items = value.get(key) if isinstance(value, dict) else None
-    return items if isinstance(items, list) else f'{place}: no list under the key "{key}".'
+    if isinstance(items, list):
+        return items
+    return _Damage(place, f'no list under the key "{key}".')

@@ -535,8 +535,13 @@ def _describe_first_object(
 
 def _describe_json_error(error: Exception, text: str) -> str:
     """Return why a line is not JSON: of half a surrogate pair msgspec says that it was cut."""
-    half = next(filter(None, _SURROGATES.findall(text)), None)
-    return f"not JSON: {f'half of a character ({half})' if half else error}."
+    half = find_half_character(text)
+    return f"not JSON: {f'half of a character ({half[1]})' if half else error}."
+
+
+def find_half_character(text: str) -> re.Match[str] | None:
+    r"""Return the first half of a surrogate pair, such as ``\ud83d``, in JSON; its group 1."""
+    return next((match for match in _SURROGATES.finditer(text) if match[1]), None)
 
 
 def _json_fields(text: str) -> dict[str, object]:

@@ -121,10 +121,16 @@ class TextFile(NamedTuple):
     problems: list[RowProblem]
 
     def refuse(
-        self, line: int | None, reason: str, text: str | None = None, remedy: str = ""
+        self,
+        line: int | None,
+        reason: str,
+        text: str | None = None,
+        remedy: str = "",
+        *,
+        place: str = "",
     ) -> None:
-        """Append a problem of a line, or of the file as a whole if `line` is None."""
-        self.problems.append(RowProblem(self.name, line, reason, text, remedy))
+        """Append a problem of a line, of a place in a nested file, or of the file as a whole."""
+        self.problems.append(RowProblem(self.name, line, reason, text, remedy, place))
 
 
 def open_text(data: SourceLike, encoding: str) -> TextFile:

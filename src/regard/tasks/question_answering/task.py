@@ -138,7 +138,7 @@ class QuestionAnsweringTask(Task):
 
     name = "question-answering"
     purpose = "answer questions"
-    verbs = (("answer", "QUESTION"), ("evaluate", "questions.jsonl"))
+    verbs = (("answer", "questions.jsonl"), ("evaluate", "questions.jsonl"))
     example_data = "questions.jsonl"
     families = ENCODERS
     presets = QUESTION_PRESETS

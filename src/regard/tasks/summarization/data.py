@@ -44,8 +44,17 @@ class SummarizationData(Dataset[ParallelCorpus], kw_only=True):
         return self.language
 
     def warnings(self) -> list[str]:
-        """Name summaries that look like labels."""
+        """Name summaries that are not shorter than their documents, or look like labels."""
         num_rows, num_summaries = len(self.train), len(set(self.train.targets))
+        num_long = sum(
+            len(summary) >= len(document)
+            for document, summary in zip(self.train.sources, self.train.targets, strict=True)
+        )
+        if num_long > num_rows / 2:
+            return [
+                f"{num_long:,} of {num_rows:,} training documents are not longer than their "
+                "summaries.  Are the columns in the right order, document,summary?"
+            ]
         if num_rows < _FEW_SUMMARIES * num_summaries:
             return []
         noun = "summary" if num_summaries == 1 else "summaries"
