@@ -301,3 +301,16 @@ def test_info_and_the_card_say_what_the_model_is_for(capsys, summarizer_folder):
     assert "A summarization model (en)" in card
     assert "regard summarize" in card
     assert "first_words_rougeL" in card
+
+
+def test_a_key_within_another_is_no_column_of_documents(capsys, summarizer_folder, tmp_path):
+    rows = [{"meta": {"document": "No."}, "text": "They sell 5 maps in Rome."}]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    code, out, err = run(capsys, "summarize", summarizer_folder, data, "--json")
+    assert code == 0, err
+    assert json.loads(out)["text"] == rows[0]["text"]
+    questions = [{"context": "Long.", "question": "Who?", "answers": {"text": ["Bob"]}}]
+    write_jsonl(data, questions)
+    code, _, err = run(capsys, "summarize", summarizer_folder, data)
+    assert code == 3
+    assert 'rows.jsonl:1: no key "document".  Keys seen: context, question, answers.' in err

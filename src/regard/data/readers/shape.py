@@ -75,7 +75,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
         first = next(filter(str.strip, read_lines(source, encoding=encoding)), "")
     except DataError:
         return DataShape(kind="table")
-    keys = tuple(_KEY.findall(first)) if first.lstrip().startswith("{") else ()
+    keys = _keys_of(first) if first.lstrip().startswith("{") else ()
     if keys:
         return DataShape(kind="records", names=keys, columns=find_roles(keys, is_table=False))
     is_text = FORMATS.get(source.suffix) == "text" and "\t" not in first
@@ -95,6 +95,19 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
             row, _MIN_CELLS, max_texts=len(row) // 2 if is_labeled else 1
         ),
     )
+
+
+def _keys_of(line: str) -> tuple[str, ...]:
+    """Return the keys of an object, with those of one under ``translation``, not of deeper ones.
+
+    Of a damaged object, or one of several lines, all words before a colon are taken.
+    """
+    try:
+        fields = msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return tuple(_KEY.findall(line))
+    inner = fields.get("translation")
+    return (*fields, *inner) if isinstance(inner, dict) else tuple(fields)
 
 
 def _are_numbers(cells: list[str], min_filled: int, *, max_texts: int) -> bool:
