@@ -106,25 +106,20 @@ def choose_threshold(spans: Sequence[Span | None], questions: Questions) -> floa
     """
     if not questions.num_unanswerable:
         return None
-    with_answer = question_scores(given_answers(spans, questions.contexts, None), questions.answers)
-    gains = np.array([not answers for answers in questions.answers]) - with_answer[1]
+    f1 = question_scores(given_answers(spans, questions.contexts, None), questions.answers)[1]
+    has_none = np.array([not answers for answers in questions.answers])
     margins = np.array([math.inf if span is None else span.margin for span in spans])
     order = np.argsort(margins, kind="stable")
-    margins, gains = margins[order], gains[order]
-    # Above a threshold between ranks k - 1 and k all questions from k on have no answer.
-    totals = np.concatenate([np.cumsum(gains[::-1])[::-1], [0.0]])
-    cuts = [k for k in range(len(margins) + 1) if 0 < k < len(margins)] or [0]
-    edges = [0, len(margins)]
-    best = max(
-        (k for k in {*cuts, *edges} if k in edges or margins[k - 1] < margins[k]),
-        key=lambda k: (round(float(totals[k]), 9), k),
-    )
-    finite = margins[np.isfinite(margins)]
-    if best == 0:
-        return float(finite[0]) - 1.0 if len(finite) else 0.0
-    if best == len(margins) or not np.isfinite(margins[best]):
-        return float(finite[-1]) + 1.0 if len(finite) else 0.0
-    return float(margins[best - 1] + margins[best]) / 2
+    margins, gains = margins[order], (has_none - f1)[order]  # of "no answer" over the span
+    # With the threshold before question k, it and all after it have no answer.
+    totals = np.append(np.cumsum(gains[::-1])[::-1], 0.0).round(9)
+    is_cut = np.append(True, margins[1:] > margins[:-1])  # equal margins are decided alike
+    best = max(np.flatnonzero(np.append(is_cut, True)), key=lambda k: (totals[k], k))
+    below = margins[best - 1] if best else margins[0] - 2.0
+    above = margins[best] if best < len(margins) else below + 2.0
+    if not math.isfinite(above):
+        above = below + 2.0
+    return float(below + above) / 2 if math.isfinite(below) else 0.0
 
 
 def answer_measures(
