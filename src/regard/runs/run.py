@@ -275,7 +275,9 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
     data = request.table.get("data", {})
     encoding = str(data.get("encoding", "utf-8"))
     has_targets = data.get("targets", "none") != "none"
-    return task_named(guess_task(source, has_targets=has_targets, encoding=encoding))
+    columns = request.bind_all_but_model(RunConfig()).data.columns
+    name = guess_task(source, has_targets=has_targets, encoding=encoding, columns=columns)
+    return task_named(name)
 
 
 def _request(

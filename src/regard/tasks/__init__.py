@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from regard.data.readers.shape import DataShape, inspect_shape
+from regard.data.readers.shape import DataShape, inspect_shape, select_columns
 from regard.data.readers.source import DataSource, as_source
 from regard.errors import ConfigError
 from regard.setup.base_task import Task
@@ -62,7 +63,11 @@ def task_named(name: str) -> Task:
 
 
 def guess_task(
-    data: DataSource | str | Path, *, has_targets: bool = False, encoding: str = "utf-8"
+    data: DataSource | str | Path,
+    *,
+    has_targets: bool = False,
+    encoding: str = "utf-8",
+    columns: Sequence[str] = (),
 ) -> str:
     """Return the task that data is for, guessed by the first lines of a file or a folder's files.
 
@@ -70,12 +75,14 @@ def guess_task(
         data: The file or folder.
         has_targets: Whether a second file holds translations.
         encoding: Encoding of the file.
+        columns: Names of the columns that are read, where they are set.
 
     Raises:
         DataError: The data cannot be read, or is for no task.
     """
     source = as_source(data)
     shape = DataShape(kind="table") if has_targets else inspect_shape(source, encoding)
+    shape = select_columns(shape, columns)
     first = next(iter(TASKS))
     return next((name for name, task in TASKS.items() if task.claims(shape)), first)
 

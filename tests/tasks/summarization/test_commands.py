@@ -71,6 +71,27 @@ def test_every_table_with_a_header_is_taken(capsys, tmp_path, name, columns, opt
     assert "40 documents" in out
 
 
+@pytest.mark.parametrize(
+    ("columns", "task"),
+    [
+        ("document,summary", "summarization"),
+        ("document,label", "classification"),
+        ("text,summary", "summarization"),
+        ("text,label", "classification"),
+    ],
+)
+def test_the_named_columns_decide_the_task(capsys, tmp_path, columns, task):
+    text = columns.partition(",")[0]
+    rows = [
+        {text: row["document"], "summary": row["summary"], "label": "ab"[number % 2]}
+        for number, row in enumerate(draw_documents(40))
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    code, out, _ = run(capsys, "check", path, "--columns", columns)
+    assert code == 0
+    assert f"Task    {task}\n" in out
+
+
 def test_empty_sides_repeated_rows_and_overlaps_are_reported(capsys, tmp_path):
     rows = draw_documents(60)
     train = [*rows[:50], rows[0], {"document": " ", "summary": "x"}]

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from regard.data.readers import FORMATS
-from regard.data.readers.columns import find_column, find_roles
+from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, find_roles
 from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.labeled_folders import describe_kinds
 from regard.data.readers.series import is_date, is_like_number
@@ -54,6 +55,21 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
     columns: dict[str, str] = {}
     has_numbers_beside_label: bool = False
     has_row_of_numbers: bool = False
+
+
+def select_columns(shape: DataShape, columns: Sequence[str]) -> DataShape:
+    """Return a shape that has documents and summaries only where the named columns are these.
+
+    Args:
+        shape: Of the data.
+        columns: Names of two columns, as set; where they are empty, the shape stays as it is.
+    """
+    if not columns:
+        return shape
+    roles = {role: name for role, name in shape.columns.items() if role not in SUMMARY_ROLES}
+    if pair := find_pair(columns, SUMMARY_ROLES):
+        roles |= dict(zip(SUMMARY_ROLES, pair, strict=True))
+    return msgspec.structs.replace(shape, columns=roles)
 
 
 def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:

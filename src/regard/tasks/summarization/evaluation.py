@@ -202,7 +202,8 @@ def evaluate_summarizer(
     outputs = [summary.text for summary in best]
     comparison = None
     if other is not None:
-        other_outputs = other.summarize(documents, beam=options.beam)
+        other_best = other.summarize_best(documents, beam=options.beam)
+        other_outputs = [summaries[0].text for summaries in other_best]
         comparison = compare_summaries(outputs, other_outputs, references)
     # Without the training data the floor is the best that the file itself allows.
     num_words = choose_num_words(pairs if train is None else train)
