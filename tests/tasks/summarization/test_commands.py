@@ -216,6 +216,7 @@ def test_only_the_beginning_of_a_long_document_counts(limited_folder):
         assert summarizer.summarize(long) == summarizer.summarize(kept)
 
 
+@pytest.mark.slow
 def test_a_run_prints_what_it_cuts(capsys, documents_file, tmp_path):
     folder = tmp_path / "cut"
     words = [*WORDS, "--set", "data.max_source_length=12", "--set", "training.epochs=1"]
@@ -267,6 +268,7 @@ def test_other_verbs_name_the_verb_for_summaries(capsys, summarizer_folder, trai
     assert "does not summarize: it is a model for translation.  Use: regard translate" in err
 
 
+@pytest.mark.slow
 def test_a_crashed_run_resumes_to_the_same_weights(summarizer_folder, documents_file, tmp_path):
     def crash(event):
         if isinstance(event, Saved) and event.step >= 3:
