@@ -7,6 +7,7 @@ from functools import partial
 import msgspec
 import pytest
 
+from regard.errors import ConfigError
 from regard.settings.validation import (
     require_at_least,
     require_even_heads,
@@ -14,6 +15,7 @@ from regard.settings.validation import (
     require_multiple,
     require_positive,
     require_probability,
+    require_texts,
 )
 
 
@@ -68,3 +70,27 @@ def test_a_size_must_be_even_and_fall_into_heads(dim, num_heads):
     assert str(caught.value) == (
         f"dim must be even and a multiple of num_heads ({num_heads}), not {dim}"
     )
+
+
+@pytest.mark.parametrize("texts", [["a", ""], ("a", ""), (text for text in ("a", ""))])
+def test_texts_may_be_in_any_collection(texts):
+    assert require_texts(texts, "texts") == ["a", ""]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (None, "texts: a text or a list of texts was expected, not NoneType."),
+        (3, "texts: a text or a list of texts was expected, not int."),
+        (b"ab", "texts: a text or a list of texts was expected, not bytes."),
+        ({"a": "b"}, "texts: a text or a list of texts was expected, not dict."),
+        ("ab", "texts: a text or a list of texts was expected, not str."),
+        (["a", None], "texts[1]: a text was expected, not NoneType."),
+        ([["a"]], "texts[0]: a text was expected, not list."),
+        (["a", "b\udcff"], "texts[1]: half of a character (U+DCFF) at character 1."),
+    ],
+)
+def test_what_is_not_a_text_is_refused_by_its_number(texts, message):
+    with pytest.raises(ConfigError) as caught:
+        require_texts(texts, "texts")
+    assert str(caught.value) == message

@@ -9,6 +9,7 @@ from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
 from regard.tasks import task_named
 from regard.tasks.opening import open_model
+from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 
 def evaluate(
@@ -37,7 +38,8 @@ def evaluate(
         The scores, and the task of the model.
 
     Raises:
-        ConfigError: The model has no scores, or the two are for different tasks.
+        ConfigError: The model has no scores, the two are for different tasks, or `beam` is set for
+            one that does not search.
         DataError: The data cannot be read, or overlaps with the training data.
         WeightsError: A folder holds no model.
     """
@@ -46,6 +48,8 @@ def evaluate(
     other = None if compare is None else open_model(compare)
     if other is not None and other.config.task != task:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
+    if beam is not None and not isinstance(predictor, TargetWriter):
+        raise ConfigError(f"`beam={beam}`: a model for {task} has no beam search.")
     if not allow_overlap:
         warn_of_other_data(predictor.config.data)
     options = EvaluationOptions(

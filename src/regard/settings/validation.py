@@ -2,18 +2,20 @@
 
 Each takes the configuration and names of settings, and raises ``ValueError`` in the form that
 `regard.settings.binding` expects. A setting that is `None` passes. `require_range` checks a number
-that is not part of a configuration.
+that is not part of a configuration, and `require_texts` the texts that a model is given.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from regard.errors import ConfigError
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 LARGEST = 10**12
 """Largest whole number of a setting or on the command line."""
 _LARGEST_SIZE = 1 << 24  # of a layer: 10^7 rows of 10^7 float32 are above any memory
@@ -53,6 +55,38 @@ def require_range(name: str, value: float | None, low: float, high: float) -> No
     """
     if value is not None and not low <= value <= high:
         raise ConfigError(f"{name} {value}: must be {low:,} to {high:,}.")
+
+
+def require_texts(texts: object, name: str) -> list[str]:
+    """Return texts as a list, checked before a model reads them.
+
+    Args:
+        texts: A list, or anything else that gives one text after the other.
+        name: What they are, in the plural, such as ``documents``.
+
+    Raises:
+        ConfigError: It is one text, bytes, a mapping or no collection; or one of them is not a
+            text, or has half of a surrogate pair, which is in no encoding.
+
+    >>> require_texts(["a", None], "documents")
+    Traceback (most recent call last):
+    ...
+    regard.errors.ConfigError: documents[1]: a text was expected, not NoneType.
+    """
+    if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+        kind = type(texts).__name__
+        raise ConfigError(f"{name}: a text or a list of texts was expected, not {kind}.")
+    checked: list[str] = []
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise ConfigError(f"{name}[{index}]: a text was expected, not {kind}.")
+        if half := _SURROGATE.search(text):
+            code = f"U+{ord(half[0]):04X}"
+            where = f"at character {half.start():,}"
+            raise ConfigError(f"{name}[{index}]: half of a character ({code}) {where}.")
+        checked.append(text)
+    return checked
 
 
 def require_positive(config: msgspec.Struct, *names: str, allow_infinity: bool = False) -> None:

@@ -319,3 +319,21 @@ def test_every_family_of_encoders_learns_and_opens_again(data, tmp_path, family)
     )
     model: Any = regard.load(tmp_path / "out")
     assert model.answer("What is the code of Ada Lo?", CONTEXT).probability > 0
+
+
+def test_questions_and_contexts_that_are_not_texts_are_refused(folder) -> None:
+    answerer = regard.load(folder)
+    for question, context, message in (
+        (None, "a", "questions: a text or a list of texts was expected, not NoneType"),
+        (["a", 5], "a", r"questions\[1\]: a text was expected, not int"),
+        (["a"], {"a": "b"}, "contexts: a text or a list of texts was expected, not dict"),
+        ("a", "b\ud800", r"contexts\[0\]: half of a character"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            answerer.answer(question, context)
+
+
+def test_a_beam_is_refused_where_nothing_is_searched_for(capsys, folder, data) -> None:
+    code, _, err = run(capsys, "evaluate", folder, data, "--beam", 2)
+    assert code == 2
+    assert err == "regard: --beam 2: a model for question-answering has no beam search.\n"

@@ -10,6 +10,7 @@ from tests.tasks.summarization.conftest import SETTINGS, draw_documents, write_j
 
 import regard
 from regard.__main__ import main
+from regard.errors import ConfigError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
 from regard.training.events import Saved
@@ -337,3 +338,14 @@ def test_a_key_within_another_is_no_column_of_documents(capsys, summarizer_folde
     code, _, err = run(capsys, "summarize", summarizer_folder, data)
     assert code == 3
     assert 'rows.jsonl:1: no key "document".  Keys seen: context, question, answers.' in err
+
+
+def test_documents_that_are_not_texts_are_refused(summarizer_folder):
+    summarizer = regard.load(summarizer_folder)
+    for documents, message in (
+        (None, "documents: a text or a list of texts was expected, not NoneType"),
+        (["a", 5], r"documents\[1\]: a text was expected, not int"),
+        ("a\ud800", r"documents\[0\]: half of a character"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            summarizer.summarize(documents)

@@ -14,6 +14,7 @@ from regard.data.batching import TokenRows
 from regard.data.labeled_text import LabeledTextBatches, LabeledTexts, check_known_labels
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Classifier, Model
+from regard.settings.validation import require_texts
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
 from regard.tasks.classification.data import (
@@ -137,9 +138,13 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
 
         Returns:
             The label of each, in the same order; of one string, one label.
+
+        Raises:
+            ConfigError: One of them is not a text.
         """
         if isinstance(texts, str):
             return self.classify([texts])[0]
+        texts = require_texts(texts, "texts")
         return self.predict(self._batches(texts, [0] * len(texts), CLASSIFIED_TOKENS, 0))
 
     def stream(self, lines: Iterable[str]) -> Iterator[tuple[str, Classification]]:

@@ -109,7 +109,8 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
         unanswerable = (
             f", {self.num_unanswerable:,} without an answer" if self.num_unanswerable else ""
         )
-        count = f"{self.num_questions:,} questions{unanswerable}"
+        noun = "question" if self.num_questions == 1 else "questions"
+        count = f"{self.num_questions:,} {noun}{unanswerable}"
         yield "Data", f"{self.path}   {count}   model {self.model}"
         for title, score in (("Exact", self.scores.exact_match), ("F1", self.scores.f1)):
             yield title, f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"

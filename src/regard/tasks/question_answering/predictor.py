@@ -14,6 +14,7 @@ from regard.data.questions import Questions
 from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import SpanModel
+from regard.settings.validation import require_texts
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
 from regard.tasks.question_answering.data import read_question_data, read_questions_of
@@ -95,14 +96,17 @@ class QuestionAnswerer:
             The answer to each, in the same order; of one string, one answer.
 
         Raises:
-            ConfigError: There are not as many texts as questions, or a question is empty.
+            ConfigError: There are not as many texts as questions, a question is empty, or one of
+                them is not a text.
         """
         if isinstance(question, str):
             if not isinstance(context, str):
                 raise ConfigError("one question has one context, a text.  Give one for each.")
             return self.answer([question], [context])[0]
-        questions = list(question)
-        texts = [context] * len(questions) if isinstance(context, str) else list(context)
+        questions = require_texts(question, "questions")
+        texts = require_texts([context] if isinstance(context, str) else context, "contexts")
+        if isinstance(context, str):
+            texts *= len(questions)
         if len(texts) != len(questions):
             raise ConfigError(
                 f"{len(questions):,} questions and {len(texts):,} contexts.  Give one context for "

@@ -123,10 +123,10 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield scores, floors, copied fragments, the worst summaries and the comparison."""
+        noun = "document" if self.num_documents == 1 else "documents"
         yield (
             "Data",
-            f"{self.path}   {self.num_documents:,} documents   model {self.model}   "
-            f"beam {self.beam}",
+            f"{self.path}   {self.num_documents:,} {noun}   model {self.model}   beam {self.beam}",
         )
         if self.num_truncated:
             yield (

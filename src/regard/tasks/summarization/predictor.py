@@ -9,6 +9,7 @@ from typing import Unpack, overload
 
 import msgspec
 
+from regard.settings.validation import require_texts
 from regard.tasks.sequence_to_sequence.predictor import Candidate, SearchOptions, TargetWriter
 
 _STREAMED_DOCUMENTS = 64  # that are sorted by length and summarized together
@@ -75,8 +76,9 @@ class Summarizer(TargetWriter):
             The `num_best` best summaries of each document, best first.
 
         Raises:
-            ConfigError: An option is out of its range.
+            ConfigError: An option is out of its range, or a document is not a text.
         """
+        documents = require_texts(documents, "documents")
         search, limit = self.search_config(**options), self.max_source_length
         rows = self.tokenizer.encode([text if text.strip() else "" for text in documents])
         outputs = self.write([row[:limit] for row in rows], search)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Unpack, overload
 
+from regard.settings.validation import require_texts
 from regard.tasks.sequence_to_sequence.predictor import Candidate, SearchOptions, TargetWriter
 
 _STREAMED_LINES = 512  # lines that are sorted by length and decoded together
@@ -57,8 +58,9 @@ class Translator(TargetWriter):
             The `num_best` best translations of each text, best first.
 
         Raises:
-            ConfigError: An option is out of its range.
+            ConfigError: An option is out of its range, or a text is something else.
         """
+        texts = require_texts(texts, "texts")
         search = self.search_config(**options)
         splits = [self._split(text) if text.strip() else [""] for text in texts]
         rows = self.tokenizer.encode([part for parts in splits for part in parts])
