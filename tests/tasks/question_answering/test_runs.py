@@ -337,3 +337,13 @@ def test_a_beam_is_refused_where_nothing_is_searched_for(capsys, folder, data) -
     code, _, err = run(capsys, "evaluate", folder, data, "--beam", 2)
     assert code == 2
     assert err == "regard: --beam 2: a model for question-answering has no beam search.\n"
+
+
+def test_a_window_without_room_for_a_text_names_the_least_length(capsys, data, tmp_path) -> None:
+    words = ("train", data, "-o", tmp_path / "m", "--dry-run", "--set", "data.max_length=10")
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert err == (
+        "regard: data.max_length=10: no room for a question and a text.  "
+        "The least is --set data.max_length=19.\n"
+    )

@@ -315,7 +315,7 @@ def max_question_tokens(max_length: int, tokenizer: AnyTokenizer) -> int:
         least = 2 * _FEWEST_TOKENS + tokenizer.pair_template.num_special
         raise ConfigError(
             f"data.max_length={max_length}: no room for a question and a text.  "
-            f"Set `data.max_length={least}` or more."
+            f"The least is `data.max_length={least}`."
         )
     return room
 
