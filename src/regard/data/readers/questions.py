@@ -17,6 +17,7 @@ from regard.data.dropped_rows import DroppedRow
 from regard.data.questions import NOT_FOUND, QUESTION_COLUMNS, Questions
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import find_column
+from regard.data.readers.json_lines import read_objects
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.squad import RawQuestion, is_squad, read_squad
@@ -24,7 +25,6 @@ from regard.data.readers.tables import (
     ReadAs,
     as_path,
     inspect_records,
-    read_objects,
     read_records,
     require_readable,
 )

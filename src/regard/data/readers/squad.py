@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from regard.data.readers.json_lines import find_half_character
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource
-from regard.data.readers.tables import find_half_character
 from regard.data.readers.text_lines import numbered_lines, open_text
 from regard.errors import DataError
 

@@ -7,7 +7,6 @@ from one pass of one parser. Cost: about 300,000 rows a second.
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +22,11 @@ from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import (
     PAIR_ROLES,
-    SUMMARY_ROLES,
     find_column,
     find_pair_or_usual,
 )
 from regard.data.readers.headers import advise_columns, find_header, looks_like_header
+from regard.data.readers.json_lines import json_fields, json_records
 from regard.data.readers.problems import RowProblem, UnreadableRowsError, group_problems
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.text_lines import (
@@ -48,10 +47,6 @@ _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # as Excel writes it
 _NUM_NAMED = 10  # columns in a message
 _NUM_SAMPLED = 20  # lines or records by which separators and headers are recognized
-_KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
-_SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
-    r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
-)
 
 
 def read_pairs(
@@ -207,21 +202,6 @@ class ReadAs(NamedTuple):
         return cls(text, tuple(columns), tuple(unused))
 
 
-def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield the 1-based number and the object of each line of JSONL; others become problems."""
-    for line, text in numbered_lines(file):
-        if not text.strip():
-            continue
-        try:
-            fields = _json_fields(text)
-        except (msgspec.DecodeError, RecursionError) as error:
-            file.refuse(line, _describe_json_error(error, text), text)
-        except DataError as error:
-            file.refuse(line, str(error), text)
-        else:
-            yield line, fields
-
-
 def inspect_pairs(
     source: DataSource,
     contents: str,
@@ -277,7 +257,7 @@ def _inspect_objects(
     """Return what JSON is read as, by its first object."""
     text = next((text for _, text in table.lines if text.strip()), "{}")
     with suppress(DataError, msgspec.DecodeError, RecursionError):
-        keys = list(_json_fields(text))
+        keys = list(json_fields(text))
         columns = find_keys(keys) or ()
         return ReadAs.of(contents, columns, [key for key in keys if key not in columns])
     return ReadAs.of(contents)
@@ -359,7 +339,7 @@ def _named_records(file: TextFile, suffix: str, names: Sequence[str]) -> Records
     table = _open_table(file, suffix)
     if FORMATS.get(suffix) == "jsonl" or table.is_json:
         find_keys = partial(_find_keys, names)
-        yield from _json_records(file, table.lines, find_keys, names, takes_numbers=True)
+        yield from json_records(file, table.lines, find_keys, names, takes_numbers=True)
         return
     records = _cell_records(file, table)
     line, cells = next(records, (1, []))
@@ -377,7 +357,7 @@ def _pair_records(
         find_keys = (
             partial(_find_keys, columns) if columns else partial(find_pair_or_usual, roles=roles)
         )
-        yield from _json_records(file, table.lines, find_keys, roles, takes_numbers=False)
+        yield from json_records(file, table.lines, find_keys, roles, takes_numbers=False)
         return
     records = _cell_records(file, table)
     ahead = list(islice(records, _NUM_SAMPLED))
@@ -467,128 +447,6 @@ def _select_cells(
         noun = "column" if len(cells) == 1 else "columns"
         reason = f"{spell_number(len(cells))} {noun}, {spell_number(num_columns)} expected."
         file.refuse(line, reason, separator.join(cells), remedy)
-
-
-def _json_records(
-    file: TextFile,
-    lines: Lines,
-    find_keys: Callable[[list[str]], Sequence[str] | None],
-    names: Sequence[str],
-    *,
-    takes_numbers: bool,
-) -> Records:
-    """Yield the texts of each line under the first keys that `find_keys` returns for a line.
-
-    Where it returns none, the keys are `names`. A first line that is not the first of such objects
-    is the only problem of the file.
-    """
-    ahead = list(islice(((line, text) for line, text in lines if text.strip()), _NUM_SAMPLED))
-    keys: Sequence[str] | None = None
-    if ahead and (problem := _describe_first_object(ahead, find_keys, names)):
-        file.refuse(*problem)
-        return
-    for line, text in chain(ahead, lines):
-        if not text.strip():
-            continue
-        try:
-            fields = _json_fields(text)
-            keys = keys or find_keys(list(fields))
-            texts = [_json_text(fields, key, takes_numbers=takes_numbers) for key in keys or names]
-        except (msgspec.DecodeError, RecursionError) as error:
-            file.refuse(line, _describe_json_error(error, text), text)
-        except DataError as error:
-            file.refuse(line, str(error), text)
-        else:
-            yield line, texts
-
-
-def _describe_first_object(
-    ahead: Sequence[tuple[int, str]],
-    find_keys: Callable[[list[str]], Sequence[str] | None],
-    expected: Sequence[str],
-) -> tuple[int, str, str, str] | None:
-    """Return line, reason, text and remedy if a file does not begin with an object to be read."""
-    line, text = ahead[0]
-    try:
-        fields = _json_fields(text)
-    except DataError as error:
-        return line, str(error), text, ""
-    except (msgspec.DecodeError, RecursionError) as error:
-        if len(ahead) == 1 or "truncated" not in str(error) or _SURROGATES.search(text):
-            return None
-        remedy = "An object over several lines?  One a line: jq -c . FILE > fixed.jsonl"
-        return line, _describe_json_error(error, text), text, remedy
-    names = list(fields)
-    missing = [key for key in find_keys(names) or expected if key not in fields]
-    if not missing:
-        return None
-    reason = f'no key "{missing[0]}".  Keys seen: {", ".join(names) or "none"}.'
-    below = []
-    for _, other in ahead:
-        with suppress(DataError, msgspec.DecodeError, RecursionError):
-            below.append([str(_json_fields(other).get(name, "")) for name in names])
-    if len(names) <= 1 or len(expected) == 1:
-        return line, reason, text, ""
-    roles = SUMMARY_ROLES if tuple(expected) == SUMMARY_ROLES else PAIR_ROLES
-    return line, reason, text, advise_columns(names, below, roles)
-
-
-def _describe_json_error(error: Exception, text: str) -> str:
-    """Return why a line is not JSON: of half a surrogate pair msgspec says that it was cut."""
-    half = find_half_character(text)
-    return f"not JSON: {f'half of a character ({half[1]})' if half else error}."
-
-
-def find_half_character(text: str) -> re.Match[str] | None:
-    r"""Return the first half of a surrogate pair, such as ``\ud83d``, in JSON; its group 1."""
-    return next((match for match in _SURROGATES.finditer(text) if match[1]), None)
-
-
-def _json_fields(text: str) -> dict[str, object]:
-    if text.startswith("["):
-        raise DataError(
-            "a list, one object a line expected.  Convert: jq -c '.[]' FILE > fixed.jsonl"
-        )
-    fields = msgspec.json.decode(text)
-    if not isinstance(fields, dict):
-        raise DataError('no object such as {"source": "...", "target": "..."}.')
-    _require_distinct_keys(fields, text)
-    inner = fields.get("translation")
-    return inner if isinstance(inner, dict) else fields
-
-
-def _json_text(fields: dict[str, object], key: str, *, takes_numbers: bool) -> str:
-    """Return the text under a key of an object."""
-    if key not in fields:
-        raise DataError(f'no key "{key}".  Keys seen: {", ".join(fields) or "none"}.')
-    value = fields[key]
-    if isinstance(value, str):
-        return value
-    if takes_numbers and isinstance(value, bool | int | float):
-        return msgspec.json.encode(value).decode()
-    raise DataError(f'"{key}" is not a text.')
-
-
-def _require_distinct_keys(fields: dict[str, object], text: str) -> None:
-    """Raise DataError where an object of a line, or one within it, has a key twice.
-
-    Args:
-        fields: The object as it was read, where the last of equal keys counts.
-        text: The line. Its keys are compared only where it may have more than the object.
-    """
-    num_keys = len(fields) + sum(len(v) for v in fields.values() if isinstance(v, dict))
-    if len(_KEY.findall(text)) > num_keys:
-        json.loads(text, object_pairs_hook=_distinct)
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the object of some pairs; raise DataError for the first key that is there twice."""
-    fields: dict[str, object] = {}
-    for key, value in pairs:
-        if key in fields:
-            raise DataError(f'the key "{key}" is there twice.')
-        fields[key] = value
-    return fields
 
 
 def _cell_records(file: TextFile, table: _Table) -> Records:

@@ -1,0 +1,164 @@
+"""Objects a line: JSONL, and what is wrong with a line that is none."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain, islice
+
+import msgspec
+
+from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES
+from regard.data.readers.headers import advise_columns
+from regard.data.readers.text_lines import Lines, TextFile, numbered_lines
+from regard.errors import DataError
+
+_NUM_SAMPLED = 20  # lines by which the columns of an object are advised
+_KEY = re.compile(r'"\s*:')  # its end, and that of other text before a colon
+_SURROGATES = re.compile(  # an escaped backslash, a whole pair, or half of one
+    r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(\\u[dD][89a-fA-F]\w\w)"
+)
+
+
+def read_objects(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the 1-based number and the object of each line of JSONL; others become problems."""
+    for line, text in numbered_lines(file):
+        if not text.strip():
+            continue
+        try:
+            fields = json_fields(text)
+        except (msgspec.DecodeError, RecursionError) as error:
+            file.refuse(line, _describe_json_error(error, text), text)
+        except DataError as error:
+            file.refuse(line, str(error), text)
+        else:
+            yield line, fields
+
+
+def json_records(
+    file: TextFile,
+    lines: Lines,
+    find_keys: Callable[[list[str]], Sequence[str] | None],
+    names: Sequence[str],
+    *,
+    takes_numbers: bool,
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the texts of each line under the first keys that `find_keys` returns for a line.
+
+    Where it returns none, the keys are `names`. A first line that is not the first of such objects
+    is the only problem of the file.
+    """
+    ahead = list(islice(((line, text) for line, text in lines if text.strip()), _NUM_SAMPLED))
+    keys: Sequence[str] | None = None
+    if ahead and (problem := _describe_first_object(ahead, find_keys, names)):
+        file.refuse(*problem)
+        return
+    for line, text in chain(ahead, lines):
+        if not text.strip():
+            continue
+        try:
+            fields = json_fields(text)
+            keys = keys or find_keys(list(fields))
+            texts = [_json_text(fields, key, takes_numbers=takes_numbers) for key in keys or names]
+        except (msgspec.DecodeError, RecursionError) as error:
+            file.refuse(line, _describe_json_error(error, text), text)
+        except DataError as error:
+            file.refuse(line, str(error), text)
+        else:
+            yield line, texts
+
+
+def _describe_first_object(
+    ahead: Sequence[tuple[int, str]],
+    find_keys: Callable[[list[str]], Sequence[str] | None],
+    expected: Sequence[str],
+) -> tuple[int, str, str, str] | None:
+    """Return line, reason, text and remedy if a file does not begin with an object to be read."""
+    line, text = ahead[0]
+    try:
+        fields = json_fields(text)
+    except DataError as error:
+        return line, str(error), text, ""
+    except (msgspec.DecodeError, RecursionError) as error:
+        if len(ahead) == 1 or "truncated" not in str(error) or _SURROGATES.search(text):
+            return None
+        remedy = "An object over several lines?  One a line: jq -c . FILE > fixed.jsonl"
+        return line, _describe_json_error(error, text), text, remedy
+    names = list(fields)
+    missing = [key for key in find_keys(names) or expected if key not in fields]
+    if not missing:
+        return None
+    reason = f'no key "{missing[0]}".  Keys seen: {", ".join(names) or "none"}.'
+    below = []
+    for _, other in ahead:
+        with suppress(DataError, msgspec.DecodeError, RecursionError):
+            below.append([str(json_fields(other).get(name, "")) for name in names])
+    if len(names) <= 1 or len(expected) == 1:
+        return line, reason, text, ""
+    roles = SUMMARY_ROLES if tuple(expected) == SUMMARY_ROLES else PAIR_ROLES
+    return line, reason, text, advise_columns(names, below, roles)
+
+
+def _describe_json_error(error: Exception, text: str) -> str:
+    """Return why a line is not JSON: of half a surrogate pair msgspec says that it was cut."""
+    half = find_half_character(text)
+    return f"not JSON: {f'half of a character ({half[1]})' if half else error}."
+
+
+def find_half_character(text: str) -> re.Match[str] | None:
+    r"""Return the first half of a surrogate pair, such as ``\ud83d``, in JSON; its group 1."""
+    return next((match for match in _SURROGATES.finditer(text) if match[1]), None)
+
+
+def json_fields(text: str) -> dict[str, object]:
+    """Return the object of a line, or that under its key ``translation``.
+
+    Raises:
+        DataError: It is no object, or has a key twice.
+    """
+    if text.startswith("["):
+        raise DataError(
+            "a list, one object a line expected.  Convert: jq -c '.[]' FILE > fixed.jsonl"
+        )
+    fields = msgspec.json.decode(text)
+    if not isinstance(fields, dict):
+        raise DataError('no object such as {"source": "...", "target": "..."}.')
+    _require_distinct_keys(fields, text)
+    inner = fields.get("translation")
+    return inner if isinstance(inner, dict) else fields
+
+
+def _json_text(fields: dict[str, object], key: str, *, takes_numbers: bool) -> str:
+    """Return the text under a key of an object."""
+    if key not in fields:
+        raise DataError(f'no key "{key}".  Keys seen: {", ".join(fields) or "none"}.')
+    value = fields[key]
+    if isinstance(value, str):
+        return value
+    if takes_numbers and isinstance(value, bool | int | float):
+        return msgspec.json.encode(value).decode()
+    raise DataError(f'"{key}" is not a text.')
+
+
+def _require_distinct_keys(fields: dict[str, object], text: str) -> None:
+    """Raise DataError where an object of a line, or one within it, has a key twice.
+
+    Args:
+        fields: The object as it was read, where the last of equal keys counts.
+        text: The line. Its keys are compared only where it may have more than the object.
+    """
+    num_keys = len(fields) + sum(len(v) for v in fields.values() if isinstance(v, dict))
+    if len(_KEY.findall(text)) > num_keys:
+        json.loads(text, object_pairs_hook=_distinct)
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the object of some pairs; raise DataError for the first key that is there twice."""
+    fields: dict[str, object] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise DataError(f'the key "{key}" is there twice.')
+        fields[key] = value
+    return fields
