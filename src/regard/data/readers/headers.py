@@ -51,9 +51,12 @@ def looks_like_header(
     are_usual = any if is_csv else all
     if is_short and (has_labels or are_usual(map(is_column_name, names))):
         return True
-    return (
-        len(rows) >= _MIN_TEXT_ROWS and longest_name == 1 and min(map(_num_words, chain(*rows))) > 1
-    )
+    return longest_name == 1 and _are_texts(rows)
+
+
+def _are_texts(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether there are enough rows, and every cell has two words or more."""
+    return len(rows) >= _MIN_TEXT_ROWS and min(map(_num_words, chain(*rows))) > 1
 
 
 def find_header(

@@ -95,6 +95,11 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     if keys:
         return DataShape(kind="records", names=keys, columns=find_roles(keys, is_table=False))
     is_text = FORMATS.get(source.suffix) == "text" and "\t" not in first
+    return _shape_of_cells(source, encoding, kind="text" if is_text else "table")
+
+
+def _shape_of_cells(source: DataSource, encoding: str, *, kind: DataKind) -> DataShape:
+    """Return the shape of a file whose lines have cells, by its first two rows."""
     records = read_cells(open_text(source, encoding), source.suffix)
     header, row = (next(records, (1, []))[1] for _ in range(2))
     names = tuple(name.strip() for name in header)
@@ -103,7 +108,7 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
     roles = find_roles(names)
     is_labeled = "label" in roles and not {"text", "source", "target"} & roles.keys()
     return DataShape(
-        kind="text" if is_text else "table",
+        kind=kind,
         names=names,
         columns=roles,
         has_numbers_beside_label=label is not None and _are_numbers(features, 1, max_texts=0),
