@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from regard.errors import ConfigError
+from regard.data.readers.shape import inspect_shape
+from regard.data.readers.source import as_source
+from regard.errors import ConfigError, DataError
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
-from regard.tasks import task_named
+from regard.tasks import TASKS, task_named
 from regard.tasks.opening import open_model
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
@@ -60,4 +62,22 @@ def evaluate(
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,
     )
-    return task_named(task).evaluate(predictor, str(data), options, other), task
+    try:
+        return task_named(task).evaluate(predictor, str(data), options, other), task
+    except DataError as error:
+        if (actual := _task_of_other_data(data, task)) is not None:
+            raise DataError(f"{data}: data for {actual}; {model} is for {task}.") from error
+        raise
+
+
+def _task_of_other_data(data: str | Path, task: str) -> str | None:
+    """Return the task that data is for, where it is clearly another one; None where it is not."""
+    if not (Path(data).is_file() or Path(data).is_dir()):
+        return None  # a stream has been read
+    try:
+        shape = inspect_shape(as_source(data))
+    except DataError:
+        return None
+    if TASKS[task].claims(shape):
+        return None
+    return next((name for name, other in TASKS.items() if other.claims(shape)), None)
