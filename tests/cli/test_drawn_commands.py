@@ -379,7 +379,9 @@ def test_a_drawn_command_ends_with_a_code_and_a_sentence(models, data):
         assert "Traceback" not in out + err
         assert code == 0 or err.strip()
         if code == 0 and "--json" in command.words and "--" not in command.words:
-            assert [json.loads(line) for line in out.splitlines() if line] or command.has_output
+            reads_nothing = "-" in command.words and not command.stdin
+            objects = [json.loads(line) for line in out.splitlines() if line]
+            assert objects or command.has_output or reads_nothing
         if code != 0 or not command.has_output:
             assert (root / OUTPUT).read_text() == BEFORE
         assert code == 0 or not (root / "new").exists()
