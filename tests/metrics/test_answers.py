@@ -97,7 +97,7 @@ def test_a_system_is_better_than_another_on_the_same_questions() -> None:
 
 
 def test_answers_and_questions_must_be_as_many() -> None:
-    with pytest.raises(ShapeError, match=r"answers \(1\) and questions \(2\)"):
+    with pytest.raises(ShapeError, match=r"answers \(1\) and references \(2\)"):
         question_scores(["a"], [["a"], ["b"]])
     with pytest.raises(DataError, match="nothing to score"):
         score_answers([], [])

@@ -176,8 +176,7 @@ def test_unequal_lengths_are_refused(scorer) -> None:
     with pytest.raises(ShapeError) as caught:
         scorer(["a", "b"], ["a"])
     assert str(caught.value) == (
-        "the numbers of translations (2) and references (1) differ.  "
-        "Give one reference for each translation."
+        "the numbers of translations (2) and references (1) differ.  Give one reference for each."
     )
 
 
@@ -187,7 +186,7 @@ def test_unequal_lengths_are_refused(scorer) -> None:
 def test_no_sentences_are_refused(scorer) -> None:
     with pytest.raises(DataError) as caught:
         scorer([], [])
-    assert str(caught.value) == "nothing to score: there are no sentences.  Give one or more."
+    assert str(caught.value) == "nothing to score: there are no translations.  Give one or more."
 
 
 def test_a_comparison_checks_the_other_system_too() -> None:

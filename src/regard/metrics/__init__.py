@@ -10,7 +10,6 @@ from regard.metrics.baselines import NearestNeighbor, copy_source
 from regard.metrics.bootstrap import MetricWithInterval, PairedScore
 from regard.metrics.classification import accuracy, macro_f1, wilson_interval
 from regard.metrics.rouge import (
-    PairedRouge,
     RougeScores,
     compare_summaries,
     rouge_l,
@@ -33,7 +32,6 @@ __all__ = [
     "MetricWithInterval",
     "NearestNeighbor",
     "PairedAnswerScores",
-    "PairedRouge",
     "PairedScore",
     "PairedScores",
     "RougeScores",

@@ -20,16 +20,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.errors import DataError, ShapeError
 from regard.metrics.bootstrap import (
     NUM_SAMPLES,
     SEED,
     MetricWithInterval,
     PairedScore,
-    Statistics,
-    compare_scores,
-    require_samples,
-    score_with_interval,
+    compare_means,
+    mean_with_interval,
+    require_aligned,
 )
 from regard.metrics.words import UNSPACED
 
@@ -125,7 +123,7 @@ def question_scores(
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    _require_aligned(predictions, answers)
+    require_aligned(predictions, answers, "answers")
     scores = np.empty((2, len(predictions)))
     for row, (prediction, texts) in enumerate(zip(predictions, answers, strict=True)):
         true = [text for text in texts if answer_words(text)] or [""]
@@ -173,15 +171,9 @@ def score_answers(
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    require_samples(num_samples)
+    signature = _SIGNATURE.format(samples=num_samples, seed=seed)
     exact, overlap = (
-        score_with_interval(
-            _statistics(scores),
-            _mean,
-            _SIGNATURE.format(samples=num_samples, seed=seed),
-            num_samples=num_samples,
-            seed=seed,
-        )
+        mean_with_interval(100 * scores, signature, num_samples=num_samples, seed=seed)
         for scores in question_scores(predictions, answers)
     )
     return AnswerScores(
@@ -214,37 +206,10 @@ def compare_answers(
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    require_samples(num_samples)
+    signature = _SIGNATURE.format(samples=num_samples, seed=seed)
     systems = (question_scores(texts, answers) for texts in (predictions, other))
     exact, overlap = (
-        compare_scores(
-            _statistics(first),
-            _statistics(second),
-            _mean,
-            _SIGNATURE.format(samples=num_samples, seed=seed),
-            num_samples=num_samples,
-            seed=seed,
-        )
+        compare_means(100 * first, 100 * second, signature, num_samples=num_samples, seed=seed)
         for first, second in zip(*systems, strict=True)
     )
     return PairedAnswerScores(exact_match=exact, f1=overlap, num_questions=len(answers))
-
-
-def _statistics(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the score of each question, and the count 1: ``[questions, 2]``."""
-    return np.stack([scores, np.ones_like(scores)], axis=1)
-
-
-def _mean(sums: Statistics) -> NDArray[np.float64]:
-    """Compute means in percent, ``[samples]``, from sums of scores and counts."""
-    return 100 * sums[:, 0] / sums[:, 1]
-
-
-def _require_aligned(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
-    if len(predictions) != len(answers):
-        raise ShapeError(
-            f"the numbers of answers ({len(predictions):,}) and questions ({len(answers):,}) "
-            "differ.  Give one answer for each question."
-        )
-    if not answers:
-        raise DataError("nothing to score: there are no questions.  Give one or more.")

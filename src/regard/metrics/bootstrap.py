@@ -9,13 +9,14 @@ Cost: ``num_samples`` sums over the rows; 1,000 samples of 1,000 rows take about
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, DataError, ShapeError
 
 NUM_SAMPLES, SEED = 1000, 12345
 """Number of resamples and their seed, where none is set; both are sacrebleu's."""
@@ -66,10 +67,25 @@ class PairedScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     signature: str
 
 
-def require_samples(num_samples: int) -> None:
-    """Raise ConfigError where there is no resample."""
-    if num_samples < 1:
-        raise ConfigError(f"num_samples is {num_samples}; it must be 1 or more, for example 1000.")
+def require_aligned(outputs: Sequence[object], references: Sequence[object], noun: str) -> None:
+    """Check that there are outputs, each with what it should have been.
+
+    Args:
+        outputs: Outputs of a system.
+        references: What each should have been.
+        noun: What outputs are, such as ``summaries``.
+
+    Raises:
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+    """
+    if len(outputs) != len(references):
+        raise ShapeError(
+            f"the numbers of {noun} ({len(outputs):,}) and references ({len(references):,}) "
+            "differ.  Give one reference for each."
+        )
+    if not references:
+        raise DataError(f"nothing to score: there are no {noun}.  Give one or more.")
 
 
 def score_with_interval(
@@ -88,6 +104,9 @@ def score_with_interval(
         signature: How the score is computed.
         num_samples: Resamples, 1 or more.
         seed: Of the resamples.
+
+    Raises:
+        ConfigError: `num_samples` is less than 1.
     """
     resampled = score(_resample(statistics, num_samples, seed))
     low, high = np.percentile(resampled, _PERCENTILES)
@@ -116,6 +135,9 @@ def compare_scores(
         signature: How the score is computed.
         num_samples: Resamples, 1 or more.
         seed: Of the resamples.
+
+    Raises:
+        ConfigError: `num_samples` is less than 1.
     """
     systems = (first, second)
     value, other = (float(score(rows.sum(axis=0, keepdims=True))[0]) for rows in systems)
@@ -134,8 +156,38 @@ def compare_scores(
     )
 
 
+def mean_with_interval(
+    scores: NDArray[np.float64], signature: str, *, num_samples: int, seed: int
+) -> MetricWithInterval:
+    """Return the mean of the scores of rows, ``[rows]``, as `score_with_interval` does."""
+    mean = partial(_mean_of_sums, len(scores))
+    return score_with_interval(scores[:, None], mean, signature, num_samples=num_samples, seed=seed)
+
+
+def compare_means(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    signature: str,
+    *,
+    num_samples: int,
+    seed: int,
+) -> PairedScore:
+    """Return the difference of two systems' mean scores, ``[rows]`` each; see `compare_scores`."""
+    mean = partial(_mean_of_sums, len(first))
+    return compare_scores(
+        first[:, None], second[:, None], mean, signature, num_samples=num_samples, seed=seed
+    )
+
+
+def _mean_of_sums(num_rows: int, sums: Statistics) -> NDArray[np.float64]:
+    """Return means, ``[samples]``, from sums over rows, ``[samples, 1]``."""
+    return sums[:, 0] / num_rows
+
+
 def _resample(statistics: Statistics, num_samples: int, seed: int) -> Statistics:
     """Sum the statistics of rows drawn with replacement; shape ``[num_samples, statistics]``."""
+    if num_samples < 1:
+        raise ConfigError(f"num_samples is {num_samples}; it must be 1 or more, for example 1000.")
     rng = np.random.default_rng(seed)
     size = len(statistics)
     sums = [statistics[rng.integers(size, size=size)].sum(axis=0) for _ in range(num_samples)]

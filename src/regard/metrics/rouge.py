@@ -17,21 +17,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
+from typing import Generic, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.errors import DataError, ShapeError
 from regard.metrics.bootstrap import (
     NUM_SAMPLES,
     SEED,
     MetricWithInterval,
     PairedScore,
-    Statistics,
-    compare_scores,
-    require_samples,
-    score_with_interval,
+    compare_means,
+    mean_with_interval,
+    require_aligned,
 )
 from regard.metrics.words import split_words
 
@@ -40,8 +39,14 @@ ROUGE_NAMES: tuple[str, ...] = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 _L = ROUGE_NAMES.index("rougeL")
 
 
-class RougeScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Scores of a set of summaries.
+M = TypeVar("M")
+"""A score with its interval, or the difference of two systems."""
+
+
+class RougeScores(
+    msgspec.Struct, Generic[M], frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """Scores of a set of summaries, or the differences of two systems in each.
 
     Args:
         rouge1: F1 of words, 0 to 100.
@@ -51,36 +56,14 @@ class RougeScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         num_summaries: Summaries scored.
     """
 
-    rouge1: MetricWithInterval
-    rouge2: MetricWithInterval
-    rougeL: MetricWithInterval  # noqa: N815 - the name of the field
-    rougeLsum: MetricWithInterval  # noqa: N815 - the name of the field
+    rouge1: M
+    rouge2: M
+    rougeL: M  # noqa: N815 - the name of the field
+    rougeLsum: M  # noqa: N815 - the name of the field
     num_summaries: int
 
-    def by_name(self) -> dict[str, MetricWithInterval]:
+    def by_name(self) -> dict[str, M]:
         """Return the scores by their names."""
-        return {name: getattr(self, name) for name in ROUGE_NAMES}
-
-
-class PairedRouge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The difference of two systems in each score.
-
-    Args:
-        rouge1: In ROUGE-1.
-        rouge2: In ROUGE-2.
-        rougeL: In ROUGE-L.
-        rougeLsum: In ROUGE-Lsum.
-        num_summaries: Summaries scored.
-    """
-
-    rouge1: PairedScore
-    rouge2: PairedScore
-    rougeL: PairedScore  # noqa: N815 - the name of the field
-    rougeLsum: PairedScore  # noqa: N815 - the name of the field
-    num_summaries: int
-
-    def by_name(self) -> dict[str, PairedScore]:
-        """Return the differences by the names of the scores."""
         return {name: getattr(self, name) for name in ROUGE_NAMES}
 
 
@@ -98,7 +81,7 @@ def rouge_l(summaries: Sequence[str], references: Sequence[str]) -> float:
     >>> round(rouge_l(["the cat sat"], ["the cat is here"]), 1)
     57.1
     """
-    _require_aligned(summaries, references)
+    require_aligned(summaries, references, "summaries")
     pairs = zip(map(split_words, summaries), map(split_words, references), strict=True)
     return float(np.mean([_f1_of_subsequence(*pair) for pair in pairs]))
 
@@ -114,7 +97,7 @@ def rouge_rows(summaries: Sequence[str], references: Sequence[str]) -> NDArray[n
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    _require_aligned(summaries, references)
+    require_aligned(summaries, references, "summaries")
     return np.array([_score_pair(*pair) for pair in zip(summaries, references, strict=True)])
 
 
@@ -124,7 +107,7 @@ def score_summaries(
     *,
     num_samples: int = NUM_SAMPLES,
     seed: int = SEED,
-) -> RougeScores:
+) -> RougeScores[MetricWithInterval]:
     """Return the ROUGE scores of summaries, with 95 % bootstrap intervals.
 
     Args:
@@ -138,12 +121,10 @@ def score_summaries(
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    require_samples(num_samples)
-    rows = _with_ones(rouge_rows(summaries, references))
+    rows = rouge_rows(summaries, references)
     scores = {
-        name: score_with_interval(
-            rows[:, [index, -1]],
-            _mean,
+        name: mean_with_interval(
+            rows[:, index],
             rouge_signature(name, num_samples, seed),
             num_samples=num_samples,
             seed=seed,
@@ -160,7 +141,7 @@ def compare_summaries(
     *,
     num_samples: int = NUM_SAMPLES,
     seed: int = SEED,
-) -> PairedRouge:
+) -> RougeScores[PairedScore]:
     """Return the difference of two systems by paired bootstrap, on the same resamples for both.
 
     Args:
@@ -175,20 +156,18 @@ def compare_summaries(
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    require_samples(num_samples)
-    first, second = (_with_ones(rouge_rows(texts, references)) for texts in (summaries, other))
+    first, second = (rouge_rows(texts, references) for texts in (summaries, other))
     scores = {
-        name: compare_scores(
-            first[:, [index, -1]],
-            second[:, [index, -1]],
-            _mean,
+        name: compare_means(
+            first[:, index],
+            second[:, index],
             rouge_signature(name, num_samples, seed),
             num_samples=num_samples,
             seed=seed,
         )
         for index, name in enumerate(ROUGE_NAMES)
     }
-    return PairedRouge(**scores, num_summaries=len(first))
+    return RougeScores(**scores, num_summaries=len(first))
 
 
 def worst_summaries(
@@ -271,29 +250,9 @@ def f1_percent(num_hits: int, num_words: int, num_expected: int) -> float:
     return 100.0 * (2 * precision * recall / (precision + recall))
 
 
-def _require_aligned(summaries: Sequence[str], references: Sequence[str]) -> None:
-    if len(summaries) != len(references):
-        raise ShapeError(
-            f"the numbers of summaries ({len(summaries):,}) and references "
-            f"({len(references):,}) differ.  Give one reference for each summary."
-        )
-    if not references:
-        raise DataError("nothing to score: there are no summaries.  Give one or more.")
-
-
 @cache
 def _version() -> str:
     return version("regard")
-
-
-def _with_ones(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add a last column of ones, whose sum is the number of rows."""
-    return np.hstack([rows, np.ones((len(rows), 1))])
-
-
-def _mean(sums: Statistics) -> NDArray[np.float64]:
-    """Compute means, ``[samples]``, from sums of scores and of ones, ``[samples, 2]``."""
-    return sums[:, 0] / sums[:, 1]
 
 
 def _score_pair(summary: str, reference: str) -> list[float]:

@@ -19,7 +19,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.errors import DataError, ShapeError
 from regard.metrics.bootstrap import (
     NUM_SAMPLES,
     SEED,
@@ -27,7 +26,7 @@ from regard.metrics.bootstrap import (
     PairedScore,
     Statistics,
     compare_scores,
-    require_samples,
+    require_aligned,
     score_with_interval,
 )
 
@@ -81,7 +80,7 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """
     from sacrebleu.metrics.chrf import CHRF
 
-    _require_aligned(hypotheses, references)
+    require_aligned(hypotheses, references, "translations")
     return CHRF().corpus_score(hypotheses, [references]).score
 
 
@@ -101,7 +100,7 @@ def bleu(
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    _require_aligned(hypotheses, references)
+    require_aligned(hypotheses, references, "translations")
     metric = BLEU(tokenize=_tokenizer(target_language))
     return metric.corpus_score(hypotheses, [references]).score
 
@@ -130,7 +129,7 @@ def score_translations(
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    _require_aligned(hypotheses, references)
+    require_aligned(hypotheses, references, "translations")
     bleu_score, chrf_score = (
         score_with_interval(
             _statistics(metric, hypotheses, references),
@@ -168,8 +167,8 @@ def compare_translations(
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    _require_aligned(hypotheses, references)
-    _require_aligned(other, references)
+    require_aligned(hypotheses, references, "translations")
+    require_aligned(other, references, "translations")
     bleu_score, chrf_score = (
         compare_scores(
             _statistics(metric, hypotheses, references),
@@ -203,7 +202,7 @@ def worst_translations(
     """
     from sacrebleu.metrics.chrf import CHRF
 
-    _require_aligned(hypotheses, references)
+    require_aligned(hypotheses, references, "translations")
     metric = CHRF()
     scores = _scores(metric, _statistics(metric, hypotheses, references)).tolist()
     return heapq.nsmallest(count, enumerate(scores), key=lambda scored: (scored[1], scored[0]))
@@ -216,19 +215,9 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
-    _require_aligned(hypotheses, references)
+    require_aligned(hypotheses, references, "translations")
     pairs = zip(hypotheses, references, strict=True)
     return sum(hypothesis == reference for hypothesis, reference in pairs) / len(references)
-
-
-def _require_aligned(hypotheses: Sequence[str], references: Sequence[str]) -> None:
-    if len(hypotheses) != len(references):
-        raise ShapeError(
-            f"the numbers of translations ({len(hypotheses):,}) and references "
-            f"({len(references):,}) differ.  Give one reference for each translation."
-        )
-    if not references:
-        raise DataError("nothing to score: there are no sentences.  Give one or more.")
 
 
 def _tokenizer(language: str | None) -> str:
@@ -246,7 +235,6 @@ def _metrics(language: str | None, num_samples: int, seed: int) -> Iterator[BLEU
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    require_samples(num_samples)
     for metric in (BLEU(tokenize=_tokenizer(language)), CHRF()):
         metric.n_bootstrap = num_samples
         metric.seed = str(seed)

@@ -9,10 +9,9 @@ import msgspec
 import numpy as np
 
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.errors import DataError
+from regard.metrics.bootstrap import MetricWithInterval, PairedScore
 from regard.metrics.rouge import (
     ROUGE_NAMES,
-    PairedRouge,
     RougeScores,
     compare_summaries,
     score_summaries,
@@ -25,9 +24,8 @@ from regard.metrics.summaries import (
     first_sentence,
 )
 from regard.metrics.words import first_words, split_words
-from regard.setup.base_task import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
-from regard.tasks.sequence_to_sequence.data import exclude_overlap
+from regard.setup.held_out import training_rows, unseen_rows
 from regard.tasks.summarization.data import read_documents, read_summarization_data
 from regard.tasks.summarization.predictor import Summarizer
 
@@ -68,10 +66,10 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
 
     num_documents: int
     beam: int
-    scores: RougeScores
-    first_words: RougeScores
+    scores: RougeScores[MetricWithInterval]
+    first_words: RougeScores[MetricWithInterval]
     num_first_words: int
-    first_sentence: RougeScores
+    first_sentence: RougeScores[MetricWithInterval]
     copied: ExtractiveFragments
     reference_copied: ExtractiveFragments
     num_words: float
@@ -79,7 +77,7 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
     num_truncated: int
     max_source_length: int
     worst: list[WorstSummary]
-    comparison: PairedRouge | None
+    comparison: RougeScores[PairedScore] | None
 
     @property
     def num_rows(self) -> int:
@@ -166,7 +164,7 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
                 yield "", f"{_TITLES[name]} {difference}"
 
 
-def _describe(scores: RougeScores) -> str:
+def _describe(scores: RougeScores[MetricWithInterval]) -> str:
     """Return ROUGE-1, ROUGE-2 and ROUGE-L in short."""
     values = (scores.rouge1.value, scores.rouge2.value, scores.rougeL.value)
     return " / ".join(f"{value:.1f}" for value in values)
@@ -194,9 +192,8 @@ def evaluate_summarizer(
             not say what becomes of them.
     """
     pairs = read_documents(path, summarizer.config.data)
-    train = _training_documents(summarizer)
-    if train is not None and not options.allow_overlap:
-        pairs = exclude_overlap(train, pairs, drop=options.drop_overlap)
+    train = training_rows(read_summarization_data, summarizer.config)
+    pairs = unseen_rows(train, pairs, options)
     documents, references = pairs.sources, pairs.targets
     best = [rows[0] for rows in summarizer.summarize_best(documents, beam=options.beam)]
     outputs = [summary.text for summary in best]
@@ -248,14 +245,3 @@ def choose_num_words(pairs: ParallelCorpus) -> int:
 
 def _mean_words(texts: Sequence[str]) -> float:
     return float(np.mean([len(split_words(text)) for text in texts]))
-
-
-def _training_documents(summarizer: Summarizer) -> ParallelCorpus | None:
-    """Read the training documents; None where their files are not available."""
-    config = summarizer.config
-    if config.tokenizer.kind == "published" and config.start_from is None:
-        return None  # a published model that was not trained further here
-    try:
-        return read_summarization_data(ReadOptions.from_config(config)).train
-    except DataError:
-        return None
