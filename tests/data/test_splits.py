@@ -15,14 +15,13 @@ from regard.data.dropped_rows import DroppedRow
 from regard.data.labeled_text import LabeledTexts
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.splits import (
-    check_overlap,
     clean,
     content_key,
     count_near_twins,
+    exclude_overlap,
     normalize,
     overlap,
     split,
-    without_overlap,
 )
 from regard.errors import DataError
 
@@ -393,7 +392,7 @@ def test_overlap_names_the_first_row_of_training_with_each_source():
 
 def test_overlap_is_counted_with_an_example():
     with pytest.raises(DataError) as caught:
-        check_overlap(*overlapping())
+        exclude_overlap(*overlapping(), drop=False)
     assert error_text(caught.value) == (
         "test.tsv: 2 of 3 sources also stand in train.tsv (e.g. line 9 = train 4,017).  "
         "Scores would be too good.  Drop them: --drop-overlap;  keep: --allow-overlap"
@@ -402,17 +401,18 @@ def test_overlap_is_counted_with_an_example():
 
 def test_files_that_share_no_source_pass():
     train, test = overlapping()
-    check_overlap(train, without_overlap(train, test))
+    remaining = exclude_overlap(train, test, drop=True)
+    assert exclude_overlap(train, remaining, drop=False) == remaining
 
 
 def test_overlapping_rows_are_dropped_from_test():
-    assert without_overlap(*overlapping()).sources == ["three"]
+    assert exclude_overlap(*overlapping(), drop=True).sources == ["three"]
 
 
 def test_dropping_every_test_row_is_refused():
     train, test = overlapping()
     with pytest.raises(DataError) as caught:
-        without_overlap(train, test.select([1, 2]))
+        exclude_overlap(train, test.select([1, 2]), drop=True)
     assert error_text(caught.value) == (
         "test.tsv: every source also stands in train.tsv: none is left.  "
         "Name another file, or keep them: --allow-overlap"

@@ -50,7 +50,8 @@ EARLIER_SPLIT, SPLIT_RULE = 1, 2
 
 R = TypeVar("R", bound=Rows)
 T = TypeVar("T", ParallelCorpus, LabeledTexts, LabeledInputs, Questions)
-U = TypeVar("U", ParallelCorpus, LabeledTexts, Questions)
+TextRows = TypeVar("TextRows", ParallelCorpus, LabeledTexts, Questions)
+"""Rows with a text of their own, and maybe a second one."""
 
 
 class Splits(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
@@ -243,31 +244,36 @@ def overlap(train: T, test: T) -> dict[int, int]:
     return {row: train_rows[key] for row, key in enumerate(keys) if key in train_rows}
 
 
-def without_overlap(train: U, test: U) -> U:
-    """Return the test rows whose source is not in training; raise `DataError` if none is left."""
+def exclude_overlap(train: TextRows, test: TextRows, *, drop: bool) -> TextRows:
+    """Return the test rows that share no text with the training data.
+
+    Args:
+        train: The training rows.
+        test: The test rows.
+        drop: Whether the others are left out; else they are an error.
+
+    Raises:
+        DataError: There are others and `drop` is false, or nothing is left.
+    """
     shared = overlap(train, test)
+    if not shared:
+        return test
+    if not drop:
+        row, train_row = next(iter(shared.items()))
+        verb = "stands" if len(shared) == 1 else "stand"
+        raise DataError(
+            f"{test.path}: {len(shared):,} of {len(test):,} {_unit(test)}s also {verb} in "
+            f"{train.path} (e.g. line {test.lines[row]:,} = train {train.lines[train_row]:,}).  "
+            "Scores would be too good.  Drop them: `data.drop_overlap=true`;  "
+            "keep: `data.allow_overlap=true`"
+        )
     remaining = test.select(row for row in range(len(test)) if row not in shared)
-    if shared and not remaining:
+    if not remaining:
         raise DataError(
             f"{test.path}: every {_unit(test)} also stands in {train.path}: none is left.  "
             "Name another file, or keep them: `data.allow_overlap=true`"
         )
     return remaining
-
-
-def check_overlap(train: U, test: U) -> None:
-    """Raise `DataError` with the number of test sources that are also in the training data."""
-    shared = overlap(train, test)
-    if not shared:
-        return
-    row, train_row = next(iter(shared.items()))
-    verb = "stands" if len(shared) == 1 else "stand"
-    raise DataError(
-        f"{test.path}: {len(shared):,} of {len(test):,} {_unit(test)}s also {verb} in {train.path} "
-        f"(e.g. line {test.lines[row]:,} = train {train.lines[train_row]:,}).  "
-        "Scores would be too good.  Drop them: `data.drop_overlap=true`;  "
-        "keep: `data.allow_overlap=true`"
-    )
 
 
 def _unit(rows: ParallelCorpus | LabeledTexts | Questions) -> str:

@@ -247,7 +247,7 @@ def test_evaluate_prints_scores_floors_and_the_worst(capsys, folder, test_file) 
 def test_training_questions_are_not_a_test(capsys, folder, data) -> None:
     code, _, err = run(capsys, "evaluate", folder, data)
     assert code == 3
-    assert "questions are also in" in err
+    assert "questions also stand in" in err
     assert "--drop-overlap" in err
 
 

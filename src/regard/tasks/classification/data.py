@@ -21,11 +21,12 @@ from regard.data.listing import describe_lines
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_records
-from regard.data.splits import check_overlap, count_near_twins, split, without_overlap
+from regard.data.splits import count_near_twins
 from regard.errors import DataError
 from regard.setup.base_task import DataDetails, Dataset, ReadOptions
 from regard.setup.config import DataConfig, two_columns
 from regard.setup.facts import DataFacts
+from regard.setup.held_out import split_rows
 
 L = TypeVar("L", LabeledTexts, LabeledInputs)
 """Texts or inputs with labels."""
@@ -108,30 +109,19 @@ def read_text_classification_data(options: ReadOptions) -> TextClassificationDat
     notes = describe_spellings(texts.labels)
     texts = with_spelling(texts, data.labels or distinct_labels(texts.labels))
     labels = label_names(texts, columns_of(data))
-    parts = split(
-        texts,
-        seed=options.seed,
-        valid_rows=options.rows_to_hold_out("valid", len(texts)),
-        test_rows=options.rows_to_hold_out("test", len(texts)),
-    )
-    held_out = {"valid": parts.valid, "test": parts.test}
-    for name in held_out:
-        if (source := options.source(name)) is not None:
-            own_texts, _ = read_labeled_texts_of(source, data)
-            own_texts = with_spelling(own_texts, labels)
-            if data.drop_overlap:
-                own_texts = without_overlap(parts.train, own_texts)
-            elif not data.allow_overlap:
-                check_overlap(parts.train, own_texts)
-            held_out[name] = own_texts
-    labels = join_labels(labels, held_out.values(), texts.path)
+
+    def read_own(source: DataSource) -> LabeledTexts:
+        return with_spelling(read_labeled_texts_of(source, data)[0], labels)
+
+    parts = split_rows(options, texts, read_own)
+    all_labels = join_labels(labels, (parts.valid, parts.test), texts.path)
     return TextClassificationData(
         path=texts.path,
         train=parts.train,
-        valid=held_out["valid"],
-        test=held_out["test"],
+        valid=parts.valid,
+        test=parts.test,
         dropped=[*dropped, *parts.dropped],
-        labels=labels,
+        labels=all_labels,
         notes=tuple(notes),
         read_as=inspect_records(
             train_source, columns_of(data), "labelled text", encoding=data.encoding

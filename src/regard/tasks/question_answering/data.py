@@ -10,12 +10,12 @@ from regard.data.listing import describe_lines, list_first
 from regard.data.questions import QUESTION_COLUMNS, Questions, drop_unfound
 from regard.data.readers.questions import inspect_questions, read_questions
 from regard.data.readers.source import DataSource
-from regard.data.splits import check_overlap, split, without_overlap
 from regard.data.tokenizer import suggest_vocab_size
 from regard.errors import ConfigError, DataError
 from regard.setup.base_task import DataDetails, Dataset, ReadOptions
 from regard.setup.config import DataConfig
 from regard.setup.facts import DataFacts
+from regard.setup.held_out import split_rows
 
 _CHARS_OF_TEXT = 500  # that count of a text: a long one does not need a larger model
 _SMALLEST_VOCABULARY, _LARGEST_VOCABULARY = 3_000, 16_000
@@ -109,26 +109,12 @@ def read_question_data(options: ReadOptions) -> QuestionData:
     all_questions, dropped, notes = read_questions(source, encoding=data.encoding, columns=columns)
     questions, unfound = drop_unfound(all_questions)
     _require_answers(questions, unfound)
-    parts = split(
-        questions,
-        seed=options.seed,
-        valid_rows=options.rows_to_hold_out("valid", len(questions)),
-        test_rows=options.rows_to_hold_out("test", len(questions)),
-    )
-    held_out = {"valid": parts.valid, "test": parts.test}
-    for name in held_out:
-        if (own_source := options.source(name)) is not None:
-            questions = read_questions_of(own_source, data)
-            if data.drop_overlap:
-                questions = without_overlap(parts.train, questions)
-            elif not data.allow_overlap:
-                check_overlap(parts.train, questions)
-            held_out[name] = questions
+    parts = split_rows(options, questions, lambda source: read_questions_of(source, data))
     return QuestionData(
         path=all_questions.path,
         train=parts.train,
-        valid=held_out["valid"],
-        test=held_out["test"],
+        valid=parts.valid,
+        test=parts.test,
         dropped=[*dropped, *unfound, *parts.dropped],
         notes=tuple(notes),
         read_as=inspect_questions(source, encoding=data.encoding, columns=columns),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from regard.data.questions import Questions
-from regard.data.splits import overlap
-from regard.errors import DataError
 from regard.metrics.answers import (
     AnswerScores,
     PairedAnswerScores,
@@ -25,6 +22,8 @@ from regard.setup.evaluation_report import (
     EvaluationReport,
     score_interval,
 )
+from regard.setup.held_out import training_rows, unseen_rows
+from regard.tasks.question_answering.data import read_question_data, read_questions_of
 from regard.tasks.question_answering.predictor import Answer, QuestionAnswerer
 
 _ENDS = ".!?。！？"
@@ -157,7 +156,9 @@ def evaluate_answers(
         DataError: The questions cannot be read, or are in the training data and `options` do not
             say what becomes of them.
     """
-    questions = _without_repeated(answerer, answerer.read_test(path), options)
+    config = answerer.config
+    train = training_rows(read_question_data, config)
+    questions = unseen_rows(train, read_questions_of(path, config.data), options)
     results = answerer.answer(questions.questions, questions.contexts)
     texts = [result.answer or "" for result in results]
     comparison = None
@@ -176,32 +177,6 @@ def evaluate_answers(
         worst=_find_worst(questions, results, options.num_worst),
         comparison=comparison,
     )
-
-
-def _without_repeated(
-    answerer: QuestionAnswerer, questions: Questions, options: EvaluationOptions
-) -> Questions:
-    """Return questions without those that are also in the training data, where that is read."""
-    repeated: set[int] = set()
-    if not options.allow_overlap:
-        with suppress(DataError):  # where the training data is not available
-            repeated = set(overlap(answerer.read_train(), questions))
-    if not repeated:
-        return questions
-    train_path = answerer.config.data.path
-    if not options.drop_overlap:
-        raise DataError(
-            f"{questions.path}: {len(repeated):,} of {len(questions):,} questions are also in "
-            f"{train_path}.  Scores would be too good.  Drop them: `data.drop_overlap=true`;  "
-            "keep: `data.allow_overlap=true`"
-        )
-    rows = [row for row in range(len(questions)) if row not in repeated]
-    if not rows:
-        raise DataError(
-            f"{questions.path}: every question is also in {train_path}: none is left.  "
-            "Name another file, or keep them: `data.allow_overlap=true`"
-        )
-    return questions.select(rows)
 
 
 def _floors(questions: Questions) -> dict[str, float]:

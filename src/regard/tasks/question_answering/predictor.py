@@ -15,9 +15,7 @@ from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import SpanModel
 from regard.settings.validation import require_texts
-from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
-from regard.tasks.question_answering.data import read_question_data, read_questions_of
 from regard.tasks.question_answering.loss import is_null, span_text
 from regard.tasks.question_answering.windows import (
     Span,
@@ -169,14 +167,6 @@ class QuestionAnswerer:
         batches, _ = self.batches(questions)
         most = self.config.qa.max_answer_tokens
         return best_spans(self.model, batches, max_answer_tokens=most)
-
-    def read_train(self) -> Questions:
-        """Read the training questions; raise DataError where they are not available."""
-        return read_question_data(ReadOptions.from_config(self.config)).train
-
-    def read_test(self, path: str) -> Questions:
-        """Read questions with answers; raise DataError where they cannot be used."""
-        return read_questions_of(path, self.config.data)
 
     def _result(self, span: Span | None, context: str) -> Answer:
         text, start, end = span_text(span, context)

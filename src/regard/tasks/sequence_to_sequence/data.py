@@ -6,23 +6,18 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
 from regard.data.dropped_rows import DroppedRow
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
-from regard.data.splits import (
-    Splits,
-    check_overlap,
-    clean,
-    count_near_twins,
-    split,
-    without_overlap,
-)
+from regard.data.splits import Splits, clean, count_near_twins
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.setup.base_task import DataDetails, ReadOptions
+from regard.setup.held_out import split_rows
 
 
 def read_parts(
@@ -46,36 +41,13 @@ def read_parts(
     Raises:
         DataError: A file is malformed, or overlaps with the training data.
     """
-    data = options.data
     cleaned, dropped = clean(pairs, max_chars=max_chars)
-    parts = split(
-        cleaned,
-        seed=options.seed,
-        valid_rows=options.rows_to_hold_out("valid", len(cleaned)),
-        test_rows=options.rows_to_hold_out("test", len(cleaned)),
-    )
-    held_out = {"valid": parts.valid, "test": parts.test}
-    for name in held_out:
-        if (file := options.source(name)) is not None:
-            own_pairs, _ = clean(read(file), max_chars=max_chars, min_pairs=1)
-            if not data.allow_overlap or data.drop_overlap:
-                own_pairs = exclude_overlap(parts.train, own_pairs, drop=data.drop_overlap)
-            held_out[name] = own_pairs
-    return Splits(train=parts.train, dropped=[*dropped, *parts.dropped], **held_out)
 
+    def read_clean(source: DataSource) -> ParallelCorpus:
+        return clean(read(source), max_chars=max_chars, min_pairs=1)[0]
 
-def exclude_overlap(
-    train: ParallelCorpus, held_out: ParallelCorpus, *, drop: bool
-) -> ParallelCorpus:
-    """Return the pairs whose source is not in the training data.
-
-    Raises:
-        DataError: There are others and `drop` is false, or nothing is left.
-    """
-    if drop:
-        return without_overlap(train, held_out)
-    check_overlap(train, held_out)
-    return held_out
+    parts = split_rows(options, cleaned, read_clean)
+    return replace(parts, dropped=[*dropped, *parts.dropped])
 
 
 def describe_pairs(parts: Sequence[ParallelCorpus], roles: tuple[str, str]) -> DataDetails:

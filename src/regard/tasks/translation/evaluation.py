@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.errors import DataError
 from regard.metrics.baselines import NearestNeighbor, copy_source
 from regard.metrics.translation import (
     PairedScores,
@@ -20,9 +19,8 @@ from regard.metrics.translation import (
     score_translations,
     worst_translations,
 )
-from regard.setup.base_task import ReadOptions
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
-from regard.tasks.sequence_to_sequence.data import exclude_overlap
+from regard.setup.held_out import training_rows, unseen_rows
 from regard.tasks.translation.data import read_pairs_of, read_translation_data
 from regard.tasks.translation.predictor import Translator
 
@@ -208,16 +206,9 @@ def read_test_pairs(
             what becomes of them, or the file cannot be read.
     """
     pairs = read_pairs_of(path, translator.config.data)
-    train = None if options.allow_overlap else _training_pairs(translator)
-    return pairs if train is None else exclude_overlap(train, pairs, drop=options.drop_overlap)
+    return unseen_rows(_training_pairs(translator), pairs, options)
 
 
 def _training_pairs(translator: Translator) -> ParallelCorpus | None:
-    """Read the training pairs; None where their files are not available."""
-    config = translator.config
-    if config.tokenizer.kind == "published" and config.start_from is None:
-        return None  # a published model that was not trained further here
-    try:
-        return read_translation_data(ReadOptions.from_config(config)).train
-    except DataError:
-        return None
+    """Return the training pairs; None where their files are not available."""
+    return training_rows(read_translation_data, translator.config)

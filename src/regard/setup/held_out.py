@@ -1,0 +1,77 @@
+"""Held-out rows: a part of the data or data of their own, without rows of the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from regard.data.readers.source import DataSource
+from regard.data.splits import Splits, TextRows, exclude_overlap, split
+from regard.errors import DataError
+from regard.setup.base_task import Dataset, ReadOptions
+from regard.setup.config import RunConfig
+from regard.setup.evaluation_report import EvaluationOptions
+
+
+def split_rows(
+    options: ReadOptions, rows: TextRows, read: Callable[[DataSource], TextRows]
+) -> Splits[TextRows]:
+    """Split rows; validation and test data of their own stay whole.
+
+    Args:
+        options: How the data of the run is read.
+        rows: The rows to train on, and to hold out from.
+        read: Reads validation or test data of its own.
+
+    Returns:
+        The parts, and the rows that were dropped since they would have leaked.
+
+    Raises:
+        DataError: Data is malformed, or overlaps with the training data.
+    """
+    parts = split(
+        rows,
+        seed=options.seed,
+        valid_rows=options.rows_to_hold_out("valid", len(rows)),
+        test_rows=options.rows_to_hold_out("test", len(rows)),
+    )
+    data, held_out = options.data, {"valid": parts.valid, "test": parts.test}
+    for name in held_out:
+        if (source := options.source(name)) is not None:
+            own_rows = read(source)
+            if data.drop_overlap or not data.allow_overlap:
+                own_rows = exclude_overlap(parts.train, own_rows, drop=data.drop_overlap)
+            held_out[name] = own_rows
+    return Splits(train=parts.train, dropped=parts.dropped, **held_out)
+
+
+def training_rows(
+    read: Callable[[ReadOptions], Dataset[TextRows]], config: RunConfig
+) -> TextRows | None:
+    """Return the training rows of a model; None where their files are not available.
+
+    Args:
+        read: Reads the data of a run.
+        config: The settings of the model.
+    """
+    if config.tokenizer.kind == "published" and config.start_from is None:
+        return None  # a published model that was not trained further here
+    try:
+        return read(ReadOptions.from_config(config)).train
+    except DataError:
+        return None
+
+
+def unseen_rows(train: TextRows | None, rows: TextRows, options: EvaluationOptions) -> TextRows:
+    """Return test rows as the options say: without those of the training data, or with them.
+
+    Args:
+        train: The training rows; None where they are not known.
+        rows: The test rows.
+        options: Whether repeated rows are dropped or kept.
+
+    Raises:
+        DataError: Some are repeated and the options say neither, or none is left.
+    """
+    if train is None or options.allow_overlap:
+        return rows
+    return exclude_overlap(train, rows, drop=options.drop_overlap)
