@@ -1,8 +1,8 @@
 """Vectors of the roles of tokens and of their neighbours.
 
-A role is a small number, such as whether the word of a token occurs in a question. A token is told
-its own role and those of the tokens around it, by a convolution over one-hot vectors. Cost:
-O(length dim roles width).
+A role is a small number, such as whether the word of a token occurs in a question. The vector of a
+token depends on its role and those of the tokens around it: a convolution over one-hot vectors.
+Cost: O(length dim roles width).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class RoleEmbedding(Layer):
     Args:
         dim: Size of the vectors.
         num_roles: Number of roles.
-        width: Tokens whose roles a token is told, itself in the middle; odd.
+        width: Tokens whose roles a vector depends on, its own in the middle; odd.
     """
 
     is_embedding = True
@@ -39,7 +39,7 @@ class RoleEmbedding(Layer):
         return F.conv1d(is_role, self.weight, padding="same").transpose(1, 2)
 
     def describe(self) -> Description:
-        """Return the number of roles, and of the tokens that each token is told of."""
+        """Return the number of roles, and of the tokens that each vector depends on."""
         _, num_roles, width = self.weight.shape
         return Description("roles of tokens", (f"{num_roles} roles, of {width} tokens",))
 

@@ -9,7 +9,7 @@ from regard.data.readers.source import as_source
 from regard.errors import ConfigError, DataError
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
-from regard.tasks import TASKS, task_named
+from regard.tasks import claiming_task, task_named
 from regard.tasks.opening import open_model
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
@@ -78,6 +78,4 @@ def _task_of_other_data(data: str | Path, task: str) -> str | None:
         shape = inspect_shape(as_source(data))
     except DataError:
         return None
-    if TASKS[task].claims(shape):
-        return None
-    return next((name for name, other in TASKS.items() if other.claims(shape)), None)
+    return None if task_named(task).claims(shape) else claiming_task(shape)

@@ -170,8 +170,8 @@ class QuestionAnsweringConfig(
         max_answer_tokens: Longest answer that is given, in tokens.
         negatives: Windows without the answer of each question that are trained on, at most; drawn
             by the seed.
-        match_words: Whether the model is told which words of a text are in the question; it learns
-            from few rows then. Published models are not told.
+        match_words: Whether the model reads which words of a text are in the question; it learns
+            from few rows then. Published models do not.
     """
 
     overlap: int = 128

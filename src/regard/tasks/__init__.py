@@ -82,9 +82,12 @@ def guess_task(
     """
     source = as_source(data)
     shape = DataShape(kind="table") if has_targets else inspect_shape(source, encoding)
-    shape = select_columns(shape, columns)
-    first = next(iter(TASKS))
-    return next((name for name, task in TASKS.items() if task.claims(shape)), first)
+    return claiming_task(select_columns(shape, columns)) or next(iter(TASKS))
 
 
-__all__ = ["TASKS", "Predictor", "guess_task", "task_named"]
+def claiming_task(shape: DataShape) -> str | None:
+    """Return the first task that claims data of a shape; None where none does."""
+    return next((name for name, task in TASKS.items() if task.claims(shape)), None)
+
+
+__all__ = ["TASKS", "Predictor", "claiming_task", "guess_task", "task_named"]

@@ -23,7 +23,7 @@ UNUSED_POOLER = (".pooler.dense.weight", ".pooler.dense.bias")
 
 
 def with_span_head(config: C) -> C:
-    """Return an encoder's configuration without the heads that a model of answers has not."""
+    """Return an encoder's configuration without the heads that a model of answers lacks."""
     return msgspec.structs.replace(config, has_mlm_head=False, has_pooler=False)
 
 

@@ -4,7 +4,7 @@ Each token of a question and a text has two logits, to be where the answer begin
 The first token of all is "no answer" (section 4.3). Tokens may have a feature: whether their word
 in the text occurs in the question, too (exact match, Chen et al. 2017, "Reading Wikipedia to Answer
 Open-Domain Questions", section 3.2). A model then learns to look near words of the question without
-having to learn each word; a convolution tells each token about its neighbours. Cost: that of the
+having to learn each word; a convolution adds those of its neighbours. Cost: that of the
 encoder.
 """
 
@@ -22,7 +22,7 @@ from regard.models.base.text_model import TextModel
 
 NUM_ROLES = 3
 """Roles of tokens: of the question, of the context, of the context and in the question."""
-_ROLE_WIDTH = 9  # tokens whose roles a token is told: four on either side
+_ROLE_WIDTH = 9  # tokens whose roles a vector depends on: four on either side
 
 
 class SpanModel(TextModel):
@@ -30,7 +30,7 @@ class SpanModel(TextModel):
 
     Args:
         encoder: Reads the question and the text; it has no head for masked tokens.
-        has_roles: Whether it is told which tokens are of the context, and which of these are in the
+        has_roles: Whether it reads which tokens are of the context, and which of these are in the
             question.
     """
 
