@@ -26,7 +26,7 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts
 from regard.data.listing import spell_number
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.questions import Questions
+from regard.data.question_rows import Questions
 from regard.data.rows import Rows
 from regard.errors import DataError
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.questions import Questions
+from regard.data.question_rows import Questions
 from regard.data.readers.source import open_source
 from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError, RegardError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from regard.data.questions import NOT_FOUND, drop_unfound
+from regard.data.question_rows import NOT_FOUND, drop_unfound
 from regard.data.readers.problems import UnreadableRowsError, list_problems
 from regard.data.readers.questions import inspect_questions, read_questions
 from regard.data.readers.source import open_source

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from regard.data.questions import Questions
+from regard.data.question_rows import Questions
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError
 from regard.layers.attention_config import AttentionConfig

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from regard.data.dropped_rows import DroppedRow
-from regard.data.questions import NOT_FOUND, QUESTION_COLUMNS, Questions
+from regard.data.question_rows import NOT_FOUND, QUESTION_COLUMNS, Questions
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import find_column
 from regard.data.readers.json_lines import read_objects

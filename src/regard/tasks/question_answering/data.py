@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from regard.data.listing import describe_lines, list_first
-from regard.data.questions import QUESTION_COLUMNS, Questions, drop_unfound
+from regard.data.question_rows import QUESTION_COLUMNS, Questions, drop_unfound
 from regard.data.readers.questions import inspect_questions, read_questions
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import suggest_vocab_size

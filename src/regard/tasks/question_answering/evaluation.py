@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from regard.data.questions import Questions
+from regard.data.question_rows import Questions
 from regard.metrics.answers import (
     AnswerScores,
     PairedAnswerScores,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regard.data.questions import Questions
+from regard.data.question_rows import Questions
 from regard.metrics.answers import question_scores
 from regard.models import Model, SpanModel
 from regard.tasks.question_answering.windows import (

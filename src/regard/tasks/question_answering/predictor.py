@@ -10,7 +10,7 @@ from typing import overload
 import msgspec
 import torch
 
-from regard.data.questions import Questions
+from regard.data.question_rows import Questions
 from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import SpanModel

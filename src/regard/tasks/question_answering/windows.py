@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regard.data.batching import LengthBatches
-from regard.data.questions import NOT_FOUND, Questions
+from regard.data.question_rows import NOT_FOUND, Questions
 from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.words import word_spans
