@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
-from regard.cli.inputs import input_lines
+from regard.cli.inputs import input_lines, note_table
 from regard.cli.outputs import escape
 from regard.cli.parameters import AsText, Flag, Name, Text
 from regard.cli.predictors import open_predictor
@@ -138,6 +138,7 @@ def _read_text(name: str, encoding: str) -> str:
     from regard.data.readers.text_lines import numbered_lines, open_text
     from regard.errors import DataError
 
+    note_table(name)
     file = open_text(name, encoding)
     text = "".join(line for _, line in numbered_lines(file))
     require_readable(file.problems)

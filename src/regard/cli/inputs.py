@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import sys
@@ -68,18 +69,34 @@ def input_documents(text: str | None, encoding: str, *, as_text: bool) -> Iterab
     return [document]
 
 
+def note_table(name: str) -> None:
+    """Note on standard error that a file of rows is read as one text.
+
+    Raises:
+        DataError: It is a directory.
+    """
+    if os.path.exists(name) and _is_file(name) and _is_table(name):  # noqa: PTH110 - any name
+        print(f"regard: note: {name}: read as one text, not as rows.", file=sys.stderr)
+
+
 def _is_file(text: str) -> bool:
-    """Return whether a word of the command line is a file's name, and note if it only looks so."""
+    """Return whether a word of the command line is a file's name, and note if it only looks so.
+
+    Raises:
+        DataError: It is a directory.
+    """
     if text == "-":
         return True
     if not text.strip():
         return False
     try:
-        Path(text).stat()
+        mode = Path(text).stat().st_mode
     except (OSError, ValueError):  # no such file, or too long for the name of one
         if _FILE_NAME.fullmatch(text):
             print(f"regard: note: {text}: no such file, so it is a text.", file=sys.stderr)
         return False
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{text}: a directory, not a file.  Name a file of text.")
     return True
 
 

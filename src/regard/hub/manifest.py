@@ -118,6 +118,25 @@ class Manifest:
             path = self.folder / WEIGHTS
             self._compare(path, stored_checksum(path) or "", entry)
 
+    def check_presence(self, name: str, *, is_complete: bool) -> None:
+        """Check that a file that not every folder has is there as it was written.
+
+        Args:
+            name: Its path within the folder.
+            is_complete: Whether the run has finished; before, a kill may have lost the file.
+
+        Raises:
+            WeightsError: It was removed, or is from elsewhere.
+        """
+        is_there, is_entered = (self.folder / name).is_file(), name in self._read().files
+        if not self.exists or is_there == is_entered or not (is_there or is_complete):
+            return
+        problem = f"not written by this run: {MANIFEST} does not have it" if is_there else "missing"
+        raise WeightsError(
+            f"{self.folder / name}: {problem}.  Restore the folder from a copy.",
+            self._accept_step(),
+        )
+
     def accept(self) -> list[str]:
         """Enter all files as they are, after a change that was intended.
 

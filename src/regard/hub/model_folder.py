@@ -234,8 +234,10 @@ class ModelFolder:
         """Read what was tuned after training, by name; empty where nothing was.
 
         Raises:
-            WeightsError: The file is damaged.
+            WeightsError: The file is damaged, was removed, or is not of this run.
         """
+        is_complete = any(line.get("event") == "finished" for line in self.read_metrics())
+        self.manifest.check_presence(CALIBRATION, is_complete=is_complete)
         path = self.path / CALIBRATION
         if not path.is_file():
             return {}

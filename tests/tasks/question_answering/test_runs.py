@@ -87,6 +87,30 @@ def test_a_changed_threshold_is_noticed(folder, tmp_path) -> None:
         regard.load(tmp_path / "copy")
 
 
+def test_a_removed_threshold_and_one_from_elsewhere_are_noticed(folder, tmp_path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    copy = ModelFolder(tmp_path / "copy")
+    (copy.path / "calibration.json").unlink()
+    with pytest.raises(WeightsError, match=r"calibration.json: missing\."):
+        regard.load(copy.path)
+    copy.manifest.accept()
+    assert regard.load(copy.path).threshold is None
+    (copy.path / "calibration.json").write_text('{"no_answer_threshold": -5.0}')
+    with pytest.raises(WeightsError, match=r"calibration.json: not written by this run"):
+        regard.load(copy.path)
+    copy.manifest.accept()
+    assert regard.load(copy.path).threshold == -5
+
+
+def test_a_run_killed_before_its_threshold_was_written_opens(folder, tmp_path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    copy = ModelFolder(tmp_path / "copy")
+    (copy.path / "calibration.json").unlink()
+    (copy.path / "metrics.jsonl").write_text("")
+    copy.manifest.record_lines("metrics.jsonl", b"")
+    assert regard.load(copy.path).threshold is None
+
+
 def test_long_texts_do_not_ask_for_a_larger_model(tmp_path) -> None:
     path = write_questions(tmp_path / "q.jsonl", 60, 1, num_words=2200)
     data = read_question_data(ReadOptions(data=DataConfig(path=str(path)), seed=1))
@@ -175,6 +199,13 @@ def test_answer_reads_questions_from_standard_input(capsys, monkeypatch, folder,
     assert rows[0].keys() == {"line", "question", "answer", "start", "end", "probability"}
 
 
+def test_a_context_that_is_a_table_is_noted(capsys, folder, tmp_path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"context": CONTEXT}) + "\n")
+    code, _, err = run(capsys, "answer", folder, "Who?", "--context", path)
+    assert (code, err) == (0, f"regard: note: {path}: read as one text, not as rows.\n")
+
+
 def test_answer_reads_the_context_from_standard_input(capsys, monkeypatch, folder) -> None:
     feed(monkeypatch, CONTEXT)
     code, out, _ = run(capsys, "answer", folder, "Who?", "--context", "-", "--json")
@@ -206,6 +237,7 @@ def test_rows_in_are_objects_out(capsys, monkeypatch, folder, tmp_path) -> None:
         (("Who?",), 2, "no context.  Name the text that has the answer, --context FILE"),
         (("-", "--context", "-"), 2, "standard input holds one"),
         (("Who?", "--context", "missing.txt"), 3, "missing.txt: no such file"),
+        (("Who?", "--context", "."), 3, ".: a directory, not a file.  Name a file of text."),
         (("Who?", "--context", "c.txt", "--threshold", "nan"), 2, "threshold"),
     ],
 )
