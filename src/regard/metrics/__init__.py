@@ -1,4 +1,4 @@
-"""Scores of translations, summaries, answers and labels, and baselines to compare them with."""
+"""Scores of what models of every task give, and baselines to compare them with."""
 
 from regard.metrics.answers import (
     AnswerScores,
@@ -9,6 +9,15 @@ from regard.metrics.answers import (
 from regard.metrics.baselines import NearestNeighbor, copy_source
 from regard.metrics.bootstrap import MetricWithInterval, PairedScore
 from regard.metrics.classification import accuracy, macro_f1, wilson_interval
+from regard.metrics.forecasts import (
+    ForecastScores,
+    PairedForecastScores,
+    compare_forecasts,
+    coverage,
+    mean_absolute_scaled_error,
+    score_forecasts,
+    weighted_quantile_loss,
+)
 from regard.metrics.rouge import (
     RougeScores,
     compare_summaries,
@@ -29,9 +38,11 @@ from regard.metrics.translation import (
 
 __all__ = [
     "AnswerScores",
+    "ForecastScores",
     "MetricWithInterval",
     "NearestNeighbor",
     "PairedAnswerScores",
+    "PairedForecastScores",
     "PairedScore",
     "PairedScores",
     "RougeScores",
@@ -40,15 +51,20 @@ __all__ = [
     "bleu",
     "chrf",
     "compare_answers",
+    "compare_forecasts",
     "compare_summaries",
     "compare_translations",
     "copy_source",
+    "coverage",
     "exact_match",
     "macro_f1",
+    "mean_absolute_scaled_error",
     "rouge_l",
     "score_answers",
+    "score_forecasts",
     "score_summaries",
     "score_translations",
+    "weighted_quantile_loss",
     "wilson_interval",
     "worst_summaries",
     "worst_translations",
