@@ -1,0 +1,1 @@
+"""Forecasting: the quantiles of what follows the history of a series."""

@@ -1,0 +1,58 @@
+"""Rolling origins: the windows of a series on which forecasts are scored.
+
+Each origin is a horizon after the one before, so that no value is scored twice (Tashman 2000,
+"Out-of-sample tests of forecasting accuracy"). The history of an origin is every value before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.time_series import TimeSeries
+
+
+class ForecastWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows an origin of a series.
+
+    Args:
+        series: Index of the series in its `TimeSeries`.
+        origin: Index of the first value that is forecast; the history is the values before it.
+        actual: The values to be forecast, ``[horizon]``; NaN where missing.
+    """
+
+    series: int
+    origin: int
+    actual: NDArray[np.float64]
+
+
+def rolling_origins(series: TimeSeries, first: Sequence[int], horizon: int) -> list[ForecastWindow]:
+    """Return the windows of some series, a horizon apart.
+
+    What is left at the end of a series, shorter than the horizon, is no window. Neither is one that
+    has no value before the origin or none after it.
+
+    Args:
+        series: The series.
+        first: First origin of each.
+        horizon: Steps ahead, 1 or more.
+
+    Returns:
+        The windows, series by series, in the order of time.
+    """
+    return [
+        ForecastWindow(series=row, origin=origin, actual=values[origin : origin + horizon])
+        for row, (values, begin) in enumerate(zip(series.values, first, strict=True))
+        for origin in range(begin, len(values) - horizon + 1, horizon)
+        if not np.isnan(values[:origin]).all()
+        and not np.isnan(values[origin : origin + horizon]).all()
+    ]
+
+
+def histories(series: TimeSeries, windows: Sequence[ForecastWindow]) -> TimeSeries:
+    """Return the history of each window, with what is known ahead, as a series of its own."""
+    rows = series.select(window.series for window in windows)
+    return rows.until([window.origin for window in windows])
