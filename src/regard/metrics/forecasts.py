@@ -89,6 +89,20 @@ class ForecastScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     num_unscaled: int
 
 
+class ForecastMeasures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Scores of forecasts without intervals; see `ForecastScores`.
+
+    Args:
+        mase: Mean absolute scaled error; None where no window has a scale.
+        wql: Weighted quantile loss; None where every value is 0 or missing.
+        coverage80: Values inside the 80 % band, in percent; None where every value is missing.
+    """
+
+    mase: float | None
+    wql: float | None
+    coverage80: float | None
+
+
 class PairedForecastScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The difference of two forecasters on the same windows; negative where the first is better.
 
@@ -276,6 +290,17 @@ def window_errors(
         size=size,
         num_in_80=num_in_80.astype(np.int64),
         num_in_95=num_in_95.astype(np.int64),
+    )
+
+
+def measure_forecasts(errors: WindowErrors) -> ForecastMeasures:
+    """Return the scores of all windows without intervals."""
+    scaled = errors.scaled_error[~np.isnan(errors.scaled_error)]
+    size, num_values = errors.size.sum(), errors.num_values.sum()
+    return ForecastMeasures(
+        mase=float(scaled.mean()) if len(scaled) else None,
+        wql=float(errors.quantile_loss.sum() / size) if size > 0 else None,
+        coverage80=float(100 * errors.num_in_80.sum() / num_values) if num_values else None,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from regard.data.readers.source import DataSource
 from regard.data.splits import Splits, TextRows, exclude_overlap, split
 from regard.errors import DataError
-from regard.setup.base_task import Dataset, ReadOptions
+from regard.setup.base_task import D, Dataset, ReadOptions
 from regard.setup.config import RunConfig
 from regard.setup.evaluation_report import EvaluationOptions
 
@@ -44,10 +44,8 @@ def split_rows(
     return Splits(train=parts.train, dropped=parts.dropped, **held_out)
 
 
-def training_rows(
-    read: Callable[[ReadOptions], Dataset[TextRows]], config: RunConfig
-) -> TextRows | None:
-    """Return the training rows of a model; None where their files are not available.
+def training_data(read: Callable[[ReadOptions], D], config: RunConfig) -> D | None:
+    """Return the data that a model was trained on; None where its files are not available.
 
     Args:
         read: Reads the data of a run.
@@ -56,9 +54,17 @@ def training_rows(
     if config.tokenizer.kind == "published" and config.start_from is None:
         return None  # a published model that was not trained further here
     try:
-        return read(ReadOptions.from_config(config)).train
+        return read(ReadOptions.from_config(config))
     except DataError:
         return None
+
+
+def training_rows(
+    read: Callable[[ReadOptions], Dataset[TextRows]], config: RunConfig
+) -> TextRows | None:
+    """Return the training rows of a model; None where their files are not available."""
+    data = training_data(read, config)
+    return None if data is None else data.train
 
 
 def unseen_rows(train: TextRows | None, rows: TextRows, options: EvaluationOptions) -> TextRows:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.time_series import TimeSeries
+from regard.metrics.forecasts import seasonal_scale
 
 
 class ForecastWindow(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +51,24 @@ def rolling_origins(series: TimeSeries, first: Sequence[int], horizon: int) -> l
         if not np.isnan(values[:origin]).all()
         and not np.isnan(values[origin : origin + horizon]).all()
     ]
+
+
+def window_scales(
+    series: TimeSeries, windows: Sequence[ForecastWindow], season: int
+) -> list[float]:
+    """Return the scale of MASE of each window: that of the history before its series' first origin.
+
+    Args:
+        series: The series.
+        windows: Their windows, in the order of time.
+        season: Length of the season in steps; 1 without one.
+    """
+    scales: dict[int, float] = {}
+    for window in windows:
+        if window.series not in scales:
+            history = series.values[window.series][: window.origin]
+            scales[window.series] = seasonal_scale(history, season)
+    return [scales[window.series] for window in windows]
 
 
 def histories(series: TimeSeries, windows: Sequence[ForecastWindow]) -> TimeSeries:

@@ -1,0 +1,211 @@
+"""Which values of a file are scored: those that a model has not been trained or validated on.
+
+A series of the file is one of the training data where their times are on one grid and they have the
+same values at the times of both, or where it has the same name and begins after it. It is scored
+after the last value that the model has seen; a file that has only what comes after gets the history
+of the training data. Any other series is new, and is scored from the first origin with a whole
+window of history.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.listing import list_first
+from regard.data.time_series import MONTHS, TimeIndex, TimeSeries
+from regard.errors import DataError
+
+_LEAST_EQUAL = 0.9  # of the values at the times of both; a few may have been corrected since
+_ROUNDING = 1e-6  # relative, of values that were written with fewer digits
+_FEWEST_EQUAL = 8  # values at the times of both that identify a series under another name
+_NAMED_SERIES = 3  # in a note
+
+
+class ScoredPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Series to be scored, and where that begins.
+
+    Args:
+        series: Of the file, some with a history from the training data.
+        first: Index of the first value of each that may be scored.
+        num_seen: Series that the model was trained on.
+        notes: Where the scores begin, and what was left out.
+    """
+
+    series: TimeSeries
+    first: list[int]
+    num_seen: int
+    notes: list[str]
+
+
+def find_scored_part(
+    series: TimeSeries,
+    seen: TimeSeries | None,
+    window: int,
+    horizon: int,
+    *,
+    keep_seen: bool = False,
+) -> ScoredPart:
+    """Return the part of a file that a model has not seen.
+
+    Args:
+        series: Of the file.
+        seen: What the model was trained and validated on; None where it is not known.
+        window: Values of a history that the model reads.
+        horizon: Steps ahead.
+        keep_seen: Whether values that were seen are scored, too.
+
+    Returns:
+        The part.
+
+    Raises:
+        DataError: It has no window of `horizon` values.
+    """
+    rows = [series.select([number]) for number in range(len(series))]
+    joined = [(row, 0) if seen is None else _join(row, seen) for row in rows]
+    values = [row.values[0] for row, _ in joined]
+    whole = msgspec.structs.replace(
+        series,
+        values=values,
+        indices=[row.indices[0] for row, _ in joined],
+        known=[row.known[0] for row, _ in joined],
+        observed=[row.observed[0] for row, _ in joined],
+    )
+    first = [
+        end if end and not keep_seen else max(1, min(window, len(row.values[0]) - horizon))
+        for row, end in joined
+    ]
+    num_seen = sum(end > 0 for _, end in joined)
+    named = list(zip(series.names, series.values, values, first, strict=True))
+    continued = [name for name, own, whole, _ in named if len(whole) > len(own)]
+    short = [name for name, _, whole, begin in named if len(whole) - begin < horizon]
+    if len(short) == len(named):
+        raise DataError(_describe_nothing(whole, horizon, num_seen))
+    notes = [_describe_part(len(series), num_seen, window, keep_seen=keep_seen)]
+    if continued:
+        names = list_first(continued, _NAMED_SERIES)
+        notes.append(f"the history of {names} is from the training data")
+    if short:
+        names = list_first(short, _NAMED_SERIES)
+        noun = "series has" if len(short) == 1 else "series have"
+        notes.append(f"{len(short):,} {noun} fewer than {horizon:,} values to score: {names}")
+    return ScoredPart(series=whole, first=first, num_seen=num_seen, notes=notes)
+
+
+def steps_between(first: TimeIndex, second: TimeIndex) -> int | None:
+    """Return how many steps the second index begins after the first; None on another grid."""
+    step = first.step
+    if second.step != step or first.zone != second.zone:
+        return None
+    if step.unit == "row":
+        distance, size = int(second.start) - int(first.start), step.count
+    elif step.unit in MONTHS:
+        months = [
+            int(np.datetime64(index.start, "s").astype("M8[M]").astype(int))
+            for index in (first, second)
+        ]
+        distance, size = months[1] - months[0], MONTHS[step.unit] * step.count
+    else:
+        starts = [np.datetime64(index.start, "s").astype(np.int64) for index in (first, second)]
+        distance, size = int(starts[1] - starts[0]), step.seconds
+    assert size is not None, "a step is rows, months or seconds"
+    return distance // size if distance % size == 0 else None
+
+
+def _describe_part(num_series: int, num_seen: int, window: int, *, keep_seen: bool) -> str:
+    """Return in words where the scores begin."""
+    history = f"a history of {window:,} values, less in a short series"
+    if keep_seen:
+        also = "; the model was trained on some of the values" if num_seen else ""
+        return f"scored after {history}{also}"
+    seen = "the values that the model was trained and validated on"
+    if num_seen == num_series:
+        return f"scored after {seen}"
+    if not num_seen:
+        return f"scored after {history}; the series are not in the training data"
+    return f"{num_seen:,} of {num_series:,} series scored after {seen}, the others after {history}"
+
+
+def _join(row: TimeSeries, seen: TimeSeries) -> tuple[TimeSeries, int]:
+    """Return a series with the history that the training data has of it, and where that ends.
+
+    Args:
+        row: A single series.
+        seen: The training data.
+
+    Returns:
+        The series, which begins no later than that of the training data, and the index of its first
+        value that was not seen; the series as it is and 0 where the training data does not have it.
+    """
+    for number in range(len(seen)):
+        values = seen.values[number]
+        offset = steps_between(row.indices[0], seen.indices[number])
+        if offset is None or not _is_same(row, seen.names[number], values, offset):
+            continue
+        if offset < 0:
+            row = _prepend(row, seen.select([number]), -offset)
+        return row, max(offset, 0) + len(values)
+    return row, 0
+
+
+def _is_same(row: TimeSeries, name: str, values: NDArray[np.float64], offset: int) -> bool:
+    """Return whether a series is one of the training data, or what comes after it.
+
+    Args:
+        row: A single series.
+        name: Of the one in the training data.
+        values: Of that.
+        offset: Index in `row` of the first of these values.
+    """
+    has_name = row.names[0] == name
+    own = row.values[0]
+    if offset + len(values) <= 0:  # the training data ends before the series begins
+        return has_name and -offset <= 2 * len(values)
+    if offset >= len(own):
+        return False
+    begin, end = max(0, offset), min(len(own), offset + len(values))
+    pairs = np.stack([own[begin:end], values[begin - offset : end - offset]])
+    pairs = pairs[:, ~np.isnan(pairs).any(axis=0)]  # [2, values that both have]
+    if not pairs.shape[1]:
+        return has_name
+    is_equal = np.isclose(pairs[0], pairs[1], rtol=_ROUNDING, atol=0).mean() >= _LEAST_EQUAL
+    identifies = pairs.shape[1] >= _FEWEST_EQUAL and np.ptp(pairs[0]) > 0
+    return bool(is_equal) and (has_name or bool(identifies))
+
+
+def _prepend(row: TimeSeries, seen: TimeSeries, count: int) -> TimeSeries:
+    """Return a series with values of the training data before it, NaN where there is a gap.
+
+    Args:
+        row: A single series.
+        seen: The same in the training data.
+        count: Values to be added: those from the first of `seen` to the first of `row`.
+    """
+
+    def join(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
+        gap = np.full((max(0, count - len(before)), *before.shape[1:]), np.nan)
+        return np.concatenate([before[:count], gap, after])
+
+    return msgspec.structs.replace(
+        row,
+        values=[join(seen.values[0], row.values[0])],
+        indices=[msgspec.structs.replace(row.indices[0], start=seen.indices[0].start)],
+        known=[join(seen.known[0], row.known[0])],
+        observed=[join(seen.observed[0], row.observed[0])],
+    )
+
+
+def _describe_nothing(series: TimeSeries, horizon: int, num_seen: int) -> str:
+    """Return the message for a file without a window to score."""
+    longest = max(map(len, series.values))
+    if not num_seen:
+        return (
+            f"{series.path}: the longest series has {longest:,} values; a forecast of {horizon:,} "
+            "steps takes that many and a history to be scored.  Name a longer file."
+        )
+    return (
+        f"{series.path}: no series has {horizon:,} values after those that the model was trained "
+        "and validated on.  Name a file with later values, or score those too: "
+        "`data.allow_overlap=true`"
+    )
