@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from regard.plots import curves
+
 # A shared machine may be slow for a moment: no time of a single example says anything.
 settings.register_profile("regard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("many", settings.get_profile("regard"), max_examples=2_000)
@@ -48,6 +50,14 @@ TINY = (
     "training.batch_tokens=256",
     "training.epochs=2",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_curves():
+    """Runs draw no curves, which would take a tenth of a tiny run; the tests of pictures do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "draw_curves", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -292,6 +292,11 @@ def _(event: ev.Evaluated) -> list[str]:
 
 
 @describe.register
+def _(event: ev.Drawn) -> list[str]:
+    return [f"Curves  {event.path}"]
+
+
+@describe.register
 def _(event: ev.Warned) -> list[str]:
     return [f"Note    {message_text(event.text, event.next_steps)}"]
 

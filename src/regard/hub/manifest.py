@@ -3,7 +3,8 @@
 ``manifest.json`` has an entry for every file that the folder is opened or resumed from. The entry
 is written before the file is, with the hashes of the new content and of the old, so that a writer
 that is killed at any point leaves a folder that agrees with its manifest. Of a file that grows by
-lines the entry covers the beginning. Files that people write, such as the model card, have none.
+lines the entry covers the beginning. Files for people, such as the model card and the curves, have
+none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 
 from regard.errors import NextStep, WeightsError
 from regard.hub.file_names import (
+    CURVES,
     DATA_REPORT,
     MANIFEST,
     METRICS,
@@ -23,6 +25,9 @@ from regard.hub.file_names import (
     WEIGHTS,
 )
 from regard.hub.storage import stored_checksum, write_atomic
+
+_FOR_PEOPLE = (MODEL_CARD, DATA_REPORT, CURVES, MANIFEST)
+"""Files that have no entry."""
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,7 +156,7 @@ class Manifest:
         for path in (*self.folder.iterdir(), *(self.folder / SOURCE_FOLDER).glob("*")):
             name = path.relative_to(self.folder).as_posix()
             is_hidden = path.name.startswith(".")
-            if not path.is_file() or is_hidden or name in (MODEL_CARD, DATA_REPORT, MANIFEST):
+            if not path.is_file() or is_hidden or name in _FOR_PEOPLE:
                 continue
             if name == WEIGHTS:
                 after[name] = FileEntry((stored_checksum(path) or "",))

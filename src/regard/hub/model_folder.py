@@ -8,6 +8,7 @@ metrics.jsonl        one line an evaluation
 calibration.json     what was tuned on validation data after training, such as a threshold
 manifest.json        hashes of these files
 README.md            the model card
+curves.svg           a picture of losses, score and learning rate
 checkpoints/         what a run needs to resume
 """
 

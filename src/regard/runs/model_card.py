@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from regard.errors import NextStep
+from regard.hub.file_names import CURVES
 from regard.models import VitConfig
 from regard.setup.base_task import TestReport
 from regard.setup.config import RunConfig
@@ -21,6 +22,7 @@ def model_card(
     path: str,
     architecture: str,
     num_parameters: int,
+    has_curves: bool = False,
 ) -> str:
     """Return the card as Markdown.
 
@@ -31,6 +33,7 @@ def model_card(
         path: The data as named by the user.
         architecture: Architecture of the model, in a line.
         num_parameters: Number of trainable weights.
+        has_curves: Whether the picture of the curves is next to the card.
     """
     figures = "\n".join(
         [f"| validation | {name} | {value:.3f} |" for name, value in finished.valid.items()]
@@ -41,6 +44,7 @@ def model_card(
     if config.data.path is not None:
         data = f"{path}, sha256 {config.data.sha256[:16]}"
     rate = config.optimizer.learning_rate
+    picture = f"\n![Losses, score and learning rate by step]({CURVES})\n" if has_curves else ""
     schedule = "on all rows at once" if rate is None else f"peak rate {rate:g}"
     return f"""# {finished.folder}
 
@@ -65,7 +69,7 @@ def model_card(
 {figures}
 
 Losses are in nats per token. {report.notes}
-
+{picture}
 ## Use
 
 {uses}

@@ -20,12 +20,20 @@ import torch
 
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import Tokenizer, check_tags
-from regard.errors import ConfigError, DataError, NextStep, ResourceError, resource_errors
+from regard.errors import (
+    ConfigError,
+    DataError,
+    NextStep,
+    ResourceError,
+    WeightsError,
+    resource_errors,
+)
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.folder_lock import FolderLock, require_unlocked
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import sweep_temporaries
 from regard.runs.model_card import model_card
+from regard.runs.pictures import write_curves
 from regard.setup.base_task import FOLDER, Dataset, ReadOptions, RunParts, Task, TrainingSetup
 from regard.setup.build import (
     build_model,
@@ -427,12 +435,19 @@ class _Run:
         return self._finish(self._train(trainer, counters))
 
     def _train(self, trainer: Trainer, counters: Counters) -> Counters:
-        """Train; a report that cannot be written ends the run once its state is saved."""
+        """Train; a report that cannot be written ends the run once its state is saved.
+
+        A run that is stopped, or fails, has its curves so far.
+        """
         try:
             with resource_errors(self._advice.describe):
                 return trainer.run(counters)
+        except WeightsError:
+            self._draw_curves()
+            raise
         except Stopped:
             if self._report_error is None:
+                self._draw_curves()
                 raise
         folder = str(self.folder.path)
         reason = self._report_error.strerror or self._report_error
@@ -496,6 +511,10 @@ class _Run:
                 self._has_warned = True
                 self._record(lock, warning)
 
+    def _draw_curves(self) -> bool:
+        """Draw the evaluations so far; return whether there is a picture."""
+        return write_curves(self.folder, self.task.loss_unit, self._report)
+
     def _finish(self, counters: Counters) -> Any:
         """Evaluate the best weights on the test data, write model card and last metrics."""
         end_of_training = time.monotonic()
@@ -504,6 +523,7 @@ class _Run:
             if calibration := self.setup.calibrate(predictor):
                 self.folder.write_calibration(calibration)
             report = self.setup.evaluate_test(predictor, counters.best_measures)
+        has_curves = self._draw_curves()
         finished = Finished(
             step=counters.step,
             best_step=counters.best_step,
@@ -524,6 +544,7 @@ class _Run:
             path=self.setup.dataset.path,
             architecture=self.task.summarize(self.config),
             num_parameters=num_parameters,
+            has_curves=has_curves,
         )
         self.folder.write_text("README.md", card)
         line = msgspec.to_builtins(finished)

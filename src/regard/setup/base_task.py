@@ -401,12 +401,14 @@ class Task(ABC):
         purpose: What its models do, such as ``translate``.
         families: Model families that can learn it, by name.
         presets: Their sizes.
+        loss_unit: Unit of its losses; empty where they have none.
         verbs: Verbs that use its models, with the word for their argument.
         example_data: Name of a file that it could be trained on, for suggested commands.
     """
 
     name: str
     purpose: str
+    loss_unit: str = "nats per token"
     verbs: tuple[tuple[str, str], ...] = ()
     example_data: str = ""
     families: Mapping[str, Family] | Mapping[str, InputFamily]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from regard.training.early_stopping import EarlyStopping
     from regard.training.ema import ExponentialMovingAverage
     from regard.training.evaluation_loop import LossEvaluator
-    from regard.training.events import Evaluated, Event, Finished, Progress, Saved, Warned
+    from regard.training.events import Drawn, Evaluated, Event, Finished, Progress, Saved, Warned
     from regard.training.full_batch_step import FullBatchStep, build_full_batch
     from regard.training.loop import Batches, Evaluation, Trainer
     from regard.training.plan import Budget, Plan
@@ -27,6 +27,7 @@ __all__ = [
     "Batches",
     "Budget",
     "Counters",
+    "Drawn",
     "EarlyStopping",
     "Evaluated",
     "Evaluation",

@@ -191,6 +191,7 @@ class Evaluated(Event, frozen=True, kw_only=True):
         left: Expected seconds to the end.
         total_steps: As planned before this evaluation.
         num_passes: Passes over the data so far, trial steps and products counted.
+        learning_rate: Of the last step; None where the method has none.
         stability: Figures by layer and alarms, where the run was watched.
     """
 
@@ -207,6 +208,7 @@ class Evaluated(Event, frozen=True, kw_only=True):
     left: float
     total_steps: int
     num_passes: float = 0.0
+    learning_rate: float | None = None
     stability: Stability | None = None
 
 
@@ -220,6 +222,16 @@ class Saved(Event, frozen=True, kw_only=True):
 
     path: str
     step: int
+
+
+class Drawn(Event, frozen=True, kw_only=True):
+    """A picture of the run is on disk.
+
+    Args:
+        path: File.
+    """
+
+    path: str
 
 
 class Warned(Event, frozen=True, kw_only=True):

@@ -151,6 +151,11 @@ class FullBatchStep:
         """Why no further step can be taken; empty where one can."""
         return self.optimizer.last.failure if self._num_failures >= _MAX_FAILURES else ""
 
+    @property
+    def learning_rate(self) -> float | None:
+        """None: the length of a step is found by a search, or follows from the steps before."""
+        return None
+
     def step(self, batch: Any, progress: float) -> StepOutput:  # noqa: ARG002
         """Take one step.
 
@@ -255,6 +260,11 @@ class AdamThenCGStep:
     def stop_reason(self) -> str:
         """Why no further step can be taken; empty where one can."""
         return self.second.stop_reason
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The rate of the last step; None where conjugate gradient took it."""
+        return self._active.learning_rate
 
     @property
     def loss_function(self) -> LossFunction:

@@ -312,6 +312,7 @@ class Trainer:
                 left=self._seconds_left(counters),
                 total_steps=total_steps,
                 num_passes=counters.num_passes,
+                learning_rate=self.stepper.learning_rate,
                 stability=stability,
             )
         )

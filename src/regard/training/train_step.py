@@ -78,6 +78,11 @@ class TrainStep(Protocol):
         ...
 
     @property
+    def learning_rate(self) -> float | None:
+        """The rate of the last step, of the first parameters; None where the method has none."""
+        ...
+
+    @property
     def loss_function(self) -> LossFunction:
         """Computes the loss of a batch."""
         ...
@@ -222,6 +227,11 @@ class MiniBatchStep:
         self._parameters = list(model.parameters())
         self._schedule = SCHEDULES[config.schedule]
         self._peaks = [[g["lr"] for g in optimizer.param_groups] for optimizer in self.optimizers]
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The rate of the last step, of the first parameters."""
+        return float(self.optimizers[0].param_groups[0]["lr"])
 
     def step(self, batch: Any, progress: float) -> StepOutput:
         """Take one step.

@@ -32,6 +32,7 @@ class InputClassificationTask(Task):
         modality: Images, recordings or series.
     """
 
+    loss_unit = "nats per input"
     families = INPUT_ENCODERS
     presets = INPUT_PRESETS
 

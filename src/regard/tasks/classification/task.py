@@ -29,6 +29,7 @@ class TextClassificationTask(Task):
     purpose = "classify"
     verbs = (("classify", "TEXT"), ("evaluate", "reviews.jsonl"))
     example_data = "reviews.jsonl"
+    loss_unit = "nats per text"
     families = ENCODERS
     presets = ENCODER_PRESETS
 

@@ -140,6 +140,7 @@ class QuestionAnsweringTask(Task):
     purpose = "answer questions"
     verbs = (("answer", "questions.jsonl"), ("evaluate", "questions.jsonl"))
     example_data = "questions.jsonl"
+    loss_unit = "nats per window"
     families = ENCODERS
     presets = QUESTION_PRESETS
 

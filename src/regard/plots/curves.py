@@ -1,0 +1,213 @@
+"""The curves of a run: losses, score and learning rate by step, with the best evaluation marked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regard.plots.style import ACCENT, INK, MUTED, PAGE, SECOND, page, style_axes, thin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_POINTS = 1000  # of a curve; more would not be seen
+_MARKED_POINTS = 60  # at most, for a dot on each
+_LOG_RATIO = 50.0  # of the largest to the least loss, from which the axis is logarithmic
+_TITLES = {
+    "accuracy": "accuracy (%)",
+    "bits_per_byte": "bits a byte",
+    "chrf": "chrF (0 to 100)",
+    "exact_match": "exact match (%)",
+    "f1": "F1 (%)",
+    "macro_f1": "macro F1 (%)",
+    "mase": "MASE",
+    "perplexity": "perplexity",
+    "rougeL": "ROUGE-L (0 to 100)",
+    "wql": "WQL",
+}
+_STEPS = (1, 2, 2.5, 5, 10)  # between the labels of an axis, times a power of ten
+_LOSSES = ("loss", "shuffled_loss")
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM, _GAP = 620.0, 62.0, 22.0, 30.0, 40.0, 34.0  # points
+_HEIGHTS = {"loss": 170.0, "score": 110.0, "rate": 70.0}
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What the evaluations of a run have measured; NaN where a figure is missing.
+
+    Args:
+        steps: Of each evaluation.
+        train_loss: Mean since the evaluation before.
+        valid_loss: On the validation data.
+        score: The figure that chooses the best weights, or another where that is the loss.
+        score_name: Its name in ``metrics.jsonl``; empty where there is none but the loss.
+        learning_rate: Of the step before the evaluation.
+        best: Index of the best evaluation; None where none is known.
+        unit: Of the losses, such as ``nats per token``; empty for none.
+    """
+
+    steps: Sequence[int]
+    train_loss: Sequence[float]
+    valid_loss: Sequence[float]
+    score: Sequence[float]
+    score_name: str
+    learning_rate: Sequence[float]
+    best: int | None
+    unit: str = ""
+
+    @classmethod
+    def from_metrics(cls, lines: Iterable[Mapping[str, Any]], *, unit: str = "") -> Curves:
+        """Return the curves of the lines of ``metrics.jsonl``.
+
+        Args:
+            lines: Objects of the file; only evaluations are used.
+            unit: Of the losses.
+        """
+        rows = [line for line in lines if line.get("event") == "evaluated"]
+        best = max((i for i, row in enumerate(rows) if row.get("is_best")), default=None)
+        name = rows[-1].get("score_name", "") if rows else ""
+        measures = [row.get("measures") or {} for row in rows]
+        if name in _LOSSES:
+            others = (key for row in measures for key in row if key not in _LOSSES)
+            name = next(others, "")
+        return cls(
+            steps=[int(row.get("step", 0)) for row in rows],
+            train_loss=[_number(row.get("train_loss")) for row in rows],
+            valid_loss=[_number(row.get("loss")) for row in measures],
+            score=[_number(row.get(name)) for row in measures],
+            score_name=name,
+            learning_rate=[_number(row.get("learning_rate")) for row in rows],
+            best=best,
+            unit=unit,
+        )
+
+
+def draw_curves(curves: Curves, path: str | Path) -> None:
+    """Draw the curves of a run.
+
+    Args:
+        curves: Of any number of evaluations.
+        path: File of the picture, ``.svg``, ``.png`` or ``.pdf``.
+
+    Raises:
+        ConfigError: The file cannot be written, or matplotlib is missing.
+        ResourceError: The disk is full, or fails.
+    """
+    panels = ["loss"]
+    panels += ["score"] if curves.score_name and _has_any(curves.score) else []
+    panels += ["rate"] if _has_any(curves.learning_rate) else []
+    with page(path) as sheet:
+        height = sum(_HEIGHTS[name] for name in panels) + _GAP * (len(panels) - 1)
+        sheet.resize(_WIDTH, _TOP + height + _BOTTOM)
+        top, drawn = _TOP, []
+        for name in panels:
+            axes = sheet.axes(_LEFT, top, _WIDTH - _LEFT - _RIGHT, _HEIGHTS[name])
+            style_axes(axes)
+            {"loss": _draw_loss, "score": _draw_score, "rate": _draw_rate}[name](axes, curves)
+            drawn.append(axes)
+            top += _HEIGHTS[name] + _GAP
+        _finish(drawn, curves)
+
+
+def _draw_loss(axes: Axes, curves: Curves) -> None:
+    lines = {
+        "training": (curves.train_loss, SECOND.light),
+        "validation": (curves.valid_loss, ACCENT.light),
+    }
+    for label, (values, color) in lines.items():
+        if _has_any(values):
+            _draw_line(axes, curves.steps, values, color, label)
+    finite = [value for values, _ in lines.values() for value in values if math.isfinite(value)]
+    if finite and min(finite) > 0 and max(finite) / min(finite) > _LOG_RATIO:
+        axes.set_yscale("log")
+    axes.set_title(f"loss ({curves.unit})" if curves.unit else "loss")
+    if not curves.steps or not finite:
+        note = "no evaluation yet" if not curves.steps else "no finite loss"
+        axes.text(0.5, 0.5, note, transform=axes.transAxes, ha="center", color=MUTED.light)
+        axes.set_yticks([])
+        return
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.2)
+
+
+def _draw_score(axes: Axes, curves: Curves) -> None:
+    _draw_line(axes, curves.steps, curves.score, ACCENT.light)
+    axes.set_title(_TITLES.get(curves.score_name, curves.score_name))
+
+
+def _draw_rate(axes: Axes, curves: Curves) -> None:
+    _draw_line(axes, curves.steps, curves.learning_rate, MUTED.light)
+    axes.set_title("learning rate")
+    axes.set_ylim(bottom=0)
+
+
+def _draw_line(
+    axes: Axes, steps: Sequence[int], values: Sequence[float], color: str, label: str = ""
+) -> None:
+    """Draw a curve; few points, and a point without neighbors, have a dot each."""
+    shown = thin(values, _MOST_POINTS)
+    x, y = [steps[index] for index in shown], [values[index] for index in shown]
+    around = [math.nan, *y, math.nan]
+    is_alone = [
+        math.isfinite(value) and not (math.isfinite(before) or math.isfinite(after))
+        for before, value, after in zip(around, y, around[2:], strict=False)
+    ]
+    dots = [index for index in range(len(y)) if len(y) <= _MARKED_POINTS or is_alone[index]]
+    axes.plot(x, y, color=color, label=label, marker="o", markevery=dots)
+
+
+def _finish(panels: Sequence[Axes], curves: Curves) -> None:
+    """Give all panels one axis of steps, and mark the best evaluation."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    for axes in panels:
+        if curves.steps:
+            low, high = min(curves.steps), max(curves.steps)
+            margin = 0.02 * (high - low) or 1.0
+            axes.set_xlim(low - margin, high + margin)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=_STEPS))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.tick_params(labelbottom=axes is panels[-1])
+        if axes.get_yscale() == "linear" and axes.has_data():
+            axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    if not curves.steps:
+        panels[-1].set_xticks([])
+        return
+    panels[-1].set_xlabel("step")
+    if curves.best is None:
+        return
+    step = curves.steps[curves.best]
+    for axes in panels:
+        axes.axvline(step, color=MUTED.light, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+    marked = [(panels[0], curves.valid_loss)]
+    marked += [(axes, curves.score) for axes in panels[1:2] if _has_any(curves.score)]
+    for axes, values in marked:
+        if math.isfinite(values[curves.best]):
+            style = {"markerfacecolor": PAGE.light, "markeredgecolor": ACCENT.light, "zorder": 4}
+            axes.plot([step], [values[curves.best]], "o", markersize=6.5, **style)
+    low, high = panels[0].get_xlim()
+    is_right = step > (low + high) / 2
+    panels[0].annotate(
+        f"best, step {step:,}",
+        (step, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-5 if is_right else 5, -3),
+        textcoords="offset points",
+        ha="right" if is_right else "left",
+        va="top",
+        fontsize=8,
+        color=INK.light,
+    )
+
+
+def _number(value: object) -> float:
+    """Return a finite number, or NaN."""
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if is_number else math.nan  # type: ignore[arg-type]
+
+
+def _has_any(values: Iterable[float]) -> bool:
+    return any(map(math.isfinite, values))

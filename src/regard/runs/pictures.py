@@ -1,0 +1,36 @@
+"""The picture that a run leaves in its folder: its curves."""
+
+from __future__ import annotations
+
+from regard.errors import RegardError, describe_lack_of_memory
+from regard.hub.file_names import CURVES
+from regard.hub.model_folder import ModelFolder
+from regard.plots import curves
+from regard.training.events import Drawn, Report, Warned
+
+
+def write_curves(folder: ModelFolder, unit: str, report: Report) -> bool:
+    """Draw the evaluations of a run, and report the picture; a failure is a warning.
+
+    Args:
+        folder: Of the run; without evaluations it gets no picture.
+        unit: Of the losses.
+        report: Called with the event.
+
+    Returns:
+        Whether there is a picture.
+    """
+    path = folder.path / CURVES
+    try:
+        figures = curves.Curves.from_metrics(folder.read_metrics(), unit=unit)
+        if not figures.steps:
+            return False
+        curves.draw_curves(figures, path)
+    # The model is there: whatever goes wrong in a library that draws must not end its run.
+    except (RegardError, ImportError, OSError, MemoryError, RuntimeError, ValueError) as error:
+        reason = describe_lack_of_memory(error) or str(error)
+        reason = reason if isinstance(error, RegardError) else f"{path}: not drawn ({reason})."
+        report(Warned(text=f"No picture of the curves.  {reason}"))
+        return False
+    report(Drawn(path=str(path)))
+    return True
