@@ -14,6 +14,7 @@ from regard.metrics.forecast_baselines import (
     has_mstl,
     mstl,
     num_ridge_lags,
+    peer_quantiles,
     ridge,
     seasonal_naive,
 )
@@ -175,3 +176,39 @@ def test_mstl_names_its_package_where_it_is_not_installed(monkeypatch: pytest.Mo
     assert not has_mstl()
     with pytest.raises(ConfigError, match="pip install statsforecast"):
         mstl(np.arange(20.0), 2, (4,))
+
+
+@pytest.mark.filterwarnings("default")  # the peer's own
+def test_mstl_is_that_of_statsforecast() -> None:
+    models = pytest.importorskip("statsforecast.models")
+    history = wave(120, noise=1.0) + 0.1 * np.arange(120)
+    quantiles = mstl(history, 8, (8, 61))  # the second season is not there twice
+    peer = models.MSTL(season_length=[8], trend_forecaster=models.AutoETS(model="ZZN"))
+    forecast = peer.forecast(y=history, h=8, level=[80])
+    np.testing.assert_allclose(quantiles[:, MEDIAN], forecast["mean"])
+    np.testing.assert_allclose(
+        quantiles[:, BAND_80], np.stack([forecast["lo-80"], forecast["hi-80"]], 1)
+    )
+    assert (np.diff(quantiles, axis=1) >= 0).all()
+
+
+@pytest.mark.filterwarnings("default")  # the peer's own
+@pytest.mark.parametrize("length", [1, 4, 9, 10, 15])
+def test_mstl_forecasts_short_and_constant_histories(length: int) -> None:
+    pytest.importorskip("statsforecast")
+    for history in (wave(length, noise=1.0), np.full(length, 3.0)):
+        quantiles = mstl(history, 4, (4,))
+        assert quantiles.shape == (4, len(LEVELS))
+        assert np.isfinite(quantiles).all()
+
+
+def test_quantiles_of_a_peer_are_its_mean_and_the_ends_of_its_bands() -> None:
+    class Constant:
+        def forecast(self, y: np.ndarray, h: int, *, level: list[int]) -> dict[str, np.ndarray]:
+            bands = {f"lo-{percent}": np.full(h, -float(percent)) for percent in level}
+            bands |= {f"hi-{percent}": np.full(h, float(percent)) for percent in level}
+            return bands | {"mean": np.full(h, y[-1])}
+
+    quantiles = peer_quantiles(Constant(), np.array([5.0]), 2)
+    row = [-95, -80, -60, -40, -20, 5, 20, 40, 60, 80, 95]
+    np.testing.assert_array_equal(quantiles, [row, row])

@@ -12,9 +12,10 @@ decomposition of ``[lags, lags]``, 0.1 s for 4,000 values and 336 lags; MSTL tak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -254,8 +255,38 @@ def mstl(history: NDArray[np.float64], horizon: int, seasons: Sequence[int]) -> 
     models = import_module(f"{_PEER}.models")
     trend = models.AutoETS(model="ZZN")
     model = models.MSTL(season_length=seasons, trend_forecaster=trend) if seasons else trend
+    return peer_quantiles(model, filled, horizon)
+
+
+class Peer(Protocol):
+    """A model of statsforecast."""
+
+    def forecast(
+        self, y: NDArray[np.float64], h: int, *, level: list[int]
+    ) -> Mapping[str, NDArray[np.float64]]:
+        """Return ``mean``, and both ends of the band of each percentage, ``lo-80`` and ``hi-80``.
+
+        Args:
+            y: The history.
+            h: Steps ahead.
+            level: Percentages.
+        """
+        ...
+
+
+def peer_quantiles(model: Peer, history: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:
+    """Return what a model of statsforecast forecasts, as quantiles.
+
+    Args:
+        model: The model; it is fitted to the history.
+        history: Values without gaps, ``[length]``.
+        horizon: Steps ahead.
+
+    Returns:
+        Quantiles, ``[horizon, len(LEVELS)]``; the median is its mean.
+    """
     percents = sorted({round(100 * abs(2 * level - 1)) for level in LEVELS if level != 0.5})
-    forecast = model.forecast(y=filled, h=horizon, level=percents)
+    forecast = model.forecast(y=history, h=horizon, level=percents)
     columns = [forecast["mean" if level == 0.5 else _column(level)] for level in LEVELS]
     return np.sort(np.stack(columns, axis=1).astype(np.float64), axis=1)
 

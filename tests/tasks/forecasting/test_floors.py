@@ -43,7 +43,7 @@ def test_a_copy_of_each_season_and_ridge_forecast_every_window() -> None:
     windows = rolling_origins(series, [100, 70], HORIZON)
     scales = window_scales(series, windows, 12)
     found, notes = forecast_floors(series, windows, scales, (SEASON, 12), HORIZON)
-    assert list(found) == ["seasonal_naive_6", "seasonal_naive_12", "ridge"]
+    assert list(found) == ["naive", "seasonal_naive_6", "seasonal_naive_12", "ridge"]
     assert notes == []
     copies = [
         seasonal_naive(series.values[window.series][: window.origin], HORIZON, 12)
@@ -117,6 +117,6 @@ def test_mstl_is_left_out_where_it_would_take_too_long(monkeypatch: pytest.Monke
     series = series_of(400)
     windows = rolling_origins(series, [40], HORIZON)  # 60
     found, notes = forecast_floors(series, windows, [1.0] * 60, (SEASON,), HORIZON)
-    assert list(found) == ["seasonal_naive_6", "ridge"]
+    assert list(found) == ["naive", "seasonal_naive_6", "ridge"]
     assert len(calls) == 3
     assert notes == ["MSTL is left out: it would take about 20 minutes."]

@@ -50,7 +50,7 @@ def forecast_floors(
     seasons: Sequence[int],
     horizon: int,
 ) -> tuple[dict[str, Floor], list[str]]:
-    """Forecast every window by copies of each season, by ridge regression, and by MSTL.
+    """Forecast every window by copies of the last value and seasons, by ridge regression, and MSTL.
 
     Ridge regression is fitted to the history of the first window of a series, and again where the
     history has become half as long again. MSTL is fitted to every history; it is part of it where
@@ -68,13 +68,16 @@ def forecast_floors(
     """
     longest = max(seasons, default=1)
     forecasters: dict[str, tuple[str, _Forecast]] = {}
-    for season in seasons or (1,):
-        title = f"the copy of {season:,} steps before" if seasons else "the copy of the last value"
+    for season in (1, *seasons):
+        name = f"seasonal_naive_{season}" if season > 1 else "naive"
+        title = (
+            f"the copy of {season:,} steps before" if season > 1 else "the copy of the last value"
+        )
 
         def copy(history: NDArray, row: int, season: int = season) -> NDArray:  # noqa: ARG001
             return seasonal_naive(history, horizon, season)
 
-        forecasters[f"seasonal_naive_{season}" if seasons else "naive"] = title, copy
+        forecasters[name] = title, copy
     lags = num_ridge_lags(seasons)
     forecasters["ridge"] = f"ridge on {lags:,} lags", _GrowingRidge(horizon, lags, longest)
     if has_mstl():
