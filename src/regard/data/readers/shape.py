@@ -1,8 +1,8 @@
 """The shape of a file or folder, by which its task is chosen.
 
-It is the kind of file, the names of columns or keys in its first record, and whether the first row
-below holds numbers. Nothing here depends on tasks. Cost: the first lines of a file, the names in a
-folder.
+It is the kind of file, the names of columns or keys in its first record, whether the first row
+below holds numbers, and whether the first rows are series with times. Nothing here depends on
+tasks. Cost: the first lines of a file, the names in a folder.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.squad import is_squad
 from regard.data.readers.tables import read_cells
 from regard.data.readers.text_lines import open_text, read_lines
+from regard.data.readers.time_series import is_time_series
 from regard.errors import DataError
 
 DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "text"]
@@ -48,6 +49,8 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
             numbers in the other columns.
         has_row_of_numbers: Whether the row below the first has four cells or more, numbers and one
             text at most.
+        has_time_column: Whether there is a column of times with numbers next to it, and neither
+            texts nor labels.
     """
 
     kind: DataKind
@@ -55,6 +58,7 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
     columns: dict[str, str] = {}
     has_numbers_beside_label: bool = False
     has_row_of_numbers: bool = False
+    has_time_column: bool = False
 
 
 def select_columns(shape: DataShape, columns: Sequence[str]) -> DataShape:
@@ -93,7 +97,12 @@ def inspect_shape(source: DataSource, encoding: str = "utf-8") -> DataShape:
         return DataShape(kind="table")
     keys = _keys_of(first) if first.lstrip().startswith("{") else ()
     if keys:
-        return DataShape(kind="records", names=keys, columns=find_roles(keys, is_table=False))
+        return DataShape(
+            kind="records",
+            names=keys,
+            columns=find_roles(keys, is_table=False),
+            has_time_column=is_time_series(source, encoding),
+        )
     is_text = FORMATS.get(source.suffix) == "text" and "\t" not in first
     return _shape_of_cells(source, encoding, kind="text" if is_text else "table")
 
@@ -115,6 +124,7 @@ def _shape_of_cells(source: DataSource, encoding: str, *, kind: DataKind) -> Dat
         has_row_of_numbers=_are_numbers(
             row, _MIN_CELLS, max_texts=len(row) // 2 if is_labeled else 1
         ),
+        has_time_column=is_time_series(source, encoding, is_text=kind == "text"),
     )
 
 

@@ -1,0 +1,349 @@
+"""Series on a regular grid of times: rows sorted and merged, what is missing filled with NaN.
+
+Cost: a sort for each series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.dropped_rows import DroppedRow
+from regard.data.listing import list_first
+from regard.data.readers.series_columns import ColumnRoles, group_rows
+from regard.data.readers.tables import require_readable
+from regard.data.readers.text_lines import TextFile
+from regard.data.readers.time_grid import TimeGrid, find_grid
+from regard.data.readers.time_rows import (
+    SeriesRows,
+    clock_step_of,
+    find_hours_forward,
+    merge_rows,
+)
+from regard.data.readers.time_table import TimeTable
+from regard.data.readers.times import TimeColumn
+from regard.data.time_series import TimeIndex, TimeSeries, TimeStep, format_time
+from regard.errors import DataError
+
+_NUM_NAMED = 5  # series in a note
+_HOUR = 3600  # seconds
+_WEEK = 7
+_THURSDAY = 4  # 1 January 1970, of the days of a week from Sunday
+_LEAST_LAST_DAY = 28  # days that all months have
+
+
+class SeriesAligner:
+    """Brings the rows of a table on a regular grid.
+
+    Args:
+        file: The file.
+        table: Its rows.
+        times: Their times.
+        roles: What the columns hold.
+        numbers: Numbers of the columns of numbers, ``[rows, columns]``.
+    """
+
+    def __init__(
+        self,
+        file: TextFile,
+        table: TimeTable,
+        times: TimeColumn,
+        roles: ColumnRoles,
+        numbers: NDArray[np.float64],
+    ) -> None:
+        self.file, self.table, self.times = file, table, times
+        self.roles, self.numbers = roles, numbers
+        self.notes: list[str] = []
+        self.dropped: list[DroppedRow] = []
+        self.num_hours_back = 0
+        self.num_forward = 0  # times of the grid that do not exist
+
+    def align(self) -> tuple[TimeSeries, TimeStep]:
+        """Return the series and their step.
+
+        Raises:
+            DataError: The times are on no regular grid, or have different values.
+        """
+        groups = {
+            name: SeriesRows(self.times.times[rows], self.numbers[rows], rows)
+            for name, rows in group_rows(self.table, self.roles.keys).items()
+        }
+        unsorted = groups
+        groups = {name: rows.sorted() for name, rows in groups.items()}
+        grid = self._grid(groups)
+        if grid.is_by_month:
+            self.notes.append("days of the months differ: only the months count")
+        groups = {name: self._merged(name, rows, grid) for name, rows in groups.items()}
+        require_readable(self.file.problems)
+        self._note_order(list(unsorted.values()))
+        tables = [_GridTable.of(name, rows, grid, self.times) for name, rows in groups.items()]
+        self._note_empty_times(tables, grid.step)
+        return self._series(tables), grid.step
+
+    def _note_order(self, groups: Sequence[SeriesRows]) -> None:
+        """Add a note where rows are not in the order of their times."""
+        if all(len(rows.times) > 1 and np.all(np.diff(rows.times) < 0) for rows in groups):
+            self.notes.append("rows are in the reverse order of their times: sorted")
+            return
+        falls = [rows.rows[1:][np.diff(rows.times) < 0] for rows in groups]
+        rows = np.sort(np.concatenate(falls))
+        if len(rows) > self.num_hours_back:  # each of which is one step back, too
+            line = self.table.lines[rows[0]]
+            self.notes.append(f"rows are not in the order of their times (line {line:,}): sorted")
+
+    def _grid(self, groups: dict[str, SeriesRows]) -> TimeGrid:
+        """Return the grid of all series; raise DataError where there is none."""
+        unique = [np.unique(rows.times, return_index=True) for rows in groups.values()]
+        grid = find_grid([times for times, _ in unique], is_count=self.times.is_count)
+        if isinstance(grid, TimeGrid):
+            return grid
+        if grid is None:
+            raise DataError(
+                f"{self.file.name}: {self._num_times()}.  A series needs two or more rows with "
+                "different times."
+            )
+        rows = list(groups.values())[grid.series]
+        index = unique[grid.series][1][grid.position : grid.position + 2]
+        lines = [self.table.lines[row] for row in rows.rows[index]]
+        first, second = (self._time_text(time) for time in rows.times[index])
+        where = f"{self.file.name}:{lines[1]}"
+        if grid.is_sparse:
+            raise DataError(
+                f"{where}: no row from {first} (line {lines[0]:,}) to {second}, and for most other "
+                f"times of the usual step ({grid.step}).  Add up or average the values of a longer "
+                "step, such as a day."
+            )
+        remedy = "Bring the times to a regular step"
+        if not self.times.is_count:
+            remedy += ": add up or average the values of an hour or a day"
+        if grid.step.unit in ("minute", "hour"):
+            remedy += ".  Clocks set forward or back?  Write times with their UTC offset"
+        raise DataError(
+            f"{where}: from {first} (line {lines[0]:,}) to {second} is not a multiple of the usual "
+            f"step ({grid.step}).  {remedy}."
+        )
+
+    def _num_times(self) -> str:
+        """Return how many times there are, where that is not enough."""
+        count = len(self.table.lines)
+        return "there is one row" if count == 1 else f"every series of {count:,} rows has one time"
+
+    def _time_text(self, time: int) -> str:
+        """Return a time as the file writes it."""
+        if self.times.is_count:
+            return f"{time:,}"
+        form = self.times.form or "%Y-%m-%d"
+        return format_time(np.datetime64(int(time), "s"), form, self.times.zone)
+
+    def _merged(self, name: str, rows: SeriesRows, grid: TimeGrid) -> SeriesRows:
+        """Return the rows of a series with one for each time; others are dropped or problems."""
+        seconds = None if self.times.is_count else grid.step.seconds
+        clock_step = clock_step_of(seconds, self.times.zone)
+        merged = merge_rows(rows, clock_step)
+        for row in merged.repeated:
+            line, text = self.table.lines[row], self.table.row_text(row)
+            reason = "repeats the time of another row"
+            self.dropped.append(DroppedRow(line=line, reason=reason, text=text))
+        for conflict in merged.conflicts:
+            first, second = conflict.rows
+            column = self.roles.numbers[conflict.column]
+            before, after = (self.table.columns[column][row] for row in (first, second))
+            time = self._time_text(self.times.times[second])
+            of_series = f" of series {name}" if name else ""
+            reason = (
+                f"a second value{of_series} for {time} in column {self.table.name_of(column)}, "
+                f"{after} after {before} in line {self.table.lines[first]:,}."
+            )
+            remedy = "Keep one of the rows."
+            if not name:
+                remedy = "Several series?  Name the columns: `data.columns=TIME,VALUE,SERIES`"
+            self.file.refuse(self.table.lines[second], reason, remedy=remedy)
+        self.num_hours_back += len(merged.hours_back)
+        for start in merged.hours_back:
+            self.notes.append(
+                f"clocks are set back at {self._time_text(start)}: "
+                "the hour that is there twice is averaged"
+            )
+        hours_forward = find_hours_forward(merged.rows.times, clock_step)
+        self.num_forward += len(hours_forward) * _HOUR // (clock_step or _HOUR)
+        for start in hours_forward:
+            self.notes.append(
+                f"clocks are set forward at {self._time_text(start)}: "
+                "the hour that does not exist is missing"
+            )
+        return merged.rows
+
+    def _note_empty_times(self, tables: Sequence[_GridTable], step: TimeStep) -> None:
+        """Add a note on times of the grid that have no row."""
+        num_empty = sum(int(np.sum(~table.has_row)) for table in tables)
+        if num_empty == self.num_forward:
+            return
+        if step == TimeStep(unit="day") and all(table.has_only_workdays() for table in tables):
+            self.notes.append("no rows on Saturdays and Sundays: their values are missing")
+            return
+        table = next(table for table in tables if not table.has_row.all())
+        first = table.time_index.times(int(np.argmin(table.has_row)), 1)[0]
+        words = "time has no row: its value is"
+        if num_empty > 1:
+            words = "times have no row: their values are"
+        self.notes.append(f"{num_empty:,} {words} missing (first: {first})")
+
+    def _series(self, tables: Sequence[_GridTable]) -> TimeSeries:
+        """Return the series of all tables, one for each column to be forecast."""
+        placed = [
+            self._place(table, number)
+            for table in tables
+            for number in range(len(self.roles.targets))
+        ]
+        empty = [series.name for series in placed if not len(series.values)]
+        if empty:
+            names = list_first(empty, _NUM_NAMED)
+            raise DataError(f"{self.file.name}: no value at all in {names}.  Leave it out.")
+        self._note_missing(placed)
+        return TimeSeries(
+            path=self.file.name,
+            names=[series.name for series in placed],
+            values=[series.values for series in placed],
+            indices=[series.time_index for series in placed],
+            known=[series.known for series in placed],
+            observed=[series.observed for series in placed],
+        )
+
+    def _place(self, table: _GridTable, number: int) -> _PlacedSeries:
+        """Return a series of a table, from its first value to its last.
+
+        Args:
+            table: Rows on a grid.
+            number: 0-based number of the column to be forecast.
+        """
+        targets, known = len(self.roles.targets), len(self.roles.known)
+        column = self.table.name_of(self.roles.targets[number])
+        name = f"{table.name} {column}" if table.name and targets > 1 else table.name or column
+        ahead = table.values[:, targets : targets + known]
+        has_value = ~np.isnan(table.values[:, number])
+        first = int(np.argmax(has_value))
+        end = _end_of(has_value)
+        end_known = max(end, _end_of(np.logical_not(np.isnan(ahead).any(axis=1)))) if known else end
+        values = table.values[first:end, number]
+        return _PlacedSeries(
+            name=name,
+            values=values,
+            time_index=msgspec.structs.replace(table.time_index, start=table.start_of(first)),
+            known=ahead[first:end_known],
+            observed=table.values[first:end, targets + known :],
+            num_missing=int(np.sum(np.isnan(values) & table.has_row[first:end])),
+            num_left_out=first + int(np.sum(table.has_row[end_known:])),
+        )
+
+    def _note_missing(self, placed: Sequence[_PlacedSeries]) -> None:
+        """Add notes on values that are missing, rows of the future, and constant series."""
+        num_missing = sum(series.num_missing for series in placed)
+        if num_missing:
+            verb = "value is" if num_missing == 1 else "values are"
+            self.notes.append(f"{num_missing:,} {verb} missing")
+        num_ahead = max(len(series.known) - len(series.values) for series in placed)
+        if num_ahead > 0:
+            names = list_first([self.table.name_of(i) for i in self.roles.known], _NUM_NAMED)
+            noun = "row has" if num_ahead == 1 else "rows have"
+            self.notes.append(f"{num_ahead:,} {noun} no value yet, but {names}: the future")
+        num_left_out = sum(series.num_left_out for series in placed)
+        if num_left_out:
+            noun, verb = ("row", "is") if num_left_out == 1 else ("rows", "are")
+            self.notes.append(
+                f"{num_left_out:,} {noun} before the first or after the last value {verb} left out"
+            )
+        num_unknown = sum(int(np.isnan(series.known).sum()) for series in placed)
+        if num_unknown:
+            noun = "value" if num_unknown == 1 else "values"
+            self.notes.append(f"{num_unknown:,} {noun} of columns that are known ahead missing")
+        constant = [series.name for series in placed if series.is_constant]
+        if constant:
+            verb = "has" if len(constant) == 1 else "have"
+            self.notes.append(f"{list_first(constant, _NUM_NAMED)} {verb} one value only")
+
+
+class _PlacedSeries(NamedTuple):
+    """A series from its first value to its last.
+
+    Args:
+        name: Its name.
+        values: Float64 ``[length]``; empty where it has none.
+        time_index: Its times.
+        known: Columns known ahead, ``[length or more, num_known]``.
+        observed: Columns known as far as the values, ``[length, num_observed]``.
+        num_missing: Number of rows without a value.
+        num_left_out: Number of rows before the first value and after the last.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    time_index: TimeIndex
+    known: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    num_missing: int
+    num_left_out: int
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether there are several values, and all are one."""
+        values = self.values[~np.isnan(self.values)]
+        return len(values) > 1 and bool(np.all(values == values[0]))
+
+
+class _GridTable(NamedTuple):
+    """Rows on a grid.
+
+    Args:
+        name: Name of the series; empty where the columns have the names.
+        values: Float64 ``[length, columns]``, NaN where one is missing.
+        has_row: Whether a time of the grid has a row, bool ``[length]``.
+        time_index: Times of the grid.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    has_row: NDArray[np.bool_]
+    time_index: TimeIndex
+
+    @classmethod
+    def of(cls, name: str, rows: SeriesRows, grid: TimeGrid, times: TimeColumn) -> _GridTable:
+        """Return the rows of a series, with one for each time, on a grid."""
+        places = grid.place(rows.times)
+        values = np.full((int(places[-1]) + 1, rows.values.shape[1]), np.nan)
+        values[places] = rows.values
+        has_row = np.zeros(len(values), bool)
+        has_row[places] = True
+        start = str(int(rows.times[0]))
+        if not times.is_count:
+            start = str(np.datetime64(int(rows.times[0]), "s"))
+        day = grid.day if grid.is_by_month or grid.day > _LEAST_LAST_DAY else 0
+        index = TimeIndex(start=start, step=grid.step, zone=times.zone, form=times.form, day=day)
+        if grid.is_by_month:
+            index = msgspec.structs.replace(index, start=str(index.datetimes(0, 1)[0]))
+        return cls(name, values, has_row, index)
+
+    def start_of(self, row: int) -> str:
+        """Return the time of a row as `TimeIndex` has the first."""
+        if self.time_index.step.unit == "row":
+            return self.time_index.times(row, 1)[0]
+        return str(self.time_index.datetimes(row, 1)[0])
+
+    def has_only_workdays(self) -> bool:
+        """Return whether there are no rows on Saturdays and Sundays, but on five days a week."""
+        days = self.time_index.datetimes(0, len(self.has_row)).astype("M8[D]").astype(np.int64)
+        is_weekend = (days + _THURSDAY) % _WEEK % (_WEEK - 1) == 0
+        return not np.any(self.has_row & is_weekend) and bool(np.any(is_weekend))
+
+
+def _end_of(flags: NDArray[np.bool_]) -> int:
+    """Return the index after the last flag that is set; 0 where none is.
+
+    >>> _end_of(np.array([True, False, True, False])), _end_of(np.array([False]))
+    (3, 0)
+    """
+    indices = np.flatnonzero(flags)
+    return int(indices[-1]) + 1 if len(indices) else 0

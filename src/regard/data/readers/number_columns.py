@@ -1,0 +1,180 @@
+"""Columns of numbers as people write them: missing cells, decimal commas, groups of thousands.
+
+How the numbers of a column are written follows from all of its cells, since ``1,234`` is a decimal
+number in one country and a thousand in another. Cost: one pass where the cells are plain numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NumberStyle = Literal["point", "comma", "thousands", "unclear"]
+"""Decimal point; decimal comma; commas between thousands; commas that may be either."""
+
+_NO_VALUE = "na nan n/a #n/a <na> nat null none missing - -- – — ? . .. ... : #wert! #value! #nv"
+_MISSING = frozenset(["", *_NO_VALUE.split()])
+_LARGEST = 1e30  # squares of larger numbers are not finite in float32
+_GROUPED = re.compile(r"[-+]?\d{1,3}([ \u00a0\u202f'’])\d{3}(?:\1\d{3})*(?:[.,]\d+)?")
+_GROUP_SPACE = re.compile(r"[ \u00a0\u202f'’]")
+_SURE_COMMA = re.compile(  # not 1,234, which may be a thousand
+    r"[-+]?(?:0+,\d+|\d*,(?!\d{3}$)\d+|\d{4,},\d+|\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,})"
+)
+_SURE_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:(?:,\d{3}){2,}(?:\.\d+)?|(?:,\d{3})+\.\d+)")
+_EITHER = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
+_DOTTED = re.compile(r"[-+]?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})")
+_BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
+
+
+class CellFault(NamedTuple):
+    """A cell that cannot be read.
+
+    Args:
+        row: 0-based index of the row.
+        reason: Why, a part of a sentence: ``holds no number``.
+        remedy: What to do about it; empty if that is clear.
+    """
+
+    row: int
+    reason: str
+    remedy: str = ""
+
+
+class NumberColumn(NamedTuple):
+    """The numbers of a column.
+
+    Args:
+        values: float64 ``[rows]``, NaN where a cell is missing or cannot be read.
+        faults: Cells that cannot be read.
+        style: How the numbers are written.
+    """
+
+    values: NDArray[np.float64]
+    faults: tuple[CellFault, ...]
+    style: NumberStyle = "point"
+
+
+def is_missing(cell: str) -> bool:
+    """Return whether a cell says that there is no value.
+
+    >>> is_missing(" NaN "), is_missing(".."), is_missing("0")
+    (True, True, False)
+    """
+    return cell.strip().casefold() in _MISSING
+
+
+def read_number_column(cells: Sequence[str], style: NumberStyle | None = None) -> NumberColumn:
+    """Return the numbers of the cells of a column.
+
+    Args:
+        cells: Text of each cell.
+        style: How the numbers are written; None to find it.
+    """
+    style = style or find_number_style(cells)
+    values = np.full(len(cells), np.nan)
+    faults = []
+    for row, cell in enumerate(cells):
+        if is_missing(cell):
+            continue
+        number = _number_of(cell.strip(), style)
+        if number is None:
+            faults.append(_describe_fault(row, cell, style))
+        elif not math.isfinite(number) or abs(number) > _LARGEST:
+            faults.append(CellFault(row, "is too large, or not finite"))
+        else:
+            values[row] = number
+    return NumberColumn(values, tuple(faults), style)
+
+
+def read_boolean_column(cells: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return 1 for true and 0 for false, NaN for missing; None if another text is in a column."""
+    texts = [cell.strip().casefold() for cell in cells]
+    if not all(text in _BOOLEANS or is_missing(text) for text in texts):
+        return None
+    return np.array([_BOOLEANS.get(text, math.nan) for text in texts])
+
+
+def are_mostly_numbers(cells: Sequence[str]) -> bool:
+    """Return whether a column is one of numbers: at least half of the cells that are not missing.
+
+    >>> are_mostly_numbers(["1", "NA", "2,5", "x"]), are_mostly_numbers(["", "x", "1"])
+    (True, True)
+    >>> are_mostly_numbers(["", "NA"]), are_mostly_numbers(["x", "y", "1"])
+    (False, False)
+    """
+    filled = [cell.strip() for cell in cells if not is_missing(cell)]
+    numbers = sum(is_like_a_number(cell) for cell in filled)
+    return numbers > 0 and 2 * numbers >= len(filled)
+
+
+def is_like_a_number(cell: str) -> bool:
+    """Return whether a cell is a number in some style."""
+    styles: tuple[NumberStyle, ...] = ("point", "comma", "thousands")
+    return any(_number_of(cell.strip(), style) is not None for style in styles)
+
+
+def find_number_style(cells: Sequence[str]) -> NumberStyle:
+    """Return how the numbers of a column are written, by all of its cells.
+
+    >>> find_number_style(["1,5", "2"]), find_number_style(["1,234", "12.5"])
+    ('comma', 'thousands')
+    >>> find_number_style(["1,234", "2,345"]), find_number_style(["1,234", "999"])
+    ('unclear', 'thousands')
+    """
+    texts = [_without_spaces(cell.strip()) for cell in cells if "," in cell or cell.count(".") > 1]
+    if any(map(_SURE_COMMA.fullmatch, texts)):
+        return "comma"
+    if any(map(_SURE_THOUSANDS.fullmatch, texts)):
+        return "thousands"
+    if not any(map(_EITHER.fullmatch, texts)):
+        return "point"
+    others = [
+        cell.strip()
+        for cell in cells
+        if "," not in cell and _number_of(cell.strip(), "point") is not None
+    ]
+    is_small = all(abs(float(text)) < 1000 for text in others)
+    has_points = any("." in text for text in others)
+    return "thousands" if others and (has_points or is_small) else "unclear"
+
+
+def _without_spaces(text: str) -> str:
+    """Return a number without spaces or apostrophes between thousands, and with an ASCII minus."""
+    text = text.replace("−", "-")
+    return _GROUP_SPACE.sub("", text) if _GROUPED.fullmatch(text) else text
+
+
+def _number_of(text: str, style: NumberStyle) -> float | None:
+    """Return the number of a cell in a style; None if it is none."""
+    text = _without_spaces(text)
+    if "_" in text:  # which Python allows between digits
+        return None
+    if style == "comma":
+        if "." in text and not _DOTTED.fullmatch(text):  # 1.234 alone may be a decimal point
+            return None
+        text = text.replace(".", "").replace(",", ".")
+    elif style == "thousands" and (_EITHER.fullmatch(text) or _SURE_THOUSANDS.fullmatch(text)):
+        text = text.replace(",", "")
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _describe_fault(row: int, cell: str, style: NumberStyle) -> CellFault:
+    """Return why a cell of a column is no number."""
+    text = cell.strip()
+    if style == "comma" and "." in text and _number_of(text, "point") is not None:
+        return CellFault(row, "has a decimal point, others have commas", "Write all in one way.")
+    if style == "thousands" and _number_of(text, "comma") is not None:
+        reason = "has a decimal comma, others have commas between thousands"
+        return CellFault(row, reason, "Write all in one way.")
+    if style == "unclear" and _EITHER.fullmatch(text):
+        point, whole = text.replace(",", "."), text.replace(",", "")
+        return CellFault(row, f"may be {point} or {whole}", f"Write {point} or {whole}.")
+    return CellFault(row, "holds no number")

@@ -1,0 +1,210 @@
+"""The columns of a table with times, by what they hold: as set, else by their names and cells.
+
+A wide table has one series a column. A long one has a column of names, without which several rows
+have the same time. Cost: a few passes over the rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.listing import list_first
+from regard.data.readers.columns import find_column, fold_name
+from regard.data.readers.number_columns import are_mostly_numbers, is_missing
+from regard.data.readers.text_lines import TextFile
+from regard.data.readers.time_table import TimeCells, TimeTable
+from regard.data.readers.times import TIME_NAMES, TimeColumn
+from regard.errors import DataError, did_you_mean
+
+_NUM_NAMED = 10  # columns in a message
+_MAX_COLUMNS = 3  # that are set: of times, values, and names of series
+_MIN_REPEATED = 0.05  # fraction of rows with the time of another, in a table of several series
+_SERIES_NAMES = (
+    "series id ids uid name item sku product store shop site sensor station meter device symbol "
+    "ticker country region city state entity location key code group segment customer channel "
+    "variable metric indicator category class type topic section tag label genre machine household "
+    "building zone line route iso iso3 iso2 geo nation province county warehouse brand department "
+    "dept account currency asset stock fund"
+)
+_SERIES_WORDS = frozenset(_SERIES_NAMES.split())
+_ROW_NAMES = frozenset(["", "id", "index", "row", "rownames", "no", "nr", "unnamed: 0"])
+LABEL_NAMES = frozenset(["label", "class", "class label", "label name", "class name"])
+"""Names of columns by which rows are classified, not forecast."""
+_CALENDAR_NAMES = TIME_NAMES | {
+    *("weekday", "dayofweek", "day of week", "dow", "dayofyear", "day of year", "doy"),
+    *("weekofyear", "week of year", "is weekend", "weekend", "month of year", "hour of day"),
+}
+
+
+class ColumnRequest(NamedTuple):
+    """The columns that are set, as indices; None where nothing is set."""
+
+    time: int | None = None
+    targets: tuple[int, ...] | None = None
+    known: tuple[int, ...] = ()
+    observed: tuple[int, ...] = ()
+    keys: tuple[int, ...] | None = None
+
+    @property
+    def columns(self) -> list[int]:
+        """All columns that are set."""
+        times = [] if self.time is None else [self.time]
+        return [*times, *(self.targets or ()), *self.known, *self.observed, *(self.keys or ())]
+
+
+class ColumnRoles(NamedTuple):
+    """The columns of a table by what they hold, as indices."""
+
+    targets: tuple[int, ...]
+    known: tuple[int, ...]
+    observed: tuple[int, ...]
+    keys: tuple[int, ...]
+    unused: tuple[int, ...]
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Columns of numbers: those to be forecast, those known ahead, and the others."""
+        return (*self.targets, *self.known, *self.observed)
+
+
+def find_request(
+    file: TextFile,
+    table: TimeTable,
+    columns: Sequence[str],
+    targets: Sequence[str],
+    known: Sequence[str],
+    observed: Sequence[str],
+) -> ColumnRequest:
+    """Return the columns that are set; one that is missing or set twice becomes a problem."""
+
+    def index_of(name: str) -> int:
+        column = find_column(table.names, name)
+        if column is None:
+            seen = [table.name_of(index) for index in range(len(table.names))]
+            hint = did_you_mean(name, table.names)
+            reason = f'no column "{name}".  Columns seen: {list_first(seen, _NUM_NAMED)}.{hint}'
+            file.refuse(table.first_line, reason)
+            return -1
+        return table.names.index(column)
+
+    if len(columns) > _MAX_COLUMNS:
+        raise DataError(
+            f"{file.name}: {len(columns)} columns are set.  Set one to three: that of the times, "
+            "that of the values, and that of the names of series; others are `data.targets`."
+        )
+    named = [index_of(name) for name in columns]
+    values = tuple(named[1:2]) + tuple(index_of(name) for name in targets)
+    request = ColumnRequest(
+        time=named[0] if named else None,
+        targets=tuple(dict.fromkeys(values)) or None,
+        known=tuple(index_of(name) for name in known),
+        observed=tuple(index_of(name) for name in observed),
+        keys=tuple(named[2:]) if len(named) > 1 else None,
+    )
+    repeated = [index for index in request.columns if request.columns.count(index) > 1]
+    if repeated and not file.problems:
+        name = table.name_of(repeated[0])
+        file.refuse(table.first_line, f'the column "{name}" is set for two things.')
+    return request
+
+
+def find_column_roles(
+    table: TimeTable, cells: TimeCells, times: TimeColumn, request: ColumnRequest
+) -> ColumnRoles:
+    """Return what the columns hold: as set, else by their names and cells."""
+    taken = {*cells.columns, *request.columns}
+    others = [index for index in range(len(table.names)) if index not in taken]
+    filled = {index: any(not is_missing(cell) for cell in table.columns[index]) for index in others}
+    is_number = {index: are_mostly_numbers(table.columns[index]) for index in others}
+    keys = request.keys
+    if keys is None:
+        texts = [index for index in others if filled[index] and not is_number[index]]
+        named = [i for i in others if is_number[i] and _is_series_name(table.names[i])]
+        keys = _find_keys(table, times, [*texts, *named], others)
+    targets = request.targets
+    if targets is None:
+        targets = tuple(
+            index
+            for index in others
+            if is_number[index] and index not in keys and not _describes_row(table, index)
+        )
+    used = {*taken, *targets, *keys}
+    unused = tuple(index for index in others if index not in used and table.names[index])
+    return ColumnRoles(targets, request.known, request.observed, keys, unused)
+
+
+def _is_series_name(name: str) -> bool:
+    """Return whether a column is named for series: ``unique_id``, ``Shop``."""
+    words = re.findall(r"\w+", fold_name(name))
+    return bool(words) and (words[-1] in _SERIES_WORDS or words[0] in _SERIES_WORDS)
+
+
+def _describes_row(table: TimeTable, index: int) -> bool:
+    """Return whether numbers are those of rows, a part of the date, or a number of a series."""
+    name, cells = fold_name(table.names[index]), table.filled(index)
+    if name in _CALENDAR_NAMES | LABEL_NAMES or name.split(" ")[-1:] == ["id"]:
+        return True
+    is_whole = all(cell.isdecimal() for cell in cells)
+    if index == 0 and name in _ROW_NAMES and is_whole:
+        return True
+    return is_whole and _is_series_name(name) and len(set(cells)) == 1
+
+
+def _find_keys(
+    table: TimeTable, times: TimeColumn, candidates: Sequence[int], others: Sequence[int]
+) -> tuple[int, ...]:
+    """Return the columns by whose texts the rows of a long table belong to series.
+
+    They are those without which several rows have the same time.
+
+    Args:
+        table: The rows.
+        times: Their times.
+        candidates: Columns of texts, and of numbers that are named for series.
+        others: All columns but those of times.
+    """
+    all_cells = [table.columns[index] for index in others]
+    rows = list(dict.fromkeys(zip(times.times.tolist(), *all_cells, strict=True)))
+    place = {index: 1 + others.index(index) for index in candidates}
+
+    def num_repeated(keys: Sequence[int]) -> int:
+        places = [place[index] for index in keys]
+        return len(rows) - len({(row[0], *(row[i] for i in places)) for row in rows})
+
+    named = [index for index in candidates if _is_series_name(table.names[index])]
+    ordered = [*named, *(index for index in candidates if index not in named)]
+    left = num_repeated(())
+    if left == 0:
+        return tuple(index for index in named if _is_in_blocks(table.columns[index]))[:1]
+    keys: list[int] = []
+    while left:
+        is_much = left > _MIN_REPEATED * len(rows)
+        usable = [i for i in (ordered if is_much else named) if i not in keys]
+        best = min(usable, key=lambda index: num_repeated([*keys, index]), default=None)
+        if best is None or num_repeated([*keys, best]) >= left:
+            break
+        keys.append(best)
+        left = num_repeated(keys)
+    return tuple(sorted(keys))
+
+
+def _is_in_blocks(cells: Sequence[str]) -> bool:
+    """Return whether texts, not numbers, are names of series that follow each other."""
+    runs = [cell for cell, before in zip(cells, [None, *cells], strict=False) if cell != before]
+    is_text = not are_mostly_numbers(cells)
+    return is_text and len(runs) == len(set(cells)) and 2 * len(runs) <= len(cells)
+
+
+def group_rows(table: TimeTable, keys: Sequence[int]) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of each series by its name, which is empty without a column of names."""
+    if not keys:
+        return {"": np.arange(len(table.lines))}
+    rows: dict[tuple[str, ...], list[int]] = {}
+    for row, name in enumerate(zip(*(table.columns[index] for index in keys), strict=True)):
+        rows.setdefault(name, []).append(row)
+    return {" ".join(name): np.array(of_name) for name, of_name in rows.items()}

@@ -1,0 +1,173 @@
+"""The regular grid of a column of times: its step, and the index of each time on it.
+
+The step is the most frequent distance of two times that follow each other. Distances of whole
+months follow the calendar. Cost: a sort, and one pass over the differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.time_series import MONTHS, SECONDS, TimeStep, TimeUnit, days_of_months
+
+_DAY = SECONDS["day"]
+_LEAST_CALENDAR = 28 * _DAY  # seconds of the shortest month
+_LEAST_MONTHLY = 20 * _DAY  # between days of two months, such as their last working days
+_MIN_FREQUENT = 0.1  # fraction of the distances that are the step, where others are multiples
+_LONGEST_SPARSE = 1000  # values of a grid that may be mostly empty
+_MAX_SPARSE = 20  # times of a longer grid for each time with a value
+_LAST_DAY = 31
+
+
+class TimeGrid(NamedTuple):
+    """A grid that has all times of some series.
+
+    Args:
+        step: Its step.
+        day: Day of the month of its times where they follow the calendar, 31 for the last; else 0.
+        is_by_month: Whether times of months are on different days, and only the month counts.
+    """
+
+    step: TimeStep
+    day: int = 0
+    is_by_month: bool = False
+
+    def place(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the index of each of some times on the grid that begins with the first of them.
+
+        Args:
+            times: Seconds since 1970, or whole numbers where the step counts rows, ``[rows]``, at
+                least one. They are on the grid.
+        """
+        if self.step.unit in MONTHS:
+            months = _months(times)
+            return (months - months[0]) // (MONTHS[self.step.unit] * self.step.count)
+        return (times - times[0]) // (self.step.seconds or self.step.count)
+
+
+class OffGrid(NamedTuple):
+    """A time that is on no regular grid with the others.
+
+    Args:
+        series: Index of its series.
+        position: Index of the time after which it follows.
+        step: The most frequent step.
+        is_sparse: Whether all times are on a grid of that step, but most of its times have none.
+    """
+
+    series: int
+    position: int
+    step: TimeStep
+    is_sparse: bool = False
+
+
+def find_grid(
+    series: Sequence[NDArray[np.int64]], *, is_count: bool = False
+) -> TimeGrid | OffGrid | None:
+    """Return the grid of the times of some series; None where no series has two times.
+
+    Args:
+        series: Seconds since 1970 of each series, rising, or whole numbers that count.
+        is_count: Whether they are numbers that count.
+    """
+    differences = [np.diff(times) for times in series]
+    pooled = np.concatenate(differences) if differences else np.zeros(0, np.int64)
+    if not len(pooled):
+        return None
+    if is_count:
+        return _fixed_grid(series, differences, pooled, is_count=True)
+    if pooled.min() >= _LEAST_CALENDAR:
+        calendar = _calendar_grid(series)
+        if calendar is not None:
+            return calendar
+    fixed = _fixed_grid(series, differences, pooled, is_count=False)
+    if isinstance(fixed, OffGrid) and pooled.min() >= _LEAST_MONTHLY:
+        return _calendar_grid(series, is_by_month=True) or fixed
+    return fixed
+
+
+def num_empty(times: NDArray[np.int64]) -> int | None:
+    """Return how many times of the grid of some times have none; None where there is no grid."""
+    rising = np.unique(times)
+    grid = find_grid([rising])
+    if not isinstance(grid, TimeGrid):
+        return None
+    return int(grid.place(rising)[-1]) + 1 - len(rising)
+
+
+def step_of_seconds(seconds: int) -> TimeStep:
+    """Return a step of some seconds in the largest unit of which it is a multiple.
+
+    >>> str(step_of_seconds(5400)), str(step_of_seconds(14 * 86400))
+    ('90 minutes', '2 weeks')
+    """
+    unit: TimeUnit = next(
+        unit for unit, length in reversed(SECONDS.items()) if not seconds % length
+    )
+    return TimeStep(count=seconds // SECONDS[unit], unit=unit)
+
+
+def _fixed_grid(
+    series: Sequence[NDArray[np.int64]],
+    differences: Sequence[NDArray[np.int64]],
+    pooled: NDArray[np.int64],
+    *,
+    is_count: bool,
+) -> TimeGrid | OffGrid:
+    """Return a grid of a fixed step, of which all differences are multiples."""
+    steps, counts = np.unique(pooled, return_counts=True)
+    frequent = int(steps[np.argmax(counts)])
+    divisor = int(np.gcd.reduce(pooled))
+    is_usual = divisor in steps and counts[steps == divisor][0] >= _MIN_FREQUENT * len(pooled)
+    if divisor != frequent and is_usual:
+        frequent = divisor
+    step = TimeStep(count=frequent) if is_count else step_of_seconds(frequent)
+    for number, distances in enumerate(differences):
+        off = np.flatnonzero(distances % frequent)
+        if len(off):
+            return OffGrid(number, int(off[0]), step)
+    for number, (times, distances) in enumerate(zip(series, differences, strict=True)):
+        num_steps = int(times[-1] - times[0]) // frequent + 1 if len(times) else 0
+        if num_steps > max(_LONGEST_SPARSE, _MAX_SPARSE * len(times)):
+            return OffGrid(number, int(np.argmax(distances)), step, is_sparse=True)
+    return TimeGrid(step)
+
+
+def _calendar_grid(
+    series: Sequence[NDArray[np.int64]], *, is_by_month: bool = False
+) -> TimeGrid | None:
+    """Return a grid of months, quarters or years; None where times are on none.
+
+    Args:
+        series: Seconds since 1970 of each series.
+        is_by_month: Whether the times may be on different days of their months.
+    """
+    times = np.concatenate(list(series))
+    datetimes = times.astype("M8[s]")
+    months, dates = datetimes.astype("M8[M]"), datetimes.astype("M8[D]")
+    days = (dates - months.astype("M8[D]")).astype(np.int64) + 1
+    last = days_of_months(months)
+    day = _LAST_DAY if bool(np.all(days == last)) else int(days.max())
+    if is_by_month:
+        day = _LAST_DAY if float(np.median(last - days)) < float(np.median(days)) else 1
+    elif not np.array_equal(days, np.minimum(day, last)) or len(np.unique(times % _DAY)) > 1:
+        return None
+    distances = np.concatenate([np.diff(_months(one)) for one in series])
+    steps, counts = np.unique(distances, return_counts=True)
+    divisor, frequent = int(np.gcd.reduce(distances)), int(steps[np.argmax(counts)])
+    if divisor == 0 or steps[0] < 1 or (is_by_month and frequent != divisor):
+        return None
+    is_usual = counts[steps == divisor].sum() >= _MIN_FREQUENT * len(distances)
+    if divisor != frequent and not is_usual:
+        return None
+    unit: TimeUnit = "quarter" if divisor == 3 else "month" if divisor % 12 else "year"
+    return TimeGrid(TimeStep(count=divisor // MONTHS[unit], unit=unit), day, is_by_month)
+
+
+def _months(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of the month of seconds since 1970."""
+    return times.astype("M8[s]").astype("M8[M]").astype(np.int64)

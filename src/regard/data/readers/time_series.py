@@ -1,0 +1,274 @@
+"""Series of numbers with times: CSV, TSV or JSONL with a column of times and numbers next to it.
+
+    time,demand,temperature          day,shop,sales
+    2024-01-01 00:00,22.3,4.5        2024-01-01,A,12
+    2024-01-01 00:30,21.9,           2024-01-01,B,7
+
+A wide table has one series a column, a long one has a column of names and a row for each value.
+The times are brought on a regular grid, on which what is missing is NaN. Cost: a few regular
+expressions for each distinct time, and one pass over the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.dropped_rows import DroppedRow
+from regard.data.listing import list_first
+from regard.data.readers.aligned_series import SeriesAligner
+from regard.data.readers.columns import find_roles, fold_name
+from regard.data.readers.number_columns import (
+    NumberColumn,
+    NumberStyle,
+    are_mostly_numbers,
+    find_number_style,
+    is_missing,
+    read_boolean_column,
+    read_number_column,
+)
+from regard.data.readers.problems import RowProblem, quote
+from regard.data.readers.series_columns import (
+    LABEL_NAMES,
+    ColumnRequest,
+    ColumnRoles,
+    find_column_roles,
+    find_request,
+    group_rows,
+)
+from regard.data.readers.source import DataSource, SourceLike, as_source
+from regard.data.readers.tables import ReadAs, require_readable
+from regard.data.readers.text_lines import TextFile, open_text
+from regard.data.readers.time_grid import TimeGrid, find_grid
+from regard.data.readers.time_table import (
+    TimeCells,
+    TimeTable,
+    find_times,
+    read_time_table,
+    times_of_column,
+)
+from regard.data.readers.times import TimeColumn, are_times, read_time_column
+from regard.data.time_series import TimeSeries, TimeStep
+from regard.errors import DataError
+
+_NUM_NAMED = 10  # columns in a message
+_MAX_ROWS_SHAPE = 60  # lines by which a file is taken for series
+_TEXT_ROLES = ("text", "source", "target", "document", "summary", "context", "question")
+_MAX_WORDS = 3  # of a name of a series that is not repeated
+
+
+class TimeSeriesFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read from a file of series.
+
+    Args:
+        series: The series, each on a regular grid.
+        step: Step of the grid.
+        notes: What was found and decided, in words.
+        dropped: Rows that were left out.
+        read_as: What the file was read as.
+        known_names: Names of the columns that are known ahead.
+        observed_names: Names of the columns that are known as far as the values.
+    """
+
+    series: TimeSeries
+    step: TimeStep
+    notes: list[str]
+    dropped: list[DroppedRow]
+    read_as: ReadAs
+    known_names: tuple[str, ...]
+    observed_names: tuple[str, ...]
+
+
+def read_time_series(
+    data: SourceLike,
+    *,
+    encoding: str = "utf-8",
+    columns: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    known: Sequence[str] = (),
+    observed: Sequence[str] = (),
+) -> TimeSeriesFile:
+    """Read the series of a file with a column of times.
+
+    Args:
+        data: The file; ``-`` is standard input.
+        encoding: Encoding of the file.
+        columns: Names of the column of times; of times and values; or of times, values and the
+            names of series. They are found where this is empty.
+        targets: Names of the columns to be forecast; empty for all columns of numbers that have no
+            other role.
+        known: Names of columns that are known ahead, such as holidays. Rows at the end that have
+            these and no value are those of the future.
+        observed: Names of columns that are known as far as the values.
+
+    Returns:
+        The series, at least one, each with a value.
+
+    Raises:
+        DataError: The file is missing or empty, has no times or no numbers, or cells that cannot be
+            read; the times are on no regular grid, or have different values.
+    """
+    source = as_source(data)
+    file = open_text(source, encoding)
+    table = read_time_table(file, source)
+    require_readable(_in_order(file))
+    if not table.lines:
+        raise DataError(
+            f"{file.name}: there are no rows.  Expected a header, then a time and numbers a row."
+        )
+    request = find_request(file, table, columns, targets, known, observed)
+    require_readable(_in_order(file))
+    cells, times = _read_times(file, table, request)
+    roles = find_column_roles(table, cells, times, request)
+    if not roles.targets:
+        raise DataError(_describe_no_numbers(file, table, roles))
+    numbers, notes = _read_numbers(file, table, roles)
+    require_readable(_in_order(file))
+    aligner = SeriesAligner(file, table, times, roles, numbers)
+    series, step = aligner.align()
+    columns_read = [*cells.columns, *roles.keys, *roles.numbers]
+    read_as = ReadAs.of(
+        "time series" if times.is_count else f"time series every {step}",
+        [table.name_of(index) for index in columns_read],
+        [table.name_of(index) for index in roles.unused],
+    )
+    return TimeSeriesFile(
+        series=series,
+        step=step,
+        notes=[*times.notes, *notes, *aligner.notes],
+        dropped=sorted([*table.dropped, *aligner.dropped], key=lambda row: row.line),
+        read_as=read_as,
+        known_names=tuple(table.name_of(index) for index in roles.known),
+        observed_names=tuple(table.name_of(index) for index in roles.observed),
+    )
+
+
+def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool = False) -> bool:
+    """Return whether a file holds series with times, by its first rows.
+
+    It has a column of times and one of numbers, and no texts but names of series. Rows of numbers
+    with a column ``label`` or ``class`` are not series with times, also where they have a date.
+
+    Args:
+        source: The file or stream.
+        encoding: Encoding of the file.
+        is_text: Whether the file is named as running text.
+    """
+    try:
+        file = open_text(source, encoding)
+        table = read_time_table(file, source, limit=_MAX_ROWS_SHAPE)
+    except DataError:
+        return False
+    names = {fold_name(name) for name in table.names}
+    is_damaged = bool(file.problems) and is_text
+    if len(table.lines) < 2 or is_damaged or names & LABEL_NAMES or _has_texts(table):
+        return False
+    cells = find_times(table)
+    times = None if cells is None else read_time_column(cells.cells, table.names[cells.columns[0]])
+    if cells is None or times is None:
+        return False
+    roles = find_column_roles(table, cells, times, ColumnRequest())
+    if not roles.targets or not times.is_count:
+        return bool(roles.targets)
+    groups = group_rows(table, roles.keys).values()
+    rows = [np.unique(times.times[group]) for group in groups]
+    is_sorted = all(np.all(np.diff(times.times[group]) > 0) for group in groups)
+    return is_sorted and isinstance(find_grid(rows, is_count=True), TimeGrid)
+
+
+def _has_texts(table: TimeTable) -> bool:
+    """Return whether a column has texts of several words that differ, unlike names of series."""
+    for index in range(len(table.names)):
+        cells = table.filled(index)
+        if not cells or are_mostly_numbers(cells) or are_times(cells, table.names[index]):
+            continue
+        num_words = sum(len(cell.split()) for cell in cells)
+        if num_words > _MAX_WORDS * len(cells) and 2 * len(set(cells)) > len(cells):
+            return True
+    roles = find_roles(table.names, is_table=False)
+    texts = [roles[role] for role in _TEXT_ROLES if role in roles]
+    return any(not are_mostly_numbers(table.columns[table.names.index(name)]) for name in texts)
+
+
+def _in_order(file: TextFile) -> list[RowProblem]:
+    """Return the problems of a file in the order of its lines."""
+    return sorted(file.problems, key=lambda problem: problem.line or 0)
+
+
+def _read_times(
+    file: TextFile, table: TimeTable, request: ColumnRequest
+) -> tuple[TimeCells, TimeColumn]:
+    """Return the cells of times, and the times; cells that cannot be read become problems.
+
+    Raises:
+        DataError: No column has times.
+    """
+    cells = find_times(table)
+    if request.time is not None and (cells is None or cells.columns[0] != request.time):
+        cells = times_of_column(table, request.time)
+    seen = list_first([table.name_of(index) for index in range(len(table.names))], _NUM_NAMED)
+    if cells is None:
+        remedy = "Name it: `data.columns=NAME`"
+        raise DataError(
+            f"{file.name}: no column of dates or times.  Columns seen: {seen}.  {remedy}"
+        )
+    name = table.name_of(cells.columns[0])
+    times = read_time_column(cells.cells, table.names[cells.columns[0]])
+    if times is None:
+        first = next((cell for cell in cells.cells if cell), "")
+        raise DataError(
+            f"{file.name}:{table.lines[0]}: column {name} holds no times.  {quote(first)}  "
+            "Expected dates such as 2024-01-31 or 2024-01-31 12:30."
+        )
+    for fault in times.faults:
+        text = table.row_text(fault.row) if fault.reason == "is empty" else cells.cells[fault.row]
+        reason = f"column {name} {fault.reason}."
+        file.refuse(table.lines[fault.row], reason, text, fault.remedy)
+    return cells, times
+
+
+def _describe_no_numbers(file: TextFile, table: TimeTable, roles: ColumnRoles) -> str:
+    """Return what the columns of a table hold that has no numbers to be forecast."""
+    empty = [table.name_of(i) for i in roles.unused if all(map(is_missing, table.columns[i]))]
+    if empty:
+        return f"{file.name}: no value at all in {list_first(empty, _NUM_NAMED)}."
+    seen = [table.name_of(index) for index in range(len(table.names))]
+    return (
+        f"{file.name}: no column of numbers to be forecast.  "
+        f"Columns seen: {list_first(seen, _NUM_NAMED)}."
+    )
+
+
+def _read_numbers(
+    file: TextFile, table: TimeTable, roles: ColumnRoles
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the numbers of the columns of numbers; cells that cannot be read become problems.
+
+    Returns:
+        Float64 ``[rows, columns]``, and notes on how numbers are written.
+    """
+    styles: dict[int, NumberStyle] = {
+        index: find_number_style(table.columns[index]) for index in roles.numbers
+    }
+    clear: set[NumberStyle] = {
+        style for style in styles.values() if style in ("comma", "thousands")
+    }
+    if len(clear) == 1:  # the other columns decide
+        styles = {i: s if s != "unclear" else next(iter(clear)) for i, s in styles.items()}
+    columns, notes = [], []
+    for index, style in styles.items():
+        cells, name = table.columns[index], table.name_of(index)
+        truth = read_boolean_column(cells) if index in (*roles.known, *roles.observed) else None
+        column = read_number_column(cells, style) if truth is None else NumberColumn(truth, ())
+        for fault in column.faults:
+            line, reason = table.lines[fault.row], f"column {name} {fault.reason}."
+            file.refuse(line, reason, cells[fault.row], fault.remedy)
+        columns.append(column.values)
+    for style, words in (("comma", "decimal commas"), ("thousands", "commas between thousands")):
+        written = [table.name_of(index) for index, one in styles.items() if one == style]
+        if written:
+            notes.append(f"numbers have {words} ({list_first(written, _NUM_NAMED)})")
+    return np.stack(columns, axis=1), notes

@@ -1,0 +1,286 @@
+"""A table with times: its rows without what is above and below them, and the cells of its times.
+
+Lines that begin with ``#``, a title above the header, and remarks below the last row are left out.
+A time may be spread over columns: a date and a time of day, or year, month, day and hour. Cost: one
+pass over the rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+
+from regard.data.dropped_rows import DroppedRow
+from regard.data.listing import spell_number
+from regard.data.readers import FORMATS
+from regard.data.readers.columns import fold_name
+from regard.data.readers.json_lines import read_objects
+from regard.data.readers.number_columns import is_like_a_number, is_missing
+from regard.data.readers.source import DataSource
+from regard.data.readers.tables import Records, read_cells
+from regard.data.readers.text_lines import TextFile
+from regard.data.readers.times import are_clocks, are_times, is_time_name
+
+_MAX_TITLE_LINES = 10  # above the header
+_NUM_SAMPLED = 50  # rows by which columns of times are found
+_NUM_SNIFFED = 1000  # bytes
+_PARTS = {  # names of columns that together are a time
+    "year": frozenset(["year", "yr", "yyyy", "jahr", "année", "annee", "año", "anno"]),
+    "quarter": frozenset(["quarter", "qtr", "quartal", "trimestre"]),
+    "month": frozenset(["month", "mon", "mm", "monat", "mois", "mes", "mese"]),
+    "week": frozenset(["week", "week of year", "woche", "semaine", "semana"]),
+    "day": frozenset(["day", "day of month", "dd", "tag", "jour", "dia", "día", "giorno"]),
+    "hour": frozenset(["hour", "hr", "he", "hour ending", "stunde", "heure", "hora"]),
+    "minute": frozenset(["minute", "min"]),
+}
+_REASON_REMARK = "not a row of the table"
+
+
+class TimeTable(NamedTuple):
+    """The rows of a file, by columns.
+
+    Args:
+        names: Names of the columns; empty for a column without a name.
+        columns: Cells of each column, without outer spaces.
+        lines: 1-based line of each row.
+        dropped: Rows that are not part of the table.
+        first_line: 1-based line of the header, or of the first row where there is none.
+    """
+
+    names: list[str]
+    columns: list[list[str]]
+    lines: list[int]
+    dropped: list[DroppedRow]
+    first_line: int = 1
+
+    def name_of(self, index: int) -> str:
+        """Return the name of a column, its number where it has none."""
+        return self.names[index] or f"column {1 + index}"
+
+    def filled(self, index: int) -> list[str]:
+        """Return the cells of a column that are not empty."""
+        return [cell for cell in self.columns[index] if cell]
+
+    def row_text(self, row: int) -> str:
+        """Return the cells of a row, for messages."""
+        return ",".join(cells[row] for cells in self.columns)
+
+    def head(self) -> TimeTable:
+        """Return the first rows."""
+        columns = [cells[:_NUM_SAMPLED] for cells in self.columns]
+        return self._replace(columns=columns, lines=self.lines[:_NUM_SAMPLED])
+
+
+class TimeCells(NamedTuple):
+    """The cells of times, of one column or put together of several.
+
+    Args:
+        cells: Text of each row.
+        columns: Indices of the columns.
+    """
+
+    cells: list[str]
+    columns: tuple[int, ...]
+
+
+def read_time_table(file: TextFile, source: DataSource, *, limit: int | None = None) -> TimeTable:
+    """Return the rows of JSONL, or of CSV or TSV; what cannot be read becomes a problem.
+
+    Args:
+        file: The text of the source.
+        source: The file or stream.
+        limit: Most lines that are read; None for all.
+    """
+    first = (file.content or b"")[:_NUM_SNIFFED].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if FORMATS.get(source.suffix) == "jsonl" or first.startswith(b"{"):
+        return _read_objects(file, limit)
+    dropped: list[DroppedRow] = []
+    records = _table_rows(islice(read_cells(file, source.suffix), limit), dropped)
+    if not records:
+        return TimeTable([], [], [], dropped)
+    first_line, names = records[0]
+    if _is_row_of_values(names):
+        names = _default_names(names)
+    else:
+        names = [name.strip() for name in records.pop(0)[1]]
+    widths = Counter(len(cells) for _, cells in records).most_common(1)
+    if widths and widths[0][0] == len(names) + 1:  # the first column has no name, as R writes it
+        names.insert(0, "")
+    rows = [(line, cells) for line, cells in records if len(cells) == len(names)]
+    for line, cells in records:
+        if len(cells) != len(names):
+            _refuse_width(file, line, cells, len(names))
+    repeated = next((name for name in names if name and names.count(name) > 1), None)
+    if repeated is not None:
+        reason = f'two columns have the name "{repeated}".'
+        file.refuse(first_line, reason, remedy="Rename one of them.")
+    columns = [[cells[index].strip() for _, cells in rows] for index in range(len(names))]
+    return TimeTable(names, columns, [line for line, _ in rows], dropped, first_line)
+
+
+def find_times(table: TimeTable) -> TimeCells | None:
+    """Return the cells of the times of a table; None where no column has times.
+
+    A column of dates comes before columns that together are a time, and those before numbers in a
+    column that is named for times; of several, the first that is named for times.
+    """
+    head = table.head()
+    dates, numbers = [], []
+    for index, name in enumerate(head.names):
+        if are_times(head.columns[index], name):
+            is_number = all(map(is_like_a_number, head.filled(index)))
+            (numbers if is_number else dates).append(index)
+    if dates:
+        named = [index for index in dates if is_time_name(head.names[index])]
+        return _with_clock(table, head, (named or dates)[0])
+    return _join_parts(table, head) or (times_of_column(table, numbers[0]) if numbers else None)
+
+
+def times_of_column(table: TimeTable, index: int) -> TimeCells:
+    """Return the cells of a column as those of times."""
+    return TimeCells(table.columns[index], (index,))
+
+
+def _read_objects(file: TextFile, limit: int | None) -> TimeTable:
+    """Return the rows of objects; a key that an object does not have is an empty cell."""
+    objects = list(islice(read_objects(file), limit))
+    names = list(dict.fromkeys(name for _, fields in objects for name in fields))
+    columns = [[_text_of(fields.get(name)) for _, fields in objects] for name in names]
+    return TimeTable(names, columns, [line for line, _ in objects], [])
+
+
+def _text_of(value: object) -> str:
+    """Return the text of a value of JSON; none is empty."""
+    if value is None:
+        return ""
+    return value.strip() if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _table_rows(records: Records, dropped: list[DroppedRow]) -> list[tuple[int, list[str]]]:
+    """Return the rows of a table, the header first; titles and remarks go to `dropped`."""
+    all_rows = [(line, cells) for line, cells in records if any(map(str.strip, cells))]
+    rows = []
+    for number, (line, cells) in enumerate(all_rows):
+        if not cells[0].lstrip().startswith("#"):
+            rows.append((line, cells))
+            continue
+        below = all_rows[number + 1][1] if number + 1 < len(all_rows) else []
+        if not rows and len(below) == len(cells) > 1 and _is_row_of_values(below):
+            rows.append((line, [cells[0].lstrip("# "), *cells[1:]]))
+        else:
+            dropped.append(_remark(line, cells))
+    num_filled = [sum(1 for cell in cells if cell.strip()) for _, cells in rows]
+    if max(num_filled, default=0) < 2:
+        return rows
+    first = next(index for index, count in enumerate(num_filled) if count > 1)
+    first = first if first <= _MAX_TITLE_LINES else 0
+    end = len(rows)
+    while num_filled[end - 1] < 2 and not _is_row_of_time(rows[end - 1][1]):
+        end -= 1
+    dropped += [_remark(line, cells) for line, cells in [*rows[:first], *rows[end:]]]
+    return rows[first:end]
+
+
+def _remark(line: int, cells: Sequence[str]) -> DroppedRow:
+    """Return the entry of a line that is not part of a table."""
+    return DroppedRow(line=line, reason=_REASON_REMARK, text=",".join(cells).strip(","))
+
+
+def _is_row_of_time(cells: Sequence[str]) -> bool:
+    """Return whether a cell of a row is a time: one without values, which are to be forecast."""
+    return any(are_times([cell], "time") for cell in cells if cell.strip())
+
+
+def _is_row_of_values(cells: Sequence[str]) -> bool:
+    """Return whether a row is not a header: it has a date and numbers, and nothing else."""
+    others = [cell for cell in cells if not are_times([cell], "") and not are_clocks([cell])]
+    has_date = len(others) < len(cells)
+    numbers = [cell for cell in others if is_like_a_number(cell)]
+    return has_date and bool(numbers) and all(c in numbers or is_missing(c) for c in others)
+
+
+def _default_names(cells: Sequence[str]) -> list[str]:
+    """Return names for the columns of a table without a header, by the cells of its first row."""
+    is_time = [are_times([cell], "") or are_clocks([cell]) for cell in cells]
+    num_values = is_time.count(False)
+    names = []
+    for index, is_one in enumerate(is_time):
+        before = is_time[:index].count(is_one)
+        if is_one:
+            names.append("time" if before == 0 else f"time {1 + before}")
+        else:
+            names.append("value" if num_values == 1 else f"value {1 + before}")
+    return names
+
+
+def _refuse_width(file: TextFile, line: int, cells: Sequence[str], width: int) -> None:
+    """Make a row that is wider or narrower than the table a problem."""
+    noun = "column" if len(cells) == 1 else "columns"
+    reason = f"{spell_number(len(cells))} {noun}, {spell_number(width)} expected."
+    remedy = "A comma within a number or a text? Put it in quotes." if len(cells) > width else ""
+    file.refuse(line, reason, ",".join(cells), remedy)
+
+
+def _with_clock(table: TimeTable, head: TimeTable, date: int) -> TimeCells:
+    """Return the cells of a column of dates, with those of a time of day next to them."""
+    others = [index for index in range(len(table.names)) if index != date]
+    has_time = any(":" in cell for cell in head.columns[date])
+    clocks = [index for index in others if are_clocks(head.columns[index])]
+    hours = [
+        index
+        for index in others
+        if fold_name(table.names[index]) in _PARTS["hour"] and _are_whole(head, index, 24)
+    ]
+    dates = head.filled(date)
+    if has_time or not (clocks or hours) or (hours and len(set(dates)) == len(dates)):
+        return times_of_column(table, date)
+    clock = (clocks or hours)[0]
+    cells = [
+        f"{day} {time if clocks else f'{time:0>2}:00'}" if day and time else ""
+        for day, time in zip(table.columns[date], table.columns[clock], strict=True)
+    ]
+    return TimeCells(cells, (date, clock))
+
+
+def _join_parts(table: TimeTable, head: TimeTable) -> TimeCells | None:
+    """Return times that are put together of a year, and a month, a quarter or a week, and more."""
+    index_of = {
+        part: index
+        for part, names in _PARTS.items()
+        for index in reversed(range(len(table.names)))
+        if fold_name(table.names[index]) in names
+    }
+    if "year" not in index_of or not _are_whole(head, index_of["year"], 2199):
+        return None
+    second = next((part for part in ("month", "quarter", "week") if part in index_of), None)
+    if second is None or not _are_whole(head, index_of[second], 53):
+        return None
+    parts = ["year", second]
+    if second == "month":
+        for part in ("day", "hour", "minute"):
+            if part not in index_of or not _are_whole(head, index_of[part], 59):
+                break
+            parts.append(part)
+    form = {"quarter": "{}Q{}", "week": "{}-W{:0>2}"}.get(second) or _ISO[len(parts)]
+    columns = tuple(index_of[part] for part in parts)
+    rows = zip(*(table.columns[index] for index in columns), strict=True)
+    return TimeCells([form.format(*row) if all(row) else "" for row in rows], columns)
+
+
+_ISO = {
+    2: "{}-{:0>2}",
+    3: "{}-{:0>2}-{:0>2}",
+    4: "{}-{:0>2}-{:0>2} {:0>2}:00",
+    5: "{}-{:0>2}-{:0>2} {:0>2}:{:0>2}",
+}
+"""Times of some parts, from the year."""
+
+
+def _are_whole(table: TimeTable, index: int, most: int) -> bool:
+    """Return whether all cells of a column are whole numbers up to one."""
+    cells = table.filled(index)
+    return bool(cells) and all(cell.isdecimal() and int(cell) <= most for cell in cells)

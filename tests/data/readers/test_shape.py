@@ -1,0 +1,123 @@
+"""Which files are taken for series with times, and which keep their task."""
+
+import pytest
+
+from regard.data.readers.shape import inspect_shape
+from regard.data.readers.source import open_source
+from regard.tasks import guess_task
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Returns the source of a file with some lines."""
+
+    def open_lines(lines, name="f.csv"):
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n")
+        return open_source(path)
+
+    return open_lines
+
+
+DAYS = ["2024-01-01", "2024-01-02", "2024-01-03"]
+FORECASTING = {
+    "a wide table": ["date,a,b", *(f"{day},1,2" for day in DAYS)],
+    "five columns": ["date,a,b,c,d", *(f"{day},1,2,3,4" for day in DAYS)],
+    "a long table": ["date,shop,v", *(f"{day},{shop},1" for day in DAYS for shop in "AB")],
+    "names in a column category": [
+        "date,category,v",
+        *(f"{day},{name},1" for day in DAYS for name in ("toys", "food")),
+    ],
+    "long names of series": [
+        "date,name,v",
+        *(f"{day},all goods and services,{v}" for v, day in enumerate(DAYS)),
+    ],
+    "years": ["Year,v", "1821,269", "1822,321", "1823,585"],
+    "a count": ["t,v", "0,269", "1,321", "2,585"],
+    "no header": [f"{day},1" for day in DAYS],
+    "a damaged number": ["date,v", "2024-01-01,x", "2024-01-02,2", "2024-01-03,3"],
+    "a damaged date": ["date,v", "2024-01-01,1", "2024-01-99,2", "2024-01-03,3"],
+    "irregular days": ["date,v", "2024-01-01,1", "2024-01-05,2", "2024-02-03,3"],
+    "a target": ["timestamp,target", *(f"{day},1" for day in DAYS)],
+    "ratings": ["date,rating", *(f"{day},4.5" for day in DAYS)],
+}
+
+
+@pytest.mark.parametrize("lines", FORECASTING.values(), ids=FORECASTING)
+@pytest.mark.parametrize("name", ["f.csv", "f.txt"])
+def test_times_with_numbers_are_series(source, lines, name):
+    assert inspect_shape(source(lines, name)).has_time_column
+
+
+def test_records_and_tabs_are_series(source):
+    records = [f'{{"ds": "{day}", "y": 1.5}}' for day in DAYS]
+    assert inspect_shape(source(records, "f.jsonl")).has_time_column
+    assert inspect_shape(source(["date\tv", *(f"{d}\t1" for d in DAYS)], "f.tsv")).has_time_column
+
+
+SENTENCES = ["The cat sat on the mat.", "A dog ran away from us.", "It rained for the whole day."]
+OTHERS = {
+    "texts with labels and a date": (
+        ["date,text,label", *(f"{d},{text},good" for d, text in zip(DAYS, SENTENCES, strict=True))],
+        "f.csv",
+        "classification",
+    ),
+    "reviews with stars and a date": (
+        ["date,review,stars", *(f"{d},{text},5" for d, text in zip(DAYS, SENTENCES, strict=True))],
+        "f.csv",
+        "classification",
+    ),
+    "short texts with labels": (
+        ["date,text,label", "2024-01-01,fine,1", "2024-01-02,bad,0", "2024-01-03,good,1"],
+        "f.csv",
+        "classification",
+    ),
+    "rows of numbers with a label and a date": (
+        ["date,label,a,b,c,d", *(f"{day},x,1,2,3,4" for day in DAYS)],
+        "f.csv",
+        "series-classification",
+    ),
+    "a time, a value and a label": (
+        ["time,value,label", *(f"{day},1,0" for day in DAYS)],
+        "f.csv",
+        "series-classification",
+    ),
+    "rows of numbers with a label": (
+        ["label,x1,x2,x3", "a,1,2,3", "b,2,3,4", "a,3,4,5"],
+        "f.csv",
+        "series-classification",
+    ),
+    "dates in two languages": (
+        ["31.12.2024\t12/31/2024", "1.1.2025\t1/1/2025", "2.1.2025\t1/2/2025"],
+        "f.tsv",
+        "translation",
+    ),
+    "sentence pairs with a number": (
+        ["id,en,de", *(f"{n},{text},{text}" for n, text in enumerate(SENTENCES))],
+        "f.csv",
+        "translation",
+    ),
+    "sentence pairs with a date": (
+        ["date,source,target", *(f"{d},{t},{t}" for d, t in zip(DAYS, SENTENCES, strict=True))],
+        "f.csv",
+        "translation",
+    ),
+    "a diary": ([f"{day}, {text}" for day, text in zip(DAYS, SENTENCES, strict=True)], "f.txt", ""),
+    "records with a text": (
+        [
+            f'{{"date": "{d}", "text": "{t}", "likes": 5}}'
+            for d, t in zip(DAYS, SENTENCES, strict=True)
+        ],
+        "f.jsonl",
+        "language-modeling",
+    ),
+    "numbers without times": (["a,b", "1,2", "2,3", "3,4"], "f.csv", ""),
+    "times that do not rise": (["time,v", "231,1", "54,2", "889,3"], "f.csv", ""),
+}
+
+
+@pytest.mark.parametrize(("lines", "name", "task"), OTHERS.values(), ids=OTHERS)
+def test_other_files_keep_their_task(source, lines, name, task):
+    data = source(lines, name)
+    assert not inspect_shape(data).has_time_column
+    assert not task or guess_task(data) == task
