@@ -1,0 +1,515 @@
+"""Evaluation of a forecaster by rolling origins, next to forecasts without a trained model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.listing import list_first
+from regard.data.time_series import TimeIndex, TimeSeries
+from regard.errors import ConfigError, DataError
+from regard.metrics.bootstrap import PairedScore
+from regard.metrics.forecasts import (
+    ForecastScore,
+    ForecastScores,
+    PairedForecastScores,
+    WindowErrors,
+    compare_forecasts,
+    measure_forecasts,
+    score_forecasts,
+    window_errors,
+)
+from regard.setup.evaluation_report import (
+    EvaluationOptions,
+    EvaluationReport,
+    score_interval,
+)
+from regard.setup.held_out import training_data
+from regard.tasks.forecasting.data import read_forecast_data, read_series
+from regard.tasks.forecasting.floors import Floor, forecast_floors
+from regard.tasks.forecasting.predictor import Forecaster
+from regard.tasks.forecasting.rolling_origins import (
+    ForecastWindow,
+    histories,
+    rolling_origins,
+    window_scales,
+)
+from regard.tasks.forecasting.scored_part import ScoredPart, find_scored_part, steps_between
+
+_MODEL = "the model"
+_NAMES = {"mase": "MASE", "wql": "WQL"}
+_NAMED_SERIES = 3  # in a line of the report
+
+
+class FloorScores(msgspec.Struct, frozen=True, kw_only=True):
+    """The scores of a forecaster that is not trained.
+
+    Args:
+        title: What it is, in words.
+        mase: Mean absolute scaled error; None where no window has a scale.
+        wql: Weighted quantile loss; None where every value is 0.
+        coverage80: Values inside the 80 % band, in percent.
+        seconds: Wall time of its fits and forecasts.
+    """
+
+    title: str
+    mase: float | None
+    wql: float | None
+    coverage80: float | None
+    seconds: float
+
+
+class FloorComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """The model against the best forecaster that is not trained, in one score.
+
+    Args:
+        floor: Name of that forecaster.
+        title: What it is, in words.
+        value: Score of the model; lower is better.
+        other: Score of the floor.
+        low: Lower end of the 95 % interval of the difference, model minus floor; None where it is
+            unknown, as it is for one window.
+        high: Upper end of that interval.
+    """
+
+    floor: str
+    title: str
+    value: float
+    other: float
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> str:
+        """The winner with both scores, and whether the difference may be chance."""
+        sides = [(_MODEL, self.value), (self.title, self.other)]
+        if self.other < self.value:
+            sides.reverse()
+        (winner, best), (loser, worst) = sides
+        text = f"{winner} is best, {_figure(best)} against {_figure(worst)} of {loser}"
+        if self.low is None or self.high is None:
+            return f"{text} (one window: may be chance)"
+        return text if self.low > 0 or self.high < 0 else f"{text} (may be chance)"
+
+
+class WorstForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the worst windows.
+
+    Args:
+        series: Name of the series.
+        time: Time of the first value that was forecast.
+        mase: Mean absolute error of the median, in units of the scale; None without a scale.
+        wql: Weighted quantile loss; None where every value is 0.
+        coverage80: Values inside the 80 % band, in percent.
+    """
+
+    series: str
+    time: str
+    mase: float | None
+    wql: float | None
+    coverage80: float
+
+
+class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
+    """The scores of a forecaster.
+
+    Args:
+        num_series: Number of series with a window.
+        first_time: Time of the first value that is scored.
+        last_time: Time of the last one.
+        step: Distance of two values, in words.
+        horizon: Steps ahead.
+        season: Length of the season of MASE, in steps; 1 without one.
+        scores: Of the model, with intervals over windows.
+        model_seconds: Wall time of its forecasts.
+        floor_scores: Of forecasters that are not trained, by name.
+        against_best: The model against the best of them, by score.
+        notes: What was left out.
+        worst: The worst windows, worst first.
+        comparison: Differences to the other model; None without one.
+    """
+
+    num_series: int
+    first_time: str
+    last_time: str
+    step: str
+    horizon: int
+    season: int
+    scores: ForecastScores
+    model_seconds: float
+    floor_scores: dict[str, FloorScores]
+    against_best: dict[str, FloorComparison]
+    notes: list[str]
+    worst: list[WorstForecast]
+    comparison: PairedForecastScores | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Number of windows scored."""
+        return self.scores.num_windows
+
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """The scores that exist, with intervals."""
+        scores = {
+            "mase": self.scores.mase,
+            "wql": self.scores.wql,
+            "coverage80": self.scores.coverage80,
+            "coverage95": self.scores.coverage95,
+        }
+        return {
+            name: score_interval(score.value, score.low, score.high)
+            for name, score in scores.items()
+            if score is not None
+        }
+
+    @property
+    def floors(self) -> dict[str, float | None]:
+        """MASE and WQL of forecasters that are not trained."""
+        return {
+            f"{name}_{score}": getattr(scores, score)
+            for name, scores in self.floor_scores.items()
+            for score in _NAMES
+        }
+
+    @property
+    def verdict(self) -> str:
+        """The winner in each score."""
+        against_best = [
+            f"{_NAMES[score]}: {comparison.verdict}"
+            for score, comparison in self.against_best.items()
+        ]
+        return "; ".join(against_best) or "no score can be compared"
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Yield scores, floors, the comparison and the worst windows."""
+        windows = "window" if self.num_rows == 1 else "windows"
+        yield (
+            "Data",
+            f"{self.path}   {self.num_series:,} series, every {self.step}   {self.num_rows:,} "
+            f"{windows} of {self.horizon:,} from {self.first_time} to {self.last_time}   "
+            f"model {self.model}",
+        )
+        for note in self.notes:
+            yield "Note", note
+        season = f"season {self.season:,}" if self.season > 1 else "no season"
+        yield "MASE", f"{_with_interval(self.scores.mase)}   {season}"
+        yield "WQL", f"{_with_interval(self.scores.wql)}   levels 0.1 to 0.9"
+        yield "80 %", f"{_with_interval(self.scores.coverage80)} % of the values are in the band"
+        yield "95 %", f"{_with_interval(self.scores.coverage95)} % of the values are in the band"
+        yield from self._table()
+        yield "Verdict", self.verdict
+        if self.comparison is not None:
+            for name, difference in (
+                ("MASE", self.comparison.mase),
+                ("WQL", self.comparison.wql),
+            ):
+                yield "Compare", self._describe_difference(name, difference)
+        if self.scores.mase is not None:
+            yield "Rule", self.scores.mase.signature
+        for entry in self.worst:
+            yield (
+                "Worst",
+                f"{entry.series}   {entry.time}   MASE {_figure(entry.mase)}   WQL "
+                f"{_figure(entry.wql)}   80 % band covers {entry.coverage80:.0f} %",
+            )
+
+    def _table(self) -> Iterator[tuple[str, str]]:
+        """Yield the scores of all forecasters, the model first, a line each."""
+        own = FloorScores(
+            title=_MODEL,
+            mase=_value(self.scores.mase),
+            wql=_value(self.scores.wql),
+            coverage80=_value(self.scores.coverage80),
+            seconds=self.model_seconds,
+        )
+        rows = [own, *self.floor_scores.values()]
+        width = max(len(row.title) for row in rows)
+        yield "Floors", f"{'':<{width}}     MASE      WQL   80 %   seconds"
+        for row in rows:
+            covered = "-" if row.coverage80 is None else f"{row.coverage80:.0f} %"
+            yield (
+                "",
+                f"{row.title:<{width}}  {_figure(row.mase):>7}  {_figure(row.wql):>7}  "
+                f"{covered:>5}  {row.seconds:>8.1f}",
+            )
+
+    def _describe_difference(self, name: str, score: PairedScore | None) -> str:
+        """Return the difference to the other model in a score."""
+        sides = f"{self.model} against {self.other}: {name}"
+        if score is None:
+            return f"{sides} is not compared: it takes two windows with a score"
+        return (
+            f"{sides} {score.difference:+.3g} [{score.low:+.3g}, {score.high:+.3g}], "
+            f"p = {score.p_value:.3f}"
+        )
+
+
+class _Windows(msgspec.Struct, frozen=True, kw_only=True):
+    """The windows that are scored, and their series.
+
+    Args:
+        part: The series.
+        windows: Of all series.
+        scales: Of each window, for MASE.
+        season: Length of the season of MASE, in steps.
+        other: The series as the other model reads them; None without one.
+        shifts: Steps by which each of its series begins before that of `part`.
+    """
+
+    part: ScoredPart
+    windows: list[ForecastWindow]
+    scales: list[float]
+    season: int
+    other: ScoredPart | None
+    shifts: list[int]
+
+    @property
+    def of_other(self) -> list[ForecastWindow]:
+        """The windows in the series of the other model."""
+        return [
+            msgspec.structs.replace(window, origin=window.origin + self.shifts[window.series])
+            for window in self.windows
+        ]
+
+    def errors(self, quantiles: Sequence[NDArray[np.float64]]) -> WindowErrors:
+        """Return the errors of forecasts of the windows."""
+        return window_errors([window.actual for window in self.windows], quantiles, self.scales)
+
+
+def evaluate_forecasts(
+    forecaster: Forecaster,
+    path: str,
+    options: EvaluationOptions,
+    other: Forecaster | None = None,
+) -> ForecastReport:
+    """Score a forecaster on a file by rolling origins, a horizon apart.
+
+    Args:
+        forecaster: The model.
+        path: Path of the series.
+        options: How it is evaluated.
+        other: Another model to compare with.
+
+    Returns:
+        MASE, weighted quantile loss and coverage, floors, and the difference to the other model.
+
+    Raises:
+        ConfigError: The other model forecasts other series, or fewer steps ahead.
+        DataError: The file cannot be read, or has nothing that the model has not seen.
+    """
+    horizon = forecaster.horizon
+    scored = _find_windows(forecaster, path, options, other)
+    series, windows = scored.part.series, scored.windows
+    start = time.monotonic()
+    quantiles = forecaster.quantiles(histories(series, windows), horizon)
+    errors = scored.errors(quantiles)
+    seconds = time.monotonic() - start
+    comparison = None
+    if other is not None and scored.other is not None:
+        others = other.quantiles(histories(scored.other.series, scored.of_other), horizon)
+        comparison = compare_forecasts(errors, scored.errors(others), scored.season)
+    seasons = forecaster.config.forecast.seasons or ()
+    floors, notes = forecast_floors(series, windows, scored.scales, seasons, horizon)
+    scores = score_forecasts(errors, scored.season)
+    first, last = _first_and_last_time(series, windows, horizon)
+    return ForecastReport(
+        path=path,
+        model=options.model,
+        other=options.other,
+        num_series=len({window.series for window in windows}),
+        first_time=first,
+        last_time=last,
+        step=str(series.indices[0].step),
+        horizon=horizon,
+        season=scored.season,
+        scores=scores,
+        model_seconds=seconds,
+        floor_scores={name: _floor_scores(floor) for name, floor in floors.items()},
+        against_best=_compare_with_best(errors, floors, scored.season),
+        notes=[*scored.part.notes, *_scale_notes(scored, scores), *notes],
+        worst=_find_worst(scored, errors, options.num_worst),
+        comparison=comparison,
+    )
+
+
+def _find_windows(
+    forecaster: Forecaster, path: str, options: EvaluationOptions, other: Forecaster | None
+) -> _Windows:
+    """Return the windows that no model has seen.
+
+    Raises:
+        ConfigError: The other model forecasts other series, or fewer steps ahead.
+        DataError: The file cannot be read, or has no such window.
+    """
+    horizon = forecaster.horizon
+    part, other_part = _read_part(forecaster, path, options, horizon), None
+    first, shifts = part.first, [0] * len(part.first)
+    if other is not None:
+        if other.horizon < horizon:
+            raise ConfigError(
+                f"{options.model} forecasts {horizon:,} steps, {options.other} {other.horizon:,}.  "
+                "Compare the one of fewer steps with the other."
+            )
+        other_part = _read_part(other, path, options, horizon)
+        if other_part.series.names != part.series.names:
+            raise ConfigError(
+                f"{options.model} and {options.other} forecast other series of {path}: "
+                f"{list_first(part.series.names, _NAMED_SERIES)}, and "
+                f"{list_first(other_part.series.names, _NAMED_SERIES)}."
+            )
+        shifts = [
+            steps_between(index, own) or 0
+            for index, own in zip(other_part.series.indices, part.series.indices, strict=True)
+        ]
+        of_other = [end - shift for end, shift in zip(other_part.first, shifts, strict=True)]
+        first = [max(ends) for ends in zip(first, of_other, strict=True)]
+    windows = rolling_origins(part.series, first, horizon)
+    if not windows:
+        raise DataError(
+            f"{path}: no {horizon:,} values after those that were seen in training have one that "
+            "is not missing and a history.  Name a file with more values."
+        )
+    season = max(forecaster.config.forecast.seasons or (), default=1)
+    return _Windows(
+        part=part,
+        windows=windows,
+        scales=window_scales(part.series, windows, season),
+        season=season,
+        other=other_part,
+        shifts=shifts,
+    )
+
+
+def _read_part(
+    forecaster: Forecaster, path: str, options: EvaluationOptions, horizon: int
+) -> ScoredPart:
+    """Read the series of a file as a model needs them, and find the part that is scored."""
+    config = forecaster.config
+    data = training_data(read_forecast_data, config)
+    return find_scored_part(
+        read_series(path, config.data, config.forecast).series,
+        None if data is None else data.valid,
+        forecaster.model.config.window,
+        horizon,
+        keep_seen=options.allow_overlap,
+    )
+
+
+def _compare_with_best(
+    errors: WindowErrors, floors: dict[str, Floor], season: int
+) -> dict[str, FloorComparison]:
+    """Return the comparison with the best floor in each score that both have."""
+    against_best = {}
+    own = measure_forecasts(errors)
+    measures = {name: measure_forecasts(floor.errors) for name, floor in floors.items()}
+    for score in _NAMES:
+        value = getattr(own, score)
+        values = {name: getattr(measured, score) for name, measured in measures.items()}
+        known = {name: other for name, other in values.items() if other is not None}
+        if value is None or not known:
+            continue
+        floor = min(known, key=known.__getitem__)
+        paired = compare_forecasts(errors, floors[floor].errors, season)
+        difference = getattr(paired, score)
+        against_best[score] = FloorComparison(
+            floor=floor,
+            title=floors[floor].title,
+            value=value,
+            other=known[floor],
+            low=None if difference is None else difference.low,
+            high=None if difference is None else difference.high,
+        )
+    return against_best
+
+
+def _floor_scores(floor: Floor) -> FloorScores:
+    """Return the scores of a floor, without intervals."""
+    measured = measure_forecasts(floor.errors)
+    return FloorScores(
+        title=floor.title,
+        mase=measured.mase,
+        wql=measured.wql,
+        coverage80=measured.coverage80,
+        seconds=floor.seconds,
+    )
+
+
+def _scale_notes(scored: _Windows, scores: ForecastScores) -> list[str]:
+    """Name the series that MASE leaves out."""
+    if not scores.num_unscaled:
+        return []
+    pairs = zip(scored.windows, scored.scales, strict=True)
+    rows = dict.fromkeys(window.series for window, scale in pairs if not scale > 0)
+    names = list_first([scored.part.series.names[row] for row in rows], _NAMED_SERIES)
+    return [
+        f"MASE leaves out {scores.num_unscaled:,} windows of series without a scale, whose history "
+        f"repeats itself exactly or is not longer than the season: {names}"
+    ]
+
+
+def _find_worst(scored: _Windows, errors: WindowErrors, count: int) -> list[WorstForecast]:
+    """Return the windows with the largest scaled error; those without one are last."""
+    series = scored.part.series
+    order = np.argsort(-np.nan_to_num(errors.scaled_error, nan=-1.0), kind="stable")
+    worst = []
+    for row in order[:count].tolist():
+        window, size = scored.windows[row], errors.size[row]
+        scaled = errors.scaled_error[row]
+        worst.append(
+            WorstForecast(
+                series=series.names[window.series],
+                time=series.indices[window.series].times(window.origin, 1)[0],
+                mase=None if np.isnan(scaled) else float(scaled),
+                wql=float(errors.quantile_loss[row] / size) if size > 0 else None,
+                coverage80=float(100 * errors.num_in_80[row] / errors.num_values[row]),
+            )
+        )
+    return worst
+
+
+def _first_and_last_time(
+    series: TimeSeries, windows: Sequence[ForecastWindow], horizon: int
+) -> tuple[str, str]:
+    """Return the times of the first and the last value that are scored, of all series."""
+
+    def moment(place: tuple[TimeIndex, int]) -> int:
+        index, number = place
+        if index.step.unit == "row":
+            return int(index.start) + index.step.count * number
+        return int(index.datetimes(number, 1)[0].astype(np.int64))
+
+    def text(place: tuple[TimeIndex, int]) -> str:
+        return place[0].times(place[1], 1)[0]
+
+    indices = [series.indices[window.series] for window in windows]
+    origins = [window.origin for window in windows]
+    ends = [origin + horizon - 1 for origin in origins]
+    first = min(zip(indices, origins, strict=True), key=moment)
+    last = max(zip(indices, ends, strict=True), key=moment)
+    return text(first), text(last)
+
+
+def _figure(value: float | None) -> str:
+    """Return a score with three significant digits; a dash where there is none.
+
+    >>> _figure(0.00741), _figure(1.5), _figure(None)
+    ('0.00741', '1.5', '-')
+    """
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _value(score: ForecastScore | None) -> float | None:
+    return None if score is None else score.value
+
+
+def _with_interval(score: ForecastScore | None) -> str:
+    """Return a score with its interval, where there is one."""
+    if score is None or score.low is None or score.high is None:
+        return _figure(_value(score))
+    return f"{_figure(score.value)} [{_figure(score.low)}, {_figure(score.high)}]"
