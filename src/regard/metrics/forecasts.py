@@ -371,30 +371,27 @@ def compare_forecasts(
         raise ShapeError("the two forecasters were scored on different windows.  Use the same.")
 
     def pair(
-        name: str, systems: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
+        name: str, sums: Sequence[NDArray[np.float64]], totals: Sequence[NDArray[np.float64]]
     ) -> PairedScore | None:
         signature = f"{_SIGNATURES[name].format(season=season)}|bootstrap:{num_samples}|seed:{seed}"
-        statistics = [np.stack(system, axis=1) for system in systems]
-        if len(statistics[0]) < 2:
+        ours, theirs = (np.stack(columns, axis=1) for columns in zip(sums, totals, strict=True))
+        if len(ours) < 2:
             return None
         with np.errstate(divide="ignore", invalid="ignore"):
             score = compare_scores(
-                *statistics, _ratio_of_sums, signature, num_samples=num_samples, seed=seed
+                ours, theirs, _ratio_of_sums, signature, num_samples=num_samples, seed=seed
             )
         return score if np.isfinite([score.difference, score.low, score.high]).all() else None
 
+    systems = (first, second)
     has_values = first.num_values > 0
     has_scale = ~np.isnan(first.scaled_error) & ~np.isnan(second.scaled_error)
-    ones = np.ones(int(has_scale.sum()))
+    scaled = [errors.scaled_error[has_scale] for errors in systems]
+    losses = [errors.quantile_loss[has_values] for errors in systems]
+    sizes = [errors.size[has_values] for errors in systems]
     return PairedForecastScores(
-        mase=pair("mase", [(errors.scaled_error[has_scale], ones) for errors in (first, second)]),
-        wql=pair(
-            "wql",
-            [
-                (errors.quantile_loss[has_values], errors.size[has_values])
-                for errors in (first, second)
-            ],
-        ),
+        mase=pair("mase", scaled, [np.ones(len(errors)) for errors in scaled]),
+        wql=pair("wql", losses, sizes),
         num_windows=int(has_values.sum()),
     )
 
