@@ -165,3 +165,45 @@ def test_distances_of_grids_are_in_steps_of_every_unit(unit: TimeUnit, count: in
     assert steps_between(index_of(17, step), index_of(0, step)) == -17
     other = TimeStep(unit=unit, count=count + 1)
     assert steps_between(index_of(0, step), index_of(0, other)) is None
+
+
+def test_times_in_different_utc_offsets_are_compared_as_moments() -> None:
+    def index(start: str, zone: str, step: TimeStep = HOURS) -> TimeIndex:
+        return TimeIndex(start=start, step=step, zone=zone)
+
+    winter, summer = index("2024-01-01T00:00:00", "+01:00"), index("2024-01-01T05:00:00", "+02:00")
+    assert steps_between(winter, summer) == 4
+    assert steps_between(summer, index("2024-01-01T00:00:00", "-00:30")) is None
+    assert steps_between(winter, index("2024-01-01T00:00:00", "")) is None
+    days = [
+        index(f"2024-0{month}-01T00:00:00", zone, TimeStep(unit="day"))
+        for month, zone in ((1, "+01:00"), (4, "+02:00"))
+    ]
+    assert steps_between(*days) == 91
+    months = [
+        index(f"2024-0{month}-01T00:00:00", zone, TimeStep(unit="month"))
+        for month, zone in ((1, "+01:00"), (4, "+02:00"))
+    ]
+    assert steps_between(*months) == 3
+
+
+def test_what_was_before_has_times_in_the_zone_of_the_file() -> None:
+    later, seen = series_of(a=(0, 100, 140)), series_of(a=(0, 0, 100))
+    start = later.indices[0].datetimes(1, 1)[0]  # an hour later on the clock in summer
+    later.indices[0] = TimeIndex(start=str(start), step=HOURS, zone="+02:00")
+    seen.indices[0] = TimeIndex(start=seen.indices[0].start, step=HOURS, zone="+01:00")
+    part = find_scored_part(later, seen, 48, 10)
+    assert part.first == [100]
+    joined = part.series.indices[0]
+    assert joined.times(100, 3) == later.indices[0].times(0, 3)
+    assert joined.zone == "+02:00"
+
+
+@pytest.mark.parametrize("unit", get_args(TimeUnit))
+def test_a_history_has_times_before_the_file_in_every_unit(unit: TimeUnit) -> None:
+    step = TimeStep(unit=unit)
+    later, seen = series_of(a=(0, 100, 140)), series_of(a=(0, 0, 100))
+    seen.indices[0] = index_of(0, step)
+    later.indices[0] = index_of(100, step)
+    part = find_scored_part(later, seen, 48, 10)
+    assert part.series.indices[0].times(100, 3) == later.indices[0].times(0, 3)

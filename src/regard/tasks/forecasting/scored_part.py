@@ -9,12 +9,14 @@ window of history.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.listing import list_first
-from regard.data.time_series import MONTHS, TimeIndex, TimeSeries
+from regard.data.time_series import MONTHS, SECONDS, TimeIndex, TimeSeries
 from regard.errors import DataError
 
 _LEAST_EQUAL = 0.9  # of the values at the times of both; a few may have been corrected since
@@ -94,23 +96,32 @@ def find_scored_part(
 
 
 def steps_between(first: TimeIndex, second: TimeIndex) -> int | None:
-    """Return how many steps the second index begins after the first; None on another grid."""
+    """Return how many steps the second index begins after the first; None on another grid.
+
+    Times in different UTC offsets are compared as moments; days and weeks, which begin at different
+    moments there, to the nearest.
+    """
     step = first.step
-    if second.step != step or first.zone != second.zone:
+    if second.step != step or bool(first.zone) != bool(second.zone):
         return None
     if step.unit == "row":
         distance, size = int(second.start) - int(first.start), step.count
     elif step.unit in MONTHS:
-        months = [
-            int(np.datetime64(index.start, "s").astype("M8[M]").astype(int))
-            for index in (first, second)
-        ]
-        distance, size = months[1] - months[0], MONTHS[step.unit] * step.count
+        start, end = (np.datetime64(index.start, "M").astype(int) for index in (first, second))
+        distance, size = int(end - start), MONTHS[step.unit] * step.count
     else:
-        starts = [np.datetime64(index.start, "s").astype(np.int64) for index in (first, second)]
-        distance, size = int(starts[1] - starts[0]), step.seconds
-    assert size is not None, "a step is rows, months or seconds"
+        assert step.seconds is not None, "a step is rows, months or seconds"
+        distance, size = _moment(second) - _moment(first), step.seconds
+        if first.zone != second.zone and size % SECONDS["day"] == 0:
+            distance = round(distance / size) * size
     return distance // size if distance % size == 0 else None
+
+
+def _moment(index: TimeIndex) -> int:
+    """Return the time of the first value, in seconds since 1970 in UTC where there is an offset."""
+    offset = datetime.strptime(index.zone, "%z").utcoffset() if index.zone else None
+    local = int(np.datetime64(index.start, "s").astype(np.int64))
+    return local - (0 if offset is None else round(offset.total_seconds()))
 
 
 def _describe_part(num_series: int, num_seen: int, window: int, *, keep_seen: bool) -> str:
@@ -190,10 +201,19 @@ def _prepend(row: TimeSeries, seen: TimeSeries, count: int) -> TimeSeries:
     return msgspec.structs.replace(
         row,
         values=[join(seen.values[0], row.values[0])],
-        indices=[msgspec.structs.replace(row.indices[0], start=seen.indices[0].start)],
+        indices=[_begin_earlier(row.indices[0], count)],
         known=[join(seen.known[0], row.known[0])],
         observed=[join(seen.observed[0], row.observed[0])],
     )
+
+
+def _begin_earlier(index: TimeIndex, count: int) -> TimeIndex:
+    """Return an index that begins some steps earlier."""
+    if index.step.unit == "row":
+        start = str(int(index.start) - count * index.step.count)
+    else:
+        start = str(index.datetimes(-count, 1)[0])
+    return msgspec.structs.replace(index, start=start)
 
 
 def _describe_nothing(series: TimeSeries, horizon: int, num_seen: int) -> str:
