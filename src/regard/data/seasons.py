@@ -1,0 +1,216 @@
+"""The seasons of series: lengths at which their shape repeats, such as 48 half hours and a week.
+
+A season is confirmed by prediction: the trend is taken out by a moving average over one season
+(classical decomposition: Hyndman and Athanasopoulos 2021, section 3.4), each cycle is predicted by
+the mean of the other cycles, and that must explain more of the variance than it does of noise or of
+a random walk. Lengths of the calendar are tried first, and else those at which the autocorrelation
+has a peak. Cost: O(n log n) for each of some series, and O(n) for each length.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.time_series import MONTHS, SECONDS, TimeStep
+
+_MAX_SEASONS = 2
+_MAX_SERIES = 40  # by which seasons are found
+_MAX_LENGTH = 50_000  # last values of a series by which they are found
+_MIN_EXPLAINED = 0.05  # fraction of the variance that many other cycles predict
+_MORE_OF_FEW = 0.6  # divided by the number of cycles: what noise and random walks explain by chance
+_MIN_EXPLAINED_FREE = 0.3  # at lengths that the calendar does not propose, which are many
+_MORE_OF_SHORT = 2.0  # divided by the root of the length of the series
+_FEW_CYCLES = 3
+_NUM_PEAKS = 6  # of the autocorrelation that are tried
+_NEAR_BEST = 0.9  # of what the best length explains, which a part of it must explain
+_NEAR_PEAK = 0.6  # the same of a part at which the autocorrelation has a peak
+_MAX_PART = 3  # a peak of the autocorrelation may be at a multiple of the season
+_ROUNDING = 1e-9  # of the largest value
+_MIN_SIZE = 5e-3  # of a season, in changes of the trend over one season
+_CLIP = 5.0  # robust standard deviations at which the residual of the trend is cut
+_MAD_TO_STD = 1.4826
+_MAX_MISSING = 0.5  # fraction of the values of a series
+
+
+def find_seasons(values: Sequence[NDArray[np.float64]], step: TimeStep) -> tuple[int, ...]:
+    """Return the lengths of the seasons that most of some series have.
+
+    Args:
+        values: Values of each series, ``[length]``, NaN where one is missing.
+        step: Distance of two values.
+
+    Returns:
+        Lengths in steps, shortest first, at most two; none where nothing repeats.
+    """
+    filled = [
+        _interpolated(series[-_MAX_LENGTH:])
+        for series in values
+        if len(series) > 3 and np.isnan(series).mean() <= _MAX_MISSING
+    ]
+    filled = [series for series in filled if np.ptp(series) > 0]
+    if len(filled) > _MAX_SERIES:
+        filled = [filled[len(filled) * i // _MAX_SERIES] for i in range(_MAX_SERIES)]
+    seasons: list[int] = []
+    for length in calendar_seasons(step):
+        if len(seasons) < _MAX_SEASONS and _is_season(filled, length):
+            seasons.append(length)
+            filled = [_without_season(series, length) for series in filled]
+    if not seasons and (free := _strongest_season(filled)) is not None:
+        seasons.append(free)
+    return tuple(seasons)
+
+
+def calendar_seasons(step: TimeStep) -> tuple[int, ...]:
+    """Return the numbers of steps in an hour, a day, a week and a year, where they are whole.
+
+    A year counts for steps of days and longer, and has 365 days and 52 weeks.
+
+    >>> calendar_seasons(TimeStep(count=30, unit="minute")), calendar_seasons(TimeStep(unit="day"))
+    ((2, 48, 336), (7, 365))
+    """
+    if step.unit in MONTHS:
+        months = step.count * MONTHS[step.unit]
+        return (12 // months,) if months < 12 and 12 % months == 0 else ()
+    if step.seconds is None:
+        return ()
+    cycles = [SECONDS["hour"], SECONDS["day"], SECONDS["week"]]
+    seasons = [cycle // step.seconds for cycle in cycles if cycle % step.seconds == 0]
+    if step.seconds >= SECONDS["day"]:
+        seasons.append(365 * SECONDS["day"] // step.seconds)
+    return tuple(season for season in seasons if season > 1)
+
+
+def _interpolated(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values with missing ones on the line between their neighbours."""
+    is_missing = np.isnan(values)
+    if not is_missing.any():
+        return values.astype(np.float64)
+    index = np.arange(len(values))
+    return np.interp(index, index[~is_missing], values[~is_missing])
+
+
+def _detrended(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Return a series without its moving average over one season, and with outliers cut.
+
+    The ends, half a season each, have no average and are left out. A series of less than three
+    seasons keeps them: its trend is a line.
+    """
+    if len(values) < _FEW_CYCLES * length:
+        index = np.arange(len(values))
+        return values - np.polyval(np.polyfit(index, values, 1), index)
+    sums = np.concatenate([[0.0], np.cumsum(values - values.mean())])
+    trend = (sums[length:] - sums[:-length]) / length + values.mean()  # of values i .. i + length
+    if length % 2 == 0:
+        trend = (trend[1:] + trend[:-1]) / 2
+    half = length // 2
+    rest = values[half : len(values) - half] - trend
+    middle = float(np.median(rest))
+    spread = _MAD_TO_STD * float(np.median(np.abs(rest - middle)))
+    return np.clip(rest, middle - _CLIP * spread, middle + _CLIP * spread) if spread else rest
+
+
+def _cycles(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Return the last whole cycles of a series without trend, ``[cycles, length]``, of mean 0."""
+    rest = _detrended(values, length)
+    count = len(rest) // length
+    cycles = rest[len(rest) - count * length :].reshape(count, length)
+    return cycles - cycles.mean(axis=1, keepdims=True)
+
+
+class _Explained(NamedTuple):
+    """What other cycles predict of a cycle.
+
+    Args:
+        share: Fraction of the variance: negative for noise, 1 where all cycles are equal.
+        num_cycles: Number of cycles.
+    """
+
+    share: float
+    num_cycles: int
+
+
+def _explained(values: NDArray[np.float64], length: int) -> _Explained | None:
+    """Return what other cycles predict of the variance of each cycle.
+
+    It is None where there are fewer than two cycles, or they are too small to be more than rounding
+    or the curve of a smooth trend.
+    """
+    if len(values) < 2 * length:
+        return None
+    cycles = _cycles(values, length)
+    count = len(cycles)
+    change = float(np.median(np.abs(values[length:] - values[:-length])))
+    size = float(np.sqrt(np.square(cycles).mean()))
+    if size <= max(_MIN_SIZE * change, _ROUNDING * float(np.abs(values).max())):
+        return None
+    others = (cycles.sum(axis=0) - cycles) / (count - 1)
+    share = 1 - float(np.square(cycles - others).sum()) / float(np.square(cycles).sum())
+    return _Explained(share, count)
+
+
+def _is_season(series: Sequence[NDArray[np.float64]], length: int) -> bool:
+    """Return whether most series that are long enough repeat at a length of the calendar."""
+    results = [_explained(values, length) for values in series if len(values) >= 2 * length]
+    passed = [
+        result is not None and result.share >= _MIN_EXPLAINED + _MORE_OF_FEW / result.num_cycles
+        for result in results
+    ]
+    return 2 * sum(passed) > len(passed)
+
+
+def _without_season(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    """Return a series without the mean of its cycles."""
+    if len(values) < 2 * length:
+        return values
+    shape = _cycles(values, length).mean(axis=0)
+    has_ends = len(values) < _FEW_CYCLES * length
+    end = len(values) if has_ends else len(values) - length // 2  # of the last whole cycle
+    phase = (np.arange(len(values)) - end) % length
+    return values - shape[phase]
+
+
+def _strongest_season(series: Sequence[NDArray[np.float64]]) -> int | None:
+    """Return the length, not proposed by the calendar, at which most series repeat most."""
+    shares: defaultdict[int, float] = defaultdict(float)  # summed over series
+    num_sure: Counter[int] = Counter()  # of series
+    num_peaks: Counter[int] = Counter()
+    for values in series:
+        least = _MIN_EXPLAINED_FREE + _MORE_OF_SHORT / np.sqrt(len(values))
+        peaks = {length for peak in _peaks(values) for length in (peak - 1, peak, peak + 1)}
+        parts = {length // part for length in peaks for part in range(1, _MAX_PART + 1)}
+        num_peaks.update(peaks)
+        for length in parts - {0, 1}:
+            result = _explained(values, length)
+            if result is not None and result.num_cycles >= _FEW_CYCLES:
+                shares[length] += max(0.0, result.share)
+                num_sure[length] += result.share >= least
+    sure = [length for length, count in num_sure.items() if 2 * count > len(series)]
+    if not sure:
+        return None
+    best = max(sure, key=lambda length: shares[length])
+    # Of multiples the shortest is the season, if it is a peak or explains about as much.
+    return min(
+        length
+        for length, share in shares.items()
+        if share >= shares[best] * (_NEAR_PEAK if num_peaks[length] else _NEAR_BEST)
+        and abs(best - length * round(best / length)) <= round(best / length)
+    )
+
+
+def _peaks(values: NDArray[np.float64]) -> list[int]:
+    """Return the lengths at which the autocorrelation of a series without a line is highest."""
+    index = np.arange(len(values))
+    rest = values - np.polyval(np.polyfit(index, values, 1), index)
+    size = 2 ** int(np.ceil(np.log2(2 * len(rest))))
+    spectrum = np.abs(np.fft.rfft(rest, size)) ** 2
+    correlation = np.fft.irfft(spectrum, size)[: len(rest) // _FEW_CYCLES + 2]
+    inner = correlation[1:-1]
+    is_peak = (inner > correlation[:-2]) & (inner >= correlation[2:]) & (inner > 0)
+    lags = np.flatnonzero(is_peak) + 1
+    best = lags[np.argsort(-correlation[lags])][:_NUM_PEAKS]
+    return [int(lag) for lag in best if lag > 1]
