@@ -43,6 +43,7 @@ from regard.tasks.forecasting.scored_part import ScoredPart, find_scored_part, s
 
 _MODEL = "the model"
 _NAMES = {"mase": "MASE", "wql": "WQL"}
+_MOST_VALUES = 2_000_000  # of the histories that are forecast together
 _NAMED_SERIES = 3  # in a line of the report
 
 
@@ -307,12 +308,12 @@ def evaluate_forecasts(
     scored = _find_windows(forecaster, path, options, other)
     series, windows = scored.part.series, scored.windows
     start = time.monotonic()
-    quantiles = forecaster.quantiles(histories(series, windows), horizon)
+    quantiles = _forecast(forecaster, series, windows, horizon)
     errors = scored.errors(quantiles)
     seconds = time.monotonic() - start
     comparison = None
     if other is not None and scored.other is not None:
-        others = other.quantiles(histories(scored.other.series, scored.of_other), horizon)
+        others = _forecast(other, scored.other.series, scored.of_other, horizon)
         comparison = compare_forecasts(errors, scored.errors(others), scored.season)
     seasons = forecaster.config.forecast.seasons or ()
     floors, notes = forecast_floors(series, windows, scored.scales, seasons, horizon)
@@ -399,6 +400,22 @@ def _read_part(
         horizon,
         keep_seen=options.allow_overlap,
     )
+
+
+def _forecast(
+    forecaster: Forecaster, series: TimeSeries, windows: Sequence[ForecastWindow], horizon: int
+) -> list[NDArray[np.float64]]:
+    """Return the forecasts of windows, some at a time: each has a history of its own."""
+    quantiles: list[NDArray[np.float64]] = []
+    start = num_values = 0
+    for number, window in enumerate(windows):
+        num_values += window.origin
+        is_last = number + 1 == len(windows)
+        if num_values > _MOST_VALUES or is_last:
+            chunk = histories(series, windows[start : number + 1])
+            quantiles += forecaster.quantiles(chunk, horizon)
+            start, num_values = number + 1, 0
+    return quantiles
 
 
 def _compare_with_best(
