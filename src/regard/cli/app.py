@@ -84,6 +84,7 @@ VERBS = {
         (
             "regard evaluate ende test.tsv",
             "regard evaluate ende test.tsv --compare ende-small --worst 5",
+            "regard evaluate mood test.jsonl --plot mood.svg",
             "zcat test.tsv.gz | regard evaluate ende - --json",
         ),
     ),

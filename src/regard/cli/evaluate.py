@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Annotated
 
@@ -19,6 +20,7 @@ def evaluate(
     beam: int | None = None,
     compare: Annotated[str | None, Name] = None,
     worst: int = 20,
+    plot: Annotated[str | None, Name] = None,
     drop_overlap: Annotated[bool, Flag] = False,
     allow_overlap: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
@@ -40,6 +42,9 @@ def evaluate(
         Folder of another model; outputs are compared by a paired bootstrap test.
     worst
         Number of worst outputs or lines, or of wrong labels, to show.
+    plot
+        File of a picture, .svg, .png or .pdf: the confusion and the reliability of a classifier,
+        the score by length of a model that translates, summarizes or answers.
     drop_overlap
         Drop rows that are also in the training data.
     allow_overlap
@@ -59,10 +64,14 @@ def evaluate(
         num_worst=worst,
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,
+        plot=plot,
     )
     if json:
         fields = report.json_fields() | {"seconds": time.monotonic() - start_time}
         print(msgspec.json.encode({"task": task, **fields}).decode())
-        return
-    for title, text in report.lines():
-        print(escape(f"{title:<7} {text}"))
+    else:
+        for title, text in report.lines():
+            print(escape(f"{title:<7} {text}"))
+    if plot is not None:  # last: a full disk costs no scores
+        report.draw(plot)
+        print(f"{plot}: drawn", file=sys.stderr)

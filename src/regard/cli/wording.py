@@ -24,6 +24,7 @@ _OPTIONS = {
     "training.seed": "--seed",
     "beam": "--beam",
     "context": "--context",
+    "plot": "--plot",
     "resume": "--resume",
     "accept": "--accept",
     "help_config": "--help-config",

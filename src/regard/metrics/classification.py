@@ -1,10 +1,11 @@
-"""Accuracy with its interval, and macro-averaged F1."""
+"""Accuracy with its interval, macro-averaged F1, and the reliability of probabilities."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 
@@ -46,3 +47,63 @@ def macro_f1(predictions: Sequence[int], labels: Sequence[int]) -> float:
         num_hits = int((is_predicted & is_true).sum())
         scores.append(2 * num_hits / (int(is_predicted.sum()) + int(is_true.sum())))
     return 100.0 * float(np.mean(scores))
+
+
+class Reliability(msgspec.Struct, frozen=True, kw_only=True):
+    """How often labels are correct, by the probability that a classifier gives them.
+
+    Args:
+        counts: Rows of each bin; the bins divide 0 to 1 evenly.
+        confidence: Mean probability in each bin; 0 in an empty one.
+        accuracy: Fraction of correct labels in each bin; 0 in an empty one.
+    """
+
+    counts: list[int]
+    confidence: list[float]
+    accuracy: list[float]
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error, 0 to 100 (Guo et al. 2017, equation 3)."""
+        gaps = (abs(a - c) for a, c in zip(self.accuracy, self.confidence, strict=True))
+        total = sum(count * gap for count, gap in zip(self.counts, gaps, strict=True))
+        return 100 * total / max(1, sum(self.counts))
+
+
+def reliability(
+    probabilities: Sequence[float], is_correct: Sequence[bool], *, num_bins: int = 10
+) -> Reliability:
+    """Divide predicted labels into bins by their probability.
+
+    Args:
+        probabilities: Of each predicted label, 0 to 1.
+        is_correct: Whether each is the true one.
+        num_bins: Number of bins.
+
+    Returns:
+        The rows, mean probability and fraction of correct labels of each bin.
+
+    >>> bins = reliability([0.95, 0.85, 0.81], [True, True, False])
+    >>> bins.counts[8:], bins.accuracy[8:], round(bins.calibration_error, 1)
+    ([2, 1], [0.5, 1.0], 23.7)
+    """
+    values = np.nan_to_num(np.asarray(probabilities, dtype=float))  # of weights that are not finite
+    correct = np.asarray(is_correct, dtype=float)
+    places = np.minimum((values * num_bins).astype(int), num_bins - 1)
+    counts = np.bincount(places, minlength=num_bins)
+    sums = (np.bincount(places, weights, num_bins) for weights in (values, correct))
+    confidence, accuracy = ((total / np.maximum(1, counts)).tolist() for total in sums)
+    return Reliability(counts=counts.tolist(), confidence=confidence, accuracy=accuracy)
+
+
+def confusion_matrix(
+    predictions: Sequence[int], labels: Sequence[int], num_labels: int
+) -> list[list[int]]:
+    """Count rows by label and prediction, ``[labels, labels]``.
+
+    >>> confusion_matrix([0, 1, 1], [0, 0, 1], 2)
+    [[1, 1], [0, 1]]
+    """
+    places = np.asarray(labels, dtype=int) * num_labels + np.asarray(predictions, dtype=int)
+    counts = np.bincount(places, minlength=num_labels**2)
+    return counts.reshape(num_labels, num_labels).tolist()

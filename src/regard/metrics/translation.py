@@ -200,12 +200,26 @@ def worst_translations(
         DataError: There is nothing to score.
         ShapeError: The lengths differ.
     """
+    scores = sentence_chrf(hypotheses, references).tolist()
+    return heapq.nsmallest(count, enumerate(scores), key=lambda scored: (scored[1], scored[0]))
+
+
+def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> NDArray[np.float64]:
+    """Compute chrF of each translation, ``[sentences]``, 0 to 100.
+
+    Args:
+        hypotheses: Translations.
+        references: What each should have been.
+
+    Raises:
+        DataError: There is nothing to score.
+        ShapeError: The lengths differ.
+    """
     from sacrebleu.metrics.chrf import CHRF
 
     require_aligned(hypotheses, references, "translations")
     metric = CHRF()
-    scores = _scores(metric, _statistics(metric, hypotheses, references)).tolist()
-    return heapq.nsmallest(count, enumerate(scores), key=lambda scored: (scored[1], scored[0]))
+    return _scores(metric, _statistics(metric, hypotheses, references))
 
 
 def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:

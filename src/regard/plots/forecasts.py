@@ -77,6 +77,21 @@ class ForecastPanel:
         return self.quantiles[:, near[0]] if near else None
 
 
+@dataclass(frozen=True)
+class ForecastPicture:
+    """The forecasts of an evaluation.
+
+    Args:
+        panels: One or more.
+    """
+
+    panels: Sequence[ForecastPanel]
+
+    def draw(self, path: str | Path) -> None:
+        """Draw them; see `draw_forecasts`."""
+        draw_forecasts(self.panels, path)
+
+
 def draw_forecasts(panels: Sequence[ForecastPanel], path: str | Path) -> None:
     """Draw forecasts, each in a panel of its own.
 
@@ -209,5 +224,5 @@ def _draw_legend(sheet: Page, shown: Sequence[ForecastPanel], num_panels: int) -
     )
     if num_panels > len(shown):
         text = f"{len(shown)} of {num_panels:,} forecasts"
-        style = {"ha": "right", "va": "top", "color": MUTED.light}
-        sheet.figure.text(1 - _RIGHT / sheet.width, 1 - 10 / sheet.height, text, **style)
+        x, y = 1 - _RIGHT / sheet.width, 1 - 10 / sheet.height
+        sheet.figure.text(x, y, text, ha="right", va="top", color=MUTED.light)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
+    from matplotlib.typing import RcKeyType
 
 PictureFormat = Literal["svg", "png", "pdf"]
 FORMATS: tuple[PictureFormat, ...] = ("svg", "png", "pdf")
@@ -201,9 +202,10 @@ def drawn_page(kind: PictureFormat) -> Iterator[tuple[Page, io.BytesIO]]:
 
     content = io.BytesIO()
     with _LOCK, mpl.rc_context():
-        # To read the backend would choose one, for windows.
-        names = [name for name in mpl.rcParamsDefault if name != "backend"]
-        mpl.rcParams.update({name: mpl.rcParamsDefault[name] for name in names} | _settings())
+        # To read the backend in another way would choose one, for windows.
+        defaults = dict.items(mpl.rcParamsDefault)
+        mpl.rcParams.update({name: value for name, value in defaults if name != "backend"})
+        mpl.rcParams.update(_settings())
         drawing = Page(kind)
         yield drawing, content
         content.write(drawing.encode())
@@ -354,7 +356,7 @@ def thin(values: Sequence[float], most: int) -> list[int]:
         Indices in order; all of them where they are few.
 
     >>> thin([1.0, 2.0, 5.0, 0.0, 1.0, 1.0, 1.0, 1.0], 4)
-    [0, 2, 3, 7]
+    [0, 2, 3, 4, 7]
     """
     if len(values) <= most:
         return list(range(len(values)))
@@ -379,7 +381,7 @@ def count_text(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def _settings() -> dict[str, object]:
+def _settings() -> dict[RcKeyType, object]:
     """Return the settings of matplotlib for all pictures."""
     return {
         "axes.edgecolor": MUTED.light,

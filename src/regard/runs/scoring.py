@@ -7,6 +7,7 @@ from pathlib import Path
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import as_source
 from regard.errors import ConfigError, DataError
+from regard.plots.style import require_matplotlib, require_writable
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
 from regard.tasks import claiming_task, task_named
@@ -23,6 +24,7 @@ def evaluate(
     num_worst: int = 20,
     drop_overlap: bool = False,
     allow_overlap: bool = False,
+    plot: str | Path | None = None,
 ) -> tuple[EvaluationReport, str]:
     """Score a model on a file, next to floors and another model.
 
@@ -35,16 +37,20 @@ def evaluate(
         num_worst: Number of worst rows to list.
         drop_overlap: Drop rows that are also in the training data.
         allow_overlap: Keep rows that are also in the training data.
+        plot: File of the picture that the report is going to be drawn into; checked, not written.
 
     Returns:
         The scores, and the task of the model.
 
     Raises:
-        ConfigError: The model has no scores, the two are for different tasks, or `beam` is set for
-            one that does not search.
+        ConfigError: The model has no scores, the two are for different tasks, `beam` is set for one
+            that does not search, or there can be no picture.
         DataError: The data cannot be read, or overlaps with the training data.
         WeightsError: A folder holds no model.
     """
+    if plot is not None:
+        require_writable(plot)
+        require_matplotlib()
     predictor = open_model(model)
     task = predictor.config.task
     other = None if compare is None else open_model(compare)
@@ -52,6 +58,8 @@ def evaluate(
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
     if beam is not None and not isinstance(predictor, TargetWriter):
         raise ConfigError(f"`beam={beam}`: a model for {task} has no beam search.")
+    if plot is not None and not task_named(task).has_picture:
+        raise ConfigError(f"`plot={plot}`: the evaluation of a model for {task} has no picture.")
     if not allow_overlap:
         warn_of_other_data(predictor.config.data)
     options = EvaluationOptions(

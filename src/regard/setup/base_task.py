@@ -402,6 +402,7 @@ class Task(ABC):
         families: Model families that can learn it, by name.
         presets: Their sizes.
         loss_unit: Unit of its losses; empty where they have none.
+        has_picture: Whether its evaluations have a picture.
         verbs: Verbs that use its models, with the word for their argument.
         example_data: Name of a file that it could be trained on, for suggested commands.
     """
@@ -409,6 +410,7 @@ class Task(ABC):
     name: str
     purpose: str
     loss_unit: str = "nats per token"
+    has_picture: bool = False
     verbs: tuple[tuple[str, str], ...] = ()
     example_data: str = ""
     families: Mapping[str, Family] | Mapping[str, InputFamily]

@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
+
+from regard.errors import ConfigError
+
+
+class Picture(Protocol):
+    """What a report shows in a picture."""
+
+    def draw(self, path: str | Path) -> None:
+        """Draw it into a file, ``.svg``, ``.png`` or ``.pdf``."""
+        ...
 
 
 class EvaluationOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,11 +51,13 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
         model: Name of the model.
         path: The data.
         other: Name of the model that it is compared with; None without one.
+        picture: What `draw` draws; None where there is nothing to show.
     """
 
     model: str
     path: str
     other: str | None = None
+    picture: Picture | None = None
 
     @property
     @abstractmethod
@@ -70,6 +83,21 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield the report as lines: a short title, empty where a line continues, and the text."""
 
+    def draw(self, path: str | Path) -> None:
+        """Draw the report as a picture.
+
+        Args:
+            path: File of the picture, ``.svg``, ``.png`` or ``.pdf``.
+
+        Raises:
+            ConfigError: The report has no picture, the file cannot be written, or matplotlib is
+                missing.
+            ResourceError: The disk is full, or fails.
+        """
+        if self.picture is None:
+            raise ConfigError(f"{path}: the evaluation of {self.model} has no picture.")
+        self.picture.draw(path)
+
     def json_fields(self) -> dict[str, Any]:
         """Return the report as plain values, with the fields that the reports of all tasks have."""
         shared = {
@@ -78,7 +106,9 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
             "floors": self.floors,
             "verdict": self.verdict,
         }
-        return {"worst": []} | msgspec.to_builtins(self) | shared
+        fields = msgspec.structs.asdict(self)
+        del fields["picture"]
+        return {"worst": []} | msgspec.to_builtins(fields) | shared
 
 
 def score_interval(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +12,8 @@ from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts
 from regard.data.splits import overlap
 from regard.errors import DataError
+from regard.metrics.classification import confusion_matrix, reliability
+from regard.plots.classification import ClassificationPicture
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,
@@ -19,7 +21,7 @@ from regard.setup.evaluation_report import (
 )
 from regard.tasks.classification.data import exclude_repeated
 from regard.tasks.classification.loss import final_measures, label_measures
-from regard.tasks.classification.predictor import LabelPredictor
+from regard.tasks.classification.predictor import Classification, LabelPredictor
 
 _LONGEST_TEXT = 60  # characters of a text with a wrong label
 
@@ -54,6 +56,8 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
         accuracy_high: Upper end.
         macro_f1: Mean over the labels of the harmonic mean of precision and recall.
         majority: Accuracy of always predicting the most frequent label of this data.
+        calibration_error: Expected difference of the probability of the predicted label from how
+            often it is correct.
         worst: Inputs with wrong labels, the most certain first.
         compared: Accuracy of the other model; None without one.
     """
@@ -66,6 +70,7 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
     accuracy_high: float
     macro_f1: float
     majority: float
+    calibration_error: float
     worst: list[WorstClassification]
     compared: float | None = None
 
@@ -142,6 +147,8 @@ def evaluate_classifier(
     if other is not None:
         other_rows = exclude_repeated(other.read_test(path), repeated, train_path, drop=True)
         compared = label_measures(other.model, other.batches(other_rows))["accuracy"]
+    results = classifier.predict(classifier.batches(rows))
+    picture = _picture(classifier.labels, results, rows.labels)
     return ClassificationReport(
         path=path,
         model=options.model,
@@ -149,16 +156,36 @@ def evaluate_classifier(
         num_inputs=len(rows),
         unit=classifier.unit,
         **final_measures(classifier.model, classifier.batches(rows)),
-        worst=_find_worst(classifier, rows, options.num_worst),
+        calibration_error=picture.calibration_error,
+        worst=_find_worst(results, rows, options.num_worst),
         compared=compared,
+        picture=picture,
+    )
+
+
+def _picture(
+    labels: Sequence[str], results: Sequence[Classification], true_labels: Sequence[str]
+) -> ClassificationPicture:
+    """Count what a classifier gets wrong, and how often by its probability."""
+    index_of = {label: index for index, label in enumerate(labels)}
+    predictions = [index_of[result.label] for result in results]
+    truth = [index_of[label] for label in true_labels]
+    is_correct = [prediction == label for prediction, label in zip(predictions, truth, strict=True)]
+    bins = reliability([result.probability for result in results], is_correct)
+    return ClassificationPicture(
+        labels=list(labels),
+        counts=confusion_matrix(predictions, truth, len(labels)),
+        bin_counts=bins.counts,
+        bin_confidence=bins.confidence,
+        bin_accuracy=bins.accuracy,
+        calibration_error=bins.calibration_error,
     )
 
 
 def _find_worst(
-    classifier: LabelPredictor[Any], rows: LabeledTexts | LabeledInputs, count: int
+    results: Sequence[Classification], rows: LabeledTexts | LabeledInputs, count: int
 ) -> list[WorstClassification]:
-    """Return the wrong labels of which a model is most certain; a pass over the data."""
-    results = classifier.predict(classifier.batches(rows)) if count else []
+    """Return the wrong labels of which a model is most certain."""
     wrong = [row for row, result in enumerate(results) if result.label != rows.labels[row]]
     wrong.sort(key=lambda row: -results[row].probability)
     return [

@@ -33,6 +33,7 @@ class InputClassificationTask(Task):
     """
 
     loss_unit = "nats per input"
+    has_picture = True
     families = INPUT_ENCODERS
     presets = INPUT_PRESETS
 

@@ -30,6 +30,7 @@ class TextClassificationTask(Task):
     verbs = (("classify", "TEXT"), ("evaluate", "reviews.jsonl"))
     example_data = "reviews.jsonl"
     loss_unit = "nats per text"
+    has_picture = True
     families = ENCODERS
     presets = ENCODER_PRESETS
 

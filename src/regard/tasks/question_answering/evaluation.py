@@ -17,6 +17,8 @@ from regard.metrics.answers import (
     question_scores,
     score_answers,
 )
+from regard.metrics.words import split_words
+from regard.plots.score_by_length import ScoreByLengthPicture
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,
@@ -176,6 +178,13 @@ def evaluate_answers(
         floor_f1=_floors(questions),
         worst=_find_worst(questions, results, options.num_worst),
         comparison=comparison,
+        picture=ScoreByLengthPicture.from_rows(
+            [len(split_words(context)) for context in questions.contexts],
+            (100 * question_scores(texts, questions.answers)[::-1]).tolist(),
+            unit="words of the text",
+            row="question",
+            names=["F1", "exact match"],
+        ),
     )
 
 

@@ -141,6 +141,7 @@ class QuestionAnsweringTask(Task):
     verbs = (("answer", "questions.jsonl"), ("evaluate", "questions.jsonl"))
     example_data = "questions.jsonl"
     loss_unit = "nats per window"
+    has_picture = True
     families = ENCODERS
     presets = QUESTION_PRESETS
 

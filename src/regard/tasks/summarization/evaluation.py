@@ -14,6 +14,7 @@ from regard.metrics.rouge import (
     ROUGE_NAMES,
     RougeScores,
     compare_summaries,
+    rouge_rows,
     score_summaries,
     worst_summaries,
 )
@@ -24,6 +25,7 @@ from regard.metrics.summaries import (
     first_sentence,
 )
 from regard.metrics.words import first_words, split_words
+from regard.plots.score_by_length import ScoreByLengthPicture
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
 from regard.tasks.summarization.data import read_documents, read_summarization_data
@@ -234,6 +236,13 @@ def evaluate_summarizer(
             for row, value in worst_summaries(outputs, references, count=options.num_worst)
         ],
         comparison=comparison,
+        picture=ScoreByLengthPicture.from_rows(
+            [len(split_words(document)) for document in documents],
+            [rouge_rows(outputs, references)[:, ROUGE_NAMES.index("rougeL")].tolist()],
+            unit="words of the document",
+            row="summary",
+            names=["ROUGE-L"],
+        ),
     )
 
 

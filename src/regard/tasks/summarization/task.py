@@ -39,6 +39,7 @@ class SummarizationTask(Task):
     purpose = "summarize"
     verbs = (("summarize", "FILE"), ("evaluate", "documents.jsonl"))
     example_data = "documents.jsonl"
+    has_picture = True
     families = ENCODER_DECODERS
     presets = SUMMARIZATION_PRESETS
 

@@ -17,8 +17,11 @@ from regard.metrics.translation import (
     chrf,
     compare_translations,
     score_translations,
+    sentence_chrf,
     worst_translations,
 )
+from regard.metrics.words import split_words
+from regard.plots.score_by_length import ScoreByLengthPicture
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
 from regard.tasks.translation.data import read_pairs_of, read_translation_data
@@ -180,6 +183,13 @@ def evaluate_translator(
             for row, value in worst_translations(outputs, pairs.targets, count=options.num_worst)
         ],
         comparison=comparison,
+        picture=ScoreByLengthPicture.from_rows(
+            [len(split_words(source)) for source in pairs.sources],
+            [sentence_chrf(outputs, pairs.targets).tolist()],
+            unit="words of the source",
+            row="sentence",
+            names=["chrF"],
+        ),
     )
 
 

@@ -33,6 +33,7 @@ class TranslationTask(Task):
     purpose = "translate"
     verbs = (("translate", "TEXT"), ("evaluate", "pairs.tsv"))
     example_data = "pairs.tsv"
+    has_picture = True
     families = ENCODER_DECODERS
     presets = SEQ2SEQ_PRESETS
 
