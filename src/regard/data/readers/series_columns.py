@@ -95,7 +95,7 @@ def find_request(
     if len(columns) > _MAX_COLUMNS:
         raise DataError(
             f"{file.name}: {len(columns)} columns are set.  Set one to three: that of the times, "
-            "that of the values, and that of the names of series; others are `data.targets`."
+            "that of the values, and that of the names of series; others are `forecast.targets`."
         )
     named = [index_of(name) for name in columns]
     values = tuple(named[1:2]) + tuple(index_of(name) for name in targets)
