@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from regard.metrics.forecasts import (
     score_forecasts,
     window_errors,
 )
+from regard.plots.forecasts import ForecastPanel, draw_forecasts
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,
@@ -43,6 +45,7 @@ from regard.tasks.forecasting.scored_part import ScoredPart, find_scored_part, s
 
 _MODEL = "the model"
 _NAMES = {"mase": "MASE", "wql": "WQL"}
+_HISTORY, _FEWEST_SHOWN = 3, 32  # horizons and values of a history in a panel
 _MOST_VALUES = 2_000_000  # of the histories that are forecast together
 _NAMED_SERIES = 3  # in a line of the report
 
@@ -251,6 +254,39 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
         )
 
 
+class RollingForecasts(msgspec.Struct, frozen=True, kw_only=True):
+    """The forecasts of all windows, for a picture.
+
+    Args:
+        series: The series.
+        windows: Of all series.
+        quantiles: Of each window, ``[horizon, len(LEVELS)]``.
+    """
+
+    series: TimeSeries
+    windows: list[ForecastWindow]
+    quantiles: list[NDArray[np.float64]]
+
+    def draw(self, path: str | Path) -> None:
+        """Draw history, median, bands and what came, a panel a window; see `draw_forecasts`."""
+        draw_forecasts(list(map(self._panel, self.windows, self.quantiles)), path)
+
+    def _panel(self, window: ForecastWindow, quantiles: NDArray[np.float64]) -> ForecastPanel:
+        """Return the panel of a window, with the end of its history."""
+        horizon, index = len(quantiles), self.series.indices[window.series]
+        num_shown = min(window.origin, max(_HISTORY * horizon, _FEWEST_SHOWN))
+        first = window.origin - num_shown
+        times = index.times(first, num_shown + horizon)
+        name = f"{self.series.names[window.series]}   " if len(self.series) > 1 else ""
+        return ForecastPanel(
+            title=f"{name}{times[num_shown]}",
+            times=times,
+            history=self.series.values[window.series][first : window.origin],
+            actual=window.actual,
+            quantiles=quantiles,
+        )
+
+
 class _Windows(msgspec.Struct, frozen=True, kw_only=True):
     """The windows that are scored, and their series.
 
@@ -323,6 +359,7 @@ def evaluate_forecasts(
         path=path,
         model=options.model,
         other=options.other,
+        picture=RollingForecasts(series=series, windows=windows, quantiles=quantiles),
         num_series=len({window.series for window in windows}),
         first_time=first,
         last_time=last,
