@@ -71,6 +71,23 @@ class Questions(Rows, frozen=True, kw_only=True):
         """Number of questions without an answer."""
         return sum(not answers for answers in self.answers)
 
+    @property
+    def num_unfound(self) -> int:
+        """Number of answers that are not in their contexts."""
+        return sum(starts.count(NOT_FOUND) for starts in self.starts)
+
+
+class AnswerPairs(Questions, frozen=True, kw_only=True):
+    """Questions on texts, each with what a model reads and what it should write.
+
+    Args:
+        sources: Question and text, one a row.
+        targets: The first answer; empty where there is none.
+    """
+
+    sources: list[str]
+    targets: list[str]
+
 
 def drop_unfound(questions: Questions) -> tuple[Questions, list[DroppedRow]]:
     """Return the questions that a model of spans can learn, and those with no answer in the text.

@@ -22,7 +22,7 @@ from regard.hub.export import EXPORTS, TrainedModel
 from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, SpanModel, Vit
 from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
 from regard.runs.transformers_peer import TRANSFORMERS
-from regard.tasks import task_named
+from regard.tasks import task_of
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 from regard.tasks.opening import open_published
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
@@ -92,7 +92,7 @@ def export_model(
     folder = Path(output)
     config = opened.config
     longest = config.data.max_length
-    if task_named(config.task).writes_targets:
+    if task_of(config).writes_targets:
         longest = opened.max_source_length
     trained = TrainedModel(
         opened.model,

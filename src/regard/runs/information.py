@@ -17,7 +17,7 @@ from regard.models import Model, VitConfig
 from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
-from regard.tasks import task_named
+from regard.tasks import task_of
 
 _CHUNK_BYTES = 1 << 20
 
@@ -81,9 +81,9 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         has_vocabulary = not read_any_tokenizer(folder.path).is_missing
     else:
         config, weights = folder.read_config(RunConfig), [folder.weights_path]
-        reads_inputs = task_named(config.task).reads_inputs
+        reads_inputs = task_of(config).reads_inputs
         vocab_size = 0 if reads_inputs else len(folder.read_tokenizer())
-    task = task_named(config.task)
+    task = task_of(config)
     shapes = {} if layout else folder.weight_shapes()
     if shapes:
         require_tensors_for_layers(config.model, len(shapes), str(folder.weights_path))

@@ -58,7 +58,7 @@ from regard.setup.memory_advice import MemoryAdvice
 from regard.setup.pretrained import load_initial_weights, read_pretrained, stored_vocabulary
 from regard.setup.request import Request
 from regard.setup.resolve import resolve
-from regard.tasks import guess_task, task_named
+from regard.tasks import guess_task, task_named, task_of
 from regard.training.checkpoint import (
     Counters,
     checkpoint_path,
@@ -150,7 +150,7 @@ def resume(
     folder = _named_folder(output)
     config = folder.read_config(RunConfig)
     if is_finished(folder):
-        return task_named(config.task).open(folder.path, config)
+        return task_of(config).open(folder.path, config)
     with FolderLock(folder.path) as lock:
         sweep_temporaries(folder.path)
         sweep_temporaries(folder.path / "checkpoints")
@@ -276,16 +276,17 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
         ConfigError: There is no such task.
         DataError: No task can use the data.
     """
-    if request.task is not None:
-        return task_named(request.task)
-    if source is None:
-        return task_named("translation")
-    data = request.table.get("data", {})
-    encoding = str(data.get("encoding", "utf-8"))
-    has_targets = data.get("targets", "none") != "none"
-    columns = request.bind_all_but_model(RunConfig()).data.columns
-    name = guess_task(source, has_targets=has_targets, encoding=encoding, columns=columns)
-    return task_named(name)
+    draft = request.bind_all_but_model(RunConfig())
+    name = request.task
+    if name is None and source is None:
+        name = "translation"
+    elif name is None:
+        data = request.table.get("data", {})
+        encoding = str(data.get("encoding", "utf-8"))
+        has_targets = data.get("targets", "none") != "none"
+        columns = draft.data.columns
+        name = guess_task(source, has_targets=has_targets, encoding=encoding, columns=columns)
+    return task_named(name).for_config(draft)
 
 
 def _request(
@@ -380,7 +381,7 @@ class _Run:
         start_time: float,
     ) -> _Run:
         """Read the data and build the model as the first session did."""
-        task = task_named(config.task)
+        task = task_of(config)
         dataset = task.read(ReadOptions.from_config(config, sources))
         report(dataset.summary())
         tokenizer = None if task.reads_inputs else folder.read_tokenizer()

@@ -8,9 +8,10 @@ from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import as_source
 from regard.errors import ConfigError, DataError
 from regard.plots.style import require_matplotlib, require_writable
+from regard.setup.base_task import Task
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.inspect import warn_of_other_data
-from regard.tasks import claiming_task, task_named
+from regard.tasks import claiming_task, task_of
 from regard.tasks.opening import open_model
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
@@ -52,14 +53,15 @@ def evaluate(
         require_writable(plot)
         require_matplotlib()
     predictor = open_model(model)
-    task = predictor.config.task
+    task = task_of(predictor.config)
     other = None if compare is None else open_model(compare)
-    if other is not None and other.config.task != task:
+    if other is not None and other.config.task != task.name:
         raise ConfigError(f"{model} and {compare} were trained for different tasks.")
     if beam is not None and not isinstance(predictor, TargetWriter):
-        raise ConfigError(f"`beam={beam}`: a model for {task} has no beam search.")
-    if plot is not None and not task_named(task).has_picture:
-        raise ConfigError(f"`plot={plot}`: the evaluation of a model for {task} has no picture.")
+        raise ConfigError(f"`beam={beam}`: a model for {task.name} has no beam search.")
+    if plot is not None and not task.has_picture:
+        name = task.name
+        raise ConfigError(f"`plot={plot}`: the evaluation of a model for {name} has no picture.")
     if not allow_overlap:
         warn_of_other_data(predictor.config.data)
     options = EvaluationOptions(
@@ -71,14 +73,14 @@ def evaluate(
         allow_overlap=allow_overlap,
     )
     try:
-        return task_named(task).evaluate(predictor, str(data), options, other), task
+        return task.evaluate(predictor, str(data), options, other), task.name
     except DataError as error:
         if (actual := _task_of_other_data(data, task)) is not None:
-            raise DataError(f"{data}: data for {actual}; {model} is for {task}.") from error
+            raise DataError(f"{data}: data for {actual}; {model} is for {task.name}.") from error
         raise
 
 
-def _task_of_other_data(data: str | Path, task: str) -> str | None:
+def _task_of_other_data(data: str | Path, task: Task) -> str | None:
     """Return the task that data is for, where it is clearly another one; None where it is not."""
     if not (Path(data).is_file() or Path(data).is_dir()):
         return None  # a stream has been read
@@ -86,4 +88,4 @@ def _task_of_other_data(data: str | Path, task: str) -> str | None:
         shape = inspect_shape(as_source(data))
     except DataError:
         return None
-    return None if task_named(task).claims(shape) else claiming_task(shape)
+    return None if task.claims(shape) else claiming_task(shape)

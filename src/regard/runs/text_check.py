@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.question_rows import Questions
+from regard.data.question_rows import AnswerPairs, Questions
 from regard.data.readers.source import open_source
 from regard.data.readers.text_lines import read_lines
 from regard.errors import DataError, RegardError
@@ -28,7 +28,7 @@ from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
 from regard.setup.inspect import open_sources, sources_hash
-from regard.tasks import task_named
+from regard.tasks import task_of
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
@@ -151,18 +151,18 @@ def require_texts(path: str) -> list[str]:
 
 def validation_texts(config: RunConfig) -> list[str]:
     """Return the validation texts of a run; none where its data has changed or is missing."""
-    if not config.data.sha256 or task_named(config.task).reads_inputs:
+    if not config.data.sha256 or task_of(config).reads_inputs:
         return []
     try:
         sources = open_sources(config.data)
         if sources_hash(sources) != config.data.sha256:
             return []
-        valid = task_named(config.task).read(ReadOptions.from_config(config, sources)).valid
+        valid = task_of(config).read(ReadOptions.from_config(config, sources)).valid
     except RegardError:
         return []
-    if isinstance(valid, Questions):
-        return list(dict.fromkeys(valid.contexts))
-    return list(valid.sources if isinstance(valid, ParallelCorpus) else valid.texts)
+    if isinstance(valid, ParallelCorpus | AnswerPairs):
+        return list(valid.sources)
+    return list(dict.fromkeys(valid.contexts) if isinstance(valid, Questions) else valid.texts)
 
 
 def model_outputs(opened: Predictor, texts: Sequence[str]) -> tuple[list[str], list[TextOutput]]:

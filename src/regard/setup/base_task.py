@@ -11,14 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow, count_reasons
-from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.audio import LogMelConfig
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource, open_source
@@ -172,6 +171,20 @@ class DataDetails(msgspec.Struct, frozen=True, kw_only=True):
     num_near_twins: int = 0
 
 
+class LongSources(NamedTuple):
+    """Sources that may be long, with what is written for them.
+
+    Args:
+        sources: One a row.
+        targets: One a row.
+        beginnings: What sources begin with that all of their text should see, such as questions.
+    """
+
+    sources: Sequence[str]
+    targets: Sequence[str]
+    beginnings: Sequence[str] = ()
+
+
 class Dataset(msgspec.Struct, Generic[R], kw_only=True):
     """The data of a run, read and split; each task has a subclass.
 
@@ -220,8 +233,8 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
         """Return the training texts for the vocabulary; empty where there is no text."""
         raise NotImplementedError
 
-    def long_pairs(self) -> ParallelCorpus | None:
-        """Return the training pairs where sources may be long, as documents are; else None."""
+    def long_sources(self) -> LongSources | None:
+        """Return the training sources where they may be long, as documents are; else None."""
         return None
 
     @property
@@ -405,6 +418,8 @@ class Task(ABC):
         has_picture: Whether its evaluations have a picture.
         verbs: Verbs that use its models, with the word for their argument.
         example_data: Name of a file that it could be trained on, for suggested commands.
+        has_long_sources: Whether models write targets for sources that may be long: the end of one
+            that is too long is cut off.
     """
 
     name: str
@@ -413,6 +428,7 @@ class Task(ABC):
     has_picture: bool = False
     verbs: tuple[tuple[str, str], ...] = ()
     example_data: str = ""
+    has_long_sources: bool = False
     families: Mapping[str, Family] | Mapping[str, InputFamily]
     presets: FamilyPresets
 
@@ -420,6 +436,10 @@ class Task(ABC):
     @abstractmethod
     def defaults(self) -> RunConfig:
         """Default settings, with the family that suits the task."""
+
+    def for_config(self, config: RunConfig) -> Task:  # noqa: ARG002 - for tasks of several kinds
+        """Return the task of the kind that settings choose; most tasks have one kind."""
+        return self
 
     def claims(self, shape: DataShape) -> bool:  # noqa: ARG002 - translation claims nothing
         """Whether data of a shape is for this task, where the user names no task."""

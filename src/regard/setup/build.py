@@ -10,7 +10,7 @@ import torch
 from regard.data.languages import has_spaces_between_words
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Model
-from regard.setup.base_task import Dataset, Task
+from regard.setup.base_task import Dataset, LongSources, Task
 from regard.setup.config import RunConfig
 from regard.setup.facts import SourceLengths
 from regard.setup.fine_tuning import freeze
@@ -96,19 +96,18 @@ def measure_sources(dataset: Dataset, tokenizer: AnyTokenizer | None) -> SourceL
 
     The longest are measured, the others estimated by their characters.
     """
-    pairs = dataset.long_pairs()
-    if tokenizer is None or pairs is None:
+    texts = dataset.long_sources()
+    if tokenizer is None or texts is None:
         return None
-    longest = [
-        sorted(texts, key=len)[-_MEASURED_TEXTS:] for texts in (pairs.sources, pairs.targets)
-    ]
-    sources, targets = tokenizer.encode(longest[0]), tokenizer.encode_targets(longest[1])
-    tokens_per_char = sum(map(len, sources)) / sum(map(len, longest[0]))
-    num_chars = np.array([len(text) for text in pairs.sources], dtype=np.float64)
+    longest = LongSources(*(sorted(part, key=len)[-_MEASURED_TEXTS:] for part in texts))
+    sources, targets = tokenizer.encode(longest.sources), tokenizer.encode_targets(longest.targets)
+    tokens_per_char = sum(map(len, sources)) / sum(map(len, longest.sources))
+    num_chars = np.array([len(text) for text in texts.sources], dtype=np.float64)
     return SourceLengths(
         usual=float(tokens_per_char * (num_chars**2).sum() / num_chars.sum()),
         longest=max(map(len, sources)),
         longest_target=max(map(len, targets)),
+        beginning=max(map(len, tokenizer.encode(longest.beginnings)), default=1),
     )
 
 

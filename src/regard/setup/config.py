@@ -40,8 +40,9 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         languages: Codes such as en-de; empty guesses.
         max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
             length, longer texts with labels, recordings and series are truncated to it.
-        max_source_length: Longest document to summarize, in tokens; the rest of a longer one is cut
-            off. None takes whole the longest of the training data, up to 8,192 tokens.
+        max_source_length: Longest document to summarize, or question with its text to write an
+            answer to, in tokens; the rest of a longer one is cut off. None takes whole the longest
+            of the training data, up to 8,192 tokens.
         allow_overlap: Keep test sources that are also in the training data.
         drop_overlap: Drop test sources that are also in the training data.
         labels: Names of the labels of a classifier, written by the run.
@@ -162,9 +163,14 @@ class FineTuningConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class QuestionAnsweringConfig(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 ):
-    """How answers are found in texts. A window has `data.max_length` tokens, question included.
+    """How questions are answered.
+
+    Extractive models find an answer in a text, which they read in windows of `data.max_length`
+    tokens, question included. Generative models write it, and read `data.max_source_length` tokens,
+    question included; the other settings here are not for them.
 
     Args:
+        kind: extractive, or generative.
         overlap: Tokens that two neighbouring windows of a text share, 0 or more; where a window has
             no room for twice as many, half of its room.
         max_answer_tokens: Longest answer that is given, in tokens.
@@ -174,12 +180,20 @@ class QuestionAnsweringConfig(
             from few rows then. Published models do not.
     """
 
+    kind: Literal["extractive", "generative"] = "extractive"
     overlap: int = 128
     max_answer_tokens: int = 128
     negatives: int = 4
     match_words: bool = True
 
     def __post_init__(self) -> None:
+        for name in self.__struct_fields__ if self.kind == "generative" else ():
+            value, default = getattr(self, name), getattr(type(self)(), name)
+            if name != "kind" and value != default:
+                raise ValueError(
+                    f"{name} must be {default} with qa.kind=generative, which has no windows, "
+                    f"not {value}"
+                )
         require_at_least(0, self, "overlap")
         require_at_least(1, self, "max_answer_tokens", "negatives")
 
@@ -199,7 +213,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         optimizer: How one step changes the weights.
         search: Beam search.
         sampling: Continuations of a language model.
-        qa: How answers are found in texts.
+        qa: How questions are answered.
         start_from: Model folder whose weights and vocabulary a run starts from; none for random
             weights.
         fine_tuning: What of these weights is trained.

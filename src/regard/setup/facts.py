@@ -66,11 +66,13 @@ class SourceLengths(msgspec.Struct, frozen=True, kw_only=True):
             sum of lengths, to which the cost of full attention for a token is proportional.
         longest: Of the longest source.
         longest_target: Of the longest target.
+        beginning: First tokens that all others should see.
     """
 
     usual: float
     longest: int
     longest_target: int
+    beginning: int = 1
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,8 +36,9 @@ from regard.setup.pretrained_encoder_decoder import (
 from regard.setup.published_config import published_config
 from regard.setup.request import Request
 
-_ENCODER_TASKS = {"masked-language-modeling", "classification", "question-answering"}
-_TARGET_TASKS = {"translation", "summarization"}
+_ENCODER_TASKS = {"masked-language-modeling", "classification", "extractive"}
+_TARGET_TASKS = {"translation", "summarization", "generative"}
+"""Tasks that can start from each other's models; of question answering, its two kinds."""
 
 
 def read_pretrained(request: Request, task: Task) -> Pretrained | None:
@@ -90,12 +91,14 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
     defaults = task.defaults
     checkpoint = read_hugging_face(Path(folder))
     config = published_config(checkpoint)
-    names = {task.name, config.task}
-    if task.name != config.task and not (names <= _ENCODER_TASKS or names <= _TARGET_TASKS):
+    kinds = {_kind(task.defaults), _kind(config)}
+    if task.name != config.task and not (kinds <= _ENCODER_TASKS or kinds <= _TARGET_TASKS):
         raise ConfigError(
             f"{folder}: a model for {config.task} (model_type {checkpoint.model_type}); "
             f"the data is for {task.name}."
+            f"{_proposed_kind(kinds)}"
         )
+    _require_same_kind(folder, config, defaults)
     if isinstance(config.model, VitConfig):
         return replace(
             defaults,
@@ -107,8 +110,8 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
     head = CHECKPOINT_FORMATS[checkpoint.model_type].label_head
     if task.name == "classification" and head and isinstance(model, EncoderConfig):
         model = model if model.has_pooler else with_label_head(model, head)
-    if task.name == "question-answering":
-        model = with_span_head(model) if isinstance(model, EncoderConfig) else model
+    if task.name == "question-answering" and isinstance(model, EncoderConfig):
+        model = with_span_head(model)
     max_length = min(defaults.data.max_length, config.data.max_length)
     return replace(
         defaults,
@@ -119,7 +122,7 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
         data=replace(
             defaults.data,
             max_length=max_length,
-            max_source_length=config.data.max_length if task.name == "summarization" else None,
+            max_source_length=config.data.max_length if task.has_long_sources else None,
         ),
         qa=config.qa if config.task == task.name else defaults.qa,
     )
@@ -129,10 +132,13 @@ def _own_config(folder: str, task: Task) -> RunConfig:
     """Return the defaults of the task with the settings of a folder in regard's format."""
     source = ModelFolder(folder).read_config(RunConfig)
     reads_inputs = family_of(source.model) in INPUT_ENCODERS
-    names = {source.task, task.name}
-    is_other_kind = reads_inputs or bool(names & _ENCODER_TASKS and names & _TARGET_TASKS)
+    kinds = {_kind(source), _kind(task.defaults)}
+    is_other_kind = reads_inputs or bool(kinds & _ENCODER_TASKS and kinds & _TARGET_TASKS)
     if source.task != task.name and is_other_kind:
-        raise ConfigError(f"{folder}: made for {source.task}; the data is for {task.name}.")
+        raise ConfigError(
+            f"{folder}: made for {source.task}; the data is for {task.name}.{_proposed_kind(kinds)}"
+        )
+    _require_same_kind(folder, source, task.defaults)
     model = source.model
     if task.name == "question-answering" and isinstance(model, EncoderConfig):
         model = with_span_head(model)
@@ -154,3 +160,31 @@ def _own_config(folder: str, task: Task) -> RunConfig:
             std=source.data.std,
         ),
     )
+
+
+def _kind(config: RunConfig) -> str:
+    """Return the task of settings, or the kind of question answering."""
+    return config.qa.kind if config.task == "question-answering" else config.task
+
+
+def _require_same_kind(folder: str, config: RunConfig, defaults: RunConfig) -> None:
+    """Raise ConfigError where the models of a folder and of a run answer in different ways."""
+    if config.task == defaults.task and _kind(config) != _kind(defaults):
+        kind = _kind(config)
+        raise ConfigError(
+            f"{folder}: a model of qa.kind={kind}; this run is of qa.kind={_kind(defaults)}.  "
+            f"Train a model of that kind: `qa.kind={kind}`"
+        )
+
+
+def _proposed_kind(kinds: set[str]) -> str:
+    """Return the kind of question answering that can start from a model, as advice.
+
+    Args:
+        kinds: Of the model and of the run, two tasks that cannot start from each other.
+    """
+    if "extractive" in kinds and kinds & _TARGET_TASKS:
+        return "  A model that writes answers can start from it: `qa.kind=generative`"
+    if "generative" in kinds and kinds & _ENCODER_TASKS:
+        return "  A model that finds answers can start from it: `qa.kind=extractive`"
+    return ""

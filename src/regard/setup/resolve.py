@@ -46,7 +46,8 @@ _WITHOUT_RATE = FULL_BATCH - {"adam-then-cg"}
 _PARTS = ("encoder", "decoder")
 _SOURCE_LIMITS = (512, 1024, 2048, 4096, 8192)  # tokens, of which the least that suffices is taken
 _LONGEST_FULL = 1024  # tokens of a usual source, up to which each attends to all
-_SPARSE = "local:256|global:0"  # Beltagy et al. 2020, section 4: windows, and a global first token
+_SPARSE = "local:256|global:"  # Beltagy et al. 2020, section 4: windows, and global first tokens
+_MOST_GLOBAL = 64  # first tokens: each costs a source's length
 _OUTPUT_ROOM = 1.2  # of the longest training target
 
 
@@ -193,7 +194,8 @@ def _with_source_limit(config: RunConfig, request: Request, facts: Facts) -> Run
     is_long = min(data.max_source_length or 0, sources.usual) > _LONGEST_FULL
     is_set = request.is_explicit("attention.pattern") or request.is_explicit("attention.encoder")
     if is_long and not is_set and isinstance(config.model, TransformerConfig):
-        attention = replace(attention, encoder=_SPARSE)
+        positions = range(min(sources.beginning, _MOST_GLOBAL))
+        attention = replace(attention, encoder=_SPARSE + ",".join(map(str, positions)))
     if search.max_length is None:
         longest = min(sources.longest_target, data.max_length)
         search = replace(search, max_length=math.ceil(_OUTPUT_ROOM * longest) + 1)

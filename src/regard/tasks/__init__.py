@@ -9,11 +9,14 @@ from regard.data.readers.shape import DataShape, inspect_shape, select_columns
 from regard.data.readers.source import DataSource, as_source
 from regard.errors import ConfigError
 from regard.setup.base_task import Task
+from regard.setup.config import RunConfig
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.input_task import InputClassificationTask
 from regard.tasks.classification.modalities import MODALITIES
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.classification.task import TextClassificationTask
+from regard.tasks.generative_question_answering.predictor import AnswerWriter
+from regard.tasks.generative_question_answering.task import GenerativeQuestionAnsweringTask
 from regard.tasks.language_modeling.predictor import TextGenerator
 from regard.tasks.language_modeling.task import LanguageModelingTask
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
@@ -29,7 +32,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         TranslationTask(),
-        QuestionAnsweringTask(),
+        QuestionAnsweringTask(generative=GenerativeQuestionAnsweringTask()),
         SummarizationTask(),
         TextClassificationTask(),
         LanguageModelingTask(),
@@ -43,6 +46,7 @@ Predictor = (
     Translator
     | Summarizer
     | QuestionAnswerer
+    | AnswerWriter
     | TextGenerator
     | TextClassifier
     | InputClassifier
@@ -60,6 +64,15 @@ def task_named(name: str) -> Task:
     if name not in TASKS:
         raise ConfigError(f"task={name}: one of {', '.join(TASKS)} was expected.")
     return TASKS[name]
+
+
+def task_of(config: RunConfig) -> Task:
+    """Return the task of settings.
+
+    Raises:
+        ConfigError: No task has this name.
+    """
+    return task_named(config.task).for_config(config)
 
 
 def guess_task(
@@ -90,4 +103,4 @@ def claiming_task(shape: DataShape) -> str | None:
     return next((name for name, task in TASKS.items() if task.claims(shape)), None)
 
 
-__all__ = ["TASKS", "Predictor", "claiming_task", "guess_task", "task_named"]
+__all__ = ["TASKS", "Predictor", "claiming_task", "guess_task", "task_named", "task_of"]

@@ -12,7 +12,7 @@ from regard.hub.model_folder import ModelFolder
 from regard.layers.attention_config import AttentionConfig
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
-from regard.tasks import Predictor, task_named
+from regard.tasks import Predictor, task_of
 from regard.tasks.masked_language_modeling.predictor import TextEncoder
 
 
@@ -26,7 +26,7 @@ def open_model(folder: str | Path) -> Predictor:
     if is_hugging_face(Path(folder)):
         return open_published(folder)
     config = ModelFolder(folder).read_config(RunConfig)
-    return task_named(config.task).open(folder, config)
+    return task_of(config).open(folder, config)
 
 
 def open_published(
@@ -48,7 +48,7 @@ def open_published(
     pooling = read_sentence_pooling(path)
     published = read_hugging_face(path)
     config = published_config(published, attention)
-    task = task_named(config.task)
+    task = task_of(config)
     if pooling is not None and config.task != "masked-language-modeling":
         raise ConfigError(
             f"{folder}: a folder of sentence-transformers with a model for {config.task}: vectors "

@@ -123,7 +123,7 @@ def test_the_card_says_what_the_figures_are(folder) -> None:
     card = (folder / "README.md").read_text()
     assert "| test | exact_match |" in card
     assert "| test | no_answer_f1 |" in card
-    assert "nats more likely than the best span, chosen on the validation questions" in card
+    assert "nats more likely than the best answer, chosen on the validation questions" in card
     assert f"regard.load({str(folder)!r}).answer(" in card
     assert "context=open('FILE').read())" in card
 

@@ -45,7 +45,7 @@ class ReadQuestions(NamedTuple):
     Args:
         questions: Those with a text and a question.
         dropped: The others.
-        notes: What was done about answers that are not where the file says, in sentences.
+        notes: What was done about answers that are elsewhere than the file says, in sentences.
     """
 
     questions: Questions
@@ -70,7 +70,7 @@ def read_questions(
     source = as_source(data)
     rows, problems = _read(source, encoding, columns)
     questions, dropped = Questions.empty(as_path(data)), []
-    num_moved = num_unfound = 0
+    num_moved = 0
     for row in rows:
         try:
             answers = _answers(row.fields)
@@ -85,7 +85,6 @@ def read_questions(
             dropped.append(drop)
             continue
         starts = [_find(row.context, text, start) for text, start in answers]
-        num_unfound += starts.count(NOT_FOUND)
         num_moved += sum(
             start is not None and found not in (start, NOT_FOUND)
             for (_, start), found in zip(answers, starts, strict=True)
@@ -102,7 +101,7 @@ def read_questions(
         reasons = ", ".join(dict.fromkeys(row.reason for row in dropped))
         cause = f"no usable question ({reasons})." if dropped else "the file has no questions."
         raise DataError(f"{questions.path}: {cause}  Expected rows with {', '.join(columns)}.")
-    return ReadQuestions(questions, dropped, _notes(num_moved, num_unfound))
+    return ReadQuestions(questions, dropped, _notes(num_moved))
 
 
 def read_asked(data: SourceLike, *, encoding: str = "utf-8") -> Iterator[tuple[int, str, str, str]]:
@@ -321,20 +320,12 @@ def _id_of(fields: dict[str, object]) -> str:
     return value if isinstance(value, str) else "" if value is None else json.dumps(value)
 
 
-def _notes(num_moved: int, num_unfound: int) -> list[str]:
-    notes = []
-    if num_moved:
-        one = num_moved == 1
-        noun = "answer is" if one else "answers are"
-        notes.append(
-            f"{num_moved:,} {noun} not at {'its' if one else 'their'} answer_start; the nearest "
-            "place with the text was taken."
-        )
-    if num_unfound:
-        one = num_unfound == 1
-        noun = "answer is" if one else "answers are"
-        notes.append(
-            f"{num_unfound:,} {noun} not in {'its' if one else 'their'} context, and cannot be "
-            "learned."
-        )
-    return notes
+def _notes(num_moved: int) -> list[str]:
+    if not num_moved:
+        return []
+    one = num_moved == 1
+    noun = "answer is" if one else "answers are"
+    return [
+        f"{num_moved:,} {noun} not at {'its' if one else 'their'} answer_start; the nearest "
+        "place with the text was taken."
+    ]

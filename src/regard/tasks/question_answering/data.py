@@ -8,7 +8,8 @@ from typing import Any
 
 from regard.data.listing import describe_lines, list_first
 from regard.data.question_rows import QUESTION_COLUMNS, Questions, drop_unfound
-from regard.data.readers.questions import inspect_questions, read_questions
+from regard.data.readers.questions import ReadQuestions, inspect_questions, read_questions
+from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import suggest_vocab_size
 from regard.errors import ConfigError, DataError
@@ -19,6 +20,7 @@ from regard.setup.held_out import split_rows
 
 _CHARS_OF_TEXT = 500  # that count of a text: a long one does not need a larger model
 _SMALLEST_VOCABULARY, _LARGEST_VOCABULARY = 3_000, 16_000
+_EXAMPLE = "questions.jsonl"  # in messages
 _NUM_LOCATED = 3  # questions of a nested file in a message
 
 
@@ -86,7 +88,11 @@ class QuestionData(Dataset[Questions], kw_only=True):
 
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where the questions of training windows are in the file."""
-        questions = sorted({self.rows_of_windows[row] for row in rows})
+        return self.locate_questions([self.rows_of_windows[row] for row in rows])
+
+    def locate_questions(self, rows: Sequence[int]) -> str:
+        """Describe where training questions are in the file."""
+        questions = sorted(set(rows))
         if self.train.places[questions[0]]:
             places = [self.train.places[row] for row in questions]
             return f"questions {list_first(places, _NUM_LOCATED)}"
@@ -97,18 +103,42 @@ class QuestionData(Dataset[Questions], kw_only=True):
         return self.valid.questions[0].replace('"', "")
 
 
+def is_for_questions(shape: DataShape) -> bool:
+    """Return whether data is SQuAD's JSON, or has columns of context and question, and answers.
+
+    Where there are neither answers nor labels, the reader says that answers are missing.
+    """
+    roles = shape.columns.keys()
+    has_questions = {"context", "question"} <= roles
+    return shape.kind == "squad" or (has_questions and ("answers" in roles or "label" not in roles))
+
+
 def read_question_data(options: ReadOptions) -> QuestionData:
     """Return the questions of a run, read and split; named files stay whole.
+
+    Questions whose answers are not in their texts are left out: there is nothing to be found.
 
     Raises:
         DataError: There are no questions, or they cannot be used.
     """
-    data = options.data
-    source = options.training_source("questions.jsonl")
-    columns = question_columns(data)
-    all_questions, dropped, notes = read_questions(source, encoding=data.encoding, columns=columns)
+    all_questions, dropped, notes = read_training_questions(options)
     questions, unfound = drop_unfound(all_questions)
-    _require_answers(questions, unfound)
+    if questions.num_unanswerable == len(questions):
+        advice = ""
+        if unfound:
+            advice = (
+                f"  Not in their contexts: {len(unfound):,} answers.  A model that writes answers "
+                "learns them: `qa.kind=generative`"
+            )
+        raise DataError(
+            f"{questions.path}: no question has an answer in its context, so there is nothing to "
+            f"learn.{advice}"
+        )
+    if number := all_questions.num_unfound:
+        noun, pronoun = ("answer is", "its") if number == 1 else ("answers are", "their")
+        note = f"{number:,} {noun} not in {pronoun} context, and cannot be learned."
+        notes = [*notes, f"{note}  A model that writes answers can: `qa.kind=generative`"]
+    data, source = options.data, options.training_source(_EXAMPLE)
     parts = split_rows(options, questions, lambda source: read_questions_of(source, data))
     return QuestionData(
         path=all_questions.path,
@@ -117,8 +147,19 @@ def read_question_data(options: ReadOptions) -> QuestionData:
         test=parts.test,
         dropped=[*dropped, *unfound, *parts.dropped],
         notes=tuple(notes),
-        read_as=inspect_questions(source, encoding=data.encoding, columns=columns),
+        read_as=inspect_questions(source, encoding=data.encoding, columns=question_columns(data)),
     )
+
+
+def read_training_questions(options: ReadOptions) -> ReadQuestions:
+    """Return the questions of a run before they are split.
+
+    Raises:
+        DataError: There are none, or the file cannot be read.
+    """
+    data = options.data
+    source = options.training_source(_EXAMPLE)
+    return read_questions(source, encoding=data.encoding, columns=question_columns(data))
 
 
 def read_questions_of(source: DataSource | str, data: DataConfig) -> Questions:
@@ -146,13 +187,3 @@ def question_columns(data: DataConfig) -> tuple[str, ...]:
             f"context, question and answers: `data.columns={shlex.quote(names)},NAME`"
         )
     return data.columns or QUESTION_COLUMNS
-
-
-def _require_answers(questions: Questions, unfound: Sequence[object]) -> None:
-    """Raise where no question has an answer in its text: there is nothing to learn."""
-    if questions.num_unanswerable == len(questions):
-        lost = f"  Not in their contexts: {len(unfound):,} answers." if unfound else ""
-        raise DataError(
-            f"{questions.path}: no question has an answer in its context, so there is nothing to "
-            f"learn.{lost}"
-        )

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from regard.data.question_rows import Questions
+from regard.errors import NextStep
 from regard.metrics.answers import (
     AnswerScores,
     PairedAnswerScores,
@@ -19,14 +20,19 @@ from regard.metrics.answers import (
 )
 from regard.metrics.words import split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
+from regard.setup.base_task import FOLDER, TestReport
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,
     score_interval,
 )
 from regard.setup.held_out import training_rows, unseen_rows
-from regard.tasks.question_answering.data import read_question_data, read_questions_of
-from regard.tasks.question_answering.predictor import Answer, QuestionAnswerer
+from regard.tasks.question_answering.answerer import Answer, Answerer
+from regard.tasks.question_answering.data import (
+    QuestionData,
+    read_question_data,
+    read_questions_of,
+)
 
 _ENDS = ".!?。！？"
 _LONGEST_TEXT = 60  # characters of a text in a line of the report
@@ -67,6 +73,7 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
         floor_f1: F1 of answers that need no model, by name.
         worst: The worst answers, worst first.
         comparison: Differences to the other model; None without one.
+        num_truncated: Questions of whose texts the end was cut off.
     """
 
     num_questions: int
@@ -75,6 +82,7 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
     floor_f1: dict[str, float]
     worst: list[WorstAnswer]
     comparison: PairedAnswerScores | None = None
+    num_truncated: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -113,6 +121,8 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
         noun = "question" if self.num_questions == 1 else "questions"
         count = f"{self.num_questions:,} {noun}{unanswerable}"
         yield "Data", f"{self.path}   {count}   model {self.model}"
+        if self.num_truncated:
+            yield "Cut", f"the end of {self.num_truncated:,} contexts was not read"
         for title, score in (("Exact", self.scores.exact_match), ("F1", self.scores.f1)):
             yield title, f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
         if self.scores.no_answer_f1 is not None:
@@ -138,10 +148,10 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
 
 
 def evaluate_answers(
-    answerer: QuestionAnswerer,
+    answerer: Answerer,
     path: str,
     options: EvaluationOptions,
-    other: QuestionAnswerer | None = None,
+    other: Answerer | None = None,
 ) -> AnswerReport:
     """Score a model on questions with answers.
 
@@ -185,6 +195,60 @@ def evaluate_answers(
             row="question",
             names=["F1", "exact match"],
         ),
+        num_truncated=sum(result.truncated > 0 for result in results),
+    )
+
+
+def answer_test_report(
+    dataset: QuestionData,
+    answers: Sequence[str],
+    valid: dict[str, float],
+    *,
+    threshold: float | None,
+    kind: str,
+) -> TestReport:
+    """Return the results of a finished run.
+
+    Args:
+        dataset: The data of the run.
+        answers: To its test questions; empty for "no answer".
+        valid: Exact match and F1 on the validation questions.
+        threshold: Of "no answer", in nats; None without one.
+        kind: What the model is, in words.
+
+    Returns:
+        Exact match, F1 and F1 of "no answer" on the test questions, in percent.
+    """
+    figures: dict[str, float] = {}
+    summary = f"valid F1 {valid['f1']:.1f}, exact match {valid['exact_match']:.1f}"
+    if answers:
+        scores = score_answers(answers, dataset.test.answers)
+        for name, score in (("exact_match", scores.exact_match), ("f1", scores.f1)):
+            figures |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
+        if scores.no_answer_f1 is not None:
+            figures["no_answer_f1"] = scores.no_answer_f1
+        exact = scores.exact_match
+        summary += (
+            f"   test F1 {scores.f1.value:.1f}, exact match {exact.value:.1f} "
+            f"[{exact.low:.1f}, {exact.high:.1f}]"
+        )
+    notes = (
+        "`exact_match` and `f1` are SQuAD's, in percent; intervals are of 1,000 bootstrap "
+        "resamples, 95 %."
+    )
+    if threshold is not None:
+        notes += (
+            f' "No answer" is given where it is {threshold:.2f} nats more likely than the best '
+            "answer, chosen on the validation questions (`calibration.json`)."
+        )
+    settings = (("context", "FILE"),)
+    return TestReport(
+        test=figures,
+        summary=summary,
+        suggested=[NextStep("Try", "answer", (FOLDER, dataset.example()), settings)],
+        kind=kind,
+        rows=dataset.describe_sizes(),
+        notes=notes,
     )
 
 

@@ -101,14 +101,31 @@ def choose_threshold(spans: Sequence[Span | None], questions: Questions) -> floa
         questions: With their answers.
 
     Returns:
+        See `best_threshold`.
+    """
+    margins = [math.inf if span is None else span.margin for span in spans]
+    return best_threshold(margins, given_answers(spans, questions.contexts, None), questions)
+
+
+def best_threshold(
+    margins: Sequence[float], answers: Sequence[str], questions: Questions
+) -> float | None:
+    """Return the threshold of "no answer" with the highest mean F1, in nats.
+
+    Args:
+        margins: How much more likely "no answer" is than the best answer to each question.
+        answers: The best answers.
+        questions: With their true answers.
+
+    Returns:
         In the middle between two questions, the largest of equally good ones; None where all
         questions have an answer.
     """
     if not questions.num_unanswerable:
         return None
-    f1 = question_scores(given_answers(spans, questions.contexts, None), questions.answers)[1]
-    has_none = np.array([not answers for answers in questions.answers])
-    margins = np.array([math.inf if span is None else span.margin for span in spans])
+    f1 = question_scores(answers, questions.answers)[1]
+    has_none = np.array([not texts for texts in questions.answers])
+    margins = np.array(margins)
     order = np.argsort(margins, kind="stable")
     margins, gains = margins[order], (has_none - f1)[order]  # of "no answer" over the span
     # With the threshold before question k, it and all after it have no answer.
@@ -122,20 +139,16 @@ def choose_threshold(spans: Sequence[Span | None], questions: Questions) -> floa
     return float(below + above) / 2 if math.isfinite(below) else 0.0
 
 
-def answer_measures(
-    spans: Sequence[Span | None], questions: Questions, threshold: float | None
-) -> dict[str, float]:
+def answer_measures(answers: Sequence[str], questions: Questions) -> dict[str, float]:
     """Compute exact match and F1 of the answers to questions, in percent.
 
     Args:
-        spans: The best span of each question.
-        questions: With their answers.
-        threshold: Of "no answer".
+        answers: One for each question; empty for "no answer".
+        questions: With their true answers.
 
     Returns:
         ``exact_match`` and ``f1``.
     """
-    answers = given_answers(spans, questions.contexts, threshold)
     exact, overlap = 100 * question_scores(answers, questions.answers).mean(axis=1)
     return {"exact_match": float(exact), "f1": float(overlap)}
 
@@ -170,5 +183,6 @@ class SpanEvaluator:
         total, number = total_loss(SpanLoss(0.0), model, self._batches)
         spans = best_spans(model, self._batches, max_answer_tokens=self._max_answer_tokens)
         threshold = choose_threshold(spans, self._questions)
-        measures = answer_measures(spans, self._questions, threshold)
+        answers = given_answers(spans, self._questions.contexts, threshold)
+        measures = answer_measures(answers, self._questions)
         return Evaluation(measures={"loss": total / number, **measures}, score_name="f1")

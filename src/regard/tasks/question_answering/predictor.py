@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from collections.abc import Sequence
 
-import msgspec
 import torch
 
 from regard.data.question_rows import Questions
-from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import SpanModel
-from regard.settings.validation import require_texts
 from regard.setup.config import RunConfig
+from regard.tasks.question_answering.answerer import Answer, Answerer
 from regard.tasks.question_answering.loss import is_null, span_text
 from regard.tasks.question_answering.windows import (
     Span,
@@ -26,28 +22,10 @@ from regard.tasks.question_answering.windows import (
 )
 
 ANSWERED_TOKENS = 8192  # in a batch
-_STREAMED_QUESTIONS = 64  # that are sorted by length and answered together
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a question.
-
-    Args:
-        answer: As it is in the text; None where the text has none.
-        start: First character of it; None without an answer.
-        end: The character after its last.
-        probability: Of this span in its window, or of "no answer" where that is the least likely, 0
-            to 1.
-    """
-
-    answer: str | None
-    start: int | None
-    end: int | None
-    probability: float
-
-
-class QuestionAnswerer:
-    """A model of answers in use.
+class QuestionAnswerer(Answerer):
+    """A model that finds answers, in use.
 
     Args:
         model: In evaluation mode.
@@ -75,59 +53,10 @@ class QuestionAnswerer:
             limits.append(self.tokenizer.max_length)
         return min(limits)
 
-    @overload
-    def answer(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
-        self, question: str, context: str
-    ) -> Answer: ...
-    @overload
-    def answer(self, question: Sequence[str], context: str | Sequence[str]) -> list[Answer]: ...
-    def answer(
-        self, question: str | Sequence[str], context: str | Sequence[str]
-    ) -> Answer | list[Answer]:
-        """Find the answer to a question in a text, or to several.
-
-        Args:
-            question: One or more.
-            context: The text of all questions, or one for each.
-
-        Returns:
-            The answer to each, in the same order; of one string, one answer.
-
-        Raises:
-            ConfigError: There are not as many texts as questions, a question is empty, or one of
-                them is not a text.
-        """
-        if isinstance(question, str):
-            if not isinstance(context, str):
-                raise ConfigError("one question has one context, a text.  Give one for each.")
-            return self.answer([question], [context])[0]
-        questions = require_texts(question, "questions")
-        texts = require_texts([context] if isinstance(context, str) else context, "contexts")
-        if isinstance(context, str):
-            texts *= len(questions)
-        if len(texts) != len(questions):
-            raise ConfigError(
-                f"{len(questions):,} questions and {len(texts):,} contexts.  Give one context for "
-                "all, or one for each."
-            )
-        for number, text in enumerate(questions, start=1):
-            if not text.strip():
-                raise ConfigError(f"question {number:,} is empty.")
-        spans = self.spans(unanswered(questions, texts))
-        return [self._result(span, text) for span, text in zip(spans, texts, strict=True)]
-
-    def stream(self, rows: Iterable[tuple[str, str]]) -> Iterator[Answer]:
-        """Answer questions with their texts in order and in constant memory.
-
-        Yields:
-            The answer to each; to a blank question none, of probability 0.
-        """
-        rows = iter(rows)
-        blank = Answer(answer=None, start=None, end=None, probability=0.0)
-        while chunk := list(itertools.islice(rows, _STREAMED_QUESTIONS)):
-            asked = [row for row in chunk if row[0].strip()]
-            results = iter(self.answer([row[0] for row in asked], [row[1] for row in asked]))
-            yield from (next(results) if row[0].strip() else blank for row in chunk)
+    def answer_rows(self, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
+        """Find the answer to each question in its context."""
+        spans = self.spans(unanswered(questions, contexts))
+        return [self._result(span, text) for span, text in zip(spans, contexts, strict=True)]
 
     def batches(
         self,

@@ -7,13 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from regard.data.readers.shape import DataShape
-from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
-from regard.metrics.answers import score_answers
 from regard.models import ENCODERS, BertConfig, Encoder, Model, SpanModel
 from regard.setup.base_task import (
-    FOLDER,
     ReadOptions,
     RunParts,
     Task,
@@ -25,8 +22,13 @@ from regard.setup.build import summarize_tokens
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.presets import QUESTION_PRESETS
-from regard.tasks.question_answering.data import QuestionData, read_question_data
-from regard.tasks.question_answering.evaluation import evaluate_answers
+from regard.tasks.question_answering.answerer import THRESHOLD, Answerer
+from regard.tasks.question_answering.data import (
+    QuestionData,
+    is_for_questions,
+    read_question_data,
+)
+from regard.tasks.question_answering.evaluation import answer_test_report, evaluate_answers
 from regard.tasks.question_answering.loss import (
     SpanEvaluator,
     SpanLoss,
@@ -38,8 +40,6 @@ from regard.training.evaluation_loop import time_evaluation
 from regard.training.events import Report, Warned
 from regard.training.training_config import TrainingConfig
 
-THRESHOLD = "no_answer_threshold"
-"""The name of the threshold in ``calibration.json``."""
 _EVALUATED_QUESTIONS = 512  # of the validation data, evenly spread
 _WINDOW = 384  # tokens (Devlin et al. 2019, in the released code for SQuAD)
 
@@ -97,39 +97,13 @@ class QuestionAnsweringSetup(TrainingSetup[QuestionData, AnyTokenizer, SpanModel
 
     def evaluate_test(self, predictor: QuestionAnswerer, valid: dict[str, float]) -> TestReport:
         """Compute exact match and F1 on the test questions."""
-        dataset, figures = self.dataset, {}
-        summary = f"valid F1 {valid['f1']:.1f}, exact match {valid['exact_match']:.1f}"
-        test = dataset.test
-        if len(test):
-            spans = predictor.spans(test)
-            answers = given_answers(spans, test.contexts, predictor.threshold)
-            scores = score_answers(answers, test.answers)
-            for name, score in (("exact_match", scores.exact_match), ("f1", scores.f1)):
-                figures |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
-            if scores.no_answer_f1 is not None:
-                figures["no_answer_f1"] = scores.no_answer_f1
-            exact = scores.exact_match
-            summary += (
-                f"   test F1 {scores.f1.value:.1f}, exact match {exact.value:.1f} "
-                f"[{exact.low:.1f}, {exact.high:.1f}]"
-            )
-        settings = (("context", "FILE"),)
-        notes = (
-            "`exact_match` and `f1` are SQuAD's, in percent; intervals are of 1,000 bootstrap "
-            "resamples, 95 %."
-        )
-        if predictor.threshold is not None:
-            notes += (
-                f' "No answer" is given where it is {predictor.threshold:.2f} nats more likely '
-                "than the best span, chosen on the validation questions (`calibration.json`)."
-            )
-        return TestReport(
-            test=figures,
-            summary=summary,
-            suggested=[NextStep("Try", "answer", (FOLDER, dataset.example()), settings)],
+        test = self.dataset.test
+        return answer_test_report(
+            self.dataset,
+            given_answers(predictor.spans(test), test.contexts, predictor.threshold),
+            valid,
+            threshold=predictor.threshold,
             kind="A model that finds answers in texts",
-            rows=dataset.describe_sizes(),
-            notes=notes,
         )
 
 
@@ -145,6 +119,13 @@ class QuestionAnsweringTask(Task):
     families = ENCODERS
     presets = QUESTION_PRESETS
 
+    def __init__(self, generative: Task) -> None:
+        self._generative = generative
+
+    def for_config(self, config: RunConfig) -> Task:
+        """Return the task that finds answers, or the one that writes them."""
+        return self._generative if config.qa.kind == "generative" else self
+
     @property
     def defaults(self) -> RunConfig:
         """A BERT on windows of 384 tokens."""
@@ -156,15 +137,8 @@ class QuestionAnsweringTask(Task):
         )
 
     def claims(self, shape: DataShape) -> bool:
-        """Whether it is SQuAD's JSON, or has columns of context and question, and answers.
-
-        Where there are neither answers nor labels, the reader says that answers are missing.
-        """
-        roles = shape.columns.keys()
-        has_questions = {"context", "question"} <= roles
-        return shape.kind == "squad" or (
-            has_questions and ("answers" in roles or "label" not in roles)
-        )
+        """Whether data has questions on texts, see `is_for_questions`."""
+        return is_for_questions(shape)
 
     def read(self, options: ReadOptions) -> QuestionData:
         """Read the questions and split them."""
@@ -224,7 +198,7 @@ class QuestionAnsweringTask(Task):
         predictor: QuestionAnswerer,
         path: str,
         options: EvaluationOptions,
-        other: QuestionAnswerer | None = None,
+        other: Answerer | None = None,
     ) -> EvaluationReport:
         """Score the answers to questions."""
         return evaluate_answers(predictor, path, options, other)

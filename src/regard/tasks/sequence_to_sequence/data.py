@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Protocol, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,6 +19,39 @@ from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.setup.base_task import DataDetails, ReadOptions
 from regard.setup.held_out import split_rows
+
+
+class TextPairs(Protocol):
+    """Rows with a source and a target each, in columns."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        ...
+
+    @property
+    def sources(self) -> list[str]:
+        """One source a row."""
+        ...
+
+    @property
+    def targets(self) -> list[str]:
+        """One target a row."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Iterable[int]) -> Self:
+        """Return the rows at some indices."""
+        ...
+
+    def drop(self, row: int, reason: str) -> DroppedRow:
+        """Return the entry of a row that was left out."""
+        ...
+
+
+P = TypeVar("P", bound=TextPairs)
+"""Rows with a source and a target each."""
 
 
 def read_parts(
@@ -73,8 +107,8 @@ def describe_pairs(parts: Sequence[ParallelCorpus], roles: tuple[str, str]) -> D
     )
 
 
-class EncodedPairs(msgspec.Struct, frozen=True, kw_only=True):
-    """Sentence pairs as token ids.
+class EncodedPairs(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
+    """Pairs of texts as token ids.
 
     Args:
         sources: Token ids of the sources, without their ends.
@@ -82,22 +116,24 @@ class EncodedPairs(msgspec.Struct, frozen=True, kw_only=True):
         text: The same pairs as text.
         dropped: Pairs that were too long.
         truncated: Pairs whose source was cut.
+        longest_source: Tokens of the longest source before that.
     """
 
     sources: TokenRows
     targets: TokenRows
-    text: ParallelCorpus
+    text: P
     dropped: list[DroppedRow]
     truncated: list[DroppedRow] = []
+    longest_source: int = 0
 
 
 def encode_pairs(
-    pairs: ParallelCorpus,
+    pairs: P,
     tokenizer: AnyTokenizer,
     *,
     max_length: int,
     max_source_length: int | None = None,
-) -> EncodedPairs:
+) -> EncodedPairs[P]:
     """Return pairs of texts as token ids, without sides that are too long.
 
     The special tokens that a published vocabulary puts before every text are added to both sides
@@ -118,6 +154,7 @@ def encode_pairs(
     """
     sources = tokenizer.encode(pairs.sources)
     targets = tokenizer.encode_targets(pairs.targets)
+    longest_source = max(map(len, sources), default=0)
     reason = f"longer than {max_length:,} tokens"
     if max_source_length is None:
         longest = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
@@ -143,4 +180,5 @@ def encode_pairs(
         text=pairs if len(rows) == len(pairs) else pairs.select(rows),
         dropped=dropped,
         truncated=truncated,
+        longest_source=longest_source,
     )

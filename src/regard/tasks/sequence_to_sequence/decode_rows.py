@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from msgspec.structs import replace
+from torch import Tensor
 
 from regard.data.batching import SpecialIds, TokenRows
 from regard.errors import ConfigError, WeightsError
 from regard.generation.beam_search import Hypothesis, beam_search
 from regard.generation.beam_search_config import BeamSearchConfig
+from regard.generation.constraints import check_logits
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.models import EncoderDecoder, EncoderDecoderModel
@@ -81,21 +84,63 @@ def decode_rows(
     Returns:
         The hypotheses of each row, best first, in the order of `rows`.
     """
-    by_length = sorted(range(len(rows)), key=lambda index: sources.lengths[rows[index]])
     results: list[list[Hypothesis]] = [[] for _ in rows]
+    for indices, batch in _batches(sources, rows, config.beam, ids):
+        for index, hypotheses in zip(indices, beam_search(model, batch, config, ids), strict=True):
+            results[index] = hypotheses
+    return results
+
+
+@torch.inference_mode()
+def target_log_probabilities(
+    model: EncoderDecoder[Any], sources: TokenRows, target: Sequence[int], ids: SpecialIds
+) -> list[float]:
+    """Compute the log-probability of one target, with its end, for each source.
+
+    Args:
+        model: In evaluation mode.
+        sources: Token ids of the sources, without their ends.
+        target: Token ids, without begin and end; none for an empty output.
+        ids: The tokens that pad, begin and end the rows.
+
+    Returns:
+        In nats, in the order of `sources`.
+
+    Raises:
+        WeightsError: The model gives NaN.
+    """
+    results = [0.0] * len(sources)
+    for indices, batch in _batches(sources, range(len(sources)), 1, ids):
+        state, previous = model.init_state(batch), ids.start
+        total = torch.zeros(len(batch))
+        for token in (*target, ids.end):
+            logits = model.decode_step(torch.full((len(batch),), previous), state).float()
+            check_logits(logits)
+            total += logits.log_softmax(-1)[:, token]  # of [batch, vocab]
+            previous = token
+        for index, value in zip(indices, total.tolist(), strict=True):
+            results[index] = value
+    return results
+
+
+def _batches(
+    sources: TokenRows, rows: Sequence[int], beam: int, ids: SpecialIds
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield batches of similar length: indices into `rows`, and their sources, [batch, length]."""
+    by_length = sorted(range(len(rows)), key=lambda index: sources.lengths[rows[index]])
     start = 0
     while start < len(by_length):
         end = start
         while end < len(by_length):
             width = int(sources.lengths[rows[by_length[end]]]) + 1
-            if end > start and width * (end + 1 - start) * config.beam > DECODING_TOKENS:
+            if end > start and width * (end + 1 - start) * beam > DECODING_TOKENS:
                 break
             end += 1
         indices = by_length[start:end]
-        batch = sources.pad(
-            np.array([rows[index] for index in indices]), after=ids.end_of_source, fill=ids.pad
-        )  # [batch, length]
-        for index, hypotheses in zip(indices, beam_search(model, batch, config, ids), strict=True):
-            results[index] = hypotheses
+        yield (
+            indices,
+            sources.pad(
+                np.array([rows[index] for index in indices]), after=ids.end_of_source, fill=ids.pad
+            ),
+        )
         start = end
-    return results

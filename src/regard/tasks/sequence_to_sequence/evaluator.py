@@ -59,7 +59,7 @@ def pair_with_other_sources(
 
 
 class TargetEvaluator:
-    """Evaluates averaged weights: validation loss, its value with shuffled sources, and a score.
+    """Evaluates averaged weights: validation loss, its value with shuffled sources, and scores.
 
     A model whose loss is as low with the sources of other sentences has learned to ignore its
     source. Where all sources are equal, there is no other, and the figure is left out.
@@ -69,18 +69,18 @@ class TargetEvaluator:
         tokenizer: Decodes the output.
         valid: The validation pairs.
         search: The search for the outputs.
-        score: Computes the score of outputs and what each should have been, 0 to 100.
-        score_name: Its name.
+        score: Computes the scores of outputs by name, 0 to 100, from them and their rows.
+        score_name: Name of the score that decides.
     """
 
     def __init__(
         self,
         model: EncoderDecoder[Any],
         tokenizer: AnyTokenizer,
-        valid: EncodedPairs,
+        valid: EncodedPairs[Any],
         search: BeamSearchConfig,
         *,
-        score: Callable[[Sequence[str], Sequence[str]], float],
+        score: Callable[[Sequence[str], Sequence[int]], dict[str, float]],
         score_name: str,
     ) -> None:
         self._averaged, self._tokenizer, self._valid = AveragedModel(model), tokenizer, valid
@@ -114,13 +114,15 @@ class TargetEvaluator:
             total, num_tokens = total_loss(objective, self._averaged.model, self._batches)
             measures[name] = total / num_tokens
         name, overlong_seconds = self._score_name, 0.0
-        measures[name] = 0.0
+        scores = {name: 0.0}
         if math.isfinite(measures["loss"]):  # else the model gives no numbers to search with
-            measures[name], overlong_seconds = self._decode_and_score()
-        return Evaluation(measures=measures, score_name=name, overlong_seconds=overlong_seconds)
+            scores, overlong_seconds = self._decode_and_score()
+        return Evaluation(
+            measures=measures | scores, score_name=name, overlong_seconds=overlong_seconds
+        )
 
-    def _decode_and_score(self) -> tuple[float, float]:
-        """Return the score of decoded rows, and the seconds that overlong outputs took."""
+    def _decode_and_score(self) -> tuple[dict[str, float], float]:
+        """Return the scores of decoded rows, and the seconds that overlong outputs took."""
         start = time.perf_counter()
         hypotheses = decode_rows(
             self._averaged.model, self._valid.sources, self._decoded, self._search, self._ids
@@ -129,6 +131,5 @@ class TargetEvaluator:
         best = [row[0].ids for row in hypotheses]
         num_tokens = sum(map(len, best))
         num_expected = int(self._valid.targets.lengths[self._decoded].sum())
-        references = [self._valid.text.targets[row] for row in self._decoded]
-        score = self._score(self._tokenizer.decode(best), references)
-        return score, seconds * max(0.0, 1 - num_expected / max(1, num_tokens))
+        scores = self._score(self._tokenizer.decode(best), self._decoded)
+        return scores, seconds * max(0.0, 1 - num_expected / max(1, num_tokens))

@@ -15,6 +15,7 @@ from regard.data.batching import TokenRows
 from regard.data.languages import has_spaces_between_words
 from regard.errors import ConfigError
 from regard.generation.alignment import cross_attention
+from regard.generation.beam_search import Hypothesis
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
@@ -174,6 +175,11 @@ class TargetWriter:
             weights=weights.tolist(),
         )
 
+    def decode(self, sources: TokenRows, search: BeamSearchConfig) -> list[list[Hypothesis]]:
+        """Return the best outputs for each source as token ids, best first."""
+        ids = special_ids(self.model, self.tokenizer)
+        return decode_rows(self.model, sources, range(len(sources)), search, ids)
+
     def write(
         self, rows: Sequence[Sequence[int]], search: BeamSearchConfig
     ) -> list[list[Candidate]]:
@@ -191,8 +197,7 @@ class TargetWriter:
         results = [[empty] * search.num_best for _ in rows]
         source_tokenizer, _ = split_tokenizer(self.tokenizer)
         sources = TokenRows(prepend_special_tokens(source_tokenizer, (rows[i] for i in filled)))
-        ids = special_ids(self.model, self.tokenizer)
-        decoded = decode_rows(self.model, sources, range(len(filled)), search, ids)
+        decoded = self.decode(sources, search)
         for index, hypotheses in zip(filled, decoded, strict=True):
             texts = self.tokenizer.decode(map(attrgetter("ids"), hypotheses))
             results[index] = [

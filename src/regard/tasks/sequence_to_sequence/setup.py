@@ -13,7 +13,6 @@ import torch
 from msgspec.structs import replace
 
 from regard.data.batching import PairBatches
-from regard.data.parallel_corpus import ParallelCorpus
 from regard.errors import NextStep, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
@@ -30,7 +29,8 @@ _SOURCE_IGNORED = 0.05  # nats per token: a smaller gap means that the source is
 _SAMPLED_ROWS = 32
 _BATCHING_GAIN = 0.6  # a sentence in a full batch takes less time than one in the small sample
 
-D = TypeVar("D", bound=Dataset[ParallelCorpus])
+D = TypeVar("D", bound=Dataset[Any])
+"""Data whose rows are `TextPairs`."""
 
 
 class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]]):
@@ -44,7 +44,7 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
     """
 
     score_name: str
-    """Name of the score of decoded outputs, by which the best weights are chosen."""
+    """Name of the score of decoded outputs by which the best weights are chosen."""
 
     def __init__(
         self, parts: RunParts[D, AnyTokenizer, EncoderDecoder[Any]], report: Report
@@ -58,6 +58,7 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
         self.valid = encode_pairs(dataset.valid, tokenizer, **limits)
         dataset.dropped += train.dropped
         self.num_too_long, self.truncated = len(train.dropped), train.truncated
+        self.longest_source = train.longest_source
         dataset.train = train.text
         report(
             summarize_tokens(
@@ -77,9 +78,42 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
         )
         super().__init__(parts, batches)
 
+    def report_cut(self, report: Report, sources: str, target: str, targets: str) -> None:
+        """Report what of the training data is cut off, and what is left out, for its length.
+
+        Args:
+            report: Called with events.
+            sources: What sources are, such as ``documents``.
+            target: What a target is, such as ``summary``.
+            targets: The same in the plural.
+        """
+        data, num_rows = self.config.data, len(self.dataset.train)
+        if num_cut := len(self.truncated):
+            verb = "is" if num_cut == 1 else "are"
+            report(
+                Warned(
+                    text=f"{num_cut:,} of {num_rows:,} training {sources} {verb} longer than "
+                    f"{data.max_source_length:,} tokens: the rest is cut off.  Whole: "
+                    f"`data.max_source_length={self.longest_source}`"
+                )
+            )
+        if num_dropped := self.num_too_long:
+            noun = f"{target} is" if num_dropped == 1 else f"{targets} are"
+            report(
+                Warned(
+                    text=f"{num_dropped:,} training {noun} longer than {data.max_length:,} tokens "
+                    "and left out.  Keep them: `data.max_length=1024`"
+                )
+            )
+
     @abstractmethod
-    def score(self, outputs: Sequence[str], references: Sequence[str]) -> float:
-        """Return the score of decoded outputs, 0 to 100."""
+    def score(self, outputs: Sequence[str], rows: Sequence[int]) -> dict[str, float]:
+        """Return the scores of outputs for some rows of `valid` by name, 0 to 100."""
+
+    def references(self, rows: Sequence[int]) -> list[str]:
+        """Return the targets of some rows of `valid`."""
+        targets = self.valid.text.targets
+        return [targets[row] for row in rows]
 
     def loss(self) -> TargetLoss:
         """Return the label-smoothed cross-entropy."""
@@ -91,7 +125,7 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
         )
 
     def evaluator(self) -> TargetEvaluator:
-        """Return the evaluator of validation losses and the score."""
+        """Return the evaluator of validation losses and the scores."""
         greedy = replace(self.config.search, beam=1, num_best=1)
         return TargetEvaluator(
             self.model,

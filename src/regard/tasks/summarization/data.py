@@ -13,7 +13,7 @@ from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.columns import SUMMARY_ROLES
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
-from regard.setup.base_task import DataDetails, Dataset, ReadOptions
+from regard.setup.base_task import DataDetails, Dataset, LongSources, ReadOptions
 from regard.setup.config import DataConfig, two_columns
 from regard.setup.facts import DataFacts
 from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
@@ -84,9 +84,9 @@ class SummarizationData(Dataset[ParallelCorpus], kw_only=True):
         """Return all training texts, documents first."""
         return [*self.train.sources, *self.train.targets]
 
-    def long_pairs(self) -> ParallelCorpus:
+    def long_sources(self) -> LongSources:
         """Return the training documents with their summaries."""
-        return self.train
+        return LongSources(self.train.sources, self.train.targets)
 
     def locate(self, rows: Sequence[int]) -> str:
         """Describe the lines of training rows, such as ``lines 12, 88, 204 and 29 more``."""

@@ -26,7 +26,7 @@ from regard.tasks.summarization.evaluation import (
     evaluate_summarizer,
 )
 from regard.tasks.summarization.predictor import Summarizer
-from regard.training.events import Report, Warned
+from regard.training.events import Report
 
 _TESTED_ROWS = 500
 _SUGGESTED_CHARS, _SUGGESTED_WORDS = 200, 30  # of a document in a suggested command
@@ -40,6 +40,7 @@ class SummarizationTask(Task):
     verbs = (("summarize", "FILE"), ("evaluate", "documents.jsonl"))
     example_data = "documents.jsonl"
     has_picture = True
+    has_long_sources = True
     families = ENCODER_DECODERS
     presets = SUMMARIZATION_PRESETS
 
@@ -89,30 +90,12 @@ class SummarizationSetup(SequenceToSequenceSetup[SummarizationData]):
         self, parts: RunParts[SummarizationData, AnyTokenizer, EncoderDecoder[Any]], report: Report
     ) -> None:
         super().__init__(parts, report)
-        data, num_rows = self.config.data, len(self.dataset.train)
         self.dataset.truncated += self.truncated
-        if num_cut := len(self.truncated):
-            limit = data.max_source_length
-            verb = "is" if num_cut == 1 else "are"
-            report(
-                Warned(
-                    text=f"{num_cut:,} of {num_rows:,} training documents {verb} longer than "
-                    f"{limit:,} tokens: the rest is cut off.  Whole: `data.max_source_length="
-                    f"{max(map(len, self.tokenizer.encode([row.text for row in self.truncated])))}`"
-                )
-            )
-        if num_dropped := self.num_too_long:
-            noun = "summary is" if num_dropped == 1 else "summaries are"
-            report(
-                Warned(
-                    text=f"{num_dropped:,} training {noun} longer than {data.max_length:,} tokens "
-                    "and left out.  Keep them: `data.max_length=1024`"
-                )
-            )
+        self.report_cut(report, "documents", "summary", "summaries")
 
-    def score(self, outputs: Sequence[str], references: Sequence[str]) -> float:
+    def score(self, outputs: Sequence[str], rows: Sequence[int]) -> dict[str, float]:
         """Return ROUGE-L of summaries."""
-        return rouge_l(outputs, references)
+        return {self.score_name: rouge_l(outputs, self.references(rows))}
 
     def evaluate_test(self, predictor: Summarizer, valid: dict[str, float]) -> TestReport:
         """Score beam search on at most 500 to 1,000 of the test documents."""

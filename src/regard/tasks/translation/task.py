@@ -75,9 +75,9 @@ class TranslationSetup(SequenceToSequenceSetup[TranslationData]):
 
     score_name = "chrf"
 
-    def score(self, outputs: Sequence[str], references: Sequence[str]) -> float:
+    def score(self, outputs: Sequence[str], rows: Sequence[int]) -> dict[str, float]:
         """Return chrF of translations."""
-        return chrf(outputs, references)
+        return {self.score_name: chrf(outputs, self.references(rows))}
 
     def evaluate_test(self, predictor: Translator, valid: dict[str, float]) -> TestReport:
         """Score beam search on at most 500 to 1,000 of the test pairs."""

@@ -1,0 +1,1 @@
+"""Question answering by a model that writes the answer."""

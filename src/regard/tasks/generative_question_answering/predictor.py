@@ -1,0 +1,104 @@
+"""Trained models in use that write answers: a question and a text go in, the answer comes out."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+from msgspec.structs import replace
+
+from regard.data.batching import TokenRows
+from regard.hub.any_tokenizer import prepend_special_tokens
+from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.tasks.generative_question_answering.data import source_text
+from regard.tasks.question_answering.answerer import Answer, Answerer
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids, target_log_probabilities
+from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+
+
+class WrittenAnswer(NamedTuple):
+    """The best answer that a model writes, and how likely there is none.
+
+    Args:
+        text: The answer, of one token at least.
+        log_probability: Of it, with its end, in nats.
+        log_null: Of an empty output, which says that there is no answer.
+        truncated: Tokens of the context that were cut off, and not read.
+    """
+
+    text: str
+    log_probability: float
+    log_null: float
+    truncated: int
+
+    @property
+    def margin(self) -> float:
+        """How much more likely "no answer" is than the answer, in nats."""
+        return self.log_null - self.log_probability
+
+    def is_null(self, threshold: float | None) -> bool:
+        """Return whether there is no answer, by a threshold in nats."""
+        return not self.text or (threshold is not None and self.margin > threshold)
+
+
+class AnswerWriter(Answerer, TargetWriter):
+    """A model that writes answers, in use."""
+
+    def with_beam(self, beam: int | None) -> Self:
+        """Return the same model with another beam; None leaves it as it is."""
+        writer = copy.copy(self)
+        if beam is not None:
+            writer.config = replace(self.config, search=self.search_config(beam=beam))
+        return writer
+
+    def answer_rows(self, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
+        """Write the answer to each question; what is cut off of a context is in the answer."""
+        outputs = self.write_answers(questions, contexts)
+        return [self._result(output, text) for output, text in zip(outputs, contexts, strict=True)]
+
+    def write_answers(
+        self, questions: Sequence[str], contexts: Sequence[str]
+    ) -> list[WrittenAnswer]:
+        """Write the best answer to each question that is not empty."""
+        if not questions:
+            return []
+        limit, ids = self.max_source_length, special_ids(self.model, self.tokenizer)
+        source_tokenizer, target_tokenizer = split_tokenizer(self.tokenizer)
+        encoded = self.tokenizer.encode(list(map(source_text, questions, contexts)))
+        sources = prepend_special_tokens(source_tokenizer, (row[:limit] for row in encoded))
+        rows, begin = TokenRows(sources), target_tokenizer.begin_ids
+        # An output of one token or more: no answer is what all of them are compared with.
+        search = self.search_config(min_length=len(begin) + 2)
+        best = [hypotheses[0] for hypotheses in self.decode(rows, search)]
+        nulls = target_log_probabilities(self.model, rows, begin, ids)
+        texts = self.tokenizer.decode([hypothesis.ids for hypothesis in best])
+        return [
+            WrittenAnswer(
+                text=text.strip(),
+                log_probability=hypothesis.log_probability,
+                log_null=null,
+                truncated=max(0, len(row) - limit),
+            )
+            for text, hypothesis, null, row in zip(texts, best, nulls, encoded, strict=True)
+        ]
+
+    def _result(self, output: WrittenAnswer, context: str) -> Answer:
+        if output.is_null(self.threshold):
+            return Answer(
+                answer=None,
+                start=None,
+                end=None,
+                probability=math.exp(output.log_null),
+                truncated=output.truncated,
+            )
+        start = context.find(output.text)
+        is_found = start >= 0
+        return Answer(
+            answer=output.text,
+            start=start if is_found else None,
+            end=start + len(output.text) if is_found else None,
+            probability=math.exp(output.log_probability),
+            truncated=output.truncated,
+        )

@@ -1,0 +1,135 @@
+"""Question answering: questions on texts -> batches -> a model that writes the answer.
+
+What is read is the question and then the text (Raffel et al. 2020, "T5", section 2.4); an empty
+output says that there is no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from regard.data.readers.shape import DataShape
+from regard.generation.beam_search_config import BeamSearchConfig
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.model_folder import ModelFolder
+from regard.models import ENCODER_DECODERS, EncoderDecoder
+from regard.setup.base_task import ReadOptions, RunParts, Task, TestReport
+from regard.setup.config import QuestionAnsweringConfig, RunConfig
+from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
+from regard.setup.presets import SUMMARIZATION_PRESETS
+from regard.tasks.generative_question_answering.data import (
+    WrittenAnswerData,
+    read_written_answers,
+)
+from regard.tasks.generative_question_answering.predictor import AnswerWriter
+from regard.tasks.question_answering.answerer import THRESHOLD, Answerer
+from regard.tasks.question_answering.data import is_for_questions
+from regard.tasks.question_answering.evaluation import answer_test_report, evaluate_answers
+from regard.tasks.question_answering.loss import answer_measures, best_threshold
+from regard.tasks.question_answering.task import QuestionAnsweringTask
+from regard.tasks.sequence_to_sequence.setup import SequenceToSequenceSetup
+from regard.training.events import Report
+from regard.training.training_config import TrainingConfig
+
+
+class GenerativeQuestionAnsweringTask(Task):
+    """Question answering by a model that writes the answer."""
+
+    name = QuestionAnsweringTask.name
+    purpose = QuestionAnsweringTask.purpose
+    verbs = QuestionAnsweringTask.verbs
+    example_data = QuestionAnsweringTask.example_data
+    has_picture = True
+    has_long_sources = True
+    families = ENCODER_DECODERS
+    presets = SUMMARIZATION_PRESETS
+
+    @property
+    def defaults(self) -> RunConfig:
+        """The Transformer, whose best answer is the most probable one."""
+        return RunConfig(
+            task=self.name,
+            qa=QuestionAnsweringConfig(kind="generative"),
+            search=BeamSearchConfig(length_penalty=0.0, max_length_ratio=1.0),
+            training=TrainingConfig(label_smoothing=0.0),
+        )
+
+    def claims(self, shape: DataShape) -> bool:
+        """Whether data has questions on texts, see `is_for_questions`."""
+        return is_for_questions(shape)
+
+    def read(self, options: ReadOptions) -> WrittenAnswerData:
+        """Read the questions and split them."""
+        return read_written_answers(options)
+
+    def set_up(
+        self, parts: RunParts[WrittenAnswerData, AnyTokenizer, EncoderDecoder[Any]], report: Report
+    ) -> WrittenAnswerSetup:
+        """Encode questions with their texts, and arrange them in batches."""
+        return WrittenAnswerSetup(parts, report)
+
+    def predictor(
+        self, model: EncoderDecoder[Any], tokenizer: AnyTokenizer, config: RunConfig
+    ) -> AnswerWriter:
+        """Return a trained model in use, without a threshold of "no answer"."""
+        return AnswerWriter(model, tokenizer, config)
+
+    def open(self, folder: str | Path, config: RunConfig | None = None) -> AnswerWriter:
+        """Return the predictor of a model folder, with its threshold."""
+        writer: AnswerWriter = super().open(folder, config)
+        writer.threshold = ModelFolder(folder).read_calibration().get(THRESHOLD)
+        return writer
+
+    def evaluate(
+        self,
+        predictor: AnswerWriter,
+        path: str,
+        options: EvaluationOptions,
+        other: Answerer | None = None,
+    ) -> EvaluationReport:
+        """Score the answers to questions."""
+        if isinstance(other, AnswerWriter):
+            other = other.with_beam(options.beam)
+        return evaluate_answers(predictor.with_beam(options.beam), path, options, other)
+
+
+class WrittenAnswerSetup(SequenceToSequenceSetup[WrittenAnswerData]):
+    """Model, batches, loss and evaluation of a model that writes answers."""
+
+    score_name = "f1"
+
+    def __init__(
+        self, parts: RunParts[WrittenAnswerData, AnyTokenizer, EncoderDecoder[Any]], report: Report
+    ) -> None:
+        super().__init__(parts, report)
+        self.dataset.truncated += self.truncated
+        self.report_cut(report, "questions with their texts", "answer", "answers")
+
+    def score(self, outputs: Sequence[str], rows: Sequence[int]) -> dict[str, float]:
+        """Return exact match and F1 of answers."""
+        texts = [text.strip() for text in outputs]
+        return answer_measures(texts, self.valid.text.select(rows))
+
+    def calibrate(self, predictor: AnswerWriter) -> dict[str, float]:
+        """Choose the threshold of "no answer" on the validation questions."""
+        valid = self.dataset.valid
+        if not valid.num_unanswerable:
+            return {}
+        outputs = predictor.write_answers(valid.questions, valid.contexts)
+        margins = [output.margin for output in outputs]
+        predictor.threshold = best_threshold(margins, [output.text for output in outputs], valid)
+        return {} if predictor.threshold is None else {THRESHOLD: predictor.threshold}
+
+    def evaluate_test(self, predictor: AnswerWriter, valid: dict[str, float]) -> TestReport:
+        """Compute exact match and F1 on the test questions."""
+        test = self.dataset.test
+        results = predictor.answer_rows(test.questions, test.contexts)
+        return answer_test_report(
+            self.dataset,
+            [result.answer or "" for result in results],
+            valid,
+            threshold=predictor.threshold,
+            kind="A model that writes answers to questions on texts",
+        )

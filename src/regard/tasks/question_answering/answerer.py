@@ -1,0 +1,104 @@
+"""What every model of answers does, whether it finds or writes them."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+import msgspec
+
+from regard.errors import ConfigError
+from regard.settings.validation import require_texts
+from regard.setup.config import RunConfig
+
+THRESHOLD = "no_answer_threshold"
+"""The name of the threshold in ``calibration.json``."""
+_STREAMED_QUESTIONS = 64  # that are sorted by length and answered together
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a question.
+
+    Args:
+        answer: The text; None where the context has no answer.
+        start: First character of it in the context; None where it is not there.
+        end: The character after its last.
+        probability: Of this answer, or of "no answer", 0 to 1. Of an answer that is found, in its
+            window, and of "no answer" in the window where that is the least likely.
+        truncated: Tokens of the context that were cut off, and not read.
+    """
+
+    answer: str | None
+    start: int | None
+    end: int | None
+    probability: float
+    truncated: int = 0
+
+
+class Answerer(ABC):
+    """A model of answers in use."""
+
+    config: RunConfig
+    """The settings of its run."""
+    threshold: float | None = None
+    """How much more likely "no answer" must be than the best answer, in nats, to be given; None
+    always gives the best answer."""
+
+    @abstractmethod
+    def answer_rows(self, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
+        """Answer questions that are not blank, each by its context."""
+
+    @overload
+    def answer(  # pyright: ignore[reportOverlappingOverload] - a string is a sequence, too
+        self, question: str, context: str
+    ) -> Answer: ...
+    @overload
+    def answer(self, question: Sequence[str], context: str | Sequence[str]) -> list[Answer]: ...
+    def answer(
+        self, question: str | Sequence[str], context: str | Sequence[str]
+    ) -> Answer | list[Answer]:
+        """Answer a question by a text, or several.
+
+        Args:
+            question: One or more.
+            context: The text of all questions, or one for each.
+
+        Returns:
+            The answer to each, in the same order; of one string, one answer.
+
+        Raises:
+            ConfigError: There are not as many texts as questions, a question is empty, or one of
+                them is not a text.
+        """
+        if isinstance(question, str):
+            if not isinstance(context, str):
+                raise ConfigError("one question has one context, a text.  Give one for each.")
+            return self.answer([question], [context])[0]
+        questions = require_texts(question, "questions")
+        texts = require_texts([context] if isinstance(context, str) else context, "contexts")
+        if isinstance(context, str):
+            texts *= len(questions)
+        if len(texts) != len(questions):
+            raise ConfigError(
+                f"{len(questions):,} questions and {len(texts):,} contexts.  Give one context for "
+                "all, or one for each."
+            )
+        for number, text in enumerate(questions, start=1):
+            if not text.strip():
+                raise ConfigError(f"question {number:,} is empty.")
+        return self.answer_rows(questions, texts)
+
+    def stream(self, rows: Iterable[tuple[str, str]]) -> Iterator[Answer]:
+        """Answer questions with their texts in order and in constant memory.
+
+        Yields:
+            The answer to each; to a blank question none, of probability 0.
+        """
+        rows = iter(rows)
+        blank = Answer(answer=None, start=None, end=None, probability=0.0)
+        while chunk := list(itertools.islice(rows, _STREAMED_QUESTIONS)):
+            asked = [row for row in chunk if row[0].strip()]
+            results = iter(self.answer([row[0] for row in asked], [row[1] for row in asked]))
+            yield from (next(results) if row[0].strip() else blank for row in chunk)
