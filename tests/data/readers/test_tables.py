@@ -822,3 +822,20 @@ def test_a_damaged_file_of_summaries_is_refused_with_its_line(name, content, lin
 def test_documents_with_summaries_that_are_read_as_pairs_name_their_task():
     with pytest.raises(DataError, match=r"d\.tsv:1: columns seen: .* `task=summarization`"):
         read("document\tsummary\nlong\tshort\n", "d.tsv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "noun"),
+    [
+        ("d.csv", "document,summary\na b c,a\n", "column"),
+        ("d.jsonl", '{"document": "a b c", "summary": "a"}\n', "key"),
+    ],
+)
+def test_a_misspelt_column_is_named_with_the_closest(tmp_path, name, text, noun):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError) as error:
+        read_pairs(tmp_path / name, columns=("document", "sumary"))
+    assert (
+        f'no {noun} "sumary".  Did you mean summary?  {noun.capitalize()}s seen: document, summary.'
+        in str(error.value)
+    )

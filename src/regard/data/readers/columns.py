@@ -12,6 +12,7 @@ from functools import cache
 from itertools import chain
 
 from regard.data.languages import is_language_code, language_names
+from regard.errors import did_you_mean
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "text": (
@@ -80,6 +81,16 @@ def find_column(names: Sequence[str], column: str) -> str | None:
         if not matches and column in synonyms:
             matches = [name for name in names if fold_name(name) in synonyms[column]]
     return matches[0] if len(matches) == 1 else None
+
+
+def describe_missing(noun: str, name: str, names: Sequence[str]) -> str:
+    """Return in words that a column or key is missing, with those that there are.
+
+    >>> describe_missing("column", "sumary", ["document", "summary"])
+    'no column "sumary".  Did you mean summary?  Columns seen: document, summary.'
+    """
+    seen = ", ".join(names) or "none"
+    return f'no {noun} "{name}".{did_you_mean(name, names)}  {noun.capitalize()}s seen: {seen}.'
 
 
 def find_roles(names: Sequence[str], *, is_table: bool = True) -> dict[str, str]:

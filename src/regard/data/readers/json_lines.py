@@ -10,7 +10,7 @@ from itertools import chain, islice
 
 import msgspec
 
-from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES
+from regard.data.readers.columns import PAIR_ROLES, SUMMARY_ROLES, describe_missing
 from regard.data.readers.headers import advise_columns
 from regard.data.readers.text_lines import Lines, TextFile, numbered_lines
 from regard.errors import DataError
@@ -90,7 +90,7 @@ def _describe_first_object(
     missing = [key for key in find_keys(names) or expected if key not in fields]
     if not missing:
         return None
-    reason = f'no key "{missing[0]}".  Keys seen: {", ".join(names) or "none"}.'
+    reason = describe_missing("key", missing[0], names)
     below = []
     for _, other in ahead:
         with suppress(DataError, msgspec.DecodeError, RecursionError):
@@ -133,7 +133,7 @@ def json_fields(text: str) -> dict[str, object]:
 def _json_text(fields: dict[str, object], key: str, *, takes_numbers: bool) -> str:
     """Return the text under a key of an object."""
     if key not in fields:
-        raise DataError(f'no key "{key}".  Keys seen: {", ".join(fields) or "none"}.')
+        raise DataError(describe_missing("key", key, list(fields)))
     value = fields[key]
     if isinstance(value, str):
         return value

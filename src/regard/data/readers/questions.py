@@ -16,7 +16,7 @@ from typing import NamedTuple
 from regard.data.dropped_rows import DroppedRow
 from regard.data.question_rows import NOT_FOUND, QUESTION_COLUMNS, Questions
 from regard.data.readers import FORMATS
-from regard.data.readers.columns import find_column
+from regard.data.readers.columns import describe_missing, find_column
 from regard.data.readers.json_lines import read_objects
 from regard.data.readers.problems import RowProblem
 from regard.data.readers.source import DataSource, SourceLike, as_source
@@ -173,7 +173,7 @@ def _problem_of(fields: dict[str, object], names: Sequence[str]) -> str | None:
     """Return why an object is not a question on a text; None if it is."""
     missing = [name for name in names if name not in fields]
     if missing:
-        return f'no key "{missing[0]}".  Keys seen: {", ".join(fields) or "none"}.'
+        return describe_missing("key", missing[0], list(fields))
     wrong = [name for name in names[:2] if not isinstance(fields[name], str)]
     return f'"{wrong[0]}" is not a text.' if wrong else None
 

@@ -25,7 +25,7 @@ from regard.data.readers.columns import find_column, fold_name
 from regard.data.readers.source import SourceLike, as_source
 from regard.data.readers.tables import Records, read_cells, require_readable
 from regard.data.readers.text_lines import TextFile, open_text
-from regard.errors import DataError
+from regard.errors import DataError, did_you_mean
 
 _NUM_NAMED = 10  # columns in a message
 _INDEX_NAMES = ("", "id", "index", "row", "unnamed: 0")  # the last is what pandas writes
@@ -94,7 +94,9 @@ def read_number_rows(
     column = find_column(header, label)
     if column is None and not file.problems:
         reason, remedy = _describe_header(header)
-        file.refuse(line, f'no column "{label}".{reason}', remedy=remedy)
+        file.refuse(
+            line, f'no column "{label}".{did_you_mean(label, header)}{reason}', remedy=remedy
+        )
     rows = [] if file.problems else list(_number_rows(file, records, header, column))
     require_readable(file.problems)
     if not rows:

@@ -22,6 +22,7 @@ from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import (
     PAIR_ROLES,
+    describe_missing,
     find_column,
     find_pair_or_usual,
 )
@@ -417,7 +418,7 @@ def _find_indices(
     for name in names:
         column = find_column(header, name)
         if column is None:
-            file.refuse(line, f'no column "{name}".  Columns seen: {", ".join(header)}.')
+            file.refuse(line, describe_missing("column", name, header))
             return None
         indices.append(header.index(column))
     repeated = [name for name in header if name and header.count(name) > 1]
