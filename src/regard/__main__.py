@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from regard.cli.wording import error_text
 from regard.errors import RegardError, describe_lack_of_memory
 
 _USAGE, _RESOURCES, _INTERRUPTED = 2, 5, 130
+_READER_LEFT = 141  # as shells say of a process that SIGPIPE ended
 _SPINS = "10000"  # longer than the pause between two operations of a model; 1000 is 20 % slower
 _LESS_MEMORY = "Less fits: shorter texts, --beam 1 where there is a beam, or a smaller model."
 _BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, as Python keeps it in a word
@@ -27,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after ``regard``; None takes the process's own.
 
     Returns:
-        The exit code: 0 ok, 2 usage, 3 data, 4 model, 5 resources, 130 or 143 when stopped.
+        The exit code: 0 ok, 2 usage, 3 data, 4 model, 5 resources, 130 or 143 when stopped, 141
+        when the reader of standard output left, as ``| head`` does.
     """
     _bound_spinning()
     warnings.formatwarning = lambda message, *_, **__: f"regard: note: {message}\n"
@@ -40,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _run(words)
         sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return _READER_LEFT
     except OSError as error:
         if error.filename is not None:
             reason = error.strerror or str(error)
@@ -61,9 +67,9 @@ def _run(words: list[str]) -> int:
         index = words.index("--help-config") + 1
         if index == len(words) or words[index].startswith("-"):
             words.insert(index, "all")
-    from cyclopts import CycloptsError
+    from cyclopts import CycloptsError, UnusedCliTokensError
 
-    from regard.cli.parameters import protect_hyphens, restore_hyphens
+    from regard.cli.parameters import describe_surplus, protect_hyphens, restore_hyphens
     from regard.training.signals import Stopped
 
     words = protect_hyphens(words)
@@ -73,6 +79,9 @@ def _run(words: list[str]) -> int:
         return _fail(error_text(error), error.exit_code)
     except CycloptsError as error:
         verb = " ".join(("regard", *(error.command_chain or ())))
+        if isinstance(error, UnusedCliTokensError) and error.target is not None:
+            problem = describe_surplus(error.unused_tokens or (), verb, error.target)
+            return _fail(restore_hyphens(problem), _USAGE)
         return _fail(restore_hyphens(f"{error}  See: {verb} --help"), _USAGE)
     except Stopped as stopped:
         return stopped.exit_code
@@ -144,9 +153,9 @@ class _ClosedStream(TextIOBase):
         self._is_silent = is_silent
 
     def write(self, text: str) -> int:
-        """Raise BrokenPipeError, or drop the text."""
+        """Raise OSError, or drop the text."""
         if not self._is_silent:
-            raise BrokenPipeError(32, os.strerror(32))
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return len(text)
 
 

@@ -6,7 +6,8 @@ no word of a command line holds, and each parameter that can be a hyphen restore
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 from cyclopts import Parameter, Token
@@ -36,6 +37,29 @@ def _refuse_empty(_: object, value: Any) -> None:
     """Raise ValueError for an empty name of a file or folder."""
     if value == "":
         raise ValueError("An empty name.  Name a file or folder.")
+
+
+def describe_surplus(words: Sequence[str], verb: str, function: Callable[..., object]) -> str:
+    """Return in words that a verb does not take some words, and how it is used.
+
+    Args:
+        words: What is left of the command line.
+        verb: The verb, such as ``regard answer``.
+        function: Runs the verb; its positional parameters are the words that it takes.
+    """
+    usage, takes_text = [verb], False
+    for parameter in signature(function, eval_str=True).parameters.values():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            name = parameter.name.upper()
+            usage.append(name if parameter.default is parameter.empty else f"[{name}]")
+            takes_text = Text in getattr(parameter.annotation, "__metadata__", ())
+    listed = ", ".join(f'"{word}"' for word in words)
+    verb_form = "is" if len(words) == 1 else "are"
+    quotes = "  Put a text of several words in quotes." if takes_text else ""
+    return (
+        f"{listed} {verb_form} not expected.{quotes}  Usage: {' '.join(usage)} [OPTIONS]  "
+        f"See: {verb} --help"
+    )
 
 
 Flag = Parameter(negative=())
