@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -145,6 +147,49 @@ def test_closed_standard_streams_give_a_sentence(capsys, trained, monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     assert main(["info", str(trained)]) == 5
     assert "standard output cannot be written" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_ends_a_verb_without_a_word(capsys, trained, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", closed)
+        assert main(["info", str(trained)]) == 141
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("answer", "M", "q", "extra"),
+            '"extra" is not expected.  Put a text of several words in quotes.  '
+            "Usage: regard answer MODEL [QUESTION] [OPTIONS]  See: regard answer --help",
+        ),
+        (
+            ("train", "a", "b", "-"),
+            '"b", "-" are not expected.  Usage: regard train [DATA] [OPTIONS]  '
+            "See: regard train --help",
+        ),
+    ],
+)
+def test_a_surplus_word_is_named_with_the_usage(capsys, words, message):
+    assert run(capsys, *words)[::2] == (2, f"regard: {message}\n")
+
+
+def test_what_killed_writers_left_is_swept_by_the_next(capsys, trained, tmp_path):
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    leftover = tmp_path / f".out.txt.{finished.pid}.tmp"
+    leftover.mkdir()
+    (leftover / "out.txt").write_text("half")
+    running = tmp_path / f".out.txt.{os.getppid()}.tmp"
+    running.mkdir()
+    notes = tmp_path / f".notes.{finished.pid}.tmp"
+    notes.write_text("a file of the user's")
+    code, _, _ = run(capsys, "translate", trained, "A cat", "-o", tmp_path / "out.txt")
+    assert code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"out.txt", running.name, notes.name}
 
 
 def test_a_full_standard_output_gives_a_sentence(capsys, trained, monkeypatch):

@@ -9,7 +9,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -53,7 +53,8 @@ def replacing(name: str) -> Iterator[TextIO]:
     """Open a temporary file that takes a name once the body has succeeded.
 
     What has the name before is there until then, so the body may read it. A pipe or a device is
-    written directly; the file that a link leads to is replaced, and not the link.
+    written directly; the file that a link leads to is replaced, and not the link. The temporary
+    file is in a folder of its own; those of killed processes are removed.
 
     Args:
         name: Of the file.
@@ -67,7 +68,8 @@ def replacing(name: str) -> Iterator[TextIO]:
         ResourceError: The disk is full, or fails.
     """
     path = Path(os.path.realpath(name))
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    folder = _temporary_folder(path)
+    temporary = folder / path.name
     try:
         mode = path.stat().st_mode if path.exists() else None
         if path.is_dir():
@@ -78,6 +80,8 @@ def replacing(name: str) -> Iterator[TextIO]:
             with path.open("w", encoding="utf-8", newline="\n") as stream:
                 yield stream
             return
+        _sweep(path.parent)
+        folder.mkdir()
         with temporary.open("w", encoding="utf-8", newline="\n") as stream:
             yield stream
             stream.flush()
@@ -85,12 +89,25 @@ def replacing(name: str) -> Iterator[TextIO]:
         if mode is not None:
             temporary.chmod(stat.S_IMODE(mode))
         temporary.replace(path)
+    except BrokenPipeError:  # the reader of a pipe left
+        raise
     except OSError as error:
         kind = ConfigError if error.filename is not None else ResourceError
         raise kind(f"{name}: cannot be written ({error.strerror or error}).") from error
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary_folder(path: Path) -> Path:
+    """Return the folder in which a file or folder is written; `sweep_temporaries` knows it."""
+    return path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left in a folder that is written."""
+    from regard.hub.storage import sweep_temporaries  # loads torch, which every writer has
+
+    sweep_temporaries(folder)
 
 
 def _is_of_model(path: Path) -> bool:
@@ -117,11 +134,12 @@ def replacing_folder(name: str) -> Iterator[Path]:
         RegardError: One of the body, with the name in place of the temporary folder.
     """
     path = Path(os.path.realpath(name))
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.tmp")
+    temporary = _temporary_folder(path)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{name}: a file, not a folder.  Name a folder.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         temporary.mkdir()
         yield temporary
         if not path.exists():
