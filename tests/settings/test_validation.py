@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
+from typing import TypedDict
 
 import msgspec
+import numpy as np
 import pytest
 
 from regard.errors import ConfigError
+from regard.generation.beam_search_config import BeamSearchConfig
 from regard.settings.validation import (
+    replace_values,
     require_at_least,
     require_even_heads,
     require_fraction,
     require_multiple,
+    require_options,
     require_positive,
     require_probability,
     require_texts,
@@ -94,3 +100,42 @@ def test_what_is_not_a_text_is_refused_by_its_number(texts, message):
     with pytest.raises(ConfigError) as caught:
         require_texts(texts, "texts")
     assert str(caught.value) == message
+
+
+class Options(TypedDict, total=False):
+    """Options of a call."""
+
+    beam: int | None
+    penalty: float | None
+    stop: str | None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam": "4"}, "`beam`: a whole number was expected, not '4' (str)."),
+        ({"beam": 2.5}, "`beam`: a whole number was expected, not 2.5 (float)."),
+        ({"beam": True}, "`beam`: a whole number was expected, not True (bool)."),
+        ({"penalty": "1"}, "`penalty`: a number was expected, not '1' (str)."),
+        ({"penalty": math.nan}, "`penalty`: a number was expected, not nan (float)."),
+        ({"stop": 3}, "`stop`: a text was expected, not int."),
+        ({"bean": 4}, "`bean`: no such option.  Did you mean beam?  All: beam, penalty, stop"),
+    ],
+)
+def test_options_of_another_type_are_named_with_what_was_expected(options, message):
+    with pytest.raises(ConfigError) as error:
+        require_options(Options, options)
+    assert str(error.value) == message
+
+
+def test_numbers_of_numpy_and_none_are_options():
+    values = {"beam": np.int64(4), "penalty": np.float32(1), "stop": None}
+    assert require_options(Options, values) is None
+    assert require_options(Options, {"beam": None, "penalty": 2}) is None
+
+
+def test_a_check_of_a_configuration_names_its_settings_in_backticks():
+    config = BeamSearchConfig(beam=2)
+    with pytest.raises(ConfigError, match=r"^`num_best` must be 1 to `beam` \(2\), not 3\.$"):
+        replace_values(config, num_best=3)
+    assert replace_values(config, num_best=2).num_best == 2

@@ -2,7 +2,8 @@
 
 Each takes the configuration and names of settings, and raises ``ValueError`` in the form that
 `regard.settings.binding` expects. A setting that is `None` passes. `require_range` checks a number
-that is not part of a configuration, and `require_texts` the texts that a model is given.
+that is not part of a configuration, `require_options` the options of a call, and `require_texts`
+the texts that a model is given.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, did_you_mean
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 LARGEST = 10**12
 """Largest whole number of a setting or on the command line."""
 _LARGEST_SIZE = 1 << 24  # of a layer: 10^7 rows of 10^7 float32 are above any memory
 _LARGEST_DEPTH = 1_000  # layers: more are built for hours
+_LONGEST_VALUE = 40  # characters of a wrong value in a message
+
+C = TypeVar("C", bound=msgspec.Struct)
+"""A configuration."""
 
 
 def require_at_least(least: int, config: msgspec.Struct, *names: str) -> None:
@@ -55,6 +62,68 @@ def require_range(name: str, value: float | None, low: float, high: float) -> No
     """
     if value is not None and not low <= value <= high:
         raise ConfigError(f"{name} {value}: must be {low:,} to {high:,}.")
+
+
+def require_number(name: str, value: object, *, is_whole: bool = False) -> None:
+    """Check that an argument is a number, and not NaN; None passes, and infinity.
+
+    Args:
+        name: Of the argument.
+        value: As given.
+        is_whole: Whether it must be a whole number.
+
+    Raises:
+        ConfigError: It is not.
+
+    >>> require_number("beam", "4", is_whole=True)
+    Traceback (most recent call last):
+    ...
+    regard.errors.ConfigError: `beam`: a whole number was expected, not '4' (str).
+    """
+    kind = Integral if is_whole else Real
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, kind) or math.isnan(value):
+        noun = "a whole number" if is_whole else "a number"
+        shown = repr(value)
+        shown = shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}..."
+        raise ConfigError(f"`{name}`: {noun} was expected, not {shown} ({type(value).__name__}).")
+
+
+def require_options(kind: type, options: Mapping[str, object]) -> None:
+    """Check the names and the types of the options of a call; None passes.
+
+    Args:
+        kind: A `TypedDict` whose values are whole numbers, numbers or texts, or None.
+        options: As given.
+
+    Raises:
+        ConfigError: There is no such option, or its value is of another type.
+    """
+    hints = get_type_hints(kind)
+    for name, value in options.items():
+        if name not in hints:
+            hint = did_you_mean(name, list(hints))
+            raise ConfigError(f"`{name}`: no such option.{hint}  All: {', '.join(hints)}")
+        types = get_args(hints[name]) or (hints[name],)
+        if str not in types:
+            require_number(name, value, is_whole=float not in types)
+        elif value is not None and not isinstance(value, str):
+            raise ConfigError(f"`{name}`: a text was expected, not {type(value).__name__}.")
+
+
+def replace_values(config: C, **values: Any) -> C:
+    """Return a configuration with other values, for the options of a call.
+
+    Raises:
+        ConfigError: A check of the configuration refuses a value; its names are in backticks.
+    """
+    try:
+        return msgspec.structs.replace(config, **values)
+    except ValueError as error:
+        names = "|".join(config.__struct_fields__)
+        message = re.sub(rf"\b({names})\b", r"`\1`", str(error))
+        raise ConfigError(f"{message}.") from error
 
 
 def require_texts(texts: object, name: str) -> list[str]:

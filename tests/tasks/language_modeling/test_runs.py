@@ -284,7 +284,7 @@ def test_the_commands_generate_and_evaluate(run, tmp_path, capsys):
     assert "perplexity" in out
     assert "+0.000 bits/byte" in out
     assert main(["generate", folder, "7", "--top-p", "2"]) == 2
-    assert "top_p must be above 0 and at most 1, not 2.0" in capsys.readouterr().err
+    assert "--top-p must be above 0 and at most 1, not 2.0" in capsys.readouterr().err
 
 
 def test_a_translator_does_not_generate(trained, capsys):

@@ -179,8 +179,10 @@ def test_the_length_of_summaries_has_bounds(capsys, summarizer_folder):
         _, out, _ = run(capsys, "summarize", summarizer_folder, DOCUMENT, *words)
         assert low <= len(tokenizer.encode([out.strip()])[0]) <= high
     for words, reason in (
-        (("--max-length", 0), "max_length must be 1 or more"),
-        (("--max-length", 4, "--min-length", 5), "min_length must be max_length (4) or less"),
+        (("--max-length", 0), "--max-length must be 1 or more"),
+        (("--max-length", 4, "--min-length", 5), "--min-length must be --max-length (4) or less"),
+        (("--min-length", 258), "--min-length must be 257 or less, the longest output that"),
+        (("--nbest", 9, "--beam", 4), "--nbest must be 1 to --beam (4), not 9."),
     ):
         code, _, err = run(capsys, "summarize", summarizer_folder, DOCUMENT, *words)
         assert code == 2

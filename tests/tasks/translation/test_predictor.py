@@ -108,7 +108,7 @@ def test_words_are_paired_by_the_mass_of_their_pieces():
 
 
 def test_a_beam_of_zero_is_refused(translator):
-    with pytest.raises(ConfigError, match="beam must be 1 or more, not 0"):
+    with pytest.raises(ConfigError, match="`beam` must be 1 or more, not 0"):
         translator.translate(["x"], beam=0)
 
 

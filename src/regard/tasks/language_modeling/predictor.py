@@ -18,6 +18,7 @@ from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Decoder, GptConfig
+from regard.settings.validation import replace_values, require_number, require_options
 from regard.setup.config import RunConfig
 from regard.tasks.language_modeling.loss import evaluation_batches, text_measures, token_losses
 
@@ -73,18 +74,16 @@ def sampling_config(
         config: The model's settings.
 
     Raises:
-        ConfigError: A value is out of its range.
+        ConfigError: A value is of another type, or out of its range.
     """
+    require_options(SamplingOptions, options)
     names = ("max_tokens", "temperature", "top_k", "top_p")
     values = {name: options.get(name) for name in names if options.get(name) is not None}
     if "max_tokens" in values:
         values["max_length"] = None
     if config.temperature == 0 and {"top_k", "top_p"} & values.keys():
         values.setdefault("temperature", 1.0)  # the most probable token alone has no use for them
-    try:
-        return msgspec.structs.replace(config, **values)
-    except ValueError as error:
-        raise ConfigError(f"{error}.") from error
+    return replace_values(config, **values)
 
 
 @dataclass(eq=False, repr=False)
@@ -118,6 +117,7 @@ class TextGenerator:
         Raises:
             ConfigError: A number is out of its range.
         """
+        require_number("num", num, is_whole=True)
         if not isinstance(prompt, str):
             return [self.generate(text, num=num, **options) for text in prompt]
         generations = self._generate(prompt, num, options)

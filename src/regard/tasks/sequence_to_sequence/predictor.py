@@ -9,7 +9,6 @@ from typing import Any, TypedDict, Unpack
 
 import msgspec
 import torch
-from msgspec.structs import replace
 
 from regard.data.batching import TokenRows
 from regard.data.languages import has_spaces_between_words
@@ -20,6 +19,7 @@ from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
 from regard.models import EncoderDecoder
+from regard.settings.validation import replace_values, require_options
 from regard.setup.config import RunConfig
 from regard.tasks.sequence_to_sequence.decode_rows import (
     decode_rows,
@@ -111,22 +111,22 @@ def search_config(config: BeamSearchConfig, **options: Unpack[SearchOptions]) ->
     """Return the search of a model, changed by the options of a call.
 
     Raises:
-        ConfigError: A value is out of its range.
+        ConfigError: A value is of another type, or out of its range.
     """
+    require_options(SearchOptions, options)
     values: dict[str, Any] = {"num_best": 1, **options}
     values = {name: value for name, value in values.items() if value is not None}
     if least := options.get("min_length"):
         most = options.get("max_length")
         if most is not None and most < least:
-            raise ConfigError(f"min_length must be max_length ({most:,}) or less, not {least:,}.")
+            raise ConfigError(
+                f"`min_length` must be `max_length` ({most:,}) or less, not {least:,}."
+            )
         # Limits of the settings must not end an output before its least length.
         values["max_length_ratio"] = None
         if most is None:
             values["max_length"] = max(_LONGEST_OF_LEAST * least, config.max_length or 0)
-    try:
-        return replace(config, **values)
-    except ValueError as error:
-        raise ConfigError(f"{error}.") from error
+    return replace_values(config, **values)
 
 
 @dataclass(eq=False, repr=False)
@@ -149,13 +149,24 @@ class TargetWriter:
         data = self.config.data
         return data.max_length if data.max_source_length is None else data.max_source_length
 
+    @property
+    def longest_output(self) -> int:
+        """Most tokens that an output was trained for, its end counted."""
+        return max(self.config.data.max_length + 1, self.config.search.max_length or 0)
+
     def search_config(self, **options: Unpack[SearchOptions]) -> BeamSearchConfig:
         """Return the search of the model, changed by the options of a call.
 
         Raises:
-            ConfigError: A value is out of its range.
+            ConfigError: A value is of another type, or out of its range.
         """
         search = search_config(self.config.search, **options)
+        least, longest = options.get("min_length"), self.longest_output
+        if least is not None and least > longest:
+            raise ConfigError(
+                f"`min_length` must be {longest:,} or less, the longest output that this model was "
+                f"trained for, not {least:,}."
+            )
         return forbid_unused_ids(search, self.model, self.tokenizer)
 
     def align(self, source: str, target: str) -> Alignment:
