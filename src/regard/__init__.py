@@ -181,7 +181,7 @@ def load(folder: str | Path) -> Predictor:
 
 def evaluate(
     model: str | Path,
-    data: str | Path,
+    data: str | Path | InMemory,
     *,
     compare: str | Path | None = None,
     beam: int | None = None,
@@ -192,7 +192,8 @@ def evaluate(
 
     Args:
         model: Folder of a trained model.
-        data: A file or folder of the kind that the model was trained on.
+        data: What the model was trained on, in the forms of `train`: a file or folder, pairs or
+            records or texts in memory, or a data frame.
         compare: Folder of another model.
         beam: Hypotheses kept in a beam search; None is as each model says.
         drop_overlap: Leave out what is also in the training data.

@@ -7,6 +7,7 @@ from tests.setup.decide import decide
 
 from regard import load
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.readers.source import open_source
 from regard.data.tokenizer import Tokenizer
 from regard.errors import DataError
 from regard.runs.run import estimate, ignore_events, train
@@ -201,7 +202,7 @@ def test_an_evaluation_has_floors_latency_worst_and_a_verdict(trained, tmp_path)
     translator = load(trained)
     data = write_tsv(tmp_path / "test.tsv", toy_pairs(500)[-60:])
     options = EvaluationOptions(model="toy", other="toy", beam=1, num_worst=5, allow_overlap=True)
-    pairs = read_test_pairs(str(data), translator, options)
+    pairs = read_test_pairs(open_source(data), translator, options)
     report = evaluate_translator(translator, pairs, options, translator)
     assert report.scores.chrf.low <= report.scores.chrf.value <= report.scores.chrf.high
     assert report.copy_chrf > 0
@@ -216,8 +217,8 @@ def test_an_evaluation_has_floors_latency_worst_and_a_verdict(trained, tmp_path)
 def test_a_test_file_that_overlaps_with_training_is_refused(trained, pairs_file):
     translator = load(trained)
     with pytest.raises(DataError, match="Scores would be too good"):
-        read_test_pairs(str(pairs_file), translator, EvaluationOptions(model="toy"))
+        read_test_pairs(open_source(pairs_file), translator, EvaluationOptions(model="toy"))
     dropping = EvaluationOptions(model="toy", drop_overlap=True)
-    kept = read_test_pairs(str(pairs_file), translator, dropping)
+    kept = read_test_pairs(open_source(pairs_file), translator, dropping)
     assert isinstance(kept, ParallelCorpus)
     assert 0 < len(kept) < 100

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from regard.data.readers.memory import InMemory, is_in_memory, source_of_rows
 from regard.data.readers.shape import inspect_shape
-from regard.data.readers.source import as_source
+from regard.data.readers.source import DataSource, open_source
 from regard.errors import ConfigError, DataError
 from regard.plots.style import require_matplotlib, require_writable
 from regard.setup.base_task import Task
@@ -18,7 +19,7 @@ from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 def evaluate(
     model: str | Path,
-    data: str | Path,
+    data: str | Path | InMemory,
     *,
     compare: str | Path | None = None,
     beam: int | None = None,
@@ -32,7 +33,7 @@ def evaluate(
     Args:
         model: Folder of a trained model.
         data: Data of the kind that the model was trained on: a file of sentence pairs, running text
-            or labeled rows, or a folder of images or recordings.
+            or labeled rows, a folder of images or recordings, or rows in memory.
         compare: Folder of another model.
         beam: Hypotheses in the beam search of outputs; None uses the setting of each model.
         num_worst: Number of worst rows to list.
@@ -72,20 +73,20 @@ def evaluate(
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,
     )
+    source = source_of_rows(data) if is_in_memory(data) else open_source(data)
     try:
-        return task.evaluate(predictor, str(data), options, other), task.name
+        return task.evaluate(predictor, source, options, other), task.name
     except DataError as error:
-        if (actual := _task_of_other_data(data, task)) is not None:
-            raise DataError(f"{data}: data for {actual}; {model} is for {task.name}.") from error
+        if (actual := _task_of_other_data(source, task)) is not None:
+            message = f"{source.path}: data for {actual}; {model} is for {task.name}."
+            raise DataError(message) from error
         raise
 
 
-def _task_of_other_data(data: str | Path, task: Task) -> str | None:
+def _task_of_other_data(source: DataSource, task: Task) -> str | None:
     """Return the task that data is for, where it is clearly another one; None where it is not."""
-    if not (Path(data).is_file() or Path(data).is_dir()):
-        return None  # a stream has been read
     try:
-        shape = inspect_shape(as_source(data))
+        shape = inspect_shape(source)
     except DataError:
         return None
     return None if task.claims(shape) else claiming_task(shape)

@@ -478,7 +478,7 @@ class Task(ABC):
     def evaluate(
         self,
         predictor: Any,  # noqa: ARG002 - for tasks with scores
-        path: str,  # noqa: ARG002
+        data: DataSource,  # noqa: ARG002
         options: EvaluationOptions,
         other: Any = None,  # noqa: ARG002
     ) -> EvaluationReport:
@@ -486,7 +486,7 @@ class Task(ABC):
 
         Args:
             predictor: The model, as `open` returned it.
-            path: The data.
+            data: The data, opened.
             options: How it is evaluated.
             other: Another model to compare with, for the same task.
 

@@ -10,6 +10,7 @@ import msgspec
 
 from regard.data.labeled_inputs import LabeledInputs
 from regard.data.labeled_text import LabeledTexts
+from regard.data.readers.source import DataSource
 from regard.data.splits import overlap
 from regard.errors import DataError
 from regard.metrics.classification import confusion_matrix, reliability
@@ -117,7 +118,7 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
 
 def evaluate_classifier(
     classifier: LabelPredictor[Any],
-    path: str,
+    data: DataSource,
     options: EvaluationOptions,
     other: LabelPredictor[Any] | None = None,
 ) -> ClassificationReport:
@@ -125,7 +126,7 @@ def evaluate_classifier(
 
     Args:
         classifier: The model.
-        path: Path of the data; of a folder in MNIST's layout, the test part is read.
+        data: The data; of a folder in MNIST's layout, the test part is read.
         options: How it is evaluated.
         other: Another model to compare with, of the same kind.
 
@@ -136,7 +137,7 @@ def evaluate_classifier(
         DataError: The data cannot be read, has unknown labels, or has inputs of the training data
             and `options` do not say what becomes of them.
     """
-    rows = classifier.read_test(path)
+    rows = classifier.read_test(data)
     repeated: list[int] = []
     if not options.allow_overlap:
         with suppress(DataError):  # where the training data is not available
@@ -145,12 +146,12 @@ def evaluate_classifier(
     rows = exclude_repeated(rows, repeated, train_path, drop=options.drop_overlap)
     compared = None
     if other is not None:
-        other_rows = exclude_repeated(other.read_test(path), repeated, train_path, drop=True)
+        other_rows = exclude_repeated(other.read_test(data), repeated, train_path, drop=True)
         compared = label_measures(other.model, other.batches(other_rows))["accuracy"]
     results = classifier.predict(classifier.batches(rows))
     picture = _picture(classifier.labels, results, rows.labels)
     return ClassificationReport(
-        path=path,
+        path=data.path,
         model=options.model,
         other=options.other,
         num_inputs=len(rows),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from regard.data.labeled_inputs import InputBatches, InputCollator, LabeledInputs
 from regard.data.labeled_text import check_known_labels
 from regard.data.readers.images import describe_frames
-from regard.data.readers.source import as_source
+from regard.data.readers.source import DataSource, as_source
 from regard.models import Vit
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig
@@ -84,9 +84,9 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
             ReadOptions.from_config(self.config), self.modality
         ).train
 
-    def read_test(self, path: str) -> LabeledInputs:
+    def read_test(self, data: DataSource) -> LabeledInputs:
         """Read labeled inputs; raise DataError where they cannot be used."""
-        inputs = self.modality.read_test(self.input_format, as_source(path))
+        inputs = self.modality.read_test(self.input_format, data)
         for note in describe_frames(inputs.several_frames()):
             warnings.warn(note, stacklevel=2)
         inputs = with_spelling(inputs, self.labels)

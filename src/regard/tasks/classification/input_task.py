@@ -6,6 +6,7 @@ import math
 
 from regard.data.labeled_inputs import LabeledInputs
 from regard.data.readers.shape import DataShape
+from regard.data.readers.source import DataSource
 from regard.models import INPUT_ENCODERS, Vit
 from regard.setup.base_task import ReadOptions, RunParts, Task
 from regard.setup.config import RunConfig
@@ -89,12 +90,12 @@ class InputClassificationTask(Task):
     def evaluate(
         self,
         predictor: InputClassifier,
-        path: str,
+        data: DataSource,
         options: EvaluationOptions,
         other: InputClassifier | None = None,
     ) -> ClassificationReport:
         """Score a classifier on labeled data; see `Task`."""
-        return evaluate_classifier(predictor, path, options, other)
+        return evaluate_classifier(predictor, data, options, other)
 
     def predictor(
         self,

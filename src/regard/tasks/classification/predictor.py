@@ -12,6 +12,7 @@ import torch
 
 from regard.data.batching import TokenRows
 from regard.data.labeled_text import LabeledTextBatches, LabeledTexts, check_known_labels
+from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Classifier, Model
 from regard.settings.validation import require_texts
@@ -71,7 +72,7 @@ class LabelPredictor(ABC, Generic[L]):
         """
 
     @abstractmethod
-    def read_test(self, path: str) -> L:
+    def read_test(self, data: DataSource) -> L:
         """Read labeled test data with the settings of the training data.
 
         Raises:
@@ -163,12 +164,11 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
         """Read the training data; raise DataError where it is not available."""
         return read_text_classification_data(ReadOptions.from_config(self.config)).train
 
-    def read_test(self, path: str) -> LabeledTexts:
+    def read_test(self, data: DataSource) -> LabeledTexts:
         """Read labeled texts; raise DataError where they cannot be used."""
-        data = self.config.data
-        texts, _ = read_labeled_texts_of(path, data)
+        texts, _ = read_labeled_texts_of(data, self.config.data)
         texts = with_spelling(texts, self.labels)
-        check_known_labels(texts, self.labels, data.path or "the training data")
+        check_known_labels(texts, self.labels, self.config.data.path or "the training data")
         return texts
 
     def batches(

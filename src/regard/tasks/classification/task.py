@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from regard.data.labeled_text import COLUMNS
 from regard.data.readers.shape import DataShape
+from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import ENCODERS, BertConfig, Classifier, Encoder
 from regard.setup.base_task import ReadOptions, RunParts, Task
@@ -79,12 +80,12 @@ class TextClassificationTask(Task):
     def evaluate(
         self,
         predictor: TextClassifier,
-        path: str,
+        data: DataSource,
         options: EvaluationOptions,
         other: TextClassifier | None = None,
     ) -> ClassificationReport:
         """Score a classifier on labeled data; see `Task`."""
-        return evaluate_classifier(predictor, path, options, other)
+        return evaluate_classifier(predictor, data, options, other)
 
     def predictor(
         self, model: Classifier, tokenizer: AnyTokenizer, config: RunConfig

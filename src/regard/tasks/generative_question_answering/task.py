@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.data.readers.shape import DataShape
+from regard.data.readers.source import DataSource
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
@@ -85,14 +86,14 @@ class GenerativeQuestionAnsweringTask(Task):
     def evaluate(
         self,
         predictor: AnswerWriter,
-        path: str,
+        data: DataSource,
         options: EvaluationOptions,
         other: Answerer | None = None,
     ) -> EvaluationReport:
         """Score the answers to questions."""
         if isinstance(other, AnswerWriter):
             other = other.with_beam(options.beam)
-        return evaluate_answers(predictor.with_beam(options.beam), path, options, other)
+        return evaluate_answers(predictor.with_beam(options.beam), data, options, other)
 
 
 class WrittenAnswerSetup(SequenceToSequenceSetup[WrittenAnswerData]):

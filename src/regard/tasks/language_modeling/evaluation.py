@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from regard.data.readers.source import DataSource
 from regard.data.readers.text import TextLines
 from regard.data.text_splits import without_repeats
 from regard.errors import DataError
@@ -177,14 +178,16 @@ def byte_entropy(content: bytes) -> float:
     return sum(fraction * math.log2(1 / fraction) for fraction in fractions)
 
 
-def read_test_text(path: str, generator: TextGenerator, options: EvaluationOptions) -> TextLines:
+def read_test_text(
+    data: DataSource, generator: TextGenerator, options: EvaluationOptions
+) -> TextLines:
     """Return a test text, read with the settings of the model's training text.
 
     Raises:
         DataError: There are long lines that are also in the training text and `options` do not say
             what becomes of them, or the file cannot be read.
     """
-    lines = read_lines_of(path, generator.config.data)
+    lines = read_lines_of(data, generator.config.data)
     if options.allow_overlap:
         return lines
     try:
@@ -194,13 +197,13 @@ def read_test_text(path: str, generator: TextGenerator, options: EvaluationOptio
     new_lines, repeats = without_repeats(train, lines)
     if repeats and not options.drop_overlap:
         raise DataError(
-            f"{path}: {len(repeats):,} of {len(lines):,} lines are also in {train.path} "
+            f"{lines.path}: {len(repeats):,} of {len(lines):,} lines are also in {train.path} "
             f"(e.g. line {repeats[0].line:,}).  Scores would be too good.  "
             "Drop them: `data.drop_overlap=true`;  keep: `data.allow_overlap=true`"
         )
     if not len(new_lines):
         raise DataError(
-            f"{path}: every line is also in {train.path}: none is left.  "
+            f"{lines.path}: every line is also in {train.path}: none is left.  "
             "Name another file, or keep them: `data.allow_overlap=true`"
         )
     return new_lines

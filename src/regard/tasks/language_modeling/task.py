@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from regard.data.readers.shape import DataShape
+from regard.data.readers.source import DataSource
 from regard.data.readers.text import TextLines
 from regard.data.token_stream import StreamBatches, TokenStream
 from regard.errors import NextStep
@@ -81,12 +82,12 @@ class LanguageModelingTask(Task):
     def evaluate(
         self,
         predictor: TextGenerator,
-        path: str,
+        data: DataSource,
         options: EvaluationOptions,
         other: TextGenerator | None = None,
     ) -> TextReport:
         """Score a language model on running text; see `Task`."""
-        return evaluate_text(predictor, read_test_text(path, predictor, options), options, other)
+        return evaluate_text(predictor, read_test_text(data, predictor, options), options, other)
 
     def predictor(
         self, model: Decoder, tokenizer: AnyTokenizer, config: RunConfig

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from regard.data.question_rows import Questions
+from regard.data.readers.source import DataSource
 from regard.errors import NextStep
 from regard.metrics.answers import (
     AnswerScores,
@@ -149,7 +150,7 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
 
 def evaluate_answers(
     answerer: Answerer,
-    path: str,
+    data: DataSource,
     options: EvaluationOptions,
     other: Answerer | None = None,
 ) -> AnswerReport:
@@ -157,7 +158,7 @@ def evaluate_answers(
 
     Args:
         answerer: The model.
-        path: Path of the questions.
+        data: The questions.
         options: How it is evaluated.
         other: Another model to compare with.
 
@@ -170,7 +171,7 @@ def evaluate_answers(
     """
     config = answerer.config
     train = training_rows(read_question_data, config)
-    questions = unseen_rows(train, read_questions_of(path, config.data), options)
+    questions = unseen_rows(train, read_questions_of(data, config.data), options)
     results = answerer.answer(questions.questions, questions.contexts)
     texts = [result.answer or "" for result in results]
     comparison = None
@@ -179,7 +180,7 @@ def evaluate_answers(
         other_texts = [result.answer or "" for result in others]
         comparison = compare_answers(texts, other_texts, questions.answers)
     return AnswerReport(
-        path=path,
+        path=data.path,
         model=options.model,
         other=options.other,
         num_questions=len(questions),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from regard.data.readers.shape import DataShape
+from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.model_folder import ModelFolder
 from regard.models import ENCODERS, BertConfig, Encoder, Model, SpanModel
@@ -196,9 +197,9 @@ class QuestionAnsweringTask(Task):
     def evaluate(
         self,
         predictor: QuestionAnswerer,
-        path: str,
+        data: DataSource,
         options: EvaluationOptions,
         other: Answerer | None = None,
     ) -> EvaluationReport:
         """Score the answers to questions."""
-        return evaluate_answers(predictor, path, options, other)
+        return evaluate_answers(predictor, data, options, other)

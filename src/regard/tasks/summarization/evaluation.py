@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.readers.source import DataSource
 from regard.metrics.bootstrap import MetricWithInterval, PairedScore
 from regard.metrics.rouge import (
     ROUGE_NAMES,
@@ -174,7 +175,7 @@ def _describe(scores: RougeScores[MetricWithInterval]) -> str:
 
 def evaluate_summarizer(
     summarizer: Summarizer,
-    path: str,
+    data: DataSource,
     options: EvaluationOptions,
     other: Summarizer | None = None,
 ) -> SummarizationReport:
@@ -182,7 +183,7 @@ def evaluate_summarizer(
 
     Args:
         summarizer: The model.
-        path: The file.
+        data: The documents.
         options: How it is evaluated.
         other: Another model to compare with by paired bootstrap.
 
@@ -193,7 +194,7 @@ def evaluate_summarizer(
         DataError: The file cannot be read, or has documents of the training data and `options` do
             not say what becomes of them.
     """
-    pairs = read_documents(path, summarizer.config.data)
+    pairs = read_documents(data, summarizer.config.data)
     train = training_rows(read_summarization_data, summarizer.config)
     pairs = unseen_rows(train, pairs, options)
     documents, references = pairs.sources, pairs.targets

@@ -7,6 +7,7 @@ from typing import Any
 
 from regard.data.readers.columns import SUMMARY_ROLES
 from regard.data.readers.shape import DataShape
+from regard.data.readers.source import DataSource
 from regard.errors import NextStep
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.any_tokenizer import AnyTokenizer
@@ -73,12 +74,12 @@ class SummarizationTask(Task):
     def evaluate(
         self,
         predictor: Summarizer,
-        path: str,
+        data: DataSource,
         options: EvaluationOptions,
         other: Summarizer | None = None,
     ) -> SummarizationReport:
         """Score a summarizer on a file of documents; see `Task`."""
-        return evaluate_summarizer(predictor, path, options, other)
+        return evaluate_summarizer(predictor, data, options, other)
 
 
 class SummarizationSetup(SequenceToSequenceSetup[SummarizationData]):

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from regard.data.parallel_corpus import ParallelCorpus
+from regard.data.readers.source import DataSource
 from regard.metrics.baselines import NearestNeighbor, copy_source
 from regard.metrics.translation import (
     PairedScores,
@@ -207,7 +208,7 @@ def _time_single_sentences(
 
 
 def read_test_pairs(
-    path: str, translator: Translator, options: EvaluationOptions
+    data: DataSource, translator: Translator, options: EvaluationOptions
 ) -> ParallelCorpus:
     """Return test pairs, read with the settings of the model's training pairs.
 
@@ -215,7 +216,7 @@ def read_test_pairs(
         DataError: There are pairs whose source is in the training data and `options` do not say
             what becomes of them, or the file cannot be read.
     """
-    pairs = read_pairs_of(path, translator.config.data)
+    pairs = read_pairs_of(data, translator.config.data)
     return unseen_rows(_training_pairs(translator), pairs, options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from regard.data.readers.source import DataSource
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.translation import chrf, score_translations
@@ -61,12 +62,12 @@ class TranslationTask(Task):
     def evaluate(
         self,
         predictor: Translator,
-        path: str,
+        data: DataSource,
         options: EvaluationOptions,
         other: Translator | None = None,
     ) -> TranslationReport:
         """Score a translator on a file of pairs; see `Task`."""
-        pairs = read_test_pairs(path, predictor, options)
+        pairs = read_test_pairs(data, predictor, options)
         return evaluate_translator(predictor, pairs, options, other)
 
 
