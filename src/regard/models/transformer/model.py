@@ -37,6 +37,8 @@ from regard.models.base.model import Connection, FamilyConfig
 from regard.models.base.text_model import PAD_ID, lengths_of_padded, token_lengths
 from regard.settings.validation import require_at_least, require_even_heads, require_probability
 
+_ROTARY_BASE = 10_000.0  # Su et al. 2021
+
 
 class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transformer"):
     """The dimensions of a Transformer.
@@ -54,8 +56,8 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
         norm: pre (default) or post (the paper's).
         activation: relu (the paper's), gelu, gelu_tanh, silu or swiglu.
-        positions: sinusoidal (the paper's), sinusoidal_halves (all sines before all cosines) or
-            learned.
+        positions: sinusoidal (the paper's), sinusoidal_halves (all sines before all cosines),
+            learned, or rotary (Su et al. 2021), where self-attention sees distances alone.
         max_positions: Rows of a learned position table; later positions count as the last.
         position_offset: Rows of a learned table before the first position's (BART: 2).
         tied: Which of source, target and output embedding share one table: all, target
@@ -77,7 +79,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
     dropout: float = 0.1
     norm: NormPosition = "pre"
     activation: Activation = "relu"
-    positions: Literal["sinusoidal", "sinusoidal_halves", "learned"] = "sinusoidal"
+    positions: Literal["sinusoidal", "sinusoidal_halves", "learned", "rotary"] = "sinusoidal"
     max_positions: int = 512
     position_offset: int = 0
     tied: Tied = "all"
@@ -95,6 +97,9 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         require_even_heads(self.dim, self.num_heads)
         require_probability(self, "dropout")
         require_at_least(0, self, "position_offset", "pad_id", "start_id")
+        if self.positions == "rotary" and (self.dim // self.num_heads) % 2:
+            size = self.dim // self.num_heads
+            raise ValueError(f"dim / num_heads must be even with rotary positions, not {size}")
         if self.position_offset and self.positions != "learned":
             raise ValueError(
                 f"position_offset must be 0 where positions are {self.positions}, "
@@ -139,6 +144,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
             norm=self.norm,
             activation=self.activation,
             output_init_scale=1.0 if self.norm == "post" else num_sublayers**-0.5,
+            rotary_base=_ROTARY_BASE if self.positions == "rotary" else None,
         )
 
     def require_no_copy(self, part: str) -> None:
@@ -156,8 +162,10 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
                 "copy into.  Leave it out."
             )
 
-    def make_positions(self) -> SinusoidalPositions | LearnedPositions:
-        """Return the embedding of positions."""
+    def make_positions(self) -> SinusoidalPositions | LearnedPositions | None:
+        """Return the embedding of positions; None where self-attention has its own."""
+        if self.positions == "rotary":
+            return None
         if self.positions == "learned":
             return LearnedPositions(self.dim, self.max_positions, self.position_offset)
         is_halves = self.positions == "sinusoidal_halves"
