@@ -25,8 +25,9 @@ def decide(
     **facts: Any,
 ) -> RunConfig:
     """Resolve settings for data of a size."""
+    request = Request.parse(settings)
     return resolve(
-        Request.parse(settings),
+        request,
         Facts(
             data=DataFacts(num_chars=num_chars, **facts),
             vocab_size=300,
@@ -35,5 +36,5 @@ def decide(
             pretrained=pretrained,
         ),
         machine,
-        TASKS[task],
+        TASKS[task].for_config(request.bind_all_but_model(RunConfig())),
     )

@@ -1,8 +1,10 @@
-"""``regard answer``: the answer to a question in a text, with its place, or that there is none."""
+"""``regard answer``: the answer to a question on a text, with its place, or that there is none."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
@@ -10,11 +12,11 @@ import msgspec
 from regard.cli.inputs import input_lines, note_table
 from regard.cli.outputs import escape
 from regard.cli.parameters import AsText, Flag, Name, Text
-from regard.cli.predictors import open_predictor
+from regard.cli.predictors import other_task
 from regard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from regard.tasks.question_answering.predictor import Answer
+    from regard.tasks.question_answering.answerer import Answer, Answerer
 
 _NO_ANSWER = "(no answer)"
 
@@ -30,10 +32,11 @@ def answer(
     encoding: str = "utf-8",
     json: Annotated[bool, Flag] = False,
 ) -> None:
-    """Find the answer to a question in a text.
+    """Answer a question by a text.
 
     Each line has the answer, its first character and the one after its last in the text, counted
     from 0, and its probability. Where the text has no answer, that is said, with the probability.
+    An answer that is written in other words than the text's has no place.
 
     Parameters
     ----------
@@ -47,9 +50,9 @@ def answer(
     context
         File of the text that has the answer; - reads standard input.
     threshold
-        How much more likely "no answer" must be than the best span, in nats, to be given. The
+        How much more likely "no answer" must be than the best answer, in nats, to be given. The
         default is the model's own; a model that saw no question without an answer, and a published
-        one, has none and always gives a span.
+        one, has none and always gives an answer.
     as_text
         Take QUESTION as a question even where a file of that name exists.
     encoding
@@ -58,12 +61,11 @@ def answer(
         One JSON object a line; also written for rows of a file.
     """
     from regard.settings.validation import LARGEST, require_range
-    from regard.tasks.question_answering.predictor import QuestionAnswerer
 
     require_range("--threshold", threshold, -LARGEST, LARGEST)
     if context == "-" and question in (None, "-"):
         raise ConfigError("standard input holds one: the question or the context.  Name a file.")
-    answerer = open_predictor(model, QuestionAnswerer, "answer questions")
+    answerer = _open(model)
     if threshold is not None:
         answerer.threshold = threshold
     if context is None:
@@ -79,14 +81,40 @@ def answer(
             buffered.append(row)
             yield row.question, row.context
 
+    num_cut = 0
     for result in answerer.stream(remember()):
         row = buffered.pop(0)
+        num_cut += result.truncated > 0
         if json or context is None:
             entry: dict[str, object] = {"line": row.line, "question": row.question}
             entry |= {"id": row.id} if row.id else {}
             print(msgspec.json.encode({**entry, **msgspec.to_builtins(result)}).decode())
         else:
             print(_plain(result), flush=True)
+    if num_cut:
+        noun = "context is" if num_cut == 1 else "contexts are"
+        print(
+            f"regard: warning: {num_cut:,} {noun} longer than the model reads: the rest was cut "
+            "off.",
+            file=sys.stderr,
+        )
+
+
+def _open(model: str) -> Answerer:
+    """Open a model of answers; a published encoder-decoder writes them."""
+    from regard.hub.hugging_face.published_folder import is_hugging_face
+    from regard.tasks.generative_question_answering.predictor import AnswerWriter
+    from regard.tasks.opening import open_model
+    from regard.tasks.question_answering.answerer import Answerer
+    from regard.tasks.translation.predictor import Translator
+
+    predictor = open_model(model)
+    if isinstance(predictor, Translator) and is_hugging_face(Path(model)):
+        # The configuration of a published folder does not say what its targets are.
+        return AnswerWriter(predictor.model, predictor.tokenizer, predictor.config)
+    if not isinstance(predictor, Answerer):
+        raise other_task(model, predictor.config.task, "answer questions")
+    return predictor
 
 
 class _Row(NamedTuple):
@@ -102,7 +130,7 @@ def _plain(result: Answer) -> str:
     """Return a result as a line of cells: answer, place, probability."""
     if result.answer is None:
         return f"{_NO_ANSWER}\t\t{result.probability:.3f}"
-    place = f"{result.start}-{result.end}"
+    place = "" if result.start is None else f"{result.start}-{result.end}"
     return f"{escape(result.answer)}\t{place}\t{result.probability:.3f}"
 
 
@@ -112,8 +140,6 @@ def _rows_of_file(name: str, encoding: str) -> Iterator[_Row]:
     Raises:
         ConfigError: There is no such file, so it is a question without a text.
     """
-    from pathlib import Path
-
     from regard.data.readers.questions import read_asked
 
     try:

@@ -64,7 +64,7 @@ VERBS = {
         ),
     ),
     "answer": Verb(
-        "Find the answer to a question in a text.",
+        "Answer a question by a text.",
         (
             'regard answer manual --context manual.md "How do I reset it?"',
             "regard answer manual --context manual.md - < questions.txt",

@@ -54,8 +54,13 @@ class AnswerWriter(Answerer, TargetWriter):
         return writer
 
     def answer_rows(self, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
-        """Write the answer to each question; what is cut off of a context is in the answer."""
-        outputs = self.write_answers(questions, contexts)
+        """Write the answer to each question; each says how much of its context was cut off."""
+        blank = WrittenAnswer(text="", log_probability=-math.inf, log_null=0.0, truncated=0)
+        rows = [row for row, text in enumerate(contexts) if text.strip()]
+        outputs = [blank] * len(contexts)  # a blank context has no answer
+        written = self.write_answers([questions[i] for i in rows], [contexts[i] for i in rows])
+        for row, output in zip(rows, written, strict=True):
+            outputs[row] = output
         return [self._result(output, text) for output, text in zip(outputs, contexts, strict=True)]
 
     def write_answers(
@@ -70,7 +75,8 @@ class AnswerWriter(Answerer, TargetWriter):
         sources = prepend_special_tokens(source_tokenizer, (row[:limit] for row in encoded))
         rows, begin = TokenRows(sources), target_tokenizer.begin_ids
         # An output of one token or more: no answer is what all of them are compared with.
-        search = self.search_config(min_length=len(begin) + 2)
+        search = self.search_config()
+        search = replace(search, min_length=max(len(begin) + 2, search.min_length))
         best = [hypotheses[0] for hypotheses in self.decode(rows, search)]
         nulls = target_log_probabilities(self.model, rows, begin, ids)
         texts = self.tokenizer.decode([hypothesis.ids for hypothesis in best])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
@@ -10,7 +11,7 @@ from typing import overload
 import msgspec
 
 from regard.errors import ConfigError
-from regard.settings.validation import require_texts
+from regard.settings.validation import require_number, require_texts
 from regard.setup.config import RunConfig
 
 THRESHOLD = "no_answer_threshold"
@@ -18,7 +19,7 @@ THRESHOLD = "no_answer_threshold"
 _STREAMED_QUESTIONS = 64  # that are sorted by length and answered together
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to a question.
 
     Args:
@@ -27,7 +28,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         end: The character after its last.
         probability: Of this answer, or of "no answer", 0 to 1. Of an answer that is found, in its
             window, and of "no answer" in the window where that is the least likely.
-        truncated: Tokens of the context that were cut off, and not read.
+        truncated: Tokens of the context that were cut off, and not read; in JSON where there are
+            some.
     """
 
     answer: str | None
@@ -42,9 +44,22 @@ class Answerer(ABC):
 
     config: RunConfig
     """The settings of its run."""
-    threshold: float | None = None
-    """How much more likely "no answer" must be than the best answer, in nats, to be given; None
-    always gives the best answer."""
+    _threshold: float | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """How much more likely "no answer" must be than the best answer, in nats, to be given.
+
+        None always gives the best answer. A value that is not a finite number raises `ConfigError`.
+        """
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float | None) -> None:
+        require_number("threshold", value)
+        if value is not None and math.isinf(value):
+            raise ConfigError(f"`threshold`: a finite number was expected, not {value}.")
+        self._threshold = value
 
     @abstractmethod
     def answer_rows(self, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
