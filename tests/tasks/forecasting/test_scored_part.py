@@ -9,7 +9,12 @@ import pytest
 
 from regard.data.time_series import TimeIndex, TimeSeries, TimeStep, TimeUnit
 from regard.errors import DataError
-from regard.tasks.forecasting.scored_part import find_scored_part, steps_between
+from regard.tasks.forecasting.scored_part import (
+    ScoredPart,
+    TrainingSeries,
+    find_scored_part,
+    steps_between,
+)
 
 NAN = float("nan")
 HOURS = TimeStep(unit="hour")
@@ -36,8 +41,19 @@ def series_of(**parts: tuple[int, int, int]) -> TimeSeries:
     )
 
 
+def find(
+    series: TimeSeries, seen: TimeSeries | None, *, num_test: int = 0, keep_seen: bool = False
+) -> ScoredPart:
+    """Return the part that is scored, where the last values of the training data were not seen."""
+    training = None
+    if seen is not None:
+        ends = [len(values) - num_test for values in seen.values]
+        training = TrainingSeries(series=seen, ends=ends)
+    return find_scored_part(series, training, 48, 10, keep_seen=keep_seen)
+
+
 def test_the_training_file_is_scored_after_what_was_seen() -> None:
-    part = find_scored_part(series_of(a=(0, 0, 120)), series_of(a=(0, 0, 100)), 48, 10)
+    part = find(series_of(a=(0, 0, 120)), series_of(a=(0, 0, 100)))
     assert part.first == [100]
     assert part.num_seen == 1
     assert part.notes == ["scored after the values that the model was trained and validated on"]
@@ -46,12 +62,12 @@ def test_the_training_file_is_scored_after_what_was_seen() -> None:
 def test_each_series_is_scored_after_what_was_seen_of_it() -> None:
     whole = series_of(a=(0, 0, 120), b=(1, 5, 90), c=(2, 0, 200))
     seen = series_of(c=(2, 0, 150), a=(0, 0, 100), b=(1, 5, 70))
-    part = find_scored_part(whole, seen, 48, 10)
+    part = find(whole, seen)
     assert part.first == [100, 65, 150]
 
 
 def test_a_file_of_what_comes_after_gets_the_history_of_the_training_data() -> None:
-    part = find_scored_part(series_of(a=(0, 100, 140)), series_of(a=(0, 0, 100)), 48, 10)
+    part = find(series_of(a=(0, 100, 140)), series_of(a=(0, 0, 100)))
     assert part.first == [100]
     np.testing.assert_array_equal(part.series.values[0], DRAWN[0, :140])
     np.testing.assert_array_equal(part.series.known[0][:, 0], np.arange(145.0))
@@ -61,20 +77,30 @@ def test_a_file_of_what_comes_after_gets_the_history_of_the_training_data() -> N
 
 
 def test_a_file_that_begins_within_the_training_data_gets_what_was_before() -> None:
-    part = find_scored_part(series_of(a=(0, 60, 140)), series_of(a=(0, 0, 100)), 48, 10)
+    part = find(series_of(a=(0, 60, 140)), series_of(a=(0, 0, 100)))
     assert part.first == [100]
     np.testing.assert_array_equal(part.series.values[0], DRAWN[0, :140])
 
 
 def test_a_file_that_begins_before_the_training_data_keeps_its_own_history() -> None:
-    part = find_scored_part(series_of(a=(0, 0, 140)), series_of(a=(0, 30, 100)), 48, 10)
+    part = find(series_of(a=(0, 0, 140)), series_of(a=(0, 30, 100)))
     assert part.first == [100]
     assert len(part.series.values[0]) == 140
     assert len(part.notes) == 1
 
 
+def test_test_values_of_the_training_file_are_history_and_not_scored_again() -> None:
+    whole, after = series_of(a=(0, 0, 100)), series_of(a=(0, 100, 140))
+    part = find(after, whole, num_test=20)
+    assert part.first == [100]
+    np.testing.assert_array_equal(part.series.values[0], DRAWN[0, :140])
+    assert find(whole, whole, num_test=20).first == [80]
+    assert find(series_of(a=(0, 85, 140)), whole, num_test=20).first == [85]
+    assert find(series_of(a=(0, 60, 140)), whole, num_test=20).first == [80]
+
+
 def test_a_gap_after_the_training_data_is_missing() -> None:
-    part = find_scored_part(series_of(a=(0, 110, 140)), series_of(a=(0, 0, 100)), 48, 10)
+    part = find(series_of(a=(0, 110, 140)), series_of(a=(0, 0, 100)))
     assert part.first == [100]
     values = part.series.values[0]
     assert np.isnan(values[100:110]).all()
@@ -82,20 +108,18 @@ def test_a_gap_after_the_training_data_is_missing() -> None:
 
 
 def test_a_series_long_after_the_training_data_is_new() -> None:
-    part = find_scored_part(series_of(a=(0, 150, 200)), series_of(a=(0, 0, 20)), 30, 10)
-    assert part.first == [30]
+    part = find(series_of(a=(0, 150, 200)), series_of(a=(0, 0, 20)))
+    assert part.first == [40]
     assert part.num_seen == 0
 
 
 def test_a_series_under_another_name_is_known_by_its_values() -> None:
-    part = find_scored_part(
-        series_of(load=(0, 0, 140)), series_of(a=(1, 0, 100), b=(0, 0, 100)), 48, 10
-    )
+    part = find(series_of(load=(0, 0, 140)), series_of(a=(1, 0, 100), b=(0, 0, 100)))
     assert part.first == [100]
 
 
 def test_a_series_of_the_same_name_with_other_values_is_new() -> None:
-    part = find_scored_part(series_of(value=(0, 0, 140)), series_of(value=(1, 0, 100)), 48, 10)
+    part = find(series_of(value=(0, 0, 140)), series_of(value=(1, 0, 100)))
     assert part.first == [48]
     assert "not in the training data" in part.notes[0]
 
@@ -105,7 +129,7 @@ def test_a_few_values_may_have_been_corrected_since_or_be_missing() -> None:
     whole.values[0] = whole.values[0].copy()
     whole.values[0][[3, 50]] += 1
     whole.values[0][7] = NAN
-    assert find_scored_part(whole, series_of(a=(0, 0, 100)), 48, 10).first == [100]
+    assert find(whole, series_of(a=(0, 0, 100))).first == [100]
 
 
 def test_constant_series_are_told_apart_by_their_names() -> None:
@@ -114,18 +138,18 @@ def test_constant_series_are_told_apart_by_their_names() -> None:
         series.values[0] = np.zeros(length)
         return series
 
-    assert find_scored_part(constant("a", 140), constant("b", 100), 48, 10).first == [48]
-    assert find_scored_part(constant("a", 140), constant("a", 100), 48, 10).first == [100]
+    assert find(constant("a", 140), constant("b", 100)).first == [48]
+    assert find(constant("a", 140), constant("a", 100)).first == [100]
 
 
 def test_another_grid_of_times_is_another_series() -> None:
     later = series_of(a=(0, 0, 140))
     later.indices[0] = TimeIndex(start="2024-01-31T00:30:00", step=HOURS)
-    assert find_scored_part(later, series_of(a=(0, 0, 100)), 48, 10).first == [48]
+    assert find(later, series_of(a=(0, 0, 100))).first == [48]
 
 
 def test_a_series_before_the_training_data_is_new() -> None:
-    part = find_scored_part(series_of(a=(0, 0, 90)), series_of(a=(0, 100, 200)), 48, 10)
+    part = find(series_of(a=(0, 0, 90)), series_of(a=(0, 100, 200)))
     assert part.first == [48]
 
 
@@ -133,28 +157,26 @@ def test_a_series_before_the_training_data_is_new() -> None:
 def test_a_new_series_is_scored_after_a_window_or_what_its_length_allows(
     length: int, first: int
 ) -> None:
-    assert find_scored_part(series_of(a=(0, 0, length)), None, 48, 10).first == [first]
+    assert find(series_of(a=(0, 0, length)), None).first == [first]
 
 
 def test_what_was_seen_is_scored_where_it_is_allowed() -> None:
-    part = find_scored_part(
-        series_of(a=(0, 0, 120)), series_of(a=(0, 0, 100)), 48, 10, keep_seen=True
-    )
+    part = find(series_of(a=(0, 0, 120)), series_of(a=(0, 0, 100)), keep_seen=True)
     assert part.first == [48]
     assert "trained on some of the values" in part.notes[0]
 
 
 def test_series_that_are_too_short_are_named() -> None:
-    part = find_scored_part(series_of(a=(0, 0, 100), b=(1, 0, 10), c=(2, 0, 1)), None, 48, 10)
+    part = find(series_of(a=(0, 0, 100), b=(1, 0, 10), c=(2, 0, 1)), None)
     assert part.notes[1] == "2 series have fewer than 10 values to score: b, c"
     assert part.first == [48, 1, 1]
 
 
 def test_a_file_with_nothing_to_score_is_refused() -> None:
     with pytest.raises(DataError, match=r"no series has 10 values after those.*allow_overlap"):
-        find_scored_part(series_of(a=(0, 0, 109)), series_of(a=(0, 0, 100)), 48, 10)
+        find(series_of(a=(0, 0, 109)), series_of(a=(0, 0, 100)))
     with pytest.raises(DataError, match="longest series has 10 values"):
-        find_scored_part(series_of(a=(0, 0, 10), b=(1, 0, 2)), None, 48, 10)
+        find(series_of(a=(0, 0, 10), b=(1, 0, 2)), None)
 
 
 @pytest.mark.parametrize("unit", get_args(TimeUnit))
@@ -192,7 +214,7 @@ def test_what_was_before_has_times_in_the_zone_of_the_file() -> None:
     start = later.indices[0].datetimes(1, 1)[0]  # an hour later on the clock in summer
     later.indices[0] = TimeIndex(start=str(start), step=HOURS, zone="+02:00")
     seen.indices[0] = TimeIndex(start=seen.indices[0].start, step=HOURS, zone="+01:00")
-    part = find_scored_part(later, seen, 48, 10)
+    part = find(later, seen)
     assert part.first == [100]
     joined = part.series.indices[0]
     assert joined.times(100, 3) == later.indices[0].times(0, 3)
@@ -205,5 +227,5 @@ def test_a_history_has_times_before_the_file_in_every_unit(unit: TimeUnit) -> No
     later, seen = series_of(a=(0, 100, 140)), series_of(a=(0, 0, 100))
     seen.indices[0] = index_of(0, step)
     later.indices[0] = index_of(100, step)
-    part = find_scored_part(later, seen, 48, 10)
+    part = find(later, seen)
     assert part.series.indices[0].times(100, 3) == later.indices[0].times(0, 3)

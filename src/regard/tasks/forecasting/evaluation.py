@@ -41,7 +41,12 @@ from regard.tasks.forecasting.rolling_origins import (
     rolling_origins,
     window_scales,
 )
-from regard.tasks.forecasting.scored_part import ScoredPart, find_scored_part, steps_between
+from regard.tasks.forecasting.scored_part import (
+    ScoredPart,
+    TrainingSeries,
+    find_scored_part,
+    steps_between,
+)
 
 _MODEL = "the model"
 _NAMES = {"mase": "MASE", "wql": "WQL"}
@@ -432,7 +437,7 @@ def _read_part(
     data = training_data(read_forecast_data, config)
     return find_scored_part(
         read_series(path, config.data, config.forecast).series,
-        None if data is None else data.valid,
+        None if data is None else TrainingSeries(series=data.test, ends=data.valid_ends),
         forecaster.model.config.window,
         horizon,
         keep_seen=options.allow_overlap,

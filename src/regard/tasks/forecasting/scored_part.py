@@ -25,6 +25,18 @@ _FEWEST_EQUAL = 8  # values at the times of both that identify a series under an
 _NAMED_SERIES = 3  # in a note
 
 
+class TrainingSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """The series of the training data.
+
+    Args:
+        series: Of the whole file.
+        ends: Number of values of each that the model was trained or validated on.
+    """
+
+    series: TimeSeries
+    ends: list[int]
+
+
 class ScoredPart(msgspec.Struct, frozen=True, kw_only=True):
     """Series to be scored, and where that begins.
 
@@ -43,7 +55,7 @@ class ScoredPart(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_scored_part(
     series: TimeSeries,
-    seen: TimeSeries | None,
+    seen: TrainingSeries | None,
     window: int,
     horizon: int,
     *,
@@ -53,7 +65,7 @@ def find_scored_part(
 
     Args:
         series: Of the file.
-        seen: What the model was trained and validated on; None where it is not known.
+        seen: The training data; None where it is not known.
         window: Values of a history that the model reads.
         horizon: Steps ahead.
         keep_seen: Whether values that were seen are scored, too.
@@ -138,25 +150,27 @@ def _describe_part(num_series: int, num_seen: int, window: int, *, keep_seen: bo
     return f"{num_seen:,} of {num_series:,} series scored after {seen}, the others after {history}"
 
 
-def _join(row: TimeSeries, seen: TimeSeries) -> tuple[TimeSeries, int]:
-    """Return a series with the history that the training data has of it, and where that ends.
+def _join(row: TimeSeries, seen: TrainingSeries) -> tuple[TimeSeries, int]:
+    """Return a series with the history that the training data has of it, and where scores begin.
 
     Args:
         row: A single series.
         seen: The training data.
 
     Returns:
-        The series, which begins no later than that of the training data, and the index of its first
-        value that was not seen; the series as it is and 0 where the training data does not have it.
+        The series, which begins no later than that of the training data, and the index of the first
+        of its own values that was not seen; the series as it is and 0 where the training data does
+        not have it.
     """
-    for number in range(len(seen)):
-        values = seen.values[number]
-        offset = steps_between(row.indices[0], seen.indices[number])
-        if offset is None or not _is_same(row, seen.names[number], values, offset):
+    for number, name in enumerate(seen.series.names):
+        values, index = seen.series.values[number], seen.series.indices[number]
+        offset = steps_between(row.indices[0], index)
+        if offset is None or not _is_same(row, name, values, offset):
             continue
-        if offset < 0:
-            row = _prepend(row, seen.select([number]), -offset)
-        return row, max(offset, 0) + len(values)
+        if offset >= 0:
+            return row, offset + seen.ends[number]
+        joined = _prepend(row, seen.series.select([number]), -offset)
+        return joined, max(-offset, seen.ends[number])
     return row, 0
 
 
