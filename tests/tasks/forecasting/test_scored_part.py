@@ -101,7 +101,7 @@ def test_test_values_of_the_training_file_are_history_and_not_scored_again() -> 
 
 def test_a_gap_after_the_training_data_is_missing() -> None:
     part = find(series_of(a=(0, 110, 140)), series_of(a=(0, 0, 100)))
-    assert part.first == [100]
+    assert part.first == [110]
     values = part.series.values[0]
     assert np.isnan(values[100:110]).all()
     np.testing.assert_array_equal(values[110:], DRAWN[0, 110:140])
