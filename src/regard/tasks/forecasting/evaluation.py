@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.listing import list_first
+from regard.data.readers.source import DataSource
 from regard.data.time_series import TimeIndex, TimeSeries
 from regard.errors import ConfigError, DataError
 from regard.metrics.bootstrap import PairedScore
@@ -326,15 +327,15 @@ class _Windows(msgspec.Struct, frozen=True, kw_only=True):
 
 def evaluate_forecasts(
     forecaster: Forecaster,
-    path: str,
+    data: DataSource,
     options: EvaluationOptions,
     other: Forecaster | None = None,
 ) -> ForecastReport:
-    """Score a forecaster on a file by rolling origins, a horizon apart.
+    """Score a forecaster on series by rolling origins, a horizon apart.
 
     Args:
         forecaster: The model.
-        path: Path of the series.
+        data: The series.
         options: How it is evaluated.
         other: Another model to compare with.
 
@@ -346,7 +347,7 @@ def evaluate_forecasts(
         DataError: The file cannot be read, or has nothing that the model has not seen.
     """
     horizon = forecaster.horizon
-    scored = _find_windows(forecaster, path, options, other)
+    scored = _find_windows(forecaster, data, options, other)
     series, windows = scored.part.series, scored.windows
     start = time.monotonic()
     quantiles = _forecast(forecaster, series, windows, horizon)
@@ -361,7 +362,7 @@ def evaluate_forecasts(
     scores = score_forecasts(errors, scored.season)
     first, last = _first_and_last_time(series, windows, horizon)
     return ForecastReport(
-        path=path,
+        path=data.path,
         model=options.model,
         other=options.other,
         picture=RollingForecasts(series=series, windows=windows, quantiles=quantiles),
@@ -382,7 +383,7 @@ def evaluate_forecasts(
 
 
 def _find_windows(
-    forecaster: Forecaster, path: str, options: EvaluationOptions, other: Forecaster | None
+    forecaster: Forecaster, data: DataSource, options: EvaluationOptions, other: Forecaster | None
 ) -> _Windows:
     """Return the windows that no model has seen.
 
@@ -391,7 +392,7 @@ def _find_windows(
         DataError: The file cannot be read, or has no such window.
     """
     horizon = forecaster.horizon
-    part, other_part = _read_part(forecaster, path, options, horizon), None
+    part, other_part = _read_part(forecaster, data, options, horizon), None
     first, shifts = part.first, [0] * len(part.first)
     if other is not None:
         if other.horizon < horizon:
@@ -399,10 +400,10 @@ def _find_windows(
                 f"{options.model} forecasts {horizon:,} steps, {options.other} {other.horizon:,}.  "
                 "Compare the one of fewer steps with the other."
             )
-        other_part = _read_part(other, path, options, horizon)
+        other_part = _read_part(other, data, options, horizon)
         if other_part.series.names != part.series.names:
             raise ConfigError(
-                f"{options.model} and {options.other} forecast other series of {path}: "
+                f"{options.model} and {options.other} forecast other series of {data.path}: "
                 f"{list_first(part.series.names, _NAMED_SERIES)}, and "
                 f"{list_first(other_part.series.names, _NAMED_SERIES)}."
             )
@@ -415,8 +416,8 @@ def _find_windows(
     windows = rolling_origins(part.series, first, horizon)
     if not windows:
         raise DataError(
-            f"{path}: no {horizon:,} values after those that were seen in training have one that "
-            "is not missing and a history.  Name a file with more values."
+            f"{data.path}: of the values that were not seen in training, no {horizon:,} in a row "
+            "have one that is not missing, and a history.  Name a file with more values."
         )
     season = max(forecaster.config.forecast.seasons or (), default=1)
     return _Windows(
@@ -430,14 +431,14 @@ def _find_windows(
 
 
 def _read_part(
-    forecaster: Forecaster, path: str, options: EvaluationOptions, horizon: int
+    forecaster: Forecaster, data: DataSource, options: EvaluationOptions, horizon: int
 ) -> ScoredPart:
     """Read the series of a file as a model needs them, and find the part that is scored."""
     config = forecaster.config
-    data = training_data(read_forecast_data, config)
+    trained = training_data(read_forecast_data, config)
     return find_scored_part(
-        read_series(path, config.data, config.forecast).series,
-        None if data is None else TrainingSeries(series=data.test, ends=data.valid_ends),
+        read_series(data, config.data, config.forecast).series,
+        None if trained is None else TrainingSeries(series=trained.test, ends=trained.valid_ends),
         forecaster.model.config.window,
         horizon,
         keep_seen=options.allow_overlap,
