@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
+from tests.plots.read_svg import Svg
 
 from regard.__main__ import main
 from regard.explain.layer_table import layer_table, training_flops_per_token
@@ -65,9 +67,34 @@ def test_a_diagram_goes_to_a_file(info, tmp_path):
     assert path.read_text(encoding="utf-8") == shown
 
 
+def test_a_picture_goes_to_a_file_or_as_svg_to_standard_output(info, tmp_path):
+    code, out, err = info("--diagram", "svg")
+    assert (code, err) == (0, "")
+    assert info("--diagram", "svg", "-o", tmp_path / "model.svg") == (0, "", "")
+    assert (tmp_path / "model.svg").read_text(encoding="utf-8") == out
+    assert {"source tokens", "keys, values"} <= set(Svg(tmp_path / "model.svg").texts)
+    assert info("--diagram", "png", "-o", tmp_path / "model.png") == (0, "", "")
+    image = Image.open(tmp_path / "model.png").convert("RGB")
+    assert min(image.size) > 600 and len(image.getcolors(1 << 20)) > 16
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("-o", "x.svg"), "-o x.svg: is the file of a diagram.  Add --diagram svg."),
+        (("--diagram", "png"), "--diagram png: is no text.  Name its file: -o FILE.png"),
+        (
+            ("--diagram", "svg", "-o", "x.png"),
+            "-o x.png: not the suffix of svg.  Take --diagram png.",
+        ),
+        (
+            ("--diagram", "png", "-o", "x.jpg"),
+            "x.jpg: a picture ends in one of .svg, .png, .pdf.",
+        ),
+        (
+            ("--diagram", "svg", "-o", "no/such/place.svg"),
+            "no/such/place.svg: cannot be written (No such file or directory).",
+        ),
         (("-o", "x.mmd"), "-o x.mmd: is the file of a diagram.  Add --diagram mermaid."),
         (
             ("--diagram", "mermaid", "--json"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.plots.read_svg import Svg
 from torch import nn
 
-from regard.explain.diagram import draw_diagram
+from regard.explain.diagram import build_flowchart, draw_diagram, save_diagram
 from regard.explain.mermaid import Flowchart
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.layer import INPUT, Flow, Layer
@@ -149,6 +151,19 @@ def test_every_model_gives_a_chart_that_parses(name):
     for start in ("tokens", "source tokens", "target tokens"):
         if start in chart.labels.values():
             assert chart.reaches(start, ends[0])
+
+
+@pytest.mark.parametrize("name", ["transformer", "bahdanau", "gpt", "encoder_decoder"])
+def test_the_picture_has_every_text_of_the_chart(name, tmp_path):
+    model = MODELS[name]()
+    save_diagram(model, tmp_path / "model.svg")
+    texts = set(Svg(tmp_path / "model.svg").texts)
+    chart = chart_of(model)
+    labels = [*chart.labels.values(), *chart.titles, *(label for _, _, label, _ in chart.edges)]
+    lines = {line for text in labels for line in text.split("<br/>") if line}
+    assert {html.unescape(line.replace("#", "&")) for line in lines} == texts
+    has_source = "source tokens" in texts
+    assert len(build_flowchart(model).columns) == (2 if has_source else 1)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -108,6 +108,7 @@ VERBS = {
         (
             "regard info ende",
             "regard info ende --length 512 --json",
+            "regard info ende --diagram svg -o ende.svg",
             "regard info ende --diagram mermaid -o ende.mmd",
         ),
     ),

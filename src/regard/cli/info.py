@@ -24,7 +24,7 @@ _LONGEST = 10**9  # tokens
 def info(
     model: Annotated[str, Name],
     *,
-    diagram: Literal["mermaid"] | None = None,
+    diagram: Literal["mermaid", "svg", "png", "pdf"] | None = None,
     output: Annotated[str | None, Output] = None,
     length: int | None = None,
     accept: Annotated[bool, Flag] = False,
@@ -37,7 +37,8 @@ def info(
     model
         Folder of a model: one of your own, or one in Hugging Face's format.
     diagram
-        Draw the architecture instead: mermaid writes a flowchart that documentation pages show.
+        Draw the architecture instead: mermaid writes the text of a flowchart, which documentation
+        pages show; svg, png and pdf are pictures.
     output
         File for the diagram; standard output by default.
     length
@@ -52,10 +53,12 @@ def info(
     if diagram is not None:
         if json or length is not None:
             raise ConfigError("--diagram goes with -o only.  Leave --json and --length out.")
-        _draw(model, output)
+        _draw(model, diagram, output)
         return
     if output is not None:
-        raise ConfigError(f"-o {output}: is the file of a diagram.  Add --diagram mermaid.")
+        suffix = output.rpartition(".")[2]
+        kind = suffix if suffix in ("svg", "png", "pdf") else "mermaid"
+        raise ConfigError(f"-o {output}: is the file of a diagram.  Add --diagram {kind}.")
     from regard.explain.layer_table import layer_table, training_flops_per_token
     from regard.runs.information import inspect_folder
 
@@ -87,14 +90,24 @@ def _accept(model: str) -> None:
     print(f"{model}: accepted: {names}", file=sys.stderr)
 
 
-def _draw(model: str, output: str | None) -> None:
-    from regard.explain.diagram import draw_diagram
+def _draw(model: str, kind: Literal["mermaid", "svg", "png", "pdf"], output: str | None) -> None:
+    """Draw a model as a text or a picture, into a file or, where it is text, on standard output."""
+    from regard.explain.diagram import draw_diagram, save_diagram
+    from regard.plots.style import picture_format, require_writable
     from regard.runs.information import inspect_folder
 
-    text = draw_diagram(inspect_folder(model)[1])
     if output in (None, "-"):
-        print(text, end="")
+        if kind in ("png", "pdf"):
+            raise ConfigError(f"--diagram {kind}: is no text.  Name its file: -o FILE.{kind}")
+        print(draw_diagram(inspect_folder(model)[1], kind), end="")
         return
+    if kind != "mermaid":
+        if (suffix := picture_format(output)) != kind:
+            raise ConfigError(f"-o {output}: not the suffix of {kind}.  Take --diagram {suffix}.")
+        require_writable(output)
+        save_diagram(inspect_folder(model)[1], output)
+        return
+    text = draw_diagram(inspect_folder(model)[1])
     with replacing(output) as stream:
         stream.write(text)
 

@@ -7,7 +7,7 @@
 ['embedding', 'blocks.0-1', 'norm', 'output_weight']
 """
 
-from regard.explain.diagram import draw_diagram
+from regard.explain.diagram import draw_diagram, save_diagram
 from regard.explain.layer_table import (
     LayerRow,
     format_table,
@@ -22,5 +22,6 @@ __all__ = [
     "format_table",
     "forward_flops_per_token",
     "layer_table",
+    "save_diagram",
     "training_flops_per_token",
 ]

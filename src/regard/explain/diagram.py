@@ -8,27 +8,55 @@ blocks (`Layer.steps`) and by the model (`Model.connections`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from regard.explain.mermaid import Flowchart
 from regard.explain.module_tree import Part, group_equal, group_name, list_parts, steps_of
 from regard.layers.layer import EMBEDDINGS, INPUT, Layer
 from regard.models import EncoderDecoder, Model
+from regard.plots.flowchart import draw_flowchart, flowchart_svg
 
 _LENGTH = 1  # the costs of parts are not drawn
 
 
-def draw_diagram(model: Model) -> str:
-    """Draw the architecture of a model.
+def draw_diagram(model: Model, kind: Literal["mermaid", "svg"] = "mermaid") -> str:
+    """Draw the architecture of a model as text.
 
     Args:
         model: Of any family; it may be on the meta device.
+        kind: Format of the text.
 
     Returns:
-        A Mermaid flowchart.
+        A Mermaid flowchart, or an SVG file.
+
+    Raises:
+        ConfigError: An SVG file needs matplotlib, which is missing.
     """
+    chart = build_flowchart(model)
+    return chart.text() if kind == "mermaid" else flowchart_svg(chart.columns, chart.edges)
+
+
+def save_diagram(model: Model, path: str | Path) -> None:
+    """Draw the architecture of a model as a picture, encoder and decoder next to each other.
+
+    Args:
+        model: Of any family; it may be on the meta device.
+        path: File of the picture, ``.svg``, ``.png`` or ``.pdf``.
+
+    Raises:
+        ConfigError: The file cannot be written, or matplotlib is missing.
+        ResourceError: The disk is full, or fails.
+    """
+    chart = build_flowchart(model)
+    draw_flowchart(chart.columns, chart.edges, path)
+
+
+def build_flowchart(model: Model) -> Flowchart:
+    """Return the parts of a model as nodes and frames, and the flow of data as edges."""
     artist = _Artist(model)
     artist.draw(list_parts(model, _LENGTH))
-    return artist.chart.text()
+    return artist.chart
 
 
 @dataclass
@@ -61,6 +89,7 @@ class _Artist:
             nodes = {"states": states, EMBEDDINGS: self.embeddings}
             for label, names in self.model.source_memory.items():
                 self.memory.append((self._add([nodes[name] for name in names]), label))
+            self.chart.start_column()
         target = [part for part in parts if not part.is_source]
         end = self._side(target, "target tokens" if source else self.model.input_name)
         self.chart.edge(end, self.chart.node([self.model.output_name], "round"))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
-Shape = Literal["box", "round", "circle"]
+from regard.plots.flowchart import Column, Edge, Frame, Line, Node, Shape
+
 _BRACKETS: dict[Shape, tuple[str, str]] = {
     "box": ("[", "]"),
     "round": ("([", "])"),
@@ -26,14 +26,17 @@ _HEADER = (
 
 
 class Flowchart:
-    """Nodes, subgraphs and edges, in the order in which they are added."""
+    """Nodes, frames and edges, in the order in which they are added."""
 
     def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._edges: list[str] = []
-        self._depth = 1
+        self.columns: list[Column] = [[]]
+        self.edges: list[Edge] = []
         self._num_nodes = 0
-        self._num_groups = 0
+        self._frame: Frame | None = None
+
+    def start_column(self) -> None:
+        """Put the nodes that follow next to those before, where columns are drawn."""
+        self.columns.append([])
 
     def node(self, lines: Sequence[str], shape: Shape = "box") -> str:
         """Add a node.
@@ -45,35 +48,43 @@ class Flowchart:
         Returns:
             Its name, for edges.
         """
-        name = f"n{self._num_nodes}"
+        node = Node(f"n{self._num_nodes}", tuple(lines), shape)
         self._num_nodes += 1
-        before, after = _BRACKETS[shape]
-        self._add(f"{name}{before}{_quote(lines)}{after}")
-        return name
+        (self.columns[-1] if self._frame is None else self._frame.nodes).append(node)
+        return node.name
 
     @contextmanager
     def group(self, lines: Sequence[str]) -> Iterator[None]:
         """Put the nodes that are added within into a frame, with a title of these lines."""
-        self._add(f"subgraph g{self._num_groups}[{_quote(lines)}]")
-        self._num_groups += 1
-        self._depth += 1
+        self._frame = Frame(tuple(lines))
+        self.columns[-1].append(self._frame)
         yield
-        self._depth -= 1
-        self._add("end")
+        self._frame = None
 
-    def edge(
-        self, start: str, end: str, label: str = "", line: Literal["-->", "-.->", "-.-"] = "-->"
-    ) -> None:
+    def edge(self, start: str, end: str, label: str = "", line: Line = "-->") -> None:
         """Connect two nodes: by an arrow, a dotted arrow, or a dotted line without a direction."""
-        text = f"|{_quote([label])}|" if label else ""
-        self._edges.append(f"{_INDENT}{start} {line}{text} {end}")
+        self.edges.append(Edge(start, end, label, line))
 
     def text(self) -> str:
         """Write the chart, edges last: an edge within a frame would add its nodes to the frame."""
-        return "\n".join([*_HEADER, *self._lines, *self._edges]) + "\n"
+        lines, num_frames = [*_HEADER], 0
+        for item in (item for column in self.columns for item in column):
+            if isinstance(item, Node):
+                lines.append(_INDENT + _node_text(item))
+                continue
+            lines.append(f"{_INDENT}subgraph g{num_frames}[{_quote(item.lines)}]")
+            lines += [2 * _INDENT + _node_text(node) for node in item.nodes]
+            lines.append(f"{_INDENT}end")
+            num_frames += 1
+        for edge in self.edges:
+            text = f"|{_quote([edge.label])}|" if edge.label else ""
+            lines.append(f"{_INDENT}{edge.start} {edge.line}{text} {edge.end}")
+        return "\n".join(lines) + "\n"
 
-    def _add(self, line: str) -> None:
-        self._lines.append(_INDENT * self._depth + line)
+
+def _node_text(node: Node) -> str:
+    before, after = _BRACKETS[node.shape]
+    return f"{node.name}{before}{_quote(node.lines)}{after}"
 
 
 def _quote(lines: Sequence[str]) -> str:
