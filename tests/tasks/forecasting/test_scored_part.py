@@ -160,6 +160,17 @@ def test_a_new_series_is_scored_after_a_window_or_what_its_length_allows(
     assert find(series_of(a=(0, 0, length)), None).first == [first]
 
 
+def test_it_is_said_that_the_training_data_is_not_there() -> None:
+    part = find(series_of(a=(0, 0, 140)), None)
+    assert "values of it may be among those that are scored" in part.notes[0]
+
+
+def test_some_series_may_be_new() -> None:
+    part = find(series_of(a=(0, 0, 140), b=(1, 0, 140)), series_of(b=(1, 0, 100)))
+    assert part.first == [48, 100]
+    assert part.notes[0].startswith("1 of 2 series scored after the values that the model was")
+
+
 def test_what_was_seen_is_scored_where_it_is_allowed() -> None:
     part = find(series_of(a=(0, 0, 120)), series_of(a=(0, 0, 100)), keep_seen=True)
     assert part.first == [48]

@@ -96,7 +96,7 @@ def find_scored_part(
     short = [name for name, _, whole, begin in named if len(whole) - begin < horizon]
     if len(short) == len(named):
         raise DataError(_describe_nothing(whole, horizon, num_seen))
-    notes = [_describe_part(len(series), num_seen, window, keep_seen=keep_seen)]
+    notes = [_describe_part(len(series), None if seen is None else num_seen, window, keep_seen)]
     if continued:
         names = list_first(continued, _NAMED_SERIES)
         notes.append(f"the history of {names} is from the training data")
@@ -136,9 +136,21 @@ def _moment(index: TimeIndex) -> int:
     return local - (0 if offset is None else round(offset.total_seconds()))
 
 
-def _describe_part(num_series: int, num_seen: int, window: int, *, keep_seen: bool) -> str:
-    """Return in words where the scores begin."""
+def _describe_part(num_series: int, num_seen: int | None, window: int, keep_seen: bool) -> str:
+    """Return in words where the scores begin.
+
+    Args:
+        num_series: Series of the file.
+        num_seen: Those of the training data; None where that is not known.
+        window: Values of a history that the model reads.
+        keep_seen: Whether values that were seen are scored, too.
+    """
     history = f"a history of {window:,} values, less in a short series"
+    if num_seen is None:
+        return (
+            f"scored after {history}; the training data is not there, so that values of it may be "
+            "among those that are scored"
+        )
     if keep_seen:
         also = "; the model was trained on some of the values" if num_seen else ""
         return f"scored after {history}{also}"
