@@ -498,6 +498,38 @@ def test_a_file_without_times_or_numbers_is_refused(read):
         read(["date,a,v", "2024-01-01,x,1", "2024-01-02,y,2"], columns=("a",))
 
 
+def test_a_number_of_each_row_is_not_the_name_of_a_series(read):
+    rows = [f"{n},2024-01-0{1 + n // 2},{'AB'[n % 2]},{n}" for n in range(6)]
+    file = read(["id,date,family,sales", *rows])
+    assert file.series.names == ["A", "B"]
+    assert [values.tolist() for values in file.series.values] == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_a_row_without_the_name_of_its_series_is_refused(read):
+    with pytest.raises(DataError, match=r"f\.csv:4: column shop, the name of the series, is empty"):
+        read([*MIXED[:3], "2024-01-02,,2", MIXED[4]])
+
+
+def test_series_with_different_steps_are_refused(read):
+    hours = [f"2024-01-0{1 + n // 24} {n % 24:02}:00,A,{n}" for n in range(144)]
+    days = [f"2024-01-0{n} 00:00,B,{n}" for n in range(1, 8)]
+    with pytest.raises(DataError, match=r"series B has a step of one day, others of one hour"):
+        read(["ds,id,y", *hours, *days])
+
+
+def test_names_of_series_from_two_columns_are_distinct(read):
+    rows = [f"2024-01-0{day},{name},{day}" for day in (1, 2) for name in ("a b,c", "a,b c", "a,c")]
+    file = read(["date,name,item,v", *rows])
+    assert file.series.names == ['"a b" "c"', '"a" "b c"', '"a" "c"']
+
+
+def test_times_as_columns_and_lists_in_cells_are_refused_with_the_remedy(read):
+    with pytest.raises(DataError, match=r"columns that are times: 1960, 1961, 1962\.  Write a row"):
+        read(["country,1960,1961,1962", "A,1,2,3", "B,2,3,4"])
+    with pytest.raises(DataError, match=r"column target holds lists\.  Write a row for each value"):
+        read(['{"start": "2024-01-01", "target": [1, 2]}'] * 2, "f.jsonl")
+
+
 # Cells
 
 
@@ -523,6 +555,14 @@ NUMBERS = {
     "spaces": (["1 234", "999", "12\u00a0345,5"], [1234, 999, 12345.5]),
     "a minus sign": (["−5", "3", "1e3"], [-5, 3, 1000]),
 }
+
+
+def test_a_sign_of_a_currency_or_percent_is_left_out_where_all_numbers_have_it(read):
+    file = read(["date,v", "2024-01-01,$5", "2024-01-02,", "2024-01-03,-$1.5"])
+    np.testing.assert_array_equal(file.series.values[0], [5, NAN, -1.5])
+    assert file.notes[0] == 'numbers of v are read without "$"'
+    with pytest.raises(DataError, match=r'f\.csv:3: column v holds no number\.  "6%"'):
+        read(["date,v", "2024-01-01,5", "2024-01-02,6%"])
 
 
 @pytest.mark.parametrize(("cells", "numbers"), NUMBERS.values(), ids=NUMBERS)
@@ -580,6 +620,23 @@ def test_a_file_without_a_header_is_read(read):
 def test_names_of_rows_without_a_header_are_left_out(read):
     file = read(['"time","v"', '"1",2023,5', '"2",2024,6'])
     assert (file.series.names, file.series.values[0].tolist()) == (["v"], [5, 6])
+
+
+def test_a_header_may_have_no_name_for_the_times(read):
+    for header in ("v", ",v", '"","v"'):
+        file = read([header, "2024-01-01,5", "2024-01-02,6"])
+        assert (file.series.names, file.series.values[0].tolist()) == (["v"], [5, 6])
+
+
+def test_a_separator_at_the_end_of_rows_is_no_column(read):
+    for header in ("date,v", "date,v,"):
+        file = read([header, "2024-01-01,5,", "2024-01-02,6,"])
+        assert file.series.values[0].tolist() == [5, 6]
+
+
+def test_decimal_commas_without_quotes_between_commas_are_refused(read):
+    with pytest.raises(DataError, match=r"f\.csv:2: three columns, two expected\.  .* in quotes"):
+        read(["date,v", "2024-01-01,1,5", "2024-01-02,2,5"])
 
 
 def test_json_lines_are_read(read):

@@ -111,6 +111,12 @@ class SeriesAligner:
         lines = [self.table.lines[row] for row in rows.rows[index]]
         first, second = (self._time_text(time) for time in rows.times[index])
         where = f"{self.file.name}:{lines[1]}"
+        if grid.own_step is not None:
+            name = list(groups)[grid.series]
+            raise DataError(
+                f"{where}: series {name} has a step of one {grid.own_step}, others of one "
+                f"{grid.step}.  Put series with different steps into different files."
+            )
         if grid.is_sparse:
             raise DataError(
                 f"{where}: no row from {first} (line {lines[0]:,}) to {second}, and for most other "
@@ -130,7 +136,11 @@ class SeriesAligner:
     def _num_times(self) -> str:
         """Return how many times there are, where that is not enough."""
         count = len(self.table.lines)
-        return "there is one row" if count == 1 else f"every series of {count:,} rows has one time"
+        if count == 1:
+            return "there is one row"
+        return (
+            "every series has one row" if self.roles.keys else f"all {count:,} rows have one time"
+        )
 
     def _time_text(self, time: int) -> str:
         """Return a time as the file writes it."""
@@ -183,7 +193,9 @@ class SeriesAligner:
         if num_empty == self.num_forward:
             return
         if step == TimeStep(unit="day") and all(table.has_only_workdays() for table in tables):
-            self.notes.append("no rows on Saturdays and Sundays: their values are missing")
+            num_others = sum(int(np.sum(~table.has_row & ~table.is_weekend())) for table in tables)
+            words = f" and on {num_others:,} other days" if num_others else ""
+            self.notes.append(f"no rows on Saturdays and Sundays{words}: their values are missing")
             return
         table = next(table for table in tables if not table.has_row.all())
         first = table.time_index.times(int(np.argmin(table.has_row)), 1)[0]
@@ -332,11 +344,17 @@ class _GridTable(NamedTuple):
             return self.time_index.times(row, 1)[0]
         return str(self.time_index.datetimes(row, 1)[0])
 
-    def has_only_workdays(self) -> bool:
-        """Return whether there are no rows on Saturdays and Sundays, but on five days a week."""
+    def is_weekend(self) -> NDArray[np.bool_]:
+        """Return whether the times of a grid of days are Saturdays or Sundays, ``[length]``."""
         days = self.time_index.datetimes(0, len(self.has_row)).astype("M8[D]").astype(np.int64)
-        is_weekend = (days + _THURSDAY) % _WEEK % (_WEEK - 1) == 0
-        return not np.any(self.has_row & is_weekend) and bool(np.any(is_weekend))
+        return (days + _THURSDAY) % _WEEK % (_WEEK - 1) == 0
+
+    def has_only_workdays(self) -> bool:
+        """Return whether there are rows on most days from Monday to Friday, and on no others."""
+        is_weekend = self.is_weekend()
+        is_mostly_there = 2 * np.sum(self.has_row) > np.sum(~is_weekend)
+        has_weekend = np.any(is_weekend) and not np.any(self.has_row & is_weekend)
+        return bool(is_mostly_there and has_weekend)
 
 
 def _end_of(flags: NDArray[np.bool_]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ NumberStyle = Literal["point", "comma", "thousands", "unclear"]
 
 _NO_VALUE = "na nan n/a #n/a <na> nat null none missing - -- – — ? . .. ... : #wert! #value! #nv"
 _MISSING = frozenset(["", *_NO_VALUE.split()])
+_NUM_SAMPLED = 1000  # cells by which a column is taken for numbers
 _LARGEST = 1e30  # squares of larger numbers are not finite in float32
 _GROUPED = re.compile(r"[-+]?\d{1,3}([ \u00a0\u202f'’])\d{3}(?:\1\d{3})*(?:[.,]\d+)?")
 _GROUP_SPACE = re.compile(r"[ \u00a0\u202f'’]")
@@ -28,6 +30,7 @@ _SURE_COMMA = re.compile(  # not 1,234, which may be a thousand
 _SURE_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:(?:,\d{3}){2,}(?:\.\d+)?|(?:,\d{3})+\.\d+)")
 _EITHER = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 _DOTTED = re.compile(r"[-+]?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})")
+_SIGNS = re.compile(r"([-+−]?)([$€£¥₹]?) ?(.*?) ?([%€£¥₹$]?)")
 _BOOLEANS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 
 
@@ -52,11 +55,13 @@ class NumberColumn(NamedTuple):
         values: float64 ``[rows]``, NaN where a cell is missing or cannot be read.
         faults: Cells that cannot be read.
         style: How the numbers are written.
+        sign: Sign of a currency or of percent that all numbers have, and that is left out.
     """
 
     values: NDArray[np.float64]
     faults: tuple[CellFault, ...]
     style: NumberStyle = "point"
+    sign: str = ""
 
 
 def is_missing(cell: str) -> bool:
@@ -75,10 +80,17 @@ def read_number_column(cells: Sequence[str], style: NumberStyle | None = None) -
         cells: Text of each cell.
         style: How the numbers are written; None to find it.
     """
+    cells, sign = _without_sign(cells)
     style = style or find_number_style(cells)
     values = np.full(len(cells), np.nan)
     faults = []
     for row, cell in enumerate(cells):
+        if style == "point" and "_" not in cell:
+            with suppress(ValueError):  # not a plain number
+                number = float(cell)
+                if abs(number) <= _LARGEST:
+                    values[row] = number
+                    continue
         if is_missing(cell):
             continue
         number = _number_of(cell.strip(), style)
@@ -88,7 +100,7 @@ def read_number_column(cells: Sequence[str], style: NumberStyle | None = None) -
             faults.append(CellFault(row, "is too large, or not finite"))
         else:
             values[row] = number
-    return NumberColumn(values, tuple(faults), style)
+    return NumberColumn(values, tuple(faults), style, sign)
 
 
 def read_boolean_column(cells: Sequence[str]) -> NDArray[np.float64] | None:
@@ -107,13 +119,16 @@ def are_mostly_numbers(cells: Sequence[str]) -> bool:
     >>> are_mostly_numbers(["", "NA"]), are_mostly_numbers(["x", "y", "1"])
     (False, False)
     """
-    filled = [cell.strip() for cell in cells if not is_missing(cell)]
+    sample = cells[:: max(1, len(cells) // _NUM_SAMPLED)]
+    filled = [cell for cell in sample if not is_missing(cell)]
+    filled = filled or [cell for cell in cells if not is_missing(cell)]
     numbers = sum(is_like_a_number(cell) for cell in filled)
     return numbers > 0 and 2 * numbers >= len(filled)
 
 
 def is_like_a_number(cell: str) -> bool:
-    """Return whether a cell is a number in some style."""
+    """Return whether a cell is a number in some style, with or without a sign of a currency."""
+    cell = _split_sign(cell)[0]
     styles: tuple[NumberStyle, ...] = ("point", "comma", "thousands")
     return any(_number_of(cell.strip(), style) is not None for style in styles)
 
@@ -126,6 +141,7 @@ def find_number_style(cells: Sequence[str]) -> NumberStyle:
     >>> find_number_style(["1,234", "2,345"]), find_number_style(["1,234", "999"])
     ('unclear', 'thousands')
     """
+    cells, _ = _without_sign(cells)
     texts = [_without_spaces(cell.strip()) for cell in cells if "," in cell or cell.count(".") > 1]
     if any(map(_SURE_COMMA.fullmatch, texts)):
         return "comma"
@@ -141,6 +157,30 @@ def find_number_style(cells: Sequence[str]) -> NumberStyle:
     is_small = all(abs(float(text)) < 1000 for text in others)
     has_points = any("." in text for text in others)
     return "thousands" if others and (has_points or is_small) else "unclear"
+
+
+def _split_sign(cell: str) -> tuple[str, str]:
+    """Return a cell without the sign of a currency or of percent, and the sign.
+
+    >>> _split_sign("-$5"), _split_sign("5 %"), _split_sign("5")
+    (('-5', '$'), ('5', '%'), ('5', ''))
+    """
+    match = _SIGNS.fullmatch(cell.strip())
+    if match is None:
+        return cell, ""
+    return match[1] + match[3], match[2] or match[4]
+
+
+def _without_sign(cells: Sequence[str]) -> tuple[Sequence[str], str]:
+    """Return cells without a sign that all of them have, and the sign; empty where some lack it."""
+    first = next((cell for cell in cells if not is_missing(cell)), "")
+    if not _split_sign(first)[1]:  # the usual case costs nothing
+        return cells, ""
+    pairs = [_split_sign(cell) for cell in cells]
+    signs = {sign for (_, sign), cell in zip(pairs, cells, strict=True) if not is_missing(cell)}
+    if len(signs) > 1:
+        return cells, ""
+    return [text for text, _ in pairs], next(iter(signs))
 
 
 def _without_spaces(text: str) -> str:

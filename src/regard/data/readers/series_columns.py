@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from regard.data.listing import list_first
 from regard.data.readers.columns import find_column, fold_name
 from regard.data.readers.number_columns import are_mostly_numbers, is_missing
+from regard.data.readers.problems import quote
 from regard.data.readers.text_lines import TextFile
 from regard.data.readers.time_table import TimeCells, TimeTable
 from regard.data.readers.times import TIME_NAMES, TimeColumn
@@ -24,6 +25,7 @@ from regard.errors import DataError, did_you_mean
 _NUM_NAMED = 10  # columns in a message
 _MAX_COLUMNS = 3  # that are set: of times, values, and names of series
 _MIN_REPEATED = 0.05  # fraction of rows with the time of another, in a table of several series
+_MAX_DISTINCT = 0.75  # names of series for each row
 _SERIES_NAMES = (
     "series id ids uid name item sku product store shop site sensor station meter device symbol "
     "ticker country region city state entity location key code group segment customer channel "
@@ -125,7 +127,7 @@ def find_column_roles(
     if keys is None:
         texts = [index for index in others if filled[index] and not is_number[index]]
         named = [i for i in others if is_number[i] and _is_series_name(table.names[i])]
-        keys = _find_keys(table, times, [*texts, *named], others)
+        keys = _find_keys(table, times, [*texts, *named])
     targets = request.targets
     if targets is None:
         targets = tuple(
@@ -155,9 +157,7 @@ def _describes_row(table: TimeTable, index: int) -> bool:
     return is_whole and _is_series_name(name) and len(set(cells)) == 1
 
 
-def _find_keys(
-    table: TimeTable, times: TimeColumn, candidates: Sequence[int], others: Sequence[int]
-) -> tuple[int, ...]:
+def _find_keys(table: TimeTable, times: TimeColumn, candidates: Sequence[int]) -> tuple[int, ...]:
     """Return the columns by whose texts the rows of a long table belong to series.
 
     They are those without which several rows have the same time.
@@ -166,31 +166,37 @@ def _find_keys(
         table: The rows.
         times: Their times.
         candidates: Columns of texts, and of numbers that are named for series.
-        others: All columns but those of times.
     """
-    all_cells = [table.columns[index] for index in others]
-    rows = list(dict.fromkeys(zip(times.times.tolist(), *all_cells, strict=True)))
-    place = {index: 1 + others.index(index) for index in candidates}
-
-    def num_repeated(keys: Sequence[int]) -> int:
-        places = [place[index] for index in keys]
-        return len(rows) - len({(row[0], *(row[i] for i in places)) for row in rows})
-
+    num_rows = len(table.lines)
+    codes = {index: _codes_of(table.columns[index]) for index in candidates}
+    # A number or a remark of each row is no name of a series.
+    candidates = [i for i in candidates if codes[i].max() + 1 <= _MAX_DISTINCT * num_rows]
     named = [index for index in candidates if _is_series_name(table.names[index])]
     ordered = [*named, *(index for index in candidates if index not in named)]
-    left = num_repeated(())
-    if left == 0:
+    groups = np.unique(times.times, return_inverse=True)[1]  # of rows with one time and one name
+    num_groups = int(groups.max()) + 1
+    if num_groups == num_rows:
         return tuple(index for index in named if _is_in_blocks(table.columns[index]))[:1]
     keys: list[int] = []
-    while left:
-        is_much = left > _MIN_REPEATED * len(rows)
-        usable = [i for i in (ordered if is_much else named) if i not in keys]
-        best = min(usable, key=lambda index: num_repeated([*keys, index]), default=None)
-        if best is None or num_repeated([*keys, best]) >= left:
+    while num_groups < num_rows:
+        is_much = num_rows - num_groups > _MIN_REPEATED * num_rows
+        split = {
+            index: np.unique(groups * num_rows + codes[index], return_inverse=True)[1]
+            for index in (ordered if is_much else named)
+            if index not in keys
+        }
+        best = max(split, key=lambda index: split[index].max(), default=None)
+        if best is None or split[best].max() + 1 == num_groups:
             break
         keys.append(best)
-        left = num_repeated(keys)
+        groups, num_groups = split[best], int(split[best].max()) + 1
     return tuple(sorted(keys))
+
+
+def _codes_of(cells: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of each text, in the order in which they appear, ``[rows]``."""
+    codes: dict[str, int] = {}
+    return np.array([codes.setdefault(cell, len(codes)) for cell in cells], np.int64)
 
 
 def _is_in_blocks(cells: Sequence[str]) -> bool:
@@ -207,4 +213,7 @@ def group_rows(table: TimeTable, keys: Sequence[int]) -> dict[str, NDArray[np.in
     rows: dict[tuple[str, ...], list[int]] = {}
     for row, name in enumerate(zip(*(table.columns[index] for index in keys), strict=True)):
         rows.setdefault(name, []).append(row)
-    return {" ".join(name): np.array(of_name) for name, of_name in rows.items()}
+    names = [" ".join(name) for name in rows]
+    if len(set(names)) < len(names):  # "a b", "c" and "a", "b c"
+        names = [" ".join(map(quote, name)) for name in rows]
+    return {name: np.array(of_name) for name, of_name in zip(names, rows.values(), strict=True)}

@@ -21,6 +21,8 @@ _MIN_FREQUENT = 0.1  # fraction of the distances that are the step, where others
 _LONGEST_SPARSE = 1000  # values of a grid that may be mostly empty
 _MAX_SPARSE = 20  # times of a longer grid for each time with a value
 _LAST_DAY = 31
+_MIN_REGULAR = 5  # distances by which a series has a step of its own
+_MOST_REGULAR = 0.9  # fraction of them that are it
 
 
 class TimeGrid(NamedTuple):
@@ -57,12 +59,14 @@ class OffGrid(NamedTuple):
         position: Index of the time after which it follows.
         step: The most frequent step.
         is_sparse: Whether all times are on a grid of that step, but most of its times have none.
+        own_step: The step of a series that is regular, where others have a shorter one.
     """
 
     series: int
     position: int
     step: TimeStep
     is_sparse: bool = False
+    own_step: TimeStep | None = None
 
 
 def find_grid(
@@ -130,6 +134,14 @@ def _fixed_grid(
         off = np.flatnonzero(distances % frequent)
         if len(off):
             return OffGrid(number, int(off[0]), step)
+    for number, distances in enumerate(differences):
+        own, num_own = np.unique(distances, return_counts=True)
+        is_regular = len(distances) >= _MIN_REGULAR and num_own.max() >= _MOST_REGULAR * len(
+            distances
+        )
+        if is_regular and own.min() > frequent and not is_count:
+            own_step = step_of_seconds(int(own[np.argmax(num_own)]))
+            return OffGrid(number, 0, step, own_step=own_step)
     for number, (times, distances) in enumerate(zip(series, differences, strict=True)):
         num_steps = int(times[-1] - times[0]) // frequent + 1 if len(times) else 0
         if num_steps > max(_LONGEST_SPARSE, _MAX_SPARSE * len(times)):

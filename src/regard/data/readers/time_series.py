@@ -46,6 +46,7 @@ from regard.data.readers.time_grid import TimeGrid, find_grid
 from regard.data.readers.time_table import (
     TimeCells,
     TimeTable,
+    describe_no_times,
     find_times,
     read_time_table,
     times_of_column,
@@ -125,6 +126,10 @@ def read_time_series(
     roles = find_column_roles(table, cells, times, request)
     if not roles.targets:
         raise DataError(_describe_no_numbers(file, table, roles))
+    for index in roles.keys:
+        for row in (row for row, cell in enumerate(table.columns[index]) if not cell):
+            reason = f"column {table.name_of(index)}, the name of the series, is empty."
+            file.refuse(table.lines[row], reason, table.row_text(row))
     numbers, notes = _read_numbers(file, table, roles)
     require_readable(_in_order(file))
     aligner = SeriesAligner(file, table, times, roles, numbers)
@@ -209,12 +214,8 @@ def _read_times(
     cells = find_times(table)
     if request.time is not None and (cells is None or cells.columns[0] != request.time):
         cells = times_of_column(table, request.time)
-    seen = list_first([table.name_of(index) for index in range(len(table.names))], _NUM_NAMED)
     if cells is None:
-        remedy = "Name it: `data.columns=NAME`"
-        raise DataError(
-            f"{file.name}: no column of dates or times.  Columns seen: {seen}.  {remedy}"
-        )
+        raise DataError(f"{file.name}: {describe_no_times(table)}")
     name = table.name_of(cells.columns[0])
     times = read_time_column(cells.cells, table.names[cells.columns[0]])
     if times is None:
@@ -235,6 +236,9 @@ def _describe_no_numbers(file: TextFile, table: TimeTable, roles: ColumnRoles) -
     empty = [table.name_of(i) for i in roles.unused if all(map(is_missing, table.columns[i]))]
     if empty:
         return f"{file.name}: no value at all in {list_first(empty, _NUM_NAMED)}."
+    lists = [table.name_of(i) for i in roles.unused if table.columns[i][0].startswith("[")]
+    if lists:
+        return f"{file.name}: column {lists[0]} holds lists.  Write a row for each value."
     seen = [table.name_of(index) for index in range(len(table.names))]
     return (
         f"{file.name}: no column of numbers to be forecast.  "
@@ -267,6 +271,8 @@ def _read_numbers(
             line, reason = table.lines[fault.row], f"column {name} {fault.reason}."
             file.refuse(line, reason, cells[fault.row], fault.remedy)
         columns.append(column.values)
+        if column.sign:
+            notes.append(f'numbers of {name} are read without "{column.sign}"')
     for style, words in (("comma", "decimal commas"), ("thousands", "commas between thousands")):
         written = [table.name_of(index) for index, one in styles.items() if one == style]
         if written:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from regard.data.dropped_rows import DroppedRow
-from regard.data.listing import spell_number
+from regard.data.listing import list_first, spell_number
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import fold_name
 from regard.data.readers.json_lines import read_objects
@@ -28,6 +28,7 @@ from regard.data.readers.times import are_clocks, are_times, is_time_name
 _MAX_TITLE_LINES = 10  # above the header
 _NUM_SAMPLED = 50  # rows by which columns of times are found
 _NUM_SNIFFED = 1000  # bytes
+_NUM_NAMED = 10  # columns in a message
 _PARTS = {  # names of columns that together are a time
     "year": frozenset(["year", "yr", "yyyy", "jahr", "année", "annee", "año", "anno"]),
     "quarter": frozenset(["quarter", "qtr", "quartal", "trimestre"]),
@@ -108,8 +109,8 @@ def read_time_table(file: TextFile, source: DataSource, *, limit: int | None = N
     else:
         names = [name.strip() for name in records.pop(0)[1]]
     widths = Counter(len(cells) for _, cells in records).most_common(1)
-    if widths and widths[0][0] == len(names) + 1:  # the first column has no name, as R writes it
-        names.insert(0, "")
+    if widths and widths[0][0] == len(names) + 1:
+        names = _with_unnamed(names, [cells for _, cells in records[:_NUM_SAMPLED]])
     rows = [(line, cells) for line, cells in records if len(cells) == len(names)]
     for line, cells in records:
         if len(cells) != len(names):
@@ -140,6 +141,19 @@ def find_times(table: TimeTable) -> TimeCells | None:
     return _join_parts(table, head) or (times_of_column(table, numbers[0]) if numbers else None)
 
 
+def describe_no_times(table: TimeTable) -> str:
+    """Return what a table holds that has no column of times, and what would work."""
+    times = [name for name in table.names if name and are_times([name], "time")]
+    if len(times) > 1:
+        return (
+            f"no column of dates or times, but columns that are times: "
+            f"{list_first(times, _NUM_NAMED)}.  Write a row for each time: time,value,series"
+        )
+    seen = list_first([table.name_of(index) for index in range(len(table.names))], _NUM_NAMED)
+    remedy = "Name it: `data.columns=NAME`"
+    return f"no column of dates or times.  Columns seen: {seen}.  {remedy}"
+
+
 def times_of_column(table: TimeTable, index: int) -> TimeCells:
     """Return the cells of a column as those of times."""
     return TimeCells(table.columns[index], (index,))
@@ -162,7 +176,7 @@ def _text_of(value: object) -> str:
 
 def _table_rows(records: Records, dropped: list[DroppedRow]) -> list[tuple[int, list[str]]]:
     """Return the rows of a table, the header first; titles and remarks go to `dropped`."""
-    all_rows = [(line, cells) for line, cells in records if any(map(str.strip, cells))]
+    all_rows = [(line, cells) for line, cells in records if "".join(cells).strip()]
     rows = []
     for number, (line, cells) in enumerate(all_rows):
         if not cells[0].lstrip().startswith("#"):
@@ -173,16 +187,24 @@ def _table_rows(records: Records, dropped: list[DroppedRow]) -> list[tuple[int, 
             rows.append((line, [cells[0].lstrip("# "), *cells[1:]]))
         else:
             dropped.append(_remark(line, cells))
-    num_filled = [sum(1 for cell in cells if cell.strip()) for _, cells in rows]
-    if max(num_filled, default=0) < 2:
+    first = next((index for index, (_, cells) in enumerate(rows) if _is_wide(cells)), None)
+    if first is None:
         return rows
-    first = next(index for index, count in enumerate(num_filled) if count > 1)
     first = first if first <= _MAX_TITLE_LINES else 0
+    if first and _is_row_of_values(rows[first][1]):  # the header may have one name
+        above, width = rows[first - 1][1], len(rows[first][1])
+        is_header = len(above) == width - 1 or (len(above) == width and above[-1].strip())
+        first -= bool(is_header)
     end = len(rows)
-    while num_filled[end - 1] < 2 and not _is_row_of_time(rows[end - 1][1]):
+    while not _is_wide(rows[end - 1][1]) and not _is_row_of_time(rows[end - 1][1]):
         end -= 1
     dropped += [_remark(line, cells) for line, cells in [*rows[:first], *rows[end:]]]
     return rows[first:end]
+
+
+def _is_wide(cells: Sequence[str]) -> bool:
+    """Return whether two cells of a row or more are filled."""
+    return sum(1 for cell in cells if cell.strip()) > 1
 
 
 def _remark(line: int, cells: Sequence[str]) -> DroppedRow:
@@ -215,6 +237,19 @@ def _default_names(cells: Sequence[str]) -> list[str]:
         else:
             names.append("value" if num_values == 1 else f"value {1 + before}")
     return names
+
+
+def _with_unnamed(names: list[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the names of a table whose rows are wider than its header by one column.
+
+    The first column has no name where it holds numbers of rows, as R writes them, or the times; the
+    last one where it is empty. Else a comma may be within a number: the header stays as it is.
+    """
+    if not any(row[-1].strip() for row in rows if len(row) == len(names) + 1):
+        return [*names, ""]
+    firsts = [row[0].strip() for row in rows if len(row) == len(names) + 1]
+    has_times = are_times(firsts, "") and not all(map(is_like_a_number, firsts))
+    return names if has_times and any(map(is_time_name, names)) else ["", *names]
 
 
 def _refuse_width(file: TextFile, line: int, cells: Sequence[str], width: int) -> None:

@@ -258,7 +258,9 @@ def _read_forms(
         if text in reading.times:
             continue
         if text not in matches:
-            faults.append(CellFault(row, "holds no time" if text else "is empty"))
+            is_name = _FORMS[form].fullmatch(text) is not None
+            remedy = "Write English names of months, or 2024-01." if is_name else ""
+            faults.append(CellFault(row, "holds no time" if text else "is empty", remedy))
         else:
             order = {"dm": " with the day first", "md": " with the month first"}.get(reading.order)
             faults.append(CellFault(row, f"has no such date{order or ''}", _REMEDY_ORDER))
@@ -395,7 +397,8 @@ def _describe_reading(reading: _Reading, matches: Mapping[str, re.Match[str]]) -
             np.datetime64(time // (_DAY * _MICROSECONDS), "D").astype("M8[Y]")
             for time in (min(reading.times.values()), max(reading.times.values()))
         )
-        notes.append(f"years of two digits are {first} to {last}")
+        years = f"{first}" if first == last else f"{first} to {last}"
+        notes.append(f"years of two digits are {years}")
     return notes
 
 
