@@ -20,6 +20,7 @@ from regard.models import (
     DECODERS,
     ENCODER_DECODERS,
     ENCODERS,
+    FORECASTERS,
     INPUT_ENCODERS,
     AttentionConfig,
     Bert,
@@ -33,6 +34,7 @@ from regard.models import (
     LstmConfig,
     MesaNetConfig,
     Model,
+    PatchTstConfig,
     TransformerConfig,
     TransformerXlConfig,
     VitConfig,
@@ -74,6 +76,7 @@ def of_text(registry: str, name: str, config: object) -> Case:
 TRANSFORMER = TransformerConfig(**BOTH, **SIZES)
 LSTM = LstmConfig(**BOTH, dim=8, dropout=0.3)
 CONV = ConvS2SConfig(**BOTH, dim=8, dropout=0.3)
+PATCH_TST = {"window": 8, "horizon": 3, "patch": 2, "scaled_steps": 4, "num_members": 2, **ONE}
 VIT = {"patch_height": 4, "patch_width": 4, "height": 8, "width": 8, **ONE}
 CASES = {
     "gpt": of_text("decoder", "gpt", GptConfig(**ONE)),
@@ -109,6 +112,11 @@ CASES = {
         ),
         (torch.linspace(-1, 1, 2 * 6 * 5).view(2, 6, 5),),
     ),
+    "patch_tst": Case(
+        lambda: FORECASTERS["patch_tst"].model(PatchTstConfig(**PATCH_TST), AttentionConfig()),
+        (torch.linspace(-1, 1, 2 * 8).view(2, 8).sin(),),
+        least=torch.float32,
+    ),
 }
 
 
@@ -143,7 +151,8 @@ def cast(inputs: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
 
 def test_every_family_is_walked():
     families = {name.split()[0] for name in CASES} - {"classifier"}
-    assert families == set(DECODERS) | set(ENCODERS) | set(ENCODER_DECODERS) | set(INPUT_ENCODERS)
+    registries = (DECODERS, ENCODERS, ENCODER_DECODERS, INPUT_ENCODERS, FORECASTERS)
+    assert families == set().union(*registries)
 
 
 def test_a_loop_of_ones_own_lowers_the_loss(case):

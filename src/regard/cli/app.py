@@ -79,6 +79,14 @@ VERBS = {
             'regard generate tales "Once" --top-p 0.9 --num 3 --seed 1 --json',
         ),
     ),
+    "forecast": Verb(
+        "Forecast the series of a file.",
+        (
+            "regard forecast demand series.csv",
+            "regard forecast demand series.csv --horizon 48 -o forecast.svg",
+            "regard forecast demand - --json < series.csv",
+        ),
+    ),
     "evaluate": Verb(
         "Score a model on a file, next to baselines and another model.",
         (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
@@ -51,6 +51,14 @@ _CYCLES: dict[TimeUnit, tuple[_Cycle, ...]] = {
     "year": (),
 }
 """Cycles of the calendar that are longer than a step of one unit."""
+_CYCLE_SECONDS: dict[_Cycle, float] = {
+    "minute": 60,
+    "hour": 3600,
+    "day": 86_400,
+    "week": 604_800,
+    "month": 365.2425 / 12 * 86_400,
+    "year": 365.2425 * 86_400,
+}
 _MONDAY = np.datetime64("1969-12-29", "s")
 _CODE = re.compile(r"%(-?)([A-Za-z])")
 
@@ -77,6 +85,39 @@ class TimeStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __str__(self) -> str:
         return self.unit if self.count == 1 else f"{self.count:,} {self.unit}s"
+
+    @classmethod
+    def parse(cls, text: str) -> TimeStep:
+        """Return the step that `str` writes.
+
+        Raises:
+            ValueError: The text is no step.
+
+        >>> TimeStep.parse("30 minutes"), TimeStep.parse("month")
+        (TimeStep(count=30, unit='minute'), TimeStep(count=1, unit='month'))
+        """
+        number, _, unit = text.rpartition(" ")
+        name = unit.removesuffix("s") if number else unit
+        units: tuple[TimeUnit, ...] = get_args(TimeUnit)
+        for known in units:
+            if known == name:
+                return cls(count=int(number.replace(",", "") or 1), unit=known)
+        raise ValueError(f"{text}: a step such as 30 minutes was expected.")
+
+    @property
+    def cycles(self) -> dict[str, float]:
+        """Cycles of the calendar that `TimeIndex.calendar` describes, with their lengths in steps.
+
+        >>> TimeStep(count=30, unit="minute").cycles["week"], TimeStep(unit="month").cycles
+        (336.0, {'year': 12.0})
+        """
+        if self.unit in MONTHS:
+            months = self.count * MONTHS[self.unit]
+            return dict.fromkeys(_CYCLES[self.unit], 12 / months)
+        return {
+            cycle: _CYCLE_SECONDS[cycle] / (self.count * SECONDS[self.unit])
+            for cycle in _CYCLES[self.unit]
+        }
 
     @property
     def seconds(self) -> int | None:

@@ -33,6 +33,7 @@ from regard.models.longformer.model import Longformer, LongformerConfig
 from regard.models.lstm.decoder_only import LstmDecoder
 from regard.models.lstm.model import LstmConfig, LstmEncoderDecoder
 from regard.models.mesanet.model import MesaNet, MesaNetConfig
+from regard.models.patch_tst.model import PatchTst, PatchTstConfig
 from regard.models.roberta.hf import ROBERTA_FORMAT
 from regard.models.transformer.decoder_only import TransformerDecoder
 from regard.models.transformer.encoder_only import TransformerEncoder
@@ -106,7 +107,9 @@ ENCODERS: dict[str, Family] = {
 }
 """Families that read a text in both directions."""
 INPUT_ENCODERS: dict[str, InputFamily] = {"vit": InputFamily(VitConfig, Vit, (VIT_FORMAT,))}
-"""Families that read images, frames of recordings, or series."""
+"""Families that read images, frames of recordings, or series, and give labels."""
+FORECASTERS: dict[str, InputFamily] = {"patch_tst": InputFamily(PatchTstConfig, PatchTst)}
+"""Families that read the history of a series and give quantiles of what follows."""
 
 FAMILIES = DECODERS | ENCODERS | ENCODER_DECODERS
 """All families of text; one with several roles is here as the encoder-decoder."""
@@ -123,7 +126,7 @@ if TYPE_CHECKING:
     ModelConfig = FamilyConfig
 else:
     ModelConfig = reduce(
-        or_, [family.config for family in (ENCODER_DECODERS | FAMILIES | INPUT_ENCODERS).values()]
+        or_, [family.config for family in (FAMILIES | INPUT_ENCODERS | FORECASTERS).values()]
     )
     """The settings of any family; the setting ``family`` names it."""
 
@@ -162,6 +165,7 @@ __all__ = [
     "ENCODERS",
     "ENCODER_DECODERS",
     "FAMILIES",
+    "FORECASTERS",
     "INPUT_CHECKPOINT_FORMATS",
     "INPUT_ENCODERS",
     "AttentionConfig",
@@ -191,6 +195,8 @@ __all__ = [
     "MesaNetConfig",
     "Model",
     "ModelConfig",
+    "PatchTst",
+    "PatchTstConfig",
     "SpanModel",
     "TextModel",
     "Transformer",

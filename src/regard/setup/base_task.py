@@ -33,7 +33,7 @@ from regard.models.base.bounded_build import (
     require_tensors_for_layers,
 )
 from regard.settings.binding import convert_fields
-from regard.setup.config import DataConfig, RunConfig
+from regard.setup.config import DataConfig, ForecastConfig, RunConfig
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.facts import DataFacts
 from regard.setup.inspect import with_present_paths
@@ -70,6 +70,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
             the data decides what is not set.
         model: Dimensions of the model that are set, by name.
         audio: Settings of the frames of recordings that are set, by name.
+        forecast: The settings of a forecast.
     """
 
     data: DataConfig
@@ -78,6 +79,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
     has_sizes: bool = False
     model: dict[str, Any] = {}
     audio: dict[str, Any] = {}
+    forecast: ForecastConfig = ForecastConfig()
 
     def source(self, name: str) -> DataSource | None:
         """Return the open file or folder of a setting; None where it is not set."""
@@ -123,6 +125,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
             has_sizes=True,
             model=msgspec.structs.asdict(config.model),
             audio=msgspec.structs.asdict(config.audio),
+            forecast=config.forecast,
         )
 
     @classmethod

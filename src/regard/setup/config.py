@@ -27,16 +27,16 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     Args:
         path: File of sentence pairs, of documents with summaries, of texts or rows of numbers with
-            labels, of questions on texts, or of running text, or folder of images or recordings;
-            none uses the embedded corpus.
+            labels, of questions on texts, of series of numbers with times, or of running text, or
+            folder of images or recordings; none uses the embedded corpus.
         targets: File of target sentences, line by line with `path`.
         valid: File or folder of validation data, or a fraction to hold out, such as 10%; none
             holds out 2.5 %, and more of small data.
         test: File or folder of test data, or a fraction; none holds out as much as of `valid`.
         encoding: Encoding of all files.
         columns: Names of the columns in CSV and JSONL (source and target, document and summary,
-            text and label, context, question and answers, text alone, or the label of rows of
-            numbers); empty detects them.
+            text and label, context, question and answers, text alone, the label of rows of numbers,
+            or time, value and series); empty detects them.
         languages: Codes such as en-de; empty guesses.
         max_length: Longest sentence to train on, in tokens; running text is cut into pieces of this
             length, longer texts with labels, recordings and series are truncated to it.
@@ -198,6 +198,44 @@ class QuestionAnsweringConfig(
         require_at_least(1, self, "max_answer_tokens", "negatives")
 
 
+class ForecastConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is forecast, and from what.
+
+    Args:
+        horizon: Steps ahead; None takes the shortest season.
+        seasons: Lengths of the seasons in steps, shortest first, such as 48,336 for half hours;
+            None finds them in the training data.
+        targets: Columns to be forecast; empty takes all columns of numbers that are not named
+            below.
+        known: Columns of numbers that are known ahead, such as holidays; the rows of the future
+            have them.
+        observed: Columns of numbers that are known as far as the targets.
+        step: Distance of two rows, such as 30 minutes, written by the run.
+        cycles: Cycles of the calendar that the model reads, such as day,week, written by the run.
+    """
+
+    horizon: int | None = None
+    seasons: tuple[int, ...] | None = None
+    targets: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    observed: tuple[str, ...] = ()
+    step: str = ""
+    cycles: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "horizon")
+        seasons = self.seasons or ()
+        if any(season < 2 for season in seasons) or list(seasons) != sorted(set(seasons)):
+            raise ValueError(
+                f"seasons must be 2 or more steps long, shortest first, not "
+                f"{','.join(map(str, seasons))}"
+            )
+        columns = [*self.targets, *self.known, *self.observed]
+        repeated = next((name for name in columns if columns.count(name) > 1), None)
+        if repeated is not None:
+            raise ValueError(f'targets, known and observed must differ; "{repeated}" is in two')
+
+
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A run.
 
@@ -214,6 +252,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         search: Beam search.
         sampling: Continuations of a language model.
         qa: How questions are answered.
+        forecast: What is forecast, and from what.
         start_from: Model folder whose weights and vocabulary a run starts from; none for random
             weights.
         fine_tuning: What of these weights is trained.
@@ -232,6 +271,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     search: BeamSearchConfig = BeamSearchConfig()
     sampling: SamplingConfig = SamplingConfig()
     qa: QuestionAnsweringConfig = QuestionAnsweringConfig()
+    forecast: ForecastConfig = ForecastConfig()
     start_from: str | None = None
     fine_tuning: FineTuningConfig = FineTuningConfig()
     settings: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ import msgspec
 import torch
 
 from regard.data.readers.audio import LogMelConfig
-from regard.setup.config import RunConfig
+from regard.setup.config import ForecastConfig, RunConfig
 from regard.training.precision import has_fast_bf16
 
 _TIMED_SIZE = 1024  # of the matrices whose product is timed
@@ -32,6 +32,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
         std: Standard deviation of each channel or feature.
         model: Dimensions of the model that follow from the data, by name.
         audio: How recordings become frames; None where there are none.
+        forecast: What is forecast; None where nothing is.
     """
 
     num_chars: int
@@ -43,6 +44,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     std: tuple[float, ...] = ()
     model: dict[str, Any] = {}
     audio: LogMelConfig | None = None
+    forecast: ForecastConfig | None = None
 
 
 class Pretrained(msgspec.Struct, frozen=True, kw_only=True):

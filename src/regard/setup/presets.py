@@ -18,6 +18,7 @@ from regard.models import (
     LstmConfig,
     MesaNetConfig,
     ModelConfig,
+    PatchTstConfig,
     TransformerConfig,
     TransformerXlConfig,
     VitConfig,
@@ -192,6 +193,17 @@ INPUT_PRESETS: FamilyPresets = {
     ),
 }
 """Presets of encoders of images, recordings and series."""
+
+_FORECASTER: tuple[_BatchAndRate, ...] = (2048, 4e-3), (4096, 3e-3), (8192, 1e-3)
+FORECAST_PRESETS: FamilyPresets = {
+    "patch_tst": _presets(
+        _FORECASTER,
+        tiny=PatchTstConfig(num_members=3, hidden_dim=128),
+        small=PatchTstConfig(num_members=3, dim=128, hidden_dim=512),
+        base=PatchTstConfig(num_members=3, num_layers=4, dim=256, num_heads=8, hidden_dim=1024),
+    ),
+}
+"""Presets of forecasters."""
 
 
 def part_presets(family: str) -> dict[PresetName, Preset]:

@@ -29,7 +29,10 @@ from regard.settings.binding import (
 )
 from regard.setup.config import PresetName, RunConfig
 
-_WRITTEN_BY_RUNS = ("labels", "mean", "std", "sha256", "split_rule")  # in section data
+_WRITTEN_BY_RUNS = {
+    "data": ("labels", "mean", "std", "sha256", "split_rule"),
+    "forecast": ("step", "cycles"),
+}
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +202,7 @@ def _read_file(path: Path) -> Table:
         raise ConfigError(f"{path}: cannot be read ({error}).") from error
     from_toml(text, RunConfig, name=str(path))
     table = parse_toml(text)
-    for name in _WRITTEN_BY_RUNS:
-        table.get("data", {}).pop(name, None)
+    for section, names in _WRITTEN_BY_RUNS.items():
+        for name in names:
+            table.get(section, {}).pop(name, None)
     return table

@@ -71,7 +71,13 @@ def resolve(request: Request, facts: Facts, machine: Machine, task: Task) -> Run
     if preset == "auto" and not facts.has_whole_model:
         preset = choose_preset(facts.data.num_chars)
     model = _base_model(request, facts, task, start.model, preset)
-    base = replace(start, task=task.name, model=model, audio=facts.data.audio or start.audio)
+    base = replace(
+        start,
+        task=task.name,
+        model=model,
+        audio=facts.data.audio or start.audio,
+        forecast=facts.data.forecast or start.forecast,
+    )
     config = bind(RunConfig, _with_divisible_heads(request.table, facts, model, task), base)
     data = _with_facts(config.data, facts)
     config = replace(config, preset=preset, settings=request.settings, data=data)

@@ -15,6 +15,8 @@ from regard.tasks.classification.input_task import InputClassificationTask
 from regard.tasks.classification.modalities import MODALITIES
 from regard.tasks.classification.predictor import TextClassifier
 from regard.tasks.classification.task import TextClassificationTask
+from regard.tasks.forecasting.predictor import Forecaster
+from regard.tasks.forecasting.task import ForecastingTask
 from regard.tasks.generative_question_answering.predictor import AnswerWriter
 from regard.tasks.generative_question_answering.task import GenerativeQuestionAnsweringTask
 from regard.tasks.language_modeling.predictor import TextGenerator
@@ -34,6 +36,7 @@ TASKS: dict[str, Task] = {
         TranslationTask(),
         QuestionAnsweringTask(generative=GenerativeQuestionAnsweringTask()),
         SummarizationTask(),
+        ForecastingTask(),
         TextClassificationTask(),
         LanguageModelingTask(),
         MaskedLanguageModelingTask(),
@@ -50,6 +53,7 @@ Predictor = (
     | TextGenerator
     | TextClassifier
     | InputClassifier
+    | Forecaster
     | TextEncoder
 )
 """A trained model in use; all have ``.model`` and ``.config``."""

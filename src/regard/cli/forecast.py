@@ -1,0 +1,98 @@
+"""``regard forecast``: what follows the series of a file, as a table, a picture, or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from regard.cli.outputs import write_rows
+from regard.cli.parameters import Flag, Name, Output
+from regard.cli.predictors import open_predictor
+
+if TYPE_CHECKING:
+    from regard.tasks.forecasting.predictor import Forecast
+
+_PICTURES = (".svg", ".png", ".pdf")
+_JSON = (".json", ".jsonl")
+_TABLES = (".csv", ".tsv")
+
+
+def forecast(
+    model: Annotated[str, Name],
+    data: Annotated[str | None, Name] = None,
+    /,
+    *,
+    horizon: int | None = None,
+    output: Annotated[str | None, Output] = None,
+    encoding: str | None = None,
+    json: Annotated[bool, Flag] = False,
+) -> None:
+    """Forecast what follows the last value of every series of a file.
+
+    Each row has the series, the time, the median, and the quantiles: with a probability of 80 % the
+    value is between those of 0.1 and 0.9.
+
+    Parameters
+    ----------
+    model
+        Folder of a trained forecaster.
+    data
+        File of series like that of training; - or nothing reads standard input. Rows of the future
+        with the columns known ahead alone may follow the last values.
+    horizon
+        Steps ahead, at most those of training, which are the default.
+    output
+        File to write instead of standard output: a table (.csv, .tsv), JSON lines (.json, .jsonl),
+        or a picture (.svg, .png, .pdf).
+    encoding
+        Of the file. The default is that of the training data.
+    json
+        One JSON object for each series.
+    """
+    from regard.errors import ConfigError
+    from regard.tasks.forecasting.predictor import Forecaster
+
+    suffix = "" if output is None else Path(output).suffix.lower()
+    if output not in (None, "-") and suffix not in (*_PICTURES, *_JSON, *_TABLES):
+        known = ", ".join((*_TABLES, *_JSON, *_PICTURES))
+        raise ConfigError(f"{output}: a name that ends in one of {known} was expected.")
+    if json and suffix in (*_PICTURES, *_TABLES):
+        raise ConfigError(f"{output}: --json writes JSON lines.  Name a .jsonl file.")
+    if output is not None and suffix in _PICTURES:
+        from regard.plots.style import require_matplotlib, require_writable
+
+        require_matplotlib()
+        require_writable(output)
+    forecaster = open_predictor(model, Forecaster, "forecast series")
+    file = forecaster.read("-" if data is None else data, encoding)
+    results = forecaster.forecast(file, horizon)
+    if output is not None and suffix in _PICTURES:
+        forecaster.draw(file, results, output)
+    elif json or suffix in _JSON:
+        write_rows((msgspec.json.encode(result).decode() for result in results), output)
+    else:
+        write_rows(_table(results, "\t" if suffix == ".tsv" else ","), output)
+
+
+def _table(results: Sequence[Forecast], delimiter: str) -> Iterator[str]:
+    """Yield the lines of a table with a row for each step of each series."""
+    line = io.StringIO()
+    writer = csv.writer(line, delimiter=delimiter, lineterminator="")
+    levels = list(results[0].quantiles)
+    rows = (
+        (result.series, time, f"{median:.10g}", *(f"{value:.10g}" for value in quantiles))
+        for result in results
+        for time, median, *quantiles in zip(
+            result.time, result.median, *result.quantiles.values(), strict=True
+        )
+    )
+    for row in (("series", "time", "median", *levels), *rows):
+        line.seek(0)
+        line.truncate()
+        writer.writerow(row)
+        yield line.getvalue()

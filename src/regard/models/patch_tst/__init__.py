@@ -1,0 +1,1 @@
+"""The patched Transformer for time series."""

@@ -1,0 +1,353 @@
+"""Patched Transformer for forecasts: an encoder over patches of a series, and quantiles ahead.
+
+Nie et al. 2023, "A Time Series is Worth 64 Words: Long-term Forecasting with Transformers"
+(PatchTST): series by series ("channel-independent"), patches as tokens, each window scaled by its
+own mean and deviation (Kim et al. 2022, "Reversible Instance Normalization"). Other than there, the
+steps to be predicted are tokens, too, which hold the calendar and whatever is known ahead, and the
+output is quantiles of every step at once. A linear map of the history next to it (Zeng et al. 2023,
+"Are Transformers Effective for Time Series Forecasting?") gives the median that the Transformer
+corrects. Several members of an ensemble, each with weights of its own, are trained together; their
+quantiles are averaged. Cost of a pass: O(patches^2 dim + patches dim^2) a layer and member.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from regard.attention import Pattern
+from regard.errors import ShapeError
+from regard.layers.attention_config import AttentionConfig
+from regard.layers.dropout import Dropout
+from regard.layers.feed_forward import Activation
+from regard.layers.linear import Linear
+from regard.layers.norm import LayerNorm
+from regard.layers.patched_series import PatchedSeries, QuantileHead
+from regard.layers.transformer_block import BlockConfig, TransformerBlock
+from regard.models.base.model import FamilyConfig, Model
+from regard.models.base.pattern_support import check_patterns
+from regard.settings.validation import (
+    require_at_least,
+    require_multiple,
+    require_probability,
+)
+
+_SMALLEST_SCALE = 1e-6  # of a window's size: what varies less is taken for constant
+
+
+class PatchTstConfig(FamilyConfig, frozen=True, kw_only=True, tag="patch_tst"):
+    """The dimensions of a patched Transformer.
+
+    Args:
+        window: Steps of the history that is read, a multiple of `patch`.
+        horizon: Steps that are predicted.
+        patch: Steps of a token.
+        scaled_steps: Last steps of the history whose mean and deviation scale a window.
+        num_calendar: Features of the calendar of a step.
+        num_known: Columns that are known ahead.
+        num_observed: Columns that are known as far as the history.
+        num_levels: Quantiles of each step, an odd number.
+        num_members: Members of the ensemble.
+        num_layers: Blocks of a member; 0 leaves the linear map alone.
+        dim: Size of the model, a multiple of `num_heads`.
+        num_heads: Attention heads in every block.
+        hidden_dim: Size inside the feed-forward networks.
+        dropout: Rate on tokens and sub-layer outputs, 0 to below 1.
+        activation: Of the feed-forward networks.
+        has_linear: Whether a linear map of the history gives the median that the Transformer
+            corrects.
+    """
+
+    window: int = 336
+    horizon: int = 48
+    patch: int = 16
+    scaled_steps: int = 336
+    num_calendar: int = 0
+    num_known: int = 0
+    num_observed: int = 0
+    num_levels: int = 11
+    num_members: int = 1
+    num_layers: int = 3
+    dim: int = 64
+    num_heads: int = 4
+    hidden_dim: int = 256
+    dropout: float = 0.1
+    activation: Activation = "gelu"
+    has_linear: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, self, "window", "horizon", "patch", "scaled_steps", "num_levels")
+        require_at_least(0, self, "num_calendar", "num_known", "num_observed")
+        require_at_least(1, self, "num_members", "num_layers", "dim", "num_heads", "hidden_dim")
+        require_multiple(self, "window", divisor="patch")
+        require_multiple(self, "dim", divisor="num_heads")
+        require_probability(self, "dropout")
+        if self.num_levels % 2 == 0:
+            raise ValueError(f"num_levels must be odd, not {self.num_levels}")
+
+    def summary(self, attention: AttentionConfig) -> str:
+        """Describe the dimensions in a line."""
+        members = f"{self.num_members} members of " if self.num_members > 1 else ""
+        return (
+            f"{members}{self.num_layers} layers, d={self.dim}, {self.num_heads} heads, "
+            f"ff {self.hidden_dim}, {self.window:,} steps in patches of {self.patch:,} to "
+            f"{self.horizon:,}{', linear path' if self.has_linear else ''}, "
+            f"attention {attention.summary()}"
+        )
+
+    def patterns(self, attention: AttentionConfig) -> list[Pattern]:
+        """Return the pattern of each layer."""
+        return attention.encoder_patterns(self.num_layers)
+
+    def block(self) -> BlockConfig:
+        """Return the dimensions of one block."""
+        return BlockConfig(
+            dim=self.dim,
+            num_heads=self.num_heads,
+            hidden_dim=self.hidden_dim,
+            dropout=self.dropout,
+            norm="pre",
+            activation=self.activation,
+        )
+
+
+class ScaledQuantiles(NamedTuple):
+    """Quantiles in standard deviations of their window from its mean.
+
+    Args:
+        quantiles: ``[members, batch, horizon, levels]``.
+        mean: Of each window, ``[batch, 1]``.
+        scale: Standard deviation of each window, ``[batch, 1]``, above 0.
+    """
+
+    quantiles: Tensor
+    mean: Tensor
+    scale: Tensor
+
+
+class PatchTst(Model):
+    """The ensemble.
+
+    Args:
+        config: Its dimensions.
+        attention: The pattern of each layer.
+    """
+
+    input_name = "series"
+
+    def __init__(
+        self,
+        config: PatchTstConfig,
+        attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
+    ) -> None:
+        super().__init__(dim=config.dim)
+        check_patterns("patch_tst", attention, lacks="decoder")
+        self.config = config
+        self.members = nn.ModuleList(
+            PatchTstMember(config, config.patterns(attention)) for _ in range(config.num_members)
+        )
+
+    def forward(
+        self,
+        values: Tensor,
+        is_missing: Tensor | None = None,
+        calendar: Tensor | None = None,
+        known: Tensor | None = None,
+        observed: Tensor | None = None,
+    ) -> Tensor:
+        """Compute the quantiles of the steps after each window, in the units of its values.
+
+        Args:
+            values: History, ``[batch, window]``; where a value is missing, a guess of it.
+            is_missing: Bool, ``[batch, window]``; None means that no value is missing.
+            calendar: ``[batch, window + horizon, num_calendar]``; None where the model has none.
+            known: ``[batch, window + horizon, num_known]``, mean 0 and variance 1; None where the
+                model has none.
+            observed: ``[batch, window, num_observed]``; None where the model has none.
+
+        Returns:
+            ``[batch, horizon, levels]``, rising with the level, float32 at least.
+
+        Raises:
+            ShapeError: The inputs have another shape.
+        """
+        scaled = self.scaled(values, is_missing, calendar, known, observed)
+        quantiles = scaled.quantiles.mean(0).to(scaled.mean.dtype)
+        return quantiles * scaled.scale[..., None] + scaled.mean[..., None]
+
+    def scaled(
+        self,
+        values: Tensor,
+        is_missing: Tensor | None = None,
+        calendar: Tensor | None = None,
+        known: Tensor | None = None,
+        observed: Tensor | None = None,
+    ) -> ScaledQuantiles:
+        """Compute the quantiles of every member in units of each window's deviation.
+
+        Args:
+            values: As in `forward`.
+            is_missing: As in `forward`.
+            calendar: As in `forward`.
+            known: As in `forward`.
+            observed: As in `forward`.
+
+        Raises:
+            ShapeError: The inputs have another shape.
+        """
+        config = self.config
+        if is_missing is None:
+            is_missing = torch.zeros_like(values, dtype=torch.bool)
+        columns = []
+        for name, part, steps in (
+            ("calendar", calendar, config.window + config.horizon),
+            ("known", known, config.window + config.horizon),
+            ("observed", observed, config.window),
+        ):
+            shape = [values.shape[0], steps, getattr(config, f"num_{name}")]
+            columns.append(values.new_zeros(shape) if part is None else part)
+            if list(columns[-1].shape) != shape:
+                raise ShapeError(f"{name} is {list(columns[-1].shape)}; {shape} is expected.")
+        if list(values.shape[1:]) != [config.window] or is_missing.shape != values.shape:
+            raise ShapeError(
+                f"values are {list(values.shape)}, is_missing {list(is_missing.shape)}; "
+                f"[batch, {config.window}] is expected."
+            )
+        z, mean, scale = self.scale(values, is_missing)
+        dtype = self.compute_dtype
+        z, *columns = [part.to(dtype) for part in (z, *columns)]
+        calendar, known, observed = columns
+        if config.num_observed:
+            centre = observed.mean(1, keepdim=True)
+            spread = observed.std(1, correction=0, keepdim=True)
+            observed = (observed - centre) / torch.where(spread > 0, spread, 1.0)
+        quantiles = [member(z, is_missing, calendar, known, observed) for member in self.members]
+        return ScaledQuantiles(torch.stack(quantiles), mean, scale)
+
+    def scale(self, values: Tensor, is_missing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return histories in units of their deviation, and mean and deviation of each.
+
+        Args:
+            values: ``[batch, window]``.
+            is_missing: Bool, ``[batch, window]``.
+
+        Returns:
+            Scaled values ``[batch, window]``, means and scales ``[batch, 1]``, float32 at least.
+        """
+        mean, scale = _mean_and_scale(values, is_missing, self.config.scaled_steps)
+        return (values - mean) / scale, mean, scale
+
+    @property
+    def output_name(self) -> str:
+        """Quantiles of the steps ahead."""
+        return f"{self.config.num_levels} quantiles of {self.config.horizon:,} steps"
+
+    def linear_paths(self) -> list[Linear]:
+        """Return the linear path of each member; none where the model has none."""
+        paths = (getattr(member, "linear", None) for member in self.members)
+        return [path for path in paths if path is not None]
+
+    def layers(self) -> list[nn.Module]:
+        """Return the blocks of all members, first to last."""
+        members = (member.children() for member in self.members)
+        stacks = (part for parts in members for part in parts if isinstance(part, nn.ModuleList))
+        return [block for stack in stacks for block in stack]
+
+    def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
+        """Predict the memory that attention saves, in bytes a token; see `Model`."""
+        patterns = self.config.patterns(attention) * self.config.num_members
+        return self.bytes_kept(patterns, length, num_heads=self.config.num_heads)
+
+
+class PatchTstMember(nn.Module):
+    """One member of the ensemble.
+
+    Args:
+        config: Its dimensions.
+        patterns: Of each layer.
+    """
+
+    def __init__(self, config: PatchTstConfig, patterns: list[Pattern]) -> None:
+        super().__init__()
+        self.horizon = config.horizon
+        self.front_end = PatchedSeries(
+            config.dim,
+            patch=config.patch,
+            window=config.window,
+            horizon=config.horizon,
+            num_calendar=config.num_calendar,
+            num_known=config.num_known,
+            num_observed=config.num_observed,
+            dropout=Dropout(config.dropout),
+        )
+        block = config.block()
+        self.blocks = nn.ModuleList(
+            TransformerBlock(block, block.self_attention(pattern)) for pattern in patterns
+        )
+        self.norm = LayerNorm(config.dim)
+        self.head = QuantileHead(config.dim, patch=config.patch, num_levels=config.num_levels)
+        self.linear: Linear | None = None
+        if config.has_linear:
+            self.linear = Linear(config.window + config.num_calendar, config.horizon)
+            nn.init.zeros_(self.linear.weight)
+
+    def forward(
+        self,
+        z: Tensor,
+        is_missing: Tensor,
+        calendar: Tensor,
+        known: Tensor,
+        observed: Tensor,
+    ) -> Tensor:
+        """Compute the quantiles of scaled windows.
+
+        Args:
+            z: Scaled values, ``[batch, window]``.
+            is_missing: Bool, ``[batch, window]``.
+            calendar: ``[batch, window + horizon, num_calendar]``.
+            known: ``[batch, window + horizon, num_known]``.
+            observed: Scaled, ``[batch, window, num_observed]``.
+
+        Returns:
+            ``[batch, horizon, levels]``, float32 at least.
+        """
+        x = self.front_end(z, is_missing, calendar, known, observed)
+        for block in self.blocks:
+            x = block(x)
+        states = self.norm(x[:, self.front_end.num_past :])
+        quantiles = self.head(states)[:, : self.horizon]  # [batch, horizon, levels]
+        quantiles = quantiles.to(torch.promote_types(quantiles.dtype, torch.float32))
+        if self.linear is None:
+            return quantiles
+        first = calendar[:, z.shape[1]]  # of the first step ahead
+        return quantiles + self.linear(torch.cat([z, first], dim=1))[..., None]
+
+
+def _mean_and_scale(values: Tensor, is_missing: Tensor, scaled_steps: int) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of the last steps of windows, ``[batch, 1]`` each.
+
+    A window without a value has mean 0; one that is constant, but for rounding, has scale 1 in
+    units of its size, so that its forecast stays near it.
+
+    Args:
+        values: ``[batch, window]``.
+        is_missing: Bool, ``[batch, window]``.
+        scaled_steps: Number of last steps; all where these have no value.
+    """
+    wide = values.to(torch.promote_types(values.dtype, torch.float32))
+    weights = (~is_missing).to(wide.dtype)
+    recent = weights.clone()
+    recent[:, : max(0, values.shape[1] - scaled_steps)] = 0.0
+    weights = torch.where(recent.sum(1, keepdim=True) > 0, recent, weights)
+    count = weights.sum(1, keepdim=True).clamp(min=1.0)
+    mean = (wide * weights).sum(1, keepdim=True) / count
+    variance = ((wide - mean).square() * weights).sum(1, keepdim=True) / count
+    scale = variance.sqrt()
+    smallest = _SMALLEST_SCALE * wide.abs().amax(1, keepdim=True)
+    return mean, torch.where(scale > smallest, scale, smallest.clamp(min=_SMALLEST_SCALE))
+
+
+__all__ = ["PatchTst", "PatchTstConfig", "PatchTstMember", "ScaledQuantiles"]

@@ -1,0 +1,357 @@
+"""Series of numbers to be forecast: read, split by time, and measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from regard.data.listing import list_first
+from regard.data.readers.source import DataSource, as_source
+from regard.data.readers.time_series import TimeSeriesFile, read_time_series
+from regard.data.seasons import find_seasons
+from regard.data.time_series import TimeSeries
+from regard.errors import ConfigError, DataError
+from regard.setup.base_task import DataDetails, Dataset, ReadOptions
+from regard.setup.config import DataConfig, ForecastConfig
+from regard.setup.facts import DataFacts
+from regard.tasks.forecasting.windows import Calendar
+
+_HELD_OUT = {"valid": 0.1, "test": 0.05}  # of a series, at least a horizon
+_NUMBERS_PER_CHARACTER = 32  # steps that count as one character of text
+_HORIZON_FRACTION = 10  # of a series without a season, at most, is predicted
+_LONGEST_HORIZON = 48  # steps, where there is no season
+_SEASONS_OF_WINDOW = 3  # of the shortest, at least
+_WINDOWS_OF_SERIES = 4  # a series is this many times as long as its window, or longer
+_USUAL_WINDOW = 96  # steps, where there is no season
+_MOST_PATCHES = 16  # of a window
+_NAMED_SERIES = 3  # in a message
+_SMALLEST_STD = 1e-6
+_SIZES = ("window", "horizon", "patch", "scaled_steps")
+
+
+class ForecastData(Dataset[TimeSeries], kw_only=True):
+    """Series of a file, split by time.
+
+    `train` ends where validation begins, `valid` ends where the test begins, and `test` is whole:
+    each part has the history that its windows need.
+
+    Args:
+        file: What was read.
+        train_ends: Number of training steps of each series.
+        valid_ends: Number of steps of each series before the test.
+        forecast: The settings of the forecast, with what the data decides.
+        dimensions: Those of the model that follow from the data, by name.
+        calendar: The cycles that the model reads.
+        notes: What was noticed about the data.
+    """
+
+    file: TimeSeriesFile
+    train_ends: list[int]
+    valid_ends: list[int]
+    forecast: ForecastConfig
+    dimensions: dict[str, Any]
+    calendar: Calendar
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "steps"
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Steps of training, validation and test, of all series."""
+        train, valid = sum(self.train_ends), sum(self.valid_ends)
+        return train, valid - train, sum(map(len, self.test.values)) - valid
+
+    @property
+    def contents(self) -> str:
+        """Number of series, step, seasons and horizon, in words."""
+        number = len(self.test.names)
+        seasons = self.forecast.seasons or ()
+        rhythm = f"season {' and '.join(map(str, seasons))}" if seasons else "no season"
+        return (
+            f"{number:,} series, every {self.file.step}, {rhythm}, "
+            f"{self.dimensions['horizon']:,} steps ahead"
+        )
+
+    def warnings(self) -> list[str]:
+        """Return what was noticed about gaps, repeated rows, and series that are too short."""
+        return [*self.file.notes, *self.notes]
+
+    def facts(self) -> DataFacts:
+        """Return the number of steps, the sizes, and the settings of the forecast."""
+        num_steps = sum(self.train_ends)
+        mean, std = self.known_scale
+        return DataFacts(
+            num_chars=num_steps // _NUMBERS_PER_CHARACTER,
+            num_tokens=max(1, num_steps // self.dimensions["patch"]),
+            mean=tuple(mean.tolist()),
+            std=tuple(std.tolist()),
+            model=self.dimensions,
+            forecast=self.forecast,
+        )
+
+    @property
+    def known_scale(self) -> NDArray[np.float64]:
+        """Mean and deviation of each column known ahead over the training steps, ``[2, known]``."""
+        rows = [known[:end] for known, end in zip(self.test.known, self.train_ends, strict=True)]
+        known = np.concatenate(rows)
+        if not known.shape[1]:
+            return np.zeros((2, 0))
+        mean, std = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
+        return np.stack([mean, np.where(std > _SMALLEST_STD, std, 1.0)])
+
+    def details(self) -> DataDetails:
+        """Return the series with their lengths, and where validation and test begin."""
+        lengths = list(map(len, self.test.values))
+        num_missing = sum(int(np.isnan(values).sum()) for values in self.test.values)
+        names = list_first(self.test.names, _NAMED_SERIES)
+        fields: dict[str, Any] = {
+            "num_series": len(lengths),
+            "step": str(self.file.step),
+            "seasons": list(self.forecast.seasons or ()),
+            "horizon": self.dimensions["horizon"],
+            "shortest": min(lengths),
+            "longest": max(lengths),
+            "num_missing": num_missing,
+        }
+        size = (
+            f"{min(lengths):,} to {max(lengths):,}" if len(set(lengths)) > 1 else f"{lengths[0]:,}"
+        )
+        lines = [
+            ("Series", f"{names}: {size} steps, {num_missing:,} values missing"),
+            ("Time", self._describe_times()),
+        ]
+        return DataDetails(fields=fields, lines=lines)
+
+    def _describe_times(self) -> str:
+        """Return first and last time of the first series, and where its parts begin."""
+        index, length = self.test.indices[0], len(self.test.values[0])
+        first, last = (index.times(number, 1)[0] for number in (0, length - 1))
+        text = f"{first} to {last}, every {self.file.step}"
+        for name, end in (("validation", self.train_ends[0]), ("test", self.valid_ends[0])):
+            if end < length:
+                text += f", {name} from {index.times(end, 1)[0]}"
+        return text
+
+    def texts(self) -> list[str]:
+        """Return no texts: there is no vocabulary."""
+        return []
+
+    def locate(self, rows: Sequence[int]) -> str:  # noqa: ARG002 - windows overlap
+        """Name the series; a window is a part of one."""
+        return f"series {list_first(self.test.names, _NAMED_SERIES)}"
+
+
+def read_forecast_data(options: ReadOptions) -> ForecastData:
+    """Return the series of a run, read and split by time.
+
+    Raises:
+        ConfigError: Settings do not fit together, or ask for held-out files.
+        DataError: The file cannot be used, or every series is too short.
+    """
+    data, forecast = options.data, options.forecast
+    source = options.training_source("series.csv")
+    for name in ("valid", "test"):
+        if options.source(name) is not None:
+            raise ConfigError(
+                f"`data.{name}`: series are split by time, so that {name} data is the end of the "
+                f"same file.  Set how much: `data.{name}=10%`"
+            )
+    file = read_series(source, data, forecast)
+    series = file.series
+    fractions = {name: data.held_out_fraction(name) or usual for name, usual in _HELD_OUT.items()}
+    learned = 1 - sum(fractions.values())
+    training = [values[: math.ceil(learned * len(values))] for values in series.values]
+    seasons = forecast.seasons
+    if seasons is None:
+        seasons = find_seasons(training, file.step)
+    horizon = _horizon(forecast, options, seasons, training)
+    held_out = {
+        name: [_held_out_steps(len(values), fraction, horizon) for values in series.values]
+        for name, fraction in fractions.items()
+    }
+    valid_ends, train_ends = [], []
+    for row, values in enumerate(series.values):
+        num_valid, num_test = held_out["valid"][row], held_out["test"][row]
+        is_long = len(values) >= num_valid + num_test + 2 * horizon
+        valid_ends.append(len(values) - num_test if is_long else len(values))
+        train_ends.append(valid_ends[row] - num_valid if is_long else len(values))
+    _require_length(series, horizon, train_ends)
+    dimensions, calendar = _fit_sizes(options, file, seasons, horizon, max(train_ends))
+    is_short = [end == len(v) for end, v in zip(train_ends, series.values, strict=True)]
+    names = [name for name, short in zip(series.names, is_short, strict=True) if short]
+    notes = []
+    if names:
+        notes.append(
+            f"{len(names):,} series are too short to be validated on, and are trained on whole: "
+            f"{list_first(names, _NAMED_SERIES)}."
+        )
+    return ForecastData(
+        path=series.path,
+        train=series.until(train_ends),
+        valid=series.until(valid_ends),
+        test=series,
+        dropped=file.dropped,
+        read_as=file.read_as,
+        file=file,
+        train_ends=train_ends,
+        valid_ends=valid_ends,
+        forecast=msgspec.structs.replace(
+            forecast,
+            horizon=horizon,
+            seasons=tuple(seasons),
+            step=str(file.step),
+            cycles=calendar.cycles,
+        ),
+        dimensions=dimensions,
+        calendar=calendar,
+        notes=tuple(notes),
+    )
+
+
+def read_series(
+    source: DataSource | str, data: DataConfig, forecast: ForecastConfig
+) -> TimeSeriesFile:
+    """Read a file of series with the columns that settings name.
+
+    Raises:
+        DataError: The file cannot be used, or its step is not that of the training data.
+    """
+    file = read_time_series(
+        as_source(source),
+        encoding=data.encoding,
+        columns=data.columns,
+        targets=forecast.targets,
+        known=forecast.known,
+        observed=forecast.observed,
+    )
+    if forecast.step and str(file.step) != forecast.step:
+        raise DataError(
+            f"{file.series.path}: a row every {file.step}; the model was trained on one every "
+            f"{forecast.step}.  Bring the file to that step, or train a model on it."
+        )
+    return file
+
+
+def _horizon(
+    forecast: ForecastConfig,
+    options: ReadOptions,
+    seasons: Sequence[int],
+    training: Sequence[NDArray[np.float64]],
+) -> int:
+    """Return the steps ahead: as set, those of trained weights, or the shortest season.
+
+    Raises:
+        ConfigError: The settings contradict each other.
+    """
+    of_model = options.model.get("horizon")
+    horizon = forecast.horizon
+    if of_model is not None and horizon is not None and horizon != of_model:
+        advice = "Take one of the two."
+        if options.has_sizes:
+            advice = "That is what the trained weights predict; leave the horizon out."
+        raise ConfigError(f"forecast.horizon={horizon}, but model.horizon={of_model}.  {advice}")
+    if horizon is not None or of_model is not None:
+        return int(horizon or of_model or 0)
+    longest = max(map(len, training))
+    most = max(1, longest // _HORIZON_FRACTION)
+    return min(seasons[0] if seasons else _LONGEST_HORIZON, most)
+
+
+def _held_out_steps(length: int, fraction: float, horizon: int) -> int:
+    """Return the steps of a series that are held out: whole horizons, one at least."""
+    return max(1, round(fraction * length / horizon)) * horizon
+
+
+def _require_length(series: TimeSeries, horizon: int, train_ends: Sequence[int]) -> None:
+    """Raise where no series is long enough to be validated on, and tested."""
+    lengths = list(map(len, series.values))
+    if all(end == length for end, length in zip(train_ends, lengths, strict=True)):
+        longest = max(lengths)
+        advice = f"Predict fewer steps: `forecast.horizon={max(1, longest // 6)}`"
+        if longest < 6:
+            advice = "At least 6 are needed."
+        raise DataError(
+            f"{series.path}: {longest:,} steps are too few to learn from and to hold out "
+            f"validation and test data of {horizon:,} steps each.  {advice}"
+        )
+
+
+def _fit_sizes(
+    options: ReadOptions,
+    file: TimeSeriesFile,
+    seasons: Sequence[int],
+    horizon: int,
+    num_steps: int,
+) -> tuple[dict[str, Any], Calendar]:
+    """Return the dimensions of the model that follow from the data, and its calendar.
+
+    Args:
+        options: How the data is read; dimensions that are set, or those of trained weights.
+        file: What was read.
+        seasons: Of the series, in steps.
+        horizon: Steps ahead.
+        num_steps: Of the longest series, to train on.
+
+    Raises:
+        ConfigError: The dimensions of trained weights do not fit the data.
+    """
+    calendar = Calendar.fit(file.step, num_steps, seasons)
+    if options.has_sizes:
+        cycles = options.forecast.cycles
+        calendar = Calendar(step=file.step, cycles=cycles, seasons=calendar.seasons)
+    columns = {
+        "num_calendar": calendar.num_features,
+        "num_known": len(file.known_names),
+        "num_observed": len(file.observed_names),
+    }
+    if options.has_sizes:
+        for name, number in columns.items():
+            if options.model[name] != number:
+                raise ConfigError(
+                    f"model.{name}={options.model[name]}: the data has {number}.  Train from "
+                    "random weights."
+                )
+        return {name: options.model[name] for name in (*_SIZES, *columns)}, calendar
+    most = max(2, num_steps // _WINDOWS_OF_SERIES)
+    window = options.model.get("window")
+    if window is None:
+        window = min(_usual_window(seasons, most), most)
+    patch = options.model.get("patch")
+    if patch is None:
+        patch = _patch(window, seasons, is_set="window" in options.model)
+    if "window" not in options.model:
+        window = math.ceil(window / patch) * patch
+    scaled = seasons[0] if seasons and seasons[0] <= window else window
+    sizes = dict(zip(_SIZES, (window, horizon, patch, scaled), strict=True))
+    return sizes | columns, calendar
+
+
+def _usual_window(seasons: Sequence[int], most: int) -> int:
+    """Return the steps of a history: the longest season that fits, and some of the shortest.
+
+    A season less than that holds is known by the calendar alone; more of it was no better.
+    """
+    fitting = [season for season in seasons if season <= most]
+    if not fitting:
+        return _USUAL_WINDOW
+    return max(fitting[-1], min(_SEASONS_OF_WINDOW * fitting[0], most))
+
+
+def _patch(window: int, seasons: Sequence[int], *, is_set: bool) -> int:
+    """Return the steps of a patch: a divisor of the shortest season that makes few patches.
+
+    >>> _patch(672, (48, 336), is_set=False), _patch(38, (19,), is_set=False)
+    (48, 3)
+    """
+    least = math.ceil(window / _MOST_PATCHES)
+    whole = window if is_set or not seasons else seasons[0]
+    fitting = (patch for patch in range(least, 2 * least + 1) if whole % patch == 0)
+    return next(fitting, window if is_set else least)

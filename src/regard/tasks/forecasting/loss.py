@@ -1,0 +1,150 @@
+"""The loss of a forecaster: the pinball loss of all quantiles, and the calibration of its bands.
+
+Bands are calibrated on held-out windows by split conformal prediction (Romano, Patterson & Candes
+2019, "Conformalized Quantile Regression", in the form that stretches a band by a factor): the error
+of the median in units of the predicted distance of the band's end is sorted, and the band is
+stretched so that it covers as many of these windows as it claims.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regard.metrics.forecasts import LEVELS, MEDIAN, weighted_quantile_loss
+from regard.models import PatchTst
+from regard.models.patch_tst.model import ScaledQuantiles
+from regard.tasks.forecasting.windows import ForecastBatches, WindowBatch
+from regard.training.train_step import Loss
+
+_LEVELS = torch.tensor(LEVELS)
+BANDS = {f"band_{round(100 * (LEVELS[-1 - end] - LEVELS[end]))}": end for end in range(MEDIAN)}
+"""Bands by their names in ``calibration.json``: index in `LEVELS` of the lower end."""
+_LARGEST_STRETCH = 10.0  # of a band: more is a sign of windows that are unlike those of training
+
+
+@dataclass(frozen=True)
+class QuantileLoss:
+    """The mean pinball loss of all quantiles, twice, in units of each window's deviation."""
+
+    def __call__(self, model: PatchTst, batch: WindowBatch) -> Loss:
+        """Compute the loss of a batch of windows; values that are missing do not count."""
+        return self.of_outputs(self.outputs(model, batch), batch)
+
+    @staticmethod
+    def outputs(model: PatchTst, batch: WindowBatch) -> ScaledQuantiles:
+        """Compute the quantiles of every member."""
+        return model.scaled(*batch.inputs)
+
+    def of_outputs(self, outputs: ScaledQuantiles, batch: WindowBatch) -> Loss:
+        """Compute the loss from the quantiles of every member."""
+        scaled = (batch.targets - outputs.mean) / outputs.scale  # [batch, horizon]
+        is_known = ~scaled.isnan()
+        targets = scaled.nan_to_num().to(outputs.quantiles.dtype)
+        levels = _LEVELS.to(outputs.quantiles)
+        errors = targets[..., None] - outputs.quantiles  # [members, batch, horizon, levels]
+        pinball = 2 * torch.maximum(levels * errors, (levels - 1) * errors).mean((0, -1))
+        count = is_known.sum().clamp(min=1)
+        loss = (pinball * is_known).sum() / count
+        return Loss(loss=loss, nll=loss.detach(), num_tokens=int(count))
+
+
+@torch.no_grad()
+def predicted_quantiles(
+    model: PatchTst, batches: ForecastBatches
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute the quantiles of windows.
+
+    Args:
+        model: In evaluation mode.
+        batches: The windows.
+
+    Returns:
+        Targets, ``[windows, horizon]``, NaN where missing, and quantiles,
+        ``[windows, horizon, levels]``.
+    """
+    targets, quantiles = [], []
+    for rows in batches.in_sequence():
+        batch = batches.batch(rows)
+        targets.append(batch.targets.numpy())
+        quantiles.append(model(*batch.inputs).double().numpy())
+    return np.concatenate(targets), np.concatenate(quantiles)
+
+
+def forecast_measures(
+    targets: NDArray[np.float64], quantiles: NDArray[np.float64]
+) -> dict[str, float]:
+    """Compute the weighted quantile loss and the share of values in the 80 % band.
+
+    Args:
+        targets: ``[windows, horizon]``, NaN where missing.
+        quantiles: ``[windows, horizon, levels]``.
+
+    Returns:
+        ``wql``, and ``coverage80`` in percent.
+    """
+    is_known = ~np.isnan(targets)
+    low, high = quantiles[..., LEVELS.index(0.1)], quantiles[..., LEVELS.index(0.9)]
+    is_inside = (targets >= low) & (targets <= high)
+    return {
+        "wql": weighted_quantile_loss(targets, quantiles),
+        "coverage80": 100 * float(is_inside[is_known].mean()) if is_known.any() else math.nan,
+    }
+
+
+def calibrate_bands(
+    targets: NDArray[np.float64], quantiles: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return the factors by which bands are stretched to cover what they claim.
+
+    Args:
+        targets: Of held-out windows, ``[windows, horizon]``, NaN where missing.
+        quantiles: ``[windows, horizon, levels]``.
+
+    Returns:
+        The factor of each band of `BANDS`; a wider band is never made narrower than one inside it.
+    """
+    median = quantiles[..., MEDIAN]
+    factors: dict[str, float] = {}
+    for name, end in BANDS.items():
+        below, above = median - quantiles[..., end], quantiles[..., -1 - end] - median
+        width = np.where(targets < median, below, above)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            errors = np.abs(targets - median) / width
+        errors = np.sort(errors[~np.isnan(errors)])
+        if not len(errors):
+            continue
+        rank = math.ceil((LEVELS[-1 - end] - LEVELS[end]) * (len(errors) + 1))
+        factor = errors[min(rank, len(errors)) - 1]
+        factors[name] = float(np.clip(factor, 1 / _LARGEST_STRETCH, _LARGEST_STRETCH))
+    return factors
+
+
+def stretch_bands(quantiles: NDArray[np.float64], factors: dict[str, float]) -> NDArray[np.float64]:
+    """Return quantiles whose bands are stretched by their factors around the median.
+
+    Args:
+        quantiles: ``[..., levels]``, rising.
+        factors: Of bands, by their names; those without one stay as they are.
+
+    Returns:
+        ``[..., levels]``, rising.
+    """
+    stretched = quantiles.copy()
+    median = quantiles[..., MEDIAN]
+    for end in reversed(range(MEDIAN)):  # from the innermost band outwards
+        factor = factors.get(_name_of(end), 1.0)
+        for level, inner, side in ((end, end + 1, -1), (-1 - end, -2 - end, 1)):
+            distance = np.abs(quantiles[..., level] - median) * factor
+            outermost = np.maximum(distance, np.abs(stretched[..., inner] - median))
+            stretched[..., level] = median + side * outermost
+    return stretched
+
+
+def _name_of(end: int) -> str:
+    """Return the name of the band whose lower end has an index."""
+    return next(name for name, index in BANDS.items() if index == end)

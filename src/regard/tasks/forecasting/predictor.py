@@ -1,0 +1,227 @@
+"""Trained forecasters in use: the history of series goes in, quantiles of what follows come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regard.data.readers.memory import InMemory, source_of_rows
+from regard.data.readers.source import DataSource, as_source
+from regard.data.readers.time_series import TimeSeriesFile
+from regard.data.time_series import TimeSeries
+from regard.errors import ConfigError, DataError
+from regard.metrics.forecasts import LEVELS, MEDIAN
+from regard.models import PatchTst
+from regard.plots.forecasts import ForecastPanel, draw_forecasts
+from regard.setup.config import RunConfig
+from regard.tasks.forecasting.data import read_series
+from regard.tasks.forecasting.loss import stretch_bands
+from regard.tasks.forecasting.windows import Calendar, SeriesWindows
+
+_FORECAST_TOGETHER = 256  # series
+_SHOWN_HORIZONS = 8  # of a history in a picture
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows a series.
+
+    Args:
+        series: Its name.
+        time: Times of the steps, in the form of the file.
+        median: The median of each step, in the units of the series.
+        quantiles: Of each step, by their levels ``0.025``, ``0.1``, ``0.2`` ... ``0.9``, ``0.975``.
+    """
+
+    series: str
+    time: list[str]
+    median: list[float]
+    quantiles: dict[str, list[float]]
+
+
+class Forecaster:
+    """A forecaster in use.
+
+    Args:
+        model: In evaluation mode.
+        config: The settings of its run.
+        bands: Factors by which its bands are stretched, by the names of `BANDS`.
+    """
+
+    def __init__(
+        self, model: PatchTst, config: RunConfig, bands: Mapping[str, float] | None = None
+    ) -> None:
+        self.model, self.config = model, config
+        self.bands = dict(bands or {})
+
+    @property
+    def horizon(self) -> int:
+        """Most steps ahead."""
+        return self.model.config.horizon
+
+    def read(
+        self, data: str | Path | DataSource | InMemory, encoding: str | None = None
+    ) -> TimeSeriesFile:
+        """Read the series of a file like that of training, or of rows in memory.
+
+        Args:
+            data: The file; ``-`` is standard input. Records with time and values, or a data frame.
+            encoding: Of the file; None is that of training.
+
+        Raises:
+            DataError: The data cannot be read, has another step, or lacks a column.
+        """
+        if isinstance(data, str | Path | DataSource):
+            source = as_source(data)
+        else:
+            source = source_of_rows(data)
+        settings = self.config.data
+        if encoding is not None:
+            settings = msgspec.structs.replace(settings, encoding=encoding)
+        return read_series(source, settings, self.config.forecast)
+
+    def forecast(
+        self,
+        data: str | Path | DataSource | InMemory | TimeSeriesFile,
+        horizon: int | None = None,
+    ) -> list[Forecast]:
+        """Forecast every series of a file, or of rows in memory.
+
+        Args:
+            data: As for `read`, or what it returned. Rows of the future, with the columns known
+                ahead alone, may follow the last values.
+            horizon: Steps ahead; None is that of training.
+
+        Returns:
+            What follows each series, in the order of the file.
+
+        Raises:
+            ConfigError: The horizon is longer than that of training.
+            DataError: The data cannot be read, has another step, or lacks a column or a row.
+        """
+        steps = self._require_horizon(horizon)
+        series = (data if isinstance(data, TimeSeriesFile) else self.read(data)).series
+        rows = zip(series.names, series.values, series.indices, strict=True)
+        return [
+            Forecast(
+                series=name,
+                time=index.times(len(values), steps),
+                median=quantiles[:, MEDIAN].tolist(),
+                quantiles={
+                    f"{level:g}": column.tolist()
+                    for level, column in zip(LEVELS, quantiles.T, strict=True)
+                },
+            )
+            for (name, values, index), quantiles in zip(
+                rows, self.quantiles(series, steps), strict=True
+            )
+        ]
+
+    def draw(self, file: TimeSeriesFile, forecasts: Sequence[Forecast], path: str | Path) -> None:
+        """Draw forecasts with the ends of their histories: medians, and bands of 80 and 95 %.
+
+        Args:
+            file: The histories, as `read` returned them.
+            forecasts: Of the same series.
+            path: Of the picture, ``.svg``, ``.png`` or ``.pdf``.
+
+        Raises:
+            ConfigError: The picture cannot be written.
+        """
+        panels = []
+        series = file.series
+        rows = zip(series.values, series.indices, forecasts, strict=True)
+        for values, index, forecast in rows:
+            shown = min(len(values), _SHOWN_HORIZONS * len(forecast.time))
+            first = len(values) - shown
+            panels.append(
+                ForecastPanel(
+                    title=forecast.series,
+                    times=index.times(first, shown + len(forecast.time)),
+                    history=values[first:],
+                    actual=None,
+                    quantiles=np.array(list(forecast.quantiles.values())).T,
+                    levels=LEVELS,
+                )
+            )
+        draw_forecasts(panels, path)
+
+    def quantiles(
+        self, series: TimeSeries, horizon: int | None = None
+    ) -> list[NDArray[np.float64]]:
+        """Forecast what follows the last value of each series.
+
+        Args:
+            series: The histories; those shorter than the model's window are read whole.
+            horizon: Steps ahead; None is that of training.
+
+        Returns:
+            Quantiles of each at `regard.metrics.forecasts.LEVELS`, ``[horizon, levels]``, rising
+            with the level.
+
+        Raises:
+            ConfigError: The horizon is longer than that of training.
+            DataError: A series has no value, or the rows of the future have too few values that
+                are known ahead.
+        """
+        steps = self._require_horizon(horizon)
+        results: list[NDArray[np.float64]] = []
+        for start in range(0, len(series), _FORECAST_TOGETHER):
+            chunk = series.select(range(start, min(len(series), start + _FORECAST_TOGETHER)))
+            self._check(chunk, steps)
+            results += list(self._quantiles(chunk)[:, :steps])
+        return results
+
+    def windows(self, series: TimeSeries) -> SeriesWindows:
+        """Return the windows of series, scaled as in training."""
+        config = self.config
+        known_scale = np.array([config.data.mean, config.data.std]).reshape(2, -1)
+        return SeriesWindows(
+            series, self.model.config, self.calendar, config.forecast.seasons or (), known_scale
+        )
+
+    @property
+    def calendar(self) -> Calendar:
+        """The cycles of the calendar that the model reads."""
+        forecast = self.config.forecast
+        return Calendar.of_settings(forecast.step, forecast.cycles, forecast.seasons or ())
+
+    @torch.inference_mode()
+    def _quantiles(self, series: TimeSeries) -> NDArray[np.float64]:
+        """Forecast series that have been checked, ``[series, horizon, levels]``."""
+        rows = np.arange(len(series))
+        origins = np.array([len(values) for values in series.values])
+        batch = self.windows(series).batch(rows, origins)
+        return stretch_bands(self.model(*batch.inputs).double().numpy(), self.bands)
+
+    def _require_horizon(self, horizon: int | None) -> int:
+        """Return the steps ahead; raise ConfigError where there are more than in training."""
+        if horizon is None:
+            return self.horizon
+        if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
+            raise ConfigError(f"horizon={horizon}: a number of steps, 1 or more, is expected.")
+        if horizon > self.horizon:
+            raise ConfigError(
+                f"horizon={horizon:,}: the model was trained to predict {self.horizon:,} steps.  "
+                f"Train one with `forecast.horizon={horizon}`"
+            )
+        return horizon
+
+    def _check(self, series: TimeSeries, horizon: int) -> None:
+        """Raise DataError where a series cannot be forecast."""
+        for name, values, known in zip(series.names, series.values, series.known, strict=True):
+            if np.isnan(values).all():
+                raise DataError(f"{series.path}: series {name} has no value to forecast from.")
+            ahead = known[len(values) : len(values) + horizon]
+            if self.model.config.num_known and (len(ahead) < horizon or np.isnan(ahead).any()):
+                columns = ", ".join(self.config.forecast.known)
+                number = int((~np.isnan(ahead).any(1)).sum())
+                raise DataError(
+                    f"{series.path}: series {name}: {columns} must be known {horizon:,} steps "
+                    f"after the last value; {number:,} such rows follow it."
+                    "  Add rows with an empty value, or predict fewer steps."
+                )
