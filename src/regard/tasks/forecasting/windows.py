@@ -297,6 +297,10 @@ class ForecastBatches(LengthBatches):
         """Return the number of patches of some windows."""
         return len(rows) * int(self.lengths[0])
 
+    def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:  # noqa: ARG002
+        """Return 0: all windows have one length."""
+        return 0.0
+
     def batch(self, rows: NDArray[np.int64]) -> WindowBatch:
         """Build the batch of some windows, ``[batch]``."""
         return self.windows.batch(self.rows[rows], self.origins[rows])
