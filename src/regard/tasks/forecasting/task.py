@@ -151,6 +151,7 @@ class ForecastingTask(Task):
     example_data = "series.csv"
     families = FORECASTERS
     presets = FORECAST_PRESETS
+    has_picture = True
 
     @property
     def defaults(self) -> RunConfig:
