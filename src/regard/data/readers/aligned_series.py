@@ -59,7 +59,8 @@ class SeriesAligner:
         self.roles, self.numbers = roles, numbers
         self.notes: list[str] = []
         self.dropped: list[DroppedRow] = []
-        self.num_hours_back = 0
+        self.hours_back: list[int] = []  # first times of hours that are there twice
+        self.hours_forward: list[int] = []  # and of hours that do not exist
         self.num_forward = 0  # times of the grid that do not exist
 
     def align(self) -> tuple[TimeSeries, TimeStep]:
@@ -81,6 +82,7 @@ class SeriesAligner:
         require_readable(self.file.problems)
         self._note_order(list(unsorted.values()))
         tables = [_GridTable.of(name, rows, grid, self.times) for name, rows in groups.items()]
+        self._note_clocks()
         self._note_empty_times(tables, grid.step)
         return self._series(tables), grid.step
 
@@ -91,7 +93,7 @@ class SeriesAligner:
             return
         falls = [rows.rows[1:][np.diff(rows.times) < 0] for rows in groups]
         rows = np.sort(np.concatenate(falls))
-        if len(rows) > self.num_hours_back:  # each of which is one step back, too
+        if len(rows) > len(self.hours_back):  # each of which is one step back, too
             line = self.table.lines[rows[0]]
             self.notes.append(f"rows are not in the order of their times (line {line:,}): sorted")
 
@@ -172,20 +174,25 @@ class SeriesAligner:
             if not name:
                 remedy = "Several series?  Name the columns: `data.columns=TIME,VALUE,SERIES`"
             self.file.refuse(self.table.lines[second], reason, remedy=remedy)
-        self.num_hours_back += len(merged.hours_back)
-        for start in merged.hours_back:
-            self.notes.append(
-                f"clocks are set back at {self._time_text(start)}: "
-                "the hour that is there twice is averaged"
-            )
+        self.hours_back += merged.hours_back
         hours_forward = find_hours_forward(merged.rows.times, clock_step)
+        self.hours_forward += hours_forward
         self.num_forward += len(hours_forward) * _HOUR // (clock_step or _HOUR)
-        for start in hours_forward:
-            self.notes.append(
-                f"clocks are set forward at {self._time_text(start)}: "
-                "the hour that does not exist is missing"
-            )
         return merged.rows
+
+    def _note_clocks(self) -> None:
+        """Add notes on hours that are there twice, or do not exist, since clocks are set."""
+        for hours, direction, what in (
+            (self.hours_back, "back", "is there twice is averaged"),
+            (self.hours_forward, "forward", "does not exist is missing"),
+        ):
+            nights = sorted(set(hours))
+            if nights:
+                more = f" and {len(nights) - 1:,} more times" if len(nights) > 1 else ""
+                first = self._time_text(nights[0])
+                self.notes.append(
+                    f"clocks are set {direction} at {first}{more}: the hour that {what}"
+                )
 
     def _note_empty_times(self, tables: Sequence[_GridTable], step: TimeStep) -> None:
         """Add a note on times of the grid that have no row."""

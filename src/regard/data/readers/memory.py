@@ -5,12 +5,14 @@ A run keeps them in its folder, so that it can be resumed. Cost: the JSON text o
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import msgspec
+import numpy as np
 
 from regard.data.readers.source import DataSource
 from regard.errors import DataError
@@ -37,15 +39,20 @@ def source_of_rows(data: InMemory, *, name: str = "data") -> DataSource:
     """Return a source of JSON, one object a line, for rows in memory.
 
     Args:
-        data: Pairs ``(source, target)``, records with named values, texts, or a data frame.
+        data: Pairs ``(source, target)``, records with named values, texts, or a data frame. An
+            index of times becomes columns.
         name: Name of the data, for messages.
 
     Raises:
         DataError: The data is empty or no sequence of rows, or a row is of another kind.
     """
     rows: Iterable[Row]
+    index = _columns_of_index(data)
     if isinstance(data, DataFrame):
-        columns = {str(column): list(data[column]) for column in data.columns}
+        columns = index | {str(column): list(data[column]) for column in data.columns}
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    elif index and isinstance(data, Iterable):  # one column with an index, as a series of pandas
+        columns = index | {str(getattr(data, "name", None) or "value"): list(data)}
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     elif isinstance(data, Mapping) or not isinstance(data, Iterable):
         raise DataError(
@@ -78,6 +85,53 @@ def _json_line(name: str, number: int, row: object) -> bytes:
             "pair (source, target), a record such as {'text': ..., 'label': ...}, or a text."
         )
     try:
-        return msgspec.json.encode(fields) + b"\n"
+        return msgspec.json.encode(fields, enc_hook=_plain_value) + b"\n"
     except (TypeError, msgspec.MsgspecError) as error:
         raise DataError(f"{name}: row {number:,} cannot be written as JSON ({error}).") from error
+
+
+def _columns_of_index(data: object) -> dict[str, list[Any]]:
+    """Return the levels of the index of a data frame by name, if one holds times; else none."""
+    index = getattr(data, "index", None)
+    index_names = getattr(index, "names", None)
+    if index_names is None or not isinstance(index, Iterable):
+        return {}
+    labels = list(index)
+    levels = (
+        [list(level) for level in zip(*labels, strict=True)] if _has_levels(labels) else [labels]
+    )
+    if not any(level and _is_time(level[0]) for level in levels):
+        return {}
+    names = [
+        str(name) if name is not None else "time" if _is_time(level[0]) else f"level {number}"
+        for number, (name, level) in enumerate(zip(index_names, levels, strict=True), start=1)
+    ]
+    return dict(zip(names, levels, strict=True))
+
+
+def _has_levels(labels: Sequence[object]) -> bool:
+    return bool(labels) and isinstance(labels[0], tuple)
+
+
+def _is_time(value: object) -> bool:
+    """Return whether a value is a date, a time, or a period of pandas."""
+    return hasattr(value, "isoformat") or hasattr(value, "to_timestamp")
+
+
+def _plain_value(value: object) -> str | float | None:
+    """Return a value of NumPy or pandas as text, number or nothing, for JSON.
+
+    Raises:
+        TypeError: It is of another kind.
+    """
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, datetime.date):  # also a subclass, such as a time of pandas
+        return value.isoformat()
+    if hasattr(value, "to_timestamp"):  # a period of pandas
+        return str(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
