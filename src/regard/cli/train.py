@@ -35,12 +35,14 @@ class RunOptions:
         preset: Size of the model: tiny, small, base, or auto (by the amount of data).
         minutes: Wall-clock budget. Without it the run stops when validation stops improving.
         seed: Seed of all random numbers.
+        tensorboard: Also write event files of TensorBoard, to the folder tensorboard in the output.
     """
 
     start_from: Annotated[str | None, Name, Parameter(name="--from")] = None
     preset: str | None = None
     minutes: float | None = None
     seed: int | None = None
+    tensorboard: Annotated[bool, Flag] = False
 
     def settings(self) -> list[str]:
         """Return the options that are set as settings."""
@@ -50,7 +52,8 @@ class RunOptions:
             "training.minutes": self.minutes,
             "training.seed": self.seed,
         }
-        return [f"{name}={value}" for name, value in values.items() if value is not None]
+        settings = [f"{name}={value}" for name, value in values.items() if value is not None]
+        return [*settings, "training.tensorboard=true"] if self.tensorboard else settings
 
 
 _UNSET_RUN = RunOptions()

@@ -22,6 +22,7 @@ _OPTIONS = {
     "preset": "--preset",
     "training.minutes": "--minutes",
     "training.seed": "--seed",
+    "training.tensorboard": "--tensorboard",
     "beam": "--beam",
     "num_best": "--nbest",
     "length_penalty": "--length-penalty",

@@ -10,6 +10,7 @@ manifest.json        hashes of these files
 README.md            the model card
 curves.svg           a picture of losses, score and learning rate
 checkpoints/         what a run needs to resume
+tensorboard/         event files, where a run was asked for them
 """
 
 from __future__ import annotations

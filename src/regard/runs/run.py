@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -32,6 +32,7 @@ from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.folder_lock import FolderLock, require_unlocked
 from regard.hub.model_folder import ModelFolder
 from regard.hub.storage import sweep_temporaries
+from regard.runs.event_files import EventFiles, require_tensorboard
 from regard.runs.model_card import model_card
 from regard.runs.pictures import write_curves
 from regard.setup.base_task import FOLDER, Dataset, ReadOptions, RunParts, Task, TrainingSetup
@@ -318,6 +319,7 @@ class _Run:
         self._report, self._start_time = report, start_time
         self._has_warned = False
         self._report_error: OSError | None = None
+        self._event_files: EventFiles | None = None
 
     @classmethod
     def from_request(
@@ -329,7 +331,10 @@ class _Run:
         sources: Mapping[str, DataSource] = MappingProxyType({}),
     ) -> _Run:
         """Read the data, decide the settings, and build the model."""
-        sources = open_sources(request.bind_all_but_model(RunConfig()).data, sources)
+        requested = request.bind_all_but_model(RunConfig())
+        if requested.training.tensorboard:
+            require_tensorboard()
+        sources = open_sources(requested.data, sources)
         task = choose_task(request, sources.get("path"))
         pretrained = read_pretrained(request, task)
         draft = request.check(task.defaults if pretrained is None else pretrained.config)
@@ -381,6 +386,8 @@ class _Run:
         start_time: float,
     ) -> _Run:
         """Read the data and build the model as the first session did."""
+        if config.training.tensorboard:
+            require_tensorboard()
         task = task_of(config)
         dataset = task.read(ReadOptions.from_config(config, sources))
         report(dataset.summary())
@@ -421,7 +428,7 @@ class _Run:
         save_checkpoint(
             self.folder.path, counters, self.setup.model, trainer.average, trainer.stepper
         )
-        return self._finish(self._train(trainer, counters))
+        return self._complete(trainer, counters)
 
     def from_checkpoint(self, lock: FolderLock) -> Any:
         """Restore the checkpoint, and continue training; return the predictor."""
@@ -433,7 +440,15 @@ class _Run:
         self._report(
             Warned(text=f"Resumed from step {counters.step:,} of {counters.plan.total_steps:,}.")
         )
-        return self._finish(self._train(trainer, counters))
+        return self._complete(trainer, counters)
+
+    def _complete(self, trainer: Trainer, counters: Counters) -> Any:
+        """Train and finish, with event files where the settings ask for them."""
+        if not self.config.training.tensorboard:
+            return self._finish(self._train(trainer, counters))
+        files = EventFiles(self.folder.path, self._report, counters.step)
+        with closing(files) as self._event_files:
+            return self._finish(self._train(trainer, counters))
 
     def _train(self, trainer: Trainer, counters: Counters) -> Counters:
         """Train; a report that cannot be written ends the run once its state is saved.
@@ -505,6 +520,8 @@ class _Run:
             except OSError as error:
                 self._report_error = error
                 request_stop()
+        if self._event_files is not None:
+            self._event_files.write(event)
         if isinstance(event, Evaluated):
             self.folder.append_metrics(msgspec.to_builtins(event))
             warning = self.setup.data_warning(event)
@@ -551,6 +568,8 @@ class _Run:
         line = msgspec.to_builtins(finished)
         del line["tries"]
         self.folder.append_metrics(line)
+        if self._event_files is not None:
+            self._event_files.write(finished)
         self._report(finished)
         return predictor
 

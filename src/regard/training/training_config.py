@@ -56,6 +56,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             kept, 0 to below 1; 0 keeps the weights themselves.
         checkpoint_seconds: Most seconds of work that a killed run loses.
         seed: Of initial weights, splits, batch order and dropout.
+        tensorboard: Whether the figures of the run are also written as event files of TensorBoard,
+            to the folder `tensorboard` in that of the run.
     """
 
     epochs: int | None = None
@@ -70,6 +72,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     average: float = 0.998
     checkpoint_seconds: float = 50.0
     seed: int = 1
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "epochs", "batch_tokens", "evaluations", "patience")
