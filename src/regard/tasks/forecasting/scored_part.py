@@ -10,6 +10,7 @@ window of history.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -107,6 +108,7 @@ def find_scored_part(
     return ScoredPart(series=whole, first=first, num_seen=num_seen, notes=notes)
 
 
+@lru_cache(maxsize=4096)
 def steps_between(first: TimeIndex, second: TimeIndex) -> int | None:
     """Return how many steps the second index begins after the first; None on another grid.
 
@@ -174,9 +176,11 @@ def _join(row: TimeSeries, seen: TrainingSeries) -> tuple[TimeSeries, int]:
         of its own values that was not seen; the series as it is and 0 where the training data does
         not have it.
     """
-    for number, name in enumerate(seen.series.names):
-        values, index = seen.series.values[number], seen.series.indices[number]
-        offset = steps_between(row.indices[0], index)
+    names = seen.series.names
+    # Those of the same name first, so that the others are seldom looked at.
+    for number in sorted(range(len(names)), key=lambda number: names[number] != row.names[0]):
+        name, values = names[number], seen.series.values[number]
+        offset = steps_between(row.indices[0], seen.series.indices[number])
         if offset is None or not _is_same(row, name, values, offset):
             continue
         if offset >= 0:
@@ -202,6 +206,8 @@ def _is_same(row: TimeSeries, name: str, values: NDArray[np.float64], offset: in
     if offset >= len(own):
         return False
     begin, end = max(0, offset), min(len(own), offset + len(values))
+    if not has_name and own[begin] != values[begin - offset]:  # NaN differs from itself
+        return False
     pairs = np.stack([own[begin:end], values[begin - offset : end - offset]])
     pairs = pairs[:, ~np.isnan(pairs).any(axis=0)]  # [2, values that both have]
     if not pairs.shape[1]:
