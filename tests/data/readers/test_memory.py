@@ -48,7 +48,7 @@ class Frame:
     def __getitem__(self, column):
         return self._values[column]
 
-    def to_dict(self, *arguments):  # noqa: ARG002 - as pandas has it
+    def to_dict(self, *arguments):
         return self._values
 
 

@@ -39,6 +39,11 @@ FORECASTING = {
     "a damaged date": ["date,v", "2024-01-01,1", "2024-01-99,2", "2024-01-03,3"],
     "irregular days": ["date,v", "2024-01-01,1", "2024-01-05,2", "2024-02-03,3"],
     "a target": ["timestamp,target", *(f"{day},1" for day in DAYS)],
+    "a time, one value and a label": ["time,value,label", *(f"{day},1,0" for day in DAYS)],
+    "names in a column label": [
+        "time,label,value",
+        *(f"{day},{name},1" for day in DAYS for name in "ab"),
+    ],
     "ratings": ["date,rating", *(f"{day},4.5" for day in DAYS)],
 }
 
@@ -77,8 +82,13 @@ OTHERS = {
         "f.csv",
         "series-classification",
     ),
-    "a time, a value and a label": (
-        ["time,value,label", *(f"{day},1,0" for day in DAYS)],
+    "a time, two values and a label": (
+        ["time,x,y,label", *(f"{day},1,2,0" for day in DAYS)],
+        "f.csv",
+        "series-classification",
+    ),
+    "a value and a label at irregular times": (
+        ["date,value,label", "2024-05-01,1,a", "2024-01-02,2,b", "2024-02-17,1,a"],
         "f.csv",
         "series-classification",
     ),

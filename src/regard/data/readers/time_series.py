@@ -154,8 +154,9 @@ def read_time_series(
 def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool = False) -> bool:
     """Return whether a file holds series with times, by its first rows.
 
-    It has a column of times and one of numbers, and no texts but names of series. Rows of numbers
-    with a column ``label`` or ``class`` are not series with times, also where they have a date.
+    It has a column of times and one of numbers, and no texts but names of series. Rows of several
+    numbers with a column ``label`` or ``class`` are not series with times, also where they have a
+    date; of one number they are, where the times are regular.
 
     Args:
         source: The file or stream.
@@ -167,21 +168,23 @@ def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool
         table = read_time_table(file, source, limit=_MAX_ROWS_SHAPE)
     except DataError:
         return False
-    names = {fold_name(name) for name in table.names}
     is_damaged = bool(file.problems) and is_text
-    if len(table.lines) < 2 or is_damaged or names & LABEL_NAMES or _has_texts(table):
+    cells = None if is_damaged or len(table.lines) < 2 else find_times(table)
+    if cells is None or _has_texts(table):
         return False
-    cells = find_times(table)
-    times = None if cells is None else read_time_column(cells.cells, table.names[cells.columns[0]])
-    if cells is None or times is None:
+    times = read_time_column(cells.cells, table.names[cells.columns[0]])
+    if times is None:
         return False
     roles = find_column_roles(table, cells, times, ColumnRequest())
-    if not roles.targets or not times.is_count:
-        return bool(roles.targets)
+    has_label = any(fold_name(name) in LABEL_NAMES for name in table.names)
+    if not roles.targets or (has_label and len(roles.targets) > 1):
+        return False
+    if not times.is_count and not has_label:
+        return True
     groups = group_rows(table, roles.keys).values()
     rows = [np.unique(times.times[group]) for group in groups]
     is_sorted = all(np.all(np.diff(times.times[group]) > 0) for group in groups)
-    return is_sorted and isinstance(find_grid(rows, is_count=True), TimeGrid)
+    return is_sorted and isinstance(find_grid(rows, is_count=times.is_count), TimeGrid)
 
 
 def _has_texts(table: TimeTable) -> bool:
