@@ -13,7 +13,7 @@ CONFIG = RunConfig(
 )
 
 
-def card(config: RunConfig, path: str) -> str:
+def card(config: RunConfig, path: str, **options) -> str:
     report = TestReport(
         test={"chrf": 50.0},
         summary="",
@@ -35,7 +35,14 @@ def card(config: RunConfig, path: str) -> str:
         tries=[NextStep("Try", "translate", ("ende", "Good morning"))],
     )
     return model_card(
-        config, report, finished, path=path, architecture="transformer tiny", num_parameters=1200
+        config,
+        report,
+        finished,
+        path=path,
+        architecture="transformer tiny",
+        num_parameters=1200,
+        loss_unit="nats per token",
+        **options,
     )
 
 
@@ -51,3 +58,9 @@ def test_a_card_names_the_data_and_its_hash():
 def test_the_card_of_the_embedded_corpus_names_its_licence():
     text = card(CONFIG, "CLDR")
     assert "generated from Unicode CLDR (licence Unicode-3.0)" in text
+
+
+def test_a_card_shows_the_curves_where_there_are_some_and_the_unit_of_the_losses():
+    assert "Losses are in nats per token. " in card(CONFIG, "CLDR")
+    assert "curves.svg" not in card(CONFIG, "CLDR")
+    assert "](curves.svg)\n\n## Use" in card(CONFIG, "CLDR", has_curves=True)

@@ -138,6 +138,9 @@ _COLUMNS = {
     "macro_f1": ("macro F1", 10, 1),
     "exact_match": ("exact", 8, 1),
     "f1": ("F1", 8, 1),
+    "mase": ("MASE", 8, 3),
+    "wql": ("WQL", 9, 4),
+    "coverage80": ("80 % band", 11, 1),
 }
 """Title, width and digits of each figure of an evaluation."""
 

@@ -44,7 +44,7 @@ def evaluate(
         Number of worst outputs or lines, or of wrong labels, to show.
     plot
         File of a picture, .svg, .png or .pdf: the confusion and the reliability of a classifier,
-        the score by length of a model that translates, summarizes or answers.
+        the score by length of a model that translates, summarizes or answers, or rolling forecasts.
     drop_overlap
         Drop rows that are also in the training data.
     allow_overlap

@@ -77,21 +77,6 @@ class ForecastPanel:
         return self.quantiles[:, near[0]] if near else None
 
 
-@dataclass(frozen=True)
-class ForecastPicture:
-    """The forecasts of an evaluation.
-
-    Args:
-        panels: One or more.
-    """
-
-    panels: Sequence[ForecastPanel]
-
-    def draw(self, path: str | Path) -> None:
-        """Draw them; see `draw_forecasts`."""
-        draw_forecasts(self.panels, path)
-
-
 def draw_forecasts(panels: Sequence[ForecastPanel], path: str | Path) -> None:
     """Draw forecasts, each in a panel of its own.
 

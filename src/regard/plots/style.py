@@ -16,6 +16,7 @@ import io
 import logging
 import os
 import re
+import stat
 import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -153,6 +154,8 @@ def require_matplotlib() -> None:
     Raises:
         ConfigError: matplotlib cannot be imported.
     """
+    # What matplotlib logs, such as a folder for its cache, is of no use to a reader of pictures.
+    logging.getLogger("matplotlib").addHandler(_SILENT)
     try:
         import matplotlib.figure  # noqa: F401 - whether it works
     except ImportError as error:
@@ -195,8 +198,6 @@ def drawn_page(kind: PictureFormat) -> Iterator[tuple[Page, io.BytesIO]]:
     Raises:
         ConfigError: matplotlib is missing.
     """
-    # What matplotlib logs, such as a folder for its cache, is of no use to a reader of pictures.
-    logging.getLogger("matplotlib").addHandler(_SILENT)
     require_matplotlib()
     import matplotlib as mpl
 
@@ -463,6 +464,8 @@ def _write(path: str | Path, content: bytes) -> None:
             file.write_bytes(content)
             return
         temporary.write_bytes(content)
+        if file.exists():
+            temporary.chmod(stat.S_IMODE(file.stat().st_mode))
         temporary.replace(file)
     except OSError as error:
         kind = ResourceError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else None

@@ -22,6 +22,7 @@ def model_card(
     path: str,
     architecture: str,
     num_parameters: int,
+    loss_unit: str,
     has_curves: bool = False,
 ) -> str:
     """Return the card as Markdown.
@@ -33,6 +34,7 @@ def model_card(
         path: The data as named by the user.
         architecture: Architecture of the model, in a line.
         num_parameters: Number of trainable weights.
+        loss_unit: Unit of the losses; empty where they have none.
         has_curves: Whether the picture of the curves is next to the card.
     """
     figures = "\n".join(
@@ -44,6 +46,7 @@ def model_card(
     if config.data.path is not None:
         data = f"{path}, sha256 {config.data.sha256[:16]}"
     rate = config.optimizer.learning_rate
+    losses = f"Losses are in {loss_unit}. " if loss_unit else ""
     picture = f"\n![Losses, score and learning rate by step]({CURVES})\n" if has_curves else ""
     schedule = "on all rows at once" if rate is None else f"peak rate {rate:g}"
     return f"""# {finished.folder}
@@ -68,7 +71,7 @@ def model_card(
 | --- | --- | --- |
 {figures}
 
-Losses are in nats per token. {report.notes}
+{losses}{report.notes}
 {picture}
 ## Use
 

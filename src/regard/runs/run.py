@@ -562,6 +562,7 @@ class _Run:
             path=self.setup.dataset.path,
             architecture=self.task.summarize(self.config),
             num_parameters=num_parameters,
+            loss_unit=self.task.loss_unit,
             has_curves=has_curves,
         )
         self.folder.write_text("README.md", card)

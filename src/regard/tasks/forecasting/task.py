@@ -151,6 +151,7 @@ class ForecastingTask(Task):
     example_data = "series.csv"
     families = FORECASTERS
     presets = FORECAST_PRESETS
+    loss_unit = "deviations of the window"
     has_picture = True
 
     @property
