@@ -81,7 +81,7 @@ class AnswerPairs(Questions, frozen=True, kw_only=True):
     """Questions on texts, each with what a model reads and what it should write.
 
     Args:
-        sources: Question and text, one a row.
+        sources: Question and text, one a row; a model reads a separator between them.
         targets: The first answer; empty where there is none.
     """
 

@@ -278,10 +278,11 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
         DataError: No task can use the data.
     """
     draft = request.bind_all_but_model(RunConfig())
-    name = request.task
-    if name is None and source is None:
+    if request.task is not None:
+        name = request.task
+    elif source is None:
         name = "translation"
-    elif name is None:
+    else:
         data = request.table.get("data", {})
         encoding = str(data.get("encoding", "utf-8"))
         has_targets = data.get("targets", "none") != "none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from regard.data.readers.memory import InMemory, is_in_memory, source_of_rows
+from regard.data.readers.memory import InMemory, source_of_rows
 from regard.data.readers.shape import inspect_shape
 from regard.data.readers.source import DataSource, open_source
 from regard.errors import ConfigError, DataError
@@ -73,7 +73,7 @@ def evaluate(
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,
     )
-    source = source_of_rows(data) if is_in_memory(data) else open_source(data)
+    source = open_source(data) if isinstance(data, str | Path) else source_of_rows(data)
     try:
         return task.evaluate(predictor, source, options, other), task.name
     except DataError as error:

@@ -94,13 +94,15 @@ def estimate_num_tokens(dataset: Dataset, tokenizer: AnyTokenizer | None) -> int
 def measure_sources(dataset: Dataset, tokenizer: AnyTokenizer | None) -> SourceLengths | None:
     """Return the lengths of sources where they may be long, else None.
 
-    The longest are measured, the others estimated by their characters.
+    The longest sources are measured, the others estimated by their characters. All targets are
+    measured: a short one of rare words may have more tokens than one of more characters.
     """
     texts = dataset.long_sources()
     if tokenizer is None or texts is None:
         return None
     longest = LongSources(*(sorted(part, key=len)[-_MEASURED_TEXTS:] for part in texts))
-    sources, targets = tokenizer.encode(longest.sources), tokenizer.encode_targets(longest.targets)
+    sources = tokenizer.encode(longest.sources)
+    targets = tokenizer.encode_targets(list(dict.fromkeys(texts.targets)))
     tokens_per_char = sum(map(len, sources)) / sum(map(len, longest.sources))
     num_chars = np.array([len(text) for text in texts.sources], dtype=np.float64)
     return SourceLengths(

@@ -55,6 +55,7 @@ def _presets(
 
 
 _ROTARY_BASE = 10_000.0  # Su et al. 2021
+_END_ID = 2  # of every vocabulary of regard, between the two texts of a pair
 _FROM_SCRATCH: dict[str, Any] = {
     "norm": "pre",
     "num_segments": 0,
@@ -259,3 +260,18 @@ SUMMARIZATION_PRESETS: FamilyPresets = {
     for family, presets in SEQ2SEQ_PRESETS.items()
 }
 """Presets of encoder-decoders that summarize."""
+
+
+def _for_answers(preset: Preset) -> Preset:
+    """Return a preset for written answers: a Transformer reads which words are in the question."""
+    model = preset.model
+    if isinstance(model, TransformerConfig):
+        model = msgspec.structs.replace(model, separator_id=_END_ID, positions="rotary")
+    return msgspec.structs.replace(preset, model=model)
+
+
+WRITTEN_ANSWER_PRESETS: FamilyPresets = {
+    family: {name: _for_answers(preset) for name, preset in presets.items()}
+    for family, presets in SUMMARIZATION_PRESETS.items()
+}
+"""Presets of encoder-decoders that write answers: where is relative to the words of a question."""

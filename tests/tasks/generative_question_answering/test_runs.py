@@ -17,16 +17,18 @@ from tests.setup.decide import decide
 import regard
 from regard.__main__ import main
 from regard.data.batching import TokenRows
+from regard.data.tokenizer import Tokenizer, TokenizerConfig
 from regard.errors import ConfigError, DataError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train
 from regard.setup.base_task import ReadOptions
+from regard.setup.build import measure_sources
 from regard.setup.config import DataConfig, RunConfig
 from regard.setup.facts import SourceLengths
 from regard.setup.pretrained import read_pretrained
 from regard.setup.request import Request
 from regard.tasks import task_named, task_of
-from regard.tasks.generative_question_answering.data import read_written_answers, source_text
+from regard.tasks.generative_question_answering.data import encode_sources, read_written_answers
 from regard.tasks.generative_question_answering.predictor import AnswerWriter, WrittenAnswer
 from regard.training.events import Evaluated, Warned
 from regard.training.signals import Stopped, request_stop
@@ -71,6 +73,8 @@ def writer(folder) -> AnswerWriter:
 def test_the_kind_copies_and_is_kept_with_its_threshold(folder, writer) -> None:
     assert writer.config.qa.kind == "generative"
     assert writer.model.copy_head is not None
+    assert writer.model.config.positions == "rotary"
+    assert writer.model.config.separator_id == writer.tokenizer.end_id
     assert task_of(writer.config).writes_targets
     assert not task_named("question-answering").writes_targets
     values = json.loads((folder / "calibration.json").read_text())
@@ -81,7 +85,7 @@ def test_the_kind_copies_and_is_kept_with_its_threshold(folder, writer) -> None:
 @torch.inference_mode()
 def test_probabilities_are_those_of_the_model(writer) -> None:
     (output,) = writer.write_answers([QUESTION], [CONTEXT])
-    (source,) = writer.tokenizer.encode([source_text(QUESTION, CONTEXT)])
+    (source,) = encode_sources([QUESTION], [CONTEXT], writer.tokenizer)
     (best,) = writer.decode(TokenRows([source]), replace(writer.search_config(), min_length=2))
     for target, value in (((), output.log_null), (best[0].ids, output.log_probability)):
         logits = writer.model(torch.tensor([[*source, 2]]), torch.tensor([[1, *target]]))
@@ -170,7 +174,7 @@ def test_answers_in_other_words_are_learned(tmp_path) -> None:
     dataset = read_written(path)
     assert sum(dataset.sizes) == 30
     assert set(dataset.train.targets) == {"Paris"}
-    assert dataset.train.sources[0].startswith("question: Who")
+    assert dataset.train.sources[0].endswith(f"? {dataset.train.contexts[0]}")
     assert dataset.warnings() == ["30 answers are not in their context, and learned as written."]
     path.write_text("".join(json.dumps(row | {"answers": []}) + "\n" for row in rows))
     with pytest.raises(DataError, match="no question has an answer: there is nothing to learn"):
@@ -184,13 +188,13 @@ def test_what_is_cut_is_said(data, tmp_path) -> None:
     (text,) = [event.text for event in events if isinstance(event, Warned)]
     model: Any = regard.load(tmp_path / "cut")
     rows = read_written_answers(ReadOptions.from_config(model.config)).train
-    longest = max(map(len, model.tokenizer.encode(rows.sources)))
+    longest = max(map(len, encode_sources(rows.questions, rows.contexts, model.tokenizer)))
     assert text == (
         f"{len(rows)} of {len(rows)} training questions with their texts are longer than 20 "
         f"tokens: the rest is cut off.  Whole: `data.max_source_length={longest}`"
     )
     result = model.answer(QUESTION, CONTEXT)
-    (row,) = model.tokenizer.encode([source_text(QUESTION, CONTEXT)])
+    (row,) = encode_sources([QUESTION], [CONTEXT], model.tokenizer)
     assert result.truncated == len(row) - 20 > 0
     report = regard.evaluate(tmp_path / "cut", data, allow_overlap=True)
     assert ("Cut", "the end of 80 contexts was not read") in list(report.lines())
@@ -270,3 +274,19 @@ def test_a_stopped_run_resumes_to_the_same_weights_and_threshold(data, folder, t
         assert (path / name).read_text() == (whole / name).read_text()
     first, second = (ModelFolder(folder).read_weights() for folder in (path, whole))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_answer_may_be_as_long_in_tokens_as_those_of_training(tmp_path) -> None:
+    words = [f"word{'s' * 40} again {n}" for n in range(40)]  # long, and of few tokens
+    rows = [
+        {"context": f"{word} x#!?:;,. {n}", "question": f"What {n}?", "answers": [answer]}
+        for n, word in enumerate(words)
+        for answer in (word[:45], "x#!?:;,.")
+    ]
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = read_written(path)
+    tokenizer = Tokenizer.train(dataset.texts(), TokenizerConfig(vocab_size=400))
+    sources = measure_sources(dataset, tokenizer)
+    assert sources is not None
+    assert sources.longest_target == max(map(len, tokenizer.encode(["x#!?:;,.", words[0][:45]])))

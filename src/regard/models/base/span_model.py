@@ -18,11 +18,8 @@ from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout
 from regard.layers.role_embedding import RoleEmbedding
 from regard.models.base.encoder import Encoder
+from regard.models.base.question_roles import NUM_ROLES, ROLE_WIDTH
 from regard.models.base.text_model import TextModel
-
-NUM_ROLES = 3
-"""Roles of tokens: of the question, of the context, of the context and in the question."""
-_ROLE_WIDTH = 9  # tokens whose roles a vector depends on: four on either side
 
 
 class SpanModel(TextModel):
@@ -41,7 +38,7 @@ class SpanModel(TextModel):
         self.output_weight = nn.Parameter(torch.zeros(2, encoder.dim))
         # Published weights have it; it shifts all positions alike, so no softmax sees it.
         self.output_bias = nn.Parameter(torch.zeros(2), requires_grad=False)
-        self.roles = RoleEmbedding(encoder.dim, NUM_ROLES, _ROLE_WIDTH) if has_roles else None
+        self.roles = RoleEmbedding(encoder.dim, NUM_ROLES, ROLE_WIDTH) if has_roles else None
 
     def forward(
         self,

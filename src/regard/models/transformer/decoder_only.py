@@ -31,7 +31,7 @@ class TransformerDecoder(Decoder):
         vocab_size: int,
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
-        config.require_no_copy("a decoder")
+        config.require_no_source("a decoder")
         super().__init__(
             vocab_size,
             dim=config.dim,

@@ -33,7 +33,7 @@ class TransformerEncoder(Encoder):
         attention: AttentionConfig = AttentionConfig(),  # noqa: B008 - an immutable value
     ) -> None:
         check_patterns("transformer", attention, lacks="decoder")
-        config.require_no_copy("an encoder")
+        config.require_no_source("an encoder")
         sizes = EncoderConfig(
             num_layers=config.num_encoder_layers,
             dim=config.dim,

@@ -200,6 +200,9 @@ def _read_tied(fields: Mapping[str, Any]) -> Tied:
 
 def _write(config: TransformerConfig, vocab_size: int, *, variant: _Variant) -> dict[str, Any]:
     kind = f"{variant.model_type} checkpoints"
+    if config.separator_id is not None:
+        sentence = f"model.separator_id={config.separator_id}: {kind} have no roles of tokens."
+        raise SettingError([sentence], {"separator_id": None})
     if config.has_copy:
         sentence = f"model.has_copy=true: {kind} have no copy mechanism."
         raise SettingError([sentence], {"has_copy": False})

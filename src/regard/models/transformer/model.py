@@ -26,6 +26,7 @@ from regard.layers.feed_forward import Activation
 from regard.layers.norm import LayerNorm
 from regard.layers.pointer_generator import CopyDistribution, PointerGenerator
 from regard.layers.positions import LearnedPositions, SinusoidalPositions
+from regard.layers.role_embedding import RoleEmbedding
 from regard.layers.transformer_block import (
     BlockConfig,
     DecoderBlock,
@@ -34,6 +35,7 @@ from regard.layers.transformer_block import (
 )
 from regard.models.base.encoder_decoder import DecoderState, EncoderDecoder, Tied, tied_tables
 from regard.models.base.model import Connection, FamilyConfig
+from regard.models.base.question_roles import NUM_ROLES, ROLE_WIDTH, find_roles
 from regard.models.base.text_model import PAD_ID, lengths_of_padded, token_lengths
 from regard.settings.validation import require_at_least, require_even_heads, require_probability
 
@@ -67,6 +69,9 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         has_output_bias: Whether each token has a bias that is added to its logit.
         has_copy: Whether the decoder may copy tokens of the source, such as names and numbers: a
             pointer-generator (See, Liu & Manning 2017). Source and target share the vocabulary.
+        separator_id: Token between the question and the text of every source. The encoder then
+            reads which tokens are of the text, and which of these are in the question, too (Chen et
+            al. 2017, section 3.2), and learns from few rows. None for sources without questions.
         pad_id: Token that fills up the rows of a source.
         start_id: Token that begins a target.
     """
@@ -87,6 +92,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
     has_embedding_scale: bool = True
     has_output_bias: bool = False
     has_copy: bool = False
+    separator_id: int | None = None
     pad_id: int = PAD_ID
     start_id: int = 1
 
@@ -96,7 +102,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         require_at_least(1, self, "hidden_dim", "max_positions")
         require_even_heads(self.dim, self.num_heads)
         require_probability(self, "dropout")
-        require_at_least(0, self, "position_offset", "pad_id", "start_id")
+        require_at_least(0, self, "position_offset", "separator_id", "pad_id", "start_id")
         if self.positions == "rotary" and (self.dim // self.num_heads) % 2:
             size = self.dim // self.num_heads
             raise ValueError(f"dim / num_heads must be even with rotary positions, not {size}")
@@ -147,15 +153,20 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
             rotary_base=_ROTARY_BASE if self.positions == "rotary" else None,
         )
 
-    def require_no_copy(self, part: str) -> None:
-        """Check that nothing is to be copied by a part of the Transformer alone.
+    def require_no_source(self, part: str) -> None:
+        """Check that a part of the Transformer alone neither copies nor has questions.
 
         Args:
             part: Its name, for the message.
 
         Raises:
-            ConfigError: The setting asks for it.
+            ConfigError: A setting asks for it.
         """
+        if self.separator_id is not None:
+            raise ConfigError(
+                f"`model.separator_id={self.separator_id}`: {part} alone has no sources with "
+                "questions.  Leave it out."
+            )
         if self.has_copy:
             raise ConfigError(
                 f"`model.has_copy=true`: {part} alone has no source to copy from and no target to "
@@ -233,6 +244,8 @@ class Transformer(EncoderDecoder[DecoderState]):
         self.encoder_norm, self.decoder_norm = block.make_last_norm(), block.make_last_norm()
         if config.has_copy:
             self.copy_head = PointerGenerator(config.dim, vocab_size)
+        has_questions = config.separator_id is not None
+        self.roles = RoleEmbedding(config.dim, NUM_ROLES, ROLE_WIDTH) if has_questions else None
 
     def hidden_states(
         self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
@@ -296,6 +309,9 @@ class Transformer(EncoderDecoder[DecoderState]):
         """
         lengths = lengths_of_padded(source_ids, lengths, pad_id=self.pad_id)
         x = self.source_embedding(source_ids, dtype=self.compute_dtype)
+        if self.roles is not None and self.config.separator_id is not None:
+            roles = find_roles(source_ids, self.config.separator_id, lengths)
+            x = x + self.roles(roles).to(x.dtype)
         for block in self.encoder:
             x = block(x, lengths)
         return self.encoder_norm(x), lengths

@@ -10,6 +10,7 @@ from regard.data.dropped_rows import DroppedRow
 from regard.data.question_rows import AnswerPairs, Questions
 from regard.data.readers.questions import inspect_questions
 from regard.errors import DataError
+from regard.hub.any_tokenizer import AnyTokenizer
 from regard.setup.base_task import LongSources, ReadOptions
 from regard.setup.facts import DataFacts
 from regard.setup.held_out import split_rows
@@ -20,19 +21,14 @@ from regard.tasks.question_answering.data import (
     read_training_questions,
 )
 
-_BEGINNING = "question: {} context:"  # Raffel et al. 2020, appendix D.15
 
-
-class WrittenAnswerData(QuestionData, kw_only=True):
+class WrittenAnswerData(QuestionData[AnswerPairs], kw_only=True):
     """Questions on texts, whose answers are written.
 
     Args:
         truncated: Training questions of whose texts the end is cut off.
     """
 
-    train: AnswerPairs
-    valid: AnswerPairs
-    test: AnswerPairs
     truncated: list[DroppedRow] = msgspec.field(default_factory=list)
 
     def facts(self) -> DataFacts:
@@ -50,14 +46,13 @@ class WrittenAnswerData(QuestionData, kw_only=True):
         train = self.train
         return [
             *dict.fromkeys(train.contexts),
-            *map(_BEGINNING.format, train.questions),
+            *train.questions,
             *filter(None, train.targets),
         ]
 
     def long_sources(self) -> LongSources:
         """Return the training questions with their texts, which all see the questions."""
-        beginnings = list(map(_BEGINNING.format, self.train.questions))
-        return LongSources(self.train.sources, self.train.targets, beginnings)
+        return LongSources(self.train.sources, self.train.targets, self.train.questions)
 
     def locate(self, rows: Sequence[int]) -> str:
         """Describe where training questions are in the file."""
@@ -68,13 +63,13 @@ class WrittenAnswerData(QuestionData, kw_only=True):
         return [*self.dropped, *self.truncated]
 
 
-def source_text(question: str, context: str) -> str:
-    """Return what a model reads for a question on a text.
-
-    >>> source_text("Where?", "In Oslo.")
-    'question: Where? context: In Oslo.'
-    """
-    return f"{_BEGINNING.format(question)} {context}"
+def encode_sources(
+    questions: Sequence[str], contexts: Sequence[str], tokenizer: AnyTokenizer
+) -> list[list[int]]:
+    """Return what a model reads: the tokens of a question, a separator, and those of its text."""
+    between = tokenizer.pair_template.between
+    pairs = zip(tokenizer.encode(questions), tokenizer.encode(contexts), strict=True)
+    return [[*question, *between, *context] for question, context in pairs]
 
 
 def read_written_answers(options: ReadOptions) -> WrittenAnswerData:
@@ -107,6 +102,6 @@ def read_written_answers(options: ReadOptions) -> WrittenAnswerData:
 def _pairs(questions: Questions) -> AnswerPairs:
     return AnswerPairs(
         **msgspec.structs.asdict(questions),
-        sources=list(map(source_text, questions.questions, questions.contexts)),
+        sources=list(map("{} {}".format, questions.questions, questions.contexts)),
         targets=[next(iter(answers), "") for answers in questions.answers],
     )

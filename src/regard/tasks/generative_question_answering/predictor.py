@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from regard.data.batching import TokenRows
 from regard.hub.any_tokenizer import prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
-from regard.tasks.generative_question_answering.data import source_text
+from regard.tasks.generative_question_answering.data import encode_sources
 from regard.tasks.question_answering.answerer import Answer, Answerer
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids, target_log_probabilities
 from regard.tasks.sequence_to_sequence.predictor import TargetWriter
@@ -71,7 +71,7 @@ class AnswerWriter(Answerer, TargetWriter):
             return []
         limit, ids = self.max_source_length, special_ids(self.model, self.tokenizer)
         source_tokenizer, target_tokenizer = split_tokenizer(self.tokenizer)
-        encoded = self.tokenizer.encode(list(map(source_text, questions, contexts)))
+        encoded = encode_sources(questions, contexts, self.tokenizer)
         sources = prepend_special_tokens(source_tokenizer, (row[:limit] for row in encoded))
         rows, begin = TokenRows(sources), target_tokenizer.begin_ids
         # An output of one token or more: no answer is what all of them are compared with.

@@ -1,7 +1,7 @@
 """Question answering: questions on texts -> batches -> a model that writes the answer.
 
-What is read is the question and then the text (Raffel et al. 2020, "T5", section 2.4); an empty
-output says that there is no answer.
+What is read is the question, a separator, and the text (Raffel et al. 2020, "T5", section 2.4); an
+empty output says that there is no answer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from regard.data.question_rows import AnswerPairs
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.generation.beam_search_config import BeamSearchConfig
@@ -19,9 +20,10 @@ from regard.models import ENCODER_DECODERS, EncoderDecoder
 from regard.setup.base_task import ReadOptions, RunParts, Task, TestReport
 from regard.setup.config import QuestionAnsweringConfig, RunConfig
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
-from regard.setup.presets import SUMMARIZATION_PRESETS
+from regard.setup.presets import WRITTEN_ANSWER_PRESETS
 from regard.tasks.generative_question_answering.data import (
     WrittenAnswerData,
+    encode_sources,
     read_written_answers,
 )
 from regard.tasks.generative_question_answering.predictor import AnswerWriter
@@ -45,7 +47,7 @@ class GenerativeQuestionAnsweringTask(Task):
     has_picture = True
     has_long_sources = True
     families = ENCODER_DECODERS
-    presets = SUMMARIZATION_PRESETS
+    presets = WRITTEN_ANSWER_PRESETS
 
     @property
     def defaults(self) -> RunConfig:
@@ -96,7 +98,7 @@ class GenerativeQuestionAnsweringTask(Task):
         return evaluate_answers(predictor.with_beam(options.beam), data, options, other)
 
 
-class WrittenAnswerSetup(SequenceToSequenceSetup[WrittenAnswerData]):
+class WrittenAnswerSetup(SequenceToSequenceSetup[WrittenAnswerData, AnswerPairs]):
     """Model, batches, loss and evaluation of a model that writes answers."""
 
     score_name = "f1"
@@ -107,6 +109,11 @@ class WrittenAnswerSetup(SequenceToSequenceSetup[WrittenAnswerData]):
         super().__init__(parts, report)
         self.dataset.truncated += self.truncated
         self.report_cut(report, "questions with their texts", "answer", "answers")
+
+    @staticmethod
+    def encode_sources(tokenizer: AnyTokenizer, pairs: AnswerPairs) -> list[list[int]]:
+        """Return the tokens of questions with their texts."""
+        return encode_sources(pairs.questions, pairs.contexts, tokenizer)
 
     def score(self, outputs: Sequence[str], rows: Sequence[int]) -> dict[str, float]:
         """Return exact match and F1 of answers."""

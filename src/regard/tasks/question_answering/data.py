@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from regard.data.listing import describe_lines, list_first
 from regard.data.question_rows import QUESTION_COLUMNS, Questions, drop_unfound
@@ -24,7 +24,11 @@ _EXAMPLE = "questions.jsonl"  # in messages
 _NUM_LOCATED = 3  # questions of a nested file in a message
 
 
-class QuestionData(Dataset[Questions], kw_only=True):
+Q = TypeVar("Q", bound=Questions)
+"""Questions, maybe with what a model reads and writes."""
+
+
+class QuestionData(Dataset[Q], Generic[Q], kw_only=True):
     """Questions on texts, with their answers.
 
     Args:
@@ -113,7 +117,7 @@ def is_for_questions(shape: DataShape) -> bool:
     return shape.kind == "squad" or (has_questions and ("answers" in roles or "label" not in roles))
 
 
-def read_question_data(options: ReadOptions) -> QuestionData:
+def read_question_data(options: ReadOptions) -> QuestionData[Questions]:
     """Return the questions of a run, read and split; named files stay whole.
 
     Questions whose answers are not in their texts are left out: there is nothing to be found.

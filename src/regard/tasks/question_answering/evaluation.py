@@ -201,7 +201,7 @@ def evaluate_answers(
 
 
 def answer_test_report(
-    dataset: QuestionData,
+    dataset: QuestionData[Any],
     answers: Sequence[str],
     valid: dict[str, float],
     *,

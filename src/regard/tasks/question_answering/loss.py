@@ -125,15 +125,15 @@ def best_threshold(
         return None
     f1 = question_scores(answers, questions.answers)[1]
     has_none = np.array([not texts for texts in questions.answers])
-    margins = np.array(margins)
     order = np.argsort(margins, kind="stable")
-    margins, gains = margins[order], (has_none - f1)[order]  # of "no answer" over the span
+    gains = (has_none - f1)[order]  # of "no answer" over the answer
+    ordered = np.array(margins)[order]
     # With the threshold before question k, it and all after it have no answer.
     totals = np.append(np.cumsum(gains[::-1])[::-1], 0.0).round(9)
-    is_cut = np.append(True, margins[1:] > margins[:-1])  # equal margins are decided alike
+    is_cut = np.append(True, ordered[1:] > ordered[:-1])  # equal margins are decided alike
     best = max(np.flatnonzero(np.append(is_cut, True)), key=lambda k: (totals[k], k))
-    below = margins[best - 1] if best else margins[0] - 2.0
-    above = margins[best] if best < len(margins) else below + 2.0
+    below = ordered[best - 1] if best else ordered[0] - 2.0
+    above = ordered[best] if best < len(ordered) else below + 2.0
     if not math.isfinite(above):
         above = below + 2.0
     return float(below + above) / 2 if math.isfinite(below) else 0.0

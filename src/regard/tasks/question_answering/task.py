@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from regard.data.question_rows import Questions
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.hub.any_tokenizer import AnyTokenizer
@@ -45,7 +46,7 @@ _EVALUATED_QUESTIONS = 512  # of the validation data, evenly spread
 _WINDOW = 384  # tokens (Devlin et al. 2019, in the released code for SQuAD)
 
 
-class QuestionAnsweringSetup(TrainingSetup[QuestionData, AnyTokenizer, SpanModel]):
+class QuestionAnsweringSetup(TrainingSetup[QuestionData[Questions], AnyTokenizer, SpanModel]):
     """Model, batches, loss and evaluation of a model of answers.
 
     Args:
@@ -56,7 +57,7 @@ class QuestionAnsweringSetup(TrainingSetup[QuestionData, AnyTokenizer, SpanModel
 
     def __init__(
         self,
-        parts: RunParts[QuestionData, AnyTokenizer, SpanModel],
+        parts: RunParts[QuestionData[Questions], AnyTokenizer, SpanModel],
         batches: TrainingBatches,
         answerer: QuestionAnswerer,
     ) -> None:
@@ -141,7 +142,7 @@ class QuestionAnsweringTask(Task):
         """Whether data has questions on texts, see `is_for_questions`."""
         return is_for_questions(shape)
 
-    def read(self, options: ReadOptions) -> QuestionData:
+    def read(self, options: ReadOptions) -> QuestionData[Questions]:
         """Read the questions and split them."""
         return read_question_data(options)
 
@@ -153,7 +154,7 @@ class QuestionAnsweringTask(Task):
         return SpanModel(encoder, has_roles=config.qa.match_words)
 
     def set_up(
-        self, parts: RunParts[QuestionData, AnyTokenizer, SpanModel], report: Report
+        self, parts: RunParts[QuestionData[Questions], AnyTokenizer, SpanModel], report: Report
     ) -> QuestionAnsweringSetup:
         """Encode questions and texts, and arrange their windows in batches."""
         config, dataset = parts.config, parts.dataset

@@ -24,9 +24,8 @@ from regard.errors import ConfigError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.metrics.words import word_spans
 from regard.models import SpanModel
+from regard.models.base.question_roles import IN_BOTH, OF_CONTEXT, OF_QUESTION
 
-OF_QUESTION, OF_CONTEXT, IN_BOTH = range(3)
-"""Roles of tokens: of the question or special; of the context; its word is in the question, too."""
 _FEWEST_TOKENS = 8  # of a context in a window
 
 

@@ -133,6 +133,7 @@ def encode_pairs(
     *,
     max_length: int,
     max_source_length: int | None = None,
+    encode_sources: Callable[[P], list[list[int]]] | None = None,
 ) -> EncodedPairs[P]:
     """Return pairs of texts as token ids, without sides that are too long.
 
@@ -145,6 +146,7 @@ def encode_pairs(
         max_length: Most tokens of a side; a pair with more is left out.
         max_source_length: Most tokens of a source, of which the end is cut off, whatever
             `max_length` is; None leaves out a pair with a longer source.
+        encode_sources: Returns the token ids of the sources; None encodes their texts.
 
     Returns:
         The pairs that are left.
@@ -152,7 +154,7 @@ def encode_pairs(
     Raises:
         DataError: No pair is left.
     """
-    sources = tokenizer.encode(pairs.sources)
+    sources = encode_sources(pairs) if encode_sources else tokenizer.encode(pairs.sources)
     targets = tokenizer.encode_targets(pairs.targets)
     longest_source = max(map(len, sources), default=0)
     reason = f"longer than {max_length:,} tokens"

@@ -7,7 +7,8 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import torch
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenize
 from regard.models import EncoderDecoder
 from regard.setup.base_task import Dataset, RunParts, TrainingSetup
 from regard.setup.build import summarize_tokens
-from regard.tasks.sequence_to_sequence.data import encode_pairs
+from regard.tasks.sequence_to_sequence.data import EncodedPairs, P, encode_pairs
 from regard.tasks.sequence_to_sequence.decode_rows import decode_rows, special_ids
 from regard.tasks.sequence_to_sequence.evaluator import DECODED_ROWS, TargetEvaluator
 from regard.tasks.sequence_to_sequence.loss import TargetLoss
@@ -33,7 +34,7 @@ D = TypeVar("D", bound=Dataset[Any])
 """Data whose rows are `TextPairs`."""
 
 
-class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]]):
+class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]], Generic[D, P]):
     """Model, batches, loss and evaluation of an encoder-decoder; each task has a subclass.
 
     Pairs that are too long are dropped from the data, unless the settings cut long sources.
@@ -50,12 +51,15 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
         self, parts: RunParts[D, AnyTokenizer, EncoderDecoder[Any]], report: Report
     ) -> None:
         config, dataset, tokenizer = parts.config, parts.dataset, parts.tokenizer
-        limits = {
-            "max_length": config.data.max_length,
-            "max_source_length": config.data.max_source_length,
-        }
-        train = encode_pairs(dataset.train, tokenizer, **limits)
-        self.valid = encode_pairs(dataset.valid, tokenizer, **limits)
+        encode = partial(
+            encode_pairs,
+            tokenizer=tokenizer,
+            max_length=config.data.max_length,
+            max_source_length=config.data.max_source_length,
+            encode_sources=partial(self.encode_sources, tokenizer),
+        )
+        train: EncodedPairs[P] = encode(dataset.train)
+        self.valid: EncodedPairs[P] = encode(dataset.valid)
         dataset.dropped += train.dropped
         self.num_too_long, self.truncated = len(train.dropped), train.truncated
         self.longest_source = train.longest_source
@@ -77,6 +81,11 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
             ids=special_ids(parts.model, tokenizer),
         )
         super().__init__(parts, batches)
+
+    @staticmethod
+    def encode_sources(tokenizer: AnyTokenizer, pairs: P) -> list[list[int]]:
+        """Return the token ids of sources, without special tokens around them."""
+        return tokenizer.encode(pairs.sources)
 
     def report_cut(self, report: Report, sources: str, target: str, targets: str) -> None:
         """Report what of the training data is cut off, and what is left out, for its length.

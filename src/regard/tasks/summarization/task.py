@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.columns import SUMMARY_ROLES
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
@@ -82,7 +83,7 @@ class SummarizationTask(Task):
         return evaluate_summarizer(predictor, data, options, other)
 
 
-class SummarizationSetup(SequenceToSequenceSetup[SummarizationData]):
+class SummarizationSetup(SequenceToSequenceSetup[SummarizationData, ParallelCorpus]):
     """Model, batches, loss and evaluation of a summarizer."""
 
     score_name = "rougeL"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer
@@ -71,7 +72,7 @@ class TranslationTask(Task):
         return evaluate_translator(predictor, pairs, options, other)
 
 
-class TranslationSetup(SequenceToSequenceSetup[TranslationData]):
+class TranslationSetup(SequenceToSequenceSetup[TranslationData, ParallelCorpus]):
     """Model, batches, loss and evaluation of a translation model."""
 
     score_name = "chrf"
