@@ -7,6 +7,8 @@ with a window.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -40,12 +42,27 @@ class LongformerAttention(SelfAttention):
         num_global: int = 1,
         output_init_scale: float = 1.0,
     ) -> None:
-        if num_global and not isinstance(pattern, ScoreDependentPattern):
-            pattern = pattern | Global(range(num_global))
         super().__init__(dim, num_heads, pattern=pattern, output_init_scale=output_init_scale)
-        self.num_global = num_global
+        self._other_pattern = pattern
+        self._set_num_global(num_global)
         self.global_query = Linear(dim, dim)
         self.global_key_value = Linear(dim, 2 * dim, num_splits=2)
+
+    def _set_num_global(self, num_global: int) -> None:
+        pattern = self._other_pattern
+        if num_global and not isinstance(pattern, ScoreDependentPattern):
+            pattern = pattern | Global(range(num_global))
+        self.num_global, self.pattern = num_global, pattern
+
+    @contextmanager
+    def global_tokens(self, num_global: int) -> Iterator[None]:
+        """Attend with another number of global tokens within the context."""
+        before = self.num_global
+        self._set_num_global(num_global)
+        try:
+            yield
+        finally:
+            self._set_num_global(before)
 
     def forward(
         self, x: Tensor, *, lengths: Tensor | None = None, cache: Any | None = None

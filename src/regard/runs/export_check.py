@@ -19,7 +19,16 @@ from torch import Tensor
 from regard.errors import ConfigError, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.export import EXPORTS, TrainedModel
-from regard.models import Classifier, Decoder, Encoder, EncoderDecoder, Model, SpanModel, Vit
+from regard.models import (
+    Classifier,
+    Decoder,
+    Encoder,
+    EncoderDecoder,
+    LongformerConfig,
+    Model,
+    SpanModel,
+    Vit,
+)
 from regard.runs.text_check import Peer, TextCheck, check_texts, require_texts
 from regard.runs.transformers_peer import TRANSFORMERS
 from regard.tasks import task_of
@@ -160,6 +169,11 @@ def _model_inputs(opened: Any, texts: Sequence[str]) -> list[tuple[Tensor, ...]]
     if not texts:
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(3, model.vocab_size, (2, _MAX_TOKENS), generator=generator)
+        config = model.encoder.config if isinstance(model, SpanModel) else None
+        if isinstance(config, LongformerConfig) and (end_id := config.question_end_id) is not None:
+            # The form of a pair, which `transformers` asks for.
+            ids[ids == end_id] = 3 if end_id != 3 else 4
+            ids[:, [_MAX_TOKENS // 2, _MAX_TOKENS // 2 + 1, -1]] = end_id
         if not isinstance(model, EncoderDecoder):
             return [(ids,)]
         ids = ids.masked_fill(ids == model.pad_id, 3 if model.pad_id != 3 else 4)
@@ -180,10 +194,19 @@ def _model_inputs(opened: Any, texts: Sequence[str]) -> list[tuple[Tensor, ...]]
         rows = [[*tokenizer.document_start, *tokenizer.encode_text(text)] for text in texts]
         length = min(_MAX_TOKENS, model.num_positions or _MAX_TOKENS)
         return [(torch.tensor([row[:length]]),) for row in rows]
-    encoder = model.encoder if isinstance(model, Classifier | SpanModel) else model
+    if isinstance(model, SpanModel):
+        return [(torch.tensor([row]),) for row in _pair_rows(tokenizer, texts)]
+    encoder = model.encoder if isinstance(model, Classifier) else model
     length = min(_MAX_TOKENS, encoder.config.max_positions)
     rows = tokenizer.encode_whole(texts, max_length=length)
     return [(torch.tensor([row]),) for row in rows]
+
+
+def _pair_rows(tokenizer: AnyTokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Return the ids of each text as a question on the text itself."""
+    begin, between, end, _ = tokenizer.pair_template
+    room = (_MAX_TOKENS - tokenizer.pair_template.num_special) // 2
+    return [[*begin, *row[:room], *between, *row[:room], *end] for row in tokenizer.encode(texts)]
 
 
 def _check_tokens(

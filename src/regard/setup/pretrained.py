@@ -110,8 +110,9 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
     head = CHECKPOINT_FORMATS[checkpoint.model_type].label_head
     if task.name == "classification" and head and isinstance(model, EncoderConfig):
         model = model if model.has_pooler else with_label_head(model, head)
-    if task.name == "question-answering" and isinstance(model, EncoderConfig):
-        model = with_span_head(model)
+    if isinstance(model, EncoderConfig):
+        is_asked = task.name == "question-answering"
+        model = with_span_head(model) if is_asked else model.for_single_texts()
     max_length = min(defaults.data.max_length, config.data.max_length)
     return replace(
         defaults,
@@ -140,8 +141,9 @@ def _own_config(folder: str, task: Task) -> RunConfig:
         )
     _require_same_kind(folder, source, task.defaults)
     model = source.model
-    if task.name == "question-answering" and isinstance(model, EncoderConfig):
-        model = with_span_head(model)
+    if isinstance(model, EncoderConfig):
+        is_asked = task.name == "question-answering"
+        model = with_span_head(model) if is_asked else model.for_single_texts()
     return replace(
         task.defaults,
         preset=source.preset,

@@ -39,6 +39,7 @@ from regard.models import (
     TransformerXlConfig,
     family_of,
 )
+from regard.models.base.encoder import EncoderConfig
 from regard.models.base.encoder_decoder import START_ID
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
@@ -206,6 +207,8 @@ def _read_part(name: str, folder: str) -> PretrainedPart:
         _check_family(name, folder, config)  # a model of images has no tokenizer to read
         tensors, tokenizer = own.read_weights(), own.read_tokenizer()
     _check_family(name, folder, config)
+    if isinstance(config, EncoderConfig):
+        config = config.for_single_texts()
     weights = {
         key: tensor
         for key, tensor in encoder_weights(tensors).items()

@@ -15,8 +15,12 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 import regard
 from regard.errors import ConfigError, WeightsError
+from regard.models import LongformerConfig
 from regard.runs.export_check import export_model
 from regard.runs.run import train
+from regard.setup.pretrained import read_pretrained
+from regard.setup.request import Request
+from regard.tasks import task_named
 
 WORDS = """the a of in when where who what red old small cat dog house tree river sees likes finds
 paints ada bob rome oslo met later then because is was 1 2 3 . ? , - ##s ##ed ##ing read write
@@ -25,6 +29,8 @@ CONTEXT = (
     "Ada met Bob in Rome. Later Bob, the old dog, sees a tree-house! Then Ada paints the river "
     "because the cats likes it?\n\nWho reads in Oslo: 1 2 3, and writing opened. "
 )
+OFFSET = ("Roberta", "Longformer")
+"""Kinds with a vocabulary of bytes, whose table of positions begins two rows before the text."""
 QUESTIONS = ("Who met Bob?", "Where is the small house of Ada, in 2?")
 
 
@@ -56,20 +62,22 @@ def byte_level_folder(folder: Path) -> None:
 def published(transformers, kind: str, folder: Path, head: str = "ForQuestionAnswering") -> Any:
     """Write a model with large random weights; return it as `transformers` opens it."""
     folder.mkdir(exist_ok=True)
-    (byte_level_folder if kind == "Roberta" else word_piece_folder)(folder)
+    (byte_level_folder if kind in OFFSET else word_piece_folder)(folder)
     sizes: dict[str, Any] = {
         "hidden_size": 24,
         "num_attention_heads": 2,
         "num_hidden_layers": 2,
         "intermediate_size": 20,
-        "max_position_embeddings": 128 + 2 * (kind == "Roberta"),
+        "max_position_embeddings": 128 + 2 * (kind in OFFSET),
         "vocab_size": 300,
     }
     if kind == "DistilBert":
         sizes = {"dim": 24, "n_heads": 2, "n_layers": 2, "hidden_dim": 20, "vocab_size": 300}
         sizes["max_position_embeddings"] = 128
-    if kind == "Roberta":
+    if kind in OFFSET:
         sizes |= {"type_vocab_size": 1, "pad_token_id": 1}
+    if kind == "Longformer":
+        sizes |= {"attention_window": [8, 16], "sep_token_id": 2}
     model = getattr(transformers, f"{kind}{head}")(getattr(transformers, f"{kind}Config")(**sizes))
     spread(model, gain=1.0)
     model.save_pretrained(folder)
@@ -117,13 +125,13 @@ def their_answer(
     return best
 
 
-@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta"])
+@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta", "Longformer"])
 def test_published_heads_give_the_spans_of_transformers(kind, transformers, tmp_path):
     model = published(transformers, kind, tmp_path / "hf")
     opened: Any = regard.load(tmp_path / "hf")
     assert opened.config.task == "question-answering"
     assert not opened.config.qa.match_words
-    assert opened.max_length == model.config.max_position_embeddings - 2 * (kind == "Roberta")
+    assert opened.max_length == model.config.max_position_embeddings - 2 * (kind in OFFSET)
     opened.config = regard_settings(opened.config, overlap=24, max_answer_tokens=12)
     contexts = [CONTEXT, CONTEXT * 4]
     for context in contexts:
@@ -150,7 +158,7 @@ def regard_settings(config: Any, **changes: int) -> Any:
     return msgspec.structs.replace(config, qa=msgspec.structs.replace(config.qa, **changes))
 
 
-@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta"])
+@pytest.mark.parametrize("kind", ["Bert", "DistilBert", "Roberta", "Longformer"])
 def test_a_published_head_goes_out_as_it_came(kind, transformers, tmp_path):
     published(transformers, kind, tmp_path / "hf")
     opened = regard.load(tmp_path / "hf")
@@ -210,18 +218,35 @@ def test_a_head_without_its_tensor_is_missing(transformers, tmp_path):
         regard.load(tmp_path)
 
 
-def test_the_head_of_longformer_is_refused_by_what_is_not_computed(transformers, tmp_path):
-    config = transformers.LongformerConfig(
-        hidden_size=12,
-        num_attention_heads=2,
-        num_hidden_layers=1,
-        intermediate_size=12,
-        vocab_size=40,
-        attention_window=4,
-    )
-    transformers.LongformerForQuestionAnswering(config).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="every token of the question is global there"):
-        regard.load(tmp_path)
+def test_rows_of_longformer_with_questions_of_several_lengths_are_those_of_transformers(
+    transformers, tmp_path
+):
+    theirs = published(transformers, "Longformer", tmp_path)
+    ours: Any = regard.load(tmp_path).model
+    rows = torch.randint(5, 250, (4, 40), generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([40, 31, 40, 22])
+    for row, (length, asked) in enumerate(zip(lengths.tolist(), (3, 9, 1, 3), strict=True)):
+        rows[row, [asked, asked + 1, length - 1]] = 2
+        rows[row, length:] = 1
+    with torch.inference_mode():
+        outputs = theirs(rows, attention_mask=(rows != 1).long())
+        logits = ours(rows, lengths=lengths)  # [batch, length, 2]
+    expected = torch.stack([outputs.start_logits, outputs.end_logits], 2)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(logits[row, :length], expected[row, :length], rtol=0, atol=1e-4)
+    # Outside of questions nothing is left of their number of global tokens.
+    assert {layer.num_global for layer in ours.encoder.global_layers} == {0}
+
+
+def test_a_longformer_of_answers_starts_a_classifier_of_single_texts(transformers, tmp_path):
+    published(transformers, "Longformer", tmp_path)
+    for name in ("classification", "masked-language-modeling"):
+        request = Request.parse([f"start_from={tmp_path}"])
+        pretrained = read_pretrained(request, task_named(name))
+        assert pretrained is not None
+        model = pretrained.config.model
+        assert isinstance(model, LongformerConfig)
+        assert (model.question_end_id, model.num_global) == (None, 0)
 
 
 @pytest.mark.parametrize("head", ["Model", "ForQuestionAnswering"])

@@ -8,6 +8,7 @@ masked-token prediction and the pooler. A family passes the attention of each la
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Self
 
 import msgspec
 from torch import Tensor, nn
@@ -101,6 +102,10 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:
         """Return the pattern of each layer."""
         return attention.encoder_patterns(self.num_layers)
+
+    def for_single_texts(self) -> Self:
+        """Return the configuration for texts without a question before them."""
+        return self
 
     def block(self) -> BlockConfig:
         """Return the dimensions of one block."""

@@ -62,10 +62,11 @@ def span_checkpoint_of(
     Raises:
         ConfigError: The format cannot express a setting, or computes these models otherwise.
     """
-    if checkpoint_format.model_type == "longformer":
+    has_local_questions = getattr(config, "question_end_id", None) is None
+    if checkpoint_format.model_type == "longformer" and has_local_questions:
         raise ConfigError(
             "longformer checkpoints of answers have global attention at every token of the "
-            "question, which is not computed here."
+            "question, and this model has not (`model.question_end_id`)."
         )
     config = with_span_head(config)
     fields = checkpoint_format.write(config, vocab_size)

@@ -17,7 +17,7 @@ from regard.models.longformer.model import LongformerConfig
 from regard.models.roberta.hf import ROBERTA_NAMES
 
 LONGFORMER_NAMES = ROBERTA_NAMES._replace(prefix="longformer.")
-
+_END_ID = 2  # of `transformers`, where config.json names no separator
 
 _GLOBAL_ATTENTION = {
     "self_attention.global_query": ("attention.self.query_global",),
@@ -46,19 +46,17 @@ def _read(fields: Mapping[str, Any]) -> LongformerConfig:
             f"config.json: attention_window={window!r}: expected a whole number or a list of them."
         )
     values = read_encoder(fields, pad_id=1, has_offset=True)
-    if any(
-        str(name).endswith("ForQuestionAnswering") for name in fields.get("architectures") or []
-    ):
-        raise ConfigError(
-            "config.json: architectures=LongformerForQuestionAnswering: every token of the "
-            "question is global there, which is not computed here.  Take a folder of BERT, RoBERTa "
-            "or DistilBERT, or start from LongformerModel."
-        )
-    # Without a mask of global tokens `transformers` has the first for classification only.
-    names = fields.get("architectures") or []
-    classifies = any(str(name).endswith("ForSequenceClassification") for name in names)
-    num_global = field_of(fields, "num_global", int(classifies))
-    return LongformerConfig(**values, window=window, num_global=num_global)
+    # Without a mask of global tokens `transformers` has the first for classification, those of the
+    # question for answers, and none for all else.
+    names = [str(name) for name in fields.get("architectures") or []]
+    classifies = any(name.endswith("ForSequenceClassification") for name in names)
+    answers = any(name.endswith("ForQuestionAnswering") for name in names)
+    return LongformerConfig(
+        **values,
+        window=window,
+        num_global=field_of(fields, "num_global", int(classifies)),
+        question_end_id=field_of(fields, "sep_token_id", _END_ID) if answers else None,
+    )
 
 
 def _write(config: LongformerConfig, vocab_size: int) -> dict[str, Any]:
@@ -67,6 +65,7 @@ def _write(config: LongformerConfig, vocab_size: int) -> dict[str, Any]:
         **write_encoder(config, vocab_size, "Longformer", only),
         "attention_window": list(config.windows()),
         "num_global": config.num_global,
+        **({} if config.question_end_id is None else {"sep_token_id": config.question_end_id}),
     }
 
 

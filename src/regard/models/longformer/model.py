@@ -7,12 +7,21 @@ length: O(length (window + global tokens) dim + length dim^2) a layer.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from typing import Self
+
+import msgspec
+import torch
+from torch import Tensor
+
 from regard.attention import Full, Local, Pattern, saved_bytes
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.longformer_attention import LongformerAttention
 from regard.models.base.encoder import Encoder, EncoderConfig
 from regard.models.base.pattern_support import check_patterns
 from regard.settings.validation import require_at_least
+
+_LONG_QUESTION = 64  # tokens, for the memory of global attention
 
 
 class LongformerConfig(
@@ -28,6 +37,8 @@ class LongformerConfig(
             for each layer. A pattern other than full in attention.pattern replaces it.
         num_global: Tokens at the beginning that see all tokens and are seen by all: 1 for
             classification (the paper, section 3.1), 0 for none.
+        question_end_id: Token that ends a question: in each row all tokens before the first such
+            are global, as the paper has it for answers; None has the first `num_global`.
     """
 
     max_positions: int = 4096
@@ -35,6 +46,7 @@ class LongformerConfig(
     num_segments: int = 1
     window: int | tuple[int, ...] = 512
     num_global: int = 1
+    question_end_id: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,16 +58,21 @@ class LongformerConfig(
                 f"window must be one number or one for each of {self.num_layers} layers, "
                 f"not {len(self.windows())}"
             )
-        require_at_least(0, self, "num_global")
+        require_at_least(0, self, "num_global", "question_end_id")
 
     def windows(self) -> tuple[int, ...]:
         """Return the window of each layer."""
         return (self.window,) * self.num_layers if isinstance(self.window, int) else self.window
 
+    def for_single_texts(self) -> Self:
+        """Return the configuration without global questions."""
+        return msgspec.structs.replace(self, question_end_id=None)
+
     def summary(self, attention: AttentionConfig) -> str:
         """Describe the dimensions in a line."""
         windows = " / ".join(str(size) for size in dict.fromkeys(self.windows()))
-        return f"{super().summary(attention)}, window {windows}, {self.num_global} global"
+        num_global = "questions" if self.question_end_id is not None else self.num_global
+        return f"{super().summary(attention)}, window {windows}, {num_global} global"
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:
         """Return the pattern of each layer, without its global tokens.
@@ -94,7 +111,45 @@ class Longformer(Encoder):
             for pattern in config.patterns(attention)
         )
         super().__init__(config, vocab_size, mixers)
-        self.num_global = config.num_global
+        self.question_end_id = config.question_end_id
+        self.num_global = config.num_global if config.question_end_id is None else _LONG_QUESTION
+
+    def hidden_states(
+        self,
+        ids: Tensor,
+        *,
+        segments: Tensor | None = None,
+        lengths: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
+        """Compute the last hidden states, ``[batch, length, dim]``; see `Encoder`.
+
+        Rows with questions of one length are computed together.
+        """
+        if self.question_end_id is None:
+            return super().hidden_states(ids, segments=segments, lengths=lengths, features=features)
+        is_before = (ids == self.question_end_id).cumsum(1) == 0
+        counts = is_before.sum(1)  # global tokens of each row, [batch]
+        indices, states = [], []
+        for count in counts.unique().tolist():
+            (rows,) = (counts == count).nonzero(as_tuple=True)
+            with ExitStack() as stack:
+                for layer in self.global_layers:
+                    stack.enter_context(layer.global_tokens(count))
+                part = super().hidden_states(
+                    ids[rows],
+                    segments=None if segments is None else segments[rows],
+                    lengths=None if lengths is None else lengths[rows],
+                    features=None if features is None else features[rows],
+                )
+            indices.append(rows)
+            states.append(part)
+        return torch.cat(states)[torch.cat(indices).argsort()]
+
+    @property
+    def global_layers(self) -> list[LongformerAttention]:
+        """The attention of each block, first to last."""
+        return [layer for layer in self.modules() if isinstance(layer, LongformerAttention)]
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
