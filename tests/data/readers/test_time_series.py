@@ -261,6 +261,40 @@ def test_a_repeated_hour_on_another_day_is_refused(read):
         read(table(times))
 
 
+MIDNIGHTS = {
+    "new york in utc": (
+        "2021-11-05 04:00",
+        "2021-11-06 04:00",
+        "2021-11-07 04:00",
+        "2021-11-08 05:00",
+    ),
+    "berlin in utc": (
+        "2024-03-29 23:00",
+        "2024-03-30 23:00",
+        "2024-03-31 22:00",
+        "2024-04-01 22:00",
+    ),
+    "london in utc": (
+        "2024-03-30 00:00",
+        "2024-03-31 00:00",
+        "2024-03-31 23:00",
+        "2024-04-01 23:00",
+    ),
+}
+
+
+@pytest.mark.parametrize("times", MIDNIGHTS.values(), ids=MIDNIGHTS)
+def test_days_at_midnight_of_local_time_are_days_in_utc(read, times):
+    file = read(table(times))
+    assert (str(file.step), file.series.values[0].tolist()) == ("day", [0, 1, 2, 3])
+    assert file.notes == ["days begin at two times of day, as clocks are set: the later is taken"]
+
+
+def test_months_at_midnight_of_local_time_are_months_in_utc(read):
+    times = ["2024-01-31 23:00", "2024-02-29 23:00", "2024-03-31 22:00", "2024-04-30 22:00"]
+    assert first(read(table(times)))[0] == "month"
+
+
 # Rows and the grid
 
 
@@ -600,6 +634,20 @@ def test_remarks_above_and_below_the_table_are_dropped(read):
         (2, "not a row of the table"),
         (6, "not a row of the table"),
     ]
+
+
+def test_units_and_a_second_line_of_names_are_dropped(read):
+    file = read(["date,v", ",kWh", "2024-01-01,1", "2024-01-02,2"])
+    assert file.series.values[0].tolist() == [1, 2]
+    rows = ["Price,Close", "Ticker,ABC", "Date,", "2024-01-01,1", "2024-01-02,2"]
+    file = read(rows)
+    assert (file.series.names, file.series.values[0].tolist()) == (["Close"], [1, 2])
+    assert [row.line for row in file.dropped] == [2, 3]
+
+
+def test_a_first_row_without_a_value_is_a_row(read):
+    file = read(["date,v", "2024-01-01,NA", "2024-01-02,2", "2024-01-03,3"])
+    assert (file.dropped, file.series.values[0].tolist()) == ([], [2, 3])
 
 
 def test_a_sum_below_the_table_is_refused(read):

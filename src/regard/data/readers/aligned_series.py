@@ -21,6 +21,7 @@ from regard.data.readers.time_grid import TimeGrid, find_grid
 from regard.data.readers.time_rows import (
     SeriesRows,
     clock_step_of,
+    days_of_clocks,
     find_hours_forward,
     merge_rows,
 )
@@ -69,8 +70,9 @@ class SeriesAligner:
         Raises:
             DataError: The times are on no regular grid, or have different values.
         """
+        times = self._times_of_days()
         groups = {
-            name: SeriesRows(self.times.times[rows], self.numbers[rows], rows)
+            name: SeriesRows(times[rows], self.numbers[rows], rows)
             for name, rows in group_rows(self.table, self.roles.keys).items()
         }
         unsorted = groups
@@ -85,6 +87,14 @@ class SeriesAligner:
         self._note_clocks()
         self._note_empty_times(tables, grid.step)
         return self._series(tables), grid.step
+
+    def _times_of_days(self) -> NDArray[np.int64]:
+        """Return the times, those of days at one time of day where clocks are set."""
+        days = None if self.times.is_count else days_of_clocks(self.times.times)
+        if days is None:
+            return self.times.times
+        self.notes.append("days begin at two times of day, as clocks are set: the later is taken")
+        return days
 
     def _note_order(self, groups: Sequence[SeriesRows]) -> None:
         """Add a note where rows are not in the order of their times."""

@@ -143,6 +143,29 @@ def _is_change(time: int) -> bool:
     return moment.month in _MONTHS_OF_CHANGE and (is_night or is_midnight)
 
 
+def days_of_clocks(times: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Return times of days, weeks or months at one time of day, where two differ by an hour.
+
+    Days that begin at midnight of local time are at two times of UTC, as clocks are set.
+
+    Args:
+        times: Seconds since 1970.
+
+    Returns:
+        Times at the later of the two, as in winter; None for all other times.
+    """
+    of_day = np.unique(times % _DAY)
+    distances = np.diff(np.unique(times))
+    if len(of_day) != 2 or not len(distances) or distances.min() < _DAY - _HOUR:
+        return None
+    early, late = of_day.tolist()
+    if late - early == _DAY - _HOUR:  # 23:00 and midnight
+        early, late = late, early
+    if (late - early) % _DAY != _HOUR:
+        return None
+    return np.where(times % _DAY == early, times + _HOUR, times)
+
+
 def clock_step_of(seconds: int | None, zone: str) -> int | None:
     """Return a step of local times by which an hour is missing or there twice; None for others."""
     is_part = seconds is not None and seconds <= _HOUR and _HOUR % seconds == 0

@@ -108,6 +108,8 @@ def read_time_table(file: TextFile, source: DataSource, *, limit: int | None = N
         names = _default_names(names)
     else:
         names = [name.strip() for name in records.pop(0)[1]]
+    while len(records) > 1 and len(dropped) < _MAX_TITLE_LINES and _has_words_only(records[0][1]):
+        dropped.append(_remark(*records.pop(0)))  # units, or a second line of names
     widths = Counter(len(cells) for _, cells in records).most_common(1)
     if widths and widths[0][0] == len(names) + 1:
         names = _with_unnamed(names, [cells for _, cells in records[:_NUM_SAMPLED]])
@@ -223,6 +225,12 @@ def _is_row_of_values(cells: Sequence[str]) -> bool:
     has_date = len(others) < len(cells)
     numbers = [cell for cell in others if is_like_a_number(cell)]
     return has_date and bool(numbers) and all(c in numbers or is_missing(c) for c in others)
+
+
+def _has_words_only(cells: Sequence[str]) -> bool:
+    """Return whether a row has neither times nor numbers nor cells for missing ones but words."""
+    words = [cell for cell in cells if cell.strip() and not is_missing(cell)]
+    return bool(words) and not any(are_times([cell], "time") for cell in cells if cell.strip())
 
 
 def _default_names(cells: Sequence[str]) -> list[str]:
