@@ -14,6 +14,7 @@ from regard.hub.hugging_face.published_folder import is_hugging_face, read_huggi
 from regard.hub.model_folder import ModelFolder
 from regard.models import (
     CHECKPOINT_FORMATS,
+    FORECASTERS,
     INPUT_ENCODERS,
     EncoderDecoderConfig,
     Model,
@@ -132,7 +133,7 @@ def _hugging_face_config(folder: str, task: Task) -> RunConfig:
 def _own_config(folder: str, task: Task) -> RunConfig:
     """Return the defaults of the task with the settings of a folder in regard's format."""
     source = ModelFolder(folder).read_config(RunConfig)
-    reads_inputs = family_of(source.model) in INPUT_ENCODERS
+    reads_inputs = family_of(source.model) in INPUT_ENCODERS | FORECASTERS
     kinds = {_kind(source), _kind(task.defaults)}
     is_other_kind = reads_inputs or bool(kinds & _ENCODER_TASKS and kinds & _TARGET_TASKS)
     if source.task != task.name and is_other_kind:
@@ -154,6 +155,7 @@ def _own_config(folder: str, task: Task) -> RunConfig:
         sampling=source.sampling,
         qa=source.qa if source.task == task.name else task.defaults.qa,
         audio=source.audio,
+        forecast=source.forecast,
         data=replace(
             task.defaults.data,
             max_length=source.data.max_length,

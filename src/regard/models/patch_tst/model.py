@@ -34,7 +34,8 @@ from regard.settings.validation import (
     require_probability,
 )
 
-_SMALLEST_SCALE = 1e-6  # of a window's size: what varies less is taken for constant
+_ROUNDING = 64  # steps of the type in which a window is summed: what varies less is constant
+_SMALLEST_SCALE = 1e-12  # of windows of zeros
 
 
 class PatchTstConfig(FamilyConfig, frozen=True, kw_only=True, tag="patch_tst"):
@@ -329,8 +330,8 @@ class PatchTstMember(nn.Module):
 def _mean_and_scale(values: Tensor, is_missing: Tensor, scaled_steps: int) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of the last steps of windows, ``[batch, 1]`` each.
 
-    A window without a value has mean 0; one that is constant, but for rounding, has scale 1 in
-    units of its size, so that its forecast stays near it.
+    A window without a value has mean 0; one that is constant, but for rounding, has a scale as
+    small as that, so that its forecast stays at its value.
 
     Args:
         values: ``[batch, window]``.
@@ -346,8 +347,9 @@ def _mean_and_scale(values: Tensor, is_missing: Tensor, scaled_steps: int) -> tu
     mean = (wide * weights).sum(1, keepdim=True) / count
     variance = ((wide - mean).square() * weights).sum(1, keepdim=True) / count
     scale = variance.sqrt()
-    smallest = _SMALLEST_SCALE * wide.abs().amax(1, keepdim=True)
-    return mean, torch.where(scale > smallest, scale, smallest.clamp(min=_SMALLEST_SCALE))
+    size = (wide * weights).abs().amax(1, keepdim=True)
+    smallest = (_ROUNDING * torch.finfo(wide.dtype).eps * size).clamp(min=_SMALLEST_SCALE)
+    return mean, torch.where(scale > smallest, scale, smallest)
 
 
 __all__ = ["PatchTst", "PatchTstConfig", "PatchTstMember", "ScaledQuantiles"]

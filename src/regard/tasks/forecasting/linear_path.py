@@ -26,7 +26,8 @@ def fit_linear_path(
 
     Args:
         model: With a linear path, or without.
-        batches: Windows of the training steps; windows with a missing target are left out.
+        batches: Windows of the training steps; a guess takes the place of a missing
+            target, and windows of which most are missing are left out.
         held_out: Windows that choose the penalty, by the absolute error.
 
     Returns:
@@ -65,7 +66,7 @@ def _regression(model: PatchTst, batches: ForecastBatches) -> tuple[Tensor, Tens
 
     Returns:
         float64 ``[windows, window + num_calendar]`` and ``[windows, horizon]``, of the windows
-        without a missing target.
+        with more known targets than missing ones.
     """
     inputs, targets = [], []
     for rows in batches.in_sequence():
@@ -73,7 +74,8 @@ def _regression(model: PatchTst, batches: ForecastBatches) -> tuple[Tensor, Tens
         z, mean, scale = model.scale(batch.values, batch.is_missing)
         calendar = batch.calendar[:, model.config.window].double()
         inputs.append(torch.cat([z, calendar], dim=1))
-        targets.append((batch.targets - mean) / scale)
+        guesses = torch.from_numpy(batches.guessed_targets(rows))
+        targets.append((guesses - mean) / scale)
     all_inputs, all_targets = torch.cat(inputs), torch.cat(targets)
     is_whole = ~all_targets.isnan().any(1)
     return all_inputs[is_whole], all_targets[is_whole]

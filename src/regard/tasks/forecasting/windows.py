@@ -233,6 +233,18 @@ class SeriesWindows:
             targets=torch.from_numpy(values[:, window:].copy()),
         )
 
+    def guessed_targets(
+        self, rows: NDArray[np.int64], origins: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return the steps after the history of windows; see `ForecastBatches`."""
+        begins = origins + self.config.window
+        pairs = list(zip(rows.tolist(), begins.tolist(), strict=True))
+        horizon = self.config.horizon
+        targets = np.stack([self._filled[row][begin : begin + horizon] for row, begin in pairs])
+        known = np.stack([self._values[row][begin : begin + horizon] for row, begin in pairs])
+        targets[np.isnan(known).mean(1) > 1 / 2] = np.nan
+        return targets
+
     def varies(self, row: int, origins: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return whether the scaled part of each history varies, and some target is known.
 
@@ -278,28 +290,36 @@ class ForecastBatches(LengthBatches):
     ) -> None:
         config = windows.config
         num_patches = config.window // config.patch - (-config.horizon // config.patch)
-        lengths = np.full(min(len(rows), _EPOCH_WINDOWS), num_patches, dtype=np.int64)
+        lengths = np.full(len(rows), num_patches, dtype=np.int64)
         super().__init__(lengths, batch_tokens=batch_tokens, seed=seed)
         self.windows, self.rows, self.origins = windows, rows, origins
+        self._num_windows = min(len(rows), _EPOCH_WINDOWS)
+
+    @property
+    def num_tokens(self) -> int:
+        """Patches of an epoch."""
+        return self._num_windows * int(self.lengths[0])
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
         """Return the windows of every batch of an epoch; the same arguments give the same order."""
         generator = np.random.default_rng([self.seed, epoch])
-        chosen = generator.permutation(len(self.rows))[: len(self.lengths)]
-        return [chosen[batch] for batch in super().order(epoch)]
+        return self._cut(generator.permutation(len(self.rows))[: self._num_windows])
 
     def in_sequence(self) -> list[NDArray[np.int64]]:
         """Return the windows of batches, evenly spread over the data, not shuffled."""
-        spread = np.linspace(0, len(self.rows) - 1, len(self.lengths)).round().astype(np.int64)
-        return [spread[batch] for batch in super().in_sequence()]
+        spread = np.linspace(0, len(self.rows) - 1, self._num_windows)
+        return self._cut(spread.round().astype(np.int64))
 
-    def size(self, rows: NDArray[np.int64]) -> int:
-        """Return the number of patches of some windows."""
-        return len(rows) * int(self.lengths[0])
+    def guessed_targets(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the steps after the history of some windows, with guesses where missing.
 
-    def padding_fraction(self, batches: Sequence[NDArray[np.int64]]) -> float:  # noqa: ARG002
-        """Return 0: all windows have one length."""
-        return 0.0
+        Args:
+            rows: The windows, ``[batch]``.
+
+        Returns:
+            ``[batch, horizon]``; NaN throughout where more are missing than known.
+        """
+        return self.windows.guessed_targets(self.rows[rows], self.origins[rows])
 
     def batch(self, rows: NDArray[np.int64]) -> WindowBatch:
         """Build the batch of some windows, ``[batch]``."""

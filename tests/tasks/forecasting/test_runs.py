@@ -1,0 +1,298 @@
+"""Runs that learn to forecast: from a file of series to forecasts, as a user calls them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import regard
+from regard.__main__ import main
+from regard.data.readers.time_series import read_time_series
+from regard.errors import ConfigError, DataError
+from regard.runs.run import resume, train
+from regard.setup.base_task import ReadOptions
+from regard.setup.config import DataConfig, ForecastConfig
+from regard.tasks.forecasting.data import read_forecast_data
+from regard.training.events import Evaluated
+from regard.training.signals import Stopped, request_stop
+
+SETTINGS = (
+    "model.dim=8",
+    "model.hidden_dim=8",
+    "model.num_heads=2",
+    "model.num_layers=1",
+    "model.num_members=1",
+    "training.batch_tokens=256",
+    "training.epochs=2",
+)
+
+
+def run(capsys, *words: Any) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def season(number: int, *, noise: float = 0.1, seed: int = 0, level: float = 10.0) -> np.ndarray:
+    """Return hours with a daily season, ``[number]``."""
+    hours = np.arange(number)
+    rng = np.random.default_rng(seed)
+    return level + 3 * np.sin(2 * np.pi * hours / 24) + noise * rng.normal(size=number)
+
+
+def write(path: Path, columns: dict[str, Any], *, first: str = "2024-01-01T00") -> Path:
+    """Write hourly columns; None is an empty cell."""
+    start = np.datetime64(first)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["time", *columns])
+        for row, cells in enumerate(zip(*columns.values(), strict=True)):
+            texts = ["" if x is None or np.isnan(x) else f"{x:.6g}" for x in cells]
+            writer.writerow([str(start + row).replace("T", " ") + ":00", *texts])
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("data") / "demand.csv", {"demand": season(400)})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, data) -> Path:
+    path = tmp_path_factory.mktemp("models") / "demand"
+    train(data, path, settings=SETTINGS)
+    return path
+
+
+def forecast(folder: Path, data: Path, capsys, *words: Any) -> list[list[str]]:
+    code, out, err = run(capsys, "forecast", folder, data, *words)
+    assert code == 0, err
+    return list(csv.reader(out.splitlines()))
+
+
+def read(path: Path, **settings: Any):
+    forecast_settings = ForecastConfig(**settings)
+    return read_forecast_data(
+        ReadOptions(data=DataConfig(path=str(path)), seed=1, forecast=forecast_settings)
+    )
+
+
+def test_a_season_is_forecast_and_its_band_has_what_comes(folder, capsys, data):
+    rows = forecast(folder, data, capsys)
+    assert rows[0][:4] == ["series", "time", "median", "0.025"]
+    assert (rows[1][1], rows[-1][1], len(rows)) == ("2024-01-17 16:00", "2024-01-18 15:00", 25)
+    expected = season(424, noise=0)[400:]
+    values = np.array([[float(cell) for cell in row[2:]] for row in rows[1:]])
+    assert np.abs(values[:, 0] - expected).max() < 0.5
+    assert np.mean((values[:, 1] < expected) & (expected < values[:, -1])) > 0.8
+    assert (np.diff(values[:, 1:], axis=1) >= 0).all()
+
+
+def test_a_shorter_horizon_is_the_beginning_and_a_longer_one_is_refused(folder, data, capsys):
+    whole, part = forecast(folder, data, capsys), forecast(folder, data, capsys, "--horizon", 5)
+    assert part == whole[:6]
+    code, _, err = run(capsys, "forecast", folder, data, "--horizon", 25)
+    assert code == 2
+    assert "predict 24 steps" in err
+    assert "forecast.horizon=25" in err
+
+
+def test_python_and_standard_input_give_what_the_file_gives(folder, data, capsys, monkeypatch):
+    code, out, _ = run(capsys, "forecast", folder, data, "--json")
+    assert code == 0
+    (expected,) = (json.loads(line) for line in out.splitlines())
+    assert expected["series"] == "demand"
+    assert set(expected["quantiles"]) >= {"0.1", "0.5", "0.9"}
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data.read_bytes()), "utf-8"))
+    assert json.loads(run(capsys, "forecast", folder, "-", "--json")[1]) == expected
+    (result,) = regard.load(folder).forecast(data)
+    assert (result.time, result.median) == (expected["time"], expected["median"])
+    with data.open() as file:
+        records = [{**row, "demand": float(row["demand"])} for row in csv.DictReader(file)]
+    (in_memory,) = regard.load(folder).forecast(records)
+    np.testing.assert_allclose(in_memory.median, result.median)
+
+
+def test_a_picture_and_tables_are_written_by_their_names(folder, data, capsys, tmp_path):
+    for name, start in (("a.csv", b"series,time"), ("a.tsv", b"series\ttime"), ("a.jsonl", b"{")):
+        assert run(capsys, "forecast", folder, data, "-o", tmp_path / name)[0] == 0
+        assert (tmp_path / name).read_bytes().startswith(start)
+    code, _, err = run(capsys, "forecast", folder, data, "-o", tmp_path / "a.xlsx")
+    assert (code, ".csv" in err, ".svg" in err) == (2, True, True)
+    code, _, err = run(capsys, "forecast", folder, data, "--json", "-o", tmp_path / "b.csv")
+    assert (code, "jsonl" in err) == (2, True)
+
+
+def test_a_run_that_was_stopped_resumes_to_the_same_weights(tmp_path, data, folder):
+    def stop_at_the_first(event: object) -> None:
+        if isinstance(event, Evaluated):
+            request_stop()
+
+    with pytest.raises(Stopped):
+        train(data, tmp_path / "m", settings=SETTINGS, report=stop_at_the_first)
+    resume(tmp_path / "m")
+    weights = (folder / "model.safetensors").read_bytes()
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == weights
+
+
+def test_the_bands_are_calibrated_and_kept(folder):
+    calibration = json.loads((folder / "calibration.json").read_text())
+    assert set(calibration) == {"band_20", "band_40", "band_60", "band_80", "band_95"}
+    assert regard.load(folder).bands == calibration
+
+
+def test_nothing_after_the_training_steps_decides_a_setting(tmp_path):
+    values = season(400)
+    others = values.copy()
+    others[340:] *= 1000
+    first, second = (
+        read(write(tmp_path / f"{name}.csv", {"y": part}))
+        for name, part in (("a", values), ("b", others))
+    )
+    assert first.train_ends == [328]
+    assert first.forecast == second.forecast
+    assert first.dimensions == second.dimensions
+    np.testing.assert_array_equal(first.train.values[0], second.train.values[0])
+
+
+def test_the_settings_that_the_data_decides_are_kept_in_the_folder(folder):
+    config = regard.load(folder).config
+    assert (config.forecast.horizon, config.forecast.seasons) == (24, (24,))
+    assert (config.forecast.step, config.forecast.cycles) == ("hour", ("day",))
+    assert config.model.horizon == 24
+
+
+def test_columns_known_ahead_are_read_for_the_future(tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    holiday = (rng.random(424) < 0.1).astype(float)
+    values = [*(season(400, noise=0.05) + 5 * holiday[:400]), *[None] * 24]
+    file = write(tmp_path / "a.csv", {"y": values, "holiday": holiday})
+    model = tmp_path / "m"
+    settings = (*SETTINGS, "forecast.known=holiday", "training.epochs=8")
+    settings = (*settings, "optimizer.learning_rate=0.03", "training.average=0.9")
+    train(file, model, settings=settings)
+    code, out, err = run(capsys, "forecast", model, file, "--json")
+    assert code == 0, err
+    median = np.array(json.loads(out)["median"])
+    extra = median - season(424, noise=0)[400:]
+    is_holiday = holiday[400:] > 0
+    assert extra[is_holiday].mean() - extra[~is_holiday].mean() > 1
+    short = write(tmp_path / "b.csv", {"y": values[:400], "holiday": holiday[:400]})
+    code, _, err = run(capsys, "forecast", model, short)
+    assert code == 3
+    assert "holiday must be known 24 steps after the last value" in err
+    without = write(tmp_path / "c.csv", {"y": values[:400]})
+    code, _, err = run(capsys, "forecast", model, without)
+    assert (code, "holiday" in err) == (3, True)
+
+
+def test_a_file_of_another_step_is_refused(folder, tmp_path, capsys):
+    start = np.datetime64("2024-01-01")
+    rows = "".join(f"{start + day},{1 + day % 3}\n" for day in range(60))
+    (tmp_path / "days.csv").write_text("time,demand\n" + rows)
+    code, _, err = run(capsys, "forecast", folder, tmp_path / "days.csv")
+    assert code == 3
+    assert "a row every day; the model was trained on one every hour" in err
+
+
+def test_a_series_shorter_than_the_window_is_forecast(folder, tmp_path, capsys):
+    file = write(tmp_path / "short.csv", {"demand": season(30)})
+    assert len(forecast(folder, file, capsys)) == 25
+
+
+def test_gaps_of_a_tenth_are_noted_and_forecast_all_the_same(tmp_path, capsys):
+    values = season(400)
+    values[np.random.default_rng(1).random(400) < 0.1] = math.nan
+    file = write(tmp_path / "gaps.csv", {"y": values})
+    train(file, tmp_path / "m", settings=SETTINGS)
+    rows = forecast(tmp_path / "m", file, capsys)
+    found = np.array([float(row[2]) for row in rows[1:]])
+    assert np.abs(found - season(424, noise=0)[400:]).mean() < 0.6
+
+
+def test_series_of_different_lengths_are_one_run(tmp_path, capsys):
+    lines = ["day,shop,sales"]
+    start = np.datetime64("2024-01-01")
+    for shop, (length, level) in enumerate([(150, 1.0), (60, 100.0), (10, 5.0), (90, 1e4)]):
+        for day in range(length):
+            value = level * (2 + math.sin(2 * math.pi * day / 7))
+            lines.append(f"{start + day},shop {shop},{value:.6g}")
+    file = tmp_path / "shops.csv"
+    file.write_text("\n".join(lines))
+    data = read(file)
+    assert len(data.test) == 4
+    assert "1 series are too short" in " ".join(data.warnings())
+    train(file, tmp_path / "m", settings=SETTINGS)
+    rows = forecast(tmp_path / "m", file, capsys)[1:]
+    levels = {shop: float(median) for shop, _, median, *_ in rows[::7]}
+    assert levels["shop 3"] > 100 * levels["shop 0"]
+    assert len({shop for shop, *_ in rows}) == 4
+
+
+def test_a_constant_series_has_nothing_to_learn(tmp_path):
+    file = write(tmp_path / "c.csv", {"y": np.full(300, 5.0)})
+    with pytest.raises(DataError, match="nothing to learn"):
+        train(file, tmp_path / "m", settings=SETTINGS)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (("data.test=other.csv",), "the end of the same file"),
+        (("forecast.horizon=0",), "forecast.horizon"),
+        (("forecast.seasons=[1]",), "seasons must be 2 or more"),
+        (("forecast.known=holliday",), "holliday"),
+        (("forecast.horizon=200",), "too few to learn from"),
+        (("forecast.horizon=10", "model.horizon=12"), "model.horizon=12"),
+        (("forecast.horizn=10",), "horizon"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_by_name(tmp_path, data, settings, text):
+    (data.parent / "other.csv").write_text(data.read_text())
+    settings = [item.replace("other.csv", str(data.parent / "other.csv")) for item in settings]
+    with pytest.raises((ConfigError, DataError), match=text):
+        train(data, tmp_path / "m", settings=(*SETTINGS, *settings))
+
+
+def test_check_says_what_was_found(capsys, data):
+    code, out, _ = run(capsys, "check", data)
+    assert code == 0
+    assert "1 series, every hour, season 24, 24 steps ahead" in out
+    assert "2024-01-01 00:00 to 2024-01-17 15:00" in out
+    report = json.loads(run(capsys, "check", data, "--json")[1])
+    assert (report["seasons"], report["horizon"], report["step"]) == ([24], 24, "hour")
+
+
+def test_a_picture_shows_the_band_and_the_name(folder, data, tmp_path):
+    forecaster = regard.load(folder)
+    file = read_time_series(data)
+    forecaster.draw(file, forecaster.forecast(file), tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text()
+    assert "demand" in text
+    assert "80 % band" in text
+
+
+def test_a_model_of_another_task_does_not_forecast(trained, data, capsys):
+    code, _, err = run(capsys, "forecast", trained, data)
+    assert code == 4
+    assert "does not forecast series" in err
+
+
+def test_a_trained_forecaster_is_trained_further(folder, data, tmp_path):
+    longer = write(tmp_path / "b.csv", {"demand": season(500, seed=4)})
+    model = regard.train(longer, tmp_path / "m", start_from=folder, settings=["training.epochs=1"])
+    assert model.config.forecast.seasons == (24,)
+    shutil.rmtree(tmp_path / "m")
+    with pytest.raises(ConfigError, match=r"forecast\.horizon=12"):
+        settings = ["training.epochs=1", "forecast.horizon=12"]
+        regard.train(longer, tmp_path / "m", start_from=folder, settings=settings)
