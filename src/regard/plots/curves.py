@@ -107,6 +107,7 @@ def draw_curves(curves: Curves, path: str | Path) -> None:
             axes = sheet.axes(_LEFT, top, _WIDTH - _LEFT - _RIGHT, _HEIGHTS[name])
             style_axes(axes)
             {"loss": _draw_loss, "score": _draw_score, "rate": _draw_rate}[name](axes, curves)
+            axes.set_title(sheet.text(axes.get_title(loc="left")))
             drawn.append(axes)
             top += _HEIGHTS[name] + _GAP
         _finish(drawn, curves)

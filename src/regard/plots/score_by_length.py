@@ -102,7 +102,7 @@ class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
                     mean, margin = each.means[number], each.margins[number]
                     interval = max(0.0, mean - margin), min(100.0, mean + margin)
                     axes.plot([place] * 2, interval, color=color, linewidth=2.4, alpha=0.45)
-                axes.plot(x, means, color=color, marker="o", markersize=5.5, label=name)
+                axes.plot(x, means, color=color, marker="o", markersize=5.5, label=sheet.text(name))
             tops = [
                 m + e for each in self.bins for m, e in zip(each.means, each.margins, strict=True)
             ]
@@ -110,9 +110,9 @@ class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
             axes.set_xlim(-0.6, max(0.6, len(self.bins) - 0.4))
             axes.set_xticks(list(places))
             axes.set_xticklabels([f"{_range(each)}\n{each.num_rows:,}" for each in self.bins])
-            axes.set_xlabel(f"{self.unit}, and number of {self.row}s", labelpad=6)
+            axes.set_xlabel(sheet.text(f"{self.unit}, and number of {self.row}s"), labelpad=6)
             name = f"mean {self.names[0]}" if len(self.names) == 1 else "mean"
-            axes.set_ylabel(f"{name} of a {self.row}, with its 95 % interval")
+            axes.set_ylabel(sheet.text(f"{name} of a {self.row}, with its 95 % interval"))
             if len(self.names) > 1:
                 axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(self.names))
 

@@ -103,6 +103,7 @@ _OTHER_FONTS = (  # for scripts that it lacks, where one is installed
 )
 _SVG_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
 _MISSING = "\N{WHITE SQUARE}"  # in PNG and PDF, for a character that no font has
+_MOST_CHARS = 400  # of a line of text that is fitted into a width
 _WIDE = "\N{EM DASH}"  # as wide as a character of Chinese or Japanese
 _DIGITS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # of numbers in base 2, no width
 _FONT_FAMILY = re.compile(r"font-family: [^;\"]*;?\s*")
@@ -273,17 +274,17 @@ class Page:
             text: Any text; line ends and other control characters become spaces.
             most: Characters that are kept; of a longer text the end is cut off.
         """
-        text = "".join(char if char.isprintable() else " " for char in text).strip()
+        text = "".join(" " if _is_control(char) else char for char in text).strip()
         if most is not None and len(text) > most:
             text = text[: max(1, most - 1)].rstrip() + "…"
         if all(map(_has_glyph, text)):
             return text
-        forms = (_MISSING,) * 2 if self.kind != "svg" else ("n", _WIDE)
+        forms = ("", _MISSING, _MISSING) if self.kind != "svg" else ("", "n", _WIDE)
         shown, is_missing = "", False
         for char in text:
             if (width := _width(char)) or not is_missing:  # a mark belongs to the one before
                 is_missing = not _has_glyph(char)
-                shown += forms[width - 1] if is_missing else char
+                shown += forms[width] if is_missing else char
         if self.kind != "svg":
             return shown
         number = len(self._written) + 1
@@ -293,10 +294,10 @@ class Page:
 
     def fit(self, text: str, width: float, size: float, *, weight: str = "normal") -> str:
         """Return a line of text in matplotlib's form, its end cut off where it is too wide."""
-        shown = self.text(text)
+        shown = self.text(text, most=_MOST_CHARS)
         if self.measure(shown, size, weight=weight) <= width:
             return shown
-        low, high = 1, max(2, len(text))  # the longest that fits
+        low, high = 1, max(2, min(len(text), _MOST_CHARS))  # the longest that fits
         while high - low > 1:
             middle = (low + high) // 2
             is_narrow = self.measure(self.text(text, most=middle), size, weight=weight) <= width
@@ -446,6 +447,11 @@ def _has_glyph(char: str) -> bool:
 
     names = (findfont(name, fallback_to_default=False) for name in _families())
     return any(get_font(name).get_char_index(ord(char)) for name in names)
+
+
+def _is_control(char: str) -> bool:
+    """Return whether a character ends lines, or cannot be in an XML file."""
+    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in "\ufffe\uffff"
 
 
 def _width(char: str) -> int:
