@@ -65,9 +65,7 @@ def test_a_run_leaves_its_curves_also_when_it_is_stopped_and_resumed(pairs_file,
 
 
 def test_the_curves_are_no_part_of_the_model(folder):
-    events = []
-    assert write_curves(folder, "nats", events.append)
-    assert events == [Drawn(path=str(folder.path / "curves.svg"))]
+    assert write_curves(folder, "nats") == Drawn(path=str(folder.path / "curves.svg"))
     (folder.path / "curves.svg").write_text("changed by hand")
     Manifest(folder.path).check()
     assert "curves.svg" not in Manifest(folder.path).accept()
@@ -75,9 +73,8 @@ def test_the_curves_are_no_part_of_the_model(folder):
 
 def test_a_run_without_evaluations_has_no_picture(folder):
     folder.write_metrics([])
-    events = []
-    assert not write_curves(folder, "nats", events.append)
-    assert events == [] and not (folder.path / "curves.svg").exists()
+    assert write_curves(folder, "nats") is None
+    assert not (folder.path / "curves.svg").exists()
 
 
 def refuse_to_write(path: Path, content: bytes) -> None:
@@ -96,9 +93,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
     folder, monkeypatch, target, name, value, reason
 ):
     monkeypatch.setattr(target, name, value)
-    events = []
-    assert not write_curves(folder, "nats", events.append)
-    (warning,) = events
+    warning = write_curves(folder, "nats")
     assert isinstance(warning, Warned)
     assert re.match(rf"No picture of the curves\.  .*{reason}", warning.text)
     assert [file.name for file in folder.path.iterdir() if "curves" in file.name] == []
@@ -107,9 +102,8 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(
 def test_without_matplotlib_a_run_has_a_warning_in_place_of_its_curves(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    events = []
-    assert not write_curves(folder, "nats", events.append)
-    (warning,) = events
+    warning = write_curves(folder, "nats")
+    assert isinstance(warning, Warned)
     assert "pictures need matplotlib" in warning.text and "pip install" in warning.text
 
 

@@ -6,31 +6,28 @@ from regard.errors import RegardError, describe_lack_of_memory
 from regard.hub.file_names import CURVES
 from regard.hub.model_folder import ModelFolder
 from regard.plots import curves
-from regard.training.events import Drawn, Report, Warned
+from regard.training.events import Drawn, Warned
 
 
-def write_curves(folder: ModelFolder, unit: str, report: Report) -> bool:
-    """Draw the evaluations of a run, and report the picture; a failure is a warning.
+def write_curves(folder: ModelFolder, unit: str) -> Drawn | Warned | None:
+    """Draw the evaluations of a run into its folder.
 
     Args:
-        folder: Of the run; without evaluations it gets no picture.
+        folder: Of the run.
         unit: Of the losses.
-        report: Called with the event.
 
     Returns:
-        Whether there is a picture.
+        The picture; why there is none, where drawing has failed; None without evaluations.
     """
     path = folder.path / CURVES
     try:
         figures = curves.Curves.from_metrics(folder.read_metrics(), unit=unit)
         if not figures.steps:
-            return False
+            return None
         curves.draw_curves(figures, path)
     # The model is there: whatever goes wrong in a library that draws must not end its run.
     except (RegardError, ImportError, OSError, MemoryError, RuntimeError, ValueError) as error:
         reason = describe_lack_of_memory(error) or str(error)
         reason = reason if isinstance(error, RegardError) else f"{path}: not drawn ({reason})."
-        report(Warned(text=f"No picture of the curves.  {reason}"))
-        return False
-    report(Drawn(path=str(path)))
-    return True
+        return Warned(text=f"No picture of the curves.  {reason}")
+    return Drawn(path=str(path))

@@ -67,7 +67,16 @@ from regard.training.checkpoint import (
     save_checkpoint,
 )
 from regard.training.ema import ExponentialMovingAverage
-from regard.training.events import Evaluated, Event, Finished, Planned, Report, Started, Warned
+from regard.training.events import (
+    Drawn,
+    Evaluated,
+    Event,
+    Finished,
+    Planned,
+    Report,
+    Started,
+    Warned,
+)
 from regard.training.full_batch_step import build_full_batch
 from regard.training.loop import Trainer
 from regard.training.signals import Stopped, request_stop
@@ -459,12 +468,10 @@ class _Run:
         try:
             with resource_errors(self._advice.describe):
                 return trainer.run(counters)
-        except WeightsError:
-            self._draw_curves()
-            raise
-        except Stopped:
-            if self._report_error is None:
-                self._draw_curves()
+        except (Stopped, WeightsError) as error:
+            if self._report_error is None or isinstance(error, WeightsError):
+                if (picture := self._draw_curves()) is not None:
+                    self._report(picture)
                 raise
         folder = str(self.folder.path)
         reason = self._report_error.strerror or self._report_error
@@ -530,9 +537,9 @@ class _Run:
                 self._has_warned = True
                 self._record(lock, warning)
 
-    def _draw_curves(self) -> bool:
-        """Draw the evaluations so far; return whether there is a picture."""
-        return write_curves(self.folder, self.task.loss_unit, self._report)
+    def _draw_curves(self) -> Drawn | Warned | None:
+        """Draw the evaluations so far; return what to report."""
+        return write_curves(self.folder, self.task.loss_unit)
 
     def _finish(self, counters: Counters) -> Any:
         """Evaluate the best weights on the test data, write model card and last metrics."""
@@ -542,7 +549,7 @@ class _Run:
             if calibration := self.setup.calibrate(predictor):
                 self.folder.write_calibration(calibration)
             report = self.setup.evaluate_test(predictor, counters.best_measures)
-        has_curves = self._draw_curves()
+        picture = self._draw_curves()
         finished = Finished(
             step=counters.step,
             best_step=counters.best_step,
@@ -564,7 +571,7 @@ class _Run:
             architecture=self.task.summarize(self.config),
             num_parameters=num_parameters,
             loss_unit=self.task.loss_unit,
-            has_curves=has_curves,
+            has_curves=isinstance(picture, Drawn),
         )
         self.folder.write_text("README.md", card)
         line = msgspec.to_builtins(finished)
@@ -572,6 +579,8 @@ class _Run:
         self.folder.append_metrics(line)
         if self._event_files is not None:
             self._event_files.write(finished)
+        if picture is not None:
+            self._report(picture)
         self._report(finished)
         return predictor
 
