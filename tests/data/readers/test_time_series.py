@@ -144,7 +144,9 @@ def test_a_date_that_contradicts_the_order_of_the_others_is_refused(read):
         read(table(["13/01/2024", "14/01/2024", "01/13/2024"]))
 
 
-@pytest.mark.parametrize("day", ["2023-02-29", "2024-13-01", "31.04.2024", "2024-W60"])
+@pytest.mark.parametrize(
+    "day", ["2023-02-29", "2024-13-01", "2024-0-10", "2024-01-00", "31.04.2024", "2024-W60"]
+)
 def test_a_day_that_does_not_exist_is_refused(read, day):
     with pytest.raises(
         DataError,

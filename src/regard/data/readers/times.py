@@ -111,6 +111,7 @@ _ORDER_CODES = {  # what the groups i, j and Y hold
     "ymd": {"i": "y", "j": "m", "Y": "d"},
 }
 _MONTH_ROUNDING = 0.05  # of a month, in years with decimals
+_MAX_COUNT = 2.0**53  # above which floats skip whole numbers
 _COUNT_ROUNDING = 0.01  # of a step, in numbers with decimals that rise by it
 _INTERVAL = re.compile(r"(.+?) +[-–] +(?=\d.*\d)(.+)|(\d{4}-\d\d-\d\d.*?)/(\d{4}-.+)")
 
@@ -354,9 +355,9 @@ def _date_of(
         day, month = (int(first), int(second)) if order == "dm" else (int(second), int(first))
     else:
         quarter = parts.get("q") or parts.get("q2")
-        name = parts.get("b")
         month = int(parts.get("m") or 0) or (3 * int(quarter) - 2 if quarter else 0)
-        month = month or _MONTH_NUMBERS[(name or "").casefold()]
+        if name := parts.get("b"):
+            month = _MONTH_NUMBERS[name.casefold()]
         day = int(parts.get("d") or 1)
     return datetime.date(centuries.get(year, 0) + int(year), month, day)
 
@@ -577,7 +578,8 @@ def _read_decimals(numbers: NDArray[np.float64], name: str) -> TimeColumn | None
     rising = np.unique(numbers)
     step = float(np.median(np.diff(rising))) if len(rising) > 1 else 1.0
     counts = np.rint((numbers - least) / step)
-    if np.abs(numbers - least - counts * step).max() > _COUNT_ROUNDING * step:
+    is_regular = np.abs(numbers - least - counts * step).max() <= _COUNT_ROUNDING * step
+    if not is_regular or counts.max() > _MAX_COUNT:
         return None
     note = f"times rise by {step:g} and are counted from 0"
     return TimeColumn(counts.astype(np.int64), is_count=True, notes=(note,))
