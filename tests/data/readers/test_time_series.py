@@ -112,7 +112,7 @@ def test_whole_numbers_that_rise_by_a_constant_step_are_times_by_their_name(read
 def test_years_with_decimals_are_months(read):
     file = read(table(["1949.0", "1949.08333333", "1949.16666667"], "time,v"))
     assert first(file) == ("month", ["1949-01", "1949-02", "1949-04"], [0, 1, 2])
-    assert file.notes == ["decimals of years are months"]
+    assert "decimals of years are months" in file.read_as.text
 
 
 def test_the_middles_of_months_as_years_with_decimals_are_months(read):
@@ -158,9 +158,9 @@ def test_a_day_that_does_not_exist_is_refused(read, day):
 def test_years_of_two_digits_are_in_the_century_in_which_they_follow_each_other(read):
     file = read(table(["Nov-49", "Dec-49", "Jan-50"]))
     assert str(file.series.indices[0].datetimes(0, 1)[0]) == "1949-11-01T00:00:00"
-    assert file.notes == ["years of two digits are 1949 to 1950"]
+    assert "years of two digits are 1949 to 1950" in file.read_as.text
     file = read(table(["Dec-99", "Jan-00"]))
-    assert file.notes == ["years of two digits are 1999 to 2000"]
+    assert "years of two digits are 1999 to 2000" in file.read_as.text
 
 
 def test_a_date_and_a_time_of_day_may_be_in_two_columns(read):
@@ -191,7 +191,10 @@ def test_year_month_day_and_hour_may_be_columns(read):
 def test_a_part_of_a_second_is_counted(read):
     file = read(table(["2024-01-01T00:00:00.000", "2024-01-01T00:00:00.010"]))
     assert first(file) == ("10 rows", ["0", "10", "20"], [0, 1])
-    assert file.notes == ["times are closer than a second: counted in milliseconds from the first"]
+    assert (
+        "times are closer than a second: counted in milliseconds from the first"
+        in file.read_as.text
+    )
 
 
 def test_utc_offsets_that_change_are_put_on_one_grid_in_utc(read):
@@ -202,7 +205,7 @@ def test_utc_offsets_that_change_are_put_on_one_grid_in_utc(read):
         ["2024-03-31T00:00+00:00", "2024-03-31T01:00+00:00", "2024-03-31T03:00+00:00"],
         [0, 1, 2],
     )
-    assert file.notes == ["UTC offsets change (+01:00, +02:00): times are in UTC"]
+    assert "UTC offsets change (+01:00, +02:00): times are in UTC" in file.read_as.text
 
 
 def test_days_with_utc_offsets_that_change_are_those_of_the_local_time(read):
@@ -596,7 +599,7 @@ NUMBERS = {
 def test_a_sign_of_a_currency_or_percent_is_left_out_where_all_numbers_have_it(read):
     file = read(["date,v", "2024-01-01,$5", "2024-01-02,", "2024-01-03,-$1.5"])
     np.testing.assert_array_equal(file.series.values[0], [5, NAN, -1.5])
-    assert file.notes[0] == 'numbers of v are read without "$"'
+    assert 'numbers of v are read without "$"' in file.read_as.text
     with pytest.raises(DataError, match=r'f\.csv:3: column v holds no number\.  "6%"'):
         read(["date,v", "2024-01-01,5", "2024-01-02,6%"])
 

@@ -67,9 +67,9 @@ class TimeSeriesFile(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         series: The series, each on a regular grid.
         step: Step of the grid.
-        notes: What was found and decided, in words.
+        notes: What was missing, repeated or in another order, in words.
         dropped: Rows that were left out.
-        read_as: What the file was read as.
+        read_as: What the file was read as, and how times and numbers were read.
         known_names: Names of the columns that are known ahead.
         observed_names: Names of the columns that are known as far as the values.
     """
@@ -139,11 +139,12 @@ def read_time_series(
         "time series" if times.is_count else f"time series every {step}",
         [table.name_of(index) for index in columns_read],
         [table.name_of(index) for index in roles.unused],
+        [*times.notes, *notes],
     )
     return TimeSeriesFile(
         series=series,
         step=step,
-        notes=[*times.notes, *notes, *aligner.notes],
+        notes=aligner.notes,
         dropped=sorted([*table.dropped, *aligner.dropped], key=lambda row: row.line),
         read_as=read_as,
         known_names=tuple(table.name_of(index) for index in roles.known),
