@@ -154,3 +154,25 @@ class QuantileHead(Layer):
         """Return the number of quantiles and steps."""
         facts = (f"{self.num_levels} quantiles of {self.patch:,} steps",)
         return Description("quantiles", facts, out_dim=self.patch * self.num_levels)
+
+
+class LinearPath(Linear):
+    """A linear map of a whole window to all steps ahead, 0 at first (Zeng et al. 2023).
+
+    Args:
+        in_dim: Steps of the window, and features of the calendar.
+        out_dim: Steps ahead.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__(in_dim, out_dim)
+        nn.init.zeros_(self.weight)
+
+    def describe(self) -> Description:
+        """Return its sizes."""
+        facts = (f"{self.in_features:,} numbers to {self.out_features:,} steps",)
+        return Description("linear path", facts, out_dim=self.out_features)
+
+    def flops(self, length: int) -> int:  # noqa: ARG002 - once for a window
+        """Count one product for a window."""
+        return 2 * self.weight.numel()

@@ -47,6 +47,7 @@ _INPUTS = {
     "image-classification": "images",
     "audio-classification": "recordings",
     "series-classification": "series",
+    "forecasting": "series",
 }
 
 
@@ -105,7 +106,7 @@ def export_model(
         longest = opened.max_source_length
     trained = TrainedModel(
         opened.model,
-        None if isinstance(opened.model, Vit) else opened.tokenizer,
+        None if task_of(config).reads_inputs else opened.tokenizer,
         config.attention,
         inputs=_INPUTS.get(config.task, "texts"),
         search=config.search,

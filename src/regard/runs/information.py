@@ -13,7 +13,7 @@ from regard.hub.hugging_face.published_folder import is_hugging_face, read_huggi
 from regard.hub.hugging_face.sentencepiece_tokenizer import read_any_tokenizer
 from regard.hub.hugging_face.weight_files import weight_files
 from regard.hub.model_folder import ModelFolder, check_shapes
-from regard.models import Model, VitConfig
+from regard.models import Model, PatchTstConfig, VitConfig
 from regard.models.base.bounded_build import require_tensors_for_layers
 from regard.setup.config import RunConfig
 from regard.setup.published_config import published_config
@@ -99,6 +99,8 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
     length = config.data.max_length
     if isinstance(config.model, VitConfig):
         length = config.model.num_positions + 1  # patches and the class token
+    elif isinstance(config.model, PatchTstConfig):
+        length = config.model.num_patches
     steps = [NextStep("Use", verb, (str(path), word)) for verb, word in task.verbs]
     if task.example_data:
         settings = (("start_from", str(path)), ("output", "NEW"))

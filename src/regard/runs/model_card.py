@@ -6,11 +6,12 @@ import shlex
 
 from regard.errors import NextStep
 from regard.hub.file_names import CURVES
-from regard.models import VitConfig
+from regard.models import PatchTstConfig, VitConfig
 from regard.setup.base_task import TestReport
 from regard.setup.config import RunConfig
 from regard.training.events import Finished
 
+_SMALL = 0.1  # figures below have as many digits, not decimals
 _FUNCTIONS = ("train", "evaluate")  # of the package, by the names of their verbs
 
 
@@ -38,14 +39,16 @@ def model_card(
         has_curves: Whether the picture of the curves is next to the card.
     """
     figures = "\n".join(
-        [f"| validation | {name} | {value:.3f} |" for name, value in finished.valid.items()]
-        + [f"| test | {name} | {value:.3f} |" for name, value in finished.test.items()]
+        [f"| validation | {name} | {_rounded(value)} |" for name, value in finished.valid.items()]
+        + [f"| test | {name} | {_rounded(value)} |" for name, value in finished.test.items()]
     )
     uses = "\n".join(f"    {_use(step)}" for step in finished.tries)
     data = "the embedded corpus, generated from Unicode CLDR (licence Unicode-3.0)"
     if config.data.path is not None:
         data = f"{path}, sha256 {config.data.sha256[:16]}"
     rate = config.optimizer.learning_rate
+    reads_text = not isinstance(config.model, VitConfig | PatchTstConfig)
+    tokenizer = config.tokenizer.kind if reads_text else "none"
     losses = f"Losses are in {loss_unit}. " if loss_unit else ""
     picture = f"\n![Losses, score and learning rate by step]({CURVES})\n" if has_curves else ""
     schedule = "on all rows at once" if rate is None else f"peak rate {rate:g}"
@@ -57,7 +60,7 @@ def model_card(
 | --- | --- |
 | architecture | {architecture} |
 | parameters | {num_parameters:,} |
-| tokenizer | {"none" if isinstance(config.model, VitConfig) else config.tokenizer.kind} |
+| tokenizer | {tokenizer} |
 | data | {data} |
 | size | {report.rows} |
 | training | {finished.step:,} step{"" if finished.step == 1 else "s"} of \
@@ -79,9 +82,17 @@ def model_card(
 
 ## Limits
 
-The model knows the kind of text it was trained on and nothing else; what it writes may be fluent
-and wrong. Check what matters.
+{report.limits}
 """
+
+
+def _rounded(value: float) -> str:
+    """Return a figure with three decimals, or with three digits where it is small.
+
+    >>> _rounded(97.25), _rounded(0.00754)
+    ('97.250', '0.00754')
+    """
+    return f"{value:.3f}" if abs(value) >= _SMALL or not value else f"{value:.3g}"
 
 
 def _use(step: NextStep) -> str:

@@ -317,6 +317,7 @@ class TestReport(msgspec.Struct, frozen=True, kw_only=True):
         kind: Description of the model, such as ``A translation model (en-de)``.
         rows: Sizes of the parts of the data, in words.
         notes: What the figures mean.
+        limits: What the model cannot do.
     """
 
     __test__ = False  # pytest collects classes of this name
@@ -327,6 +328,10 @@ class TestReport(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     rows: str
     notes: str
+    limits: str = (
+        "The model knows the kind of text it was trained on and nothing else; what it writes may "
+        "be fluent\nand wrong. Check what matters."
+    )
 
 
 class RunParts(msgspec.Struct, Generic[D, V, M], frozen=True, kw_only=True):

@@ -296,3 +296,19 @@ def test_a_trained_forecaster_is_trained_further(folder, data, tmp_path):
     with pytest.raises(ConfigError, match=r"forecast\.horizon=12"):
         settings = ["training.epochs=1", "forecast.horizon=12"]
         regard.train(longer, tmp_path / "m", start_from=folder, settings=settings)
+
+
+def test_a_forecaster_is_not_exported_to_a_library_that_has_none(folder, tmp_path, capsys):
+    code, _, err = run(capsys, "export", folder, "--to", "hf", "-o", tmp_path / "hf")
+    assert code == 2
+    assert "a model of series, which no published layout here reads" in err
+    assert not (tmp_path / "hf").exists()
+
+
+def test_info_counts_patches_and_the_card_says_what_was_scored(folder, capsys):
+    code, out, _ = run(capsys, "info", folder)
+    assert code == 0
+    assert f"length {regard.load(folder).model.config.num_patches})" in out
+    card = (folder / "README.md").read_text()
+    assert "| tokenizer | none |" in card
+    assert "A change that they never had is in no band" in card

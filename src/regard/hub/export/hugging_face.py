@@ -65,7 +65,10 @@ def export_hugging_face(trained: TrainedModel, folder: Path) -> str:
 def _export_text(trained: TrainedModel, folder: Path) -> str:
     model, tokenizer = trained.model, trained.tokenizer
     if not isinstance(model, TextModel) or tokenizer is None:
-        raise ConfigError("export: only models of text are written for others.")
+        raise ConfigError(
+            f"export: a model of {trained.inputs}, which no published layout here reads.  In "
+            "Python, `regard.load(FOLDER).model` is a module of PyTorch."
+        )
     encoder = model.encoder if isinstance(model, Classifier | SpanModel) else model
     config = cast("ModelConfig", encoder.config)
     if isinstance(model, SpanModel) and model.roles is not None:

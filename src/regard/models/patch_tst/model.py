@@ -12,6 +12,7 @@ quantiles are averaged. Cost of a pass: O(patches^2 dim + patches dim^2) a layer
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -22,9 +23,8 @@ from regard.errors import ShapeError
 from regard.layers.attention_config import AttentionConfig
 from regard.layers.dropout import Dropout
 from regard.layers.feed_forward import Activation
-from regard.layers.linear import Linear
 from regard.layers.norm import LayerNorm
-from regard.layers.patched_series import PatchedSeries, QuantileHead
+from regard.layers.patched_series import LinearPath, PatchedSeries, QuantileHead
 from regard.layers.transformer_block import BlockConfig, TransformerBlock
 from regard.models.base.model import FamilyConfig, Model
 from regard.models.base.pattern_support import check_patterns
@@ -98,6 +98,11 @@ class PatchTstConfig(FamilyConfig, frozen=True, kw_only=True, tag="patch_tst"):
             f"{self.horizon:,}{', linear path' if self.has_linear else ''}, "
             f"attention {attention.summary()}"
         )
+
+    @property
+    def num_patches(self) -> int:
+        """Tokens of a window: patches of the history, and of the horizon."""
+        return self.window // self.patch + math.ceil(self.horizon / self.patch)
 
     def patterns(self, attention: AttentionConfig) -> list[Pattern]:
         """Return the pattern of each layer."""
@@ -246,7 +251,7 @@ class PatchTst(Model):
         """Quantiles of the steps ahead."""
         return f"{self.config.num_levels} quantiles of {self.config.horizon:,} steps"
 
-    def linear_paths(self) -> list[Linear]:
+    def linear_paths(self) -> list[LinearPath]:
         """Return the linear path of each member; none where the model has none."""
         paths = (getattr(member, "linear", None) for member in self.members)
         return [path for path in paths if path is not None]
@@ -290,10 +295,9 @@ class PatchTstMember(nn.Module):
         )
         self.norm = LayerNorm(config.dim)
         self.head = QuantileHead(config.dim, patch=config.patch, num_levels=config.num_levels)
-        self.linear: Linear | None = None
+        self.linear: LinearPath | None = None
         if config.has_linear:
-            self.linear = Linear(config.window + config.num_calendar, config.horizon)
-            nn.init.zeros_(self.linear.weight)
+            self.linear = LinearPath(config.window + config.num_calendar, config.horizon)
 
     def forward(
         self,

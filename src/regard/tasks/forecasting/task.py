@@ -139,6 +139,8 @@ class ForecastSetup(TrainingSetup[ForecastData, None, PatchTst]):
             "forecast in the history, `wql` the weighted quantile loss on the levels 0.1 to 0.9, "
             "`coverage80` the percentage of values in the 80 % band; all by rolling origins. The "
             "bands are calibrated on the validation steps (`calibration.json`).",
+            limits="The model continues what series like those of training did. A change that they "
+            "never had is in no band.",
         )
 
 

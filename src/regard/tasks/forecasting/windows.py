@@ -288,9 +288,7 @@ class ForecastBatches(LengthBatches):
         batch_tokens: int,
         seed: int = 0,
     ) -> None:
-        config = windows.config
-        num_patches = config.window // config.patch - (-config.horizon // config.patch)
-        lengths = np.full(len(rows), num_patches, dtype=np.int64)
+        lengths = np.full(len(rows), windows.config.num_patches, dtype=np.int64)
         super().__init__(lengths, batch_tokens=batch_tokens, seed=seed)
         self.windows, self.rows, self.origins = windows, rows, origins
         self._num_windows = min(len(rows), _EPOCH_WINDOWS)
