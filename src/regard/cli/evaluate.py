@@ -33,8 +33,8 @@ def evaluate(
         Folder of a trained model.
     data
         What the model was trained on: a file of sentence pairs, documents with summaries, questions
-        on texts, running text or labeled rows, or a folder of images or recordings; - reads
-        standard input, for text.
+        on texts, series with times, running text or labeled rows, or a folder of images or
+        recordings; - reads standard input, for text and series.
     beam
         Hypotheses in the beam search of an output; 1 is greedy. The default is each model's: 4, or
         that of a published folder.

@@ -152,13 +152,25 @@ def test_the_verdict_names_the_floor_where_it_wins(evaluate: Any) -> None:
 
 def test_a_difference_that_may_be_chance_is_said(evaluate: Any) -> None:
     sides = {"floor": "ridge", "title": "ridge", "value": 0.5, "other": 0.6}
-    comparison = FloorComparison(**sides, low=-0.3, high=0.1)
-    assert comparison.verdict == "the model is best, 0.5 against 0.6 of ridge (may be chance)"
+    uncertain = FloorComparison(**sides, low=-0.3, high=0.1, num_windows=40)
+    assert uncertain.verdict == "the model is best, 0.5 against 0.6 of ridge (may be chance)"
+    few = FloorComparison(**sides, low=-0.3, high=-0.1, num_windows=5)
+    assert few.verdict.endswith("of ridge (five windows: may be chance)")
+    assert FloorComparison(**sides, low=-0.3, high=-0.1, num_windows=6).verdict.endswith("ridge")
     values = wave(106)
     report = evaluate(series_of(a=values), Oracle(), seen=series_of(a=values[:100]))
     assert report.num_rows == 1
     assert "(one window: may be chance)" in report.verdict
     assert report.intervals["mase"]["low"] is None
+
+
+def test_intervals_of_few_windows_are_said_to_be_too_narrow(evaluate: Any) -> None:
+    def notes(length: int) -> list[str]:
+        values = wave(length)
+        return evaluate(series_of(a=values), Oracle(), seen=series_of(a=values[:100])).notes
+
+    assert "five windows are few: intervals are narrower than they should be" in notes(130)
+    assert not any("few" in note for note in notes(136) + notes(106))
 
 
 def test_another_model_is_compared_on_the_same_windows(evaluate: Any) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.listing import list_first
+from regard.data.listing import list_first, spell_number
 from regard.data.readers.source import DataSource
 from regard.data.time_series import TimeIndex, TimeSeries
 from regard.errors import ConfigError, DataError
@@ -52,6 +52,7 @@ from regard.tasks.forecasting.scored_part import (
 _MODEL = "the model"
 _NAMES = {"mase": "MASE", "wql": "WQL"}
 _HISTORY, _FEWEST_SHOWN = 3, 32  # horizons and values of a history in a panel
+_FEWEST_WINDOWS = 6  # that are unlikely (1 in 32) to have all one sign by chance
 _MOST_VALUES = 2_000_000  # of the histories that are forecast together
 _NAMED_SERIES = 3  # in a line of the report
 
@@ -85,6 +86,7 @@ class FloorComparison(msgspec.Struct, frozen=True, kw_only=True):
         low: Lower end of the 95 % interval of the difference, model minus floor; None where it is
             unknown, as it is for one window.
         high: Upper end of that interval.
+        num_windows: Windows that both are scored in.
     """
 
     floor: str
@@ -93,6 +95,7 @@ class FloorComparison(msgspec.Struct, frozen=True, kw_only=True):
     other: float
     low: float | None
     high: float | None
+    num_windows: int
 
     @property
     def verdict(self) -> str:
@@ -102,9 +105,11 @@ class FloorComparison(msgspec.Struct, frozen=True, kw_only=True):
             sides.reverse()
         (winner, best), (loser, worst) = sides
         text = f"{winner} is best, {_figure(best)} against {_figure(worst)} of {loser}"
-        if self.low is None or self.high is None:
-            return f"{text} (one window: may be chance)"
-        return text if self.low > 0 or self.high < 0 else f"{text} (may be chance)"
+        if self.num_windows < _FEWEST_WINDOWS:
+            windows = "window" if self.num_windows == 1 else "windows"
+            return f"{text} ({spell_number(self.num_windows)} {windows}: may be chance)"
+        is_certain = self.low is not None and self.high is not None and self.low * self.high > 0
+        return text if is_certain else f"{text} (may be chance)"
 
 
 class WorstForecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -376,7 +381,7 @@ def evaluate_forecasts(
         model_seconds=seconds,
         floor_scores={name: _floor_scores(floor) for name, floor in floors.items()},
         against_best=_compare_with_best(errors, floors, scored.season),
-        notes=[*scored.part.notes, *_scale_notes(scored, scores), *notes],
+        notes=[*scored.part.notes, *_window_notes(scored, scores), *notes],
         worst=_find_worst(scored, errors, options.num_worst),
         comparison=comparison,
     )
@@ -484,6 +489,7 @@ def _compare_with_best(
             other=known[floor],
             low=None if difference is None else difference.low,
             high=None if difference is None else difference.high,
+            num_windows=paired.num_windows,
         )
     return against_best
 
@@ -500,17 +506,22 @@ def _floor_scores(floor: Floor) -> FloorScores:
     )
 
 
-def _scale_notes(scored: _Windows, scores: ForecastScores) -> list[str]:
-    """Name the series that MASE leaves out."""
-    if not scores.num_unscaled:
-        return []
-    pairs = zip(scored.windows, scored.scales, strict=True)
-    rows = dict.fromkeys(window.series for window, scale in pairs if not scale > 0)
-    names = list_first([scored.part.series.names[row] for row in rows], _NAMED_SERIES)
-    return [
-        f"MASE leaves out {scores.num_unscaled:,} windows of series without a scale, whose history "
-        f"repeats itself exactly or is not longer than the season: {names}"
-    ]
+def _window_notes(scored: _Windows, scores: ForecastScores) -> list[str]:
+    """Say that windows are few, and name the series that MASE leaves out."""
+    notes = []
+    if 1 < scores.num_windows < _FEWEST_WINDOWS:
+        number = spell_number(scores.num_windows)
+        notes.append(f"{number} windows are few: intervals are narrower than they should be")
+    if scores.num_unscaled:
+        pairs = zip(scored.windows, scored.scales, strict=True)
+        rows = dict.fromkeys(window.series for window, scale in pairs if not scale > 0)
+        names = list_first([scored.part.series.names[row] for row in rows], _NAMED_SERIES)
+        windows = "window" if scores.num_unscaled == 1 else "windows"
+        notes.append(
+            f"MASE leaves out {scores.num_unscaled:,} {windows} of series without a scale, whose "
+            f"history repeats itself exactly or is not longer than the season: {names}"
+        )
+    return notes
 
 
 def _find_worst(scored: _Windows, errors: WindowErrors, count: int) -> list[WorstForecast]:
