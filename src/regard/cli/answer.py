@@ -65,7 +65,7 @@ def answer(
     require_range("--threshold", threshold, -LARGEST, LARGEST)
     if context == "-" and question in (None, "-"):
         raise ConfigError("standard input holds one: the question or the context.  Name a file.")
-    answerer = _open(model)
+    answerer = open_answerer(model)
     if threshold is not None:
         answerer.threshold = threshold
     if context is None:
@@ -100,7 +100,7 @@ def answer(
         )
 
 
-def _open(model: str) -> Answerer:
+def open_answerer(model: str) -> Answerer:
     """Open a model of answers; a published encoder-decoder writes them."""
     from regard.hub.hugging_face.published_folder import is_hugging_face
     from regard.tasks.generative_question_answering.predictor import AnswerWriter

@@ -64,12 +64,11 @@ class WrittenAnswerData(QuestionData[AnswerPairs], kw_only=True):
 
 
 def encode_sources(
-    questions: Sequence[str], contexts: Sequence[str], tokenizer: AnyTokenizer
+    questions: Sequence[str], contexts: Sequence[str], tokenizer: AnyTokenizer, separator: int
 ) -> list[list[int]]:
     """Return what a model reads: the tokens of a question, a separator, and those of its text."""
-    between = tokenizer.pair_template.between
     pairs = zip(tokenizer.encode(questions), tokenizer.encode(contexts), strict=True)
-    return [[*question, *between, *context] for question, context in pairs]
+    return [[*question, separator, *context] for question, context in pairs]
 
 
 def read_written_answers(options: ReadOptions) -> WrittenAnswerData:

@@ -32,6 +32,7 @@ from regard.tasks.question_answering.data import is_for_questions
 from regard.tasks.question_answering.evaluation import answer_test_report, evaluate_answers
 from regard.tasks.question_answering.loss import answer_measures, best_threshold
 from regard.tasks.question_answering.task import QuestionAnsweringTask
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids
 from regard.tasks.sequence_to_sequence.setup import SequenceToSequenceSetup
 from regard.training.events import Report
 from regard.training.training_config import TrainingConfig
@@ -111,9 +112,12 @@ class WrittenAnswerSetup(SequenceToSequenceSetup[WrittenAnswerData, AnswerPairs]
         self.report_cut(report, "questions with their texts", "answer", "answers")
 
     @staticmethod
-    def encode_sources(tokenizer: AnyTokenizer, pairs: AnswerPairs) -> list[list[int]]:
+    def encode_sources(
+        parts: RunParts[WrittenAnswerData, AnyTokenizer, EncoderDecoder[Any]], pairs: AnswerPairs
+    ) -> list[list[int]]:
         """Return the tokens of questions with their texts."""
-        return encode_sources(pairs.questions, pairs.contexts, tokenizer)
+        separator = special_ids(parts.model, parts.tokenizer).end_of_source
+        return encode_sources(pairs.questions, pairs.contexts, parts.tokenizer, separator)
 
     def score(self, outputs: Sequence[str], rows: Sequence[int]) -> dict[str, float]:
         """Return exact match and F1 of answers."""

@@ -56,7 +56,7 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
             tokenizer=tokenizer,
             max_length=config.data.max_length,
             max_source_length=config.data.max_source_length,
-            encode_sources=partial(self.encode_sources, tokenizer),
+            encode_sources=partial(self.encode_sources, parts),
         )
         train: EncodedPairs[P] = encode(dataset.train)
         self.valid: EncodedPairs[P] = encode(dataset.valid)
@@ -83,9 +83,11 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
         super().__init__(parts, batches)
 
     @staticmethod
-    def encode_sources(tokenizer: AnyTokenizer, pairs: P) -> list[list[int]]:
+    def encode_sources(
+        parts: RunParts[D, AnyTokenizer, EncoderDecoder[Any]], pairs: P
+    ) -> list[list[int]]:
         """Return the token ids of sources, without special tokens around them."""
-        return tokenizer.encode(pairs.sources)
+        return parts.tokenizer.encode(pairs.sources)
 
     def report_cut(self, report: Report, sources: str, target: str, targets: str) -> None:
         """Report what of the training data is cut off, and what is left out, for its length.
