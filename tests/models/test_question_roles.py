@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from regard.errors import ConfigError
+from regard.explain.module_tree import list_parts
 from regard.models import Transformer, TransformerConfig
 from regard.models.base.question_roles import find_roles
 from regard.models.transformer.encoder_only import TransformerEncoder
@@ -40,17 +41,19 @@ def test_a_token_of_the_text_matches_one_of_its_own_question(row, length, roles)
 def test_the_encoder_reads_which_tokens_are_in_the_question() -> None:
     torch.manual_seed(0)
     model = Transformer(TransformerConfig(**SIZES, separator_id=2), 20).eval()
-    assert model.roles is not None
+    assert model.source_roles is not None
     ids = torch.tensor([[5, 2, 7, 5, 2]])
     states, _ = model.encode(ids)
     with torch.no_grad():
-        model.roles.weight[:, 2] = model.roles.weight[:, 1]  # in both as in the text alone
+        model.source_roles.weight[:, 2] = model.source_roles.weight[
+            :, 1
+        ]  # in both as in the text alone
     assert not torch.allclose(states, model.encode(ids)[0])
     with torch.no_grad():
-        model.roles.weight.zero_()
+        model.source_roles.weight.zero_()
     plain = Transformer(TransformerConfig(**SIZES), 20).eval()
     missing, surplus = plain.load_state_dict(model.state_dict(), strict=False)
-    assert (missing, surplus) == ([], ["roles.weight"])
+    assert (missing, surplus) == ([], ["source_roles.weight"])
     torch.testing.assert_close(model.encode(ids)[0], plain.encode(ids)[0])
 
 
@@ -73,3 +76,10 @@ def test_what_only_an_encoder_decoder_with_even_heads_can_have_is_refused() -> N
         TransformerEncoder(TransformerConfig(**SIZES, separator_id=2), 20)
     with pytest.raises(ValueError, match="dim / num_heads must be even with rotary positions"):
         TransformerConfig(**{**SIZES, "dim": 6}, positions="rotary")
+
+
+def test_the_roles_are_drawn_on_the_side_of_the_source() -> None:
+    with torch.device("meta"):
+        model = Transformer(TransformerConfig(**SIZES, separator_id=2), 20)
+    names = [part.name for part in list_parts(model, 8)]
+    assert names[:3] == ["source_embedding", "source_roles", "encoder.0"]

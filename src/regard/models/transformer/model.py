@@ -245,7 +245,9 @@ class Transformer(EncoderDecoder[DecoderState]):
         if config.has_copy:
             self.copy_head = PointerGenerator(config.dim, vocab_size)
         has_questions = config.separator_id is not None
-        self.roles = RoleEmbedding(config.dim, NUM_ROLES, ROLE_WIDTH) if has_questions else None
+        self.source_roles = (
+            RoleEmbedding(config.dim, NUM_ROLES, ROLE_WIDTH) if has_questions else None
+        )
 
     def hidden_states(
         self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
@@ -309,9 +311,9 @@ class Transformer(EncoderDecoder[DecoderState]):
         """
         lengths = lengths_of_padded(source_ids, lengths, pad_id=self.pad_id)
         x = self.source_embedding(source_ids, dtype=self.compute_dtype)
-        if self.roles is not None and self.config.separator_id is not None:
+        if self.source_roles is not None and self.config.separator_id is not None:
             roles = find_roles(source_ids, self.config.separator_id, lengths)
-            x = x + self.roles(roles).to(x.dtype)
+            x = x + self.source_roles(roles).to(x.dtype)
         for block in self.encoder:
             x = block(x, lengths)
         return self.encoder_norm(x), lengths
