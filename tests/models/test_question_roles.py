@@ -45,9 +45,8 @@ def test_the_encoder_reads_which_tokens_are_in_the_question() -> None:
     ids = torch.tensor([[5, 2, 7, 5, 2]])
     states, _ = model.encode(ids)
     with torch.no_grad():
-        model.source_roles.weight[:, 2] = model.source_roles.weight[
-            :, 1
-        ]  # in both as in the text alone
+        weight = model.source_roles.weight
+        weight[:, 2] = weight[:, 1]  # in both as in the text alone
     assert not torch.allclose(states, model.encode(ids)[0])
     with torch.no_grad():
         model.source_roles.weight.zero_()

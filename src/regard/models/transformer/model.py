@@ -244,10 +244,9 @@ class Transformer(EncoderDecoder[DecoderState]):
         self.encoder_norm, self.decoder_norm = block.make_last_norm(), block.make_last_norm()
         if config.has_copy:
             self.copy_head = PointerGenerator(config.dim, vocab_size)
-        has_questions = config.separator_id is not None
-        self.source_roles = (
-            RoleEmbedding(config.dim, NUM_ROLES, ROLE_WIDTH) if has_questions else None
-        )
+        self.source_roles = None
+        if config.separator_id is not None:
+            self.source_roles = RoleEmbedding(config.dim, NUM_ROLES, ROLE_WIDTH)
 
     def hidden_states(
         self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
