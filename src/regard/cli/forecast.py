@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,7 @@ def forecast(
     json
         One JSON object for each series.
     """
+    from regard.data.dropped_rows import count_reasons
     from regard.errors import ConfigError
     from regard.tasks.forecasting.predictor import Forecaster
 
@@ -70,6 +72,10 @@ def forecast(
         require_writable(output)
     forecaster = open_predictor(model, Forecaster, "forecast series")
     file = forecaster.read("-" if data is None else data, encoding)
+    dropped = count_reasons(file.dropped)
+    reasons = [f"{count:,} dropped: {reason}" for reason, count in dropped.items()]
+    for note in (f"read as {file.read_as.text}", *file.notes, *reasons):
+        print(f"regard: note: {file.series.path}: {note}.", file=sys.stderr)
     results = forecaster.forecast(file, horizon)
     if output is not None and suffix in _PICTURES:
         forecaster.draw(file, results, output)

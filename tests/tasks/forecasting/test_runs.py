@@ -195,6 +195,23 @@ def test_columns_known_ahead_are_read_for_the_future(tmp_path, capsys):
     assert (code, "holiday" in err) == (3, True)
 
 
+def test_what_was_made_of_a_file_is_said_next_to_its_forecasts(folder, tmp_path, capsys):
+    lines = write(tmp_path / "a.csv", {"y": season(60)}).read_text().splitlines()
+    repeated = tmp_path / "b.csv"
+    repeated.write_text("\n".join([*lines[:10], lines[9], *lines[11:], "Source: the meter"]) + "\n")
+    code, _, err = run(capsys, "forecast", folder, repeated)
+    assert code == 0
+    assert err.splitlines() == [
+        f"regard: note: {repeated}: {note}."
+        for note in (
+            "read as time series every hour, columns time, y",
+            "1 time has no row: its value is missing (first: 2024-01-01 09:00)",
+            "1 dropped: repeats the time of another row",
+            "1 dropped: not a row of the table",
+        )
+    ]
+
+
 def test_a_file_of_another_step_is_refused(folder, tmp_path, capsys):
     start = np.datetime64("2024-01-01")
     rows = "".join(f"{start + day},{1 + day % 3}\n" for day in range(60))
