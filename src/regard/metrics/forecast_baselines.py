@@ -104,7 +104,7 @@ def seasonal_naive(history: NDArray[np.float64], horizon: int, season: int) -> N
 
 
 class RidgeRegression(msgspec.Struct, frozen=True, kw_only=True):
-    """A ridge regression on the last values of a history, one for each step ahead.
+    """A ridge regression on the last values of a history, less their mean, for each step ahead.
 
     Args:
         num_values: Values of the history that it was fitted to.
@@ -130,10 +130,11 @@ class RidgeRegression(msgspec.Struct, frozen=True, kw_only=True):
     ) -> RidgeRegression | None:
         """Fit the regression to a history.
 
-        Rows are all windows of `num_lags` values with the `horizon` values that follow. The last
-        fifth of the rows is held out from a first fit, and so is every row that shares a target
-        with them: they choose the penalty, by the squared error, and their residuals give the
-        bands. The second fit is to all rows.
+        Rows are all windows of `num_lags` values with the `horizon` values that follow, from which
+        the mean of the lags is subtracted: a level that moves is followed. The last fifth of the
+        rows is held out from a first fit, and so is every row that shares a target with them: they
+        choose the penalty, by the squared error, and their residuals give the bands. The second fit
+        is to all rows.
 
         Args:
             history: Values, ``[length]``; NaN where missing.
@@ -155,6 +156,8 @@ class RidgeRegression(msgspec.Struct, frozen=True, kw_only=True):
         if num_lags < 1 or num_first < 2:
             return None
         rows = sliding_window_view(filled, num_lags + horizon)[-num_rows:]
+        levels = rows[:, :num_lags].mean(axis=1, keepdims=True)
+        rows = rows - levels
         lags, steps = rows[:, :num_lags], rows[:, num_lags:]  # [rows, lags], [rows, horizon]
         is_known = ~np.isnan(sliding_window_view(history, num_lags + horizon)[-num_rows:])
 
@@ -186,7 +189,8 @@ class RidgeRegression(msgspec.Struct, frozen=True, kw_only=True):
             DataError: Every value is missing.
         """
         last = fill_gaps(history, self.season)[-len(self.lag_means) :]
-        median = self.step_means + (last - self.lag_means) @ self.weights
+        level = last.mean()
+        median = level + self.step_means + (last - level - self.lag_means) @ self.weights
         return median[:, None] + self.band
 
 
