@@ -8,7 +8,7 @@ KERNELS := hatch_build.py $(wildcard src/regard/attention/backends/cpu_kernels/*
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test all-tests quick lint types layers clean
+.PHONY: help demo pictures test all-tests quick lint types layers clean
 
 help:
 	@echo "make demo     train and try a translator on the embedded corpus (about 4 minutes on 2 cores)"
@@ -32,6 +32,10 @@ $(VENV)/.tested: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/regard demo -o demo
+
+# The picture of docs/pictures.md: the model of the demo.
+pictures: demo
+	$(BIN)/regard info demo --diagram svg -o docs/pictures/architecture.svg
 
 lint: $(VENV)/.tested
 	$(BIN)/ruff check .

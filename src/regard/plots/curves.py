@@ -161,7 +161,7 @@ def _draw_line(
 
 def _finish(panels: Sequence[Axes], curves: Curves) -> None:
     """Give all panels one axis of steps, and mark the best evaluation."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     for axes in panels:
         if curves.steps:
@@ -171,9 +171,13 @@ def _finish(panels: Sequence[Axes], curves: Curves) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=_STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.tick_params(labelbottom=axes is panels[-1])
-        if axes.get_yscale() == "linear" and axes.has_data():
+        if not axes.get_lines():
+            continue
+        if axes.get_yscale() == "linear":
             axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        else:
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     if not curves.steps:
         panels[-1].set_xticks([])
         return
