@@ -22,6 +22,8 @@ class DataOptions:
             default some rows are held out.
         test: File or folder of test data, or a fraction.
         lang: Language codes, such as en-de.
+        horizon: Steps ahead that are forecast; by default the shortest season of the series.
+        known: Names of the columns that are known ahead, such as holiday,price, of series.
         encoding: Of the data files, such as latin1.
         drop_overlap: Drop held-out sources that are also in the training data.
         allow_overlap: Keep them.
@@ -32,6 +34,8 @@ class DataOptions:
     valid: Annotated[str | None, Name] = None
     test: Annotated[str | None, Name] = None
     lang: str | None = None
+    horizon: int | None = None
+    known: str | None = None
     encoding: str | None = None
     drop_overlap: Annotated[bool, Flag] = False
     allow_overlap: Annotated[bool, Flag] = False
@@ -49,7 +53,9 @@ class DataOptions:
         }
         set_values = {key: value for key, value in values.items() if value is not None}
         set_values |= {key: "true" for key, flag in flags.items() if flag}
-        return [f"data.{key}={value}" for key, value in set_values.items()]
+        settings = [f"data.{key}={value}" for key, value in set_values.items()]
+        forecast = {"horizon": self.horizon, "known": self.known}
+        return settings + [f"forecast.{k}={v}" for k, v in forecast.items() if v is not None]
 
 
 UNSET = DataOptions()

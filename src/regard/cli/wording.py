@@ -16,6 +16,8 @@ _OPTIONS = {
     "data.languages": "--lang",
     "data.encoding": "--encoding",
     "data.drop_overlap": "--drop-overlap",
+    "forecast.horizon": "--horizon",
+    "forecast.known": "--known",
     "data.allow_overlap": "--allow-overlap",
     "output": "-o",
     "start_from": "--from",
@@ -43,7 +45,10 @@ _OPTIONS = {
     "no_memory": "--no-memory",
 }
 """Options by setting or argument; other settings are written with ``--set``."""
-_SECTIONS = "data|model|tokenizer|audio|attention|training|optimizer|search|qa|fine_tuning"
+_SECTIONS = (
+    "data|model|tokenizer|audio|attention|training|optimizer|search|sampling|qa|forecast"
+    "|fine_tuning"
+)
 _SETTING = re.compile(rf"`((?:{_SECTIONS})\.[a-z0-9_.]+|[a-z_]+)(?:=([^`]*))?`")
 
 

@@ -103,7 +103,7 @@ def test_a_shorter_horizon_is_the_beginning_and_a_longer_one_is_refused(folder, 
     code, _, err = run(capsys, "forecast", folder, data, "--horizon", 25)
     assert code == 2
     assert "predict 24 steps" in err
-    assert "forecast.horizon=25" in err
+    assert "--horizon 25" in err
 
 
 def test_python_and_standard_input_give_what_the_file_gives(folder, data, capsys, monkeypatch):

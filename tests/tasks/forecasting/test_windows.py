@@ -125,7 +125,7 @@ def test_an_epoch_takes_every_window_once_in_an_order_of_its_own():
 
 
 def test_of_many_windows_an_epoch_takes_some_from_everywhere(monkeypatch):
-    monkeypatch.setattr("regard.tasks.forecasting.windows._EPOCH_WINDOWS", 10)
+    monkeypatch.setattr("regard.tasks.forecasting.windows.EPOCH_WINDOWS", 10)
     data = series(list(range(110)))
     batches = ForecastBatches(windows(data), np.zeros(100, int), np.arange(4, 104), batch_tokens=16)
     assert len(np.concatenate(batches.order(0))) == 10

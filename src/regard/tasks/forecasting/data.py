@@ -19,7 +19,7 @@ from regard.errors import ConfigError, DataError
 from regard.setup.base_task import DataDetails, Dataset, ReadOptions
 from regard.setup.config import DataConfig, ForecastConfig
 from regard.setup.facts import DataFacts
-from regard.tasks.forecasting.windows import Calendar
+from regard.tasks.forecasting.windows import EPOCH_WINDOWS, Calendar
 
 _HELD_OUT = {"valid": 0.1, "test": 0.05}  # of a series, at least a horizon
 _NUMBERS_PER_CHARACTER = 32  # steps that count as one character of text
@@ -87,10 +87,13 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
     def facts(self) -> DataFacts:
         """Return the number of steps, the sizes, and the settings of the forecast."""
         num_steps = sum(self.train_ends)
+        window, horizon, patch = (self.dimensions[name] for name in _SIZES[:3])
+        num_patches = (window + horizon) // patch  # of each step, with which a window begins
+        num_tokens = max(1, min(num_steps, EPOCH_WINDOWS) * num_patches)
         mean, std = self.known_scale
         return DataFacts(
             num_chars=num_steps // _NUMBERS_PER_CHARACTER,
-            num_tokens=max(1, num_steps // self.dimensions["patch"]),
+            num_tokens=num_tokens,
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
             model=self.dimensions,

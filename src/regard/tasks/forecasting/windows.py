@@ -20,11 +20,12 @@ from regard.data.batching import LengthBatches
 from regard.data.time_series import TimeIndex, TimeSeries, TimeStep
 from regard.models import PatchTstConfig
 
+EPOCH_WINDOWS = 8192
+"""Most windows of an epoch, drawn from all."""
 _HARMONICS = 24  # of each cycle of the calendar, at most: the shortest has two steps
 _FEWEST_CYCLES = 3  # periods of a cycle in the training data, to learn from it
 _FEWEST_STEPS = 3  # of a cycle: a shorter one is no cycle on this grid
 _CONSTANT = 1e-3  # of the deviation of a series: windows that vary less are not trained on
-_EPOCH_WINDOWS = 8192  # of an epoch, drawn from all
 
 
 class WindowBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,7 +292,7 @@ class ForecastBatches(LengthBatches):
         lengths = np.full(len(rows), windows.config.num_patches, dtype=np.int64)
         super().__init__(lengths, batch_tokens=batch_tokens, seed=seed)
         self.windows, self.rows, self.origins = windows, rows, origins
-        self._num_windows = min(len(rows), _EPOCH_WINDOWS)
+        self._num_windows = min(len(rows), EPOCH_WINDOWS)
 
     @property
     def num_tokens(self) -> int:
