@@ -337,6 +337,13 @@ def test_irregular_steps_are_refused_with_the_two_times(read):
     )
 
 
+def test_steps_of_which_one_divides_the_others_are_one_grid_unless_it_is_mostly_empty(read):
+    file = read(table(["2024-01-01", "2024-01-03", "2024-01-05", "2024-01-06", "2024-01-08"]))
+    np.testing.assert_array_equal(file.series.values[0], [0, NAN, 1, NAN, 2, 3, NAN, 4])
+    with pytest.raises(DataError, match=r"f\.csv:5: .* is not a multiple of the usual step \(week"):
+        read(table(["2024-01-01", "2024-01-08", "2024-01-15", "2024-01-16"]))
+
+
 def test_times_that_are_mostly_empty_are_refused(read):
     times = [datetime(2024, 1, 1) + timedelta(seconds=s) for s in (0, 1, 2, 90_000, 90_001)]
     with pytest.raises(

@@ -18,6 +18,7 @@ _DAY = SECONDS["day"]
 _LEAST_CALENDAR = 28 * _DAY  # seconds of the shortest month
 _LEAST_MONTHLY = 20 * _DAY  # between days of two months, such as their last working days
 _MIN_FREQUENT = 0.1  # fraction of the distances that are the step, where others are multiples
+_MAX_EMPTY = 3  # times of such a grid for each time with a value
 _LONGEST_SPARSE = 1000  # values of a grid that may be mostly empty
 _MAX_SPARSE = 20  # times of a longer grid for each time with a value
 _LAST_DAY = 31
@@ -127,7 +128,8 @@ def _fixed_grid(
     frequent = int(steps[np.argmax(counts)])
     divisor = int(np.gcd.reduce(pooled))
     is_usual = divisor in steps and counts[steps == divisor][0] >= _MIN_FREQUENT * len(pooled)
-    if divisor != frequent and is_usual:
+    is_filled = _MAX_EMPTY * len(pooled) * divisor >= int(pooled.sum())
+    if divisor != frequent and is_usual and is_filled:
         frequent = divisor
     step = TimeStep(count=frequent) if is_count else step_of_seconds(frequent)
     for number, distances in enumerate(differences):

@@ -153,6 +153,8 @@ def describe_no_times(table: TimeTable) -> str:
         )
     seen = list_first([table.name_of(index) for index in range(len(table.names))], _NUM_NAMED)
     remedy = "Name it: `data.columns=NAME`"
+    if len(table.names) == 1 and any(" " in cell for cell in table.columns[0][:_NUM_SAMPLED]):
+        remedy = "Separated by spaces? Use a comma."
     return f"no column of dates or times.  Columns seen: {seen}.  {remedy}"
 
 
