@@ -17,6 +17,7 @@ from regard.data.listing import list_first
 from regard.data.readers.series_columns import ColumnRoles, group_rows
 from regard.data.readers.tables import require_readable
 from regard.data.readers.text_lines import TextFile
+from regard.data.readers.time_column import TimeColumn
 from regard.data.readers.time_grid import TimeGrid, find_grid
 from regard.data.readers.time_rows import (
     SeriesRows,
@@ -26,7 +27,6 @@ from regard.data.readers.time_rows import (
     merge_rows,
 )
 from regard.data.readers.time_table import TimeTable
-from regard.data.readers.times import TimeColumn
 from regard.data.time_series import TimeIndex, TimeSeries, TimeStep, format_time
 from regard.errors import DataError
 

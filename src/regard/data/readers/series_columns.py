@@ -18,8 +18,9 @@ from regard.data.readers.columns import find_column, fold_name
 from regard.data.readers.number_columns import are_mostly_numbers, is_missing
 from regard.data.readers.problems import quote
 from regard.data.readers.text_lines import TextFile
+from regard.data.readers.time_column import TimeColumn
 from regard.data.readers.time_table import TimeCells, TimeTable
-from regard.data.readers.times import TIME_NAMES, TimeColumn
+from regard.data.readers.times import TIME_NAMES
 from regard.errors import DataError, did_you_mean
 
 _NUM_NAMED = 10  # columns in a message

@@ -42,6 +42,7 @@ from regard.data.readers.series_columns import (
 from regard.data.readers.source import DataSource, SourceLike, as_source
 from regard.data.readers.tables import ReadAs, require_readable
 from regard.data.readers.text_lines import TextFile, open_text
+from regard.data.readers.time_column import TimeColumn
 from regard.data.readers.time_grid import TimeGrid, find_grid
 from regard.data.readers.time_table import (
     TimeCells,
@@ -51,7 +52,7 @@ from regard.data.readers.time_table import (
     read_time_table,
     times_of_column,
 )
-from regard.data.readers.times import TimeColumn, are_times, read_time_column
+from regard.data.readers.times import are_times, read_time_column
 from regard.data.time_series import TimeSeries, TimeStep
 from regard.errors import DataError
 

@@ -9,18 +9,20 @@ of a regular expression for each distinct text.
 
 from __future__ import annotations
 
-import datetime
-import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from regard.data.readers.columns import fold_name
 from regard.data.readers.number_columns import CellFault
-from regard.data.readers.time_grid import num_empty
-from regard.data.time_series import MONTH_NAMES, WEEKDAY_NAMES
+from regard.data.readers.time_column import TimeColumn, has_word
+from regard.data.readers.time_numbers import NUMBER, read_time_numbers
+from regard.data.readers.time_texts import (
+    CLOCK,
+    find_form,
+    match_form,
+    read_time_texts,
+    starts_of_intervals,
+)
 
 _TIME_NAMES = (
     "time date datetime timestamp ds dt ts month year period day week quarter hour minute second t "
@@ -31,110 +33,8 @@ _TIME_NAMES = (
 )
 TIME_NAMES = frozenset(_TIME_NAMES.split())
 """Words in the names of columns of times, folded; a column of numbers with one may be times."""
-_COUNT_NAMES = frozenset(["t", "step", "hour", "minute", "second", "stunde", "heure", "hora"])
-_WEEK_NAMES = frozenset(["week", "woche", "semaine", "semana", "yearweek", "yyyyww"])
-_FIRST_YEAR, _LAST_YEAR = 1500, 2199  # of years written as numbers
-_EXCEL_DAYS = range(15_000, 80_000)  # 1941 to 2119, in days since 30 December 1899
-_EXCEL_EPOCH = datetime.date(1899, 12, 30)
-_EPOCHS = {1e8: 1_000_000, 1e11: 1000, 1e14: 1, 1e17: 0}  # least number: microseconds a unit
-_EPOCH_FORMS = {1_000_000: "%s", 1000: "%Q"}
-_EPOCH_UNITS = {1_000_000: "seconds", 1000: "milliseconds", 1: "microseconds", 0: "nanoseconds"}
-_LAST_EPOCH = 4.2e9  # seconds: the year 2103
-_SERIAL_NAMES = frozenset(
-    ["date", "datetime", "timestamp", "ds", "dt", "day", "datum", "tag", "fecha"]
-)
-_COMPACT = re.compile(
-    r"(?P<Y>1[5-9]\d\d|2[01]\d\d)(?P<m>0[1-9]|1[0-2])"
-    r"(?:(?P<d>\d\d)(?:(?P<H>\d\d)(?:(?P<M>\d\d)(?P<S>\d\d)?)?)?)?"
-)
-_COMPACT_WEEK = re.compile(r"(?P<G>\d{4})(?P<V>\d{2})")
 _MIN_MATCHED = 0.6  # fraction of the cells of a column of times that have one form
 _NUM_SAMPLED = 50  # distinct cells by which the form is found
-_UNIX_DAY = datetime.date(1970, 1, 1).toordinal()
-_DAY = 86_400
-_MICROSECONDS = 1_000_000
-_MONTH_NUMBERS = {
-    text: number
-    for number, name in enumerate(MONTH_NAMES, start=1)
-    for text in (name.casefold(), name[:3].casefold())
-} | {"sept": 9}
-_ZONES = {"Z": 0, "UTC": 0, "GMT": 0, "CET": 60, "CEST": 120, "EET": 120, "EEST": 180} | {
-    **{"WET": 0, "WEST": 60, "EST": -300, "EDT": -240, "CST": -360, "CDT": -300},
-    **{"MST": -420, "MDT": -360, "PST": -480, "PDT": -420},
-}
-
-_WEEKDAY = "|".join(f"{name[:3]}|{name}" for name in WEEKDAY_NAMES)
-_NAME = r"(?P<b>[^\W\d_]{3,9})\.?"
-_YEAR = r"(?P<Y>\d{4}|\d{2})"
-_ZONE = (
-    r"(?: ?(?P<z>(?:UTC|GMT)?[+-]\d{1,2}(?::?\d{2})?|" + "|".join(_ZONES) + r")(?:\[[\w/+-]+\])?)"
-)
-_CLOCK = (
-    r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?"
-    r"(?: ?(?P<p>[AaPp]\.?[Mm]\.?))?"
-)
-_COMPACT_CLOCK = r"(?P<H2>\d{2})(?:(?P<M2>\d{2})(?P<S2>\d{2})?)?"
-_TIME = rf"(?:(?:[T_]|,? +)(?:{_CLOCK}|{_COMPACT_CLOCK}){_ZONE}?|Z)?"
-_DATES = {
-    "date": r"(?P<Y>\d{4})(?P<s>[-/.])(?P<m>\d{1,2})(?P=s)(?P<d>\d{1,2})",
-    "compact": r"(?P<Y>(?:1[5-9]|2[01])\d{2})(?P<m>0[1-9]|1[0-2])(?P<d>[0-2]\d|3[01])",
-    "numbers": rf"(?P<i>\d{{1,2}})(?P<s>[-/.])(?P<j>\d{{1,2}})(?P=s){_YEAR}",
-    "day first": rf"(?P<d>\d{{1,2}})(?:st|nd|rd|th|\.)?[-/ ]?{_NAME},?[-/ ]?{_YEAR}",
-    "month first": rf"{_NAME} ?(?P<d>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<Y>\d{{4}})",
-    "japanese": r"(?P<Y>\d{4})年(?P<m>\d{1,2})月(?P<d>\d{1,2})日",
-}
-"""Forms of a date, after which a time may follow."""
-_PERIODS = {
-    "year, month": r"(?P<Y>\d{4})(?:[-/]|-?M|年)(?P<m>\d{1,2})月?",
-    "year.month": r"(?P<Y>(?:1[5-9]|2[01])\d{2})\.(?P<m>0[1-9]|1[0-2])",
-    "month, year": r"(?P<m>\d{1,2})[-/.](?P<Y>\d{4})",
-    "name, year": rf"{_NAME},?[-/ ']{{0,2}}{_YEAR}",
-    "year, name": rf"(?P<Y>\d{{4}})[-/ ]?{_NAME}",
-    "year, quarter": r"(?P<Y>\d{4})[-:/ ]{0,2}[Qq](?P<q>[1-4])",
-    "quarter, year": rf"(?:[Qq](?P<q>[1-4])|(?P<q2>[1-4])[Qq])[-/' ]?{_YEAR}",
-    "year, week": r"(?P<G>\d{4})[- ]?[Ww](?P<V>\d{1,2})(?:-?(?P<u>[1-7]))?",
-}
-"""Forms of months, quarters and weeks."""
-_FORMS = {
-    **{
-        name: re.compile(rf"(?:(?P<a>{_WEEKDAY}),? )?{date}{_TIME}", re.IGNORECASE)
-        for name, date in _DATES.items()
-    },
-    **{name: re.compile(period) for name, period in _PERIODS.items()},
-}
-_CLOCK_ALONE = re.compile(_CLOCK)
-_NUMBER = re.compile(r"-?(?:\d{1,18}|[1-4]\d{18})(?:\.\d*)?|-?\d+(?:\.\d+)?[eE]\+?\d{1,2}")
-_ORDERS = ("dm", "md", "ymd")  # the last of 24-01-31
-_ORDER_CODES = {  # what the groups i, j and Y hold
-    "dm": {"i": "d", "j": "m"},
-    "md": {"i": "m", "j": "d"},
-    "ymd": {"i": "y", "j": "m", "Y": "d"},
-}
-_MONTH_ROUNDING = 0.05  # of a month, in years with decimals
-_MAX_COUNT = 2.0**53  # above which floats skip whole numbers
-_COUNT_ROUNDING = 0.01  # of a step, in numbers with decimals that rise by it
-_INTERVAL = re.compile(r"(.+?) +[-–] +(?=\d.*\d)(.+)|(\d{4}-\d\d-\d\d.*?)/(\d{4}-.+)")
-
-
-class TimeColumn(NamedTuple):
-    """The times of a column.
-
-    Args:
-        times: Seconds since 1970 in the zone of the column, or the numbers of a column that
-            counts, int64 ``[rows]``; 0 where a cell cannot be read.
-        faults: Cells that cannot be read.
-        is_count: Whether the column holds numbers that count.
-        form: How times are written, as in `TimeIndex`; empty for ISO form.
-        zone: UTC offset, such as ``+01:00``; empty for none.
-        notes: What was decided where the text leaves a choice.
-    """
-
-    times: NDArray[np.int64]
-    faults: tuple[CellFault, ...] = ()
-    is_count: bool = False
-    form: str = ""
-    zone: str = ""
-    notes: tuple[str, ...] = ()
 
 
 def is_time_name(name: str) -> bool:
@@ -143,23 +43,23 @@ def is_time_name(name: str) -> bool:
     >>> is_time_name("Order Date"), is_time_name("utc_timestamp"), is_time_name("price")
     (True, True, False)
     """
-    return _has_word(name, TIME_NAMES)
+    return has_word(name, TIME_NAMES)
 
 
 def are_times(cells: Sequence[str], name: str) -> bool:
     """Return whether most cells that are not empty are dates, or numbers in a column for times."""
     filled = list(dict.fromkeys(cell.strip() for cell in cells if cell.strip()))[:_NUM_SAMPLED]
-    numbers = [text for text in filled if _NUMBER.fullmatch(text)]
-    if len(numbers) > len(filled) / 2 and not _form_of(filled, "year.month"):
-        return is_time_name(name) and _read_numbers(numbers, name) is not None
-    starts, _ = _starts_of_intervals(filled)
-    return bool(filled) and _find_form(starts, at_least=_MIN_MATCHED) is not None
+    numbers = [text for text in filled if NUMBER.fullmatch(text)]
+    if len(numbers) > len(filled) / 2 and not match_form(filled, "year.month"):
+        return is_time_name(name) and read_time_numbers(numbers, name) is not None
+    starts, _ = starts_of_intervals(filled)
+    return bool(filled) and find_form(starts, at_least=_MIN_MATCHED) is not None
 
 
 def are_clocks(cells: Sequence[str]) -> bool:
     """Return whether all cells are times of a day: ``12:30``."""
     filled = [cell.strip() for cell in cells if cell.strip()]
-    return bool(filled) and all(map(_CLOCK_ALONE.fullmatch, filled))
+    return bool(filled) and all(map(CLOCK.fullmatch, filled))
 
 
 def read_time_column(cells: Sequence[str], name: str) -> TimeColumn | None:
@@ -173,16 +73,16 @@ def read_time_column(cells: Sequence[str], name: str) -> TimeColumn | None:
     distinct = list(dict.fromkeys(text for text in texts if text))
     if not distinct:
         return None
-    is_number = [_NUMBER.fullmatch(text) is not None for text in distinct]
-    if 2 * sum(is_number) > len(distinct) and not _form_of(distinct, "year.month"):
+    is_number = [NUMBER.fullmatch(text) is not None for text in distinct]
+    if 2 * sum(is_number) > len(distinct) and not match_form(distinct, "year.month"):
         numbers = [t for t, is_one in zip(distinct, is_number, strict=True) if is_one]
-        column = _read_numbers(numbers, name)
+        column = read_time_numbers(numbers, name)
         return None if column is None else _spread(texts, numbers, column)
-    starts, notes = _starts_of_intervals(distinct)
-    form = _find_form(starts[:_NUM_SAMPLED], at_least=_MIN_MATCHED)
+    starts, notes = starts_of_intervals(distinct)
+    form = find_form(starts[:_NUM_SAMPLED], at_least=_MIN_MATCHED)
     if form is None:
         return None
-    column = _read_forms(starts, texts, dict(zip(distinct, starts, strict=True)), form)
+    column = read_time_texts(starts, texts, dict(zip(distinct, starts, strict=True)), form)
     return column._replace(notes=(*notes, *column.notes))
 
 
@@ -194,407 +94,3 @@ def _spread(texts: Sequence[str], numbers: Sequence[str], column: TimeColumn) ->
     )
     times = np.array([time_of.get(text, 0) for text in texts], np.int64)
     return column._replace(times=times, faults=faults)
-
-
-def _starts_of_intervals(texts: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the first of two times in each text, ``00:00 - 01:00``, where all have two."""
-    matches = [_INTERVAL.fullmatch(text) for text in texts]
-    if not all(matches):
-        return list(texts), ()
-    starts = [(match[1] or match[3]) for match in matches if match is not None]
-    return starts, ("times are the beginnings of intervals",)
-
-
-def _find_form(texts: Sequence[str], *, at_least: float = 1.0) -> str | None:
-    """Return the name of the form that most texts have, if that is enough of them."""
-    matched = {name: len(_form_of(texts, name, at_least=0)) for name in _FORMS}
-    best = max(matched, key=lambda name: matched[name])
-    return best if matched[best] >= max(1, at_least * len(texts)) else None
-
-
-def _form_of(texts: Sequence[str], name: str, *, at_least: float = 1.0) -> dict[str, re.Match[str]]:
-    """Return the match of each text that has a form; none where too few have it."""
-    matches = {text: match for text in texts if (match := _FORMS[name].fullmatch(text))}
-    matches = {text: match for text, match in matches.items() if _has_month(match)}
-    return matches if len(matches) >= at_least * len(texts) else {}
-
-
-def _has_month(match: re.Match[str]) -> bool:
-    """Return whether the name of a month in a text, if there is one, is known."""
-    name = match.groupdict().get("b")
-    return name is None or name.casefold() in _MONTH_NUMBERS
-
-
-class _Reading(NamedTuple):
-    """One way to read the texts of a column.
-
-    Args:
-        times: Microseconds since 1970 of each text in its own zone.
-        invalid: Texts that are no date.
-        order: What the numbers of dates are; empty where that is clear.
-    """
-
-    times: dict[str, int]
-    invalid: tuple[str, ...]
-    order: str = ""
-
-
-def _read_forms(
-    starts: Sequence[str], texts: Sequence[str], start_of: Mapping[str, str], form: str
-) -> TimeColumn:
-    """Return the times of texts in a form.
-
-    Args:
-        starts: Distinct texts.
-        texts: Text of each cell.
-        start_of: The text of `starts` of each distinct cell.
-        form: Name of their form.
-    """
-    matches = _form_of(starts, form, at_least=0)
-    in_rows = [start_of.get(text, "") for text in texts]
-    readings = _readings(matches, form, in_rows)
-    reading, others = readings[0], readings[1:]
-    faults = []
-    for row, text in enumerate(in_rows):
-        if text in reading.times:
-            continue
-        if text not in matches:
-            is_name = _FORMS[form].fullmatch(text) is not None
-            remedy = "Write English names of months, or 2024-01." if is_name else ""
-            faults.append(CellFault(row, "holds no time" if text else "is empty", remedy))
-        else:
-            order = {"dm": " with the day first", "md": " with the month first"}.get(reading.order)
-            faults.append(CellFault(row, f"has no such date{order or ''}", _REMEDY_ORDER))
-    if others:
-        row = next(row for row, text in enumerate(in_rows) if len(_times_in(text, readings)) > 1)
-        days = " or ".join(_times_in(in_rows[row], readings))
-        faults = [CellFault(row, f"may be {days}, and no row decides it", _REMEDY_ORDER)]
-    microseconds = [reading.times.get(text, 0) for text in in_rows]
-    notes = _describe_reading(reading, matches)
-    column = _with_zone(microseconds, in_rows, matches, reading)
-    return column._replace(faults=(*faults, *column.faults), notes=(*notes, *column.notes))
-
-
-_REMEDY_ORDER = "Write dates as year-month-day: 2024-01-31."
-
-
-def _times_in(text: str, readings: Sequence[_Reading]) -> list[str]:
-    """Return the different days of a text in some readings, in ISO form."""
-    days = [reading.times[text] // (_DAY * _MICROSECONDS) for reading in readings]
-    return [str(np.datetime64(day, "D")) for day in dict.fromkeys(days)]
-
-
-def _readings(
-    matches: Mapping[str, re.Match[str]], form: str, in_rows: Sequence[str]
-) -> list[_Reading]:
-    """Return the readings of a column that differ: one, unless nothing decides between them."""
-    centuries = _centuries(matches, in_rows)
-    if form != "numbers":
-        return [_reading(matches, "", centuries)]
-    sample = next(iter(matches.values()))
-    orders = _ORDERS if len(sample["Y"]) == 2 else _ORDERS[:2]
-    readings = [_reading(matches, order, centuries) for order in orders]
-    fewest = min(len(reading.invalid) for reading in readings)
-    readings = [reading for reading in readings if len(reading.invalid) == fewest]
-    if fewest or sample["s"] == ".":  # the day comes first wherever dates have points
-        return readings[:1]
-    different = {tuple(reading.times.values()): reading for reading in reversed(readings)}
-    readings = list(reversed(different.values()))
-    if len(readings) == 1:
-        return readings
-    seconds = [
-        np.array(list(reading.times.values()), np.int64) // _MICROSECONDS for reading in readings
-    ]
-    gaps = [num_empty(times) for times in seconds]
-    regular = [reading for reading, num in zip(readings, gaps, strict=True) if num == 0]
-    return regular if len(regular) == 1 else readings
-
-
-def _reading(
-    matches: Mapping[str, re.Match[str]], order: str, centuries: Mapping[str, int]
-) -> _Reading:
-    """Return the texts read with some order of day and month."""
-    times: dict[str, int] = {}
-    invalid: list[str] = []
-    for text, match in matches.items():
-        try:
-            times[text] = _microseconds(match.groupdict(), order, centuries)
-        except ValueError:
-            invalid.append(text)
-    return _Reading(times, tuple(invalid), order)
-
-
-def _microseconds(parts: Mapping[str, str | None], order: str, centuries: Mapping[str, int]) -> int:
-    """Return the microseconds since 1970 of the parts of a text; raise ValueError if no date."""
-    days = _date_of(parts, order, centuries).toordinal() - _UNIX_DAY
-    hour, minute, second = (
-        int(parts.get(name) or parts.get(f"{name}2") or 0) for name in ("H", "M", "S")
-    )
-    if half := parts.get("p"):
-        if not 1 <= hour <= 12:
-            raise ValueError("no hour of a half day")
-        hour = hour % 12 + (12 if half[0] in "pP" else 0)
-    is_end = hour == 24 and minute == second == 0
-    if not (is_end or hour < 24) or minute > 59 or second > 60:
-        raise ValueError("no time of a day")
-    fraction = int((parts.get("f") or "0")[:6].ljust(6, "0"))
-    return (days * _DAY + hour * 3600 + minute * 60 + second) * _MICROSECONDS + fraction
-
-
-def _date_of(
-    parts: Mapping[str, str | None], order: str, centuries: Mapping[str, int]
-) -> datetime.date:
-    """Return the date of the parts of a text; raise ValueError if there is none."""
-    if week_year := parts.get("G"):
-        week, weekday = int(parts["V"] or 1), int(parts.get("u") or 1)
-        return datetime.date.fromisocalendar(int(week_year), week, weekday)
-    year, first, second = parts["Y"] or "", parts.get("i") or "", parts.get("j") or ""
-    if order == "ymd":
-        year, month, day = first, int(second), int(year)
-    elif order:
-        day, month = (int(first), int(second)) if order == "dm" else (int(second), int(first))
-    else:
-        quarter = parts.get("q") or parts.get("q2")
-        month = int(parts.get("m") or 0) or (3 * int(quarter) - 2 if quarter else 0)
-        if name := parts.get("b"):
-            month = _MONTH_NUMBERS[name.casefold()]
-        day = int(parts.get("d") or 1)
-    return datetime.date(centuries.get(year, 0) + int(year), month, day)
-
-
-def _centuries(matches: Mapping[str, re.Match[str]], in_rows: Sequence[str]) -> dict[str, int]:
-    """Return the century of each year of two digits.
-
-    They are 1950 to 2049, or all in one century where the years of the rows then vary less.
-    """
-    years = {match.groupdict().get("Y") or "" for match in matches.values()}
-    if not any(len(year) == 2 for year in years):
-        return {}
-    years |= {match.groupdict().get("i") or "" for match in matches.values()}
-    short = {year for year in years if len(year) == 2}
-    candidates = [
-        {year: 2000 if int(year) < 50 else 1900 for year in short},
-        dict.fromkeys(short, 1900),
-        dict.fromkeys(short, 2000),
-    ]
-    written = [matches[text].groupdict().get("Y") or "" for text in in_rows if text in matches]
-
-    def variation(candidate: dict[str, int]) -> int:
-        years = [candidate.get(year, 0) + int(year) for year in written]
-        return int(np.abs(np.diff(years)).sum())
-
-    return min(candidates, key=variation)
-
-
-def _describe_reading(reading: _Reading, matches: Mapping[str, re.Match[str]]) -> list[str]:
-    """Return notes on the order of day and month, and on the century."""
-    notes = []
-    words = {"dm": "the day", "md": "the month", "ymd": "the year"}
-    if reading.order:
-        notes.append(f"in dates {words[reading.order]} comes first")
-    sample = next(iter(matches.values())).groupdict()
-    if len(sample.get("Y") or "") == 2 and reading.times:
-        first, last = (
-            np.datetime64(time // (_DAY * _MICROSECONDS), "D").astype("M8[Y]")
-            for time in (min(reading.times.values()), max(reading.times.values()))
-        )
-        years = f"{first}" if first == last else f"{first} to {last}"
-        notes.append(f"years of two digits are {years}")
-    return notes
-
-
-def _with_zone(
-    microseconds: Sequence[int],
-    in_rows: Sequence[str],
-    matches: Mapping[str, re.Match[str]],
-    reading: _Reading,
-) -> TimeColumn:
-    """Return times to the second, in their zone, or in UTC where UTC offsets change."""
-    form = _strftime_of(matches, reading.order)
-    texts = [matches[t].groupdict().get("z") if t in reading.times else None for t in in_rows]
-    written = next((text for text in texts if text), "")
-    offsets = [_offset_of(text) for text in texts]
-    distinct = sorted({offset for offset in offsets if offset is not None})
-    times = np.array(microseconds, np.int64)
-    if len(distinct) < 2:
-        zone = _offset_text(distinct[0]) if distinct else ""
-        column = _to_seconds(times, form.replace("%z", written), zone)
-    else:
-        shown = f"UTC offsets change ({', '.join(map(_offset_text, distinct))})"
-        in_day = times[[offset is not None for offset in offsets]] % (_DAY * _MICROSECONDS)
-        if len(np.unique(in_day)) == 1:
-            note = f"{shown}: days are those of the local time"
-            column = _to_seconds(times, form.replace("%z", "").rstrip(), "", [note])
-        else:
-            minutes = np.array([offset or 0 for offset in offsets], np.int64)
-            times = times - minutes * 60 * _MICROSECONDS
-            form, note = form.replace("%z", "+00:00"), f"{shown}: times are in UTC"
-            column = _to_seconds(times, form, "+00:00", [note])
-    faults = tuple(
-        CellFault(row, "has no UTC offset, others have one", "Write it for all, or for none.")
-        for row, (text, offset) in enumerate(zip(in_rows, offsets, strict=True))
-        if distinct and offset is None and text in reading.times
-    )
-    return column._replace(faults=faults)
-
-
-def _to_seconds(
-    microseconds: NDArray[np.int64], form: str, zone: str, notes: Sequence[str] = ()
-) -> TimeColumn:
-    """Return times to the second; those that are closer than that are counted."""
-    seconds = (microseconds + _MICROSECONDS // 2) // _MICROSECONDS
-    if len(np.unique(seconds)) == len(np.unique(microseconds)):
-        return TimeColumn(seconds, form=form, zone=zone, notes=tuple(notes))
-    counts = microseconds - microseconds.min()
-    unit = "microseconds"
-    if not np.any(counts % 1000):
-        counts, unit = counts // 1000, "milliseconds"
-    note = f"times are closer than a second: counted in {unit} from the first"
-    return TimeColumn(counts, is_count=True, notes=(*notes, note))
-
-
-def _offset_of(zone: str | None) -> int | None:
-    """Return the UTC offset of a zone in minutes; None without one."""
-    if not zone:
-        return None
-    if zone.upper() in _ZONES:
-        return _ZONES[zone.upper()]
-    digits = re.sub(r"[^\d]", "", zone)
-    hours, minutes = (int(digits[:-2]), int(digits[-2:])) if len(digits) > 2 else (int(digits), 0)
-    return (-1 if "-" in zone else 1) * (60 * hours + minutes)
-
-
-def _offset_text(minutes: int) -> str:
-    """Return a UTC offset: ``+01:00``."""
-    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
-
-
-def _strftime_of(matches: Mapping[str, re.Match[str]], order: str) -> str:
-    """Return the form of the texts of a column, by the one with the most parts."""
-    exemplar = max(
-        matches.values(),
-        key=lambda match: (sum(part is not None for part in match.groups()), len(match[0])),
-    )
-    # A number is padded unless a single digit is written somewhere.
-    is_short = {
-        name
-        for match in matches.values()
-        for name, part in match.groupdict().items()
-        if part is not None and len(part) == 1
-    }
-    dates = {"d", "m", "i", "j"}
-    is_short |= dates if dates & is_short else set()
-    names = _ORDER_CODES.get(order, {})
-    form, end = "", 0
-    text = exemplar[0]
-    parts = [(exemplar.span(name), name) for name, part in exemplar.groupdict().items() if part]
-    for (first, last), name in sorted(parts):
-        literal = text[end:first]
-        end = last
-        if name == "s":
-            form += literal + text[first:last]
-        elif name == "f":
-            form += literal[:-1]
-        else:
-            part = text[first:last]
-            code = names.get(name, name).removesuffix("2")
-            is_half = exemplar.groupdict().get("p") is not None
-            form += literal + _code_of(code, part, is_half=is_half, is_short=name in is_short)
-    form += text[end:]
-    return "" if form == "%Y-%m-%d" else form
-
-
-def _code_of(code: str, part: str, *, is_half: bool, is_short: bool) -> str:
-    """Return the code of ``strftime`` for a part of a text.
-
-    Args:
-        code: Its letter.
-        part: The part.
-        is_half: Whether hours are those of half a day, before or after noon.
-        is_short: Whether numbers have no leading zero.
-    """
-    if code in "Yy":
-        return "%Y" if len(part) == 4 else "%y"
-    if code in "ab":
-        return f"%{code.upper()}" if len(part) > 3 else f"%{code}"
-    if code == "H" and is_half:
-        code = "I"
-    return f"%-{code}" if is_short and code in "mdHIV" else f"%{code}"
-
-
-def _read_numbers(texts: Sequence[str], name: str) -> TimeColumn | None:
-    """Return the times of distinct numbers, by their size and the name of the column."""
-    for pattern in (_COMPACT_WEEK, _COMPACT) if _has_word(name, _WEEK_NAMES) else (_COMPACT,):
-        matches = {text: match for text in texts if (match := pattern.fullmatch(text))}
-        if len(matches) == len(texts):
-            reading = _reading(matches, "", {})
-            if not reading.invalid:
-                form = _strftime_of(matches, "")
-                return _to_seconds(np.array(list(reading.times.values()), np.int64), form, "")
-    if all(text.removeprefix("-").isdecimal() for text in texts):
-        return _read_whole_numbers(np.array([int(text) for text in texts], np.int64), name)
-    return _read_decimals(np.array([float(text) for text in texts]), name)
-
-
-def _read_whole_numbers(numbers: NDArray[np.int64], name: str) -> TimeColumn:
-    """Return the times of whole numbers: years, a time since 1970, days, or a count."""
-    least, most = int(numbers.min()), int(numbers.max())
-    is_count = _has_word(name, _COUNT_NAMES)
-    if least >= _FIRST_YEAR and most <= _LAST_YEAR and not is_count:
-        years = (numbers - 1970).astype("M8[Y]").astype("M8[s]").astype(np.int64)
-        return TimeColumn(years, form="%Y")
-    for smallest, size in reversed(_EPOCHS.items()):
-        if least >= smallest:
-            if most > _LAST_EPOCH / 1e8 * smallest:
-                break
-            microseconds = numbers * size if size else numbers // 1000
-            note = f"times are {_EPOCH_UNITS[size]} since 1970"
-            form = _EPOCH_FORMS.get(size, "%Y-%m-%dT%H:%M:%S")
-            return _to_seconds(microseconds, form, "", [note])
-    if least in _EXCEL_DAYS and most in _EXCEL_DAYS and _has_word(name, _SERIAL_NAMES):
-        return _read_serials(numbers.astype(np.float64))
-    return TimeColumn(numbers, is_count=True)
-
-
-def _read_decimals(numbers: NDArray[np.float64], name: str) -> TimeColumn | None:
-    """Return the times of numbers with decimals; None where they are no times."""
-    least, most = float(numbers.min()), float(numbers.max())
-    if least >= min(_EPOCHS) and most <= _LAST_EPOCH:
-        microseconds = np.rint(numbers * _MICROSECONDS).astype(np.int64)
-        return _to_seconds(microseconds, "%s", "", ["times are seconds since 1970"])
-    if least >= _FIRST_YEAR and most <= _LAST_YEAR + 1:
-        months = 12 * numbers + _MONTH_ROUNDING
-        fractions = months % 1
-        if fractions.max() - fractions.min() < 3 * _MONTH_ROUNDING:
-            datetimes = (np.floor(months).astype(np.int64) - 12 * 1970).astype("M8[M]")
-            seconds = datetimes.astype("M8[s]").astype(np.int64)
-            return TimeColumn(seconds, form="%Y-%m", notes=("decimals of years are months",))
-    if (
-        least >= _EXCEL_DAYS.start
-        and most < _EXCEL_DAYS.stop
-        and _has_word(name, _SERIAL_NAMES | {"time"})
-    ):
-        return _read_serials(numbers)
-    rising = np.unique(numbers)
-    step = float(np.median(np.diff(rising))) if len(rising) > 1 else 1.0
-    counts = np.rint((numbers - least) / step)
-    is_regular = np.abs(numbers - least - counts * step).max() <= _COUNT_ROUNDING * step
-    if not is_regular or counts.max() > _MAX_COUNT:
-        return None
-    note = f"times rise by {step:g} and are counted from 0"
-    return TimeColumn(counts.astype(np.int64), is_count=True, notes=(note,))
-
-
-def _read_serials(days: NDArray[np.float64]) -> TimeColumn:
-    """Return the times of days since 30 December 1899, with fractions, as spreadsheets count."""
-    start = _EXCEL_EPOCH.toordinal() - _UNIX_DAY
-    seconds = np.rint((days + start) * _DAY).astype(np.int64)
-    is_date = not np.any(days % 1)
-    form = "" if is_date else "%Y-%m-%dT%H:%M:%S"
-    return TimeColumn(seconds, form=form, notes=("dates are numbers of days, as in Excel",))
-
-
-def _has_word(name: str, words: frozenset[str]) -> bool:
-    """Return whether the first or the last word of a name is one of some words."""
-    parts = re.findall(r"\w+", fold_name(name))
-    return bool(parts) and (parts[0] in words or parts[-1] in words)
