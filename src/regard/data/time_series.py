@@ -180,6 +180,23 @@ class TimeIndex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         days = np.minimum(day, days_of_months(months)) - 1
         return (months.astype("M8[D]") + days).astype("M8[s]") + (start - date)
 
+    def starting_at(self, first: int) -> TimeIndex:
+        """Return the index whose value 0 is a value of this one.
+
+        Args:
+            first: 0-based index of that value; negative before the first.
+
+        >>> index = TimeIndex(start="2024-01-31T00:00:00", step=TimeStep(unit="month"))
+        >>> index.starting_at(1).times(0, 3)
+        ['2024-02-29', '2024-03-31', '2024-04-30']
+        """
+        if self.step.unit == "row":
+            start, day = str(int(self.start) + first * self.step.count), self.day
+        else:
+            start = str(self.datetimes(first, 1)[0])
+            day = self.day or int(self.start[8:10]) if self.step.unit in MONTHS else self.day
+        return msgspec.structs.replace(self, start=start, day=day)
+
     def calendar(self, first: int, count: int) -> NDArray[np.float32]:
         """Return where values are in the cycles of the calendar.
 

@@ -25,7 +25,7 @@ from regard.tasks.forecasting.predictor import Forecaster
 
 NAN = float("nan")
 SEASON = HORIZON = 6
-SOURCE = cast(DataSource, SimpleNamespace(path="test.csv"))
+SOURCE = cast(DataSource, SimpleNamespace(path="test.csv", is_stream=False))
 
 
 def series_of(**values: NDArray[np.float64]) -> TimeSeries:
@@ -49,7 +49,8 @@ def wave(length: int, seed: int = 0, noise: float = 1.0) -> NDArray[np.float64]:
 
 def seen_data(series: TimeSeries) -> SimpleNamespace:
     """Return training data that was seen whole."""
-    return SimpleNamespace(test=series, valid_ends=[len(values) for values in series.values])
+    ends = [len(values) for values in series.values]
+    return SimpleNamespace(path="train.csv", test=series, valid_ends=ends)
 
 
 class Oracle:
@@ -67,10 +68,16 @@ class Oracle:
         forecast = SimpleNamespace(seasons=(season,) if season > 1 else ())
         self.config = SimpleNamespace(forecast=forecast, data=None)
         self.histories: list[TimeSeries] = []
+        self.origins: list[int] = []
 
     def quantiles(self, series: TimeSeries, horizon: int) -> list[NDArray[np.float64]]:
         self.histories.append(series)
-        steps = (np.arange(len(values), len(values) + horizon) for values in series.values)
+        months = [
+            int(index.start[:4]) * 12 + int(index.start[5:7]) - 24001 for index in series.indices
+        ]
+        ends = [first + len(values) for first, values in zip(months, series.values, strict=True)]
+        self.origins += ends
+        steps = (np.arange(end, end + horizon) for end in ends)
         medians = (10 * np.sin(2 * np.pi * step / SEASON) + self.error for step in steps)
         return [median[:, None] + 3 * (np.array(LEVELS) - 0.5) for median in medians]
 
@@ -109,7 +116,7 @@ def test_scores_are_of_what_was_not_seen(evaluate: Any) -> None:
     model = Oracle()
     report = evaluate(series_of(a=values), model, seen=series_of(a=values[:100]))
     assert report.num_rows == 3
-    assert [len(history) for history in model.histories[0].values] == [100, 106, 112]
+    assert model.origins == [100, 106, 112]
     expected = 10 * np.sin(2 * np.pi * np.arange(100, 118) / SEASON)
     scale = np.abs(values[6:100] - values[:94]).mean()
     error = np.abs(values[100:118] - expected).reshape(3, 6).mean(axis=1) / scale
@@ -201,7 +208,7 @@ def test_windows_are_those_that_neither_model_has_seen(
     settings = EvaluationOptions(model="ours", other="theirs")
     report = evaluate_forecasts(cast(Forecaster, ours), SOURCE, settings, cast(Forecaster, theirs))
     assert report.num_rows == 2
-    assert [len(history) for history in theirs.histories[0].values] == [107, 113]
+    assert theirs.origins == [107, 113]
 
 
 def test_another_model_of_fewer_steps_is_refused(evaluate: Any) -> None:
@@ -289,17 +296,18 @@ def test_lines_have_titles_that_fit_and_a_table_of_all_forecasters(evaluate: Any
     assert "no season" in dict(lines)["MASE"]
 
 
-def test_long_histories_are_forecast_some_at_a_time(
+def test_windows_are_forecast_some_at_a_time_from_the_ends_of_their_histories(
     evaluate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    series = series_of(a=wave(120), b=wave(90, seed=1))
-    whole = evaluate(series, Oracle(), num_worst=0)
-    monkeypatch.setattr(evaluation, "_MOST_VALUES", 300)
+    monkeypatch.setattr(evaluation, "_FORECAST_TOGETHER", 5)
     model = Oracle()
-    parts = evaluate(series, model, num_worst=0)
-    assert parts.scores == whole.scores
-    assert len(model.histories) > 3
-    assert sum(map(len, model.histories)) == whole.num_rows
+    values = wave(160)
+    report = evaluate(series_of(a=values, b=wave(50, seed=1)), model)
+    assert [len(chunk) for chunk in model.histories] == [5, 5, 5, 5, 5, 1]
+    lengths = [len(history) for chunk in model.histories for history in chunk.values]
+    assert max(lengths) == 4 * 24
+    np.testing.assert_array_equal(model.histories[4].values[0], values[48:144])
+    assert report.num_rows == 26
 
 
 def test_the_picture_has_a_panel_for_each_window(

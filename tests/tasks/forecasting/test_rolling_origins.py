@@ -61,3 +61,15 @@ def test_a_history_ends_before_its_origin_and_what_is_known_ahead_stays() -> Non
     ]
     assert [len(known) for known in cut.known] == [14, 14, 11]
     assert cut.names == ["series 0", "series 0", "series 1"]
+
+
+def test_of_a_long_history_its_end_is_kept_with_its_times() -> None:
+    series = series_of(np.arange(30.0), np.arange(4.0))
+    windows = rolling_origins(series, [20, 2], 2)
+    cut = histories(series, windows, 6)
+    assert list(cut.values[0]) == [14, 15, 16, 17, 18, 19]
+    assert cut.indices[0].times(0, 1) == series.indices[0].times(14, 1)
+    assert cut.known[0][0, 0] == 14
+    assert len(cut.observed[0]) == 6
+    assert list(cut.values[-1]) == [0, 1]
+    assert cut.indices[-1].times(0, 1) == series.indices[1].times(0, 1)

@@ -53,7 +53,8 @@ _MODEL = "the model"
 _NAMES = {"mase": "MASE", "wql": "WQL"}
 _HISTORY, _FEWEST_SHOWN = 3, 32  # horizons and values of a history in a panel
 _FEWEST_WINDOWS = 6  # that are unlikely (1 in 32) to have all one sign by chance
-_MOST_VALUES = 2_000_000  # of the histories that are forecast together
+_CONTEXT = 4  # windows or longest seasons of a history that a model is given
+_FORECAST_TOGETHER = 1024  # windows
 _NAMED_SERIES = 3  # in a line of the report
 
 
@@ -441,8 +442,12 @@ def _read_part(
     """Read the series of a file as a model needs them, and find the part that is scored."""
     config = forecaster.config
     trained = training_data(read_forecast_data, config)
+    if trained is not None and _is_same_file(data, trained.path):  # read once
+        series = msgspec.structs.replace(trained.test, path=data.path)
+    else:
+        series = read_series(data, config.data, config.forecast).series
     return find_scored_part(
-        read_series(data, config.data, config.forecast).series,
+        series,
         None if trained is None else TrainingSeries(series=trained.test, ends=trained.valid_ends),
         forecaster.model.config.window,
         horizon,
@@ -450,19 +455,25 @@ def _read_part(
     )
 
 
+def _is_same_file(data: DataSource, path: str) -> bool:
+    """Return whether data is that of a path."""
+    return not data.is_stream and Path(data.path).resolve() == Path(path).resolve()
+
+
 def _forecast(
     forecaster: Forecaster, series: TimeSeries, windows: Sequence[ForecastWindow], horizon: int
 ) -> list[NDArray[np.float64]]:
-    """Return the forecasts of windows, some at a time: each has a history of its own."""
+    """Return the forecasts of windows, some at a time: each has a history of its own.
+
+    Of a long history the last windows of the model are given, and seasons, by which it guesses what
+    is missing.
+    """
+    seasons = forecaster.config.forecast.seasons or ()
+    most = _CONTEXT * max(forecaster.model.config.window, *seasons, 1)
     quantiles: list[NDArray[np.float64]] = []
-    start = num_values = 0
-    for number, window in enumerate(windows):
-        num_values += window.origin
-        is_last = number + 1 == len(windows)
-        if num_values > _MOST_VALUES or is_last:
-            chunk = histories(series, windows[start : number + 1])
-            quantiles += forecaster.quantiles(chunk, horizon)
-            start, num_values = number + 1, 0
+    for start in range(0, len(windows), _FORECAST_TOGETHER):
+        chunk = histories(series, windows[start : start + _FORECAST_TOGETHER], most)
+        quantiles += forecaster.quantiles(chunk, horizon)
     return quantiles
 
 

@@ -71,7 +71,27 @@ def window_scales(
     return [scales[window.series] for window in windows]
 
 
-def histories(series: TimeSeries, windows: Sequence[ForecastWindow]) -> TimeSeries:
-    """Return the history of each window, with what is known ahead, as a series of its own."""
+def histories(
+    series: TimeSeries, windows: Sequence[ForecastWindow], most: int | None = None
+) -> TimeSeries:
+    """Return the history of each window, with what is known ahead, as a series of its own.
+
+    Args:
+        series: The series.
+        windows: Of some of them.
+        most: Last values of each history that are kept; None keeps all.
+    """
     rows = series.select(window.series for window in windows)
-    return rows.until([window.origin for window in windows])
+    rows = rows.until([window.origin for window in windows])
+    if most is None:
+        return rows
+    first = [max(0, window.origin - most) for window in windows]
+    return msgspec.structs.replace(
+        rows,
+        values=[values[begin:] for values, begin in zip(rows.values, first, strict=True)],
+        indices=[
+            index.starting_at(begin) for index, begin in zip(rows.indices, first, strict=True)
+        ],
+        known=[known[begin:] for known, begin in zip(rows.known, first, strict=True)],
+        observed=[observed[begin:] for observed, begin in zip(rows.observed, first, strict=True)],
+    )

@@ -233,19 +233,10 @@ def _prepend(row: TimeSeries, seen: TimeSeries, count: int) -> TimeSeries:
     return msgspec.structs.replace(
         row,
         values=[join(seen.values[0], row.values[0])],
-        indices=[_begin_earlier(row.indices[0], count)],
+        indices=[row.indices[0].starting_at(-count)],
         known=[join(seen.known[0], row.known[0])],
         observed=[join(seen.observed[0], row.observed[0])],
     )
-
-
-def _begin_earlier(index: TimeIndex, count: int) -> TimeIndex:
-    """Return an index that begins some steps earlier."""
-    if index.step.unit == "row":
-        start = str(int(index.start) - count * index.step.count)
-    else:
-        start = str(index.datetimes(-count, 1)[0])
-    return msgspec.structs.replace(index, start=start)
 
 
 def _describe_nothing(series: TimeSeries, horizon: int, num_seen: int) -> str:
