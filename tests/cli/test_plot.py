@@ -18,7 +18,7 @@ from regard.tasks.translation.task import TranslationTask
 @pytest.fixture
 def pairs(tmp_path):
     """A file of pairs that are not in the training data."""
-    return write_tsv(tmp_path / "new.tsv", [(f"ein {a}", b) for a, b in toy_pairs(12, seed=9)])
+    return write_tsv(tmp_path / "new.tsv", [(f"ein {a}", b) for a, b in toy_pairs(3, seed=9)])
 
 
 def test_a_translator_is_drawn_by_length(trained, pairs, tmp_path, capsys):

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import signal
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from tests.conftest import TINY
+from tests.runs.event_writer import Writer, use_writers
 
 from regard.__main__ import main
 from regard.errors import ConfigError
 from regard.hub.model_folder import ModelFolder
 from regard.runs import event_files
 from regard.runs.event_files import EventFiles
-from regard.runs.run import estimate, resume, train
-from regard.training.events import Evaluated, Progress, Warned
-from regard.training.signals import Stopped
+from regard.runs.run import estimate, train
+from regard.training.events import Progress, Warned
 
 ASKED = (*TINY, "training.tensorboard=true")
 PROGRESS = Progress(
@@ -26,50 +23,20 @@ PROGRESS = Progress(
 )
 
 
-class Writer:
-    """Keeps what it is given, as the writer of torch would be called."""
-
-    made: list[Writer]
-
-    def __init__(self, folder: str, purge_step: int | None = None) -> None:
-        self.folder, self.purge_step, self.is_closed = folder, purge_step, False
-        self.scalars: dict[tuple[str, int], float] = {}
-        self.made.append(self)
-
-    def add_scalar(self, name, value, step):
-        self.scalars[name, step] = value
-
-    def close(self):
-        self.is_closed = True
-
-
 @pytest.fixture
 def writers(monkeypatch):
-    """The writers that were made."""
-    monkeypatch.setattr(Writer, "made", [], raising=False)
-    monkeypatch.setattr(event_files, "find_spec", lambda _: object())
-    stub = SimpleNamespace(SummaryWriter=Writer)
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stub)
-    return Writer.made
+    """The writers that are made."""
+    return use_writers(monkeypatch)
 
 
 @pytest.mark.slow
-def test_a_run_writes_its_figures_also_when_it_is_resumed(pairs_file, tmp_path, writers):
-    path = tmp_path / "model"
-
-    def stop_after_evaluation(event):
-        if isinstance(event, Evaluated):
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(Stopped):
-        train(pairs_file, path, settings=ASKED, report=stop_after_evaluation)
-    resume(path)
-    first, second = writers
+def test_a_run_writes_its_figures_also_when_it_is_resumed(stopped_and_resumed):
+    path, (first, second) = stopped_and_resumed.folder, stopped_and_resumed.writers
     assert (first.folder, second.folder) == (str(path / "tensorboard"),) * 2
     assert first.is_closed and second.is_closed
     lines = ModelFolder(path).read_metrics()
     assert (first.purge_step, second.purge_step) == (None, lines[0]["step"] + 1)
-    for writer, line in zip(writers, lines, strict=False):
+    for writer, line in zip((first, second), lines, strict=False):
         step = line["step"]
         assert writer.scalars["loss/train", step] == line["train_loss"]
         assert writer.scalars["loss/valid", step] == line["measures"]["loss"]

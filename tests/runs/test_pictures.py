@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-import signal
 import sys
 from pathlib import Path
 
@@ -19,9 +18,10 @@ from regard.hub.model_folder import ModelFolder
 from regard.plots import curves, style
 from regard.plots.curves import draw_curves  # before runs of tests draw none
 from regard.runs.pictures import write_curves
-from regard.runs.run import resume, train
+from regard.runs.run import train
 from regard.training.events import Drawn, Evaluated, Finished, Interrupted, Saved, Warned
-from regard.training.signals import Stopped
+
+SHORT = (*TINY[:-1], "training.epochs=1")
 
 
 @pytest.fixture(autouse=True)
@@ -39,28 +39,17 @@ def folder(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_leaves_its_curves_also_when_it_is_stopped_and_resumed(pairs_file, tmp_path):
-    path, events = tmp_path / "model", []
-
-    def stop_after_evaluation(event):
-        events.append(event)
-        if isinstance(event, Evaluated):
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(Stopped):
-        train(pairs_file, path, settings=TINY, report=stop_after_evaluation)
-    kinds = [type(event) for event in events]
+def test_a_run_leaves_its_curves_also_when_it_is_stopped_and_resumed(stopped_and_resumed):
+    run = stopped_and_resumed
+    kinds = [type(event) for event in run.first_events]
     assert kinds[kinds.index(Interrupted) :] == [Interrupted, Drawn]
-    assert events[-1].path == str(path / "curves.svg")
-    first = Svg(path / "curves.svg").texts
-    events.clear()
-    resume(path, report=events.append)
-    assert [type(event) for event in events[-2:]] == [Drawn, Finished]
-    texts = Svg(path / "curves.svg").texts
+    assert run.first_events[-1].path == str(run.folder / "curves.svg")
+    assert [type(event) for event in run.second_events[-2:]] == [Drawn, Finished]
+    texts = Svg(run.folder / "curves.svg").texts
     assert {"loss (nats per token)", "training", "validation", "learning rate"} <= set(texts)
-    assert texts != first
-    assert "](curves.svg)" in (path / "README.md").read_text(encoding="utf-8")
-    rates = [line["learning_rate"] for line in ModelFolder(path).read_metrics()[:-1]]
+    assert texts != run.first_texts
+    assert "](curves.svg)" in (run.folder / "README.md").read_text(encoding="utf-8")
+    rates = [line["learning_rate"] for line in ModelFolder(run.folder).read_metrics()[:-1]]
     assert len(rates) == 2 and rates[0] > rates[1] > 0
 
 
@@ -118,5 +107,5 @@ def test_a_run_that_fails_shows_how_far_it_came(pairs_file, tmp_path):
             raise WeightsError("loss is nan.")
 
     with pytest.raises(WeightsError, match="loss is nan"):
-        train(pairs_file, tmp_path / "model", settings=TINY, report=damage)
+        train(pairs_file, tmp_path / "model", settings=SHORT, report=damage)
     assert "best, step 12" in Svg(tmp_path / "model" / "curves.svg").texts
