@@ -84,6 +84,13 @@ def test_bands_that_are_too_narrow_are_stretched_until_they_cover():
     )
 
 
+def test_few_windows_never_make_a_band_narrower():
+    quantiles = np.broadcast_to(np.linspace(-3, 3, len(LEVELS)), (3, 2, len(LEVELS)))
+    assert set(calibrate_bands(np.full((3, 2), 0.01), quantiles).values()) == {1.0}
+    many = np.broadcast_to(quantiles[0], (40, 2, len(LEVELS)))
+    assert max(calibrate_bands(np.full((40, 2), 0.01), many).values()) < 0.2
+
+
 def test_stretched_quantiles_rise_and_keep_the_median():
     quantiles = np.sort(RNG.normal(size=(50, len(LEVELS))), axis=-1)
     factors = {name: float(factor) for name, factor in zip(BANDS, (0.1, 3, 0.5, 2, 1), strict=True)}

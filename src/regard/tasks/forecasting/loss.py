@@ -24,6 +24,7 @@ from regard.training.train_step import Loss
 _LEVELS = torch.tensor(LEVELS)
 BANDS = {f"band_{round(100 * (LEVELS[-1 - end] - LEVELS[end]))}": end for end in range(MEDIAN)}
 """Bands by their names in ``calibration.json``: index in `LEVELS` of the lower end."""
+_FEWEST_WINDOWS = 20  # to make a band narrower: fewer can agree by chance
 _LARGEST_STRETCH = 10.0  # of a band: more is a sign of windows that are unlike those of training
 
 
@@ -106,8 +107,9 @@ def calibrate_bands(
         quantiles: ``[windows, horizon, levels]``.
 
     Returns:
-        The factor of each band of `BANDS`; a wider band is never made narrower than one inside it.
+        The factor of each band of `BANDS`, 1 or more where there are few windows.
     """
+    least = 1.0 if len(targets) < _FEWEST_WINDOWS else 1 / _LARGEST_STRETCH
     median = quantiles[..., MEDIAN]
     factors: dict[str, float] = {}
     for name, end in BANDS.items():
@@ -120,7 +122,7 @@ def calibrate_bands(
             continue
         rank = math.ceil((LEVELS[-1 - end] - LEVELS[end]) * (len(errors) + 1))
         factor = errors[min(rank, len(errors)) - 1]
-        factors[name] = float(np.clip(factor, 1 / _LARGEST_STRETCH, _LARGEST_STRETCH))
+        factors[name] = float(np.clip(factor, least, _LARGEST_STRETCH))
     return factors
 
 
