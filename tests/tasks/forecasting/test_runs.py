@@ -329,3 +329,40 @@ def test_info_counts_patches_and_the_card_says_what_was_scored(folder, capsys):
     card = (folder / "README.md").read_text()
     assert "| tokenizer | none |" in card
     assert "A change that they never had is in no band" in card
+
+
+def median_of(folder: Path, file: Path) -> np.ndarray:
+    (result,) = regard.load(folder).forecast(file)
+    return np.array(result.median)
+
+
+def test_a_trend_goes_on(tmp_path):
+    file = write(tmp_path / "trend.csv", {"y": 0.5 * np.arange(400.0)})
+    train(file, tmp_path / "m", settings=(*SETTINGS, "forecast.horizon=12"))
+    expected = 0.5 * np.arange(400, 412)
+    assert np.abs(median_of(tmp_path / "m", file) - expected).max() < 0.5
+
+
+def test_after_a_level_shift_the_new_level_is_forecast(tmp_path):
+    values = season(400)
+    values[250:] += 20
+    file = write(tmp_path / "shift.csv", {"y": values})
+    train(file, tmp_path / "m", settings=SETTINGS)
+    expected = season(424, noise=0)[400:] + 20
+    assert np.abs(median_of(tmp_path / "m", file) - expected).mean() < 1
+
+
+def test_the_median_of_noise_does_not_dance_and_the_band_covers(tmp_path):
+    noise = np.random.default_rng(7).normal(size=800)
+    file = write(tmp_path / "noise.csv", {"y": noise[:700]})
+    train(file, tmp_path / "m", settings=(*SETTINGS, "forecast.horizon=20"))
+    forecaster = regard.load(tmp_path / "m")
+    whole = read_time_series(write(tmp_path / "whole.csv", {"y": noise})).series
+    inside, medians = [], []
+    for origin in range(700, 781, 20):
+        (quantiles,) = forecaster.quantiles(whole.until([origin]))
+        actual = noise[origin : origin + 20]
+        inside.append((quantiles[:, 1] <= actual) & (actual <= quantiles[:, -2]))
+        medians.append(quantiles[:, 5])
+    assert 0.65 <= np.mean(inside) <= 0.95
+    assert np.std(medians) < 0.5
