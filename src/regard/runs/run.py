@@ -297,7 +297,14 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
         has_targets = data.get("targets", "none") != "none"
         columns = draft.data.columns
         name = guess_task(source, has_targets=has_targets, encoding=encoding, columns=columns)
-    return task_named(name).for_config(draft)
+    task = task_named(name)
+    kind = draft.qa.kind
+    if request.is_explicit("qa.kind") and task.for_config(draft).defaults.qa.kind != kind:
+        raise ConfigError(
+            f"qa.kind={kind}: a kind of question answering; the data is for {name}.  Rows with "
+            "context, question and answers are for `task=question-answering`"
+        )
+    return task.for_config(draft)
 
 
 def _request(

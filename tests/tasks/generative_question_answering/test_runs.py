@@ -290,3 +290,17 @@ def test_an_answer_may_be_as_long_in_tokens_as_those_of_training(tmp_path) -> No
     sources = measure_sources(dataset, tokenizer)
     assert sources is not None
     assert sources.longest_target == max(map(len, tokenizer.encode(["x#!?:;,.", words[0][:45]])))
+
+
+def test_a_kind_of_answers_is_refused_for_other_data(capsys, pairs_file) -> None:
+    for verb in ("check", "train"):
+        more = ("-o", "unused", "--dry-run") if verb == "train" else ()
+        code, _, err = run(capsys, verb, pairs_file, "--set", "qa.kind=generative", *more)
+        assert code == 2
+        assert err == (
+            "regard: qa.kind=generative: a kind of question answering; the data is for "
+            "translation.  Rows with context, question and answers are for --set "
+            "task=question-answering\n"
+        )
+    code, _, _ = run(capsys, "check", pairs_file, "--set", "qa.kind=extractive")
+    assert code == 0
