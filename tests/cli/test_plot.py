@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from PIL import Image
@@ -46,6 +47,15 @@ def test_a_name_that_cannot_be_is_refused_before_the_model_is_opened(
     monkeypatch.setattr(scoring, "open_model", lambda _: pytest.fail("opened"))
     assert main(["evaluate", str(trained), str(pairs), "--plot", name]) == 2
     assert capsys.readouterr() == ("", f"regard: {message}\n")
+
+
+def test_without_matplotlib_a_picture_is_refused_before_the_model_is_opened(
+    trained, pairs, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(scoring, "open_model", lambda _: pytest.fail("opened"))
+    assert main(["evaluate", str(trained), str(pairs), "--plot", "a.svg"]) == 2
+    assert "pictures need matplotlib, which cannot be imported" in capsys.readouterr().err
 
 
 def test_a_task_without_a_picture_is_named_before_it_is_evaluated(

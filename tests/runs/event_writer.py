@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from types import SimpleNamespace
 
-from regard.runs import event_files
-
 
 class Writer:
     """Keeps the scalars that it is given."""
@@ -28,7 +26,6 @@ class Writer:
 def use_writers(patch):
     """Have event files written by `Writer`; return the list of those that are made."""
     patch.setattr(Writer, "made", [], raising=False)
-    patch.setattr(event_files, "find_spec", lambda _: object())
     stub = SimpleNamespace(SummaryWriter=Writer)
     patch.setitem(sys.modules, "torch.utils.tensorboard", stub)
     return Writer.made

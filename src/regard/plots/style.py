@@ -39,7 +39,7 @@ PictureFormat = Literal["svg", "png", "pdf"]
 FORMATS: tuple[PictureFormat, ...] = ("svg", "png", "pdf")
 """Formats of a picture; each is also the suffix of its files."""
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
 _POINTS_PER_INCH = 72
 _DOTS_PER_INCH = 144  # of PNG
 _MOST_PIXELS = 40_000_000  # of PNG, 160 MB while it is drawn

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import singledispatch
-from importlib.util import find_spec
 from pathlib import Path
 
 from regard.errors import ConfigError
@@ -24,13 +23,15 @@ def require_tensorboard() -> None:
     """Check that event files can be written.
 
     Raises:
-        ConfigError: TensorBoard is not installed.
+        ConfigError: TensorBoard is not installed, or cannot be imported.
     """
-    if find_spec("tensorboard") is None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: F401 - whether it works
+    except ImportError as error:
         raise ConfigError(
-            "`training.tensorboard=true`: needs the package tensorboard.  "
+            f"`training.tensorboard=true`: needs the package tensorboard ({error}).  "
             "Install it: pip install 'regard[tensorboard]'"
-        )
+        ) from error
 
 
 class EventFiles:
