@@ -304,3 +304,14 @@ def test_a_kind_of_answers_is_refused_for_other_data(capsys, pairs_file) -> None
         )
     code, _, _ = run(capsys, "check", pairs_file, "--set", "qa.kind=extractive")
     assert code == 0
+
+
+@pytest.mark.slow
+def test_models_of_both_kinds_are_compared(folder, data, tmp_path) -> None:
+    settings = ("model.dim=16", "model.num_heads=2", "model.num_layers=1", "training.epochs=1")
+    train(data, tmp_path / "spans", settings=(*settings, "tokenizer.vocab_size=400"))
+    test_file = write_questions(tmp_path / "t.jsonl", 12, 9, **RULES)
+    report: Any = regard.evaluate(folder, test_file, compare=tmp_path / "spans")
+    inverse: Any = regard.evaluate(tmp_path / "spans", test_file, compare=folder)
+    assert report.comparison.f1.difference == pytest.approx(-inverse.comparison.f1.difference)
+    assert report.num_questions == inverse.num_questions == 12
