@@ -181,6 +181,7 @@ def test_answers_in_other_words_are_learned(tmp_path) -> None:
         read_written(path)
 
 
+@pytest.mark.slow
 def test_what_is_cut_is_said(data, tmp_path) -> None:
     events: list[Any] = []
     settings = (*SETTINGS, "data.max_source_length=20")
