@@ -18,8 +18,9 @@ def index(start, unit="day", count=1, **rest):
         (TimeStep(unit="month"), "month"),
     ],
 )
-def test_a_step_is_written_in_words(step, text):
+def test_a_step_is_written_in_words_and_read_from_them(step, text):
     assert str(step) == text
+    assert TimeStep.parse(text) == step
 
 
 def test_a_step_of_no_units_is_refused():

@@ -136,6 +136,19 @@ def test_dates_that_may_be_days_or_months_are_refused(read):
         read(table(["01/01/2024", "01/02/2024", "01/03/2024"]))
 
 
+def test_a_step_that_is_known_decides_what_the_times_leave_open(read):
+    days = [f"{day:02}/03/2024" for day in (1, 2, 3, 4)]
+    for step, after in (("day", "05/03/2024"), ("month", "01/04/2024")):
+        times = days if step == "day" else ["01/01/2024", "01/02/2024", "01/03/2024"]
+        file = read(table(times), step=step)
+        assert (str(file.step), file.series.indices[0].times(len(times), 1)) == (step, [after])
+    friday_and_monday = read(table(["2024-01-05", "2024-01-08"]), step="day")
+    np.testing.assert_array_equal(friday_and_monday.series.values[0], [0, NAN, NAN, 1])
+    quarters = read(table(["2024-01", "2024-04"]), step="month")
+    assert (str(quarters.step), len(quarters.series.values[0])) == ("month", 4)
+    assert str(read(table(["2024-01-05", "2024-01-06"]), step="week").step) == "day"
+
+
 def test_a_date_that_contradicts_the_order_of_the_others_is_refused(read):
     with pytest.raises(
         DataError,

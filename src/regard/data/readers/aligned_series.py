@@ -46,6 +46,7 @@ class SeriesAligner:
         times: Their times.
         roles: What the columns hold.
         numbers: Numbers of the columns of numbers, ``[rows, columns]``.
+        expected: The step, if it is known.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class SeriesAligner:
         times: TimeColumn,
         roles: ColumnRoles,
         numbers: NDArray[np.float64],
+        expected: TimeStep | None = None,
     ) -> None:
         self.file, self.table, self.times = file, table, times
-        self.roles, self.numbers = roles, numbers
+        self.roles, self.numbers, self.expected = roles, numbers, expected
         self.notes: list[str] = []
         self.dropped: list[DroppedRow] = []
         self.hours_back: list[int] = []  # first times of hours that are there twice
@@ -110,7 +112,9 @@ class SeriesAligner:
     def _grid(self, groups: dict[str, SeriesRows]) -> TimeGrid:
         """Return the grid of all series; raise DataError where there is none."""
         unique = [np.unique(rows.times, return_index=True) for rows in groups.values()]
-        grid = find_grid([times for times, _ in unique], is_count=self.times.is_count)
+        grid = find_grid(
+            [times for times, _ in unique], is_count=self.times.is_count, expected=self.expected
+        )
         if isinstance(grid, TimeGrid):
             return grid
         if grid is None:

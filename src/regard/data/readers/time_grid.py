@@ -71,37 +71,46 @@ class OffGrid(NamedTuple):
 
 
 def find_grid(
-    series: Sequence[NDArray[np.int64]], *, is_count: bool = False
+    series: Sequence[NDArray[np.int64]],
+    *,
+    is_count: bool = False,
+    expected: TimeStep | None = None,
 ) -> TimeGrid | OffGrid | None:
     """Return the grid of the times of some series; None where no series has two times.
 
     Args:
         series: Seconds since 1970 of each series, rising, or whole numbers that count.
         is_count: Whether they are numbers that count.
+        expected: The step, if it is known. It counts where all distances are multiples of it, and
+            the grid is not mostly empty.
     """
     differences = [np.diff(times) for times in series]
     pooled = np.concatenate(differences) if differences else np.zeros(0, np.int64)
     if not len(pooled):
         return None
     if is_count:
-        return _fixed_grid(series, differences, pooled, is_count=True)
+        return _fixed_grid(series, differences, pooled, expected, is_count=True)
     if pooled.min() >= _LEAST_CALENDAR:
-        calendar = _calendar_grid(series)
+        calendar = _calendar_grid(series, expected)
         if calendar is not None:
             return calendar
-    fixed = _fixed_grid(series, differences, pooled, is_count=False)
+    fixed = _fixed_grid(series, differences, pooled, expected, is_count=False)
     if isinstance(fixed, OffGrid) and pooled.min() >= _LEAST_MONTHLY:
-        return _calendar_grid(series, is_by_month=True) or fixed
+        return _calendar_grid(series, expected, is_by_month=True) or fixed
     return fixed
 
 
-def num_empty(times: NDArray[np.int64]) -> int | None:
-    """Return how many times of the grid of some times have none; None where there is no grid."""
+def regular_grid(times: NDArray[np.int64]) -> tuple[TimeStep, int] | None:
+    """Return the step of some times and how many times of their grid have none, if they have one.
+
+    Args:
+        times: Seconds since 1970, in any order.
+    """
     rising = np.unique(times)
     grid = find_grid([rising])
     if not isinstance(grid, TimeGrid):
         return None
-    return int(grid.place(rising)[-1]) + 1 - len(rising)
+    return grid.step, int(grid.place(rising)[-1]) + 1 - len(rising)
 
 
 def step_of_seconds(seconds: int) -> TimeStep:
@@ -120,6 +129,7 @@ def _fixed_grid(
     series: Sequence[NDArray[np.int64]],
     differences: Sequence[NDArray[np.int64]],
     pooled: NDArray[np.int64],
+    expected: TimeStep | None,
     *,
     is_count: bool,
 ) -> TimeGrid | OffGrid:
@@ -128,9 +138,11 @@ def _fixed_grid(
     frequent = int(steps[np.argmax(counts)])
     divisor = int(np.gcd.reduce(pooled))
     is_usual = divisor in steps and counts[steps == divisor][0] >= _MIN_FREQUENT * len(pooled)
-    is_filled = _MAX_EMPTY * len(pooled) * divisor >= int(pooled.sum())
-    if divisor != frequent and is_usual and is_filled:
+    if divisor != frequent and is_usual and _is_filled(pooled, divisor):
         frequent = divisor
+    if expected is not None:
+        least = expected.count if is_count else expected.seconds
+        frequent = least if least and _is_filled(pooled, least) else frequent
     step = TimeStep(count=frequent) if is_count else step_of_seconds(frequent)
     for number, distances in enumerate(differences):
         off = np.flatnonzero(distances % frequent)
@@ -151,13 +163,23 @@ def _fixed_grid(
     return TimeGrid(step)
 
 
+def _is_filled(distances: NDArray[np.int64], step: int) -> bool:
+    """Return whether distances are multiples of a step, and on average three steps at most."""
+    is_multiple = not np.any(distances % step)
+    return is_multiple and _MAX_EMPTY * len(distances) * step >= int(distances.sum())
+
+
 def _calendar_grid(
-    series: Sequence[NDArray[np.int64]], *, is_by_month: bool = False
+    series: Sequence[NDArray[np.int64]],
+    expected: TimeStep | None,
+    *,
+    is_by_month: bool = False,
 ) -> TimeGrid | None:
     """Return a grid of months, quarters or years; None where times are on none.
 
     Args:
         series: Seconds since 1970 of each series.
+        expected: The step, if it is known.
         is_by_month: Whether the times may be on different days of their months.
     """
     times = np.concatenate(list(series))
@@ -178,6 +200,9 @@ def _calendar_grid(
     is_usual = counts[steps == divisor].sum() >= _MIN_FREQUENT * len(distances)
     if divisor != frequent and not is_usual:
         return None
+    if expected is not None and expected.unit in MONTHS:
+        least = expected.count * MONTHS[expected.unit]
+        divisor = least if _is_filled(distances, least) else divisor
     unit: TimeUnit = "quarter" if divisor == 3 else "month" if divisor % 12 else "year"
     return TimeGrid(TimeStep(count=divisor // MONTHS[unit], unit=unit), day, is_by_month)
 

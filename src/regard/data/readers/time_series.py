@@ -92,6 +92,7 @@ def read_time_series(
     targets: Sequence[str] = (),
     known: Sequence[str] = (),
     observed: Sequence[str] = (),
+    step: str = "",
 ) -> TimeSeriesFile:
     """Read the series of a file with a column of times.
 
@@ -105,6 +106,8 @@ def read_time_series(
         known: Names of columns that are known ahead, such as holidays. Rows at the end that have
             these and no value are those of the future.
         observed: Names of columns that are known as far as the values.
+        step: The step of the series, such as ``30 minutes``, if it is known: it decides what the
+            times leave open, which may have another step. Empty to find it.
 
     Returns:
         The series, at least one, each with a value.
@@ -123,7 +126,7 @@ def read_time_series(
         )
     request = find_request(file, table, columns, targets, known, observed)
     require_readable(_in_order(file))
-    cells, times = _read_times(file, table, request)
+    cells, times = _read_times(file, table, request, step)
     roles = find_column_roles(table, cells, times, request)
     if not roles.targets:
         raise DataError(_describe_no_numbers(file, table, roles))
@@ -133,18 +136,19 @@ def read_time_series(
             file.refuse(table.lines[row], reason, table.row_text(row))
     numbers, notes = _read_numbers(file, table, roles)
     require_readable(_in_order(file))
-    aligner = SeriesAligner(file, table, times, roles, numbers)
-    series, step = aligner.align()
+    expected = TimeStep.parse(step) if step else None
+    aligner = SeriesAligner(file, table, times, roles, numbers, expected)
+    series, grid_step = aligner.align()
     columns_read = [*cells.columns, *roles.keys, *roles.numbers]
     read_as = ReadAs.of(
-        "time series" if times.is_count else f"time series every {step}",
+        "time series" if times.is_count else f"time series every {grid_step}",
         [table.name_of(index) for index in columns_read],
         [table.name_of(index) for index in roles.unused],
         [*times.notes, *notes],
     )
     return TimeSeriesFile(
         series=series,
-        step=step,
+        step=grid_step,
         notes=aligner.notes,
         dropped=sorted([*table.dropped, *aligner.dropped], key=lambda row: row.line),
         read_as=read_as,
@@ -209,7 +213,7 @@ def _in_order(file: TextFile) -> list[RowProblem]:
 
 
 def _read_times(
-    file: TextFile, table: TimeTable, request: ColumnRequest
+    file: TextFile, table: TimeTable, request: ColumnRequest, step: str
 ) -> tuple[TimeCells, TimeColumn]:
     """Return the cells of times, and the times; cells that cannot be read become problems.
 
@@ -222,7 +226,7 @@ def _read_times(
     if cells is None:
         raise DataError(f"{file.name}: {describe_no_times(table)}")
     name = table.name_of(cells.columns[0])
-    times = read_time_column(cells.cells, table.names[cells.columns[0]])
+    times = read_time_column(cells.cells, table.names[cells.columns[0]], step)
     if times is None:
         first = next((cell for cell in cells.cells if cell), "")
         raise DataError(

@@ -14,7 +14,7 @@ import numpy as np
 
 from regard.data.readers.number_columns import CellFault
 from regard.data.readers.time_column import MICROSECONDS, TimeColumn, to_seconds
-from regard.data.readers.time_grid import num_empty
+from regard.data.readers.time_grid import regular_grid
 from regard.data.time_series import MONTH_NAMES, WEEKDAY_NAMES
 
 _REMEDY_ORDER = "Write dates as year-month-day: 2024-01-31."
@@ -105,7 +105,11 @@ def match_form(
 
 
 def read_time_texts(
-    starts: Sequence[str], texts: Sequence[str], start_of: Mapping[str, str], form: str
+    starts: Sequence[str],
+    texts: Sequence[str],
+    start_of: Mapping[str, str],
+    form: str,
+    step: str = "",
 ) -> TimeColumn:
     """Return the times of texts in a form.
 
@@ -114,10 +118,11 @@ def read_time_texts(
         texts: Text of each cell.
         start_of: The text of `starts` of each distinct cell.
         form: Name of their form.
+        step: The step, such as ``30 minutes``; empty if it is not known.
     """
     matches = match_form(starts, form, at_least=0)
     in_rows = [start_of.get(text, "") for text in texts]
-    readings = _readings(matches, form, in_rows)
+    readings = _readings(matches, form, in_rows, step)
     reading, others = readings[0], readings[1:]
     faults = []
     for row, text in enumerate(in_rows):
@@ -181,7 +186,7 @@ def _times_in(text: str, readings: Sequence[_Reading]) -> list[str]:
 
 
 def _readings(
-    matches: Mapping[str, re.Match[str]], form: str, in_rows: Sequence[str]
+    matches: Mapping[str, re.Match[str]], form: str, in_rows: Sequence[str], step: str
 ) -> list[_Reading]:
     """Return the readings of a column that differ: one, unless nothing decides between them."""
     centuries = _centuries(matches, in_rows)
@@ -201,9 +206,11 @@ def _readings(
     seconds = [
         np.array(list(reading.times.values()), np.int64) // MICROSECONDS for reading in readings
     ]
-    gaps = [num_empty(times) for times in seconds]
-    regular = [reading for reading, num in zip(readings, gaps, strict=True) if num == 0]
-    return regular if len(regular) == 1 else readings
+    grids = [regular_grid(times) for times in seconds]
+    of_reading = [(reading, grid) for reading, grid in zip(readings, grids, strict=True) if grid]
+    expected = [reading for reading, (grid_step, _) in of_reading if str(grid_step) == step]
+    regular = [reading for reading, (_, num_empty) in of_reading if num_empty == 0]
+    return next((sure for sure in (expected, regular) if len(sure) == 1), readings)
 
 
 def _reading(

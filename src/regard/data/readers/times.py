@@ -62,12 +62,13 @@ def are_clocks(cells: Sequence[str]) -> bool:
     return bool(filled) and all(map(CLOCK.fullmatch, filled))
 
 
-def read_time_column(cells: Sequence[str], name: str) -> TimeColumn | None:
+def read_time_column(cells: Sequence[str], name: str, step: str = "") -> TimeColumn | None:
     """Return the times of a column; None where it has none.
 
     Args:
         cells: Text of each cell.
         name: Name of the column, by which numbers are years, dates or a count.
+        step: The step, such as ``30 minutes``; empty if it is not known.
     """
     texts = [cell.strip() for cell in cells]
     distinct = list(dict.fromkeys(text for text in texts if text))
@@ -82,7 +83,7 @@ def read_time_column(cells: Sequence[str], name: str) -> TimeColumn | None:
     form = find_form(starts[:_NUM_SAMPLED], at_least=_MIN_MATCHED)
     if form is None:
         return None
-    column = read_time_texts(starts, texts, dict(zip(distinct, starts, strict=True)), form)
+    column = read_time_texts(starts, texts, dict(zip(distinct, starts, strict=True)), form, step)
     return column._replace(notes=(*notes, *column.notes))
 
 

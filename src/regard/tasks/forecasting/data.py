@@ -234,6 +234,7 @@ def read_series(
         targets=forecast.targets,
         known=forecast.known,
         observed=forecast.observed,
+        step=forecast.step,
     )
     if forecast.step and str(file.step) != forecast.step:
         raise DataError(
