@@ -12,7 +12,7 @@ from regard.tasks.forecasting.windows import Calendar, ForecastBatches, SeriesWi
 
 
 def test_an_epoch_draws_from_all_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "_EPOCH_WINDOWS", 16)
+    monkeypatch.setattr(windows, "EPOCH_WINDOWS", 16)
     step = TimeStep(unit="row")
     series = TimeSeries(
         path="drawn.csv",
