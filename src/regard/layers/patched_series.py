@@ -70,7 +70,7 @@ class PatchedSeries(Layer):
         Args:
             values: Scaled values, guesses where missing, ``[batch, window]``.
             is_missing: Bool, ``[batch, window]``.
-            calendar: ``[batch, window + horizon, num_calendar]``.
+            calendar: Of the first step of each patch, ``[batch, patches, num_calendar]``.
             known: ``[batch, window + horizon, num_known]``.
             observed: ``[batch, window, num_observed]``.
 
@@ -80,24 +80,24 @@ class PatchedSeries(Layer):
         window = values.shape[1]
         columns = torch.stack([values, is_missing.to(values.dtype)], dim=2)
         columns = torch.cat([columns, known[:, :window], observed], dim=2)
-        past = self.past(self._patches(columns, calendar[:, :window]))
-        future = self.future(self._patches(known[:, window:], calendar[:, window:]))
+        past = self.past(self._patches(columns, calendar[:, : self.num_past]))
+        future = self.future(self._patches(known[:, window:], calendar[:, self.num_past :]))
         x = torch.cat([past, future], dim=1)
         return self.dropout(x + self.positions.to(x.dtype))
 
     def _patches(self, columns: Tensor, calendar: Tensor) -> Tensor:
-        """Return the columns of each patch, and the calendar of its first step.
+        """Return the columns of all steps of each patch, and its calendar.
 
         Args:
             columns: ``[batch, length, columns]``; zeros fill the last patch.
-            calendar: ``[batch, length, num_calendar]``.
+            calendar: ``[batch, patches, num_calendar]``.
 
         Returns:
             ``[batch, patches, patch * columns + num_calendar]``.
         """
         columns = F.pad(columns, (0, 0, 0, -columns.shape[1] % self.patch))
         patches = columns.unflatten(1, (-1, self.patch)).flatten(2)
-        return torch.cat([patches, calendar[:, :: self.patch]], dim=2)
+        return torch.cat([patches, calendar], dim=2)
 
     def describe(self) -> Description:
         """Return the sizes of the patches, and their numbers."""

@@ -102,7 +102,7 @@ def test_an_observed_column_is_read_in_its_own_scale():
 
 
 def test_the_calendar_of_the_wrong_length_is_refused():
-    with pytest.raises(ShapeError, match=r"calendar is \[4, 8, 2\]; \[4, 11, 2\]"):
+    with pytest.raises(ShapeError, match=r"calendar is \[4, 8, 2\]; \[4, 6, 2\]"):
         build(num_calendar=2)(windows(), calendar=torch.zeros(4, 8, 2))
 
 

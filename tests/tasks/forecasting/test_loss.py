@@ -55,7 +55,7 @@ def test_the_loss_has_a_gradient_in_every_weight():
     batch = WindowBatch(
         values=torch.randn(3, 4, dtype=torch.float64),
         is_missing=torch.zeros(3, 4, dtype=torch.bool),
-        calendar=torch.zeros(3, 6, 0),
+        calendar=torch.zeros(3, 3, 0),
         known=torch.zeros(3, 6, 0),
         observed=torch.zeros(3, 4, 0),
         targets=torch.randn(3, 2, dtype=torch.float64),

@@ -124,10 +124,11 @@ def test_an_epoch_takes_every_window_once_in_an_order_of_its_own():
     assert np.concatenate(batches.in_sequence()).tolist() == list(range(35))
 
 
-def test_of_many_windows_an_epoch_takes_some_from_everywhere(monkeypatch):
-    monkeypatch.setattr("regard.tasks.forecasting.windows.EPOCH_WINDOWS", 10)
+def test_of_many_windows_an_epoch_takes_some_from_everywhere():
     data = series(list(range(110)))
-    batches = ForecastBatches(windows(data), np.zeros(100, int), np.arange(4, 104), batch_tokens=16)
+    batches = ForecastBatches(
+        windows(data), np.zeros(100, int), np.arange(4, 104), batch_tokens=16, most=10
+    )
     assert len(np.concatenate(batches.order(0))) == 10
     assert max(np.concatenate(batches.order(1))) > 10
     assert np.concatenate(batches.in_sequence()).tolist() == [0, 11, 22, 33, 44, 55, 66, 77, 88, 99]
@@ -144,3 +145,28 @@ CONFIG_FIELDS = {
     "dim": 8,
     "num_heads": 2,
 }
+
+
+def test_the_calendar_is_that_of_the_first_step_of_each_patch():
+    data = series(list(range(40)))
+    calendar = Calendar(step=HOUR, cycles=("day",), seasons=())
+    config = PatchTstConfig(**{**CONFIG_FIELDS, "num_calendar": 24, "horizon": 3})
+    parts = SeriesWindows(data, config, calendar, (), NO_COLUMNS)
+    found = parts.batch(np.array([0]), np.array([10])).calendar
+    assert found.shape == (1, 4, 24)
+    hours = np.array([6, 8, 10, 12])
+    np.testing.assert_allclose(found[0, :, 0], np.cos(2 * np.pi * hours / 24), atol=1e-6)
+
+
+def test_the_last_values_of_a_long_series_give_the_same_window():
+    values = [1.0, 5, NAN, 2, 8, 3, 9, 4, 7, 6]
+    data = series(values, known=[list(range(20, 32))])
+    calendar = Calendar(step=HOUR, cycles=("day",), seasons=())
+    config = PatchTstConfig(**{**CONFIG_FIELDS, "num_calendar": 24, "num_known": 1})
+    scale = np.array([[0.0], [1.0]])
+    whole = SeriesWindows(data, config, calendar, (2,), scale)
+    part = SeriesWindows(data, config, calendar, (2,), scale, last=6)
+    expected = whole.batch(np.array([0]), np.array([10]))
+    found = part.batch(np.array([0]), np.array(part.lengths))
+    for one, other in zip(expected.inputs, found.inputs, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy())

@@ -169,7 +169,8 @@ class PatchTst(Model):
         Args:
             values: History, ``[batch, window]``; where a value is missing, a guess of it.
             is_missing: Bool, ``[batch, window]``; None means that no value is missing.
-            calendar: ``[batch, window + horizon, num_calendar]``; None where the model has none.
+            calendar: Of the first step of each patch, of history and horizon,
+                ``[batch, num_patches, num_calendar]``; None where the model has none.
             known: ``[batch, window + horizon, num_known]``, mean 0 and variance 1; None where the
                 model has none.
             observed: ``[batch, window, num_observed]``; None where the model has none.
@@ -209,7 +210,7 @@ class PatchTst(Model):
             is_missing = torch.zeros_like(values, dtype=torch.bool)
         columns = []
         for name, part, steps in (
-            ("calendar", calendar, config.window + config.horizon),
+            ("calendar", calendar, config.num_patches),
             ("known", known, config.window + config.horizon),
             ("observed", observed, config.window),
         ):
@@ -312,7 +313,7 @@ class PatchTstMember(nn.Module):
         Args:
             z: Scaled values, ``[batch, window]``.
             is_missing: Bool, ``[batch, window]``.
-            calendar: ``[batch, window + horizon, num_calendar]``.
+            calendar: ``[batch, num_patches, num_calendar]``.
             known: ``[batch, window + horizon, num_known]``.
             observed: Scaled, ``[batch, window, num_observed]``.
 
@@ -327,7 +328,7 @@ class PatchTstMember(nn.Module):
         quantiles = quantiles.to(torch.promote_types(quantiles.dtype, torch.float32))
         if self.linear is None:
             return quantiles
-        first = calendar[:, z.shape[1]]  # of the first step ahead
+        first = calendar[:, self.front_end.num_past]  # of the first step ahead
         return quantiles + self.linear(torch.cat([z, first], dim=1))[..., None]
 
 

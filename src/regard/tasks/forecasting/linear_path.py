@@ -72,7 +72,7 @@ def _regression(model: PatchTst, batches: ForecastBatches) -> tuple[Tensor, Tens
     for rows in batches.in_sequence():
         batch = batches.batch(rows)
         z, mean, scale = model.scale(batch.values, batch.is_missing)
-        calendar = batch.calendar[:, model.config.window].double()
+        calendar = batch.calendar[:, model.config.window // model.config.patch].double()
         inputs.append(torch.cat([z, calendar], dim=1))
         guesses = torch.from_numpy(batches.guessed_targets(rows))
         targets.append((guesses - mean) / scale)

@@ -24,6 +24,7 @@ from regard.tasks.forecasting.loss import stretch_bands
 from regard.tasks.forecasting.windows import Calendar, SeriesWindows
 
 _FORECAST_TOGETHER = 256  # series
+_SEASONS_READ = 2  # before the window, for guesses of missing values
 _SHOWN_HORIZONS = 8  # of a history in a picture
 
 
@@ -176,12 +177,13 @@ class Forecaster:
             results += list(self._quantiles(chunk)[:, :steps])
         return results
 
-    def windows(self, series: TimeSeries) -> SeriesWindows:
-        """Return the windows of series, scaled as in training."""
+    def windows(self, series: TimeSeries, last: int | None = None) -> SeriesWindows:
+        """Return the windows of series, or of their last values, scaled as in training."""
         config = self.config
         known_scale = np.array([config.data.mean, config.data.std]).reshape(2, -1)
+        seasons = config.forecast.seasons or ()
         return SeriesWindows(
-            series, self.model.config, self.calendar, config.forecast.seasons or (), known_scale
+            series, self.model.config, self.calendar, seasons, known_scale, last=last
         )
 
     @property
@@ -194,8 +196,9 @@ class Forecaster:
     def _quantiles(self, series: TimeSeries) -> NDArray[np.float64]:
         """Forecast series that have been checked, ``[series, horizon, levels]``."""
         rows = np.arange(len(series))
-        origins = np.array([len(values) for values in series.values])
-        batch = self.windows(series).batch(rows, origins)
+        longest = max(self.config.forecast.seasons or (1,))
+        windows = self.windows(series, self.model.config.window + _SEASONS_READ * longest)
+        batch = windows.batch(rows, np.array(windows.lengths))
         return stretch_bands(self.model(*batch.inputs).double().numpy(), self.bands)
 
     def _require_horizon(self, horizon: int | None) -> int:

@@ -29,13 +29,14 @@ from regard.tasks.forecasting.loss import (
 )
 from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.forecasting.rolling_origins import histories, rolling_origins, window_scales
-from regard.tasks.forecasting.windows import ForecastBatches
+from regard.tasks.forecasting.windows import EPOCH_WINDOWS, ForecastBatches
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import AveragedModel, time_evaluation, total_loss
 from regard.training.events import Report
 from regard.training.loop import Evaluation
 from regard.training.training_config import OptimizerConfig, TrainingConfig
 
+_EVALUATED_WINDOWS = 1024  # of the validation steps, evenly spread
 _BATCH_TOKENS = 8192  # patches of a batch, where nothing is trained
 
 
@@ -263,4 +264,11 @@ def window_batches(
         raise DataError(
             f"{series.path}: no window of the training steps varies, so there is nothing to learn."
         )
-    return ForecastBatches(windows, all_rows, all_origins, batch_tokens=batch_tokens, seed=seed)
+    return ForecastBatches(
+        windows,
+        all_rows,
+        all_origins,
+        batch_tokens=batch_tokens,
+        seed=seed,
+        most=_EVALUATED_WINDOWS if is_held_out else EPOCH_WINDOWS,
+    )

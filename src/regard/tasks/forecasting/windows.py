@@ -34,7 +34,7 @@ class WindowBatch(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         values: History, guesses where missing, float64 ``[batch, window]``.
         is_missing: Bool, ``[batch, window]``.
-        calendar: ``[batch, window + horizon, num_calendar]``.
+        calendar: Of the first step of each patch, ``[batch, num_patches, num_calendar]``.
         known: Mean 0 and variance 1, ``[batch, window + horizon, num_known]``.
         observed: ``[batch, window, num_observed]``.
         targets: The steps after the history, NaN where missing, float64 ``[batch, horizon]``.
@@ -177,6 +177,8 @@ class SeriesWindows:
         calendar: Its cycles.
         seasons: Of the series, in steps, for the guesses.
         known_scale: Mean and deviation of each column that is known ahead, ``[2, num_known]``.
+        last: Only these last values of each series are kept, and origins count from the first of
+            them; None keeps all.
     """
 
     def __init__(
@@ -186,25 +188,31 @@ class SeriesWindows:
         calendar: Calendar,
         seasons: Sequence[int],
         known_scale: NDArray[np.float64],
+        last: int | None = None,
     ) -> None:
-        self.config, self.lengths = config, [len(values) for values in series.values]
+        starts = [0 if last is None else max(0, len(values) - last) for values in series.values]
+        self.config = config
+        self.lengths = [
+            len(values) - start for values, start in zip(series.values, starts, strict=True)
+        ]
         self._num_harmonics = calendar.num_harmonics
         window, horizon = config.window, config.horizon
         mean, std = known_scale
         self._values, self._filled, self._phases, self._known, self._observed = [], [], [], [], []
-        for row, values in enumerate(series.values):
+        for row, start in enumerate(starts):
+            values = series.values[row][start:]
             before, after = np.full(window, np.nan), np.full(horizon, np.nan)
             padded = np.concatenate([before, values, after])
             self._values.append(padded)
             self._filled.append(fill_missing(padded[:-horizon], seasons))
             count = window + len(values) + horizon
-            self._phases.append(calendar.phases(series.indices[row], -window, count))
+            self._phases.append(calendar.phases(series.indices[row], start - window, count))
             known = np.zeros((count, config.num_known), np.float32)
-            rows = (series.known[row][: len(values) + horizon] - mean) / std
+            rows = (series.known[row][start:][: len(values) + horizon] - mean) / std
             known[window : window + len(rows)] = np.nan_to_num(rows)
             self._known.append(known)
             observed = np.zeros((window + len(values), config.num_observed), np.float32)
-            for column, numbers in enumerate(series.observed[row].T):
+            for column, numbers in enumerate(series.observed[row][start:].T):
                 observed[:, column] = fill_missing(np.concatenate([before, numbers]), seasons)
             self._observed.append(observed)
 
@@ -224,7 +232,9 @@ class SeriesWindows:
             )
 
         values = cut(self._values, window + horizon)
-        phases = cut(self._phases, window + horizon)
+        patch = self.config.patch
+        first_steps = [*range(0, window, patch), *range(window, window + horizon, patch)]
+        phases = np.stack([self._phases[row][np.add(first_steps, origin)] for row, origin in pairs])
         return WindowBatch(
             values=torch.from_numpy(cut(self._filled, window)),
             is_missing=torch.from_numpy(np.isnan(values[:, :window])),
@@ -278,6 +288,7 @@ class ForecastBatches(LengthBatches):
         origins: Index of the first step that each window predicts, ``[windows]``.
         batch_tokens: Most patches in a batch.
         seed: Of the order.
+        most: Most windows of an epoch, drawn from all.
     """
 
     def __init__(
@@ -288,11 +299,12 @@ class ForecastBatches(LengthBatches):
         *,
         batch_tokens: int,
         seed: int = 0,
+        most: int = EPOCH_WINDOWS,
     ) -> None:
         lengths = np.full(len(rows), windows.config.num_patches, dtype=np.int64)
         super().__init__(lengths, batch_tokens=batch_tokens, seed=seed)
         self.windows, self.rows, self.origins = windows, rows, origins
-        self._num_windows = min(len(rows), EPOCH_WINDOWS)
+        self._num_windows = min(len(rows), most)
 
     @property
     def num_tokens(self) -> int:
