@@ -20,6 +20,7 @@ _LONGEST_TOML = 500_000  # characters, read in about a second
 _QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|\'[^\'\n]*+\'?')
 _DEEP_KEY = re.compile(r'(?<![\w-])(?:(?:[\w-]++|"")[ \t]*+\.[ \t]*+){20}')
 """The parser takes time quadratic in the parts of a name."""
+_LISTS = (kinds.VarTupleType, kinds.TupleType)
 _NOUNS = {
     kinds.BoolType: "true or false",
     kinds.IntType: "a whole number",
@@ -102,6 +103,8 @@ def _parse_word(text: str, kind: kinds.Type) -> object:
                 return text
             return text if isinstance(value, float) and math.isnan(value) else value
         case kinds.VarTupleType(item_type=inner) | kinds.TupleType(item_types=(inner, *_)):
+            if text.strip() == "[]":
+                return []
             items = [item.strip() for item in text.split(",") if text.strip()]
             return _parse_array(text) or [_parse_word(item, inner) for item in items]
     return text
@@ -111,11 +114,15 @@ def _parse_union(text: str, kind: kinds.UnionType) -> object:
     """Return the value of a word as the first of several types that it fits, as text last."""
     if kind.includes_none and text.strip().lower() == NONE:
         return None
-    lists = (kinds.VarTupleType, kinds.TupleType)
-    is_array = bool(_parse_array(text))
-    members = [m for m in kind.types if is_array or not isinstance(m, lists)]
+    is_array = bool(_parse_array(text)) or not _has_single_values(kind)
+    members = [m for m in kind.types if is_array or not isinstance(m, _LISTS)]
     values = list(map(partial(_parse_word, text), members))
     return next((value for value in values if not isinstance(value, str)), text)
+
+
+def _has_single_values(kind: kinds.UnionType) -> bool:
+    """Return whether a union has members other than lists and None: then a list has brackets."""
+    return any(not isinstance(member, (*_LISTS, kinds.NoneType)) for member in kind.types)
 
 
 def _parse_array(text: str) -> list[object]:
@@ -143,7 +150,9 @@ def _choices(kind: kinds.Type) -> list[tuple[str, bool]]:
         case kinds.UnionType():
             members = sorted(kind.types, key=lambda member: isinstance(member, kinds.NoneType))
             choices = [choice for member in members for choice in _choices(member)]
-            return [(c.replace("comma-separated", "bracketed"), v) for c, v in choices]
+            if _has_single_values(kind):
+                return [(c.replace("comma-separated", "bracketed"), v) for c, v in choices]
+            return choices
         case kinds.LiteralType():
             return [(word_of(value), True) for value in kind.values]
         case kinds.VarTupleType():

@@ -195,7 +195,7 @@ INPUT_PRESETS: FamilyPresets = {
 }
 """Presets of encoders of images, recordings and series."""
 
-_FORECASTER: tuple[_BatchAndRate, ...] = (2048, 4e-3), (4096, 3e-3), (8192, 1e-3)
+_FORECASTER: tuple[_BatchAndRate, ...] = (2048, 2e-3), (4096, 1e-3), (8192, 5e-4)
 FORECAST_PRESETS: FamilyPresets = {
     "patch_tst": _presets(
         _FORECASTER,

@@ -76,7 +76,7 @@ def test_bands_that_are_too_narrow_are_stretched_until_they_cover():
     targets = RNG.normal(size=(400, 5))
     normal = np.array([-1.96, -1.28, -0.84, -0.52, -0.25, 0, 0.25, 0.52, 0.84, 1.28, 1.96])
     quantiles = np.broadcast_to(0.4 * normal, (400, 5, len(LEVELS)))
-    factors = calibrate_bands(targets, quantiles)
+    factors = calibrate_bands(targets, quantiles, 404)
     assert factors["band_80"] == pytest.approx(1 / 0.4, rel=0.1)
     held_out = RNG.normal(size=(400, 5))
     assert coverage(held_out, stretch_bands(quantiles, factors)[:400]) == pytest.approx(
@@ -86,9 +86,16 @@ def test_bands_that_are_too_narrow_are_stretched_until_they_cover():
 
 def test_few_windows_never_make_a_band_narrower():
     quantiles = np.broadcast_to(np.linspace(-3, 3, len(LEVELS)), (3, 2, len(LEVELS)))
-    assert set(calibrate_bands(np.full((3, 2), 0.01), quantiles).values()) == {1.0}
+    assert set(calibrate_bands(np.full((3, 2), 0.01), quantiles, 4).values()) == {1.0}
     many = np.broadcast_to(quantiles[0], (40, 2, len(LEVELS)))
-    assert max(calibrate_bands(np.full((40, 2), 0.01), many).values()) < 0.2
+    assert max(calibrate_bands(np.full((40, 2), 0.01), many, 41).values()) < 0.2
+
+
+def test_a_single_horizon_stretches_a_band_to_its_largest_error():
+    quantiles = np.broadcast_to(np.linspace(-1, 1, len(LEVELS)), (1, 5, len(LEVELS)))
+    factors = calibrate_bands(np.array([[0.0, 0.1, 0.1, 0.2, 4.0]]), quantiles, 5)
+    assert factors["band_95"] == pytest.approx(4.0)
+    assert factors["band_80"] == pytest.approx(4.0 / 0.8)
 
 
 def test_stretched_quantiles_rise_and_keep_the_median():
@@ -105,7 +112,7 @@ def test_without_factors_quantiles_stay_as_they_are():
 
 
 def test_windows_without_a_target_calibrate_nothing():
-    assert calibrate_bands(np.full((2, 3), np.nan), np.zeros((2, 3, len(LEVELS)))) == {}
+    assert calibrate_bands(np.full((2, 3), np.nan), np.zeros((2, 3, len(LEVELS))), 4) == {}
 
 
 def test_bands_are_named_by_what_they_cover():

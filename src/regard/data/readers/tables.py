@@ -383,13 +383,6 @@ def _find_keys(names: Sequence[str], keys: Sequence[str]) -> list[str]:
     return [find_column(keys, name) or name for name in names]
 
 
-def _find_keys_of_pairs(
-    columns: tuple[str, str] | None, roles: tuple[str, str]
-) -> Callable[[list[str]], Sequence[str] | None]:
-    """Return the function that finds the two keys of an object, by their names or roles."""
-    return partial(_find_keys, columns) if columns else partial(find_pair_or_usual, roles=roles)
-
-
 def _aligned_records(file: TextFile, other: TextFile) -> Records:
     """Return line i of one file with line i of another."""
     num_lines = num_others = 0

@@ -24,6 +24,7 @@ from regard.training.train_step import Loss
 _LEVELS = torch.tensor(LEVELS)
 BANDS = {f"band_{round(100 * (LEVELS[-1 - end] - LEVELS[end]))}": end for end in range(MEDIAN)}
 """Bands by their names in ``calibration.json``: index in `LEVELS` of the lower end."""
+_VALUES_OF_HORIZON = 8  # that count as independent, of a horizon
 _FEWEST_WINDOWS = 20  # to make a band narrower: fewer can agree by chance
 _LARGEST_STRETCH = 10.0  # of a band: more is a sign of windows that are unlike those of training
 
@@ -98,17 +99,23 @@ def forecast_measures(
 
 
 def calibrate_bands(
-    targets: NDArray[np.float64], quantiles: NDArray[np.float64]
+    targets: NDArray[np.float64], quantiles: NDArray[np.float64], num_steps: int
 ) -> dict[str, float]:
     """Return the factors by which bands are stretched to cover what they claim.
+
+    The errors of a window are alike, and windows overlap, so the steps count as fewer than they
+    are: a horizon of them as `_VALUES_OF_HORIZON` values at most.
 
     Args:
         targets: Of held-out windows, ``[windows, horizon]``, NaN where missing.
         quantiles: ``[windows, horizon, levels]``.
+        num_steps: Steps that the windows have together.
 
     Returns:
         The factor of each band of `BANDS`, 1 or more where there are few windows.
     """
+    horizon = targets.shape[1]
+    count = max(1.0, num_steps / horizon * min(horizon, _VALUES_OF_HORIZON))
     least = 1.0 if len(targets) < _FEWEST_WINDOWS else 1 / _LARGEST_STRETCH
     median = quantiles[..., MEDIAN]
     factors: dict[str, float] = {}
@@ -120,8 +127,8 @@ def calibrate_bands(
         errors = np.sort(errors[~np.isnan(errors)])
         if not len(errors):
             continue
-        rank = math.ceil((LEVELS[-1 - end] - LEVELS[end]) * (len(errors) + 1))
-        factor = errors[min(rank, len(errors)) - 1]
+        level = (LEVELS[-1 - end] - LEVELS[end]) * (count + 1) / count  # of a finite sample
+        factor = np.quantile(errors, min(1.0, level), method="higher")
         factors[name] = float(np.clip(factor, least, _LARGEST_STRETCH))
     return factors
 

@@ -103,7 +103,9 @@ class ForecastSetup(TrainingSetup[ForecastData, None, PatchTst]):
     def calibrate(self, predictor: Forecaster) -> dict[str, float]:
         """Stretch the bands until they cover as many validation windows as they claim."""
         windows = predicted_quantiles(predictor.model, self.valid_batches)
-        predictor.bands = calibrate_bands(*windows)
+        dataset = self.dataset
+        num_steps = sum(dataset.valid_ends) - sum(dataset.train_ends)
+        predictor.bands = calibrate_bands(*windows, num_steps)
         return predictor.bands
 
     def evaluate_test(self, predictor: Forecaster, valid: dict[str, float]) -> TestReport:
