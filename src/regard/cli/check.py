@@ -43,11 +43,11 @@ def check(
         One JSON object instead of text.
     """
     from regard.data.readers.problems import RowProblem, UnreadableRowsError
-    from regard.runs.run import choose_task
     from regard.setup.base_task import ReadOptions
     from regard.setup.config import RunConfig
     from regard.setup.inspect import open_sources
     from regard.setup.request import Request
+    from regard.tasks.choice import choose_task
 
     typed = (*options.settings(), *settings)
     request = Request.parse(typed, paths={"path": data})

@@ -59,7 +59,8 @@ from regard.setup.memory_advice import MemoryAdvice
 from regard.setup.pretrained import load_initial_weights, read_pretrained, stored_vocabulary
 from regard.setup.request import Request
 from regard.setup.resolve import resolve
-from regard.tasks import guess_task, task_named, task_of
+from regard.tasks import task_of
+from regard.tasks.choice import choose_task
 from regard.training.checkpoint import (
     Counters,
     checkpoint_path,
@@ -273,38 +274,6 @@ def require_free(folder: ModelFolder, *, is_locked: bool = False) -> None:
         "Train a new model: another `output`.",
         NextStep("Resume", "train", settings=(("output", str(folder.path)), ("resume", ""))),
     )
-
-
-def choose_task(request: Request, source: DataSource | None) -> Task:
-    """Return the task of a request, by default the task of the data.
-
-    Args:
-        request: What the user set.
-        source: The data; None for the embedded corpus, which is for translation.
-
-    Raises:
-        ConfigError: There is no such task.
-        DataError: No task can use the data.
-    """
-    draft = request.bind_all_but_model(RunConfig())
-    if request.task is not None:
-        name = request.task
-    elif source is None:
-        name = "translation"
-    else:
-        data = request.table.get("data", {})
-        encoding = str(data.get("encoding", "utf-8"))
-        has_targets = data.get("targets", "none") != "none"
-        columns = draft.data.columns
-        name = guess_task(source, has_targets=has_targets, encoding=encoding, columns=columns)
-    task = task_named(name)
-    kind = draft.qa.kind
-    if request.is_explicit("qa.kind") and task.for_config(draft).defaults.qa.kind != kind:
-        raise ConfigError(
-            f"qa.kind={kind}: a kind of question answering; the data is for {name}.  Rows with "
-            "context, question and answers are for `task=question-answering`"
-        )
-    return task.for_config(draft)
 
 
 def _request(

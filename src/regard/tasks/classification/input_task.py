@@ -40,6 +40,7 @@ class InputClassificationTask(Task):
 
     def __init__(self, modality: Modality) -> None:
         self.modality = modality
+        self.sections = frozenset({"audio"} if modality.reads_frames else ())
         self.name, self.purpose = modality.task, f"classify {modality.unit}"
 
     @property

@@ -154,6 +154,7 @@ class ForecastingTask(Task):
     purpose = "forecast series"
     verbs = (("forecast", "series.csv"), ("evaluate", "series.csv"))
     example_data = "series.csv"
+    sections = frozenset({"forecast"})
     families = FORECASTERS
     presets = FORECAST_PRESETS
     loss_unit = "deviations of the window"

@@ -47,6 +47,7 @@ class GenerativeQuestionAnsweringTask(Task):
     example_data = QuestionAnsweringTask.example_data
     has_picture = True
     has_long_sources = True
+    sections = frozenset({"tokenizer", "search", "qa"})
     families = ENCODER_DECODERS
     presets = WRITTEN_ANSWER_PRESETS
 

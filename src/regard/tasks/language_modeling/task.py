@@ -46,6 +46,7 @@ class LanguageModelingTask(Task):
     purpose = "continue a text"
     verbs = (("generate", "PROMPT"), ("evaluate", "other.txt"))
     example_data = "book.txt"
+    sections = frozenset({"tokenizer", "sampling"})
     families = DECODERS
     presets = LANGUAGE_MODEL_PRESETS
 

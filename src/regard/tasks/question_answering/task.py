@@ -118,6 +118,7 @@ class QuestionAnsweringTask(Task):
     example_data = "questions.jsonl"
     loss_unit = "nats per window"
     has_picture = True
+    sections = frozenset({"tokenizer", "qa"})
     families = ENCODERS
     presets = QUESTION_PRESETS
 

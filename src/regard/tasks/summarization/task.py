@@ -43,6 +43,7 @@ class SummarizationTask(Task):
     example_data = "documents.jsonl"
     has_picture = True
     has_long_sources = True
+    sections = frozenset({"tokenizer", "search"})
     families = ENCODER_DECODERS
     presets = SUMMARIZATION_PRESETS
 

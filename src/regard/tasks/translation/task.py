@@ -36,6 +36,7 @@ class TranslationTask(Task):
     verbs = (("translate", "TEXT"), ("evaluate", "pairs.tsv"))
     example_data = "pairs.tsv"
     has_picture = True
+    sections = frozenset({"tokenizer", "search"})
     families = ENCODER_DECODERS
     presets = SEQ2SEQ_PRESETS
 

@@ -1,0 +1,69 @@
+"""The task of a run, as set or by the data; what it does not read is refused."""
+
+from __future__ import annotations
+
+import msgspec
+
+from regard.data.readers.source import DataSource
+from regard.errors import ConfigError
+from regard.setup.base_task import Task
+from regard.setup.config import RunConfig
+from regard.setup.request import Request
+from regard.tasks import TASKS, guess_task, task_named
+
+
+def choose_task(request: Request, source: DataSource | None) -> Task:
+    """Return the task of a request, by default the task of the data.
+
+    Args:
+        request: What the user set.
+        source: The data; None for the embedded corpus, which is for translation.
+
+    Raises:
+        ConfigError: There is no such task, or a setting is set that it does not read.
+        DataError: No task can use the data.
+    """
+    draft = request.bind_all_but_model(RunConfig())
+    if request.task is not None:
+        name = request.task
+    elif source is None:
+        name = "translation"
+    else:
+        data = request.table.get("data", {})
+        encoding = str(data.get("encoding", "utf-8"))
+        has_targets = data.get("targets", "none") != "none"
+        columns = draft.data.columns
+        name = guess_task(source, has_targets=has_targets, encoding=encoding, columns=columns)
+    task = task_named(name)
+    kind = draft.qa.kind
+    if request.is_explicit("qa.kind") and task.for_config(draft).defaults.qa.kind != kind:
+        raise ConfigError(
+            f"qa.kind={kind}: a kind of question answering; the data is for {name}.  Rows with "
+            "context, question and answers are for `task=question-answering`"
+        )
+    task = task.for_config(draft)
+    _require_read(request, draft, task)
+    return task
+
+
+def _require_read(request: Request, draft: RunConfig, task: Task) -> None:
+    """Raise ConfigError where a setting differs from its default that only other tasks read."""
+    others = frozenset(name for other in TASKS.values() for name in other.sections)
+    for section in sorted(others - task.sections):
+        table = request.explicit.get(section)
+        if not isinstance(table, dict):
+            continue
+        values, defaults = getattr(draft, section), getattr(RunConfig(), section)
+        for name in table:
+            value = getattr(values, name)
+            if value != getattr(defaults, name):
+                readers = [other.name for other in TASKS.values() if section in other.sections]
+                text = msgspec.to_builtins(value)
+                text = ",".join(map(str, text)) if isinstance(text, list | tuple) else text
+                raise ConfigError(
+                    f"`{section}.{name}={text}`: a setting of {', '.join(readers)}; the data is "
+                    f"for {task.name}.  Leave it out."
+                )
+
+
+__all__ = ["choose_task"]
