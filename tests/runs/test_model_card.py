@@ -4,8 +4,8 @@ from msgspec.structs import replace
 
 from regard.errors import NextStep
 from regard.runs.model_card import model_card
-from regard.setup.base_task import TestReport
 from regard.setup.config import DataConfig, OptimizerConfig, RunConfig, TrainingConfig
+from regard.setup.evaluation_report import TestReport
 from regard.training.events import Finished
 
 CONFIG = RunConfig(

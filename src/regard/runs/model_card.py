@@ -7,8 +7,8 @@ import shlex
 from regard.errors import NextStep
 from regard.hub.file_names import CURVES
 from regard.models import PatchTstConfig, VitConfig
-from regard.setup.base_task import TestReport
 from regard.setup.config import RunConfig
+from regard.setup.evaluation_report import TestReport
 from regard.training.events import Finished
 
 _SMALL = 0.1  # figures below have as many digits, not decimals

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,8 +34,8 @@ from regard.models.base.bounded_build import (
 )
 from regard.settings.binding import convert_fields
 from regard.setup.config import DataConfig, ForecastConfig, RunConfig
-from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
-from regard.setup.facts import DataFacts
+from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
+from regard.setup.facts import DataDetails, DataFacts, LongSources
 from regard.setup.inspect import with_present_paths
 from regard.setup.presets import FamilyPresets
 from regard.setup.request import Request
@@ -160,34 +160,6 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class DataDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """What a report on data says beyond the summary.
-
-    Args:
-        fields: Plain values by name.
-        lines: The same as lines, a short title and the text each.
-        num_near_twins: Rows of text that differ from another only in punctuation and the like.
-    """
-
-    fields: dict[str, Any] = {}
-    lines: list[tuple[str, str]] = []
-    num_near_twins: int = 0
-
-
-class LongSources(NamedTuple):
-    """Sources that may be long, with what is written for them.
-
-    Args:
-        sources: One a row.
-        targets: One a row.
-        beginnings: What sources begin with that all of their text should see, such as questions.
-    """
-
-    sources: Sequence[str]
-    targets: Sequence[str]
-    beginnings: Sequence[str] = ()
-
-
 class Dataset(msgspec.Struct, Generic[R], kw_only=True):
     """The data of a run, read and split; each task has a subclass.
 
@@ -305,33 +277,6 @@ class TrainingBatches(Batches, SequentialBatches, Protocol):
 
 Evaluator = Callable[[ExponentialMovingAverage], Evaluation]
 """Evaluates averaged weights on the validation data."""
-
-
-class TestReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Results of a finished run.
-
-    Args:
-        test: Figures on the test data by name; empty without test data.
-        summary: Validation and test figures in a line.
-        suggested: Commands to try next, with `FOLDER` for the model folder.
-        kind: Description of the model, such as ``A translation model (en-de)``.
-        rows: Sizes of the parts of the data, in words.
-        notes: What the figures mean.
-        limits: What the model cannot do.
-    """
-
-    __test__ = False  # pytest collects classes of this name
-
-    test: dict[str, float]
-    summary: str
-    suggested: list[NextStep]
-    kind: str
-    rows: str
-    notes: str
-    limits: str = (
-        "The model knows the kind of text it was trained on and nothing else; what it writes may "
-        "be fluent\nand wrong. Check what matters."
-    )
 
 
 class RunParts(msgspec.Struct, Generic[D, V, M], frozen=True, kw_only=True):

@@ -10,9 +10,9 @@ import torch
 from regard.data.languages import has_spaces_between_words
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.models import Model
-from regard.setup.base_task import Dataset, LongSources, Task
+from regard.setup.base_task import Dataset, Task
 from regard.setup.config import RunConfig
-from regard.setup.facts import SourceLengths
+from regard.setup.facts import LongSources, SourceLengths
 from regard.setup.fine_tuning import freeze
 from regard.training.events import ModelSummary, TokenizerSummary
 from regard.training.precision import compute_dtype

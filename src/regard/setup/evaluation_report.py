@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from regard.errors import ConfigError
+from regard.errors import ConfigError, NextStep
 
 
 class Picture(Protocol):
@@ -109,6 +109,33 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
         fields = msgspec.structs.asdict(self)
         del fields["picture"]
         return {"worst": []} | msgspec.to_builtins(fields) | shared
+
+
+class TestReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Results of a finished run.
+
+    Args:
+        test: Figures on the test data by name; empty without test data.
+        summary: Validation and test figures in a line.
+        suggested: Commands to try next, with `FOLDER` for the model folder.
+        kind: Description of the model, such as ``A translation model (en-de)``.
+        rows: Sizes of the parts of the data, in words.
+        notes: What the figures mean.
+        limits: What the model cannot do.
+    """
+
+    __test__ = False  # pytest collects classes of this name
+
+    test: dict[str, float]
+    summary: str
+    suggested: list[NextStep]
+    kind: str
+    rows: str
+    notes: str
+    limits: str = (
+        "The model knows the kind of text it was trained on and nothing else; what it writes may "
+        "be fluent\nand wrong. Check what matters."
+    )
 
 
 def score_interval(

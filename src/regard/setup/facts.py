@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import timeit
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -45,6 +45,34 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     model: dict[str, Any] = {}
     audio: LogMelConfig | None = None
     forecast: ForecastConfig | None = None
+
+
+class DataDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report on data says beyond the summary.
+
+    Args:
+        fields: Plain values by name.
+        lines: The same as lines, a short title and the text each.
+        num_near_twins: Rows of text that differ from another only in punctuation and the like.
+    """
+
+    fields: dict[str, Any] = {}
+    lines: list[tuple[str, str]] = []
+    num_near_twins: int = 0
+
+
+class LongSources(NamedTuple):
+    """Sources that may be long, with what is written for them.
+
+    Args:
+        sources: One a row.
+        targets: One a row.
+        beginnings: What sources begin with that all of their text should see, such as questions.
+    """
+
+    sources: Sequence[str]
+    targets: Sequence[str]
+    beginnings: Sequence[str] = ()
 
 
 class Pretrained(msgspec.Struct, frozen=True, kw_only=True):

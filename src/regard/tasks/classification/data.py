@@ -23,9 +23,9 @@ from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_records
 from regard.data.splits import count_near_twins
 from regard.errors import DataError
-from regard.setup.base_task import DataDetails, Dataset, ReadOptions
+from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig, two_columns
-from regard.setup.facts import DataFacts
+from regard.setup.facts import DataDetails, DataFacts
 from regard.setup.held_out import split_rows
 
 L = TypeVar("L", LabeledTexts, LabeledInputs)

@@ -10,10 +10,10 @@ from regard.models import Model
 from regard.setup.base_task import (
     FOLDER,
     RunParts,
-    TestReport,
     TrainingBatches,
     TrainingSetup,
 )
+from regard.setup.evaluation_report import TestReport
 from regard.tasks.classification.data import ClassificationData
 from regard.tasks.classification.loss import (
     ClassificationLoss,

@@ -16,9 +16,9 @@ from regard.data.readers.time_series import TimeSeriesFile, read_time_series
 from regard.data.seasons import find_seasons
 from regard.data.time_series import TimeSeries
 from regard.errors import ConfigError, DataError
-from regard.setup.base_task import DataDetails, Dataset, ReadOptions
+from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig, ForecastConfig
-from regard.setup.facts import DataFacts
+from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.forecasting.windows import EPOCH_WINDOWS, Calendar
 
 _HELD_OUT = {"valid": 0.1, "test": 0.05}  # of a series, at least a horizon

@@ -17,12 +17,11 @@ from regard.setup.base_task import (
     ReadOptions,
     RunParts,
     Task,
-    TestReport,
     TrainingSetup,
 )
 from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
-from regard.setup.evaluation_report import EvaluationOptions
+from regard.setup.evaluation_report import EvaluationOptions, TestReport
 from regard.setup.presets import LANGUAGE_MODEL_PRESETS
 from regard.tasks.language_modeling.data import TextData, read_text_data
 from regard.tasks.language_modeling.evaluation import TextReport, evaluate_text, read_test_text

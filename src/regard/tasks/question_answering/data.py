@@ -13,9 +13,9 @@ from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
 from regard.data.tokenizer import suggest_vocab_size
 from regard.errors import ConfigError, DataError
-from regard.setup.base_task import DataDetails, Dataset, ReadOptions
+from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig
-from regard.setup.facts import DataFacts
+from regard.setup.facts import DataDetails, DataFacts
 from regard.setup.held_out import split_rows
 
 _CHARS_OF_TEXT = 500  # that count of a text: a long one does not need a larger model

@@ -21,10 +21,11 @@ from regard.metrics.answers import (
 )
 from regard.metrics.words import split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
-from regard.setup.base_task import FOLDER, TestReport
+from regard.setup.base_task import FOLDER
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,
+    TestReport,
     score_interval,
 )
 from regard.setup.held_out import training_rows, unseen_rows

@@ -16,13 +16,12 @@ from regard.setup.base_task import (
     ReadOptions,
     RunParts,
     Task,
-    TestReport,
     TrainingBatches,
     TrainingSetup,
 )
 from regard.setup.build import summarize_tokens
 from regard.setup.config import DataConfig, RunConfig
-from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
+from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport, TestReport
 from regard.setup.presets import QUESTION_PRESETS
 from regard.tasks.question_answering.answerer import THRESHOLD, Answerer
 from regard.tasks.question_answering.data import (

@@ -13,9 +13,9 @@ from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.columns import SUMMARY_ROLES
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
-from regard.setup.base_task import DataDetails, Dataset, LongSources, ReadOptions
+from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig, two_columns
-from regard.setup.facts import DataFacts
+from regard.setup.facts import DataDetails, DataFacts, LongSources
 from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
 
 _MOST_CHARS = 1_000_000  # of a document: about 200,000 words

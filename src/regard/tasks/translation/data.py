@@ -14,9 +14,9 @@ from regard.data.readers.columns import PAIR_ROLES
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_pairs, read_pairs
 from regard.errors import ConfigError
-from regard.setup.base_task import DataDetails, Dataset, ReadOptions
+from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig, two_columns
-from regard.setup.facts import DataFacts
+from regard.setup.facts import DataDetails, DataFacts
 from regard.tasks.sequence_to_sequence.data import describe_pairs, read_parts
 
 _FEW_TARGETS = 10  # rows for each different target, from which targets look like labels
