@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -56,20 +56,9 @@ def forecast(
         One JSON object for each series.
     """
     from regard.data.dropped_rows import count_reasons
-    from regard.errors import ConfigError
     from regard.tasks.forecasting.predictor import Forecaster
 
-    suffix = "" if output is None else Path(output).suffix.lower()
-    if output not in (None, "-") and suffix not in (*_PICTURES, *_JSON, *_TABLES):
-        known = ", ".join((*_TABLES, *_JSON, *_PICTURES))
-        raise ConfigError(f"{output}: a name that ends in one of {known} was expected.")
-    if json and suffix in (*_PICTURES, *_TABLES):
-        raise ConfigError(f"{output}: --json writes JSON lines.  Name a .jsonl file.")
-    if output is not None and suffix in _PICTURES:
-        from regard.plots.style import require_matplotlib, require_writable
-
-        require_matplotlib()
-        require_writable(output)
+    kind = _check_output(output, json=json)
     forecaster = open_predictor(model, Forecaster, "forecast series")
     file = forecaster.read("-" if data is None else data, encoding)
     dropped = count_reasons(file.dropped)
@@ -77,12 +66,39 @@ def forecast(
     for note in (f"read as {file.read_as.text}", *file.notes, *reasons):
         print(f"regard: note: {file.series.path}: {note}.", file=sys.stderr)
     results = forecaster.forecast(file, horizon)
-    if output is not None and suffix in _PICTURES:
+    if output is not None and kind == "picture":
         forecaster.draw(file, results, output)
-    elif json or suffix in _JSON:
+    elif kind == "json":
         write_rows((msgspec.json.encode(result).decode() for result in results), output)
     else:
-        write_rows(_table(results, "\t" if suffix == ".tsv" else ","), output)
+        write_rows(_table(results, "\t" if kind == "tsv" else ","), output)
+
+
+def _check_output(output: str | None, *, json: bool) -> Literal["picture", "json", "csv", "tsv"]:
+    """Return what is written, by the name of the file and the option.
+
+    Raises:
+        ConfigError: The name has another ending, or one that is not for JSON; the picture cannot be
+            written.
+    """
+    from regard.errors import ConfigError
+
+    suffix = "" if output in (None, "-") else Path(output).suffix.lower()
+    if suffix in _PICTURES or suffix in _TABLES:
+        if json:
+            raise ConfigError(f"{output}: --json writes JSON lines.  Name a .jsonl file.")
+    elif output not in (None, "-") and suffix not in _JSON:
+        known = ", ".join((*_TABLES, *_JSON, *_PICTURES))
+        raise ConfigError(f"{output}: a name that ends in one of {known} was expected.")
+    if output is not None and suffix in _PICTURES:
+        from regard.plots.style import require_matplotlib, require_writable
+
+        require_matplotlib()
+        require_writable(output)
+        return "picture"
+    if json or suffix in _JSON:
+        return "json"
+    return "tsv" if suffix == ".tsv" else "csv"
 
 
 def _table(results: Sequence[Forecast], delimiter: str) -> Iterator[str]:
