@@ -27,6 +27,8 @@ EXPORTED = ("gpt", *(name for name in CASES if name not in (*COMPILED, "transfor
 """The graph of the Transformer is a part of that of the one that copies."""
 FED_BACK = "lstm"
 """Its decoder is fed its last output, so a graph is for one length of the target."""
+FIXED = "patch_tst"
+"""It reads windows of one length."""
 
 
 @pytest.fixture(autouse=True)
@@ -72,9 +74,13 @@ def test_an_exported_graph_gives_the_same_for_any_batch_and_length(name):
     lengths = [Dim("length", min=3, max=500), Dim("target_length", min=2, max=500)]
     if name == FED_BACK:
         lengths[1] = Dim.STATIC
+    if name == FIXED:
+        lengths[0] = Dim.STATIC
     batch = Dim("batch", max=64)
     shapes = tuple({0: batch, 1: length} for _, length in zip(case.inputs, lengths, strict=False))
     exported = torch.export.export(model, case.inputs, dynamic_shapes=shapes).module()
     assert_near(exported(*case.inputs), model(*case.inputs), 1e-5)
     others = longer(case.inputs, keeps_target=name == FED_BACK)
+    if name == FIXED:
+        others = tuple(torch.cat([x, x.flip(0), x]) for x in case.inputs)
     assert_near(exported(*others), model(*others), 1e-5)

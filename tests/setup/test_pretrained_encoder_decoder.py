@@ -18,8 +18,8 @@ SHORT = (
     "data.max_length=32",
     "training.batch_tokens=256",
     "training.precision=float32",
-    "search.max_length=8",
 )
+OUTPUT = "search.max_length=8"
 SIZES = ("model.hidden_dim=64", "model.num_heads=2", "model.num_layers=2")
 BYTES = ("tokenizer.kind=byte", "tokenizer.tags=<mask>")  # the same vocabulary whatever the text
 ALONE = (*SHORT, *SIZES, *BYTES, "preset=tiny", "training.epochs=1")
@@ -74,7 +74,7 @@ def begun(pairs, folder, monkeypatch, *settings):
     translator = train(
         pairs,
         folder,
-        settings=(*SHORT, "training.epochs=1", *settings),
+        settings=(*SHORT, OUTPUT, "training.epochs=1", *settings),
         report=events.append,
     )
     assert [event for event in events if isinstance(event, Evaluated)]
@@ -145,7 +145,7 @@ def test_a_stopped_run_ends_with_the_same_bits(encoder, decoder, pairs, tmp_path
         if isinstance(event, Saved) and event.step > 2:
             raise CrashError
 
-    settings = (*SHORT, *sides(encoder, decoder), "training.epochs=1")
+    settings = (*SHORT, OUTPUT, *sides(encoder, decoder), "training.epochs=1")
     train(pairs, tmp_path / "straight", settings=settings)
     with pytest.raises(CrashError):
         train(pairs, tmp_path / "crashed", settings=settings, report=crash)

@@ -125,9 +125,8 @@ INPUT_CHECKPOINT_FORMATS: dict[str, CheckpointFormat] = {
 if TYPE_CHECKING:
     ModelConfig = FamilyConfig
 else:
-    ModelConfig = reduce(
-        or_, [family.config for family in (FAMILIES | INPUT_ENCODERS | FORECASTERS).values()]
-    )
+    _ALL = ENCODER_DECODERS | FAMILIES | INPUT_ENCODERS | FORECASTERS
+    ModelConfig = reduce(or_, [family.config for family in _ALL.values()])
     """The settings of any family; the setting ``family`` names it."""
 
 
