@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from regard.data.readers.memory import source_of_rows
-from regard.data.readers.time_series import read_time_series
+from regard.data.readers.series_tables import read_time_series
 from regard.errors import DataError
 
 

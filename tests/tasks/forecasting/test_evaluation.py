@@ -17,7 +17,7 @@ from regard.errors import ConfigError, DataError
 from regard.metrics import forecast_baselines
 from regard.metrics.forecast_baselines import seasonal_naive
 from regard.metrics.forecasts import LEVELS
-from regard.plots.forecasts import ForecastPanel
+from regard.plots.forecast_panels import ForecastPanel
 from regard.setup.evaluation_report import EvaluationOptions
 from regard.tasks.forecasting import evaluation
 from regard.tasks.forecasting.evaluation import FloorComparison, ForecastReport, evaluate_forecasts

@@ -16,7 +16,7 @@ from regard.tasks.forecasting.loss import (
     forecast_measures,
     stretch_bands,
 )
-from regard.tasks.forecasting.windows import WindowBatch
+from regard.tasks.forecasting.series_windows import WindowBatch
 
 RNG = np.random.default_rng(0)
 

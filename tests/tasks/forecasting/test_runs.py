@@ -16,7 +16,7 @@ import pytest
 
 import regard
 from regard.__main__ import main
-from regard.data.readers.time_series import read_time_series
+from regard.data.readers.series_tables import read_time_series
 from regard.errors import ConfigError, DataError
 from regard.runs.run import resume, train
 from regard.setup.base_task import ReadOptions

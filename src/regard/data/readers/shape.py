@@ -20,11 +20,11 @@ from regard.data.readers.columns import SUMMARY_ROLES, find_column, find_pair, f
 from regard.data.readers.idx import find_idx, is_idx
 from regard.data.readers.labeled_folders import describe_kinds
 from regard.data.readers.series import is_date, is_like_number
+from regard.data.readers.series_tables import is_time_series
 from regard.data.readers.source import DataSource, describe_folder_as_file
 from regard.data.readers.squad import is_squad
 from regard.data.readers.tables import read_cells
 from regard.data.readers.text_lines import open_text, read_lines
-from regard.data.readers.time_series import is_time_series
 from regard.errors import DataError
 
 DataKind = Literal["idx", "images", "recordings", "squad", "records", "table", "text"]

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.listing import list_first
+from regard.data.readers.series_tables import TimeSeriesFile, read_time_series
 from regard.data.readers.source import DataSource, as_source
-from regard.data.readers.time_series import TimeSeriesFile, read_time_series
 from regard.data.seasons import find_seasons
 from regard.data.time_series import TimeSeries
 from regard.errors import ConfigError, DataError
 from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig, ForecastConfig
 from regard.setup.facts import DataDetails, DataFacts
-from regard.tasks.forecasting.windows import EPOCH_WINDOWS, Calendar
+from regard.tasks.forecasting.series_windows import EPOCH_WINDOWS, Calendar
 
 _HELD_OUT = {"valid": 0.1, "test": 0.05}  # of a series, at least a horizon
 _NUMBERS_PER_CHARACTER = 32  # steps that count as one character of text

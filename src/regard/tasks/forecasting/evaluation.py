@@ -26,7 +26,7 @@ from regard.metrics.forecasts import (
     score_forecasts,
     window_errors,
 )
-from regard.plots.forecasts import ForecastPanel, draw_forecasts
+from regard.plots.forecast_panels import ForecastPanel, draw_forecasts
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from regard.models import PatchTst
-from regard.tasks.forecasting.windows import ForecastBatches
+from regard.tasks.forecasting.series_windows import ForecastBatches
 
 _PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # in units of the mean square of a lag, times rows
 _MOST_COLUMNS = 4096  # of the matrix that is solved

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from regard.metrics.forecasts import LEVELS, MEDIAN, weighted_quantile_loss
 from regard.models import PatchTst
 from regard.models.patch_tst.model import ScaledQuantiles
-from regard.tasks.forecasting.windows import ForecastBatches, WindowBatch
+from regard.tasks.forecasting.series_windows import ForecastBatches, WindowBatch
 from regard.training.train_step import Loss
 
 _LEVELS = torch.tensor(LEVELS)

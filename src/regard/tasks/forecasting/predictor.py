@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from regard.data.readers.memory import InMemory, source_of_rows
+from regard.data.readers.series_tables import TimeSeriesFile
 from regard.data.readers.source import DataSource, as_source
-from regard.data.readers.time_series import TimeSeriesFile
 from regard.data.time_series import TimeSeries
 from regard.errors import ConfigError, DataError
 from regard.metrics.forecasts import LEVELS, MEDIAN
 from regard.models import PatchTst
-from regard.plots.forecasts import ForecastPanel, draw_forecasts
+from regard.plots.forecast_panels import ForecastPanel, draw_forecasts
 from regard.setup.config import RunConfig
 from regard.tasks.forecasting.data import read_series
 from regard.tasks.forecasting.loss import stretch_bands
-from regard.tasks.forecasting.windows import Calendar, SeriesWindows
+from regard.tasks.forecasting.series_windows import Calendar, SeriesWindows
 
 _FORECAST_TOGETHER = 256  # series
 _SEASONS_READ = 2  # before the window, for guesses of missing values

@@ -29,7 +29,7 @@ from regard.tasks.forecasting.loss import (
 )
 from regard.tasks.forecasting.predictor import Forecaster
 from regard.tasks.forecasting.rolling_origins import histories, rolling_origins, window_scales
-from regard.tasks.forecasting.windows import EPOCH_WINDOWS, ForecastBatches
+from regard.tasks.forecasting.series_windows import EPOCH_WINDOWS, ForecastBatches
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.evaluation_loop import AveragedModel, time_evaluation, total_loss
 from regard.training.events import Report

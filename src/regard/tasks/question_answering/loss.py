@@ -18,7 +18,7 @@ from torch import Tensor
 from regard.data.question_rows import Questions
 from regard.metrics.answers import question_scores
 from regard.models import Model, SpanModel
-from regard.tasks.question_answering.windows import (
+from regard.tasks.question_answering.text_windows import (
     Span,
     WindowBatch,
     WindowBatches,

@@ -13,7 +13,7 @@ from regard.models import SpanModel
 from regard.setup.config import RunConfig
 from regard.tasks.question_answering.answerer import Answer, Answerer
 from regard.tasks.question_answering.loss import is_null, span_text
-from regard.tasks.question_answering.windows import (
+from regard.tasks.question_answering.text_windows import (
     Span,
     WindowBatches,
     best_spans,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from regard.data.time_series import TimeIndex, TimeSeries, TimeStep
 from regard.models import PatchTstConfig
-from regard.tasks.forecasting.windows import (
+from regard.tasks.forecasting.series_windows import (
     Calendar,
     ForecastBatches,
     SeriesWindows,

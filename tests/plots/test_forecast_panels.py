@@ -7,8 +7,8 @@ import pytest
 
 from regard.errors import ShapeError
 from regard.metrics import forecasts as metrics
-from regard.plots import forecasts
-from regard.plots.forecasts import LEVELS, ForecastPanel, draw_forecasts
+from regard.plots import forecast_panels
+from regard.plots.forecast_panels import LEVELS, ForecastPanel, draw_forecasts
 from regard.plots.style import ACCENT, BAND, SECOND, WIDE_BAND
 
 
@@ -44,7 +44,7 @@ def test_fourteen_origins_have_a_panel_each(drawn):
 
 
 def test_of_many_panels_some_are_shown_and_the_others_counted(drawn, monkeypatch):
-    monkeypatch.setattr(forecasts, "_MOST_PANELS", 3)
+    monkeypatch.setattr(forecast_panels, "_MOST_PANELS", 3)
     svg = drawn(draw_forecasts, [panel(10, 4, title=f"origin {row}") for row in range(99)])
     assert [text for text in svg.texts if text.startswith("origin ")] == [
         "origin 0",

@@ -20,7 +20,7 @@ from regard.tasks.question_answering.loss import (
     given_answers,
     span_text,
 )
-from regard.tasks.question_answering.windows import (
+from regard.tasks.question_answering.text_windows import (
     IN_BOTH,
     OF_CONTEXT,
     OF_QUESTION,

@@ -6,8 +6,8 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import pytest
 
+from regard.data.readers.series_tables import read_time_series
 from regard.data.readers.source import DataSource
-from regard.data.readers.time_series import read_time_series
 from regard.errors import DataError
 
 NAN = float("nan")
