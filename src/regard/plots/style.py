@@ -231,7 +231,7 @@ class Page:
         self.figure: Figure = Figure(figsize=(1, 1), dpi=_POINTS_PER_INCH, facecolor=PAGE.light)
         self.width = self.height = float(_POINTS_PER_INCH)
         self._ruler: RendererAgg = RendererAgg(8, 8, _POINTS_PER_INCH)
-        self._written: dict[str, str] = {}  # by what stands in for it while lines are measured
+        self._written: dict[str, str] = {}  # by what replaces it while lines are measured
 
     def resize(self, width: float, height: float) -> None:
         """Set the size of the page, in points; what is on it already keeps its fractions of it."""

@@ -139,7 +139,7 @@ def test_dates_that_may_be_days_or_months_are_refused(read):
 def test_dates_that_are_equal_with_the_day_or_the_month_first_go_on_in_iso_form(read):
     file = read(table(["5/5/2024 22:00", "5/5/2024 23:00"]))
     assert file.series.indices[0].times(2, 1) == ["2024-05-06 00:00:00"]
-    assert "(times go on as year-month-day)" in file.read_as.text
+    assert "(times continue as year-month-day)" in file.read_as.text
 
 
 def test_a_step_that_is_known_decides_what_the_times_leave_open(read):

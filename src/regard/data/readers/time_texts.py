@@ -202,7 +202,7 @@ def _readings(
     num_readings = len(readings)
     different = {tuple(reading.times.values()): reading for reading in reversed(readings)}
     readings = list(reversed(different.values()))
-    if len(different) == 1:  # 5/5/2024 in all rows: only ISO form can go on
+    if len(different) == 1:  # 5/5/2024 in all rows: only ISO form can continue
         return [readings[0]._replace(order="")] if num_readings > 1 else readings
     seconds = [
         np.array(list(reading.times.values()), np.int64) // MICROSECONDS for reading in readings
@@ -298,7 +298,7 @@ def _describe_reading(reading: _Reading, matches: Mapping[str, re.Match[str]]) -
         notes.append(f"in dates {words[reading.order]} comes first")
     sample = next(iter(matches.values())).groupdict()
     if sample.get("i") and not reading.order:
-        notes.append("times go on as year-month-day")
+        notes.append("times continue as year-month-day")
     if len(sample.get("Y") or "") == 2 and reading.times:
         first, last = (
             np.datetime64(time // (_DAY * MICROSECONDS), "D").astype("M8[Y]")
@@ -366,7 +366,7 @@ def _strftime_of(matches: Mapping[str, re.Match[str]], order: str) -> str:
         matches.values(),
         key=lambda match: (sum(part is not None for part in match.groups()), len(match[0])),
     )
-    if "i" in exemplar.groupdict() and not order:  # times go on in ISO form
+    if "i" in exemplar.groupdict() and not order:  # times continue in ISO form
         has_clock = (exemplar["H"] or exemplar["H2"]) is not None
         return f"%Y-%m-%d %H:%M:%S{'%z' if exemplar['z'] else ''}" if has_clock else ""
     # A number is padded unless a single digit is written somewhere.

@@ -1,4 +1,4 @@
-"""The checkpoint format that a model can be written in, or all that stands against each."""
+"""The checkpoint format that a model can be written in, or every obstacle to each."""
 
 from __future__ import annotations
 

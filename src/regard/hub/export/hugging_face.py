@@ -73,7 +73,7 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
     config = cast("ModelConfig", encoder.config)
     if isinstance(model, SpanModel) and model.roles is not None:
         raise ConfigError(
-            "qa.match_words=true: published models are not told which words of a text are in the "
+            "qa.match_words=true: published models do not read which words of a text are in the "
             "question.  A model that can be written is trained with `qa.match_words=false` "
             "`model.rotary_base=none`, or starts from a published head for questions."
         )
