@@ -88,14 +88,14 @@ def test_few_windows_never_make_a_band_narrower():
     quantiles = np.broadcast_to(np.linspace(-3, 3, len(LEVELS)), (3, 2, len(LEVELS)))
     assert set(calibrate_bands(np.full((3, 2), 0.01), quantiles, 4).values()) == {1.0}
     many = np.broadcast_to(quantiles[0], (40, 2, len(LEVELS)))
-    assert max(calibrate_bands(np.full((40, 2), 0.01), many, 41).values()) < 0.2
+    assert max(calibrate_bands(np.full((40, 2), 0.01), many, 41).values()) < 0.3
 
 
 def test_a_single_horizon_stretches_a_band_to_its_largest_error():
     quantiles = np.broadcast_to(np.linspace(-1, 1, len(LEVELS)), (1, 5, len(LEVELS)))
-    factors = calibrate_bands(np.array([[0.0, 0.1, 0.1, 0.2, 4.0]]), quantiles, 5)
-    assert factors["band_95"] == pytest.approx(4.0)
-    assert factors["band_80"] == pytest.approx(4.0 / 0.8)
+    factors = calibrate_bands(np.array([[0.0, 0.1, 0.1, 0.2, 2.0]]), quantiles, 5)
+    assert factors["band_95"] == pytest.approx(2.0)
+    assert factors["band_80"] == pytest.approx(2.0 / 0.8)
 
 
 def test_stretched_quantiles_rise_and_keep_the_median():
