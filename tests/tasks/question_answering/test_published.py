@@ -189,7 +189,7 @@ def test_a_model_of_a_run_goes_out_with_its_vocabulary(transformers, tmp_path):
         "training.precision=float32",
         "qa.match_words=false",
     )
-    with pytest.raises(ConfigError, match=r"qa.match_words=true: published models do not read which"):
+    with pytest.raises(ConfigError, match=r"qa.match_words=true: published models do not"):
         told: Any = train(
             None,
             tmp_path / "told",
