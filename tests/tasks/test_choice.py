@@ -43,3 +43,16 @@ def test_a_task_that_is_set_reads_its_own_settings(pairs):
     assert choose_task(request, pairs).name == "language-modeling"
     with pytest.raises(ConfigError, match="a setting of translation"):
         choose_task(Request.parse(["task=language-modeling", "search.beam=3"]), pairs)
+
+
+@pytest.fixture(scope="module")
+def hours(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "y.csv"
+    path.write_text("time,y\n" + "".join(f"2024-01-01 {h:02}:00,{h % 3}\n" for h in range(24)))
+    return open_source(str(path))
+
+
+@pytest.mark.parametrize("setting", ["languages=en-de", "max_length=50", "drop_overlap=true"])
+def test_a_setting_of_the_data_that_the_task_does_not_read_is_refused(hours, setting):
+    with pytest.raises(ConfigError, match=f"`data.{setting}`: .*the data is for forecasting"):
+        choose_task(Request.parse([f"data.{setting}"]), hours)

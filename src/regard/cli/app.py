@@ -160,13 +160,16 @@ def overview() -> str:
 
 def build_app() -> App:
     """Build the application."""
-    from cyclopts import App
+    from cyclopts import App, Parameter
+
+    from regard.cli.parameters import convert_typed
 
     app = App(
         name="regard",
         help=_PURPOSE,
         version=lambda: regard.__version__,
         suppress_keyboard_interrupt=False,  # a signal has an exit code of its own
+        default_parameter=Parameter(converter=convert_typed),
     )
     bench = App(
         name="bench",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, get_args
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter, Token, convert
 
 _HYPHEN, _PROTECTED = "-", "\0"
 
@@ -31,6 +31,17 @@ def restore_hyphens(text: str) -> str:
 
 def _convert_word(_: object, tokens: Sequence[Token]) -> str:
     return _HYPHEN if tokens[0].value == _PROTECTED else tokens[0].value
+
+
+def convert_typed(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Return the value of an option, which cyclopts would round where a whole number is expected.
+
+    Raises:
+        ValueError: It is a fraction, and the option takes whole numbers.
+    """
+    if int in (get_args(kind) or (kind,)) and any("." in token.value for token in tokens):
+        raise ValueError(f"{tokens[0].value}: a whole number was expected.")
+    return convert(kind, tokens)
 
 
 def _refuse_empty(_: object, value: Any) -> None:

@@ -370,6 +370,7 @@ class Task(ABC):
         loss_unit: Unit of its losses; empty where they have none.
         has_picture: Whether its evaluations have a picture.
         sections: Sections of the settings that it reads, of those that some tasks do not.
+        unread: Settings of section data that it does not read.
         verbs: Verbs that use its models, with the word for their argument.
         example_data: Name of a file that it could be trained on, for suggested commands.
         has_long_sources: Whether models write targets for sources that may be long: the end of one
@@ -381,6 +382,7 @@ class Task(ABC):
     loss_unit: str = "nats per token"
     has_picture: bool = False
     sections: frozenset[str] = frozenset({"tokenizer"})
+    unread: frozenset[str] = frozenset({"languages", "targets"})
     verbs: tuple[tuple[str, str], ...] = ()
     example_data: str = ""
     has_long_sources: bool = False

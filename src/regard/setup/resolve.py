@@ -122,7 +122,10 @@ def _base_model(
     presets = task.presets[family]
     if preset not in presets:
         raise ConfigError(f"preset={preset}: one of auto, {', '.join(presets)} was expected.")
-    model = replace(presets[preset].model, **facts.data.model)
+    try:
+        model = replace(presets[preset].model, **facts.data.model)
+    except ValueError as error:
+        raise ConfigError(f"model.{error}") from error
     if not isinstance(model, EncoderDecoderConfig):
         return model
     pretrained_parts = {} if facts.pretrained is None else facts.pretrained.parts

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from regard.data.readers.source import DataSource
 from regard.errors import ConfigError
+from regard.settings.values import word_of
 from regard.setup.base_task import Task
 from regard.setup.config import RunConfig
 from regard.setup.request import Request
@@ -49,21 +48,24 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
 def _require_read(request: Request, draft: RunConfig, task: Task) -> None:
     """Raise ConfigError where a setting differs from its default that only other tasks read."""
     others = frozenset(name for other in TASKS.values() for name in other.sections)
-    for section in sorted(others - task.sections):
+    refused = {(section, None) for section in others - task.sections}
+    refused |= {("data", name) for name in task.unread}
+    for section, name in sorted(refused, key=str):
         table = request.explicit.get(section)
-        if not isinstance(table, dict):
-            continue
-        values, defaults = getattr(draft, section), getattr(RunConfig(), section)
-        for name in table:
-            value = getattr(values, name)
-            if value != getattr(defaults, name):
-                readers = [other.name for other in TASKS.values() if section in other.sections]
-                text = msgspec.to_builtins(value)
-                text = ",".join(map(str, text)) if isinstance(text, list | tuple) else text
-                raise ConfigError(
-                    f"`{section}.{name}={text}`: a setting of {', '.join(readers)}; the data is "
-                    f"for {task.name}.  Leave it out."
-                )
+        names = table if isinstance(table, dict) else {}
+        for key in names if name is None else {name} & names.keys():
+            value = getattr(getattr(draft, section), key)
+            if value == getattr(getattr(RunConfig(), section), key):
+                continue
+            readers = [
+                other.name
+                for other in TASKS.values()
+                if (section in other.sections if name is None else name not in other.unread)
+            ]
+            raise ConfigError(
+                f"`{section}.{key}={word_of(value)}`: a setting of {', '.join(readers)}; the data "
+                f"is for {task.name}.  Leave it out."
+            )
 
 
 __all__ = ["choose_task"]

@@ -7,6 +7,7 @@ import torch
 
 from regard.errors import ShapeError
 from regard.models import PatchTst, PatchTstConfig
+from regard.models.patch_tst.model import SeriesInputs
 
 SIZES = {
     "window": 8,
@@ -122,7 +123,7 @@ def test_without_a_linear_path_there_is_none():
 
 def test_an_ensemble_is_the_mean_of_its_members():
     model = build(num_members=2)
-    scaled = model.scaled(windows())
+    scaled = model.scaled(SeriesInputs(windows()))
     mean = scaled.quantiles.mean(0) * scaled.scale[..., None] + scaled.mean[..., None]
     torch.testing.assert_close(model(windows()), mean)
     assert not torch.allclose(scaled.quantiles[0], scaled.quantiles[1])
@@ -138,3 +139,17 @@ def test_gradients_of_the_history_are_exact_to_second_order():
 def test_an_even_number_of_levels_has_no_median():
     with pytest.raises(ValueError, match="num_levels must be odd"):
         PatchTstConfig(num_levels=10)
+
+
+def test_an_observed_column_of_large_numbers_keeps_its_differences():
+    model = build(num_observed=1)
+    observed = torch.randn(4, 8, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    found = model(windows(), observed=observed + 1e9)
+    torch.testing.assert_close(found, model(windows(), observed=observed), atol=1e-4, rtol=1e-4)
+
+
+def test_an_observed_column_that_is_constant_but_for_rounding_says_nothing():
+    model = build(num_observed=1)
+    constant = torch.full((4, 8, 1), 1 / 3, dtype=torch.float64)
+    found = model(windows(), observed=constant)
+    assert torch.equal(found, model(windows(), observed=torch.zeros_like(constant)))

@@ -368,3 +368,29 @@ def test_the_median_of_noise_does_not_dance_and_the_band_covers(tmp_path):
         medians.append(quantiles[:, 5])
     assert 0.65 <= np.mean(inside) <= 0.95
     assert np.std(medians) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (("forecast.seasons=5000",), "the longest has 340"),
+        (("model.window=7", "model.patch=2"), r"model\.window must be a multiple of patch"),
+        (("model.window=5000",), "has 328 steps to train on"),
+        (("model.num_levels=9",), r"model\.num_levels=9: the data asks for 11"),
+        (("model.num_known=3",), r"model\.num_known=3: the data asks for 0"),
+        (("data.valid=60%", "data.test=50%"), "nothing to train on"),
+        (("data.valid=45%", "data.test=50%", "forecast.horizon=24"), "Hold out less"),
+    ],
+)
+def test_sizes_that_the_data_cannot_have_are_refused(tmp_path, data, settings, text):
+    with pytest.raises((ConfigError, DataError), match=text):
+        train(data, tmp_path / "m", settings=settings)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_column_known_ahead_without_a_value_to_learn_from_is_refused(tmp_path):
+    known = np.full(400, np.nan)
+    known[390:] = 1.0
+    file = write(tmp_path / "a.csv", {"y": season(400), "holiday": known})
+    with pytest.raises(DataError, match="column holiday has no value in the training steps"):
+        train(file, tmp_path / "m", settings=(*SETTINGS, "forecast.known=holiday"))

@@ -120,6 +120,26 @@ class PatchTstConfig(FamilyConfig, frozen=True, kw_only=True, tag="patch_tst"):
         )
 
 
+class SeriesInputs(NamedTuple):
+    """What the model reads of windows.
+
+    Args:
+        values: History, ``[batch, window]``; where a value is missing, a guess of it.
+        is_missing: Bool, ``[batch, window]``; None means that no value is missing.
+        calendar: Of the first step of each patch, of history and horizon,
+            ``[batch, num_patches, num_calendar]``; None where the model has none.
+        known: ``[batch, window + horizon, num_known]``, mean 0 and variance 1; None where the
+            model has none.
+        observed: ``[batch, window, num_observed]``, in any unit; None where the model has none.
+    """
+
+    values: Tensor
+    is_missing: Tensor | None = None
+    calendar: Tensor | None = None
+    known: Tensor | None = None
+    observed: Tensor | None = None
+
+
 class ScaledQuantiles(NamedTuple):
     """Quantiles in standard deviations of their window from its mean.
 
@@ -181,31 +201,18 @@ class PatchTst(Model):
         Raises:
             ShapeError: The inputs have another shape.
         """
-        scaled = self.scaled(values, is_missing, calendar, known, observed)
+        scaled = self.scaled(SeriesInputs(values, is_missing, calendar, known, observed))
         quantiles = scaled.quantiles.mean(0).to(scaled.mean.dtype)
         return quantiles * scaled.scale[..., None] + scaled.mean[..., None]
 
-    def scaled(
-        self,
-        values: Tensor,
-        is_missing: Tensor | None = None,
-        calendar: Tensor | None = None,
-        known: Tensor | None = None,
-        observed: Tensor | None = None,
-    ) -> ScaledQuantiles:
+    def scaled(self, inputs: SeriesInputs) -> ScaledQuantiles:
         """Compute the quantiles of every member in units of each window's deviation.
-
-        Args:
-            values: As in `forward`.
-            is_missing: As in `forward`.
-            calendar: As in `forward`.
-            known: As in `forward`.
-            observed: As in `forward`.
 
         Raises:
             ShapeError: The inputs have another shape.
         """
         config = self.config
+        values, is_missing, calendar, known, observed = inputs
         if is_missing is None:
             is_missing = torch.zeros_like(values, dtype=torch.bool)
         columns = []
@@ -224,13 +231,13 @@ class PatchTst(Model):
                 f"[batch, {config.window}] is expected."
             )
         z, mean, scale = self.scale(values, is_missing)
-        dtype = self.compute_dtype
-        z, *columns = [part.to(dtype) for part in (z, *columns)]
         calendar, known, observed = columns
         if config.num_observed:
-            centre = observed.mean(1, keepdim=True)
-            spread = observed.std(1, correction=0, keepdim=True)
-            observed = (observed - centre) / torch.where(spread > 0, spread, 1.0)
+            rows = observed.mT.flatten(0, 1)  # [batch * num_observed, window]
+            centre, spread = _mean_and_scale(rows, torch.zeros_like(rows, dtype=torch.bool))
+            observed = ((rows - centre) / spread).unflatten(0, (-1, config.num_observed)).mT
+        dtype = self.compute_dtype
+        z, calendar, known, observed = (part.to(dtype) for part in (z, calendar, known, observed))
         quantiles = [member(z, is_missing, calendar, known, observed) for member in self.members]
         return ScaledQuantiles(torch.stack(quantiles), mean, scale)
 
@@ -332,7 +339,9 @@ class PatchTstMember(nn.Module):
         return quantiles + self.linear(torch.cat([z, first], dim=1))[..., None]
 
 
-def _mean_and_scale(values: Tensor, is_missing: Tensor, scaled_steps: int) -> tuple[Tensor, Tensor]:
+def _mean_and_scale(
+    values: Tensor, is_missing: Tensor, scaled_steps: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of the last steps of windows, ``[batch, 1]`` each.
 
     A window without a value has mean 0; one that is constant, but for rounding, has a scale as
@@ -341,12 +350,13 @@ def _mean_and_scale(values: Tensor, is_missing: Tensor, scaled_steps: int) -> tu
     Args:
         values: ``[batch, window]``.
         is_missing: Bool, ``[batch, window]``.
-        scaled_steps: Number of last steps; all where these have no value.
+        scaled_steps: Number of last steps; all where it is None or these have no value.
     """
     wide = values.to(torch.promote_types(values.dtype, torch.float32))
     weights = (~is_missing).to(wide.dtype)
     recent = weights.clone()
-    recent[:, : max(0, values.shape[1] - scaled_steps)] = 0.0
+    if scaled_steps is not None:
+        recent[:, : max(0, values.shape[1] - scaled_steps)] = 0.0
     weights = torch.where(recent.sum(1, keepdim=True) > 0, recent, weights)
     count = weights.sum(1, keepdim=True).clamp(min=1.0)
     mean = (wide * weights).sum(1, keepdim=True) / count
@@ -357,4 +367,4 @@ def _mean_and_scale(values: Tensor, is_missing: Tensor, scaled_steps: int) -> tu
     return mean, torch.where(scale > smallest, scale, smallest)
 
 
-__all__ = ["PatchTst", "PatchTstConfig", "PatchTstMember", "ScaledQuantiles"]
+__all__ = ["PatchTst", "PatchTstConfig", "PatchTstMember", "ScaledQuantiles", "SeriesInputs"]

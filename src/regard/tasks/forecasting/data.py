@@ -16,6 +16,7 @@ from regard.data.readers.source import DataSource, as_source
 from regard.data.seasons import find_seasons
 from regard.data.time_series import TimeSeries
 from regard.errors import ConfigError, DataError
+from regard.metrics.forecasts import LEVELS
 from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig, ForecastConfig
 from regard.setup.facts import DataDetails, DataFacts
@@ -107,6 +108,12 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
         known = np.concatenate(rows)
         if not known.shape[1]:
             return np.zeros((2, 0))
+        for name, column in zip(self.file.known_names, known.T, strict=True):
+            if np.isnan(column).all():
+                raise DataError(
+                    f"{self.path}: column {name} has no value in the training steps, so there is "
+                    "nothing to learn from it.  Fill it in, or leave it out."
+                )
         mean, std = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
         return np.stack([mean, np.where(std > _SMALLEST_STD, std, 1.0)])
 
@@ -171,10 +178,19 @@ def read_forecast_data(options: ReadOptions) -> ForecastData:
     series = file.series
     fractions = {name: data.held_out_fraction(name) or usual for name, usual in _HELD_OUT.items()}
     learned = 1 - sum(fractions.values())
+    if learned <= 0:
+        parts = " and ".join(f"`data.{name}={100 * part:g}%`" for name, part in fractions.items())
+        raise ConfigError(f"{parts} leave nothing to train on.  Hold out less.")
     training = [values[: math.ceil(learned * len(values))] for values in series.values]
     seasons = forecast.seasons
     if seasons is None:
         seasons = find_seasons(training, file.step)
+    longest = max(map(len, training))
+    if seasons and seasons[-1] > longest:
+        raise ConfigError(
+            f"forecast.seasons={','.join(map(str, seasons))}: no series has a season of "
+            f"{seasons[-1]:,} steps to learn from; the longest has {longest:,}."
+        )
     horizon = _horizon(forecast, options, seasons, training)
     held_out = {
         name: [_held_out_steps(len(values), fraction, horizon) for values in series.values]
@@ -280,6 +296,8 @@ def _require_length(series: TimeSeries, horizon: int, train_ends: Sequence[int])
     if all(end == length for end, length in zip(train_ends, lengths, strict=True)):
         longest = max(lengths)
         advice = f"Predict fewer steps: `forecast.horizon={max(1, longest // 6)}`"
+        if horizon <= longest // 6:
+            advice = "Hold out less: `data.valid=10%`"
         if longest < 6:
             advice = "At least 6 are needed."
         raise DataError(
@@ -315,17 +333,23 @@ def _fit_sizes(
         "num_calendar": calendar.num_features,
         "num_known": len(file.known_names),
         "num_observed": len(file.observed_names),
+        "num_levels": len(LEVELS),
     }
+    for name, number in columns.items():
+        if options.model.get(name, number) != number:
+            advice = "Train from random weights." if options.has_sizes else "Leave it out."
+            raise ConfigError(
+                f"model.{name}={options.model[name]}: the data asks for {number}.  {advice}"
+            )
     if options.has_sizes:
-        for name, number in columns.items():
-            if options.model[name] != number:
-                raise ConfigError(
-                    f"model.{name}={options.model[name]}: the data has {number}.  Train from "
-                    "random weights."
-                )
         return {name: options.model[name] for name in (*_SIZES, *columns)}, calendar
     most = max(2, num_steps // _WINDOWS_OF_SERIES)
     window = options.model.get("window")
+    if window is not None and window > num_steps:
+        raise ConfigError(
+            f"model.window={window}: the longest series has {num_steps:,} steps to train on.  "
+            "Set a shorter window, or leave it out."
+        )
     if window is None:
         window = min(_usual_window(seasons, most), most)
     patch = options.model.get("patch")

@@ -40,7 +40,7 @@ class QuantileLoss:
     @staticmethod
     def outputs(model: PatchTst, batch: WindowBatch) -> ScaledQuantiles:
         """Compute the quantiles of every member."""
-        return model.scaled(*batch.inputs)
+        return model.scaled(batch.inputs)
 
     def of_outputs(self, outputs: ScaledQuantiles, batch: WindowBatch) -> Loss:
         """Compute the loss from the quantiles of every member."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from regard.data.batching import LengthBatches
 from regard.data.time_series import TimeIndex, TimeSeries, TimeStep
 from regard.models import PatchTstConfig
+from regard.models.patch_tst.model import SeriesInputs
 
 EPOCH_WINDOWS = 8192
 """Most windows of an epoch, drawn from all."""
@@ -36,7 +37,7 @@ class WindowBatch(msgspec.Struct, frozen=True, kw_only=True):
         is_missing: Bool, ``[batch, window]``.
         calendar: Of the first step of each patch, ``[batch, num_patches, num_calendar]``.
         known: Mean 0 and variance 1, ``[batch, window + horizon, num_known]``.
-        observed: ``[batch, window, num_observed]``.
+        observed: Float64 ``[batch, window, num_observed]``.
         targets: The steps after the history, NaN where missing, float64 ``[batch, horizon]``.
     """
 
@@ -48,9 +49,9 @@ class WindowBatch(msgspec.Struct, frozen=True, kw_only=True):
     targets: Tensor
 
     @property
-    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def inputs(self) -> SeriesInputs:
         """What the model reads, in the order of its arguments."""
-        return self.values, self.is_missing, self.calendar, self.known, self.observed
+        return SeriesInputs(self.values, self.is_missing, self.calendar, self.known, self.observed)
 
 
 class Calendar(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,7 +212,7 @@ class SeriesWindows:
             rows = (series.known[row][start:][: len(values) + horizon] - mean) / std
             known[window : window + len(rows)] = np.nan_to_num(rows)
             self._known.append(known)
-            observed = np.zeros((window + len(values), config.num_observed), np.float32)
+            observed = np.zeros((window + len(values), config.num_observed))
             for column, numbers in enumerate(series.observed[row][start:].T):
                 observed[:, column] = fill_missing(np.concatenate([before, numbers]), seasons)
             self._observed.append(observed)

@@ -155,6 +155,7 @@ class ForecastingTask(Task):
     verbs = (("forecast", "series.csv"), ("evaluate", "series.csv"))
     example_data = "series.csv"
     sections = frozenset({"forecast"})
+    unread = Task.unread | {"max_length", "max_source_length", "drop_overlap", "allow_overlap"}
     families = FORECASTERS
     presets = FORECAST_PRESETS
     loss_unit = "deviations of the window"

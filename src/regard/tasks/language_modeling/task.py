@@ -46,6 +46,7 @@ class LanguageModelingTask(Task):
     verbs = (("generate", "PROMPT"), ("evaluate", "other.txt"))
     example_data = "book.txt"
     sections = frozenset({"tokenizer", "sampling"})
+    unread = frozenset()
     families = DECODERS
     presets = LANGUAGE_MODEL_PRESETS
 

@@ -44,6 +44,7 @@ class SummarizationTask(Task):
     has_picture = True
     has_long_sources = True
     sections = frozenset({"tokenizer", "search"})
+    unread = frozenset()
     families = ENCODER_DECODERS
     presets = SUMMARIZATION_PRESETS
 

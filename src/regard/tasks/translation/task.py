@@ -37,6 +37,7 @@ class TranslationTask(Task):
     example_data = "pairs.tsv"
     has_picture = True
     sections = frozenset({"tokenizer", "search"})
+    unread = frozenset()
     families = ENCODER_DECODERS
     presets = SEQ2SEQ_PRESETS
 
