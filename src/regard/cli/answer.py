@@ -1,4 +1,4 @@
-"""``regard answer``: the answer to a question on a text, with its place, or that there is none."""
+"""``regard answer``: the answer to a question on a text, and where it is in the text."""
 
 from __future__ import annotations
 

@@ -89,9 +89,9 @@ def reliability(
     """
     values = np.nan_to_num(np.asarray(probabilities, dtype=float))  # of weights that are not finite
     correct = np.asarray(is_correct, dtype=float)
-    places = np.minimum((values * num_bins).astype(int), num_bins - 1)
-    counts = np.bincount(places, minlength=num_bins)
-    sums = (np.bincount(places, weights, num_bins) for weights in (values, correct))
+    bins = np.minimum((values * num_bins).astype(int), num_bins - 1)
+    counts = np.bincount(bins, minlength=num_bins)
+    sums = (np.bincount(bins, weights, num_bins) for weights in (values, correct))
     confidence, accuracy = ((total / np.maximum(1, counts)).tolist() for total in sums)
     return Reliability(counts=counts.tolist(), confidence=confidence, accuracy=accuracy)
 
@@ -104,6 +104,6 @@ def confusion_matrix(
     >>> confusion_matrix([0, 1, 1], [0, 0, 1], 2)
     [[1, 1], [0, 1]]
     """
-    places = np.asarray(labels, dtype=int) * num_labels + np.asarray(predictions, dtype=int)
-    counts = np.bincount(places, minlength=num_labels**2)
+    cells = np.asarray(labels, dtype=int) * num_labels + np.asarray(predictions, dtype=int)
+    counts = np.bincount(cells, minlength=num_labels**2)
     return counts.reshape(num_labels, num_labels).tolist()

@@ -64,8 +64,8 @@ def fill_gaps(history: NDArray[np.float64], season: int = 1) -> NDArray[np.float
     overall = history[is_known].mean()
     profile = np.where(counts > 0, sums / np.maximum(counts, 1), overall)[phase]  # [length]
     rest = history - profile
-    places = np.arange(len(history))
-    filled = np.interp(places, places[is_known], rest[is_known]) + profile
+    steps = np.arange(len(history))
+    filled = np.interp(steps, steps[is_known], rest[is_known]) + profile
     return np.where(is_known, history, filled)
 
 

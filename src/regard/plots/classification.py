@@ -146,12 +146,12 @@ def _most_frequent(
     totals = [sum(row) + sum(other[index] for other in counts) for index, row in enumerate(counts)]
     ranked = sorted(range(len(labels)), key=lambda index: (-totals[index], index))
     chosen = sorted(ranked[: _MOST_LABELS - 1])
-    place = {index: number for number, index in enumerate(chosen)}
+    column_of = {index: number for number, index in enumerate(chosen)}
     last = len(chosen)
     merged = [[0] * (last + 1) for _ in range(last + 1)]
     for index, row in enumerate(counts):
         for other, count in enumerate(row):
-            merged[place.get(index, last)][place.get(other, last)] += count
+            merged[column_of.get(index, last)][column_of.get(other, last)] += count
     return [*(labels[index] for index in chosen), f"{len(labels) - last:,} others"], merged
 
 
@@ -196,8 +196,8 @@ def _draw_matrix(
         center, style = (index + 0.5) * cell, {"fontsize": size, "color": INK.light}
         canvas.text(left - 6, top + center, name, ha="right", va="center_baseline", **style)
         turn = 90 if is_turned else 0
-        place = left + center, top + side + 6
-        canvas.text(*place, name, rotation=turn, ha="center", va="top", **style)
+        anchor = left + center, top + side + 6
+        canvas.text(*anchor, name, rotation=turn, ha="center", va="top", **style)
     style = {"fontsize": 8.5, "color": MUTED.light, "va": "center"}
     canvas.text(left - 16 - widest, top + side / 2, "true label", rotation=90, ha="right", **style)
     canvas.text(left, legend, "predicted label", ha="left", **style)
@@ -226,8 +226,8 @@ def _draw_cells(
             if has_room:
                 ink = DARK_TEXT if step < _LIGHT_TEXT_FROM else LIGHT_TEXT
                 style = {"fontsize": size, "color": ink.light, "ha": "center", "zorder": 3}
-                place = x + cell / 2, y + cell / 2
-                canvas.text(*place, f"{count:,}", va="center_baseline", **style)
+                anchor = x + cell / 2, y + cell / 2
+                canvas.text(*anchor, f"{count:,}", va="center_baseline", **style)
     square = ((0, 0), (cell, 0), (cell, cell), (0, cell), (0, 0))
     for step in sorted(corners):  # one outline a color: a patch a cell would take seconds
         points = [(x + right, y + down) for x, y in corners[step] for right, down in square]

@@ -178,14 +178,12 @@ def _label_times(
     space = max(sheet.measure(text, 8) for text in texts.values()) + 14
     num_labels = max(1, int(width / space))
     stride = max(1, math.ceil(total / num_labels))
-    places = sorted({index for index in range(total) if (index - num_shown) % stride == 0})
+    ticks = sorted({index for index in range(total) if (index - num_shown) % stride == 0})
     # A label at either end must not run out of the panel.
     margin = space / 2 / width * total
-    places = [
-        index for index in places if margin - 1 <= index + 0.5 <= total - margin + 1
-    ] or places
-    axes.set_xticks(places)
-    axes.set_xticklabels([sheet.text(times[index], most=24) for index in places])
+    ticks = [index for index in ticks if margin - 1 <= index + 0.5 <= total - margin + 1] or ticks
+    axes.set_xticks(ticks)
+    axes.set_xticklabels([sheet.text(times[index], most=24) for index in ticks])
 
 
 def _draw_legend(sheet: Page, shown: Sequence[ForecastPanel], num_panels: int) -> None:

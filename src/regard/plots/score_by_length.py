@@ -92,11 +92,11 @@ class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
             style_axes(axes)
             total = sum(each.num_rows for each in self.bins)
             axes.set_title(f"Score by length   ({count_text(total, self.row)})", pad=12)
-            places = range(len(self.bins))
+            positions = range(len(self.bins))
             for number, name in enumerate(self.names):
                 color = (ACCENT, SECOND, MUTED)[number % 3].light
                 shift = 0.12 * (number - (len(self.names) - 1) / 2)
-                x = [place + shift for place in places]
+                x = [position + shift for position in positions]
                 means = [each.means[number] for each in self.bins]
                 for place, each in zip(x, self.bins, strict=True):
                     mean, margin = each.means[number], each.margins[number]
@@ -108,7 +108,7 @@ class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
             ]
             axes.set_ylim(0, min(104.0, max(5.0, 1.15 * max(tops, default=100.0))))
             axes.set_xlim(-0.6, max(0.6, len(self.bins) - 0.4))
-            axes.set_xticks(list(places))
+            axes.set_xticks(list(positions))
             axes.set_xticklabels([f"{_range(each)}\n{each.num_rows:,}" for each in self.bins])
             axes.set_xlabel(sheet.text(f"{self.unit}, and number of {self.row}s"), labelpad=6)
             name = f"mean {self.names[0]}" if len(self.names) == 1 else "mean"

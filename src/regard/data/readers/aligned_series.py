@@ -291,8 +291,8 @@ class SeriesAligner:
             )
         num_unknown = sum(int(np.isnan(series.known).sum()) for series in placed)
         if num_unknown:
-            noun = "value" if num_unknown == 1 else "values"
-            self.notes.append(f"{num_unknown:,} {noun} of columns that are known ahead missing")
+            noun, verb = ("value", "is") if num_unknown == 1 else ("values", "are")
+            self.notes.append(f"{num_unknown:,} {noun} of columns known ahead {verb} missing")
         constant = [series.name for series in placed if series.is_constant]
         if constant:
             verb = "has" if len(constant) == 1 else "have"
@@ -345,11 +345,11 @@ class _GridTable(NamedTuple):
     @classmethod
     def of(cls, name: str, rows: SeriesRows, grid: TimeGrid, times: TimeColumn) -> _GridTable:
         """Return the rows of a series, with one for each time, on a grid."""
-        places = grid.place(rows.times)
-        values = np.full((int(places[-1]) + 1, rows.values.shape[1]), np.nan)
-        values[places] = rows.values
+        indices = grid.indices(rows.times)
+        values = np.full((int(indices[-1]) + 1, rows.values.shape[1]), np.nan)
+        values[indices] = rows.values
         has_row = np.zeros(len(values), bool)
-        has_row[places] = True
+        has_row[indices] = True
         start = str(int(rows.times[0]))
         if not times.is_count:
             start = str(np.datetime64(int(rows.times[0]), "s"))

@@ -190,7 +190,7 @@ def _without_spaces(text: str) -> str:
 
 
 def _number_of(text: str, style: NumberStyle) -> float | None:
-    """Return the number of a cell in a style; None if it is none."""
+    """Return the number of a cell in a style; None where it is not a number."""
     text = _without_spaces(text)
     if "_" in text:  # which Python allows between digits
         return None
@@ -207,7 +207,7 @@ def _number_of(text: str, style: NumberStyle) -> float | None:
 
 
 def _describe_fault(row: int, cell: str, style: NumberStyle) -> CellFault:
-    """Return why a cell of a column is no number."""
+    """Return why a cell of a column is not a number."""
     text = cell.strip()
     if style == "comma" and "." in text and _number_of(text, "point") is not None:
         return CellFault(row, "has a decimal point, others have commas", "Write all in one way.")

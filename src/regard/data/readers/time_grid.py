@@ -39,7 +39,7 @@ class TimeGrid(NamedTuple):
     day: int = 0
     is_by_month: bool = False
 
-    def place(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    def indices(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the index of each of some times on the grid that begins with the first of them.
 
         Args:
@@ -110,7 +110,7 @@ def regular_grid(times: NDArray[np.int64]) -> tuple[TimeStep, int] | None:
     grid = find_grid([rising])
     if not isinstance(grid, TimeGrid):
         return None
-    return grid.step, int(grid.place(rising)[-1]) + 1 - len(rising)
+    return grid.step, int(grid.indices(rising)[-1]) + 1 - len(rising)
 
 
 def step_of_seconds(seconds: int) -> TimeStep:
@@ -134,12 +134,7 @@ def _fixed_grid(
     is_count: bool,
 ) -> TimeGrid | OffGrid:
     """Return a grid of a fixed step, of which all differences are multiples."""
-    steps, counts = np.unique(pooled, return_counts=True)
-    frequent = int(steps[np.argmax(counts)])
-    divisor = int(np.gcd.reduce(pooled))
-    is_usual = divisor in steps and counts[steps == divisor][0] >= _MIN_FREQUENT * len(pooled)
-    if divisor != frequent and is_usual and _is_filled(pooled, divisor):
-        frequent = divisor
+    frequent = _frequent_step(pooled)
     if expected is not None:
         least = expected.count if is_count else expected.seconds
         frequent = least if least and _is_filled(pooled, least) else frequent
@@ -161,6 +156,15 @@ def _fixed_grid(
         if num_steps > max(_LONGEST_SPARSE, _MAX_SPARSE * len(times)):
             return OffGrid(number, int(np.argmax(distances)), step, is_sparse=True)
     return TimeGrid(step)
+
+
+def _frequent_step(distances: NDArray[np.int64]) -> int:
+    """Return the most frequent distance, or the divisor of all where that is frequent, too."""
+    steps, counts = np.unique(distances, return_counts=True)
+    frequent = int(steps[np.argmax(counts)])
+    divisor = int(np.gcd.reduce(distances))
+    is_usual = divisor in steps and counts[steps == divisor][0] >= _MIN_FREQUENT * len(distances)
+    return divisor if is_usual and _is_filled(distances, divisor) else frequent
 
 
 def _is_filled(distances: NDArray[np.int64], step: int) -> bool:

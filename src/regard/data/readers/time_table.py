@@ -103,16 +103,8 @@ def read_time_table(file: TextFile, source: DataSource, *, limit: int | None = N
     records = _table_rows(islice(read_cells(file, source.suffix), limit), dropped)
     if not records:
         return TimeTable([], [], [], dropped)
-    first_line, names = records[0]
-    if _is_row_of_values(names):
-        names = _default_names(names)
-    else:
-        names = [name.strip() for name in records.pop(0)[1]]
-    while len(records) > 1 and len(dropped) < _MAX_TITLE_LINES and _has_words_only(records[0][1]):
-        dropped.append(_remark(*records.pop(0)))  # units, or a second line of names
-    widths = Counter(len(cells) for _, cells in records).most_common(1)
-    if widths and widths[0][0] == len(names) + 1:
-        names = _with_unnamed(names, [cells for _, cells in records[:_NUM_SAMPLED]])
+    first_line = records[0][0]
+    names = _take_header(records, dropped)
     rows = [(line, cells) for line, cells in records if len(cells) == len(names)]
     for line, cells in records:
         if len(cells) != len(names):
@@ -123,6 +115,26 @@ def read_time_table(file: TextFile, source: DataSource, *, limit: int | None = N
         file.refuse(first_line, reason, remedy="Rename one of them.")
     columns = [[cells[index].strip() for _, cells in rows] for index in range(len(names))]
     return TimeTable(names, columns, [line for line, _ in rows], dropped, first_line)
+
+
+def _take_header(records: list[tuple[int, list[str]]], dropped: list[DroppedRow]) -> list[str]:
+    """Return the names of the columns, and take their lines from the records.
+
+    Args:
+        records: Lines of a table with their cells; the header is taken, if there is one.
+        dropped: Receives lines of units, and a second line of names.
+    """
+    names = records[0][1]
+    if _is_row_of_values(names):
+        names = _default_names(names)
+    else:
+        names = [name.strip() for name in records.pop(0)[1]]
+    while len(records) > 1 and len(dropped) < _MAX_TITLE_LINES and _has_words_only(records[0][1]):
+        dropped.append(_remark(*records.pop(0)))
+    widths = Counter(len(cells) for _, cells in records).most_common(1)
+    if widths and widths[0][0] == len(names) + 1:
+        names = _with_unnamed(names, [cells for _, cells in records[:_NUM_SAMPLED]])
+    return names
 
 
 def find_times(table: TimeTable) -> TimeCells | None:
