@@ -68,9 +68,13 @@ class Classifier(TextModel):
         pooler = [] if self.encoder.config.pooling == "first" else self.vector_layers()
         return pooler if self.encoder.head is None else [self.encoder.head, *pooler]
 
-    def layers(self) -> list[nn.Module]:
-        """Return its layers, first to last."""
-        return self.encoder.layers()
+    def stacks(self) -> dict[str, list[nn.Module]]:
+        """Return the layers of the encoder."""
+        return self.encoder.stacks()
+
+    def embedded_inputs(self) -> dict[str, nn.Module]:
+        """Return the embedding of the encoder."""
+        return self.encoder.embedded_inputs()
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""

@@ -211,6 +211,10 @@ class Decoder(TextModel):
         """Map the last block's output, ``[batch, length, dim]``, to the last hidden states."""
         return self.norm(x)
 
+    def embedded_inputs(self) -> dict[str, nn.Module]:
+        """Return the embedding of the tokens."""
+        return {"text": self.embedding}
+
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
         patterns = attention.decoder_patterns(self.num_blocks)

@@ -288,6 +288,10 @@ class Encoder(TextModel):
         """Return the table of tokens for the head of masked tokens."""
         return {} if self.head is None else {self.head: self.output_weight}
 
+    def embedded_inputs(self) -> dict[str, nn.Module]:
+        """Return the embedding of the tokens."""
+        return {"text": self.embedding}
+
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
         patterns = self.config.patterns(attention)

@@ -148,10 +148,21 @@ class Model(nn.Module):
         """Return flows of data that the order of the layers does not show."""
         return []
 
+    def stacks(self) -> dict[str, list[nn.Module]]:
+        """Return the layers of each stack, first to last; the decoder follows the encoder."""
+        return {
+            name: list(child)
+            for name, child in self.named_children()
+            if isinstance(child, nn.ModuleList)
+        }
+
     def layers(self) -> list[nn.Module]:
-        """Return the layers of its stacks, first to last; the decoder's follow the encoder's."""
-        stacks = (child for child in self.children() if isinstance(child, nn.ModuleList))
-        return [layer for stack in stacks for layer in stack]
+        """Return the layers of all stacks, first to last."""
+        return [layer for stack in self.stacks().values() for layer in stack]
+
+    def embedded_inputs(self) -> dict[str, nn.Module]:
+        """Return the layers that give its embedded inputs, ``[batch, length, dim]``, by name."""
+        return {}
 
     @property
     def num_blocks(self) -> int:

@@ -84,9 +84,13 @@ class SpanModel(TextModel):
         head = [] if self.encoder.head is None else [self.encoder.head]
         return [*head, *self.vector_layers()]
 
-    def layers(self) -> list[nn.Module]:
-        """Return its layers, first to last."""
-        return self.encoder.layers()
+    def stacks(self) -> dict[str, list[nn.Module]]:
+        """Return the layers of the encoder."""
+        return self.encoder.stacks()
+
+    def embedded_inputs(self) -> dict[str, nn.Module]:
+        """Return the embedding of the encoder."""
+        return self.encoder.embedded_inputs()
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""

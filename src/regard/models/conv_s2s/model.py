@@ -146,6 +146,10 @@ class ConvS2S(SinglePassDecoder[ConvolutionalState]):
         """The decoder's blocks, first to last."""
         return [block for block in self.decoder if isinstance(block, ConvDecoderBlock)]
 
+    def embedded_inputs(self) -> dict[str, nn.Module]:
+        """Return the embeddings of source and target."""
+        return {"source": self.source_embedding, "target": self.target_embedding}
+
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
         patterns = attention.cross_patterns(self.config.num_decoder_layers)

@@ -118,9 +118,13 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         """The decoder's blocks, first to last."""
         return [block for block in self.decoder.blocks if isinstance(block, DecoderBlock)]
 
-    def layers(self) -> list[nn.Module]:
-        """Return its layers, first to last."""
-        return [*self.encoder.layers(), *self.decoder.layers()]
+    def stacks(self) -> dict[str, list[nn.Module]]:
+        """Return the layers of encoder and decoder, first to last."""
+        return {"encoder": self.encoder.layers(), "decoder": self.decoder.layers()}
+
+    def embedded_inputs(self) -> dict[str, nn.Module]:
+        """Return the embeddings of source and target."""
+        return {"source": self.encoder.embedding, "target": self.decoder.embedding}
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""

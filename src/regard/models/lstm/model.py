@@ -118,6 +118,8 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
         dim = config.dim
         tables = tied_tables(vocab_size, dim, config.tied)
         self.source_table, self.target_table, self.output_weight = tables
+        # The embedded tokens pass through these, so that others can read and replace them.
+        self.embedded_source, self.embedded_target = nn.Identity(), nn.Identity()
         self.dropout = Dropout(config.dropout)
         reversals = (False, True) if config.bidirectional else (config.reverse_source,)
         self.encoder = nn.ModuleList(
@@ -161,6 +163,10 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
             connections.append(Connection("readout", first, "to the next step", is_late=True))
         return connections
 
+    def embedded_inputs(self) -> dict[str, nn.Module]:
+        """Return what the embedded tokens of source and target pass through."""
+        return {"source": self.embedded_source, "target": self.embedded_target}
+
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the bytes a token of scores and weights; the additive score saves every pair."""
         if self.attention is None:
@@ -182,7 +188,7 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
             States, lengths and the last states of each layer.
         """
         lengths = lengths_of_padded(source_ids, lengths)
-        x = self._embed(source_ids, self.source_table)
+        x = self.embedded_source(self._embed(source_ids, self.source_table))
         finals = []
         for number, layer in enumerate(self.encoder):
             x, final = layer(self.dropout(x) if number else x, lengths)
@@ -203,7 +209,7 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
 
     def decode(self, target_ids: Tensor, state: RecurrentState) -> Tensor:
         """Decode the next ``[batch, length]`` tokens and update the state."""
-        x = self._embed(target_ids, self.target_table)
+        x = self.embedded_target(self._embed(target_ids, self.target_table))
         if self.feeds_back:
             weights = [layer.weights(x.dtype) for layer in self._writing]
             steps = [self._advance(position, state, weights) for position in x.unbind(1)]

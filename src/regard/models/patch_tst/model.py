@@ -264,11 +264,10 @@ class PatchTst(Model):
         paths = (getattr(member, "linear", None) for member in self.members)
         return [path for path in paths if path is not None]
 
-    def layers(self) -> list[nn.Module]:
-        """Return the blocks of all members, first to last."""
-        members = (member.children() for member in self.members)
-        stacks = (part for parts in members for part in parts if isinstance(part, nn.ModuleList))
-        return [block for stack in stacks for block in stack]
+    def stacks(self) -> dict[str, list[nn.Module]]:
+        """Return the blocks of each member, first to last."""
+        members = (member for member in self.members if isinstance(member, PatchTstMember))
+        return {f"members.{number}": list(member.blocks) for number, member in enumerate(members)}
 
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""

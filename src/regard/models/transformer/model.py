@@ -278,6 +278,10 @@ class Transformer(EncoderDecoder[DecoderState]):
         """The decoder's blocks, first to last."""
         return [block for block in self.decoder if isinstance(block, DecoderBlock)]
 
+    def embedded_inputs(self) -> dict[str, nn.Module]:
+        """Return the embeddings of source and target."""
+        return {"source": self.source_embedding, "target": self.target_embedding}
+
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
         config = self.config

@@ -273,6 +273,10 @@ class Vit(Model):
         """Return the pooler and the map to the labels."""
         return [layer for layer in (self.pooler, self.head) if layer is not None]
 
+    def embedded_inputs(self) -> dict[str, nn.Module]:
+        """Return the embedding of patches or rows."""
+        return {"input": self.front_end}
+
     def attention_bytes(self, attention: AttentionConfig, length: int) -> int:
         """Predict the memory that attention saves, in bytes a token; see `Model`."""
         patterns = self.config.patterns(attention)

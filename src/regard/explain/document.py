@@ -1,0 +1,188 @@
+"""The document of an explanation: what the page shows, and what ``--json`` prints.
+
+Every number on the page is in the document, and pictures and tables are drawn from it alone.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from regard.explain.prediction import Feature, Output
+
+
+class ExplainedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """The model that is explained.
+
+    Args:
+        name: Of its folder.
+        task: That it was trained for.
+        family: Of its architecture.
+        num_parameters: Numbers in its weights.
+        hash: The first digits of the hash of its weights; empty where it has no folder.
+        explained: The day, ``2026-11-21``.
+        search: How the output was chosen, such as ``greedy``, ``beam 4`` or ``given``.
+        diagram: The architecture as Mermaid text.
+    """
+
+    name: str
+    task: str
+    family: str
+    num_parameters: int
+    hash: str
+    explained: str
+    search: str
+    diagram: str = ""
+
+
+class Faithfulness(msgspec.Struct, frozen=True, kw_only=True):
+    """How far scores of features agree with what the model does without these features.
+
+    Args:
+        comprehensiveness: Probability lost without the highest scores, averaged over their number
+            (AOPC of DeYoung et al. 2020); higher is better.
+        sufficiency: Probability lost with the highest scores alone; lower is better.
+        tau: Kendall's rank correlation with leave-one-out, -1 to 1; None where it is not defined.
+        random: The first three for random scores of the same shape: the floor.
+    """
+
+    comprehensiveness: float
+    sufficiency: float
+    tau: float | None
+    random: dict[str, float]
+
+
+class MethodResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a method of attribution says.
+
+    Args:
+        title: Its name for a reader.
+        unit: Of its scores.
+        is_signed: Whether scores below 0 speak against the output.
+        scores: ``[outputs, features]``; None where an output does not depend on a feature.
+        error: Of integrated gradients, how far the scores of all features miss the change that they
+            share out, as a fraction of it; None where a method has no such error.
+        faithfulness: None where it was not measured.
+        seconds: That the method took.
+        steps: Points of the integral; None where there is none.
+    """
+
+    title: str
+    unit: str
+    is_signed: bool
+    scores: list[list[float | None]]
+    error: float | None = None
+    faithfulness: Faithfulness | None = None
+    seconds: float = 0.0
+    steps: int | None = None
+
+
+class AttentionMap(msgspec.Struct, frozen=True, kw_only=True):
+    """The weights of one layer, quantized for display.
+
+    Args:
+        layer: Its path in the model.
+        kind: encoder, decoder or cross.
+        pattern: In text form, such as ``local:64``.
+        num_queries: Rows.
+        num_keys: Columns.
+        heads: For each head its rows: for every query the keys with the most weight and these
+            weights, and what the rest of the row sums to.
+        effects: For each head the change of the outputs' mean log-probability when it is removed;
+            None where it was not measured.
+        sinks: For each head the key that gets most attention over all queries although it is a
+            special token, and the part of all attention that it gets; None where there is none.
+        computed: Runs of keys that the pattern allows, for every query: first, and the one after
+            the last. What lies outside was never computed.
+    """
+
+    layer: str
+    kind: str
+    pattern: str
+    num_queries: int
+    num_keys: int
+    heads: list[list[AttentionRow]]
+    effects: list[float | None]
+    sinks: list[AttentionSink | None]
+    computed: list[list[tuple[int, int]]]
+
+
+class AttentionRow(msgspec.Struct, frozen=True, array_like=True):
+    """The weights of one query.
+
+    Args:
+        keys: With the most weight, rising.
+        weights: Theirs, in thousandths of 1.
+        rest: What all other keys have together, in thousandths.
+    """
+
+    keys: list[int]
+    weights: list[int]
+    rest: int
+
+
+class AttentionSink(msgspec.Struct, frozen=True):
+    """A key that most queries attend to for want of something better (Xiao et al. 2024).
+
+    Args:
+        key: Its index.
+        share: Of all attention of a head, 0 to 1.
+    """
+
+    key: int
+    share: float
+
+
+class LensRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model would say if the layers after one were left out.
+
+    Args:
+        layer: Its path.
+        texts: The most probable output at each position.
+        probabilities: Theirs.
+        scores: Of the outputs that are explained.
+    """
+
+    layer: str
+    texts: list[str]
+    probabilities: list[float]
+    scores: list[float]
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """An explanation of one prediction.
+
+    Args:
+        model: That made it.
+        text: The input as it was given.
+        input: Features, whose indices the scores use.
+        output: Outputs that are explained.
+        unit: Of the outputs' scores.
+        contrast: Text of the output that each is compared with; None compares with nothing.
+        confidence: Geometric mean of the outputs' probabilities; None where they have none.
+        methods: Results by the methods' names.
+        first: The method that is shown first: the one that is most faithful for the task.
+        attention: Maps of all layers; none where the model has no attention.
+        lens: Outputs by layer; none where the family has no residual stream.
+        encoder_lens: Outputs when the decoder reads an earlier layer of the encoder (DecoderLens,
+            Langedijk et al. 2024).
+        control: Scores of `first` for the same model with shuffled weights (Adebayo et al. 2018),
+            ``[outputs, features]``; what resembles them says nothing about the model.
+        control_similarity: Rank correlation of the two.
+        notes: Sentences that a reader must know, such as what was cut off.
+    """
+
+    model: ExplainedModel
+    text: str
+    input: list[Feature]
+    output: list[Output]
+    unit: str
+    contrast: str | None = None
+    confidence: float | None = None
+    methods: dict[str, MethodResult] = {}
+    first: str = ""
+    attention: list[AttentionMap] = []
+    lens: list[LensRow] = []
+    encoder_lens: list[LensRow] = []
+    control: list[list[float | None]] = []
+    control_similarity: float | None = None
+    notes: list[str] = []

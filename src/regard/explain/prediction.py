@@ -1,0 +1,279 @@
+"""One prediction of a model, open for explaining: features go in, outputs come out with scores.
+
+Every method of explaining reads a `Prediction` and nothing else of a task or a family. Its one
+function, `Prediction.scores`, is differentiable in the weight of each feature: 1 keeps the feature,
+0 replaces its embedding by that of a baseline, and values between interpolate (Sundararajan, Taly &
+Yan 2017, section 3). The derivative by a weight is therefore the sum over the embedding of gradient
+times difference to the baseline; a weight of 0 is occlusion.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Literal, NamedTuple
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from regard.models import Model
+
+Baseline = Literal["reference", "zero"]
+"""What replaces an embedding: that of a token or value that says nothing, or zeros."""
+
+MOST_ALTERNATIVES = 5  # of an output
+
+
+class Feature(msgspec.Struct, frozen=True):
+    """A part of the input that gets a score of its own.
+
+    Args:
+        text: The token, or a name such as ``patch 3, 4``.
+        part: Which input it is of: source, target, question, context, text, image, rows or history.
+        is_special: Whether it is a token that every input has, such as ``</s>``. The baseline
+            leaves it as it is.
+    """
+
+    text: str
+    part: str
+    is_special: bool = False
+
+
+class Output(msgspec.Struct, frozen=True):
+    """An output that is explained.
+
+    Args:
+        text: The token, label or step ahead.
+        score: In the prediction's unit, without contrast.
+        alternatives: Probabilities of the most probable outputs, its own among them where it is one
+            of these, most probable first; empty where there are none.
+    """
+
+    text: str
+    score: float
+    alternatives: dict[str, float] = {}
+
+
+class Stack(NamedTuple):
+    """Layers that follow each other, and the features at their positions.
+
+    Args:
+        name: encoder or decoder.
+        layers: First to last.
+        start: Feature of the first position.
+        stop: The feature after that of the last position.
+    """
+
+    name: str
+    layers: tuple[nn.Module, ...]
+    start: int
+    stop: int
+
+
+class Prediction(ABC):
+    """One input of a model, and the outputs that the model has for it.
+
+    Args:
+        model: In evaluation mode.
+        features: Of all positions of all stacks, in order.
+        outputs: What is explained.
+        stacks: The model's stacks of layers; the last computes the outputs.
+        readout: How much each output reads the last layer's state at each position of the last
+            stack, ``[outputs, positions]``; rows sum to 1.
+    """
+
+    unit = "nats"
+    """Of scores: nats are logarithms of probabilities."""
+
+    def __init__(
+        self,
+        model: Model,
+        features: tuple[Feature, ...],
+        outputs: tuple[Output, ...],
+        *,
+        stacks: tuple[Stack, ...],
+        readout: Tensor,
+    ) -> None:
+        self.model, self.features, self.outputs = model, features, outputs
+        self.stacks, self.readout = stacks, readout
+
+    @property
+    def reads(self) -> Tensor:
+        """Which features each output depends on, ``[outputs, features]``: all of them."""
+        return torch.ones(len(self.outputs), len(self.features), dtype=torch.bool)
+
+    @property
+    def is_special(self) -> Tensor:
+        """Which features the baseline leaves as they are, ``[features]``."""
+        return torch.tensor([feature.is_special for feature in self.features])
+
+    @abstractmethod
+    def scores(
+        self,
+        weights: Tensor,
+        *,
+        baseline: Baseline = "reference",
+        outputs: Tensor | None = None,
+    ) -> Tensor:
+        """Compute scores for inputs whose features are weakened.
+
+        Args:
+            weights: Of the features, ``[rows, features]``, or of each number of their embeddings,
+                ``[rows, features, dim]``; 1 keeps, 0 replaces by the baseline. The result is
+                differentiable in them.
+            baseline: What replaces a feature.
+            outputs: Of each row the one output whose score is computed, ``[rows]``; None computes
+                all of them.
+
+        Returns:
+            ``[rows, outputs]``, or ``[rows]``, in the prediction's unit.
+        """
+
+    def full_weights(self, rows: int = 1) -> Tensor:
+        """Return the weights of the input as it is, ``[rows, features]``."""
+        return torch.ones(rows, len(self.features))
+
+
+class ClassPrediction(Prediction):
+    """A prediction of classes, such as tokens or labels, by their probabilities.
+
+    Args:
+        model: In evaluation mode.
+        features: Of all positions of all stacks, in order.
+        chosen: Class of each output, ``[outputs]``.
+        contrast: Class that each output is compared with, ``[outputs]``: the score is then the
+            difference of the two log-probabilities ("why this, not that": Yin & Neubig 2022). None
+            compares with nothing.
+        stacks: The model's stacks of layers.
+        readout: See `Prediction`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        features: tuple[Feature, ...],
+        *,
+        chosen: Tensor,
+        contrast: Tensor | None,
+        stacks: tuple[Stack, ...],
+        readout: Tensor,
+    ) -> None:
+        super().__init__(model, features, (), stacks=stacks, readout=readout)
+        self.chosen, self.contrast = chosen, contrast
+        self.outputs = tuple(self._describe_outputs())
+
+    @abstractmethod
+    def class_text(self, index: int) -> str:
+        """Return the text of a class."""
+
+    @abstractmethod
+    def log_probabilities(
+        self,
+        weights: Tensor,
+        *,
+        baseline: Baseline = "reference",
+        outputs: Tensor | None = None,
+    ) -> Tensor:
+        """Compute the logarithms of all probabilities for inputs whose features are weakened.
+
+        Args:
+            weights: As in `scores`.
+            baseline: What replaces a feature.
+            outputs: Of each row the one output that is computed, ``[rows]``; None computes all.
+
+        Returns:
+            ``[rows, outputs, classes]``, or ``[rows, classes]``, float32 at least.
+        """
+
+    def scores(
+        self,
+        weights: Tensor,
+        *,
+        baseline: Baseline = "reference",
+        outputs: Tensor | None = None,
+    ) -> Tensor:
+        """Compute log-probabilities, or their differences to the contrast; see `Prediction`."""
+        log_probabilities = self.log_probabilities(weights, baseline=baseline, outputs=outputs)
+        result = self._take(log_probabilities, self.chosen, outputs)
+        if self.contrast is None:
+            return result
+        return result - self._take(log_probabilities, self.contrast, outputs)
+
+    @staticmethod
+    def _take(log_probabilities: Tensor, classes: Tensor, outputs: Tensor | None) -> Tensor:
+        """Take the class of each output from ``[rows, outputs, classes]``, or of each row."""
+        if outputs is not None:
+            return log_probabilities.gather(-1, classes[outputs][:, None])[:, 0]
+        index = classes.expand(len(log_probabilities), -1)[..., None]
+        return log_probabilities.gather(-1, index)[..., 0]
+
+    def _describe_outputs(self) -> Iterator[Output]:
+        with torch.inference_mode():
+            (rows,) = self.log_probabilities(self.full_weights())
+        for row, index in zip(rows, self.chosen.tolist(), strict=True):
+            top = row.topk(min(MOST_ALTERNATIVES, len(row))).indices.tolist()
+            yield Output(
+                text=self.class_text(index),
+                score=float(row[index]),
+                alternatives={self.class_text(i): float(row[i].exp()) for i in top},
+            )
+
+
+@contextmanager
+def replace_outputs(
+    replacements: Mapping[nn.Module, Callable[[Tensor], Tensor]],
+) -> Iterator[None]:
+    """Replace the outputs of layers while a block of code runs.
+
+    Args:
+        replacements: For each layer, a function from its output to what replaces it.
+    """
+    with ExitStack() as stack:
+        for layer, replace in replacements.items():
+            handle = layer.register_forward_hook(
+                lambda _module, _inputs, output, replace=replace: replace(output)
+            )
+            stack.callback(handle.remove)
+        yield
+
+
+def weaken(embeddings: Tensor, weights: Tensor, baseline: Tensor) -> Tensor:
+    """Move embeddings towards a baseline.
+
+    Args:
+        embeddings: ``[rows, length, dim]``; no gradient flows into them.
+        weights: ``[rows, length]`` or ``[rows, length, dim]``; 1 keeps, 0 gives the baseline.
+        baseline: ``[length, dim]``.
+
+    Returns:
+        ``[rows, length, dim]``, of the embeddings' type.
+    """
+    weights = weights[..., None] if weights.dim() == 2 else weights
+    embeddings = embeddings.detach()
+    return baseline + weights.to(embeddings.dtype) * (embeddings - baseline)
+
+
+def record_outputs(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> dict[str, Tensor]:
+    """Return what layers give while a function runs, by their names, without gradient.
+
+    Args:
+        layers: By name.
+        run: Runs the model once.
+
+    Returns:
+        The output of the last call of each layer.
+    """
+    recorded: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[Tensor], Tensor]:
+        def replace(output: Tensor) -> Tensor:
+            recorded[name] = output.detach()
+            return output
+
+        return replace
+
+    with torch.no_grad(), replace_outputs({layers[name]: keep(name) for name in layers}):
+        run()
+    return recorded

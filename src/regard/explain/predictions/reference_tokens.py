@@ -1,0 +1,121 @@
+"""Tokens as features, and the token that says nothing, which the baseline has in place of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from regard.errors import ConfigError
+from regard.explain.prediction import Feature, record_outputs
+from regard.hub.any_tokenizer import AnyTokenizer
+
+_ROLES = ("mask", "unk", "pad")
+
+
+def reference_id(tokenizer: AnyTokenizer) -> int:
+    """Return the token that says least: of masked text, else of unknown text, else of padding.
+
+    >>> from regard.data.tokenizer import Tokenizer, TokenizerConfig
+    >>> reference_id(Tokenizer.train(["a cat"], TokenizerConfig()))
+    0
+    """
+    special_ids = tokenizer.special_ids
+    return next((special_ids[role] for role in _ROLES if role in special_ids), 0)
+
+
+def token_features(
+    tokenizer: AnyTokenizer,
+    ids: Sequence[int],
+    part: str,
+    *,
+    before: Sequence[int] = (),
+    after: Sequence[int] = (),
+) -> list[Feature]:
+    """Return the features of tokens with the special tokens around them.
+
+    Args:
+        tokenizer: Their vocabulary.
+        ids: The tokens.
+        part: Which input they are of.
+        before: Special tokens before them.
+        after: Special tokens after them.
+    """
+    pieces = tokenizer.pieces([*before, *ids, *after])
+    first, last = len(before), len(before) + len(ids)
+    return [
+        Feature(piece, part, is_special=not first <= index < last)
+        for index, piece in enumerate(pieces)
+    ]
+
+
+def replace_tokens(ids: Tensor, features: Sequence[Feature], reference: int) -> Tensor:
+    """Return token ids with the reference token in place of all that are not special.
+
+    Args:
+        ids: ``[1, length]``.
+        features: Of these tokens.
+        reference: The reference token.
+    """
+    is_special = torch.tensor([[feature.is_special for feature in features]])
+    return torch.where(is_special, ids, reference)
+
+
+def hide_tokens(ids: Tensor, weights: Tensor, hidden: Tensor) -> Tensor:
+    """Return token ids for each row of weights; those of weight 0 are replaced.
+
+    The ids themselves matter where a model copies tokens, or compares them.
+
+    Args:
+        ids: ``[1, length]``.
+        weights: ``[rows, length]`` or ``[rows, length, dim]``.
+        hidden: What replaces them, ``[1, length]``.
+
+    Returns:
+        ``[rows, length]``.
+    """
+    is_hidden = weights == 0 if weights.dim() == 2 else (weights == 0).all(-1)
+    return torch.where(is_hidden, hidden, ids)
+
+
+def embed_baseline(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> dict[str, Tensor]:
+    """Return the embeddings of the reference tokens, ``[length, dim]``, by the input's name.
+
+    Args:
+        layers: From ``model.embedded_inputs()``.
+        run: Runs the model on one row of reference tokens.
+    """
+    return {name: output[0] for name, output in record_outputs(layers, run).items()}
+
+
+def split_special(
+    tokenizer: AnyTokenizer, ids: Sequence[int], begin: Sequence[int] = ()
+) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    """Divide the token ids of a text into special tokens before it, its own, and those after it.
+
+    Args:
+        tokenizer: Its vocabulary.
+        ids: The text with its special tokens.
+        begin: Tokens that count as special at the beginning.
+    """
+    special = set(tokenizer.special_ids.values())
+    if begin and list(ids[: len(begin)]) == list(begin):
+        return ids[: len(begin)], ids[len(begin) :], ()
+    is_own = [token not in special for token in ids]
+    first = is_own.index(True) if any(is_own) else len(ids)
+    last = len(ids) - is_own[::-1].index(True) if any(is_own) else len(ids)
+    return ids[:first], ids[first:last], ids[last:]
+
+
+def first_difference(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the first index where two rows of tokens differ.
+
+    Raises:
+        ConfigError: One of them begins with the other.
+    """
+    pairs = enumerate(zip(first, second, strict=False))
+    index = next((number for number, (one, other) in pairs if one != other), None)
+    if index is None:
+        raise ConfigError("the contrast does not differ from the output.  Name another one.")
+    return index

@@ -1,0 +1,153 @@
+"""The tokens that an encoder-decoder writes for a source: translations, summaries, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.errors import ConfigError
+from regard.explain.prediction import (
+    Baseline,
+    ClassPrediction,
+    Stack,
+    replace_outputs,
+    weaken,
+)
+from regard.explain.predictions.reference_tokens import (
+    embed_baseline,
+    first_difference,
+    hide_tokens,
+    reference_id,
+    replace_tokens,
+    token_features,
+)
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.models import EncoderDecoder
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids
+
+END = "</s>"
+
+
+class WrittenTarget(ClassPrediction):
+    """A target with its end, each token predicted from the source and the tokens before it.
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its vocabulary.
+        source: Token ids of the source, without special tokens.
+        target: Token ids of the target, without special tokens.
+        contrast: Token ids of another target: the first token where it differs is explained against
+            it. None compares with nothing.
+
+    Raises:
+        ConfigError: The source is empty, or the other target does not differ.
+    """
+
+    model: EncoderDecoder[Any]
+
+    def __init__(
+        self,
+        model: EncoderDecoder[Any],
+        tokenizer: AnyTokenizer,
+        source: Sequence[int],
+        target: Sequence[int],
+        contrast: Sequence[int] | None = None,
+    ) -> None:
+        if not source:
+            raise ConfigError("the text is empty: there is nothing to explain.")
+        source_tokenizer, self._tokenizer = split_tokenizer(tokenizer)
+        ids = special_ids(model, tokenizer)
+        begin, target_begin = source_tokenizer.begin_ids, self._tokenizer.begin_ids
+        source_row = [*begin, *source, ids.end_of_source]
+        target_row = [ids.start, *target_begin, *target]
+        self._source_ids = torch.tensor([source_row])
+        self._target_ids = torch.tensor([target_row])  # the decoder's input
+        self._end = ids.end
+        self._unused = torch.tensor(self._tokenizer.unused_ids(model.vocab_size), dtype=torch.long)
+        predicted = [*target, ids.end]
+        self._positions = torch.arange(len(predicted)) + len(target_begin)  # of the inputs
+        other = None
+        if contrast is not None:
+            index = first_difference(predicted, [*contrast, ids.end])
+            other = torch.tensor([[*contrast, ids.end][index]])
+            predicted, self._positions = [predicted[index]], self._positions[index : index + 1]
+        sources = token_features(
+            source_tokenizer, source, "source", before=begin, after=[ids.end_of_source]
+        )
+        begin_target = (ids.start, *target_begin)
+        targets = token_features(self._tokenizer, target, "target", before=begin_target)
+        num_source = len(source_row)
+        self._reference_ids = (
+            replace_tokens(self._source_ids, sources, reference_id(source_tokenizer)),
+            replace_tokens(self._target_ids, targets, reference_id(self._tokenizer)),
+        )
+        self._baselines = embed_baseline(
+            model.embedded_inputs(),
+            lambda: model.states_and_copies(
+                *self._reference_ids, lengths=torch.tensor([num_source])
+            ),
+        )
+        encoder, decoder = model.stacks().values()
+        readout = torch.zeros(len(predicted), len(target_row))
+        readout[torch.arange(len(predicted)), self._positions] = 1.0
+        super().__init__(
+            model,
+            (*sources, *targets),
+            chosen=torch.tensor(predicted),
+            contrast=other,
+            stacks=(
+                Stack("encoder", tuple(encoder), 0, num_source),
+                Stack("decoder", tuple(decoder), num_source, num_source + len(targets)),
+            ),
+            readout=readout,
+        )
+
+    @property
+    def reads(self) -> Tensor:
+        """The source, and the tokens of the target before each output, ``[outputs, features]``."""
+        num_source = self._source_ids.shape[1]
+        before = torch.arange(self._target_ids.shape[1]) <= self._positions[:, None]
+        return torch.cat([before.new_ones(len(before), num_source), before], dim=1)
+
+    def class_text(self, index: int) -> str:
+        """Return a token as text."""
+        return END if index == self._end else self._tokenizer.pieces([index])[0]
+
+    def log_probabilities(
+        self,
+        weights: Tensor,
+        *,
+        baseline: Baseline = "reference",
+        outputs: Tensor | None = None,
+    ) -> Tensor:
+        """Compute log-probabilities of all tokens; see `ClassPrediction`."""
+        rows, num_source = len(weights), self._source_ids.shape[1]
+        parts = {"source": weights[:, :num_source], "target": weights[:, num_source:]}
+        layers = self.model.embedded_inputs()
+
+        def weakened(name: str) -> Callable[[Tensor], Tensor]:
+            vector = self._baselines[name]
+            vector = vector if baseline == "reference" else torch.zeros_like(vector)
+            return lambda embeddings: weaken(embeddings, parts[name], vector)
+
+        source_ids, target_ids = self._source_ids, self._target_ids
+        if baseline == "reference":
+            source_ids = hide_tokens(source_ids, parts["source"], self._reference_ids[0])
+        source_ids, target_ids = source_ids.expand(rows, -1), target_ids.expand(rows, -1)
+        lengths = torch.full((rows,), num_source)
+        with replace_outputs({layers[name]: weakened(name) for name in parts}):
+            hidden, copies = self.model.states_and_copies(source_ids, target_ids, lengths=lengths)
+        if copies is not None:
+            logits = copies.mix(self.model.logits(hidden))
+        if outputs is None:
+            index = self._positions
+            logits = self.model.logits(hidden[:, index]) if copies is None else logits[:, index]
+        else:
+            row, index = torch.arange(rows), self._positions[outputs]
+            logits = self.model.logits(hidden[row, index]) if copies is None else logits[row, index]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits.index_fill(-1, self._unused, -torch.inf).log_softmax(-1)
