@@ -1,0 +1,74 @@
+"""What a method of attribution is: a function from a prediction to scores with a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from regard.explain.prediction import Prediction
+
+_DEFAULT_BYTES = 512 * 1024**2
+_NUMBERS_PER_STATE = 40  # that a layer keeps of each position for the backward pass, times its size
+
+
+class Attribution(NamedTuple):
+    """Scores of features.
+
+    Args:
+        scores: ``[outputs, features]``; NaN where an output does not depend on a feature.
+        error: How far the sum of an output's scores misses the change that they share out, as a
+            fraction of it, ``[outputs]``; None where a method has no such error.
+        steps: Points of an integral; None where there is none.
+    """
+
+    scores: Tensor
+    error: Tensor | None = None
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The memory that a method may use, and what hears of its progress.
+
+    Args:
+        memory: In bytes.
+        on_progress: Called with the rows computed so far and the number of all rows.
+    """
+
+    memory: int = _DEFAULT_BYTES
+    on_progress: Callable[[int, int], None] | None = None
+
+    def chunks(self, prediction: Prediction, num_rows: int) -> Iterator[slice]:
+        """Divide rows so that a pass over a part of them stays within the memory.
+
+        Yields:
+            Consecutive rows; `on_progress` is called after each part.
+        """
+        length = len(prediction.features)
+        layers = sum(len(stack.layers) for stack in prediction.stacks)
+        states = _NUMBERS_PER_STATE * prediction.model.dim * max(layers, 1) * length
+        pairs = 4 * max(layers, 1) * length**2
+        size = max(1, self.memory // (4 * (states + pairs)))
+        for start in range(0, num_rows, size):
+            yield slice(start, min(start + size, num_rows))
+            if self.on_progress is not None:
+                self.on_progress(min(start + size, num_rows), num_rows)
+
+
+class Method(NamedTuple):
+    """A method of attribution.
+
+    Args:
+        title: Its name for a reader.
+        is_signed: Whether scores below 0 speak against the output.
+        compute: Computes the scores, in the prediction's unit or, where `unit` is set, in that.
+        unit: Of the scores; empty where it is the prediction's.
+    """
+
+    title: str
+    is_signed: bool
+    compute: Callable[[Prediction, Budget], Attribution]
+    unit: str = ""
