@@ -213,11 +213,12 @@ class ClassPrediction(Prediction):
         with torch.inference_mode():
             (rows,) = self.log_probabilities(self.full_weights())
         for row, index in zip(rows, self.chosen.tolist(), strict=True):
-            top = row.topk(min(MOST_ALTERNATIVES, len(row))).indices.tolist()
+            top = row.exp().topk(min(MOST_ALTERNATIVES, len(row)))
+            alternatives: dict[str, float] = {}
+            for value, other in zip(top.values.tolist(), top.indices.tolist(), strict=True):
+                alternatives.setdefault(self.class_text(other), value)  # texts may repeat
             yield Output(
-                text=self.class_text(index),
-                score=float(row[index]),
-                alternatives={self.class_text(i): float(row[i].exp()) for i in top},
+                text=self.class_text(index), score=float(row[index]), alternatives=alternatives
             )
 
 

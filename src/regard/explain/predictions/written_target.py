@@ -42,6 +42,8 @@ class WrittenTarget(ClassPrediction):
         target: Token ids of the target, without special tokens.
         contrast: Token ids of another target: the first token where it differs is explained against
             it. None compares with nothing.
+        is_complete: Whether the end of the target is an output, too; an output that was cut off has
+            none.
 
     Raises:
         ConfigError: The source is empty, or the other target does not differ.
@@ -56,6 +58,8 @@ class WrittenTarget(ClassPrediction):
         source: Sequence[int],
         target: Sequence[int],
         contrast: Sequence[int] | None = None,
+        *,
+        is_complete: bool = True,
     ) -> None:
         if not source:
             raise ConfigError("the text is empty: there is nothing to explain.")
@@ -68,7 +72,7 @@ class WrittenTarget(ClassPrediction):
         self._target_ids = torch.tensor([target_row])  # the decoder's input
         self._end = ids.end
         self._unused = torch.tensor(self._tokenizer.unused_ids(model.vocab_size), dtype=torch.long)
-        predicted = [*target, ids.end]
+        predicted = [*target, ids.end] if is_complete or not target else [*target]
         self._positions = torch.arange(len(predicted)) + len(target_begin)  # of the inputs
         other = None
         if contrast is not None:

@@ -1,0 +1,337 @@
+"""Opening the prediction of a trained model for an input, whatever its task."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from regard.data.batching import TokenRows
+from regard.data.readers.source import as_source
+from regard.errors import ConfigError, DataError
+from regard.explain.prediction import Prediction
+from regard.explain.predictions.answer_span import AnswerSpan
+from regard.explain.predictions.classified_input import ClassifiedInput
+from regard.explain.predictions.classified_text import ClassifiedText
+from regard.explain.predictions.continued_text import ContinuedText
+from regard.explain.predictions.forecast_steps import ForecastSteps
+from regard.explain.predictions.reference_tokens import split_special
+from regard.explain.predictions.written_target import WrittenTarget
+from regard.generation.sampling import SamplingConfig, sample
+from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
+from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
+from regard.tasks import Predictor
+from regard.tasks.classification.input_predictor import InputClassifier
+from regard.tasks.classification.predictor import LabelPredictor, TextClassifier
+from regard.tasks.forecasting.predictor import Forecaster
+from regard.tasks.generative_question_answering.data import encode_sources
+from regard.tasks.generative_question_answering.predictor import AnswerWriter
+from regard.tasks.language_modeling.predictor import TextGenerator
+from regard.tasks.question_answering.predictor import QuestionAnswerer, unanswered
+from regard.tasks.question_answering.text_windows import WindowBatches, window_logits
+from regard.tasks.sequence_to_sequence.decode_rows import special_ids
+from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+
+_CONTINUED_TOKENS = 20  # of a continuation that is not named
+
+
+class Request(NamedTuple):
+    """What is to be explained.
+
+    Args:
+        text: The input: a text, a question, or the path of an image, recording or series.
+        context: The text that a question is asked of; None where the task has none.
+        output: The output that is explained: a target, a continuation, a label or an answer. None
+            is the model's own; of a continuation its first tokens, the most probable ones.
+        contrast: Another output that it is compared with, see `ClassPrediction`.
+    """
+
+    text: str
+    context: str | None = None
+    output: str | None = None
+    contrast: str | None = None
+
+
+def predict(
+    predictor: Predictor,
+    text: str,
+    *,
+    context: str | None = None,
+    output: str | None = None,
+    contrast: str | None = None,
+) -> Prediction:
+    """Open the prediction of a model for an input; see `Request`.
+
+    Args:
+        predictor: From `regard.load`.
+        text: The input: a text, a question, or the path of an image, recording or series.
+        context: The text that a question is asked of.
+        output: The output that is explained; None is the model's own.
+        contrast: Another output that it is compared with.
+
+    Returns:
+        The prediction.
+
+    Raises:
+        ConfigError: The text is empty, an option does not fit the task, a label is unknown, or the
+            contrast is the output itself.
+        DataError: A file cannot be read.
+    """
+    request = Request(text, context, output, contrast)
+    is_answerer = isinstance(predictor, QuestionAnswerer | AnswerWriter)
+    if is_answerer and context is None:
+        raise ConfigError("a question is asked of a text.  Name it: `context`.")
+    if context is not None and not is_answerer:
+        raise ConfigError(f"`context`: a model for {predictor.config.task} has none.")
+    if not text.strip() and not isinstance(predictor, TextGenerator):
+        raise ConfigError("the text is empty: there is nothing to explain.")
+    for kind, open_prediction in _OPENERS:
+        if isinstance(predictor, kind):
+            return open_prediction(predictor, request)
+    raise ConfigError(f"a model for {predictor.config.task} has no explanation.")
+
+
+def _write(writer: TargetWriter, request: Request) -> WrittenTarget:
+    """Open the prediction of a target; without an output, of the one that the model writes."""
+    (source,) = writer.tokenizer.encode([request.text])
+    return _write_target(writer, source, request)
+
+
+def _write_answer(writer: AnswerWriter, request: Request) -> WrittenTarget:
+    """Open the prediction of an answer that is written."""
+    end = special_ids(writer.model, writer.tokenizer).end_of_source
+    contexts = [request.context or ""]
+    (source,) = encode_sources([request.text], contexts, writer.tokenizer, end)
+    return _write_target(writer, source, request)
+
+
+def _write_target(writer: TargetWriter, source: list[int], request: Request) -> WrittenTarget:
+    limit = writer.max_source_length
+    if len(source) > limit:
+        warnings.warn(
+            f"the text has {len(source):,} tokens; the first {limit:,} are explained, which the "
+            "model reads together.",
+            stacklevel=2,
+        )
+        source = source[:limit]
+    is_complete = True
+    if request.output is None:
+        source_tokenizer, _ = split_tokenizer(writer.tokenizer)
+        sources = TokenRows(prepend_special_tokens(source_tokenizer, [source]))
+        ((best, *_),) = writer.decode(sources, writer.search_config(num_best=1))
+        target, is_complete = best.ids, best.is_complete
+    else:
+        (target,) = writer.tokenizer.encode_targets([request.output])
+    other = None
+    if request.contrast is not None:
+        (other,) = writer.tokenizer.encode_targets([request.contrast])
+    return WrittenTarget(
+        writer.model, writer.tokenizer, source, target, other, is_complete=is_complete
+    )
+
+
+def _continue(generator: TextGenerator, request: Request) -> ContinuedText:
+    """Open the prediction of a continuation; without an output, of the most probable tokens."""
+    tokenizer = generator.tokenizer
+    ids = tokenizer.encode_prompt(request.text) or tokenizer.document_start
+    if not ids:
+        raise ConfigError("the text is empty, and the vocabulary has no token that begins a text.")
+    before, prompt, after = split_special(tokenizer, ids, tokenizer.document_start)
+    if request.output is None:
+        most = generator.model.num_positions
+        room = _CONTINUED_TOKENS if most is None else most + 1 - len(ids)
+        if room < 1:
+            raise ConfigError(
+                f"the text has {len(ids):,} tokens; the model has {most:,} positions, and none is "
+                "left for a continuation."
+            )
+        config = SamplingConfig(
+            max_tokens=min(_CONTINUED_TOKENS, room),
+            temperature=0.0,
+            forbidden=tokenizer.unused_ids(generator.model.vocab_size),
+        )
+        steps = sample(
+            generator.model, ids, config, ends=tokenizer.stop_ids, generator=torch.Generator()
+        )
+        continuation = [int(tokens[0]) for tokens in steps]
+    else:
+        continuation = _encode_after(tokenizer, request.text, request.output)
+    contrast = request.contrast
+    return ContinuedText(
+        generator.model,
+        tokenizer,
+        before=before,
+        prompt=[*prompt, *after],
+        continuation=continuation,
+        contrast=None if contrast is None else _encode_after(tokenizer, request.text, contrast),
+    )
+
+
+def _encode_after(tokenizer: AnyTokenizer, text: str, continuation: str) -> list[int]:
+    """Return the token ids of a continuation, with the space between it and the text before it.
+
+    Raises:
+        ConfigError: Together with the text it has other tokens than the text alone.
+    """
+    whole, before = tokenizer.encode_text(text + continuation), tokenizer.encode_text(text)
+    if whole[: len(before)] != before:
+        raise ConfigError(
+            "the continuation changes the tokens of the text before it.  Begin it with a space."
+        )
+    return whole[len(before) :]
+
+
+def _classify_text(classifier: TextClassifier, request: Request) -> ClassifiedText:
+    """Open the prediction of a text's label."""
+    limit = classifier.max_length
+    (ids,) = classifier.tokenizer.encode_whole([request.text], max_length=limit)
+    if len(ids) == limit:
+        warnings.warn(f"no more than {limit:,} tokens of the text are read.", stacklevel=2)
+    return ClassifiedText(
+        classifier.model,
+        classifier.tokenizer,
+        classifier.labels,
+        ids,
+        label=_label_index(classifier, request.output),
+        contrast=_label_index(classifier, request.contrast),
+    )
+
+
+def _classify_input(classifier: InputClassifier, request: Request) -> ClassifiedInput:
+    """Open the prediction of the label of the first input of a file."""
+    inputs = classifier.modality.read_unlabeled(classifier.input_format, as_source(request.text))
+    located = next(iter(inputs), None)
+    if located is None:
+        raise DataError(f"{request.text}: nothing to explain.")
+    values, lengths = classifier.collator.lay_out([located[1]])
+    if lengths is not None:
+        values = values[:, : int(lengths[0])]
+    return ClassifiedInput(
+        classifier.model,
+        classifier.labels,
+        values,
+        label=_label_index(classifier, request.output),
+        contrast=_label_index(classifier, request.contrast),
+    )
+
+
+def _label_index(classifier: LabelPredictor[Any], label: str | None) -> int | None:
+    """Return the index of a label, or None of None; raise ConfigError where there is no such."""
+    if label is None:
+        return None
+    if label not in classifier.labels:
+        raise ConfigError(f"label {label!r}: one of {', '.join(classifier.labels)} was expected.")
+    return classifier.labels.index(label)
+
+
+def _answer(answerer: QuestionAnswerer, request: Request) -> AnswerSpan:
+    """Open the prediction of an answer's first and last token, in the window where it is best."""
+    context = request.context or ""
+    batches, _ = answerer.batches(unanswered([request.text], [context]))
+    if request.output is not None:
+        spans = [_find_span(context, request.output)]
+    else:
+        answer = answerer.answer_rows([request.text], [context])[0]
+        spans = [None if answer.start is None or answer.end is None else (answer.start, answer.end)]
+    if request.contrast is not None:
+        spans.append(_find_span(context, request.contrast))
+    index, positions = _best_window(answerer, batches, spans)
+    if len(positions) == 2 and positions[0] == positions[1]:
+        raise ConfigError("the contrast does not differ from the output.  Name another one.")
+    window = batches.batch(np.array([index]))
+    return AnswerSpan(answerer.model, answerer.tokenizer, window, *positions)
+
+
+def _find_span(context: str, answer: str) -> tuple[int, int]:
+    """Return the characters of the first place of an answer in a text."""
+    start = context.find(answer)
+    if start < 0 or not answer:
+        raise ConfigError(f"the answer {answer!r} is not in the context.")
+    return start, start + len(answer)
+
+
+def _best_window(
+    answerer: QuestionAnswerer, batches: WindowBatches, spans: list[tuple[int, int] | None]
+) -> tuple[int, list[tuple[int, int]]]:
+    """Return the window that holds all spans and where the first is most probable.
+
+    Args:
+        answerer: The model in use.
+        batches: All windows of one question.
+        spans: Characters of each answer; None is "no answer".
+
+    Returns:
+        The window, and the positions of the first and the last token of each span in it.
+
+    Raises:
+        ConfigError: No window holds them all.
+    """
+    best: tuple[float, int, list[tuple[int, int]]] | None = None
+    for index in range(len(batches.windows)):
+        batch = batches.batch(np.array([index]))
+        inside = batch.is_context[0].nonzero()[:, 0].tolist()
+        characters = [batches.characters(index, i, i) for i in inside]
+        positions: list[tuple[int, int]] = []
+        for span in spans:
+            if span is None:
+                positions.append((0, 0))
+                continue
+            touched = [
+                i
+                for i, (start, end) in zip(inside, characters, strict=True)
+                if end > span[0] and start < span[1]
+            ]
+            holds = touched and (
+                characters[touched[0] - inside[0]][0] <= span[0]
+                and characters[touched[-1] - inside[0]][1] >= span[1]
+            )
+            if holds:
+                positions.append((touched[0], touched[-1]))
+        if len(positions) < len(spans):
+            continue
+        with torch.inference_mode():
+            rows = window_logits(answerer.model, batch).log_softmax(1)[0]  # [length, 2]
+        first, last = positions[0]
+        score = float(rows[first, 0] + rows[last, 1])
+        if best is None or score > best[0]:
+            best = score, index, positions
+    if best is None:
+        raise ConfigError("no part of the context that the model reads at once holds the answers.")
+    return best[1], best[2]
+
+
+def _forecast(forecaster: Forecaster, request: Request) -> ForecastSteps:
+    """Open the forecast of the first series of a file."""
+    if request.output is not None or request.contrast is not None:
+        raise ConfigError("a forecast has no other output to be explained or compared with.")
+    series = forecaster.read(request.text).series
+    if len(series) > 1:
+        warnings.warn(
+            f"the file has {len(series):,} series; the first, {series.names[0]}, is explained.",
+            stacklevel=2,
+        )
+    series = series.select([0])
+    config = forecaster.model.config
+    length, index = len(series.values[0]), series.indices[0]
+    batch = forecaster.windows(series).batch(np.array([0]), np.array([length]))
+    return ForecastSteps(
+        forecaster.model,
+        batch.inputs,
+        times=index.times(length - config.window, config.window)[:: config.patch],
+        ahead=index.times(length, config.horizon),
+    )
+
+
+_OPENERS: tuple[tuple[type, Callable[[Any, Request], Prediction]], ...] = (
+    (TextGenerator, _continue),
+    (TextClassifier, _classify_text),
+    (InputClassifier, _classify_input),
+    (QuestionAnswerer, _answer),
+    (AnswerWriter, _write_answer),
+    (TargetWriter, _write),
+    (Forecaster, _forecast),
+)
+"""What opens the prediction of each kind of model in use, the first that fits."""

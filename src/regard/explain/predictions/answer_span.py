@@ -1,0 +1,125 @@
+"""The first and the last token of the answer that a model finds in a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from regard.explain.prediction import (
+    Baseline,
+    ClassPrediction,
+    Feature,
+    Stack,
+    replace_outputs,
+    weaken,
+)
+from regard.explain.predictions.reference_tokens import (
+    embed_baseline,
+    hide_tokens,
+    reference_id,
+    replace_tokens,
+)
+from regard.hub.any_tokenizer import AnyTokenizer
+from regard.models import SpanModel
+from regard.models.base.question_roles import OF_CONTEXT
+from regard.tasks.question_answering.text_windows import WindowBatch, window_logits
+
+NO_ANSWER = "no answer"
+
+
+class AnswerSpan(ClassPrediction):
+    """Where an answer begins and ends, predicted from a question and a part of its text.
+
+    Classes are the positions of the tokens; the first one is "no answer".
+
+    Args:
+        model: In evaluation mode.
+        tokenizer: Its vocabulary.
+        window: One question with the part of its text that holds the answer, a batch of one.
+        span: Positions of the first and the last token of the answer; 0 twice is "no answer".
+        contrast: Those of another answer; None compares with nothing.
+    """
+
+    model: SpanModel
+
+    def __init__(
+        self,
+        model: SpanModel,
+        tokenizer: AnyTokenizer,
+        window: WindowBatch,
+        span: tuple[int, int],
+        contrast: tuple[int, int] | None = None,
+    ) -> None:
+        self._window = window
+        features = _window_features(tokenizer, window)
+        self._pieces = [NO_ANSWER, *(feature.text for feature in features[1:])]
+        self._reference_ids = replace_tokens(window.ids, features, reference_id(tokenizer))
+        baselines = embed_baseline(
+            model.embedded_inputs(),
+            lambda: model(self._reference_ids, segments=window.segments, lengths=window.lengths),
+        )
+        self._baseline = baselines["text"]
+        readout = torch.zeros(2, len(features))
+        readout[[0, 1], list(span)] = 1.0
+        super().__init__(
+            model,
+            tuple(features),
+            chosen=torch.tensor(span),
+            contrast=None if contrast is None else torch.tensor(contrast),
+            stacks=(Stack("encoder", tuple(model.layers()), 0, len(features)),),
+            readout=readout,
+        )
+
+    def class_text(self, index: int) -> str:
+        """Return the token at a position."""
+        return self._pieces[index]
+
+    def log_probabilities(
+        self,
+        weights: Tensor,
+        *,
+        baseline: Baseline = "reference",
+        outputs: Tensor | None = None,
+    ) -> Tensor:
+        """Compute log-probabilities of all positions; see `ClassPrediction`."""
+        rows, window = len(weights), self._window
+        vector = self._baseline if baseline == "reference" else torch.zeros_like(self._baseline)
+        (layer,) = self.model.embedded_inputs().values()
+        roles = window.roles
+        if roles is not None:  # that a token's word is in the question is no longer known
+            hidden = torch.where(window.is_context, OF_CONTEXT, roles)
+            roles = hide_tokens(roles, weights, hidden)
+        batch = WindowBatch(
+            ids=window.ids.expand(rows, -1),
+            lengths=window.lengths.expand(rows),
+            segments=None if window.segments is None else window.segments.expand(rows, -1),
+            roles=roles,
+            is_context=window.is_context.expand(rows, -1),
+            starts=window.starts.expand(rows),
+            ends=window.ends.expand(rows),
+            rows=window.rows,
+        )
+        with replace_outputs({layer: lambda embeddings: weaken(embeddings, weights, vector)}):
+            logits = window_logits(self.model, batch).mT  # [rows, 2, length]
+        log_probabilities = logits.log_softmax(-1)
+        if outputs is None:
+            return log_probabilities
+        return log_probabilities[torch.arange(rows), outputs]
+
+
+def _window_features(tokenizer: AnyTokenizer, window: WindowBatch) -> Sequence[Feature]:
+    """Return the tokens of a question and a part of its text, with those around them."""
+    ids, is_context = window.ids[0].tolist(), window.is_context[0].tolist()
+    template = tokenizer.pair_template
+    first = is_context.index(True) if any(is_context) else len(ids) - len(template.end)
+    question = range(len(template.begin), first - len(template.between))
+    return [
+        Feature(
+            piece,
+            "question" if index < first else "context",
+            is_special=not (is_context[index] or index in question),
+        )
+        for index, piece in enumerate(tokenizer.pieces(ids))
+    ]
