@@ -131,6 +131,9 @@ class Prediction(ABC):
             ``[rows, outputs]``, or ``[rows]``, in the prediction's unit.
         """
 
+    def refresh(self) -> None:  # noqa: B027 - inputs that are no tokens have nothing
+        """Compute again what depends on the weights of the model, after a change of these."""
+
     def full_weights(self, rows: int = 1) -> Tensor:
         """Return the weights of the input as it is, ``[rows, features]``."""
         return torch.ones(rows, len(self.features))

@@ -56,11 +56,8 @@ class AnswerSpan(ClassPrediction):
         features = _window_features(tokenizer, window)
         self._pieces = [NO_ANSWER, *(feature.text for feature in features[1:])]
         self._reference_ids = replace_tokens(window.ids, features, reference_id(tokenizer))
-        baselines = embed_baseline(
-            model.embedded_inputs(),
-            lambda: model(self._reference_ids, segments=window.segments, lengths=window.lengths),
-        )
-        self._baseline = baselines["text"]
+        self.model = model
+        self.refresh()
         readout = torch.zeros(2, len(features))
         readout[[0, 1], list(span)] = 1.0
         super().__init__(
@@ -71,6 +68,17 @@ class AnswerSpan(ClassPrediction):
             stacks=(Stack("encoder", tuple(model.layers()), 0, len(features)),),
             readout=readout,
         )
+
+    def refresh(self) -> None:
+        """Embed the reference tokens by the weights of the model as they are now."""
+        window = self._window
+        baselines = embed_baseline(
+            self.model.embedded_inputs(),
+            lambda: self.model(
+                self._reference_ids, segments=window.segments, lengths=window.lengths
+            ),
+        )
+        self._baseline = baselines["text"]
 
     def class_text(self, index: int) -> str:
         """Return the token at a position."""

@@ -53,11 +53,9 @@ class ClassifiedText(ClassPrediction):
         self._lengths = torch.tensor([len(ids)])
         begin, row, end = split_special(tokenizer, ids)
         features = token_features(tokenizer, row, "text", before=begin, after=end)
-        reference = replace_tokens(self._ids, features, reference_id(tokenizer))
-        baselines = embed_baseline(
-            model.embedded_inputs(), lambda: model(reference, lengths=self._lengths)
-        )
-        self._baseline = baselines["text"]
+        self._reference_ids = replace_tokens(self._ids, features, reference_id(tokenizer))
+        self.model = model
+        self.refresh()
         if label is None:
             with torch.inference_mode():
                 label = int(model(self._ids, lengths=self._lengths).argmax())
@@ -72,6 +70,14 @@ class ClassifiedText(ClassPrediction):
             stacks=(Stack("encoder", tuple(model.layers()), 0, len(ids)),),
             readout=readout,
         )
+
+    def refresh(self) -> None:
+        """Embed the reference tokens by the weights of the model as they are now."""
+        baselines = embed_baseline(
+            self.model.embedded_inputs(),
+            lambda: self.model(self._reference_ids, lengths=self._lengths),
+        )
+        self._baseline = baselines["text"]
 
     def class_text(self, index: int) -> str:
         """Return a label."""

@@ -71,9 +71,9 @@ class ContinuedText(ClassPrediction):
             *token_features(tokenizer, prompt, "text", before=before),
             *token_features(tokenizer, continuation[:-1], "continuation"),
         ]
-        reference = replace_tokens(self._ids, features, reference_id(tokenizer))
-        baselines = embed_baseline(model.embedded_inputs(), lambda: model.hidden_states(reference))
-        self._baseline = baselines["text"]
+        self._reference_ids = replace_tokens(self._ids, features, reference_id(tokenizer))
+        self.model = model
+        self.refresh()
         readout = torch.zeros(len(predicted), len(features))
         readout[torch.arange(len(predicted)), self._positions] = 1.0
         super().__init__(
@@ -84,6 +84,13 @@ class ContinuedText(ClassPrediction):
             stacks=(Stack("decoder", tuple(model.layers()), 0, len(features)),),
             readout=readout,
         )
+
+    def refresh(self) -> None:
+        """Embed the reference tokens by the weights of the model as they are now."""
+        baselines = embed_baseline(
+            self.model.embedded_inputs(), lambda: self.model.hidden_states(self._reference_ids)
+        )
+        self._baseline = baselines["text"]
 
     @property
     def reads(self) -> Tensor:

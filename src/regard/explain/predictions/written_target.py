@@ -89,12 +89,8 @@ class WrittenTarget(ClassPrediction):
             replace_tokens(self._source_ids, sources, reference_id(source_tokenizer)),
             replace_tokens(self._target_ids, targets, reference_id(self._tokenizer)),
         )
-        self._baselines = embed_baseline(
-            model.embedded_inputs(),
-            lambda: model.states_and_copies(
-                *self._reference_ids, lengths=torch.tensor([num_source])
-            ),
-        )
+        self.model = model
+        self.refresh()
         encoder, decoder = model.stacks().values()
         readout = torch.zeros(len(predicted), len(target_row))
         readout[torch.arange(len(predicted)), self._positions] = 1.0
@@ -108,6 +104,15 @@ class WrittenTarget(ClassPrediction):
                 Stack("decoder", tuple(decoder), num_source, num_source + len(targets)),
             ),
             readout=readout,
+        )
+
+    def refresh(self) -> None:
+        """Embed the reference tokens by the weights of the model as they are now."""
+        source_ids, target_ids = self._reference_ids
+        lengths = torch.tensor([source_ids.shape[1]])
+        self._baselines = embed_baseline(
+            self.model.embedded_inputs(),
+            lambda: self.model.states_and_copies(source_ids, target_ids, lengths=lengths),
         )
 
     @property
