@@ -86,6 +86,8 @@ class Prediction(ABC):
 
     unit = "nats"
     """Of scores: nats are logarithms of probabilities."""
+    num_values = 1
+    """Numbers that the model computes for each output, such as one for each class."""
 
     def __init__(
         self,
@@ -137,6 +139,10 @@ class Prediction(ABC):
     def full_weights(self, rows: int = 1) -> Tensor:
         """Return the weights of the input as it is, ``[rows, features]``."""
         return torch.ones(rows, len(self.features))
+
+    def effect_scale(self, scores: Tensor) -> Tensor:
+        """Return scores on the scale on which faithfulness compares them: here as they are."""
+        return scores
 
 
 class ClassPrediction(Prediction):
@@ -204,6 +210,10 @@ class ClassPrediction(Prediction):
             return result
         return result - self._take(log_probabilities, self.contrast, outputs)
 
+    def effect_scale(self, scores: Tensor) -> Tensor:
+        """Return the probabilities of logarithms; with a contrast, of one of the two classes."""
+        return scores.exp() if self.contrast is None else scores.sigmoid()
+
     @staticmethod
     def _take(log_probabilities: Tensor, classes: Tensor, outputs: Tensor | None) -> Tensor:
         """Take the class of each output from ``[rows, outputs, classes]``, or of each row."""
@@ -214,7 +224,8 @@ class ClassPrediction(Prediction):
 
     def _describe_outputs(self) -> Iterator[Output]:
         with torch.inference_mode():
-            (rows,) = self.log_probabilities(self.full_weights())
+            (rows,) = self.log_probabilities(self.full_weights())  # [outputs, classes]
+        self.num_values = rows.shape[-1]
         for row, index in zip(rows, self.chosen.tolist(), strict=True):
             top = row.exp().topk(min(MOST_ALTERNATIVES, len(row)))
             alternatives: dict[str, float] = {}

@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
-from regard.explain.attribution.method import Attribution, Budget, Method
+from collections.abc import Iterable
 
-METHODS: dict[str, Method] = {}
+from regard.errors import ConfigError, did_you_mean
+from regard.explain.attribution.gradient_input import GRADIENT_INPUT
+from regard.explain.attribution.integrated_gradients import INTEGRATED_GRADIENTS
+from regard.explain.attribution.method import Attribution, Budget, Method
+from regard.explain.attribution.occlusion import OCCLUSION
+from regard.explain.attribution.random_scores import RANDOM
+
+METHODS: dict[str, Method] = {
+    "integrated_gradients": INTEGRATED_GRADIENTS,
+    "gradient_input": GRADIENT_INPUT,
+    "occlusion": OCCLUSION,
+    "random": RANDOM,
+}
 """The methods by name."""
 
-__all__ = ["METHODS", "Attribution", "Budget", "Method"]
+ALIASES = {"ig": "integrated_gradients", "leave_one_out": "occlusion"}
+"""Other names of methods."""
+
+__all__ = ["ALIASES", "METHODS", "Attribution", "Budget", "Method", "method_names"]
+
+
+def method_names(names: Iterable[str]) -> list[str]:
+    """Return the names of methods as `METHODS` has them, each once.
+
+    Args:
+        names: Names or aliases; hyphens and spaces count as underscores.
+
+    Raises:
+        ConfigError: No method has such a name.
+
+    >>> method_names(["ig", "occlusion", "integrated-gradients"])
+    ['integrated_gradients', 'occlusion']
+    """
+    resolved: dict[str, None] = {}
+    for name in names:
+        plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+        plain = ALIASES.get(plain, plain)
+        if plain not in METHODS:
+            hint = did_you_mean(name, list(METHODS))
+            raise ConfigError(f"method {name!r}: one of {', '.join(METHODS)} was expected.{hint}")
+        resolved[plain] = None
+    return list(resolved)

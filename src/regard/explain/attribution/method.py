@@ -12,6 +12,7 @@ from regard.explain.prediction import Prediction
 
 _DEFAULT_BYTES = 512 * 1024**2
 _NUMBERS_PER_STATE = 40  # that a layer keeps of each position for the backward pass, times its size
+_COPIES_OF_OUTPUTS = 4  # logits, their float32 form, logarithms of probabilities, a gradient
 
 
 class Attribution(NamedTuple):
@@ -41,21 +42,37 @@ class Budget:
     memory: int = _DEFAULT_BYTES
     on_progress: Callable[[int, int], None] | None = None
 
-    def chunks(self, prediction: Prediction, num_rows: int) -> Iterator[slice]:
+    def chunks(
+        self,
+        prediction: Prediction,
+        num_rows: int,
+        *,
+        has_gradient: bool = True,
+        num_done: int = 0,
+    ) -> Iterator[slice]:
         """Divide rows so that a pass over a part of them stays within the memory.
+
+        Args:
+            prediction: Whose scores are computed.
+            num_rows: All rows.
+            has_gradient: Whether the backward pass follows, for which all layers keep their states.
+            num_done: Rows of earlier passes, for `on_progress`.
 
         Yields:
             Consecutive rows; `on_progress` is called after each part.
         """
         length = len(prediction.features)
-        layers = sum(len(stack.layers) for stack in prediction.stacks)
-        states = _NUMBERS_PER_STATE * prediction.model.dim * max(layers, 1) * length
-        pairs = 4 * max(layers, 1) * length**2
-        size = max(1, self.memory // (4 * (states + pairs)))
+        layers = max(sum(len(stack.layers) for stack in prediction.stacks), 1)
+        saved_layers = layers if has_gradient else 1
+        states = _NUMBERS_PER_STATE * prediction.model.dim * saved_layers * length
+        pairs = 4 * saved_layers * length**2
+        outputs = _COPIES_OF_OUTPUTS * len(prediction.outputs) * prediction.num_values
+        size = max(1, self.memory // (4 * (states + pairs + outputs)))
         for start in range(0, num_rows, size):
-            yield slice(start, min(start + size, num_rows))
+            stop = min(start + size, num_rows)
+            yield slice(start, stop)
             if self.on_progress is not None:
-                self.on_progress(min(start + size, num_rows), num_rows)
+                self.on_progress(num_done + stop, num_done + num_rows)
 
 
 class Method(NamedTuple):
