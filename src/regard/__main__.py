@@ -67,9 +67,9 @@ def _run(words: list[str]) -> int:
         index = words.index("--help-config") + 1
         if index == len(words) or words[index].startswith("-"):
             words.insert(index, "all")
-    from cyclopts import CycloptsError, UnusedCliTokensError
+    from cyclopts import CycloptsError
 
-    from regard.cli.parameters import describe_surplus, protect_hyphens, restore_hyphens
+    from regard.cli.parameters import describe_misuse, protect_hyphens
     from regard.training.signals import Stopped
 
     words = protect_hyphens(words)
@@ -78,11 +78,7 @@ def _run(words: list[str]) -> int:
     except RegardError as error:
         return _fail(error_text(error), error.exit_code)
     except CycloptsError as error:
-        verb = " ".join(("regard", *(error.command_chain or ())))
-        if isinstance(error, UnusedCliTokensError) and error.target is not None:
-            problem = describe_surplus(error.unused_tokens or (), verb, error.target)
-            return _fail(restore_hyphens(problem), _USAGE)
-        return _fail(restore_hyphens(f"{error}  See: {verb} --help"), _USAGE)
+        return _fail(describe_misuse(error), _USAGE)
     except Stopped as stopped:
         return stopped.exit_code
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any, get_args
 
-from cyclopts import Parameter, Token, convert
+from cyclopts import CycloptsError, Parameter, Token, UnusedCliTokensError, convert
 
 _HYPHEN, _PROTECTED = "-", "\0"
 
@@ -50,7 +50,15 @@ def _refuse_empty(_: object, value: Any) -> None:
         raise ValueError("An empty name.  Name a file or folder.")
 
 
-def describe_surplus(words: Sequence[str], verb: str, function: Callable[..., object]) -> str:
+def describe_misuse(error: CycloptsError) -> str:
+    """Return what is wrong with the words of a command, and where its usage is described."""
+    verb = " ".join(("regard", *(error.command_chain or ())))
+    if isinstance(error, UnusedCliTokensError) and error.target is not None:
+        return restore_hyphens(_describe_surplus(error.unused_tokens or (), verb, error.target))
+    return restore_hyphens(f"{error}  See: {verb} --help")
+
+
+def _describe_surplus(words: Sequence[str], verb: str, function: Callable[..., object]) -> str:
     """Return in words that a verb does not take some words, and how it is used.
 
     Args:

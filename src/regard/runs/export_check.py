@@ -158,27 +158,10 @@ def vocabulary_texts(tokenizer: AnyTokenizer) -> list[str]:
 
 
 def _model_inputs(opened: Any, texts: Sequence[str]) -> list[tuple[Tensor, ...]]:
-    """Return inputs of a model: token ids of each text, ``[1, length]``, or random pixels.
-
-    Without texts the ids are random, ``[2, length]``; pixels are ``[batch, channels, height,
-    width]``.
-    """
+    """Return inputs of a model: token ids ``[1, length]`` of each text, random without texts."""
     model = opened.model
-    if isinstance(model, Vit):
-        shape = (_NUM_IMAGES, model.config.channels, model.config.height, model.config.width)
-        return [(torch.randn(shape, generator=torch.Generator().manual_seed(0)),)]
-    if not texts:
-        generator = torch.Generator().manual_seed(0)
-        ids = torch.randint(3, model.vocab_size, (2, _MAX_TOKENS), generator=generator)
-        config = model.encoder.config if isinstance(model, SpanModel) else None
-        if isinstance(config, LongformerConfig) and (end_id := config.question_end_id) is not None:
-            # The form of a pair, which `transformers` asks for.
-            ids[ids == end_id] = 3 if end_id != 3 else 4
-            ids[:, [_MAX_TOKENS // 2, _MAX_TOKENS // 2 + 1, -1]] = end_id
-        if not isinstance(model, EncoderDecoder):
-            return [(ids,)]
-        ids = ids.masked_fill(ids == model.pad_id, 3 if model.pad_id != 3 else 4)
-        return [(ids, ids)]
+    if isinstance(model, Vit) or not texts:
+        return _random_inputs(model)
     tokenizer: AnyTokenizer = opened.tokenizer
     if isinstance(model, EncoderDecoder):
         ids = special_ids(model, tokenizer)
@@ -201,6 +184,24 @@ def _model_inputs(opened: Any, texts: Sequence[str]) -> list[tuple[Tensor, ...]]
     length = min(_MAX_TOKENS, encoder.config.max_positions)
     rows = tokenizer.encode_whole(texts, max_length=length)
     return [(torch.tensor([row]),) for row in rows]
+
+
+def _random_inputs(model: Model) -> list[tuple[Tensor, ...]]:
+    """Return pixels ``[batch, channels, height, width]`` or token ids ``[2, length]``."""
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(model, Vit):
+        shape = (_NUM_IMAGES, model.config.channels, model.config.height, model.config.width)
+        return [(torch.randn(shape, generator=generator),)]
+    ids = torch.randint(3, model.vocab_size, (2, _MAX_TOKENS), generator=generator)
+    config = model.encoder.config if isinstance(model, SpanModel) else None
+    if isinstance(config, LongformerConfig) and (end_id := config.question_end_id) is not None:
+        # The form of a pair, which `transformers` asks for.
+        ids[ids == end_id] = 3 if end_id != 3 else 4
+        ids[:, [_MAX_TOKENS // 2, _MAX_TOKENS // 2 + 1, -1]] = end_id
+    if not isinstance(model, EncoderDecoder):
+        return [(ids,)]
+    ids = ids.masked_fill(ids == model.pad_id, 3 if model.pad_id != 3 else 4)
+    return [(ids, ids)]
 
 
 def _pair_rows(tokenizer: AnyTokenizer, texts: Sequence[str]) -> list[list[int]]:

@@ -274,25 +274,35 @@ class SeriesAligner:
 
     def _note_missing(self, placed: Sequence[_PlacedSeries]) -> None:
         """Add notes on values that are missing, rows of the future, and constant series."""
-        num_missing = sum(series.num_missing for series in placed)
-        if num_missing:
-            verb = "value is" if num_missing == 1 else "values are"
-            self.notes.append(f"{num_missing:,} {verb} missing")
-        num_ahead = max(len(series.known) - len(series.values) for series in placed)
-        if num_ahead > 0:
-            names = list_first([self.table.name_of(i) for i in self.roles.known], _NUM_NAMED)
-            noun = "row has" if num_ahead == 1 else "rows have"
-            self.notes.append(f"{num_ahead:,} {noun} no value yet, but {names}: the future")
-        num_left_out = sum(series.num_left_out for series in placed)
-        if num_left_out:
-            noun, verb = ("row", "is") if num_left_out == 1 else ("rows", "are")
-            self.notes.append(
-                f"{num_left_out:,} {noun} before the first or after the last value {verb} left out"
-            )
-        num_unknown = sum(int(np.isnan(series.known).sum()) for series in placed)
-        if num_unknown:
-            noun, verb = ("value", "is") if num_unknown == 1 else ("values", "are")
-            self.notes.append(f"{num_unknown:,} {noun} of columns known ahead {verb} missing")
+        ahead = list_first([self.table.name_of(i) for i in self.roles.known], _NUM_NAMED)
+        future, outside = f"no value yet, but {ahead}: the future", "after the last value"
+        counts = (
+            (
+                sum(series.num_missing for series in placed),
+                "value is missing",
+                "values are missing",
+            ),
+            (
+                max(len(series.known) - len(series.values) for series in placed),
+                f"row has {future}",
+                f"rows have {future}",
+            ),
+            (
+                sum(series.num_left_out for series in placed),
+                f"row before the first or {outside} is left out",
+                f"rows before the first or {outside} are left out",
+            ),
+            (
+                sum(int(np.isnan(series.known).sum()) for series in placed),
+                "value of columns known ahead is missing",
+                "values of columns known ahead are missing",
+            ),
+        )
+        self.notes += [
+            f"{count:,} {singular if count == 1 else plural}"
+            for count, singular, plural in counts
+            if count > 0
+        ]
         constant = [series.name for series in placed if series.is_constant]
         if constant:
             verb = "has" if len(constant) == 1 else "have"

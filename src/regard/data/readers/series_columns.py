@@ -121,23 +121,20 @@ def find_column_roles(
 ) -> ColumnRoles:
     """Return what the columns hold: as set, else by their names and cells."""
     taken = {*cells.columns, *request.columns}
-    others = [index for index in range(len(table.names)) if index not in taken]
-    filled = {index: any(not is_missing(cell) for cell in table.columns[index]) for index in others}
-    is_number = {index: are_mostly_numbers(table.columns[index]) for index in others}
+    free = [index for index in range(len(table.names)) if index not in taken]
+    numbers = [index for index in free if are_mostly_numbers(table.columns[index])]
     keys = request.keys
     if keys is None:
-        texts = [index for index in others if filled[index] and not is_number[index]]
-        named = [i for i in others if is_number[i] and _is_series_name(table.names[i])]
+        empty = [index for index in free if all(map(is_missing, table.columns[index]))]
+        texts = sorted({*free} - {*numbers, *empty})
+        named = [index for index in numbers if _is_series_name(table.names[index])]
         keys = _find_keys(table, times, [*texts, *named])
     targets = request.targets
     if targets is None:
-        targets = tuple(
-            index
-            for index in others
-            if is_number[index] and index not in keys and not _describes_row(table, index)
-        )
+        values = [index for index in numbers if index not in keys]
+        targets = tuple(index for index in values if not _describes_row(table, index))
     used = {*taken, *targets, *keys}
-    unused = tuple(index for index in others if index not in used and table.names[index])
+    unused = tuple(index for index in free if index not in used and table.names[index])
     return ColumnRoles(targets, request.known, request.observed, keys, unused)
 
 

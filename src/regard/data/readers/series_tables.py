@@ -187,10 +187,14 @@ def is_time_series(source: DataSource, encoding: str = "utf-8", *, is_text: bool
         return False
     if not times.is_count and not has_label:
         return True
-    groups = group_rows(table, roles.keys).values()
-    rows = [np.unique(times.times[group]) for group in groups]
-    is_sorted = all(np.all(np.diff(times.times[group]) > 0) for group in groups)
-    return is_sorted and isinstance(find_grid(rows, is_count=times.is_count), TimeGrid)
+    groups = [times.times[rows] for rows in group_rows(table, roles.keys).values()]
+    return _are_regular(groups, is_count=times.is_count)
+
+
+def _are_regular(groups: Sequence[NDArray[np.int64]], *, is_count: bool) -> bool:
+    """Return whether the times of each series, ``[rows]``, rise, all on one regular grid."""
+    is_rising = all(np.all(np.diff(times) > 0) for times in groups)
+    return is_rising and isinstance(find_grid(groups, is_count=is_count), TimeGrid)
 
 
 def _has_texts(table: TimeTable) -> bool:

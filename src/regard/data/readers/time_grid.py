@@ -144,18 +144,32 @@ def _fixed_grid(
         if len(off):
             return OffGrid(number, int(off[0]), step)
     for number, distances in enumerate(differences):
-        own, num_own = np.unique(distances, return_counts=True)
-        is_regular = len(distances) >= _MIN_REGULAR and num_own.max() >= _MOST_REGULAR * len(
-            distances
-        )
-        if is_regular and own.min() > frequent and not is_count:
-            own_step = step_of_seconds(int(own[np.argmax(num_own)]))
+        own_step = None if is_count else _longer_step(distances, frequent)
+        if own_step is not None:
             return OffGrid(number, 0, step, own_step=own_step)
     for number, (times, distances) in enumerate(zip(series, differences, strict=True)):
         num_steps = int(times[-1] - times[0]) // frequent + 1 if len(times) else 0
         if num_steps > max(_LONGEST_SPARSE, _MAX_SPARSE * len(times)):
             return OffGrid(number, int(np.argmax(distances)), step, is_sparse=True)
     return TimeGrid(step)
+
+
+def _longer_step(distances: NDArray[np.int64], frequent: int) -> TimeStep | None:
+    """Return the step of a regular series whose distances are all longer than the frequent one.
+
+    Args:
+        distances: Seconds between its times, ``[times - 1]``.
+        frequent: The most frequent distance of all series.
+
+    Returns:
+        The step; None where the series is too short or irregular, or has shorter distances.
+    """
+    if len(distances) < _MIN_REGULAR:
+        return None
+    steps, counts = np.unique(distances, return_counts=True)
+    is_regular = counts.max() >= _MOST_REGULAR * len(distances)
+    is_longer = is_regular and steps.min() > frequent
+    return step_of_seconds(int(steps[np.argmax(counts)])) if is_longer else None
 
 
 def _frequent_step(distances: NDArray[np.int64]) -> int:
@@ -186,17 +200,10 @@ def _calendar_grid(
         expected: The step, if it is known.
         is_by_month: Whether the times may be on different days of their months.
     """
-    times = np.concatenate(list(series))
-    datetimes = times.astype("M8[s]")
-    months, dates = datetimes.astype("M8[M]"), datetimes.astype("M8[D]")
-    days = (dates - months.astype("M8[D]")).astype(np.int64) + 1
-    last = days_of_months(months)
-    day = _LAST_DAY if bool(np.all(days == last)) else int(days.max())
-    if is_by_month:
-        day = _LAST_DAY if float(np.median(last - days)) < float(np.median(days)) else 1
-    elif not np.array_equal(days, np.minimum(day, last)) or len(np.unique(times % _DAY)) > 1:
+    day = _day_of_months(np.concatenate(list(series)), is_by_month=is_by_month)
+    if day is None:
         return None
-    distances = np.concatenate([np.diff(_months(one)) for one in series])
+    distances = np.concatenate([np.diff(_months(times)) for times in series])
     steps, counts = np.unique(distances, return_counts=True)
     divisor, frequent = int(np.gcd.reduce(distances)), int(steps[np.argmax(counts)])
     if divisor == 0 or steps[0] < 1 or (is_by_month and frequent != divisor):
@@ -209,6 +216,25 @@ def _calendar_grid(
         divisor = least if _is_filled(distances, least) else divisor
     unit: TimeUnit = "quarter" if divisor == 3 else "month" if divisor % 12 else "year"
     return TimeGrid(TimeStep(count=divisor // MONTHS[unit], unit=unit), day, is_by_month)
+
+
+def _day_of_months(times: NDArray[np.int64], *, is_by_month: bool) -> int | None:
+    """Return the day of the month of all times, 31 for the last; None where they differ.
+
+    Args:
+        times: Seconds since 1970, ``[rows]``, at least one.
+        is_by_month: Whether they may differ; the day is then the first or the last of the month,
+            whichever is nearer to most of them.
+    """
+    datetimes = times.astype("M8[s]")
+    months, dates = datetimes.astype("M8[M]"), datetimes.astype("M8[D]")
+    days = (dates - months.astype("M8[D]")).astype(np.int64) + 1
+    last = days_of_months(months)
+    if is_by_month:
+        return _LAST_DAY if float(np.median(last - days)) < float(np.median(days)) else 1
+    day = _LAST_DAY if bool(np.all(days == last)) else int(days.max())
+    is_one_day = np.array_equal(days, np.minimum(day, last))
+    return day if is_one_day and len(np.unique(times % _DAY)) == 1 else None
 
 
 def _months(times: NDArray[np.int64]) -> NDArray[np.int64]:

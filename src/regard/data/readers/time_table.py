@@ -38,6 +38,14 @@ _PARTS = {  # names of columns that together are a time
     "hour": frozenset(["hour", "hr", "he", "hour ending", "stunde", "heure", "hora"]),
     "minute": frozenset(["minute", "min"]),
 }
+_FORMS = {  # of times by the parts that they are put together of
+    ("year", "quarter"): "{}Q{}",
+    ("year", "week"): "{}-W{:0>2}",
+    ("year", "month"): "{}-{:0>2}",
+    ("year", "month", "day"): "{}-{:0>2}-{:0>2}",
+    ("year", "month", "day", "hour"): "{}-{:0>2}-{:0>2} {:0>2}:00",
+    ("year", "month", "day", "hour", "minute"): "{}-{:0>2}-{:0>2} {:0>2}:{:0>2}",
+}
 _REASON_REMARK = "not a row of the table"
 
 
@@ -192,17 +200,7 @@ def _text_of(value: object) -> str:
 
 def _table_rows(records: Records, dropped: list[DroppedRow]) -> list[tuple[int, list[str]]]:
     """Return the rows of a table, the header first; titles and remarks go to `dropped`."""
-    all_rows = [(line, cells) for line, cells in records if "".join(cells).strip()]
-    rows = []
-    for number, (line, cells) in enumerate(all_rows):
-        if not cells[0].lstrip().startswith("#"):
-            rows.append((line, cells))
-            continue
-        below = all_rows[number + 1][1] if number + 1 < len(all_rows) else []
-        if not rows and len(below) == len(cells) > 1 and _is_row_of_values(below):
-            rows.append((line, [cells[0].lstrip("# "), *cells[1:]]))
-        else:
-            dropped.append(_remark(line, cells))
+    rows = _without_comments(records, dropped)
     first = next((index for index, (_, cells) in enumerate(rows) if _is_wide(cells)), None)
     if first is None:
         return rows
@@ -216,6 +214,26 @@ def _table_rows(records: Records, dropped: list[DroppedRow]) -> list[tuple[int, 
         end -= 1
     dropped += [_remark(line, cells) for line, cells in [*rows[:first], *rows[end:]]]
     return rows[first:end]
+
+
+def _without_comments(records: Records, dropped: list[DroppedRow]) -> list[tuple[int, list[str]]]:
+    """Return the rows with cells that are not comments; comments go to `dropped`.
+
+    A row that begins with ``#`` is a comment, unless it is the header: the first row, above values
+    in the same number of columns.
+    """
+    filled = [(line, cells) for line, cells in records if "".join(cells).strip()]
+    rows = []
+    for number, (line, cells) in enumerate(filled):
+        if not cells[0].lstrip().startswith("#"):
+            rows.append((line, cells))
+            continue
+        below = filled[number + 1][1] if number + 1 < len(filled) else []
+        if not rows and len(below) == len(cells) > 1 and _is_row_of_values(below):
+            rows.append((line, [cells[0].lstrip("# "), *cells[1:]]))
+        else:
+            dropped.append(_remark(line, cells))
+    return rows
 
 
 def _is_wide(cells: Sequence[str]) -> bool:
@@ -284,37 +302,29 @@ def _refuse_width(file: TextFile, line: int, cells: Sequence[str], width: int) -
 
 def _with_clock(table: TimeTable, head: TimeTable, date: int) -> TimeCells:
     """Return the cells of a column of dates, with those of a time of day next to them."""
-    others = [index for index in range(len(table.names)) if index != date]
-    has_time = any(":" in cell for cell in head.columns[date])
-    clocks = [index for index in others if are_clocks(head.columns[index])]
+    if any(":" in cell for cell in head.columns[date]):
+        return times_of_column(table, date)
+    columns = [index for index in range(len(table.names)) if index != date]
+    clocks = [index for index in columns if are_clocks(head.columns[index])]
     hours = [
         index
-        for index in others
+        for index in columns
         if fold_name(table.names[index]) in _PARTS["hour"] and _are_whole(head, index, 24)
     ]
     dates = head.filled(date)
-    if has_time or not (clocks or hours) or (hours and len(set(dates)) == len(dates)):
+    if not (clocks or hours) or (hours and len(set(dates)) == len(dates)):
         return times_of_column(table, date)
-    clock = (clocks or hours)[0]
-    cells = [
-        f"{day} {time if clocks else f'{time:0>2}:00'}" if day and time else ""
-        for day, time in zip(table.columns[date], table.columns[clock], strict=True)
-    ]
-    return TimeCells(cells, (date, clock))
+    column, form = (clocks[0], "{} {}") if clocks else (hours[0], "{} {:0>2}:00")
+    return _format_times(table, (date, column), form)
 
 
 def _join_parts(table: TimeTable, head: TimeTable) -> TimeCells | None:
     """Return times that are put together of a year, and a month, a quarter or a week, and more."""
-    index_of = {
-        part: index
-        for part, names in _PARTS.items()
-        for index in reversed(range(len(table.names)))
-        if fold_name(table.names[index]) in names
-    }
-    if "year" not in index_of or not _are_whole(head, index_of["year"], 2199):
-        return None
+    index_of = _part_columns(table)
     second = next((part for part in ("month", "quarter", "week") if part in index_of), None)
-    if second is None or not _are_whole(head, index_of[second], 53):
+    if second is None or "year" not in index_of:
+        return None
+    if not _are_whole(head, index_of["year"], 2199) or not _are_whole(head, index_of[second], 53):
         return None
     parts = ["year", second]
     if second == "month":
@@ -322,19 +332,23 @@ def _join_parts(table: TimeTable, head: TimeTable) -> TimeCells | None:
             if part not in index_of or not _are_whole(head, index_of[part], 59):
                 break
             parts.append(part)
-    form = {"quarter": "{}Q{}", "week": "{}-W{:0>2}"}.get(second) or _ISO[len(parts)]
-    columns = tuple(index_of[part] for part in parts)
+    return _format_times(table, [index_of[part] for part in parts], _FORMS[tuple(parts)])
+
+
+def _part_columns(table: TimeTable) -> dict[str, int]:
+    """Return the index of the first column that is named for each part of a time."""
+    return {
+        part: index
+        for part, names in _PARTS.items()
+        for index in reversed(range(len(table.names)))
+        if fold_name(table.names[index]) in names
+    }
+
+
+def _format_times(table: TimeTable, columns: Sequence[int], form: str) -> TimeCells:
+    """Return times that are put together of columns; empty where one of the cells is empty."""
     rows = zip(*(table.columns[index] for index in columns), strict=True)
-    return TimeCells([form.format(*row) if all(row) else "" for row in rows], columns)
-
-
-_ISO = {
-    2: "{}-{:0>2}",
-    3: "{}-{:0>2}-{:0>2}",
-    4: "{}-{:0>2}-{:0>2} {:0>2}:00",
-    5: "{}-{:0>2}-{:0>2} {:0>2}:{:0>2}",
-}
-"""Times of some parts, from the year."""
+    return TimeCells([form.format(*row) if all(row) else "" for row in rows], tuple(columns))
 
 
 def _are_whole(table: TimeTable, index: int, most: int) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -204,6 +204,11 @@ def _readings(
     readings = list(reversed(different.values()))
     if len(different) == 1:  # 5/5/2024 in all rows: only ISO form can continue
         return [readings[0]._replace(order="")] if num_readings > 1 else readings
+    return _regular_readings(readings, step)
+
+
+def _regular_readings(readings: Sequence[_Reading], step: str) -> list[_Reading]:
+    """Return the one reading whose times have the step, or are on a grid without gaps; else all."""
     seconds = [
         np.array(list(reading.times.values()), np.int64) // MICROSECONDS for reading in readings
     ]
@@ -211,7 +216,7 @@ def _readings(
     of_reading = [(reading, grid) for reading, grid in zip(readings, grids, strict=True) if grid]
     expected = [reading for reading, (grid_step, _) in of_reading if str(grid_step) == step]
     regular = [reading for reading, (_, num_empty) in of_reading if num_empty == 0]
-    return next((sure for sure in (expected, regular) if len(sure) == 1), readings)
+    return next((sure for sure in (expected, regular) if len(sure) == 1), list(readings))
 
 
 def _reading(
@@ -258,12 +263,17 @@ def _date_of(
     elif order:
         day, month = (int(first), int(second)) if order == "dm" else (int(second), int(first))
     else:
-        quarter = parts.get("q") or parts.get("q2")
-        month = int(parts.get("m") or 0) or (3 * int(quarter) - 2 if quarter else 0)
-        if name := parts.get("b"):
-            month = _MONTH_NUMBERS[name.casefold()]
-        day = int(parts.get("d") or 1)
+        month, day = _month_of(parts), int(parts.get("d") or 1)
     return datetime.date(centuries.get(year, 0) + int(year), month, day)
+
+
+def _month_of(parts: Mapping[str, str | None]) -> int:
+    """Return the month of the parts of a text, the first of a quarter; 0 if there is none."""
+    if name := parts.get("b"):
+        return _MONTH_NUMBERS[name.casefold()]
+    if quarter := parts.get("q") or parts.get("q2"):
+        return 3 * int(quarter) - 2
+    return int(parts.get("m") or 0)
 
 
 def _centuries(matches: Mapping[str, re.Match[str]], in_rows: Sequence[str]) -> dict[str, int]:
@@ -369,15 +379,7 @@ def _strftime_of(matches: Mapping[str, re.Match[str]], order: str) -> str:
     if "i" in exemplar.groupdict() and not order:  # times continue in ISO form
         has_clock = (exemplar["H"] or exemplar["H2"]) is not None
         return f"%Y-%m-%d %H:%M:%S{'%z' if exemplar['z'] else ''}" if has_clock else ""
-    # A number is padded unless a single digit is written somewhere.
-    is_short = {
-        name
-        for match in matches.values()
-        for name, part in match.groupdict().items()
-        if part is not None and len(part) == 1
-    }
-    dates = {"d", "m", "i", "j"}
-    is_short |= dates if dates & is_short else set()
+    unpadded = _unpadded_parts(matches.values())
     names = _ORDER_CODES.get(order, {})
     form, end = "", 0
     text = exemplar[0]
@@ -393,9 +395,24 @@ def _strftime_of(matches: Mapping[str, re.Match[str]], order: str) -> str:
             part = text[first:last]
             code = names.get(name, name).removesuffix("2")
             is_half = exemplar.groupdict().get("p") is not None
-            form += literal + _code_of(code, part, is_half=is_half, is_short=name in is_short)
+            form += literal + _code_of(code, part, is_half=is_half, is_short=name in unpadded)
     form += text[end:]
     return "" if form == "%Y-%m-%d" else form
+
+
+def _unpadded_parts(matches: Collection[re.Match[str]]) -> set[str]:
+    """Return the names of the parts that are written without a leading zero.
+
+    Those are the parts of which a text has a single digit; day and month are written alike.
+    """
+    names = {
+        name
+        for match in matches
+        for name, part in match.groupdict().items()
+        if part is not None and len(part) == 1
+    }
+    dates = {"d", "m", "i", "j"}
+    return names | dates if dates & names else names
 
 
 def _code_of(code: str, part: str, *, is_half: bool, is_short: bool) -> str:

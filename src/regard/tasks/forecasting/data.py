@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -192,16 +192,7 @@ def read_forecast_data(options: ReadOptions) -> ForecastData:
             f"{seasons[-1]:,} steps to learn from; the longest has {longest:,}."
         )
     horizon = _horizon(forecast, options, seasons, training)
-    held_out = {
-        name: [_held_out_steps(len(values), fraction, horizon) for values in series.values]
-        for name, fraction in fractions.items()
-    }
-    valid_ends, train_ends = [], []
-    for row, values in enumerate(series.values):
-        num_valid, num_test = held_out["valid"][row], held_out["test"][row]
-        is_long = len(values) >= num_valid + num_test + 2 * horizon
-        valid_ends.append(len(values) - num_test if is_long else len(values))
-        train_ends.append(valid_ends[row] - num_valid if is_long else len(values))
+    train_ends, valid_ends = _split_ends(series, fractions, horizon)
     _require_length(series, horizon, train_ends)
     dimensions, calendar = _fit_sizes(options, file, seasons, horizon, max(train_ends))
     is_short = [end == len(v) for end, v in zip(train_ends, series.values, strict=True)]
@@ -283,6 +274,29 @@ def _horizon(
     longest = max(map(len, training))
     most = max(1, longest // _HORIZON_FRACTION)
     return min(seasons[0] if seasons else _LONGEST_HORIZON, most)
+
+
+def _split_ends(
+    series: TimeSeries, fractions: Mapping[str, float], horizon: int
+) -> tuple[list[int], list[int]]:
+    """Return the ends of the training and of the validation steps of each series.
+
+    A series too short for its held-out steps and two horizons to train on is not split: both ends
+    are its length.
+
+    Args:
+        series: The series.
+        fractions: Fraction of each that is held out, by ``valid`` and ``test``.
+        horizon: Steps ahead.
+    """
+    train_ends, valid_ends = [], []
+    for length in map(len, series.values):
+        num_valid = _held_out_steps(length, fractions["valid"], horizon)
+        num_test = _held_out_steps(length, fractions["test"], horizon)
+        is_long = length >= num_valid + num_test + 2 * horizon
+        valid_ends.append(length - num_test if is_long else length)
+        train_ends.append(length - num_test - num_valid if is_long else length)
+    return train_ends, valid_ends
 
 
 def _held_out_steps(length: int, fraction: float, horizon: int) -> int:

@@ -77,24 +77,15 @@ def find_scored_part(
     Raises:
         DataError: It has no window of `horizon` values.
     """
-    rows = [series.select([number]) for number in range(len(series))]
-    joined = [(row, 0) if seen is None else _join(row, seen) for row in rows]
-    values = [row.values[0] for row, _ in joined]
-    whole = msgspec.structs.replace(
-        series,
-        values=values,
-        indices=[row.indices[0] for row, _ in joined],
-        known=[row.known[0] for row, _ in joined],
-        observed=[row.observed[0] for row, _ in joined],
-    )
+    whole, ends = (series, [0] * len(series)) if seen is None else _join(series, seen)
     first = [
-        end if end and not keep_seen else max(1, min(window, len(row.values[0]) - horizon))
-        for row, end in joined
+        end if end and not keep_seen else max(1, min(window, len(values) - horizon))
+        for values, end in zip(whole.values, ends, strict=True)
     ]
-    num_seen = sum(end > 0 for _, end in joined)
-    named = list(zip(series.names, series.values, values, first, strict=True))
-    continued = [name for name, own, whole, _ in named if len(whole) > len(own)]
-    short = [name for name, _, whole, begin in named if len(whole) - begin < horizon]
+    num_seen = sum(end > 0 for end in ends)
+    named = list(zip(series.names, series.values, whole.values, first, strict=True))
+    continued = [name for name, own, values, _ in named if len(values) > len(own)]
+    short = [name for name, _, values, begin in named if len(values) - begin < horizon]
     if len(short) == len(named):
         raise DataError(_describe_nothing(whole, horizon, num_seen))
     notes = [_describe_part(len(series), None if seen is None else num_seen, window, keep_seen)]
@@ -164,7 +155,29 @@ def _describe_part(num_series: int, num_seen: int | None, window: int, keep_seen
     return f"{num_seen:,} of {num_series:,} series scored after {seen}, the others after {history}"
 
 
-def _join(row: TimeSeries, seen: TrainingSeries) -> tuple[TimeSeries, int]:
+def _join(series: TimeSeries, seen: TrainingSeries) -> tuple[TimeSeries, list[int]]:
+    """Return series with the history that the training data has of them, and where scores begin.
+
+    Args:
+        series: Of the file.
+        seen: The training data.
+
+    Returns:
+        The series, and for each the index of the first value that was not seen, 0 where the
+        training data does not have it.
+    """
+    rows = [_join_row(series.select([number]), seen) for number in range(len(series))]
+    whole = msgspec.structs.replace(
+        series,
+        values=[row.values[0] for row, _ in rows],
+        indices=[row.indices[0] for row, _ in rows],
+        known=[row.known[0] for row, _ in rows],
+        observed=[row.observed[0] for row, _ in rows],
+    )
+    return whole, [end for _, end in rows]
+
+
+def _join_row(row: TimeSeries, seen: TrainingSeries) -> tuple[TimeSeries, int]:
     """Return a series with the history that the training data has of it, and where scores begin.
 
     Args:
@@ -185,8 +198,8 @@ def _join(row: TimeSeries, seen: TrainingSeries) -> tuple[TimeSeries, int]:
             continue
         if offset >= 0:
             return row, offset + seen.ends[number]
-        joined = _prepend(row, seen.series.select([number]), -offset)
-        return joined, max(-offset, seen.ends[number])
+        whole = _prepend(row, seen.series.select([number]), -offset)
+        return whole, max(-offset, seen.ends[number])
     return row, 0
 
 
