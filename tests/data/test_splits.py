@@ -414,6 +414,6 @@ def test_dropping_every_test_row_is_refused():
     with pytest.raises(DataError) as caught:
         exclude_overlap(train, test.select([1, 2]), drop=True)
     assert error_text(caught.value) == (
-        "test.tsv: every source also stands in train.tsv: none is left.  "
+        "test.tsv: every source is also in train.tsv: none is left.  "
         "Name another file, or keep them: --allow-overlap"
     )

@@ -36,7 +36,7 @@ def answer(
 
     Each line has the answer, its first character and the one after its last in the text, counted
     from 0, and its probability. Where the text has no answer, that is said, with the probability.
-    An answer that is written in other words than the text's has no place.
+    An answer that is written in other words than the text's has no position.
 
     Parameters
     ----------
@@ -127,18 +127,18 @@ class _Row(NamedTuple):
 
 
 def _plain(result: Answer) -> str:
-    """Return a result as a line of cells: answer, place, probability."""
+    """Return a result as a line of cells: answer, position, probability."""
     if result.answer is None:
         return f"{_NO_ANSWER}\t\t{result.probability:.3f}"
-    place = "" if result.start is None else f"{result.start}-{result.end}"
-    return f"{escape(result.answer)}\t{place}\t{result.probability:.3f}"
+    span = "" if result.start is None else f"{result.start}-{result.end}"
+    return f"{escape(result.answer)}\t{span}\t{result.probability:.3f}"
 
 
 def _rows_of_file(name: str, encoding: str) -> Iterator[_Row]:
     """Return the questions of a file with their texts.
 
     Raises:
-        ConfigError: There is no such file, so it is a question without a text.
+        ConfigError: The file does not exist, so it is a question without a text.
     """
     from regard.data.readers.questions import read_asked
 

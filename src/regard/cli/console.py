@@ -111,7 +111,7 @@ class _NotebookReport:
     def __init__(self) -> None:
         self._plain = _PlainReport(lambda text: print(text, flush=True))
         self._losses: deque[float] = deque(maxlen=24)
-        # A notebook has IPython, which is no dependency.
+        # A notebook has IPython, which regard does not depend on.
         self._display = import_module("IPython.display").display
         self._line = None
 

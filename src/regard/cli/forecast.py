@@ -88,8 +88,8 @@ def _check_output(output: str | None, *, json: bool) -> Literal["picture", "json
         if json:
             raise ConfigError(f"{output}: --json writes JSON lines.  Name a .jsonl file.")
     elif output not in (None, "-") and suffix not in _JSON:
-        known = ", ".join((*_TABLES, *_JSON, *_PICTURES))
-        raise ConfigError(f"{output}: a name that ends in one of {known} was expected.")
+        endings = ", ".join((*_TABLES, *_JSON, *_PICTURES))
+        raise ConfigError(f"{output}: a name that ends in one of {endings} was expected.")
     if output is not None and suffix in _PICTURES:
         from regard.plots.style import require_matplotlib, require_writable
 

@@ -21,8 +21,8 @@ class Questions(Rows, frozen=True, kw_only=True):
         starts: Character at which each of these answers begins; `NOT_FOUND` if it is not there.
         ids: Of the questions in the file; empty where they have none.
         lines: 1-based line of each row in its file, or number of the question in a nested file.
-        places: Path of each question in a nested file, such as ``data[0].paragraphs[2].qas[1]``;
-            empty in a file with one question a line.
+        json_paths: Path of each question in a nested file, ``data[0].paragraphs[2].qas[1]``; empty
+            in a file with one question a line.
     """
 
     contexts: list[str]
@@ -31,7 +31,7 @@ class Questions(Rows, frozen=True, kw_only=True):
     starts: list[tuple[int, ...]]
     ids: list[str]
     lines: list[int]
-    places: list[str]
+    json_paths: list[str]
 
     @classmethod
     def empty(cls, path: str) -> Questions:
@@ -44,7 +44,7 @@ class Questions(Rows, frozen=True, kw_only=True):
             starts=[],
             ids=[],
             lines=[],
-            places=[],
+            json_paths=[],
         )
 
     def keys(self) -> tuple[list[str], list[str]]:
@@ -57,13 +57,16 @@ class Questions(Rows, frozen=True, kw_only=True):
 
     def locate(self, row: int) -> str:
         """Return where a question is, for messages."""
-        place = self.places[row]
-        return f"{self.path}: {place}" if place else f"{self.path}:{self.lines[row]}"
+        json_path = self.json_paths[row]
+        return f"{self.path}: {json_path}" if json_path else f"{self.path}:{self.lines[row]}"
 
     def drop(self, row: int, reason: str) -> DroppedRow:
         """Return the entry of a row that was left out."""
         return DroppedRow(
-            line=self.lines[row], reason=reason, text=self.questions[row], place=self.places[row]
+            line=self.lines[row],
+            reason=reason,
+            text=self.questions[row],
+            json_path=self.json_paths[row],
         )
 
     @property

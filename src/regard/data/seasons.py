@@ -148,8 +148,8 @@ def _explained(values: NDArray[np.float64], length: int) -> _Explained | None:
     size = float(np.sqrt(np.square(cycles).mean()))
     if size <= max(_MIN_SIZE * change, _ROUNDING * float(np.abs(values).max())):
         return None
-    others = (cycles.sum(axis=0) - cycles) / (count - 1)
-    share = 1 - float(np.square(cycles - others).sum()) / float(np.square(cycles).sum())
+    other_means = (cycles.sum(axis=0) - cycles) / (count - 1)
+    share = 1 - float(np.square(cycles - other_means).sum()) / float(np.square(cycles).sum())
     return _Explained(share, count)
 
 

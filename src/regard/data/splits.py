@@ -270,7 +270,7 @@ def exclude_overlap(train: TextRows, test: TextRows, *, drop: bool) -> TextRows:
     remaining = test.select(row for row in range(len(test)) if row not in shared)
     if not remaining:
         raise DataError(
-            f"{test.path}: every {_unit(test)} also stands in {train.path}: none is left.  "
+            f"{test.path}: every {_unit(test)} is also in {train.path}: none is left.  "
             "Name another file, or keep them: `data.allow_overlap=true`"
         )
     return remaining

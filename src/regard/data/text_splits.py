@@ -131,17 +131,17 @@ def _select_joined(
     selected = lines.select(indices)
     if line_of_piece[-1] == len(line_of_piece) - 1:  # nothing is cut
         return selected
-    joined = TextLines(path=lines.path, texts=[], numbers=[], ends_document=[])
+    whole_lines = TextLines(path=lines.path, texts=[], numbers=[], ends_document=[])
     for row, index in enumerate(indices):
         follows = row > 0 and indices[row - 1] == index - 1
         if follows and line_of_piece[index - 1] == line_of_piece[index]:
-            joined.texts[-1] += selected.texts[row]
-            joined.ends_document[-1] = selected.ends_document[row]
+            whole_lines.texts[-1] += selected.texts[row]
+            whole_lines.ends_document[-1] = selected.ends_document[row]
         else:
-            joined.texts.append(selected.texts[row])
-            joined.numbers.append(selected.numbers[row])
-            joined.ends_document.append(selected.ends_document[row])
-    return joined
+            whole_lines.texts.append(selected.texts[row])
+            whole_lines.numbers.append(selected.numbers[row])
+            whole_lines.ends_document.append(selected.ends_document[row])
+    return whole_lines
 
 
 def _cut(text: str, size: int) -> list[str]:

@@ -91,7 +91,7 @@ class TimeStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Return the step that `str` writes.
 
         Raises:
-            ValueError: The text is no step.
+            ValueError: The text is not a step.
 
         >>> TimeStep.parse("30 minutes"), TimeStep.parse("month")
         (TimeStep(count=30, unit='minute'), TimeStep(count=1, unit='month'))
@@ -99,9 +99,9 @@ class TimeStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         number, _, unit = text.rpartition(" ")
         name = unit.removesuffix("s") if number else unit
         units: tuple[TimeUnit, ...] = get_args(TimeUnit)
-        for known in units:
-            if known == name:
-                return cls(count=int(number.replace(",", "") or 1), unit=known)
+        for candidate in units:
+            if candidate == name:
+                return cls(count=int(number.replace(",", "") or 1), unit=candidate)
         raise ValueError(f"{text}: a step such as 30 minutes was expected.")
 
     @property
@@ -215,7 +215,7 @@ class TimeIndex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if not cycles:
             return np.zeros((count, 0), np.float32)
         datetimes = self.datetimes(first, count)
-        if self.step.unit in MONTHS:  # the day of the month is no part of the cycle
+        if self.step.unit in MONTHS:  # the day of the month does not count
             datetimes = datetimes.astype("M8[M]").astype("M8[s]")
             month = datetimes.astype("M8[M]").astype(np.int64) % 12
             phases = [month / 12]

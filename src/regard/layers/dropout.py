@@ -179,18 +179,18 @@ def _draw_pool(seed: int, rate: float, dtype: torch.dtype) -> Tensor:
     """Draw zeros, each with probability `rate`, and ``1 / (1 - rate)``."""
     generator = torch.Generator().manual_seed(seed ^ _POOL_SEED)
 
-    def draw_places(probability: float) -> Tensor:
-        number = round(-_POOL_SIZE * math.log1p(-probability))  # some places are drawn twice
+    def draw_indices(probability: float) -> Tensor:
+        number = round(-_POOL_SIZE * math.log1p(-probability))  # some indices are drawn twice
         return torch.randint(_POOL_SIZE, (number,), generator=generator, device="cpu")
 
     threshold, scale = int(rate * _BYTE_LEVELS), 1 / (1 - rate)
     if threshold == _BYTE_LEVELS - 1:
         pool = torch.zeros(_POOL_SIZE, dtype=dtype, device="cpu")
-        return pool.index_fill_(0, draw_places(1 - rate), scale)
+        return pool.index_fill_(0, draw_indices(1 - rate), scale)
     words = torch.empty(_POOL_SIZE // 8, dtype=torch.int64, device="cpu")
     words.random_(-(2**63), None, generator=generator)
     numbers = words.view(torch.uint8)  # one byte an element
     pool = (numbers >= threshold).to(dtype).mul_(scale)
     # Bytes drop a multiple of 1/256; the rest of the rate is dropped of what they keep.
     rest = (rate * _BYTE_LEVELS - threshold) / (_BYTE_LEVELS - threshold)
-    return pool.index_fill_(0, draw_places(rest), 0.0)
+    return pool.index_fill_(0, draw_indices(rest), 0.0)

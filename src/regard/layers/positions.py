@@ -60,7 +60,7 @@ class SinusoidalPositions(nn.Module):
         order: Of its columns: interleaved or halves (see `sinusoids`).
 
     Raises:
-        ConfigError: The size is odd, or there is no such order.
+        ConfigError: The size is odd, or the order is unknown.
     """
 
     table: Tensor

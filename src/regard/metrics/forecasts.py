@@ -122,8 +122,8 @@ class WindowErrors(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         num_values: Values that are not missing.
-        scaled_error: Mean absolute error of the median in units of the scale; NaN where there is no
-            scale or no value.
+        scaled_error: Mean absolute error of the median in units of the scale; NaN without a
+            scale or a value.
         quantile_loss: Twice the pinball loss, summed over values, averaged over levels 0.1 to 0.9.
         size: Sum of the absolute values.
         num_in_80: Values inside the 80 % band.
@@ -143,10 +143,10 @@ def seasonal_scale(history: NDArray[np.float64], season: int) -> float:
 
     Args:
         history: Values up to the origin, ``[length]``; NaN where missing.
-        season: Length of the season in steps, 1 or more; 1 where there is none.
+        season: Length of the season in steps, 1 or more; 1 without a season.
 
     Returns:
-        The scale; 0 where every such difference is 0 up to rounding, NaN where there is none.
+        The scale; 0 where every such difference is 0 up to rounding, NaN without a difference.
 
     >>> seasonal_scale(np.array([1.0, 2.0, 4.0, 3.0]), 2)
     2.0
@@ -172,10 +172,10 @@ def mean_absolute_scaled_error(
         actual: Values after the origin, ``[horizon]``; NaN where missing.
         forecast: Forecast values, ``[horizon]``.
         history: Values up to the origin, ``[length]``; NaN where missing.
-        season: Length of the season in steps; 1 where there is none.
+        season: Length of the season in steps; 1 without a season.
 
     Returns:
-        The error; NaN where every actual value is missing or there is no scale above 0.
+        The error; NaN where every actual value is missing or the scale is 0 or NaN.
 
     >>> mean_absolute_scaled_error(np.array([5.0]), np.array([4.0]), np.array([1.0, 3.0]), 1)
     0.5
@@ -271,16 +271,16 @@ def window_errors(
     for row, (actual, forecast, scale) in enumerate(zip(actuals, quantiles, scales, strict=True)):
         _require_quantiles(row, actual, forecast)
         is_known = ~np.isnan(actual)
-        known, predicted = actual[is_known], forecast[is_known]
-        error = np.abs(known - predicted[:, MEDIAN])
-        loss = pinball_loss(known, predicted[:, DECILES], LEVELS[DECILES])
+        values, predicted = actual[is_known], forecast[is_known]
+        error = np.abs(values - predicted[:, MEDIAN])
+        loss = pinball_loss(values, predicted[:, DECILES], LEVELS[DECILES])
         rows[:, row] = (
-            len(known),
+            len(values),
             error.mean() / scale if len(error) and scale > 0 else float("nan"),
             2 * loss.mean(axis=1).sum(),
-            np.abs(known).sum(),
-            _is_inside(known, predicted, BAND_80).sum(),
-            _is_inside(known, predicted, BAND_95).sum(),
+            np.abs(values).sum(),
+            _is_inside(values, predicted, BAND_80).sum(),
+            _is_inside(values, predicted, BAND_95).sum(),
         )
     num_values, scaled_error, quantile_loss, size, num_in_80, num_in_95 = rows
     return WindowErrors(

@@ -73,10 +73,10 @@ class ClassificationPicture(msgspec.Struct, frozen=True, kw_only=True):
         with page(path) as sheet:
             names = [sheet.fit(label or "(empty)", _LONGEST_LABEL, size) for label in labels]
             widest = max(sheet.measure(name, size) for name in names)
-            side, is_turned = cell * len(labels), widest > cell - 4
+            width, is_turned = cell * len(labels), widest > cell - 4
             left, top = _MARGIN + 24 + widest, _MARGIN + _TITLE
-            right = left + max(side, _SMALLEST_LEGEND) + _GAP + 20
-            below = side + (widest if is_turned else size) + 22  # where the legend is
+            right = left + max(width, _SMALLEST_LEGEND) + _GAP + 20
+            below = width + (widest if is_turned else size) + 22  # where the legend is
             height = max(below + 10, _SIDE + _HISTOGRAM + 60)
             sheet.resize(right + _SIDE + _MARGIN, top + height + 8)
             matrix = _Matrix(left, top, cell, size, names, is_turned, widest)
@@ -145,14 +145,14 @@ def _most_frequent(
         return list(labels), [list(row) for row in counts]
     totals = [sum(row) + sum(other[index] for other in counts) for index, row in enumerate(counts)]
     ranked = sorted(range(len(labels)), key=lambda index: (-totals[index], index))
-    chosen = sorted(ranked[: _MOST_LABELS - 1])
-    column_of = {index: number for number, index in enumerate(chosen)}
-    last = len(chosen)
+    frequent = sorted(ranked[: _MOST_LABELS - 1])
+    column_of = {index: number for number, index in enumerate(frequent)}
+    last = len(frequent)
     merged = [[0] * (last + 1) for _ in range(last + 1)]
     for index, row in enumerate(counts):
         for other, count in enumerate(row):
             merged[column_of.get(index, last)][column_of.get(other, last)] += count
-    return [*(labels[index] for index in chosen), f"{len(labels) - last:,} others"], merged
+    return [*(labels[index] for index in frequent), f"{len(labels) - last:,} others"], merged
 
 
 class _Matrix(NamedTuple):
@@ -185,23 +185,23 @@ def _draw_matrix(
 
     left, top, cell, size, names, is_turned, widest = matrix
     canvas = sheet.canvas()
-    side = cell * len(names)
+    width = cell * len(names)
     canvas.text(left, top - 6, title, fontsize=9.5, fontweight="bold", va="baseline")
     _draw_cells(sheet, canvas, matrix, counts)
     steps = [index * cell for index in range(len(names) + 1)]
-    lines = [[(left, top + step), (left + side, top + step)] for step in steps]
-    lines += [[(left + step, top), (left + step, top + side)] for step in steps]
+    lines = [[(left, top + step), (left + width, top + step)] for step in steps]
+    lines += [[(left + step, top), (left + step, top + width)] for step in steps]
     canvas.add_collection(LineCollection(lines, colors=GRID.light, linewidths=0.6))
     for index, name in enumerate(names):
         center, style = (index + 0.5) * cell, {"fontsize": size, "color": INK.light}
         canvas.text(left - 6, top + center, name, ha="right", va="center_baseline", **style)
         turn = 90 if is_turned else 0
-        anchor = left + center, top + side + 6
+        anchor = left + center, top + width + 6
         canvas.text(*anchor, name, rotation=turn, ha="center", va="top", **style)
     style = {"fontsize": 8.5, "color": MUTED.light, "va": "center"}
-    canvas.text(left - 16 - widest, top + side / 2, "true label", rotation=90, ha="right", **style)
+    canvas.text(left - 16 - widest, top + width / 2, "true label", rotation=90, ha="right", **style)
     canvas.text(left, legend, "predicted label", ha="left", **style)
-    _draw_scale(canvas, left + max(side, _SMALLEST_LEGEND) - _SCALE_WIDTH - 74, legend)
+    _draw_scale(canvas, left + max(width, _SMALLEST_LEGEND) - _SCALE_WIDTH - 74, legend)
 
 
 def _draw_cells(

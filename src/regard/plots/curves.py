@@ -43,7 +43,7 @@ class Curves:
         train_loss: Mean since the evaluation before.
         valid_loss: On the validation data.
         score: The figure that chooses the best weights, or another where that is the loss.
-        score_name: Its name in ``metrics.jsonl``; empty where there is none but the loss.
+        score_name: Its name in ``metrics.jsonl``; empty where the loss is the only one.
         learning_rate: Of the step before the evaluation.
         best: Index of the best evaluation; None where none is known.
         unit: Of the losses, such as ``nats per token``; empty for none.
@@ -71,8 +71,8 @@ class Curves:
         name = rows[-1].get("score_name", "") if rows else ""
         measures = [row.get("measures") or {} for row in rows]
         if name in _LOSSES:
-            others = (key for row in measures for key in row if key not in _LOSSES)
-            name = next(others, "")
+            scores = (key for row in measures for key in row if key not in _LOSSES)
+            name = next(scores, "")
         return cls(
             steps=[int(row.get("step", 0)) for row in rows],
             train_loss=[_number(row.get("train_loss")) for row in rows],
@@ -148,8 +148,8 @@ def _draw_line(
     axes: Axes, steps: Sequence[int], values: Sequence[float], color: str, label: str = ""
 ) -> None:
     """Draw a curve; few points, and a point without neighbors, have a dot each."""
-    shown = thin(values, _MOST_POINTS)
-    x, y = [steps[index] for index in shown], [values[index] for index in shown]
+    indices = thin(values, _MOST_POINTS)
+    x, y = [steps[index] for index in indices], [values[index] for index in indices]
     around = [math.nan, *y, math.nan]
     is_alone = [
         math.isfinite(value) and not (math.isfinite(before) or math.isfinite(after))

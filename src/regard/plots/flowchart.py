@@ -131,12 +131,12 @@ def flowchart_svg(columns: Sequence[Column], edges: Sequence[Edge]) -> str:
 
 @dataclass(eq=False)
 class _Box:
-    """A node with its place, in points from the upper left corner of the page.
+    """A node with its position, in points from the upper left corner of the page.
 
     Args:
         node: The node.
         column: Index of its column.
-        row: Its place in the column, from 0.
+        row: Its index in the column, from 0.
         top: Of the box.
         height: Of the box.
         left: Of the box.
@@ -222,7 +222,7 @@ class _Chart:
 
     def draw(self) -> None:
         """Draw frames, then edges, then boxes."""
-        self._place_columns()
+        self._arrange_columns()
         canvas = self.sheet.canvas()
         for frame, column, top, bottom in self.frames:
             self._draw_frame(canvas, frame, column, top, bottom)
@@ -328,7 +328,7 @@ class _Chart:
         is_outside = lane >= self._own_lanes(column)
         return 12.0 + lane * _LANE + (_FRAME_PAD if is_outside else 0.0)
 
-    def _place_columns(self) -> None:
+    def _arrange_columns(self) -> None:
         """Place the columns next to each other, with their lanes, and set the size of the page."""
         x = _MARGIN
         for column, width in enumerate(self.widths):
@@ -378,11 +378,11 @@ class _Chart:
         for number, line in enumerate(frame.lines):
             size, weight = _font(number)
             text = self.sheet.fit(line, width, size, weight=weight)
-            place = left + width / 2, top + _PAD_Y + (number + 0.5) * _ROW
+            point = left + width / 2, top + _PAD_Y + (number + 0.5) * _ROW
             # The arrow into the frame runs behind its title.
             behind = {"facecolor": FRAME.light, "edgecolor": "none", "pad": 2.5}
             canvas.text(
-                *place,
+                *point,
                 text,
                 fontsize=size,
                 fontweight=weight,
@@ -446,8 +446,8 @@ class _Chart:
         ends = route.start.side(side), route.end.side(side)
         self._draw_line(canvas, route.edge, [(ends[0], y), (x, y), (x, end_y), (ends[1], end_y)])
         ground = FRAME if route.lane < self._own_lanes(column) else PAGE
-        place = x, (y + end_y) / 2
-        self._draw_label(canvas, route.edge, *place, "center", turn=90, ground=ground)
+        point = x, (y + end_y) / 2
+        self._draw_label(canvas, route.edge, *point, "center", turn=90, ground=ground)
 
     def _draw_between(self, canvas: Axes, route: _Route) -> None:
         """Draw an edge from one column to the other, with its label where it reaches the right."""

@@ -73,7 +73,7 @@ class ForecastPanel:
 
     def quantile(self, level: float) -> NDArray[np.float64] | None:
         """Return the values of a level, ``[horizon]``; None where it is not one of the levels."""
-        near = [index for index, known in enumerate(self.levels) if abs(known - level) < 1e-9]
+        near = [index for index, own in enumerate(self.levels) if abs(own - level) < 1e-9]
         return self.quantiles[:, near[0]] if near else None
 
 
@@ -89,21 +89,21 @@ def draw_forecasts(panels: Sequence[ForecastPanel], path: str | Path) -> None:
     Raises:
         ConfigError: The file cannot be written, or matplotlib is missing.
         ResourceError: The disk is full, or fails.
-        ShapeError: There is no panel.
+        ShapeError: `panels` is empty.
     """
     if not panels:
         raise ShapeError("panels: none.  Give one or more.")
-    shown = [panels[index] for index in _spread(len(panels), _MOST_PANELS)]
-    num_columns = 1 if len(shown) == 1 else 2
-    num_rows = math.ceil(len(shown) / num_columns)
+    drawn = [panels[index] for index in _spread(len(panels), _MOST_PANELS)]
+    num_columns = 1 if len(drawn) == 1 else 2
+    num_rows = math.ceil(len(drawn) / num_columns)
     width, height = _ALONE if num_columns == 1 else _PANEL
     with page(path) as sheet:
         sheet.resize(
             _LEFT + num_columns * width + (num_columns - 1) * _GAP_X + _RIGHT,
             _TOP + num_rows * height + (num_rows - 1) * _GAP_Y + _BOTTOM,
         )
-        _draw_legend(sheet, shown, len(panels))
-        for number, panel in enumerate(shown):
+        _draw_legend(sheet, drawn, len(panels))
+        for number, panel in enumerate(drawn):
             row, column = divmod(number, num_columns)
             left = _LEFT + column * (width + _GAP_X)
             axes = sheet.axes(left, _TOP + row * (height + _GAP_Y), width, height)
@@ -131,19 +131,19 @@ def _draw_panel(sheet: Page, axes: Axes, panel: ForecastPanel, width: float) -> 
     last = history[-1] if num_shown and np.isfinite(history[-1]) else None
     x = ahead if last is None else np.concatenate([[num_shown - 1], ahead])
 
-    def joined(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def extend(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values if last is None else np.concatenate([[last], values])
 
     for low, high, color in ((0.025, 0.975, WIDE_BAND), (0.1, 0.9, BAND)):
         lower, upper = panel.quantile(low), panel.quantile(high)
         if lower is not None and upper is not None:
-            axes.fill_between(x, joined(lower), joined(upper), color=color.light, linewidth=0)
+            axes.fill_between(x, extend(lower), extend(upper), color=color.light, linewidth=0)
     _draw_line(axes, np.arange(num_shown), history, MUTED.light, 1.2)
     median = panel.quantile(0.5)
     if median is not None:
-        _draw_line(axes, x, joined(median), ACCENT.light, 1.6)
+        _draw_line(axes, x, extend(median), ACCENT.light, 1.6)
     if panel.actual is not None:
-        _draw_line(axes, x, joined(np.asarray(panel.actual, dtype=float)), SECOND.light, 1.3)
+        _draw_line(axes, x, extend(np.asarray(panel.actual, dtype=float)), SECOND.light, 1.3)
     axes.axvline(num_shown - 0.5, color=MUTED.light, linewidth=0.8, linestyle=(0, (2, 3)))
     axes.set_xlim(-0.5, num_shown + horizon - 0.5)
     axes.set_title(sheet.fit(panel.title, width, 9.5, weight="bold"))
@@ -157,9 +157,9 @@ def _draw_panel(sheet: Page, axes: Axes, panel: ForecastPanel, width: float) -> 
 def _draw_line(
     axes: Axes, x: NDArray[np.int64], y: NDArray[np.float64], color: str, width: float
 ) -> None:
-    shown = thin(y.tolist(), _MOST_POINTS)
+    indices = thin(y.tolist(), _MOST_POINTS)
     marker = "o" if len(y) <= _MARKED_POINTS else None
-    axes.plot(x[shown], y[shown], color=color, linewidth=width, marker=marker, markersize=2.6)
+    axes.plot(x[indices], y[indices], color=color, linewidth=width, marker=marker, markersize=2.6)
 
 
 def _label_times(
@@ -186,12 +186,12 @@ def _label_times(
     axes.set_xticklabels([sheet.text(times[index], most=24) for index in ticks])
 
 
-def _draw_legend(sheet: Page, shown: Sequence[ForecastPanel], num_panels: int) -> None:
+def _draw_legend(sheet: Page, panels: Sequence[ForecastPanel], num_panels: int) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Line2D | Patch] = [Line2D([], [], color=MUTED.light, label="history")]
-    if any(panel.actual is not None for panel in shown):
+    if any(panel.actual is not None for panel in panels):
         handles.append(Line2D([], [], color=SECOND.light, label="what came"))
     handles += [
         Line2D([], [], color=ACCENT.light, label="median"),
@@ -205,7 +205,7 @@ def _draw_legend(sheet: Page, shown: Sequence[ForecastPanel], num_panels: int) -
         ncols=len(handles),
         borderaxespad=0,
     )
-    if num_panels > len(shown):
-        text = f"{len(shown)} of {num_panels:,} forecasts"
+    if num_panels > len(panels):
+        text = f"{len(panels)} of {num_panels:,} forecasts"
         x, y = 1 - _RIGHT / sheet.width, 1 - 10 / sheet.height
         sheet.figure.text(x, y, text, ha="right", va="top", color=MUTED.light)

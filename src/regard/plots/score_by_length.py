@@ -98,10 +98,10 @@ class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
                 shift = 0.12 * (number - (len(self.names) - 1) / 2)
                 x = [position + shift for position in positions]
                 means = [each.means[number] for each in self.bins]
-                for place, each in zip(x, self.bins, strict=True):
+                for center, each in zip(x, self.bins, strict=True):
                     mean, margin = each.means[number], each.margins[number]
                     interval = max(0.0, mean - margin), min(100.0, mean + margin)
-                    axes.plot([place] * 2, interval, color=color, linewidth=2.4, alpha=0.45)
+                    axes.plot([center] * 2, interval, color=color, linewidth=2.4, alpha=0.45)
                 axes.plot(x, means, color=color, marker="o", markersize=5.5, label=sheet.text(name))
             tops = [
                 m + e for each in self.bins for m, e in zip(each.means, each.margins, strict=True)
@@ -122,9 +122,9 @@ def _bins_of_equal_count(lengths: Sequence[int]) -> list[list[int]]:
     order = sorted(range(len(lengths)), key=lambda index: (lengths[index], index))
     num_bins = max(1, min(_MOST_BINS, len(order) // _FEWEST_ROWS))
     parts: list[list[int]] = []
-    for place, index in enumerate(order):
-        is_due = place * num_bins // len(order) >= len(parts)
-        is_longer = place > 0 and lengths[index] != lengths[order[place - 1]]
+    for number, index in enumerate(order):
+        is_due = number * num_bins // len(order) >= len(parts)
+        is_longer = number > 0 and lengths[index] != lengths[order[number - 1]]
         if not parts or (is_due and is_longer and len(parts[-1]) >= _FEWEST_ROWS):
             parts.append([])
         parts[-1].append(index)

@@ -122,7 +122,7 @@ def picture_format(path: str | Path, *, name: str = "") -> PictureFormat:
     """
     suffix = Path(path).suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
-        allowed = ", ".join(f".{known}" for known in FORMATS)
+        allowed = ", ".join(f".{ending}" for ending in FORMATS)
         raise ConfigError(f"{name or path}: a picture ends in one of {allowed}.")
     return suffix
 
@@ -280,23 +280,23 @@ class Page:
         if all(map(_has_glyph, text)):
             return text
         forms = ("", _MISSING, _MISSING) if self.kind != "svg" else ("", "n", _WIDE)
-        shown, is_missing = "", False
+        drawable, is_missing = "", False
         for char in text:
             if (width := _width(char)) or not is_missing:  # a mark belongs to the one before
                 is_missing = not _has_glyph(char)
-                shown += forms[width] if is_missing else char
+                drawable += forms[width] if is_missing else char
         if self.kind != "svg":
-            return shown
+            return drawable
         number = len(self._written) + 1
-        marked = shown + "".join(_DIGITS[bit == "1"] for bit in f"{number:020b}")
+        marked = drawable + "".join(_DIGITS[bit == "1"] for bit in f"{number:020b}")
         self._written[marked] = text
         return marked
 
     def fit(self, text: str, width: float, size: float, *, weight: str = "normal") -> str:
         """Return a line of text in matplotlib's form, its end cut off where it is too wide."""
-        shown = self.text(text, most=_MOST_CHARS)
-        if self.measure(shown, size, weight=weight) <= width:
-            return shown
+        whole = self.text(text, most=_MOST_CHARS)
+        if self.measure(whole, size, weight=weight) <= width:
+            return whole
         low, high = 1, max(2, min(len(text), _MOST_CHARS))  # the longest that fits
         while high - low > 1:
             middle = (low + high) // 2
@@ -363,15 +363,15 @@ def thin(values: Sequence[float], most: int) -> list[int]:
     if len(values) <= most:
         return list(range(len(values)))
     step = max(2, -(-len(values) * 2 // most))
-    chosen = {0, len(values) - 1}
+    indices = {0, len(values) - 1}
     for start in range(0, len(values), step):
         part = range(start, min(start + step, len(values)))
         finite = [index for index in part if values[index] == values[index]]
         if finite:
-            chosen |= {min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)}
+            indices |= {min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)}
         else:
-            chosen.add(start)
-    return sorted(chosen)
+            indices.add(start)
+    return sorted(indices)
 
 
 def count_text(count: int, noun: str) -> str:

@@ -93,7 +93,7 @@ def export_model(
         The folder with the differences.
 
     Raises:
-        ConfigError: There is no such format, or it cannot express the model.
+        ConfigError: The format is unknown, or cannot express the model.
         DataError: The file of texts cannot be read.
         WeightsError: The exported vocabulary splits a text into other tokens.
     """

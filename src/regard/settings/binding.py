@@ -272,7 +272,7 @@ def describe(
         choices: Allowed values of settings whose type does not define them, by name.
 
     Raises:
-        ConfigError: There is no such section.
+        ConfigError: The section is unknown.
     """
     entries = list(_entries(config_type, None, ""))
     names = {entry.name: entry.is_section for entry in entries}

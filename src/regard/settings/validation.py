@@ -85,9 +85,9 @@ def require_number(name: str, value: object, *, is_whole: bool = False) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, kind) or math.isnan(value):
         noun = "a whole number" if is_whole else "a number"
-        shown = repr(value)
-        shown = shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}..."
-        raise ConfigError(f"`{name}`: {noun} was expected, not {shown} ({type(value).__name__}).")
+        text = repr(value)
+        text = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+        raise ConfigError(f"`{name}`: {noun} was expected, not {text} ({type(value).__name__}).")
 
 
 def require_options(kind: type, options: Mapping[str, object]) -> None:
@@ -98,7 +98,7 @@ def require_options(kind: type, options: Mapping[str, object]) -> None:
         options: As given.
 
     Raises:
-        ConfigError: There is no such option, or its value is of another type.
+        ConfigError: An option is unknown, or its value is of another type.
     """
     hints = get_type_hints(kind)
     for name, value in options.items():

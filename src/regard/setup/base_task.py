@@ -102,7 +102,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
         return rows_to_hold_out(num_rows, rule=self.data.split_rule)
 
     def training_source(self, example: str) -> DataSource:
-        """Return the training data; `example` is a file name for the message if there is none.
+        """Return the training data; `example` is a file name for the error.
 
         Raises:
             DataError: The settings name no data.
@@ -205,7 +205,7 @@ class Dataset(msgspec.Struct, Generic[R], kw_only=True):
         raise NotImplementedError
 
     def texts(self) -> Sequence[str]:
-        """Return the training texts for the vocabulary; empty where there is no text."""
+        """Return the training texts for the vocabulary; empty for data without texts."""
         raise NotImplementedError
 
     def long_sources(self) -> LongSources | None:
@@ -285,7 +285,7 @@ class RunParts(msgspec.Struct, Generic[D, V, M], frozen=True, kw_only=True):
     Args:
         config: The settings of the run.
         dataset: The data.
-        tokenizer: The vocabulary; None where there is no text.
+        tokenizer: The vocabulary; None for data without texts.
         model: With initial weights, in training mode.
     """
 

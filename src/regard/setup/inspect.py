@@ -35,7 +35,7 @@ def open_sources(
         All sources by the name of their setting: ``path``, ``targets``, ``valid``, ``test``.
 
     Raises:
-        ConfigError: A number is named for validation or test data that is no fraction.
+        ConfigError: A number is named for validation or test data, and is not a fraction.
         DataError: One is missing or cannot be read.
     """
     paths = {name: getattr(data, name) for name in ("path", "targets", "valid", "test")}
@@ -54,11 +54,11 @@ def _refuse_number(name: str, path: str | None) -> None:
         return
     number = float(re.sub(r"[\s%]", "", path).replace(",", "."))
     if "%" in path:
-        cause = "no fraction of the data."
+        cause = "not a fraction of the data."
     elif number == 0:
         cause = "no such file, and a run always holds out some rows."
     else:
-        cause = "no such file, and a number alone is no fraction of the data."
+        cause = "no such file, and a number alone is not a fraction of the data."
     percent = number if "%" in path or number >= 1 else 100 * number
     proposal = percent if 0 < percent < 100 else _USUAL_PERCENT
     raise ConfigError(
@@ -124,7 +124,7 @@ def with_present_paths(data: DataConfig, folder: ModelFolder) -> DataConfig:
 
 
 def warn_of_other_data(data: DataConfig) -> None:
-    """Warn where the training data of a model is not there, or is no longer what it was."""
+    """Warn where the training data of a model is missing, or has changed since."""
     if not data.path or not data.sha256:
         return
     try:

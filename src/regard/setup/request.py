@@ -107,9 +107,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         is_typed = any(setting.startswith("preset=") for setting in self.settings)
         if self.table.get("preset", "auto") != "auto" and not is_typed:
             return None
-        chosen = {"preset": preset}
+        preset_table = {"preset": preset}
         return msgspec.structs.replace(
-            self, table=self.table | chosen, explicit=self.explicit | chosen
+            self, table=self.table | preset_table, explicit=self.explicit | preset_table
         )
 
     def bind_all_but_model(self, defaults: RunConfig) -> RunConfig:

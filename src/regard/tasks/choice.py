@@ -19,7 +19,7 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
         source: The data; None for the embedded corpus, which is for translation.
 
     Raises:
-        ConfigError: There is no such task, or a setting is set that it does not read.
+        ConfigError: The task is unknown, or does not read a setting that is set.
         DataError: No task can use the data.
     """
     draft = request.bind_all_but_model(RunConfig())
@@ -47,8 +47,8 @@ def choose_task(request: Request, source: DataSource | None) -> Task:
 
 def _require_read(request: Request, draft: RunConfig, task: Task) -> None:
     """Raise ConfigError where a setting differs from its default that only other tasks read."""
-    others = frozenset(name for other in TASKS.values() for name in other.sections)
-    refused = {(section, None) for section in others - task.sections}
+    all_sections = frozenset(name for other in TASKS.values() for name in other.sections)
+    refused = {(section, None) for section in all_sections - task.sections}
     refused |= {("data", name) for name in task.unread}
     for section, name in sorted(refused, key=str):
         table = request.explicit.get(section)

@@ -58,7 +58,7 @@ class EarlyStopping:
             counters.lowest_loss = loss
         if is_best:
             counters.best_score, counters.best_step = score, counters.step
-        gained = is_higher or is_lower  # a loss that is hardly lower is no gain
+        gained = is_higher or is_lower  # a loss that is hardly lower is not a gain
         counters.evaluations_without_gain = 0 if gained else counters.evaluations_without_gain + 1
         if gained:
             counters.gained_step = counters.step

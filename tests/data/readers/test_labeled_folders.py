@@ -133,7 +133,7 @@ def test_an_empty_folder_next_to_the_parts_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     assert parts_and_labels(tmp_path) == {("train", "a"), ("train", "b"), ("valid", "a")}
     assert describe_unread(tmp_path, IMAGE_SUFFIXES, "images") == [
-        "No images in the folder empty: it is no label."
+        "No images in the folder empty: not a label."
     ]
 
 
@@ -149,7 +149,7 @@ def test_parts_next_to_another_folder_are_refused(tmp_path):
         labeled_files(tmp_path, IMAGE_SUFFIXES)
     assert str(caught.value) == (
         f"{tmp_path}: the folders test, train are parts of the data, unlabeled is not.  Move it to "
-        f"another place, or name the parts: {tmp_path}/train with `data.valid=FOLDER`, "
+        f"another folder, or name the parts: {tmp_path}/train with `data.valid=FOLDER`, "
         "`data.test=FOLDER`"
     )
 
@@ -165,7 +165,7 @@ def test_files_that_are_not_read_are_counted_by_kind(words):
     (words / "maybe").mkdir()
     assert describe_unread(words, AUDIO_SUFFIXES, "recordings") == [
         "Files that are not read: 2 .mp3, 1 .txt, 1 .flac outside the folders of labels.",
-        "No recordings in the folder maybe: it is no label.",
+        "No recordings in the folder maybe: not a label.",
     ]
 
 

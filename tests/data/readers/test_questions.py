@@ -52,7 +52,7 @@ def test_both_versions_of_squad_are_read_with_the_path_of_each_question(tmp_path
     questions, dropped, notes = read_questions(path)
     assert questions.answers == [("Rome",), ()]
     assert questions.starts == [(15,), ()]
-    assert questions.places[1] == "data[0].paragraphs[0].qas[1]"
+    assert questions.json_paths[1] == "data[0].paragraphs[0].qas[1]"
     assert questions.locate(1) == f"{path}: data[0].paragraphs[0].qas[1]"
     assert questions.ids == ["q", "n"]
     assert questions.num_unanswerable == 1
@@ -205,7 +205,7 @@ def test_a_start_that_is_wrong_is_mended_to_the_nearest_place(tmp_path: Path) ->
     questions, _, notes = read_questions(path)
     assert questions.starts == [(27,), (8,)]
     assert notes == [
-        "1 answer is not at its answer_start; the nearest place with the text was taken."
+        "1 answer is not at its answer_start; the nearest occurrence of the text was taken."
     ]
 
 

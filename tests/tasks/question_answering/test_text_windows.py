@@ -70,7 +70,7 @@ def ask(context: str, question: str, *answers: str) -> Questions:
         starts=[tuple(context.index(answer) for answer in answers)],
         ids=[""],
         lines=[1],
-        places=[""],
+        json_paths=[""],
     )
 
 
@@ -259,6 +259,6 @@ def test_the_threshold_is_where_most_answers_are_right(margins, answers, thresho
         starts=[(0,) if text else () for text in answers],
         ids=[""] * count,
         lines=list(range(count)),
-        places=[""] * count,
+        json_paths=[""] * count,
     )
     assert choose_threshold(spans_of(*margins), questions) == threshold

@@ -228,7 +228,7 @@ class SeriesAligner:
     def _series(self, tables: Sequence[_GridTable]) -> TimeSeries:
         """Return the series of all tables, one for each column to be forecast."""
         placed = [
-            self._place(table, number)
+            self._cut(table, number)
             for table in tables
             for number in range(len(self.roles.targets))
         ]
@@ -246,28 +246,30 @@ class SeriesAligner:
             observed=[series.observed for series in placed],
         )
 
-    def _place(self, table: _GridTable, number: int) -> _PlacedSeries:
+    def _cut(self, table: _GridTable, number: int) -> _PlacedSeries:
         """Return a series of a table, from its first value to its last.
 
         Args:
             table: Rows on a grid.
             number: 0-based number of the column to be forecast.
         """
-        targets, known = len(self.roles.targets), len(self.roles.known)
+        targets, num_known = len(self.roles.targets), len(self.roles.known)
         column = self.table.name_of(self.roles.targets[number])
         name = f"{table.name} {column}" if table.name and targets > 1 else table.name or column
-        ahead = table.values[:, targets : targets + known]
+        ahead = table.values[:, targets : targets + num_known]
         has_value = ~np.isnan(table.values[:, number])
         first = int(np.argmax(has_value))
         end = _end_of(has_value)
-        end_known = max(end, _end_of(np.logical_not(np.isnan(ahead).any(axis=1)))) if known else end
+        end_known = end
+        if num_known:
+            end_known = max(end, _end_of(np.logical_not(np.isnan(ahead).any(axis=1))))
         values = table.values[first:end, number]
         return _PlacedSeries(
             name=name,
             values=values,
             time_index=msgspec.structs.replace(table.time_index, start=table.start_of(first)),
             known=ahead[first:end_known],
-            observed=table.values[first:end, targets + known :],
+            observed=table.values[first:end, targets + num_known :],
             num_missing=int(np.sum(np.isnan(values) & table.has_row[first:end])),
             num_left_out=first + int(np.sum(table.has_row[end_known:])),
         )

@@ -82,8 +82,8 @@ def advise_columns(
     roles: tuple[str, str] = PAIR_ROLES,
 ) -> str:
     """Return how the columns of two roles, or of labelled text, are named in the settings."""
-    for others, advice in _TASKS.items():
-        if set(others) <= find_roles(names).keys():
+    for task_roles, advice in _TASKS.items():
+        if set(task_roles) <= find_roles(names).keys():
             return advice
     source, target = _longest_columns(names, below)
     label = _find_label(names, below)

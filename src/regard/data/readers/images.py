@@ -165,7 +165,7 @@ def scaled(pixels: NDArray[Any], size: ImageSize) -> NDArray[Any]:
 def _count_frames(image: Any) -> int:
     """Return the number of frames or pages of a Pillow image.
 
-    What cameras add to a picture in a JPEG file (MPO), such as a preview, is no frame.
+    What cameras add to a picture in a JPEG file (MPO), such as a preview, is not a frame.
     """
     return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 

@@ -1,4 +1,4 @@
-"""Objects a line: JSONL, and what is wrong with a line that is none."""
+"""Objects a line: JSONL, and what is wrong with a line that is not an object."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def json_fields(text: str) -> dict[str, object]:
     """Return the object of a line, or that under its key ``translation``.
 
     Raises:
-        DataError: It is no object, or has a key twice.
+        DataError: It is not an object, or has a key twice.
     """
     if text.startswith("["):
         raise DataError(

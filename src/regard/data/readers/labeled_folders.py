@@ -103,7 +103,7 @@ def part_folders(source: DataSource, suffixes: Collection[str]) -> dict[str, str
         named = list_first([name for name in parts if name not in labels], _NUM_NAMED)
         raise DataError(
             f"{source.path}: the folders {named} are parts of the data, "
-            f"{list_first(labels, _NUM_NAMED)} is not.  Move it to another place, or name the "
+            f"{list_first(labels, _NUM_NAMED)} is not.  Move it to another folder, or name the "
             f"parts: {source.path}/train with `data.valid=FOLDER`, `data.test=FOLDER`"
         )
     if num_parts > 1 and not labels:
@@ -138,7 +138,7 @@ def describe_unread(data: SourceLike, suffixes: Collection[str], unit: str) -> l
         if folder not in labels and folder not in roots
     ]
     if empty:
-        noun, verb = ("folder", "it is no label") if len(empty) == 1 else ("folders", "no labels")
+        noun, verb = ("folder", "not a label") if len(empty) == 1 else ("folders", "not labels")
         notes.append(f"No {unit} in the {noun} {list_first(empty, _NUM_KINDS)}: {verb}.")
     return notes
 

@@ -65,7 +65,7 @@ class NumberColumn(NamedTuple):
 
 
 def is_missing(cell: str) -> bool:
-    """Return whether a cell says that there is no value.
+    """Return whether a cell marks a missing value.
 
     >>> is_missing(" NaN "), is_missing(".."), is_missing("0")
     (True, True, False)
@@ -149,14 +149,14 @@ def find_number_style(cells: Sequence[str]) -> NumberStyle:
         return "thousands"
     if not any(map(_EITHER.fullmatch, texts)):
         return "point"
-    others = [
+    without_comma = [
         cell.strip()
         for cell in cells
         if "," not in cell and _number_of(cell.strip(), "point") is not None
     ]
-    is_small = all(abs(float(text)) < 1000 for text in others)
-    has_points = any("." in text for text in others)
-    return "thousands" if others and (has_points or is_small) else "unclear"
+    is_small = all(abs(float(text)) < 1000 for text in without_comma)
+    has_points = any("." in text for text in without_comma)
+    return "thousands" if without_comma and (has_points or is_small) else "unclear"
 
 
 def _split_sign(cell: str) -> tuple[str, str]:

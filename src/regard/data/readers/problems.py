@@ -23,7 +23,7 @@ class RowProblem(NamedTuple):
         reason: Cause of the problem, a sentence.
         text: The line or a part of it, if that helps.
         remedy: What to do about it, if that is known; settings are written in backticks.
-        place: Path in a nested file, such as ``data[3].paragraphs[0]``; empty elsewhere.
+        json_path: Path in a nested file, such as ``data[3].paragraphs[0]``; empty elsewhere.
     """
 
     path: str
@@ -31,21 +31,21 @@ class RowProblem(NamedTuple):
     reason: str
     text: str | None = None
     remedy: str = ""
-    place: str = ""
+    json_path: str = ""
 
     @property
     def is_of_file(self) -> bool:
         """Whether the file is wrong as a whole."""
-        return self.line is None and not self.place
+        return self.line is None and not self.json_path
 
     @property
     def location(self) -> str:
         """The line, the path in a nested file, or the name of a file that is wrong as a whole."""
-        return self.place or (self.path if self.line is None else f"{self.line:,}")
+        return self.json_path or (self.path if self.line is None else f"{self.line:,}")
 
     def __str__(self) -> str:
         where = self.path if self.line is None else f"{self.path}:{self.line}"
-        where += f": {self.place}" if self.place else ""
+        where += f": {self.json_path}" if self.json_path else ""
         quoted = "" if self.text is None else quote(self.text)
         return "  ".join(filter(None, (f"{where}: {self.reason}", quoted, self.remedy)))
 

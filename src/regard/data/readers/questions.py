@@ -1,7 +1,7 @@
 """Questions on texts: SQuAD's nested JSON, JSONL, and CSV or TSV with a header.
 
 An answer is a text, with or without the character at which it begins. Where it is not there, the
-nearest place with this text is taken.
+nearest occurrence of the text is taken.
 """
 
 from __future__ import annotations
@@ -75,19 +75,21 @@ def read_questions(
         try:
             answers = _answers(row.fields)
         except DataError as error:
-            line = None if row.place else row.line
-            problem = RowProblem(source.path, line, str(error), row.question, place=row.place)
+            line = None if row.json_path else row.line
+            problem = RowProblem(
+                source.path, line, str(error), row.question, json_path=row.json_path
+            )
             problems.append(problem)
             continue
         if reason := _reason_to_drop(row):
             text = row.question or row.context
-            drop = DroppedRow(line=row.line, reason=reason, text=text, place=row.place)
+            drop = DroppedRow(line=row.line, reason=reason, text=text, json_path=row.json_path)
             dropped.append(drop)
             continue
         starts = [_find(row.context, text, start) for text, start in answers]
         num_moved += sum(
-            start is not None and found not in (start, NOT_FOUND)
-            for (_, start), found in zip(answers, starts, strict=True)
+            start is not None and nearest not in (start, NOT_FOUND)
+            for (_, start), nearest in zip(answers, starts, strict=True)
         )
         questions.contexts.append(row.context)
         questions.questions.append(row.question.strip())
@@ -95,7 +97,7 @@ def read_questions(
         questions.starts.append(tuple(starts))
         questions.ids.append(_id_of(row.fields))
         questions.lines.append(row.line)
-        questions.places.append(row.place)
+        questions.json_paths.append(row.json_path)
     require_readable(problems)
     if not questions:
         reasons = ", ".join(dict.fromkeys(row.reason for row in dropped))
@@ -152,8 +154,8 @@ def _read(
             problem = _problem_of(fields, names)
             if problem is None:
                 context, question, *answers = (fields[name] for name in names)
-                others = fields | dict(zip(["answers"], answers, strict=False))
-                rows.append(RawQuestion(line, "", str(context), str(question), others))
+                fields |= dict(zip(["answers"], answers, strict=False))
+                rows.append(RawQuestion(line, "", str(context), str(question), fields))
                 continue
             file.refuse(line, problem)
             if not rows and len(file.problems) == 1:  # a file of another kind
@@ -183,9 +185,9 @@ def _table_rows(source: DataSource, encoding: str, columns: Sequence[str]) -> It
     read_as = inspect_records(source, columns, _CONTENTS, encoding=encoding)
     optional = {name: column for name in _OPTIONAL if (column := read_as.unused_name(name))}
     records = read_records(source, [*columns, *optional.values()], encoding=encoding)
-    for line, (context, question, *others) in records:
+    for line, (context, question, *cells) in records:
         names = ["answers"] * (len(columns) - 2) + list(optional)
-        fields: dict[str, object] = dict(zip(names, others, strict=True))
+        fields: dict[str, object] = dict(zip(names, cells, strict=True))
         fields["answers"] = _parse_cell(str(fields.get("answers", "")), context)
         yield RawQuestion(line, "", context, question, fields)
 
@@ -259,9 +261,9 @@ def _start_of(value: object) -> int | None:
     if number is None or (isinstance(number, float) and math.isnan(number)):
         return None
     if isinstance(number, bool) or not isinstance(number, int | float) or number % 1 != 0:
-        shown = repr(value)
-        shown = f"{shown[:_LONGEST_VALUE]}…" if len(shown) > _LONGEST_VALUE else shown
-        raise DataError(f"answer_start={shown} is not a whole number.")
+        text = repr(value)
+        text = f"{text[:_LONGEST_VALUE]}…" if len(text) > _LONGEST_VALUE else text
+        raise DataError(f"answer_start={text} is not a whole number.")
     return int(number) if number >= 0 else None
 
 
@@ -300,7 +302,7 @@ def _reason_to_drop(row: RawQuestion) -> str:
 
 
 def _find(context: str, answer: str, start: int | None) -> int:
-    """Return where an answer begins in a text: at a start, or else at the place nearest to it."""
+    """Return where an answer begins in a text: at a start, else at the occurrence nearest to it."""
     if start is not None and start >= 0 and context.startswith(answer, start):
         return start
     nearest, position = NOT_FOUND, context.find(answer)
@@ -327,5 +329,5 @@ def _notes(num_moved: int) -> list[str]:
     noun = "answer is" if one else "answers are"
     return [
         f"{num_moved:,} {noun} not at {'its' if one else 'their'} answer_start; the nearest "
-        "place with the text was taken."
+        "occurrence of the text was taken."
     ]

@@ -167,7 +167,7 @@ def _find_keys(table: TimeTable, times: TimeColumn, candidates: Sequence[int]) -
     """
     num_rows = len(table.lines)
     codes = {index: _codes_of(table.columns[index]) for index in candidates}
-    # A number or a remark of each row is no name of a series.
+    # A number or a remark of each row is not the name of a series.
     candidates = [i for i in candidates if codes[i].max() + 1 <= _MAX_DISTINCT * num_rows]
     named = [index for index in candidates if _is_series_name(table.names[index])]
     ordered = [*named, *(index for index in candidates if index not in named)]

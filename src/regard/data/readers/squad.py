@@ -26,14 +26,14 @@ class RawQuestion(NamedTuple):
 
     Args:
         line: 1-based line, or number of the question in a nested file.
-        place: Path in a nested file; empty in a file with one question a line.
+        json_path: Path in a nested file; empty in a file with one question a line.
         context: The text.
         question: The question.
         fields: The other fields, such as ``answers``, ``is_impossible`` and ``id``.
     """
 
     line: int
-    place: str
+    json_path: str
     context: str
     question: str
     fields: dict[str, object]
@@ -42,7 +42,7 @@ class RawQuestion(NamedTuple):
 class _Damage(NamedTuple):
     """What is not as it should be, and its path in the file."""
 
-    place: str
+    json_path: str
     reason: str
 
 
@@ -87,7 +87,7 @@ def read_squad(
     rows: list[RawQuestion] = []
     for item in _walk(articles, needs_answers=needs_answers):
         if isinstance(item, _Damage):
-            file.refuse(None, item.reason, place=item.place)
+            file.refuse(None, item.reason, json_path=item.json_path)
         else:
             rows.append(item._replace(line=len(rows) + 1))
     return rows, file.problems
@@ -113,13 +113,13 @@ def _parse(text: str, path: str) -> object:
 def _walk(articles: list[object], *, needs_answers: bool) -> Iterator[RawQuestion | _Damage]:
     """Yield each question with its path, or what is not as it should be."""
     for number, article in enumerate(articles):
-        place = f"data[{number}]"
-        paragraphs = _list_of(article, "paragraphs", place)
+        json_path = f"data[{number}]"
+        paragraphs = _list_of(article, "paragraphs", json_path)
         if isinstance(paragraphs, _Damage):
             yield paragraphs
             continue
         for index, paragraph in enumerate(paragraphs):
-            inner = f"{place}.paragraphs[{index}]"
+            inner = f"{json_path}.paragraphs[{index}]"
             questions = _list_of(paragraph, "qas", inner)
             context = paragraph.get("context") if isinstance(paragraph, dict) else None
             if isinstance(questions, _Damage):
@@ -131,11 +131,11 @@ def _walk(articles: list[object], *, needs_answers: bool) -> Iterator[RawQuestio
 
 
 def _questions(
-    questions: list[object], context: str, place: str, *, needs_answers: bool
+    questions: list[object], context: str, json_path: str, *, needs_answers: bool
 ) -> Iterator[RawQuestion | _Damage]:
     """Yield the questions of a paragraph."""
     for index, fields in enumerate(questions):
-        path = f"{place}.qas[{index}]"
+        path = f"{json_path}.qas[{index}]"
         question = fields.get("question") if isinstance(fields, dict) else None
         if not isinstance(fields, dict) or not isinstance(question, str):
             yield _Damage(path, 'no text under the key "question".')
@@ -145,9 +145,9 @@ def _questions(
             yield RawQuestion(0, path, context, question, fields)
 
 
-def _list_of(value: object, key: str, place: str) -> list[object] | _Damage:
+def _list_of(value: object, key: str, json_path: str) -> list[object] | _Damage:
     """Return the list under a key of an object, or that there is none."""
     items = value.get(key) if isinstance(value, dict) else None
     if isinstance(items, list):
         return items
-    return _Damage(place, f'no list under the key "{key}".')
+    return _Damage(json_path, f'no list under the key "{key}".')

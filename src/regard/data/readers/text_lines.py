@@ -127,10 +127,10 @@ class TextFile(NamedTuple):
         text: str | None = None,
         remedy: str = "",
         *,
-        place: str = "",
+        json_path: str = "",
     ) -> None:
-        """Append a problem of a line, of a place in a nested file, or of the file as a whole."""
-        self.problems.append(RowProblem(self.name, line, reason, text, remedy, place))
+        """Append a problem of a line, of a path in a nested file, or of the file as a whole."""
+        self.problems.append(RowProblem(self.name, line, reason, text, remedy, json_path))
 
 
 def open_text(data: SourceLike, encoding: str) -> TextFile:

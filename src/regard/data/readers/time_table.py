@@ -253,10 +253,10 @@ def _is_row_of_time(cells: Sequence[str]) -> bool:
 
 def _is_row_of_values(cells: Sequence[str]) -> bool:
     """Return whether a row is not a header: it has a date and numbers, and nothing else."""
-    others = [cell for cell in cells if not are_times([cell], "") and not are_clocks([cell])]
-    has_date = len(others) < len(cells)
-    numbers = [cell for cell in others if is_like_a_number(cell)]
-    return has_date and bool(numbers) and all(c in numbers or is_missing(c) for c in others)
+    values = [cell for cell in cells if not are_times([cell], "") and not are_clocks([cell])]
+    has_date = len(values) < len(cells)
+    numbers = [cell for cell in values if is_like_a_number(cell)]
+    return has_date and bool(numbers) and all(c in numbers or is_missing(c) for c in values)
 
 
 def _has_words_only(cells: Sequence[str]) -> bool:

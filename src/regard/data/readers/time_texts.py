@@ -123,7 +123,7 @@ def read_time_texts(
     matches = match_form(starts, form, at_least=0)
     in_rows = [start_of.get(text, "") for text in texts]
     readings = _readings(matches, form, in_rows, step)
-    reading, others = readings[0], readings[1:]
+    reading = readings[0]
     faults = []
     for row, text in enumerate(in_rows):
         if text in reading.times:
@@ -135,7 +135,7 @@ def read_time_texts(
         else:
             order = {"dm": " with the day first", "md": " with the month first"}.get(reading.order)
             faults.append(CellFault(row, f"has no such date{order or ''}", _REMEDY_ORDER))
-    if others:
+    if len(readings) > 1:
         row = next(row for row, text in enumerate(in_rows) if len(_times_in(text, readings)) > 1)
         days = " or ".join(_times_in(in_rows[row], readings))
         faults = [CellFault(row, f"may be {days}, and no row decides it", _REMEDY_ORDER)]
@@ -336,15 +336,15 @@ def _with_zone(
         zone = _offset_text(distinct[0]) if distinct else ""
         column = to_seconds(times, form.replace("%z", written), zone)
     else:
-        shown = f"UTC offsets change ({', '.join(map(_offset_text, distinct))})"
+        change = f"UTC offsets change ({', '.join(map(_offset_text, distinct))})"
         in_day = times[[offset is not None for offset in offsets]] % (_DAY * MICROSECONDS)
         if len(np.unique(in_day)) == 1:
-            note = f"{shown}: days are those of the local time"
+            note = f"{change}: days are those of the local time"
             column = to_seconds(times, form.replace("%z", "").rstrip(), "", [note])
         else:
             minutes = np.array([offset or 0 for offset in offsets], np.int64)
             times = times - minutes * 60 * MICROSECONDS
-            form, note = form.replace("%z", "+00:00"), f"{shown}: times are in UTC"
+            form, note = form.replace("%z", "+00:00"), f"{change}: times are in UTC"
             column = to_seconds(times, form, "+00:00", [note])
     faults = tuple(
         CellFault(row, "has no UTC offset, others have one", "Write it for all, or for none.")

@@ -37,7 +37,7 @@ def tokenizer_files(
         max_length: Most tokens of a text, those around it counted; None sets no limit.
 
     Returns:
-        The files; none where there is no vocabulary.
+        The files; none without a vocabulary.
     """
     files = vocabulary_files(tokenizer)
     if not files:

@@ -20,8 +20,8 @@ class TrainedModel(NamedTuple):
         tokenizer: Its vocabulary; None where it reads no text.
         attention: Its patterns.
         inputs: What it reads, in the plural: texts, images, recordings or series.
-        search: Settings of beam search; None where there is no search.
-        sampling: Settings of continuations; None where there are none.
+        search: Settings of beam search; None for a model that does not search.
+        sampling: Settings of continuations; None for a model that does not write any.
         max_length: Most tokens that a classifier reads of a text, and of a source that is not
             translated in parts; None is as many as the model can.
         pooling: How an encoder's states become the vector of a text; None for other models.

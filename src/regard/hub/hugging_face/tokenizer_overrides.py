@@ -47,7 +47,7 @@ _CLASSES_OF_FILES = {  # that read a vocabulary without tokenizer.json as it is 
     "vocab.json": _BYTE_LEVEL_CLASSES,
 }
 _GENERAL_CLASSES = {"PreTrainedTokenizer", "TokenizersBackend"}
-_LARGEST_LENGTH = 1_000_000  # `transformers` writes 1e30 where there is no limit
+_LARGEST_LENGTH = 1_000_000  # `transformers` writes 1e30 for a text without a limit
 _FLAGS = ("lstrip", "rstrip", "normalized", "single_word")
 
 
@@ -90,7 +90,7 @@ def check_class_of_file(path: Path, name: str) -> None:
 
 
 def max_length_of(settings: Mapping[str, Any]) -> int | None:
-    """Return ``model_max_length``, the most tokens of a text; None where there is no limit."""
+    """Return ``model_max_length``, the most tokens of a text; None without a limit."""
     length = settings.get("model_max_length")
     if isinstance(length, bool) or not isinstance(length, int | float):
         return None

@@ -273,7 +273,7 @@ class Encoder(TextModel):
 
     @property
     def output_name(self) -> str:
-        """Logits of tokens, or states where there is no head for them."""
+        """Logits of tokens, or states without a head for them."""
         return "states" if self.head is None else super().output_name
 
     def vector_layers(self) -> list[nn.Module]:

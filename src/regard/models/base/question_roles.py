@@ -37,7 +37,7 @@ def find_roles(ids: Tensor, separator_id: int, lengths: Tensor | None) -> Tensor
     is_question = is_separator.cumsum(1) == 0
     is_text = ~is_question & ~is_separator
     num_asked = int((is_question & is_text.any(1, keepdim=True)).sum(1).amax()) if len(ids) else 0
-    # A token that is of no question equals none of another row's: -1 is no id.
+    # A token outside the question must not equal one of another row: no token has the id -1.
     asked = ids[:, :num_asked].masked_fill(~is_question[:, :num_asked], -1)
     is_in_both = is_text & (ids[:, :, None] == asked[:, None]).any(2)
     roles = is_text.long() * OF_CONTEXT + is_in_both.long() * (IN_BOTH - OF_CONTEXT)

@@ -23,7 +23,7 @@ from regard.models.base.text_model import TextModel
 
 
 class SpanModel(TextModel):
-    """A model of the place of an answer in a text.
+    """A model of the position of an answer in a text.
 
     Args:
         encoder: Reads the question and the text; it has no head for masked tokens.

@@ -144,7 +144,7 @@ class FullBatch:
         """Return a zero of float64, the sum of a process without data.
 
         Raises:
-            ConfigError: There is no other process.
+            ConfigError: The process is the only one.
         """
         if self._reduce is None and num_processes() == 1:
             raise ConfigError("the loader gave no batch.  Is the data set empty?")

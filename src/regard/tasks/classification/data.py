@@ -81,8 +81,8 @@ class TextClassificationData(ClassificationData[LabeledTexts], kw_only=True):
 
     def details(self) -> DataDetails:
         """Return the number of near twins."""
-        twins = sum(map(count_near_twins, (self.train, self.valid, self.test)))
-        return DataDetails(num_near_twins=twins)
+        num_pairs = sum(map(count_near_twins, (self.train, self.valid, self.test)))
+        return DataDetails(num_near_twins=num_pairs)
 
     def texts(self) -> list[str]:
         """Return the training texts."""

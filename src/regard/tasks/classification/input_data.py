@@ -90,7 +90,7 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
         )
 
     def texts(self) -> list[str]:
-        """Return no texts: there is no vocabulary."""
+        """Return no texts: the model has no vocabulary."""
         return []
 
     def locate(self, rows: Sequence[int]) -> str:

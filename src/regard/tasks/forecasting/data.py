@@ -25,10 +25,10 @@ from regard.tasks.forecasting.series_windows import EPOCH_WINDOWS, Calendar
 _HELD_OUT = {"valid": 0.1, "test": 0.05}  # of a series, at least a horizon
 _NUMBERS_PER_CHARACTER = 32  # steps that count as one character of text
 _HORIZON_FRACTION = 10  # of a series without a season, at most, is predicted
-_LONGEST_HORIZON = 48  # steps, where there is no season
+_LONGEST_HORIZON = 48  # steps, without a season
 _SEASONS_OF_WINDOW = 3  # of the shortest, at least
 _WINDOWS_OF_SERIES = 4  # a series is this many times as long as its window, or longer
-_USUAL_WINDOW = 96  # steps, where there is no season
+_USUAL_WINDOW = 96  # steps, without a season
 _MOST_PATCHES = 16  # of a window
 _NAMED_SERIES = 3  # in a message
 _SMALLEST_STD = 1e-6
@@ -104,17 +104,17 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
     @property
     def known_scale(self) -> NDArray[np.float64]:
         """Mean and deviation of each column known ahead over the training steps, ``[2, known]``."""
-        rows = [known[:end] for known, end in zip(self.test.known, self.train_ends, strict=True)]
-        known = np.concatenate(rows)
-        if not known.shape[1]:
+        rows = [rows[:end] for rows, end in zip(self.test.known, self.train_ends, strict=True)]
+        values = np.concatenate(rows)  # [steps, known]
+        if not values.shape[1]:
             return np.zeros((2, 0))
-        for name, column in zip(self.file.known_names, known.T, strict=True):
+        for name, column in zip(self.file.known_names, values.T, strict=True):
             if np.isnan(column).all():
                 raise DataError(
                     f"{self.path}: column {name} has no value in the training steps, so there is "
                     "nothing to learn from it.  Fill it in, or leave it out."
                 )
-        mean, std = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
+        mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
         return np.stack([mean, np.where(std > _SMALLEST_STD, std, 1.0)])
 
     def details(self) -> DataDetails:
@@ -151,7 +151,7 @@ class ForecastData(Dataset[TimeSeries], kw_only=True):
         return text
 
     def texts(self) -> list[str]:
-        """Return no texts: there is no vocabulary."""
+        """Return no texts: the model has no vocabulary."""
         return []
 
     def locate(self, rows: Sequence[int]) -> str:  # noqa: ARG002 - windows overlap

@@ -101,10 +101,10 @@ class FloorComparison(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def verdict(self) -> str:
         """The winner with both scores, and whether the difference may be chance."""
-        sides = [(_MODEL, self.value), (self.title, self.other)]
+        scores = [(_MODEL, self.value), (self.title, self.other)]
         if self.other < self.value:
-            sides.reverse()
-        (winner, best), (loser, worst) = sides
+            scores.reverse()
+        (winner, best), (loser, worst) = scores
         text = f"{winner} is best, {_figure(best)} against {_figure(worst)} of {loser}"
         if self.num_windows < _FEWEST_WINDOWS:
             windows = "window" if self.num_windows == 1 else "windows"
@@ -257,11 +257,11 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
 
     def _describe_difference(self, name: str, score: PairedScore | None) -> str:
         """Return the difference to the other model in a score."""
-        sides = f"{self.model} against {self.other}: {name}"
+        comparison = f"{self.model} against {self.other}: {name}"
         if score is None:
-            return f"{sides} is not compared: it takes two windows with a score"
+            return f"{comparison} is not compared: it takes two windows with a score"
         return (
-            f"{sides} {score.difference:+.3g} [{score.low:+.3g}, {score.high:+.3g}], "
+            f"{comparison} {score.difference:+.3g} [{score.low:+.3g}, {score.high:+.3g}], "
             f"p = {score.p_value:.3f}"
         )
 
@@ -361,8 +361,8 @@ def evaluate_forecasts(
     seconds = time.monotonic() - start
     comparison = None
     if other is not None and scored.other is not None:
-        others = _forecast(other, scored.other.series, scored.of_other, horizon)
-        comparison = compare_forecasts(errors, scored.errors(others), scored.season)
+        forecasts = _forecast(other, scored.other.series, scored.of_other, horizon)
+        comparison = compare_forecasts(errors, scored.errors(forecasts), scored.season)
     seasons = forecaster.config.forecast.seasons or ()
     floors, notes = forecast_floors(series, windows, scored.scales, seasons, horizon)
     scores = score_forecasts(errors, scored.season)
@@ -487,17 +487,17 @@ def _compare_with_best(
     for score in _NAMES:
         value = getattr(own, score)
         values = {name: getattr(measured, score) for name, measured in measures.items()}
-        known = {name: other for name, other in values.items() if other is not None}
-        if value is None or not known:
+        comparable = {name: other for name, other in values.items() if other is not None}
+        if value is None or not comparable:
             continue
-        floor = min(known, key=known.__getitem__)
+        floor = min(comparable, key=comparable.__getitem__)
         paired = compare_forecasts(errors, floors[floor].errors, season)
         difference = getattr(paired, score)
         against_best[score] = FloorComparison(
             floor=floor,
             title=floors[floor].title,
             value=value,
-            other=known[floor],
+            other=comparable[floor],
             low=None if difference is None else difference.low,
             high=None if difference is None else difference.high,
             num_windows=paired.num_windows,
@@ -560,14 +560,14 @@ def _first_and_last_time(
 ) -> tuple[str, str]:
     """Return the times of the first and the last value that are scored, of all series."""
 
-    def moment(place: tuple[TimeIndex, int]) -> int:
-        index, number = place
+    def moment(position: tuple[TimeIndex, int]) -> int:
+        index, number = position
         if index.step.unit == "row":
             return int(index.start) + index.step.count * number
         return int(index.datetimes(number, 1)[0].astype(np.int64))
 
-    def text(place: tuple[TimeIndex, int]) -> str:
-        return place[0].times(place[1], 1)[0]
+    def text(position: tuple[TimeIndex, int]) -> str:
+        return position[0].times(position[1], 1)[0]
 
     indices = [series.indices[window.series] for window in windows]
     origins = [window.origin for window in windows]

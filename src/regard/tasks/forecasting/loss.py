@@ -80,7 +80,7 @@ def predicted_quantiles(
 def forecast_measures(
     targets: NDArray[np.float64], quantiles: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Compute the weighted quantile loss and the share of values in the 80 % band.
+    """Compute the weighted quantile loss and the fraction of values in the 80 % band.
 
     Args:
         targets: ``[windows, horizon]``, NaN where missing.

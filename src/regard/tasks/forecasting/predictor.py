@@ -137,12 +137,12 @@ class Forecaster:
         series = file.series
         rows = zip(series.values, series.indices, forecasts, strict=True)
         for values, index, forecast in rows:
-            shown = min(len(values), _SHOWN_HORIZONS * len(forecast.time))
-            first = len(values) - shown
+            num_shown = min(len(values), _SHOWN_HORIZONS * len(forecast.time))
+            first = len(values) - num_shown
             panels.append(
                 ForecastPanel(
                     title=forecast.series,
-                    times=index.times(first, shown + len(forecast.time)),
+                    times=index.times(first, num_shown + len(forecast.time)),
                     history=values[first:],
                     actual=None,
                     quantiles=np.array(list(forecast.quantiles.values())).T,

@@ -33,8 +33,8 @@ class ForecastWindow(msgspec.Struct, frozen=True, kw_only=True):
 def rolling_origins(series: TimeSeries, first: Sequence[int], horizon: int) -> list[ForecastWindow]:
     """Return the windows of some series, a horizon apart.
 
-    What is left at the end of a series, shorter than the horizon, is no window. Neither is one that
-    has no value before the origin or none after it.
+    The end of a series that is shorter than the horizon is left out, and so is a window without a
+    value before or after its origin.
 
     Args:
         series: The series.

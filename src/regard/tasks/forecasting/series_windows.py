@@ -25,7 +25,7 @@ EPOCH_WINDOWS = 8192
 """Most windows of an epoch, drawn from all."""
 _HARMONICS = 24  # of each cycle of the calendar, at most: the shortest has two steps
 _FEWEST_CYCLES = 3  # periods of a cycle in the training data, to learn from it
-_FEWEST_STEPS = 3  # of a cycle: a shorter one is no cycle on this grid
+_FEWEST_STEPS = 3  # of a cycle: a shorter one cannot be seen on this grid
 _CONSTANT = 1e-3  # of the deviation of a series: windows that vary less are not trained on
 
 

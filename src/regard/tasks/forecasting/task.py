@@ -247,7 +247,7 @@ def window_batches(
         is_held_out: Whether the windows are for evaluation.
 
     Raises:
-        DataError: There is no window to train on.
+        DataError: The series have no window to train on.
     """
     config = forecaster.model.config
     windows = forecaster.windows(series)

@@ -19,12 +19,12 @@ from regard.tasks.sequence_to_sequence.predictor import TargetWriter
 
 
 class WrittenAnswer(NamedTuple):
-    """The best answer that a model writes, and how likely there is none.
+    """The best answer that a model writes, and how likely the text has none.
 
     Args:
         text: The answer, of one token at least.
         log_probability: Of it, with its end, in nats.
-        log_null: Of an empty output, which says that there is no answer.
+        log_null: Of an empty output, which means that the text has no answer.
         truncated: Tokens of the context that were cut off, and not read.
     """
 
@@ -39,7 +39,7 @@ class WrittenAnswer(NamedTuple):
         return self.log_null - self.log_probability
 
     def is_null(self, threshold: float | None) -> bool:
-        """Return whether there is no answer, by a threshold in nats."""
+        """Return whether the text has no answer, by a threshold in nats."""
         return not self.text or (threshold is not None and self.margin > threshold)
 
 

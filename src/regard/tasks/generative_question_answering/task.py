@@ -1,7 +1,7 @@
 """Question answering: questions on texts -> batches -> a model that writes the answer.
 
 What is read is the question, a separator, and the text (Raffel et al. 2020, "T5", section 2.4); an
-empty output says that there is no answer.
+empty output means that the text has no answer.
 """
 
 from __future__ import annotations

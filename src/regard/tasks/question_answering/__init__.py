@@ -1,1 +1,1 @@
-"""Question answering: the place of an answer in a text, or that there is none."""
+"""Question answering: the position of an answer in a text, or that the text has none."""

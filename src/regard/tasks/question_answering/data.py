@@ -56,7 +56,7 @@ class QuestionData(Dataset[Q], Generic[Q], kw_only=True):
         return list(self.notes)
 
     def facts(self) -> DataFacts:
-        """Return the characters to learn from: of a text only a part, since one place answers."""
+        """Return the characters to learn from: a part of each text, since one position answers."""
         train = self.train
         texts = sum(min(len(text), _CHARS_OF_TEXT) for text in train.contexts)
         return DataFacts(num_chars=texts + sum(map(len, train.questions)))
@@ -97,9 +97,9 @@ class QuestionData(Dataset[Q], Generic[Q], kw_only=True):
     def locate_questions(self, rows: Sequence[int]) -> str:
         """Describe where training questions are in the file."""
         questions = sorted(set(rows))
-        if self.train.places[questions[0]]:
-            places = [self.train.places[row] for row in questions]
-            return f"questions {list_first(places, _NUM_LOCATED)}"
+        if self.train.json_paths[questions[0]]:
+            json_paths = [self.train.json_paths[row] for row in questions]
+            return f"questions {list_first(json_paths, _NUM_LOCATED)}"
         return describe_lines([self.train.lines[row] for row in questions])
 
     def example(self) -> str:

@@ -177,8 +177,8 @@ def evaluate_answers(
     texts = [result.answer or "" for result in results]
     comparison = None
     if other is not None:
-        others = other.answer(questions.questions, questions.contexts)
-        other_texts = [result.answer or "" for result in others]
+        other_answers = other.answer(questions.questions, questions.contexts)
+        other_texts = [result.answer or "" for result in other_answers]
         comparison = compare_answers(texts, other_texts, questions.answers)
     return AnswerReport(
         path=data.path,

@@ -1,4 +1,4 @@
-"""Trained models of answers in use: a question and a text go in, the answer and its place out."""
+"""Trained models of answers in use: from a question and a text, the answer and its position."""
 
 from __future__ import annotations
 
@@ -116,5 +116,5 @@ def unanswered(questions: Sequence[str], contexts: Sequence[str]) -> Questions:
         starts=[()] * count,
         ids=[""] * count,
         lines=list(range(1, count + 1)),
-        places=[""] * count,
+        json_paths=[""] * count,
     )

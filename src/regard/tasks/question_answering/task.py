@@ -1,4 +1,4 @@
-"""Question answering: questions on texts -> windows -> a model of the place of the answer."""
+"""Question answering: questions on texts -> windows -> a model of the position of the answer."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class QuestionAnsweringSetup(TrainingSetup[QuestionData[Questions], AnyTokenizer
 
 
 class QuestionAnsweringTask(Task):
-    """Question answering: the place of the answer in a text."""
+    """Question answering: the position of the answer in a text."""
 
     name = "question-answering"
     purpose = "answer questions"

@@ -99,7 +99,7 @@ class WindowBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Span(NamedTuple):
-    """The best span of a question over all windows, and how likely there is no answer.
+    """The best span of a question over all windows, and how likely the text has no answer.
 
     Args:
         start: First character.
@@ -225,8 +225,8 @@ class WindowBatches(LengthBatches):
             if negatives is not None and len(windows) > negatives:
                 has_answer = [self._answer(window) != (0, 0) for window in windows]
                 without = np.flatnonzero(~np.array(has_answer))
-                chosen = set(rng.permutation(without)[:negatives].tolist())
-                windows = [w for i, w in enumerate(windows) if has_answer[i] or i in chosen]
+                sampled = set(rng.permutation(without)[:negatives].tolist())
+                windows = [w for i, w in enumerate(windows) if has_answer[i] or i in sampled]
             self.windows += windows
         lengths = [self._num_before(window.row) + window.size for window in self.windows]
         num_end = len(self.template.end)

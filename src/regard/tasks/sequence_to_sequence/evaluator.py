@@ -62,7 +62,7 @@ class TargetEvaluator:
     """Evaluates averaged weights: validation loss, its value with shuffled sources, and scores.
 
     A model whose loss is as low with the sources of other sentences has learned to ignore its
-    source. Where all sources are equal, there is no other, and the figure is left out.
+    source. Where all sources are equal, the figure is left out.
 
     Args:
         model: The model; a copy of it is evaluated in its compute type.
