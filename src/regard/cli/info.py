@@ -27,6 +27,7 @@ def info(
     diagram: Literal["mermaid", "svg", "png", "pdf"] | None = None,
     output: Annotated[str | None, Output] = None,
     length: int | None = None,
+    stability: Annotated[bool, Flag] = False,
     accept: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -40,9 +41,12 @@ def info(
         Draw the architecture instead: mermaid writes the text of a flowchart, which documentation
         pages show; svg, png and pdf are pictures.
     output
-        File for the diagram; standard output by default.
+        File for the diagram, standard output by default; with --stability, a picture.
     length
         Length in tokens for which costs are computed; by default the longest in training.
+    stability
+        Show how stable training was instead: gradients and updates by layer over time, and where
+        they vanished, exploded or oscillated.
     accept
         Accept the present files of the folder, after an intended change by hand.
     json
@@ -50,6 +54,11 @@ def info(
     """
     if accept:
         _accept(model)
+    if stability:
+        if diagram is not None or length is not None:
+            raise ConfigError("--stability goes with -o and --json only.")
+        _show_stability(model, output, json=json)
+        return
     if diagram is not None:
         if json or length is not None:
             raise ConfigError("--diagram goes with -o only.  Leave --json and --length out.")
@@ -78,6 +87,23 @@ def info(
         print(msgspec.json.encode(fields).decode())
     else:
         _print(information, layers, flops_per_token, length)
+
+
+def _show_stability(model: str, output: str | None, *, json: bool) -> None:
+    """Print what the record of a run says of its stability, and draw it where a file is named."""
+    from regard.plots.style import require_writable
+    from regard.runs.stability import format_stability, stability_of, stability_picture
+
+    if output is not None:
+        require_writable(output)
+    record = stability_of(model)
+    if output is not None:
+        stability_picture(record).draw(output)
+    if json:
+        print(msgspec.json.encode(record).decode())
+    else:
+        for line in format_stability(record):
+            print(escape(line))
 
 
 def _accept(model: str) -> None:

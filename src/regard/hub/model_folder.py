@@ -4,7 +4,7 @@ config.toml          every setting of the run, path and hash of its data among t
 tokenizer.json       the vocabulary (with tokenizer_config.json where it came with weights)
 source/              the vocabulary of the sources, where they have another than the targets
 model.safetensors    the weights of the best evaluation
-metrics.jsonl        one line an evaluation
+metrics.jsonl        one line an evaluation, and one for a run that diverged or is finished
 calibration.json     what was tuned on validation data after training, such as a threshold
 manifest.json        hashes of these files
 README.md            the model card

@@ -106,6 +106,7 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         settings = (("start_from", str(path)), ("output", "NEW"))
         steps.append(NextStep("Use", "train", (task.example_data,), settings))
     lines = folder.read_metrics()
+    evaluated = [line for line in lines if line.get("event") == "evaluated"]
     information = FolderInformation(
         config=config,
         summary=task.summarize(config),
@@ -115,8 +116,10 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
         weight_bytes=4 * num_parameters,
         length=length,
         is_finished=any(line.get("event") == "finished" for line in lines),
-        step=max((line.get("step", 0) for line in lines), default=0),
-        num_evaluations=sum(line.get("event") == "evaluated" for line in lines),
+        step=max(
+            (line.get("step", 0) for line in lines if line.get("event") != "diverged"), default=0
+        ),
+        num_evaluations=len(evaluated),
         figures=_figures(lines),
         tensors=tensors,
         layout=layout,

@@ -69,6 +69,7 @@ from regard.training.checkpoint import (
 )
 from regard.training.ema import ExponentialMovingAverage
 from regard.training.events import (
+    Diverged,
     Drawn,
     Evaluated,
     Event,
@@ -496,7 +497,7 @@ class _Run:
             torch.cuda.manual_seed(seed)
 
     def _record(self, lock: FolderLock, event: Event) -> None:
-        """Report an event, and append evaluations to ``metrics.jsonl``."""
+        """Report an event, and append evaluations and a failure to ``metrics.jsonl``."""
         lock.check()
         if self._report_error is None:
             try:
@@ -512,6 +513,8 @@ class _Run:
             if warning is not None and not self._has_warned:
                 self._has_warned = True
                 self._record(lock, warning)
+        elif isinstance(event, Diverged):
+            self.folder.append_metrics(msgspec.to_builtins(event))
 
     def _draw_curves(self) -> Drawn | Warned | None:
         """Draw the evaluations so far; return what to report."""

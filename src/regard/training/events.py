@@ -150,6 +150,20 @@ class Progress(Event, frozen=True, kw_only=True):
     is_full_batch: bool = False
 
 
+class LayerSample(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one sampled step by layer, with four digits.
+
+    Args:
+        step: Its number, from 1.
+        gradient_norms: Before clipping, by layer.
+        update_ratios: Norm of the change of the weights over that of the weights, by layer.
+    """
+
+    step: int
+    gradient_norms: dict[str, float]
+    update_ratios: dict[str, float]
+
+
 class Stability(msgspec.Struct, frozen=True, kw_only=True):
     """The stability of the training since the last evaluation.
 
@@ -163,6 +177,13 @@ class Stability(msgspec.Struct, frozen=True, kw_only=True):
             to 1; None after fewer than 128 steps.
         gap: Validation less training loss, nats per token; None without a validation loss.
         alarms: Texts of the alarms.
+        largest_gradient_step: Step with the largest gradient; 0 where unknown.
+        largest_gradient_layer: Layer with the largest part of it; empty where unknown.
+        samples: At most eight of the sampled steps, evenly spaced.
+        loss_oscillation: Strongest oscillation of the training loss over the last 256 steps, the
+            fields of `regard.training.loss_oscillation.Oscillation`; empty after fewer than 128.
+        oscillation_by_layer: Where the loss oscillates: by layer, the relative amplitude (root mean
+            square of the logarithm) of its gradient norm in the same band of frequencies.
     """
 
     num_samples: int
@@ -172,6 +193,11 @@ class Stability(msgspec.Struct, frozen=True, kw_only=True):
     oscillation: float | None
     gap: float | None
     alarms: list[str]
+    largest_gradient_step: int = 0
+    largest_gradient_layer: str = ""
+    samples: list[LayerSample] = []
+    loss_oscillation: dict[str, float] = {}
+    oscillation_by_layer: dict[str, float] = {}
 
 
 class Evaluated(Event, frozen=True, kw_only=True):
@@ -210,6 +236,22 @@ class Evaluated(Event, frozen=True, kw_only=True):
     num_passes: float = 0.0
     learning_rate: float | None = None
     stability: Stability | None = None
+
+
+class Diverged(Event, frozen=True, kw_only=True):
+    """Loss, gradient or weights are not finite: the run has ended without a result.
+
+    Args:
+        step: Number of the step that failed, from 1.
+        problem: What is not finite, in words.
+        cause: Where it is not finite, in words.
+        stability: Figures by layer since the last evaluation, up to the last good step.
+    """
+
+    step: int
+    problem: str
+    cause: str
+    stability: Stability
 
 
 class Saved(Event, frozen=True, kw_only=True):

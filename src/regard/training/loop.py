@@ -24,7 +24,15 @@ from regard.errors import WeightsError
 from regard.training.checkpoint import Counters, checkpoint_path, save_checkpoint
 from regard.training.early_stopping import EarlyStopping
 from regard.training.ema import ExponentialMovingAverage
-from regard.training.events import Evaluated, Interrupted, Progress, Report, Saved, Warned
+from regard.training.events import (
+    Diverged,
+    Evaluated,
+    Interrupted,
+    Progress,
+    Report,
+    Saved,
+    Warned,
+)
 from regard.training.non_finite import (
     find_non_finite,
     find_non_finite_output,
@@ -374,7 +382,8 @@ class Trainer:
             names = find_non_finite(self.monitor.names, output.gradient_norms)[::-1]
             cause = f"Not finite: gradient of {shorten_list(names) or 'all layers together'}."
         batch_name = self._batch_name(counters)
-        self._give_up(counters, f"{problem} at step {counters.step + 1:,} ({batch_name})", cause)
+        problem = f"{problem} at step {counters.step + 1:,} ({batch_name})"
+        self._give_up(counters, problem, cause, counters.step + 1)
 
     def _require_finite_weights(self, counters: Counters) -> None:
         """Refuse to evaluate or to save weights that a step with a finite gradient has damaged."""
@@ -382,10 +391,12 @@ class Trainer:
         if damaged:
             problem = f"weights are not finite after step {counters.step:,}"
             cause = f"Not finite: weights of {shorten_list(damaged)}."
-            self._give_up(counters, problem, cause)
+            self._give_up(counters, problem, cause, counters.step)
 
-    def _give_up(self, counters: Counters, problem: str, cause: str) -> NoReturn:
-        """End a run that cannot continue; its last good state is on disk."""
+    def _give_up(self, counters: Counters, problem: str, cause: str, step: int) -> NoReturn:
+        """End a run that cannot continue after a step; its last good state is on disk."""
+        stability = self.monitor.after_failure(counters.monitor)
+        self.on_event(Diverged(step=step, problem=problem, cause=cause, stability=stability))
         largest = ""
         if self._good_norms is not None:
             name = largest_gradient(self.monitor.names, self._good_norms)

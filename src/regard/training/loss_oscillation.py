@@ -39,6 +39,7 @@ class Oscillation(msgspec.Struct, frozen=True, kw_only=True):
         level: Mean of the series.
         growth: Its strength in the second half over that in the first.
         drift: Distance that the trend covers within the series, in its unit.
+        num_steps: Length of the series.
     """
 
     fraction: float
@@ -48,6 +49,7 @@ class Oscillation(msgspec.Struct, frozen=True, kw_only=True):
     level: float
     growth: float
     drift: float
+    num_steps: int
 
     @property
     def is_sustained(self) -> bool:
@@ -104,7 +106,29 @@ def find_oscillation(losses: Sequence[float]) -> Oscillation | None:
         level=level,
         growth=after / before if before else math.inf,
         drift=abs(slope) * (len(series) - 1),
+        num_steps=len(series),
     )
+
+
+def amplitude_at(series: Sequence[float], period: float) -> float:
+    """Return how strongly a series oscillates with a period, about its straight trend.
+
+    Args:
+        series: One number a step, finite, oldest first; 4 or more.
+        period: Steps, 2 or more.
+
+    Returns:
+        Root mean square in the band of frequencies around the period, in the unit of the series.
+    """
+    values = np.asarray(series, dtype=np.float64)
+    steps = np.arange(len(values)) - (len(values) - 1) / 2
+    slope = float(steps @ values / (steps @ steps))
+    power = np.abs(np.fft.rfft(values - values.mean() - slope * steps)) ** 2
+    power[1 : (len(values) + 1) // 2] *= 2  # every other bin holds two frequencies
+    cycles = len(values) / period
+    half = max(1, int(_BAND * cycles))
+    band = power[max(1, round(cycles) - half) : round(cycles) + half + 1]
+    return float(np.sqrt(band.sum())) / len(values)
 
 
 def _strongest_band(power: NDArray[np.float64]) -> tuple[int, int]:

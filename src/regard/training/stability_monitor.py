@@ -1,9 +1,11 @@
 """The stability of a run: gradients and updates by layer, and four alarms, with any optimizer.
 
 The norm of every parameter's gradient comes with clipping and costs nothing. One step in twenty is
-sampled: its norms are combined by layer, and the change of the weights is measured on at most
-65,536 evenly spaced entries of each parameter. The state is kept in the checkpoint, so that a
-resumed run reports the same figures; nothing here has an influence on training.
+sampled, and steps 1, 4 and 16: its norms are combined by layer, and the change of the weights is
+measured on at most 65,536 evenly spaced entries of each parameter. Of the samples between two
+evaluations eight at most are recorded one by one. The state is kept in the checkpoint, so that a
+resumed run reports the same figures; nothing here has an influence on training. What the whole
+record of a run says is in `regard.training.stability_verdicts`.
 
 Vanishing and exploding gradients: Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013.
 Oscillation: see `regard.training.loss_oscillation`. Over-fitting: Prechelt 1998, "Early Stopping -
@@ -18,19 +20,23 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from regard.training.events import Stability
-from regard.training.loss_oscillation import find_oscillation
+from regard.training.events import LayerSample, Stability
+from regard.training.loss_oscillation import Oscillation, amplitude_at, find_oscillation
 
 _SAMPLE_EVERY = 20  # steps: a sample costs up to 3 % of a step, hence below 0.2 % on average
+_EARLY = (1, 4, 16)  # recorded as well: the state from which a run may explode at once
+_MAX_SAMPLES = 8  # recorded between two evaluations: some 2 kB for 14 layers
 _MAX_ENTRIES = 1 << 16  # of a parameter: norms from this many are within 1 %
 _WINDOW = 256  # last steps in running figures
 _MIN_NORMS = 40  # steps before a median is trusted: the first ones after the start are steep
-_VANISHED = 1e-6  # of the largest layer's norm: ten roundings of float32 (1.2e-7)
-_MIN_SILENT = 3  # samples: at the very start a zero may be by construction
-_EXPLODED = 100.0  # times the median: healthy runs with batches of all lengths stay below 20
+VANISHED = 1e-6  # of the largest layer's norm: ten roundings of float32 (1.2e-7)
+MIN_SILENT = 3  # samples: at the very start a zero may be by construction
+EXPLODED = 100.0  # times the median: healthy runs with batches of all lengths stay below 20
 _RISES = 3  # evaluations in a row: Prechelt's UP_3, fewer happen by chance
 
 
@@ -49,6 +55,11 @@ class MonitorState(msgspec.Struct, kw_only=True):
         gaps: Training and validation loss of the last evaluations, oldest first.
         raised: Kinds of the alarms that have been raised; each is raised once.
         alarms: Texts of the alarms since the last evaluation.
+        largest_step: Step of `largest_norm`; 0 before the first.
+        largest_layer: Layer with the largest part of it.
+        samples: Recorded since the last evaluation, oldest first.
+        sample_stride: One in this many samples is recorded.
+        layer_norms: Of the gradient, at the last steps, ``[steps, layers]`` in float32.
     """
 
     num_samples: int = 0
@@ -62,6 +73,11 @@ class MonitorState(msgspec.Struct, kw_only=True):
     gaps: list[tuple[float, float]] = []
     raised: list[str] = msgspec.field(default_factory=list, name="told")
     alarms: list[str] = []
+    largest_step: int = 0
+    largest_layer: str = ""
+    samples: list[LayerSample] = []
+    sample_stride: int = 1
+    layer_norms: bytes = b""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +193,13 @@ class StabilityMonitor:
         self._watched = [index for index, (_, p) in enumerate(named) if p.requires_grad]
         self._parameters = [named[index][1] for index in self._watched]
         self._layers = [layer_of(self.names[index]) for index in self._watched]
+        self._layer_names = list(dict.fromkeys(self._layers))
+        self._watched_indices = np.array(self._watched, dtype=np.intp)
+        self._layer_indices = np.array(
+            [self._layer_names.index(name) for name in self._layers], np.intp
+        )
         self._before: list[Tensor] | None = None
+        self._is_counted = False
 
     def before_step(self, number: int, *, ends_interval: bool) -> None:
         """Copy entries of the weights, where the step is to be sampled.
@@ -186,7 +208,8 @@ class StabilityMonitor:
             number: Of the step, from 1.
             ends_interval: Whether an evaluation follows it.
         """
-        is_sampled = ends_interval or number % _SAMPLE_EVERY == 0
+        self._is_counted = ends_interval or number % _SAMPLE_EVERY == 0
+        is_sampled = self._is_counted or number in _EARLY
         self._before = [part.clone() for part in self._spaced()] if is_sampled else None
 
     def after_step(
@@ -203,7 +226,7 @@ class StabilityMonitor:
             An alarm, if the gradient has exploded for the first time in the run.
         """
         alarm, usual = None, state.median_norm
-        if usual and step.norm > _EXPLODED * usual and "exploding" not in state.raised:
+        if usual and step.norm > EXPLODED * usual and "exploding" not in state.raised:
             alarm = _raise_once(
                 state,
                 "exploding",
@@ -215,7 +238,12 @@ class StabilityMonitor:
             )
         state.losses = [*state.losses[1 - _WINDOW :], step.loss]
         state.norms = [*state.norms[1 - _WINDOW :], step.norm]
-        state.largest_norm = max(state.largest_norm, step.norm)
+        norms = self._norms_by_layer(step)
+        row_bytes = norms.size * norms.itemsize
+        state.layer_norms = state.layer_norms[-(_WINDOW - 1) * row_bytes :] + norms.tobytes()
+        if step.norm > state.largest_norm and self._layer_names:
+            state.largest_norm, state.largest_step = step.norm, step.number
+            state.largest_layer = self._layer_names[int(norms.argmax())]
         if self._before is not None:
             self._sample(state, step, self._before)
             self._before = None
@@ -253,18 +281,61 @@ class StabilityMonitor:
         if valid_loss is not None:
             state.gaps = [*state.gaps[-_RISES:], (train_loss, valid_loss)]
             alarms.append(_check_over_fitting(state))
-        stability = Stability(
+        gap = None if valid_loss is None else valid_loss - train_loss
+        stability = self._summarize(state, oscillation, gap)
+        state.num_samples, state.largest_norm, state.largest_step = 0, 0.0, 0
+        state.gradient_sums, state.ratio_sums, state.alarms = {}, {}, []
+        state.samples, state.sample_stride = [], 1
+        return stability, [alarm for alarm in alarms if alarm is not None]
+
+    def after_failure(self, state: MonitorState) -> Stability:
+        """Summarise the steps since the last evaluation of a run that cannot continue.
+
+        Args:
+            state: It stays as it is.
+
+        Returns:
+            The figures.
+        """
+        return self._summarize(state, find_oscillation(state.losses), gap=None)
+
+    def _summarize(
+        self, state: MonitorState, oscillation: Oscillation | None, gap: float | None
+    ) -> Stability:
+        is_sustained = oscillation is not None and oscillation.is_sustained
+        return Stability(
             num_samples=state.num_samples,
             gradient_norms=_means(state.gradient_sums, state.num_samples),
             update_ratios=_means(state.ratio_sums, state.num_samples),
             largest_gradient_norm=state.largest_norm,
             oscillation=None if oscillation is None else oscillation.fraction,
-            gap=None if valid_loss is None else valid_loss - train_loss,
+            gap=gap,
             alarms=list(state.alarms),
+            largest_gradient_step=state.largest_step,
+            largest_gradient_layer=state.largest_layer,
+            samples=list(state.samples),
+            loss_oscillation={} if oscillation is None else msgspec.structs.asdict(oscillation),
+            oscillation_by_layer=(
+                self._amplitudes(state, oscillation.period)
+                if oscillation is not None and is_sustained
+                else {}
+            ),
         )
-        state.num_samples, state.largest_norm = 0, 0.0
-        state.gradient_sums, state.ratio_sums, state.alarms = {}, {}, []
-        return stability, [alarm for alarm in alarms if alarm is not None]
+
+    def _norms_by_layer(self, step: Step) -> NDArray[np.float32]:
+        """Return the norm of each layer's gradient, ``[layers]``."""
+        squares = step.norms.detach().float().cpu().numpy()[self._watched_indices] ** 2
+        sums = np.bincount(self._layer_indices, squares, minlength=len(self._layer_names))
+        return np.sqrt(sums).astype(np.float32)
+
+    def _amplitudes(self, state: MonitorState, period: float) -> dict[str, float]:
+        """Return by layer how strongly its gradient norm oscillates with a period, relatively."""
+        norms = np.frombuffer(state.layer_norms, np.float32).reshape(-1, len(self._layer_names))
+        series = np.log(np.maximum(norms.astype(np.float64), np.finfo(np.float32).tiny))
+        return {
+            name: _four_digits(amplitude_at(column, period))
+            for name, column in zip(self._layer_names, series.T, strict=True)
+        }
 
     @torch.no_grad()
     def _sample(self, state: MonitorState, step: Step, before: Sequence[Tensor]) -> None:
@@ -285,6 +356,9 @@ class StabilityMonitor:
             for sizes in (torch.stack(norms_of(parts)).tolist() for parts in (before, changes))
         )
         ratios = {layer: updates[layer] / size for layer, size in weights.items() if size > 0}
+        self._record(state, step.number, norms, ratios)
+        if not self._is_counted:
+            return
         for sums, figures in ((state.gradient_sums, norms), (state.ratio_sums, ratios)):
             for layer, figure in figures.items():
                 sums[layer] = sums.get(layer, 0.0) + figure
@@ -292,10 +366,29 @@ class StabilityMonitor:
         largest = max(norms.values(), default=0.0)
         if largest > 0:  # at an exact minimum nothing has vanished
             for layer, norm in norms.items():
-                is_silent = norm <= _VANISHED * largest
+                is_silent = norm <= VANISHED * largest
                 state.silent[layer] = state.silent.get(layer, 0) + 1 if is_silent else 0
         if len(state.norms) >= _MIN_NORMS:
             state.median_norm = statistics.median(state.norms)
+
+    def _record(
+        self,
+        state: MonitorState,
+        number: int,
+        norms: dict[str, float],
+        ratios: dict[str, float],
+    ) -> None:
+        """Record a sample; where there are too many, every second one is dropped."""
+        if self._is_counted and state.num_samples % state.sample_stride:
+            return
+        sample = LayerSample(
+            step=number,
+            gradient_norms={layer: _four_digits(norm) for layer, norm in norms.items()},
+            update_ratios={layer: _four_digits(ratio) for layer, ratio in ratios.items()},
+        )
+        state.samples = [*state.samples, sample]
+        if len(state.samples) > _MAX_SAMPLES:
+            state.samples, state.sample_stride = state.samples[::2], 2 * state.sample_stride
 
     def _spaced(self) -> list[Tensor]:
         """Return views of evenly spaced entries of every parameter, ``[at most 65,536]`` each."""
@@ -304,6 +397,10 @@ class StabilityMonitor:
             parameter.detach().flatten()[:: -(-parameter.numel() // _MAX_ENTRIES) | 1]
             for parameter in self._parameters
         ]
+
+
+def _four_digits(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def _means(sums: dict[str, float], count: int) -> dict[str, float]:
@@ -321,7 +418,7 @@ def _raise_once(state: MonitorState, kind: str, text: str) -> str | None:
 
 def _check_vanishing(state: MonitorState, step: int) -> str | None:
     """Return an alarm where layers had nearly no gradient in the whole interval."""
-    num_needed = max(_MIN_SILENT, state.num_samples)
+    num_needed = max(MIN_SILENT, state.num_samples)
     silent = [layer for layer, count in state.silent.items() if count >= num_needed]
     if not silent or not state.num_samples:
         return None

@@ -1,0 +1,278 @@
+"""What the record of a run says of its stability: vanishing, exploding, oscillating, and where.
+
+The verdicts are computed from ``metrics.jsonl`` alone, whose samples by layer are written by
+`regard.training.stability_monitor`. The rules:
+
+* Vanishing (Bengio, Simard & Frasconi 1994): the gradient of a layer is at most 1e-6 of the largest
+  layer's, in three recorded steps in a row, and no larger than its own at the first one. The
+  threshold is ours: ten roundings of float32, below which the layer's gradient is noise.
+* Exploding (Pascanu, Mikolov & Bengio 2013): the norm of the whole gradient is more than 100 times
+  the median of the earlier recorded ones; or half of the layers change by more than their own norm
+  in one step; or a number is not finite. Both thresholds are ours: healthy runs stay below 20 times
+  the median, and change their weights by some 1e-3 in a step.
+* Oscillating (Fisher 1929; Cohen et al. 2021): the test of `regard.training.loss_oscillation` on
+  the training losses. The layer is the one whose gradient norm swings most with the same period.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from regard.training.loss_oscillation import Oscillation
+from regard.training.stability_monitor import EXPLODED, MIN_SILENT, VANISHED, short_number
+
+_REPLACED = 1.0  # change of a layer's weights over their norm
+_REPLACED_SHARE = 0.5  # of the layers: one that starts at zero changes by its norm at first
+
+
+class StabilityVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that went wrong in a run.
+
+    Args:
+        kind: What it is.
+        layer: Where it is strongest.
+        layers: All layers that have it.
+        step: First step at which the record shows it.
+        text: One sentence for people.
+    """
+
+    kind: Literal["vanishing", "exploding", "oscillating"]
+    layer: str
+    layers: list[str]
+    step: int
+    text: str
+
+
+class StabilityRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The stability of a whole run.
+
+    Args:
+        verdicts: Empty for a run without a problem.
+        steps: Recorded ones, ascending.
+        layers: In the order of the model's parameters.
+        gradient_norms: By layer, one a recorded step, before clipping; None where unknown.
+        update_ratios: By layer, one a recorded step: norm of the change of the weights over that of
+            the weights; None where unknown.
+        is_mean: Whether a value is a mean between two evaluations, as earlier versions wrote it.
+    """
+
+    verdicts: list[StabilityVerdict]
+    steps: list[int]
+    layers: list[str]
+    gradient_norms: dict[str, list[float | None]]
+    update_ratios: dict[str, list[float | None]]
+    is_mean: bool = False
+
+
+class _Point(NamedTuple):
+    """The figures of a recorded step by layer; infinite where a number was not finite."""
+
+    step: int
+    norms: dict[str, float]
+    ratios: dict[str, float]
+
+
+def read_stability(lines: Iterable[Mapping[str, Any]]) -> StabilityRecord | None:
+    """Return what the lines of ``metrics.jsonl`` say about the stability of their run.
+
+    Args:
+        lines: Objects of the file, oldest first.
+
+    Returns:
+        The record with its verdicts; None where no line has figures by layer.
+    """
+    rows = [
+        (line, line["stability"])
+        for line in lines
+        if line.get("event") in ("evaluated", "diverged") and line.get("stability")
+    ]
+    points: dict[int, _Point] = {}
+    is_mean = False
+    for line, stability in rows:
+        samples = stability.get("samples")
+        if not samples and stability.get("num_samples"):
+            is_mean = True
+            samples = [{**stability, "step": line.get("step", 0)}]
+        for sample in samples or ():
+            point = _Point(
+                int(sample["step"]),
+                _numbers(sample.get("gradient_norms") or {}),
+                _numbers(sample.get("update_ratios") or {}),
+            )
+            points[point.step] = point
+    if not points:
+        return None
+    ordered = [points[step] for step in sorted(points)]
+    layers = list(dict.fromkeys(name for point in ordered for name in point.norms))
+    verdicts = [_vanishing(ordered), _exploding(ordered, rows), _oscillating(rows)]
+    return StabilityRecord(
+        verdicts=[verdict for verdict in verdicts if verdict is not None],
+        steps=[point.step for point in ordered],
+        layers=layers,
+        gradient_norms={name: [_finite(p.norms.get(name)) for p in ordered] for name in layers},
+        update_ratios={name: [_finite(p.ratios.get(name)) for p in ordered] for name in layers},
+        is_mean=is_mean,
+    )
+
+
+def _numbers(figures: Mapping[str, float | None]) -> dict[str, float]:
+    """Return figures by layer; JSON has null for what is not finite."""
+    return {name: math.inf if value is None else value for name, value in figures.items()}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _vanishing(points: Sequence[_Point]) -> StabilityVerdict | None:
+    """Return the first layers whose gradient is negligible in several recorded steps in a row."""
+    streaks: dict[str, list[_Point]] = {}
+    silent: dict[str, list[_Point]] = {}
+    first_norms: dict[str, float] = {}
+    for point in points:
+        largest = max(point.norms.values(), default=0.0)
+        if not 0 < largest < math.inf:
+            continue
+        for layer, norm in point.norms.items():
+            has_grown = norm > first_norms.setdefault(layer, norm)
+            is_silent = norm <= VANISHED * largest and not has_grown
+            streak = [*streaks.get(layer, ()), point] if is_silent else []
+            streaks[layer] = streak
+            if len(streak) >= MIN_SILENT:
+                silent.setdefault(layer, streak)
+    if not silent:
+        return None
+    first = min(streak[0].step for streak in silent.values())
+    norms = silent[next(iter(silent))][-1].norms
+    last = {layer: streak[-1].norms[layer] for layer, streak in silent.items()}
+    layer = min(last, key=last.__getitem__)
+    strongest = max(norms, key=norms.__getitem__)
+    if last[layer] == 0:
+        what = "no gradient reaches it"
+    else:
+        share = short_number(last[layer] / norms[strongest])
+        what = f"its norm is {share} of that of {strongest}"
+    return StabilityVerdict(
+        kind="vanishing",
+        layer=layer,
+        layers=list(silent),
+        step=first,
+        text=f"Vanishing gradient in {_and_more(layer, silent)} from step {first:,}: {what}.",
+    )
+
+
+def _exploding(
+    points: Sequence[_Point], rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
+) -> StabilityVerdict | None:
+    """Return where gradient or weights exploded first."""
+    candidates = [_large_gradient(points, rows), _replaced_weights(points), _not_finite(rows)]
+    present = [candidate for candidate in candidates if candidate is not None]
+    return min(present, key=lambda verdict: verdict.step, default=None)
+
+
+def _large_gradient(
+    points: Sequence[_Point], rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
+) -> StabilityVerdict | None:
+    """Return the first step whose gradient is far above the earlier ones."""
+    observed: list[tuple[int, float, str]] = [
+        (point.step, math.hypot(*point.norms.values()), max(point.norms, key=point.norms.get))  # type: ignore[arg-type]
+        for point in points
+        if point.norms
+    ]
+    totals = [(step, norm) for step, norm, _ in observed]
+    for _, stability in rows:
+        if step := stability.get("largest_gradient_step", 0):
+            norm, layer = stability["largest_gradient_norm"], stability["largest_gradient_layer"]
+            observed.append((step, math.inf if norm is None else norm, layer))
+    for step, norm, layer in sorted(observed):
+        earlier = [total for other, total in totals if other < step]
+        usual = statistics.median(earlier) if earlier else 0.0
+        if usual > 0 and norm > EXPLODED * usual:
+            text = (
+                f"Exploding gradient at step {step:,}: its norm, {short_number(norm)}, is "
+                f"{norm / usual:,.0f} times the usual {short_number(usual)}.  Largest in {layer}."
+            )
+            return _explosion(step, layer, text)
+    return None
+
+
+def _replaced_weights(points: Sequence[_Point]) -> StabilityVerdict | None:
+    """Return the first step that changed half of the layers by more than their own norm."""
+    for point in points:
+        replaced = [layer for layer, ratio in point.ratios.items() if ratio >= _REPLACED]
+        if replaced and len(replaced) >= _REPLACED_SHARE * len(point.norms):
+            layer = max(replaced, key=point.ratios.__getitem__)
+            text = (
+                f"Exploding updates at step {point.step:,}: it changes {layer} by "
+                f"{short_number(point.ratios[layer])} times the norm of its weights"
+                f"{_others(replaced)}."
+            )
+            return _explosion(point.step, layer, text, replaced)
+    return None
+
+
+def _not_finite(
+    rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+) -> StabilityVerdict | None:
+    """Return the end of a run whose numbers are not finite."""
+    for line, stability in rows:
+        if line.get("event") == "diverged":
+            problem, cause = line.get("problem", ""), line.get("cause", "")
+            layer = stability.get("largest_gradient_layer", "")
+            step = int(line.get("step", 0))
+            return _explosion(step, layer, f"Exploded: {problem}.  {cause}".rstrip())
+    return None
+
+
+def _explosion(
+    step: int, layer: str, text: str, layers: Sequence[str] | None = None
+) -> StabilityVerdict:
+    layers = [layer] if layers is None else list(layers)
+    return StabilityVerdict(kind="exploding", layer=layer, layers=layers, step=step, text=text)
+
+
+def _oscillating(
+    rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
+) -> StabilityVerdict | None:
+    """Return the first oscillation of the loss that does not settle."""
+    for line, stability in rows:
+        figures = _numbers(stability.get("loss_oscillation") or {})
+        if not figures:
+            continue
+        oscillation = msgspec.convert(figures, Oscillation)
+        if not oscillation.is_sustained:
+            continue
+        amplitudes = _numbers(stability.get("oscillation_by_layer") or {})
+        layer = max(amplitudes, key=amplitudes.__getitem__, default="")
+        last = int(line.get("step", 0)) - (line.get("event") == "diverged")
+        first = max(1, last - oscillation.num_steps + 1)
+        where = (
+            f"  The gradient of {layer} swings most with it, by {amplitudes[layer]:.0%}."
+            if layer
+            else ""
+        )
+        text = (
+            f"Oscillating loss from step {first:,}: it swings by "
+            f"{short_number(oscillation.amplitude)} to either side of "
+            f"{short_number(oscillation.level)}, once in {oscillation.period:.1f} steps.{where}"
+        )
+        return StabilityVerdict(
+            kind="oscillating", layer=layer, layers=list(amplitudes), step=first, text=text
+        )
+    return None
+
+
+def _and_more(layer: str, layers: Iterable[str]) -> str:
+    return f"{layer}{_others(list(layers))}"
+
+
+def _others(layers: Sequence[str]) -> str:
+    num_others = len(layers) - 1
+    if num_others < 1:
+        return ""
+    return f" (and {num_others} more layer{'' if num_others == 1 else 's'})"
