@@ -127,12 +127,12 @@ class StabilityPicture(msgspec.Struct, frozen=True, kw_only=True):
         """Draw the axis of steps, and a line where each problem began."""
         left, top, cell = layout.left, layout.top, layout.cell
         spacing = max(1, math.ceil(44 / cell))  # columns between two labels
-        style = {"fontsize": 8, "color": MUTED.light, "ha": "center", "va": "top"}
+        style = {"fontsize": 8, "color": MUTED.light, "va": "top"}
         for number in range(0, len(columns), spacing):
             middle = left + (number + 0.5) * cell
-            canvas.text(middle, bottom + 4, f"{self.steps[columns[number]]:,}", **style)
-        end = left + cell * len(columns) + 8
-        canvas.text(end, bottom + 4, "step", **(style | {"ha": "left"}))
+            step = f"{self.steps[columns[number]]:,}"
+            canvas.text(middle, bottom + 4, step, ha="center", **style)
+        canvas.text(left + cell * len(columns) + 8, bottom + 4, "step", ha="left", **style)
         for _, step in self.marks:
             number = sum(self.steps[column] < step for column in columns)
             x = left + min(number, len(columns)) * cell
