@@ -17,7 +17,7 @@ from pathlib import Path
 
 import regard
 from regard.data.parallel_corpus import ParallelCorpus
-from regard.data.readers.text import read_text
+from regard.data.readers.running_text import read_text
 from regard.data.splits import split
 from regard.setup.base_task import ReadOptions
 from regard.setup.config import RunConfig

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from regard.data.masking import MaskedBatches
-from regard.data.readers.text import TextLines
+from regard.data.readers.running_text import TextLines
 from regard.data.token_stream import TokenStream
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 

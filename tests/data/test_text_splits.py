@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regard.cli.wording import error_text
-from regard.data.readers.text import TextLines
+from regard.data.readers.running_text import TextLines
 from regard.data.text_splits import split_text, without_repeats
 from regard.errors import DataError
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regard.data.readers.text import TextLines
+from regard.data.readers.running_text import TextLines
 from regard.data.token_stream import StreamBatches, TokenStream
 from regard.data.tokenizer import Tokenizer, TokenizerConfig
 

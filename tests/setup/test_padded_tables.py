@@ -12,7 +12,7 @@ from tests.conftest import TINY, toy_pairs
 
 import regard
 from regard.data.batching import SpecialIds, TokenRows
-from regard.data.readers.text import read_text
+from regard.data.readers.running_text import read_text
 from regard.errors import WeightsError
 from regard.generation.beam_search_config import BeamSearchConfig
 from regard.hub.model_folder import ModelFolder

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from regard.data.dropped_rows import DroppedRow
-from regard.data.readers.text import TextLines
+from regard.data.readers.running_text import TextLines
 from regard.data.splits import Splits, normalize
 from regard.errors import DataError
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from regard.data.readers.text import TextLines
+from regard.data.readers.running_text import TextLines
 
 
 class TextBatch(msgspec.Struct, frozen=True, kw_only=True):

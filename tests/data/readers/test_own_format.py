@@ -3,8 +3,8 @@
 import pytest
 
 from regard.data.readers import FORMATS
+from regard.data.readers.running_text import read_text
 from regard.data.readers.tables import TABLE_READERS, read_pairs, read_records
-from regard.data.readers.text import read_text
 from regard.errors import DataError
 from regard.tasks import guess_task
 

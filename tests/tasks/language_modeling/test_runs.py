@@ -9,7 +9,7 @@ from tests.conftest import toy_pairs
 
 from regard import load
 from regard.__main__ import main
-from regard.data.readers.text import read_text
+from regard.data.readers.running_text import read_text
 from regard.errors import ConfigError, DataError
 from regard.hub.model_folder import ModelFolder
 from regard.runs.run import resume, train

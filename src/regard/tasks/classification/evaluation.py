@@ -14,7 +14,7 @@ from regard.data.readers.source import DataSource
 from regard.data.splits import overlap
 from regard.errors import DataError
 from regard.metrics.classification import confusion_matrix, reliability
-from regard.plots.classification import ClassificationPicture
+from regard.plots.confusion_matrix import ClassificationPicture
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,

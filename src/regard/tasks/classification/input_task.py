@@ -12,6 +12,7 @@ from regard.setup.base_task import ReadOptions, RunParts, Task
 from regard.setup.config import RunConfig
 from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.presets import INPUT_PRESETS
+from regard.tasks.classification.classifier_setup import ClassificationSetup
 from regard.tasks.classification.evaluation import ClassificationReport, evaluate_classifier
 from regard.tasks.classification.input_data import (
     InputClassificationData,
@@ -19,7 +20,6 @@ from regard.tasks.classification.input_data import (
 )
 from regard.tasks.classification.input_predictor import InputClassifier
 from regard.tasks.classification.modalities import Modality
-from regard.tasks.classification.setup import ClassificationSetup
 from regard.training.events import Report, Warned
 from regard.training.training_config import TrainingConfig
 

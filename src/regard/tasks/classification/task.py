@@ -12,13 +12,13 @@ from regard.setup.build import summarize_tokens
 from regard.setup.config import RunConfig
 from regard.setup.evaluation_report import EvaluationOptions
 from regard.setup.presets import ENCODER_PRESETS
+from regard.tasks.classification.classifier_setup import ClassificationSetup
 from regard.tasks.classification.data import (
     TextClassificationData,
     read_text_classification_data,
 )
 from regard.tasks.classification.evaluation import ClassificationReport, evaluate_classifier
 from regard.tasks.classification.predictor import TextClassifier
-from regard.tasks.classification.setup import ClassificationSetup
 from regard.training.events import Report, Warned
 from regard.training.training_config import TrainingConfig
 

@@ -33,7 +33,7 @@ from regard.tasks.question_answering.evaluation import answer_test_report, evalu
 from regard.tasks.question_answering.loss import answer_measures, best_threshold
 from regard.tasks.question_answering.task import QuestionAnsweringTask
 from regard.tasks.sequence_to_sequence.decode_rows import special_ids
-from regard.tasks.sequence_to_sequence.setup import SequenceToSequenceSetup
+from regard.tasks.sequence_to_sequence.target_setup import SequenceToSequenceSetup
 from regard.training.events import Report
 from regard.training.training_config import TrainingConfig
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from regard.data.readers.running_text import TextLines
 from regard.data.readers.source import DataSource
-from regard.data.readers.text import TextLines
 from regard.data.text_splits import without_repeats
 from regard.errors import DataError
 from regard.setup.base_task import ReadOptions

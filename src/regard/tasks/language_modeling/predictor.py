@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from regard.data.readers.text import TextLines
+from regard.data.readers.running_text import TextLines
 from regard.data.token_stream import TokenStream
 from regard.errors import ConfigError
 from regard.generation.sampling import SamplingConfig, sample

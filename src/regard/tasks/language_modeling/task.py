@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from regard.data.readers.running_text import TextLines
 from regard.data.readers.shape import DataShape
 from regard.data.readers.source import DataSource
-from regard.data.readers.text import TextLines
 from regard.data.token_stream import StreamBatches, TokenStream
 from regard.errors import NextStep
 from regard.hub.any_tokenizer import AnyTokenizer

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from regard.data.masking import MASK, MaskedBatches
-from regard.data.readers.text import TextLines
+from regard.data.readers.running_text import TextLines
 from regard.data.token_stream import TokenStream
 from regard.data.tokenizer import TokenizerConfig
 from regard.errors import NextStep

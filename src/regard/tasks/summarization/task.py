@@ -20,7 +20,7 @@ from regard.setup.base_task import FOLDER, ReadOptions, RunParts, Task
 from regard.setup.config import RunConfig
 from regard.setup.evaluation_report import EvaluationOptions, TestReport
 from regard.setup.presets import SUMMARIZATION_PRESETS
-from regard.tasks.sequence_to_sequence.setup import SequenceToSequenceSetup
+from regard.tasks.sequence_to_sequence.target_setup import SequenceToSequenceSetup
 from regard.tasks.summarization.data import SummarizationData, read_summarization_data
 from regard.tasks.summarization.evaluation import (
     SummarizationReport,

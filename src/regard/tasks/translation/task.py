@@ -15,7 +15,7 @@ from regard.setup.base_task import FOLDER, ReadOptions, RunParts, Task
 from regard.setup.config import RunConfig
 from regard.setup.evaluation_report import EvaluationOptions, TestReport
 from regard.setup.presets import SEQ2SEQ_PRESETS
-from regard.tasks.sequence_to_sequence.setup import SequenceToSequenceSetup
+from regard.tasks.sequence_to_sequence.target_setup import SequenceToSequenceSetup
 from regard.tasks.translation.data import TranslationData, read_translation_data
 from regard.tasks.translation.evaluation import (
     TranslationReport,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from regard.data.readers.text import read_text
+from regard.data.readers.running_text import read_text
 from regard.errors import DataError
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from regard.metrics.classification import confusion_matrix, reliability
-from regard.plots.classification import ClassificationPicture
+from regard.plots.confusion_matrix import ClassificationPicture
 from regard.plots.style import SCALE
 
 SCRIPTS = ["新闻", "スポーツ", "경제", "العربية", "हिन्दी", "<b> & $x$", "tab\there", ""]
