@@ -130,6 +130,7 @@ class Linear(Prediction):
         outputs: Tensor | None = None,
     ) -> Tensor:
         """Compute the sums of the effects of weighted features; special ones always have them."""
+        weights = weights.mean(-1) if weights.dim() == 3 else weights
         if baseline == "reference":
             weights = torch.where(self.is_special, 1.0, weights)
         effects = self._effects * self._reads

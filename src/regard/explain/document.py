@@ -43,12 +43,21 @@ class Faithfulness(msgspec.Struct, frozen=True, kw_only=True):
         sufficiency: Probability lost with the highest scores alone; lower is better.
         tau: Kendall's rank correlation with leave-one-out, -1 to 1; None where it is not defined.
         random: The first three for random scores of the same shape: the floor.
+        soft_comprehensiveness: Soft-NC of Zhao & Aletras (2023), 0 to 1, higher is better; None
+            where it is not defined, or not measured.
+        soft_sufficiency: Soft-NS, 0 to 1, higher is better.
+        deletion: Mean of the outputs without the 0, 10, ... 100 % highest scores.
+        insertion: Mean of the outputs with the 0, 10, ... 100 % highest scores alone.
     """
 
     comprehensiveness: float
     sufficiency: float
     tau: float | None
     random: dict[str, float]
+    soft_comprehensiveness: float | None = None
+    soft_sufficiency: float | None = None
+    deletion: list[float] = []
+    insertion: list[float] = []
 
 
 class MethodResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regard.data.batching import TokenRows
 from regard.data.readers.source import as_source
+from regard.data.time_series import TimeSeries
 from regard.errors import ConfigError, DataError
 from regard.explain.prediction import Prediction
 from regard.explain.predictions.answer_span import AnswerSpan
@@ -206,15 +208,32 @@ def _classify_input(classifier: InputClassifier, request: Request) -> Classified
     located = next(iter(inputs), None)
     if located is None:
         raise DataError(f"{request.text}: nothing to explain.")
-    values, lengths = classifier.collator.lay_out([located[1]])
+    return classify_values(classifier, located[1], request.output, request.contrast)
+
+
+def classify_values(
+    classifier: InputClassifier,
+    values: NDArray,
+    output: str | None = None,
+    contrast: str | None = None,
+) -> ClassifiedInput:
+    """Open the prediction of the label of an image, a recording or a series.
+
+    Args:
+        classifier: The model in use.
+        values: Of the input, not standardized.
+        output: The label that is explained; None is the most probable.
+        contrast: Another label that it is compared with.
+    """
+    inputs, lengths = classifier.collator.lay_out([values])
     if lengths is not None:
-        values = values[:, : int(lengths[0])]
+        inputs = inputs[:, : int(lengths[0])]
     return ClassifiedInput(
         classifier.model,
         classifier.labels,
-        values,
-        label=_label_index(classifier, request.output),
-        contrast=_label_index(classifier, request.contrast),
+        inputs,
+        label=_label_index(classifier, output),
+        contrast=_label_index(classifier, contrast),
     )
 
 
@@ -313,7 +332,11 @@ def _forecast(forecaster: Forecaster, request: Request) -> ForecastSteps:
             f"the file has {len(series):,} series; the first, {series.names[0]}, is explained.",
             stacklevel=2,
         )
-    series = series.select([0])
+    return forecast_series(forecaster, series.select([0]))
+
+
+def forecast_series(forecaster: Forecaster, series: TimeSeries) -> ForecastSteps:
+    """Open the forecast of the steps after one series."""
     config = forecaster.model.config
     length, index = len(series.values[0]), series.indices[0]
     batch = forecaster.windows(series).batch(np.array([0]), np.array([length]))

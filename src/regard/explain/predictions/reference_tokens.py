@@ -12,6 +12,7 @@ from regard.explain.prediction import Feature, record_outputs
 from regard.hub.any_tokenizer import AnyTokenizer
 
 _ROLES = ("mask", "unk", "pad")
+_OF_TEXT = ("mask", "unk")  # special tokens that are in place of a word of the text
 
 
 def reference_id(tokenizer: AnyTokenizer) -> int:
@@ -99,7 +100,7 @@ def split_special(
         ids: The text with its special tokens.
         begin: Tokens that count as special at the beginning.
     """
-    special = set(tokenizer.special_ids.values())
+    special = {token for role, token in tokenizer.special_ids.items() if role not in _OF_TEXT}
     if begin and list(ids[: len(begin)]) == list(begin):
         return ids[: len(begin)], ids[len(begin) :], ()
     is_own = [token not in special for token in ids]

@@ -1,0 +1,98 @@
+"""Methods compared over rows: means with intervals, the winner, what is refused or skipped."""
+
+import msgspec
+import pytest
+import torch
+from tests.explain.tiny_predictions import Linear
+
+import regard
+from regard.errors import ConfigError, DataError
+from regard.explain.attribution import METHODS
+from regard.explain.faithfulness import compare_methods, open_rows
+from regard.explain.first_method import FIRST_METHOD
+from regard.tasks import TASKS
+
+NAMES = ["occlusion", "ig"]
+
+
+def linear_rows(count=6, num_features=12):
+    generator = torch.Generator().manual_seed(0)
+    effects = [torch.rand(2, num_features, generator=generator) for _ in range(count)]
+    return [lambda row=row: Linear(row) for row in effects]
+
+
+def refuse():
+    raise ConfigError("the text is empty: there is nothing to explain.")
+
+
+def test_exact_methods_beat_random_scores_on_a_linear_model():
+    result = compare_methods(linear_rows(), NAMES)
+    assert list(result.methods) == ["occlusion", "integrated_gradients", "random"]
+    assert result.best in ("occlusion", "integrated_gradients")
+    best, floor = result.methods[result.best], result.methods["random"]
+    assert best.advantage.low > floor.advantage.high
+    assert best.above_random.low > 0
+    assert best.p_above_random < 0.05
+    assert best.behind_best is None
+    assert floor.behind_best.low > 0
+    assert best.tau.value == pytest.approx(1.0)
+    assert best.advantage.value == pytest.approx(
+        best.comprehensiveness.value - best.sufficiency.value
+    )
+
+
+def test_the_record_has_rows_methods_and_best_as_json():
+    result = msgspec.json.decode(msgspec.json.encode(compare_methods(linear_rows(2), NAMES)))
+    assert result["rows"] == 2
+    assert result["outputs"] == 4
+    assert result["unit"] == "points"
+    assert set(result["methods"]["occlusion"]["tau"]) == {"value", "low", "high"}
+    assert {"comprehensiveness", "sufficiency"} <= set(result["methods"]["random"])
+
+
+def test_rows_that_cannot_be_explained_are_skipped_and_counted():
+    special = torch.ones(1, 2)
+    progress = []
+    rows = [refuse, *linear_rows(2), lambda: Linear(special, num_special=2)]
+    result = compare_methods(
+        rows, NAMES, on_progress=lambda done, total: progress.append((done, total))
+    )
+    assert (result.rows, result.skipped) == (2, 2)
+    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_without_a_row_that_can_be_explained_there_is_no_comparison():
+    with pytest.raises(DataError, match="no row has an output that can be explained"):
+        compare_methods([refuse], NAMES)
+
+
+def test_a_method_that_refuses_the_model_is_named_with_its_reason(monkeypatch):
+    def compute(prediction, budget):
+        raise ConfigError("the model has no attention.")
+
+    monkeypatch.setitem(METHODS, "occlusion", METHODS["occlusion"]._replace(compute=compute))
+    result = compare_methods(linear_rows(2), NAMES)
+    assert result.refused == {"occlusion": "the model has no attention."}
+    assert list(result.methods) == ["integrated_gradients", "random"]
+
+
+def test_rows_of_a_file_are_read_by_the_task_and_drawn_from_all_of_it(trained, pairs_file):
+    predictor = regard.load(trained)
+    assert len(open_rows(predictor, pairs_file)) == 200
+    rows = open_rows(predictor, pairs_file, num_rows=3)
+    texts = [[feature.text for feature in row().features] for row in rows]
+    again = [row() for row in open_rows(predictor, pairs_file, num_rows=3)]
+    assert texts == [[feature.text for feature in prediction.features] for prediction in again]
+    result = compare_methods(rows[:1], ["occlusion"], most_outputs=2)
+    assert result.unit == "%"
+    assert result.outputs == 2
+
+
+def test_no_rows_are_refused(trained, pairs_file):
+    with pytest.raises(ConfigError, match="it must be 1 or more"):
+        open_rows(regard.load(trained), pairs_file, num_rows=0)
+
+
+def test_every_task_that_is_explained_has_a_method_that_is_shown_first():
+    assert set(FIRST_METHOD) == set(TASKS) - {"masked-language-modeling"}
+    assert set(FIRST_METHOD.values()) <= set(METHODS)
