@@ -22,6 +22,7 @@ class ExplainedModel(msgspec.Struct, frozen=True, kw_only=True):
         explained: The day, ``2026-11-21``.
         search: How the output was chosen, such as ``greedy``, ``beam 4`` or ``given``.
         diagram: The architecture as Mermaid text.
+        picture: The same as the text of an SVG file; empty where it was not drawn.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ExplainedModel(msgspec.Struct, frozen=True, kw_only=True):
     explained: str
     search: str
     diagram: str = ""
+    picture: str = ""
 
 
 class Faithfulness(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +168,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         input: Features, whose indices the scores use.
         output: Outputs that are explained.
         unit: Of the outputs' scores.
+        positions: For each output the feature whose last state it reads most; none where this is
+            left to the reader.
         contrast: Text of the output that each is compared with; None compares with nothing.
         confidence: Geometric mean of the outputs' probabilities; None where they have none.
         methods: Results by the methods' names.
@@ -185,6 +189,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     input: list[Feature]
     output: list[Output]
     unit: str
+    positions: list[int] = []
     contrast: str | None = None
     confidence: float | None = None
     methods: dict[str, MethodResult] = {}

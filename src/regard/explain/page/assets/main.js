@@ -1,0 +1,105 @@
+// The page: its header, its panels, and what it does when something is chosen.
+
+import { alignmentPanel } from "./alignment_panel.js";
+import { architecturePanel } from "./architecture_panel.js";
+import { readTheme } from "./colors.js";
+import { el } from "./elements.js";
+import { Explained } from "./explained.js";
+import { pageAsJson, pageAsPng, pageAsSvg, save } from "./export.js";
+import { headsPanel, openKind, strongestHead } from "./heads_panel.js";
+import { layersPanel } from "./layers_panel.js";
+import { oneHeadPanel } from "./one_head_panel.js";
+import { readPayload } from "./payload.js";
+import { sentencePanel } from "./sentence_panel.js";
+import { change, onChange, redraw, view } from "./view.js";
+import { whyPanel } from "./why_panel.js";
+
+const CAVEAT = "Attention shows where information may flow, not why. A head’s effect here is the "
+  + "change in log-probability when it is removed.";
+const HELP = [
+  ["Words", "Click a word of the output to explain it, a word of the input to follow it. Arrow keys move along a line, Enter chooses."],
+  ["Underline", "The thicker the line under an output, the more probable it was."],
+  ["Colors", "Magnitudes run through one scale from pale to dark, or dark to light on a dark page. Signed scores are indigo where they speak for the output, orange where they speak against it."],
+  ["Hatching", "The pattern of the attention does not allow these pairs: they were never computed."],
+  ["Effect of a head", "How the log-probability of the outputs changes when the head is removed, measured."],
+  ["Faithfulness", "Comprehensiveness: what removing the highest scores loses. Sufficiency: what keeping them alone loses. Tau: agreement with leaving each word out. Each is next to random scores."],
+  ["Files", "SVG and PNG are exactly what is shown; JSON is the whole explanation. Nothing leaves this page: it has no network."],
+];
+
+async function start() {
+  readTheme();
+  const explained = new Explained(await readPayload());
+  const main = document.getElementById("main");
+  const { maps, document: explanation, names } = explained;
+  view.method = names[0] ?? "";
+  if (maps.length) {
+    view.kind = explained.kinds.includes("cross") ? "cross" : explained.kinds[0];
+    Object.assign(view, strongestHead(explained, view.kind));
+    await openKind(explained, view.kind);
+    view.query = explained.queryOf(maps[view.layer], view.output) ?? 0;
+  }
+  const panels = [
+    names.length ? whyPanel(explained) : null,
+    names.length ? alignmentPanel(explained) : null,
+    maps.length ? headsPanel(explained) : null,
+    maps.length ? oneHeadPanel(explained) : null,
+    explanation.lens.length || explanation.encoder_lens.length ? layersPanel(explained) : null,
+    explanation.model.picture || explanation.model.diagram ? architecturePanel(explained) : null,
+  ].filter(Boolean);
+  main.append(header(explained), sentencePanel(explained), notes(explanation.notes),
+    el("div", { class: "panels" }, ...panels), el("footer", { text: CAVEAT }));
+  redraw(["theme"]);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    readTheme();
+    redraw(["theme"]);
+  });
+  onChange((changed) => follow(explained, changed));
+  document.documentElement.dataset.ready = "";
+}
+
+/** Let what is shown follow what was chosen. */
+function follow(explained, changed) {
+  const map = explained.maps[view.layer];
+  if (!map) return;
+  if (changed.includes("output") || changed.includes("kind")) {
+    const query = explained.queryOf(map, view.output) ?? (changed.includes("kind") ? 0 : null);
+    if (query !== null && query !== view.query) change({ query, key: null });
+  }
+  if (changed.includes("feature") && view.feature !== null) {
+    const key = view.feature - explained.keyStart(map);
+    if (key >= 0 && key < map.keys && key !== view.key) change({ key });
+  }
+}
+
+function header(explained) {
+  const { model } = explained.document;
+  const facts = [model.task.replaceAll("_", " "), model.family, size(model.num_parameters),
+    model.hash ? `sha ${model.hash}` : "", `explained ${model.explained}`, model.search].filter(Boolean);
+  const name = `${model.name || "model"}-explained`;
+  const help = el("dialog", { "aria-label": "Help" }, el("dl", {}, ...HELP.flatMap(([term, text]) =>
+    [el("dt", { text: term }), el("dd", { text })])),
+  el("button", { class: "tool", text: "Close", on: { click: () => help.close() } }));
+  const tool = (text, title, run) => el("button", {
+    type: "button", class: "tool", text, title, on: { click: run },
+  });
+  return el("header", {},
+    el("h1", {}, el("span", { class: "brand", text: "regard" }), el("span", { dir: "auto", text: model.name })),
+    el("p", { class: "facts", text: facts.join(" · ") }),
+    el("div", { class: "toolbar" },
+      tool("SVG", "Save what is shown as SVG", async () => save(await pageAsSvg(), `${name}.svg`, "image/svg+xml")),
+      tool("PNG", "Save what is shown as PNG", async () => save(await pageAsPng(), `${name}.png`, "image/png")),
+      tool("JSON", "Save the explanation as JSON", async () => save(await pageAsJson(explained), `${name}.json`, "application/json")),
+      tool("?", "Help", () => help.showModal())), help);
+}
+
+function size(number) {
+  if (number >= 1e9) return `${(number / 1e9).toFixed(1)} B`;
+  if (number >= 1e6) return `${(number / 1e6).toFixed(1)} M`;
+  return number >= 1e3 ? `${(number / 1e3).toFixed(1)} k` : `${number}`;
+}
+
+function notes(texts) {
+  return el("ul", { class: "notes", hidden: texts.length === 0 }, ...texts.map((text) => el("li", { dir: "auto", text })));
+}
+
+start();

@@ -1,0 +1,130 @@
+// The input and the output as lines of words that can be clicked.
+
+import { arrowStep, el } from "./elements.js";
+import { change, onChange, view } from "./view.js";
+import { continuations, count, digits, isRightToLeft, label, percent } from "./words.js";
+import { color } from "./colors.js";
+
+/** Build the lines of words. */
+export function sentencePanel(explained) {
+  const popover = el("div", { class: "popover", role: "tooltip", id: "alternatives", hidden: true });
+  const lines = explained.parts.filter((part) => !part.isWritten).map(
+    (part) => inputLine(explained, part));
+  const root = el("section", { class: "sentence", "aria-label": "Input and output" },
+    ...lines, outputLine(explained, popover), popover);
+  onChange(() => shadeInput(explained, root));
+  return root;
+}
+
+function inputLine(explained, { name, start, stop }) {
+  const features = explained.features.slice(start, stop);
+  const words = wordButtons(features.map(({ text }) => text), (index) => {
+    const feature = start + index;
+    change({ feature: view.feature === feature ? null : feature });
+  });
+  words.forEach((word, index) => {
+    word.dataset.feature = start + index;
+    word.classList.toggle("special", features[index].is_special);
+  });
+  const isPatches = features.some(({ text }) => /^patch \d+, \d+$/.test(text));
+  const side = isPatches ? Math.max(...features.map(({ text }) => Number(text.split(", ")[1] ?? 0))) + 1 : 0;
+  const box = rovingGroup(words, features.map(({ text }) => text), name);
+  if (isPatches) {
+    box.classList.add("patches");
+    box.style.setProperty("--columns", side);
+  }
+  return el("div", { class: "line" }, el("span", { class: "part", text: name }), box);
+}
+
+function outputLine(explained, popover) {
+  const texts = explained.outputs.map(({ text }) => text);
+  const words = wordButtons(texts, (index) => change({ output: index }));
+  words.forEach((word, index) => {
+    const probability = explained.probability(index);
+    word.dataset.output = index;
+    word.classList.add("output");
+    if (probability !== null) {
+      word.style.setProperty("--thickness", `${(0.5 + 4.5 * probability).toFixed(1)}px`);
+      word.setAttribute("aria-label", `${label(texts[index])}, probability ${digits(probability)}`);
+    }
+    const show = () => showAlternatives(explained, index, word, popover);
+    const hide = () => { popover.hidden = true; };
+    for (const [event, listener] of [["pointerenter", show], ["focus", show], ["pointerleave", hide], ["blur", hide]]) {
+      word.addEventListener(event, listener);
+    }
+    word.addEventListener("keydown", (event) => event.key === "Escape" && hide());
+  });
+  const { confidence } = explained.document;
+  const facts = [
+    confidence === null ? null : `confidence ${digits(confidence)}`,
+    explained.document.contrast === null ? null : `compared with “${explained.document.contrast}”`,
+    count(texts.length, "output"),
+  ].filter(Boolean);
+  return el("div", { class: "line" }, el("span", { class: "part", text: "output" }),
+    rovingGroup(words, texts, "output"), el("span", { class: "facts", text: facts.join(" · ") }));
+}
+
+function wordButtons(texts, onPick) {
+  const isContinued = continuations(texts);
+  return texts.map((text, index) => el("button", {
+    type: "button", class: isContinued[index] ? "word glued" : "word", dir: "auto",
+    text: label(text), tabindex: index === 0 ? 0 : -1, "aria-pressed": "false",
+    on: { click: () => onPick(index) },
+  }));
+}
+
+/** Put words into a line that takes one stop of the Tab key; arrow keys move within it. */
+function rovingGroup(words, texts, name) {
+  const isReversed = isRightToLeft(texts);
+  const box = el("div", {
+    class: "words", role: "group", "aria-label": name, dir: isReversed ? "rtl" : "ltr",
+  }, ...words);
+  box.addEventListener("keydown", (event) => {
+    const step = arrowStep(event, isReversed);
+    const index = words.indexOf(document.activeElement);
+    const next = event.key === "Home" ? 0 : event.key === "End" ? words.length - 1 : index + step;
+    if (next === index || index < 0 || !words[next]) return;
+    event.preventDefault();
+    words[index].tabIndex = -1;
+    words[next].tabIndex = 0;
+    words[next].focus();
+  });
+  return box;
+}
+
+function showAlternatives(explained, output, word, popover) {
+  const entries = Object.entries(explained.outputs[output].alternatives);
+  popover.hidden = entries.length === 0;
+  popover.replaceChildren(...alternativeRows(entries, explained.outputs[output].text));
+  const [at, line] = [word.getBoundingClientRect(), popover.parentElement.getBoundingClientRect()];
+  const most = line.width - popover.offsetWidth - 8;
+  popover.style.left = `${Math.max(8, Math.min(at.left - line.left, most))}px`;
+  popover.style.top = `${at.bottom - line.top + 6}px`;
+}
+
+/** Build a row for each of the most probable outputs: text, bar, probability. */
+export function alternativeRows(entries, chosen) {
+  return entries.map(([text, probability]) => el("div", {
+    class: text === chosen ? "alternative chosen" : "alternative",
+  },
+  el("span", { class: "text", dir: "auto", text: label(text) }),
+  el("span", { class: "track" }, el("span", { class: "bar", css: { width: `${100 * probability}%` } })),
+  el("span", { class: "number", text: percent(probability) })));
+}
+
+function shadeInput(explained, root) {
+  const row = view.method ? explained.row(view.method, view.output) : [];
+  const isSigned = view.method && explained.isSigned(view.method);
+  const largest = view.method ? explained.largest(view.method, view.output) || 1 : 1;
+  for (const word of root.querySelectorAll(".word")) {
+    const { feature, output } = word.dataset;
+    const isChosen = feature === undefined
+      ? Number(output) === view.output : Number(feature) === view.feature;
+    word.setAttribute("aria-pressed", isChosen);
+    if (feature === undefined) continue;
+    const value = row[feature];
+    // Half the range keeps the words readable in their own ink.
+    const shade = value === null || value === undefined ? "transparent" : color(0.45 * value / largest, isSigned);
+    word.style.setProperty("--shade", shade);
+  }
+}

@@ -1,0 +1,275 @@
+// Panel 1: why this word. One row of bars for each method, under the words of the input.
+
+import { FONT, theme } from "./colors.js";
+import { el, onWidth, tableTwin } from "./elements.js";
+import { clamp } from "./matrix.js";
+import { alternativeRows } from "./sentence_panel.js";
+import { change, onChange, view } from "./view.js";
+import {
+  continuations, digits, isRightToLeft, label, percent, shortLabel, textWidth,
+} from "./words.js";
+
+const MOST_WORDS = 96; // whose bars are all shown; of more, a part
+const NUM_STRONGEST = 8;
+const CONTROL = "control";
+
+/** Build the panel. */
+export function whyPanel(explained) {
+  const heading = el("h2", {}, el("span", { class: "number", text: "1" }), el("span"));
+  const alternatives = el("div", { class: "alternatives" });
+  const bars = new Bars(explained);
+  const figures = el("div", { class: "scroll", tabindex: 0, "aria-label": "Faithfulness" });
+  const control = el("p", { class: "note" });
+  const twin = tableTwin("Scores of the input for the chosen output", () => tableRows(explained));
+  const root = el("section", { class: "panel", id: "why" },
+    heading, alternatives, bars.root, figures, control, twin);
+  onChange(() => {
+    const { text, alternatives: all } = explained.outputs[view.output];
+    heading.lastChild.textContent = `Why “${label(text)}”`;
+    alternatives.replaceChildren(...alternativeRows(Object.entries(all).slice(0, 3), text));
+    bars.draw();
+    figures.replaceChildren(figureTable(explained));
+    control.textContent = controlText(explained.document.control_similarity);
+    control.hidden = explained.document.control_similarity === null;
+    twin.refresh();
+  });
+  return root;
+}
+
+/** The rows of bars, broken into lines of the width of the panel. */
+class Bars {
+  constructor(explained) {
+    this.explained = explained;
+    this.root = el("div", { class: "bars" });
+    this.value = el("output", { class: "status", "aria-live": "polite" });
+    this.lines = el("div", {});
+    this.strips = el("div", { class: "strips" });
+    this.root.append(this.strips, this.lines, this.value);
+    onWidth(this.root, (width) => { this.width = width; this.draw(); });
+  }
+
+  draw() {
+    if (!this.width) return;
+    const { explained } = this;
+    const names = [...explained.names];
+    const tracks = names.map((name) => this.track(name, explained.method(name).title));
+    if (explained.document.control.length) tracks.push(this.track(CONTROL, "shuffled weights"));
+    const shown = explained.features.map((_, index) => index)
+      .filter((index) => tracks.some(({ row }) => row[index] !== null));
+    const chosen = shown.length <= MOST_WORDS ? shown : this.around(shown, tracks[0]);
+    const legend = this.width < 440 ? 76 : 104;
+    const groups = [];
+    for (const part of explained.parts) {
+      const indices = chosen.filter((index) => index >= part.start && index < part.stop);
+      if (indices.length) groups.push(...this.partLines(part, indices, tracks, legend));
+    }
+    this.lines.replaceChildren(...groups);
+    this.strips.replaceChildren(...(chosen.length < shown.length
+      ? this.overview(shown, tracks, legend, chosen) : []));
+    this.say(view.feature, tracks);
+  }
+
+  track(name, title) {
+    const { explained } = this;
+    const row = explained.row(name, view.output);
+    const values = row.filter((value) => value !== null);
+    const high = Math.max(0, ...values);
+    const low = Math.min(0, ...values);
+    return { name, title, row, high, low, span: high - low || 1 };
+  }
+
+  /** Return the features around the chosen one, or around the one with the largest score. */
+  around(shown, { row }) {
+    const strongest = shown.reduce((best, index) =>
+      (Math.abs(row[index] ?? 0) > Math.abs(row[best] ?? 0) ? index : best));
+    const center = shown.indexOf(view.feature ?? strongest);
+    const size = Math.min(40, Math.max(16, Math.floor(this.width / 24)));
+    const start = clamp(center - (size >> 1), 0, shown.length - size);
+    return shown.slice(start, start + size);
+  }
+
+  /** Break the words of a part into lines, each with the rows of all methods. */
+  partLines(part, indices, tracks, legend) {
+    const { features } = this.explained;
+    const texts = features.slice(part.start, part.stop).map(({ text }) => text);
+    const isContinued = continuations(texts);
+    const isReversed = isRightToLeft(texts);
+    const room = this.width - legend - 4;
+    const lines = [[]];
+    let used = 0;
+    for (const index of indices) {
+      const text = shortLabel(features[index].text, 18);
+      const size = Math.ceil(Math.max(16, textWidth(text, `13px ${FONT}`) + 2))
+        + (isContinued[index - part.start] ? 1 : 6);
+      if (used + size > room && lines.at(-1).length) {
+        lines.push([]);
+        used = 0;
+      }
+      used += size;
+      lines.at(-1).push({ index, text, size });
+    }
+    const title = this.explained.parts.length > 1 ? part.name : "";
+    return lines.map((words, number) => this.line(words, tracks, {
+      legend, title: number === 0 ? title : "", isReversed, isFirst: number === 0,
+    }));
+  }
+
+  line(words, tracks, { legend, title, isReversed, isFirst }) {
+    const names = el("div", { class: "names", css: { width: `${legend}px` } },
+      el("div", { class: "part", text: title }),
+      ...tracks.map((track) => this.name(track, isFirst)));
+    const columns = words.map(({ index, text, size }) => el("div", {
+      class: index === view.feature ? "column chosen" : "column", css: { width: `${size}px` },
+      on: {
+        click: () => change({ feature: view.feature === index ? null : index }),
+        pointerenter: () => this.say(index, tracks),
+      },
+    }, el("div", { class: "text", dir: "auto", text }),
+    ...tracks.map((track) => bar(track, track.row[index]))));
+    return el("div", { class: "bar-line" }, names,
+      el("div", { class: "columns", dir: isReversed ? "rtl" : "ltr" }, ...columns));
+  }
+
+  name({ name, title }, isFirst) {
+    if (name === CONTROL) return el("div", { class: "name control", text: title, title });
+    return el("button", {
+      type: "button", class: name === view.method ? "name chosen" : "name", text: title, title,
+      tabindex: isFirst ? 0 : -1, "aria-pressed": name === view.method,
+      on: { click: () => change({ method: name }) },
+    });
+  }
+
+  /** Draw each method over a long input: the largest scores of each part of it. */
+  overview(shown, tracks, legend, chosen) {
+    const width = this.width - legend - 4;
+    const rows = tracks.map((track) => {
+      const canvas = strip(track, shown, width, [shown.indexOf(chosen[0]), shown.indexOf(chosen.at(-1)) + 1]);
+      canvas.addEventListener("click", (event) => {
+        change({ feature: shown[Math.floor(event.offsetX / width * shown.length)] });
+      });
+      return el("div", { class: "bar-line" },
+        el("div", { class: "names", css: { width: `${legend}px` } }, this.name(track, true)), canvas);
+    });
+    const { row } = tracks[0];
+    const strongest = [...shown].sort((one, two) => Math.abs(row[two] ?? 0) - Math.abs(row[one] ?? 0));
+    const chips = strongest.slice(0, NUM_STRONGEST).map((index) => el("button", {
+      type: "button", class: "chip", dir: "auto", "aria-pressed": index === view.feature,
+      text: `${shortLabel(this.explained.features[index].text)} ${digits(row[index])}`,
+      on: { click: () => change({ feature: index }) },
+    }));
+    const hint = `Framed part: ${chosen[0] + 1}–${chosen.at(-1) + 1} of ${shown.length} words`;
+    return [...rows, el("div", { class: "chips" }, el("span", { class: "hint", text: "Largest scores" }), ...chips),
+      el("p", { class: "hint", text: hint })];
+  }
+
+  say(index, tracks) {
+    if (index === null) {
+      this.value.textContent = "";
+      return;
+    }
+    const { features, document } = this.explained;
+    const { name, title, row } = tracks.find((track) => track.name === view.method) ?? tracks[0] ?? {};
+    if (!title) return;
+    const unit = name === CONTROL ? document.unit : this.explained.method(name).unit;
+    this.value.textContent = row[index] === null
+      ? `“${label(features[index].text)}” comes after the output`
+      : `“${label(features[index].text)}”  ${digits(row[index])} ${unit} · ${title}`;
+  }
+}
+
+function bar({ name, span, high, low }, value) {
+  const cell = el("div", { class: name === view.method ? "bar-cell chosen" : "bar-cell" });
+  if (name === CONTROL) cell.classList.add("control");
+  cell.append(el("span", { class: "axis", css: { top: `${100 * high / span}%` } }));
+  if (value === null) return cell;
+  const top = Math.max(0, value);
+  cell.append(el("span", {
+    class: value < 0 ? "bar negative" : "bar",
+    css: {
+      top: `${100 * (high - top) / span}%`,
+      height: `max(${value ? 1 : 0}px, ${100 * Math.abs(value) / span}%)`,
+    },
+  }));
+  return cell;
+}
+
+function strip({ name, row, high, span }, shown, width, [start, stop]) {
+  const ratio = Math.min(2, globalThis.devicePixelRatio || 1);
+  const height = name === view.method ? 40 : 18;
+  const canvas = el("canvas", {
+    class: "strip", width: width * ratio, height: height * ratio,
+    css: { width: `${width}px`, height: `${height}px` },
+  });
+  const context = canvas.getContext("2d");
+  context.scale(ratio, ratio);
+  context.fillStyle = theme.frame;
+  context.fillRect(0, 0, width, height);
+  context.fillStyle = theme.grid;
+  context.fillRect(start / shown.length * width, 0, Math.max(2, (stop - start) / shown.length * width), height);
+  const zero = height * high / span;
+  for (let x = 0; x < width; x++) {
+    const first = Math.floor(x / width * shown.length);
+    const last = Math.max(first + 1, Math.floor((x + 1) / width * shown.length));
+    let [top, bottom] = [0, 0];
+    for (let i = first; i < last; i++) {
+      top = Math.max(top, row[shown[i]] ?? 0);
+      bottom = Math.min(bottom, row[shown[i]] ?? 0);
+    }
+    context.fillStyle = name === view.method ? theme.accent : theme.muted;
+    context.fillRect(x, zero - top / span * height, 1, top / span * height);
+    context.fillStyle = theme.second;
+    context.fillRect(x, zero, 1, -bottom / span * height);
+  }
+  return canvas;
+}
+
+/** Build the table of how faithful each method is, next to random scores. */
+function figureTable(explained) {
+  const methods = explained.names.map((name) => [name, explained.method(name)]);
+  const isMeasured = methods.some(([, { faithfulness }]) => faithfulness);
+  const hasError = methods.some(([, { error }]) => error !== null);
+  const measures = [
+    ["comprehensiveness", "removing the highest scores loses this much probability: more is better"],
+    ["sufficiency", "keeping only the highest scores loses this much probability: less is better"],
+    ["tau", "rank agreement with leaving each word out: 1 is full"],
+  ];
+  const arrows = { comprehensiveness: " ↑", sufficiency: " ↓", tau: " ↑" };
+  const header = el("tr", {}, el("th", { scope: "col", text: "method" }),
+    ...(isMeasured ? measures.map(([name, title]) =>
+      el("th", { scope: "col", title, text: name + arrows[name] })) : []),
+    hasError ? el("th", { scope: "col", text: "error", title: "how far all scores miss the change that they share out" }) : null);
+  const rows = methods.map(([name, method]) => el("tr", { class: name === view.method ? "chosen" : "" },
+    el("th", { scope: "row", text: method.title }),
+    ...(isMeasured ? measures.map(([measure]) => figureCell(method.faithfulness, measure)) : []),
+    hasError ? el("td", { text: errorText(method) }) : null));
+  if (!isMeasured && !hasError) return "";
+  return el("table", { class: "figures" }, el("thead", {}, header), el("tbody", {}, ...rows));
+}
+
+function figureCell(faithfulness, measure) {
+  if (!faithfulness) return el("td", { text: "–" });
+  const floor = faithfulness.random[measure];
+  return el("td", {}, el("span", { text: digits(faithfulness[measure]) }),
+    floor === undefined || floor === null ? null
+      : el("span", { class: "floor", text: ` random ${digits(floor)}` }));
+}
+
+function errorText({ error, steps }) {
+  if (error === null) return "–";
+  return `${percent(error)} of the total${steps ? ` (${steps} steps)` : ""}`;
+}
+
+function controlText(similarity) {
+  if (similarity === null) return "";
+  const verdict = Math.abs(similarity) < 0.4
+    ? "the scores come from what the model learned"
+    : "much of the picture comes from the input and the architecture, not from what was learned";
+  return `Control: with shuffled weights the scores have a rank correlation of ${digits(similarity)} with these: ${verdict}.`;
+}
+
+function tableRows(explained) {
+  const titles = explained.names.map((name) => `${explained.method(name).title}, ${explained.method(name).unit}`);
+  const rows = explained.names.map((name) => explained.row(name, view.output));
+  return [["word", ...titles], ...explained.features.map(({ text }, index) =>
+    [label(text), ...rows.map((row) => digits(row[index]))])];
+}

@@ -1,0 +1,61 @@
+// Tokens as a reader sees them: spaces made visible, pieces of one word next to each other.
+
+const RIGHT_TO_LEFT = /^[^A-Za-z\u00c0-\u02b8\u0370-\u0587\u0900-\u1fff\u3040-\ud7ff]*[\u0590-\u08ff\ufb1d-\ufdfd\ufe70-\ufefc]/;
+// Characters that would order the text around them, and those that cannot be seen.
+const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** Return a token without the marks of its tokenizer. */
+export function label(text) {
+  const shown = text.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(CONTROLS, "");
+  const word = shown.trim().replace(/^##(?=.)/, "");
+  return word || (shown ? "␣" : "∅");
+}
+
+/** Return a token of a few characters, for axes. */
+export function shortLabel(text, most = 14) {
+  const characters = [...label(text)];
+  return characters.length <= most ? label(text) : characters.slice(0, most - 1).join("") + "…";
+}
+
+/** Return which tokens continue the word before them. */
+export function continuations(texts) {
+  if (texts.some((text) => /^##./.test(text))) return texts.map((text) => /^##./.test(text));
+  const hasSpaces = texts.some((text, index) => index > 0 && /^\s./.test(text));
+  return texts.map((text, index) => hasSpaces && index > 0 && /^\S/.test(text) && !isMark(text));
+}
+
+function isMark(text) {
+  return /^<.*>$|^\[.*\]$/.test(text.trim());
+}
+
+/** Return whether a text is read from right to left, by its first letter. */
+export function isRightToLeft(texts) {
+  return RIGHT_TO_LEFT.test(texts.join("").replace(/<[^>]*>|\[[A-Z]+\]/g, ""));
+}
+
+/** Return a number with about three digits. */
+export function digits(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.001 || size >= 100_000)) return value.toExponential(1).replace("-", "−");
+  const places = size >= 100 ? 0 : size >= 10 ? 1 : size >= 0.1 || size === 0 ? 2 : 3;
+  return value.toFixed(places).replace("-", "−");
+}
+
+/** Return a fraction in percent. */
+export function percent(value) {
+  return `${(100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0)} %`;
+}
+
+/** Return a count with its noun. */
+export function count(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+const ruler = document.createElement("canvas").getContext("2d");
+
+/** Return the width of a line of text in pixels. */
+export function textWidth(text, font) {
+  ruler.font = font;
+  return ruler.measureText(text).width;
+}

@@ -1,0 +1,106 @@
+"""The page of an explanation: one HTML file that opens from disk, without a network."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import msgspec
+
+from regard.errors import ConfigError, ResourceError
+from regard.explain.document import Explanation
+from regard.explain.page.packed_attention import PackedMap, pack_attention
+from regard.explain.page.packed_scores import PackedScores, Scores, is_large, pack_scores
+from regard.explain.page.self_contained import html_file
+
+_STYLES = ("page.css", "panels.css")
+_MODULES = (
+    *("elements.js", "words.js", "colors.js", "payload.js", "explained.js", "view.js", "matrix.js"),
+    *("sentence_panel.js", "why_panel.js", "alignment_panel.js", "heads_panel.js"),
+    *("one_head_panel.js", "layers_panel.js", "architecture_panel.js", "export.js", "main.js"),
+)
+_DIGITS = 5  # of a score, of which a reader sees three
+_MOST_BYTES = 1_700_000
+"""Of packed numbers; with the rest of the page it is below 2 MB."""
+
+_CONTROL = "control"  # among the packed scores, next to the methods' names
+
+
+class _Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page reads.
+
+    Args:
+        document: The explanation without its attention, and without scores that are packed.
+        scores: Packed, by the methods' names, and those of the control.
+        attention: Packed.
+    """
+
+    document: Explanation
+    scores: dict[str, PackedScores]
+    attention: list[PackedMap]
+
+
+def page_html(explanation: Explanation) -> str:
+    """Return an explanation as the text of an HTML file.
+
+    Args:
+        explanation: Of any task.
+    """
+    all_scores: dict[str, Scores] = {
+        name: result.scores for name, result in explanation.methods.items()
+    }
+    all_scores[_CONTROL] = explanation.control
+    packed = {name: pack_scores(each) for name, each in all_scores.items() if is_large(each)}
+    plain = {name: [] if name in packed else _round(each) for name, each in all_scores.items()}
+    document = msgspec.structs.replace(
+        explanation,
+        methods={
+            name: msgspec.structs.replace(result, scores=plain[name])
+            for name, result in explanation.methods.items()
+        },
+        control=plain[_CONTROL],
+        attention=[],
+    )
+    left = _MOST_BYTES - sum(len(each.data) for each in packed.values())
+    return html_file(
+        title=f"regard · {explanation.model.name} · {_shorten(explanation.text)}",
+        styles=_STYLES,
+        modules=_MODULES,
+        payload=_Payload(
+            document=document,
+            scores=packed,
+            attention=pack_attention(explanation.attention, left),
+        ),
+    )
+
+
+def save_page(explanation: Explanation, path: str | Path) -> None:
+    """Write an explanation as one HTML file.
+
+    Args:
+        explanation: Of any task.
+        path: The file.
+
+    Raises:
+        ConfigError: The file cannot be written.
+        ResourceError: The disk is full, or fails.
+    """
+    text = page_html(explanation)
+    try:
+        Path(path).write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        message = f"{path}: cannot be written ({error.strerror or error})."
+        raise (ResourceError if is_full else ConfigError)(message) from error
+
+
+def _round(scores: Scores) -> list[list[float | None]]:
+    return [
+        [None if value is None else float(f"{value:.{_DIGITS}g}") for value in row]
+        for row in scores
+    ]
+
+
+def _shorten(text: str, most: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"

@@ -1,0 +1,94 @@
+"""Debian's Chromium, headless, and pages that are open in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from regard.explain.page import save_page
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@dataclass
+class OpenPage:
+    """A page in the browser, with all that it asked for and complained about."""
+
+    page: object
+    requests: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def text(self, selector: str) -> str:
+        return self.page.locator(selector).first.inner_text()
+
+    def run(self, script: str):
+        return self.page.evaluate(script)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The browser, started once."""
+    executable = next(filter(None, map(shutil.which, NAMES)), None)
+    if executable is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with driver.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=executable)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory) -> Callable[..., Path]:
+    """Writes the page of an explanation, each once."""
+    folder = tmp_path_factory.mktemp("pages")
+    written: dict[Callable[..., object], Path] = {}
+
+    def save(make) -> Path:
+        if make not in written:
+            written[make] = folder / f"{make.__name__}{len(written)}.html"
+            save_page(make(), written[make])
+        return written[make]
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def window(browser):
+    """The one window of all tests: a second costs a second."""
+    return OpenPage(browser.new_page(accept_downloads=True))
+
+
+@pytest.fixture
+def open_page(window, saved):
+    """Opens the page of an explanation, as if for the first time."""
+    page = window.page
+
+    def on_console(message):
+        if message.type in ("error", "warning"):
+            window.problems.append(message.text)
+
+    listeners = {
+        "request": lambda request: window.requests.append(request.url),
+        "pageerror": lambda error: window.problems.append(str(error)),
+        "console": on_console,
+    }
+
+    def open_in_window(make, *, width: int = 1200, scheme: str = "light") -> OpenPage:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        page.goto(saved(make).as_uri())
+        page.wait_for_selector("html[data-ready]", state="attached", timeout=20_000)
+        return window
+
+    window.requests.clear()
+    window.problems.clear()
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    yield open_in_window
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)

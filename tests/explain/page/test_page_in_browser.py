@@ -1,0 +1,223 @@
+"""The page of an explanation in a browser."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from tests.explain import sample_explanations as samples
+
+from regard.explain.document import Explanation
+
+pytestmark = pytest.mark.slow
+
+COLORS = """(selector) => {
+  const canvas = document.querySelector(selector);
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const colors = new Set();
+  for (let i = 0; i < data.length; i += 4) {
+    colors.add(data[i] << 16 | data[i + 1] << 8 | data[i + 2]);
+  }
+  return colors.size;
+}"""
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+def markup():
+    return samples.translation(samples.MARKUP, samples.MARKUP, num_layers=1, num_heads=2)
+
+
+def scripts():
+    return samples.translation(samples.SCRIPTS, samples.RIGHT_TO_LEFT, num_layers=1, num_heads=2)
+
+
+def from_right_to_left():
+    return samples.translation(samples.RIGHT_TO_LEFT, samples.BANK, num_layers=1, num_heads=2)
+
+
+EVERY = [
+    samples.translation,
+    samples.classification,
+    samples.forecast,
+    samples.image,
+    samples.windowed,
+    markup,
+    scripts,
+]
+
+
+@pytest.mark.parametrize("make", EVERY, ids=lambda make: make.__name__)
+def test_a_page_opens_without_an_error_and_asks_for_nothing(open_page, make):
+    opened = open_page(make)
+    assert opened.problems == []
+    outside = [url for url in opened.requests if not url.startswith(("file:", "data:", "blob:"))]
+    assert outside == []
+    assert len([url for url in opened.requests if url.startswith("file:")]) == 1
+
+
+def test_the_maps_have_more_than_16_colors(open_page):
+    opened = open_page(samples.translation)
+    for selector in ("#alignment canvas.cells", "#one-head canvas.cells", "#heads canvas"):
+        assert opened.page.evaluate(COLORS, selector) > 16, selector
+
+
+def test_a_click_on_an_output_changes_the_panels(open_page):
+    opened = open_page(samples.translation)
+    before = [
+        opened.text("#why h2"),
+        opened.text("#why .bars + .scroll"),
+        opened.text("#alignment .status"),
+    ]
+    opened.page.click(".word.output >> nth=1")
+    assert opened.text("#why h2") == "1Why “Ufer”"
+    assert opened.text("#alignment .status").startswith("“Ufer” ←")
+    assert (
+        opened.run("document.querySelector('.word.output[aria-pressed=true]').textContent")
+        == "Ufer"
+    )
+    assert opened.text("#one-head .status").startswith(
+        "“Das” →"
+    )  # the query that “Ufer” is read from
+    assert opened.text("#layers th.chosen") == "Ufer"
+    assert before[0] == "1Why “Das”"
+
+
+def test_a_click_on_a_word_of_the_input_follows_it(open_page):
+    opened = open_page(samples.translation)
+    opened.page.click(".word[data-feature='4']")
+    assert opened.text("#alignment .status").startswith("“Das” ← “river”")
+    assert opened.text("#why .bars .column.chosen .text") == "river"
+
+
+def test_every_view_is_reached_by_the_keyboard(open_page):
+    opened = open_page(samples.translation)
+    keyboard = opened.page.keyboard
+    opened.page.focus(".word.output")
+    keyboard.press("ArrowRight")
+    keyboard.press("Enter")
+    assert opened.text("#why h2") == "1Why “Ufer”"
+    opened.page.focus("#alignment .choice [aria-checked=true]")
+    keyboard.press("ArrowRight")
+    assert opened.text("#alignment .choice [aria-checked=true]") == "attention mean"
+    opened.page.focus("#alignment .plate")
+    keyboard.press("ArrowDown")
+    keyboard.press("ArrowRight")
+    keyboard.press("Enter")
+    assert opened.text("#why h2") == "1Why “am”"
+    opened.page.focus("#heads .head[aria-pressed=true]")
+    before = opened.text("#one-head h2")
+    keyboard.press("ArrowUp")
+    assert opened.text("#one-head h2") != before
+    opened.page.focus("#one-head .curve-box")
+    keyboard.press("ArrowDown")
+    assert opened.text("#one-head .status").startswith("“am” →")
+
+
+def test_alternatives_appear_at_an_output(open_page):
+    opened = open_page(samples.translation)
+    opened.page.focus(".word.output")
+    assert "Bank" in opened.text("#alternatives")
+    opened.page.keyboard.press("Escape")
+    assert opened.page.locator("#alternatives").is_hidden()
+
+
+def test_the_underline_is_as_thick_as_the_output_is_probable(open_page):
+    opened = open_page(samples.translation)
+    probabilities = [max(o.alternatives.values()) for o in samples.translation().output]
+    widths = opened.run(
+        "[...document.querySelectorAll('.word.output')].map((word) =>"
+        " parseFloat(word.style.getPropertyValue('--thickness')))"
+    )
+    assert widths == pytest.approx([0.5 + 4.5 * p for p in probabilities], abs=0.06)
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize(
+    "make",
+    [samples.translation, samples.windowed, scripts, samples.image],
+    ids=lambda make: make.__name__,
+)
+def test_a_page_is_never_wider_than_the_window(open_page, make, width):
+    assert open_page(make, width=width).run(OVERFLOW) == 0
+
+
+def test_a_dark_page_follows_the_reader_s_setting(open_page):
+    opened = open_page(samples.translation, scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert opened.run(background) == "rgb(19, 19, 22)"
+    assert opened.page.evaluate(COLORS, "#one-head canvas.cells") > 16
+    opened.page.emulate_media(color_scheme="light")
+    assert opened.run(background) == "rgb(255, 255, 255)"
+
+
+def test_text_that_looks_like_markup_is_shown_and_never_run(open_page):
+    opened = open_page(markup)
+    assert opened.run("window.hacked") is None
+    assert opened.text(".word[data-feature='0']") == "<script>window.hacked=1</script>"
+    assert opened.run("document.querySelectorAll('main script, main img').length") == 0
+
+
+def test_the_policy_of_a_page_forbids_requests_and_scripts_of_others(open_page):
+    opened = open_page(samples.translation)
+    blocked = opened.run("fetch('https://example.org/').then(() => 'sent', () => 'blocked')")
+    assert blocked == "blocked"
+    opened.run(
+        "{ const script = document.createElement('script');"
+        " script.textContent = 'window.hacked = 4'; document.body.append(script); }"
+    )
+    assert opened.run("window.hacked") is None
+
+
+def test_words_from_right_to_left_begin_at_the_right(open_page):
+    opened = open_page(from_right_to_left)
+    lefts = opened.run(
+        "[...document.querySelectorAll('.word[data-feature]')].slice(0, 3)"
+        ".map((word) => word.getBoundingClientRect().left)"
+    )
+    assert lefts == sorted(lefts, reverse=True)
+
+
+def test_a_table_says_what_a_map_shows(open_page):
+    opened = open_page(samples.translation)
+    opened.page.click("#alignment summary")
+    rows = opened.page.locator("#alignment table tbody tr")
+    assert rows.count() == 8
+    score = samples.translation().methods["ig"].scores[1][1]
+    assert rows.nth(1).locator("td").nth(1).inner_text() == f"{score:.2f}".replace("-", "−")
+
+
+def download(opened, name: str) -> bytes:
+    with opened.page.expect_download() as info:
+        opened.page.click(f".tool >> text={name}")
+    return info.value.path().read_bytes()
+
+
+def test_a_picture_of_what_is_shown_can_be_saved(open_page):
+    opened = open_page(samples.translation)
+    opened.page.click(".word.output >> nth=1")
+    root = ElementTree.fromstring(download(opened, "SVG"))
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"Why “Ufer”", "geschlossen", "decoder.layers.5"} <= set(texts)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}image"))) > 40  # maps and thumbnails
+    png = download(opened, "PNG")
+    assert png.startswith(b"\x89PNG")
+    assert int.from_bytes(png[16:20], "big") == 2 * 1200
+
+
+def test_the_saved_data_is_the_explanation_with_what_is_shown(open_page):
+    opened = open_page(samples.translation)
+    opened.page.click(".word.output >> nth=1")
+    content = json.loads(download(opened, "JSON"))
+    assert content.pop("shown")["output"] == 1
+    original = samples.translation()
+    explanation = msgspec.convert(content, Explanation)
+    assert explanation.attention[0].computed == original.attention[0].computed
+    row, same = explanation.attention[0].heads[0][0], original.attention[0].heads[0][0]
+    assert dict(zip(row.keys, row.weights, strict=True)) == {
+        key: weight for key, weight in zip(same.keys, same.weights, strict=True) if weight
+    }
+    scores, same = (each.methods["ig"].scores[0] for each in (explanation, original))
+    assert [score is None for score in scores] == [score is None for score in same]
+    assert scores[:10] == pytest.approx(same[:10], rel=1e-4)
