@@ -47,23 +47,9 @@ def load_pretrained(model: Model, config: RunConfig) -> str:
         own = ModelFolder(folder)
         tensors, old_labels = own.read_weights(), own.read_config(RunConfig).data.labels
     if isinstance(model, Classifier):
-        names = {name for name, _ in model.named_parameters() if ADAPTED not in name}
-        if tensors.keys() == names:
-            head = _known_rows(model, _HEAD_OF_TEXTS, tensors, labels, old_labels)
-            fill_from_pretrained(model, tensors | head, folder)
-            return _describe_known(labels, old_labels, folder)
-        old = encoder_weights(tensors)
-        has_pooler = any(name.startswith("pooler.") for name in old)
-        fill_from_pretrained(model.encoder, old, folder, skip=() if has_pooler else ("pooler.",))
-        return f"The output layer is new: that of {folder} has another form." if old_labels else ""
+        return _fill_classifier(model, tensors, folder, labels, old_labels)
     if isinstance(model, SpanModel):
-        names = {name for name, _ in model.named_parameters() if ADAPTED not in name}
-        if tensors.keys() == names:
-            fill_from_pretrained(model, tensors, folder)
-        else:
-            fill_from_pretrained(model.encoder, encoder_weights(tensors), folder)
-            if model.roles is not None:
-                model.roles.weight.data.zero_()  # the encoder begins as it was trained
+        _fill_span_model(model, tensors, folder)
         return ""
     if isinstance(model, Vit) and old_labels != labels:
         if not tensors.keys() >= set(_HEAD_OF_INPUTS):
@@ -72,10 +58,43 @@ def load_pretrained(model: Model, config: RunConfig) -> str:
         tensors = tensors | _known_rows(model, _HEAD_OF_INPUTS, tensors, labels, old_labels)
         fill_from_pretrained(model, tensors, folder)
         return _describe_known(labels, old_labels, folder)
-    return _fill_all(model, tensors, folder)
+    return _fill_whole(model, tensors, folder)
 
 
-def _fill_all(model: Model, tensors: dict[str, Tensor], folder: Path) -> str:
+def _fill_classifier(
+    model: Classifier,
+    tensors: dict[str, Tensor],
+    folder: Path,
+    labels: Sequence[str],
+    old_labels: Sequence[str],
+) -> str:
+    """Copy the weights of a classifier or of an encoder; return what is new, in a sentence."""
+    if tensors.keys() == _pretrained_names(model):
+        head = _known_rows(model, _HEAD_OF_TEXTS, tensors, labels, old_labels)
+        fill_from_pretrained(model, tensors | head, folder)
+        return _describe_known(labels, old_labels, folder)
+    encoder = encoder_weights(tensors)
+    has_pooler = any(name.startswith("pooler.") for name in encoder)
+    fill_from_pretrained(model.encoder, encoder, folder, skip=() if has_pooler else ("pooler.",))
+    return f"The output layer is new: that of {folder} has another form." if old_labels else ""
+
+
+def _fill_span_model(model: SpanModel, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Copy the weights of a model of answers or of an encoder."""
+    if tensors.keys() == _pretrained_names(model):
+        fill_from_pretrained(model, tensors, folder)
+        return
+    fill_from_pretrained(model.encoder, encoder_weights(tensors), folder)
+    if model.roles is not None:
+        model.roles.weight.data.zero_()  # the encoder begins as it was trained
+
+
+def _pretrained_names(model: Model) -> set[str]:
+    """Return the names of the parameters without those of low-rank adapters."""
+    return {name for name, _ in model.named_parameters() if ADAPTED not in name}
+
+
+def _fill_whole(model: Model, tensors: dict[str, Tensor], folder: Path) -> str:
     """Copy the weights of a whole model; return what is new or left out, in a sentence."""
     has_copies = any(name.startswith(_COPY_HEAD) for name in tensors)
     copies = isinstance(model, EncoderDecoder) and model.copy_head is not None

@@ -195,7 +195,7 @@ def _table_rows(source: DataSource, encoding: str, columns: Sequence[str]) -> It
 def _parse_cell(cell: str, context: str) -> object:
     """Return the texts or the object that a cell holds, as JSON or as Python prints it.
 
-    Any other cell is a text, and so is one that the context has as it is, such as ``[5]``.
+    Any other cell is a text, also one that is part of the context, such as ``[5]``.
     """
     if not cell.lstrip().startswith(("[", "{")) or cell.strip() in context:
         return cell
@@ -213,26 +213,8 @@ def _answers(fields: dict[str, object]) -> list[tuple[str, int | None]]:
     Raises:
         DataError: They are not in one of the known forms.
     """
-    value = fields.get("answers")
-    if isinstance(value, str):
-        pairs: list[tuple[object, object]] = [(value, fields.get("answer_start"))]
-    elif isinstance(value, dict):
-        pairs = _pairs_of_lists(value)
-    elif value is None:
-        pairs = []
-    elif isinstance(value, list):
-        starts = fields.get("answer_start")
-        each = starts if isinstance(starts, list) else [None] * len(value)
-        if len(each) != len(value):
-            raise DataError(f"{len(value)} answers, but {len(each)} answer_start.")
-        pairs = [
-            (item.get("text"), item.get("answer_start")) if isinstance(item, dict) else (item, at)
-            for item, at in zip(value, each, strict=True)
-        ]
-    else:
-        raise DataError('"answers" is not a text, a list of texts, or {"text", "answer_start"}.')
     answers = []
-    for text, start in pairs:
+    for text, start in _answer_pairs(fields.get("answers"), fields.get("answer_start")):
         if not isinstance(text, str):
             raise DataError('an answer in "answers" is not a text.')
         position = _start_of(start)
@@ -242,6 +224,33 @@ def _answers(fields: dict[str, object]) -> list[tuple[str, int | None]]:
     if answers and _is_true(fields.get("is_impossible"), "is_impossible"):
         raise DataError("is_impossible is true, and there are answers.")
     return answers
+
+
+def _answer_pairs(value: object, starts: object) -> list[tuple[object, object]]:
+    """Return pairs of a text and a start from one of the forms in which answers are written.
+
+    Args:
+        value: A text, a list of texts or of objects, or an object of lists; None for no answer.
+        starts: The start of the text, or a list of those of the texts.
+
+    Raises:
+        DataError: The answers have another form, or another number than the starts.
+    """
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [(value, starts)]
+    if isinstance(value, dict):
+        return _pairs_of_lists(value)
+    if not isinstance(value, list):
+        raise DataError('"answers" is not a text, a list of texts, or {"text", "answer_start"}.')
+    starts = starts if isinstance(starts, list) else [None] * len(value)
+    if len(starts) != len(value):
+        raise DataError(f"{len(value)} answers, but {len(starts)} answer_start.")
+    return [
+        (item.get("text"), item.get("answer_start")) if isinstance(item, dict) else (item, start)
+        for item, start in zip(value, starts, strict=True)
+    ]
 
 
 def _start_of(value: object) -> int | None:
