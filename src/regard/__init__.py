@@ -100,7 +100,7 @@ def train(
     Raises:
         regard.errors.ConfigError: A setting is wrong, or the folder already holds a model.
         regard.errors.DataError: The data cannot be used.
-        regard.errors.ResourceError: Memory or disk does not suffice.
+        regard.errors.ResourceError: There is not enough memory or disk space.
     """
     from regard.data.readers.memory import is_in_memory, source_of_rows
     from regard.runs import run

@@ -4,11 +4,11 @@
     ├── ConfigError     a setting, an argument or an output folder is wrong      exit 2
     ├── DataError       a data file is missing, malformed or unsuitable          exit 3
     ├── WeightsError    a model folder or checkpoint is missing or damaged       exit 4
-    ├── ResourceError   memory or disk does not suffice                          exit 5
+    ├── ResourceError   there is not enough memory or disk space                 exit 5
     └── ShapeError      a tensor has the wrong shape, type or device             exit 1
 
 A message says what was given, what is allowed and what to do next, on as few lines as it takes. A
-setting to change is written in backticks, `` `data.encoding=latin1` ``, and so is an argument of
+setting to change is written in backticks, `` `data.encoding=latin1` ``, like an argument of
 `regard.train`, such as `` `output` ``; a command that helps is a `NextStep`. The command line alone
 turns these into options and commands (`regard.cli.wording`), so a message is right in Python too.
 """
@@ -80,15 +80,15 @@ class WeightsError(RegardError):
 
 
 class ResourceError(RegardError):
-    """Memory or disk space does not suffice for what was asked."""
+    """There is not enough memory or disk space."""
 
     exit_code = 5
 
 
 def describe_lack_of_memory(error: BaseException) -> str | None:
-    """Return a sentence where an error means that memory does not suffice, else None.
+    """Return a sentence where an error means that memory is not enough, else None.
 
-    Such are `MemoryError`, the errors of PyTorch's allocators, of CUDA, and of the system, which
+    These are `MemoryError`, the errors of PyTorch's allocators, of CUDA, and of the system, which
     also refuses threads and libraries for it.
 
     >>> describe_lack_of_memory(MemoryError())
@@ -111,7 +111,7 @@ def describe_lack_of_memory(error: BaseException) -> str | None:
 
 @contextmanager
 def resource_errors(remedy: str | Callable[[], str]) -> Iterator[None]:
-    """Raise ResourceError where memory does not suffice for the body.
+    """Raise ResourceError where the body needs more memory than there is.
 
     Args:
         remedy: What would need less, as a sentence, or a function that finds it.

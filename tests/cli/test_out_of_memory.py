@@ -1,4 +1,4 @@
-"""Memory that does not suffice: exit code 5, and what takes less, wherever it happens."""
+"""Memory that is not enough: exit code 5, and what takes less, wherever it happens."""
 
 from __future__ import annotations
 

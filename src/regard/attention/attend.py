@@ -231,7 +231,7 @@ def _attend_finite(
         return resolve(compute, q, k, v, pattern, options)
     is_one_text = not options.segments_are_documents
     if is_one_text and isinstance(pattern, MaskPattern) and has_few_scores(q, k):
-        # Of a query over many keys: their scores are fewer numbers than they are.
+        # The scores of one query over many keys are fewer numbers than the keys.
         result = compute(q, k, v, pattern, options)
         if result.scores is not None and is_finite(q, result.scores, result.out):
             return result

@@ -1,4 +1,4 @@
-"""Dropout of attention weights by a hash of the pair: recomputed wherever needed, never stored."""
+"""Dropout of attention weights by a hash of the pair, which is recomputed, never stored."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Cosine:
     """The cosine of q and k times a learned factor (Henry et al. 2020; Liu et al. 2022).
 
     Vectors are divided by their largest entry before they are squared, so that no finite vector is
-    too long or too short. The cosine with a zero vector is 0, and so are its derivatives there.
+    too long or too short. The cosine with a zero vector and its derivatives are 0.
 
     Args:
         temperature: The factor, ``[heads]`` or ``[1]``, or one fixed number.

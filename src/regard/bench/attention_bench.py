@@ -284,7 +284,7 @@ def _measure(case: Case, config: BenchConfig) -> tuple[list[Row], list[Skipped],
             if "allocate memory" not in str(error):
                 raise
             raise ResourceError(
-                f"{case.pattern} at length {case.length:,}: memory does not suffice.  "
+                f"{case.pattern} at length {case.length:,}: not enough memory.  "
                 "Shorter: `lengths`; fewer pairs: `patterns`"
             ) from error
         implementations.append(implementation)

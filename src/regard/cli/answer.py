@@ -35,8 +35,8 @@ def answer(
     """Answer a question by a text.
 
     Each line has the answer, its first character and the one after its last in the text, counted
-    from 0, and its probability. Where the text has no answer, that is said, with the probability.
-    An answer that is written in other words than the text's has no position.
+    from 0, and its probability. Where the text has no answer, the line says so, with the
+    probability. An answer that is written in other words than the text's has no position.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def answer(
     as_text
         Take QUESTION as a question even where a file of that name exists.
     encoding
-        Of all files.
+        Encoding of all files.
     json
         One JSON object a line; also written for rows of a file.
     """

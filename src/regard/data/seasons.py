@@ -193,7 +193,7 @@ def _strongest_season(series: Sequence[NDArray[np.float64]]) -> int | None:
     if not sure:
         return None
     best = max(sure, key=lambda length: shares[length])
-    # Of multiples the shortest is the season, if it is a peak or explains about as much.
+    # The season is the shortest of its multiples that is a peak or explains about as much.
     return min(
         length
         for length, share in shares.items()

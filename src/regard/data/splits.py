@@ -121,8 +121,8 @@ def _describe_too_few(num_pairs: int, drops: Sequence[DroppedRow], min_pairs: in
 def rows_to_hold_out(num_rows: int, *, rule: int = SPLIT_RULE) -> int:
     """Return the number of rows that a run holds out for each of validation and test.
 
-    It is 2.5 % of the rows and 1,000 at most. Of small data it is more: as few rows as that would
-    decide by chance when training ends.
+    It is 2.5 % of the rows, at most 1,000. Small data holds out more: with too few rows chance
+    decides when training ends.
 
     Args:
         num_rows: Rows of the data.

@@ -176,7 +176,7 @@ class _Beams(Generic[S]):
         self.scores[:, 0] = 0.0
         self.finished: list[list[Hypothesis]] = [[] for _ in range(num)]
         self.dead: list[list[Hypothesis]] = [[] for _ in range(num)]
-        """Of each sentence, outputs that the constraints left no token."""
+        """Outputs of each sentence to which the constraints left no token."""
 
     def run(self) -> list[list[Hypothesis]]:
         while self.alive:

@@ -2,8 +2,8 @@
 
 ``manifest.json`` has an entry for every file that the folder is opened or resumed from. The entry
 is written before the file is, with the hashes of the new content and of the old, so that a writer
-that is killed at any point leaves a folder that agrees with its manifest. Of a file that grows by
-lines the entry covers the beginning. Files for people, such as the model card and the curves, have
+that is killed at any point leaves a folder that agrees with its manifest. The entry of a file that
+grows by lines covers its beginning. Files for people, such as the model card and the curves, have
 none.
 """
 

@@ -1,6 +1,6 @@
 """A model folder: all parts of a trained model, in files that a person can read or check.
 
-config.toml          every setting of the run, path and hash of its data among them
+config.toml          every setting of the run, with path and hash of its data
 tokenizer.json       the vocabulary (with tokenizer_config.json where it came with weights)
 source/              the vocabulary of the sources, where they have another than the targets
 model.safetensors    the weights of the best evaluation

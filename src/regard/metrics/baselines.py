@@ -30,8 +30,9 @@ def copy_source(sources: Sequence[str]) -> list[str]:
 class NearestNeighbor:
     """Translates with the target of the most similar training source.
 
-    Words are compared without regard to case; where a script puts no spaces between words, single
-    characters are. Of equally similar sources the first row is taken, also where none is similar.
+    Words are compared without regard to case; in a script without spaces between words, single
+    characters are compared. The first of equally similar sources is taken, also where none is
+    similar.
 
     Args:
         sources: Training sources.

@@ -48,7 +48,7 @@ class FlatParameters:
         self, groups: Sequence[Mapping[str, Any]], *, frozen: Sequence[Tensor] | None = None
     ) -> None:
         self.scales = [float(group.get("scale", 1.0)) for group in groups]
-        """Of each group."""
+        """Scale of each group."""
         pairs = [
             (parameter, scale)
             for group, scale in zip(groups, self.scales, strict=True)
@@ -206,7 +206,7 @@ def inner_product(first: Tensor, second: Tensor) -> Tensor:
     blocks = zip(first.split(_BLOCK), second.split(_BLOCK), strict=True)
     if first.dtype == torch.float64:
         return torch.stack([torch.dot(a, b) for a, b in blocks]).sum()
-    # A sum in float32 of terms that are alike errs by their number: few are added to each other.
+    # The rounding error of a float32 sum grows with its number of terms: few are added at a time.
     sums = torch.zeros(min(len(first), _BLOCK), dtype=torch.float32, device=first.device)
     totals = []
     for index, (a, b) in enumerate(blocks):

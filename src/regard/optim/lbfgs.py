@@ -1,7 +1,7 @@
 """L-BFGS (Nocedal 1980; Liu & Nocedal 1989), with a search that restores where it fails.
 
 Cost of a step: about 1.1 evaluations and 5 m n multiplications; 2 m vectors of n entries for m
-pairs, besides the four of every line search.
+pairs, in addition to the four of every line search.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Such a method compares values at different points, so a value must depend on the
 whole data set (`FullBatch`), no dropout or a frozen one, no mini-batches. The first step evaluates
 the first point twice and refuses an objective whose two values differ.
 
-A method with a line search holds four vectors of the size of the parameters, besides these and
-their gradients: the start of the search, the direction, and the gradients at both ends.
+In addition to the parameters and their gradients, a method with a line search holds four vectors of
+their size: the start of the search, the direction, and the gradients at both ends.
 """
 
 from __future__ import annotations
@@ -367,7 +367,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
             )
         if is_first and self._checks_noise:
             self._refuse_noise(objective, value)
-        # Only now, so that a call after an error is a first one again.
+        # Stored last: after an error the next call is the first one again.
         norm = self._flat.max_abs(gradient)
         self._state.update(value=value, gradient=gradient, norm=norm)
         if self._checks_noise and self._first_loss is None:
@@ -520,7 +520,7 @@ class ObjectiveAlongDirection:
         self.start = optimizer._flat.copy_parameters(optimizer._buffer("start"))
         optimizer._has_start = True
         self.step_size = math.nan
-        """Of the last sample; NaN where the parameters have moved since."""
+        """Step size of the last sample; NaN where the parameters have moved since."""
 
     def sample(self, step_size: float) -> LineSample:
         """Compute value and slope."""

@@ -81,8 +81,8 @@ def _iterate_gram(x: Tensor, num_steps: int) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for the weight matrices inside a network.
 
-    Biases and norms want another optimizer, such as AdamW; so does what has two axes but acts entry
-    by entry, such as biases of heads, ``[heads, dim]``.
+    Biases and norms need another optimizer, such as AdamW, and so do weights with two axes that act
+    entry by entry, such as biases of heads, ``[heads, dim]``.
 
     Args:
         params: Matrices, or groups of them; a group may set ``num_parts``, the number of maps that

@@ -51,7 +51,7 @@ class ForecastPanel:
         history: Values before the forecast, ``[history]``; NaN where one is missing.
         actual: Values that came, ``[horizon]``; None where they are not known.
         quantiles: Of the forecast, ``[horizon, levels]``.
-        levels: Of the quantiles, from low to high; 0.5 is among them.
+        levels: Levels of the quantiles, from low to high, with 0.5.
     """
 
     title: str

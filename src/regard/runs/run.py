@@ -120,7 +120,7 @@ def train(
     Raises:
         ConfigError: A setting is wrong or the folder already holds a model.
         DataError: The data cannot be used.
-        ResourceError: Memory or disk does not suffice.
+        ResourceError: There is not enough memory or disk space.
         Stopped: Ctrl-C or SIGTERM; a checkpoint has been written.
     """
     start_time = time.monotonic() if start_time is None else start_time
@@ -201,7 +201,7 @@ def estimate(
     Raises:
         ConfigError: A setting is wrong, or the folder cannot be used.
         DataError: The data cannot be used.
-        ResourceError: Memory does not suffice.
+        ResourceError: There is not enough memory.
     """
     start_time = time.monotonic()
     if output is not None:

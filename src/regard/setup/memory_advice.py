@@ -1,7 +1,7 @@
-"""What a run can change where memory does not suffice: settings that are predicted to fit.
+"""Settings that are predicted to fit, for a run that needs more memory than there is.
 
 Each change is tried on a model without memory (PyTorch's meta device) and named only if its run is
-predicted to fit. Cost: nothing, until memory does not suffice.
+predicted to fit. Cost: nothing where memory is enough.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class MemoryAdvice:
         return f"{purpose}: {' or '.join(fits)}."
 
     def _changes(self, limit: int, fewest_tokens: int) -> list[_Change]:
-        """Return changes that may need less; all of them together where none alone suffices."""
+        """Return changes that may need less; all of them together where no single one is enough."""
         patterns, presets = self._with_patterns(), self._with_presets()
         batch = self._with_smaller_batch(self._config, limit, fewest_tokens)
         changes = [*patterns, *batch, *presets]
@@ -170,7 +170,7 @@ class MemoryAdvice:
         for preset in _PRESETS:
             try:
                 config = self._resolve_preset(preset)
-            except ConfigError:  # the other settings do not fit to it
+            except ConfigError:  # the other settings do not fit it
                 continue
             if config is not None and _count_weights(self._build(config)) < num_weights:
                 changes.append(_Change(f"`preset={preset}`", config))

@@ -44,7 +44,13 @@ _LOW_RANK_RATE = 1e-3  # adapters that start at zero take larger steps (Hu et al
 _OWN_FRACTION = 0.3  # of the preset's rate, over weights of regard's own
 _WITHOUT_RATE = FULL_BATCH - {"adam-then-cg"}
 _PARTS = ("encoder", "decoder")
-_SOURCE_LIMITS = (512, 1024, 2048, 4096, 8192)  # tokens, of which the least that suffices is taken
+_SOURCE_LIMITS = (
+    512,
+    1024,
+    2048,
+    4096,
+    8192,
+)  # tokens; the smallest that fits is taken
 _LONGEST_FULL = 1024  # tokens of a usual source, up to which each attends to all
 _SPARSE = "local:256|global:"  # Beltagy et al. 2020, section 4: windows, and global first tokens
 _MOST_GLOBAL = 64  # first tokens: each costs a source's length
@@ -237,7 +243,7 @@ def _check_positions(config: RunConfig) -> None:
 
 
 def _check_copying(config: RunConfig, task: Task) -> None:
-    """Raise where coverage is trained without a copy mechanism, or that with Gauss-Newton."""
+    """Raise for coverage without a copy mechanism, or a copy mechanism with Gauss-Newton."""
     coverage, optimizer = config.training.coverage, config.optimizer
     has_copy = getattr(config.model, "has_copy", False)
     if coverage and not has_copy:
@@ -307,8 +313,8 @@ def _with_dropout(
 ) -> RunConfig:
     """Return the settings without dropout where the user did not set it and it would not help.
 
-    That is with full-batch methods, and where no text is seen often enough to be memorized; in the
-    latter case a rate other than the default, which trained weights may have, is kept.
+    Dropout does not help full-batch methods, nor runs that see no text often enough to memorize it.
+    In such a run a rate other than the default, which trained weights may have, is kept.
     """
     is_full_batch = config.optimizer.name in FULL_BATCH
     if not is_full_batch and _expected_epochs(config, facts, machine, task) >= _FEW_EPOCHS:

@@ -1,7 +1,7 @@
 """Top-k attention: each query keeps its k best keys (Gupta et al. 2021, section 3).
 
 The choice is piecewise constant in the scores, so the derivative through the chosen pairs is the
-exact one, to any order, wherever the choice is unique. Cost: O(n m d) time, O(n m) memory: every
+exact one, to any order, where the choice is unique. Cost: O(n m d) time, O(n m) memory: every
 score must be known to rank it.
 """
 

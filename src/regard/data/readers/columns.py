@@ -96,9 +96,9 @@ def describe_missing(noun: str, name: str, names: Sequence[str]) -> str:
 def find_roles(names: Sequence[str], *, is_table: bool = True) -> dict[str, str]:
     """Return the names of columns by what they hold, with the keys of `SYNONYMS`.
 
-    Keys without a column, or with several, are left out; so are context, question and answers
+    Keys without a column, or with several, are left out, and context, question and answers, too,
     unless there are the first two. Records often have a text and fields that describe it, such as a
-    type: there (`is_table` is false) a label has one of `SYNONYMS`. Of a text with a label a
+    type: there (`is_table` is false) a label has one of `SYNONYMS`. Next to a text with a label, a
     summary is one more field, unless the text is named as what is summarized.
     """
     columns = {role: find_column(names, role) for role in ("text", "label")}

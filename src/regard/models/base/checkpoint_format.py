@@ -86,7 +86,7 @@ class CheckpointFormat(NamedTuple):
         read: Turns the fields of ``config.json`` into the family's configuration; raises
             `ConfigError` with the field's name where the family has no such variant.
         write: Turns the configuration and the vocabulary size into the fields of ``config.json``
-            that ``transformers`` needs to open it, ``architectures`` and ``model_type`` among them.
+            that ``transformers`` needs to open it, with ``architectures`` and ``model_type``.
         map_parameters: Lists every parameter of the configuration's model, tied ones once.
         prefix: Beginning of the names that the bare model (``AutoModel``) leaves out: such a
             checkpoint is read as if each name began with it.

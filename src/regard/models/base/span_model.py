@@ -36,7 +36,7 @@ class SpanModel(TextModel):
         self.encoder = encoder
         self.dropout = Dropout(encoder.config.dropout)
         self.output_weight = nn.Parameter(torch.zeros(2, encoder.dim))
-        # Published weights have it; it shifts all positions alike, so no softmax sees it.
+        # Published weights have it. It shifts all positions equally: the softmax stays the same.
         self.output_bias = nn.Parameter(torch.zeros(2), requires_grad=False)
         self.roles = RoleEmbedding(encoder.dim, NUM_ROLES, ROLE_WIDTH) if has_roles else None
 

@@ -46,7 +46,7 @@ _FIELDS = (
     FieldMapping("num_heads", "n_head", 12),
     FieldMapping("max_positions", "n_positions", 1024),
     FieldMapping("activation", "activation_function", "gelu_new", _ACTIVATIONS),
-    # Of the three dropout rates that of the sub-layers holds for all.
+    # GPT has three dropout rates; that of the sub-layers is taken for all.
     FieldMapping("dropout", "resid_pdrop", 0.1),
     FieldMapping("epsilon", "layer_norm_epsilon", 1e-5),
     FieldMapping("tied", "tie_word_embeddings", True),

@@ -150,7 +150,7 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
         return self.attention
 
     def connections(self) -> list[Connection]:
-        """Return what the decoder starts from, and what a step is fed besides its token."""
+        """Return what the decoder starts from, and what a step reads in addition to its token."""
         first, last = "decoder.0", f"decoder.{len(self.decoder) - 1}"
         start = Connection(f"encoder.{len(self.encoder) - 1}", first, "last states")
         if self.attention is None:

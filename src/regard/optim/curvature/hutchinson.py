@@ -46,7 +46,7 @@ def hutchinson_trace(
         size: n.
         num_probes: Products, 2 or more.
         generator: Draws the probes, on its device. Processes that share the work of a product must
-            seed theirs alike.
+            use the same seed.
         dtype: Of the probes; None takes the operator's own, or PyTorch's default for a function.
 
     Returns:
@@ -79,7 +79,7 @@ def hutchinson_diagonal(
         size: n.
         num_probes: Products, 2 or more.
         generator: Draws the probes, on its device. Processes that share the work of a product must
-            seed theirs alike.
+            use the same seed.
         dtype: Of the probes; None takes the operator's own, or PyTorch's default for a function.
 
     Returns:

@@ -148,7 +148,7 @@ def lanczos(
         size: n.
         num_iterations: k, 1 or more; at most n are done.
         generator: Draws the start, on its device. Processes that share the work of a product must
-            seed theirs alike.
+            use the same seed.
         start: Instead of a random one, ``[n]``, not zero.
         dtype: Of the vectors; None takes the operator's own, or PyTorch's default for a function.
 

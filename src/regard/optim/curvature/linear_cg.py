@@ -70,7 +70,7 @@ class LinearSolution:
 
     @property
     def num_iterations(self) -> int:
-        """Products with the matrix, besides those with a given start and to check a solution."""
+        """Products with the matrix, without those for an initial guess and to check a solution."""
         return len(self.residuals) - 1
 
 

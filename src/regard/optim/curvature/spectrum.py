@@ -84,7 +84,7 @@ def top_eigenvalues(
         size: n.
         num: How many, 1 to n.
         generator: Draws the start, on its device. Processes that share the work of a product must
-            seed theirs alike.
+            use the same seed.
         which: largest, smallest (most negative) or magnitude (largest absolute value).
         rtol: Of the bounds, relative to the largest absolute eigenvalue, above 0.
         max_iterations: Vectors that are held at most, `num` or more; `num` further products compute
@@ -153,7 +153,7 @@ def spectral_density(
         num_probes: Random vectors, 1 or more.
         num_iterations: Nodes of a probe's quadrature, 1 or more; at most n.
         generator: Draws the probes, on its device. Processes that share the work of a product must
-            seed theirs alike.
+            use the same seed.
         num_points: Of the grid, 2 or more.
         width: Standard deviation of the Gaussian, above 0; None takes a hundredth of the range of
             the nodes, or where they are nearly one, 1e-4 of their size.

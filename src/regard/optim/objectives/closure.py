@@ -29,9 +29,10 @@ from regard.optim.objectives.objective import (
 class ClosureObjective:
     """A closure as an objective; a value costs as much as a gradient, and there are no products.
 
-    Where its gradients are those of several processes, so is its loss, their mean: then all take
-    the same decisions. That is so where it calls a model in DistributedDataParallel, with the
-    processes of that model, and where parameters are sharded; else a process decides alone.
+    Where its gradients are averaged over several processes, its loss is averaged, too, so that all
+    take the same decisions. That is the case where it calls a model in DistributedDataParallel,
+    with the processes of that model, and where parameters are sharded; else each process decides
+    alone.
 
     Args:
         closure: To be called.

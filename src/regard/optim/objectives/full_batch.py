@@ -102,7 +102,7 @@ class FullBatch:
         self._reduce = reduce
         self.curvature_fraction = curvature_fraction
         self._sums_of_part: dict[float, list[str]] = {}
-        """Of the batches that products are over, by `curvature_fraction`."""
+        """Sums over the batches that products use, by `curvature_fraction`."""
         self.num_steps = 0
         """Steps begun; frozen dropout masks follow from it."""
         self._may_cache = False  # outside an optimizer's step the parameters may change unnoticed

@@ -81,7 +81,7 @@ class FunctionObjective:
         self.best = [tensor.detach().clone() for tensor in self.tensors]
         self.best_value = self.best_norm = math.inf
         self.first_magnitude = 1.0
-        """Of the value at the first point, 1 at least."""
+        """Magnitude of the value at the first point, at least 1."""
 
     def value(self) -> float:
         """Compute the value under ``no_grad``."""

@@ -53,8 +53,8 @@ def forecast_floors(
     """Forecast every window by copies of the last value and seasons, by ridge regression, and MSTL.
 
     Ridge regression is fitted to the history of the first window of a series, and again where the
-    history has become half as long again. MSTL is fitted to every history; it is part of it where
-    its package is installed and `MOST_SECONDS` suffice.
+    history has become half as long again. MSTL is fitted to every history; it is left out
+    where its package is not installed, or it would take more than `MOST_SECONDS`.
 
     Args:
         series: The series.

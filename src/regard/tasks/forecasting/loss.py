@@ -103,8 +103,8 @@ def calibrate_bands(
 ) -> dict[str, float]:
     """Return the factors by which bands are stretched to cover what they claim.
 
-    The errors of a window are alike, and windows overlap, so the steps count as fewer than they
-    are: a horizon of them as `_VALUES_OF_HORIZON` values at most.
+    The errors of a window are correlated, and windows overlap: a horizon of steps counts as at most
+    `_VALUES_OF_HORIZON` independent values.
 
     Args:
         targets: Of held-out windows, ``[windows, horizon]``, NaN where missing.

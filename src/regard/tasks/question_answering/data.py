@@ -85,7 +85,7 @@ class QuestionData(Dataset[Q], Generic[Q], kw_only=True):
 
     @property
     def vocab_size(self) -> int:
-        """Twice as large as is usual: an answer is found, not written, and windows hold more."""
+        """Twice the usual size: answers are not written, and a window then holds more text."""
         return min(
             _LARGEST_VOCABULARY, max(_SMALLEST_VOCABULARY, 2 * suggest_vocab_size(self.texts()))
         )

@@ -71,7 +71,7 @@ def given_answers(
     Args:
         spans: The best span of each question.
         contexts: Its text.
-        threshold: Of "no answer", in nats; None gives an answer wherever there is a span.
+        threshold: Of "no answer", in nats; None gives an answer where there is a span.
     """
     return [
         "" if is_null(span, threshold) else span_text(span, context)[0]
@@ -130,7 +130,7 @@ def best_threshold(
     ordered = np.array(margins)[order]
     # With the threshold before question k, it and all after it have no answer.
     totals = np.append(np.cumsum(gains[::-1])[::-1], 0.0).round(9)
-    is_cut = np.append(True, ordered[1:] > ordered[:-1])  # equal margins are decided alike
+    is_cut = np.append(True, ordered[1:] > ordered[:-1])  # equal margins have one decision
     best = max(np.flatnonzero(np.append(is_cut, True)), key=lambda k: (totals[k], k))
     below = ordered[best - 1] if best else ordered[0] - 2.0
     above = ordered[best] if best < len(ordered) else below + 2.0
