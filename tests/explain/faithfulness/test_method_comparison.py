@@ -96,3 +96,18 @@ def test_no_rows_are_refused(trained, pairs_file):
 def test_every_task_that_is_explained_has_a_method_that_is_shown_first():
     assert set(FIRST_METHOD) == set(TASKS) - {"masked-language-modeling"}
     assert set(FIRST_METHOD.values()) <= set(METHODS)
+
+
+def test_the_table_has_a_line_for_each_method_and_says_what_was_left_out():
+    lines = list(compare_methods([refuse, *linear_rows(2)], ["occlusion"]).lines())
+    assert lines[0] == (
+        "2 rows, 4 outputs, 1 left out; means with 95 % bootstrap intervals, in points"
+    )
+    assert lines[1].split() == [
+        "method", "comprehensiveness", "sufficiency", "difference", "tau", "behind", "best",
+    ]  # fmt: skip
+    assert lines[2].startswith("occlusion  ")
+    assert lines[2].endswith("best")
+    assert lines[3].startswith("random ")
+    assert "p = 0." in lines[3]
+    assert len(lines) == 4

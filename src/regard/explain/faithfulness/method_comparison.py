@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -97,6 +97,43 @@ class MethodComparison(msgspec.Struct, frozen=True, kw_only=True):
     best: str
     skipped: int = 0
     refused: dict[str, str] = {}
+
+    def lines(self) -> Iterator[str]:
+        """Yield the comparison as a table in plain text, the best method first."""
+        row_noun = "row" if self.rows == 1 else "rows"
+        output_noun = "output" if self.outputs == 1 else "outputs"
+        skipped = f", {self.skipped:,} left out" if self.skipped else ""
+        yield (
+            f"{self.rows:,} {row_noun}, {self.outputs:,} {output_noun}{skipped}; means with 95 % "
+            f"bootstrap intervals, in {self.unit}"
+        )
+        header = ("method", "comprehensiveness", "sufficiency", "difference", "tau", "behind best")
+        table = [header, *(self._cells(name) for name in self.methods)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        for cells in table:
+            padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+            yield "  ".join(padded).rstrip()
+        for name, reason in self.refused.items():
+            yield f"{name}: {reason}"
+
+    def _cells(self, name: str) -> tuple[str, ...]:
+        """Return a method's row of the table."""
+        method = self.methods[name]
+        behind = "best" if name == self.best else ""
+        if method.behind_best is not None and method.p_behind_best is not None:
+            behind = f"{_format(method.behind_best)}, p = {method.p_behind_best:.3f}"
+        return (
+            name,
+            _format(method.comprehensiveness),
+            _format(method.sufficiency),
+            _format(method.advantage),
+            "-" if method.tau is None else _format(method.tau),
+            behind,
+        )
+
+
+def _format(interval: Interval) -> str:
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def compare_methods(
