@@ -180,7 +180,7 @@ def _count_from_starts(options: AttentionOptions) -> AttentionOptions:
 
     def count_before(numbers: Tensor, other_numbers: Tensor, first: int) -> Tensor:
         """Count the other numbers equal to each before it, which begin at a position."""
-        same = numbers[:, :, None] == other_numbers[:, None, :]
+        same = numbers[:, :, None] == other_numbers[:, None, :]  # [rows, length, other_length]
         positions = torch.arange(numbers.shape[1], device=numbers.device) + first
         other_positions = torch.arange(other_numbers.shape[1], device=numbers.device)
         return (same & (other_positions < positions[:, None])).sum(2)

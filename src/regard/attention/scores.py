@@ -86,7 +86,7 @@ class DotProduct:
     def multiply(self, q: Tensor, k: Tensor) -> Tensor:
         """Do the same without positions, ``[..., queries, keys]``."""
         scale = dim_scale(q) if self.scale is None else self.scale
-        scores = torch.matmul(q * scale, k.transpose(-1, -2))
+        scores = torch.matmul(q * scale, k.transpose(-1, -2))  # [..., queries, keys]
         return scores if self.soft_cap is None else self.soft_cap * (scores / self.soft_cap).tanh()
 
 

@@ -118,7 +118,7 @@ def _cycles(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     """Return the last whole cycles of a series without trend, ``[cycles, length]``, of mean 0."""
     rest = _detrended(values, length)
     count = len(rest) // length
-    cycles = rest[len(rest) - count * length :].reshape(count, length)
+    cycles = rest[len(rest) - count * length :].reshape(count, length)  # [cycles, length]
     return cycles - cycles.mean(axis=1, keepdims=True)
 
 
@@ -148,7 +148,7 @@ def _explained(values: NDArray[np.float64], length: int) -> _Explained | None:
     size = float(np.sqrt(np.square(cycles).mean()))
     if size <= max(_MIN_SIZE * change, _ROUNDING * float(np.abs(values).max())):
         return None
-    other_means = (cycles.sum(axis=0) - cycles) / (count - 1)
+    other_means = (cycles.sum(axis=0) - cycles) / (count - 1)  # [cycles, length]
     share = 1 - float(np.square(cycles - other_means).sum()) / float(np.square(cycles).sum())
     return _Explained(share, count)
 
@@ -167,7 +167,7 @@ def _without_season(values: NDArray[np.float64], length: int) -> NDArray[np.floa
     """Return a series without the mean of its cycles."""
     if len(values) < 2 * length:
         return values
-    shape = _cycles(values, length).mean(axis=0)
+    shape = _cycles(values, length).mean(axis=0)  # mean of [cycles, length]
     has_ends = len(values) < _FEW_CYCLES * length
     end = len(values) if has_ends else len(values) - length // 2  # of the last whole cycle
     phase = (np.arange(len(values)) - end) % length

@@ -106,7 +106,7 @@ def penalize_repetition(scores: Tensor, history: Tensor, penalty: float) -> Tens
     Returns:
         The new scores, ``[rows, vocab]``.
     """
-    used = scores.gather(1, history)
+    used = scores.gather(1, history)  # [rows, length]
     used = torch.where(used < 0, used * penalty, used / penalty)
     return scores.scatter(1, history, used)  # once for each token
 

@@ -100,7 +100,7 @@ def seasonal_naive(history: NDArray[np.float64], horizon: int, season: int) -> N
     widths = np.sign(levels - 0.5) * np.quantile(errors, np.abs(2 * levels - 1))  # [levels]
     widths[MEDIAN] = 0.0
     num_seasons = steps // season + 1
-    return copied[:, None] + np.sqrt(num_seasons)[:, None] * widths
+    return copied[:, None] + np.sqrt(num_seasons)[:, None] * widths  # [horizon, levels]
 
 
 class RidgeRegression(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,7 +191,7 @@ class RidgeRegression(msgspec.Struct, frozen=True, kw_only=True):
         last = fill_gaps(history, self.season)[-len(self.lag_means) :]
         level = last.mean()
         median = level + self.step_means + (last - level - self.lag_means) @ self.weights
-        return median[:, None] + self.band
+        return median[:, None] + self.band  # [horizon, levels]
 
 
 def num_ridge_lags(seasons: Sequence[int]) -> int:
@@ -292,7 +292,7 @@ def peer_quantiles(model: Peer, history: NDArray[np.float64], horizon: int) -> N
     percents = sorted({round(100 * abs(2 * level - 1)) for level in LEVELS if level != 0.5})
     forecast = model.forecast(y=history, h=horizon, level=percents)
     columns = [forecast["mean" if level == 0.5 else _column(level)] for level in LEVELS]
-    return np.sort(np.stack(columns, axis=1).astype(np.float64), axis=1)
+    return np.sort(np.stack(columns, axis=1).astype(np.float64), axis=1)  # [horizon, levels]
 
 
 def _column(level: float) -> str:
@@ -320,7 +320,7 @@ def _band_of(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
     scale = np.where(counts > 0, np.sqrt(squares.sum(axis=0) / np.maximum(counts, 1)), overall)
     if overall == 0:
         return np.zeros((len(scale), len(LEVELS)))
-    scaled = residuals / np.where(scale > 0, scale, 1.0)
+    scaled = residuals / np.where(scale > 0, scale, 1.0)  # [rows, horizon]
     quantiles = np.quantile(scaled[is_known], LEVELS)
     return scale[:, None] * (quantiles - quantiles[MEDIAN])
 
@@ -335,7 +335,7 @@ class _Decomposition:
 
     def __init__(self, lags: NDArray[np.float64], steps: NDArray[np.float64]) -> None:
         self.lag_means, self.step_means = lags.mean(axis=0), steps.mean(axis=0)
-        centered = lags - self.lag_means
+        centered = lags - self.lag_means  # [rows, lags]
         self._variances, self._axes = np.linalg.eigh(centered.T @ centered / len(lags))
         self._products = self._axes.T @ (centered.T @ (steps - self.step_means)) / len(lags)
 

@@ -267,7 +267,7 @@ def window_errors(
     """
     require_aligned(quantiles, actuals, "forecasts")
     require_aligned(scales, actuals, "scales")
-    rows = np.zeros((6, len(actuals)))
+    rows = np.zeros((6, len(actuals)))  # [figures, windows]
     for row, (actual, forecast, scale) in enumerate(zip(actuals, quantiles, scales, strict=True)):
         _require_quantiles(row, actual, forecast)
         is_known = ~np.isnan(actual)
@@ -321,7 +321,7 @@ def score_forecasts(
 
     def ratio(name: str, sums: NDArray[np.float64], totals: NDArray[np.float64]) -> ForecastScore:
         signature = f"{_SIGNATURES[name].format(season=season)}|bootstrap:{num_samples}|seed:{seed}"
-        statistics = np.stack([sums, totals], axis=1)
+        statistics = np.stack([sums, totals], axis=1)  # [windows, 2]
         with np.errstate(divide="ignore", invalid="ignore"):  # a resample of zeros has no score
             score = score_with_interval(
                 statistics, _ratio_of_sums, signature, num_samples=num_samples, seed=seed

@@ -70,7 +70,7 @@ def _iterate_gram(x: Tensor, num_steps: int) -> Tensor:
     of the step, since polynomials of one matrix commute.
     """
     identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    gram, product = torch.bmm(x, x.mT), identity.expand(len(x), -1, -1)
+    gram, product = torch.bmm(x, x.mT), identity.expand(len(x), -1, -1)  # [number, short, short]
     for _ in range(num_steps):
         factor = _polynomial(gram) + COEFFICIENTS[0] * identity
         product = torch.bmm(factor, product)

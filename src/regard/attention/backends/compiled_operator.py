@@ -143,7 +143,7 @@ def _(q: Tensor, k: Tensor, v: Tensor, *_: Any) -> Tensor:  # noqa: ARG001
 def _attend_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *arguments: Any
 ) -> list[Tensor]:
-    """Compute the cotangents of q, k, v and of the tensors of score and bias."""
+    """Compute the cotangents of q, k, v ``[batch, heads, length, dim]``, of score and bias."""
     call = _Arguments(*arguments)
     pattern = _read_pattern(call.pattern)
     if not call.tensors:

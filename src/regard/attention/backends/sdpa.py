@@ -70,7 +70,7 @@ class SdpaBackend:
                 self.is_causal,
                 scale=self.scale,
             )
-        with torch.enable_grad():
+        with torch.enable_grad():  # [batch, heads, length, dim]
             q, k, v = (tensor.detach().requires_grad_() for tensor in tensors)
             return torch.autograd.grad(self._attend(q, k, v), (q, k, v), cotangents[0])
 

@@ -161,7 +161,10 @@ class Shortcut(Protocol):
 
 
 class _Blockwise(torch.autograd.Function):
-    """Runs an `Operation`; its derivatives are derived operations."""
+    """Runs an `Operation`; its derivatives are derived operations.
+
+    The tensors are q, k and v, ``[batch, heads, length, dim]``, then those of score, bias and mask.
+    """
 
     generate_vmap_rule = True
 

@@ -116,4 +116,4 @@ class BlockAttention:
 def _intersect(left: Tensor | None, right: Tensor | None) -> Tensor | None:
     if left is None or right is None:
         return right if left is None else left
-    return left & right
+    return left & right  # [blocks, heads, queries, keys]

@@ -50,7 +50,7 @@ class DotProductBlock:
 
     def read(self, blocks: tuple[Tensor, ...]) -> tuple[BlockInputs[Tensor], Tensor, Tensor]:
         """Return the inputs of the value by name, and g and c, ``[blocks, rows, dim or 1]``."""
-        g, c = (fold_rows(block) for block in blocks[-2:])
+        g, c = (fold_rows(block) for block in blocks[-2:])  # [blocks, rows, dim], [blocks, rows, 1]
         return self.function.specs.unflatten(blocks[:-2]), g, c
 
     def weights(self, block_slice: BlockSlice, inputs: BlockInputs[Tensor]) -> Tensor:

@@ -222,7 +222,7 @@ def _combine(
     sees = total != 0  # also where it is not a number
     total = torch.where(sees, total, 1.0)
     weighted = [out * (factor / total) for (out, _), factor in zip(parts, factors, strict=True)]
-    out = torch.stack(weighted).sum(0).to(parts[0][0].dtype)
+    out = torch.stack(weighted).sum(0).to(parts[0][0].dtype)  # [batch, heads, queries, dim]
     return out, torch.where(sees, highest + total.log(), -torch.inf)
 
 

@@ -217,15 +217,15 @@ class PerHead:
 
     def gather(self, tensor: Tensor, block_slice: BlockSlice) -> Tensor:
         """Return the slice's heads."""
-        return tensor if self.num_heads == 1 else tensor[block_slice.heads]
+        return tensor if self.num_heads == 1 else tensor[block_slice.heads]  # [heads, ...]
 
     def allocate(self, block: Tensor) -> Tensor:
         """Allocate zeros."""
-        return _zeros((self.num_heads, *block.shape[1:]), block)
+        return _zeros((self.num_heads, *block.shape[1:]), block)  # [heads, ...]
 
     def scatter(self, total: Tensor, block: Tensor, block_slice: BlockSlice) -> None:
         """Add over all slices."""
-        (total if self.num_heads == 1 else total[block_slice.heads]).add_(block)
+        (total if self.num_heads == 1 else total[block_slice.heads]).add_(block)  # [heads, ...]
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ def _zeros(shape: tuple[int, ...], block: Tensor) -> Tensor:
 
 def fold_rows(block: Tensor) -> Tensor:
     """Fold the heads that share keys into the rows: ``[blocks, heads * queries, dim]``."""
-    return block.flatten(1, 2)
+    return block.flatten(1, 2)  # [blocks, rows, dim]
 
 
 def unfold_rows(rows: Tensor, block: Tensor) -> Tensor:

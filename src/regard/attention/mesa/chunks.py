@@ -89,7 +89,7 @@ def carry(chunks: Chunks, state: Tensor) -> tuple[Tensor, Tensor]:
         The states before every chunk, ``[batch, heads, num_chunks, dim + value_dim, dim]``, and the
         state after the last one.
     """
-    written = chunks.k * chunks.weights[..., -1:, :].mT
+    written = chunks.k * chunks.weights[..., -1:, :].mT  # [batch, heads, chunks, chunk, dim]
     products = torch.cat([chunks.k, chunks.v], dim=-1).mT @ written
     starts = []
     decays = chunks.decays[..., -1:, :]  # of whole chunks

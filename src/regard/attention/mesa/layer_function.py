@@ -225,7 +225,7 @@ def _prepare(
     tensors = [x.to(dtype) for x in (q, k, v, forget.unsqueeze(-1), write.unsqueeze(-1))]
     if lengths is None:
         return tuple(tensors)
-    padded = torch.arange(q.shape[2], device=q.device) >= lengths[:, None]
+    padded = torch.arange(q.shape[2], device=q.device) >= lengths[:, None]  # [batch, length]
     return tuple(x.masked_fill(padded[:, None, :, None], 0.0) for x in tensors)
 
 

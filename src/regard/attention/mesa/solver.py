@@ -92,7 +92,7 @@ def _solve_operator(
     num_iterations: int,
     tolerance: float | None,
 ) -> Tensor:
-    """Solve within a compiled graph, with first derivatives."""
+    """Solve in a compiled graph for b ``[batch, heads, num_chunks, chunk, dim]``."""
     systems = Systems(starts, decays, keys, weights, regularization)
     return _conjugate_gradient(systems, b, num_iterations, tolerance)
 
@@ -117,7 +117,10 @@ _solve_operator.register_autograd(_differentiate, setup_context=_save_solution)
 
 
 class _Solve(torch.autograd.Function):
-    """Implicit differentiation: every derivative is one more solve with the same matrices."""
+    """Implicit differentiation: every derivative is one more solve with the same matrices.
+
+    Right-hand sides, solutions and their tangents are ``[batch, heads, num_chunks, chunk, dim]``.
+    """
 
     generate_vmap_rule = True
 

@@ -306,7 +306,7 @@ def _levels(queries: Tensor, keys: Tensor, block: int, causal: bool) -> Tensor:
         rows, columns = rows // 2, columns // 2
         level = level + (distance > 1)
         distance = torch.where(distance > 1, (rows - columns).abs(), distance)
-    return level.masked_fill(keys > queries, -1) if causal else level
+    return level.masked_fill(keys > queries, -1) if causal else level  # [length, groups]
 
 
 def _attend_level(

@@ -86,7 +86,7 @@ def merge_rows(series: SeriesRows, clock_step: int | None) -> MergedRows:
         first = starts[index]
         is_twice = int(times[index]) in twice
         if is_twice:
-            pair = series.values[first : first + 2]
+            pair = series.values[first : first + 2]  # [2, columns]
             num_values = np.sum(~np.isnan(pair), axis=0)
             sums = np.nansum(pair, axis=0)
             values[index] = np.where(num_values, sums / np.maximum(num_values, 1), np.nan)

@@ -155,7 +155,7 @@ class SinglePassDecoder(EncoderDecoder[S]):
         return self.decode(target_ids, self.init_state(source_ids, lengths=lengths))
 
     def decode_step(self, ids: Tensor, state: S) -> Tensor:
-        """Decode one token; see `EncoderDecoder`."""
+        """Decode a token of each row: ids ``[batch]`` to logits ``[batch, vocab]``."""
         return self.logits(self.decode(ids[:, None], state)[:, 0])
 
 

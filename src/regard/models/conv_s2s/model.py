@@ -183,7 +183,7 @@ class ConvS2S(SinglePassDecoder[ConvolutionalState]):
     def init_state(
         self, source_ids: Tensor, *, lengths: Tensor | None = None
     ) -> ConvolutionalState:
-        """Read the source; return the state before the first token, see `EncoderDecoder`."""
+        """Read a source, ``[batch, length]``; return the state before the first token."""
         memory, lengths = self.encode(source_ids, lengths)
         caches = [ConvolutionCache() for _ in self.decoder]
         return ConvolutionalState(memory=memory, lengths=lengths, caches=caches)

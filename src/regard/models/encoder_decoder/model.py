@@ -155,7 +155,7 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         return self.decoder.decode(target_ids, memory=memory, lengths=lengths)
 
     def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> DecoderState:
-        """Read the source; return the state before the first token, see `EncoderDecoder`."""
+        """Read a source, ``[batch, length]``; return the state before the first token."""
         return DecoderState(
             memory=self._project(self.encode(source_ids, lengths)),
             lengths=token_lengths(source_ids, lengths, pad_id=self.pad_id),
@@ -163,7 +163,7 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
         )
 
     def decode_step(self, ids: Tensor, state: DecoderState) -> Tensor:
-        """Decode one token; see `EncoderDecoder`."""
+        """Decode a token of each row: ids ``[batch]`` to logits ``[batch, vocab]``."""
         hidden = self.decoder.decode(
             ids[:, None], state.caches, memory=state.memory, lengths=state.lengths
         )

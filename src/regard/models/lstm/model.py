@@ -196,7 +196,7 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
         return EncodedSource(x, lengths, finals)
 
     def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> RecurrentState:
-        """Read the source; return the state before the first token, see `EncoderDecoder`."""
+        """Read a source, ``[batch, length]``; return the state before the first token."""
         # A layer starts from the encoder's at the same distance from the top, or from its first.
         states, lengths, finals = self.encode(source_ids, lengths)
         offset = len(finals) - len(self.decoder)

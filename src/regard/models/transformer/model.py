@@ -257,7 +257,7 @@ class Transformer(EncoderDecoder[DecoderState]):
     def states_and_copies(
         self, source_ids: Tensor, target_ids: Tensor, *, lengths: Tensor | None = None
     ) -> tuple[Tensor, CopyDistribution | None]:
-        """Compute the decoder's last hidden states and what is copied; see `EncoderDecoder`."""
+        """Compute the last hidden states, ``[batch, length, dim]``, and what is copied."""
         states, lengths = self.encode(source_ids, lengths)
         x = embedded = self.target_embedding(target_ids, dtype=self.compute_dtype)
         for block in self.decoder_blocks:
@@ -322,7 +322,7 @@ class Transformer(EncoderDecoder[DecoderState]):
         return self.encoder_norm(x), lengths
 
     def init_state(self, source_ids: Tensor, *, lengths: Tensor | None = None) -> DecoderState:
-        """Read the source; return the state before the first token, see `EncoderDecoder`."""
+        """Read a source, ``[batch, length]``; return the state before the first token."""
         lengths = token_lengths(source_ids, lengths, pad_id=self.pad_id)
         states, _ = self.encode(source_ids, lengths)
         copy_head = self.copy_head

@@ -194,7 +194,7 @@ def _smoothed(
     edges = torch.linspace(
         low - _TAILS * width, high + _TAILS * width, num_points + 1, dtype=torch.float64
     )
-    below = torch.special.ndtr((edges[:, None] - nodes) / width)
+    below = torch.special.ndtr((edges[:, None] - nodes) / width)  # [edges, nodes]
     cell = float(edges[-1] - edges[0]) / num_points
     density = below.diff(dim=0) @ weights
     return SpectralDensity(edges[:-1] + cell / 2, density / (density.sum() * cell), nodes, weights)

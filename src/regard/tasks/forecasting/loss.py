@@ -91,7 +91,7 @@ def forecast_measures(
     """
     is_known = ~np.isnan(targets)
     low, high = quantiles[..., LEVELS.index(0.1)], quantiles[..., LEVELS.index(0.9)]
-    is_inside = (targets >= low) & (targets <= high)
+    is_inside = (targets >= low) & (targets <= high)  # [windows, horizon]
     return {
         "wql": weighted_quantile_loss(targets, quantiles),
         "coverage80": 100 * float(is_inside[is_known].mean()) if is_known.any() else math.nan,
@@ -121,7 +121,7 @@ def calibrate_bands(
     factors: dict[str, float] = {}
     for name, end in BANDS.items():
         below, above = median - quantiles[..., end], quantiles[..., -1 - end] - median
-        width = np.where(targets < median, below, above)
+        width = np.where(targets < median, below, above)  # [windows, horizon]
         with np.errstate(divide="ignore", invalid="ignore"):
             errors = np.abs(targets - median) / width
         errors = np.sort(errors[~np.isnan(errors)])

@@ -212,7 +212,7 @@ class SeriesWindows:
             rows = (series.known[row][start:][: len(values) + horizon] - mean) / std
             known[window : window + len(rows)] = np.nan_to_num(rows)
             self._known.append(known)
-            observed = np.zeros((window + len(values), config.num_observed))
+            observed = np.zeros((window + len(values), config.num_observed))  # [steps, columns]
             for column, numbers in enumerate(series.observed[row][start:].T):
                 observed[:, column] = fill_missing(np.concatenate([before, numbers]), seasons)
             self._observed.append(observed)
@@ -232,7 +232,7 @@ class SeriesWindows:
                 [arrays[row][origin + shift : origin + shift + size] for row, origin in pairs]
             )
 
-        values = cut(self._values, window + horizon)
+        values = cut(self._values, window + horizon)  # [batch, steps]
         patch = self.config.patch
         first_steps = [*range(0, window, patch), *range(window, window + horizon, patch)]
         phases = np.stack([self._phases[row][np.add(first_steps, origin)] for row, origin in pairs])

@@ -18,7 +18,7 @@ from regard.setup.config import RunConfig
 
 
 def _weighted_mean(states: Tensor) -> Tensor:
-    weights = torch.arange(1.0, 1 + states.shape[1])
+    weights = torch.arange(1.0, 1 + states.shape[1])  # [length] of [batch, length, dim]
     return torch.einsum("bld,l->bd", states, weights / weights.sum())
 
 
