@@ -39,4 +39,4 @@ def test_the_sparse_weights_of_long_sequences_come_back_dense():
 def test_the_hook_is_removed_after_use():
     model = build("full")
     cross_attention(model, torch.tensor([[3, 4]]), torch.tensor([[1, 5]]))
-    assert all(block.cross_attention.on_weights is None for block in model.decoder_blocks)
+    assert all(block.cross_attention.on_attention is None for block in model.decoder_blocks)

@@ -65,13 +65,15 @@ def test_keys_and_values_may_differ():
     ],
     ids=lambda layer: type(layer).__name__,
 )
-def test_the_hook_is_told_the_weights(layer):
+def test_the_hook_gets_weights_values_and_output(layer):
     memory = (STATES, STATES)
     expected = layer(QUERIES, memory, lengths=LENGTHS)
-    found = []
-    layer.on_weights = found.append
+    records = []
+    layer.on_attention = records.append
     torch.testing.assert_close(layer(QUERIES, memory, lengths=LENGTHS), expected)
-    (weights,) = found
+    ((_, keys, values, weights, output, _),) = records
+    torch.testing.assert_close(output[:, 0], expected)
+    assert keys.shape == values.shape == (2, 1, 4, 6)
     assert weights.shape == (2, 1, 3, 4)
     torch.testing.assert_close(weights[:, 0] @ STATES, expected)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import ConfigError
+from regard.layers.recorded_attention import AttentionRecord
 from regard.models import EncoderDecoder
 
 
@@ -39,12 +40,13 @@ def cross_attention(model: EncoderDecoder[Any], source_ids: Tensor, target_ids: 
             "the model has no attention over its source to align by.  "
             "Train one with `model.attention=luong` or `model.attention=bahdanau`."
         )
-    recorded: list[Tensor] = []
-    attention.on_weights = recorded.append
+    records: list[AttentionRecord] = []
+    attention.on_attention = records.append
     try:
         model.hidden_states(source_ids, target_ids)
     finally:
-        attention.on_weights = None
+        attention.on_attention = None
     # A recurrent decoder attends once for each position.
-    weights = torch.cat([part.to_dense() for part in recorded], dim=2)
+    parts = [record.weights.to_dense() for record in records if record.weights is not None]
+    weights = torch.cat(parts, dim=2)
     return weights.float().mean(1)  # [batch, length, source_length]

@@ -27,6 +27,7 @@ from regard.layers.patch_embedding import InputEmbedding, Patches
 from regard.layers.pointer_generator import CopyDistribution, CopySource, PointerGenerator
 from regard.layers.pooling import Pooler, mean_of_valid
 from regard.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
+from regard.layers.recorded_attention import AttentionRecord, RecordedAttention
 from regard.layers.recurrent import Lstm
 from regard.layers.relative_attention import RelativeAttention, RelativePositions
 from regard.layers.rotary import Rotary, rotate
@@ -35,6 +36,7 @@ from regard.layers.transformer_block import BlockConfig, DecoderBlock, Transform
 
 __all__ = [
     "AttentionConfig",
+    "AttentionRecord",
     "BahdanauAttention",
     "BlockConfig",
     "ConvBlock",
@@ -66,6 +68,7 @@ __all__ = [
     "PointerGenerator",
     "Pooler",
     "RMSNorm",
+    "RecordedAttention",
     "RelativeAttention",
     "RelativePositions",
     "Rotary",

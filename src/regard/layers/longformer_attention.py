@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from regard.attention import Full, Global, Local, Pattern, ScoreDependentPattern, attend
+from regard.attention import Full, Global, Lengths, Local, Pattern, ScoreDependentPattern
 from regard.layers.layer import Description
 from regard.layers.linear import Linear
 from regard.layers.multi_head_attention import SelfAttention
@@ -84,62 +83,25 @@ class LongformerAttention(SelfAttention):
             parts.append(self._attend_globally(x, lengths, num_global))
         if num_global < x.shape[1]:
             parts.append(self._attend_by_pattern(x, lengths, num_global))
-        if self.on_weights is not None:
-            self.on_weights(_stack([weights for _, weights in parts if weights is not None]))
-        out = torch.cat([out for out, _ in parts], dim=2)  # [batch, heads, length, head_dim]
+        out = torch.cat(parts, dim=2)  # [batch, heads, length, head_dim]
         return self.output(out.transpose(1, 2).flatten(2))
 
-    def _attend_globally(
-        self, x: Tensor, lengths: Tensor | None, num_global: int
-    ) -> tuple[Tensor, Tensor | None]:
-        """Attend with the global tokens.
-
-        Returns:
-            Output ``[batch, heads, num_global, head_dim]``, and weights where `on_weights` is set.
-        """
+    def _attend_globally(self, x: Tensor, lengths: Tensor | None, num_global: int) -> Tensor:
+        """Attend with the global tokens; return ``[batch, heads, num_global, head_dim]``."""
         (q,) = self._heads(self.global_query(x[:, :num_global]), 1)
         k, v = self._heads(self.global_key_value(x), 2)
-        return self._weigh(q, k, v, pattern=Full(), lengths=lengths, first=0)
+        lengths = _pair_of_lengths(lengths, num_global, first=0)
+        return self.attend(q, k, v, pattern=Full(), lengths=lengths)
 
-    def _attend_by_pattern(
-        self, x: Tensor, lengths: Tensor | None, num_global: int
-    ) -> tuple[Tensor, Tensor | None]:
-        """Attend with all other tokens.
-
-        Returns:
-            Output ``[batch, heads, length - num_global, head_dim]``, and weights where
-            `on_weights` is set.
-        """
+    def _attend_by_pattern(self, x: Tensor, lengths: Tensor | None, num_global: int) -> Tensor:
+        """Attend with all others; return ``[batch, heads, length - num_global, head_dim]``."""
         q, k, v = self._project(x)
         if isinstance(self.pattern, ScoreDependentPattern):  # may need all queries
-            out, weights = self._weigh(q, k, v, pattern=self.pattern, lengths=lengths, first=0)
-            return out[:, :, num_global:], None if weights is None else weights[:, :, num_global:]
+            lengths = _pair_of_lengths(lengths, q.shape[2], first=0)
+            return self.attend(q, k, v, lengths=lengths, first_query=num_global)
         q = q[:, :, num_global:]
-        return self._weigh(q, k, v, pattern=self.pattern, lengths=lengths, first=num_global)
-
-    def _weigh(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        pattern: Pattern,
-        lengths: Tensor | None,
-        first: int,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Attend with queries from position `first` on.
-
-        Returns:
-            Output ``[batch, heads, queries, head_dim]``, and the weights where `on_weights` is set.
-        """
-        compute = partial(attend, q, k, v, pattern=pattern, query_offset=first)
-        # A pair, since `attend` takes one tensor for the keys alone.
-        lengths_of_both = None
-        if lengths is not None:
-            lengths_of_both = ((lengths - first).clamp(0, q.shape[2]), lengths)
-        if self.on_weights is None:
-            return compute(lengths=lengths_of_both), None
-        return compute(lengths=lengths_of_both, return_weights=True)
+        lengths = _pair_of_lengths(lengths, q.shape[2], first=num_global)
+        return self.attend(q, k, v, lengths=lengths, query_offset=num_global)
 
     def describe(self) -> Description:
         """Return the heads, the pattern and the number of global tokens."""
@@ -163,8 +125,9 @@ class LongformerAttention(SelfAttention):
         return flops
 
 
-def _stack(weights: list[Tensor]) -> Tensor:
-    """Concatenate weights ``[batch, heads, queries, keys]`` by query; sparse where one is."""
-    if any(part.is_sparse for part in weights):
-        weights = [part if part.is_sparse else part.to_sparse() for part in weights]
-    return torch.cat(weights, dim=2)
+def _pair_of_lengths(lengths: Tensor | None, num_queries: int, *, first: int) -> Lengths:
+    """Return the valid queries from position `first` on, and the valid keys, of each row.
+
+    A pair, since `attend` takes one tensor for the keys alone.
+    """
+    return None if lengths is None else ((lengths - first).clamp(0, num_queries), lengths)

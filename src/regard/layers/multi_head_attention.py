@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from regard.attention import Full, Lengths, Pattern, attend
+from regard.attention import Full, Lengths, Pattern
 from regard.errors import ConfigError
 from regard.layers.cache import Cache, cache_for
-from regard.layers.layer import Description, Layer, describe_pattern
+from regard.layers.layer import Description, describe_pattern
 from regard.layers.linear import Linear
+from regard.layers.recorded_attention import RecordedAttention
 from regard.layers.rotary import Rotary
 from regard.settings.binding import check_count
 
 
-class MultiHeadAttention(Layer):
+class MultiHeadAttention(RecordedAttention):
     """The base of self- and cross-attention: heads, the call of `attend`, the output map.
 
     Args:
@@ -42,7 +40,7 @@ class MultiHeadAttention(Layer):
         head_dim: int | None = None,
         bias: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(pattern)
         check_count(num_heads, "num_heads")
         check_count(
             dim if head_dim is None else head_dim, "dim" if head_dim is None else "head_dim"
@@ -52,15 +50,9 @@ class MultiHeadAttention(Layer):
                 f"dim must be a multiple of num_heads ({num_heads}), not {dim}; or set head_dim"
             )
         self.num_heads, self.head_dim = num_heads, head_dim or dim // num_heads
-        self.pattern = pattern
         self.output = Linear(
             num_heads * self.head_dim, dim, bias=bias, init_scale=output_init_scale
         )
-        self.on_weights: Callable[[Tensor], None] | None = None
-        """Called with the weights ``[batch, heads, queries, keys]`` of every pass, where set.
-
-        They are a sparse tensor where a sparse pattern meets long sequences (see `attend`).
-        """
 
     def _heads(self, x: Tensor, num_splits: int) -> tuple[Tensor, ...]:
         """Split ``[batch, length, splits * dim]`` into ``[batch, heads, length, head_dim]``."""
@@ -77,21 +69,9 @@ class MultiHeadAttention(Layer):
         query_offset: int,
         key_positions: Tensor | None = None,
     ) -> Tensor:
-        compute = partial(
-            attend,
-            q,
-            k,
-            v,
-            pattern=self.pattern,
-            lengths=lengths,
-            query_offset=query_offset,
-            key_positions=key_positions,
+        out = self.attend(
+            q, k, v, lengths=lengths, query_offset=query_offset, key_positions=key_positions
         )
-        if self.on_weights is None:
-            out = compute()
-        else:
-            out, weights = compute(return_weights=True)
-            self.on_weights(weights)
         return self.output(out.transpose(1, 2).flatten(2))  # [batch, queries, dim]
 
     def describe(self) -> Description:

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from regard.attention import Causal, LengthDependentPattern, Pattern, TransformerXL, attend
+from regard.attention import Causal, LengthDependentPattern, Pattern, TransformerXL
 from regard.layers.cache import PositionCounter
 from regard.layers.initialization import fill_normal
 from regard.layers.layer import Description, Layer
@@ -184,20 +183,13 @@ class RelativeAttention(MultiHeadAttention):
             start = num_kept  # key j is at position j
         else:
             key_positions = torch.arange(start - num_kept, start + x.shape[1], device=x.device)
-        compute = partial(
-            attend,
+        out = self.attend(
             *(q, k, v),
-            pattern=self.pattern,
             score=self._score(k.shape[2], x.dtype),
             lengths=None if lengths is None else (lengths, lengths),
             query_offset=start,
             key_positions=key_positions,
         )
-        if self.on_weights is None:
-            out = compute()
-        else:
-            out, weights = compute(return_weights=True)
-            self.on_weights(weights)
         return self.output(out.transpose(1, 2).flatten(2))
 
     def make_cache(self) -> KeyValueMemory:

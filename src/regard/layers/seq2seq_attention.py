@@ -8,9 +8,7 @@ states themselves. Cost: queries x keys x dim; the additive score also holds as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +19,17 @@ from regard.attention import (
     Full,
     Pattern,
     ScoreFunction,
-    attend,
 )
 from regard.layers.initialization import fill_normal
-from regard.layers.layer import Description, Layer, describe_pattern
+from regard.layers.layer import Description, describe_pattern
 from regard.layers.linear import Linear
+from regard.layers.recorded_attention import RecordedAttention
 
 Memory = tuple[Tensor, Tensor]
 """Keys and values of the source, ``[batch, keys, dim]`` each."""
 
 
-class Seq2SeqAttention(Layer):
+class Seq2SeqAttention(RecordedAttention):
     """One head of dot products ``s . h``, not scaled, without any map of its own.
 
     Args:
@@ -43,14 +41,8 @@ class Seq2SeqAttention(Layer):
     score_name = "dot"
 
     def __init__(self, dim: int, pattern: Pattern = Full()) -> None:  # noqa: B008 - immutable
-        super().__init__()
+        super().__init__(pattern)
         self.dim = dim
-        self.pattern = pattern
-        self.on_weights: Callable[[Tensor], None] | None = None
-        """Called with the weights ``[batch, 1, queries, keys]`` of every pass, where set.
-
-        A decoder that attends before it knows the next query makes one pass a position.
-        """
 
     def forward(
         self,
@@ -72,20 +64,9 @@ class Seq2SeqAttention(Layer):
             Contexts, ``[batch, queries, value_dim]``.
         """
         q, k, v = (tensor[:, None] for tensor in (self._map(queries), *memory))
-        compute = partial(
-            attend,
-            q,
-            k,
-            v,
-            pattern=self.pattern,
-            score=self._score(q.dtype),
-            lengths=lengths,
-            query_offset=query_offset,
+        out = self.attend(
+            q, k, v, score=self._score(q.dtype), lengths=lengths, query_offset=query_offset
         )
-        if self.on_weights is None:
-            return compute()[:, 0]
-        out, weights = compute(return_weights=True)
-        self.on_weights(weights)
         return out[:, 0]
 
     def describe(self) -> Description:

@@ -91,13 +91,13 @@ def test_patterns_of_cross_attention_alternate_over_the_layers():
 
 def test_the_last_but_one_layer_aligns():
     model = build(num_decoder_layers=3)
-    found = []
+    records = []
     assert model.alignment_attention is model.decoder_blocks[1].cross_attention
-    model.alignment_attention.on_weights = found.append
+    model.alignment_attention.on_attention = records.append
     model.hidden_states(SOURCE, TARGET)
-    (weights,) = found
-    assert weights.shape == (2, 1, 8, 7)
-    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 1, 8, dtype=torch.float64))
+    (record,) = records
+    assert record.weights.shape == (2, 1, 8, 7)
+    torch.testing.assert_close(record.weights.sum(-1), torch.ones(2, 1, 8, dtype=torch.float64))
 
 
 def test_hidden_states_begin_with_a_variance_near_that_of_the_embeddings():

@@ -140,10 +140,10 @@ def test_beams_of_one_source_change_places_without_it():
 def test_the_last_layer_but_one_aligns():
     model = build()
     assert model.alignment_attention is model.decoder_blocks[1].cross_attention
-    weights = []
-    model.alignment_attention.on_weights = weights.append
+    records = []
+    model.alignment_attention.on_attention = records.append
     model(SOURCE, TARGET)
-    assert weights[0].shape == (2, 2, 8, 6)
+    assert records[0].weights.shape == (2, 2, 8, 6)
 
 
 def test_attention_of_both_sides_and_between_them_is_told():

@@ -166,15 +166,15 @@ def test_a_change_of_a_global_token_is_seen_by_all():
 
 
 @pytest.mark.parametrize("length", [7, 700])
-def test_weights_told_give_every_row_a_sum_of_one(length):
-    mix, told = attention(Local(1, 1), 2), []
-    mix.on_weights = told.append
+def test_the_weights_of_every_row_sum_to_one(length):
+    mix, records = attention(Local(1, 1), 2), []
+    mix.on_attention = records.append
     x = torch.randn(1, length, 8, dtype=torch.float64)
     expected = mix(x)
-    weights = told[0].to_dense()
+    weights = torch.cat([record.weights.to_dense() for record in records], dim=2)
     assert weights.shape == (1, 2, length, length)
     torch.testing.assert_close(weights.sum(-1), torch.ones(1, 2, length).double())
-    mix.on_weights = None
+    mix.on_attention = None
     torch.testing.assert_close(mix(x), expected)
 
 

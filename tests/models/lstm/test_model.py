@@ -110,11 +110,11 @@ def test_patterns_of_cross_attention_decode_as_they_read(attention, cross):
 @pytest.mark.parametrize("input_feeding", [True, False])
 def test_the_aligning_attention_tells_weights_that_sum_to_one(attention, input_feeding):
     model = build(attention=attention, input_feeding=input_feeding)
-    found = []
+    records = []
     assert model.alignment_attention is not None
-    model.alignment_attention.on_weights = found.append
+    model.alignment_attention.on_attention = records.append
     model.hidden_states(SOURCE, TARGET)
-    weights = torch.cat(found, dim=2)
+    weights = torch.cat([record.weights for record in records], dim=2)
     assert weights.shape == (2, 1, 4, 5)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 1, 4, dtype=torch.float64))
     assert not weights[1, :, :, 3:].any()

@@ -224,8 +224,9 @@ def test_a_window_limits_what_a_target_token_sees():
 
 def test_padded_sources_as_long_as_the_targets_do_not_blank_the_targets():
     model = with_attention()
-    weights = []
-    model.decoder_blocks[0].cross_attention.on_weights = weights.append
+    records = []
+    model.decoder_blocks[0].cross_attention.on_attention = records.append
     model(LONG_SOURCE, LONG_TARGET)
     assert LONG_SOURCE.shape == LONG_TARGET.shape
-    torch.testing.assert_close(weights[0].sum(-1), torch.ones(2, 2, 9, dtype=torch.float64))
+    weights = records[0].weights
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 9, dtype=torch.float64))

@@ -245,10 +245,10 @@ def test_biases_are_shared_by_all_layers():
 
 def test_weights_can_be_watched():
     model, seen = build(), []
-    model.mixers[0].on_weights = seen.append
+    model.mixers[0].on_attention = seen.append
     plain = build().hidden_states(IDS)
     assert_close(model.hidden_states(IDS), plain)
-    assert_close(seen[0].sum(-1), torch.ones(2, 2, 14, dtype=torch.float64))
+    assert_close(seen[0].weights.sum(-1), torch.ones(2, 2, 14, dtype=torch.float64))
 
 
 def test_long_segments_are_computed_block_by_block_and_equal_the_dense_definition():
