@@ -15,7 +15,14 @@ from regard.layers.cross_entropy import linear_cross_entropy, mixture_cross_entr
 from regard.layers.dropout import Dropout, set_dropout_generator
 from regard.layers.embedding import SegmentedEmbedding, TokenEmbedding
 from regard.layers.feed_forward import FeedForward
-from regard.layers.layer import Description, Flow, Layer, count_flops, describe
+from regard.layers.layer import (
+    Description,
+    Flow,
+    Layer,
+    count_flops,
+    describe,
+    describe_pattern,
+)
 from regard.layers.linear import Linear, use_plain_linears
 from regard.layers.longformer_attention import LongformerAttention
 from regard.layers.lora import LowRank, add_low_rank, merge_low_rank
@@ -83,6 +90,7 @@ __all__ = [
     "cache_for",
     "count_flops",
     "describe",
+    "describe_pattern",
     "linear_cross_entropy",
     "mean_of_valid",
     "merge_low_rank",

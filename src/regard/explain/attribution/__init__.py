@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from regard.errors import ConfigError, did_you_mean
+from regard.explain.attribution.flow import FLOW
 from regard.explain.attribution.gradient_input import GRADIENT_INPUT
 from regard.explain.attribution.integrated_gradients import INTEGRATED_GRADIENTS
 from regard.explain.attribution.method import Attribution, Budget, Method
 from regard.explain.attribution.occlusion import OCCLUSION
 from regard.explain.attribution.random_scores import RANDOM
+from regard.explain.attribution.raw_attention import RAW_ATTENTION
+from regard.explain.attribution.rollout import ROLLOUT
 
 METHODS: dict[str, Method] = {
     "integrated_gradients": INTEGRATED_GRADIENTS,
     "gradient_input": GRADIENT_INPUT,
     "occlusion": OCCLUSION,
+    "attention": RAW_ATTENTION,
+    "rollout": ROLLOUT,
+    "flow": FLOW,
     "random": RANDOM,
 }
 """The methods by name."""

@@ -1,0 +1,268 @@
+"""The attention that a model used for a prediction: weights, queries, keys and values by layer.
+
+Layers hand out what they compute (`regard.layers.recorded_attention`); nothing is computed again
+for the picture. `check` proves it: weights times values, compared with what the layers gave to the
+next ones in a pass that recorded nothing. Sparse weights stay sparse. Cost: one pass, and the
+weights of the layers that are held at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from regard.attention import Hierarchical, Pattern
+from regard.errors import ConfigError
+from regard.explain.head_outputs import replace_head_outputs
+from regard.explain.prediction import Prediction, Stack
+from regard.layers import AttentionRecord, RecordedAttention, describe_pattern
+
+_MOST_BYTES = 512 * 1024**2  # of the weights that are held at once
+_SPARSE_BYTES = 4 * 8 + 4  # of a weight in a sparse tensor: four indices and a number
+
+
+@dataclass(frozen=True, eq=False)
+class LayerAttention:
+    """The attention of one layer in one prediction.
+
+    Args:
+        path: Of the layer in the model.
+        kind: ``cross`` where it reads the source, else the name of its stack, such as encoder.
+        depth: Index of its block in the stack.
+        stack: Index of the stack of its queries.
+        pattern: Which pairs may attend.
+        num_heads: Of queries.
+        first_query: Feature of the first query.
+        first_key: Feature of the first key.
+        records: Of its calls, each ``[1, heads, ...]``, in the order of the queries.
+    """
+
+    path: str
+    kind: str
+    depth: int
+    stack: int
+    pattern: Pattern
+    num_heads: int
+    first_query: int
+    first_key: int
+    records: tuple[AttentionRecord, ...]
+
+    @property
+    def num_queries(self) -> int:
+        """Number of queries."""
+        return sum(record.output.shape[2] for record in self.records)
+
+    @property
+    def num_keys(self) -> int:
+        """Number of keys."""
+        return self.records[0].keys.shape[2]
+
+    @property
+    def refusal(self) -> str:
+        """Why it has no weights, in a sentence; empty where it has."""
+        if all(record.weights is not None for record in self.records):
+            return ""
+        return f"{self.path} has no weights to show: {self.pattern!r} averages keys."
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights, ``[heads, queries, keys]``; sparse where the layer computed sparse ones.
+
+        Raises:
+            ConfigError: The pattern has no weights.
+        """
+        parts = [record.weights for record in self.records if record.weights is not None]
+        if len(parts) < len(self.records):
+            raise ConfigError(self.refusal)
+        if any(part.is_sparse for part in parts):
+            parts = [part if part.is_sparse else part.to_sparse() for part in parts]
+        weights = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+        return weights.detach()[0]
+
+    @property
+    def mean_weights(self) -> Tensor:
+        """The mean of the weights over heads, dense, ``[queries, keys]``, float32 at least."""
+        weights = self.weights
+        total = weights.sum(0) if not weights.is_sparse else torch.sparse.sum(weights, dim=0)
+        total = total.to_dense()
+        return total.to(torch.promote_types(total.dtype, torch.float32)) / self.num_heads
+
+
+def capture(prediction: Prediction, paths: Collection[str] | None = None) -> list[LayerAttention]:
+    """Return the attention of a prediction by layer, encoder first; none without attention.
+
+    Args:
+        prediction: Whose model runs once.
+        paths: Of the layers; None is all of them.
+    """
+    layers = attention_layers(prediction)
+    if paths is not None:
+        layers = {path: layer for path, layer in layers.items() if path in paths}
+    if not layers:
+        return []
+    records: dict[str, list[AttentionRecord]] = {path: [] for path in layers}
+    with torch.no_grad(), ExitStack() as stack:
+        for path, layer in layers.items():
+            stack.callback(setattr, layer, "on_attention", layer.on_attention)
+            layer.on_attention = records[path].append
+        prediction.scores(prediction.full_weights())
+    return [
+        _locate(prediction, path, layer, tuple(records[path]))
+        for path, layer in layers.items()
+        if records[path]
+    ]
+
+
+def capture_in_parts(
+    prediction: Prediction, *, most_bytes: int = _MOST_BYTES
+) -> Iterator[LayerAttention]:
+    """Return the attention of a prediction by layer, with a bound on what is held at once.
+
+    Args:
+        prediction: Whose model runs once for each part.
+        most_bytes: Of the weights of a part; a part has one layer at least.
+
+    Yields:
+        The layers, encoder first.
+    """
+    part: list[str] = []
+    total = 0
+    for path, layer in attention_layers(prediction).items():
+        size = _weight_bytes(prediction, layer)
+        if part and total + size > most_bytes:
+            yield from _pop_all(capture(prediction, part))
+            part, total = [], 0
+        part.append(path)
+        total += size
+    if part:
+        yield from _pop_all(capture(prediction, part))
+
+
+def attention_layers(prediction: Prediction) -> dict[str, RecordedAttention]:
+    """Return the layers of attention of a prediction's model by path, encoder first."""
+    return {
+        path: module
+        for path, module in prediction.model.named_modules()
+        if isinstance(module, RecordedAttention)
+    }
+
+
+def check(prediction: Prediction, layers: Collection[LayerAttention] | None = None) -> float:
+    """Compare weights times values with what the layers gave in a pass without recording.
+
+    Args:
+        prediction: Whose model runs once.
+        layers: From `capture`; None captures all of them. Those without weights are left out.
+
+    Returns:
+        The largest difference over all layers, relative to the largest number of each output; 0
+        without attention. In float32 it is rounding, below 1e-5.
+    """
+    captured = capture(prediction) if layers is None else layers
+    modules = attention_layers(prediction)
+    outputs: dict[str, list[Tensor]] = {layer.path: [] for layer in captured}
+
+    def keep(path: str, output: Tensor) -> Tensor:
+        outputs[path].append(output.detach().transpose(1, 2))
+        return output
+
+    replacements = {modules[path]: lambda output, path=path: keep(path, output) for path in outputs}
+    with torch.no_grad(), replace_head_outputs(replacements):
+        prediction.scores(prediction.full_weights())
+    errors = [0.0]
+    for layer in captured:
+        if not layer.refusal:
+            shown = torch.cat([recompute(record) for record in layer.records], dim=2)
+            used = torch.cat(outputs[layer.path], dim=2)
+            largest = used.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
+            errors.append(float((shown - used).abs().amax() / largest))
+    return max(errors)
+
+
+def recompute(record: AttentionRecord) -> Tensor:
+    """Compute weights times values, ``[batch, heads, queries, value_dim]``, float32 at least.
+
+    Args:
+        record: With weights, dense or sparse.
+
+    Raises:
+        ConfigError: The pattern has no weights.
+    """
+    weights, values = record.weights, record.values
+    if weights is None:
+        raise ConfigError("the pattern has no weights.")
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    values = values.to(dtype).repeat_interleave(weights.shape[1] // values.shape[1], dim=1)
+    if not weights.is_sparse:
+        return weights.to(dtype) @ values
+    batch, heads, queries, keys = weights.shape
+    index, numbers = weights.coalesce().indices(), weights.coalesce().values()
+    block = index[0] * heads + index[1]  # of a block-diagonal matrix of all heads
+    matrix = torch.sparse_coo_tensor(
+        torch.stack([block * queries + index[2], block * keys + index[3]]),
+        numbers.to(dtype),
+        (batch * heads * queries, batch * heads * keys),
+        is_coalesced=True,
+        check_invariants=False,
+    )
+    return (matrix @ values.flatten(0, 2)).unflatten(0, (batch, heads, queries))
+
+
+def pattern_text(pattern: Pattern) -> str:
+    """Write a pattern as settings have it, or as Python does."""
+    return describe_pattern(pattern).removeprefix("pattern ")
+
+
+def _locate(
+    prediction: Prediction,
+    path: str,
+    layer: RecordedAttention,
+    records: tuple[AttentionRecord, ...],
+) -> LayerAttention:
+    """Return a layer's records with the features of its queries and keys."""
+    number, depth = _position(prediction.stacks, layer)
+    stack = prediction.stacks[number]
+    source = prediction.stacks[0] if layer.reads_source else stack
+    return LayerAttention(
+        path=path,
+        kind="cross" if layer.reads_source else stack.name,
+        depth=depth,
+        stack=number,
+        pattern=layer.pattern,
+        num_heads=layer.num_heads,
+        first_query=stack.start,
+        first_key=source.start,
+        records=records,
+    )
+
+
+def _position(stacks: tuple[Stack, ...], layer: nn.Module) -> tuple[int, int]:
+    """Return the indices of a layer's stack and of its block; one outside is in the last block."""
+    for number, stack in enumerate(stacks):
+        for depth, block in enumerate(stack.layers):
+            if any(module is layer for module in block.modules()):
+                return number, depth
+    return len(stacks) - 1, len(stacks[-1].layers) - 1
+
+
+def _weight_bytes(prediction: Prediction, layer: RecordedAttention) -> int:
+    """Estimate the bytes of a layer's weights, all heads together."""
+    if isinstance(layer.pattern, Hierarchical):
+        return 0
+    number, _ = _position(prediction.stacks, layer)
+    stack = prediction.stacks[number]
+    source = prediction.stacks[0] if layer.reads_source else stack
+    queries, keys = stack.stop - stack.start, source.stop - source.start
+    pairs = layer.pattern.count_pairs(queries, keys).attended
+    return layer.num_heads * min(4 * queries * keys, _SPARSE_BYTES * pairs)
+
+
+def _pop_all(layers: list[LayerAttention]) -> Iterator[LayerAttention]:
+    """Yield layers, first to last, without keeping a reference to them."""
+    layers.reverse()
+    while layers:
+        yield layers.pop()
