@@ -8,11 +8,13 @@ weights of the layers that are held at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.attention import Hierarchical, Pattern
@@ -25,7 +27,7 @@ _MOST_BYTES = 512 * 1024**2  # of the weights that are held at once
 _SPARSE_BYTES = 4 * 8 + 4  # of a weight in a sparse tensor: four indices and a number
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class LayerAttention:
     """The attention of one layer in one prediction.
 
@@ -68,7 +70,7 @@ class LayerAttention:
             return ""
         return f"{self.path} has no weights to show: {self.pattern!r} averages keys."
 
-    @property
+    @cached_property
     def weights(self) -> Tensor:
         """The weights, ``[heads, queries, keys]``; sparse where the layer computed sparse ones.
 
@@ -80,16 +82,44 @@ class LayerAttention:
             raise ConfigError(self.refusal)
         if any(part.is_sparse for part in parts):
             parts = [part if part.is_sparse else part.to_sparse() for part in parts]
-        weights = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
-        return weights.detach()[0]
+        weights = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)).detach()
+        if not weights.is_sparse:
+            return weights[0]
+        weights = weights.coalesce()
+        return torch.sparse_coo_tensor(
+            weights.indices()[1:],
+            weights.values(),
+            weights.shape[1:],
+            is_coalesced=True,
+            check_invariants=False,
+        )
 
-    @property
+    @cached_property
     def mean_weights(self) -> Tensor:
         """The mean of the weights over heads, dense, ``[queries, keys]``, float32 at least."""
+        return self.sum_tiles(1).sum(0) / self.num_heads
+
+    def sum_tiles(self, tile: int) -> Tensor:
+        """Add up the weights in tiles of queries and keys.
+
+        Args:
+            tile: Positions of a tile, 1 or more.
+
+        Returns:
+            ``[heads, tiles of queries, tiles of keys]``, dense, float32 at least; its size is what
+            bounds the memory.
+        """
         weights = self.weights
-        total = weights.sum(0) if not weights.is_sparse else torch.sparse.sum(weights, dim=0)
-        total = total.to_dense()
-        return total.to(torch.promote_types(total.dtype, torch.float32)) / self.num_heads
+        heads, queries, keys = weights.shape
+        dtype = torch.promote_types(weights.dtype, torch.float32)
+        if not weights.is_sparse:
+            padded = F.pad(weights.to(dtype), (0, -keys % tile, 0, -queries % tile))
+            return padded.unflatten(2, (-1, tile)).sum(-1).unflatten(1, (-1, tile)).sum(2)
+        rows, columns = -(-queries // tile), -(-keys // tile)
+        head, query, key = weights.indices()
+        cells = (head * rows + query // tile) * columns + key // tile
+        total = torch.zeros(heads * rows * columns, dtype=dtype)
+        return total.index_add_(0, cells, weights.values().to(dtype)).view(heads, rows, columns)
 
 
 def capture(prediction: Prediction, paths: Collection[str] | None = None) -> list[LayerAttention]:
@@ -104,12 +134,7 @@ def capture(prediction: Prediction, paths: Collection[str] | None = None) -> lis
         layers = {path: layer for path, layer in layers.items() if path in paths}
     if not layers:
         return []
-    records: dict[str, list[AttentionRecord]] = {path: [] for path in layers}
-    with torch.no_grad(), ExitStack() as stack:
-        for path, layer in layers.items():
-            stack.callback(setattr, layer, "on_attention", layer.on_attention)
-            layer.on_attention = records[path].append
-        prediction.scores(prediction.full_weights())
+    records = record_attention(layers, lambda: prediction.scores(prediction.full_weights()))
     return [
         _locate(prediction, path, layer, tuple(records[path]))
         for path, layer in layers.items()
@@ -151,35 +176,64 @@ def attention_layers(prediction: Prediction) -> dict[str, RecordedAttention]:
     }
 
 
-def check(prediction: Prediction, layers: Collection[LayerAttention] | None = None) -> float:
-    """Compare weights times values with what the layers gave in a pass without recording.
+def record_attention(
+    layers: Mapping[str, RecordedAttention], run: Callable[[], object]
+) -> dict[str, list[AttentionRecord]]:
+    """Return the records of layers, by their paths, while a function runs, without gradient.
 
     Args:
-        prediction: Whose model runs once.
-        layers: From `capture`; None captures all of them. Those without weights are left out.
+        layers: By path.
+        run: Runs the model once.
+    """
+    records: dict[str, list[AttentionRecord]] = {path: [] for path in layers}
+    with torch.no_grad(), ExitStack() as stack:
+        for path, layer in layers.items():
+            stack.callback(setattr, layer, "on_attention", layer.on_attention)
+            layer.on_attention = records[path].append
+        run()
+    return records
+
+
+def check(prediction: Prediction) -> float:
+    """Compare the attention shown with the attention used, see `largest_error`.
+
+    Args:
+        prediction: Whose model runs twice.
+    """
+    layers = attention_layers(prediction)
+    return largest_error(layers, lambda: prediction.scores(prediction.full_weights()))
+
+
+def largest_error(layers: Mapping[str, RecordedAttention], run: Callable[[], object]) -> float:
+    """Compare weights times values with what the layers give in a pass without recording.
+
+    Args:
+        layers: By path; those without weights are left out.
+        run: Runs the model once, with the same result each time.
 
     Returns:
         The largest difference over all layers, relative to the largest number of each output; 0
         without attention. In float32 it is rounding, below 1e-5.
     """
-    captured = capture(prediction) if layers is None else layers
-    modules = attention_layers(prediction)
-    outputs: dict[str, list[Tensor]] = {layer.path: [] for layer in captured}
+    records = record_attention(layers, run)
+    outputs: dict[str, list[Tensor]] = {path: [] for path in layers}
 
     def keep(path: str, output: Tensor) -> Tensor:
-        outputs[path].append(output.detach().transpose(1, 2))
+        outputs[path].append(output.transpose(1, 2))
         return output
 
-    replacements = {modules[path]: lambda output, path=path: keep(path, output) for path in outputs}
+    replacements = {
+        layer: lambda output, path=path: keep(path, output) for path, layer in layers.items()
+    }
     with torch.no_grad(), replace_head_outputs(replacements):
-        prediction.scores(prediction.full_weights())
+        run()
     errors = [0.0]
-    for layer in captured:
-        if not layer.refusal:
-            shown = torch.cat([recompute(record) for record in layer.records], dim=2)
-            used = torch.cat(outputs[layer.path], dim=2)
+    for path, calls in records.items():
+        if calls and all(record.weights is not None for record in calls):
+            shown = torch.cat([recompute(record) for record in calls], dim=2)
+            used = torch.cat(outputs[path], dim=2)
             largest = used.abs().amax().clamp(min=torch.finfo(torch.float32).tiny)
-            errors.append(float((shown - used).abs().amax() / largest))
+            errors.append(float(((shown - used).abs().amax() / largest).detach()))
     return max(errors)
 
 
@@ -210,6 +264,14 @@ def recompute(record: AttentionRecord) -> Tensor:
         check_invariants=False,
     )
     return (matrix @ values.flatten(0, 2)).unflatten(0, (batch, heads, queries))
+
+
+def layer_sizes(prediction: Prediction, layer: RecordedAttention) -> tuple[int, int]:
+    """Return the number of queries and of keys of a layer."""
+    number, _ = _position(prediction.stacks, layer)
+    stack = prediction.stacks[number]
+    source = prediction.stacks[0] if layer.reads_source else stack
+    return stack.stop - stack.start, source.stop - source.start
 
 
 def pattern_text(pattern: Pattern) -> str:
@@ -253,10 +315,7 @@ def _weight_bytes(prediction: Prediction, layer: RecordedAttention) -> int:
     """Estimate the bytes of a layer's weights, all heads together."""
     if isinstance(layer.pattern, Hierarchical):
         return 0
-    number, _ = _position(prediction.stacks, layer)
-    stack = prediction.stacks[number]
-    source = prediction.stacks[0] if layer.reads_source else stack
-    queries, keys = stack.stop - stack.start, source.stop - source.start
+    queries, keys = layer_sizes(prediction, layer)
     pairs = layer.pattern.count_pairs(queries, keys).attended
     return layer.num_heads * min(4 * queries * keys, _SPARSE_BYTES * pairs)
 

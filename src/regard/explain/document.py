@@ -96,14 +96,16 @@ class AttentionMap(msgspec.Struct, frozen=True, kw_only=True):
         pattern: In text form, such as ``local:64``.
         num_queries: Rows.
         num_keys: Columns.
+        tile: Positions of a row and of a column, 1 where the map is exact. The row of a tile is the
+            mean over its queries, and its columns are sums over their keys.
         heads: For each head its rows: for every query the keys with the most weight and these
             weights, and what the rest of the row sums to.
         effects: For each head the change of the outputs' mean log-probability when it is removed;
             None where it was not measured.
         sinks: For each head the key that gets most attention over all queries although it is a
             special token, and the part of all attention that it gets; None where there is none.
-        computed: Runs of keys that the pattern allows, for every query: first, and the one after
-            the last. What lies outside was never computed.
+        computed: Runs of keys that the pattern allows, for every row: first, and the one after the
+            last; near ones are joined where they are many. What lies outside was never computed.
     """
 
     layer: str
@@ -115,6 +117,7 @@ class AttentionMap(msgspec.Struct, frozen=True, kw_only=True):
     effects: list[float | None]
     sinks: list[AttentionSink | None]
     computed: list[list[tuple[int, int]]]
+    tile: int = 1
 
 
 class AttentionRow(msgspec.Struct, frozen=True, array_like=True):

@@ -26,7 +26,7 @@ from regard.explain.attribution.method import Attribution, Budget, Method
 from regard.explain.prediction import Prediction
 
 _LEAST = 1e-9  # of a capacity: less is rounding
-_MOST_STEPS = 2e9  # pairs times edges, some minutes
+_MOST_STEPS = 2e8  # pairs times edges, some minutes
 
 
 class FlowNetwork:
