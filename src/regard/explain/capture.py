@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from regard.attention import Hierarchical, Pattern
 from regard.errors import ConfigError
-from regard.explain.head_outputs import replace_head_outputs
+from regard.explain.head_outputs import Mixing, replace_head_outputs
 from regard.explain.prediction import Prediction, Stack
 from regard.layers import AttentionRecord, RecordedAttention, describe_pattern
 
@@ -217,13 +217,14 @@ def largest_error(layers: Mapping[str, RecordedAttention], run: Callable[[], obj
     """
     records = record_attention(layers, run)
     outputs: dict[str, list[Tensor]] = {path: [] for path in layers}
+    mixing = {path: layer for path, layer in layers.items() if isinstance(layer, Mixing)}
 
     def keep(path: str, output: Tensor) -> Tensor:
         outputs[path].append(output.transpose(1, 2))
         return output
 
     replacements = {
-        layer: lambda output, path=path: keep(path, output) for path, layer in layers.items()
+        layer: lambda output, path=path: keep(path, output) for path, layer in mixing.items()
     }
     with torch.no_grad(), replace_head_outputs(replacements):
         run()

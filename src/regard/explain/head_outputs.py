@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from regard.layers import MesaMixer, MultiHeadAttention, Seq2SeqAttention
 
@@ -18,14 +19,9 @@ def mixing_layers(model: nn.Module) -> dict[str, Mixing]:
     return {path: module for path, module in model.named_modules() if isinstance(module, Mixing)}
 
 
-def num_heads(layer: Mixing) -> int:
-    """Return the number of heads of a layer."""
-    return 1 if isinstance(layer, Seq2SeqAttention) else layer.num_heads
-
-
 @contextmanager
 def replace_head_outputs(
-    replacements: Mapping[nn.Module, Callable[[Tensor], Tensor]],
+    replacements: Mapping[Mixing, Callable[[Tensor], Tensor]],
 ) -> Iterator[None]:
     """Replace what heads give while a block of code runs.
 
@@ -35,19 +31,21 @@ def replace_head_outputs(
     """
     with ExitStack() as stack:
         for layer, replace in replacements.items():
-            if isinstance(layer, Seq2SeqAttention):
-                handle = layer.register_forward_hook(
-                    lambda _module, _inputs, output, replace=replace: replace(output[:, :, None])[
-                        :, :, 0
-                    ]
-                )
-            elif isinstance(layer, MultiHeadAttention | MesaMixer):
-                handle = layer.output.register_forward_pre_hook(
-                    lambda _module, inputs, replace=replace, heads=layer.num_heads: (
-                        replace(inputs[0].unflatten(-1, (heads, -1))).flatten(-2),
-                    )
-                )
-            else:
-                raise TypeError(f"{type(layer).__name__} has no heads")
-            stack.callback(handle.remove)
+            stack.callback(_hook(layer, replace).remove)
         yield
+
+
+def _hook(layer: Mixing, replace: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    """Replace the outputs of the heads of one layer until the handle is removed."""
+    if isinstance(layer, Seq2SeqAttention):  # one head, and no output map
+
+        def replace_output(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+            return replace(output[:, :, None])[:, :, 0]
+
+        return layer.register_forward_hook(replace_output)
+    heads = layer.num_heads
+
+    def replace_input(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (replace(inputs[0].unflatten(-1, (heads, -1))).flatten(-2),)
+
+    return layer.output.register_forward_pre_hook(replace_input)

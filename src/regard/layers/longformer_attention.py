@@ -90,18 +90,18 @@ class LongformerAttention(SelfAttention):
         """Attend with the global tokens; return ``[batch, heads, num_global, head_dim]``."""
         (q,) = self._heads(self.global_query(x[:, :num_global]), 1)
         k, v = self._heads(self.global_key_value(x), 2)
-        lengths = _pair_of_lengths(lengths, num_global, first=0)
-        return self.attend(q, k, v, pattern=Full(), lengths=lengths)
+        pair = _pair_of_lengths(lengths, num_global, first=0)
+        return self.attend(q, k, v, pattern=Full(), lengths=pair)
 
     def _attend_by_pattern(self, x: Tensor, lengths: Tensor | None, num_global: int) -> Tensor:
         """Attend with all others; return ``[batch, heads, length - num_global, head_dim]``."""
         q, k, v = self._project(x)
         if isinstance(self.pattern, ScoreDependentPattern):  # may need all queries
-            lengths = _pair_of_lengths(lengths, q.shape[2], first=0)
-            return self.attend(q, k, v, lengths=lengths, first_query=num_global)
+            pair = _pair_of_lengths(lengths, q.shape[2], first=0)
+            return self.attend(q, k, v, lengths=pair, first_query=num_global)
         q = q[:, :, num_global:]
-        lengths = _pair_of_lengths(lengths, q.shape[2], first=num_global)
-        return self.attend(q, k, v, lengths=lengths, query_offset=num_global)
+        pair = _pair_of_lengths(lengths, q.shape[2], first=num_global)
+        return self.attend(q, k, v, lengths=pair, query_offset=num_global)
 
     def describe(self) -> Description:
         """Return the heads, the pattern and the number of global tokens."""
