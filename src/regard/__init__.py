@@ -89,7 +89,7 @@ def train(
         start_from: Model folder to start from: one of your own, or one in Hugging Face's format.
         preset: Size of the model; auto goes by the amount of data.
         minutes: Wall-clock budget; None trains until validation stops improving.
-        seed: Of everything random.
+        seed: Seed of everything random.
         settings: Further settings, ``section.key=value`` each, such as ``training.epochs=3``.
         report: Called with every event; ``"auto"`` shows progress in a terminal and in a notebook,
             None shows nothing.

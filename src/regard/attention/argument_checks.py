@@ -114,7 +114,8 @@ def split_lengths(lengths: Lengths, q: Tensor, k: Tensor) -> tuple[Tensor | None
     """Return the valid queries and the valid keys of each row; one tensor means the keys.
 
     Args:
-        lengths: Of the keys, ``[batch]``, or a pair of those of the queries and of the keys.
+        lengths: Lengths of the keys, ``[batch]``, or a pair of those of the queries and of the
+            keys.
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``.
 

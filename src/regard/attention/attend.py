@@ -133,7 +133,7 @@ def attend(
         v: Values, ``[batch, kv_heads, keys, value_dim]``.
         pattern: Which pairs may attend, or its text form, such as ``"local:64"``. One that depends
             on the length is resolved for each row by its valid keys.
-        score: Of a query and a key; scaled dot product by default.
+        score: Score of a query and a key; scaled dot product by default.
         mask: Boolean, True where attention is allowed, of any shape that broadcasts to ``[batch,
             heads, queries, keys]``. What the pattern and the other options forbid stays forbidden.
         bias: Added to the scores: by position, or numbers of any shape that broadcasts to ``[batch,

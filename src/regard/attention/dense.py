@@ -52,7 +52,7 @@ def dense_attention(
         mask: Boolean, broadcastable to ``[batch, heads, queries, keys]``, True where allowed, all
             things considered. None allows every pair.
         options: Score, bias, positions, dropout; None takes scaled dot products alone.
-        scores: Of `dense_scores`, where they were computed before.
+        scores: Scores of `dense_scores`, where they were computed before.
 
     Returns:
         The output ``[batch, heads, queries, value_dim]`` and the weights

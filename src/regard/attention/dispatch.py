@@ -76,7 +76,8 @@ class AttentionFacts:
         kernels_apply: Whether the kernels on the CPU can read q, k and v.
         is_plain: Whether scores are scaled dot products, without soft cap, bias and dropout.
         is_compilable: Whether score and bias are what the compiled operator takes.
-        mask_shape: Of the mask, ``[batch, heads, queries, keys]`` or 1 each; None without one.
+        mask_shape: Shape of the mask, ``[batch, heads, queries, keys]`` or 1 each; None without
+            one.
         has_key_positions: Whether keys are at other positions than 0, 1, ...
         returns_weights: Whether the weights are asked for.
         returns_lse: Whether the log-sum-exp is asked for.
@@ -201,7 +202,7 @@ def choose_first_order(
     """Choose how value and first derivative of one term of a blockwise call are computed.
 
     Args:
-        term: Of the pattern.
+        term: Term of the pattern.
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``.
         v: ``[batch, kv_heads, keys, value_dim]``.

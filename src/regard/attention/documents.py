@@ -96,9 +96,9 @@ class _Group(NamedTuple):
 
     Args:
         queries: Rows of ``batch * queries``, ``[documents, queries]``; the last one repeats.
-        num_queries: Of each, ``[documents]``.
+        num_queries: Number of queries of each, ``[documents]``.
         keys: Rows of ``batch * keys``, ``[documents, keys]``, the same.
-        num_keys: Of each.
+        num_keys: Number of keys of each.
     """
 
     queries: Tensor

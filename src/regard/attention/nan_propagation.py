@@ -74,7 +74,7 @@ def queries_that_see(
 
     Args:
         is_bad: Which vectors of q, k and v are not finite, ``[batch, heads, length, 1]`` each.
-        options: Of the call.
+        options: Options of the call.
         attend: Computes attention with the call's pattern.
 
     Returns:
@@ -104,7 +104,7 @@ def propagate_nan(
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``; `kv_heads` divides `heads`.
         v: ``[batch, kv_heads, keys, value_dim]``.
-        options: Of the call.
+        options: Options of the call.
 
     Returns:
         q, k and v; where all is finite the same numbers with the same derivatives.

@@ -31,7 +31,7 @@ class AttentionOptions:
     """What else decides the weights.
 
     Args:
-        score: Of queries and keys.
+        score: Score of queries and keys.
         bias: Added to the scores: by position, or a tensor of 4 axes, each of
             ``[batch, heads, queries, keys]`` or 1. One of minus infinity forbids its pair.
         mask: Boolean, the same axes; True where attention is allowed.
@@ -39,8 +39,9 @@ class AttentionOptions:
         segments: Segment numbers of queries ``[batch, queries]`` and keys ``[batch, keys]``.
         segments_are_documents: Whether positions count from the start of each segment.
         query_offset: Position of the first query.
-        query_positions: Of the queries, ``[batch, queries]``; None counts from `query_offset`.
-        key_positions: Of the keys, ``[keys]`` or ``[batch, keys]``; None counts from 0.
+        query_positions: Positions of the queries, ``[batch, queries]``; None counts from
+            `query_offset`.
+        key_positions: Positions of the keys, ``[keys]`` or ``[batch, keys]``; None counts from 0.
         dropout: Rate on the weights, 0 to below 1.
         seed: ``[1]`` integer, where the rate is above 0.
     """
@@ -225,7 +226,7 @@ def broadcast_pairs(name: str, tensor: Tensor, q: Tensor, k: Tensor) -> Tensor:
 
     Args:
         name: ``mask`` or ``bias``.
-        tensor: Of up to 4 axes that broadcast, aligned on the right.
+        tensor: The tensor, of up to 4 axes that broadcast, aligned on the right.
         q: Queries, ``[batch, heads, queries, dim]``.
         k: Keys, ``[batch, kv_heads, keys, dim]``.
 

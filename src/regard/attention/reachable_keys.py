@@ -27,8 +27,8 @@ def keep_reachable(
     Args:
         k: ``[batch, kv_heads, keys, dim]``.
         v: ``[batch, kv_heads, keys, value_dim]``.
-        pattern: Of the call.
-        options: Of the call.
+        pattern: Pattern of the call.
+        options: Options of the call.
         num_queries: At positions from ``query_offset`` on.
 
     Returns:
@@ -79,8 +79,8 @@ def sees_all(q: Tensor, k: Tensor, pattern: MaskPattern, options: AttentionOptio
     Args:
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``.
-        pattern: Of the call.
-        options: Of the call.
+        pattern: Pattern of the call.
+        options: Options of the call.
     """
     if q.shape[2] != 1 or options.key_positions is not None:
         return False

@@ -254,7 +254,7 @@ def require_fit(name: str, tensor: Tensor, q: Tensor, *last: int) -> None:
     """Check a tensor that a score or a bias holds.
 
     Args:
-        name: Of the argument.
+        name: Name of the argument.
         tensor: Expected to be ``[heads or 1, *last]``, floating point, on the device of `q`.
         q: Queries, ``[batch, heads, queries, dim]``.
         last: The axes after the heads.

@@ -24,7 +24,7 @@ class DataOptions:
         lang: Language codes, such as en-de.
         horizon: Steps ahead that are forecast; by default the shortest season of the series.
         known: Names of the columns that are known ahead, such as holiday,price, of series.
-        encoding: Of the data files, such as latin1.
+        encoding: Encoding of the data files, such as latin1.
         drop_overlap: Drop held-out sources that are also in the training data.
         allow_overlap: Keep them.
     """

@@ -22,7 +22,7 @@ def input_lines(text: str | None, encoding: str, *, as_text: bool, role: str) ->
 
     Args:
         text: The word of the command line; None or ``-`` is standard input.
-        encoding: Of the file.
+        encoding: Encoding of the file.
         as_text: Whether it is a text even where a file of that name exists.
         role: What the field holds, ``text`` or ``source``; it may have a synonym as its name.
 
@@ -45,7 +45,7 @@ def input_documents(text: str | None, encoding: str, *, as_text: bool) -> Iterab
 
     Args:
         text: The word of the command line; None or ``-`` is standard input.
-        encoding: Of the file.
+        encoding: Encoding of the file.
         as_text: Whether it is a document even where a file of that name exists.
 
     Returns:

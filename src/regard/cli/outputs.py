@@ -57,7 +57,7 @@ def replacing(name: str) -> Iterator[TextIO]:
     file is in a folder of its own; those of killed processes are removed.
 
     Args:
-        name: Of the file.
+        name: Name of the file.
 
     Yields:
         The file, for text.
@@ -124,7 +124,7 @@ def replacing_folder(name: str) -> Iterator[Path]:
     would belong to another model.
 
     Args:
-        name: Of the folder, created as needed.
+        name: Name of the folder, created as needed.
 
     Yields:
         The temporary folder, next to the other.

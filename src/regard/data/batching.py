@@ -113,10 +113,10 @@ class LengthBatches:
 
     Args:
         lengths: Lengths of the rows, ``[rows]``; of pairs those of the targets.
-        source_lengths: Of pairs, lengths of the sources, ``[rows]``.
+        source_lengths: Lengths of the sources of pairs, ``[rows]``.
         batch_tokens: Most tokens in a batch, padding counted, of pairs on either side; a longer row
             is a batch of its own.
-        seed: Of the order.
+        seed: Seed of the order.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class PairBatches(LengthBatches):
         targets: Token ids of the targets, without begin and end, as many rows.
         batch_tokens: Most tokens in a batch on either side, padding counted; a longer row is a
             batch of its own.
-        seed: Of the order.
+        seed: Seed of the order.
         ids: What pads, begins and ends the rows.
     """
 

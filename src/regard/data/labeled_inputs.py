@@ -28,7 +28,7 @@ class LabeledInputs(Rows, frozen=True, kw_only=True):
 
     Args:
         path: File or folder as named.
-        values: Of each input an image ``[channels, height, width]``, or ``[length, features]``.
+        values: For each input an image ``[channels, height, width]``, or ``[length, features]``.
         labels: Label of each input.
         locations: Location of each input in `path`, such as ``yes/a.wav`` or ``line 12``.
         num_frames: Number of frames or pages of each input's file, of which the first is read.
@@ -188,7 +188,7 @@ class InputBatches(LengthBatches):
         labels: Number of each input's label.
         layout: Puts inputs into one tensor.
         batch_tokens: Most patches or rows in a batch, padding and class tokens counted.
-        seed: Of the order.
+        seed: Seed of the order.
     """
 
     def __init__(

@@ -101,7 +101,7 @@ def join_labels(
     Args:
         names: Labels in training.
         held_out: Parts of the data that were named.
-        train_path: Of the training data, for messages.
+        train_path: Path of the training data, for messages.
 
     Raises:
         DataError: No label of a part is in training.
@@ -148,7 +148,7 @@ class LabeledTextBatches(LengthBatches):
         texts: Token ids of the texts, special tokens included.
         labels: Number of each text's label.
         batch_tokens: Most tokens in a batch, padding counted; a longer text is a batch of its own.
-        seed: Of the order.
+        seed: Seed of the order.
         pad_id: Token that pads on the right.
     """
 

@@ -26,7 +26,7 @@ class MaskedBatches(StreamBatches):
         batch_tokens: Most tokens in a batch; a longer segment is a batch of its own.
         mask_id: Mask token.
         vocab_size: Number of token ids, from which random tokens are drawn.
-        seed: Of order and masks.
+        seed: Seed of order and masks.
         pad_id: Token after the end of the stream.
     """
 

@@ -19,7 +19,7 @@ class Questions(Rows, frozen=True, kw_only=True):
         questions: One a row.
         answers: The true answers of each question; none where the text has no answer.
         starts: Character at which each of these answers begins; `NOT_FOUND` if it is not there.
-        ids: Of the questions in the file; empty where they have none.
+        ids: Ids of the questions in the file; empty where they have none.
         lines: 1-based line of each row in its file, or number of the question in a nested file.
         json_paths: Path of each question in a nested file, ``data[0].paragraphs[2].qas[1]``; empty
             in a file with one question a line.

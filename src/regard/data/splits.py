@@ -153,7 +153,8 @@ def split(
 
     Args:
         rows: Sentence pairs, cleaned, or texts or inputs with labels.
-        seed: Of the choice; the same seed and rows give the same parts, in any order of the rows.
+        seed: Seed of the choice; the same seed and rows give the same parts, in any order of the
+            rows.
         valid_rows: Rows to validate on, about; None is 2.5 % of the rows, 1 to 1,000.
         test_rows: Rows to test on, about; None is 2.5 % of the rows, 1 to 1,000.
 
@@ -374,7 +375,7 @@ def _hold_out_groups(
 
     Args:
         groups: Number of each row's group, ``[rows]``.
-        hashes: Of the rows, ``[rows]``.
+        hashes: Hashes of the rows, ``[rows]``.
         goals: Sizes of validation and test.
     """
     sizes = np.bincount(groups)

@@ -39,7 +39,7 @@ def split_text(
 
     Args:
         lines: The text.
-        seed: Of the choice.
+        seed: Seed of the choice.
         with_valid: Whether to hold out a part for validation.
         with_test: Whether to hold out a part for the test.
         valid_fraction: Fraction of the text to validate on, 0 to 1; None is one run of about 1/40

@@ -97,7 +97,7 @@ class StreamBatches:
         stream: The tokens, two or more.
         length: Tokens of a segment; a shorter stream is one segment.
         batch_tokens: Most tokens in a batch; a longer segment is a batch of its own.
-        seed: Of the order.
+        seed: Seed of the order.
         context: Number of tokens before each segment that a batch has too, at most `length`.
     """
 

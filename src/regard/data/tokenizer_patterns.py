@@ -52,7 +52,7 @@ def check_patterns(text: str, *, name: str) -> None:
 
     Args:
         text: The content of the file.
-        name: Of the file, for messages.
+        name: Name of the file, for messages.
 
     Raises:
         WeightsError: An expression could take forever on some text, or the file is not JSON.

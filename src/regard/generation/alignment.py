@@ -23,7 +23,7 @@ def cross_attention(model: EncoderDecoder[Any], source_ids: Tensor, target_ids: 
     """Compute the alignment weights of outputs.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         source_ids: ``[batch, source_length]``, padded on the right.
         target_ids: Decoder inputs, ``[batch, length]``, beginning with ``<s>``.
 

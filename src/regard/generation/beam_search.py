@@ -27,7 +27,7 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         ids: Token ids without begin and end.
         score: Length-penalised log-probability, natural logarithm; higher is better.
-        log_probability: Of the whole output with its end, natural logarithm.
+        log_probability: Log-probability of the whole output with its end, natural logarithm.
         is_complete: Whether it ended by itself, not by the length limit or for want of a token that
             the constraints allow.
     """
@@ -48,7 +48,7 @@ def beam_search(
     """Decode a batch of sources.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         source_ids: ``[batch, source_length]``, padded on the right.
         config: Beam and penalty.
         ids: What pads a source, begins the decoder's input and ends an output.

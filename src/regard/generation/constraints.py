@@ -36,7 +36,7 @@ class Constraints:
         """Apply the constraints; forced tokens have precedence over forbidden ones.
 
         Args:
-            scores: Of the next token, ``[rows, vocab]``.
+            scores: Scores of the next token, ``[rows, vocab]``.
             certain_score: Score of a token of probability 1, a number or ``[rows, 1]``.
             history: Tokens so far, the begin included, ``[rows, length]``.
             outputs: Index of each row's output in the batch, ``[rows]``.
@@ -99,7 +99,7 @@ def penalize_repetition(scores: Tensor, history: Tensor, penalty: float) -> Tens
     """Compute the scores with a penalty on each token that is in the history (Keskar et al. 2019).
 
     Args:
-        scores: Of the next token, ``[rows, vocab]``.
+        scores: Scores of the next token, ``[rows, vocab]``.
         history: Tokens so far, ``[rows, length]``.
         penalty: Factor on a score below 0, divisor of one above; more than 0.
 
@@ -115,7 +115,7 @@ def forbid_repeated_ngrams(scores: Tensor, history: Tensor, size: int) -> Tensor
     """Set the scores of tokens that would repeat an n-gram of the history to minus infinity.
 
     Args:
-        scores: Of the next token, ``[rows, vocab]``.
+        scores: Scores of the next token, ``[rows, vocab]``.
         history: Tokens so far, ``[rows, length]``, `size` or more.
         size: Tokens of an n-gram, 1 or more.
 

@@ -125,7 +125,7 @@ def sample(
     """Continue a prompt.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         prompt: Token ids, one or more.
         config: How to choose the next token.
         num: Number of continuations, 1 or more, computed as one batch. Each has random numbers of

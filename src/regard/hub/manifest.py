@@ -34,7 +34,7 @@ class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the content of a file must be.
 
     Args:
-        sha256: Of the content, newest first; of weights the checksum that their file holds.
+        sha256: Hashes of the content, newest first; for weights the checksum that their file holds.
         num_bytes: Length of the beginning that the hash is of; None is the whole file.
     """
 

@@ -316,7 +316,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, name: str) 
 
     Args:
         model: The model.
-        tensors: By the names of its parameters.
+        tensors: Tensors by the names of its parameters.
         name: File of the weights, for messages.
 
     Raises:
@@ -334,7 +334,7 @@ def check_shapes(model: nn.Module, shapes: Mapping[str, tuple[int, ...]], *, nam
 
     Args:
         model: The model, which may be on the meta device.
-        shapes: Of the tensors, by the names of parameters.
+        shapes: Shapes of the tensors, by the names of parameters.
         name: File of the tensors, for messages.
 
     Raises:

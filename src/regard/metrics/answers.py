@@ -58,8 +58,8 @@ class PairedAnswerScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     """The difference of two systems in both scores.
 
     Args:
-        exact_match: In exact match.
-        f1: In F1.
+        exact_match: Difference in exact match.
+        f1: Difference in F1.
         num_questions: Questions scored.
     """
 
@@ -164,7 +164,7 @@ def score_answers(
         predictions: An answer for each question; empty for "no answer".
         answers: The true answers of each question; none for a question without one.
         num_samples: Resamples, 1 or more.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Raises:
         ConfigError: `num_samples` is less than 1.
@@ -199,7 +199,7 @@ def compare_answers(
         other: Answers of the second system.
         answers: The true answers of each question.
         num_samples: Resamples, 1 or more.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Raises:
         ConfigError: `num_samples` is less than 1.

@@ -99,11 +99,11 @@ def score_with_interval(
     """Return a score of all rows with its 95 % interval.
 
     Args:
-        statistics: Of each row, ``[rows, statistics]``; the score depends on their sums.
+        statistics: Statistics of each row, ``[rows, statistics]``; the score depends on their sums.
         score: Computes scores from sums.
         signature: How the score is computed.
         num_samples: Resamples, 1 or more.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Raises:
         ConfigError: `num_samples` is less than 1.
@@ -134,7 +134,7 @@ def compare_scores(
         score: Computes scores from sums.
         signature: How the score is computed.
         num_samples: Resamples, 1 or more.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Raises:
         ConfigError: `num_samples` is less than 1.

@@ -76,7 +76,7 @@ def reliability(
     """Divide predicted labels into bins by their probability.
 
     Args:
-        probabilities: Of each predicted label, 0 to 1.
+        probabilities: Probability of each predicted label, 0 to 1.
         is_correct: Whether each is the true one.
         num_bins: Number of bins.
 

@@ -311,7 +311,7 @@ def _band_of(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
     few rows are enough for its ends.
 
     Args:
-        residuals: Of held-out rows, ``[rows, horizon]``; NaN where the value is missing.
+        residuals: Residuals of held-out rows, ``[rows, horizon]``; NaN where the value is missing.
     """
     is_known = ~np.isnan(residuals)
     squares = np.where(is_known, residuals, 0.0) ** 2

@@ -107,8 +107,8 @@ class PairedForecastScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     """The difference of two forecasters on the same windows; negative where the first is better.
 
     Args:
-        mase: In MASE; None where it is unknown, as it is for one window.
-        wql: In weighted quantile loss; None where it is unknown.
+        mase: Difference in MASE; None where it is unknown, as it is for one window.
+        wql: Difference in weighted quantile loss; None where it is unknown.
         num_windows: Windows scored.
     """
 
@@ -310,10 +310,10 @@ def score_forecasts(
     """Return the scores of all windows, with 95 % bootstrap intervals over windows.
 
     Args:
-        errors: Of each window, by `window_errors`.
+        errors: Errors of each window, by `window_errors`.
         season: The season of the scales, for the signature.
         num_samples: Resamples, 1 or more.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Raises:
         ConfigError: `num_samples` is less than 1.
@@ -361,7 +361,7 @@ def compare_forecasts(
         second: Errors of the second in the same windows.
         season: The season of the scales, for the signature.
         num_samples: Resamples, 1 or more.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Raises:
         ConfigError: `num_samples` is less than 1.

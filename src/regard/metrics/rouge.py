@@ -114,7 +114,7 @@ def score_summaries(
         summaries: Summaries of a system.
         references: What each should have been.
         num_samples: Resamples, 1 or more.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Raises:
         ConfigError: `num_samples` is less than 1.
@@ -149,7 +149,7 @@ def compare_summaries(
         other: Summaries of the second system.
         references: What each should have been.
         num_samples: Resamples, 1 or more.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Raises:
         ConfigError: `num_samples` is less than 1.

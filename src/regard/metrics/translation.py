@@ -57,8 +57,8 @@ class PairedScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The difference of two systems in both scores.
 
     Args:
-        bleu: In BLEU.
-        chrf: In chrF.
+        bleu: Difference in BLEU.
+        chrf: Difference in chrF.
         num_sentences: Sentences scored.
     """
 
@@ -122,7 +122,7 @@ def score_translations(
             sacrebleu's 13a, ``zh`` for Chinese, single characters for Japanese, Korean, Thai and
             similar scripts unless sacrebleu's own tokenizer is installed.
         num_samples: Resamples, 1 or more.
-        seed: Of the resamples; sacrebleu's is the default.
+        seed: Seed of the resamples; sacrebleu's is the default.
 
     Raises:
         ConfigError: `num_samples` is less than 1.
@@ -160,7 +160,7 @@ def compare_translations(
         references: What each should have been.
         target_language: Code such as ``de``; decides how BLEU separates words.
         num_samples: Resamples, 1 or more.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Raises:
         ConfigError: `num_samples` is less than 1.

@@ -54,7 +54,7 @@ class Family(NamedTuple):
     Args:
         config: Its settings.
         model: Builds the model from settings, vocabulary size and patterns.
-        formats: Of its published checkpoints.
+        formats: Formats of its published checkpoints.
         summary: Describes the dimensions in a line, from settings and patterns.
     """
 
@@ -70,7 +70,7 @@ class InputFamily(NamedTuple):
     Args:
         config: Its settings.
         model: Builds the model from settings and patterns.
-        formats: Of its published checkpoints.
+        formats: Formats of its published checkpoints.
         summary: Describes the dimensions in a line, from settings and patterns.
     """
 

@@ -278,7 +278,7 @@ def linear_combination(
         start: ``[n]``; may be `out`.
         factor: Of it.
         rows: ``[m, n]``.
-        weights: Of the rows, m.
+        weights: Weights of the rows, m.
         out: Receives the sum, ``[n]``.
 
     Returns:

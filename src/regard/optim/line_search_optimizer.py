@@ -49,7 +49,7 @@ class StepReport:
     """What happened in a step.
 
     Args:
-        value: Of the objective after the step.
+        value: Value of the objective after the step.
         gradient_norm: Largest absolute entry of the gradient after the step.
         step_size: Along the direction; 0 where the parameters did not move.
         evaluations: Evaluations of the objective, with and without gradient.
@@ -101,7 +101,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
     Args:
         params: Parameters or groups; a group may set ``scale``, above 0: its parameters move as if
             they were measured in units of that size.
-        defaults: Of a group.
+        defaults: Defaults of a group.
         checks_noise: Evaluate the first point twice, and the start of a search that failed.
         reduce: Sums over the processes that compute the gradients of a closure together; None finds
             them where they use DistributedDataParallel or sharded parameters.
@@ -450,7 +450,7 @@ class LineSearchOptimizer(torch.optim.Optimizer):
         """Return the result of a search along ``direction`` of the state, and record it there.
 
         Args:
-            objective: To be evaluated.
+            objective: The objective.
             search: The method.
             step_size: First trial.
             slope: Along the direction, where it is known.
@@ -509,7 +509,7 @@ class ObjectiveAlongDirection:
 
     Args:
         optimizer: Whose parameters move; the gradient of the last sample is in its buffer ``next``.
-        objective: To be evaluated.
+        objective: The objective.
         direction: ``[n]``.
     """
 

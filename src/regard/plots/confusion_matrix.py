@@ -159,11 +159,11 @@ class _Matrix(NamedTuple):
     """Where a matrix is on the page, in points, and what its rows are called.
 
     Args:
-        left: Of the cells.
-        top: Of the cells.
+        left: Left edge of the cells.
+        top: Top edge of the cells.
         cell: Side of a cell.
-        size: Of the font.
-        names: Of the labels, in the form of the page.
+        size: Font size.
+        names: Names of the labels, in the form of the page.
         is_turned: Whether the names below the columns are turned.
         widest: Width of the longest name.
     """

@@ -39,14 +39,14 @@ class Curves:
     """What the evaluations of a run have measured; NaN where a figure is missing.
 
     Args:
-        steps: Of each evaluation.
+        steps: Step of each evaluation.
         train_loss: Mean since the evaluation before.
         valid_loss: On the validation data.
         score: The figure that chooses the best weights, or another where that is the loss.
         score_name: Its name in ``metrics.jsonl``; empty where the loss is the only one.
-        learning_rate: Of the step before the evaluation.
+        learning_rate: Learning rate of the step before the evaluation.
         best: Index of the best evaluation; None where none is known.
-        unit: Of the losses, such as ``nats per token``; empty for none.
+        unit: Unit of the losses, such as ``nats per token``; empty for none.
     """
 
     steps: Sequence[int]
@@ -64,7 +64,7 @@ class Curves:
 
         Args:
             lines: Objects of the file; only evaluations are used.
-            unit: Of the losses.
+            unit: Unit of the losses.
         """
         rows = [line for line in lines if line.get("event") == "evaluated"]
         best = max((i for i, row in enumerate(rows) if row.get("is_best")), default=None)
@@ -89,7 +89,7 @@ def draw_curves(curves: Curves, path: str | Path) -> None:
     """Draw the curves of a run.
 
     Args:
-        curves: Of any number of evaluations.
+        curves: Curves of any number of evaluations.
         path: File of the picture, ``.svg``, ``.png`` or ``.pdf``.
 
     Raises:

@@ -54,8 +54,8 @@ class Node:
     """A box.
 
     Args:
-        name: By which edges name it.
-        lines: Of its text; the first is its title.
+        name: Its name, which edges use.
+        lines: Lines of its text; the first is its title.
         shape: Its outline.
     """
 
@@ -69,7 +69,7 @@ class Frame:
     """A frame around boxes that follow each other.
 
     Args:
-        lines: Of its title.
+        lines: Lines of its title.
         nodes: The boxes, first to last.
     """
 
@@ -137,10 +137,10 @@ class _Box:
         node: The node.
         column: Index of its column.
         row: Its index in the column, from 0.
-        top: Of the box.
-        height: Of the box.
-        left: Of the box.
-        width: Of the box.
+        top: Top edge of the box.
+        height: Height of the box.
+        left: Left edge of the box.
+        width: Width of the box.
         ports: Where arrows meet its left side (-1) and its right side (1): their other ends.
     """
 
@@ -204,8 +204,8 @@ class _Chart:
 
     Args:
         sheet: The page.
-        columns: Of the chart; empty ones are left out.
-        edges: Of the chart.
+        columns: Columns of the chart; empty ones are left out.
+        edges: Edges of the chart.
     """
 
     def __init__(self, sheet: Page, columns: Sequence[Column], edges: Sequence[Edge]) -> None:

@@ -45,12 +45,12 @@ class ForecastPanel:
     """One forecast.
 
     Args:
-        title: Of the panel, such as the series and the time of the origin.
+        title: Title of the panel, such as the series and the time of the origin.
         times: Texts of the times of history and forecast, ``[history + horizon]``; others are
             numbered, where they are none.
         history: Values before the forecast, ``[history]``; NaN where one is missing.
         actual: Values that came, ``[horizon]``; None where they are not known.
-        quantiles: Of the forecast, ``[horizon, levels]``.
+        quantiles: Quantiles of the forecast, ``[horizon, levels]``.
         levels: Levels of the quantiles, from low to high, with 0.5.
     """
 

@@ -41,8 +41,8 @@ class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         unit: What is measured, such as ``words of the source``.
         row: What a row is, such as ``sentence``.
-        names: Of the scores, for people.
-        bins: From short to long.
+        names: Names of the scores, for people.
+        bins: Bins from short to long.
     """
 
     unit: str
@@ -63,11 +63,11 @@ class ScoreByLengthPicture(msgspec.Struct, frozen=True, kw_only=True):
         """Divide rows into bins of about equal numbers of rows.
 
         Args:
-            lengths: Of each row.
-            scores: Of each row, 0 to 100, ``[scores, rows]``.
+            lengths: Length of each row.
+            scores: Scores of each row, 0 to 100, ``[scores, rows]``.
             unit: What is measured.
             row: What a row is.
-            names: Of the scores.
+            names: Names of the scores.
         """
         bins = [
             _summarize([lengths[index] for index in part], [[s[i] for i in part] for s in scores])

@@ -244,8 +244,8 @@ class Page:
         Args:
             left: Distance of the frame from the left edge.
             top: Distance from the upper edge.
-            width: Of the frame.
-            height: Of the frame.
+            width: Width of the frame.
+            height: Height of the frame.
         """
         bottom = self.height - top - height
         frame = (left / self.width, bottom / self.height, width / self.width, height / self.height)
@@ -351,7 +351,7 @@ def thin(values: Sequence[float], most: int) -> list[int]:
     """Return the indices of values that show a long curve: the least and the largest of each part.
 
     Args:
-        values: In order; NaN is a gap.
+        values: Values in order; NaN is a gap.
         most: Indices to return, about; 2 or more.
 
     Returns:

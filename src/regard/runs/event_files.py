@@ -38,7 +38,7 @@ class EventFiles:
     """Writes the events of one session of a run; a failure to write ends the writing alone.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         report: Called with a warning where writing fails.
         step: Steps that earlier sessions took; 0 for the first.
     """

@@ -13,8 +13,8 @@ def write_curves(folder: ModelFolder, unit: str) -> Drawn | Warned | None:
     """Draw the evaluations of a run into its folder.
 
     Args:
-        folder: Of the run.
-        unit: Of the losses.
+        folder: Folder of the run.
+        unit: Unit of the losses.
 
     Returns:
         The picture; why there is none, where drawing has failed; None without evaluations.

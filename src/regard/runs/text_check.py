@@ -78,7 +78,7 @@ class TextCheck(msgspec.Struct, frozen=True, kw_only=True):
     """An exported model compared with the original on real texts.
 
     Args:
-        source: Of the texts: a file, or the validation data.
+        source: Source of the texts: a file, or the validation data.
         peer: Library that read the export; empty where nothing was compared.
         num_texts: Number of texts; 0 where nothing was compared.
         num_equal: Number of texts with the same tokens, output and numbers.
@@ -113,7 +113,7 @@ def check_texts(
         opened: The model.
         peer: Reads the export.
         path: File of texts, one a line; None takes the validation data of the run.
-        texts: In place of a file.
+        texts: Texts, instead of a file.
 
     Returns:
         What is equal, or why nothing was compared.

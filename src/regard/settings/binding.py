@@ -167,7 +167,7 @@ def check_type(value: object, hint: object, name: str) -> object:
     Args:
         value: An argument, such as the name of an activation.
         hint: Its type, such as a `Literal`.
-        name: Of the argument, for the message.
+        name: Name of the argument, for the message.
 
     Returns:
         The value, in its plain form.
@@ -201,7 +201,7 @@ def check_count(value: object, name: str, least: int = 1) -> None:
 
     Args:
         value: An argument.
-        name: Of the argument, for the message.
+        name: Name of the argument, for the message.
         least: Smallest size that is allowed.
 
     Raises:

@@ -68,8 +68,8 @@ def require_number(name: str, value: object, *, is_whole: bool = False) -> None:
     """Check that an argument is a number, and not NaN; None passes, and infinity.
 
     Args:
-        name: Of the argument.
-        value: As given.
+        name: Name of the argument.
+        value: The value.
         is_whole: Whether it must be a whole number.
 
     Raises:
@@ -95,7 +95,7 @@ def require_options(kind: type, options: Mapping[str, object]) -> None:
 
     Args:
         kind: A `TypedDict` whose values are whole numbers, numbers or texts, or None.
-        options: As given.
+        options: The options.
 
     Raises:
         ConfigError: An option is unknown, or its value is of another type.

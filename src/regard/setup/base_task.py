@@ -286,7 +286,7 @@ class RunParts(msgspec.Struct, Generic[D, V, M], frozen=True, kw_only=True):
         config: The settings of the run.
         dataset: The data.
         tokenizer: The vocabulary; None for data without texts.
-        model: With initial weights, in training mode.
+        model: Model with initial weights, in training mode.
     """
 
     config: RunConfig
@@ -427,7 +427,7 @@ class Task(ABC):
         """Return the object that applies a trained model to text or other inputs.
 
         Args:
-            model: In evaluation mode.
+            model: Model in evaluation mode.
             tokenizer: Its vocabulary; None for data without text.
             config: The settings of its run.
         """
@@ -499,7 +499,7 @@ class Task(ABC):
         Args:
             config: The settings.
             vocab_size: Number of token ids.
-            shapes: Of the weights, by name; none where they are not known.
+            shapes: Shapes of the weights, by name; none where they are not known.
             name: File of the weights, for messages.
 
         Returns:

@@ -78,7 +78,7 @@ def typical_step_seconds(seconds: Sequence[float], sizes: Sequence[int]) -> floa
     """Return the seconds of a step of mean size, by the median speed: a pause does not count.
 
     Args:
-        seconds: Of each measured step.
+        seconds: Duration of each measured step.
         sizes: Tokens of each, 1 or more.
 
     >>> round(typical_step_seconds([0.1, 15.0, 0.3], [10, 20, 30]), 3)

@@ -92,10 +92,10 @@ class SourceLengths(msgspec.Struct, frozen=True, kw_only=True):
     """Lengths of sources that may be long, such as documents, and of their targets, in tokens.
 
     Args:
-        usual: Of the source that a token is in, on average: the sum of squared lengths over the
-            sum of lengths, to which the cost of full attention for a token is proportional.
-        longest: Of the longest source.
-        longest_target: Of the longest target.
+        usual: Length of the source that a token is in, on average: the sum of squared lengths over
+            the sum of lengths, to which the cost of full attention for a token is proportional.
+        longest: Length of the longest source.
+        longest_target: Length of the longest target.
         beginning: First tokens that all others should see.
     """
 

@@ -185,7 +185,7 @@ def _proposed_kind(kinds: set[str]) -> str:
     """Return the kind of question answering that can start from a model, as advice.
 
     Args:
-        kinds: Of the model and of the run, two tasks that cannot start from each other.
+        kinds: The kinds of the model and of the run, two tasks that cannot start from each other.
     """
     if "extractive" in kinds and kinds & _TARGET_TASKS:
         return "  A model that writes answers can start from it: `qa.kind=generative`"

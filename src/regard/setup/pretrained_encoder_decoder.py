@@ -110,7 +110,8 @@ def parts_config(folders: Mapping[str, str], task: Task) -> RunConfig:
     """Return the settings of a run that starts from pretrained parts.
 
     Args:
-        folders: Of encoder and decoder, or of one of them, in regard's or Hugging Face's format.
+        folders: Folders of encoder and decoder, or of one of them, in regard's or Hugging Face's
+            format.
         task: The task of the data.
 
     Raises:
@@ -157,7 +158,7 @@ class TwoVocabularies(ModelFolder):
     """The folders of an encoder and a decoder with vocabularies of their own.
 
     Args:
-        folders: Of ``encoder`` and ``decoder``, in Hugging Face's format.
+        folders: Folders of ``encoder`` and ``decoder``, in Hugging Face's format.
     """
 
     def __init__(self, folders: Mapping[str, str]) -> None:

@@ -39,7 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What the user set.
 
     Args:
-        settings: As typed, ``section.key=value`` each.
+        settings: Settings as typed, ``section.key=value`` each.
         table: All values that are set, including those of a file.
         explicit: Values that the user chose, as far as that is known.
     """
@@ -59,7 +59,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """Return the request of settings, which override those of a configuration file.
 
         Args:
-            settings: As typed; a later one wins.
+            settings: Settings as typed; a later one wins.
             file: A ``config.toml``.
             paths: Where the data is, by the name of its setting in section data.
 

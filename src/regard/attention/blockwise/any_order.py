@@ -39,7 +39,7 @@ class HasVjp(Protocol):
         """Return the block function of inputs and output cotangents to cotangents of some inputs.
 
         Args:
-            indices: Of these inputs.
+            indices: Indices of these inputs.
         """
         ...
 

@@ -24,7 +24,7 @@ class BlockAttention:
 
     Args:
         shape: Sizes of the whole.
-        score: Of queries and keys.
+        score: Score of queries and keys.
         bias: Added to the score.
         dropout: Rate.
         specs: How each input is cut; names the blocks that `__call__` takes.

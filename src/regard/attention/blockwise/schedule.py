@@ -30,7 +30,7 @@ class BlockGroup:
 
     Args:
         queries: Blocks of queries; no two overlap.
-        keys: As many blocks of keys.
+        keys: The same number of blocks of keys.
         term: What it computes the pairs of.
         earlier: Terms whose pairs other groups compute.
         offset: Position of query 0.
@@ -100,7 +100,7 @@ def plan_blocks(
     """Plan every term of a pattern.
 
     Args:
-        terms: From ``pattern.terms()``.
+        terms: Terms from ``pattern.terms()``.
         num_queries: Query i is at position ``i + offset``.
         num_keys: Key j is at position j.
         offset: Position of query 0.

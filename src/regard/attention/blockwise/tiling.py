@@ -25,7 +25,7 @@ class BlockSlice:
     first axis runs over heads of keys instead, so that small groups make larger products.
 
     Args:
-        row: Of the batch.
+        row: Row of the batch.
         kv_heads: Heads of keys and values; several only where the group has a single block.
         heads: The query heads that share the keys.
         group: The blocks.
@@ -69,7 +69,7 @@ class AttentionShape:
 
         Args:
             groups: The blocks.
-            device: Of the masks.
+            device: Device of the masks.
             fold_heads: Compute several heads of keys at once where blocks are few and small.
 
         Yields:
@@ -119,7 +119,7 @@ class BlockInputs(NamedTuple, Generic[T]):
         lengths: Valid keys a row.
         query_segments: Segment numbers of the queries.
         key_segments: Segment numbers of the keys.
-        seed: Of dropout.
+        seed: Seed of dropout.
     """
 
     q: T
@@ -233,8 +233,8 @@ class PerPair:
     """``[batch, heads, queries, keys]`` in blocks ``[blocks, heads, queries, keys]``.
 
     Args:
-        shape: Of the whole. An axis of size 1 serves every row, head, query or key, and is of size
-            1 in the blocks too.
+        shape: Shape of the whole. An axis of size 1 serves every row, head, query or key, and is of
+            size 1 in the blocks too.
     """
 
     shape: tuple[int, ...]

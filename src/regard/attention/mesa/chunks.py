@@ -83,7 +83,7 @@ def carry(chunks: Chunks, state: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         chunks: The positions.
-        state: Before the first one, H above G, ``[batch, heads, dim + value_dim, dim]``.
+        state: State before the first one, H above G, ``[batch, heads, dim + value_dim, dim]``.
 
     Returns:
         The states before every chunk, ``[batch, heads, num_chunks, dim + value_dim, dim]``, and the

@@ -128,7 +128,7 @@ class RandomBlocks(LengthDependentPattern):
         size: Positions in a block, 1 or more.
         per_row: Key blocks that a block of queries sees, its own among them, 1 or more; all where
             there are fewer.
-        seed: Of the draw, 0 or more.
+        seed: Seed of the draw, 0 or more.
 
     Raises:
         ConfigError: A number is out of range.

@@ -274,7 +274,7 @@ def _attend_pairs(
         values: ``[batch, heads, length, value_dim]``.
         allowed: ``[batch, heads, length, length]`` or 1 each of the first two, boolean.
         block: Positions in a block.
-        level: Of the groups, 2^level positions each.
+        level: Level of the groups, 2^level positions each.
         causal: Whether queries are not averaged.
 
     Returns:
@@ -326,7 +326,7 @@ def _attend_level(
         values: Averages, ``[batch, heads, groups, value_dim]``.
         count: Allowed members of each group, ``[batch, heads, groups, 1]``.
         block: Groups in a block.
-        level: Of the groups, 2^level positions each.
+        level: Level of the groups, 2^level positions each.
         causal: Whether queries are not averaged.
 
     Returns:

@@ -119,7 +119,7 @@ def describe_unread(data: SourceLike, suffixes: Collection[str], unit: str) -> l
 
     Args:
         data: The folder.
-        suffixes: Of the files that are read.
+        suffixes: Suffixes of the files that are read.
         unit: What is read, such as ``images``.
     """
     source = as_source(data)
@@ -151,7 +151,7 @@ def _count_unread(
     Args:
         paths: The files.
         roots: Folders of the folders of labels; of files in them only media are counted.
-        suffixes: Of the files that are read elsewhere.
+        suffixes: Suffixes of the files that are read elsewhere.
     """
     within, outside = Counter[str](), Counter[str]()
     for path in sorted(paths):

@@ -60,7 +60,7 @@ def read_questions(
 
     Args:
         data: SQuAD's JSON, JSONL, or CSV or TSV with a header; ``-`` is standard input.
-        encoding: Of the file.
+        encoding: Encoding of the file.
         columns: Names of the columns, or keys, of text, question and answers; they may have
             synonyms. SQuAD's JSON has fixed keys.
 
@@ -111,7 +111,7 @@ def read_asked(data: SourceLike, *, encoding: str = "utf-8") -> Iterator[tuple[i
 
     Args:
         data: As for `read_questions`.
-        encoding: Of the file.
+        encoding: Encoding of the file.
 
     Raises:
         DataError: The file is missing, empty, or has rows that cannot be read; before the first.

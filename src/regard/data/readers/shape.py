@@ -38,7 +38,7 @@ class DataShape(msgspec.Struct, frozen=True, kw_only=True):
     """The shape of a file or folder.
 
     Args:
-        kind: Of a folder ``idx`` (MNIST's layout), ``images`` or ``recordings``; of a file
+        kind: For a folder ``idx`` (MNIST's layout), ``images`` or ``recordings``; for a file
             ``squad`` (SQuAD's nested JSON), ``records`` (JSONL), ``text`` (named as running text,
             no tab in its first line), or ``table``, also if the first line cannot be read.
         names: Keys of the first record, or cells of the first row, which may be a header; empty
@@ -65,7 +65,7 @@ def select_columns(shape: DataShape, columns: Sequence[str]) -> DataShape:
     """Return a shape that has documents and summaries only where the named columns are these.
 
     Args:
-        shape: Of the data.
+        shape: Shape of the data.
         columns: Names of two columns, as set; where they are empty, the shape stays as it is.
     """
     if not columns:

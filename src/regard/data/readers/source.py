@@ -50,7 +50,7 @@ class DataSource:
     """A file, a stream or a folder of data.
 
     Args:
-        path: As the user named it, for messages; ``-`` for standard input.
+        path: Its name as the user wrote it, for messages; ``-`` for standard input.
         content: Bytes of the file or stream; None for a folder.
         is_stream: Whether the content came from a pipe or standard input and cannot be read again:
             a run keeps a copy, so that it can be resumed.

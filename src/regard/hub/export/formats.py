@@ -53,7 +53,7 @@ def choose_format(
     Args:
         model: The model.
         config: Its configuration; of a classifier that of its encoder.
-        labels: Of a classifier.
+        labels: Labels of a classifier.
         attention: Its patterns.
 
     Raises:

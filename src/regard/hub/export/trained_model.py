@@ -16,7 +16,7 @@ class TrainedModel(NamedTuple):
     """A trained model with what belongs to it.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         tokenizer: Its vocabulary; None where it reads no text.
         attention: Its patterns.
         inputs: What it reads, in the plural: texts, images, recordings or series.
@@ -25,8 +25,8 @@ class TrainedModel(NamedTuple):
         max_length: Most tokens that a classifier reads of a text, and of a source that is not
             translated in parts; None is as many as the model can.
         pooling: How an encoder's states become the vector of a text; None for other models.
-        labels: Of a classifier, in the order of its logits; empty for other models.
-        mean: Of each channel of images, in pixel values of 0 to 255; empty is 0.
+        labels: Labels of a classifier, in the order of its logits; empty for other models.
+        mean: Mean of each channel of images, in pixel values of 0 to 255; empty is 0.
         std: Their standard deviations; empty is 1.
     """
 

@@ -74,8 +74,8 @@ def check_head(
     """Raise where ``config.json`` names a class whose head no model here has.
 
     Args:
-        folder: For messages.
-        fields: Of ``config.json``.
+        folder: Folder, for messages.
+        fields: Fields of ``config.json``.
         checkpoint_format: By its ``model_type``.
 
     Raises:
@@ -102,9 +102,9 @@ def check_next_sentence(folder: Path, fields: Mapping[str, Any], names: Set[str]
     """Raise where no class is named and the only head of a file is that of next sentences.
 
     Args:
-        folder: For messages.
-        fields: Of ``config.json``.
-        names: Of the tensors.
+        folder: Folder, for messages.
+        fields: Fields of ``config.json``.
+        names: Names of the tensors.
 
     Raises:
         ConfigError: The head is named.
@@ -121,8 +121,8 @@ def check_labels(folder: Path, fields: Mapping[str, Any], labels: Sequence[str])
     """Raise where a classifier gives anything but one label among several of one input.
 
     Args:
-        folder: For messages.
-        fields: Of ``config.json``.
+        folder: Folder, for messages.
+        fields: Fields of ``config.json``.
         labels: Their names.
 
     Raises:

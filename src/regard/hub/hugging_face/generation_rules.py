@@ -88,7 +88,7 @@ class GenerationRules(NamedTuple):
             while an output of the greatest length could still be ranked in it.
         repetition_penalty: Factor on the score of a token that an output has already.
         is_renormalized: Whether probabilities sum to 1 again after tokens are forbidden.
-        own_settings: Of regard's own search, from `OWN_FIELD`.
+        own_settings: Settings of regard's own search, from `OWN_FIELD`.
     """
 
     first_id: int | None
@@ -108,7 +108,7 @@ def read_generation_rules(folder: Path) -> GenerationRules:
     """Read the settings of search, first and last tokens, lengths and repetitions.
 
     Args:
-        folder: With ``generation_config.json``, or else the fields in ``config.json``.
+        folder: Folder with ``generation_config.json``, or else the fields in ``config.json``.
 
     Returns:
         The settings.
@@ -164,7 +164,7 @@ def read_sampling(folder: Path, num_rows: int, *, max_positions: int | None) -> 
     ``max_length`` an output has as many tokens as regard's own.
 
     Args:
-        folder: With ``generation_config.json``, or else the fields in ``config.json``.
+        folder: Folder with ``generation_config.json``, or else the fields in ``config.json``.
         num_rows: Number of token ids.
         max_positions: Most tokens of a text; None is unlimited.
 
@@ -206,7 +206,7 @@ def forbidden_ids(folder: Path, num_rows: int) -> tuple[int, ...]:
     """Read the tokens that are never generated, except those that end a text.
 
     Args:
-        folder: With ``generation_config.json``, or else the fields in ``config.json``.
+        folder: Folder with ``generation_config.json``, or else the fields in ``config.json``.
         num_rows: Number of token ids; others are left out, of which a warning says so.
 
     Returns:

@@ -25,7 +25,7 @@ def rename_tensors(
     """Return the tensors of a file, with the old endings of names replaced.
 
     Args:
-        tensors: By their names in the file.
+        tensors: Tensors by their names in the file.
         checkpoint_format: Has the endings that have changed.
 
     Returns:
@@ -49,9 +49,9 @@ def match_tensors(
     """Return the published tensors of every parameter.
 
     Args:
-        folder: For messages.
-        checkpoint_format: Of the file.
-        mappings: Of all parameters.
+        folder: Folder, for messages.
+        checkpoint_format: Format of the file.
+        mappings: Mappings of all parameters.
         tensors: All that the file has, by name.
 
     Returns:
@@ -90,7 +90,7 @@ def describe_mismatches(
     """Describe the published tensors of a parameter that have a wrong shape or type.
 
     Args:
-        mapping: Of the parameter.
+        mapping: Mapping of the parameter.
         shape: Its shape in the model.
         parts: Tensors by their published names.
 

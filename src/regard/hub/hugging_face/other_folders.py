@@ -117,7 +117,7 @@ def describe_quantization(fields: Mapping[str, Any]) -> str:
     """Return how the weights of a folder are quantized; empty where they are not.
 
     Args:
-        fields: Of ``config.json``.
+        fields: Fields of ``config.json``.
     """
     quantization = fields.get("quantization_config")
     if not quantization:
@@ -133,7 +133,7 @@ def describe_weights(folder: Path) -> str:
     """Return in which files a folder without safetensors has its weights, and what to do.
 
     Args:
-        folder: With a ``config.json`` of Hugging Face.
+        folder: Folder with a ``config.json`` of Hugging Face.
     """
     pickles = sorted(
         entry.name

@@ -72,13 +72,13 @@ class Published:
     """The content of a Hugging Face folder, ready to be loaded into the family's model.
 
     Args:
-        folder: With ``config.json``; that of the Transformer in a folder of several modules.
-        model_type: Of its checkpoint format.
+        folder: Folder with ``config.json``; that of the Transformer in a folder of several modules.
+        model_type: Model type of its checkpoint format.
         config: The family's configuration.
         vocab_size: Number of token ids.
         mappings: The tensors of each parameter.
         parts: The tensors of `mappings`, by their published names, as the files have them.
-        labels: Of a classifier of texts, in the order of its logits; empty for other models.
+        labels: Labels of a classifier of texts, in the order of its logits; empty for other models.
         finds_spans: Whether it gives the places of answers.
     """
 
@@ -209,10 +209,10 @@ def write_hugging_face(
         checkpoint_format: One of its family.
         vocab_size: Number of token ids.
         files: Other files by name, such as those of the vocabulary.
-        special_ids: Of special tokens, by their roles; bos, eos and pad are written.
-        labels: Of a `Classifier`, in the order of its logits.
+        special_ids: Ids of special tokens, by their roles; bos, eos and pad are written.
+        labels: Labels of a `Classifier`, in the order of its logits.
         finds_spans: Whether it is a `SpanModel`.
-        fields: Of ``config.json``, which replace those of the format.
+        fields: Fields of ``config.json``, which replace those of the format.
         shard_bytes: Weights larger than this are written to several files with an index.
 
     Raises:

@@ -69,12 +69,12 @@ class PublishedTokenizer:
     Args:
         backend: Encodes and decodes text; None where the folder has none.
         path: Its file, for messages.
-        special_ids: Of special tokens, by their roles: bos, eos, pad, unk, cls, sep, mask.
+        special_ids: Ids of special tokens, by their roles: bos, eos, pad, unk, cls, sep, mask.
         stop_ids: That end a continuation; None is the end of a text alone.
         max_length: Most tokens of a text, its special tokens counted; None sets no limit.
         is_cut_left: Whether a text that is too long loses its beginning, and not its end.
         cleans_spaces: Whether no text that is decoded has a space before punctuation.
-        num_rows: Of the model's table of tokens; None where it is unknown.
+        num_rows: Rows of the model's table of tokens; None where it is unknown.
         first_id: That an output without a prompt begins with, where the folder names one.
     """
 
@@ -338,7 +338,8 @@ def read_tokenizer(folder: Path) -> PublishedTokenizer:
     """Read the tokenizer of a Hugging Face folder.
 
     Args:
-        folder: With ``tokenizer.json``, or ``vocab.txt``, or ``vocab.json`` and ``merges.txt``.
+        folder: Folder with ``tokenizer.json``, or ``vocab.txt``, or ``vocab.json`` and
+            ``merges.txt``.
 
     Returns:
         The tokenizer. In a folder without these files, methods that need one raise `WeightsError`.
@@ -401,7 +402,7 @@ def tokenizer_settings(tokenizer_json: str, ids: Mapping[str, int]) -> dict[str,
 
     Args:
         tokenizer_json: Its text.
-        ids: Of special tokens, by their roles, such as eos and mask.
+        ids: Ids of special tokens, by their roles, such as eos and mask.
 
     Returns:
         The content of the file.
@@ -466,7 +467,7 @@ def _add_specials(
 
     Args:
         backend: Gets them.
-        tokens: By their roles.
+        tokens: Tokens by their roles.
         vocab: Ids of tokens.
         processing: Puts the second token before a text and the first after it.
     """
@@ -494,7 +495,7 @@ def _declared_ids(folder: Path, config: Mapping[str, Any]) -> dict[str, list[int
     """Read the ids of special tokens in ``config.json``, without those that have no row.
 
     Args:
-        folder: With ``generation_config.json``, whose ids count for ``stop`` and ``first``.
+        folder: Folder with ``generation_config.json``, whose ids count for ``stop`` and ``first``.
         config: Fields of ``config.json``.
 
     Returns:

@@ -126,7 +126,7 @@ def sentence_files(pooling: SentencePooling, dim: int) -> dict[str, str]:
 
     Args:
         pooling: How.
-        dim: Of a hidden state.
+        dim: Size of a hidden state.
 
     Returns:
         The files; none for the mean of whatever the model reads, which needs none.

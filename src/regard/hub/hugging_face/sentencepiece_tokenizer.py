@@ -47,7 +47,7 @@ class SentencePieceTokenizer(PublishedTokenizer):
         target: The model of target texts; the same where there is one alone.
         vocab: Ids of all pieces.
         path: Its file, for messages.
-        special_ids: Of special tokens, by their roles: bos, eos, pad, unk.
+        special_ids: Ids of special tokens, by their roles: bos, eos, pad, unk.
         begin_ids: Before a text with special tokens.
         end_ids: After a text with special tokens.
         files: The files that it was read from, by name.
@@ -228,8 +228,8 @@ def read_sentencepiece(folder: Path) -> SentencePieceTokenizer:
     """Read the tokenizer of a folder for which `has_sentencepiece` holds.
 
     Args:
-        folder: With ``source.spm``, ``target.spm`` and ``vocab.json``, or with ``spiece.model`` or
-            ``tokenizer.model``.
+        folder: Folder with ``source.spm``, ``target.spm`` and ``vocab.json``, or with
+            ``spiece.model`` or ``tokenizer.model``.
 
     Returns:
         The tokenizer.

@@ -17,8 +17,8 @@ class SourceTargetTokenizer(PublishedTokenizer):
     """A vocabulary of sources and one of targets.
 
     Args:
-        source: Of the sources.
-        target: Of the targets.
+        source: Tokenizer of the sources.
+        target: Tokenizer of the targets.
     """
 
     def __init__(self, source: PublishedTokenizer, target: PublishedTokenizer) -> None:

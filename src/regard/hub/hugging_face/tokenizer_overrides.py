@@ -55,8 +55,8 @@ def tokenizer_class(settings: Mapping[str, Any], model_type: object) -> str:
     """Return the class of ``transformers`` that reads a folder's tokenizer, without ``Fast``.
 
     Args:
-        settings: Of ``tokenizer_config.json``.
-        model_type: Of ``config.json``.
+        settings: Settings of ``tokenizer_config.json``.
+        model_type: Field of ``config.json``.
 
     >>> tokenizer_class({"tokenizer_class": "GPT2TokenizerFast"}, "bert")
     'GPT2Tokenizer'
@@ -108,8 +108,8 @@ def apply_settings(
 
     Args:
         backend: Changed in place.
-        folder: For added tokens and messages.
-        settings: Of ``tokenizer_config.json``.
+        folder: Folder, for added tokens and messages.
+        settings: Settings of ``tokenizer_config.json``.
         tokens: Special tokens by their roles.
         name: The class of ``transformers``.
 

@@ -23,7 +23,7 @@ def drop_tokens_without_rows(
     Args:
         backend: The vocabulary; None stays None.
         num_rows: Rows of the table, as a file has it; where that is not a number, all tokens stay.
-        folder: For the warning.
+        folder: Folder, for the warning.
 
     Returns:
         A vocabulary without them; the same one where there are none. All other tokens stay.

@@ -91,7 +91,7 @@ def write_all_tensors(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: 
 
     Args:
         folder: Created as needed.
-        tensors: By name, contiguous, on the CPU.
+        tensors: Tensors by name, contiguous, on the CPU.
         shard_bytes: Most bytes of the tensors of a file; a larger tensor has a file of its own.
 
     Raises:

@@ -50,7 +50,7 @@ def require_tensors_for_layers(config: msgspec.Struct, num_tensors: int, name: s
     Args:
         config: Sizes of a model.
         num_tensors: Tensors in the file.
-        name: Of the file, for the message.
+        name: Name of the file, for the message.
 
     Raises:
         WeightsError: It has more.

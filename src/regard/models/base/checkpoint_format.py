@@ -96,7 +96,7 @@ class CheckpointFormat(NamedTuple):
         renamed: Endings of names in old files, each with its ending of today.
         tied_names: For the name of a tensor, the name of another that it equals where the two are
             tied: a checkpoint may have it too, or leave it out.
-        label_head: Of the classifiers built on it; None where there are none.
+        label_head: Head of the classifiers built on it; None where there are none.
     """
 
     model_type: str
@@ -160,7 +160,7 @@ def field_of(fields: Mapping[str, Any], name: str, default: V) -> V:
 
     Args:
         fields: All values.
-        name: Of the value.
+        name: Name of the value.
         default: The value of ``transformers`` where it is missing or null; its type is required.
 
     Returns:
@@ -207,7 +207,7 @@ def read_settings(fields: Mapping[str, Any], mappings: Iterable[FieldMapping]) -
 
     Args:
         fields: All values of the file.
-        mappings: Of the settings.
+        mappings: Mappings of the settings.
 
     Returns:
         The values of the settings, by name.
@@ -234,7 +234,7 @@ def write_settings(
 
     Args:
         config: The model's.
-        mappings: Of the settings.
+        mappings: Mappings of the settings.
         kind: What is written, such as ``gpt2 checkpoints``.
 
     Returns:

@@ -39,9 +39,9 @@ def map_classifier_parameters(
     """Return the mapping of every parameter of a `Classifier`.
 
     Args:
-        config: Of its encoder.
-        checkpoint_format: Of that encoder.
-        head: Of the format.
+        config: Configuration of its encoder.
+        checkpoint_format: Format of that encoder.
+        head: Head of the format.
 
     Returns:
         The mappings, by the classifier's own names.
@@ -66,7 +66,7 @@ def checkpoint_of(
         config: The model's; of a classifier that of its encoder.
         checkpoint_format: One of its family.
         vocab_size: Number of token ids.
-        labels: Of a classifier of texts, in the order of its logits; empty for other models.
+        labels: Labels of a classifier of texts, in the order of its logits; empty for other models.
 
     Raises:
         ConfigError: The format cannot express a setting, or has no classifiers.

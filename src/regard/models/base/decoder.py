@@ -54,9 +54,9 @@ class Decoder(TextModel):
         dropout: Rate on embeddings, 0 to below 1.
         tied: Whether the embedding and the output share one table.
         table: Builds a table of tokens, ``[vocab, dim]``.
-        positions: Of the tokens; None where the layers have them.
+        positions: Positions of the tokens; None where the layers have them.
         scale: Factor on the rows of the embedding; None is ``sqrt(dim)``.
-        embedding_norm: Of the embeddings; None has none.
+        embedding_norm: Normalisation of the embeddings; None has none.
     """
 
     memory_length: int = 0
@@ -150,7 +150,7 @@ class Decoder(TextModel):
 
         Args:
             before: Ids of the positions before, ``[batch, context]``; no gradient flows into them.
-            ids: Of the segment, ``[batch, length]``.
+            ids: Ids of the segment, ``[batch, length]``.
 
         Returns:
             ``[batch, length, dim]``; those of `hidden_states` where the family has no memory.
@@ -167,7 +167,7 @@ class Decoder(TextModel):
 
         Args:
             ids: The next tokens of each row, ``[batch, new]``, as many for every row.
-            state: From `init_state`; updated in place.
+            state: State from `init_state`; updated in place.
 
         Returns:
             Logits of the token after the last, ``[batch, vocab]``.
@@ -186,7 +186,8 @@ class Decoder(TextModel):
 
         Args:
             ids: ``[batch, length]``.
-            caches: Of each layer, with the tokens before; they are updated. None has none before.
+            caches: Caches of each layer, with the tokens before; they are updated. None has none
+                before.
             memory: Keys and values of the source for each layer; None where there is none.
             lengths: Valid source positions of each row, ``[batch]``; None means all.
 

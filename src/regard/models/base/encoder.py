@@ -60,9 +60,10 @@ class EncoderConfig(FamilyConfig, frozen=True, kw_only=True):
         num_segments: Kinds of segments; 0 has no table of them.
         pad_id: Token that pads on the right.
         has_mlm_head: Whether it predicts masked tokens; else it has no logits.
-        head_activation: Of that head: gelu, gelu_tanh or relu.
+        head_activation: Activation of that head: gelu, gelu_tanh or relu.
         has_pooler: Whether the first token's vector goes through a trained linear map.
-        pooler_activation: After that map: tanh (the paper's) or relu (DistilBERT's classifiers).
+        pooler_activation: Activation after that map: tanh (the paper's) or relu (DistilBERT's
+            classifiers).
         pooling: The vector of a text: first (its first token's) or mean (of all its tokens).
     """
 
@@ -144,7 +145,7 @@ class Encoder(TextModel):
         mixers: Attention of each layer, first to last.
         block: Dimensions of each, where they are not those of `config`.
         embedding: Builds another embedding from the table of tokens; `embed` calls it.
-        initial_std: Of all initial weights; None leaves each layer its own.
+        initial_std: Standard deviation of all initial weights; None leaves each layer its own.
     """
 
     has_output_map = has_plain_logits = False

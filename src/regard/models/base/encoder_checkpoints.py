@@ -70,12 +70,12 @@ class TensorNames(NamedTuple):
     """How one ``model_type`` names its tensors.
 
     Args:
-        prefix: Of all but the head's.
-        blocks: Of the stack of blocks.
-        block: Of the layers of a block, by the names here; several are stacked.
-        head: Of the head's linear map and normalisation, and of its bias.
-        decoder: Of the head's last linear map, which is the table of tokens, with that bias.
-        label_head: Of the classifiers built on it.
+        prefix: Prefix of all names but those of the head.
+        blocks: Name of the stack of blocks.
+        block: Published names of the layers of a block, by the names here; several are stacked.
+        head: Names of the head's linear map, normalisation and bias.
+        decoder: Name of the head's last linear map, which is the table of tokens, with that bias.
+        label_head: Head of the classifiers built on it.
     """
 
     prefix: str
@@ -144,7 +144,7 @@ def write_encoder(
     """Return the fields of ``config.json`` that BERT, RoBERTa and Longformer share.
 
     Args:
-        config: Of the model.
+        config: Configuration of the model.
         vocab_size: Number of token ids.
         architecture: The model's name in `transformers`, such as ``Bert``.
         only: The one value that the format has for some settings.
@@ -185,11 +185,11 @@ def encoder_format(
     """Build the checkpoint format of an encoder.
 
     Args:
-        model_type: Of `CheckpointFormat`.
-        read: Of `CheckpointFormat`.
-        write: Of `CheckpointFormat`.
-        names: Of the tensors.
-        map_parameters: Of `CheckpointFormat`; None is `map_encoder`.
+        model_type: Passed to `CheckpointFormat`.
+        read: Passed to `CheckpointFormat`.
+        write: Passed to `CheckpointFormat`.
+        names: Names of the tensors.
+        map_parameters: Passed to `CheckpointFormat`; None is `map_encoder`.
 
     Returns:
         The format.

@@ -114,7 +114,7 @@ class EncoderDecoder(TextModel, Generic[S]):
 
         Args:
             ids: The last token of each row, ``[batch]``.
-            state: From `init_state`; updated in place.
+            state: State from `init_state`; updated in place.
 
         Returns:
             Logits of the next token, ``[batch, vocab]``; log-probabilities where the model copies.
@@ -166,7 +166,7 @@ class DecoderState:
     Args:
         memory: Keys and values of the source, one pair a layer, ``[batch, heads, keys, head_dim]``.
         lengths: Valid source positions of each row, ``[batch]``.
-        caches: Of self-attention over the target, one a layer.
+        caches: Caches of self-attention over the target, one a layer.
         copy_source: What a copy head reads; None where the model has none.
     """
 

@@ -175,7 +175,7 @@ class Model(nn.Module):
 
         Args:
             attention: The patterns, its own or others.
-            length: Of the input (of source and target, where there are two), in tokens.
+            length: Length of the input (of source and target, where there are two), in tokens.
 
         Returns:
             The bytes that all layers save for a token.
@@ -185,8 +185,8 @@ class Model(nn.Module):
         """Predict the bytes of scores and weights that the backward pass needs, of each token.
 
         Args:
-            patterns: Of each layer.
-            length: Of the input, in tokens.
+            patterns: Pattern of each layer.
+            length: Length of the input, in tokens.
             num_heads: Attention heads of a layer.
 
         Returns:

@@ -33,8 +33,8 @@ def map_span_parameters(
     """Return the mapping of every parameter of a `SpanModel` without roles of tokens.
 
     Args:
-        config: Of its encoder, as `with_span_head` returns it.
-        checkpoint_format: Of that encoder.
+        config: Configuration of its encoder, as `with_span_head` returns it.
+        checkpoint_format: Format of that encoder.
 
     Returns:
         The mappings, by the model's own names.
@@ -55,7 +55,7 @@ def span_checkpoint_of(
     """Return how a format stores a model of answers: fields of ``config.json`` and tensor names.
 
     Args:
-        config: Of its encoder.
+        config: Configuration of its encoder.
         checkpoint_format: One of its family.
         vocab_size: Number of token ids.
 

@@ -24,7 +24,7 @@ class BertConfig(EncoderConfig, frozen=True, kw_only=True, forbid_unknown_fields
 
     Args:
         max_positions: Longest text, in tokens; later positions of a table count as the last.
-        rotary_base: Of rotary positions (Su et al. 2021), above 0, in place of the table of
+        rotary_base: Base of rotary positions (Su et al. 2021), above 0, in place of the table of
             positions: a token sees how far away others are. None, the paper's, has the table.
     """
 

@@ -68,7 +68,7 @@ class EncoderDecoderModel(EncoderDecoder[DecoderState]):
     """The encoder-decoder.
 
     Args:
-        config: Of encoder and decoder.
+        config: Configuration of encoder and decoder.
         vocab_size: Number of token ids of the target, and of the source where the configuration has
             no `source_rows`.
         attention: The pattern of each layer.

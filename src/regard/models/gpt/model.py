@@ -41,13 +41,13 @@ class GptConfig(FamilyConfig, frozen=True, kw_only=True, tag="gpt"):
         hidden_dim: Size inside the feed-forward networks.
         dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
         norm_kind: rms or layer (GPT-2).
-        epsilon: Of the norms, above 0.
+        epsilon: Epsilon of the norms, above 0.
         activation: swiglu, gelu_tanh (GPT-2), gelu or relu.
         bias: Whether linear maps have biases (GPT-2).
         positions: rotary or learned (GPT-2).
         max_positions: Rows of a learned position table, of which later positions take the last;
             rotary positions have no limit.
-        rotary_base: Of rotary positions, above 0; larger for longer texts.
+        rotary_base: Base of rotary positions, above 0; larger for longer texts.
         tied: Whether input and output share one table.
     """
 

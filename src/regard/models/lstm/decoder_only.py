@@ -39,7 +39,7 @@ class RecurrentBlock(nn.Module):
 
     Args:
         dim: Size of input and output.
-        dropout: On the input.
+        dropout: Dropout of the input.
     """
 
     def __init__(self, dim: int, dropout: Dropout | nn.Identity) -> None:

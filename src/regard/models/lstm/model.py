@@ -227,8 +227,8 @@ class LstmEncoderDecoder(SinglePassDecoder[RecurrentState]):
 
         Args:
             x: ``[batch, dim]``.
-            state: Before the step; updated in place.
-            weights: Of each decoder layer.
+            state: State before the step; updated in place.
+            weights: Weights of each decoder layer.
 
         Returns:
             The hidden states of the step, ``[batch, dim]``.

@@ -56,7 +56,7 @@ class PatchTstConfig(FamilyConfig, frozen=True, kw_only=True, tag="patch_tst"):
         num_heads: Attention heads in every block.
         hidden_dim: Size inside the feed-forward networks.
         dropout: Rate on tokens and sub-layer outputs, 0 to below 1.
-        activation: Of the feed-forward networks.
+        activation: Activation of the feed-forward networks.
         has_linear: Whether a linear map of the history gives the median that the Transformer
             corrects.
     """
@@ -126,7 +126,7 @@ class SeriesInputs(NamedTuple):
     Args:
         values: History, ``[batch, window]``; where a value is missing, a guess of it.
         is_missing: Bool, ``[batch, window]``; None means that no value is missing.
-        calendar: Of the first step of each patch, of history and horizon,
+        calendar: Calendar of the first step of each patch, of history and horizon,
             ``[batch, num_patches, num_calendar]``; None where the model has none.
         known: ``[batch, window + horizon, num_known]``, mean 0 and variance 1; None where the
             model has none.
@@ -145,7 +145,7 @@ class ScaledQuantiles(NamedTuple):
 
     Args:
         quantiles: ``[members, batch, horizon, levels]``.
-        mean: Of each window, ``[batch, 1]``.
+        mean: Mean of each window, ``[batch, 1]``.
         scale: Standard deviation of each window, ``[batch, 1]``, above 0.
     """
 
@@ -189,7 +189,7 @@ class PatchTst(Model):
         Args:
             values: History, ``[batch, window]``; where a value is missing, a guess of it.
             is_missing: Bool, ``[batch, window]``; None means that no value is missing.
-            calendar: Of the first step of each patch, of history and horizon,
+            calendar: Calendar of the first step of each patch, of history and horizon,
                 ``[batch, num_patches, num_calendar]``; None where the model has none.
             known: ``[batch, window + horizon, num_known]``, mean 0 and variance 1; None where the
                 model has none.
@@ -280,7 +280,7 @@ class PatchTstMember(nn.Module):
 
     Args:
         config: Its dimensions.
-        patterns: Of each layer.
+        patterns: Pattern of each layer.
     """
 
     def __init__(self, config: PatchTstConfig, patterns: list[Pattern]) -> None:

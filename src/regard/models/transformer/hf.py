@@ -76,10 +76,10 @@ class _Variant(NamedTuple):
         model_type: In ``config.json``.
         architecture: Class of ``transformers`` that gives logits.
         only: Fields of ``config.json`` and the one value of each that is computed.
-        settings: Of the model, and the one value of each that the format has.
+        settings: Settings of the model, and the one value of each that the format has.
         pad_id: Default of the padding token.
         start_id: Default of the token that begins a target.
-        ignored: Of `CheckpointFormat`.
+        ignored: Passed to `CheckpointFormat`.
     """
 
     model_type: str

@@ -144,7 +144,7 @@ class TransformerXl(Decoder):
 
         Args:
             ids: ``[batch, length]``, without padding; a row continues that of the segment before.
-            memory: Of the segments before; None where there are none. It is not changed.
+            memory: Memory of the segments before; None where there are none. It is not changed.
 
         Returns:
             The last hidden states, ``[batch, length, dim]``, and the memory for the next segment:

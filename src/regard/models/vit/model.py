@@ -41,11 +41,11 @@ class VitConfig(FamilyConfig, frozen=True, kw_only=True, tag="vit"):
 
     Args:
         input: image, or features: rows of numbers, such as a series or frames of a recording.
-        height: Of an image in pixels, a multiple of patch_height.
-        width: Of an image in pixels, a multiple of patch_width.
-        channels: Of an image: 3 in colour, 1 in grey.
-        patch_height: Of a patch in pixels.
-        patch_width: Of a patch in pixels.
+        height: Height of an image in pixels, a multiple of patch_height.
+        width: Width of an image in pixels, a multiple of patch_width.
+        channels: Channels of an image: 3 in colour, 1 in grey.
+        patch_height: Height of a patch in pixels.
+        patch_width: Width of a patch in pixels.
         num_features: Numbers in a row of features.
         max_positions: Longest input of features, in rows; later positions count as the last.
         num_layers: Blocks.

@@ -22,9 +22,9 @@ class Estimate:
     """A mean over random probes.
 
     Args:
-        value: Of the trace, a scalar, or the diagonal, ``[n]``.
-        standard_error: Of the value, its shape: the probes' standard deviation over the root of
-            their number.
+        value: The trace, a scalar, or the diagonal, ``[n]``.
+        standard_error: Standard error of the value, in its shape: the probes' standard deviation
+            over the root of their number.
     """
 
     value: Tensor
@@ -47,7 +47,8 @@ def hutchinson_trace(
         num_probes: Products, 2 or more.
         generator: Draws the probes, on its device. Processes that share the work of a product must
             use the same seed.
-        dtype: Of the probes; None takes the operator's own, or PyTorch's default for a function.
+        dtype: Type of the probes; None takes the operator's own, or PyTorch's default for a
+            function.
 
     Returns:
         Scalars of float64.
@@ -80,7 +81,8 @@ def hutchinson_diagonal(
         num_probes: Products, 2 or more.
         generator: Draws the probes, on its device. Processes that share the work of a product must
             use the same seed.
-        dtype: Of the probes; None takes the operator's own, or PyTorch's default for a function.
+        dtype: Type of the probes; None takes the operator's own, or PyTorch's default for a
+            function.
 
     Returns:
         ``[n]``, of the probes' type. Where a standard error is zero the value is exact, or nearly.

@@ -24,7 +24,7 @@ class Hessian:
 
     Args:
         loss: Scalar with its graph.
-        parameters: With respect to which derivatives are taken.
+        parameters: The parameters of the derivatives.
     """
 
     def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
@@ -50,8 +50,8 @@ class GaussNewton:
 
     Args:
         outputs: With their graph, any shape.
-        loss: Of the outputs, a scalar.
-        parameters: With respect to which derivatives are taken.
+        loss: Loss of the outputs, a scalar.
+        parameters: The parameters of the derivatives.
     """
 
     def __init__(

@@ -30,8 +30,9 @@ class Tridiagonal:
     """A matrix in a basis of k vectors of n entries.
 
     Args:
-        diagonal: Of T, ``[k]``, float64.
-        off_diagonal: Of T, ``[k - 1]``, float64; a zero is between the bases of two starts.
+        diagonal: Diagonal of T, ``[k]``, float64.
+        off_diagonal: Entries of T next to its diagonal, ``[k - 1]``, float64; a zero is between the
+            bases of two starts.
         remainder: beta_k; zero where the basis spans all it can reach.
         basis: Q's columns as rows, ``[k, n]``.
     """
@@ -150,7 +151,8 @@ def lanczos(
         generator: Draws the start, on its device. Processes that share the work of a product must
             use the same seed.
         start: Instead of a random one, ``[n]``, not zero.
-        dtype: Of the vectors; None takes the operator's own, or PyTorch's default for a function.
+        dtype: Type of the vectors; None takes the operator's own, or PyTorch's default for a
+            function.
 
     Returns:
         T and the basis, ``[k, n]``.

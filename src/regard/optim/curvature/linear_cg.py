@@ -93,7 +93,7 @@ def conjugate_gradient_solve(
         b: Right side, ``[n]``.
         x0: First x, ``[n]``; None is zero.
         preconditioner: An approximation of A's inverse, ``[n, n]``, symmetric and positive.
-        rtol: Of the residual's norm, relative to b's.
+        rtol: Tolerance of the residual's norm, relative to b's.
         max_iterations: Iterations at most; None allows ten times n.
         stop: Ends early, by the models so far, such as `RelativeProgress`.
         dot: Inner product, for vectors that are spread over processes.
@@ -168,7 +168,7 @@ class TrustRegionStep:
         num_iterations: Products with the matrix.
         is_on_boundary: Whether the radius was reached.
         negative_curvature: Whether a direction of negative curvature was followed.
-        norm: Of the step from where the iteration began, in the norm of the preconditioner's
+        norm: Norm of the step from where the iteration began, in the norm of the preconditioner's
             inverse.
     """
 
@@ -202,7 +202,7 @@ def steihaug(
             descends. Only without a radius; one product more. None starts at zero.
         preconditioner: An approximation of the inverse of A, symmetric and positive; the radius is
             measured in the norm of its inverse.
-        rtol: Of the model's gradient, relative to g.
+        rtol: Tolerance of the model's gradient, relative to g.
         max_iterations: Products at most.
         stop: Ends early, by the models so far.
         dot: Inner product.

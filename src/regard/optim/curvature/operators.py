@@ -121,7 +121,7 @@ def hessian_operator(
         loss: ``loss(batch)``: the mean over the batch's rows, or a sum and the number of its terms.
             A batch is weighted by its rows, or terms.
         batches: The same ones whenever iterated; under ``torch.distributed``, this process's part.
-        parameters: With respect to which.
+        parameters: The parameters of the derivatives.
         model: Its dropout is off while it is evaluated.
 
     Raises:
@@ -147,7 +147,7 @@ def gauss_newton_operator(
         loss: ``loss(outputs(batch), batch)``, convex in the outputs; it returns what that of
             `hessian_operator` returns.
         batches: The same ones whenever iterated; under ``torch.distributed``, this process's part.
-        parameters: With respect to which.
+        parameters: The parameters of the derivatives.
         model: Its dropout is off while it is evaluated.
 
     Raises:

@@ -31,10 +31,10 @@ class Eigenpairs:
 
     Args:
         values: ``[num]``, from the chosen end of the spectrum inwards, float64.
-        vectors: In columns, orthonormal, ``[n, num]``.
+        vectors: Vectors in columns, orthonormal, ``[n, num]``.
         bounds: ``|A v - value v|``, ``[num]``: an eigenvalue is not farther from the value.
         converged: Whether all bounds are within the tolerance.
-        num_products: With the matrix.
+        num_products: Products with the matrix.
     """
 
     values: Tensor
@@ -52,9 +52,9 @@ class SpectralDensity:
         grid: Middles of cells of equal width, ``[points]``, float64.
         density: Fraction of the eigenvalues per unit, mean over a cell, ``[points]``; its sum times
             the cells' width is 1.
-        nodes: Of the quadrature over all probes, ``[nodes]``.
-        weights: Of the nodes, ``[nodes]``; their sum is 1. ``size * (weights * f(nodes)).sum()``
-            estimates the trace of f(A).
+        nodes: Nodes of the quadrature over all probes, ``[nodes]``.
+        weights: Weights of the nodes, ``[nodes]``; their sum is 1.
+            ``size * (weights * f(nodes)).sum()`` estimates the trace of f(A).
     """
 
     grid: Tensor
@@ -86,10 +86,11 @@ def top_eigenvalues(
         generator: Draws the start, on its device. Processes that share the work of a product must
             use the same seed.
         which: largest, smallest (most negative) or magnitude (largest absolute value).
-        rtol: Of the bounds, relative to the largest absolute eigenvalue, above 0.
+        rtol: Tolerance of the bounds, relative to the largest absolute eigenvalue, above 0.
         max_iterations: Vectors that are held at most, `num` or more; `num` further products compute
             the bounds.
-        dtype: Of the vectors; None takes the operator's own, or PyTorch's default for a function.
+        dtype: Type of the vectors; None takes the operator's own, or PyTorch's default for a
+            function.
 
     Returns:
         The pairs, the outermost first.
@@ -154,10 +155,11 @@ def spectral_density(
         num_iterations: Nodes of a probe's quadrature, 1 or more; at most n.
         generator: Draws the probes, on its device. Processes that share the work of a product must
             use the same seed.
-        num_points: Of the grid, 2 or more.
+        num_points: Points of the grid, 2 or more.
         width: Standard deviation of the Gaussian, above 0; None takes a hundredth of the range of
             the nodes, or where they are nearly one, 1e-4 of their size.
-        dtype: Of the vectors; None takes the operator's own, or PyTorch's default for a function.
+        dtype: Type of the vectors; None takes the operator's own, or PyTorch's default for a
+            function.
 
     Returns:
         The density on a grid, with the nodes of the quadrature.

@@ -19,7 +19,7 @@ def initial_step_size(position: float, direction: float, value: float, slope: fl
     Args:
         position: Largest absolute entry of the parameters.
         direction: Largest absolute entry of the direction.
-        value: Of the objective.
+        value: Value of the objective.
         slope: Along the direction, below 0.
     """
     if position > 0:

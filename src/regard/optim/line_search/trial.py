@@ -99,7 +99,7 @@ class Trial:
     """One run of a search: counts and checks samples, and remembers the lowest.
 
     Args:
-        function: To be searched.
+        function: The function along the direction.
         state: Where the search begins.
         accepts: Whether a finite sample meets the search's conditions.
         max_evaluations: Samples computed at most.

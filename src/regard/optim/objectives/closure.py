@@ -35,7 +35,7 @@ class ClosureObjective:
     alone.
 
     Args:
-        closure: To be called.
+        closure: The closure.
         parameters: Whose gradients it computes.
         reduce: Sums over the processes that work together; None finds them as described.
     """

@@ -47,9 +47,9 @@ class FullBatch:
         loader: Micro-batches, the same ones whenever it is iterated: a list, or a DataLoader that
             does not shuffle. Under ``torch.distributed``, this process's part, which may be empty
             where parameters are not sharded.
-        loss: Of a batch, ``loss(batch)``; with `outputs`, ``loss(outputs(batch), batch)``. Either
-            the mean over the batch's rows, or a pair: a sum and the number of its terms, which
-            weights batches correctly where rows have different numbers of terms.
+        loss: Loss of a batch, ``loss(batch)``; with `outputs`, ``loss(outputs(batch), batch)``.
+            Either the mean over the batch's rows, or a pair: a sum and the number of its terms,
+            which weights batches correctly where rows have different numbers of terms.
         outputs: What the model computes from a batch, a tensor; needed for Gauss-Newton products,
             which want the loss to be convex in it.
         parameters: With respect to which derivatives are computed where no optimizer asks for

@@ -35,7 +35,7 @@ class WorstClassification(msgspec.Struct, frozen=True, kw_only=True):
         text: The text; empty for other inputs.
         label: Its label in the data.
         predicted: The label that the model gives it.
-        probability: Of the label that the model gives.
+        probability: Probability of the label that the model gives.
     """
 
     where: str
@@ -51,7 +51,7 @@ class ClassificationReport(EvaluationReport, frozen=True, kw_only=True):
     Args:
         num_inputs: Number of texts, images, recordings or series.
         unit: What they are.
-        loss: In nats per input.
+        loss: Loss in nats per input.
         accuracy: Fraction of correct labels.
         accuracy_low: Lower end of Wilson's 95 % interval.
         accuracy_high: Upper end.

@@ -28,7 +28,7 @@ class InputClassifier(LabelPredictor[LabeledInputs]):
     """A classifier of images, recordings or series in use.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         config: The settings of its run.
     """
 

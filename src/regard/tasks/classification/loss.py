@@ -51,7 +51,7 @@ def label_measures(model: nn.Module, batches: LabeledBatches) -> dict[str, float
     """Compute how well a model predicts the labels of texts or other inputs.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         batches: The inputs.
 
     Returns:
@@ -75,7 +75,7 @@ def final_measures(model: nn.Module, batches: LabeledBatches) -> dict[str, float
     """Compute the figures of `label_measures`, an interval of the accuracy, and a baseline.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         batches: The inputs.
 
     Returns:

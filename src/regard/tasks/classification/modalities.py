@@ -125,7 +125,7 @@ class Modality(ABC):
         contents: What the data holds, in words.
         model: Default settings of the model.
         data: Default settings of the data.
-        suffixes: Of the files that are read; empty where the inputs are rows.
+        suffixes: Suffixes of the files that are read; empty where the inputs are rows.
         reads_files: Whether each input is a file.
         reads_frames: Whether inputs are frames of recordings.
     """
@@ -477,7 +477,7 @@ def _labeled_files(
 
     Args:
         source: The folder.
-        suffixes: Of the files that are read.
+        suffixes: Suffixes of the files that are read.
         read: Returns the values of a file, and its number of frames, of which they are the first.
     """
     files = labeled_files(source, suffixes)

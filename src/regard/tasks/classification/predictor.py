@@ -48,7 +48,7 @@ class LabelPredictor(ABC, Generic[L]):
     """A classifier in use, of texts or of other inputs.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         config: The settings of its run.
     """
 
@@ -108,7 +108,7 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
     """A classifier of texts in use.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         tokenizer: Its vocabulary.
         config: The settings of its run.
     """

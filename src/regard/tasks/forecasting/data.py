@@ -332,9 +332,9 @@ def _fit_sizes(
     Args:
         options: How the data is read; dimensions that are set, or those of trained weights.
         file: What was read.
-        seasons: Of the series, in steps.
+        seasons: Seasons of the series, in steps.
         horizon: Steps ahead.
-        num_steps: Of the longest series, to train on.
+        num_steps: Steps of the longest series to train on.
 
     Raises:
         ConfigError: The dimensions of trained weights do not fit the data.

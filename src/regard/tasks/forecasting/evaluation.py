@@ -141,9 +141,9 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
         step: Distance of two values, in words.
         horizon: Steps ahead.
         season: Length of the season of MASE, in steps; 1 without one.
-        scores: Of the model, with intervals over windows.
+        scores: Scores of the model, with intervals over windows.
         model_seconds: Wall time of its forecasts.
-        floor_scores: Of forecasters that are not trained, by name.
+        floor_scores: Scores of forecasters that are not trained, by name.
         against_best: The model against the best of them, by score.
         notes: What was left out.
         worst: The worst windows, worst first.
@@ -271,8 +271,8 @@ class RollingForecasts(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         series: The series.
-        windows: Of all series.
-        quantiles: Of each window, ``[horizon, len(LEVELS)]``.
+        windows: Windows of all series.
+        quantiles: Quantiles of each window, ``[horizon, len(LEVELS)]``.
     """
 
     series: TimeSeries
@@ -304,8 +304,8 @@ class _Windows(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         part: The series.
-        windows: Of all series.
-        scales: Of each window, for MASE.
+        windows: Windows of all series.
+        scales: Scale of each window, for MASE.
         season: Length of the season of MASE, in steps.
         other: The series as the other model reads them; None without one.
         shifts: Steps by which each of its series begins before that of `part`.

@@ -34,7 +34,7 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         title: What it is, in words.
-        errors: Of each window.
+        errors: Errors of each window.
         seconds: Wall time of its fits and forecasts.
     """
 
@@ -59,7 +59,7 @@ def forecast_floors(
     Args:
         series: The series.
         windows: Their windows, by series and in the order of time.
-        scales: Of each window, for MASE.
+        scales: Scale of each window, for MASE.
         seasons: Lengths of the seasons in steps, shortest first; empty for none.
         horizon: Steps ahead.
 
@@ -101,7 +101,7 @@ class _GrowingRidge:
     Args:
         horizon: Steps ahead.
         num_lags: Values that are read.
-        season: For missing values and short histories.
+        season: Season for missing values and short histories.
     """
 
     def __init__(self, horizon: int, num_lags: int, season: int) -> None:

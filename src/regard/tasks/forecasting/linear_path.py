@@ -25,7 +25,7 @@ def fit_linear_path(
     """Set the linear path of every member to the best ridge regression.
 
     Args:
-        model: With a linear path, or without.
+        model: Model with or without a linear path.
         batches: Windows of the training steps; a guess takes the place of a missing
             target, and windows of which most are missing are left out.
         held_out: Windows that choose the penalty, by the absolute error.

@@ -62,7 +62,7 @@ def predicted_quantiles(
     """Compute the quantiles of windows.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         batches: The windows.
 
     Returns:
@@ -107,7 +107,7 @@ def calibrate_bands(
     `_VALUES_OF_HORIZON` independent values.
 
     Args:
-        targets: Of held-out windows, ``[windows, horizon]``, NaN where missing.
+        targets: Targets of held-out windows, ``[windows, horizon]``, NaN where missing.
         quantiles: ``[windows, horizon, levels]``.
         num_steps: Steps that the windows have together.
 
@@ -138,7 +138,7 @@ def stretch_bands(quantiles: NDArray[np.float64], factors: dict[str, float]) -> 
 
     Args:
         quantiles: ``[..., levels]``, rising.
-        factors: Of bands, by their names; those without one stay as they are.
+        factors: Factors of bands, by their names; those without one stay as they are.
 
     Returns:
         ``[..., levels]``, rising.

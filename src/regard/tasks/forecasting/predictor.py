@@ -35,7 +35,8 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
         series: Its name.
         time: Times of the steps, in the form of the file.
         median: The median of each step, in the units of the series.
-        quantiles: Of each step, by their levels ``0.025``, ``0.1``, ``0.2`` ... ``0.9``, ``0.975``.
+        quantiles: Quantiles of each step, by their levels ``0.025``, ``0.1``, ``0.2`` ... ``0.9``,
+            ``0.975``.
     """
 
     series: str
@@ -48,7 +49,7 @@ class Forecaster:
     """A forecaster in use.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         config: The settings of its run.
         bands: Factors by which its bands are stretched, by the names of `BANDS`.
     """
@@ -71,7 +72,7 @@ class Forecaster:
 
         Args:
             data: The file; ``-`` is standard input. Records with time and values, or a data frame.
-            encoding: Of the file; None is that of training.
+            encoding: Encoding of the file; None is that of training.
 
         Raises:
             DataError: The data cannot be read, has another step, or lacks a column.
@@ -127,8 +128,8 @@ class Forecaster:
 
         Args:
             file: The histories, as `read` returned them.
-            forecasts: Of the same series.
-            path: Of the picture, ``.svg``, ``.png`` or ``.pdf``.
+            forecasts: Forecasts of the same series.
+            path: File of the picture, ``.svg``, ``.png`` or ``.pdf``.
 
         Raises:
             ConfigError: The picture cannot be written.

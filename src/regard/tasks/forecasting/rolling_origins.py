@@ -78,7 +78,7 @@ def histories(
 
     Args:
         series: The series.
-        windows: Of some of them.
+        windows: Windows of these series.
         most: Last values of each history that are kept; None keeps all.
     """
     rows = series.select(window.series for window in windows)

@@ -30,7 +30,7 @@ class TrainingSeries(msgspec.Struct, frozen=True, kw_only=True):
     """The series of the training data.
 
     Args:
-        series: Of the whole file.
+        series: Series of the whole file.
         ends: Number of values of each that the model was trained or validated on.
     """
 
@@ -42,7 +42,7 @@ class ScoredPart(msgspec.Struct, frozen=True, kw_only=True):
     """Series to be scored, and where that begins.
 
     Args:
-        series: Of the file, some with a history from the training data.
+        series: Series of the file, some with a history from the training data.
         first: Index of the first value of each that may be scored.
         num_seen: Series that the model was trained on.
         notes: Where the scores begin, and what was left out.
@@ -65,7 +65,7 @@ def find_scored_part(
     """Return the part of a file that a model has not seen.
 
     Args:
-        series: Of the file.
+        series: Series of the file.
         seen: The training data; None where it is not known.
         window: Values of a history that the model reads.
         horizon: Steps ahead.
@@ -159,7 +159,7 @@ def _join(series: TimeSeries, seen: TrainingSeries) -> tuple[TimeSeries, list[in
     """Return series with the history that the training data has of them, and where scores begin.
 
     Args:
-        series: Of the file.
+        series: Series of the file.
         seen: The training data.
 
     Returns:
@@ -208,8 +208,8 @@ def _is_same(row: TimeSeries, name: str, values: NDArray[np.float64], offset: in
 
     Args:
         row: A single series.
-        name: Of the one in the training data.
-        values: Of that.
+        name: Name of the one in the training data.
+        values: Values of the one in the training data.
         offset: Index in `row` of the first of these values.
     """
     has_name = row.names[0] == name

@@ -35,7 +35,7 @@ class WindowBatch(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         values: History, guesses where missing, float64 ``[batch, window]``.
         is_missing: Bool, ``[batch, window]``.
-        calendar: Of the first step of each patch, ``[batch, num_patches, num_calendar]``.
+        calendar: Calendar of the first step of each patch, ``[batch, num_patches, num_calendar]``.
         known: Mean 0 and variance 1, ``[batch, window + horizon, num_known]``.
         observed: Float64 ``[batch, window, num_observed]``.
         targets: The steps after the history, NaN where missing, float64 ``[batch, horizon]``.
@@ -59,7 +59,7 @@ class Calendar(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         step: Distance of two values.
-        cycles: Of `TimeStep.cycles`, by name.
+        cycles: Names of cycles of `TimeStep.cycles`.
         seasons: Periods in steps of series without a calendar, whose rows are counted.
     """
 
@@ -73,8 +73,8 @@ class Calendar(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             step: Distance of two values.
-            num_steps: Of the longest training series.
-            seasons: Of the series, in steps.
+            num_steps: Steps of the longest training series.
+            seasons: Seasons of the series, in steps.
         """
         longest = num_steps / _FEWEST_CYCLES
         cycles = [name for name, size in step.cycles.items() if _FEWEST_STEPS <= size <= longest]
@@ -87,8 +87,8 @@ class Calendar(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             step: Distance of two values as text.
-            cycles: Of the calendar, by name.
-            seasons: Of the series, in steps.
+            cycles: Names of the cycles of the calendar.
+            seasons: Seasons of the series, in steps.
         """
         parsed = TimeStep.parse(step)
         counted = tuple(seasons) if parsed.unit == "row" else ()
@@ -176,7 +176,7 @@ class SeriesWindows:
         series: The series; origins may be up to the end of each.
         config: Sizes of the model.
         calendar: Its cycles.
-        seasons: Of the series, in steps, for the guesses.
+        seasons: Seasons of the series, in steps, for the guesses.
         known_scale: Mean and deviation of each column that is known ahead, ``[2, num_known]``.
         last: Only these last values of each series are kept, and origins count from the first of
             them; None keeps all.
@@ -284,11 +284,11 @@ class ForecastBatches(LengthBatches):
     """Batches of windows, in a fresh order every epoch.
 
     Args:
-        windows: Of all series.
+        windows: Windows of all series.
         rows: Series of each window, ``[windows]``.
         origins: Index of the first step that each window predicts, ``[windows]``.
         batch_tokens: Most patches in a batch.
-        seed: Of the order.
+        seed: Seed of the order.
         most: Most windows of an epoch, drawn from all.
     """
 

@@ -44,7 +44,7 @@ class ForecastEvaluator:
     """Evaluates averaged weights on the validation windows; a lower loss is better.
 
     Args:
-        model: To be evaluated; a copy is.
+        model: The model; a copy of it is evaluated.
         batches: The windows.
     """
 
@@ -243,7 +243,7 @@ def window_batches(
         series: The series; every window ends within its series.
         first: Earliest step that is predicted, of each series.
         batch_tokens: Most patches in a batch.
-        seed: Of the order.
+        seed: Seed of the order.
         is_held_out: Whether the windows are for evaluation.
 
     Raises:

@@ -23,8 +23,8 @@ class WrittenAnswer(NamedTuple):
 
     Args:
         text: The answer, of one token at least.
-        log_probability: Of it, with its end, in nats.
-        log_null: Of an empty output, which means that the text has no answer.
+        log_probability: Log-probability of the answer with its end, in nats.
+        log_null: Log-probability of an empty output, which means that the text has no answer.
         truncated: Tokens of the context that were cut off, and not read.
     """
 

@@ -34,7 +34,7 @@ class WorstLine(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         line: 1-based line in the file.
         text: The line.
-        loss: In nats per token.
+        loss: Loss in nats per token.
         bits_per_byte: Bits per byte under the model.
     """
 
@@ -50,7 +50,7 @@ class TextReport(EvaluationReport, frozen=True, kw_only=True):
     Args:
         num_lines: Number of its lines.
         num_chars: Number of its characters.
-        loss: In nats per token.
+        loss: Loss in nats per token.
         perplexity: Exponential of the loss.
         bits_per_byte: Bits per byte of the text under the model.
         byte_entropy: Entropy of the bytes of the file, in bits.

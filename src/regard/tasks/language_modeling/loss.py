@@ -48,7 +48,7 @@ def text_measures(model: Decoder, batches: StreamBatches, num_bytes: int) -> dic
     """Compute how well a model predicts a text.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         batches: The segments of the text.
         num_bytes: Size of the text in UTF-8.
 
@@ -70,7 +70,7 @@ def token_losses(model: Decoder, batches: StreamBatches) -> NDArray[np.float64]:
     """Compute the loss of each token of a text.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         batches: The segments of the text.
 
     Returns:

@@ -70,7 +70,7 @@ def sampling_config(
     """Return the sampling of a model, changed by the options of a call, and checked.
 
     Args:
-        options: Of the call; stop text and seed are not used.
+        options: Options of the call; stop text and seed are not used.
         config: The model's settings.
 
     Raises:
@@ -91,7 +91,7 @@ class TextGenerator:
     """A language model in use.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         tokenizer: Its vocabulary.
         config: The settings of its run.
     """

@@ -26,7 +26,7 @@ def masked_measures(model: Encoder, batches: MaskedBatches) -> dict[str, float]:
     """Compute how well a model predicts hidden tokens.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         batches: Segments of the text with hidden tokens.
 
     Returns:

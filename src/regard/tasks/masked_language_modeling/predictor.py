@@ -53,7 +53,7 @@ class TextEncoder:
     """An encoder of texts in use.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         tokenizer: Its vocabulary.
         config: The settings of its run, the defaults where they are unknown.
         pooling: How the states of a text become its vector.

@@ -26,8 +26,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         answer: The text; None where the context has no answer.
         start: First character of it in the context; None where it is not there.
         end: The character after its last.
-        probability: Of this answer, or of "no answer", 0 to 1. Of an answer that is found, in its
-            window, and of "no answer" in the window where that is the least likely.
+        probability: Probability of this answer, or of "no answer", 0 to 1: for an answer that is
+            found, in its window; for "no answer", in the window where it is the least likely.
         truncated: Tokens of the context that were cut off, and not read; in JSON where there are
             some.
     """

@@ -54,7 +54,7 @@ class WorstAnswer(msgspec.Struct, frozen=True, kw_only=True):
         answer: That of the model; None for "no answer".
         probability: That the model gives it.
         expected: The true answers; none for a question without one.
-        f1: Of this question, 0 to 100.
+        f1: F1 of this question, 0 to 100.
     """
 
     where: str
@@ -215,7 +215,7 @@ def answer_test_report(
         dataset: The data of the run.
         answers: To its test questions; empty for "no answer".
         valid: Exact match and F1 on the validation questions.
-        threshold: Of "no answer", in nats; None without one.
+        threshold: Threshold of "no answer", in nats; None without one.
         kind: What the model is, in words.
 
     Returns:

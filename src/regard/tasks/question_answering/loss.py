@@ -71,7 +71,7 @@ def given_answers(
     Args:
         spans: The best span of each question.
         contexts: Its text.
-        threshold: Of "no answer", in nats; None gives an answer where there is a span.
+        threshold: Threshold of "no answer", in nats; None gives an answer where there is a span.
     """
     return [
         "" if is_null(span, threshold) else span_text(span, context)[0]
@@ -98,7 +98,7 @@ def choose_threshold(spans: Sequence[Span | None], questions: Questions) -> floa
 
     Args:
         spans: The best span of each question.
-        questions: With their answers.
+        questions: Questions with their answers.
 
     Returns:
         See `best_threshold`.
@@ -115,7 +115,7 @@ def best_threshold(
     Args:
         margins: How much more likely "no answer" is than the best answer to each question.
         answers: The best answers.
-        questions: With their true answers.
+        questions: Questions with their true answers.
 
     Returns:
         In the middle between two questions, the largest of equally good ones; None where all
@@ -144,7 +144,7 @@ def answer_measures(answers: Sequence[str], questions: Questions) -> dict[str, f
 
     Args:
         answers: One for each question; empty for "no answer".
-        questions: With their true answers.
+        questions: Questions with their true answers.
 
     Returns:
         ``exact_match`` and ``f1``.
@@ -159,7 +159,7 @@ class SpanEvaluator:
     Where questions have no answer, F1 is that of the best threshold.
 
     Args:
-        model: To be evaluated; a copy is, in its compute type.
+        model: The model; a copy of it is evaluated in its compute type.
         batches: All windows of the questions.
         questions: The validation questions.
         max_answer_tokens: Longest answer, in tokens.

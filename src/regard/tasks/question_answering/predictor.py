@@ -28,7 +28,7 @@ class QuestionAnswerer(Answerer):
     """A model that finds answers, in use.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         tokenizer: Its vocabulary.
         config: The settings of its run.
         threshold: How much more likely "no answer" must be than the best span, in nats, to be the
@@ -72,7 +72,7 @@ class QuestionAnswerer(Answerer):
             questions: The questions.
             batch_tokens: Most tokens in a batch.
             negatives: Most windows without the answer that a question has; None keeps all.
-            seed: Of the order, and of the choice of these.
+            seed: Seed of the order, and of the choice of these.
         """
         limit = max_question_tokens(self.max_length, self.tokenizer)
         encoded, num_cut = encode_questions(questions, self.tokenizer, max_question=limit)

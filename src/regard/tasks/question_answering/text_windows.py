@@ -63,7 +63,7 @@ class Window(NamedTuple):
     """A part of the text of a question.
 
     Args:
-        row: Of the question.
+        row: Row of the question.
         first: Index of the first token of the text.
         size: Number of tokens of the text.
     """
@@ -104,8 +104,8 @@ class Span(NamedTuple):
     Args:
         start: First character.
         end: The character after the last.
-        log_probability: Of the span in its window.
-        log_null: Of "no answer", in the window where it is least likely.
+        log_probability: Log-probability of the span in its window.
+        log_null: Log-probability of "no answer", in the window where it is least likely.
     """
 
     start: int
@@ -199,7 +199,7 @@ class WindowBatches(LengthBatches):
         overlap: Tokens that two neighbouring windows share.
         batch_tokens: Most tokens in a batch, padding counted.
         negatives: Most windows without the answer that a question has; None keeps all.
-        seed: Of the order, and of the choice of these windows.
+        seed: Seed of the order, and of the choice of these windows.
     """
 
     def __init__(
@@ -340,7 +340,7 @@ def best_spans(
     """Find the best span of each question over all windows.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         batches: All windows of the questions.
         max_answer_tokens: Most tokens of a span.
 

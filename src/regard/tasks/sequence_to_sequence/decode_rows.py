@@ -75,7 +75,7 @@ def decode_rows(
     """Decode source rows in batches of similar length.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         sources: Token ids of the sources, without their ends.
         rows: Rows of `sources` to decode.
         config: The search.
@@ -98,7 +98,7 @@ def target_log_probabilities(
     """Compute the log-probability of one target, with its end, for each source.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         sources: Token ids of the sources, without their ends.
         target: Token ids, without begin and end; none for an empty output.
         ids: The tokens that pad, begin and end the rows.

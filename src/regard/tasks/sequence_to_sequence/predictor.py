@@ -134,7 +134,7 @@ class TargetWriter:
     """A model in use that writes a target for a source; each task has a subclass.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         tokenizer: Its vocabulary.
         config: The settings of its run.
     """
