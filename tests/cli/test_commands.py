@@ -193,13 +193,13 @@ def test_data_that_is_named_twice_is_refused(capsys, pairs_file, verb):
     )
 
 
-def test_check_counts_near_twins(capsys, tmp_path):
+def test_check_counts_near_duplicates(capsys, tmp_path):
     rows = [f"a text number {row}\tein Text Nummer {row}" for row in range(40)]
     rows += ["\u201eA text\u201c number 7!\tein Text, Nummer\u200b 7"]
     data = tmp_path / "pairs.tsv"
     data.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    assert "Twins   1 row differs from another only in" in run(capsys, "check", data)[1]
-    assert json.loads(run(capsys, "check", data, "--json")[1])["near_twins"] == 1
+    assert "Similar 1 row differs from another only in" in run(capsys, "check", data)[1]
+    assert json.loads(run(capsys, "check", data, "--json")[1])["near_duplicates"] == 1
 
 
 def test_check_takes_standard_input(capsys, monkeypatch):

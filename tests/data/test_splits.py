@@ -17,7 +17,7 @@ from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.splits import (
     clean,
     content_key,
-    count_near_twins,
+    count_near_duplicates,
     exclude_overlap,
     normalize,
     overlap,
@@ -282,7 +282,9 @@ def test_every_label_has_a_training_row(seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_label_of_one_text_goes_to_training_with_all_its_rows(seed):
-    rows = labeled(["a"] * 20 + ["b", "b"], [f"text {row}" for row in range(20)] + ["twin"] * 2)
+    rows = labeled(
+        ["a"] * 20 + ["b", "b"], [f"text {row}" for row in range(20)] + ["same text"] * 2
+    )
     splits = split(rows, seed=seed, valid_rows=6, test_rows=6)
     assert splits.train.labels.count("b") == 2
 
@@ -308,7 +310,7 @@ def test_stratified_parts_share_no_text_and_lose_no_row(rows):
     assert all(len(part) for part in parts)
 
 
-# --- stability, twins
+# --- stability, near duplicates
 
 
 def as_pairs(rows) -> set[tuple[str, str]]:
@@ -345,7 +347,7 @@ def test_a_labeled_row_more_moves_few_others(label):
         assert len(before - after) <= 5
 
 
-TWINS = (
+NEAR_DUPLICATES = (
     "Don't go, Ann!",
     "Don\u2019t go, Ann",
     "don\u00b4t go Ann.",
@@ -354,14 +356,14 @@ TWINS = (
 )
 
 
-def test_near_twins_are_counted_and_kept_in_one_part():
-    rows = [(f"{text} {row}", f"t {row} {text}") for row in range(40) for text in TWINS]
+def test_near_duplicates_are_counted_and_kept_in_one_part():
+    rows = [(f"{text} {row}", f"t {row} {text}") for row in range(40) for text in NEAR_DUPLICATES]
     pairs = make(rows)
     # The last differs from the first in nothing that a reader sees.
-    assert count_near_twins(pairs) == 40 * 3
+    assert count_near_duplicates(pairs) == 40 * 3
     splits = split(pairs, seed=1)
     groups = [
-        {(line - 1) // len(TWINS) for line in part.lines}
+        {(line - 1) // len(NEAR_DUPLICATES) for line in part.lines}
         for part in (splits.train, splits.valid, splits.test)
     ]
     assert list(map(len, groups)) == [38, 1, 1]
@@ -373,7 +375,7 @@ def test_all_ascii_punctuation_is_left_out_as_it_is_next_to_other_letters():
 
 
 @pytest.mark.parametrize(("one", "other"), [("1.5", "15"), ("a+b", "a b"), ("?", "!"), ("ए", "ऐ")])
-def test_texts_of_different_content_are_no_twins(one, other):
+def test_texts_of_different_content_are_not_near_duplicates(one, other):
     assert content_key(one) != content_key(other)
 
 

@@ -61,8 +61,8 @@ def dense_attention(
     options = AttentionOptions() if options is None else options
     scores = dense_scores(q, k, options) if scores is None else scores
     weights = drop_weights(masked_softmax(scores, mask), q, k, options)
-    out = torch.matmul(share_keys(weights.to(v.dtype), v.shape[1]), v)
-    return give_heads(out, q.shape[1]), weights  # [batch, heads, queries, value_dim]
+    out = torch.matmul(group_heads(weights.to(v.dtype), v.shape[1]), v)
+    return ungroup_heads(out, q.shape[1]), weights  # [batch, heads, queries, value_dim]
 
 
 def dense_lse(q: Tensor, k: Tensor, *, mask: Tensor | None, options: AttentionOptions) -> Tensor:
@@ -81,7 +81,7 @@ def dense_lse(q: Tensor, k: Tensor, *, mask: Tensor | None, options: AttentionOp
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is None:
         return scores.logsumexp(-1)
-    lse = hide_forbidden(scores, mask).logsumexp(-1)
+    lse = mask_scores(scores, mask).logsumexp(-1)
     return lse.masked_fill(~mask.any(-1), -torch.inf)
 
 
@@ -89,7 +89,7 @@ def dense_scores(q: Tensor, k: Tensor, options: AttentionOptions) -> Tensor:
     """Compute scores plus bias, ``[batch, heads, queries, keys]``."""
     score, bias = options.score, options.bias
     if isinstance(score, DotProduct):  # no copy of the keys for each head
-        scores = give_heads(score.multiply(share_keys(q, k.shape[1]), k), q.shape[1])
+        scores = ungroup_heads(score.multiply(group_heads(q, k.shape[1]), k), q.shape[1])
     else:
         positions = options.positions(q, k)
         scores = score(q, repeat_heads(k, q.shape[1]), *positions, score.tensors())
@@ -126,11 +126,11 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is None:
         return scores.softmax(-1)
-    weights = hide_forbidden(scores, mask).softmax(-1)
+    weights = mask_scores(scores, mask).softmax(-1)
     return weights.masked_fill(~mask.any(-1, keepdim=True), 0.0)
 
 
-def hide_forbidden(scores: Tensor, mask: Tensor) -> Tensor:
+def mask_scores(scores: Tensor, mask: Tensor) -> Tensor:
     """Replace the scores of forbidden pairs by minus infinity.
 
     A row with nothing allowed becomes zeros: minus infinity in all of it would make NaN, in the
@@ -149,13 +149,13 @@ def hide_forbidden(scores: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, scores, fill)
 
 
-def share_keys(x: Tensor, kv_heads: int) -> Tensor:
-    """Make the query heads that share keys into more rows: ``[batch, kv_heads, rows, dim]``."""
+def group_heads(x: Tensor, kv_heads: int) -> Tensor:
+    """Join the rows of the query heads that share keys: ``[batch, kv_heads, rows, dim]``."""
     return x if x.shape[1] == kv_heads else x.unflatten(1, (kv_heads, -1)).flatten(2, 3)
 
 
-def give_heads(x: Tensor, num_heads: int) -> Tensor:
-    """Undo `share_keys`: ``[batch, heads, queries, dim]``."""
+def ungroup_heads(x: Tensor, num_heads: int) -> Tensor:
+    """Undo `group_heads`: ``[batch, heads, queries, dim]``."""
     if x.shape[1] == num_heads:
         return x
     return x.unflatten(2, (num_heads // x.shape[1], -1)).flatten(1, 2)

@@ -115,7 +115,7 @@ def _print_json(task: str, dataset: Dataset[Any], next_command: str | None) -> N
     report["warnings"] = [message_text(text) for text in summary.warnings]
     report |= {"problems": [], "next": next_command}
     report |= details.fields
-    report["near_twins"] = details.num_near_twins
+    report["near_duplicates"] = details.num_near_duplicates
     report["drops"] = msgspec.to_builtins(dataset.dropped)
     print(msgspec.json.encode(report).decode())
 
@@ -130,11 +130,11 @@ def _print(task: str, dataset: Dataset[Any]) -> None:
     details = dataset.details()
     for title, text in details.lines:
         print(escape(f"{title:<7} {text}"))
-    if num_twins := details.num_near_twins:
-        rows = "1 row differs" if num_twins == 1 else f"{num_twins:,} rows differ"
+    if num_similar := details.num_near_duplicates:
+        rows = "1 row differs" if num_similar == 1 else f"{num_similar:,} rows differ"
         print(
-            f"Twins   {rows} from another only in punctuation, quotes or invisible characters; "
-            "twins are kept in one part"
+            f"Similar {rows} from another only in punctuation, quotes or invisible characters; "
+            "such rows are kept in one part"
         )
     for row in dataset.dropped[:_PRINTED_DROPS]:
         print(f"        {row.locate(dataset.path)}: {row.reason}: {row.text[:60]}")

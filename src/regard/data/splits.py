@@ -310,8 +310,8 @@ def content_key(text: str) -> str:
     return " ".join(_characters_of(*_PUNCTUATION).sub(" ", words).split()) or text
 
 
-def count_near_twins(rows: ParallelCorpus | LabeledTexts) -> int:
-    """Return the number of rows that differ from another in punctuation and the like alone."""
+def count_near_duplicates(rows: ParallelCorpus | LabeledTexts) -> int:
+    """Return the number of rows that differ from another only in punctuation and the like."""
     sources, targets = rows.keys()
     texts = set(zip(map(normalize, sources), map(normalize, targets), strict=True))
     return len(texts) - len({tuple(map(content_key, row)) for row in texts})

@@ -53,12 +53,12 @@ class DataDetails(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         fields: Plain values by name.
         lines: The same as lines, a short title and the text each.
-        num_near_twins: Rows of text that differ from another only in punctuation and the like.
+        num_near_duplicates: Rows of text that differ from another only in punctuation and the like.
     """
 
     fields: dict[str, Any] = {}
     lines: list[tuple[str, str]] = []
-    num_near_twins: int = 0
+    num_near_duplicates: int = 0
 
 
 class LongSources(NamedTuple):

@@ -17,7 +17,7 @@ from regard.attention.dense import (
     AttentionOutput,
     dense_scores,
     drop_weights,
-    hide_forbidden,
+    mask_scores,
     repeat_heads,
 )
 from regard.attention.options import AttentionOptions
@@ -111,7 +111,7 @@ def top_k_attention(
     [[[[0.5, 0.0, 0.5]]]]
     """
     if allowed is not None:
-        scores = hide_forbidden(scores, allowed)
+        scores = mask_scores(scores, allowed)
     best, keys = scores.topk(min(k, scores.shape[-1]), dim=-1)  # [batch, heads, queries, k]
     best_weights = best.softmax(-1)
     if allowed is not None:

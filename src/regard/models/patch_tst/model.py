@@ -124,7 +124,7 @@ class SeriesInputs(NamedTuple):
     """What the model reads of windows.
 
     Args:
-        values: History, ``[batch, window]``; where a value is missing, a guess of it.
+        values: History, ``[batch, window]``, imputed where missing.
         is_missing: Bool, ``[batch, window]``; None means that no value is missing.
         calendar: Calendar of the first step of each patch, of history and horizon,
             ``[batch, num_patches, num_calendar]``; None where the model has none.
@@ -187,7 +187,7 @@ class PatchTst(Model):
         """Compute the quantiles of the steps after each window, in the units of its values.
 
         Args:
-            values: History, ``[batch, window]``; where a value is missing, a guess of it.
+            values: History, ``[batch, window]``, imputed where missing.
             is_missing: Bool, ``[batch, window]``; None means that no value is missing.
             calendar: Calendar of the first step of each patch, of history and horizon,
                 ``[batch, num_patches, num_calendar]``; None where the model has none.

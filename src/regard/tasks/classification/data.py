@@ -21,7 +21,7 @@ from regard.data.listing import describe_lines
 from regard.data.readers.labeled import read_labeled_texts
 from regard.data.readers.source import DataSource
 from regard.data.readers.tables import inspect_records
-from regard.data.splits import count_near_twins
+from regard.data.splits import count_near_duplicates
 from regard.errors import DataError
 from regard.setup.base_task import Dataset, ReadOptions
 from regard.setup.config import DataConfig, two_columns
@@ -80,9 +80,9 @@ class TextClassificationData(ClassificationData[LabeledTexts], kw_only=True):
         return DataFacts(num_chars=sum(map(len, self.train.texts)), labels=self.labels)
 
     def details(self) -> DataDetails:
-        """Return the number of near twins."""
-        num_pairs = sum(map(count_near_twins, (self.train, self.valid, self.test)))
-        return DataDetails(num_near_twins=num_pairs)
+        """Return the number of near duplicates."""
+        num_pairs = sum(map(count_near_duplicates, (self.train, self.valid, self.test)))
+        return DataDetails(num_near_duplicates=num_pairs)
 
     def texts(self) -> list[str]:
         """Return the training texts."""

@@ -465,8 +465,8 @@ def _forecast(
 ) -> list[NDArray[np.float64]]:
     """Return the forecasts of windows, some at a time: each has a history of its own.
 
-    Of a long history the last windows of the model are given, and seasons, by which it guesses what
-    is missing.
+    A long history is cut to the last windows of the model, and to the seasons by which missing
+    values are imputed.
     """
     seasons = forecaster.config.forecast.seasons or ()
     most = _CONTEXT * max(forecaster.model.config.window, *seasons, 1)

@@ -26,8 +26,8 @@ def fit_linear_path(
 
     Args:
         model: Model with or without a linear path.
-        batches: Windows of the training steps; a guess takes the place of a missing
-            target, and windows of which most are missing are left out.
+        batches: Windows of the training steps; missing targets are imputed, and windows of which
+            most are missing are left out.
         held_out: Windows that choose the penalty, by the absolute error.
 
     Returns:
@@ -74,8 +74,8 @@ def _regression(model: PatchTst, batches: ForecastBatches) -> tuple[Tensor, Tens
         z, mean, scale = model.scale(batch.values, batch.is_missing)
         calendar = batch.calendar[:, model.config.window // model.config.patch].double()
         inputs.append(torch.cat([z, calendar], dim=1))
-        guesses = torch.from_numpy(batches.guessed_targets(rows))
-        targets.append((guesses - mean) / scale)
+        imputed = torch.from_numpy(batches.imputed_targets(rows))
+        targets.append((imputed - mean) / scale)
     all_inputs, all_targets = torch.cat(inputs), torch.cat(targets)
     is_whole = ~all_targets.isnan().any(1)
     return all_inputs[is_whole], all_targets[is_whole]

@@ -24,7 +24,7 @@ from regard.tasks.forecasting.loss import stretch_bands
 from regard.tasks.forecasting.series_windows import Calendar, SeriesWindows
 
 _FORECAST_TOGETHER = 256  # series
-_SEASONS_READ = 2  # before the window, for guesses of missing values
+_SEASONS_READ = 2  # before the window, to impute missing values
 _SHOWN_HORIZONS = 8  # of a history in a picture
 
 

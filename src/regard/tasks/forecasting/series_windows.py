@@ -1,9 +1,9 @@
 """Windows of series: a history and the steps after it, and batches of them.
 
-A window is named by its series and its origin, the index of the first step that is predicted. Where
-a value is missing, or the history is shorter than the window, a guess takes its place that looks at
-earlier values only: the value a season before, else the last one. Cost: the series once, and a copy
-of the window for every row of a batch.
+A window is named by its series and its origin, the index of the first step that is predicted.
+Missing values, and those before the first of a short history, are imputed from earlier values only:
+by the value a season before, else the last one. Cost: the series once, and a copy of the window for
+every row of a batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class WindowBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of windows.
 
     Args:
-        values: History, guesses where missing, float64 ``[batch, window]``.
+        values: History, imputed where missing, float64 ``[batch, window]``.
         is_missing: Bool, ``[batch, window]``.
         calendar: Calendar of the first step of each patch, ``[batch, num_patches, num_calendar]``.
         known: Mean 0 and variance 1, ``[batch, window + horizon, num_known]``.
@@ -142,9 +142,9 @@ def harmonics(phases: NDArray[np.complex64], num_harmonics: Sequence[int]) -> ND
 
 
 def fill_missing(values: NDArray[np.float64], seasons: Sequence[int]) -> NDArray[np.float64]:
-    """Return a series with guesses where values are missing, from earlier values alone.
+    """Return a series whose missing values are imputed from earlier values alone.
 
-    The guess is the value a season before, of the longest season first, else the last value; before
+    That is the value a season before, of the longest season first, else the last value; before
     the first value it is the first.
 
     Args:
@@ -159,11 +159,11 @@ def fill_missing(values: NDArray[np.float64], seasons: Sequence[int]) -> NDArray
     """
     filled = values.copy()
     missing = np.flatnonzero(np.isnan(values))
-    known = np.flatnonzero(~np.isnan(values))
-    if not len(known):
+    present = np.flatnonzero(~np.isnan(values))
+    if not len(present):
         return np.zeros_like(values)
-    filled[: known[0]] = values[known[0]]
-    for index in missing[missing > known[0]]:
+    filled[: present[0]] = values[present[0]]
+    for index in missing[missing > present[0]]:
         lag = next((season for season in reversed(list(seasons)) if index >= season), 1)
         filled[index] = filled[index - lag]
     return filled
@@ -176,7 +176,7 @@ class SeriesWindows:
         series: The series; origins may be up to the end of each.
         config: Sizes of the model.
         calendar: Its cycles.
-        seasons: Seasons of the series, in steps, for the guesses.
+        seasons: Seasons of the series, in steps, for missing values.
         known_scale: Mean and deviation of each column that is known ahead, ``[2, num_known]``.
         last: Only these last values of each series are kept, and origins count from the first of
             them; None keeps all.
@@ -245,7 +245,7 @@ class SeriesWindows:
             targets=torch.from_numpy(values[:, window:].copy()),
         )
 
-    def guessed_targets(
+    def imputed_targets(
         self, rows: NDArray[np.int64], origins: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Return the steps after the history of windows; see `ForecastBatches`."""
@@ -253,14 +253,14 @@ class SeriesWindows:
         pairs = list(zip(rows.tolist(), begins.tolist(), strict=True))
         horizon = self.config.horizon
         targets = np.stack([self._filled[row][begin : begin + horizon] for row, begin in pairs])
-        known = np.stack([self._values[row][begin : begin + horizon] for row, begin in pairs])
-        targets[np.isnan(known).mean(1) > 1 / 2] = np.nan
+        actual = np.stack([self._values[row][begin : begin + horizon] for row, begin in pairs])
+        targets[np.isnan(actual).mean(1) > 1 / 2] = np.nan
         return targets
 
     def varies(self, row: int, origins: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return whether the scaled part of each history varies, and some target is known.
 
-        A constant history has no scale, in units of which an error could be measured.
+        A constant history has no scale to measure an error by.
 
         Args:
             row: The series.
@@ -322,8 +322,8 @@ class ForecastBatches(LengthBatches):
         spread = np.linspace(0, len(self.rows) - 1, self._num_windows)
         return self._cut(spread.round().astype(np.int64))
 
-    def guessed_targets(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the steps after the history of some windows, with guesses where missing.
+    def imputed_targets(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the steps after the history of some windows, imputed where missing.
 
         Args:
             rows: The windows, ``[batch]``.
@@ -331,7 +331,7 @@ class ForecastBatches(LengthBatches):
         Returns:
             ``[batch, horizon]``; NaN throughout where more are missing than known.
         """
-        return self.windows.guessed_targets(self.rows[rows], self.origins[rows])
+        return self.windows.imputed_targets(self.rows[rows], self.origins[rows])
 
     def batch(self, rows: NDArray[np.int64]) -> WindowBatch:
         """Build the batch of some windows, ``[batch]``."""

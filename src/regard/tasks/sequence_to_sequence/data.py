@@ -13,7 +13,7 @@ from regard.data.batching import TokenRows
 from regard.data.dropped_rows import DroppedRow
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
-from regard.data.splits import Splits, clean, count_near_twins
+from regard.data.splits import Splits, clean, count_near_duplicates
 from regard.errors import DataError
 from regard.hub.any_tokenizer import AnyTokenizer, prepend_special_tokens
 from regard.hub.hugging_face.source_target_tokenizer import split_tokenizer
@@ -104,7 +104,9 @@ def describe_pairs(parts: Sequence[ParallelCorpus], roles: tuple[str, str]) -> D
         lengths[role] = figures
         lines.append(("Length", f"{role}: {values}   (characters)"))
     return DataDetails(
-        fields={"lengths": lengths}, lines=lines, num_near_twins=sum(map(count_near_twins, parts))
+        fields={"lengths": lengths},
+        lines=lines,
+        num_near_duplicates=sum(map(count_near_duplicates, parts)),
     )
 
 
