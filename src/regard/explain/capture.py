@@ -223,7 +223,7 @@ def largest_error(layers: Mapping[str, RecordedAttention], run: Callable[[], obj
         outputs[path].append(output.transpose(1, 2))
         return output
 
-    replacements = {
+    replacements: dict[Mixing, Callable[[Tensor], Tensor]] = {
         layer: lambda output, path=path: keep(path, output) for path, layer in mixing.items()
     }
     with torch.no_grad(), replace_head_outputs(replacements):

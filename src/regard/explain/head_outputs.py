@@ -8,15 +8,20 @@ from contextlib import ExitStack, contextmanager
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from regard.explain.prediction import Prediction
 from regard.layers import MesaMixer, MultiHeadAttention, Seq2SeqAttention
 
 Mixing = MultiHeadAttention | MesaMixer | Seq2SeqAttention
 """A layer whose positions read each other, in one head or several."""
 
 
-def mixing_layers(model: nn.Module) -> dict[str, Mixing]:
-    """Return the layers with heads by path, first to last."""
-    return {path: module for path, module in model.named_modules() if isinstance(module, Mixing)}
+def head_layers(prediction: Prediction) -> dict[str, Mixing]:
+    """Return the layers with heads of a prediction's model by path, encoder first."""
+    return {
+        path: module
+        for path, module in prediction.model.named_modules()
+        if isinstance(module, Mixing)
+    }
 
 
 @contextmanager
