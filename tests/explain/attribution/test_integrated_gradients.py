@@ -110,7 +110,7 @@ def test_chunks_change_nothing():
     torch.testing.assert_close(
         integrate(prediction, outputs, 5, budget=small), whole, rtol=1e-4, atol=1e-5
     )
-    assert progress == [(row, 20) for row in range(1, 21)]
+    assert progress == [(point, 5) for point in range(1, 6)]
 
 
 def test_features_that_an_output_does_not_read_have_no_score():

@@ -8,7 +8,7 @@ two. The scores of all features sum to the change of the output from the baselin
 The integral is computed by Gauss-Legendre quadrature, which captum uses too. Its number of points
 is doubled for the outputs whose error is still too large.
 
-Cost: outputs x steps forward and backward passes, and twice that with each doubling.
+Cost: steps forward passes, outputs x steps backward passes, and twice that with each doubling.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from regard.explain.attribution.method import Attribution, Budget, Method
-from regard.explain.attribution.weight_gradients import weight_gradients
+from regard.explain.attribution.weight_gradients import path_gradients
 from regard.explain.prediction import Baseline, Prediction
 
 FIRST_STEPS = 20
@@ -46,7 +46,7 @@ def integrated_gradients(prediction: Prediction, budget: Budget) -> Attribution:
     pending, steps, num_done = torch.arange(num_outputs), FIRST_STEPS, 0
     while True:
         scores[pending] = integrate(prediction, pending, steps, budget=budget, num_done=num_done)
-        num_done += len(pending) * steps
+        num_done += steps
         before = error[pending]
         error[pending] = completeness_error(scores[pending], change[pending])
         has_settled = (before - error[pending]).abs() < _SETTLED * before
@@ -81,11 +81,10 @@ def integrate(
     """
     nodes, node_weights = gauss_legendre(steps)
     scores = torch.zeros(len(outputs), len(prediction.features), dtype=torch.float64)
-    for rows in budget.chunks(prediction, len(outputs) * steps, num_done=num_done):
-        row = torch.arange(rows.start, rows.stop)
-        output, point = row // steps, row % steps
-        gradients = weight_gradients(prediction, nodes[point], outputs[output], baseline=baseline)
-        scores.index_add_(0, output, node_weights[point, None] * gradients)
+    for points in budget.chunks(prediction, steps, num_done=num_done):
+        scores += path_gradients(
+            prediction, nodes[points], node_weights[points], outputs, baseline=baseline
+        )
     return scores
 
 

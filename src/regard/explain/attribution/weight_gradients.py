@@ -35,6 +35,41 @@ def weight_gradients(
     return gradients
 
 
+def path_gradients(
+    prediction: Prediction,
+    points: Tensor,
+    point_weights: Tensor,
+    outputs: Tensor,
+    *,
+    baseline: Baseline = "reference",
+) -> Tensor:
+    """Compute weighted sums over points of the derivatives by the weights of all features.
+
+    All outputs share the forward passes.
+
+    Args:
+        prediction: What is explained.
+        points: Weight that all features have, of each point, ``[points]``.
+        point_weights: Factor on the derivatives of each point, ``[points]``.
+        outputs: Indices of the outputs that are derived, ``[n]``.
+        baseline: What a weight of 0 has in place of an embedding.
+
+    Returns:
+        ``[n, features]``, float64.
+    """
+    # Copies below: a tensor of inference mode cannot be saved for the backward pass.
+    with torch.inference_mode(False), torch.enable_grad(), _frozen(prediction.model):
+        weights = points.double()[:, None].repeat(1, len(prediction.features)).requires_grad_()
+        scores = prediction.scores(weights, baseline=baseline)[:, outputs.clone()]  # [points, n]
+        totals = (scores * point_weights.clone().to(scores.dtype)[:, None]).sum(0)
+        gradients = []
+        for index, total in enumerate(totals):
+            is_last = index == len(totals) - 1
+            (gradient,) = torch.autograd.grad(total, weights, retain_graph=not is_last)
+            gradients.append(gradient.sum(0))
+    return torch.stack(gradients)
+
+
 @contextmanager
 def _frozen(model: Model) -> Iterator[None]:
     """Compute no gradients of parameters in a block of code: they would double the time."""
