@@ -130,6 +130,21 @@ def inspect_folder(path: str | Path) -> tuple[FolderInformation, Model]:
     return information, model
 
 
+def hash_weights(path: str | Path) -> str:
+    """Return the first hexadecimal digits of the hash of a model folder's weights.
+
+    Args:
+        path: The folder, in regard's or Hugging Face's format.
+
+    Raises:
+        WeightsError: It is not a model folder.
+    """
+    folder = ModelFolder(path)
+    if is_hugging_face(folder.path):
+        return _hash(weight_files(read_hugging_face(folder.path).folder))
+    return _hash([folder.weights_path])
+
+
 def _hash(paths: list[Path]) -> str:
     """Return the hash of the files that exist, in order; empty where there are none yet."""
     digest, existing = hashlib.sha256(), [path for path in paths if path.is_file()]

@@ -1,0 +1,220 @@
+"""Explaining one prediction by all methods: the document that pages, pictures and JSON show."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from regard.errors import ConfigError
+from regard.explain.attention_maps import attention_maps
+from regard.explain.attribution import METHODS, Attribution, Budget, method_names
+from regard.explain.diagram import draw_diagram
+from regard.explain.document import AttentionMap, ExplainedModel, Explanation, MethodResult
+from regard.explain.faithfulness import FaithfulnessMeter, measure_faithfulness
+from regard.explain.faithfulness.rank_correlation import kendall_tau
+from regard.explain.first_method import FIRST_METHOD
+from regard.explain.heads import head_effects
+from regard.explain.lens import encoder_lens, logit_lens
+from regard.explain.open_prediction import predict
+from regard.explain.prediction import ClassPrediction, Prediction
+from regard.explain.selected_outputs import SelectedOutputs, spread_indices
+from regard.explain.shuffled_control import shuffle_weights
+from regard.tasks import Predictor
+
+_CONTROLLED_OUTPUTS = 8  # evenly spread over all
+
+Progress = Callable[[str, int, int], None]
+"""Hears of a long computation: its name, the rows computed so far, and the number of all rows."""
+
+
+class ModelFacts(NamedTuple):
+    """What a page says about the model besides what it is.
+
+    Args:
+        name: Of its folder.
+        sha: First digits of the hash of its weights.
+    """
+
+    name: str = ""
+    sha: str = ""
+
+
+def explain(
+    predictor: Predictor,
+    text: str,
+    *,
+    context: str | None = None,
+    output: str | None = None,
+    contrast: str | None = None,
+    methods: Sequence[str] | None = None,
+    memory: int | None = None,
+    facts: ModelFacts = ModelFacts(),  # noqa: B008 - an immutable value
+    on_progress: Progress | None = None,
+) -> Explanation:
+    """Explain the prediction of a model for an input.
+
+    Args:
+        predictor: From `regard.load`.
+        text: The input: a text, a question, or the path of an image, recording or series.
+        context: The text that a question is asked of.
+        output: The output that is explained; None is the model's own.
+        contrast: Another output that it is compared with ("why this, not that").
+        methods: Names of methods of attribution; None takes all that fit the model.
+        memory: Bytes that a computation may use at once; None is half a gibibyte.
+        facts: Of the model, for the page.
+        on_progress: Hears of long computations.
+
+    Returns:
+        The document, which `regard.explain.page` shows.
+
+    Raises:
+        ConfigError: The text is empty, an option does not fit the task, or a method is unknown or
+            does not fit the model.
+        DataError: A file cannot be read.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prediction = predict(predictor, text, context=context, output=output, contrast=contrast)
+    explainer = _Explainer(prediction, memory, on_progress)
+    results = explainer.attribute(methods)
+    first = FIRST_METHOD.get(predictor.config.task, "integrated_gradients")
+    first = first if first in results else next(iter(results))
+    control, similarity = explainer.control(first)
+    confidence = None
+    if isinstance(prediction, ClassPrediction):
+        mean = sum(item.score for item in prediction.outputs) / len(prediction.outputs)
+        confidence = math.exp(mean)
+    return Explanation(
+        model=ExplainedModel(
+            name=facts.name,
+            task=predictor.config.task,
+            family=type(predictor.model).__name__,
+            num_parameters=sum(weight.numel() for weight in predictor.model.parameters()),
+            hash=facts.sha,
+            explained=f"{datetime.now(UTC):%Y-%m-%d}",
+            search="the model's own output" if output is None else "a given output",
+            diagram=draw_diagram(predictor.model, "svg"),
+        ),
+        text=text,
+        input=list(prediction.features),
+        output=list(prediction.outputs),
+        unit=prediction.unit,
+        contrast=contrast,
+        confidence=confidence,
+        methods=results,
+        first=first,
+        attention=explainer.maps(),
+        lens=logit_lens(prediction),
+        encoder_lens=encoder_lens(prediction),
+        control=control,
+        control_similarity=similarity,
+        notes=[str(warning.message) for warning in caught] + explainer.notes,
+    )
+
+
+class _Explainer:
+    """Computes the parts of an explanation of one prediction.
+
+    Args:
+        prediction: What is explained.
+        memory: Bytes that a computation may use at once; None is the default of `Budget`.
+        on_progress: Hears of long computations.
+    """
+
+    def __init__(
+        self, prediction: Prediction, memory: int | None, on_progress: Progress | None
+    ) -> None:
+        self.prediction, self.notes = prediction, list[str]()
+        self._memory, self._on_progress = memory, on_progress
+        self._meter = FaithfulnessMeter(prediction, self._budget("faithfulness"), is_soft=False)
+        self._attributions: dict[str, Attribution] = {}
+
+    def _budget(self, name: str) -> Budget:
+        on_progress = None
+        if self._on_progress is not None:
+            on_progress = partial(self._on_progress, name)
+        return (
+            Budget(on_progress=on_progress)
+            if self._memory is None
+            else Budget(self._memory, on_progress)
+        )
+
+    def attribute(self, methods: Sequence[str] | None) -> dict[str, MethodResult]:
+        """Compute methods of attribution, and measure how faithful they are.
+
+        Args:
+            methods: Their names; None takes all that fit the model, and notes the others.
+        """
+        results = {}
+        for name in METHODS if methods is None else method_names(methods):
+            start = time.monotonic()
+            method = METHODS[name]
+            try:
+                attribution = method.compute(self.prediction, self._budget(method.title))
+            except ConfigError as error:
+                if methods is not None:
+                    raise
+                self.notes.append(f"{method.title}: {error}")
+                continue
+            self._attributions[name] = attribution
+            seconds = time.monotonic() - start
+            error = None if attribution.error is None else float(attribution.error.max())
+            results[name] = MethodResult(
+                title=method.title,
+                unit=method.unit or self.prediction.unit,
+                is_signed=method.is_signed,
+                scores=_to_lists(attribution.scores),
+                error=error,
+                faithfulness=measure_faithfulness(self.prediction, attribution, meter=self._meter),
+                seconds=round(seconds, 3),
+                steps=attribution.steps,
+            )
+        return results
+
+    def control(self, name: str) -> tuple[list[list[float | None]], float | None]:
+        """Compute a method for the same model with shuffled weights, for some of the outputs.
+
+        Args:
+            name: Of the method.
+
+        Returns:
+            Scores ``[outputs, features]``, None for the other outputs; and the mean rank
+            correlation with the scores of the trained model, None where it is not defined.
+        """
+        prediction, method = self.prediction, METHODS[name]
+        indices = spread_indices(len(prediction.outputs), _CONTROLLED_OUTPUTS)
+        shuffled = SelectedOutputs(shuffle_weights(prediction), indices)
+        scores = method.compute(shuffled, self._budget(f"{method.title}, shuffled weights")).scores
+        trained = self._attributions[name].scores[indices]
+        correlations = []
+        for one, other in zip(trained, scores, strict=True):
+            is_compared = ~one.isnan() & ~prediction.is_special
+            correlations.append(kendall_tau(one[is_compared].numpy(), other[is_compared].numpy()))
+        defined = [value for value in correlations if not math.isnan(value)]
+        rows = torch.full((len(prediction.outputs), len(prediction.features)), torch.nan)
+        rows = rows.to(scores.dtype).index_copy(0, indices, scores)
+        return _to_lists(rows), statistics.fmean(defined) if defined else None
+
+    def maps(self) -> list[AttentionMap]:
+        """Return the attention of all layers, with the effect of each head."""
+        effects = head_effects(self.prediction, self._budget("Heads"))
+        attention = attention_maps(self.prediction, effects=effects)
+        self.notes += attention.notes
+        return attention.maps
+
+
+def _to_lists(scores: Tensor) -> list[list[float | None]]:
+    """Return scores ``[outputs, features]`` with six digits, None in place of NaN."""
+    return [
+        [None if math.isnan(score) else float(f"{score:.6g}") for score in row]
+        for row in scores.tolist()
+    ]
