@@ -38,7 +38,8 @@ def generate(
         Text to continue; - reads it from standard input; without it a new text begins. Text that
         begins with a dash goes behind --.
     max_tokens
-        Most tokens to write: 200, unless a published folder says otherwise, as in what follows.
+        Maximum number of tokens to write: 200, unless a published folder says otherwise, as in
+        what follows.
     temperature
         0 takes the most probable token, 1 (the default) samples from the model's probabilities, a
         higher value makes improbable tokens more frequent.

@@ -54,7 +54,7 @@ def summarize(
     min_length
         Fewest tokens of a summary, its end counted.
     max_length
-        Most tokens of a summary, its end counted. The default is the model's.
+        Maximum number of tokens of a summary, with its end. The default is the model's.
     as_text
         Take TEXT as text even where a file of that name exists.
     encoding

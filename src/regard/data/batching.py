@@ -114,8 +114,8 @@ class LengthBatches:
     Args:
         lengths: Lengths of the rows, ``[rows]``; of pairs those of the targets.
         source_lengths: Lengths of the sources of pairs, ``[rows]``.
-        batch_tokens: Most tokens in a batch, padding counted, of pairs on either side; a longer row
-            is a batch of its own.
+        batch_tokens: Maximum number of tokens in a batch, padding counted, of pairs on either side;
+            a longer row is a batch of its own.
         seed: Seed of the order.
     """
 
@@ -209,8 +209,8 @@ class PairBatches(LengthBatches):
     Args:
         sources: Token ids of the sources, without begin and end.
         targets: Token ids of the targets, without begin and end, as many rows.
-        batch_tokens: Most tokens in a batch on either side, padding counted; a longer row is a
-            batch of its own.
+        batch_tokens: Maximum number of tokens in a batch on either side, padding counted; a longer
+            row is a batch of its own.
         seed: Seed of the order.
         ids: What pads, begins and ends the rows.
     """

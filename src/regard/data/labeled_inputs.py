@@ -118,7 +118,7 @@ class InputCollator(msgspec.Struct, frozen=True, kw_only=True):
         mean: Mean of each channel or feature in training; empty leaves values as they are.
         std: Standard deviation of each.
         num_patches: Patches of an image; 0 for features.
-        longest: Most rows of features that are read; the rest of an input is cut off.
+        longest: Maximum number of rows of features that are read; the rest of an input is cut off.
     """
 
     mean: tuple[float, ...]
@@ -187,7 +187,8 @@ class InputBatches(LengthBatches):
         values: The inputs.
         labels: Number of each input's label.
         layout: Puts inputs into one tensor.
-        batch_tokens: Most patches or rows in a batch, padding and class tokens counted.
+        batch_tokens: Maximum number of patches or rows in a batch, padding and class tokens
+            counted.
         seed: Seed of the order.
     """
 

@@ -147,7 +147,8 @@ class LabeledTextBatches(LengthBatches):
     Args:
         texts: Token ids of the texts, special tokens included.
         labels: Number of each text's label.
-        batch_tokens: Most tokens in a batch, padding counted; a longer text is a batch of its own.
+        batch_tokens: Maximum number of tokens in a batch, padding counted; a longer text is a batch
+            of its own.
         seed: Seed of the order.
         pad_id: Token that pads on the right.
     """

@@ -23,7 +23,7 @@ class MaskedBatches(StreamBatches):
     Args:
         stream: The tokens, two or more.
         length: Tokens of a segment; a shorter stream is one segment.
-        batch_tokens: Most tokens in a batch; a longer segment is a batch of its own.
+        batch_tokens: Maximum number of tokens in a batch; a longer segment is a batch of its own.
         mask_id: Mask token.
         vocab_size: Number of token ids, from which random tokens are drawn.
         seed: Seed of order and masks.

@@ -70,7 +70,7 @@ def clean(
 
     Args:
         pairs: Pairs as they were read.
-        max_chars: Most characters of a source or target.
+        max_chars: Maximum number of characters of a source or target.
         min_pairs: Fewest pairs to accept: 10 to train on, 1 to test on.
 
     Returns:

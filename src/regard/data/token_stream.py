@@ -96,7 +96,7 @@ class StreamBatches:
     Args:
         stream: The tokens, two or more.
         length: Tokens of a segment; a shorter stream is one segment.
-        batch_tokens: Most tokens in a batch; a longer segment is a batch of its own.
+        batch_tokens: Maximum number of tokens in a batch; a longer segment is a batch of its own.
         seed: Seed of the order.
         context: Number of tokens before each segment that a batch has too, at most `length`.
     """

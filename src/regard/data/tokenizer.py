@@ -35,7 +35,7 @@ class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     Args:
         kind: bpe, unigram, word, character or byte; published if it came with weights.
-        vocab_size: Most tokens, at least 300; none chooses by the amount of text.
+        vocab_size: Maximum number of tokens, at least 300; none chooses by the amount of text.
         tags: Strings that are always one token, such as target-language tags.
         table_rows: Rows of the model's embedding table, which may be more than there are tokens if
             it came with weights. None has one for each token.
@@ -92,7 +92,7 @@ class Tokenizer:
 
     pad_id, bos_id, eos_id = 0, 1, 2
     max_length: int | None = None
-    """Most tokens of a text that the vocabulary itself sets: any number."""
+    """Maximum number of tokens of a text that the vocabulary itself sets: any number."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend

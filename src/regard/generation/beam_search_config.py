@@ -37,9 +37,10 @@ class BeamSearchConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             the `num_best`; ``likely``, once `beam` have ended and none that continues would be
             among them at its present length; ``first``, once `beam` have ended. These are "never",
             false and true of ``early_stopping`` in ``transformers``.
-        max_length_ratio: Most output tokens for each source token, plus ten; None sets no limit.
-        max_length: Most output tokens whatever the source, the end counted; None sets no limit. One
-            of the two must set one.
+        max_length_ratio: Maximum number of output tokens for each source token, plus ten; None sets
+            no limit.
+        max_length: Maximum number of output tokens whatever the source, the end counted; None sets
+            no limit. One of the two must set one.
         min_length: Fewest output tokens, the end counted; a lower `max_length` has precedence.
         num_best: Number of hypotheses to return for each sentence, at most `beam`.
         no_repeat_size: Length of the n-grams that no output has twice (Paulus et al. 2017); 0

@@ -22,7 +22,7 @@ class Constraints:
 
     Args:
         config: Sets them.
-        limits: Most tokens of each output, ``[batch]``.
+        limits: Maximum number of tokens of each output, ``[batch]``.
         end: Id that ends an output.
     """
 

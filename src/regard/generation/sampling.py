@@ -41,9 +41,9 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         top_k: Number of the most probable tokens that may be chosen; 0 sets no limit.
         top_p: Only the most probable tokens that together reach this probability, among the `top_k`
             alone, may be chosen, above 0 to 1.
-        max_tokens: Most tokens to write.
-        max_length: Most tokens with those of the prompt, in place of `max_tokens`; None sets no
-            limit.
+        max_tokens: Maximum number of tokens to write.
+        max_length: Maximum number of tokens with those of the prompt, in place of `max_tokens`;
+            None sets no limit.
         min_tokens: Fewest tokens to write before the end of a text, the end counted.
         repetition_penalty: Divisor of the logit of a token that the prompt or the output already
             has, or factor where the logit is below 0 (Keskar et al. 2019); 1 is none.
@@ -76,7 +76,7 @@ class SamplingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"forbidden: ids must be 0 or more, not {min(self.forbidden)}")
 
     def limit(self, num_prompt: int) -> int:
-        """Return the most tokens to write behind a prompt of `num_prompt` tokens, 0 or more."""
+        """Return the maximum number of tokens to write after a prompt, 0 or more."""
         return self.max_tokens if self.max_length is None else max(0, self.max_length - num_prompt)
 
 

@@ -296,7 +296,7 @@ class RunParts(msgspec.Struct, Generic[D, V, M], frozen=True, kw_only=True):
 
     @property
     def batch_tokens(self) -> int:
-        """Most tokens in a batch."""
+        """Maximum number of tokens in a batch."""
         assert self.config.training.batch_tokens is not None  # resolved
         return self.config.training.batch_tokens
 

@@ -95,7 +95,7 @@ def published_config(
 
 
 def _longest_text(folder: Path) -> int:
-    """Return the most tokens of a text by the settings of the vocabulary."""
+    """Return the maximum number of tokens of a text by the settings of the vocabulary."""
     path = folder / TOKENIZER_CONFIG
     limit = max_length_of(read_json(path)) if path.is_file() else None
     return LARGEST if limit is None else limit

@@ -102,7 +102,7 @@ def read_time_table(file: TextFile, source: DataSource, *, limit: int | None = N
     Args:
         file: The text of the source.
         source: The file or stream.
-        limit: Most lines that are read; None for all.
+        limit: Maximum number of lines that are read; None for all.
     """
     first = (file.content or b"")[:_NUM_SNIFFED].lstrip(b"\xef\xbb\xbf \t\r\n")
     if FORMATS.get(source.suffix) == "jsonl" or first.startswith(b"{"):

@@ -103,7 +103,7 @@ def _export_text(trained: TrainedModel, folder: Path) -> str:
 
 
 def _longest_text(model: TextModel, config: ModelConfig, trained: TrainedModel) -> int | None:
-    """Return the most tokens of a text that the model reads; None where its length is not known."""
+    """Return the maximum number of tokens that the model reads of a text; None if unknown."""
     limits = [getattr(config, "max_positions", None)]
     if trained.max_length is not None and isinstance(
         model, Classifier | SpanModel | EncoderDecoder

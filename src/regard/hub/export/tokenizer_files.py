@@ -34,7 +34,7 @@ def tokenizer_files(
         tokenizer: The vocabulary; one that was published keeps its own tokens around texts.
         model: Decides what is put around texts.
         model_type: Type of the export, which decides the inputs.
-        max_length: Most tokens of a text, those around it counted; None sets no limit.
+        max_length: Maximum number of tokens of a text, those around it counted; None sets no limit.
 
     Returns:
         The files; none without a vocabulary.

@@ -22,8 +22,8 @@ class TrainedModel(NamedTuple):
         inputs: What it reads, in the plural: texts, images, recordings or series.
         search: Settings of beam search; None for a model that does not search.
         sampling: Settings of continuations; None for a model that does not write any.
-        max_length: Most tokens that a classifier reads of a text, and of a source that is not
-            translated in parts; None is as many as the model can.
+        max_length: Maximum number of tokens that a classifier reads of a text, and of a source that
+            is not translated in parts; None is as many as the model can.
         pooling: How an encoder's states become the vector of a text; None for other models.
         labels: Labels of a classifier, in the order of its logits; empty for other models.
         mean: Mean of each channel of images, in pixel values of 0 to 255; empty is 0.

@@ -79,7 +79,7 @@ class GenerationRules(NamedTuple):
     Args:
         first_id: Token that every output begins with; None leaves it to the model.
         has_end: Whether an output that reaches its limit ends with the end of a text.
-        max_length: Most tokens of an output, its end counted; None is unlimited.
+        max_length: Maximum number of tokens of an output, its end counted; None is unlimited.
         min_length: Fewest tokens of an output, its end counted.
         no_repeat_size: Size of the n-grams that no output repeats; 0 allows all.
         beam: Hypotheses kept in the search; None where the folder has no number.
@@ -166,7 +166,7 @@ def read_sampling(folder: Path, num_rows: int, *, max_positions: int | None) -> 
     Args:
         folder: Folder with ``generation_config.json``, or else the fields in ``config.json``.
         num_rows: Number of token ids.
-        max_positions: Most tokens of a text; None is unlimited.
+        max_positions: Maximum number of tokens of a text; None is unlimited.
 
     Returns:
         The settings.

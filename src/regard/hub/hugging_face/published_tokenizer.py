@@ -71,7 +71,8 @@ class PublishedTokenizer:
         path: Its file, for messages.
         special_ids: Ids of special tokens, by their roles: bos, eos, pad, unk, cls, sep, mask.
         stop_ids: That end a continuation; None is the end of a text alone.
-        max_length: Most tokens of a text, its special tokens counted; None sets no limit.
+        max_length: Maximum number of tokens of a text, its special tokens counted; None sets no
+            limit.
         is_cut_left: Whether a text that is too long loses its beginning, and not its end.
         cleans_spaces: Whether no text that is decoded has a space before punctuation.
         num_rows: Rows of the model's table of tokens; None where it is unknown.

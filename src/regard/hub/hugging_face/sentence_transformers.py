@@ -43,7 +43,8 @@ class SentencePooling(NamedTuple):
             largest value of each dimension, ``mean``, ``mean_sqrt_len_tokens`` the sum divided by
             the root of the length, ``weightedmean`` weighted by the position, ``lasttoken``.
         is_normalized: Whether the vector has length 1.
-        max_length: Most tokens that are read of a text; None is as many as the model can.
+        max_length: Maximum number of tokens that are read of a text; None is as many as the model
+            can.
         lowercases: Whether texts are read in lower case.
         prompt: Text before each text.
     """

@@ -51,7 +51,8 @@ class SentencePieceTokenizer(PublishedTokenizer):
         begin_ids: Before a text with special tokens.
         end_ids: After a text with special tokens.
         files: The files that it was read from, by name.
-        max_length: Most tokens of a text, its special tokens counted; None sets no limit.
+        max_length: Maximum number of tokens of a text, its special tokens counted; None sets no
+            limit.
     """
 
     def __init__(

@@ -92,7 +92,8 @@ def write_all_tensors(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: 
     Args:
         folder: Created as needed.
         tensors: Tensors by name, contiguous, on the CPU.
-        shard_bytes: Most bytes of the tensors of a file; a larger tensor has a file of its own.
+        shard_bytes: Maximum number of bytes of the tensors of a file; a larger tensor has a file of
+            its own.
 
     Raises:
         ResourceError: The disk is full.

@@ -70,7 +70,7 @@ class Decoder(TextModel):
 
     @property
     def num_positions(self) -> int | None:
-        """Most tokens of a text, where positions have a trained table; None sets no limit."""
+        """Maximum number of tokens where positions have a trained table; None without a limit."""
         positions = self.embedding.positions
         return positions.num_positions if isinstance(positions, LearnedPositions) else None
 

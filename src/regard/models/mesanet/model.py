@@ -38,7 +38,7 @@ class MesaNetConfig(FamilyConfig, frozen=True, kw_only=True, tag="mesanet"):
         dropout: Rate on embeddings and sub-layer outputs, 0 to below 1.
         conv_width: Positions that the convolution of queries and keys sees, 1 or more.
         solver: conjugate-gradient, or none for gated linear attention.
-        num_iterations: Most iterations of conjugate gradient, 1 or more.
+        num_iterations: Maximum number of iterations of conjugate gradient, 1 or more.
         tolerance: Stop earlier when all residuals have fallen to this fraction; 0 never does.
         eval_iterations: num_iterations in evaluation and generation; None is the same.
         eval_tolerance: tolerance in evaluation and generation; None is the same.

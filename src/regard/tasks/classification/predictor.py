@@ -122,7 +122,7 @@ class TextClassifier(LabelPredictor[LabeledTexts]):
 
     @property
     def max_length(self) -> int:
-        """Most tokens that are read of a text."""
+        """Maximum number of tokens that are read of a text."""
         return min(self.config.data.max_length, self.model.encoder.config.max_positions)
 
     @overload

@@ -62,7 +62,7 @@ class Forecaster:
 
     @property
     def horizon(self) -> int:
-        """Most steps ahead."""
+        """Maximum number of steps ahead."""
         return self.model.config.horizon
 
     def read(

@@ -22,7 +22,7 @@ from regard.models import PatchTstConfig
 from regard.models.patch_tst.model import SeriesInputs
 
 EPOCH_WINDOWS = 8192
-"""Most windows of an epoch, drawn from all."""
+"""Maximum number of windows of an epoch, drawn from all."""
 _HARMONICS = 24  # of each cycle of the calendar, at most: the shortest has two steps
 _FEWEST_CYCLES = 3  # periods of a cycle in the training data, to learn from it
 _FEWEST_STEPS = 3  # of a cycle: a shorter one cannot be seen on this grid
@@ -287,9 +287,9 @@ class ForecastBatches(LengthBatches):
         windows: Windows of all series.
         rows: Series of each window, ``[windows]``.
         origins: Index of the first step that each window predicts, ``[windows]``.
-        batch_tokens: Most patches in a batch.
+        batch_tokens: Maximum number of patches in a batch.
         seed: Seed of the order.
-        most: Most windows of an epoch, drawn from all.
+        most: Maximum number of windows of an epoch, drawn from all.
     """
 
     def __init__(

@@ -242,7 +242,7 @@ def window_batches(
         forecaster: Knows window, horizon and calendar.
         series: The series; every window ends within its series.
         first: Earliest step that is predicted, of each series.
-        batch_tokens: Most patches in a batch.
+        batch_tokens: Maximum number of patches in a batch.
         seed: Seed of the order.
         is_held_out: Whether the windows are for evaluation.
 

@@ -45,7 +45,7 @@ class SamplingOptions(TypedDict, total=False):
     """How a continuation is sampled; what is left out or None is as the model's settings say.
 
     Args:
-        max_tokens: Most tokens of each; 200 by default.
+        max_tokens: Maximum number of tokens of each; 200 by default.
         temperature: 0 takes the most probable token, 1 (the default) samples from the model's
             distribution.
         top_k: Sample from this many of the most probable tokens; 0 (the default) sets no limit.

@@ -24,8 +24,8 @@ def masked_batches(
         stream: The tokens of the text.
         model: The encoder that predicts them.
         tokenizer: A vocabulary with a mask.
-        length: Most tokens in a segment; limited by the positions of the model too.
-        batch_tokens: Most tokens in a batch.
+        length: Maximum number of tokens in a segment; limited by the positions of the model too.
+        batch_tokens: Maximum number of tokens in a batch.
         seed: Seed of the hidden tokens.
 
     Returns:

@@ -66,7 +66,7 @@ class TextEncoder:
 
     @property
     def max_length(self) -> int:
-        """Most tokens of a text that a vector is computed of."""
+        """Maximum number of tokens of a text that a vector is computed of."""
         limits = (self.model.config.max_positions, self.pooling.max_length)
         if self.pooling.max_length is None:
             limits = (self.model.config.max_positions, self.tokenizer.max_length)

@@ -47,7 +47,7 @@ class QuestionAnswerer(Answerer):
 
     @property
     def max_length(self) -> int:
-        """Most tokens of a window, the question included."""
+        """Maximum number of tokens of a window, the question included."""
         limits = [self.config.data.max_length, self.model.encoder.config.max_positions]
         if self.tokenizer.max_length is not None:
             limits.append(self.tokenizer.max_length)
@@ -70,8 +70,9 @@ class QuestionAnswerer(Answerer):
 
         Args:
             questions: The questions.
-            batch_tokens: Most tokens in a batch.
-            negatives: Most windows without the answer that a question has; None keeps all.
+            batch_tokens: Maximum number of tokens in a batch.
+            negatives: Maximum number of windows without the answer that a question has; None keeps
+                all.
             seed: Seed of the order, and of the choice of these.
         """
         limit = max_question_tokens(self.max_length, self.tokenizer)

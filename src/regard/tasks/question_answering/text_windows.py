@@ -127,7 +127,7 @@ def encode_questions(
     Args:
         questions: The rows.
         tokenizer: The vocabulary.
-        max_question: Most tokens of a question, whose end is cut off.
+        max_question: Maximum number of tokens of a question, whose end is cut off.
 
     Returns:
         The questions, and how many were cut.
@@ -195,10 +195,10 @@ class WindowBatches(LengthBatches):
         questions: The questions.
         tokenizer: Gives the special tokens around question and text.
         model: Decides which inputs there are.
-        max_length: Most tokens of a window.
+        max_length: Maximum number of tokens of a window.
         overlap: Tokens that two neighbouring windows share.
-        batch_tokens: Most tokens in a batch, padding counted.
-        negatives: Most windows without the answer that a question has; None keeps all.
+        batch_tokens: Maximum number of tokens in a batch, padding counted.
+        negatives: Maximum number of windows without the answer that a question has; None keeps all.
         seed: Seed of the order, and of the choice of these windows.
     """
 
@@ -304,7 +304,7 @@ class WindowBatches(LengthBatches):
 
 
 def max_question_tokens(max_length: int, tokenizer: AnyTokenizer) -> int:
-    """Return the most tokens of a question: as many as are left for its text.
+    """Return the maximum number of tokens of a question: as many as are left for its text.
 
     Raises:
         ConfigError: The window is too small for any.
@@ -342,7 +342,7 @@ def best_spans(
     Args:
         model: Model in evaluation mode.
         batches: All windows of the questions.
-        max_answer_tokens: Most tokens of a span.
+        max_answer_tokens: Maximum number of tokens of a span.
 
     Returns:
         The span of each question; None where the text has no token.

@@ -68,7 +68,7 @@ def read_parts(
         options: How the data of the run is read.
         pairs: The pairs to train on.
         read: Reads a file of validation or test data.
-        max_chars: Most characters of a text.
+        max_chars: Maximum number of characters of a text.
 
     Returns:
         The parts, and all rows of the training data that were left out.
@@ -146,9 +146,9 @@ def encode_pairs(
     Args:
         pairs: The texts.
         tokenizer: The vocabulary.
-        max_length: Most tokens of a side; a pair with more is left out.
-        max_source_length: Most tokens of a source, of which the end is cut off, whatever
-            `max_length` is; None leaves out a pair with a longer source.
+        max_length: Maximum number of tokens of a side; a pair with more is left out.
+        max_source_length: Maximum number of tokens of a source, of which the end is cut off,
+            whatever `max_length` is; None leaves out a pair with a longer source.
         encode_sources: Returns the token ids of the sources; None encodes their texts.
 
     Returns:

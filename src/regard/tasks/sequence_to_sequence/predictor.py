@@ -97,7 +97,7 @@ class SearchOptions(TypedDict, total=False):
         num_best: Number of outputs for each text, 1 (the default) to `beam`.
         length_penalty: 0 favours short output, 1 is neutral, more favours long output.
         min_length: Fewest tokens of an output, its end counted.
-        max_length: Most tokens of an output, its end counted.
+        max_length: Maximum number of tokens of an output, its end counted.
     """
 
     beam: int | None
@@ -151,7 +151,7 @@ class TargetWriter:
 
     @property
     def longest_output(self) -> int:
-        """Most tokens that an output was trained for, its end counted."""
+        """Maximum number of tokens that an output was trained for, its end counted."""
         return max(self.config.data.max_length + 1, self.config.search.max_length or 0)
 
     def search_config(self, **options: Unpack[SearchOptions]) -> BeamSearchConfig:
