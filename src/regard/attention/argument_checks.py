@@ -1,4 +1,4 @@
-"""What callers pass to `attend`, brought to one form; what cannot be used is refused by name."""
+"""Checks and conversions of the arguments of `attend`; errors name the argument."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def read_pattern(pattern: Pattern | str) -> Pattern:
 
 
 def check_score(score: ScoreFunction) -> None:
-    """Check that a score is one; raise ConfigError."""
+    """Raise ConfigError where the value is not a score."""
     if isinstance(score, type) or not hasattr(score, "tensors"):
         raise ConfigError(
             f"score is {_kind(score)}; expected a score such as DotProduct() or Cosine(10.0)."
@@ -89,7 +89,7 @@ def read_bias(bias: Bias | Tensor | None, q: Tensor, k: Tensor) -> Bias | Tensor
     """Return a bias, a tensor with 4 axes that broadcast to ``[batch, heads, queries, keys]``.
 
     Args:
-        bias: By position, or numbers for pairs.
+        bias: A bias by position, or numbers for pairs.
         q: ``[batch, heads, queries, dim]``.
         k: ``[batch, kv_heads, keys, dim]``.
 
@@ -123,7 +123,7 @@ def split_lengths(lengths: Lengths, q: Tensor, k: Tensor) -> tuple[Tensor | None
         ``[batch]`` each; None where all are valid.
 
     Raises:
-        ShapeError: They are no such tensors, or a number is below 0 or above what there is.
+        ShapeError: They are other tensors, or a length is below 0 or above the number of positions.
     """
     pair = lengths if isinstance(lengths, tuple) else (None, lengths)
     if len(pair) != 2:
@@ -152,7 +152,7 @@ def _check_lengths(name: str, lengths: Tensor | None, x: Tensor, what: str) -> N
 
 
 def _kind(value: object) -> str:
-    """Name what was given instead."""
+    """Return the type of a value in words."""
     return (
         f"the class {value.__name__}"
         if isinstance(value, type)

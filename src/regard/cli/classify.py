@@ -36,7 +36,7 @@ def classify(
         Folder of a trained classifier.
     text
         A file if one of that name exists, else the text itself; - or nothing reads standard input.
-        Of JSONL, CSV and TSV the column text (or source) is classified. Text that begins with a
+        In JSONL, CSV and TSV the column text (or source) is classified. Text that begins with a
         dash goes behind --. For a model of images or recordings a file, a folder, or - for names of
         files; for one of series a file of rows of numbers.
     top
@@ -44,7 +44,7 @@ def classify(
     as_text
         Take TEXT as text even where a file of that name exists.
     encoding
-        Of the input.
+        Encoding of the input.
     json
         One JSON object a line, with the probabilities of all labels.
     """

@@ -51,7 +51,7 @@ def forecast(
         File to write instead of standard output: a table (.csv, .tsv), JSON lines (.json, .jsonl),
         or a picture (.svg, .png, .pdf).
     encoding
-        Of the file. The default is that of the training data.
+        Encoding of the file. The default is that of the training data.
     json
         One JSON object for each series.
     """

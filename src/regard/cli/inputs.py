@@ -27,7 +27,7 @@ def input_lines(text: str | None, encoding: str, *, as_text: bool, role: str) ->
         role: What the field holds, ``text`` or ``source``; it may have a synonym as its name.
 
     Raises:
-        DataError: The file cannot be read, or has no such field.
+        DataError: The file cannot be read, or lacks the field.
     """
     name = "-" if text is None else text
     if as_text and text is not None:

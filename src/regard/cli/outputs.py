@@ -120,7 +120,7 @@ def _is_of_model(path: Path) -> bool:
 def replacing_folder(name: str) -> Iterator[Path]:
     """Provide a temporary folder whose files get into a folder once the body has succeeded.
 
-    Until then what the folder holds is there. Its files of other names stay, but for weights, which
+    Until then the folder is unchanged. Its files of other names stay, except for weights, which
     would belong to another model.
 
     Args:

@@ -58,7 +58,7 @@ def summarize(
     as_text
         Take TEXT as text even where a file of that name exists.
     encoding
-        Of the input.
+        Encoding of the input.
     json
         One JSON object a line, with scores and the number of tokens that were cut off.
     """

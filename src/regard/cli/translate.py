@@ -55,7 +55,7 @@ def translate(
     as_text
         Take TEXT as text even where a file of that name exists.
     encoding
-        Of the input.
+        Encoding of the input.
     json
         One JSON object a line, with scores.
     """

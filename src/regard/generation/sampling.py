@@ -130,7 +130,7 @@ def sample(
         config: How to choose the next token.
         num: Number of continuations, 1 or more, computed as one batch. Each has random numbers of
             its own, so that the first ones are the same however many there are.
-        ends: Ids that end a text, none of which is among the first `config.min_tokens` - 1.
+        ends: Ids that end a text; the first `config.min_tokens` - 1 tokens are others.
         generator: Draws the tokens of the first, and seeds the others.
 
     Yields:

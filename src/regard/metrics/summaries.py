@@ -4,7 +4,7 @@ The first words of a document and its first sentence need no understanding of it
 density measure extractive fragments (Grusky, Naaman and Artzi 2018, "Newsroom: A Dataset of 1.3
 Million Summaries with Diverse Extractive Strategies", section 4.1).
 
-Cost: linear in the words of the documents, but for words that a document repeats often.
+Cost: linear in the words of the documents, except for words that a document repeats often.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A group's ``scale`` changes variables to ``z = x / scale`` (a diagonal preconditioner): gradients
 are multiplied by it on the way in, steps on the way out. Positions are kept unscaled, so that going
-back to one is exact. Inner products of float32 vectors are summed in float64, but for
+back to one is exact. Inner products of float32 vectors are summed in float64, except for
 runs of 16 terms. Parameters that are sharded over processes (DTensor) are taken by their local
 part, and inner products are summed over the processes.
 """

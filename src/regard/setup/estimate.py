@@ -116,8 +116,8 @@ def predict_training_bytes(
     Args:
         model: The model.
         attention: Its patterns, or alternatives.
-        batch_tokens: Target tokens in a batch, at most but for a longer sentence; the same number
-            of source tokens is assumed.
+        batch_tokens: Maximum number of target tokens in a batch, except for a longer sentence;
+            the same number of source tokens is assumed.
         length: Longest sentence, in tokens.
     """
     num_weights = sum(parameter.numel() for parameter in model.parameters())

@@ -146,7 +146,7 @@ class MemoryAdvice:
         config = replace(self._config, attention=sparse)
         try:
             is_smaller = self._predict(config) < self._predict(self._config)
-        except ConfigError:  # the family takes no such pattern
+        except ConfigError:  # the family does not take the pattern
             return []
         return [_Change(text, config)] if is_smaller else []
 

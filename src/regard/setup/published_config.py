@@ -62,7 +62,7 @@ def published_config(
     sampling = SamplingConfig()
     if isinstance(model, TransformerConfig):
         task = "translation"
-        # Neither the end of a text nor its start, in a table of positions, is counted.
+        # The start and the end of a text are not counted, in a table of positions.
         num_ends = 2 if model.positions == "learned" else 1
         longest = min(model.max_positions - num_ends, _longest_text(published.folder) - 1)
         data = replace(data, max_length=max(2, longest))

@@ -313,7 +313,7 @@ def _with_dropout(
 ) -> RunConfig:
     """Return the settings without dropout where the user did not set it and it would not help.
 
-    Dropout does not help full-batch methods, nor runs that see no text often enough to memorize it.
+    Dropout does not help full-batch methods, and runs that see no text often enough to memorize.
     In such a run a rate other than the default, which trained weights may have, is kept.
     """
     is_full_batch = config.optimizer.name in FULL_BATCH

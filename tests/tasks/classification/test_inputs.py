@@ -424,7 +424,7 @@ def test_several_numbers_can_make_a_step(tmp_path):
     with pytest.raises(DataError) as caught:
         train(path, tmp_path / "n", settings=(*TINY, "model.num_features=3"))
     assert str(caught.value) == (
-        f"{path}:2: 4 numbers are no whole number of steps of 3 (model.num_features).  "
+        f"{path}:2: 4 numbers are not a whole number of steps of 3 (model.num_features).  "
         "Fill the row up, or set another."
     )
 
@@ -454,7 +454,7 @@ def test_rows_that_are_no_square_want_a_size(tmp_path):
     with pytest.raises(DataError) as caught:
         train(path, tmp_path / "m", settings=("task=image-classification",))
     assert str(caught.value) == (
-        f"{path}:2: 2 numbers are no square image with 1 channel.  Set its size: "
+        f"{path}:2: 2 numbers are not a square image with 1 channel.  Set its size: "
         "`model.height=H` `model.width=W` `model.channels=C`"
     )
 

@@ -29,7 +29,7 @@ class ReadsText(Protocol):
             is_decoder: Prefer the causal form where the text leaves it open.
 
         Raises:
-            ConfigError: The class has no such form; the message says what is expected.
+            ConfigError: The class has another form, which the message names.
         """
         ...
 

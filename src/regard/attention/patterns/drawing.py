@@ -49,7 +49,7 @@ def draw(rows: Sequence[str], *, title: str, format: Format) -> str:  # noqa: A0
         Lines of text without a final newline, or a complete SVG document.
 
     Raises:
-        ConfigError: `format` is neither.
+        ConfigError: `format` is another.
 
     >>> print(draw(["■·", "■■"], title="causal", format="text"))
       0

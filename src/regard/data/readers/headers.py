@@ -109,7 +109,7 @@ def _longest_columns(names: Sequence[str], below: Sequence[Sequence[str]]) -> tu
 
 
 def _find_label(names: Sequence[str], below: Sequence[Sequence[str]]) -> str | None:
-    """Return the first column of a few short values, none of them its name, next to texts."""
+    """Return the first column of a few short values, without its own name, next to texts."""
     rows = [cells for cells in below if len(cells) == len(names)]
     if len(rows) < _MIN_TEXT_ROWS:
         return None

@@ -280,7 +280,7 @@ def _is_true(value: object, key: str) -> bool:
     """Return whether a field is true, which may be written as a number or a text.
 
     Raises:
-        DataError: It is neither true nor false.
+        DataError: It is another value than true or false.
     """
     text = str(value).strip().lower()
     if text not in _TRUE and text not in _FALSE:

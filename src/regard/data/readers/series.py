@@ -84,7 +84,7 @@ def read_number_rows(
     """Return the rows of numbers of a file, at least one, with the labels in a column.
 
     Raises:
-        DataError: The file is missing or empty, has no such column, or cells without a number.
+        DataError: The file is missing or empty, lacks the column, or has cells without a number.
     """
     source = as_source(data)
     file = open_text(source, encoding)

@@ -142,7 +142,7 @@ def _keys_of(line: str) -> tuple[str, ...]:
 
 
 def _are_numbers(cells: list[str], min_filled: int, *, max_texts: int) -> bool:
-    """Return whether enough cells are filled, with numbers but for dates and a few texts."""
+    """Return whether enough cells are filled, with numbers except for dates and a few texts."""
     filled = [cell for cell in cells if cell.strip() and not is_date(cell)]
     num_texts = len(filled) - sum(map(is_like_number, filled))
     return len(filled) >= min_filled and num_texts <= max_texts

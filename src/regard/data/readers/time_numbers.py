@@ -67,7 +67,7 @@ def _read_whole_numbers(numbers: NDArray[np.int64], name: str) -> TimeColumn:
 
 
 def _read_decimals(numbers: NDArray[np.float64], name: str) -> TimeColumn | None:
-    """Return the times of numbers with decimals; None where they are no times."""
+    """Return the times of numbers with decimals; None where they are not times."""
     least, most = float(numbers.min()), float(numbers.max())
     if least >= min(_EPOCHS) and most <= _LAST_EPOCH:
         microseconds = np.rint(numbers * MICROSECONDS).astype(np.int64)

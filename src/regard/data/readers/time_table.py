@@ -260,7 +260,7 @@ def _is_row_of_values(cells: Sequence[str]) -> bool:
 
 
 def _has_words_only(cells: Sequence[str]) -> bool:
-    """Return whether a row has neither times nor numbers nor cells for missing ones but words."""
+    """Return whether a row has words, and no times."""
     words = [cell for cell in cells if cell.strip() and not is_missing(cell)]
     return bool(words) and not any(are_times([cell], "time") for cell in cells if cell.strip())
 

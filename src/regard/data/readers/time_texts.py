@@ -170,7 +170,7 @@ class _Reading(NamedTuple):
 
     Args:
         times: Microseconds since 1970 of each text in its own zone.
-        invalid: Texts that are no date.
+        invalid: Texts that are not dates.
         order: What the numbers of dates are; empty where that is clear.
     """
 

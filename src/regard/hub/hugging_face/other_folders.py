@@ -1,4 +1,4 @@
-"""Folders and files that are no model here: each named for what it is, with what to do.
+"""Folders and files that are not models: the error says what each is, and what to do.
 
 Caches of the hub, adapters of peft, files of llama.cpp, weights for TensorFlow, JAX or ONNX alone,
 pickles, and names of the hub, from which nothing is ever downloaded.

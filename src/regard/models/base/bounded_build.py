@@ -1,4 +1,4 @@
-"""Models of a file that others made: built only if they are no larger than the file's weights."""
+"""Models of foreign files, built only if they are not larger than the weights of the file."""
 
 from __future__ import annotations
 

@@ -343,7 +343,7 @@ def _mean_and_scale(
 ) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of the last steps of windows, ``[batch, 1]`` each.
 
-    A window without a value has mean 0; one that is constant, but for rounding, has a scale as
+    A window without a value has mean 0; one that is constant, except for rounding, has a scale as
     small as that, so that its forecast stays at its value.
 
     Args:

@@ -154,7 +154,7 @@ class TransformerConfig(FamilyConfig, frozen=True, kw_only=True, tag="transforme
         )
 
     def require_no_source(self, part: str) -> None:
-        """Check that a part of the Transformer alone neither copies nor has questions.
+        """Check that a part of the Transformer alone does not copy or have questions.
 
         Args:
             part: Its name, for the message.

@@ -98,7 +98,7 @@ class InputClassificationData(ClassificationData[LabeledInputs], kw_only=True):
         return list_first([self.train.locations[row] for row in rows], _NAMED_INPUTS)
 
     def example(self) -> str:
-        """Return the path of a validation file, or of the data where inputs are no files."""
+        """Return the path of a validation file, or of the data where inputs are rows."""
         path = Path(self.valid.path) / self.valid.locations[0]
         return str(path if path.is_file() else self.path)
 

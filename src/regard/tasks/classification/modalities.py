@@ -415,7 +415,7 @@ def _row_size(row: NumberRow, path: str, expected: ImageSize) -> ImageSize:
     width = math.isqrt(num_numbers // channels)
     if width * width * channels != num_numbers:
         raise DataError(
-            f"{path}:{row.line}: {num_numbers:,} numbers are no square image with {channels} "
+            f"{path}:{row.line}: {num_numbers:,} numbers are not a square image with {channels} "
             f"channel{'' if channels == 1 else 's'}.  Set its size: "
             "`model.height=H` `model.width=W` `model.channels=C`"
         )
@@ -436,7 +436,7 @@ def _steps(row: NumberRow, path: str, num_features: int) -> NDArray[np.float64]:
     """Return a row of numbers as steps, ``[length, features]``."""
     if len(row.numbers) % num_features:
         raise DataError(
-            f"{path}:{row.line}: {len(row.numbers):,} numbers are no whole number of steps of "
+            f"{path}:{row.line}: {len(row.numbers):,} numbers are not a whole number of steps of "
             f"{num_features:,} (model.num_features).  Fill the row up, or set another."
         )
     return row.numbers.reshape(-1, num_features)

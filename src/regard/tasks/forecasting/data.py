@@ -379,7 +379,7 @@ def _fit_sizes(
 def _usual_window(seasons: Sequence[int], most: int) -> int:
     """Return the steps of a history: the longest season that fits, and some of the shortest.
 
-    A season less than that holds is known by the calendar alone; more of it was no better.
+    A longer season is known by the calendar alone; a longer window was not better.
     """
     fitting = [season for season in seasons if season <= most]
     if not fitting:

@@ -395,7 +395,7 @@ def _find_windows(
 
     Raises:
         ConfigError: The other model forecasts other series, or fewer steps ahead.
-        DataError: The file cannot be read, or has no such window.
+        DataError: The file cannot be read, or has no window of the horizon.
     """
     horizon = forecaster.horizon
     part, other_part = _read_part(forecaster, data, options, horizon), None

@@ -26,7 +26,7 @@ BANDS = {f"band_{round(100 * (LEVELS[-1 - end] - LEVELS[end]))}": end for end in
 """Bands by their names in ``calibration.json``: index in `LEVELS` of the lower end."""
 _VALUES_OF_HORIZON = 8  # that count as independent, of a horizon
 _FEWEST_WINDOWS = 20  # to make a band narrower: fewer can agree by chance
-_LARGEST_STRETCH = 4.0  # of a band: more is a sign of windows that are unlike those of training
+_LARGEST_STRETCH = 4.0  # of a band: a larger one means windows that differ from those of training
 
 
 @dataclass(frozen=True)

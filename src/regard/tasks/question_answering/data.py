@@ -110,7 +110,7 @@ class QuestionData(Dataset[Q], Generic[Q], kw_only=True):
 def is_for_questions(shape: DataShape) -> bool:
     """Return whether data is SQuAD's JSON, or has columns of context and question, and answers.
 
-    Where there are neither answers nor labels, the reader says that answers are missing.
+    Without answers and labels, the reader reports that answers are missing.
     """
     roles = shape.columns.keys()
     has_questions = {"context", "question"} <= roles
