@@ -402,7 +402,9 @@ def forecast() -> Explanation:
 
 def image() -> Explanation:
     """A label of a picture of 7 x 7 patches."""
-    inputs = [Feature(f"patch {row}, {column}", "image") for row in range(7) for column in range(7)]
+    inputs = [
+        Feature(f"patch {row}, {column}", "image") for row in range(1, 8) for column in range(1, 8)
+    ]
     reads = np.ones((1, 49), dtype=bool)
     return Explanation(
         model=model("image_classification", "vit", name="clothes", search="most probable"),

@@ -23,7 +23,8 @@ class OpenPage:
     problems: list[str] = field(default_factory=list)
 
     def text(self, selector: str) -> str:
-        return self.page.locator(selector).first.inner_text()
+        text = self.page.locator(selector).first.inner_text()
+        return text.replace("\u2068", "").replace("\u2069", "")  # around quoted words
 
     def run(self, script: str):
         return self.page.evaluate(script)

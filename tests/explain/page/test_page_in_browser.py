@@ -199,7 +199,7 @@ def test_a_picture_of_what_is_shown_can_be_saved(open_page):
     opened.page.click(".word.output >> nth=1")
     root = ElementTree.fromstring(download(opened, "SVG"))
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"Why “Ufer”", "geschlossen", "decoder.layers.5"} <= set(texts)
+    assert {"Why “\u2068Ufer\u2069”", "geschlossen", "decoder.layers.5"} <= set(texts)
     assert len(list(root.iter("{http://www.w3.org/2000/svg}image"))) > 40  # maps and thumbnails
     png = download(opened, "PNG")
     assert png.startswith(b"\x89PNG")

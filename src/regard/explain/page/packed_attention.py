@@ -37,6 +37,7 @@ class PackedMap(msgspec.Struct, frozen=True, kw_only=True):
         pattern: See `AttentionMap`.
         queries: Number of rows.
         keys: Number of columns.
+        tile: See `AttentionMap`.
         heads: Number of heads.
         effects: See `AttentionMap`.
         sinks: Key and fraction for each head; None where there is none.
@@ -51,6 +52,7 @@ class PackedMap(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str
     queries: int
     keys: int
+    tile: int
     heads: int
     effects: list[float | None]
     sinks: list[tuple[int, float] | None]
@@ -96,6 +98,7 @@ def pack_attention(maps: Sequence[AttentionMap], most_bytes: int = MOST_BYTES) -
                 pattern=attention.pattern,
                 queries=attention.num_queries,
                 keys=attention.num_keys,
+                tile=attention.tile,
                 heads=len(attention.heads),
                 effects=attention.effects,
                 sinks=[

@@ -1,6 +1,8 @@
 // The explanation, with what the panels ask of it.
 
-const WRITTEN = new Set(["target", "continuation"]); // parts that are the outputs, fed back
+const WRITTEN = new Set(["target", "continuation", "ahead"]); // parts that are the outputs, fed back
+const SERIES = new Set(["history", "rows"]); // parts whose features have no words
+const PATCH = /^patch (\d+), (\d+)$/;
 
 /** One explanation, opened. */
 export class Explained {
@@ -20,7 +22,9 @@ export class Explained {
     const parts = [];
     this.features.forEach(({ part }, index) => {
       if (parts.at(-1)?.name !== part) {
-        parts.push({ name: part, start: index, stop: index, isWritten: WRITTEN.has(part) });
+        parts.push({
+          name: part, start: index, stop: index, isWritten: WRITTEN.has(part), isSeries: SERIES.has(part),
+        });
       }
       parts.at(-1).stop = index + 1;
     });
@@ -68,27 +72,52 @@ export class Explained {
     return row.findLastIndex((value) => value !== null);
   }
 
-  /** Return the features of the queries of a map, or null where it has positions of its own. */
+  /** Return the part of the outputs, fed back, that the decoder of an encoder-decoder reads. */
+  get decoderStart() {
+    return this.kinds.length > 1 ? this.parts.find(({ isWritten }) => isWritten)?.start ?? 0 : 0;
+  }
+
   queryStart(map) {
-    return map.kind === "encoder" ? 0 : Math.max(0, this.features.length - map.queries);
+    return map.kind === "encoder" ? 0 : this.decoderStart;
   }
 
   keyStart(map) {
-    return map.kind === "decoder" ? Math.max(0, this.features.length - map.keys) : 0;
+    return map.kind === "decoder" ? this.decoderStart : 0;
   }
 
   queryText(map, query) {
-    return this.features[this.queryStart(map) + query]?.text ?? `${query}`;
+    return this.tileText(this.queryStart(map) + query * map.tile, map.tile);
   }
 
   keyText(map, key) {
-    return this.features[this.keyStart(map) + key]?.text ?? `${key}`;
+    return this.tileText(this.keyStart(map) + key * map.tile, map.tile);
+  }
+
+  tileText(feature, tile) {
+    const text = this.features[feature]?.text ?? `${feature + 1}`;
+    return tile === 1 ? text : `${feature + 1} ${text.trim()}…`;
+  }
+
+  /** Return where the patches of a part are in their picture, or null where it has no patches. */
+  patches({ start, stop }) {
+    const cells = [];
+    for (let index = start; index < stop; index++) {
+      const match = PATCH.exec(this.features[index].text);
+      if (match) cells.push({ index, row: Number(match[1]), column: Number(match[2]) });
+    }
+    if (!cells.length) return null;
+    const [top, left] = [Math.min(...cells.map(({ row }) => row)), Math.min(...cells.map(({ column }) => column))];
+    for (const cell of cells) Object.assign(cell, { row: cell.row - top, column: cell.column - left });
+    return {
+      cells, rows: Math.max(...cells.map(({ row }) => row)) + 1,
+      columns: Math.max(...cells.map(({ column }) => column)) + 1,
+    };
   }
 
   /** Return the query of a map whose state an output is read from; null where it has none. */
   queryOf(map, output) {
     if (map.kind === "encoder" && this.kinds.length > 1) return null;
-    const query = this.position(output) - this.queryStart(map);
+    const query = Math.floor((this.position(output) - this.queryStart(map)) / map.tile);
     return query >= 0 && query < map.queries ? query : null;
   }
 }

@@ -96,10 +96,10 @@ function headButton(explained, map, layer, head, number, size, largest) {
     type: "button", class: "head", title: facts, "aria-label": facts, "aria-pressed": isChosen,
     tabindex: isChosen ? 0 : -1, "data-layer": layer, "data-head": head,
     on: { click: () => change({ layer, head }) },
-  }, canvas, el("span", { class: "head-name", text: head + 1 }),
-  effect === null ? null : el("span", { class: "effect" }, el("span", {
-    class: effect > 0 ? "bar negative" : "bar", css: { width: `${100 * Math.abs(effect) / largest}%` },
-  })));
+  }, canvas, el("span", { class: "head-foot" }, el("span", { class: "head-name", text: head + 1 }),
+    effect === null ? null : el("span", { class: "effect" }, el("span", {
+      class: effect > 0 ? "bar negative" : "bar", css: { width: `${100 * Math.abs(effect) / largest}%` },
+    }))));
 }
 
 function markChosen(grid) {

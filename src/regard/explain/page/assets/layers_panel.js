@@ -4,7 +4,7 @@ import { color, textColor } from "./colors.js";
 import { choice, el } from "./elements.js";
 import { clamp } from "./matrix.js";
 import { change, onChange, view } from "./view.js";
-import { digits, isRightToLeft, label, percent } from "./words.js";
+import { digits, isRightToLeft, label, percent, quoted } from "./words.js";
 
 const MOST_COLUMNS = 24; // outputs; of more, those around the chosen one
 
@@ -39,15 +39,15 @@ function lensTable(explained, rows) {
   const scores = rows.map((row) => row.scores[view.output]).filter((score) => score !== undefined);
   const [low, high] = [Math.min(...scores), Math.max(...scores)];
   const header = el("tr", {}, el("th", { scope: "col", text: "layer" }),
+    scores.length ? el("th", { scope: "col", class: "score", title: `score of ${quoted(outputs[view.output].text)}`, text: explained.document.unit }) : null,
     ...indices.map((index) => el("th", { scope: "col", class: index === view.output ? "chosen" : "" },
       el("button", {
         type: "button", dir: "auto", text: label(outputs[index].text), on: { click: () => change({ output: index }) },
-      }))),
-    scores.length ? el("th", { scope: "col", class: "score", text: `score of “${label(outputs[view.output].text)}”` }) : null);
+      }))));
   const body = [...rows].reverse().map((row) => el("tr", {},
     el("th", { scope: "row", text: row.layer }),
-    ...indices.map((index) => lensCell(row, index, outputs[index].text)),
-    scores.length ? scoreCell(row.scores[view.output], low, high) : null));
+    scores.length ? scoreCell(row.scores[view.output], low, high) : null,
+    ...indices.map((index) => lensCell(row, index, outputs[index].text))));
   return el("table", { class: "lens", dir: isReversed ? "rtl" : "ltr" },
     el("thead", {}, header), el("tbody", {}, ...body));
 }

@@ -16,6 +16,7 @@ import { whyPanel } from "./why_panel.js";
 
 const CAVEAT = "Attention shows where information may flow, not why. A head’s effect here is the "
   + "change in log-probability when it is removed.";
+const PANELS = ["why", "alignment", "heads", "one-head", "layers", "architecture"]; // left, right, ...
 const HELP = [
   ["Words", "Click a word of the output to explain it, a word of the input to follow it. Arrow keys move along a line, Enter chooses."],
   ["Underline", "The thicker the line under an output, the more probable it was."],
@@ -47,7 +48,9 @@ async function start() {
     explanation.model.picture || explanation.model.diagram ? architecturePanel(explained) : null,
   ].filter(Boolean);
   main.append(header(explained), sentencePanel(explained), notes(explanation.notes),
-    el("div", { class: "panels" }, ...panels), el("footer", { text: CAVEAT }));
+    el("div", { class: "panels" }, ...[1, 0].map((odd) => el("div", { class: "stack" },
+      ...panels.filter((panel) => PANELS.indexOf(panel.id) % 2 !== odd)))),
+    el("footer", { text: CAVEAT }));
   redraw(["theme"]);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     readTheme();
@@ -66,7 +69,7 @@ function follow(explained, changed) {
     if (query !== null && query !== view.query) change({ query, key: null });
   }
   if (changed.includes("feature") && view.feature !== null) {
-    const key = view.feature - explained.keyStart(map);
+    const key = Math.floor((view.feature - explained.keyStart(map)) / map.tile);
     if (key >= 0 && key < map.keys && key !== view.key) change({ key });
   }
 }

@@ -15,7 +15,8 @@ const LABEL_FONT = 11;
  * The record it draws has `label`; `rows` and `columns`, texts; `isSigned`; `tiles([top, bottom,
  * left, right], height, width)`, values in -1 to 1, NaN where nothing was computed;
  * `describe(row, column)`, the text of a cell; `onPick(row, column)`; `row` and `column`, the chosen
- * ones or null; `scaleText`, texts at the ends of the scale.
+ * ones or null; `strongest`, the column with most in the chosen row; `scaleText`, texts at the ends
+ * of the scale; `hasHatching`, what hatching means here, or nothing.
  */
 export class Matrix {
   constructor() {
@@ -35,7 +36,7 @@ export class Matrix {
     this.record = record;
     const { rows, columns } = record;
     this.cursor.row = clamp(record.row ?? this.cursor.row, 0, rows.length - 1);
-    this.cursor.column = clamp(record.column ?? this.cursor.column, 0, columns.length - 1);
+    this.cursor.column = clamp(record.column ?? record.strongest, 0, columns.length - 1);
     this.draw();
   }
 
@@ -58,7 +59,7 @@ export class Matrix {
   /** Return the part of a large matrix that is shown exactly, around the cursor. */
   detailArea() {
     const { rows, columns } = this.record;
-    const numColumns = Math.min(columns.length, Math.floor((this.width - 88) / 15));
+    const numColumns = Math.min(columns.length, Math.floor((this.width - 136) / 15));
     const numRows = Math.min(rows.length, 26);
     const top = clamp(this.cursor.row - (numRows >> 1), 0, rows.length - numRows);
     const left = clamp(this.cursor.column - (numColumns >> 1), 0, columns.length - numColumns);
@@ -142,9 +143,11 @@ class Plate {
     const rowTexts = record.rows.slice(top, bottom).map((text) => shortLabel(text));
     const columnTexts = record.columns.slice(left, right).map((text) => shortLabel(text));
     const rowsFit = numRows * LEAST_CELL <= TALLEST + 60;
-    const labelWidth = rowsFit ? Math.min(84, 10 + widest(rowTexts)) : 36;
-    const room = available - labelWidth - 12;
-    const columnsFit = room / numColumns >= LEAST_CELL;
+    const labelWidth = rowsFit ? Math.min(112, 10 + widest(rowTexts)) : 36;
+    const slant = Math.min(48, Math.max(0, 0.62 * widest(columnTexts) - 8)); // of turned labels
+    const all = available - labelWidth - 4;
+    const columnsFit = (all - slant) / numColumns >= LEAST_CELL;
+    const room = columnsFit ? all - slant : all;
     const cell = columnsFit ? Math.min(MOST_CELL, Math.floor(room / numColumns)) : 0;
     this.width = columnsFit ? cell * numColumns : room;
     const row = rowsFit

@@ -4,12 +4,13 @@ import { FONT, theme } from "./colors.js";
 import { arrowStep, el, onWidth, svg, tableTwin } from "./elements.js";
 import { clamp, Matrix } from "./matrix.js";
 import { change, onChange, view } from "./view.js";
-import { digits, label, percent, shortLabel } from "./words.js";
+import { digits, label, percent, quoted, shortLabel } from "./words.js";
 
 const MOST_TOKENS = 44; // of a column; of more, those around the query and those with most weight
 const NUM_AROUND = 10;
 const NUM_STRONGEST = 16;
-const ROW = 18; // pixels
+const ROWS = [18, 14]; // pixels, of few tokens and of many
+const FEW_TOKENS = 24;
 const EXACT_SIDE = 64; // up to which one scale for all rows is readable
 
 /** Build the panel. */
@@ -38,9 +39,10 @@ function factsOf(explained, map) {
   const effect = map.effects[view.head] ?? null;
   const sink = map.sinks[view.head];
   const facts = [`${map.layer} · pattern ${map.pattern}`];
+  if (map.tile > 1) facts.push(`each row and column has ${map.tile} positions`);
   if (effect !== null) facts.push(`without it the outputs' log-probability changes by ${digits(effect)}`);
   if (sink) {
-    facts.push(`“${label(explained.keyText(map, sink[0]))}” is a sink: it gets ${percent(sink[1])} of all attention`);
+    facts.push(`${quoted(explained.keyText(map, sink[0]))} is a sink: it gets ${percent(sink[1])} of all attention`);
   }
   return `${facts.join(" · ")}.`;
 }
@@ -57,10 +59,11 @@ function record(explained, map) {
     hasHatching: numAllowed < map.queries * map.keys ? "never computed" : "",
     row: view.query,
     column: view.key,
+    strongest: map.row(view.head, clamp(view.query, 0, map.queries - 1))[0]?.key ?? 0,
     scaleText: ["0", isByRow ? "largest of its row" : digits(largest)],
     tiles: (area, height, width) => map.tiles(view.head, area, height, width, isByRow ? null : largest),
     describe: (query, key) => {
-      const words = `“${label(explained.queryText(map, query))}” → “${label(explained.keyText(map, key))}”`;
+      const words = `${quoted(explained.queryText(map, query))} → ${quoted(explained.keyText(map, key))}`;
       const found = map.value(view.head, query, key);
       if (found === null) return `${words}  never computed`;
       return `${words}  ${found.isExact ? "" : "below "}${digits(found.weight)}`;
@@ -96,16 +99,18 @@ class Curves {
     const entries = map.row(view.head, query);
     const queries = indicesAround(map.queries, query, NUM_AROUND);
     const keys = keysToShow(map, query, entries);
-    const height = ROW * Math.max(queries.length, keys.length) + 28;
+    const most = Math.max(queries.length, keys.length);
+    const step = ROWS[most <= FEW_TOKENS ? 0 : 1];
+    const height = step * most + 32;
     const width = Math.min(this.width, 420);
     const [start, end] = [Math.min(120, width * 0.32), width - Math.min(120, width * 0.32)];
-    const y = (index, length) => 34 + (index + (Math.max(queries.length, keys.length) - length) / 2) * ROW;
+    const y = (index, length) => 34 + (index + (most - length) / 2) * step;
     const at = new Map(keys.map((key, index) => [key, y(index, keys.length)]));
     const from = y(queries.indexOf(query), queries.length);
     const largest = entries[0]?.weight || 1;
     const parts = [heading(start, "query", "end"), heading(end, "key", "start")];
     parts.push(...keys.map((key, index) => (key === null || map.isComputed(query, key) ? null : svg("rect", {
-      x: end + 2, y: y(index, keys.length) - ROW / 2 + 2, width: width - end - 2, height: ROW - 4,
+      x: end + 2, y: y(index, keys.length) - step / 2 + 2, width: width - end - 2, height: step - 4,
       fill: "url(#hatching)",
     }))).filter(Boolean));
     for (const { key, weight } of [...entries].reverse()) {
@@ -129,7 +134,7 @@ class Curves {
     this.picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.picture.setAttribute("width", width);
     this.picture.setAttribute("height", height);
-    this.picture.setAttribute("aria-label", `Weights of “${label(this.explained.queryText(map, query))}”`);
+    this.picture.setAttribute("aria-label", `Weights of ${quoted(this.explained.queryText(map, query))}`);
     this.picture.replaceChildren(hatching(), ...parts);
   }
 }
@@ -179,7 +184,7 @@ function token(text, x, y, anchor, isChosen, onPick, strength = 1, mark = "") {
   const shown = shortLabel(text) + (mark ? ` · ${mark}` : "");
   return svg("text", {
     x: x + (anchor === "end" ? -2 : 2), y, "text-anchor": anchor, "dominant-baseline": "central",
-    "font-family": FONT, "font-size": 12, "font-weight": isChosen ? 650 : 400,
+    "font-family": FONT, "font-size": 11.5, "font-weight": isChosen ? 650 : 400,
     fill: isChosen ? theme.accent : strength > 0.3 ? theme.ink : theme.muted, class: "token", text: shown,
     on: { click: onPick },
   });
@@ -198,5 +203,5 @@ function tableRows(explained) {
   const rows = map.row(view.head, query).map(({ key, weight }) =>
     [label(explained.keyText(map, key)), key + 1, digits(weight)]);
   rows.push(["all other keys", "", digits(map.restOf(view.head, query))]);
-  return [[`key of “${label(explained.queryText(map, query))}”`, "position", "weight"], ...rows];
+  return [[`key of ${quoted(explained.queryText(map, query))}`, "position", "weight"], ...rows];
 }

@@ -60,8 +60,8 @@ function starts(counts) {
 /** The weights of one layer: for each query the keys with most weight, and the rest of its row. */
 export class AttentionMap {
   constructor(packed, all) {
-    const { layer, kind, pattern, queries, keys, heads, effects, sinks, most } = packed;
-    Object.assign(this, { layer, kind, pattern, queries, keys, heads, effects, sinks, most });
+    const { layer, kind, pattern, queries, keys, tile, heads, effects, sinks, most } = packed;
+    Object.assign(this, { layer, kind, pattern, queries, keys, tile, heads, effects, sinks, most });
     this.packed = packed;
     this.packedRuns = typeof packed.runs === "number" ? all[packed.runs].runs : packed.runs;
     this.isOpen = false;
@@ -201,7 +201,7 @@ export class AttentionMap {
     });
     return {
       layer: this.layer, kind: this.kind, pattern: this.pattern,
-      num_queries: this.queries, num_keys: this.keys,
+      num_queries: this.queries, num_keys: this.keys, tile: this.tile,
       heads: Array.from({ length: this.heads }, (_, head) => rows(head)),
       effects: this.effects,
       sinks: this.sinks.map((sink) => sink && { key: sink[0], share: sink[1] }),

@@ -2,7 +2,7 @@
 
 import { arrowStep, el } from "./elements.js";
 import { change, onChange, view } from "./view.js";
-import { continuations, count, digits, isRightToLeft, label, percent } from "./words.js";
+import { continuations, count, digits, isRightToLeft, label, percent, quoted } from "./words.js";
 import { color } from "./colors.js";
 
 /** Build the lines of words. */
@@ -26,12 +26,14 @@ function inputLine(explained, { name, start, stop }) {
     word.dataset.feature = start + index;
     word.classList.toggle("special", features[index].is_special);
   });
-  const isPatches = features.some(({ text }) => /^patch \d+, \d+$/.test(text));
-  const side = isPatches ? Math.max(...features.map(({ text }) => Number(text.split(", ")[1] ?? 0))) + 1 : 0;
   const box = rovingGroup(words, features.map(({ text }) => text), name);
-  if (isPatches) {
+  const patches = explained.patches({ start, stop });
+  if (patches) {
     box.classList.add("patches");
-    box.style.setProperty("--columns", side);
+    for (const { index, row, column } of patches.cells) {
+      words[index - start].classList.add("patch");
+      words[index - start].style.setProperty("grid-area", `${row + 1} / ${column + 1}`);
+    }
   }
   return el("div", { class: "line" }, el("span", { class: "part", text: name }), box);
 }
@@ -57,7 +59,7 @@ function outputLine(explained, popover) {
   const { confidence } = explained.document;
   const facts = [
     confidence === null ? null : `confidence ${digits(confidence)}`,
-    explained.document.contrast === null ? null : `compared with “${explained.document.contrast}”`,
+    explained.document.contrast === null ? null : `compared with ${quoted(explained.document.contrast)}`,
     count(texts.length, "output"),
   ].filter(Boolean);
   return el("div", { class: "line" }, el("span", { class: "part", text: "output" }),
@@ -124,7 +126,8 @@ function shadeInput(explained, root) {
     if (feature === undefined) continue;
     const value = row[feature];
     // Half the range keeps the words readable in their own ink.
-    const shade = value === null || value === undefined ? "transparent" : color(0.45 * value / largest, isSigned);
+    const isFaint = value === null || value === undefined || Math.abs(value) < 0.03 * largest;
+    const shade = isFaint ? "transparent" : color(0.45 * value / largest, isSigned);
     word.style.setProperty("--shade", shade);
   }
 }

@@ -2,16 +2,23 @@
 
 import { FONT, theme } from "./colors.js";
 import { el, onWidth, tableTwin } from "./elements.js";
-import { clamp } from "./matrix.js";
+import { clamp, paintTiles } from "./matrix.js";
 import { alternativeRows } from "./sentence_panel.js";
 import { change, onChange, view } from "./view.js";
 import {
-  continuations, digits, isRightToLeft, label, percent, shortLabel, textWidth,
+  continuations, count, digits, isRightToLeft, label, percent, quoted, shortLabel, textWidth,
 } from "./words.js";
 
 const MOST_WORDS = 96; // whose bars are all shown; of more, a part
 const NUM_STRONGEST = 8;
 const CONTROL = "control";
+const MEASURES = [
+  { name: "comprehensiveness", text: "comprehensiveness ↑",
+    title: "what removing the highest scores loses of the probability: more is better" },
+  { name: "sufficiency", text: "sufficiency ↓",
+    title: "what keeping only the highest scores loses of the probability: less is better" },
+  { name: "tau", text: "tau ↑", title: "rank agreement with leaving each word out: 1 is full" },
+];
 
 /** Build the panel. */
 export function whyPanel(explained) {
@@ -19,18 +26,17 @@ export function whyPanel(explained) {
   const alternatives = el("div", { class: "alternatives" });
   const bars = new Bars(explained);
   const figures = el("div", { class: "scroll", tabindex: 0, "aria-label": "Faithfulness" });
-  const control = el("p", { class: "note" });
+  const facts = el("p", { class: "note" });
   const twin = tableTwin("Scores of the input for the chosen output", () => tableRows(explained));
   const root = el("section", { class: "panel", id: "why" },
-    heading, alternatives, bars.root, figures, control, twin);
+    heading, alternatives, bars.root, figures, facts, twin);
   onChange(() => {
     const { text, alternatives: all } = explained.outputs[view.output];
-    heading.lastChild.textContent = `Why “${label(text)}”`;
+    heading.lastChild.textContent = `Why ${quoted(text)}`;
     alternatives.replaceChildren(...alternativeRows(Object.entries(all).slice(0, 3), text));
     bars.draw();
     figures.replaceChildren(figureTable(explained));
-    control.textContent = controlText(explained.document.control_similarity);
-    control.hidden = explained.document.control_similarity === null;
+    facts.textContent = factsText(explained);
     twin.refresh();
   });
   return root;
@@ -56,15 +62,21 @@ class Bars {
     if (explained.document.control.length) tracks.push(this.track(CONTROL, "shuffled weights"));
     const shown = explained.features.map((_, index) => index)
       .filter((index) => tracks.some(({ row }) => row[index] !== null));
-    const chosen = shown.length <= MOST_WORDS ? shown : this.around(shown, tracks[0]);
-    const legend = this.width < 440 ? 76 : 104;
+    const isSeries = explained.parts.some((part) => part.isSeries);
+    const chosen = isSeries ? [] : shown.length <= MOST_WORDS ? shown : this.around(shown, tracks[0]);
+    const widest = Math.max(...tracks.map(({ title }) => textWidth(title, `650 12px ${FONT}`)));
+    const legend = Math.min(Math.ceil(widest) + 12, this.width < 440 ? 92 : 160);
     const groups = [];
     for (const part of explained.parts) {
       const indices = chosen.filter((index) => index >= part.start && index < part.stop);
-      if (indices.length) groups.push(...this.partLines(part, indices, tracks, legend));
+      const isOnlyMark = part.isWritten && indices.every((index) => explained.features[index].is_special);
+      const patches = explained.patches(part);
+      if (patches) groups.push(this.patchMaps(patches, tracks));
+      else if (indices.length && !isOnlyMark) groups.push(...this.partLines(part, indices, tracks, legend));
     }
     this.lines.replaceChildren(...groups);
-    this.strips.replaceChildren(...(chosen.length < shown.length
+    const hasPatches = explained.parts.some((part) => explained.patches(part));
+    this.strips.replaceChildren(...(chosen.length < shown.length && !hasPatches
       ? this.overview(shown, tracks, legend, chosen) : []));
     this.say(view.feature, tracks);
   }
@@ -108,6 +120,10 @@ class Bars {
       used += size;
       lines.at(-1).push({ index, text, size });
     }
+    if (lines.length === 1) { // few words may be wide
+      const stretch = Math.min(room / used, 2);
+      for (const word of lines[0]) word.size = Math.floor(word.size * stretch);
+    }
     const title = this.explained.parts.length > 1 ? part.name : "";
     return lines.map((words, number) => this.line(words, tracks, {
       legend, title: number === 0 ? title : "", isReversed, isFirst: number === 0,
@@ -117,7 +133,7 @@ class Bars {
   line(words, tracks, { legend, title, isReversed, isFirst }) {
     const names = el("div", { class: "names", css: { width: `${legend}px` } },
       el("div", { class: "part", text: title }),
-      ...tracks.map((track) => this.name(track, isFirst)));
+      ...(isFirst ? tracks.map((track) => this.name(track, isFirst)) : []));
     const columns = words.map(({ index, text, size }) => el("div", {
       class: index === view.feature ? "column chosen" : "column", css: { width: `${size}px` },
       on: {
@@ -128,6 +144,33 @@ class Bars {
     ...tracks.map((track) => bar(track, track.row[index]))));
     return el("div", { class: "bar-line" }, names,
       el("div", { class: "columns", dir: isReversed ? "rtl" : "ltr" }, ...columns));
+  }
+
+  /** Draw the patches of a picture once for each method. */
+  patchMaps({ cells, rows, columns }, tracks) {
+    return el("div", { class: "patch-maps" }, ...tracks.map((track) => {
+      const isChosen = track.name === view.method;
+      const side = Math.max(3, Math.floor(Math.min(isChosen ? 192 : 88, this.width - 8) / Math.max(rows, columns)));
+      const isSigned = track.low < 0;
+      const largest = Math.max(track.high, -track.low) || 1;
+      const values = new Float32Array(rows * columns).fill(NaN);
+      for (const { index, row, column } of cells) {
+        if (track.row[index] !== null) values[row * columns + column] = track.row[index] / largest;
+      }
+      const canvas = el("canvas", {
+        width: 2 * side * columns, height: 2 * side * rows,
+        css: { width: `${side * columns}px`, height: `${side * rows}px` },
+      });
+      paintTiles(canvas, values, rows, columns, isSigned);
+      const cellAt = (event) => cells.find(({ row, column }) => row === Math.floor(event.offsetY / side)
+        && column === Math.floor(event.offsetX / side));
+      canvas.addEventListener("pointermove", (event) => {
+        const cell = cellAt(event);
+        if (cell) this.say(cell.index, tracks);
+      });
+      canvas.addEventListener("click", (event) => change({ feature: cellAt(event)?.index ?? null }));
+      return el("figure", {}, canvas, el("figcaption", {}, this.name(track, true)));
+    }));
   }
 
   name({ name, title }, isFirst) {
@@ -143,7 +186,8 @@ class Bars {
   overview(shown, tracks, legend, chosen) {
     const width = this.width - legend - 4;
     const rows = tracks.map((track) => {
-      const canvas = strip(track, shown, width, [shown.indexOf(chosen[0]), shown.indexOf(chosen.at(-1)) + 1]);
+      const canvas = strip(track, shown, width, chosen.length
+        ? [shown.indexOf(chosen[0]), shown.indexOf(chosen.at(-1)) + 1] : [shown.indexOf(view.feature), shown.indexOf(view.feature) + 1]);
       canvas.addEventListener("click", (event) => {
         change({ feature: shown[Math.floor(event.offsetX / width * shown.length)] });
       });
@@ -157,7 +201,8 @@ class Bars {
       text: `${shortLabel(this.explained.features[index].text)} ${digits(row[index])}`,
       on: { click: () => change({ feature: index }) },
     }));
-    const hint = `Framed part: ${chosen[0] + 1}–${chosen.at(-1) + 1} of ${shown.length} words`;
+    const hint = chosen.length ? `Framed part: ${chosen[0] + 1}–${chosen.at(-1) + 1} of ${count(shown.length, "word")}`
+      : `${label(this.explained.features[shown[0]].text)} to ${label(this.explained.features[shown.at(-1)].text)}`;
     return [...rows, el("div", { class: "chips" }, el("span", { class: "hint", text: "Largest scores" }), ...chips),
       el("p", { class: "hint", text: hint })];
   }
@@ -172,8 +217,8 @@ class Bars {
     if (!title) return;
     const unit = name === CONTROL ? document.unit : this.explained.method(name).unit;
     this.value.textContent = row[index] === null
-      ? `“${label(features[index].text)}” comes after the output`
-      : `“${label(features[index].text)}”  ${digits(row[index])} ${unit} · ${title}`;
+      ? `${quoted(features[index].text)} comes after the output`
+      : `${quoted(features[index].text)}  ${digits(row[index])} ${unit} · ${title}`;
   }
 }
 
@@ -226,37 +271,35 @@ function strip({ name, row, high, span }, shown, width, [start, stop]) {
 /** Build the table of how faithful each method is, next to random scores. */
 function figureTable(explained) {
   const methods = explained.names.map((name) => [name, explained.method(name)]);
-  const isMeasured = methods.some(([, { faithfulness }]) => faithfulness);
-  const hasError = methods.some(([, { error }]) => error !== null);
-  const measures = [
-    ["comprehensiveness", "removing the highest scores loses this much probability: more is better"],
-    ["sufficiency", "keeping only the highest scores loses this much probability: less is better"],
-    ["tau", "rank agreement with leaving each word out: 1 is full"],
-  ];
-  const arrows = { comprehensiveness: " ↑", sufficiency: " ↓", tau: " ↑" };
+  const measured = methods.map(([, { faithfulness }]) => faithfulness).filter(Boolean);
+  if (!measured.length) return "";
+  const floors = measured.map(({ random }) => random);
+  const isOneFloor = floors.every((floor) => JSON.stringify(floor) === JSON.stringify(floors[0]));
   const header = el("tr", {}, el("th", { scope: "col", text: "method" }),
-    ...(isMeasured ? measures.map(([name, title]) =>
-      el("th", { scope: "col", title, text: name + arrows[name] })) : []),
-    hasError ? el("th", { scope: "col", text: "error", title: "how far all scores miss the change that they share out" }) : null);
+    ...MEASURES.map(({ text, title }) => el("th", { scope: "col", title, text })));
   const rows = methods.map(([name, method]) => el("tr", { class: name === view.method ? "chosen" : "" },
     el("th", { scope: "row", text: method.title }),
-    ...(isMeasured ? measures.map(([measure]) => figureCell(method.faithfulness, measure)) : []),
-    hasError ? el("td", { text: errorText(method) }) : null));
-  if (!isMeasured && !hasError) return "";
+    ...MEASURES.map(({ name: measure }) => figureCell(method.faithfulness, measure, isOneFloor))));
+  if (isOneFloor) {
+    rows.push(el("tr", { class: "random" }, el("th", { scope: "row", text: "random scores" }),
+      ...MEASURES.map(({ name }) => el("td", { text: digits(floors[0][name]) }))));
+  }
   return el("table", { class: "figures" }, el("thead", {}, header), el("tbody", {}, ...rows));
 }
 
-function figureCell(faithfulness, measure) {
+function figureCell(faithfulness, measure, isOneFloor) {
   if (!faithfulness) return el("td", { text: "–" });
   const floor = faithfulness.random[measure];
   return el("td", {}, el("span", { text: digits(faithfulness[measure]) }),
-    floor === undefined || floor === null ? null
+    isOneFloor || floor === undefined || floor === null ? null
       : el("span", { class: "floor", text: ` random ${digits(floor)}` }));
 }
 
-function errorText({ error, steps }) {
-  if (error === null) return "–";
-  return `${percent(error)} of the total${steps ? ` (${steps} steps)` : ""}`;
+/** Say how far the scores of a method miss the change that they share out, and how alike the control is. */
+function factsText(explained) {
+  const facts = explained.names.map((name) => explained.method(name)).filter(({ error }) => error !== null).map(
+    ({ title, error, steps }) => `Error of ${title}: ${percent(error)} of the total${steps ? ` (${count(steps, "step")})` : ""}.`);
+  return [...facts, controlText(explained.document.control_similarity)].filter(Boolean).join(" ");
 }
 
 function controlText(similarity) {

@@ -11,6 +11,11 @@ export function label(text) {
   return word || (shown ? "␣" : "∅");
 }
 
+/** Return a token in quotes, which keep its direction from ordering the text around it. */
+export function quoted(text) {
+  return `“\u2068${label(text)}\u2069”`;
+}
+
 /** Return a token of a few characters, for axes. */
 export function shortLabel(text, most = 14) {
   const characters = [...label(text)];
@@ -39,7 +44,8 @@ export function digits(value) {
   const size = Math.abs(value);
   if (size !== 0 && (size < 0.001 || size >= 100_000)) return value.toExponential(1).replace("-", "−");
   const places = size >= 100 ? 0 : size >= 10 ? 1 : size >= 0.1 || size === 0 ? 2 : 3;
-  return value.toFixed(places).replace("-", "−");
+  const text = value.toFixed(places).replace("-", "−");
+  return places === 3 ? text.replace(/0$/, "") : text;
 }
 
 /** Return a fraction in percent. */

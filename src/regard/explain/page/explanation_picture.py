@@ -1,0 +1,311 @@
+"""A picture of an explanation: its words, why one of them, and the alignment.
+
+The page is for looking around; this is one view of it, in the colors of all pictures, light or dark
+by the reader's setting. Widths of text are estimated, since the reader's fonts draw it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from xml.sax.saxutils import escape, quoteattr
+
+from regard.explain.document import Explanation, MethodResult
+from regard.explain.page.token_text import (
+    count_with_unit,
+    is_right_to_left,
+    number_text,
+    probability_of,
+    token_label,
+)
+from regard.plots import style
+
+_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
+_WIDTH = 880.0
+_MARGIN = 24.0
+_LINE = 32.0  # between lines of words
+_MOST_COLUMNS = 48  # words of the input
+_MOST_ROWS = 40  # outputs
+_SMALLEST_CELL, _LARGEST_CELL = 11.0, 28.0
+_BAR_HEIGHT, _LOW_BAR_HEIGHT = 44.0, 16.0
+_NARROW, _WIDE = frozenset("iIjl.,:;'|!ftr()[]"), frozenset("mwMW@%—")
+
+
+def explanation_svg(explanation: Explanation, output: int = 0) -> str:
+    """Return a picture of an explanation as the text of an SVG file.
+
+    Args:
+        explanation: Of any task.
+        output: Index of the output whose scores are drawn as bars.
+    """
+    return _Picture(explanation, output).draw()
+
+
+class _Picture:
+    """The picture while it is drawn.
+
+    Args:
+        explanation: What is drawn.
+        output: Whose scores are drawn as bars.
+    """
+
+    def __init__(self, explanation: Explanation, output: int) -> None:
+        self.explanation, self.output = explanation, output
+        self.elements: list[str] = []
+        has_source = any(feature.part == "source" for feature in explanation.input)
+        read = [
+            index
+            for index, feature in enumerate(explanation.input)
+            if not (has_source and feature.part == "target")
+        ]
+        self.columns = read[:_MOST_COLUMNS]
+        self.y = _MARGIN
+
+    def draw(self) -> str:
+        """Draw everything from the top; return the file."""
+        self._header()
+        self._words("input", [self.explanation.input[i].text for i in self.columns])
+        self._outputs()
+        if self.explanation.methods:
+            self._bars()
+            self._alignment()
+        height = round(self.y + _MARGIN)
+        body = "\n".join(self.elements)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH:g}" height="{height}" '
+            f'viewBox="0 0 {_WIDTH:g} {height}" role="img" aria-label={quoteattr(self._title())}>\n'
+            f"<style>{_style_sheet()}</style>\n"
+            f'<rect class="page" width="100%" height="100%" rx="12"/>\n{body}\n</svg>\n'
+        )
+
+    def _title(self) -> str:
+        return f"Explanation of {self.explanation.text[:80]!r}"
+
+    @property
+    def _methods(self) -> list[MethodResult]:
+        """The methods, the most faithful first."""
+        methods = self.explanation.methods
+        names = sorted(methods, key=lambda name: name != self.explanation.first)
+        return [methods[name] for name in names]
+
+    def _text(
+        self, x: float, y: float, text: str, kind: str, anchor: str = "start", extra: str = ""
+    ) -> None:
+        self.elements.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}"{extra}>'
+            f"{escape(text)}</text>"
+        )
+
+    def _rect(
+        self, x: float, y: float, width: float, height: float, kind: str, **more: str
+    ) -> None:
+        attributes = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in more.items())
+        self.elements.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
+            f'class="{kind}"{attributes}/>'
+        )
+
+    def _header(self) -> None:
+        model = self.explanation.model
+        facts = " · ".join(
+            filter(
+                None,
+                (
+                    *(model.name, model.task.replace("_", " "), model.family),
+                    *(count_with_unit(model.num_parameters), model.search),
+                ),
+            )
+        )
+        self._text(_MARGIN, self.y + 14, "regard", "brand")
+        self._text(_MARGIN + 64, self.y + 14, facts, "muted")
+        self.y += 40
+
+    def _place(self, texts: Sequence[str], size: float) -> Iterator[tuple[int, float, float]]:
+        """Yield each text's index, left end and width, in lines; `y` moves with the lines."""
+        is_reversed = is_right_to_left(texts)
+        left, right = _MARGIN + 72, _WIDTH - _MARGIN
+        x = left
+        for index, text in enumerate(texts):
+            width = _text_width(text, size)
+            if x + width > right and x > left:
+                x, self.y = left, self.y + _LINE
+            yield index, (left + right - x - width if is_reversed else x), width
+            x += width + 10
+        self.y += _LINE
+
+    def _words(self, title: str, texts: Sequence[str]) -> None:
+        labels = [token_label(text) for text in texts]
+        parts = {self.explanation.input[index].part for index in self.columns}
+        self._text(_MARGIN, self.y + 16, parts.pop() if len(parts) == 1 else title, "small")
+        scores, largest, is_signed = self._row(0)
+        for index, x, width in self._place(labels, 16):
+            score = scores[self.columns[index]] if scores else None
+            if score is not None and abs(score) > 0.03 * largest:
+                kind = "negative" if score < 0 else "positive" if is_signed else "amount"
+                shade = f"{0.45 * abs(score) / largest:.2f}"
+                self._rect(x - 4, self.y, width + 8, 24, kind, rx="3", fill_opacity=shade)
+            self._text(x + width / 2, self.y + 17, labels[index], "word", "middle")
+
+    def _row(self, method: int) -> tuple[Sequence[float | None], float, bool]:
+        """Return the scores of the output by a method, their largest magnitude, and their kind."""
+        methods = self._methods
+        if not methods:
+            return (), 1.0, False
+        row = methods[method].scores[self.output]
+        largest = max((abs(row[i] or 0.0) for i in self.columns), default=0.0) or 1.0
+        return row, largest, methods[method].is_signed
+
+    def _outputs(self) -> None:
+        outputs = self.explanation.output[:_MOST_ROWS]
+        labels = [token_label(output.text) for output in outputs]
+        self._text(_MARGIN, self.y + 16, "output", "small")
+        for index, x, width in self._place(labels, 16):
+            chosen = outputs[index]
+            if index == self.output:
+                self._rect(x - 4, self.y, width + 8, 24, "chosen", rx="3")
+            probability = probability_of(
+                chosen.text, chosen.score, chosen.alternatives, self.explanation.unit
+            )
+            thickness = 1.0 if probability is None else 0.5 + 4.5 * probability
+            self._rect(x - 2, self.y + 25, width + 4, thickness, "line")
+            self._text(x + width / 2, self.y + 17, labels[index], "word", "middle")
+        self.y += 24
+
+    def _bars(self) -> None:
+        """Draw a row of bars for each method under the words of the input."""
+        word = token_label(self.explanation.output[self.output].text)
+        self._text(_MARGIN, self.y + 16, f"Why “{word}”", "title")
+        self.y += 32
+        left = _MARGIN + 152
+        labels = [token_label(self.explanation.input[i].text, 12) for i in self.columns]
+        widths = [max(16.0, _text_width(label, 12) + 6) for label in labels]
+        scale = min(1.8, (_WIDTH - _MARGIN - left) / sum(widths))
+        ends = [left]
+        for width in widths:
+            ends.append(ends[-1] + width * scale)
+        if scale >= 1:
+            for label, start, end in zip(labels, ends, ends[1:], strict=False):
+                self._text((start + end) / 2, self.y + 4, label, "small", "middle")
+            self.y += 12
+        for number, method in enumerate(self._methods):
+            height = _LOW_BAR_HEIGHT if number else _BAR_HEIGHT
+            self._text(
+                _MARGIN, self.y + height / 2 + 4, method.title, "small" if number else "first"
+            )
+            self._bar_row(number, ends, height)
+            self.y += height + 4
+        self.y += 16
+
+    def _bar_row(self, number: int, ends: Sequence[float], height: float) -> None:
+        row, _, _ = self._row(number)
+        values = [row[index] or 0.0 for index in self.columns]
+        high, low = max(0.0, *values), min(0.0, *values)
+        unit = height / ((high - low) or 1.0)
+        zero = self.y + high * unit
+        self._rect(ends[0], zero, ends[-1] - ends[0], 0.8, "axis")
+        for value, start, end in zip(values, ends, ends[1:], strict=False):
+            kind = "against" if value < 0 else "other" if number else "for"
+            top = zero if value < 0 else zero - value * unit
+            self._rect(start + 1.5, top, end - start - 3, max(0.8, abs(value) * unit), kind)
+
+    def _alignment(self) -> None:
+        """Draw outputs by words of the input, by the first method."""
+        method = self._methods[0]
+        rows = method.scores[:_MOST_ROWS]
+        if len(rows) < 2:
+            return
+        largest = (
+            max((abs(row[i] or 0.0) for row in rows for i in self.columns), default=0.0) or 1.0
+        )
+        self._text(_MARGIN, self.y + 16, f"Alignment by {method.title}", "title")
+        labels = [token_label(self.explanation.input[i].text, 14) for i in self.columns]
+        outputs = [token_label(o.text, 14) for o in self.explanation.output[:_MOST_ROWS]]
+        left = _MARGIN + 112
+        above = min(84.0, 12 + 0.8 * max(_text_width(label, 11) for label in labels))
+        self.y += 24 + above
+        room = (_WIDTH - left - _MARGIN - 56) / len(labels)
+        cell = max(_SMALLEST_CELL, min(_LARGEST_CELL, room))
+        for number, label in enumerate(labels):
+            x = left + (number + 0.5) * cell
+            turn = f' transform="rotate(-52 {x:.1f} {self.y - 6:.1f})"'
+            self._text(x, self.y - 6, label, "small", extra=turn)
+        for number, (label, row) in enumerate(zip(outputs, rows, strict=True)):
+            y = self.y + number * cell
+            kind = "first" if number == self.output else "small"
+            self._text(left - 8, y + cell / 2 + 4, label, kind, "end")
+            for column, index in enumerate(self.columns):
+                self._cell(left + column * cell, y, cell, row[index], largest, method)
+        bottom = len(rows) * cell
+        self._rect(left, self.y, len(labels) * cell, bottom, "frame")
+        self.y += bottom + 24
+        bounds = f"{number_text(-largest) if method.is_signed else '0'} to {number_text(largest)}"
+        self._text(left, self.y, f"{bounds} {method.unit}", "small")
+
+    def _cell(
+        self,
+        x: float,
+        y: float,
+        cell: float,
+        score: float | None,
+        largest: float,
+        method: MethodResult,
+    ) -> None:
+        strength = 0.0 if score is None else abs(score) / largest
+        if score is None or strength < 0.005:
+            return
+        gap = 0.5 if cell >= 16 else 0.0
+        if method.is_signed:
+            kind, more = ("against" if score < 0 else "for"), {"fill_opacity": f"{strength:.3f}"}
+        else:
+            step = min(len(style.SCALE) - 1, int(strength * len(style.SCALE)))
+            kind, more = f"scale-{step}", {}
+        self._rect(x + gap, y + gap, cell - 2 * gap, cell - 2 * gap, kind, **more)
+
+
+def _style_sheet() -> str:
+    """Return the styles, with the colors of a light page and of a dark one."""
+    fills = {
+        "page": style.PAGE,
+        "word": style.INK,
+        "title": style.INK,
+        "brand": style.ACCENT,
+        "first": style.ACCENT,
+        "muted": style.MUTED,
+        "small": style.MUTED,
+        "chosen": style.WIDE_BAND,
+        "line": style.ACCENT,
+        "positive": style.ACCENT,
+        "amount": style.ACCENT,
+        "negative": style.SECOND,
+        "for": style.ACCENT,
+        "against": style.SECOND,
+        "other": style.MUTED,
+        "axis": style.GRID,
+        **{f"scale-{number}": color for number, color in enumerate(style.SCALE)},
+    }
+    light = "".join(f".{name}{{fill:{color.light}}}" for name, color in fills.items())
+    dark = "".join(f".{name}{{fill:{color.dark}}}" for name, color in fills.items())
+    return (
+        f"text{{font-family:{_FONTS}}}.word{{font-size:16px}}.small,.first{{font-size:11px}}"
+        ".other{opacity:.7}.muted{font-size:13px}.title{font-size:14px;font-weight:600}"
+        ".brand{font-size:16px;font-weight:600}.first{font-weight:600}"
+        f".frame{{fill:none;stroke:{style.GRID.light}}}{light}"
+        f"@media (prefers-color-scheme:dark){{{dark}.frame{{stroke:{style.GRID.dark}}}}}"
+    )
+
+
+def _text_width(text: str, size: float) -> float:
+    """Return about how wide a text is in the font of a system.
+
+    >>> _text_width("ill", 10) < _text_width("owl", 10) < _text_width("水水水", 10)
+    True
+    """
+    total = 0.0
+    for char in text:
+        if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+            continue
+        if unicodedata.east_asian_width(char) in "WF":
+            total += 1.05
+        else:
+            total += 0.32 if char in _NARROW else 0.9 if char in _WIDE else 0.6
+    return total * size

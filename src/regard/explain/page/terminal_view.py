@@ -1,0 +1,251 @@
+"""An explanation as lines of a terminal: alignment, scores, and how far to trust them."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from regard.explain.document import Explanation, MethodResult
+from regard.explain.page.token_text import (
+    count_with_unit,
+    number_text,
+    probability_of,
+    token_label,
+)
+
+CAVEAT = (
+    "Attention shows where information may flow, not why.  A head's effect here is the change in "
+    "log-probability when it is removed."
+)
+"""What every explanation says of itself."""
+
+_SHADES = (" ", "░", "▒", "▓", "█")
+_NEGATIVE = (" ", "·", "-", "=", "#")  # against the output, where there are no colors
+_JOINER = "\N{ZERO WIDTH JOINER}"
+_NARROWEST = 40
+_LABEL = 14  # columns of a word before its row
+_TALLEST_LABEL = 12  # characters of a word above its column
+_MOST_COLUMNS = 120  # words of an alignment; of more, each output's strongest are listed
+_NUM_STRONGEST = 4
+_MOST_WORDS = 200  # of an input
+_MOST_BARS = 24
+_BAR = 32
+
+
+def format_text(explanation: Explanation, width: int | None = None) -> str:
+    """Return an explanation as plain lines.
+
+    Args:
+        explanation: Of any task.
+        width: Of a line, in columns; None takes that of the terminal.
+    """
+    return terminal_text(explanation, width).plain
+
+
+def terminal_text(explanation: Explanation, width: int | None = None) -> Text:
+    """Return an explanation as lines with colors, which rich leaves out where there are none.
+
+    Args:
+        explanation: Of any task.
+        width: Of a line, in columns; None takes that of the terminal.
+    """
+    width = max(_NARROWEST, width or shutil.get_terminal_size((100, 24)).columns)
+    lines = [Text(_header(explanation)), *_sentences(explanation)]
+    lines += [Text(f"Note    {note}") for note in explanation.notes]
+    if explanation.methods:
+        name = explanation.first if explanation.first in explanation.methods else None
+        method = explanation.methods[name or next(iter(explanation.methods))]
+        lines.append(Text())
+        if len(explanation.output) == 1:
+            lines += _bars(explanation, method)
+        elif len(_columns(explanation)) <= _MOST_COLUMNS:
+            lines += _alignment(explanation, method, width)
+        else:
+            lines += _strongest(explanation, method)
+        lines += [Text(), *_figures(explanation)]
+    caveat = (Text(line, style="dim") for line in textwrap.wrap(CAVEAT, width))
+    return Text("\n").join([*lines, *caveat])
+
+
+def _header(explanation: Explanation) -> str:
+    model = explanation.model
+    facts = (
+        *(model.name, model.task.replace("_", " "), model.family),
+        count_with_unit(model.num_parameters),
+        f"explained {model.explained}",
+        model.search,
+    )
+    return " · ".join(filter(None, facts))
+
+
+def _sentences(explanation: Explanation) -> Iterator[Text]:
+    """Write each part of the input, and the outputs with their probabilities."""
+    written = {feature.part for feature in explanation.input if _is_written(feature.part)}
+    for part in dict.fromkeys(feature.part for feature in explanation.input):
+        if part not in written:
+            words = [token_label(f.text) for f in explanation.input if f.part == part]
+            left_out = len(words) - _MOST_WORDS
+            more = f" … and {left_out:,} more" if left_out > 0 else ""
+            yield Text(f"{part:7s} {' '.join(words[:_MOST_WORDS])}{more}")
+    line = Text("output ")
+    for output in explanation.output:
+        line.append(f" {token_label(output.text)}", style="bold")
+        probability = probability_of(
+            output.text, output.score, output.alternatives, explanation.unit
+        )
+        if probability is not None:
+            line.append(f" {probability:.2f}".replace(" 0.", " ."), style="dim")
+    yield line
+    if explanation.contrast is not None:
+        yield Text(f"        compared with {explanation.contrast}")
+
+
+def _is_written(part: str) -> bool:
+    return part in ("target", "continuation")
+
+
+def _columns(explanation: Explanation) -> list[int]:
+    """Return the features that an alignment has: not those that are outputs, fed back."""
+    has_source = any(feature.part == "source" for feature in explanation.input)
+    return [
+        index
+        for index, feature in enumerate(explanation.input)
+        if not (has_source and _is_written(feature.part))
+    ]
+
+
+def _largest(scores: Sequence[Sequence[float | None]]) -> float:
+    return max((abs(v) for row in scores for v in row if v is not None), default=0.0) or 1.0
+
+
+def _alignment(explanation: Explanation, method: MethodResult, width: int) -> Iterator[Text]:
+    """Draw outputs by words of the input, with the words from top to bottom above their columns."""
+    columns = _columns(explanation)
+    largest = _largest([[row[index] for index in columns] for row in method.scores])
+    yield Text(f"Alignment by {method.title}   {_scale(method, largest)}", style="bold")
+    room = (width - _LABEL - 1) // 2
+    for start in range(0, len(columns), room):
+        part = columns[start : start + room]
+        labels = [_characters(token_label(explanation.input[i].text)) for i in part]
+        height = max(map(len, labels))
+        for line in range(height):
+            above = (([" "] * (height - len(label)) + label)[line] for label in labels)
+            yield Text(" " * (_LABEL + 1) + "".join(_fit(char, 2) for char in above), style="dim")
+        for output, row in zip(explanation.output, method.scores, strict=True):
+            text = Text(_right(token_label(output.text), _LABEL) + " ")
+            for index in part:
+                text.append(*_cell(row[index], largest))
+            yield text
+
+
+def _characters(label: str) -> list[str]:
+    """Divide a label into characters with the marks that belong to each; cut off a long one."""
+    characters: list[str] = []
+    for char in label:
+        is_part = unicodedata.category(char) in ("Mn", "Mc", "Me", "Cf")
+        if characters and (is_part or characters[-1].endswith(_JOINER)):
+            characters[-1] += char
+        else:
+            characters.append(char)
+    if len(characters) <= _TALLEST_LABEL:
+        return characters
+    return [*characters[: _TALLEST_LABEL - 1], "…"]
+
+
+def _scale(method: MethodResult, largest: float) -> str:
+    shades = "".join(_SHADES[1:])
+    if not method.is_signed:
+        return f"{shades} to {number_text(largest)} {method.unit}"
+    against = "".join(reversed(_NEGATIVE[1:]))
+    return f"{against} against, {shades} for: to {number_text(largest)} {method.unit}"
+
+
+def _cell(value: float | None, largest: float) -> tuple[str, str]:
+    """Return two columns of text for a score, and their style."""
+    if value is None:
+        return "  ", ""
+    step = min(4, int(abs(value) / largest * 4.999))
+    if value < 0:
+        return 2 * _NEGATIVE[step], "dark_orange3"
+    return 2 * _SHADES[step], "slate_blue1"
+
+
+def _bars(explanation: Explanation, method: MethodResult) -> Iterator[Text]:
+    """Draw the scores of one output as bars, in the order of the input."""
+    (row,) = method.scores
+    order = sorted(
+        (index for index, value in enumerate(row) if value is not None),
+        key=lambda index: -abs(row[index] or 0.0),
+    )
+    largest = _largest([row])
+    left_out = len(order) - _MOST_BARS
+    title = f"Why {token_label(explanation.output[0].text)!r}   {method.title}, {method.unit}"
+    yield Text(title + (f"   without {left_out:,} smaller scores" if left_out > 0 else ""), "bold")
+    for index in sorted(order[:_MOST_BARS]):
+        yield _bar(token_label(explanation.input[index].text), row[index] or 0.0, largest)
+
+
+def _bar(label: str, value: float, largest: float) -> Text:
+    eighths = round(abs(value) / largest * _BAR * 8)
+    bar = "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+    text = Text(_right(label, _LABEL) + " ")
+    text.append(bar, style="dark_orange3" if value < 0 else "slate_blue1")
+    return text.append(f" {number_text(value)}")
+
+
+def _strongest(explanation: Explanation, method: MethodResult) -> Iterator[Text]:
+    """List the words with the largest scores for each output of a long input."""
+    yield Text(f"Largest scores by {method.title}, {method.unit}", style="bold")
+    for output, row in zip(explanation.output, method.scores, strict=True):
+        scores = {index: value for index, value in enumerate(row) if value is not None}
+        top = sorted(scores, key=lambda index: -abs(scores[index]))[:_NUM_STRONGEST]
+        words = ", ".join(
+            f"{index + 1} {token_label(explanation.input[index].text, _LABEL)} "
+            f"{number_text(scores[index])}"
+            for index in top
+        )
+        yield Text(f"{_right(token_label(output.text), _LABEL)} {words}")
+
+
+def _figures(explanation: Explanation) -> Iterator[Text]:
+    """Write how faithful each method is, next to random scores, and the control."""
+    measured = {name: result for name, result in explanation.methods.items() if result.faithfulness}
+    names = [explanation.first, *(name for name in measured if name != explanation.first)]
+    if measured:
+        yield Text(f"{'':24s} comprehensiveness  sufficiency     tau    (random scores)", "dim")
+    for name in names:
+        figures = measured[name].faithfulness if name in measured else None
+        if figures is None:
+            continue
+        values = zip(
+            (figures.comprehensiveness, figures.sufficiency, figures.tau),
+            (figures.random.get(key) for key in ("comprehensiveness", "sufficiency", "tau")),
+            (18, 13, 8),
+            strict=True,
+        )
+        cells = [(number_text(value), number_text(floor), size) for value, floor, size in values]
+        numbers = "".join(f"{value:>{size}s}" for value, _, size in cells)
+        floors = " ".join(floor for _, floor, _ in cells)
+        yield Text(f"{measured[name].title:24s}{numbers}    ({floors})")
+    for result in explanation.methods.values():
+        if result.error is not None:
+            steps = f" ({result.steps} steps)" if result.steps else ""
+            yield Text(f"Error of {result.title}: {100 * result.error:.1f} % of the total{steps}.")
+    if explanation.control_similarity is not None:
+        similarity = number_text(explanation.control_similarity)
+        yield Text(f"Control with shuffled weights: rank correlation {similarity}.")
+
+
+def _fit(text: str, columns: int) -> str:
+    return set_cell_size(text, columns)
+
+
+def _right(text: str, columns: int) -> str:
+    """Put a text at the right end of a number of columns; a longer one loses its end."""
+    size = cell_len(text)
+    return " " * (columns - size) + text if size <= columns else _fit(text, columns - 1) + "…"

@@ -1,0 +1,121 @@
+"""An explanation as text, in a notebook, and as a picture."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from rich.cells import cell_len
+from tests.explain import sample_explanations as samples
+
+from regard.explain.page import (
+    NotebookFrame,
+    explanation_svg,
+    format_text,
+    page_html,
+    terminal_text,
+)
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_the_alignment_is_drawn_in_characters():
+    lines = format_text(samples.translation(), 100).splitlines()
+    assert lines[0] == ("ende · translation · transformer · 12.1 M · explained 2026-11-21 · beam 4")
+    assert lines[1] == "source  The bank by the river was closed . </s>"
+    assert lines[2].startswith("output  Das .97 Ufer .84")
+    row = next(line for line in lines if line.startswith("           Das"))
+    scores = samples.translation().methods["ig"].scores
+    largest = max(abs(v) for row in scores for v in row[:9] if v is not None)
+    shade = " ░▒▓█"[int(scores[0][0] / largest * 4.999)]
+    assert row[15:17] == 2 * shade
+    assert "Error of integrated gradients: 0.8 % of the total (20 steps)." in lines
+    assert "Control with shuffled weights: rank correlation 0.07." in lines
+
+
+def test_a_single_output_has_a_bar_for_each_word():
+    lines = format_text(samples.classification(), 80).splitlines()
+    bar = next(line for line in lines if line.startswith("             A"))
+    assert bar == "             A " + 32 * "█" + " 1.30"
+    assert "        compared with negative" in lines
+
+
+def test_a_long_input_lists_the_strongest_words_of_each_output():
+    text = format_text(samples.long_text(200, 1, 1, num_outputs=3), 100)
+    assert "Largest scores by integrated gradients, nats" in text
+    assert "█" not in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize(
+    "words", [samples.BANK, samples.SCRIPTS, samples.RIGHT_TO_LEFT], ids=["en", "zh", "ar"]
+)
+def test_rows_of_the_alignment_are_as_wide_as_the_terminal_allows(words, width):
+    text = format_text(samples.translation(words, samples.UFER, num_layers=1), width)
+    rows = text[text.index("Alignment") :].split("\n\n")[0].splitlines()[1:]
+    assert max(map(cell_len, rows)) <= width
+    assert len({cell_len(row) for row in rows if "Ufer" in row}) >= 1
+
+
+def test_text_is_plain_where_it_is_written_to_a_file():
+    assert "\x1b" not in format_text(samples.translation(), 100)
+    assert {span.style for span in terminal_text(samples.translation(), 100).spans} >= {
+        "slate_blue1",
+        "dark_orange3",
+    }
+
+
+def test_control_characters_of_a_text_do_not_reach_the_terminal():
+    words = ["\x1b[31mred", "\u202eabc", "line\nbreak"]
+    text = format_text(samples.translation(words, words, num_layers=1), 100)
+    assert "\x1b" not in text and "\u202e" not in text
+    assert "line⏎break" in text
+
+
+def test_a_notebook_shows_the_page_in_a_frame_without_its_own_origin():
+    frame = NotebookFrame(samples.forecast(), height=500)
+    html = frame._repr_html_()
+    assert html.startswith('<iframe sandbox="allow-scripts allow-downloads" srcdoc="&lt;!DOCTYPE')
+    assert 'height="500"' in html
+    assert "<script" not in html
+    assert repr(frame).startswith("demand · forecasting")
+
+
+def test_a_picture_has_the_words_the_bars_and_the_alignment():
+    root = ElementTree.fromstring(explanation_svg(samples.translation(), 1))
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert "Why “Ufer”" in texts
+    assert texts.count("bank") == 3  # in the line, above the bars, above the alignment
+    kinds = [element.get("class") for element in root.iter(f"{SVG}rect")]
+    scores = samples.translation().methods["ig"].scores
+    largest = max(abs(value) for row in scores for value in row[:9])
+    drawn = sum(abs(value) / largest >= 0.005 for row in scores for value in row[:9])
+    assert kinds.count("for") + kinds.count("against") >= drawn
+
+
+@pytest.mark.parametrize(
+    "make", [samples.classification, samples.forecast, samples.image, samples.translation]
+)
+def test_every_task_has_a_picture_and_text(make):
+    explanation = make()
+    ElementTree.fromstring(explanation_svg(explanation))
+    assert format_text(explanation, 80)
+    nothing = msgspec.structs.replace(explanation, methods={}, first="", control=[])
+    ElementTree.fromstring(explanation_svg(nothing))
+    assert format_text(nothing, 80)
+    assert page_html(nothing)
+
+
+def test_markup_in_a_text_is_text_in_a_picture():
+    picture = explanation_svg(samples.translation(samples.MARKUP, samples.MARKUP, num_layers=1))
+    root = ElementTree.fromstring(picture)
+    assert not list(root.iter(f"{SVG}script"))
+    assert samples.MARKUP[0] in [element.text for element in root.iter(f"{SVG}text")]
+
+
+def test_a_picture_has_the_colors_of_a_light_and_of_a_dark_page():
+    styles = re.search(r"<style>(.*)</style>", explanation_svg(samples.translation()))[1]
+    assert ".page{fill:#ffffff}" in styles
+    assert re.search(r"prefers-color-scheme:dark\).*\.page\{fill:#131316\}", styles)
