@@ -10,6 +10,7 @@ import msgspec
 
 from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name
+from regard.errors import ConfigError
 from regard.settings.validation import LARGEST, require_range
 
 
@@ -21,6 +22,7 @@ def evaluate(
     compare: Annotated[str | None, Name] = None,
     worst: int = 20,
     plot: Annotated[str | None, Name] = None,
+    html: Annotated[str | None, Name] = None,
     drop_overlap: Annotated[bool, Flag] = False,
     allow_overlap: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
@@ -45,6 +47,8 @@ def evaluate(
     plot
         File of a picture, .svg, .png or .pdf: the confusion and the reliability of a classifier,
         the score by length of a model that translates, summarizes or answers, or rolling forecasts.
+    html
+        File of a page, .html, with all scores, charts, the worst rows and what they looked at.
     drop_overlap
         Drop rows that are also in the training data.
     allow_overlap
@@ -55,6 +59,8 @@ def evaluate(
     from regard.runs.scoring import evaluate as score
 
     require_range("--worst", worst, 0, LARGEST)
+    if html is not None:
+        _require_page(html)
     start_time = time.monotonic()
     report, task = score(
         model,
@@ -65,6 +71,7 @@ def evaluate(
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,
         plot=plot,
+        has_details=html is not None,
     )
     if json:
         fields = report.json_fields() | {"seconds": time.monotonic() - start_time}
@@ -75,3 +82,19 @@ def evaluate(
     if plot is not None:  # last: a full disk costs no scores
         report.draw(plot)
         print(f"{plot}: drawn", file=sys.stderr)
+    if html is not None:
+        from regard.explain.report import ReportFacts, report_html, save_report
+        from regard.tasks.opening import open_model
+
+        page = report_html(report, ReportFacts(task=task, model=model), open_model(model))
+        save_report(page, html)
+        print(f"{html}: written", file=sys.stderr)
+
+
+def _require_page(path: str) -> None:
+    """Check that a page can be written, before the work for it begins."""
+    from regard.plots.style import require_writable_file
+
+    if not path.lower().endswith((".html", ".htm")):
+        raise ConfigError(f"--html {path}: a page ends in .html.")
+    require_writable_file(path)

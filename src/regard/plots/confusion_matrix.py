@@ -67,7 +67,7 @@ class ClassificationPicture(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: The file cannot be written, or matplotlib is missing.
             ResourceError: The disk is full, or fails.
         """
-        labels, counts = _most_frequent(self.labels, self.counts)
+        labels, counts = merge_rare_labels(self.labels, self.counts)
         cell = max(_SMALLEST_CELL, min(_LARGEST_CELL, _MATRIX / len(labels)))
         size = max(7.0, min(8.5, 0.72 * cell))
         with page(path) as sheet:
@@ -137,7 +137,7 @@ class ClassificationPicture(msgspec.Struct, frozen=True, kw_only=True):
         histogram.set_yticklabels(["0", f"{100 * most:.0f} %"])
 
 
-def _most_frequent(
+def merge_rare_labels(
     labels: Sequence[str], counts: Sequence[Sequence[int]]
 ) -> tuple[list[str], list[list[int]]]:
     """Return the matrix of the labels with most inputs; the others together are the last."""

@@ -137,6 +137,18 @@ def require_writable(path: str | Path) -> None:
         ConfigError: Its suffix is not that of a picture, or its folder is missing or read-only.
     """
     picture_format(path)
+    require_writable_file(path)
+
+
+def require_writable_file(path: str | Path) -> None:
+    """Check that a file can be written, before the work for it begins.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: It is a folder, or its folder is missing or read-only.
+    """
     file = Path(os.path.realpath(path))
     reason = None
     if file.is_dir():
@@ -183,7 +195,7 @@ def page(path: str | Path) -> Iterator[Page]:
     kind = picture_format(path)
     with drawn_page(kind) as (drawing, content):
         yield drawing
-    _write(path, content.getvalue())
+    write_file(path, content.getvalue())
 
 
 @contextmanager
@@ -461,8 +473,17 @@ def _width(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _write(path: str | Path, content: bytes) -> None:
-    """Write a file completely or not at all; a pipe or a device is written directly."""
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write a file completely or not at all; a pipe or a device is written directly.
+
+    Args:
+        path: The file.
+        content: All of it.
+
+    Raises:
+        ConfigError: The file cannot be written.
+        ResourceError: The disk is full, or fails.
+    """
     file = Path(os.path.realpath(path))
     temporary = file.with_name(f".{file.name[:200]}.{os.getpid()}.tmp")
     try:

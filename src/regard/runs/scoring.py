@@ -27,6 +27,7 @@ def evaluate(
     drop_overlap: bool = False,
     allow_overlap: bool = False,
     plot: str | Path | None = None,
+    has_details: bool = False,
 ) -> tuple[EvaluationReport, str]:
     """Score a model on a file, next to floors and another model.
 
@@ -40,6 +41,7 @@ def evaluate(
         drop_overlap: Drop rows that are also in the training data.
         allow_overlap: Keep rows that are also in the training data.
         plot: File of the picture that the report is going to be drawn into; checked, not written.
+        has_details: Collect what a page shows beyond the scores.
 
     Returns:
         The scores, and the task of the model.
@@ -72,6 +74,7 @@ def evaluate(
         num_worst=num_worst,
         drop_overlap=drop_overlap,
         allow_overlap=allow_overlap,
+        has_details=has_details,
     )
     source = open_source(data) if isinstance(data, str | Path) else source_of_rows(data)
     try:

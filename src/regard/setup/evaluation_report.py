@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from regard.errors import ConfigError, NextStep
+from regard.setup.evaluation_details import EvaluationDetails
 
 
 class Picture(Protocol):
@@ -34,6 +35,7 @@ class EvaluationOptions(msgspec.Struct, frozen=True, kw_only=True):
         num_worst: Number of worst rows to list.
         drop_overlap: Leave out rows that are also in the training data.
         allow_overlap: Keep rows that are also in the training data.
+        has_details: Collect what a page shows beyond the scores.
     """
 
     model: str
@@ -42,6 +44,7 @@ class EvaluationOptions(msgspec.Struct, frozen=True, kw_only=True):
     num_worst: int = 20
     drop_overlap: bool = False
     allow_overlap: bool = False
+    has_details: bool = False
 
 
 class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,12 +55,14 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
         path: The data.
         other: Name of the model that it is compared with; None without one.
         picture: What `draw` draws; None where there is nothing to show.
+        details: What a page shows beyond the scores; None where they were not asked for.
     """
 
     model: str
     path: str
     other: str | None = None
     picture: Picture | None = None
+    details: EvaluationDetails | None = None
 
     @property
     @abstractmethod
@@ -107,7 +112,7 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
             "verdict": self.verdict,
         }
         fields = msgspec.structs.asdict(self)
-        del fields["picture"]
+        del fields["picture"], fields["details"]
         return {"worst": []} | msgspec.to_builtins(fields) | shared
 
 

@@ -58,6 +58,27 @@ def html_file(*, title: str, styles: Sequence[str], modules: Sequence[str], payl
     return _FIELD.sub(lambda match: fields[match[1]], read_asset("page.html"))
 
 
+def static_file(*, title: str, styles: Sequence[str], body: str) -> str:
+    """Return a page without scripts as one file.
+
+    Args:
+        title: Of the window; any text.
+        styles: Names of style sheets in ``assets``, in order.
+        body: HTML, in which texts are escaped.
+    """
+    css = "\n".join([_palette(), *map(read_asset, styles)])
+    fields = {
+        "policy": (
+            f"default-src 'none'; style-src '{_hash(css)}'; img-src data:; base-uri 'none'; "
+            "form-action 'none'"
+        ),
+        "title": html.escape(title),
+        "css": css,
+        "body": body,
+    }
+    return _FIELD.sub(lambda match: fields[match[1]], read_asset("static_page.html"))
+
+
 @cache
 def read_asset(name: str) -> str:
     """Return a file of the page that is part of the package."""

@@ -13,8 +13,19 @@ from regard.data.labeled_text import LabeledTexts
 from regard.data.readers.source import DataSource
 from regard.data.splits import overlap
 from regard.errors import DataError
-from regard.metrics.classification import confusion_matrix, reliability
+from regard.metrics.classification import Reliability, confusion_matrix, reliability
+from regard.metrics.words import split_words
 from regard.plots.confusion_matrix import ClassificationPicture
+from regard.plots.score_by_length import ScoreByLengthPicture
+from regard.setup.evaluation_details import (
+    CalibrationChart,
+    EvaluationDetails,
+    ExplainedInput,
+    ScoreChart,
+    ScoredRow,
+    chart_by_length,
+    chart_by_rarity,
+)
 from regard.setup.evaluation_report import (
     EvaluationOptions,
     EvaluationReport,
@@ -22,7 +33,11 @@ from regard.setup.evaluation_report import (
 )
 from regard.tasks.classification.data import exclude_repeated
 from regard.tasks.classification.loss import final_measures, label_measures
-from regard.tasks.classification.predictor import Classification, LabelPredictor
+from regard.tasks.classification.predictor import (
+    Classification,
+    LabelPredictor,
+    TextClassifier,
+)
 
 _LONGEST_TEXT = 60  # characters of a text with a wrong label
 
@@ -150,6 +165,15 @@ def evaluate_classifier(
         compared = label_measures(other.model, other.batches(other_rows))["accuracy"]
     results = classifier.predict(classifier.batches(rows))
     picture = _picture(classifier.labels, results, rows.labels)
+    worst = _find_worst(results, rows, options.num_worst)
+    details = None
+    if options.has_details:
+        details = EvaluationDetails(
+            charts=_charts(classifier, rows, results),
+            calibrations=[_calibration(picture)],
+            confusion=picture,
+            worst=[_scored_row(entry, rows) for entry in worst],
+        )
     return ClassificationReport(
         path=data.path,
         model=options.model,
@@ -158,9 +182,69 @@ def evaluate_classifier(
         unit=classifier.unit,
         **final_measures(classifier.model, classifier.batches(rows)),
         calibration_error=picture.calibration_error,
-        worst=_find_worst(results, rows, options.num_worst),
+        worst=worst,
         compared=compared,
         picture=picture,
+        details=details,
+    )
+
+
+def _charts(
+    classifier: LabelPredictor[Any],
+    rows: LabeledTexts | LabeledInputs,
+    results: Sequence[Classification],
+) -> list[ScoreChart]:
+    """Return the accuracy of texts by length and by rare words; none of other inputs."""
+    if not isinstance(rows, LabeledTexts) or not isinstance(classifier, TextClassifier):
+        return []
+    is_correct = [
+        100.0 * (result.label == label) for result, label in zip(results, rows.labels, strict=True)
+    ]
+    names = ["accuracy"]
+    lengths = [len(split_words(text)) for text in rows.texts]
+    picture = ScoreByLengthPicture.from_rows(
+        lengths, [is_correct], unit="words of the text", row="text", names=names
+    )
+    training_texts = None
+    with suppress(DataError):
+        training_texts = classifier.read_train().texts
+    by_length = chart_by_length(picture)
+    by_rarity = chart_by_rarity(
+        rows.texts,
+        [is_correct],
+        training_texts=training_texts,
+        count_tokens=lambda texts: list(map(len, classifier.tokenizer.encode(texts))),
+        row="text",
+        names=names,
+    )
+    return [chart for chart in (by_length, by_rarity) if chart is not None]
+
+
+def _calibration(picture: ClassificationPicture) -> CalibrationChart:
+    """Return the reliability of the probabilities of the predicted labels."""
+    bins = Reliability(
+        counts=picture.bin_counts,
+        confidence=picture.bin_confidence,
+        accuracy=picture.bin_accuracy,
+    )
+    note = (
+        "The probability of the predicted label, and how often it is correct (Guo et al. 2017).  "
+        "Below the diagonal the model is too sure."
+    )
+    return CalibrationChart(title="Calibration", note=note, unit="input", bins=bins)
+
+
+def _scored_row(entry: WorstClassification, rows: LabeledTexts | LabeledInputs) -> ScoredRow:
+    texts = {"text": entry.text} if isinstance(rows, LabeledTexts) else {}
+    texts |= {"label": entry.label, "predicted": entry.predicted}
+    explained = None
+    if entry.text.strip():
+        explained = ExplainedInput(text=entry.text, output=entry.predicted)
+    return ScoredRow(
+        where=entry.where,
+        score=f"probability {entry.probability:.2f}",
+        texts=texts,
+        explained=explained,
     )
 
 

@@ -23,8 +23,19 @@ from regard.metrics.translation import (
 )
 from regard.metrics.words import split_words
 from regard.plots.score_by_length import ScoreByLengthPicture
+from regard.setup.evaluation_details import (
+    CalibrationChart,
+    EvaluationDetails,
+    ExplainedInput,
+    ScoredRow,
+    chart_by_confidence,
+    chart_by_length,
+    chart_by_rarity,
+)
 from regard.setup.evaluation_report import EvaluationOptions, EvaluationReport
 from regard.setup.held_out import training_rows, unseen_rows
+from regard.tasks.sequence_to_sequence.predictor import Candidate
+from regard.tasks.sequence_to_sequence.token_calibration import chart_token_calibration
 from regard.tasks.translation.data import read_pairs_of, read_translation_data
 from regard.tasks.translation.predictor import Translator
 
@@ -149,7 +160,8 @@ def evaluate_translator(
         Scores, baselines, latency and the worst translations.
     """
     beam = options.beam
-    outputs = translator.translate(pairs.sources, beam=beam)
+    best = [row[0] for row in translator.translate_best(pairs.sources, beam=beam)]
+    outputs = [candidate.text for candidate in best]
     language = translator.config.data.languages.partition("-")[2] or None
     neighbour_chrf = None
     if (train := _training_pairs(translator)) is not None:
@@ -162,7 +174,7 @@ def evaluate_translator(
             outputs, other_outputs, pairs.targets, target_language=language
         )
     seconds = _time_single_sentences(translator, pairs.sources, beam)
-    return TranslationReport(
+    report = TranslationReport(
         model=options.model,
         path=pairs.path,
         other=options.other,
@@ -191,6 +203,54 @@ def evaluate_translator(
             row="sentence",
             names=["chrF"],
         ),
+    )
+    if not options.has_details:
+        return report
+    details = _details(translator, pairs, best, train, report)
+    return msgspec.structs.replace(report, details=details)
+
+
+def _details(
+    translator: Translator,
+    pairs: ParallelCorpus,
+    best: Sequence[Candidate],
+    train: ParallelCorpus | None,
+    report: TranslationReport,
+) -> EvaluationDetails:
+    """Return what a page shows beyond the scores."""
+    chrf_of_rows = [sentence_chrf([output.text for output in best], pairs.targets).tolist()]
+    charts = [
+        chart_by_length(report.picture),
+        chart_by_rarity(
+            pairs.sources,
+            chrf_of_rows,
+            training_texts=None if train is None else train.sources,
+            count_tokens=lambda texts: list(map(len, translator.tokenizer.encode(texts))),
+            row="sentence",
+            names=["chrF"],
+        ),
+        chart_by_confidence(
+            [output.confidence for output in best], chrf_of_rows, row="sentence", names=["chrF"]
+        ),
+    ]
+    calibration = chart_token_calibration(translator, pairs)
+    return EvaluationDetails(
+        charts=[chart for chart in charts if chart is not None],
+        calibrations=[calibration] if isinstance(calibration, CalibrationChart) else [],
+        worst=[
+            ScoredRow(
+                where=f"line {entry.line:,}",
+                score=f"chrF {entry.chrf:.1f}",
+                texts={
+                    "source": entry.source,
+                    "output": entry.output,
+                    "reference": entry.reference,
+                },
+                explained=ExplainedInput(text=entry.source, output=entry.output or None),
+            )
+            for entry in report.worst
+        ],
+        notes=[calibration] if isinstance(calibration, str) else [],
     )
 
 

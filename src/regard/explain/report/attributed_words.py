@@ -1,0 +1,139 @@
+"""What a prediction looked at, as one line of colored words for each of a few rows.
+
+The scores of a word are added up over all outputs, so that they say how much the word speaks for
+the output as a whole, in nats of its probability: its attribution by the method that is shown first
+for the task. Cost: that method once a row.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from regard.data.languages import has_spaces_between_words
+from regard.errors import RegardError
+from regard.explain.attribution import METHODS, Budget
+from regard.explain.first_method import FIRST_METHOD
+from regard.explain.open_prediction import predict
+from regard.explain.report.markup import Markup, tag
+from regard.explain.selected_outputs import SelectedOutputs, spread_indices
+from regard.setup.evaluation_details import ExplainedInput
+from regard.tasks import Predictor
+
+_METHOD = "integrated_gradients"  # where no method has been measured for a task
+_MOST_OUTPUTS = 40  # whose scores are added up; spread over all of a longer output
+_MOST_FEATURES = 160  # shown; the strongest and those around them are
+_NUM_SHADES = 8
+_WRITTEN = "target"  # what a decoder has written before is not shown
+
+
+class WordScore(NamedTuple):
+    """A part of the input with its score.
+
+    Args:
+        text: The token.
+        part: Which input it is of.
+        score: For the output as a whole, in the prediction's unit.
+    """
+
+    text: str
+    part: str
+    score: float
+
+
+class AttributedWords(NamedTuple):
+    """The scores of one prediction.
+
+    Args:
+        method: Title of the method.
+        unit: Of the scores.
+        words: In order, without special tokens.
+    """
+
+    method: str
+    unit: str
+    words: list[WordScore]
+
+
+def attribute_words(predictor: Predictor, row: ExplainedInput) -> AttributedWords | str:
+    """Compute the scores of the words of an input.
+
+    Args:
+        predictor: The model.
+        row: The input.
+
+    Returns:
+        The scores, or why there are none.
+    """
+    method = METHODS[FIRST_METHOD.get(predictor.config.task, _METHOD)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a text that is cut: the line ends there
+            prediction = predict(predictor, row.text, context=row.context, output=row.output)
+        num_outputs = len(prediction.outputs)
+        if num_outputs > _MOST_OUTPUTS:
+            indices = spread_indices(num_outputs, _MOST_OUTPUTS)
+            prediction = SelectedOutputs(prediction, indices)
+        scores = method.compute(prediction, Budget()).scores  # [outputs, features]
+    except RegardError as error:
+        return f"not explained: {error}"
+    totals = torch.nan_to_num(scores.double()).sum(0).tolist()
+    pairs = zip(prediction.features, totals, strict=True)
+    pieces = [
+        WordScore(feature.text, feature.part, total)
+        for feature, total in pairs
+        if not feature.is_special and feature.part != _WRITTEN
+    ]
+    return AttributedWords(method.title, method.unit or prediction.unit, _merge_pieces(pieces))
+
+
+def _merge_pieces(pieces: Sequence[WordScore]) -> list[WordScore]:
+    """Return the words of tokens, with the sums of their scores, where spaces separate words."""
+    if not has_spaces_between_words(["".join(piece.text for piece in pieces)]):
+        return list(pieces)
+    words: list[WordScore] = []
+    for piece in pieces:
+        is_begun = words and words[-1].part == piece.part
+        if is_begun and not piece.text.startswith(" ") and words[-1].text[-1:] != "\n":
+            last = words.pop()
+            words.append(WordScore(last.text + piece.text, last.part, last.score + piece.score))
+        else:
+            words.append(piece)
+    return words
+
+
+def draw_words(attributed: AttributedWords) -> Markup:
+    """Return the words of an input, colored by their scores."""
+    words = attributed.words
+    largest = max((abs(word.score) for word in words if math.isfinite(word.score)), default=0.0)
+    first, last = _shown(words)
+    parts: list[Markup] = [tag("span", "… ", class_="muted")] if first else []
+    for index in range(first, last):
+        word = words[index]
+        if index and word.part != words[index - 1].part:
+            parts.append(tag("span", f" {word.part} ", class_="muted small"))
+        shade = 0
+        if largest > 0 and math.isfinite(word.score):
+            shade = round(_NUM_SHADES * abs(word.score) / largest)
+        sign = "against" if word.score < 0 else "for"
+        kind = f"w {sign}{shade}" if shade else "w"
+        text = word.text if word.text.strip() else "␣"
+        separator = " " if index > first and word.text.startswith(" ") else ""
+        title = f"{word.score:+.3g} {attributed.unit}"
+        parts += [Markup(separator), tag("span", text.strip() or text, class_=kind, title=title)]
+    if last < len(words):
+        parts.append(tag("span", f" … {len(words) - last:,} more", class_="muted"))
+    return tag("p", *parts, class_="words", dir="auto")
+
+
+def _shown(words: Sequence[WordScore]) -> tuple[int, int]:
+    """Return first and last word of the part that is shown: it holds the strongest one."""
+    if len(words) <= _MOST_FEATURES:
+        return 0, len(words)
+    strongest = max(range(len(words)), key=lambda index: abs(words[index].score))
+    first = max(0, min(strongest - _MOST_FEATURES // 2, len(words) - _MOST_FEATURES))
+    return first, first + _MOST_FEATURES

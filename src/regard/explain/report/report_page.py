@@ -1,0 +1,304 @@
+"""The report of an evaluation: scores, charts, worst rows and stability, in one HTML file.
+
+The page has no script, asks for nothing, and shows texts of the data as text. Its charts are SVG,
+each with a table of its figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from regard.errors import WeightsError
+from regard.explain.page.self_contained import static_file
+from regard.explain.report.attributed_words import attribute_words, draw_words
+from regard.explain.report.charts import (
+    Bar,
+    bar_chart,
+    binned_chart,
+    confusion_chart,
+    heat_chart,
+    number_text,
+    reliability_chart,
+)
+from regard.explain.report.markup import Markup, join, tag
+from regard.plots.style import count_text, write_file
+from regard.runs.stability import stability_of
+from regard.setup.evaluation_details import EvaluationDetails, ScoredRow
+from regard.setup.evaluation_report import EvaluationReport
+from regard.tasks import Predictor
+from regard.training.stability_verdicts import StabilityRecord
+
+_STYLES = ("page.css", "report.css")
+_EXPLAINED_ROWS = 5
+_MOST_WORDS = 160  # of a text that is shown
+
+_TITLES = {
+    "accuracy": "Accuracy",
+    "bits_per_byte": "Bits per byte",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "coverage80": "In the 80 % band",
+    "coverage95": "In the 95 % band",
+    "exact_match": "Exact match",
+    "f1": "F1",
+    "macro_f1": "Macro F1",
+    "mase": "MASE",
+    "no_answer_f1": "F1 of “no answer”",
+    "perplexity": "Perplexity",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+    "wql": "WQL",
+}
+_FLOORS = {
+    "byte_entropy": "single bytes",
+    "compressed": "xz",
+    "copy": "copying the source",
+    "first_sentence": "first sentence",
+    "first_words": "first words",
+    "majority": "most frequent label",
+    "neighbour": "nearest training sentence",
+    "no_answer_f1_of_all": "always “no answer”",
+    "overlap_sentence": "sentence most like the question",
+}
+_FLOOR_SCORES = {  # of floors whose names do not end with that of a score
+    "byte_entropy": "bits_per_byte",
+    "compressed": "bits_per_byte",
+    "first_sentence": "rougeL",
+    "first_words": "rougeL",
+    "majority": "accuracy",
+    "no_answer_f1_of_all": "f1",
+}
+_LOWER_IS_BETTER = {"bits_per_byte", "mase", "perplexity", "wql"}
+
+
+class ReportFacts(NamedTuple):
+    """What the report says about itself.
+
+    Args:
+        task: Of the model.
+        model: Its folder.
+        day: Of the evaluation, ``2026-11-29``; empty for today.
+    """
+
+    task: str
+    model: str
+    day: str = ""
+
+
+def report_html(
+    report: EvaluationReport, facts: ReportFacts, predictor: Predictor | None = None
+) -> str:
+    """Return the report of an evaluation as the text of an HTML file.
+
+    Args:
+        report: With its details.
+        facts: Task and folder of the model.
+        predictor: The model, by which the worst rows are explained; None leaves that out.
+
+    Returns:
+        The page.
+    """
+    details = report.details or EvaluationDetails()
+    day = facts.day or f"{datetime.now(UTC):%Y-%m-%d}"
+    body = [
+        tag(
+            "header",
+            tag("h1", tag("span", "regard", class_="brand"), f"evaluation of {report.model}"),
+            tag(
+                "p",
+                f"{facts.task} · {report.path} · {count_text(report.num_rows, 'row')} · {day}",
+                class_="facts",
+            ),
+        ),
+        _scores(report),
+        _charts(details),
+        _worst(details.worst, predictor, has_rows=report.num_rows > 0),
+        _stability(facts.model),
+        tag(
+            "footer",
+            "Intervals are of 95 %.  Attributions say what moved this output of this model; they "
+            "are no proof of how it works.",
+        ),
+    ]
+    title = f"regard · evaluation of {report.model} · {report.path}"
+    return static_file(title=title, styles=_STYLES, body=join(body))
+
+
+def _scores(report: EvaluationReport) -> Markup:
+    """Return the verdict, every score as a tile, and those with floors as bars."""
+    scores = {name: score for name, score in report.intervals.items() if isinstance(score, dict)}
+    # Those that can be compared with a floor come first.
+    order = sorted(scores, key=lambda name: not any(_floors_of(report, name)))
+    intervals = {name: scores[name] for name in order}
+    tiles = []
+    for name, score in intervals.items():
+        low, high = score.get("low"), score.get("high")
+        interval = "" if low is None else f"{number_text(low)} – {number_text(high)}"
+        better = "lower is better" if name in _LOWER_IS_BETTER else ""
+        tiles.append(
+            tag(
+                "div",
+                tag("div", _TITLES.get(name, name), class_="tile-name"),
+                tag("div", number_text(score["value"]), class_="tile-value"),
+                tag("div", interval or better or "\N{NO-BREAK SPACE}", class_="tile-interval"),
+                class_="tile",
+            )
+        )
+    panels = [
+        bar_chart(
+            [
+                Bar("this model", score["value"], score.get("low"), score.get("high"), True),
+                *(Bar(name, value) for name, value in floors),
+            ],
+            _TITLES.get(name, name),
+        ).figure(
+            f"{_TITLES.get(name, name)} next to what needs no training",
+            "Lower is better." if name in _LOWER_IS_BETTER else None,
+        )
+        for name, score in intervals.items()
+        if (floors := list(_floors_of(report, name))) and score["value"] is not None
+    ]
+    unknown = [name for name, value in report.floors.items() if value is None]
+    notes = [f"{_floor_title(name)}: the training data is not at hand." for name in unknown]
+    return tag(
+        "section",
+        tag("h2", "Scores"),
+        tag("p", f"Verdict: {report.verdict}", class_="verdict"),
+        tag("div", *tiles, class_="tiles"),
+        tag("div", *(tag("div", panel, class_="panel") for panel in panels), class_="panels"),
+        *(tag("p", note, class_="note") for note in notes),
+    )
+
+
+def _floors_of(report: EvaluationReport, score: str) -> Iterator[tuple[str, float]]:
+    """Yield title and value of the floors of a score."""
+    for name, value in report.floors.items():
+        owner = _FLOOR_SCORES.get(name, name.rpartition("_")[2])
+        if owner == score and value is not None:
+            yield _floor_title(name), value
+
+
+def _floor_title(name: str) -> str:
+    stem = name if name in _FLOOR_SCORES else name.rpartition("_")[0]
+    return _FLOORS.get(stem, stem.replace("_", " "))
+
+
+def _charts(details: EvaluationDetails) -> Markup | None:
+    """Return what the scores depend on, calibration and confusion, two panels a row."""
+    figures = [binned_chart(c.picture).figure(c.title, c.note) for c in details.charts]
+    figures += [reliability_chart(c).figure(c.title, c.note) for c in details.calibrations]
+    if details.confusion is not None:
+        note = "A row is a true label; the color is the fraction of the row, the number a count."
+        figures.append(confusion_chart(details.confusion).figure("Confusion", note))
+    if not figures and not details.notes:
+        return None
+    return tag(
+        "section",
+        tag("h2", "Where it goes wrong"),
+        tag("div", *(tag("div", figure, class_="panel") for figure in figures), class_="panels"),
+        *(tag("p", note, class_="note") for note in details.notes),
+    )
+
+
+def _worst(
+    rows: Sequence[ScoredRow], predictor: Predictor | None, *, has_rows: bool
+) -> Markup | None:
+    """Return the worst rows, the first ones with what they looked at."""
+    if not rows:
+        text = "No row is wrong." if has_rows else "There are no rows."
+        return tag("section", tag("h2", "Worst rows"), tag("p", text, class_="note"))
+    cards, methods = [], set()
+    for number, row in enumerate(rows):
+        words: Markup | None = None
+        if predictor is not None and row.explained is not None and number < _EXPLAINED_ROWS:
+            attributed = attribute_words(predictor, row.explained)
+            if isinstance(attributed, str):
+                words = tag("p", attributed, class_="note")
+            else:
+                methods.add(attributed.method)
+                words = draw_words(attributed)
+        cards.append(_card(row, words))
+    note = None
+    if methods:
+        note = tag(
+            "p",
+            "Colored words of the first rows: ",
+            tag("span", "speaks for the output", class_="w for6"),
+            " ",
+            tag("span", "speaks against it", class_="w against6"),
+            f"  ({', '.join(sorted(methods))}, over the whole output; hover for the figure).",
+            class_="note",
+        )
+    return tag("section", tag("h2", "Worst rows"), note, tag("ol", *cards, class_="rows"))
+
+
+def _card(row: ScoredRow, words: Markup | None) -> Markup:
+    texts = []
+    for role, text in row.texts.items():
+        shown, num_more = _cut(text)
+        more = tag("span", f" … {num_more:,} more words", class_="muted") if num_more else None
+        content = [shown if shown.strip() else tag("span", "(empty)", class_="muted"), more]
+        texts += [tag("dt", role), tag("dd", *content, dir="auto")]
+    return tag(
+        "li",
+        tag("p", tag("span", row.where, class_="where"), tag("span", row.score, class_="score")),
+        tag("dl", *texts),
+        words,
+        class_="card",
+    )
+
+
+def _cut(text: str) -> tuple[str, int]:
+    """Return the beginning of a text, and the number of words that are left out."""
+    words = text.split(" ")
+    if len(words) <= _MOST_WORDS:
+        most = 12 * _MOST_WORDS  # a text without spaces
+        return (text, 0) if len(text) <= most else (text[:most], 1)
+    return " ".join(words[:_MOST_WORDS]), len(words) - _MOST_WORDS
+
+
+def _stability(folder: str) -> Markup:
+    """Return what the record of the model's run says, or why there is none."""
+    heading = tag("h2", "Stability of the run")
+    try:
+        record = stability_of(folder)
+    except WeightsError as error:
+        return tag("section", heading, tag("p", str(error), class_="note"))
+    return tag("section", heading, *_stability_panels(record))
+
+
+def _stability_panels(record: StabilityRecord) -> Iterator[Markup]:
+    verdicts = [tag("li", verdict.text) for verdict in record.verdicts]
+    if verdicts:
+        yield tag("ul", *verdicts, class_="problems")
+    else:
+        text = "No gradient vanished or exploded, and the loss did not oscillate."
+        yield tag("p", text, class_="verdict")
+    marks = [(verdict.layer, verdict.step) for verdict in record.verdicts]
+    panels = []
+    for title, figures in (
+        ("Gradient norm, before clipping", record.gradient_norms),
+        ("Norm of the update / norm of the weights", record.update_ratios),
+    ):
+        chart = heat_chart(record.layers, record.steps, figures, marks, title)
+        panels.append(tag("div", chart.figure(title), class_="panel"))
+    yield tag("div", *panels, class_="panels")
+
+
+def save_report(page: str, path: str | Path) -> None:
+    """Write a page as one file; it appears complete or not at all.
+
+    Args:
+        page: From `report_html`.
+        path: The file.
+
+    Raises:
+        ConfigError: The file cannot be written.
+        ResourceError: The disk is full, or fails.
+    """
+    write_file(path, page.encode())

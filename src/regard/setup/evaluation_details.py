@@ -1,0 +1,158 @@
+"""What a page about an evaluation shows beyond its scores: figures row by row, summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from regard.metrics.classification import Reliability
+from regard.metrics.rare_words import RARE, rare_word_percent, tokens_per_hundred_words
+from regard.plots.confusion_matrix import ClassificationPicture
+from regard.plots.score_by_length import ScoreByLengthPicture
+
+
+class ExplainedInput(msgspec.Struct, frozen=True, kw_only=True):
+    """The input of a prediction that can be explained.
+
+    Args:
+        text: The input.
+        context: The text that a question is asked of; None where the task has none.
+        output: The output that is explained; None is the model's own.
+    """
+
+    text: str
+    context: str | None = None
+    output: str | None = None
+
+
+class ScoredRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the worst rows.
+
+    Args:
+        where: It is in the data, such as ``line 12``.
+        score: Its score in words, such as ``chrF 12.3``.
+        texts: What it is made of, by role: source, output, reference.
+        explained: How to explain its prediction; None where that takes more than the row.
+    """
+
+    where: str
+    score: str
+    texts: dict[str, str]
+    explained: ExplainedInput | None = None
+
+
+class ScoreChart(msgspec.Struct, frozen=True, kw_only=True):
+    """Mean scores of rows by one of their properties.
+
+    Args:
+        title: Such as ``By length``.
+        note: What the property is, in a sentence.
+        picture: The means.
+    """
+
+    title: str
+    note: str
+    picture: ScoreByLengthPicture
+
+
+class CalibrationChart(msgspec.Struct, frozen=True, kw_only=True):
+    """How often predictions are correct, by the probability that the model gives them.
+
+    Args:
+        title: Such as ``Calibration of tokens``.
+        note: What was compared, in a sentence.
+        unit: What is counted, such as ``token``.
+        bins: The comparison.
+    """
+
+    title: str
+    note: str
+    unit: str
+    bins: Reliability
+
+
+class EvaluationDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What a page shows beyond the scores of a report.
+
+    Args:
+        charts: Scores by length, by rare words and by confidence, where there are such.
+        calibrations: Of the model's probabilities, where they can be compared with the truth.
+        confusion: Of a classifier.
+        worst: Rows, worst first.
+        notes: What is left out, and why.
+    """
+
+    charts: list[ScoreChart] = []
+    calibrations: list[CalibrationChart] = []
+    confusion: ClassificationPicture | None = None
+    worst: list[ScoredRow] = []
+    notes: list[str] = []
+
+
+def chart_by_length(picture: object) -> ScoreChart | None:
+    """Return scores by length, where the picture of a report has them."""
+    if not isinstance(picture, ScoreByLengthPicture):
+        return None
+    note = f"Rows in order of their length in {picture.unit}, about as many in every group."
+    return ScoreChart(title="By length", note=note, picture=picture)
+
+
+def chart_by_rarity(
+    texts: Sequence[str],
+    scores: Sequence[Sequence[float]],
+    *,
+    training_texts: Iterable[str] | None,
+    count_tokens: Callable[[Sequence[str]], Sequence[int]],
+    row: str,
+    names: Sequence[str],
+) -> ScoreChart:
+    """Return scores by the rare words of what the model read.
+
+    Args:
+        texts: That the model read.
+        scores: Of each row, 0 to 100, ``[scores, rows]``.
+        training_texts: Of the same kind; None where they are not at hand.
+        count_tokens: Returns the number of tokens of each text.
+        row: What a row is, such as ``sentence``.
+        names: Of the scores.
+    """
+    if training_texts is not None:
+        values = rare_word_percent(texts, training_texts)
+        note = f"A word is rare where the training data has it fewer than {RARE} times."
+        unit = "% of the words are rare"
+    else:
+        values = tokens_per_hundred_words(texts, count_tokens(texts))
+        note = (
+            "The training data is not at hand: rare words are estimated by tokens per word, since "
+            "the vocabulary splits what is rare."
+        )
+        unit = "tokens of 100 words"
+    picture = ScoreByLengthPicture.from_rows(values, scores, unit=unit, row=row, names=names)
+    return ScoreChart(title="By rare words", note=note, picture=picture)
+
+
+def chart_by_confidence(
+    confidences: Sequence[float],
+    scores: Sequence[Sequence[float]],
+    *,
+    row: str,
+    names: Sequence[str],
+) -> ScoreChart:
+    """Return scores by the confidence of whole outputs.
+
+    Args:
+        confidences: Geometric mean of the token probabilities of each output, 0 to 1.
+        scores: Of each row, 0 to 100, ``[scores, rows]``.
+        row: What a row is.
+        names: Of the scores.
+    """
+    percents = [round(100 * confidence) for confidence in confidences]
+    picture = ScoreByLengthPicture.from_rows(
+        percents, scores, unit="% confidence of the output", row=row, names=names
+    )
+    note = (
+        "The confidence of an output is the geometric mean of the probabilities of its tokens.  "
+        "Where the score rises with it, it says which outputs to check."
+    )
+    return ScoreChart(title="By confidence", note=note, picture=picture)

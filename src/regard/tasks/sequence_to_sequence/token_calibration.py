@@ -1,0 +1,73 @@
+"""Whether the probabilities of target tokens are true: calibration with the reference as history.
+
+After each part of the reference the most probable next token is compared with the one that follows
+(Kumar & Sarawagi 2019, "Calibration of Encoder Decoder Models for Neural Machine Translation", ECE
+of the most probable token). Cost: one forward pass over the data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from regard.data.batching import PairBatches
+from regard.errors import ConfigError, DataError
+from regard.metrics.classification import Reliability, reliability
+from regard.setup.evaluation_details import CalibrationChart
+from regard.tasks.sequence_to_sequence.data import TextPairs, encode_pairs
+from regard.tasks.sequence_to_sequence.decode_rows import DECODING_TOKENS, special_ids
+from regard.tasks.sequence_to_sequence.loss import TargetLoss
+from regard.tasks.sequence_to_sequence.predictor import TargetWriter
+
+_NOTE = (
+    "After each part of the reference, the most probable next token is compared with the one that "
+    "follows (Kumar & Sarawagi 2019).  A reference is one of many right outputs, so that even a "
+    "perfect model is correct less often than it is right."
+)
+
+
+def chart_token_calibration(
+    writer: TargetWriter, pairs: TextPairs, *, cuts_sources: bool = False
+) -> CalibrationChart | str:
+    """Return how often the most probable token is the reference's, by its probability.
+
+    Args:
+        writer: The model.
+        pairs: Sources with references.
+        cuts_sources: Whether long sources are cut, as a summarizer reads them.
+
+    Returns:
+        The comparison, or why there is none.
+    """
+    try:
+        bins = _token_reliability(writer, pairs, cuts_sources=cuts_sources)
+    except (ConfigError, DataError) as error:
+        return f"No calibration of tokens: {error}"
+    title = "Calibration of tokens"
+    return CalibrationChart(title=title, note=_NOTE, unit="token", bins=bins)
+
+
+@torch.inference_mode()
+def _token_reliability(writer: TargetWriter, pairs: Any, *, cuts_sources: bool) -> Reliability:
+    encoded = encode_pairs(
+        pairs,
+        writer.tokenizer,
+        max_length=writer.config.data.max_length,
+        max_source_length=writer.max_source_length if cuts_sources else None,
+    )
+    ids = special_ids(writer.model, writer.tokenizer)
+    batches = PairBatches(
+        encoded.sources, encoded.targets, batch_tokens=DECODING_TOKENS, seed=0, ids=ids
+    )
+    loss = TargetLoss(0.0, ids.no_label)
+    probabilities: list[float] = []
+    is_correct: list[bool] = []
+    for rows in batches.in_sequence():
+        batch = batches.batch(rows)
+        logits = loss.outputs(writer.model, batch)  # [tokens, vocab]
+        best = logits.float().softmax(-1).max(-1)
+        labels = batch.labels[batch.labels != ids.no_label]
+        probabilities += best.values.tolist()
+        is_correct += (best.indices == labels).tolist()
+    return reliability(probabilities, is_correct)
