@@ -1,7 +1,8 @@
 """Maps of attention for display: the largest weights of each query, in thousandths.
 
-Long inputs are drawn in tiles of several positions, and every row keeps as many weights as a number
-of bytes allows, so that a page of 512 tokens with 12 x 12 heads stays below 2 MB. Cost: one pass
+Every row keeps as many weights as a number of bytes allows; where that would be fewer than three,
+a row stands for several positions. So a page of 512 tokens with 12 x 12 heads stays below 2 MB
+packed. Cost: one pass
 (more where weights would not fit in memory), and a sort of the weights.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from regard.explain.allowed_pairs import AllowedPairs, allowed_pairs
 from regard.explain.capture import (
@@ -24,9 +26,9 @@ from regard.explain.document import AttentionMap, AttentionRow, AttentionSink
 from regard.explain.prediction import Prediction
 from regard.explain.sinks import find_sinks
 
-_FEWEST_BYTES, _MOST_BYTES, _BYTES_PER_POSITION = 130_000, 1_600_000, 6_000
-_LONGEST_SIDE = 1024  # of a map in rows: more than a screen shows
+_FEWEST_BYTES, _MOST_BYTES, _BYTES_PER_POSITION = 130_000, 5_000_000, 10_000
 _FEWEST_KEYS = 3  # of a row
+_FEWEST_RUNS = 4
 _ROW_BYTES = 14  # brackets, commas and the rest, such as ``[[],[],1000],``
 _WEIGHT_BYTES = 5  # a weight with its comma, and the comma of its key
 _RUN_BYTES = 12
@@ -71,8 +73,8 @@ def attention_maps(
         prediction: Whose attention is captured.
         effects: Of each head of a layer, by the layer's path, see `regard.explain.heads`; None
             where they were not measured.
-        most_bytes: About the size of all maps as JSON; None is 120 kB for a sentence, and up to 1.6
-            MB for long texts.
+        most_bytes: About the size of all maps as JSON, at most; None is 130 kB for a sentence, and
+            up to 5 MB for long texts, of which a page packs a third.
 
     Returns:
         The maps; none without attention.
@@ -125,25 +127,28 @@ def _choose_scale(prediction: Prediction, most_bytes: int | None) -> _Scale:
         columns = -(-longest // tile)
         budget = (1 - _PART_OF_RUNS) * most_bytes / max(num_rows, 1) - _ROW_BYTES
         num_keys = int(budget / (_WEIGHT_BYTES + len(str(columns))))
-        is_readable = columns <= _LONGEST_SIDE and num_keys >= min(_FEWEST_KEYS, columns)
-        if is_readable or columns == 1:
+        if num_keys >= min(_FEWEST_KEYS, columns) or columns == 1:
             break
         tile *= 2
     map_rows = sum(-(-queries // tile) for _, queries, _ in sizes)
     num_runs = int(_PART_OF_RUNS * most_bytes / (_RUN_BYTES * max(map_rows, 1)))
-    return _Scale(tile, min(max(num_keys, 1), columns), max(num_runs, 1))
+    return _Scale(tile, min(max(num_keys, 1), columns), max(num_runs, _FEWEST_RUNS))
 
 
 def _rows(layer: LayerAttention, scale: _Scale) -> list[list[AttentionRow]]:
     """Return the rows of each head."""
-    starts = torch.arange(0, layer.num_queries, scale.tile)
-    num_queries = (layer.num_queries - starts).clamp(max=scale.tile)  # the last tile may be short
-    weights = layer.sum_tiles(scale.tile) / num_queries[:, None]
-    totals = (1000 * weights.sum(-1)).round().long()
-    largest = weights.topk(min(scale.num_keys, weights.shape[-1]), dim=-1)
-    keys, order = largest.indices.sort(dim=-1)
-    thousandths = (1000 * largest.values.gather(-1, order)).round().long()
-    rest = (totals - thousandths.sum(-1)).clamp(min=0)
+    weights = layer.weights
+    if scale.tile == 1 and weights.is_sparse:
+        keys, weights, totals = _largest_of_sparse(weights, scale.num_keys)
+    else:
+        starts = torch.arange(0, layer.num_queries, scale.tile)
+        num_queries = (layer.num_queries - starts).clamp(max=scale.tile)  # the last may be short
+        tiles = layer.sum_tiles(scale.tile) / num_queries[:, None]
+        totals = tiles.sum(-1)
+        weights, keys = tiles.topk(min(scale.num_keys, tiles.shape[-1]), dim=-1)
+    keys, order = keys.sort(dim=-1)
+    thousandths = (1000 * weights.gather(-1, order)).round().long()
+    rest = ((1000 * totals).round().long() - thousandths.sum(-1)).clamp(min=0)
     return [
         [
             AttentionRow(
@@ -155,6 +160,45 @@ def _rows(layer: LayerAttention, scale: _Scale) -> list[list[AttentionRow]]:
         ]
         for head in zip(keys.tolist(), thousandths.tolist(), rest.tolist(), strict=True)
     ]
+
+
+def _largest_of_sparse(weights: Tensor, num_keys: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return keys and weights of the largest, and the sums of the rows, of sparse weights.
+
+    Args:
+        weights: ``[heads, queries, keys]``, coalesced.
+        num_keys: Of a row.
+
+    Returns:
+        ``[heads, queries, num_keys]`` twice, with weights of 0 where a row has fewer, and
+        ``[heads, queries]``.
+    """
+    heads, queries, _ = weights.shape
+    head, query, key = weights.indices()
+    row, values = head * queries + query, weights.values().float()
+    counts = torch.bincount(row, minlength=heads * queries)
+    rank = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]  # within its row
+    best = torch.zeros(heads * queries, num_keys)
+    keys = torch.zeros(heads * queries, num_keys, dtype=torch.long)
+    # Rows of global tokens are far longer than those of a window: each kind has its own table.
+    is_long = counts > 2 * counts.float().mean()
+    for kind in (~is_long, is_long):
+        (rows,) = kind.nonzero(as_tuple=True)
+        width = int(counts[rows].amax()) if len(rows) else 0
+        if not width:
+            continue
+        index = kind.cumsum(0) - 1  # of a row in the table
+        pairs = kind[row]
+        table, columns = torch.zeros(len(rows), width), torch.zeros(len(rows), width).long()
+        table[index[row[pairs]], rank[pairs]] = values[pairs]
+        columns[index[row[pairs]], rank[pairs]] = key[pairs]
+        largest = table.topk(min(num_keys, width), dim=-1)
+        best[rows, : largest.values.shape[1]] = largest.values
+        keys[rows, : largest.values.shape[1]] = columns.gather(-1, largest.indices)
+    totals = torch.zeros(heads * queries).index_add_(0, row, values)
+    parts = (part.unflatten(0, (heads, queries)) for part in (keys, best, totals))
+    keys, best, totals = parts
+    return keys, best, totals
 
 
 def _join_runs(runs: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
