@@ -13,6 +13,7 @@ from regard.cli.inputs import input_lines, note_table
 from regard.cli.outputs import escape
 from regard.cli.parameters import AsText, Flag, Name, Text
 from regard.cli.predictors import other_task
+from regard.data.listing import pluralize
 from regard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,10 +93,9 @@ def answer(
         else:
             print(_plain(result), flush=True)
     if num_cut:
-        noun = "context is" if num_cut == 1 else "contexts are"
+        are = pluralize(num_cut, "context is", "contexts are")
         print(
-            f"regard: warning: {num_cut:,} {noun} longer than the model reads: the rest was cut "
-            "off.",
+            f"regard: warning: {are} longer than the model reads: the rest was cut off.",
             file=sys.stderr,
         )
 

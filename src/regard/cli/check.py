@@ -11,6 +11,7 @@ from regard.cli.data_options import UNSET, DataOptions
 from regard.cli.outputs import escape
 from regard.cli.parameters import Flag, Name, Settings
 from regard.cli.wording import command_text, error_text, message_text
+from regard.data.listing import pluralize
 from regard.errors import DataError, NextStep
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _print(task: str, dataset: Dataset[Any]) -> None:
     for title, text in details.lines:
         print(escape(f"{title:<7} {text}"))
     if num_similar := details.num_near_duplicates:
-        rows = "1 row differs" if num_similar == 1 else f"{num_similar:,} rows differ"
+        rows = pluralize(num_similar, "row differs", "rows differ")
         print(
             f"Similar {rows} from another only in punctuation, quotes or invisible characters; "
             "such rows are kept in one part"

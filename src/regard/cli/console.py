@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from regard.cli.wording import command_text, message_text
+from regard.data.listing import pluralize
 from regard.errors import NextStep
 from regard.training import events as ev
 
@@ -168,9 +169,10 @@ def _progress_line(event: ev.Progress, losses: deque[float]) -> str:
     bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
     if event.is_full_batch:
         return (
-            f"{event.step:7,d} {bar} of {_steps(event.total_steps)}   loss {event.loss:.4f} "
-            f"{sparkline(list(losses)[::3])}   {event.num_passes:,.0f} passes   "
-            f"gradient {event.gradient_norm:.1e}   {duration(event.left)} left"
+            f"{event.step:7,d} {bar} of {pluralize(event.total_steps, 'step')}   "
+            f"loss {event.loss:.4f} {sparkline(list(losses)[::3])}   "
+            f"{event.num_passes:,.0f} passes   gradient {event.gradient_norm:.1e}   "
+            f"{duration(event.left)} left"
         )
     return (
         f"{event.epoch:7d} {bar} {event.step:,}/{event.total_steps:,}   loss {event.loss:.3f} "
@@ -212,10 +214,6 @@ def size(num_bytes: float) -> str:
     ('1.1 GB', '140 MB')
     """
     return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
-
-
-def _steps(number: int) -> str:
-    return f"{number:,} step{'' if number == 1 else 's'}"
 
 
 @singledispatch
@@ -261,13 +259,13 @@ def _(event: ev.Planned) -> list[str]:
     stop = f", patience {event.patience}" if event.patience else ""
     epochs = event.total_steps / event.steps_per_epoch
     rate = "" if event.learning_rate is None else f" {event.learning_rate:g}"
-    steps = _steps(event.total_steps)
+    steps = pluralize(event.total_steps, "step")
     steps += f" = {epochs:.1f} epochs" if event.steps_per_epoch > 1 else " on all rows"
     return [
         f"Plan    {event.optimizer}{rate}, batch {event.batch_tokens:,} tokens "
         f"(padding {100 * event.padding_share:.1f} %), {steps} at most{stop}   "
         f"~{duration(event.seconds)}, {size(event.memory_bytes)} memory, "
-        f"{size(event.disk_bytes)} disk   (measured on {_steps(event.measured_steps)})"
+        f"{size(event.disk_bytes)} disk   (measured on {pluralize(event.measured_steps, 'step')})"
     ]
 
 

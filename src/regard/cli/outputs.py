@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from regard.data.listing import pluralize
 from regard.errors import ConfigError, RegardError, ResourceError
 from regard.hub.file_names import (
     ADDED_TOKENS,
@@ -199,8 +200,7 @@ class _Progress:
 
     def finish(self, name: str) -> None:
         """Show the whole number of lines."""
-        noun = "line" if self._num_lines == 1 else "lines"
-        self._show(f"{name}: {self._num_lines:,} {noun} written", is_last=True)
+        self._show(f"{name}: {pluralize(self._num_lines, 'line')} written", is_last=True)
 
     def _show(self, text: str, *, is_last: bool) -> None:
         start, end = ("\r\x1b[K", "") if self._is_terminal else ("", "\n")

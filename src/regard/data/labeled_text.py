@@ -14,7 +14,7 @@ from torch import Tensor
 from regard.data.batching import LengthBatches, TokenRows
 from regard.data.dropped_rows import DroppedRow
 from regard.data.labeled_inputs import LabeledInputs
-from regard.data.listing import list_first
+from regard.data.listing import list_first, pluralize
 from regard.data.rows import Rows
 from regard.errors import DataError
 
@@ -80,14 +80,14 @@ def describe_rare_labels(
             f"{len(counts):,} labels in {len(labels):,} rows: nearly every row has its own.{remedy}"
         )
     elif single:
-        noun, verb = ("label", "has") if len(single) == 1 else ("labels", "have")
+        have = pluralize(len(single), "label has", "labels have")
         names = list_first(single, _NUM_NAMED)
-        warnings.append(f"{len(single):,} {noun} {verb} one row: {names}.  Add rows of them.")
+        warnings.append(f"{have} one row: {names}.  Add rows of them.")
     unseen = sorted(counts.keys() - set(train_labels))
     if unseen:
-        noun, verb = ("label", "has") if len(unseen) == 1 else ("labels", "have")
+        have = pluralize(len(unseen), "label has", "labels have")
         names = list_first(unseen, _NUM_NAMED)
-        warnings.append(f"{len(unseen):,} {noun} {verb} no row in training: {names}.")
+        warnings.append(f"{have} no row in training: {names}.")
     return warnings
 
 

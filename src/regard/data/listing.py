@@ -31,6 +31,20 @@ def describe_lines(lines: Sequence[int], noun: str = "line") -> str:
     return f"{noun} {list_first([f'{line:,}' for line in lines], _NAMED_LINES)}"
 
 
+def pluralize(count: int, singular: str, plural: str = "") -> str:
+    """Return a count with its noun, and perhaps its verb.
+
+    Args:
+        count: The count, 0 or more.
+        singular: What follows 1.
+        plural: What follows other counts; by default `singular` with an s.
+
+    >>> pluralize(1, "row"), pluralize(1200, "row"), pluralize(2, "row is", "rows are")
+    ('1 row', '1,200 rows', '2 rows are')
+    """
+    return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"
+
+
 def spell_number(number: int) -> str:
     """Return a count in words up to nine, and in digits above.
 

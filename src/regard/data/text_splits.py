@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from regard.data.dropped_rows import DroppedRow
+from regard.data.listing import pluralize
 from regard.data.readers.running_text import TextLines
 from regard.data.splits import Splits, normalize
 from regard.errors import DataError
@@ -63,8 +64,8 @@ def split_text(
     }
     if len(lines) <= len(held_out):
         raise DataError(
-            f"{lines.path}: {len(lines):,} line{'' if len(lines) == 1 else 's'}, too few to hold "
-            "out some.  Break the text into lines, or name files of your own: "
+            f"{lines.path}: {pluralize(len(lines), 'line')}, too few to hold out some.  "
+            "Break the text into lines, or name files of your own: "
             "`data.valid=FILE`, `data.test=FILE`"
         )
     part_of_line = np.zeros(len(lines), dtype=np.int8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from regard.data.listing import pluralize
 from regard.errors import NextStep
 from regard.hub.file_names import CURVES
 from regard.models import PatchTstConfig, VitConfig
@@ -63,7 +64,7 @@ def model_card(
 | tokenizer | {tokenizer} |
 | data | {data} |
 | size | {report.rows} |
-| training | {finished.step:,} step{"" if finished.step == 1 else "s"} of \
+| training | {pluralize(finished.step, "step")} of \
 {config.training.batch_tokens:,} tokens at most, \
 {config.optimizer.name}{" " if rate is None else ", "}{schedule}, \
 {config.training.precision}, {finished.seconds / 60:.1f} min |

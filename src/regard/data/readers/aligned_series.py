@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.dropped_rows import DroppedRow
-from regard.data.listing import list_first
+from regard.data.listing import list_first, pluralize
 from regard.data.readers.series_columns import ColumnRoles, group_rows
 from regard.data.readers.tables import require_readable
 from regard.data.readers.text_lines import TextFile
@@ -301,9 +301,7 @@ class SeriesAligner:
             ),
         )
         self.notes += [
-            f"{count:,} {singular if count == 1 else plural}"
-            for count, singular, plural in counts
-            if count > 0
+            pluralize(count, singular, plural) for count, singular, plural in counts if count > 0
         ]
         constant = [series.name for series in placed if series.is_constant]
         if constant:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from regard.data.listing import list_first, spell_number
+from regard.data.listing import list_first, pluralize, spell_number
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers import FORMATS
 from regard.data.readers.columns import (
@@ -393,8 +393,7 @@ def _aligned_records(file: TextFile, other: TextFile) -> Records:
         if source and target:
             yield line, [without_end(source[1]), without_end(target[1])]
     if num_lines != num_others and not file.problems:
-        noun = "line" if num_lines == 1 else "lines"
-        reason = f"{num_lines:,} {noun}, but {other.name} has {num_others:,}."
+        reason = f"{pluralize(num_lines, 'line')}, but {other.name} has {num_others:,}."
         remedy = "Line by line they must be translations of each other."
         file.refuse(None, reason, remedy=remedy)
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regard.data.labeled_inputs import LabeledInputs, precision_of
+from regard.data.listing import pluralize
 from regard.data.readers.audio import (
     LogMelConfig,
     log_mel_config_of,
@@ -355,7 +356,7 @@ class Series(Modality):
         lengths = [len(value) for value in values]
         number = input_format.model.num_features
         return (
-            f"{number:,} number{'' if number == 1 else 's'} a step; {min(lengths):,} to "
+            f"{pluralize(number, 'number')} a step; {min(lengths):,} to "
             f"{max(lengths):,} steps long, median {np.median(lengths):,.0f}"
         )
 
@@ -415,8 +416,8 @@ def _row_size(row: NumberRow, path: str, expected: ImageSize) -> ImageSize:
     width = math.isqrt(num_numbers // channels)
     if width * width * channels != num_numbers:
         raise DataError(
-            f"{path}:{row.line}: {num_numbers:,} numbers are not a square image with {channels} "
-            f"channel{'' if channels == 1 else 's'}.  Set its size: "
+            f"{path}:{row.line}: {num_numbers:,} numbers are not a square image with "
+            f"{pluralize(channels, 'channel')}.  Set its size: "
             "`model.height=H` `model.width=W` `model.channels=C`"
         )
     return ImageSize(width, width, channels)

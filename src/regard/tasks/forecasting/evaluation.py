@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.listing import list_first, spell_number
+from regard.data.listing import list_first, pluralize, spell_number
 from regard.data.readers.source import DataSource
 from regard.data.time_series import TimeIndex, TimeSeries
 from regard.errors import ConfigError, DataError
@@ -204,12 +204,11 @@ class ForecastReport(EvaluationReport, frozen=True, kw_only=True):
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield scores, floors, the comparison and the worst windows."""
-        windows = "window" if self.num_rows == 1 else "windows"
+        windows = pluralize(self.num_rows, "window")
         yield (
             "Data",
-            f"{self.path}   {self.num_series:,} series, every {self.step}   {self.num_rows:,} "
-            f"{windows} of {self.horizon:,} from {self.first_time} to {self.last_time}   "
-            f"model {self.model}",
+            f"{self.path}   {self.num_series:,} series, every {self.step}   {windows} of "
+            f"{self.horizon:,} from {self.first_time} to {self.last_time}   model {self.model}",
         )
         for note in self.notes:
             yield "Note", note
@@ -527,9 +526,9 @@ def _window_notes(scored: _Windows, scores: ForecastScores) -> list[str]:
         pairs = zip(scored.windows, scored.scales, strict=True)
         rows = dict.fromkeys(window.series for window, scale in pairs if not scale > 0)
         names = list_first([scored.part.series.names[row] for row in rows], _NAMED_SERIES)
-        windows = "window" if scores.num_unscaled == 1 else "windows"
+        windows = pluralize(scores.num_unscaled, "window")
         notes.append(
-            f"MASE leaves out {scores.num_unscaled:,} {windows} of series without a scale, whose "
+            f"MASE leaves out {windows} of series without a scale, whose "
             f"history repeats itself exactly or is not longer than the season: {names}"
         )
     return notes

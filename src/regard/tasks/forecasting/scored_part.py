@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from regard.data.listing import list_first
+from regard.data.listing import list_first, pluralize
 from regard.data.time_series import MONTHS, SECONDS, TimeIndex, TimeSeries
 from regard.errors import DataError
 
@@ -94,8 +94,8 @@ def find_scored_part(
         notes.append(f"the history of {names} is from the training data")
     if short:
         names = list_first(short, _NAMED_SERIES)
-        noun = "series has" if len(short) == 1 else "series have"
-        notes.append(f"{len(short):,} {noun} fewer than {horizon:,} values to score: {names}")
+        have = pluralize(len(short), "series has", "series have")
+        notes.append(f"{have} fewer than {horizon:,} values to score: {names}")
     return ScoredPart(series=whole, first=first, num_seen=num_seen, notes=notes)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from regard.data.dropped_rows import DroppedRow
+from regard.data.listing import pluralize
 from regard.data.question_rows import AnswerPairs, Questions
 from regard.data.readers.questions import inspect_questions
 from regard.errors import DataError
@@ -83,8 +84,8 @@ def read_written_answers(options: ReadOptions) -> WrittenAnswerData:
     if questions.num_unanswerable == len(questions):
         raise DataError(f"{questions.path}: no question has an answer: there is nothing to learn.")
     if number := questions.num_unfound:
-        noun, pronoun = ("answer is", "its") if number == 1 else ("answers are", "their")
-        notes = [*notes, f"{number:,} {noun} not in {pronoun} context, and learned as written."]
+        answers = pluralize(number, "answer is not in its", "answers are not in their")
+        notes = [*notes, f"{answers} context, and learned as written."]
     data, source = options.data, options.training_source("questions.jsonl")
     parts = split_rows(options, questions, lambda source: read_questions_of(source, data))
     return WrittenAnswerData(

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
-from regard.data.listing import describe_lines, list_first
+from regard.data.listing import describe_lines, list_first, pluralize
 from regard.data.question_rows import QUESTION_COLUMNS, Questions, drop_unfound
 from regard.data.readers.questions import ReadQuestions, inspect_questions, read_questions
 from regard.data.readers.shape import DataShape
@@ -139,8 +139,8 @@ def read_question_data(options: ReadOptions) -> QuestionData[Questions]:
             f"learn.{advice}"
         )
     if number := all_questions.num_unfound:
-        noun, pronoun = ("answer is", "its") if number == 1 else ("answers are", "their")
-        note = f"{number:,} {noun} not in {pronoun} context, and cannot be learned."
+        answers = pluralize(number, "answer is not in its", "answers are not in their")
+        note = f"{answers} context, and cannot be learned."
         notes = [*notes, f"{note}  A model that writes answers can: `qa.kind=generative`"]
     data, source = options.data, options.training_source(_EXAMPLE)
     parts = split_rows(options, questions, lambda source: read_questions_of(source, data))

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from regard.data.listing import pluralize
 from regard.data.question_rows import Questions
 from regard.data.readers.source import DataSource
 from regard.errors import NextStep
@@ -120,9 +121,8 @@ class AnswerReport(EvaluationReport, frozen=True, kw_only=True):
         unanswerable = (
             f", {self.num_unanswerable:,} without an answer" if self.num_unanswerable else ""
         )
-        noun = "question" if self.num_questions == 1 else "questions"
-        count = f"{self.num_questions:,} {noun}{unanswerable}"
-        yield "Data", f"{self.path}   {count}   model {self.model}"
+        count = pluralize(self.num_questions, "question")
+        yield "Data", f"{self.path}   {count}{unanswerable}   model {self.model}"
         if self.num_truncated:
             yield "Cut", f"the end of {self.num_truncated:,} contexts was not read"
         for title, score in (("Exact", self.scores.exact_match), ("F1", self.scores.f1)):

@@ -14,6 +14,7 @@ import torch
 from msgspec.structs import replace
 
 from regard.data.batching import PairBatches
+from regard.data.listing import pluralize
 from regard.errors import NextStep, WeightsError
 from regard.hub.any_tokenizer import AnyTokenizer
 from regard.hub.hugging_face.source_target_tokenizer import SourceTargetTokenizer
@@ -109,11 +110,11 @@ class SequenceToSequenceSetup(TrainingSetup[D, AnyTokenizer, EncoderDecoder[Any]
                 )
             )
         if num_dropped := self.num_too_long:
-            noun = f"{target} is" if num_dropped == 1 else f"{targets} are"
+            are = pluralize(num_dropped, f"training {target} is", f"training {targets} are")
             report(
                 Warned(
-                    text=f"{num_dropped:,} training {noun} longer than {data.max_length:,} tokens "
-                    "and left out.  Keep them: `data.max_length=1024`"
+                    text=f"{are} longer than {data.max_length:,} tokens and left out.  "
+                    "Keep them: `data.max_length=1024`"
                 )
             )
 

@@ -8,7 +8,7 @@ import msgspec
 
 from regard.data.dropped_rows import DroppedRow
 from regard.data.languages import guess_language
-from regard.data.listing import describe_lines
+from regard.data.listing import describe_lines, pluralize
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.columns import SUMMARY_ROLES
 from regard.data.readers.source import DataSource
@@ -57,9 +57,9 @@ class SummarizationData(Dataset[ParallelCorpus], kw_only=True):
             ]
         if num_rows < _FEW_SUMMARIES * num_summaries:
             return []
-        noun = "summary" if num_summaries == 1 else "summaries"
+        summaries = pluralize(num_summaries, "different summary", "different summaries")
         return [
-            f"{num_rows:,} training documents have only {num_summaries:,} different {noun}.  "
+            f"{num_rows:,} training documents have only {summaries}.  "
             "Labels?  Texts with labels have a header, text,label: `task=classification`"
         ]
 

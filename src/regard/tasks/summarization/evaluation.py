@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from regard.data.listing import pluralize
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.source import DataSource
 from regard.metrics.bootstrap import MetricWithInterval, PairedScore
@@ -124,11 +125,8 @@ class SummarizationReport(EvaluationReport, frozen=True, kw_only=True):
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield scores, floors, copied fragments, the worst summaries and the comparison."""
-        noun = "document" if self.num_documents == 1 else "documents"
-        yield (
-            "Data",
-            f"{self.path}   {self.num_documents:,} {noun}   model {self.model}   beam {self.beam}",
-        )
+        documents = pluralize(self.num_documents, "document")
+        yield "Data", f"{self.path}   {documents}   model {self.model}   beam {self.beam}"
         if self.num_truncated:
             yield (
                 "Cut",

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from regard.data.cldr_corpus import cldr_corpus
 from regard.data.languages import guess_pair
-from regard.data.listing import describe_lines
+from regard.data.listing import describe_lines, pluralize
 from regard.data.parallel_corpus import ParallelCorpus
 from regard.data.readers.columns import PAIR_ROLES
 from regard.data.readers.source import DataSource
@@ -53,9 +53,9 @@ class TranslationData(Dataset[ParallelCorpus], kw_only=True):
         num_rows, num_targets = len(self.train), len(set(self.train.targets))
         if num_rows < _FEW_TARGETS * num_targets:
             return []
-        noun = "target" if num_targets == 1 else "targets"
+        targets = pluralize(num_targets, "different target")
         return [
-            f"{num_rows:,} training pairs have only {num_targets:,} different {noun}.  Labels?  "
+            f"{num_rows:,} training pairs have only {targets}.  Labels?  "
             "Texts with labels have a header, text,label: `task=classification`"
         ]
 
