@@ -102,12 +102,14 @@ def explain(
             hash=facts.sha,
             explained=f"{datetime.now(UTC):%Y-%m-%d}",
             search="the model's own output" if output is None else "a given output",
-            diagram=draw_diagram(predictor.model, "svg"),
+            diagram=draw_diagram(predictor.model),
+            picture=draw_diagram(predictor.model, "svg"),
         ),
         text=text,
         input=list(prediction.features),
         output=list(prediction.outputs),
         unit=prediction.unit,
+        positions=(prediction.readout.argmax(-1) + prediction.stacks[-1].start).tolist(),
         contrast=contrast,
         confidence=confidence,
         methods=results,
@@ -152,10 +154,12 @@ class _Explainer:
         """Compute methods of attribution, and measure how faithful they are.
 
         Args:
-            methods: Their names; None takes all that fit the model, and notes the others.
+            methods: Their names; None takes all that fit the model, and notes the others. Random
+                scores are next to each as its floor.
         """
         results = {}
-        for name in METHODS if methods is None else method_names(methods):
+        everything = [name for name in METHODS if name != "random"]
+        for name in everything if methods is None else method_names(methods):
             start = time.monotonic()
             method = METHODS[name]
             try:

@@ -62,6 +62,11 @@ export class Explained {
     return this.document.unit === "nats" ? Math.min(1, Math.exp(score)) : null;
   }
 
+  /** Return the most probable outputs with their probabilities; JSON does not keep their order. */
+  alternatives(output) {
+    return Object.entries(this.outputs[output].alternatives).sort(([, one], [, two]) => two - one);
+  }
+
   /** Return the last feature that an output depends on, where its last state is read. */
   position(output) {
     const known = this.document.positions?.[output];

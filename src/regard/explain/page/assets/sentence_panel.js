@@ -95,7 +95,7 @@ function rovingGroup(words, texts, name) {
 }
 
 function showAlternatives(explained, output, word, popover) {
-  const entries = Object.entries(explained.outputs[output].alternatives);
+  const entries = explained.alternatives(output);
   popover.hidden = entries.length === 0;
   popover.replaceChildren(...alternativeRows(entries, explained.outputs[output].text));
   const [at, line] = [word.getBoundingClientRect(), popover.parentElement.getBoundingClientRect()];

@@ -31,9 +31,9 @@ export function whyPanel(explained) {
   const root = el("section", { class: "panel", id: "why" },
     heading, alternatives, bars.root, figures, facts, twin);
   onChange(() => {
-    const { text, alternatives: all } = explained.outputs[view.output];
+    const { text } = explained.outputs[view.output];
     heading.lastChild.textContent = `Why ${quoted(text)}`;
-    alternatives.replaceChildren(...alternativeRows(Object.entries(all).slice(0, 3), text));
+    alternatives.replaceChildren(...alternativeRows(explained.alternatives(view.output).slice(0, 3), text));
     bars.draw();
     figures.replaceChildren(figureTable(explained));
     facts.textContent = factsText(explained);
@@ -59,7 +59,7 @@ class Bars {
     const { explained } = this;
     const names = [...explained.names];
     const tracks = names.map((name) => this.track(name, explained.method(name).title));
-    if (explained.document.control.length) tracks.push(this.track(CONTROL, "shuffled weights"));
+    if (explained.row(CONTROL, view.output).some((value) => value !== null)) tracks.push(this.track(CONTROL, "shuffled weights"));
     const shown = explained.features.map((_, index) => index)
       .filter((index) => tracks.some(({ row }) => row[index] !== null));
     const isSeries = explained.parts.some((part) => part.isSeries);
