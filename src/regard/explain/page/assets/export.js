@@ -37,6 +37,11 @@ function draw(element, picture, origin) {
     picture.append(svg("image", { x, y, width: box.width, height: box.height, href, preserveAspectRatio: "none" }));
     return;
   }
+  if (style.opacity !== "1") {
+    const group = svg("g", { opacity: style.opacity });
+    picture.append(group);
+    picture = group;
+  }
   drawBox(style, x, y, box, picture);
   let inner = picture;
   if (style.overflowX !== "visible") inner = clipped(picture, x, y, box);
@@ -57,8 +62,8 @@ function clipped(picture, x, y, { width, height }) {
 
 function drawBox(style, x, y, { width, height }, picture) {
   const hasFill = !/rgba\(.*, 0\)|transparent/.test(style.backgroundColor);
-  const line = parseFloat(style.borderTopWidth);
-  const under = parseFloat(style.borderBottomWidth);
+  const [above, under, before] = ["Top", "Bottom", "Left"].map((side) => parseFloat(style[`border${side}Width`]));
+  const line = above && under && before ? above : 0; // all around
   const radius = Math.min(parseFloat(style.borderTopLeftRadius) || 0, height / 2);
   if (hasFill || line) {
     picture.append(svg("rect", {
@@ -67,9 +72,20 @@ function drawBox(style, x, y, { width, height }, picture) {
       stroke: line ? style.borderTopColor : null, "stroke-width": line || null,
     }));
   }
-  if (under && !line) {
-    picture.append(svg("rect", { x, y: y + height - under, width, height: under, fill: style.borderBottomColor }));
+  const bars = line ? [] : [
+    [x, y, width, above, style.borderTopColor], [x, y + height - under, width, under, style.borderBottomColor],
+    [x, y, before, height, style.borderLeftColor],
+  ];
+  for (const [left, top, across, down, fill] of bars) {
+    if (across && down) picture.append(svg("rect", { x: left, y: top, width: across, height: down, fill }));
   }
+  if (style.outlineStyle === "none") return;
+  const [size, gap] = [parseFloat(style.outlineWidth), parseFloat(style.outlineOffset)];
+  const out = gap + size / 2;
+  picture.append(svg("rect", {
+    x: x - out, y: y - out, width: width + 2 * out, height: height + 2 * out, rx: radius + out,
+    fill: "none", stroke: style.outlineColor, "stroke-width": size,
+  }));
 }
 
 /** Draw the lines of a text where the page broke them. */

@@ -24,8 +24,8 @@ export function layersPanel(explained) {
   const draw = () => {
     box.replaceChildren(lensTable(explained, tables[shown]));
     hint.textContent = shown === "lens"
-      ? "The most probable output if the layers after this one were left out; darker is more probable."
-      : "The most probable output if the decoder read this layer of the encoder; darker is more probable.";
+      ? "The most probable output if the layers after this one were left out; the stronger the color, the more probable."
+      : "The most probable output if the decoder read this layer of the encoder; the stronger the color, the more probable.";
   };
   onChange(draw);
   return root;

@@ -140,9 +140,10 @@ class Plate {
     const { record } = this.matrix;
     const [top, bottom, left, right] = area;
     const [numRows, numColumns] = [bottom - top, right - left];
-    const rowTexts = record.rows.slice(top, bottom).map((text) => shortLabel(text));
-    const columnTexts = record.columns.slice(left, right).map((text) => shortLabel(text));
     const rowsFit = numRows * LEAST_CELL <= TALLEST + 60;
+    const rowTexts = rowsFit ? record.rows.slice(top, bottom).map((text) => shortLabel(text)) : [];
+    const mayFit = numColumns * LEAST_CELL <= available;
+    const columnTexts = mayFit ? record.columns.slice(left, right).map((text) => shortLabel(text)) : [];
     const labelWidth = rowsFit ? Math.min(112, 10 + widest(rowTexts)) : 36;
     const slant = Math.min(48, Math.max(0, 0.62 * widest(columnTexts) - 8)); // of turned labels
     const all = available - labelWidth - 4;

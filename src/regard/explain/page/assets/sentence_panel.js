@@ -5,37 +5,65 @@ import { change, onChange, view } from "./view.js";
 import { continuations, count, digits, isRightToLeft, label, percent, quoted } from "./words.js";
 import { color } from "./colors.js";
 
+const MOST_WORDS = 480; // of a line; of a longer one, those around the chosen one
+
 /** Build the lines of words. */
 export function sentencePanel(explained) {
   const popover = el("div", { class: "popover", role: "tooltip", id: "alternatives", hidden: true });
-  const lines = explained.parts.filter((part) => !part.isWritten).map(
-    (part) => inputLine(explained, part));
+  const lines = explained.parts.filter((part) => !part.isWritten).map((part) => new InputLine(explained, part));
   const root = el("section", { class: "sentence", "aria-label": "Input and output" },
-    ...lines, outputLine(explained, popover), popover);
-  onChange(() => shadeInput(explained, root));
+    ...lines.map((line) => line.root), outputLine(explained, popover), popover);
+  onChange(() => {
+    for (const line of lines) line.follow(view.feature);
+    shadeInput(explained, root);
+  });
   return root;
 }
 
-function inputLine(explained, { name, start, stop }) {
-  const features = explained.features.slice(start, stop);
-  const words = wordButtons(features.map(({ text }) => text), (index) => {
-    const feature = start + index;
-    change({ feature: view.feature === feature ? null : feature });
-  });
-  words.forEach((word, index) => {
-    word.dataset.feature = start + index;
-    word.classList.toggle("special", features[index].is_special);
-  });
-  const box = rovingGroup(words, features.map(({ text }) => text), name);
-  const patches = explained.patches({ start, stop });
-  if (patches) {
-    box.classList.add("patches");
-    for (const { index, row, column } of patches.cells) {
-      words[index - start].classList.add("patch");
-      words[index - start].style.setProperty("grid-area", `${row + 1} / ${column + 1}`);
-    }
+/** The words of one part of the input. */
+class InputLine {
+  constructor(explained, part) {
+    Object.assign(this, { explained, part, first: -1 });
+    this.root = el("div", { class: "line" }, el("span", { class: "part", text: part.name }), el("div"));
+    this.follow(null);
   }
-  return el("div", { class: "line" }, el("span", { class: "part", text: name }), box);
+
+  /** Show the words around a feature, where there are too many for all. */
+  follow(feature) {
+    const { start, stop } = this.part;
+    const isShown = this.first >= 0 && (feature === null || feature < start || feature >= stop
+      || (feature >= this.first && feature < this.first + MOST_WORDS));
+    if (isShown) return;
+    const center = feature ?? start;
+    this.first = Math.max(start, Math.min(center - (MOST_WORDS >> 1), stop - MOST_WORDS));
+    this.root.lastChild.replaceWith(this.words(this.first, Math.min(stop, this.first + MOST_WORDS)));
+  }
+
+  words(first, last) {
+    const { start, stop } = this.part;
+    const features = this.explained.features.slice(first, last);
+    const texts = features.map(({ text }) => text);
+    const words = wordButtons(texts, (index) => {
+      const feature = first + index;
+      change({ feature: view.feature === feature ? null : feature });
+    });
+    words.forEach((word, index) => {
+      word.dataset.feature = first + index;
+      word.classList.toggle("special", features[index].is_special);
+    });
+    const box = rovingGroup(words, texts, this.part.name);
+    const patches = this.explained.patches(this.part);
+    if (patches) {
+      box.classList.add("patches");
+      for (const { index, row, column } of patches.cells) {
+        words[index - first].classList.add("patch");
+        words[index - first].style.setProperty("grid-area", `${row + 1} / ${column + 1}`);
+      }
+    }
+    if (first > start) box.prepend(el("span", { class: "hint", text: `… ${count(first - start, "word")} before` }));
+    if (last < stop) box.append(el("span", { class: "hint", text: `… ${count(stop - last, "word")} after` }));
+    return box;
+  }
 }
 
 function outputLine(explained, popover) {

@@ -53,9 +53,14 @@ export function percent(value) {
   return `${(100 * value).toFixed(Math.abs(value) < 0.0995 ? 1 : 0)} %`;
 }
 
+/** Return a whole number with its thousands apart. */
+export function grouped(number) {
+  return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
 /** Return a count with its noun. */
 export function count(number, noun) {
-  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+  return `${grouped(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 const ruler = document.createElement("canvas").getContext("2d");
