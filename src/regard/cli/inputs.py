@@ -17,8 +17,8 @@ _FILE_NAME = re.compile(r"(?:\.{0,2}/|~/)\S+|\S*\w\.[A-Za-z]\w{1,4}")
 def input_lines(text: str | None, encoding: str, *, as_text: bool, role: str) -> Iterable[str]:
     """Return the lines of a file if one of that name exists, else of the text itself.
 
-    Of JSONL, CSV and TSV the texts in one field, each on one line. A text that looks like the name
-    of a file that does not exist is noted on standard error.
+    JSONL, CSV and TSV give the texts in one field, each on one line. A text that looks like the
+    name of a file that does not exist is noted on standard error.
 
     Args:
         text: The word of the command line; None or ``-`` is standard input.
@@ -49,8 +49,8 @@ def input_documents(text: str | None, encoding: str, *, as_text: bool) -> Iterab
         as_text: Whether it is a document even where a file of that name exists.
 
     Returns:
-        Of JSONL, CSV and TSV the document of each row, of standard input each line; any other file
-        is one document.
+        The document of each row of JSONL, CSV and TSV, and each line of standard input; any other
+        file is one document.
 
     Raises:
         DataError: The file is empty, cannot be read, or has no column of documents.

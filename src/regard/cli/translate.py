@@ -39,7 +39,7 @@ def translate(
         Folder of a trained model.
     text
         A file if one of that name exists, else the text itself; - or nothing reads standard input.
-        Of JSONL, CSV and TSV the column source (or text) is translated. Text that begins with a
+        In JSONL, CSV and TSV the column source (or text) is translated. Text that begins with a
         dash goes behind --.
     output
         File to write instead of standard output; it is replaced once all lines are written.

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_MUCH_LONGER = 3  # times the tokens of the targets have the sources, such as documents
+_MUCH_LONGER = 3  # sources such as documents have this many times the tokens of their targets
 _POOL_ROWS = 1 << 17  # rows sorted together: larger pads less, smaller mixes batches more
 
 
@@ -112,7 +112,7 @@ class LengthBatches:
     """Batches of rows of about equal length, ``[batch, length]``, in a fresh order every epoch.
 
     Args:
-        lengths: Lengths of the rows, ``[rows]``; of pairs those of the targets.
+        lengths: Lengths of the rows, ``[rows]``; for pairs, of the targets.
         source_lengths: Lengths of the sources of pairs, ``[rows]``.
         batch_tokens: Maximum number of tokens in a batch, padding counted, of pairs on either side;
             a longer row is a batch of its own.
@@ -150,7 +150,7 @@ class LengthBatches:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all rows; of pairs those of the targets."""
+        """Tokens of all rows; for pairs, of the targets."""
         return int(self.lengths.sum())
 
     @property

@@ -370,8 +370,8 @@ def _hold_out_groups(
 ) -> NDArray[np.int8]:
     """Return the part of each row, ``[rows]``: whole groups are held out, the smallest first.
 
-    Of groups of one size the hash decides. It also gives each group one of the two parts to be held
-    out in, so that a new group in one part does not move the groups of the other.
+    The hash decides between groups of one size. It also assigns each group to one of the two parts,
+    so that a new group in one part does not move the groups of the other.
 
     Args:
         groups: Number of each row's group, ``[rows]``.

@@ -308,8 +308,8 @@ def _num_hits_of_lines(
 def _subsequence(expected: Sequence[str], line: Sequence[str]) -> list[int]:
     """Return the indices in `expected` of one longest common subsequence.
 
-    Of several it is the one that ``rouge-score`` takes: from the end, a word of `line` is left out
-    only where leaving out the word of `expected` would make the subsequence shorter.
+    Where several are longest, it is that of ``rouge-score``: from the end, a word of `line` is left
+    out only where leaving out the word of `expected` would make the subsequence shorter.
     """
     numbers: dict[str, int] = {}
     rows, columns = (

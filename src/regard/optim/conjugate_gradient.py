@@ -54,7 +54,7 @@ from regard.optim.objectives.objective import DeterministicObjective, Reduce
 from regard.optim.preconditioners import Precondition, build_preconditioner
 
 _MAX_CHANGE = 10.0  # of the guessed step size from one iteration to the next
-_QUADRATIC_STEPS = 6  # after this many the directions from before are better dropped
+_QUADRATIC_STEPS = 6  # after this many, earlier directions are better dropped
 _CONJUGATE = 0.5  # fraction of the gradient in the span of the last steps: above, conjugacy is lost
 _EXACT = 0.1  # fraction of the slope that may remain where no cheap value helps to find the minimum
 _CYCLE = 6  # directions between two restarts, times the number of parameters

@@ -276,7 +276,7 @@ def linear_combination(
 
     Args:
         start: ``[n]``; may be `out`.
-        factor: Of it.
+        factor: Factor of `start`.
         rows: ``[m, n]``.
         weights: Weights of the rows, m.
         out: Receives the sum, ``[n]``.

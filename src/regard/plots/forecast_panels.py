@@ -80,7 +80,7 @@ class ForecastPanel:
 def draw_forecasts(panels: Sequence[ForecastPanel], path: str | Path) -> None:
     """Draw forecasts, each in a panel of its own.
 
-    Of a long history the last horizons are shown, and of many panels some, spread over all.
+    A long history is cut to its last horizons, and only some of many panels are drawn.
 
     Args:
         panels: One or more.

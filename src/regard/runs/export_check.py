@@ -228,7 +228,7 @@ def _check_tokens(
 def _outputs(model: Model, inputs: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
     """Return the logits of each input, ``[batch, (length,) vocabulary or labels]``.
 
-    Of an encoder without a head it is the last hidden states, ``[batch, length, dim]``.
+    An encoder without a head gives its last hidden states, ``[batch, length, dim]``.
     """
     if isinstance(model, Encoder) and model.head is None:
         return [model.hidden_states(*tensors) for tensors in inputs]

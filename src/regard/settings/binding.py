@@ -504,7 +504,7 @@ class _Entry(NamedTuple):
 def _entries(config_type: _Struct, base: object, path: str) -> Iterator[_Entry]:
     """Yield the settings of a struct, then each section after its title.
 
-    Of a section with several structs, that of the default comes first.
+    In a section with several structs, that of the default comes first.
     """
     meanings = _meanings(config_type)
     sections = []

@@ -27,7 +27,7 @@ _NUM_NAMED = 10  # labels in a message
 def load_pretrained(model: Model, config: RunConfig) -> str:
     """Copy the weights of ``start_from`` into a model.
 
-    Of the output layer of a classifier the rows of labels that the weights know are copied; those
+    In the output layer of a classifier the rows of labels that the weights know are copied; those
     of new labels start at zero. The pooler and the copy mechanism start at random where the weights
     have none.
 

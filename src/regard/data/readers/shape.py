@@ -131,7 +131,7 @@ def _shape_of_cells(source: DataSource, encoding: str, *, kind: DataKind) -> Dat
 def _keys_of(line: str) -> tuple[str, ...]:
     """Return the keys of an object, with those of one under ``translation``, not of deeper ones.
 
-    Of a damaged object, or one of several lines, all words before a colon are taken.
+    In a damaged object, or one of several lines, all words before a colon are taken.
     """
     try:
         fields = msgspec.json.decode(line)

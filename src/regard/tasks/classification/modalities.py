@@ -224,7 +224,7 @@ class Images(Modality):
     def read_unlabeled(self, input_format: InputFormat, source: DataSource) -> LocatedInputs:
         """Read an image file, all of a folder, idx files, or rows of pixels.
 
-        Of a folder in MNIST's layout, the test images are read.
+        In a folder in MNIST's layout, the test images are read.
 
         Yields:
             Where each image is in the data, and its pixels, ``[channels, height, width]``.
