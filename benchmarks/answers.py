@@ -2,8 +2,8 @@
 
     python benchmarks/answers.py [--minutes 8] [--words 2200] [--preset tiny]
 
-They stand in for real data with long texts and with questions without an answer: "The code of NAME
-is NUMBER." at a drawn place among filler sentences and other facts, with drawn names, so that
+They replace real data with long texts and with questions without an answer: "The code of NAME
+is NUMBER." at a drawn position among filler sentences and other facts, with drawn names, so that
 hardly a name of a test is in the training data. Figures: the percentage found in texts of about
 3,000 tokens (2,200 words), and the F1 of "no answer" where half of the questions have none; and the
 exact match of answers that are written (`qa.kind=generative`) to questions of three templates. Each
@@ -104,8 +104,8 @@ def draw_name(rng: random.Random) -> str:
 def draw_filler(rng: random.Random) -> str:
     """Draw a sentence without a fact."""
     year = rng.randint(1800, 2020)
-    place = f"{rng.choice(_ADJECTIVES)} {rng.choice(_PLACES)}"
-    return f"In {year} the {place} {rng.choice(_EVENTS)}."
+    location = f"{rng.choice(_ADJECTIVES)} {rng.choice(_PLACES)}"
+    return f"In {year} the {location} {rng.choice(_EVENTS)}."
 
 
 def draw_question(
@@ -129,9 +129,9 @@ def draw_question(
         fact = rng.choice(_FACTS).format(name, code)
         sentences.insert(rng.randint(0, len(sentences)), fact)
     is_answerable = rng.random() >= unanswerable
-    chosen = rng.randrange(num_facts) if is_answerable else num_facts
-    row = {"context": " ".join(sentences), "question": f"What is the code of {names[chosen]}?"}
-    return row | {"answers": [codes[chosen]] if is_answerable else []}
+    asked = rng.randrange(num_facts) if is_answerable else num_facts
+    row = {"context": " ".join(sentences), "question": f"What is the code of {names[asked]}?"}
+    return row | {"answers": [codes[asked]] if is_answerable else []}
 
 
 def draw_template(

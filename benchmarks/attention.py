@@ -1,20 +1,20 @@
-"""Sparse and full attention on a CPU beside its peers: the project's claims, each a ratio.
+"""Sparse and full attention on a CPU compared with its peers: the project's claims, each a ratio.
 
     python benchmarks/attention.py                    # all, some minutes
     python benchmarks/attention.py --only local,hvp --json
     python benchmarks/attention.py --small            # tiny sizes: does it run, not how fast
 
-float32 unless told, batch 1, 8 heads, dim 64, a window of 256 keys (``Local(255, 0)``), 2 threads.
+float32 by default, batch 1, 8 heads, dim 64, a window of 256 keys (``Local(255, 0)``), 2 threads.
 Contenders are computed in turn; figures are medians over the turns. Needs for its peers:
 pip install local-attention einops transformers; what is not installed is named and left out.
 
-- local       a causal window beside torch.mm, local-attention and compiled FlexAttention (forward)
+- local       a causal window, torch.mm, local-attention and compiled FlexAttention (forward)
 - linear      the same to 256k tokens, in time per token
-- longformer  two-sided windows beside Hugging Face's Longformer self-attention
-- hvp         a Hessian-vector product beside its gradient and beside local-attention
+- longformer  two-sided windows and Hugging Face's Longformer self-attention
+- hvp         a Hessian-vector product, its gradient, and that of local-attention
 - memory      four times the length, in peak memory
-- bf16        a causal window in bfloat16 beside local-attention
-- full        full and causal attention beside scaled_dot_product_attention
+- bf16        a causal window in bfloat16 and local-attention
+- full        full and causal attention and scaled_dot_product_attention
 
 local-attention has windows that are multiples of its block, so it gets blocks of 256 and sees
 one key more than we do. Achieved operations are counted over allowed pairs: 12 dim a pair and head.
@@ -87,7 +87,7 @@ SMALL = Scale(
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the table; `bar` is the claim, such as ``>= 3``, and empty where there is none."""
+    """One row of the table; `bar` is the claim, such as ``>= 3``, and empty without one."""
 
     claim: str
     what: str
@@ -115,7 +115,7 @@ def megabytes(size: int) -> str:
 
 
 def memory_ratio(size: int, reference: int) -> float | None:
-    """Divide two measured sizes; there is no ratio where one is below the resolution."""
+    """Divide two measured sizes; None where one is below the resolution."""
     return size / reference if min(size, reference) >= RESOLUTION else None
 
 
@@ -154,19 +154,19 @@ def local(scale: Scale) -> Iterator[Line]:
             ratio=achieved / peak,
             bar=bar,
         )
-        for name, order, wanted in (
+        for name, order, claimed in (
             ("local-attention", "gradient", ">= 3"),
             ("flex", "forward", ">= 1"),
         ):
             if name in seconds:
-                yield faster("local", f"{length:,}: {order}, {name}", seconds, order, name, wanted)
+                yield faster("local", f"{length:,}: {order}, {name}", seconds, order, name, claimed)
         yield from skipped
 
 
 def peer_task(
     claim: str, name: str, scale: Scale, case: Case, order: Order, skipped: list[Line]
 ) -> dict[str, Task]:
-    """Build the task of a peer, or note why there is none."""
+    """Build the task of a peer, or note why it cannot be built."""
     if name == "flex" and scale.is_small:
         skipped.append(Line(claim=claim, what="flex: left out of a small run"))
         return {}
@@ -180,7 +180,7 @@ def peer_task(
 
 
 def faster(claim: str, what: str, seconds: dict[str, float], own: str, peer: str, bar: str) -> Line:
-    """Tell how many times faster we are."""
+    """Return the line that says how many times faster we are."""
     return Line(
         claim=claim,
         what=what,
@@ -208,8 +208,8 @@ def linear(scale: Scale) -> Iterator[Line]:
         )
 
 
-class Given(nn.Module):
-    """Stands for a projection and returns what it was given (a copy: Longformer scales in place).
+class FixedProjection(nn.Module):
+    """Returns a fixed tensor in place of a projection (a copy: Longformer scales in place).
 
     Args:
         tensor: ``[length, batch, heads * dim]``.
@@ -229,12 +229,12 @@ def longformer(scale: Scale) -> Iterator[Line]:
     if find_spec("transformers") is None:
         yield Line(claim="longformer", what="not installed: pip install transformers")
         return
-    for side in (scale.window // 2, scale.window):
+    for reach in (scale.window // 2, scale.window):
         for is_projected in (False, True):
-            tasks = longformer_tasks(scale, side, is_projected)
+            tasks = longformer_tasks(scale, reach, is_projected)
             seconds = take_turns(tasks, scale.repeats)
             parts = "with projections" if is_projected else "attention alone"
-            what = f"{scale.short:,}: fwd+bwd, {side} keys on each side, {parts}"
+            what = f"{scale.short:,}: fwd+bwd, {reach} keys on each side, {parts}"
             bar = "" if is_projected else ">= 8"
             yield faster("longformer", what, seconds, "ours", "longformer", bar)
 
@@ -254,15 +254,15 @@ def longformer_tasks(scale: Scale, window: int, is_projected: bool) -> dict[str,
     )
     module = LongformerSelfAttention(config, layer_id=0)
     hidden = torch.randn(1, length, heads * dim)
-    given = [torch.randn(length, 1, heads * dim, requires_grad=True) for _ in range(3)]
+    inputs = [torch.randn(length, 1, heads * dim, requires_grad=True) for _ in range(3)]
     if is_projected:
         hidden.requires_grad_()
         projections = (module.query, module.key, module.value)
         leaves = [hidden, *(p for x in projections for p in x.parameters())]
     else:
-        for name, tensor in zip(("query", "key", "value"), given, strict=True):
-            setattr(module, name, Given(tensor))
-        leaves = given
+        for name, tensor in zip(("query", "key", "value"), inputs, strict=True):
+            setattr(module, name, FixedProjection(tensor))
+        leaves = inputs
     nothing = torch.zeros(1, length, dtype=torch.bool)
 
     def theirs() -> Tensor:
@@ -439,7 +439,7 @@ def show(line: Line) -> None:
 
 
 def main() -> None:
-    """Run the chosen comparisons and print the table."""
+    """Run the selected comparisons and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -460,8 +460,8 @@ def main() -> None:
     if not arguments.json:
         print(f"{'':73s}{'ours':>14s}{'peer':>14s}{'ratio':>8s}  bar")
     for name in names:
-        for found in CLAIMS[name](scale):
-            line = replace(found, bar="") if scale.is_small else found
+        for result in CLAIMS[name](scale):
+            line = replace(result, bar="") if scale.is_small else result
             lines.append(line)
             if not arguments.json:
                 show(line)

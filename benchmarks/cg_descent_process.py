@@ -32,10 +32,10 @@ class Asker:
         self._size = size
         self._reader = sys.stdin.buffer
         self._writer = os.fdopen(os.dup(1), "wb")
-        os.dup2(2, 1)  # what the package might print is no request
+        os.dup2(2, 1)  # what the package might print is not a request
 
     def read(self, count: int) -> Points:
-        """Read numbers; end where the other side has ended."""
+        """Read numbers; end where the other process has ended."""
         data = self._reader.read(8 * count)
         if len(data) < 8 * count:
             sys.stderr.flush()
@@ -63,7 +63,7 @@ class Asker:
         return float(answer[0])
 
     def end(self) -> None:
-        """Tell that the minimization is over."""
+        """Report that the minimization is over."""
         self._writer.write(b"e")
         self._writer.flush()
 

@@ -140,10 +140,10 @@ def run(arm: str, options: argparse.Namespace, folder: Path, first: Path | None)
     test = test.select(range(0, len(test), 1 + len(test) // _DECODED))
     write = predictor.summarize if hasattr(predictor, "summarize") else predictor.translate
     outputs = write(test.sources)
-    wanted = rare_words(train.targets, test.sources, test.targets)
-    num_wanted = sum(map(len, wanted))
+    rare = rare_words(train.targets, test.sources, test.targets)
+    num_rare = sum(map(len, rare))
     num_copied = sum(
-        len(words & {*output.split()}) for words, output in zip(wanted, outputs, strict=True)
+        len(words & {*output.split()}) for words, output in zip(rare, outputs, strict=True)
     )
     best = [event for event in evaluations if event.is_best][-1]
     return Result(
@@ -155,8 +155,8 @@ def run(arm: str, options: argparse.Namespace, folder: Path, first: Path | None)
         tokens_per_second=evaluations[-1].tokens_per_second,
         valid=best.measures,
         scores=report.intervals,
-        rare_words=100 * num_copied / num_wanted if num_wanted else None,
-        num_rare_words=num_wanted,
+        rare_words=100 * num_copied / num_rare if num_rare else None,
+        num_rare_words=num_rare,
         differences=report.comparison,
     )
 

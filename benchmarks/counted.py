@@ -77,7 +77,7 @@ class CountedFunction:
             A scalar, twice differentiable.
 
         Raises:
-            Stopped: the limit is reached, or the problem is solved and nothing more is wanted.
+            Stopped: the limit is reached, or the problem is solved, and that is enough.
         """
         is_over = self.num_values + self.num_products >= self._limit
         if is_over or (self.is_solved and self._is_stopped_when_solved):

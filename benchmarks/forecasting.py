@@ -251,18 +251,18 @@ def forecast_regard(
 def contenders(
     problem: Problem, folder: Path, minutes: float | None, settings: list[str]
 ) -> dict[str, Callable[[], Quantiles]]:
-    """Return the contenders that can be run, by name."""
-    found: dict[str, Callable[[], Quantiles]] = {}
+    """Return the forecasters that can be run, by name."""
+    forecasters: dict[str, Callable[[], Quantiles]] = {}
     for season in (1, *problem.public.seasons):
         title = f"copy of {season} before" if season > 1 else "copy of the last"
-        found[title] = lambda season=season: forecast_copy(problem, season)
-    found["ridge"] = lambda: forecast_ridge(problem)
+        forecasters[title] = lambda season=season: forecast_copy(problem, season)
+    forecasters["ridge"] = lambda: forecast_ridge(problem)
     if find_spec("statsforecast") is not None:
-        found["theta"] = lambda: forecast_theta(problem)
-        found["mstl"] = lambda: forecast_mstl(problem)
+        forecasters["theta"] = lambda: forecast_theta(problem)
+        forecasters["mstl"] = lambda: forecast_mstl(problem)
     if minutes is not None:
-        found["regard"] = lambda: forecast_regard(problem, folder, minutes, settings)
-    return found
+        forecasters["regard"] = lambda: forecast_regard(problem, folder, minutes, settings)
+    return forecasters
 
 
 def measure(problem: Problem, contender: str, forecast: Callable[[], Quantiles]) -> Line:
@@ -299,23 +299,23 @@ def table(lines: list[Line]) -> str:
     the first two are bold. Of several seasons the copy of the longest is shown. The last row has
     the seconds of each contender.
     """
-    shown = [
+    drawn = [
         line for line in lines if line.contender in (*_COLUMNS, f"copy of {line.season} before")
     ]
-    columns = list(dict.fromkeys(_column(line) for line in shown))
+    columns = list(dict.fromkeys(_column(line) for line in drawn))
     rows = [
         f"| series (season), windows | {' | '.join(columns)} |",
         "| --- |" + " --- |" * len(columns),
     ]
-    for name in dict.fromkeys(line.series for line in shown):
-        own = {_column(line): line for line in shown if line.series == name}
+    for name in dict.fromkeys(line.series for line in drawn):
+        own = {_column(line): line for line in drawn if line.series == name}
         first = next(iter(own.values()))
         cells = [
             _cell(own[column], list(own.values())) if column in own else "" for column in columns
         ]
         season = f" ({first.season})" if first.season > 1 else ""
         rows.append(f"| {name}{season}, {first.windows} | {' | '.join(cells)} |")
-    seconds = [sum(line.seconds for line in shown if _column(line) == column) for column in columns]
+    seconds = [sum(line.seconds for line in drawn if _column(line) == column) for column in columns]
     rows.append(f"| seconds | {' | '.join(f'{value:.1f}' for value in seconds)} |")
     return "\n".join(rows)
 
@@ -325,22 +325,22 @@ def _column(line: Line) -> str:
     return "copy of the season" if line.contender.endswith(" before") else line.contender
 
 
-def _cell(line: Line, others: list[Line]) -> str:
-    """Return the scores of a line, bold where none of the others is better."""
+def _cell(line: Line, rivals: list[Line]) -> str:
+    """Return the scores of a line, bold where no rival is better."""
     texts = []
     for name, form in (("mase", "{:.3f}"), ("wql", "{:.4f}")):
         value = getattr(line, name)
-        known = [getattr(other, name) for other in others if getattr(other, name) is not None]
+        values = [getattr(other, name) for other in rivals if getattr(other, name) is not None]
         text = "-" if value is None else form.format(value)
-        texts.append(f"**{text}**" if value is not None and value == min(known) else text)
+        texts.append(f"**{text}**" if value is not None and value == min(values) else text)
     covered = "-" if line.coverage80 is None else f"{line.coverage80:.0f} %"
     return f"{texts[0]} / {texts[1]} / {covered}"
 
 
-def find_folder(package: str, given: Path | None) -> Path:
+def find_folder(package: str, folder: Path | None) -> Path:
     """Return the folder of the data of a package, without importing it."""
-    if given is not None:
-        return given
+    if folder is not None:
+        return folder
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise SystemExit(
@@ -350,14 +350,14 @@ def find_folder(package: str, given: Path | None) -> Path:
     return Path(spec.origin).parent / _FOLDERS[package]
 
 
-def names_of(text: str | None, known: list[str], option: str) -> list[str]:
+def names_of(text: str | None, all_names: list[str], option: str) -> list[str]:
     """Return the names in an option that takes several, all where it is not given."""
     if text is None:
-        return known
+        return all_names
     names = text.split(",")
     for name in names:
-        if name not in known:
-            raise SystemExit(f"{option} {name}: not known.  Known: {', '.join(known)}.")
+        if name not in all_names:
+            raise SystemExit(f"{option} {name}: not known.  Known: {', '.join(all_names)}.")
     return names
 
 
@@ -382,8 +382,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             public = SERIES[name]
-            place = find_folder(public.package, getattr(arguments, public.package))
-            problem = make_problem(name, read_values(public, place))
+            source = find_folder(public.package, getattr(arguments, public.package))
+            problem = make_problem(name, read_values(public, source))
             runs = contenders(problem, Path(folder), arguments.minutes, arguments.set)
             for contender, forecast in runs.items():
                 if contender.split()[0] not in only:

@@ -1,4 +1,4 @@
-"""Transformers on all rows at once: the conjugate-gradient family beside Adam, cost counted.
+"""Transformers on all rows at once: the conjugate-gradient family and Adam, cost counted.
 
     python benchmarks/full_batch.py                     # all cases, about half an hour
     python benchmarks/full_batch.py --only reversal --rows 512 --seeds 0 1 --model encoder
@@ -13,8 +13,8 @@ rates, and its best counts. float32.
             sequence; a gpt of 2, which reads the sequence and then what it wrote
 - addition  the first of them adds two numbers of three digits: accuracy on unseen sums after equal
             cost, Adam on mini-batches
-- overhead  time of conjugate gradient's own work beside its evaluations, 10 M parameters; wants a
-            machine that does nothing else
+- overhead  time of conjugate gradient's own work over its evaluations, 10 M parameters; needs
+            an idle machine
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def addition(rows: int, seed: int) -> Task:
 
 
 def _digits(numbers: Tensor, count: int) -> Tensor:
-    places = 10 ** torch.arange(count - 1, -1, -1)
-    return _FIRST + numbers.unsqueeze(1) // places % 10
+    powers = 10 ** torch.arange(count - 1, -1, -1)
+    return _FIRST + numbers.unsqueeze(1) // powers % 10
 
 
 def _task(sources: Tensor, labels: Tensor) -> Task:
@@ -102,7 +102,7 @@ def new_model(seed: int, dim: int) -> Transformer:
 
 
 class SourceOnly(nn.Module):
-    """An encoder that tells the label of every position from the source alone."""
+    """An encoder that predicts the label of every position from the source alone."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -219,22 +219,22 @@ def run_reversal(scale: Scale, seeds: Sequence[int], model_name: str) -> None:
         best, limit = math.inf, scale.limit
         for rate in RATES:
             model = new(seed, scale.dim)
-            found = adam(model, new_objective(model, task), rate, limit)
-            shown = f"> {limit:.0f}" if math.isinf(found) else f"{found:.1f}"
-            print(f"  seed {seed}   {f'Adam, rate {rate:g}':26s}{shown:>8s}", flush=True)
-            best = min(best, found)
+            cost = adam(model, new_objective(model, task), rate, limit)
+            text = f"> {limit:.0f}" if math.isinf(cost) else f"{cost:.1f}"
+            print(f"  seed {seed}   {f'Adam, rate {rate:g}':26s}{text:>8s}", flush=True)
+            best = min(best, cost)
             limit = min(limit, best)
         for name, build in OURS.items():
             model = new(seed, scale.dim)
             optimizer = build(list(model.parameters()))
-            found = descend(optimizer, new_objective(model, task), scale.limit)
-            share = f"{found / best:.2f} of the best Adam"
-            print(f"  seed {seed}   {name:26s}{found:8.1f}   {share}", flush=True)
+            cost = descend(optimizer, new_objective(model, task), scale.limit)
+            comparison = f"{cost / best:.2f} of the best Adam"
+            print(f"  seed {seed}   {name:26s}{cost:8.1f}   {comparison}", flush=True)
 
 
 def run_addition(scale: Scale, seeds: Sequence[int]) -> None:
     """Print accuracy on unseen sums after equal cost."""
-    print(f"addition: {scale.rows:,} rows; share of unseen sums that are right")
+    print(f"addition: {scale.rows:,} rows; fraction of unseen sums that are right")
     limit = scale.limit / 4
     for seed in seeds:
         task, unseen = addition(scale.rows, seed + 100), addition(1000, seed + 200)
@@ -261,9 +261,9 @@ def run_addition(scale: Scale, seeds: Sequence[int]) -> None:
 
 @torch.no_grad()
 def right(model: nn.Module, task: Task) -> float:
-    """Return the share of rows whose every token is predicted, given those before it."""
-    found = model(task.sources, task.inputs).argmax(2)
-    return float((found == task.labels).all(1).double().mean())
+    """Return the fraction of rows whose every token is predicted from those before it."""
+    predicted = model(task.sources, task.inputs).argmax(2)
+    return float((predicted == task.labels).all(1).double().mean())
 
 
 class TimedBatch(FullBatch):
@@ -287,7 +287,7 @@ class TimedBatch(FullBatch):
 
 
 def run_overhead(scale: Scale) -> None:
-    """Print the share of conjugate gradient's own work."""
+    """Print the fraction of conjugate gradient's own work."""
     torch.manual_seed(0)
     width = 512 if scale.dim == Scale().dim else 16
     model = nn.Sequential(
@@ -305,12 +305,12 @@ def run_overhead(scale: Scale) -> None:
         for _ in range(8):
             optimizer.step(objective)
         taken = time.perf_counter() - begun
-        share = (taken - objective.seconds) / objective.seconds
-        print(f"overhead: memory {memory:2d}   {100 * share:.1f} % of the evaluations")
+        fraction = (taken - objective.seconds) / objective.seconds
+        print(f"overhead: memory {memory:2d}   {100 * fraction:.1f} % of the evaluations")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the chosen cases."""
+    """Run the selected cases."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", default="reversal,addition,overhead")
     parser.add_argument("--rows", type=int, default=Scale().rows)

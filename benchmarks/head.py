@@ -1,4 +1,4 @@
-"""A classifier's head on a frozen, trained encoder: no learning rate beside a tuned one.
+"""A classifier's head on a frozen, trained encoder: no learning rate against a tuned one.
 
     python benchmarks/head.py MODEL_FOLDER train.jsonl dev.jsonl test.jsonl [--json]
 
@@ -78,15 +78,15 @@ def encode(folder: str, texts: Sequence[str]) -> Tensor:
     model.compute_dtype = torch.float32
     encoded = translator.tokenizer.encode(list(texts))
     ids = [[*row[:_TOKENS], Tokenizer.eos_id] for row in encoded]
-    found = []
+    features = []
     for start in range(0, len(ids), _ROWS):
         rows = [torch.tensor(row) for row in ids[start : start + _ROWS]]
         padded = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         states, _ = model.encode(padded)
         hidden = (padded == 0).unsqueeze(2)
         mean = states.masked_fill(hidden, 0.0).sum(1) / (~hidden).sum(1)
-        found.append(torch.cat([mean, states.masked_fill(hidden, -torch.inf).amax(1)], dim=1))
-    return torch.cat(found)
+        features.append(torch.cat([mean, states.masked_fill(hidden, -torch.inf).amax(1)], dim=1))
+    return torch.cat(features)
 
 
 def read(folder: str, paths: Sequence[str]) -> list[Rows]:
@@ -243,17 +243,17 @@ def run_minimum(rows: Rows) -> None:
     """Print the passes of every method for every penalty, and their ratio to Adam's best."""
     for penalty in PENALTIES:
         goal = (1 + _CLOSE) * least_loss(rows, penalty)
-        best, chosen = math.inf, ""
+        best, best_name = math.inf, ""
         for rate in ADAM_RATES:
-            found = adam_to_minimum(rows, penalty, rate, goal, best)
-            if found < best:
-                best, chosen = found, f"rate {rate:g}"
-        print(f"penalty {penalty:g}   {'Adam, ' + chosen:26s}{best:8.1f}")
+            passes = adam_to_minimum(rows, penalty, rate, goal, best)
+            if passes < best:
+                best, best_name = passes, f"rate {rate:g}"
+        print(f"penalty {penalty:g}   {'Adam, ' + best_name:26s}{best:8.1f}")
         for name, build in SOLVERS.items():
             head = new_head(rows)
             objective = objective_of(head, rows, penalty)
-            found = passes_to_minimum(build(list(head.parameters())), objective, goal)
-            print(f"penalty {penalty:g}   {name:26s}{found:8.1f}   {found / best:.2f} of Adam's")
+            passes = passes_to_minimum(build(list(head.parameters())), objective, goal)
+            print(f"penalty {penalty:g}   {name:26s}{passes:8.1f}   {passes / best:.2f} of Adam's")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -269,18 +269,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.minimum:
         run_minimum(Rows(train.features.double(), train.labels))
         return
-    found = {
+    results_of = {
         "conjugate gradient": conjugate_gradient(train, valid, test),
         "AdamW, grid": adamw(train, valid, test),
     }
-    best = {name: min(results, key=lambda r: r.loss) for name, results in found.items()}
+    best = {name: min(results, key=lambda r: r.loss) for name, results in results_of.items()}
     if options.json:
         print(json.dumps({name: msgspec.to_builtins(r) for name, r in best.items()}))
         return
     print(f"{shape[0]:,} rows of {shape[1]:,} features, {int(train.labels.max()) + 1} classes")
     print(f"{'':20s}{'valid loss':>12s}{'accuracy':>10s}{'test':>8s}{'passes':>8s}{'search':>8s}")
     for name, result in best.items():
-        search = sum(each.passes_of_run for each in found[name])
+        search = sum(each.passes_of_run for each in results_of[name])
         print(
             f"{name:20s}{result.loss:12.4f}{result.accuracy:10.3f}{result.test_accuracy:8.3f}"
             f"{result.passes:8.1f}{search:8.0f}   {result.setting}"

@@ -1,4 +1,4 @@
-"""Decoders beside one another on running text, at equal time and about equal parameters.
+"""Decoders compared on running text, at equal time and about equal parameters.
 
     python benchmarks/language_models.py train.txt dev.txt test.txt [--minutes 4] [--json]
 
@@ -51,16 +51,16 @@ def run(name: str, data: list[str], minutes: float) -> Result:
     train, valid, test = data
     settings = [*COMMON, *SIZES, *CONTENDERS[name], f"data.valid={valid}", f"data.test={test}"]
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "model"
-        generator = regard.train(train, place, preset="tiny", minutes=minutes, settings=settings)
-        lines = (place / "metrics.jsonl").read_text().splitlines()
+        output = Path(folder) / "model"
+        generator = regard.train(train, output, preset="tiny", minutes=minutes, settings=settings)
+        lines = (output / "metrics.jsonl").read_text().splitlines()
         steps = max(json.loads(line)["step"] for line in lines)
-        found = generator.measure(read_test_text(test, generator, drop_overlap=True))
+        measures = generator.measure(read_test_text(test, generator, drop_overlap=True))
     return Result(
         name=name,
         num_parameters=sum(p.numel() for p in generator.model.parameters()),
-        perplexity=found["perplexity"],
-        bits_per_byte=found["bits_per_byte"],
+        perplexity=measures["perplexity"],
+        bits_per_byte=measures["bits_per_byte"],
         steps=steps,
     )
 
@@ -73,13 +73,13 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(CONTENDERS))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = []
+    results = []
     for name in options.only.split(","):
-        found.append(run(name, options.data, options.minutes))
+        results.append(run(name, options.data, options.minutes))
         if not options.json:
-            show(found[-1])
+            show(results[-1])
     if options.json:
-        print(json.dumps(msgspec.to_builtins(found)))
+        print(json.dumps(msgspec.to_builtins(results)))
 
 
 def show(result: Result) -> None:

@@ -2,8 +2,8 @@
 
     python benchmarks/mesa.py [--seconds 60] [--only speed,recall,regression]
 
-speed       forward and backward over 2,048 positions, chunk by chunk beside position by position
-            (the same function with a chunk of 1), float32; medians of three, both sides in turn
+speed       forward and backward over 2,048 positions, chunk by chunk and position by position
+            (the same function with a chunk of 1), float32; medians of three, both in turn
 recall      associative recall (Arora et al. 2023): pairs of key and value, then keys whose values
             are asked for; trained on a mixture of sizes as there, the largest with more pairs than
             a head has dimensions; accuracy by number of pairs after equal time
@@ -49,7 +49,7 @@ def contenders() -> dict[str, Decoder]:
 
 
 def speed() -> None:
-    """Time chunks beside single positions."""
+    """Time chunks and single positions."""
     torch.manual_seed(0)
     length, heads, dim = 2048, 4, 64
     q, k, v = (F.normalize(torch.randn(1, heads, length, dim), dim=-1) for _ in range(3))
@@ -72,8 +72,8 @@ def speed() -> None:
     run(64)
     times: dict[int, list[float]] = {64: [], 1: []}
     for _ in range(3):
-        for chunk, found in times.items():
-            found.append(run(chunk))
+        for chunk, seconds in times.items():
+            seconds.append(run(chunk))
     chunked, single = (statistics.median(times[chunk]) for chunk in (64, 1))
     print(f"speed   chunks {chunked:.2f} s   single {single:.2f} s   ratio {single / chunked:.1f}")
 
@@ -115,8 +115,8 @@ def recall(seconds: float) -> None:
         generator = torch.Generator().manual_seed(1)
 
         def loss(model: nn.Module = model, generator: torch.Generator = generator) -> Tensor:
-            chosen = int(torch.randint(len(NUM_PAIRS), (), generator=generator))
-            ids, labels = recall_batch(generator, NUM_PAIRS[chosen])
+            index = int(torch.randint(len(NUM_PAIRS), (), generator=generator))
+            ids, labels = recall_batch(generator, NUM_PAIRS[index])
             return F.cross_entropy(model(ids).flatten(0, 1), labels.flatten())
 
         steps = train(model.train(), loss, seconds)
@@ -126,14 +126,14 @@ def recall(seconds: float) -> None:
 
 @torch.no_grad()
 def recalled(model: nn.Module, num_pairs: int) -> float:
-    """Return the share of values that are told right, 0 to 1."""
+    """Return the fraction of values that are recalled, 0 to 1."""
     generator = torch.Generator().manual_seed(2)
     hits = total = 0
     for _ in range(20):
         ids, labels = recall_batch(generator, num_pairs)
-        wanted = labels != -100
-        hits += int((model(ids).argmax(-1) == labels)[wanted].sum())
-        total += int(wanted.sum())
+        is_asked = labels != -100
+        hits += int((model(ids).argmax(-1) == labels)[is_asked].sum())
+        total += int(is_asked.sum())
     return hits / total
 
 
@@ -150,8 +150,8 @@ class Regressor(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Predict y of every row from the rows before, ``[batch, rows]``."""
-        given = torch.stack([F.pad(x, (0, 1)), F.pad(y[..., None], (FEATURES, 0))], 2).flatten(1, 2)
-        states = self.read_in(given)
+        rows = torch.stack([F.pad(x, (0, 1)), F.pad(y[..., None], (FEATURES, 0))], 2).flatten(1, 2)
+        states = self.read_in(rows)
         for block in self.decoder.blocks:
             states = block(states)
         return self.read_out(self.decoder.norm(states))[:, ::2, 0]
@@ -180,9 +180,9 @@ def regression(seconds: float) -> None:
             batches = [regression_batch(test) for _ in range(20)]
             wrong = torch.cat([(model.eval()(x, y) - y).square() for x, y in batches])
             size = torch.cat([y.square() for _, y in batches])
-        shares = [float(wrong[:, place].mean() / size.mean()) for place in (8, 12, 23)]
-        shown = "   ".join(f"row {r} {e:.3f}" for r, e in zip((9, 13, 24), shares, strict=True))
-        print(f"regression  {name:14s} error {shown}   {steps:5d} steps")
+        errors = [float(wrong[:, row].mean() / size.mean()) for row in (8, 12, 23)]
+        text = "   ".join(f"row {r} {e:.3f}" for r, e in zip((9, 13, 24), errors, strict=True))
+        print(f"regression  {name:14s} error {text}   {steps:5d} steps")
 
 
 def main() -> None:

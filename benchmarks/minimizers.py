@@ -1,7 +1,7 @@
 """Our `minimize` and its peers, each as a function of a problem and of its starting point.
 
-A peer is imported when it is asked for; what is not installed is told, not run. How each is made
-to go on to the tolerance on the largest absolute entry of the gradient, g:
+A peer is imported when it is asked for; what is not installed is reported, not run. How each is
+made to continue to the tolerance on the largest absolute entry of the gradient, g:
 
 - SciPy CG: ``gtol`` is the tolerance and ``norm`` infinity, its own test is ours;
 - SciPy L-BFGS-B: ``gtol`` is the tolerance, ``ftol`` 0;
@@ -56,7 +56,7 @@ class Method:
     package: str = ""
 
     def reason_to_leave_out(self) -> str:
-        """Tell why it cannot run; empty where it can."""
+        """Return why it cannot run; empty where it can."""
         if not self.package:
             return ""
         try:
@@ -84,7 +84,7 @@ def run_scipy(counted: CountedFunction, x0: Tensor, tolerance: float, *, method:
         "Newton-CG": {"xtol": 0, "maxiter": far},
     }
     fun = NumpyFunction(counted)
-    found = importlib.import_module("scipy.optimize").minimize(
+    result = importlib.import_module("scipy.optimize").minimize(
         fun.value,
         x0.numpy(),
         jac=fun.gradient,
@@ -92,11 +92,11 @@ def run_scipy(counted: CountedFunction, x0: Tensor, tolerance: float, *, method:
         method=method,
         options=options[method],
     )
-    return bool(found.success)
+    return bool(result.success)
 
 
 def run_torch_lbfgs(counted: CountedFunction, x0: Tensor, tolerance: float) -> bool:
-    """Minimize with `torch.optim.LBFGS`, which tells nothing about success."""
+    """Minimize with `torch.optim.LBFGS`, which does not report success."""
     x = x0.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
         [x],
@@ -125,10 +125,10 @@ def run_torchmin(counted: CountedFunction, x0: Tensor, tolerance: float, *, meth
         "newton-cg": {"xtol": 0},
     }
     package = importlib.import_module("torchmin")
-    found = package.minimize(
+    result = package.minimize(
         counted, x0.clone(), method=method, max_iter=10**8, options=options[method]
     )
-    return bool(found.success)
+    return bool(result.success)
 
 
 def run_cg_descent(
@@ -152,12 +152,12 @@ def run_cg_descent(
 
 
 def answer(fun: NumpyFunction, size: int, requests: IO[bytes], replies: IO[bytes]) -> bool:
-    """Answer requests until the other side ends; return whether it ended by itself.
+    """Answer requests until the other process ends; return whether it ended by itself.
 
     Args:
         fun: the function to evaluate.
         size: the number of variables.
-        requests: letters and points, as `cg_descent_process` tells.
+        requests: letters and points, see `cg_descent_process`.
         replies: values and gradients.
 
     Returns:
@@ -174,7 +174,7 @@ def answer(fun: NumpyFunction, size: int, requests: IO[bytes], replies: IO[bytes
 
 
 def has_cg_descent(python: str) -> bool:
-    """Tell whether an interpreter has pycgdescent."""
+    """Return whether an interpreter has pycgdescent."""
     words = [python, "-c", "import pycgdescent"]
     try:
         return subprocess.run(words, capture_output=True, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""`regard.optim.minimize` beside its peers on twenty classical problems: the project's claims.
+"""`regard.optim.minimize` and its peers on twenty classical problems: the project's claims.
 
     python benchmarks/optimizers.py                               # all, some minutes
     python benchmarks/optimizers.py --cg-descent OTHER/bin/python # with CG_DESCENT, see below
@@ -6,9 +6,9 @@
 
 The figure is the cost until the largest absolute entry of the gradient is at most 1e-6 (`--tol`),
 in gradients with their values: a value alone costs 1/3, a Hessian-vector product 1. It is counted
-alike for all, inside the function (`counted.py`), at the first point where such a gradient is
-seen, and is told as a dash where that does not happen within 20,000 evaluations (`--limit`).
-Ratios are geometric means over the problems that both sides solve. Problems and their sources are
+for all inside the function (`counted.py`), at the first point where such a gradient is seen, and
+printed as a dash where that does not happen within 20,000 evaluations (`--limit`).
+Ratios are geometric means over the problems that both solve. Problems and their sources are
 in `classical_problems.py`; how each peer is called, and its tolerances, in `minimizers.py`. Some
 problems have several minima, and methods find different ones: the end of the report names them.
 
@@ -152,10 +152,10 @@ def ratio(runs: list[Run], own: str, peer: str) -> tuple[float, int]:
 
 
 def claims(runs: list[Run]) -> list[Claim]:
-    """Hold all that was run against the bars."""
+    """Compare all runs with the bars."""
     names = {run.method for run in runs}
     count = len({run.problem for run in runs})
-    found = [
+    results = [
         Claim(
             what=f"{own}: problems solved",
             figure=len(solved(runs, own)),
@@ -170,20 +170,20 @@ def claims(runs: list[Run]) -> list[Claim]:
         if {bar.own, bar.peer} <= names:
             figure, both = ratio(runs, bar.own, bar.peer)
             what, note = f"{bar.own} over {bar.peer}", f"over {both} problems"
-            found.append(Claim(what=what, figure=figure, bar=bar.most, note=note))
-    return found
+            results.append(Claim(what=what, figure=figure, bar=bar.most, note=note))
+    return results
 
 
 def other_minima(runs: list[Run]) -> list[str]:
-    """Tell where methods that solve a problem end at different values."""
+    """Return where methods that solve a problem end at different values."""
     lines = []
     for name in dict.fromkeys(run.problem for run in runs):
         ends = [run for run in runs if run.problem == name and run.is_solved]
         least = min((run.value for run in ends), default=math.nan)
         worse = [run for run in ends if run.value - least > 1e-3 * max(1, abs(least))]
         if worse:
-            told = ", ".join(f"{run.method} {run.value:.4g}" for run in worse)
-            lines.append(f"{name}: least {least:.4g}; {told}")
+            values = ", ".join(f"{run.method} {run.value:.4g}" for run in worse)
+            lines.append(f"{name}: least {least:.4g}; {values}")
     return lines
 
 
@@ -204,9 +204,9 @@ def show_costs(runs: list[Run], methods: list[Method]) -> None:
         print(f"{own.name + ' over it':26s}{cells}")
 
 
-def show_claims(found: list[Claim]) -> None:
-    """Print the figures beside their bars."""
-    for claim in found:
+def show_claims(results: list[Claim]) -> None:
+    """Print the figures next to their bars."""
+    for claim in results:
         sign = ">=" if claim.is_least else "<="
         verdict = "met" if claim.is_met() else "missed"
         print(
@@ -215,33 +215,34 @@ def show_claims(found: list[Claim]) -> None:
 
 
 def choose(
-    parser: argparse.ArgumentParser, option: str, wanted: str, known: list[str]
+    parser: argparse.ArgumentParser, option: str, text: str, all_names: list[str]
 ) -> list[str]:
     """Split a list of names, each of which must be known; empty is all."""
-    names = wanted.split(",") if wanted else known
+    names = text.split(",") if text else all_names
     for name in names:
-        if name not in known:
-            parser.error(f"{option} {name}: not known.  Known: {', '.join(known)}.")
+        if name not in all_names:
+            parser.error(f"{option} {name}: not known.  Known: {', '.join(all_names)}.")
     return names
 
 
 def available(methods: list[Method], python: str) -> list[Method]:
     """Leave out what cannot run, with a line that says so, on the standard error."""
-    found = []
+    runnable = []
     for method in methods:
         reason = method.reason_to_leave_out()
         if method.name.startswith("cgd-") and not has_cg_descent(python):
-            given = f"{python} has no pycgdescent" if python else "no --cg-descent PYTHON was given"
-            reason = given
+            reason = "no --cg-descent PYTHON was given"
+            if python:
+                reason = f"{python} has no pycgdescent"
         if reason:
             print(f"{method.title}: left out: {reason}", file=sys.stderr)
         else:
-            found.append(method)
-    return found
+            runnable.append(method)
+    return runnable
 
 
 def parse(words: list[str]) -> tuple[argparse.Namespace, list[Problem], list[Method]]:
-    """Read the command line: its options, the chosen problems, and the methods that can run."""
+    """Read the command line: its options, the selected problems, and the methods that can run."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -254,14 +255,14 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, list[Problem], list[Met
     arguments = parser.parse_args(words)
     methods = [*OURS, *PEERS, *cg_descent_methods(arguments.cg_descent)]
     names = choose(parser, "--only", arguments.only, [method.name for method in methods])
-    wanted = choose(parser, "--problems", arguments.problems, [p.name for p in PROBLEMS])
-    chosen = [method for method in methods if method.name in names]
-    problems = [problem for problem in PROBLEMS if problem.name in wanted]
-    return arguments, problems, available(chosen, arguments.cg_descent)
+    problem_names = choose(parser, "--problems", arguments.problems, [p.name for p in PROBLEMS])
+    selected = [method for method in methods if method.name in names]
+    problems = [problem for problem in PROBLEMS if problem.name in problem_names]
+    return arguments, problems, available(selected, arguments.cg_descent)
 
 
 def main(words: list[str]) -> None:
-    """Run the chosen methods on the chosen problems and print the report."""
+    """Run the selected methods on the selected problems and print the report."""
     arguments, problems, methods = parse(words)
     torch.set_num_threads(1)
     runs = [

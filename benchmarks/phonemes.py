@@ -47,12 +47,12 @@ def read_words() -> dict[str, list[list[str]]]:
     }
 
 
-def edit_distance(found: list[str], wanted: list[str]) -> int:
+def edit_distance(output: list[str], expected: list[str]) -> int:
     """Count the insertions, deletions and exchanges between two sequences (Levenshtein 1966)."""
-    row = list(range(len(wanted) + 1))
-    for place, token in enumerate(found, start=1):
-        diagonal, row[0] = row[0], place
-        for other, reference in enumerate(wanted, start=1):
+    row = list(range(len(expected) + 1))
+    for number, token in enumerate(output, start=1):
+        diagonal, row[0] = row[0], number
+        for other, reference in enumerate(expected, start=1):
             cost = diagonal + (token != reference)
             diagonal = row[other]
             row[other] = min(cost, row[other] + 1, row[other - 1] + 1)
@@ -63,11 +63,11 @@ def errors(outputs: list[str], references: list[list[list[str]]]) -> tuple[float
     """Compute phoneme and word error rate, in percent."""
     distance = length = wrong = 0
     for output, spoken in zip(outputs, references, strict=True):
-        found = output.split()
-        best = min(spoken, key=lambda wanted: edit_distance(found, wanted) / len(wanted))
-        distance += edit_distance(found, best)
+        phonemes = output.split()
+        best = min(spoken, key=lambda expected: edit_distance(phonemes, expected) / len(expected))
+        distance += edit_distance(phonemes, best)
         length += len(best)
-        wrong += found not in spoken
+        wrong += phonemes not in spoken
     return 100 * distance / length, 100 * wrong / len(outputs)
 
 
@@ -113,14 +113,14 @@ def main() -> None:
         ]
         train.write_text("".join(rows))
         test = {word: words[word] for word in names[:num_test]}
-        found = [run(name, train, test, options.minutes) for name in options.families.split(",")]
+        results = [run(name, train, test, options.minutes) for name in options.families.split(",")]
     if options.json:
-        print(json.dumps(msgspec.to_builtins(found)))
+        print(json.dumps(msgspec.to_builtins(results)))
         return
     print(
         f"{len(rows):,} words to learn from, {num_test:,} to test on, {options.minutes:g} minutes"
     )
-    for result in found:
+    for result in results:
         print(
             f"{result.family:12s} {result.num_parameters / 1e6:5.2f} M   "
             f"errors: phonemes {result.phoneme_errors:5.2f} %, words {result.word_errors:5.2f} %"

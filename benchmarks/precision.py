@@ -1,4 +1,4 @@
-"""Validation loss in bfloat16 beside float32: same data, same seeds, same number of steps.
+"""Validation loss in bfloat16 and float32: same data, same seeds, same number of steps.
 
     python benchmarks/precision.py [pairs.tsv] [--epochs 1] [--seeds 1,2]
 
@@ -50,10 +50,10 @@ def main() -> None:
                 f"training.precision={precision}",
                 f"training.seed={seed}",
             ]
-            found = last_evaluation(arguments.pairs, settings)
+            evaluation = last_evaluation(arguments.pairs, settings)
             print(
-                f"{precision:10s} {seed:>4s} {found.measures['loss']:11.4f} "
-                f"{found.measures['chrf']:6.1f} {found.tokens_per_second:16,.0f}"
+                f"{precision:10s} {seed:>4s} {evaluation.measures['loss']:11.4f} "
+                f"{evaluation.measures['chrf']:6.1f} {evaluation.tokens_per_second:16,.0f}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Training throughput beside torch.nn.Transformer and Hugging Face Marian, in one run.
+"""Training throughput of regard, torch.nn.Transformer and Hugging Face Marian, in one run.
 
     python benchmarks/train_throughput.py pairs.tsv --steps 30        # needs: pip install
     transformers
@@ -7,8 +7,8 @@ Every contender is the same model (4+4 layers, d 256, ff 1024, 4 heads, tied voc
 dropout 0.1, label smoothing 0.1) on the same batches (4,096 target tokens at most) with the same
 AdamW, on two threads, in float32 and in bfloat16 (the peers through autocast, as their users
 would). They take steps in turn, one each, so that all see the same noise of the machine; the
-figures are medians. The validation loss after those steps, in float32, tells that they learn
-alike.
+figures are medians. The validation losses after those steps, in float32, show that they learn
+the same.
 """
 
 from __future__ import annotations
@@ -177,20 +177,20 @@ def ours(vocab_size: int, dtype: torch.dtype) -> Transformer:
 
 def contenders(vocab_size: int) -> list[Contender]:
     """Build all of them, each from the same seed."""
-    found = []
+    built = []
     for label, bf16 in (("float32", False), ("bf16", True)):
         torch.manual_seed(1)
         dtype = torch.bfloat16 if bf16 else torch.float32
-        found.append(Contender(f"regard {label}", ours(vocab_size, dtype), our_loss))
+        built.append(Contender(f"regard {label}", ours(vocab_size, dtype), our_loss))
         torch.manual_seed(1)
-        found.append(
+        built.append(
             Contender(
                 f"nn.Transformer {label}", TorchTransformer(vocab_size), plain_loss(bf16, False)
             )
         )
         torch.manual_seed(1)
-        found.append(Contender(f"Marian {label}", marian(vocab_size), plain_loss(bf16, True)))
-    return found
+        built.append(Contender(f"Marian {label}", marian(vocab_size), plain_loss(bf16, True)))
+    return built
 
 
 def load(path: str | None) -> tuple[PairBatches, PairBatches, int]:
